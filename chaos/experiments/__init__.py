@@ -1,0 +1,1 @@
+"""Bundled experiments, one TOML file each; registered as a catalogue by entry point."""

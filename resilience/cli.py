@@ -1,0 +1,121 @@
+"""The root command. The only room of this package that prints or exits.
+
+``serve`` and ``play`` live here; the laboratory's commands are found by the entry-point group ``resilience.commands``, so
+nothing here imports upwards. Whatever a command raises on purpose ends as one line on standard error and an exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from resilience import __version__
+from resilience.errors import ExitCode, ResilienceError, UsageError
+
+COMMANDS = "resilience.commands"
+
+
+class RootGroup(click.Group):
+    """The built-in commands and those that are installed beside them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Built-in commands first, then the laboratory's."""
+        return [*super().list_commands(ctx), *sorted(_installed())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported only when it is asked for."""
+        own = super().get_command(ctx, cmd_name)
+        entry = _installed().get(cmd_name)
+        return own if own is not None or entry is None else _load(entry)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line each, without importing what is not asked for."""
+        own = [(name, command.get_short_help_str(90)) for name, command in sorted(self.commands.items())]
+        others = [(name, _SUMMARIES.get(name, "")) for name in sorted(_installed())]
+        with formatter.section("Commands"):
+            formatter.write_dl([*own, *others])
+
+
+_SUMMARIES = {
+    "chaos": "drop the network under real clients: run, list, show, doctor",
+    "sim": "run the same experiment in a simulator: run",
+    "report": "build a run's report, compare runs: build, compare",
+}
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=COMMANDS)}
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except ModuleNotFoundError as error:
+        extra = "reports" if entry.name == "report" else entry.name
+        raise UsageError(
+            f"'{entry.name}' needs the package {error.name}; install it with: pip install 'quiz-resilience[{extra}]'"
+        ) from error
+    if not isinstance(command, click.Command):
+        raise UsageError(f"'{entry.name}' is registered by {entry.value}, which is not a command")
+    return command
+
+
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="resilience")
+def root() -> None:
+    """A live-quiz server that survives bad networks, and the laboratory that proves it.
+
+    Exit codes: 0 pass, 1 target missed or invariant broken, 2 usage or bad input, 3 inconclusive, 4 harness or
+    environment failed.
+    """
+
+
+@root.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--db", default="sqlite:///quiz.db", show_default=True, help="Database URL; sqlite:// keeps nothing.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with [server] and [quiz] tables.")
+@click.option("--event", default="quiz", show_default=True, help="Id of the event to serve.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the questions.")
+@click.option("--heartbeat-interval", type=float, help="Seconds between heartbeats.")
+@click.option("--grace-period", type=float, help="Seconds of silence until temporarily_disconnected.")
+@click.option("--cleanup-interval", type=float, help="Seconds of absence until disconnected.")
+@click.option("--event-log", type=click.Path(path_type=Path), help="Write the event log to this file.")
+@click.option("--epoch", type=float, help="The run's start on the monotonic clock, for the event log.")
+def serve(**options: object) -> None:
+    """Serve a quiz that advances by itself, until interrupted."""
+    from resilience.server.command import serve_command  # noqa: PLC0415 - keeps --help free of the server's imports
+
+    serve_command(options)
+
+
+@root.command()
+@click.argument("url")
+@click.option("--name", default="player", show_default=True, help="The name that others see.")
+@click.option("--event", default="quiz", show_default=True, help="Id of the event to join.")
+@click.option("--preset", type=click.Choice(["window", "classic"]), default="window", show_default=True)
+def play(url: str, name: str, event: str, preset: str) -> None:
+    """Take part in the quiz at URL (such as ws://127.0.0.1:8765/ws) in this terminal."""
+    from resilience.client.terminal import play_command  # noqa: PLC0415 - keeps --help free of the client's imports
+
+    play_command(url, name, event, preset)
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the process with an exit code of :class:`~resilience.errors.ExitCode`."""
+    try:
+        code = root.main(standalone_mode=False)
+    except ResilienceError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(ExitCode.HARNESS)
+    sys.exit(code if isinstance(code, int) else ExitCode.PASS)

@@ -1,0 +1,92 @@
+"""A fleet of scripted participants in one process: the same names, dials and draws in every lane that opens sockets.
+
+A client's randomness depends on the seed and its own name only, so cohorts can be added or split over processes freely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from resilience.client.client import ReconnectingClient
+from resilience.draws import draws_for
+from resilience.eventlog.writer import EventSink
+from resilience.events import Lane, Role
+from resilience.experiment.spec import Experiment
+from resilience.protocol.client import Identity
+from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.states import ClientState
+from resilience.runtime import RunClock, log_to
+
+EVENT = "quiz"
+"""The event that every lane's fleet takes part in."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One participant of an experiment; ``index`` counts from 1 within its cohort."""
+
+    actor: str
+    cohort: str
+    index: int
+
+
+def members(experiment: Experiment) -> list[Member]:
+    """Everybody who takes part, cohort by cohort."""
+    return [
+        Member(f"{cohort.name}-{i:04d}", cohort.name, i)
+        for cohort in experiment.cohorts
+        for i in range(1, cohort.clients + 1)
+    ]
+
+
+def scripted(experiment: Experiment, member: Member, seed: int) -> ScriptedParticipant:
+    """The machine of one member."""
+    identity = Identity(EVENT, member.actor, member.actor)
+    return ScriptedParticipant(
+        identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor)
+    )
+
+
+class Fleet:
+    """Real clients for these members; ``urls`` names each cohort's way to the server."""
+
+    def __init__(  # noqa: PLR0913 - all that a fleet depends on
+        self,
+        crew: Iterable[Member],
+        experiment: Experiment,
+        urls: Mapping[str, str],
+        seed: int,
+        *,
+        clock: RunClock,
+        sink: EventSink,
+        lane: Lane,
+    ) -> None:
+        self._clock = clock
+        self.clients: list[tuple[Member, ReconnectingClient]] = []
+        self._first_dials: list[float] = []
+        for member in crew:
+            machine = scripted(experiment, member, seed)
+            log = log_to(sink, lane, Role.CLIENT, member.actor, member.cohort)
+            client = ReconnectingClient(machine, urls[member.cohort], clock=clock, log=log)
+            self.clients.append((member, client))
+            self._first_dials.append(experiment.ramp * draws_for(seed, member.actor)("first_dial", 0, 0))
+
+    def start(self) -> None:
+        """Let each client dial at its own moment of the ramp."""
+        loop, now = asyncio.get_running_loop(), self._clock.now()
+        for (_, client), at in zip(self.clients, self._first_dials, strict=True):
+            loop.call_later(max(at - now, 0.0), client.start)
+
+    def open_count(self, cohort: str | None = None) -> int:
+        """How many have an open session now, in all or in one cohort."""
+        return sum(
+            client.machine.state is ClientState.OPEN
+            for member, client in self.clients
+            if cohort is None or member.cohort == cohort
+        )
+
+    async def stop(self) -> None:
+        """End all at once and without a word."""
+        await asyncio.gather(*(client.stop() for _, client in self.clients))

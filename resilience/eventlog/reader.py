@@ -1,0 +1,37 @@
+"""Reads a run's events back, merged by time. Says which file and line is broken; never skips one silently."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from operator import attrgetter
+from pathlib import Path
+
+import msgspec
+
+from resilience.errors import UsageError
+from resilience.events import Event
+
+
+def read_events(run_dir: Path) -> list[Event]:
+    """All events below ``run_dir/events``, in order of ``t`` (ties: by file name, then line).
+
+    A last line without its newline is what a killed process leaves: it is dropped. Any other broken line raises
+    :class:`~resilience.errors.UsageError`.
+    """
+    files = sorted((run_dir / "events").glob("*.jsonl"))
+    if not files:
+        raise UsageError(f"{run_dir}: no event log found; expected files events/*.jsonl of a finished run")
+    streams = [sorted(_events(path), key=attrgetter("t")) for path in files]
+    return list(heapq.merge(*streams, key=attrgetter("t")))
+
+
+def _events(path: Path) -> Iterator[Event]:
+    decoder = msgspec.json.Decoder(Event)
+    lines = path.read_bytes().split(b"\n")
+    lines.pop()
+    for number, line in enumerate(lines, 1):
+        try:
+            yield decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path}:{number}: not an event of this version: {error}") from error

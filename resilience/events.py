@@ -1,0 +1,130 @@
+"""The event log's closed vocabulary: what may be recorded, and with which fields. Pure words, no I/O.
+
+The protocol machines emit :class:`Event` fields themselves (as ``Record`` effects), so all lanes log the same kinds at the
+same points by construction; drivers add only what happens to transports, faults and the run itself.
+
+Every event has ``t``: seconds since the run's start on one monotonic clock shared by all of its processes.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class Lane(StrEnum):
+    """What ran: real sockets, the real code under a virtual clock, or the model; ``pair`` is the two machines alone."""
+
+    REAL = "real"
+    VIRTUAL = "virtual"
+    MODEL = "model"
+    PAIR = "pair"
+
+
+class Role(StrEnum):
+    """Who recorded the event."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    INJECTOR = "injector"
+    RUNNER = "runner"
+
+
+class Outcome(StrEnum):
+    """What became of one episode (one participant, one fault that touched its link); SPEC section 6."""
+
+    RESTORED = "restored"
+    GAVE_UP = "gave_up"
+    IDENTITY_LOST = "identity_lost"
+    CORRUPT = "corrupt"
+    CENSORED = "censored"
+    RODE_THROUGH = "rode_through"
+    NOT_EXPOSED = "not_exposed"
+    HARNESS = "harness"
+
+
+class Verdict(StrEnum):
+    """Three values: unknown never reads as success."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class EventKind(StrEnum):
+    """Every kind of event there is. Comments name the fields that matter beside ``t``, ``role`` and ``actor``."""
+
+    # the run (runner)
+    RUN_STARTED = "run.started"  # value: planned duration
+    RUN_STEADY = "run.steady"  # outcome: pass | fail; value: share of clients joined
+    RUN_ENDED = "run.ended"  # outcome: completed | interrupted | failed; cause
+    HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
+
+    # faults (injector; actor is the cohort, ref the fault id "<index>:<kind>@<cohort>", session fields unused)
+    FAULT_STARTED = "fault.started"  # value: planned t; attempt unused; detail: "<before>..<after>" the call's bracket, s
+    FAULT_CONFIRMED = "fault.confirmed"  # a canary saw the fault begin; value: seconds after fault.started
+    FAULT_ENDED = "fault.ended"  # value: planned t; for a fault without duration it follows fault.started at once
+    FAULT_CLEARED = "fault.cleared"  # a canary saw the link usable again; value: seconds after fault.ended
+    FAULT_INVALID = "fault.invalid"  # the canary did not see begin or end, or the proxy failed; cause
+
+    # transports (client and server drivers; connection_no)
+    TRANSPORT_OPENING = "transport.opening"  # client dials; attempt
+    TRANSPORT_OPENED = "transport.opened"
+    TRANSPORT_FAILED = "transport.failed"  # the dial failed; cause
+    TRANSPORT_LOST = "transport.lost"  # an open one ended; cause
+
+    # the client machine
+    SESSION_JOINED = "session.joined"  # a new identity: joined, not restored; seq; detail: state digest
+    SESSION_RESTORED = "session.restored"  # state_restored taken over; seq; detail: state digest as the client holds it
+    SESSION_REJECTED = "session.rejected"  # the server knows no such session; cause
+    SESSION_SUPERSEDED = "session.superseded"  # told that a newer connection took over
+    PEER_SUSPECTED = "peer.suspected"  # silence: a probe was sent; value: seconds of silence
+    PEER_DEAD = "peer.declared_dead"  # the probe was not answered in time; value: seconds of silence
+    BACKOFF_SCHEDULED = "backoff.scheduled"  # attempt; value: delay, s; cause: ladder | window | advice
+    GAVE_UP = "client.gave_up"  # attempt; value: seconds since the loss
+    CLIENT_LEFT = "client.left"  # an intentional leave
+    STREAM_DELIVERED = "stream.delivered"  # a sequenced room message was taken; seq; detail: epoch
+    ANSWER_SUBMITTED = "answer.submitted"  # ref: "<question>/<key>"; detail: choice
+    ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
+    PONG_SENT = "heartbeat.answered"
+
+    # the server machines
+    SESSION_CREATED = "session.created"  # a new identity was made and attached; connection_no
+    SESSION_RESUMED = "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
+    RESUME_REFUSED = "session.resume_refused"  # cause
+    SESSION_FENCED = "session.fenced"  # connection_no: the older connection that was cut off by a newer one
+    SESSION_DETACHED = "session.detached"  # connection_no: the one whose loss caused it; cause: closed | grace | ...
+    SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
+    SESSION_LEFT = "session.left"
+    PARTICIPANT_ANNOUNCED = "participant.joined"  # told to the room, once per identity
+    HEARTBEAT_SENT = "heartbeat.sent"
+    HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
+    ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
+    QUESTION_OPENED = "question.opened"  # ref: question id; seq
+    QUESTION_CLOSED = "question.closed"  # ref: question id; seq
+    SCORE_FINAL = "score.final"  # at the server's end, per participant; value: total_score as stored
+    CONNECTIONS_OPEN = "connections.open"  # value: live connections of one participant when that changed above one
+    SESSION_STATE = "session.state"  # at the server's end, per participant; outcome: its connection state
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One line of the log. ``session_id`` is the participant id; ``ref`` says what the event is about (fault, answer)."""
+
+    t: float
+    lane: Lane
+    role: Role
+    actor: str
+    kind: EventKind
+    cohort: str | None = None
+    session_id: str | None = None
+    connection_no: int | None = None
+    seq: int | None = None
+    attempt: int | None = None
+    outcome: str | None = None
+    cause: str | None = None
+    value: float | None = None
+    ref: str | None = None
+    detail: str | None = None

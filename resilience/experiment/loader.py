@@ -1,0 +1,158 @@
+"""Finds and reads experiment files: the only room of ``experiment`` that touches the disk.
+
+Every complaint is one line that names the file, the key and the rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.spec import Experiment
+
+CATALOGUES = "resilience.experiments"
+"""Entry-point group under which a package of bundled experiment files registers itself."""
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {"server": ServerConfig, "client": ClientConfig, "quiz": QuizConfig}
+
+
+def catalogue() -> dict[str, str]:
+    """Bundled experiments: name -> TOML text."""
+    found: dict[str, str] = {}
+    for entry in entry_points(group=CATALOGUES):
+        for item in sorted(files(entry.value).iterdir(), key=lambda item: item.name):
+            if item.name.endswith(".toml"):
+                found[item.name.removesuffix(".toml")] = item.read_text(encoding="utf-8")
+    return found
+
+
+def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
+    """The experiment of a file, or the bundled one of that name, with ``KEY=VALUE`` overrides and a scale on cohort sizes."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.exists():
+        return parse(_read(path), str(path), overrides, scale)
+    bundled = catalogue()
+    if name_or_path in bundled:
+        return parse(bundled[name_or_path], f"{name_or_path}.toml", overrides, scale)
+    near = difflib.get_close_matches(name_or_path, bundled, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"bundled: {', '.join(sorted(bundled)) or 'none'}"
+    raise ExperimentError(name_or_path, "", f"no such file or bundled experiment; {hint}")
+
+
+def load_file(path: Path) -> Experiment:
+    """The experiment written in this file."""
+    return parse(_read(path), str(path))
+
+
+def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
+    """The experiment written in ``text``; ``file`` is only named in errors."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(file, "", f"not TOML: {error}") from error
+    for override in overrides:
+        _override(tree, override)
+    _scale(tree, scale)
+    try:
+        for section, config in _SECTIONS.items():
+            _convert_section(tree, section, config, file)
+        return msgspec.convert(tree, Experiment)
+    except msgspec.ValidationError as error:
+        raise _complaint(file, error) from error
+    except ConfigError as error:
+        raise ExperimentError(file, error.key, f"{error.value!r}: {error.rule}") from error
+
+
+def to_toml(experiment: Experiment) -> str:
+    """The experiment, resolved, as TOML text that :func:`parse` reads back to an equal value."""
+    return msgspec.toml.encode(_without_none(msgspec.to_builtins(experiment))).decode()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ExperimentError(str(path), "", "no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(str(path), "", f"cannot be read: {error}") from error
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not (equals and key):
+        raise ExperimentError("--set", override, "must be KEY=VALUE, such as client.preset=classic")
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = _child(node, parent, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = _value(text)
+    elif isinstance(node, dict):
+        node[last] = _value(text)
+    else:
+        raise ExperimentError("--set", key, "leads into a plain value, which has no keys of its own")
+
+
+def _child(node: object, name: str, key: str) -> object:
+    if isinstance(node, list):
+        return node[_index(node, name, key)]
+    if isinstance(node, dict):
+        return node.setdefault(name, {})
+    raise ExperimentError("--set", key, f"{name!r} leads into a plain value, which has no keys of its own")
+
+
+def _index(node: list[Any], name: str, key: str) -> int:
+    if not (name.isdecimal() and int(name) < len(node)):
+        raise ExperimentError("--set", key, f"{name!r} must be a number below {len(node)}: this is a list")
+    return int(name)
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _scale(tree: dict[str, Any], scale: float) -> None:
+    if not 0 < scale < float("inf"):
+        raise ExperimentError("--scale", str(scale), "must be a positive number")
+    cohorts = tree.get("cohorts")
+    for cohort in cohorts if scale != 1.0 and isinstance(cohorts, list) else ():
+        if isinstance(cohort, dict) and isinstance(cohort.get("clients"), int):
+            cohort["clients"] = max(1, round(cohort["clients"] * scale))
+
+
+def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.Struct], file: str) -> None:
+    """Check one table by itself, so that a broken rule is reported under its full key."""
+    if isinstance(tree.get(section), dict):
+        try:
+            msgspec.convert(tree[section], config)
+        except ConfigError as error:
+            raise ExperimentError(file, f"{section}.{error.key}", f"{error.value!r}: {error.rule}") from error
+        except msgspec.ValidationError as error:
+            raise _complaint(file, error, section) from error
+
+
+def _complaint(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:
+    rule, _, where = str(error).partition(" - at `$")
+    path = [section, where.rstrip("`").removesuffix("[...]").lstrip("."), _unknown_field(rule)]
+    return ExperimentError(file, ".".join(part for part in path if part), rule[:1].lower() + rule[1:])
+
+
+def _unknown_field(rule: str) -> str:
+    return rule.split("`")[1] if "field `" in rule else ""
+
+
+def _without_none(node: object) -> object:
+    if isinstance(node, dict):
+        return {key: _without_none(value) for key, value in node.items() if value is not None}
+    return [_without_none(item) for item in node] if isinstance(node, list | tuple) else node

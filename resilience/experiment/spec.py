@@ -1,0 +1,196 @@
+"""One experiment: frozen, validated when made, and the same for every lane. Pure.
+
+A rule that is broken raises :class:`~resilience.errors.ConfigError` whose key is the dotted path inside the experiment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+
+import msgspec
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.draws import uniform
+from resilience.errors import ConfigError
+from resilience.experiment.faults import AnyFault, FaultWindow
+from resilience.units import Seconds
+
+CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
+STATISTICS = ("mean", "restricted_mean", "p50", "p90", "p95", "p99", "max")
+METRICS = (
+    "success_rate",
+    *(f"{clock}.{statistic}" for clock in CLOCKS for statistic in STATISTICS),
+    *(f"attempts.{statistic}" for statistic in ("mean", "p95", "max")),
+    *(f"heartbeat_rtt_s.{statistic}" for statistic in ("mean", "p50", "p95", "p99", "max")),
+    "grace_expirations",
+)
+"""Everything an expectation may be about."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MAX_CLIENTS = 1_000_000
+
+
+class Op(StrEnum):
+    """How a metric is held against its threshold."""
+
+    AT_LEAST = ">="
+    AT_MOST = "<="
+    ABOVE = ">"
+    BELOW = "<"
+
+
+class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clients that share one link, and so suffer the same faults."""
+
+    name: str
+    clients: int
+
+
+class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Steady state: this share of the clients has joined, ``within`` so many seconds of the run's start.
+
+    When it does not hold nothing is injected and the run ends as a failure to start, never as one of the system.
+    """
+
+    joined: float = 0.99
+    within: Seconds = 10.0
+
+
+class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A metric, a threshold and how sure the verdict must be; ``cohort`` or ``fault`` (a kind) narrow it."""
+
+    metric: str
+    op: Op
+    threshold: float
+    confidence: float = 0.95
+    cohort: str | None = None
+    fault: str | None = None
+
+
+class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the analysis counts. ``deadline``: of the restricted mean, seconds. ``correlation``: within-event correlation
+    assumed for drops of one fault when there are too few events to estimate it from.
+    """
+
+    deadline: Seconds = 30.0
+    correlation: float = 0.05
+
+
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
+
+    ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
+    within ``ramp`` seconds.
+    """
+
+    name: str
+    duration: Seconds
+    cohorts: tuple[Cohort, ...]
+    title: str = ""
+    seed: int = 1
+    ramp: Seconds = 3.0
+    server: ServerConfig = ServerConfig()
+    client: ClientConfig = ClientConfig()
+    quiz: QuizConfig = QuizConfig()
+    faults: tuple[AnyFault, ...] = ()
+    hypothesis: Hypothesis = Hypothesis()
+    expectations: tuple[Expectation, ...] = ()
+    statistics: Statistics = Statistics()
+
+    def __post_init__(self) -> None:
+        """Check every rule that spans more than one value."""
+        _check_run(self)
+        _check_cohorts(self.cohorts)
+        for i, fault in enumerate(self.faults):
+            _check_fault(f"faults[{i}]", fault, self)
+        for i, expectation in enumerate(self.expectations):
+            _check_expectation(f"expectations[{i}]", expectation, self)
+
+    @property
+    def clients(self) -> int:
+        """How many clients take part."""
+        return sum(cohort.clients for cohort in self.cohorts)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical form: two runs of one digest and seed ran the same thing."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
+        """Every fault window in the order of its start; moved by jitter as the seed says."""
+        seed = self.seed if seed is None else seed
+        unfolded = (_unfold(i, fault, cohort, seed) for i, fault in enumerate(self.faults) for cohort in fault.cohorts)
+        windows = [window for group in unfolded for window in group]
+        return tuple(sorted(windows, key=lambda window: (window.starts_at, window.fault_id)))
+
+
+def _unfold(index: int, fault: AnyFault, cohort: str, seed: int) -> list[FaultWindow]:
+    windows = []
+    for repetition in range(fault.times):
+        moved = fault.jitter * uniform(seed, "fault", index, repetition) if fault.jitter else 0.0
+        start = fault.at + repetition * (fault.every or 0.0) + moved
+        fault_id = f"{index}.{repetition}:{fault.kind}@{cohort}"
+        windows.append(FaultWindow(fault_id, fault, cohort, start, start + fault.length))
+    return windows
+
+
+def _require(ok: bool, key: str, value: object, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not ok:
+        raise ConfigError(key, value, rule)
+
+
+def _check_run(run: Experiment) -> None:
+    _require(bool(_NAME.fullmatch(run.name)), "name", run.name, "must be lower-case letters, digits, - and _")
+    _require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
+    _require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
+    hypothesis = run.hypothesis
+    _require(0 < hypothesis.joined <= 1, "hypothesis.joined", hypothesis.joined, "must be a share above 0, at most 1")
+    within = hypothesis.within
+    _require(run.ramp <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
+    _require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
+    correlation = run.statistics.correlation
+    _require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
+
+
+def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
+    _require(bool(cohorts), "cohorts", [], "must name at least one cohort")
+    seen: set[str] = set()
+    for i, cohort in enumerate(cohorts):
+        key = f"cohorts[{i}]"
+        _require(bool(_NAME.fullmatch(cohort.name)), f"{key}.name", cohort.name, "must be lower-case letters, digits, - _")
+        _require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
+        _require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
+        seen.add(cohort.name)
+
+
+def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
+    names = [cohort.name for cohort in run.cohorts]
+    _require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
+    for name in fault.cohorts:
+        _require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
+    _require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
+    _require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
+    _require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    _require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
+    _require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
+    if hasattr(fault, "duration"):
+        _require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    _require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
+    last = fault.at + (fault.times - 1) * (fault.every or 0.0) + fault.jitter + fault.length
+    _require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> None:
+    metric, threshold = expectation.metric, expectation.threshold
+    _require(metric in METRICS, f"{key}.metric", metric, f"unknown; one of: {', '.join(METRICS)}")
+    if metric == "success_rate":
+        _require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
+    else:
+        _require(0 <= threshold < float("inf"), f"{key}.threshold", threshold, "must be a finite number, at least 0")
+    _require(0.5 <= expectation.confidence < 1, f"{key}.confidence", expectation.confidence, "must be from 0.5 to below 1")
+    names = [cohort.name for cohort in run.cohorts]
+    _require(expectation.cohort in (None, *names), f"{key}.cohort", expectation.cohort, "unknown cohort")
+    kinds = {fault.kind for fault in run.faults}
+    _require(expectation.fault in (None, *kinds), f"{key}.fault", expectation.fault, "no fault of this kind in the run")

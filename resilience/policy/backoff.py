@@ -1,0 +1,149 @@
+"""When a client tries again. Pure: the time, the uniform numbers and the server's announcement are arguments.
+
+Two presets. ``classic`` is the contract's ladder 1, 2, 4, 8, 16, 30 ... s with ten attempts. ``window`` (the default) draws
+its first delay over the server's return window, climbs x1.5 with equal jitter between the announced step and cap until
+60 s after the loss, then paces itself like ``classic`` until ten minutes have passed.
+
+Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from resilience.policy.window import UNANNOUNCED, ReturnWindow
+from resilience.units import Instant, Seconds
+
+_EXPONENT_LIMIT = 64  # 1.5 ** 64 is beyond any cap; keeps a very long ladder from overflowing
+
+
+class Jitter(StrEnum):
+    """How a nominal delay d is spread, given u in [0, 1)."""
+
+    NONE = "none"  # d
+    EQUAL = "equal"  # d/2 + u d/2
+    FULL = "full"  # u d
+    DECORRELATED = "decorrelated"  # initial + u (3 previous - initial), at most the cap
+
+
+class Preset(StrEnum):
+    """A named policy."""
+
+    CLASSIC = "classic"
+    WINDOW = "window"
+
+
+class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nominal delays ``initial * multiplier ** rung``, at most ``maximum``, spread by ``jitter``. Seconds."""
+
+    initial: Seconds = 1.0
+    maximum: Seconds = 30.0
+    multiplier: float = 2.0
+    jitter: Jitter = Jitter.NONE
+
+    def delay(self, rung: int, u: float, previous: Seconds | None = None) -> Seconds:
+        """The delay before attempt ``rung + 1``; ``previous`` is the delay before it (decorrelated jitter only)."""
+        if self.jitter is Jitter.DECORRELATED:
+            before = self.initial if previous is None else previous
+            return min(self.maximum, self.initial + u * max(3 * before - self.initial, 0.0))
+        nominal = min(self.maximum, self.initial * self.multiplier ** min(rung, _EXPONENT_LIMIT))
+        if self.jitter is Jitter.EQUAL:
+            return nominal / 2 + u * nominal / 2
+        return u * nominal if self.jitter is Jitter.FULL else nominal
+
+
+class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A preset with all its numbers. ``None`` for a budget means unlimited; at least one budget must be set.
+
+    ``attempts`` and ``budget`` (seconds since the loss) end the trying, whichever comes first. ``stable_after`` is how
+    long a session must last before the ladder starts from its foot again. ``window_until`` (``window`` only) is when,
+    counted from the loss, the announced ladder gives way to ``ladder``.
+    """
+
+    preset: Preset
+    ladder: Ladder
+    attempts: int | None
+    budget: Seconds | None
+    stable_after: Seconds = 5.0
+    window_until: Seconds = 60.0
+    window_multiplier: float = 1.5
+
+    def delay(
+        self, attempt: int, elapsed: Seconds, u: float, window: ReturnWindow, previous: Seconds | None = None
+    ) -> Seconds:
+        """Seconds to wait before ``attempt`` (from 1), decided ``elapsed`` seconds after the loss."""
+        if self.preset is Preset.CLASSIC:
+            return self.ladder.delay(attempt - 1, u, previous)
+        if attempt == 1:
+            return u * window.spread_s
+        if elapsed < self.window_until:
+            announced = Ladder(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
+            return announced.delay(attempt - 2, u, previous)
+        return self.ladder.delay(_EXPONENT_LIMIT, u, previous)
+
+    def exhausted(self, attempt: int, elapsed: Seconds) -> bool:
+        """Whether ``attempt`` (from 1), ``elapsed`` seconds after the loss, is beyond either budget."""
+        return (self.attempts is not None and attempt > self.attempts) or (
+            self.budget is not None and elapsed >= self.budget
+        )
+
+
+CLASSIC = BackoffPolicy(Preset.CLASSIC, Ladder(), attempts=10, budget=None)
+WINDOW = BackoffPolicy(Preset.WINDOW, Ladder(jitter=Jitter.EQUAL), attempts=None, budget=600.0)
+PRESETS = {Preset.CLASSIC: CLASSIC, Preset.WINDOW: WINDOW}
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A decision to try again: which attempt of the incident, after how many seconds, and why that long."""
+
+    attempt: int
+    delay: Seconds
+    cause: str
+
+
+class Backoff:
+    """One client's place on its ladder: incidents, attempts and the previous delay. Holds no clock.
+
+    An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then closes
+    does not reset the ladder.
+    """
+
+    def __init__(self, policy: BackoffPolicy) -> None:
+        self.policy = policy
+        self.incident = 0
+        self.attempt = 0
+        self.lost_at: Instant = 0.0
+        self._previous: Seconds | None = None
+        self._up_since: Instant | None = None
+
+    def lost(self, now: Instant) -> None:
+        """The session ended, or the first dial failed."""
+        unstable = self._up_since is not None and now - self._up_since < self.policy.stable_after
+        if not (unstable and self.attempt):
+            self.incident += 1
+            self.attempt = 0
+            self.lost_at = now
+            self._previous = None
+        self._up_since = None
+
+    def restored(self, now: Instant) -> None:
+        """A session is up; it counts as stable once ``stable_after`` has passed."""
+        self._up_since = now
+
+    def next(self, now: Instant, u: float, window: ReturnWindow | None, advice: Seconds | None = None) -> Retry | None:
+        """The next attempt, or ``None`` when a budget is spent.
+
+        ``advice`` (the server's retry-after, seconds) overrides the delay and burns no attempt.
+        """
+        elapsed = now - self.lost_at
+        if advice is not None:
+            spent = self.policy.budget is not None and elapsed >= self.policy.budget
+            return None if spent else Retry(max(self.attempt, 1), advice, "advice")
+        if self.policy.exhausted(self.attempt + 1, elapsed):
+            return None
+        self.attempt += 1
+        delay = self.policy.delay(self.attempt, elapsed, u, window or UNANNOUNCED, self._previous)
+        self._previous = delay
+        return Retry(self.attempt, delay, self.policy.preset.value)

@@ -1,0 +1,125 @@
+"""When silence means death. Pure failure detectors for both ends; deadlines on the caller's monotonic clock.
+
+The server pings and counts its grace from the last sign of life (:class:`ServerLiveness`); the client waits for a fixed
+silence, probes, and gives the probe a short deadline (:class:`ClientLiveness`). A sign of life is an inbound
+*application* message: a WebSocket-level pong proves only that a socket still answers.
+
+Both are told by how much their own scheduler woke late and give the peer that much more time, so a stalled process never
+mistakes its own sleep for everybody else's death.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from resilience.units import Instant, Seconds
+
+LAG_TOLERANCE: Seconds = 0.5
+"""Wake-ups later than this are the scheduler's fault and extend the deadlines by the whole lag."""
+
+
+class HeartbeatRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Server-side timing, seconds: ping every ``interval``; ``grace`` from the last sign of life; sweep at ``cleanup``."""
+
+    interval: Seconds = 15.0
+    grace: Seconds = 30.0
+    cleanup: Seconds = 60.0
+
+
+class ProbeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Client-side timing, seconds: probe after ``silence`` without a message; dead ``deadline`` after the probe."""
+
+    silence: Seconds = 4.0
+    deadline: Seconds = 2.0
+
+
+class Due(Enum):
+    """What a passed deadline asks for."""
+
+    NOTHING = "nothing"
+    PING = "ping"
+    PROBE = "probe"
+    DEAD = "dead"
+
+
+class ServerLiveness:
+    """One attached connection as its server sees it: next ping, last sign of life."""
+
+    __slots__ = ("_extension", "_ping_at", "_rules", "last_heard")
+
+    def __init__(self, rules: HeartbeatRules, now: Instant, u: float) -> None:
+        """``u`` in [0, 1) spreads the first ping over the interval, so that a herd does not beat as one."""
+        self._rules = rules
+        self.last_heard = now
+        self._ping_at = now + u * rules.interval
+        self._extension: Seconds = 0.0
+
+    def heard(self, now: Instant) -> None:
+        """An application message arrived."""
+        self.last_heard = now
+        self._extension = 0.0
+
+    def forgive(self, lag: Seconds) -> None:
+        """The scheduler slept through ``lag`` seconds: the peer gets them back."""
+        self._extension += lag
+
+    def dead_at(self) -> Instant:
+        """When the grace period ends unless something is heard."""
+        return self.last_heard + self._rules.grace + self._extension
+
+    def next_deadline(self) -> Instant:
+        """When :meth:`due` has something to say next."""
+        return min(self._ping_at, self.dead_at())
+
+    def due(self, now: Instant) -> Due:
+        """What is due at ``now``; asking for a ping moves the next one an interval on."""
+        if now >= self.dead_at():
+            return Due.DEAD
+        if now < self._ping_at:
+            return Due.NOTHING
+        missed = (now - self._ping_at) // self._rules.interval
+        self._ping_at += (missed + 1) * self._rules.interval
+        return Due.PING
+
+
+class ClientLiveness:
+    """The server as one client sees it: silence, then a probe, then a verdict."""
+
+    __slots__ = ("_probed_at", "_rules", "last_heard")
+
+    def __init__(self, rules: ProbeRules, now: Instant) -> None:
+        self._rules = rules
+        self.last_heard = now
+        self._probed_at: Instant | None = None
+
+    def heard(self, now: Instant) -> None:
+        """An application message arrived."""
+        self.last_heard = now
+        self._probed_at = None
+
+    def suspect(self, now: Instant) -> Due:
+        """Something outside hints at trouble (wake from sleep, network change): probe now, unless one is out."""
+        if self._probed_at is not None:
+            return Due.NOTHING
+        self._probed_at = now
+        return Due.PROBE
+
+    def next_deadline(self) -> Instant:
+        """When :meth:`due` has something to say next."""
+        if self._probed_at is None:
+            return self.last_heard + self._rules.silence
+        return self._probed_at + self._rules.deadline
+
+    def due(self, now: Instant) -> Due:
+        """What is due at ``now``. A late wake-up with a probe out moves that probe's deadline instead of killing."""
+        lag = now - self.next_deadline()
+        if lag < 0:
+            return Due.NOTHING
+        if self._probed_at is None:
+            return self.suspect(now)
+        if lag > LAG_TOLERANCE:
+            self._probed_at = now
+            return Due.PROBE
+        return Due.DEAD

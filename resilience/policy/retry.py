@@ -1,0 +1,58 @@
+"""Which ending may be retried. The one table of close codes, and their three classes. Pure.
+
+4000-4099 come back at once by the usual policy, 4100-4199 come back when the server says, 4200-4299 never.
+Standard codes (RFC 6455 section 7.4) are classed beside them; an unknown ending is a lost network: retry.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class CloseCode(IntEnum):
+    """Why the server ends a connection."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    POLICY_VIOLATION = 1008
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    ABNORMAL = 1006
+    SILENT = 4000
+    """No sign of life within the grace period."""
+    FIRST_MESSAGE_LATE = 4001
+    """The connection said neither join nor resume in time."""
+    OVERLOADED = 4100
+    """Come back after the time given."""
+    SUPERSEDED = 4200
+    """A newer connection of the same participant took over."""
+    LEFT = 4201
+    """The participant left on purpose."""
+    EVENT_UNKNOWN = 4202
+    """There is no such event here."""
+    STRIKES = 4203
+    """Too many messages that break the protocol."""
+
+
+class RetryClass(Enum):
+    """What a client does after an ending."""
+
+    RETRY = "retry"
+    RETRY_ADVISED = "retry_advised"
+    NEVER = "never"
+
+
+_NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+_ADVISED = frozenset({CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER})
+
+
+def retry_class(code: int) -> RetryClass:
+    """The class of a close code; see the module's table."""
+    if code in _NEVER or 4200 <= code <= 4299:
+        return RetryClass.NEVER
+    if code in _ADVISED or 4100 <= code <= 4199:
+        return RetryClass.RETRY_ADVISED
+    return RetryClass.RETRY

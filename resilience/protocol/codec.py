@@ -1,0 +1,38 @@
+"""Messages to text and back. Pure. Errors name the field and the rule, never the content."""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.errors import RemoteProtocolError
+from resilience.protocol.messages import ClientMessage, Message, ServerMessage
+
+_encoder = msgspec.json.Encoder()
+_from_client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_from_server: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
+
+
+def encode(message: Message) -> str:
+    """The message as JSON text."""
+    return _encoder.encode(message).decode()
+
+
+def decode_client(text: str | bytes) -> ClientMessage:
+    """What a client said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
+    try:
+        return _from_client.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _complaint(error) from error
+
+
+def decode_server(text: str | bytes) -> ServerMessage:
+    """What a server said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
+    try:
+        return _from_server.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _complaint(error) from error
+
+
+def _complaint(error: Exception) -> RemoteProtocolError:
+    rule, _, where = str(error).partition(" - at `$")
+    return RemoteProtocolError(where.rstrip("`").lstrip(".") or "message", rule)

@@ -1,0 +1,74 @@
+"""Where answers wait for their commit, and get exactly one verdict each. Pure.
+
+The same answer may arrive twice at once, over an old and a new connection: both wait for the one row.
+"""
+
+from __future__ import annotations
+
+from resilience.events import EventKind
+from resilience.protocol.effects import Record, Row, SendDown, ServerEffect
+from resilience.protocol.messages import Answer, AnswerResult, ScoreChanged
+from resilience.quiz.game import Game, StoredAnswer
+from resilience.quiz.phases import Phase
+from resilience.quiz.verdicts import AnswerVerdict
+from resilience.units import Instant
+
+
+class AnswerDesk:
+    """Takes submissions for one game. ``effects`` is the room's list."""
+
+    def __init__(self, game: Game, effects: list[ServerEffect]) -> None:
+        self._game = game
+        self._effects = effects
+        self._waiting: dict[tuple[str, str], list[tuple[int, Answer]]] = {}
+        self._tickets: dict[int, StoredAnswer] = {}
+
+    def submit(self, participant: str, answer: Answer, connection: int, now: Instant) -> tuple[StoredAnswer, ...]:
+        """Judge a submission. Returns the row to persist; empty when it was answered at once or joined a waiting one."""
+        waiting = self._waiting.get((participant, answer.question))
+        if waiting is not None:
+            waiting.append((connection, answer))
+            return ()
+        verdict, stored = self._game.judge(participant, answer.question, answer.key, answer.choice, now)
+        if stored is None:
+            self._reply(connection, answer, verdict)
+            return ()
+        self._waiting[participant, answer.question] = [(connection, answer)]
+        return (stored,)
+
+    def waiting_for(self, ticket: int, row: Row) -> None:
+        """The row of a submission is being committed under this ticket."""
+        if isinstance(row, StoredAnswer):
+            self._tickets[ticket] = row
+
+    def committed(self, ticket: int, now: Instant) -> None:
+        """The answer is durable: it counts, and everybody who waits for it is told."""
+        stored = self._tickets.pop(ticket, None)
+        if stored is None:
+            return
+        self._game.store(stored)
+        who, ref = stored.participant, f"{stored.question}/{stored.key}"
+        verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
+        self._effects.append(Record(EventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
+        for connection, answer in self._waiting.pop((who, stored.question)):
+            same = answer.key == stored.key
+            self._reply(connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE)
+            self._tell_score(connection, stored)
+
+    def commit_failed(self, ticket: int) -> list[int]:
+        """The answer was not stored: it counts as never given. Returns the connections that wait for it."""
+        stored = self._tickets.pop(ticket, None)
+        if stored is None:
+            return []
+        return [connection for connection, _ in self._waiting.pop((stored.participant, stored.question))]
+
+    def _reply(self, connection: int, answer: Answer, verdict: AnswerVerdict) -> None:
+        self._effects.append(SendDown(connection, AnswerResult(answer.question, answer.key, verdict)))
+
+    def _tell_score(self, connection: int, stored: StoredAnswer) -> None:
+        """An answer whose commit outlasted its question missed the reveal's scores."""
+        question = self._game.question
+        secret = self._game.phase is Phase.QUESTION and question is not None and question.id == stored.question
+        if not secret:
+            score = self._game.scores[stored.participant]
+            self._effects.append(SendDown(connection, ScoreChanged(stored.question, stored.points, score)))

@@ -1,0 +1,152 @@
+"""What a machine asks its driver to do, as values. Drivers carry them out in order and decide nothing.
+
+A *connection key* is the driver's own name for one socket on the server's side; a *dial* is the client's number for one
+attempt to open a transport. Both only ever grow, so a late event of an old one is recognisable.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.events import Event, EventKind, Lane, Role
+from resilience.protocol.messages import Message
+from resilience.quiz.game import StoredAnswer
+from resilience.units import Instant
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Write this to the event log; the driver adds lane, role, actor and cohort. Fields as in ``events.Event``."""
+
+    kind: EventKind
+    t: Instant
+    session_id: str | None = None
+    connection_no: int | None = None
+    seq: int | None = None
+    attempt: int | None = None
+    outcome: str | None = None
+    cause: str | None = None
+    value: float | None = None
+    ref: str | None = None
+    detail: str | None = None
+
+
+def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> Event:
+    """The log line of a record, once a driver has said where it comes from."""
+    return Event(
+        record.t,
+        lane,
+        role,
+        actor,
+        record.kind,
+        cohort,
+        record.session_id,
+        record.connection_no,
+        record.seq,
+        record.attempt,
+        record.outcome,
+        record.cause,
+        record.value,
+        record.ref,
+        record.detail,
+    )
+
+
+# --- of the client machine --------------------------------------------------------------------------------------------
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """Open a transport under this number; answer with ``transport_opened`` or ``transport_failed``."""
+
+    dial: int
+    attempt: int
+
+
+class SendUp(msgspec.Struct, frozen=True):
+    """Send to the server."""
+
+    message: Message
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Let go of this dial at once, whatever it is doing, and report nothing more of it."""
+
+    dial: int
+
+
+class Hangup(msgspec.Struct, frozen=True):
+    """Close this dial in good order: the participant leaves."""
+
+    dial: int
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """Hand this to the application."""
+
+    message: Message
+
+
+ClientEffect = Record | Dial | SendUp | Abandon | Hangup | Deliver
+
+# --- of the server's machines -----------------------------------------------------------------------------------------
+
+
+class SendDown(msgspec.Struct, frozen=True):
+    """Send to one connection."""
+
+    connection: int
+    message: Message
+
+
+class Broadcast(msgspec.Struct, frozen=True):
+    """Send the same to many connections; serialise it once."""
+
+    connections: tuple[int, ...]
+    message: Message
+
+
+class Disconnect(msgspec.Struct, frozen=True):
+    """End a connection with a close code at once, without waiting for the peer's half of the handshake."""
+
+    connection: int
+    code: int
+    reason: str
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first."""
+
+    event: str
+    participant: str
+    name: str
+    join_status: str
+    connection_no: int
+    generation: int
+    token_hashes: tuple[str, ...]
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Take back a participant whose join never reached it."""
+
+    event: str
+    participant: str
+
+
+class JoinAttempt(msgspec.Struct, frozen=True):
+    """One line of the join log: ``outcome`` is created, resumed, rejoined or refused."""
+
+    event: str
+    participant: str | None
+    outcome: str
+
+
+Row = SessionRow | StoredAnswer | Forget | JoinAttempt
+
+
+class Persist(msgspec.Struct, frozen=True):
+    """Commit these rows together, then call ``committed`` (or ``commit_failed``) with the ticket."""
+
+    ticket: int
+    rows: tuple[Row, ...]
+
+
+ServerEffect = Record | SendDown | Broadcast | Disconnect | Persist

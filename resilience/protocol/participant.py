@@ -1,0 +1,64 @@
+"""A client that plays by script: the client machine and a scripted player behind one interface. Pure.
+
+What every lane's fleet drives. The player answers each question it is shown once, when its moment has come, whether or
+not there is a connection at that moment.
+"""
+
+from __future__ import annotations
+
+from resilience.draws import Draw
+from resilience.protocol.client import ClientMachine, ClientRules, Identity
+from resilience.protocol.effects import ClientEffect, Deliver
+from resilience.protocol.messages import Joined, Message, OpenQuestion, QuestionOpened, StateRestored
+from resilience.protocol.states import ClientState
+from resilience.quiz.phases import Phase
+from resilience.quiz.player import PlayerRules, plan_answer
+from resilience.units import Instant
+
+
+class ScriptedParticipant(ClientMachine):
+    """A :class:`ClientMachine` whose application is a script."""
+
+    def __init__(self, identity: Identity, rules: ClientRules, player: PlayerRules, draw: Draw) -> None:
+        super().__init__(identity, rules, draw)
+        self._player = player
+        self._planned: tuple[Instant, str, int] | None = None
+        self._seen: set[str] = set()
+
+    def next_deadline(self) -> Instant | None:
+        """The machine's next deadline, or the next planned answer if that comes first."""
+        machine = super().next_deadline()
+        if self._planned is None or self.state is ClientState.CLOSED:
+            return machine
+        return self._planned[0] if machine is None else min(machine, self._planned[0])
+
+    def handle_timeout(self, now: Instant) -> None:
+        """A deadline has come: answer if it is time, and let the machine do what is due."""
+        if self._planned is not None and now >= self._planned[0]:
+            _, question, choice = self._planned
+            self._planned = None
+            self.answer(question, choice, now)
+        super().handle_timeout(now)
+
+    def effects(self) -> list[ClientEffect]:
+        """As the machine's; what it delivers has been seen by the player."""
+        effects = super().effects()
+        return [effect for effect in effects if not isinstance(effect, Deliver)]
+
+    def _deliver(self, message: Message, now: Instant) -> None:
+        super()._deliver(message, now)
+        if isinstance(message, QuestionOpened):
+            self._plan(message.question, now)
+        elif isinstance(message, Joined | StateRestored):
+            snapshot = message.snapshot
+            if snapshot.phase == Phase.QUESTION and snapshot.question is not None and snapshot.answer is None:
+                self._plan(snapshot.question, now)
+
+    def _plan(self, question: OpenQuestion, now: Instant) -> None:
+        if question.id in self._seen:
+            return
+        self._seen.add(question.id)
+        planned = plan_answer(self._player, question.id, len(question.choices), question.time_ms / 1000, self._draw)
+        if planned is not None:
+            opened_at = now - (question.time_ms - question.remaining_ms) / 1000
+            self._planned = (max(opened_at + planned.after, now), question.id, planned.choice)

@@ -1,0 +1,169 @@
+"""The server's side of one participant: fencing, tokens, heartbeat, presence state. Pure.
+
+A session outlives its connections. Exactly one connection key may act for it: the one attached last. Whatever an older
+one still says or does changes nothing.
+"""
+
+from __future__ import annotations
+
+from resilience.events import EventKind
+from resilience.policy.liveness import Due, HeartbeatRules, ServerLiveness
+from resilience.policy.retry import CloseCode
+from resilience.policy.window import ReturnWindow
+from resilience.protocol.effects import Disconnect, Record, SendDown, ServerEffect, SessionRow
+from resilience.protocol.messages import Ping
+from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, moved
+from resilience.units import Instant, Seconds
+
+GRACE = "grace"
+"""The cause of a detachment by silence; its absence counts from the last sign of life, any other from its own instant."""
+
+
+def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
+    """A heartbeat that carries the return window of this moment."""
+    return Ping(ping_id, *(round(s * 1000) for s in (window.spread_s, window.step_s, window.cap_s)))
+
+
+class ServerSession:
+    """One participant. ``effects`` is the list that its decisions are appended to (the room's own)."""
+
+    def __init__(
+        self, event: str, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect]
+    ) -> None:
+        self.event, self.participant, self.name = event, participant, name
+        self.state = ConnectionState.CONNECTED
+        self.connection: int | None = None
+        self.connection_no = 0
+        self.generation = 0
+        self.token_hashes: tuple[str, ...] = ()
+        self.ready = False
+        self.welcomed = False
+        self._rules = rules
+        self._liveness: ServerLiveness | None = None
+        self._pings: dict[int, Instant] = {}
+        self._ping_id = 0
+        self._expires_at: Instant | None = None
+        self._effects = effects
+
+    # what happened ----------------------------------------------------------------------------------------------------
+
+    def attach(self, connection: int, now: Instant, u: float) -> None:
+        """A connection proved to be this participant: it acts from now on, an older one is cut off."""
+        if self.connection is not None:
+            self._fence(self.connection, now)
+        self.connection = connection
+        self.connection_no += 1
+        self.ready = False
+        if self.state is not ConnectionState.CONNECTED:
+            self._go(ConnectionState.CONNECTED)
+        self._liveness = ServerLiveness(self._rules, now, u)
+        self._pings.clear()
+        self._expires_at = None
+
+    def accept_tokens(self, fresh_hash: str, presented_hash: str | None) -> None:
+        """Rotate: the fresh token counts from now on, the presented one until the fresh one is known to be kept."""
+        self.generation += 1
+        self.token_hashes = (fresh_hash,) if presented_hash is None else (fresh_hash, presented_hash)
+
+    def token_stored(self, generation: int) -> str | None:
+        """The client keeps the token of this generation; returns the hash that is thereby retired."""
+        if generation != self.generation or len(self.token_hashes) == 1:
+            return None
+        self.token_hashes, retired = self.token_hashes[:1], self.token_hashes[1]
+        return retired
+
+    def heard(self, now: Instant) -> None:
+        """An application message arrived over the attached connection."""
+        if self._liveness is not None:
+            self._liveness.heard(now)
+
+    def ponged(self, ping_id: int, now: Instant) -> None:
+        """The answer to a heartbeat; one that was never sent, or was answered before, is ignored."""
+        sent_at = self._pings.pop(ping_id, None)
+        if sent_at is not None:
+            self._record(EventKind.HEARTBEAT_ACKED, now, value=now - sent_at)
+
+    def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
+        """A connection ended; returns whether that detached the session (an old one's end does not)."""
+        if connection != self.connection:
+            return False
+        self._detach(cause, now)
+        return True
+
+    def left(self, now: Instant) -> None:
+        """The participant went on purpose."""
+        self.release()
+        self._go(ConnectionState.DISCONNECTED)
+        self._record(EventKind.SESSION_LEFT, now)
+
+    # time -------------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> Instant | None:
+        """The next heartbeat or end of grace while attached, the clean-up while detached."""
+        return self._liveness.next_deadline() if self._liveness else self._expires_at
+
+    def forgive(self, lag: Seconds) -> None:
+        """The scheduler slept through ``lag`` seconds."""
+        if self._liveness is not None:
+            self._liveness.forgive(lag)
+
+    def handle_timeout(self, now: Instant, window: ReturnWindow) -> bool:
+        """Do what is due; returns whether the presence state changed."""
+        if self._liveness is not None:
+            return self._handle_heartbeat(self._liveness.due(now), now, window)
+        if self._expires_at is not None and now >= self._expires_at:
+            self._expires_at = None
+            self._go(ConnectionState.DISCONNECTED)
+            self._record(EventKind.SESSION_EXPIRED, now)
+            return True
+        return False
+
+    def row(self) -> SessionRow:
+        """What the store keeps."""
+        return SessionRow(
+            self.event,
+            self.participant,
+            self.name,
+            self.state.value,
+            self.connection_no,
+            self.generation,
+            self.token_hashes,
+        )
+
+    # the parts --------------------------------------------------------------------------------------------------------
+
+    def _handle_heartbeat(self, due: Due, now: Instant, window: ReturnWindow) -> bool:
+        if due is Due.DEAD and self.connection is not None:
+            self._effects.append(Disconnect(self.connection, CloseCode.SILENT, "no sign of life"))
+            self._detach(GRACE, now)
+            return True
+        if due is Due.PING and self.connection is not None and self.ready:
+            self._ping_id += 1
+            self._pings = {self._ping_id: now}
+            self._record(EventKind.HEARTBEAT_SENT, now)
+            self._effects.append(SendDown(self.connection, ping_with(self._ping_id, window)))
+        return False
+
+    def _fence(self, old: int, now: Instant) -> None:
+        self._record(EventKind.SESSION_FENCED, now)
+        self._effects.append(Disconnect(old, CloseCode.SUPERSEDED, "a newer connection took over"))
+
+    def _detach(self, cause: str, now: Instant) -> None:
+        silent = cause == GRACE and self._liveness is not None
+        absent_since = self._liveness.last_heard if silent and self._liveness else now
+        self._record(EventKind.SESSION_DETACHED, now, cause=cause)
+        self.release()
+        self._go(ConnectionState.TEMPORARILY_DISCONNECTED)
+        self._expires_at = max(absent_since + self._rules.cleanup, now)
+
+    def release(self) -> None:
+        """No connection acts for this session any more."""
+        self.connection, self.ready = None, False
+        self._liveness = None
+
+    def _go(self, state: ConnectionState) -> None:
+        self.state = moved(SESSION_TRANSITIONS, self.state, state)
+
+    def _record(self, kind: EventKind, now: Instant, *, cause: str | None = None, value: float | None = None) -> None:
+        who = self.participant
+        self._effects.append(Record(kind, now, who, self.connection_no, cause=cause, value=value))

@@ -1,0 +1,62 @@
+"""What the game looks like from the seats: questions without their answers, reveals, standings. Pure."""
+
+from __future__ import annotations
+
+from resilience.errors import LocalProtocolError
+from resilience.protocol.messages import (
+    LeaderboardShown,
+    OpenQuestion,
+    QuestionOpened,
+    QuestionRevealed,
+    QuizFinished,
+    ScoreChanged,
+    SequencedMessage,
+    Standing,
+)
+from resilience.quiz.game import Game
+from resilience.quiz.phases import Phase
+from resilience.units import Instant
+
+
+class Stage:
+    """Messages about one game; the only place that turns a question into what players may see of it."""
+
+    def __init__(self, game: Game, leaderboard_size: int) -> None:
+        self._game, self._size = game, leaderboard_size
+
+    def leaders(self) -> tuple[Standing, ...]:
+        """The head of the leaderboard, by visible scores."""
+        return tuple(Standing(who, score) for who, score in self._game.leaders(self._size))
+
+    def question_at(self, now: Instant) -> OpenQuestion:
+        """The current question with the time it has left; with its right answer only after the reveal."""
+        question = self._game.question
+        if question is None:
+            raise LocalProtocolError("there is no current question")
+        is_open = self._game.phase is Phase.QUESTION
+        left = max(self._game.opened_at + question.time_s - now, 0.0) if is_open else 0.0
+        return OpenQuestion(
+            question.id,
+            question.text,
+            question.choices,
+            round(question.time_s * 1000),
+            round(left * 1000),
+            None if is_open else question.correct,
+        )
+
+    def announcement(self, seq: int, now: Instant) -> SequencedMessage:
+        """The message that tells the room of the phase it has just entered."""
+        phase, question = self._game.phase, self._game.question
+        if phase is Phase.QUESTION:
+            return QuestionOpened(seq, self.question_at(now))
+        if phase is Phase.REVEAL and question is not None:
+            return QuestionRevealed(seq, question.id, question.correct)
+        return QuizFinished(seq, self.leaders()) if phase is Phase.FINISHED else LeaderboardShown(seq, self.leaders())
+
+    def score_of(self, participant: str) -> ScoreChanged | None:
+        """What a reveal brought this participant; ``None`` when it did not answer."""
+        question = self._game.question
+        answer = self._game.answer_of(participant, question.id) if question else None
+        if answer is None:
+            return None
+        return ScoreChanged(answer.question, answer.points, self._game.scores[participant])

@@ -1,0 +1,58 @@
+"""States of both ends and the tables of their transitions. Pure; the diagrams in the docs are drawn from these tables."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from resilience.errors import LocalProtocolError
+
+
+class ClientState(StrEnum):
+    """Where a client stands."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    JOINING = "joining"
+    OPEN = "open"
+    BACKING_OFF = "backing_off"
+    GAVE_UP = "gave_up"
+    CLOSED = "closed"
+
+
+class ConnectionState(StrEnum):
+    """Where a participant stands, as the server sees it (SPEC S3)."""
+
+    CONNECTED = "connected"
+    TEMPORARILY_DISCONNECTED = "temporarily_disconnected"
+    DISCONNECTED = "disconnected"
+
+
+CLIENT_TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
+    ClientState.IDLE: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
+    ClientState.CONNECTING: frozenset(
+        {ClientState.JOINING, ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}
+    ),
+    ClientState.JOINING: frozenset(
+        {ClientState.OPEN, ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}
+    ),
+    ClientState.OPEN: frozenset({ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}),
+    ClientState.BACKING_OFF: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
+    ClientState.GAVE_UP: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
+    ClientState.CLOSED: frozenset(),
+}
+
+SESSION_TRANSITIONS: dict[ConnectionState, frozenset[ConnectionState]] = {
+    ConnectionState.CONNECTED: frozenset({ConnectionState.TEMPORARILY_DISCONNECTED, ConnectionState.DISCONNECTED}),
+    ConnectionState.TEMPORARILY_DISCONNECTED: frozenset({ConnectionState.CONNECTED, ConnectionState.DISCONNECTED}),
+    ConnectionState.DISCONNECTED: frozenset({ConnectionState.CONNECTED}),
+}
+
+S = TypeVar("S", ClientState, ConnectionState)
+
+
+def moved(table: dict[S, frozenset[S]], current: S, following: S) -> S:
+    """``following``, when the table allows it after ``current``; else an error in our own code."""
+    if following not in table[current]:
+        raise LocalProtocolError(f"no transition from {current} to {following}")
+    return following

@@ -1,0 +1,160 @@
+"""One quiz: its phase, the open question's absolute deadline, every answer, every score. Pure; time is an argument.
+
+The first answer of a participant to a question wins, by the server's receive time. A submission with the key of a stored
+answer gets that answer's verdict again; another key for an answered question is a duplicate.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import msgspec
+
+from resilience.errors import LocalProtocolError
+from resilience.quiz.phases import NEXT, Phase
+from resilience.quiz.questions import Question
+from resilience.quiz.scoring import points
+from resilience.quiz.verdicts import AnswerVerdict
+from resilience.units import Instant, Seconds
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """An accepted answer: what is written to the answer log, one row per participant and question."""
+
+    participant: str
+    question: str
+    key: str
+    choice: int
+    received_at: Instant
+    points: int
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long an automatic quiz stays in the phases between questions, seconds."""
+
+    lobby: Seconds
+    reveal: Seconds
+    leaderboard: Seconds
+
+
+class Game:
+    """The rules applied: ``submit`` answers, ``advance`` phases, ask for scores."""
+
+    def __init__(self, questions: tuple[Question, ...], pace: Pace, late_window: Seconds = 0.0) -> None:
+        self.questions = questions
+        self.pace = pace
+        self.late_window = late_window
+        self.phase = Phase.LOBBY
+        self.index = -1
+        self.opened_at: Instant = 0.0
+        self.phase_ends_at: Instant | None = None
+        self.scores: dict[str, int] = {}
+        self._answers: dict[tuple[str, str], StoredAnswer] = {}
+        self._by_id = {question.id: i for i, question in enumerate(questions)}
+
+    @property
+    def question(self) -> Question | None:
+        """The question that is open, revealed or on the board; none before the first and after the last."""
+        return self.questions[self.index] if self.index >= 0 and self.phase is not Phase.FINISHED else None
+
+    def start_lobby(self, now: Instant) -> None:
+        """Somebody is here: an automatic quiz opens its first question when the lobby time has passed."""
+        if self.phase is Phase.LOBBY and self.phase_ends_at is None:
+            self.phase_ends_at = now + self.pace.lobby
+
+    def enrol(self, participant: str, score: int = 0) -> None:
+        """A participant takes part, with the score it already has."""
+        self.scores.setdefault(participant, score)
+
+    def advance(self) -> Phase:
+        """Move on to the phase that follows, at the instant the current one ends; returns it.
+
+        The new phase is timed from the planned end of the old one, so a late wake-up shifts no deadline.
+        """
+        now = self.phase_ends_at
+        if now is None:
+            raise LocalProtocolError(f"a quiz in phase {self.phase} has no end to advance at")
+        following = self._following()
+        if following not in NEXT[self.phase]:
+            raise LocalProtocolError(f"a quiz cannot go from {self.phase} to {following}")
+        self.phase = following
+        if following is Phase.QUESTION:
+            self.index += 1
+            self.opened_at = now
+        self.phase_ends_at = self._end_of(following, now)
+        return following
+
+    def _following(self) -> Phase:
+        if self.phase in (Phase.LOBBY, Phase.LEADERBOARD):
+            return Phase.QUESTION if self.index + 1 < len(self.questions) else Phase.FINISHED
+        return Phase.REVEAL if self.phase is Phase.QUESTION else Phase.LEADERBOARD
+
+    def _end_of(self, phase: Phase, now: Instant) -> Instant | None:
+        if phase is Phase.FINISHED:
+            return None
+        if phase is Phase.QUESTION:
+            return now + self.questions[self.index].time_s
+        return now + (self.pace.reveal if phase is Phase.REVEAL else self.pace.leaderboard)
+
+    def judge(
+        self, participant: str, question_id: str, key: str, choice: int, received_at: Instant, *, excused: bool = False
+    ) -> tuple[AnswerVerdict, StoredAnswer | None]:
+        """What becomes of a submission, and the answer to store when it is accepted. Changes nothing.
+
+        ``excused`` opens the late window, for those whose outage overlapped the close.
+        """
+        index = self._by_id.get(question_id)
+        if index is None or not 0 <= choice < len(self.questions[index].choices):
+            return AnswerVerdict.REJECTED_INVALID, None
+        stored = self._answers.get((participant, question_id))
+        if stored is not None:
+            return (AnswerVerdict.ACCEPTED if stored.key == key else AnswerVerdict.DUPLICATE), None
+        if index > self.index:
+            return AnswerVerdict.REJECTED_PHASE, None
+        if not self._in_time(index, received_at, excused=excused):
+            return AnswerVerdict.REJECTED_LATE, None
+        question = self.questions[index]
+        taken = received_at - self.opened_at
+        won = points(correct=choice == question.correct, taken=taken, allowed=question.time_s)
+        return AnswerVerdict.ACCEPTED, StoredAnswer(participant, question_id, key, choice, received_at, won)
+
+    def _in_time(self, index: int, received_at: Instant, *, excused: bool) -> bool:
+        if index != self.index:
+            return False
+        closes_at = self.opened_at + self.questions[index].time_s
+        if self.phase is Phase.QUESTION and received_at < closes_at:
+            return True
+        return excused and self.phase is Phase.REVEAL and received_at < closes_at + self.late_window
+
+    def store(self, answer: StoredAnswer) -> None:
+        """Take an accepted answer into the log and its points into the score."""
+        self._answers[answer.participant, answer.question] = answer
+        self.scores[answer.participant] = self.scores.get(answer.participant, 0) + answer.points
+
+    def answer_of(self, participant: str, question_id: str) -> StoredAnswer | None:
+        """What this participant answered to this question."""
+        return self._answers.get((participant, question_id))
+
+    def recomputed_score(self, participant: str) -> int:
+        """The score derived from the answer log alone: the truth that every other score is held against."""
+        mine = (self._answers.get((participant, question.id)) for question in self.questions)
+        return sum(answer.points for answer in mine if answer is not None)
+
+    def visible_score(self, participant: str) -> int:
+        """The score without the points of a question whose right answer is still secret."""
+        return self._without_secret(participant, self.scores.get(participant, 0))
+
+    def recomputed_visible_score(self, participant: str) -> int:
+        """The same, derived from the answer log alone."""
+        return self._without_secret(participant, self.recomputed_score(participant))
+
+    def _without_secret(self, participant: str, score: int) -> int:
+        if self.phase is not Phase.QUESTION:
+            return score
+        answer = self._answers.get((participant, self.questions[self.index].id))
+        return score - answer.points if answer else score
+
+    def leaders(self, size: int) -> list[tuple[str, int]]:
+        """The best ``size`` participants with their visible scores; ties in order of their ids."""
+        scores = ((who, self.visible_score(who)) for who in self.scores)
+        return heapq.nsmallest(size, scores, key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,84 @@
+"""Where settings come from: flags, then environment, then a TOML file, then defaults. The only reader of the environment.
+
+Names: ``HEARTBEAT_INTERVAL``, ``GRACE_PERIOD``, ``CLEANUP_INTERVAL`` (seconds), ``DATABASE_URL``; any other setting of the
+server as ``RESILIENCE_<NAME>``.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from resilience.config import QuizConfig, ServerConfig
+from resilience.errors import ConfigError, UsageError
+
+T = TypeVar("T")
+
+PLAIN_NAMES = ("heartbeat_interval", "grace_period", "cleanup_interval")
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment."""
+    return os.environ
+
+
+def server_settings(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> tuple[ServerConfig, QuizConfig]:
+    """The effective settings; an error names where the value came from, its key and its rule."""
+    tables = _tables(file)
+    server = dict(tables.get("server", {}))
+    server.update(_from_environment(environ))
+    server.update({key: value for key, value in flags.items() if value is not None})
+    origin = str(file) if file else "settings"
+    return _convert(server, ServerConfig, f"{origin}: server"), _convert(
+        tables.get("quiz", {}), QuizConfig, f"{origin}: quiz"
+    )
+
+
+def _tables(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read as TOML: {error}") from error
+    for key, value in tables.items():
+        if key not in ("server", "quiz"):
+            raise UsageError(f"{file}: {key}: unknown table; there are: server, quiz")
+        if not isinstance(value, dict):
+            raise UsageError(f"{file}: {key}: must be a table")
+    return tables
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field in msgspec.structs.fields(ServerConfig):
+        name = field.name.upper() if field.name in PLAIN_NAMES else f"RESILIENCE_{field.name.upper()}"
+        if name in environ:
+            found[field.name] = _number(name, environ[name])
+    return found
+
+
+def _number(name: str, text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise ConfigError(name, text, "must be a number") from None
+
+
+def _convert(table: object, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        rule, _, path = str(error).partition(" - at `$")
+        raise UsageError(f"{where}{path.rstrip('`')}: {rule[:1].lower()}{rule[1:]}") from error
+    except ConfigError as error:
+        raise UsageError(f"{where}.{error}") from error
