@@ -1,7 +1,8 @@
 """The root command. The only room of this package that prints or exits.
 
-``serve`` and ``play`` live here; the laboratory's commands are found by the entry-point group ``resilience.commands``, so
-nothing here imports upwards. Whatever a command raises on purpose ends as one line on standard error and an exit code.
+``serve`` and ``play`` live here; the laboratory's commands are found by the entry-point group ``resilience.commands``,
+so nothing here imports upwards. Whatever a command raises on purpose ends as one line on standard error and an exit
+code.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class RootGroup(click.Group):
         entry = _installed().get(cmd_name)
         return own if own is not None or entry is None else _load(entry)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """One line each, without importing what is not asked for."""
         own = [(name, command.get_short_help_str(90)) for name, command in sorted(self.commands.items())]
         others = [(name, _SUMMARIES.get(name, "")) for name in sorted(_installed())]
@@ -88,9 +89,13 @@ def root() -> None:
 @click.option("--epoch", type=float, help="The run's start on the monotonic clock, for the event log.")
 def serve(**options: object) -> None:
     """Serve a quiz that advances by itself, until interrupted."""
-    from resilience.server.command import serve_command  # noqa: PLC0415 - keeps --help free of the server's imports
+    from resilience.server.command import serve_command
+    from resilience.settings import environment, server_settings
 
-    serve_command(options)
+    flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
+    file = options["config"]
+    server, quiz = server_settings(file if isinstance(file, Path) else None, environment(), flags)
+    serve_command(server, quiz, options)
 
 
 @root.command()
@@ -100,7 +105,7 @@ def serve(**options: object) -> None:
 @click.option("--preset", type=click.Choice(["window", "classic"]), default="window", show_default=True)
 def play(url: str, name: str, event: str, preset: str) -> None:
     """Take part in the quiz at URL (such as ws://127.0.0.1:8765/ws) in this terminal."""
-    from resilience.client.terminal import play_command  # noqa: PLC0415 - keeps --help free of the client's imports
+    from resilience.client.terminal import play_command
 
     play_command(url, name, event, preset)
 

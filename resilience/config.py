@@ -1,7 +1,8 @@
 """Every setting of the server, the clients and the scripted quiz: frozen values, checked once when they are made. Pure.
 
-Where the values come from (flags, environment, TOML) is not known here; ``settings.py`` and the experiment loader do that.
-A value that breaks its rule raises :class:`~resilience.errors.ConfigError` naming the key, the value and the rule.
+Where the values come from (flags, environment, TOML) is not known here; ``settings.py`` and the experiment loader do
+that. A value that breaks its rule raises :class:`~resilience.errors.ConfigError` naming the key, the value and the
+rule.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ def _require_positive(config: msgspec.Struct, *keys: str) -> None:
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server's settings; all durations in seconds.
 
-    ``heartbeat_interval`` < ``grace_period`` <= ``cleanup_interval``: ping, temporary absence, final absence, the last two
-    counted from the last sign of life. ``join_capacity`` is joins per second this server was measured to take and sets
-    the return window. ``presence_interval`` is the least time between two presence frames, ``flap_hidden`` how long an
-    absence must last before other players see it. ``participants_cap`` bounds the list in a snapshot.
+    ``heartbeat_interval`` < ``grace_period`` <= ``cleanup_interval``: ping, temporary absence, final absence, the last
+    two counted from the last sign of life. ``join_capacity`` is joins per second this server was measured to take and
+    sets the return window. ``presence_interval`` is the least time between two presence frames, ``flap_hidden`` how
+    long an absence must last before other players see it. ``participants_cap`` bounds the list in a snapshot.
     """
 
     heartbeat_interval: Seconds = 15.0
@@ -93,8 +94,9 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A client's settings; all durations in seconds. ``None`` takes the preset's number.
 
-    ``probe_after`` is the silence that triggers a probe, ``probe_deadline`` how long its reply may take, ``open_timeout``
-    how long a dial may take, ``join_timeout`` how long an open connection may take to answer join or resume.
+    ``probe_after`` is the silence that triggers a probe, ``probe_deadline`` how long its reply may take,
+    ``open_timeout`` how long a dial may take, ``join_timeout`` how long an open connection may take to answer join or
+    resume.
     """
 
     preset: Preset = Preset.WINDOW

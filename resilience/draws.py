@@ -1,8 +1,8 @@
 """Addressed randomness: a draw is a function of *who asks for what*, never of what was drawn before.
 
-Nothing here keeps state. Two draws with the same address are equal in every lane, process and shard; adding a participant
-moves nobody else's numbers. The mixer is splitmix64's finaliser (Steele, Lea, Flood, OOPSLA 2014), applied once per
-word of the address.
+Nothing here keeps state. Two draws with the same address are equal in every lane, process and shard; adding a
+participant moves nobody else's numbers. The mixer is splitmix64's finaliser (Steele, Lea, Flood, OOPSLA 2014), applied
+once per word of the address.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The event log's closed vocabulary: what may be recorded, and with which fields. Pure words, no I/O.
 
-The protocol machines emit :class:`Event` fields themselves (as ``Record`` effects), so all lanes log the same kinds at the
-same points by construction; drivers add only what happens to transports, faults and the run itself.
+The protocol machines emit :class:`Event` fields themselves (as ``Record`` effects), so all lanes log the same kinds at
+the same points by construction; drivers add only what happens to transports, faults and the run itself.
 
 Every event has ``t``: seconds since the run's start on one monotonic clock shared by all of its processes.
 """
@@ -49,7 +49,7 @@ class Outcome(StrEnum):
 class Verdict(StrEnum):
     """Three values: unknown never reads as success."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
 
@@ -64,7 +64,9 @@ class EventKind(StrEnum):
     HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
 
     # faults (injector; actor is the cohort, ref the fault id "<index>:<kind>@<cohort>", session fields unused)
-    FAULT_STARTED = "fault.started"  # value: planned t; attempt unused; detail: "<before>..<after>" the call's bracket, s
+    FAULT_STARTED = (
+        "fault.started"  # value: planned t; attempt unused; detail: "<before>..<after>" the call's bracket, s
+    )
     FAULT_CONFIRMED = "fault.confirmed"  # a canary saw the fault begin; value: seconds after fault.started
     FAULT_ENDED = "fault.ended"  # value: planned t; for a fault without duration it follows fault.started at once
     FAULT_CLEARED = "fault.cleared"  # a canary saw the link usable again; value: seconds after fault.ended
@@ -93,7 +95,9 @@ class EventKind(StrEnum):
 
     # the server machines
     SESSION_CREATED = "session.created"  # a new identity was made and attached; connection_no
-    SESSION_RESUMED = "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
+    SESSION_RESUMED = (
+        "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
+    )
     RESUME_REFUSED = "session.resume_refused"  # cause
     SESSION_FENCED = "session.fenced"  # connection_no: the older connection that was cut off by a newer one
     SESSION_DETACHED = "session.detached"  # connection_no: the one whose loss caused it; cause: closed | grace | ...
@@ -111,7 +115,7 @@ class EventKind(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One line of the log. ``session_id`` is the participant id; ``ref`` says what the event is about (fault, answer)."""
+    CONNECTIONS_OPEN = "connections.open"  # value: live connections of one participant, when above one
 
     t: float
     lane: Lane

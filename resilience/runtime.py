@@ -19,7 +19,7 @@ Log = Callable[[Record], None]
 
 
 class RunClock:
-    """Seconds since the run's start. ``epoch`` is that start on ``source``, a monotonic clock (default: the system's)."""
+    """Seconds since the run's start. ``epoch`` is that start on ``source``, a monotonic clock (the system's)."""
 
     def __init__(self, epoch: float | None = None, source: Callable[[], float] = time.monotonic) -> None:
         self._source = source

@@ -1,7 +1,7 @@
-"""Where settings come from: flags, then environment, then a TOML file, then defaults. The only reader of the environment.
+"""Where settings come from: flags, then environment, then a TOML file, then defaults.
 
-Names: ``HEARTBEAT_INTERVAL``, ``GRACE_PERIOD``, ``CLEANUP_INTERVAL`` (seconds), ``DATABASE_URL``; any other setting of the
-server as ``RESILIENCE_<NAME>``.
+The only reader of the environment. Names: ``HEARTBEAT_INTERVAL``, ``GRACE_PERIOD``, ``CLEANUP_INTERVAL`` (seconds); any
+other setting of the server as ``RESILIENCE_<NAME>``.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def members(experiment: Experiment) -> list[Member]:
 def scripted(experiment: Experiment, member: Member, seed: int) -> ScriptedParticipant:
     """The machine of one member."""
     identity = Identity(EVENT, member.actor, member.actor)
-    return ScriptedParticipant(
-        identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor)
-    )
+    return ScriptedParticipant(identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor))
 
 
 class Fleet:

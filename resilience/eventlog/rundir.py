@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -35,8 +34,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
-def create_run_dir(name: str, *, lane: Lane, seed: int, stamp: str, out: Path | None, root: Path) -> Path:
-    """Make a run's directory and return it; ``out``, when given, is the directory itself and must be empty or absent."""
+def create_run_dir(  # noqa: PLR0913 - the parts of a path
+    name: str, *, lane: Lane, seed: int, stamp: str, out: Path | None, root: Path
+) -> Path:
+    """Make a run's directory and return it; ``out``, if given, is the directory itself, empty or absent."""
     path = out if out is not None else root / name / f"{stamp}-{seed}-{lane.value}"
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path}: already there and not empty; choose another --out")
@@ -61,7 +62,7 @@ def write_run_info(run_dir: Path, info: RunInfo) -> None:
     """Write ``run.json`` so that a reader sees the old one or the new one, never half."""
     fresh = run_dir / ".run.json.new"
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
-    os.replace(fresh, run_dir / "run.json")
+    fresh.replace(run_dir / "run.json")
 
 
 def read_run_info(run_dir: Path) -> RunInfo:

@@ -35,7 +35,7 @@ def catalogue() -> dict[str, str]:
 
 
 def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
-    """The experiment of a file, or the bundled one of that name, with ``KEY=VALUE`` overrides and a scale on cohort sizes."""
+    """The experiment of a file or the bundled one of that name; ``KEY=VALUE`` overrides, a scale on cohort sizes."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.exists():
         return parse(_read(path), str(path), overrides, scale)

@@ -30,6 +30,7 @@ METRICS = (
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
+_LEAST_CONFIDENCE = 0.5
 
 
 class Op(StrEnum):
@@ -70,8 +71,10 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the analysis counts. ``deadline``: of the restricted mean, seconds. ``correlation``: within-event correlation
-    assumed for drops of one fault when there are too few events to estimate it from.
+    """How the analysis counts.
+
+    ``deadline``: of the restricted mean, seconds. ``correlation``: within-event correlation assumed for drops of one
+    fault when there are too few events to estimate it from.
     """
 
     deadline: Seconds = 30.0
@@ -159,7 +162,9 @@ def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
     seen: set[str] = set()
     for i, cohort in enumerate(cohorts):
         key = f"cohorts[{i}]"
-        _require(bool(_NAME.fullmatch(cohort.name)), f"{key}.name", cohort.name, "must be lower-case letters, digits, - _")
+        _require(
+            bool(_NAME.fullmatch(cohort.name)), f"{key}.name", cohort.name, "must be lower-case letters, digits, - _"
+        )
         _require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
         _require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
         seen.add(cohort.name)
@@ -172,7 +177,9 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
         _require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
     _require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
     _require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
-    _require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    _require(
+        fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1"
+    )
     _require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
     _require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
@@ -189,7 +196,12 @@ def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> N
         _require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
     else:
         _require(0 <= threshold < float("inf"), f"{key}.threshold", threshold, "must be a finite number, at least 0")
-    _require(0.5 <= expectation.confidence < 1, f"{key}.confidence", expectation.confidence, "must be from 0.5 to below 1")
+    _require(
+        _LEAST_CONFIDENCE <= expectation.confidence < 1,
+        f"{key}.confidence",
+        expectation.confidence,
+        "must be from 0.5 to below 1",
+    )
     names = [cohort.name for cohort in run.cohorts]
     _require(expectation.cohort in (None, *names), f"{key}.cohort", expectation.cohort, "unknown cohort")
     kinds = {fault.kind for fault in run.faults}

@@ -1,8 +1,8 @@
 """When a client tries again. Pure: the time, the uniform numbers and the server's announcement are arguments.
 
-Two presets. ``classic`` is the contract's ladder 1, 2, 4, 8, 16, 30 ... s with ten attempts. ``window`` (the default) draws
-its first delay over the server's return window, climbs x1.5 with equal jitter between the announced step and cap until
-60 s after the loss, then paces itself like ``classic`` until ten minutes have passed.
+Two presets. ``classic`` is the contract's ladder 1, 2, 4, 8, 16, 30 ... s with ten attempts. ``window`` (the default)
+draws its first delay over the server's return window, climbs x1.5 with equal jitter between the announced step and cap
+until 60 s after the loss, then paces itself like ``classic`` until ten minutes have passed.
 
 Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 """
@@ -106,8 +106,8 @@ class Retry(msgspec.Struct, frozen=True):
 class Backoff:
     """One client's place on its ladder: incidents, attempts and the previous delay. Holds no clock.
 
-    An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then closes
-    does not reset the ladder.
+    An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then
+    closes does not reset the ladder.
     """
 
     def __init__(self, policy: BackoffPolicy) -> None:

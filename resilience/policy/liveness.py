@@ -4,8 +4,8 @@ The server pings and counts its grace from the last sign of life (:class:`Server
 silence, probes, and gives the probe a short deadline (:class:`ClientLiveness`). A sign of life is an inbound
 *application* message: a WebSocket-level pong proves only that a socket still answers.
 
-Both are told by how much their own scheduler woke late and give the peer that much more time, so a stalled process never
-mistakes its own sleep for everybody else's death.
+Both are told by how much their own scheduler woke late and give the peer that much more time, so a stalled process
+never mistakes its own sleep for everybody else's death.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAG_TOLERANCE: Seconds = 0.5
 
 
 class HeartbeatRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Server-side timing, seconds: ping every ``interval``; ``grace`` from the last sign of life; sweep at ``cleanup``."""
+    """Server side, seconds: ping every ``interval``, ``grace`` from the last sign of life, sweep at ``cleanup``."""
 
     interval: Seconds = 15.0
     grace: Seconds = 30.0

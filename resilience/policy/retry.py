@@ -47,12 +47,14 @@ class RetryClass(Enum):
 
 _NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
 _ADVISED = frozenset({CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER})
+_OWN_ADVISED = range(4100, 4200)
+_OWN_NEVER = range(4200, 4300)
 
 
 def retry_class(code: int) -> RetryClass:
     """The class of a close code; see the module's table."""
-    if code in _NEVER or 4200 <= code <= 4299:
+    if code in _NEVER or code in _OWN_NEVER:
         return RetryClass.NEVER
-    if code in _ADVISED or 4100 <= code <= 4199:
+    if code in _ADVISED or code in _OWN_ADVISED:
         return RetryClass.RETRY_ADVISED
     return RetryClass.RETRY

@@ -1,7 +1,8 @@
 """The return window: how long a crowd of a given size should take to come back. Pure arithmetic.
 
-The server announces it at join and with heartbeats, because only the server knows how many there are and how many joins it
-can take a second. The client draws its first delay over ``spread_s`` and climbs a ladder from ``step_s`` to ``cap_s``.
+The server announces it at join and with heartbeats, because only the server knows how many there are and how many joins
+it can take a second. The client draws its first delay over ``spread_s`` and climbs a ladder from ``step_s`` to
+``cap_s``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One participant's side of the protocol: dial, join or resume, notice silence, come back. Pure.
 
 A driver feeds it what happened, drains :meth:`ClientMachine.effects` after every call, and calls
-:meth:`ClientMachine.handle_timeout` at :meth:`ClientMachine.next_deadline`. Whatever arrives under an old dial number is
-ignored, so a late close or message of an abandoned socket changes nothing.
+:meth:`ClientMachine.handle_timeout` at :meth:`ClientMachine.next_deadline`. Whatever arrives under an old dial number
+is ignored, so a late close or message of an abandoned socket changes nothing.
 """
 
 from __future__ import annotations
@@ -214,9 +214,7 @@ class ClientMachine:
         detail: str | None = None,
     ) -> None:
         who = self.participant
-        self._effects.append(
-            Record(kind, now, who, connection_no, seq, attempt, outcome, cause, value, ref, detail)
-        )
+        self._effects.append(Record(kind, now, who, connection_no, seq, attempt, outcome, cause, value, ref, detail))
 
     def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for those that extend it
         self._effects.append(Deliver(message))
@@ -328,9 +326,7 @@ class ClientMachine:
             self._deadline = None
             return
         self._go(ClientState.BACKING_OFF)
-        self._record(
-            EventKind.BACKOFF_SCHEDULED, now, attempt=retry.attempt, value=retry.delay, cause=retry.cause
-        )
+        self._record(EventKind.BACKOFF_SCHEDULED, now, attempt=retry.attempt, value=retry.delay, cause=retry.cause)
         self._deadline = now + retry.delay
 
     def _end(self, code: int, now: Instant) -> None:

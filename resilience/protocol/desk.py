@@ -24,7 +24,7 @@ class AnswerDesk:
         self._tickets: dict[int, StoredAnswer] = {}
 
     def submit(self, participant: str, answer: Answer, connection: int, now: Instant) -> tuple[StoredAnswer, ...]:
-        """Judge a submission. Returns the row to persist; empty when it was answered at once or joined a waiting one."""
+        """Judge a submission. Returns the row to persist; none when it was answered at once or joined a waiting one."""
         waiting = self._waiting.get((participant, answer.question))
         if waiting is not None:
             waiting.append((connection, answer))

@@ -1,7 +1,7 @@
 """Every message on the wire: JSON objects told apart by ``type``. Pure values, no behaviour.
 
-The first message of a connection is ``join`` or ``resume``. ``seq`` numbers the room's stream: each sequenced message of
-an event has the number after its predecessor's; ``epoch`` names the stream and changes only when it was lost.
+The first message of a connection is ``join`` or ``resume``. ``seq`` numbers the room's stream: each sequenced message
+of an event has the number after its predecessor's; ``epoch`` names the stream and changes only when it was lost.
 Durations are milliseconds on the wire, so that they are whole numbers in every language.
 """
 
@@ -23,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, omit_de
 # --- client to server -------------------------------------------------------------------------------------------------
 
 
-class Join(Message, forbid_unknown_fields=True, kw_only=True):
+class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Take part in ``event`` as somebody new. ``instance`` tells this client from another tab of the same person."""
 
     event: str
@@ -32,7 +32,7 @@ class Join(Message, forbid_unknown_fields=True, kw_only=True):
     protocol: int = PROTOCOL_VERSION
 
 
-class Resume(Message, forbid_unknown_fields=True, kw_only=True):
+class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Come back as the holder of ``token``; ``epoch`` and ``seq`` say how far this client had heard."""
 
     event: str
@@ -43,25 +43,25 @@ class Resume(Message, forbid_unknown_fields=True, kw_only=True):
     protocol: int = PROTOCOL_VERSION
 
 
-class TokenStored(Message, forbid_unknown_fields=True):
+class TokenStored(Message, frozen=True, forbid_unknown_fields=True):
     """The token of this generation is kept: the one before it may be forgotten."""
 
     generation: int
 
 
-class Pong(Message, forbid_unknown_fields=True):
+class Pong(Message, frozen=True, forbid_unknown_fields=True):
     """Answer to ``ping``, with its id."""
 
     id: int
 
 
-class Probe(Message, forbid_unknown_fields=True):
+class Probe(Message, frozen=True, forbid_unknown_fields=True):
     """Are you there? Sent by a client that has heard nothing for a while."""
 
     id: int
 
 
-class Answer(Message, forbid_unknown_fields=True):
+class Answer(Message, frozen=True, forbid_unknown_fields=True):
     """A choice (counted from 0) for a question; ``key`` makes a resend recognisable."""
 
     question: str
@@ -69,7 +69,7 @@ class Answer(Message, forbid_unknown_fields=True):
     key: str
 
 
-class Leave(Message, forbid_unknown_fields=True):
+class Leave(Message, frozen=True, forbid_unknown_fields=True):
     """The participant goes on purpose."""
 
 
@@ -135,8 +135,8 @@ class Roster(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything a client needs to go on, at one position of the stream.
 
-    ``answer`` is this participant's own choice for ``question``; ``roster`` is a :class:`Roster` as JSON, serialised once
-    for all who are told the same.
+    ``answer`` is this participant's own choice for ``question``; ``roster`` is a :class:`Roster` as JSON, serialised
+    once for all who are told the same.
     """
 
     epoch: str
@@ -154,7 +154,9 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
         return state_digest(self.phase, question, self.score, self.answer, self.epoch, self.seq)
 
 
-def state_digest(phase: str, question: str, score: int, answer: int | None, epoch: str, seq: int) -> str:
+def state_digest(  # noqa: PLR0913, PLR0917 - what a state consists of
+    phase: str, question: str, score: int, answer: int | None, epoch: str, seq: int
+) -> str:
     """One participant's state in one readable line, compared between the ends by the ``restored`` invariant."""
     own = "-" if answer is None else answer
     return f"phase={phase};question={question};score={score};answer={own};epoch={epoch};seq={seq}"
@@ -163,7 +165,7 @@ def state_digest(phase: str, question: str, score: int, answer: int | None, epoc
 # --- server to client -------------------------------------------------------------------------------------------------
 
 
-class Joined(Message):
+class Joined(Message, frozen=True):
     """You are in, as somebody new."""
 
     credentials: Credentials
@@ -171,7 +173,7 @@ class Joined(Message):
     snapshot: Snapshot
 
 
-class StateRestored(Message):
+class StateRestored(Message, frozen=True):
     """You are back: the same participant, with all it had. ``rejoined``: after the clean-up, not within it."""
 
     credentials: Credentials
@@ -180,13 +182,13 @@ class StateRestored(Message):
     rejoined: bool = False
 
 
-class ResumeRejected(Message):
+class ResumeRejected(Message, frozen=True):
     """No session for this token; ``reason`` is ``unknown`` or ``expired``. Join anew on the same connection."""
 
     reason: str
 
 
-class Ping(Message):
+class Ping(Message, frozen=True):
     """Answer with ``pong`` and this id; the return window as it is now, milliseconds."""
 
     id: int
@@ -195,13 +197,13 @@ class Ping(Message):
     cap_ms: int
 
 
-class ProbeReply(Message):
+class ProbeReply(Message, frozen=True):
     """Here I am."""
 
     id: int
 
 
-class AnswerResult(Message):
+class AnswerResult(Message, frozen=True):
     """What became of the answer with this key; sent after it was committed."""
 
     question: str
@@ -209,7 +211,7 @@ class AnswerResult(Message):
     verdict: str
 
 
-class ScoreChanged(Message):
+class ScoreChanged(Message, frozen=True):
     """Your own score after a reveal, and the points of that question."""
 
     question: str
@@ -217,14 +219,14 @@ class ScoreChanged(Message):
     score: int
 
 
-class QuestionOpened(Message):
+class QuestionOpened(Message, frozen=True):
     """Sequenced: a question is open for ``remaining_ms``."""
 
     seq: int
     question: OpenQuestion
 
 
-class QuestionRevealed(Message):
+class QuestionRevealed(Message, frozen=True):
     """Sequenced: the question is closed; this was right."""
 
     seq: int
@@ -232,21 +234,21 @@ class QuestionRevealed(Message):
     correct: int
 
 
-class LeaderboardShown(Message):
+class LeaderboardShown(Message, frozen=True):
     """Sequenced: who leads."""
 
     seq: int
     leaders: tuple[Standing, ...]
 
 
-class QuizFinished(Message):
+class QuizFinished(Message, frozen=True):
     """Sequenced: the end, and who led."""
 
     seq: int
     leaders: tuple[Standing, ...]
 
 
-class PresenceChanged(Message):
+class PresenceChanged(Message, frozen=True):
     """Sequenced: who came and whose state changed since the last one; ``count`` takes part now."""
 
     seq: int
@@ -255,7 +257,7 @@ class PresenceChanged(Message):
     changed: tuple[Player, ...]
 
 
-class Error(Message):
+class Error(Message, frozen=True):
     """A message could not be used; the connection stays. ``field`` names what was wrong."""
 
     code: str

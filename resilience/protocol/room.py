@@ -1,7 +1,7 @@
 """One event on the server: every session, the game, the numbered stream. Pure; drivers own sockets, storage and time.
 
-A message is acted on at once but answered only after its commit: ``committed`` builds the snapshot, sends it and registers
-the connection for broadcasts in one call, so the stream has neither gap nor duplicate for a newcomer.
+A message is acted on at once but answered only after its commit: ``committed`` builds the snapshot, sends it and
+registers the connection for broadcasts in one call, so the stream has neither gap nor duplicate for a newcomer.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Arrival(msgspec.Struct, frozen=True):
 
 
 class Room:
-    """The server's decisions for one event. ``tokens`` makes unguessable session tokens; ``draw`` spreads first pings."""
+    """The server's decisions for one event. ``tokens`` makes unguessable session tokens, ``draw`` spreads pings."""
 
     def __init__(  # noqa: PLR0913 - all that one event depends on
         self, event: str, game: Game, rules: RoomRules, *, epoch: str, tokens: Callable[[], str], draw: Draw
@@ -137,8 +137,8 @@ class Room:
         else:
             self._desk.committed(ticket, now)
 
-    def commit_failed(self, ticket: int, now: Instant) -> None:
-        """The rows of this ticket were not written: nothing was promised, and the waiting client is told to come again."""
+    def commit_failed(self, ticket: int) -> None:
+        """The rows of this ticket were not written: nothing was promised, the waiting client is told to come again."""
         arrival = self._arrivals.pop(ticket, None)
         if arrival is None:
             for connection in self._desk.commit_failed(ticket):

@@ -16,7 +16,7 @@ from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, mov
 from resilience.units import Instant, Seconds
 
 GRACE = "grace"
-"""The cause of a detachment by silence; its absence counts from the last sign of life, any other from its own instant."""
+"""The cause of a detachment by silence; that absence counts from the last sign of life, any other from its instant."""
 
 
 def ping_with(ping_id: int, window: ReturnWindow) -> Ping:

@@ -1,4 +1,4 @@
-"""States of both ends and the tables of their transitions. Pure; the diagrams in the docs are drawn from these tables."""
+"""States of both ends and the tables of their transitions. Pure; the docs' diagrams are drawn from these tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One quiz: its phase, the open question's absolute deadline, every answer, every score. Pure; time is an argument.
 
-The first answer of a participant to a question wins, by the server's receive time. A submission with the key of a stored
-answer gets that answer's verdict again; another key for an answered question is a duplicate.
+The first answer of a participant to a question wins, by the server's receive time. A submission with the key of a
+stored answer gets that answer's verdict again; another key for an answered question is a duplicate.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Game:
             return now + self.questions[self.index].time_s
         return now + (self.pace.reveal if phase is Phase.REVEAL else self.pace.leaderboard)
 
-    def judge(
+    def judge(  # noqa: PLR0913 - one submission
         self, participant: str, question_id: str, key: str, choice: int, received_at: Instant, *, excused: bool = False
     ) -> tuple[AnswerVerdict, StoredAnswer | None]:
         """What becomes of a submission, and the answer to store when it is accepted. Changes nothing.

@@ -23,7 +23,9 @@ class PlannedAnswer(msgspec.Struct, frozen=True):
     after: Seconds
 
 
-def plan_answer(rules: PlayerRules, question_id: str, choices: int, time_s: Seconds, draw: Draw) -> PlannedAnswer | None:
+def plan_answer(
+    rules: PlayerRules, question_id: str, choices: int, time_s: Seconds, draw: Draw
+) -> PlannedAnswer | None:
     """This participant's answer to this question; ``None`` when it lets it pass."""
     address = text_word(question_id)
     if draw("answers", address, 0) >= rules.answer_share:

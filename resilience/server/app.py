@@ -45,7 +45,11 @@ class EventPlan(msgspec.Struct, frozen=True):
 
 
 class QuizServer:
-    """A server for some events. ``tokens`` makes session tokens; ``executor`` runs commits (``None``: the loop's own)."""
+    """A server for some events.
+
+    ``tokens`` makes session tokens, ``executor`` runs commits (``None``: the loop's own), ``wall_clock`` (seconds since
+    1970) only stamps rows.
+    """
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
         self,
@@ -57,9 +61,10 @@ class QuizServer:
         log: Log,
         tokens: Callable[[], str],
         executor: Executor | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._store, self._clock, self._log = config, store, clock, log
-        self._executor = executor
+        self._executor, self._wall_clock = executor, wall_clock
         self.hubs = {plan.event: self._hub(plan, tokens) for plan in plans}
         self._gateway = Gateway(self.hubs, config)
         self._server: Server | None = None
@@ -91,14 +96,18 @@ class QuizServer:
         """Take no more, settle every commit, write the closing records, send everybody home with a moment to return."""
         if self._server is not None:
             self._server.close(close_connections=False)
+        await self.finish()
+        for hub in self.hubs.values():
+            hub.end_all(CloseCode.SERVICE_RESTART, self._return_slot)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def finish(self) -> None:
+        """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
         for event, hub in self.hubs.items():
             await hub.drained()
             scores = asyncio.get_running_loop().run_in_executor(self._executor, self._store.scores, event)
             hub.close_log(await scores)
-            hub.end_all(CloseCode.SERVICE_RESTART, self._return_slot)
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
 
     def _return_slot(self, connection: int) -> str:
         return f"retry_after={self._config.drain_window * uniform(0, 'return', connection):.3f}"
@@ -113,12 +122,12 @@ class QuizServer:
             tokens=tokens,
             draw=draws_for(plan.seed, "server"),
         )
-        self._store.open_event(plan.event, plan.epoch, game.questions, time.time())
+        self._store.open_event(plan.event, plan.epoch, game.questions, self._wall_clock())
         return Hub(room, clock=self._clock, log=self._log, committer=lambda hub: self._committer(plan.event, hub))
 
     def _committer(self, event: str, hub: Hub) -> Committer:
         def write(batch: Sequence[Persist]) -> None:
-            self._store.commit([(event, row) for order in batch for row in order.rows], time.time())
+            self._store.commit([(event, row) for order in batch for row in order.rows], self._wall_clock())
 
         return Committer(write, hub.settled, self._executor)
 

@@ -19,15 +19,12 @@ from resilience.runtime import Log, RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, EventPlan, QuizServer, serve_until
 from resilience.server.logs import configure, log_line
 from resilience.server.store import SqlStore
-from resilience.settings import environment, server_settings
 
 TOKEN_BYTES = 24
 
 
-def serve_command(options: Mapping[str, Any]) -> None:
+def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
     """Serve as the options say; returns after an orderly stop."""
-    flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
-    server, quiz = server_settings(options["config"], environment(), flags)
     configure()
     _run(_serve(options, server, quiz))
 

@@ -1,4 +1,4 @@
-"""Group commit: whatever arrives while one commit is under way goes together into the next. One writer, off the loop."""
+"""Group commit: whatever arrives while one commit is under way goes into the next. One writer, off the loop."""
 
 from __future__ import annotations
 

@@ -31,9 +31,7 @@ class Peer(Protocol):
 class Hub:
     """One event's room on one loop. ``commit`` takes a batch of orders, in a worker thread."""
 
-    def __init__(
-        self, room: Room, *, clock: RunClock, log: Log, committer: Callable[[Hub], Committer]
-    ) -> None:
+    def __init__(self, room: Room, *, clock: RunClock, log: Log, committer: Callable[[Hub], Committer]) -> None:
         self.room = room
         self._clock, self._log = clock, log
         self._peers: dict[int, Peer] = {}
@@ -59,7 +57,7 @@ class Hub:
             if failure is None:
                 self.room.committed(order.ticket, now)
             else:
-                self.room.commit_failed(order.ticket, now)
+                self.room.commit_failed(order.ticket)
         self._pump()
 
     async def drained(self) -> None:
