@@ -110,12 +110,11 @@ class EventKind(StrEnum):
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
     QUESTION_CLOSED = "question.closed"  # ref: question id; seq
     SCORE_FINAL = "score.final"  # at the server's end, per participant; value: total_score as stored
-    CONNECTIONS_OPEN = "connections.open"  # value: live connections of one participant when that changed above one
     SESSION_STATE = "session.state"  # at the server's end, per participant; outcome: its connection state
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    CONNECTIONS_OPEN = "connections.open"  # value: live connections of one participant, when above one
+    """One line of the log; ``session_id`` is the participant id, ``ref`` what the event is about (fault, answer)."""
 
     t: float
     lane: Lane

@@ -32,7 +32,7 @@ class Store(Protocol):
         """Make the event's rows; ``now`` is seconds since 1970."""
 
     def commit(self, rows: Sequence[tuple[str, Row]], now: float) -> None:
-        """Write (event, row) pairs in one transaction; a :class:`~resilience.errors.StoreError` says none was written."""
+        """Write (event, row) pairs in one transaction; :class:`~resilience.errors.StoreError`: none was written."""
 
     def scores(self, event_id: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
