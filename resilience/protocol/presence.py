@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from resilience.protocol.messages import Player, Roster, Standing
@@ -60,9 +62,9 @@ class PresenceBoard:
         """The leaderboard changed: the roster must be serialised anew."""
         self._roster = None
 
-    def roster(self, leaders: tuple[Standing, ...]) -> msgspec.Raw:
-        """The shown state as JSON, serialised once until it changes."""
+    def roster(self, leaders: Callable[[], tuple[Standing, ...]]) -> msgspec.Raw:
+        """The shown state as JSON, ranked and serialised once until it changes."""
         if self._roster is None:
             players = tuple(self._shown.values()) if len(self._shown) <= self._cap else ()
-            self._roster = msgspec.Raw(msgspec.json.encode(Roster(len(self._shown), players, leaders)))
+            self._roster = msgspec.Raw(msgspec.json.encode(Roster(len(self._shown), players, leaders())))
         return self._roster

@@ -273,7 +273,7 @@ class Room:
             phase=self.game.phase,
             score=self.game.visible_score(session.participant),
             server_time_ms=round(now * 1000),
-            roster=self._board.roster(self._stage.leaders()),
+            roster=self._board.roster(self._stage.leaders),
             question=self._stage.question_at(now) if question else None,
             answer=answer.choice if answer else None,
         )

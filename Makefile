@@ -1,0 +1,84 @@
+# Every command of the project. `make help` (the default) reads the lines after the two hashes.
+
+PYTHON     ?=
+EXPERIMENT ?=
+PORT       ?= 8765
+BIN        := .venv/bin
+STAMP      := .venv/.stamp
+PIP        := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO       := runs/demo/$(shell date -u +%Y%m%dT%H%M%SZ)
+
+export PYTHON
+MAKEFLAGS  += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help setup test lint types imports wheel format demo serve chaos bench lock clean
+
+help: ## Show what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything pinned; instant when nothing changed
+
+# The stamp is written last, so an interrupted set-up is done again.
+$(STAMP): requirements.lock pyproject.toml
+	@rm -f $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { python=$$(tools/find-python) && echo "setting up .venv with $$python" && "$$python" -m venv --clear .venv; }
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+test: setup ## Run every gate: style, types, import laws, wheel, then the tests
+	@$(MAKE) lint
+	@$(MAKE) types
+	@$(MAKE) imports
+	@$(MAKE) wheel
+	@$(BIN)/pytest
+
+lint: setup ## Check style and formatting (ruff)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: setup ## Rewrite the code in the project's format, and mend what ruff can mend safely
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: setup ## Check types (mypy --strict)
+	@$(BIN)/mypy --strict
+
+imports: setup ## Check who may import whom (import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+wheel: setup ## Build the wheel into dist/ and check what is in it
+	@rm -rf dist
+	@log=$$($(BIN)/python -m build --wheel --no-isolation --outdir dist . 2>&1) || { echo "$$log"; exit 1; }
+	@$(BIN)/check-wheel-contents dist
+
+demo: setup ## Run the demo experiment in all three lanes and print where the reports are
+	$(BIN)/resilience chaos run demo --out $(DEMO)/real
+	$(BIN)/resilience sim run demo --lane virtual --out $(DEMO)/virtual
+	$(BIN)/resilience sim run demo --lane model --out $(DEMO)/model
+	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/virtual
+	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/model
+	@for lane in real virtual model; do echo "report, $$lane lane: $(DEMO)/$$lane/report.html"; done
+
+serve: setup ## Serve quizzes on PORT (8765)
+	$(BIN)/resilience serve --port $(PORT)
+
+chaos: setup ## Run one experiment against real processes: make chaos EXPERIMENT=name-or-file
+	$(if $(EXPERIMENT),,$(error EXPERIMENT is missing; `$(BIN)/resilience chaos list` shows the bundled ones))
+	$(BIN)/resilience chaos run $(EXPERIMENT)
+
+bench: setup ## Measure: run the benchmarks, which `make test` leaves out
+	@$(BIN)/pytest -m bench
+
+lock: ## Renew requirements.lock (LOCK=--upgrade takes the newest versions)
+	@python=$$(tools/find-python) && "$$python" -m venv --clear build/lock
+	@build/lock/bin/python -m pip --quiet install 'pip>=25.1' 'pip-tools>=7.5'
+	@build/lock/bin/python tools/lock.py $(LOCK)
+
+clean: ## Remove what set-up, builds and checks made; runs/ stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find chaos reports resilience sim tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,157 @@
+"""Each kind of fault as one client and the server's log see it, to the millisecond, and the injector's own events."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilience.config import ServerConfig
+from resilience.events import Event, EventKind
+from resilience.experiment.faults import Blackhole, Cut, Direction, Refuse
+
+from .worlds import experiment, of, run, world_of
+
+HALF, LATENCY, CONNECT = 0.00025, 0.0005, 0.0003
+OPENING = 0.0003 + 0.0005 + 0.0004 + 0.00002 + 0.0005
+"""Dial to open: connect, request, handshake, one frame's cost, response."""
+RESTORING = OPENING + 0.0005 + 0.003 + 0.00002 + 0.0005
+"""Dial to session: and then the request, one commit, one frame's cost, the reply."""
+
+K = EventKind
+
+
+def _one(log: list[Event], kind: EventKind, **where: str) -> Event:
+    found = of(log, kind, **where)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_join_takes_one_dial_one_handshake_and_one_commit() -> None:
+    """Without faults or a queue the times are sums of the modelled costs."""
+    log = run(experiment())
+    assert _one(log, K.TRANSPORT_OPENED).t == pytest.approx(OPENING, abs=1e-9)
+    assert _one(log, K.SESSION_CREATED).t == pytest.approx(OPENING + LATENCY + 0.003, abs=1e-9)
+    assert _one(log, K.SESSION_JOINED).t == pytest.approx(RESTORING, abs=1e-9)
+
+
+def test_a_cut_is_noticed_by_both_ends_and_the_client_is_back_after_its_first_delay() -> None:
+    """Loss half a way after the cut, one dial, restored a handshake and a commit later."""
+    log = run(experiment(Cut(at=5.0, cohorts=("a",))))
+    lost = _one(log, K.TRANSPORT_LOST, role="client")
+    assert (lost.t, lost.cause, lost.actor, lost.cohort) == (pytest.approx(5.0 + HALF), "closed", "a-0001", "a")
+    assert _one(log, K.TRANSPORT_LOST, role="server").t == pytest.approx(5.0 + HALF)
+    assert _one(log, K.SESSION_DETACHED).cause == "closed"
+    delay = _one(log, K.BACKOFF_SCHEDULED)
+    assert delay.value is not None
+    assert _one(log, K.SESSION_RESTORED).t == pytest.approx(5.0 + HALF + delay.value + RESTORING, abs=1e-9)
+
+
+def test_refused_dials_fail_after_one_connect_time_until_the_link_is_back() -> None:
+    """Every dial of the window is refused; the first one after it is the one that restores."""
+    log = run(experiment(Refuse(at=5.0, cohorts=("a",), duration=3.0)))
+    failures = of(log, K.TRANSPORT_FAILED)
+    dials = [event for event in of(log, K.TRANSPORT_OPENING) if event.t > 5.0]
+    assert len(failures) >= 3
+    assert {event.cause for event in failures} == {"refused"}
+    assert [event.t for event in failures] == pytest.approx([event.t + CONNECT for event in dials[:-1]])
+    assert dials[-2].t + CONNECT < 8.0 <= dials[-1].t + CONNECT
+    assert _one(log, K.SESSION_RESTORED).t == pytest.approx(dials[-1].t + RESTORING, abs=1e-9)
+
+
+def test_a_black_hole_is_found_by_silence_and_its_end_fails_the_dial_that_hangs() -> None:
+    """Probe after 4 s, dead 2 s later, dials hang for their timeout or until healing closes them."""
+    log = run(experiment(Blackhole(at=5.0, cohorts=("a",), duration=12.0)))
+    dead = _one(log, K.PEER_DEAD)
+    suspected = [event for event in of(log, K.PEER_SUSPECTED) if event.t < dead.t][-1]
+    assert suspected.t - 4.0 <= 5.0 + LATENCY
+    assert (dead.t - suspected.t, dead.value) == (pytest.approx(2.0), pytest.approx(6.0))
+    server_side = of(log, K.TRANSPORT_LOST, role="server")
+    assert server_side[0].t == pytest.approx(dead.t + LATENCY)
+    hung = [event for event in of(log, K.TRANSPORT_OPENING) if dead.t < event.t < 17.0]
+    failed = of(log, K.TRANSPORT_FAILED)
+    assert [event.cause for event in failed] == ["open_timeout"] * (len(hung) - 1) + ["closed"]
+    assert [event.t for event in failed] == pytest.approx([event.t + 5.0 for event in hung[:-1]] + [17.0 + HALF])
+    assert _one(log, K.SESSION_RESTORED).t > 17.0
+
+
+def test_a_short_black_hole_is_noticed_only_at_its_end() -> None:
+    """Healing closes the connection, since bytes are missing, before any silence was long enough."""
+    log = run(experiment(Blackhole(at=5.0, cohorts=("a",), duration=1.0)))
+    assert not of(log, K.PEER_DEAD)
+    assert _one(log, K.TRANSPORT_LOST, role="client").t == pytest.approx(6.0 + HALF)
+
+
+def test_a_hole_downwards_keeps_the_server_believing_until_its_client_goes() -> None:
+    """The client's probes still arrive; it gives up by itself and the server is told one latency later."""
+    log = run(experiment(Blackhole(at=5.0, cohorts=("a",), duration=20.0, direction=Direction.DOWN), duration=40.0))
+    dead = _one(log, K.PEER_DEAD)
+    detached = of(log, K.SESSION_DETACHED)[0]
+    assert (detached.t, detached.cause) == (pytest.approx(dead.t + LATENCY), "closed")
+
+
+def test_a_hole_upwards_lets_the_server_evict_a_client_that_still_hears_it() -> None:
+    """Frequent pings keep the client content while its answers vanish: the grace period ends it from the other side."""
+    server = ServerConfig(heartbeat_interval=2.0, grace_period=5.0, cleanup_interval=60.0)
+    log = run(experiment(Blackhole(at=5.0, cohorts=("a",), duration=20.0, direction=Direction.UP), server=server))
+    assert not of(log, K.PEER_DEAD)
+    detached = of(log, K.SESSION_DETACHED)[0]
+    assert detached.cause == "grace"
+    lost = of(log, K.TRANSPORT_LOST, role="client")[0]
+    assert (lost.cause, lost.t) == ("closed", pytest.approx(detached.t + 0.00002 + LATENCY))
+    assert of(log, K.TRANSPORT_LOST, role="server")[0].t == detached.t
+
+
+def test_a_client_that_says_nothing_after_its_upgrade_is_sent_away_without_its_code() -> None:
+    """The join vanished; the server's close frame vanishes too, so the client's own timeout comes first."""
+    plan = experiment(
+        Refuse(at=2.0, cohorts=("a",), duration=0.0061),
+        server=ServerConfig(first_message_deadline=1.0),
+    )
+    world, log = world_of(plan)
+    assert of(log, K.SESSION_RESTORED)
+    assert not world.links["a"].refusing
+
+
+def test_other_cohorts_do_not_notice() -> None:
+    """A fault stays on the link it was meant for."""
+    log = run(experiment(Cut(at=5.0, cohorts=("a",)), cohorts=("a", "b"), clients=3))
+    assert {event.cohort for event in of(log, K.TRANSPORT_LOST, role="client")} == {"a"}
+
+
+@pytest.mark.parametrize(
+    "fault,ends_at",
+    [
+        (Cut(at=5.0, cohorts=("a",)), 5.0),
+        (Refuse(at=5.0, cohorts=("a",), duration=3.0), 8.0),
+        (Blackhole(at=5.0, cohorts=("a",), duration=3.0, direction=Direction.UP), 8.0),
+    ],
+    ids=lambda value: value.kind if hasattr(value, "kind") else "",
+)
+def test_the_injector_writes_begin_and_end_of_each_window(fault: Cut | Refuse | Blackhole, ends_at: float) -> None:
+    """Planned times as values, the fault's id as reference, the cohort as actor; both looks at the link agreed."""
+    log = run(experiment(fault))
+    events = [event for event in log if event.role == "injector"]
+    assert [(event.kind, event.t, event.value) for event in events] == [
+        (K.FAULT_STARTED, 5.0, 5.0),
+        (K.FAULT_CONFIRMED, 5.0, 0.0),
+        (K.FAULT_ENDED, ends_at, ends_at),
+        (K.FAULT_CLEARED, ends_at, 0.0),
+    ]
+    assert {(event.actor, event.cohort, event.ref) for event in events} == {("a", "a", f"0.0:{fault.kind}@a")}
+
+
+def test_a_window_that_another_fault_outlasts_is_invalid() -> None:
+    """The look at the link after the first one's end finds it still down, and says so."""
+    faults = (Refuse(at=5.0, cohorts=("a",), duration=3.0), Blackhole(at=6.0, cohorts=("a",), duration=4.0))
+    log = run(experiment(*faults))
+    invalid = _one(log, K.FAULT_INVALID)
+    assert (invalid.ref, invalid.cause, invalid.t) == ("0.0:refuse@a", "another fault still holds the link", 8.0)
+    assert [event.ref for event in of(log, K.FAULT_CLEARED)] == ["1.0:blackhole@a"]
+
+
+def test_a_repeated_fault_comes_back() -> None:
+    """Three cuts, three losses, three ids."""
+    log = run(experiment(Cut(at=5.0, cohorts=("a",), times=3, every=7.0)))
+    assert [event.t for event in of(log, K.TRANSPORT_LOST, role="client")] == pytest.approx(
+        [5.00025, 12.00025, 19.00025]
+    )
+    assert [event.ref for event in of(log, K.FAULT_STARTED)] == ["0.0:cut@a", "0.1:cut@a", "0.2:cut@a"]

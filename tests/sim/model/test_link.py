@@ -1,0 +1,245 @@
+"""One link with both ends played by the test: latencies, order, and each fault as the proxy would do it."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilience.experiment.faults import Direction
+from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
+from sim.model import ModelCosts
+from sim.model.clock import Clock
+from sim.model.link import UPGRADE, Connection, Link
+
+COSTS = ModelCosts(latency=0.010, connect=0.004, close_patience=1.0)
+OPEN_AT = 0.024
+"""Dial at 0: connected at 4 ms, request there at 14 ms, response back at 24 ms (this server takes no time)."""
+
+
+class Ends:
+    """Both ends of a link; ``seen`` is what they were told, with milliseconds."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.link = Link(self.clock, COSTS, self)  # type: ignore[arg-type] - one object plays both ends
+        self.seen: list[tuple[float, str]] = []
+
+    def _see(self, what: str) -> None:
+        self.seen.append((round(self.clock.now * 1000, 6), what))
+
+    def upgrade(self, connection: Connection) -> None:
+        self._see("upgrade")
+        connection.key = 1
+        self.link.send_down(connection, UPGRADE, self.clock.now)
+
+    def opened(self, connection: Connection) -> None:
+        self._see("opened")
+
+    def failed(self, connection: Connection, cause: str) -> None:
+        self._see(f"failed {cause}")
+
+    def lost(self, connection: Connection, cause: str, code: int | None = None) -> None:
+        self._see(f"server lost {cause}" if code is None else f"client lost {cause} {code}")
+
+    def receive(self, connection: Connection, message: ClientMessage | ServerMessage) -> None:
+        self._see(repr(message).partition(",")[0])
+
+    def at(self, ms: float, action: object, *arguments: object) -> None:
+        """Call something at a time in milliseconds."""
+        self.clock.at(ms / 1000, lambda _: action(*arguments))  # type: ignore[operator]
+
+    def up(self, connection: Connection, ms: float, number: int) -> None:
+        """The client says something."""
+        self.at(ms, lambda: self.link.send_up(connection, Probe(number)))
+
+    def down(self, connection: Connection, ms: float, number: int) -> None:
+        """The server says something."""
+        self.at(ms, lambda: self.link.send_down(connection, Ping(number, 0, 0, 0), self.clock.now))
+
+    def run(self, ms: float = 5000.0) -> list[tuple[float, str]]:
+        """Let it happen; what was seen after the connection was open."""
+        self.clock.run_until(ms / 1000)
+        return [line for line in self.seen if line[1] not in ("upgrade", "opened")]
+
+
+def _open() -> tuple[Ends, Connection]:
+    ends = Ends()
+    connection = ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    ends.clock.run_until(0.05)
+    assert ends.seen == [(14.0, "upgrade"), (24.0, "opened")]
+    return ends, connection
+
+
+def test_messages_arrive_in_order_one_latency_later() -> None:
+    """Both directions, each by itself."""
+    ends, connection = _open()
+    for number in (1, 2):
+        ends.up(connection, 100 + number, number)
+        ends.down(connection, 200 + number, number)
+    assert ends.run() == [
+        (111.0, "Probe(id=1)"),
+        (112.0, "Probe(id=2)"),
+        (211.0, "Ping(id=1"),
+        (212.0, "Ping(id=2"),
+    ]
+
+
+def test_what_a_client_said_before_it_left_arrives_and_nothing_after() -> None:
+    """The end follows the data; what the server says meanwhile reaches nobody."""
+    ends, connection = _open()
+    ends.up(connection, 100, 1)
+    ends.at(101, ends.link.leave, connection)
+    ends.up(connection, 102, 2)
+    ends.down(connection, 95, 3)
+    assert ends.run() == [(110.0, "Probe(id=1)"), (111.0, "server lost closed")]
+    assert not ends.link.connections
+
+
+def test_a_server_that_ends_a_connection_is_heard_with_its_code() -> None:
+    """What was sent before the close frame arrives before it, what the client says afterwards not at all."""
+    ends, connection = _open()
+    ends.down(connection, 100, 1)
+    ends.at(101, lambda: ends.link.end(connection, 4200, ends.clock.now))
+    ends.up(connection, 100, 2)
+    assert ends.run() == [(110.0, "Ping(id=1"), (111.0, "client lost close_4200 4200")]
+    assert not ends.link.connections
+
+
+def test_an_abort_by_the_server_has_no_code() -> None:
+    """The client sees a connection that ended without a close frame."""
+    ends, connection = _open()
+    ends.at(100, lambda: ends.link.end(connection, None, ends.clock.now))
+    assert ends.run() == [(110.0, "client lost closed 1006")]
+
+
+def test_a_cut_tells_both_ends_after_half_the_way_and_loses_what_is_in_flight() -> None:
+    """The proxy sits half way; a message sent just before the cut never arrives."""
+    ends, connection = _open()
+    ends.up(connection, 95, 1)
+    ends.down(connection, 95, 2)
+    ends.at(100, ends.link.cut)
+    ends.up(connection, 101, 3)
+    assert ends.run() == [(105.0, "client lost closed 1006"), (105.0, "server lost closed")]
+    assert not ends.link.connections
+
+
+def test_a_cut_fails_a_dial_whose_upgrade_is_under_way_and_spares_later_ones() -> None:
+    """A handshake in flight is a connection too; the link itself is up."""
+    ends = Ends()
+    ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    ends.at(10, ends.link.cut)
+    ends.at(11, ends.link.dial, ends, 2)
+    assert ends.run() == [(15.0, "failed closed"), (15.0, "server lost closed")]
+    assert ends.seen[-2:] == [(25.0, "upgrade"), (35.0, "opened")]
+
+
+def test_who_left_is_told_nothing_of_a_cut() -> None:
+    """A client that let go between the cut and its news hears no more of it; the server is told once."""
+    ends, connection = _open()
+    ends.at(100, ends.link.cut)
+    ends.at(102, ends.link.leave, connection)
+    assert ends.run() == [(105.0, "server lost closed")]
+
+
+def test_refuse_closes_what_is_open_and_refuses_dials_until_its_end() -> None:
+    """A refused dial is known after one connect time; one right after the end succeeds."""
+    ends, _ = _open()
+    ends.at(100, ends.link.refuse)
+    ends.at(200, ends.link.dial, ends, 2)
+    ends.at(300, ends.link.accept)
+    ends.at(301, ends.link.dial, ends, 3)
+    assert ends.run() == [(105.0, "client lost closed 1006"), (105.0, "server lost closed"), (204.0, "failed refused")]
+    assert ends.seen[-1] == (325.0, "opened")
+
+
+@pytest.mark.parametrize(
+    "direction,arrives",
+    [
+        (Direction.BOTH, []),
+        (Direction.UP, [(210.0, "Ping(id=2")]),
+        (Direction.DOWN, [(210.0, "Probe(id=1)")]),
+    ],
+)
+def test_a_hole_takes_the_bytes_of_its_direction_and_closes_everything_at_its_end(
+    direction: Direction, arrives: list[tuple[float, str]]
+) -> None:
+    """Nothing is told while it lasts; healing closes the connection at both ends."""
+    ends, connection = _open()
+    ends.at(100, ends.link.open_hole, direction)
+    ends.up(connection, 200, 1)
+    ends.down(connection, 200, 2)
+    ends.at(300, ends.link.close_hole, direction)
+    assert ends.run() == [*arrives, (305.0, "client lost closed 1006"), (305.0, "server lost closed")]
+
+
+@pytest.mark.parametrize("sent_at,arrives", [(94.9, True), (95.1, False)])
+def test_what_has_passed_the_proxy_escapes_the_hole(sent_at: float, *, arrives: bool) -> None:
+    """Bytes vanish where the proxy is, not where they are sent."""
+    ends, connection = _open()
+    ends.up(connection, sent_at, 1)
+    ends.at(100, ends.link.open_hole, Direction.BOTH)
+    assert bool(ends.run()) is arrives
+
+
+@pytest.mark.parametrize("direction,reaches", [(Direction.BOTH, False), (Direction.UP, False), (Direction.DOWN, True)])
+def test_a_dial_into_a_hole_hangs_until_its_end_fails_it(direction: Direction, *, reaches: bool) -> None:
+    """The proxy takes the connection, no upgrade completes, and healing closes it."""
+    ends = Ends()
+    ends.link.open_hole(direction)
+    ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    ends.at(900, ends.link.close_hole, direction)
+    assert ends.run() == [(905.0, "failed closed"), (905.0, "server lost closed")]
+    assert ((14.0, "upgrade") in ends.seen) is reaches
+    assert "opened" not in [what for _, what in ends.seen]
+
+
+def test_the_end_of_a_connection_passes_a_hole() -> None:
+    """A client that gives a silent server up is noticed by it at once."""
+    ends, connection = _open()
+    ends.at(100, ends.link.open_hole, Direction.BOTH)
+    ends.at(200, ends.link.leave, connection)
+    assert ends.run() == [(210.0, "server lost closed")]
+
+
+def test_a_close_code_vanishes_in_a_hole_and_only_the_end_arrives() -> None:
+    """A close frame is bytes: the client learns of the end when the server stops waiting for the answer."""
+    ends, connection = _open()
+    ends.at(100, ends.link.open_hole, Direction.DOWN)
+    ends.at(200, lambda: ends.link.end(connection, 4200, ends.clock.now))
+    assert ends.run() == [(1210.0, "client lost closed 1006")]
+
+
+def test_an_abort_passes_a_hole_at_once() -> None:
+    """Without a close frame there is nothing to wait for."""
+    ends, connection = _open()
+    ends.at(100, ends.link.open_hole, Direction.DOWN)
+    ends.at(200, lambda: ends.link.end(connection, None, ends.clock.now))
+    assert ends.run() == [(210.0, "client lost closed 1006")]
+
+
+def test_faults_that_overlap_add_up() -> None:
+    """The link is usable only when the last one is over, and each end closes what it must."""
+    ends, _ = _open()
+    link = ends.link
+    link.open_hole(Direction.BOTH)
+    link.open_hole(Direction.UP)
+    link.refuse()
+    assert (link.refusing, link.is_hole(Direction.BOTH), link.usable) == (True, True, False)
+    link.close_hole(Direction.BOTH)
+    assert (link.is_hole(Direction.UP), link.is_hole(Direction.DOWN), link.is_hole(Direction.BOTH)) == (
+        True,
+        False,
+        False,
+    )
+    link.accept()
+    assert not link.usable
+    link.close_hole(Direction.UP)
+    assert link.usable
+
+
+def test_the_earliest_of_two_holes_counts() -> None:
+    """A second hole over the first lets nothing through that the first one took."""
+    ends, connection = _open()
+    ends.at(100, ends.link.open_hole, Direction.UP)
+    ends.up(connection, 150, 1)
+    ends.at(157, ends.link.open_hole, Direction.UP)
+    assert ends.run() == []

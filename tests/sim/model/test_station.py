@@ -1,0 +1,85 @@
+"""The handshake station: order, slots, and what becomes of those who left the queue."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from resilience.config import ClientConfig
+from resilience.eventlog.writer import EventList
+from resilience.events import EventKind
+from resilience.experiment.faults import Refuse
+from sim.model import ModelCosts, World
+from sim.model.clock import Clock
+from sim.model.station import Station
+
+from .worlds import experiment, of, world_of
+
+
+def _station(slots: int, unwanted: set[str] | None = None) -> tuple[Clock, Station[str], list[tuple[float, str]]]:
+    clock, done = Clock(), []
+    gone = set() if unwanted is None else unwanted
+    station: Station[str] = Station(
+        clock, slots, 1.0, wanted=lambda job: job not in gone, done=lambda job: done.append((clock.now, job))
+    )
+    return clock, station, done
+
+
+@pytest.mark.parametrize("slots,ends", [(1, [1.0, 2.0, 3.0, 4.0]), (2, [1.0, 1.0, 2.0, 2.0]), (9, [1.0] * 4)])
+def test_jobs_are_served_in_order_of_arrival(slots: int, ends: list[float]) -> None:
+    """First come, first served, over as many slots as there are."""
+    clock, station, done = _station(slots)
+    for job in "abcd":
+        station.enter(job)
+    clock.run_until(10.0)
+    assert done == list(zip(ends, "abcd", strict=True))
+
+
+def test_a_slot_that_stood_idle_serves_at_once() -> None:
+    """Idle time is not saved up."""
+    clock, station, done = _station(1)
+    station.enter("a")
+    clock.at(5.0, lambda _: station.enter("b"))
+    clock.run_until(10.0)
+    assert done == [(1.0, "a"), (6.0, "b")]
+
+
+def test_an_unwanted_job_is_skipped_at_no_cost() -> None:
+    """Who left the queue costs the others nothing when wasted work is off."""
+    gone: set[str] = set()
+    clock, station, done = _station(1, gone)
+    for job in "abcd":
+        station.enter(job)
+    gone |= {"b", "c"}
+    assert station.queued == 3
+    clock.run_until(10.0)
+    assert done == [(1.0, "a"), (2.0, "d")]
+    assert station.queued == 0
+
+
+@pytest.mark.parametrize("wasted_work,opened_after", [(True, 5), (False, 1)])
+def test_abandoned_handshakes_cost_the_server_only_as_wasted_work(wasted_work: bool, opened_after: int) -> None:
+    """Five dials at once, half a second each, a client's patience of 0.6 s: four requests are dead before their turn.
+
+    With wasted work each of them still takes its half second, so that the next live one waits for all of them.
+    """
+    costs = ModelCosts(handshake=0.5, wasted_work=wasted_work)
+    plan = experiment(clients=5, client=ClientConfig(open_timeout=0.6), duration=20.0)
+    world = World(plan, 1, log := EventList(), costs)
+    for client in world.clients:
+        client.start()
+    world.clock.run_until(6.0)
+    assert [event.t for event in of(log, EventKind.TRANSPORT_FAILED)][:4] == [0.6] * 4
+    second = of(log, EventKind.TRANSPORT_OPENED)[1].t
+    dial = [event.t for event in of(log, EventKind.TRANSPORT_OPENING) if event.t > 0.6][0]
+    print(second, dial)
+
+
+def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
+    """A crowd that dials at one instant opens at the station's pace."""
+    costs = ModelCosts(handshake=0.01, message=0.0)
+    _, log = world_of(experiment(Refuse(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
+    first = [event.t for event in of(log, EventKind.TRANSPORT_OPENED) if event.t < 1.0]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
+    assert gaps == pytest.approx([0.01] * 7)

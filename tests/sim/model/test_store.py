@@ -1,0 +1,89 @@
+"""Group commit, and the tables as the store knows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilience.errors import HarnessError
+from resilience.protocol.effects import Forget, JoinAttempt, Persist, Row, SessionRow
+from resilience.quiz.game import StoredAnswer
+from sim.model.clock import Clock
+from sim.model.store import Store
+
+
+def _store() -> tuple[Clock, Store, list[tuple[float, list[int]]]]:
+    clock, batches = Clock(), []
+    store = Store(clock, 0.003, lambda batch: batches.append((clock.now, [order.ticket for order in batch])))
+    return clock, store, batches
+
+
+def _session(who: str) -> SessionRow:
+    return SessionRow("e", who, who, "connected", 1, 1, ("hash",))
+
+
+def _answer(who: str, question: str, points: int) -> StoredAnswer:
+    return StoredAnswer(who, question, "key", 0, 1.0, points)
+
+
+def test_orders_that_arrive_during_a_commit_go_together_into_the_next() -> None:
+    """The first is alone, the next three share one commit, and each batch takes one latency."""
+    clock, store, batches = _store()
+    for ticket, when in enumerate((0.000, 0.001, 0.002, 0.0029, 0.020), 1):
+        clock.at(when, lambda _, ticket=ticket: store.submit(Persist(ticket, ())))
+    clock.run_until(1.0)
+    assert [tickets for _, tickets in batches] == [[1], [2, 3, 4], [5]]
+    assert [when for when, _ in batches] == pytest.approx([0.003, 0.006, 0.023])
+
+
+def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:
+    """Orders made while being told of a commit do not wait for another one to pass."""
+    clock = Clock()
+    settled: list[tuple[float, list[int]]] = []
+
+    def tell(batch: object) -> None:
+        settled.append((clock.now, [order.ticket for order in batch]))  # type: ignore[attr-defined]
+        if len(settled) == 1:
+            store.submit(Persist(3, ()))
+
+    store = Store(clock, 0.003, tell)
+    store.submit(Persist(1, ()))
+    store.submit(Persist(2, ()))
+    clock.run_until(1.0)
+    assert [tickets for _, tickets in settled] == [[1], [2, 3]]
+
+
+def test_nothing_is_stored_before_its_commit() -> None:
+    """A run that ends with a commit under way has not stored it."""
+    clock, store, _ = _store()
+    store.submit(Persist(1, (_session("p1"),)))
+    clock.run_until(0.0029)
+    assert store.sessions == {}
+    clock.run_until(0.0031)
+    assert list(store.sessions) == ["p1"]
+
+
+def test_scores_are_sums_of_committed_answers() -> None:
+    """Everybody who is stored has a score, those without an answer 0, those forgotten none."""
+    clock, store, _ = _store()
+    rows: tuple[Row, ...] = (
+        _session("p1"),
+        _session("p2"),
+        _session("p3"),
+        _answer("p1", "q1", 700),
+        _answer("p1", "q2", 0),
+        _answer("p1", "q3", 500),
+        Forget("e", "p3"),
+        JoinAttempt("e", "p1", "created"),
+    )
+    store.submit(Persist(1, rows))
+    clock.run_until(1.0)
+    assert store.scores() == {"p1": 1200, "p2": 0}
+    assert store.attempts == [JoinAttempt("e", "p1", "created")]
+
+
+def test_a_second_answer_to_a_question_breaks_the_key() -> None:
+    """The store would refuse it, so the model says so instead of overwriting."""
+    clock, store, _ = _store()
+    store.submit(Persist(1, (_answer("p1", "q1", 700), _answer("p1", "q1", 0))))
+    with pytest.raises(HarnessError, match="p1 has a stored answer to q1"):
+        clock.run_until(1.0)

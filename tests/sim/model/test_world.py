@@ -1,0 +1,333 @@
+"""Whole runs: the log's shape, the steady state, determinism, conservation, and invariants read off the log alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from resilience.config import ClientConfig
+from resilience.errors import ConfigError
+from resilience.eventlog.writer import EventList, EventWriter
+from resilience.events import Event, EventKind
+from resilience.experiment.faults import Blackhole, Cut, Refuse
+from resilience.experiment.loader import load_file
+from resilience.experiment.spec import Experiment
+from resilience.policy.backoff import Jitter, Preset
+from resilience.protocol import codec
+from resilience.protocol.messages import ClientMessage, Message, ServerMessage
+from sim.model import ModelCosts, World, simulate
+
+from .worlds import LIVELY, experiment, of, run, world_of
+
+K = EventKind
+ROOT = Path(__file__).parents[3]
+ALL_KINDS = (
+    Cut(at=4.0, cohorts=("a",)),
+    Refuse(at=9.0, cohorts=("b",), duration=3.0),
+    Blackhole(at=12.0, cohorts=("a",), duration=9.0),
+    Cut(at=24.0, cohorts=("a", "b")),
+)
+
+
+def _stormy() -> Experiment:
+    return experiment(*ALL_KINDS, clients=12, cohorts=("a", "b"), ramp=1.0, quiz=LIVELY, duration=35.0)
+
+
+@pytest.fixture(scope="module")
+def stormy() -> tuple[World, EventList]:
+    return world_of(_stormy())
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_begins_and_ends_with_the_runners_words(stormy: tuple[World, EventList]) -> None:
+    """Started at 0 with the planned duration, ended as completed at that duration."""
+    log = stormy[1]
+    assert (log[0].kind, log[0].t, log[0].value, log[0].actor) == (K.RUN_STARTED, 0.0, 35.0, "runner")
+    assert (log[-1].kind, log[-1].t, log[-1].outcome) == (K.RUN_ENDED, 35.0, "completed")
+
+
+def test_events_are_written_in_order_of_time(stormy: tuple[World, EventList]) -> None:
+    """No event is earlier than the one before it."""
+    times = [event.t for event in stormy[1]]
+    assert times == sorted(times)
+
+
+def test_every_event_says_where_it_comes_from(stormy: tuple[World, EventList]) -> None:
+    """One lane; clients by the name they have in every lane; one server."""
+    log = stormy[1]
+    assert {event.lane for event in log} == {"model"}
+    clients = {event.actor for event in log if event.role == "client"}
+    assert clients == {f"{cohort}-{i:04d}" for cohort in "ab" for i in range(1, 13)}
+    assert {event.actor for event in log if event.role == "server"} == {"server"}
+    assert all(event.actor.startswith(f"{event.cohort}-") for event in log if event.role == "client")
+
+
+def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[World, EventList]) -> None:
+    """One of each per participant, at the end, and the scores are the sums of the committed points."""
+    log = stormy[1]
+    states, scores = of(log, K.SESSION_STATE), of(log, K.SCORE_FINAL)
+    assert {event.t for event in states + scores} == {35.0}
+    assert Counter(event.outcome for event in states) == {"connected": 24}
+    won: dict[str | None, float] = defaultdict(float)
+    for event in of(log, K.ANSWER_COMMITTED):
+        won[event.session_id] += event.value or 0.0
+    assert {event.session_id: event.value for event in scores} == {f"p{i}": won[f"p{i}"] for i in range(1, 25)}
+    assert sum(won.values()) > 0
+
+
+# --- the steady state -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_does_not_get_steady_injects_nothing_and_fails() -> None:
+    """Half a second per handshake: two of five have joined when the hypothesis is judged."""
+    plan = experiment(Cut(at=5.0, cohorts=("a",)), clients=5)
+    log = run(plan, costs=ModelCosts(handshake=0.3))
+    steady, ended = of(log, K.RUN_STEADY)[0], log[-1]
+    assert (steady.t, steady.outcome, steady.value) == (1.0, "fail", pytest.approx(3 / 5))
+    assert (ended.kind, ended.t, ended.outcome, ended.cause) == (K.RUN_ENDED, 1.0, "failed", "not steady")
+    assert not [event for event in log if event.role == "injector"]
+
+
+def test_a_steady_run_says_so_before_anything_is_injected(stormy: tuple[World, EventList]) -> None:
+    """All are in; the first fault comes later in the log."""
+    log = stormy[1]
+    steady = of(log, K.RUN_STEADY)[0]
+    assert (steady.t, steady.outcome, steady.value) == (1.5, "pass", 1.0)
+    assert log.index(steady) < log.index(of(log, K.FAULT_STARTED)[0])
+
+
+# --- determinism ------------------------------------------------------------------------------------------------------
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from resilience.eventlog.writer import EventWriter
+from resilience.experiment.loader import load
+from sim.model import simulate
+writer = EventWriter(Path(sys.argv[2]))
+simulate(load(sys.argv[1], (), 0.1), 7, writer)
+writer.close()
+"""
+
+
+def _log_of_process(path: Path, hash_seed: str) -> str:
+    demo = ROOT / "chaos" / "experiments" / "demo.toml"
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _SCRIPT, str(demo), str(path)]
+    subprocess.run(command, env=environment, check=True, cwd=ROOT)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
+    """Two processes with different hash seeds agree on every byte."""
+    first, second = (_log_of_process(tmp_path / seed, seed) for seed in ("1", "4711"))
+    assert first == second
+    assert (tmp_path / "1").stat().st_size > 100_000
+
+
+def test_another_seed_is_another_run() -> None:
+    """The seed reaches the draws."""
+    assert run(_stormy(), seed=1) != run(_stormy(), seed=2)
+
+
+def test_a_further_cohort_moves_nobody_elses_draws() -> None:
+    """First dials, choices and jittered delays of the old cohorts stay what they were."""
+    client = ClientConfig(preset=Preset.CLASSIC, jitter=Jitter.FULL)
+    small, large = (
+        run(experiment(*ALL_KINDS, clients=4, cohorts=cohorts, ramp=1.0, quiz=LIVELY, duration=35.0, client=client))
+        for cohorts in (("a", "b"), ("c", "a", "b"))
+    )
+
+    def draws(log: EventList, actor: str) -> tuple[float, list[float | None], dict[str | None, str | None]]:
+        choices = {event.ref: event.detail for event in of(log, K.ANSWER_SUBMITTED, actor=actor)}
+        delays = [event.value for event in of(log, K.BACKOFF_SCHEDULED, actor=actor)]
+        return of(log, K.TRANSPORT_OPENING, actor=actor)[0].t, delays, choices
+
+    for actor in ("a-0001", "a-0004", "b-0002"):
+        assert draws(small, actor) == draws(large, actor)
+        assert draws(small, actor)[2]
+
+
+def test_a_token_is_128_bits_and_never_comes_twice(stormy: tuple[World, EventList]) -> None:
+    """The credentials that the clients hold at the end."""
+    tokens = [client.machine.credentials.token for client in stormy[0].clients if client.machine.credentials]
+    assert len(set(tokens)) == 24
+    assert {len(token) for token in tokens} == {32}
+
+
+# --- messages as objects ----------------------------------------------------------------------------------------------
+
+
+class _AsText:
+    """Messages really encoded and decoded."""
+
+    def __init__(self) -> None:
+        self.carried: Counter[str] = Counter()
+
+    def up(self, message: Message) -> ClientMessage:
+        self.carried["up"] += 1
+        heard = codec.decode_client(codec.encode(message))
+        assert heard == message
+        return heard
+
+    def down(self, message: Message) -> ServerMessage:
+        self.carried["down"] += 1
+        return codec.decode_server(codec.encode(message))
+
+
+def test_passing_messages_as_objects_changes_nothing(stormy: tuple[World, EventList]) -> None:
+    """The same run with every message encoded and decoded writes the same log."""
+    log, wire = EventList(), _AsText()
+    World(_stormy(), 1, log, wire=wire).run()
+    assert log == stormy[1]
+    assert min(wire.carried["up"], wire.carried["down"]) > 100
+
+
+# --- conservation and invariants --------------------------------------------------------------------------------------
+
+
+def _ends_of_losses(log: list[Event]) -> Counter[str]:
+    """What became of every loss of an open session that its client noticed."""
+    down: set[str] = set()
+    ends: Counter[str] = Counter()
+    for event in of(log, K.TRANSPORT_LOST, K.PEER_DEAD, K.SESSION_RESTORED, K.GAVE_UP, role="client"):
+        if event.kind in (K.TRANSPORT_LOST, K.PEER_DEAD):
+            ends["noticed"] += event.actor not in down
+            down.add(event.actor)
+        elif event.actor in down:
+            down.discard(event.actor)
+            ends[event.kind] += 1
+    ends["open"] = len(down)
+    return ends
+
+
+def test_every_noticed_loss_is_restored_given_up_or_open_at_the_end() -> None:
+    """Nothing is lost between the outcomes: two attempts in a long refusal give up, a late cut stays open."""
+    faults = (
+        Cut(at=5.0, cohorts=("a", "b")),
+        Refuse(at=12.0, cohorts=("b",), duration=15.0),
+        Refuse(at=28.0, cohorts=("a",), duration=1.9),
+    )
+    client = ClientConfig(preset=Preset.CLASSIC, attempts=2, initial=1.0)
+    world, log = world_of(experiment(*faults, clients=10, cohorts=("a", "b"), client=client))
+    ends = _ends_of_losses(log)
+    assert ends == {"noticed": 40, K.SESSION_RESTORED: 20, K.GAVE_UP: 10, "open": 10}
+    states = Counter(client.machine.state.value for client in world.clients)
+    assert states == {"gave_up": 10, "backing_off": 10}
+
+
+def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[World, EventList]) -> None:
+    """The log's account and the machines' states agree at the end, and so does the server's."""
+    world, log = stormy
+    ends = _ends_of_losses(log)
+    assert ends["noticed"] == ends[K.SESSION_RESTORED] >= 48
+    assert all(client.is_open for client in world.clients)
+    assert len(world.server._connections) == 24
+    assert sum(len(link.connections) for link in world.links.values()) == 24
+
+
+def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[World, EventList]) -> None:
+    """Each accepted answer has its commit earlier in the log, and each commit happened once."""
+    committed: set[tuple[str | None, str | None]] = set()
+    acked = 0
+    for event in of(stormy[1], K.ANSWER_COMMITTED, K.ANSWER_ACKED):
+        key = (event.session_id, event.ref)
+        if event.kind is K.ANSWER_COMMITTED:
+            assert key not in committed
+            committed.add(key)
+        elif event.outcome == "accepted":
+            assert key in committed
+            acked += 1
+    assert acked > 50
+
+
+def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[World, EventList]) -> None:
+    """Each restored session carries the digest that the server recomputed for that connection."""
+    truth = {(event.session_id, event.connection_no): event.detail for event in of(stormy[1], K.SESSION_RESUMED)}
+    restored = of(stormy[1], K.SESSION_RESTORED)
+    assert len(restored) >= 48
+    assert all(truth[event.session_id, event.connection_no] == event.detail for event in restored)
+
+
+def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[World, EventList]) -> None:
+    """Coming back is silent: one announcement per participant, one participant per client."""
+    announced = Counter(event.session_id for event in of(stormy[1], K.PARTICIPANT_ANNOUNCED))
+    assert announced == {f"p{i}": 1 for i in range(1, 25)}
+    assert len(of(stormy[1], K.SESSION_JOINED)) == 24
+
+
+def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[World, EventList]) -> None:
+    """Per client the numbers go up by one, or to the snapshot's number when it comes back."""
+    position: dict[str, int] = {}
+    for event in of(stormy[1], K.SESSION_JOINED, K.SESSION_RESTORED, K.STREAM_DELIVERED):
+        assert event.seq is not None
+        if event.kind is K.STREAM_DELIVERED:
+            assert event.seq == position[event.actor] + 1
+        position[event.actor] = event.seq
+
+
+# --- scale and costs --------------------------------------------------------------------------------------------------
+
+
+def test_the_pending_set_stays_near_two_per_client() -> None:
+    """Lazy alarms and feeds: what waits in the heap does not grow with the number of messages."""
+    peak = 0
+
+    class Sink:
+        def write(self, event: Event) -> None:
+            nonlocal peak
+            peak = max(peak, world.clock.pending)
+
+    world = World(_stormy(), 1, Sink())
+    world.run()
+    assert 24 <= peak <= 2 * 24 + 30
+
+
+def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
+    """Each frame leaves the server after the one before it."""
+    log = run(experiment(clients=10, quiz=LIVELY, duration=3.0), costs=ModelCosts(message=0.001))
+    seq = of(log, K.QUESTION_OPENED)[0].seq
+    arrivals = [event.t for event in of(log, K.STREAM_DELIVERED) if event.seq == seq]
+    assert len(arrivals) == 10
+    assert arrivals[-1] - arrivals[0] == pytest.approx(0.009)
+
+
+@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "close_patience"])
+@pytest.mark.parametrize("value", [-0.001, float("inf"), float("nan")])
+def test_costs_must_be_durations(key: str, value: float) -> None:
+    """A negative or infinite cost is refused by its name."""
+    with pytest.raises(ConfigError, match=key):
+        ModelCosts(**{key: value})
+
+
+def test_a_station_needs_a_slot() -> None:
+    """No slots, no handshakes: refused."""
+    with pytest.raises(ConfigError, match="handshake_slots"):
+        ModelCosts(handshake_slots=0)
+
+
+def test_a_world_without_any_cost_still_runs() -> None:
+    """Everything at one instant is an edge, not an endless loop."""
+    costs = ModelCosts(latency=0.0, connect=0.0, handshake=0.0, message=0.0, commit=0.0)
+    log = run(_stormy(), costs=costs)
+    assert log[-1].outcome == "completed"
+    assert len(of(log, K.SESSION_RESTORED)) >= 48
+
+
+def test_simulate_writes_to_a_file_what_a_world_writes_to_a_list(tmp_path: Path) -> None:
+    """The public function is the whole run; the bundled demo goes through it."""
+    writer = EventWriter(tmp_path / "model.jsonl")
+    plan = load_file(ROOT / "chaos" / "experiments" / "demo.toml")
+    simulate(plan, 7, writer)
+    writer.close()
+    lines = (tmp_path / "model.jsonl").read_bytes().splitlines()
+    assert len(lines) > 10_000
+    assert b'"kind":"run.ended"' in lines[-1]

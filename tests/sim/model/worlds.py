@@ -1,0 +1,63 @@
+"""Small experiments for the model lane, and ways to look into their logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.eventlog.writer import EventList
+from resilience.events import Event, EventKind
+from resilience.experiment.faults import AnyFault
+from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from sim.model import ModelCosts, World
+
+QUIET = QuizConfig(lobby=1000.0)
+"""A quiz that never leaves its lobby: nothing on the wire but what a test is about."""
+
+LIVELY = QuizConfig(questions=4, lobby=1.0, question_time=4.0, reveal_time=1.0, leaderboard_time=1.0)
+
+
+def experiment(
+    *faults: AnyFault,
+    clients: int = 1,
+    cohorts: tuple[str, ...] = ("a",),
+    duration: float = 30.0,
+    ramp: float = 0.0,
+    quiz: QuizConfig = QUIET,
+    client: ClientConfig | None = None,
+    server: ServerConfig | None = None,
+) -> Experiment:
+    """Some cohorts of the same size, steady after a second."""
+    return Experiment(
+        "small",
+        duration,
+        tuple(Cohort(name, clients) for name in cohorts),
+        ramp=ramp,
+        quiz=quiz,
+        faults=faults,
+        client=client or ClientConfig(),
+        server=server or ServerConfig(),
+        hypothesis=Hypothesis(within=max(1.0, ramp + 0.5)),
+    )
+
+
+def run(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> EventList:
+    """The log of one run."""
+    return world_of(plan, seed, costs)[1]
+
+
+def world_of(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> tuple[World, EventList]:
+    """The world after its run, and its log."""
+    log = EventList()
+    world = World(plan, seed, log, costs)
+    world.run()
+    return world, log
+
+
+def of(log: Iterable[Event], *kinds: EventKind, role: str | None = None, actor: str | None = None) -> list[Event]:
+    """Those events of these kinds, in their order."""
+    return [
+        event
+        for event in log
+        if event.kind in kinds and role in (None, event.role.value) and actor in (None, event.actor)
+    ]
