@@ -8,43 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from resilience.client.client import ReconnectingClient
-from resilience.draws import draws_for
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, Role
+from resilience.experiment.crew import EVENT, Member, first_dial, members, scripted
 from resilience.experiment.spec import Experiment
-from resilience.protocol.client import Identity
-from resilience.protocol.participant import ScriptedParticipant
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 
-EVENT = "quiz"
-"""The event that every lane's fleet takes part in."""
-
-
-class Member(msgspec.Struct, frozen=True):
-    """One participant of an experiment; ``index`` counts from 1 within its cohort."""
-
-    actor: str
-    cohort: str
-    index: int
-
-
-def members(experiment: Experiment) -> list[Member]:
-    """Everybody who takes part, cohort by cohort."""
-    return [
-        Member(f"{cohort.name}-{i:04d}", cohort.name, i)
-        for cohort in experiment.cohorts
-        for i in range(1, cohort.clients + 1)
-    ]
-
-
-def scripted(experiment: Experiment, member: Member, seed: int) -> ScriptedParticipant:
-    """The machine of one member."""
-    identity = Identity(EVENT, member.actor, member.actor)
-    return ScriptedParticipant(identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor))
+__all__ = ["EVENT", "Fleet", "Member", "members"]
 
 
 class Fleet:
@@ -69,7 +41,7 @@ class Fleet:
             log = log_to(sink, lane, Role.CLIENT, member.actor, member.cohort)
             client = ReconnectingClient(machine, urls[member.cohort], clock=clock, log=log)
             self.clients.append((member, client))
-            self._first_dials.append(experiment.ramp * draws_for(seed, member.actor)("first_dial", 0, 0))
+            self._first_dials.append(first_dial(experiment, member, seed))
 
     def start(self) -> None:
         """Let each client dial at its own moment of the ramp."""

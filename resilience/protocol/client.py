@@ -19,6 +19,7 @@ from resilience.protocol.effects import Abandon, ClientEffect, Deliver, Dial, Ha
 from resilience.protocol.messages import (
     Answer,
     AnswerResult,
+    ClientMessage,
     Credentials,
     Join,
     Joined,
@@ -196,7 +197,7 @@ class ClientMachine:
     def _go(self, state: ClientState) -> None:
         self.state = moved(CLIENT_TRANSITIONS, self.state, state)
 
-    def _send(self, message: Join | Resume | TokenStored | Pong | Probe | Answer | Leave) -> None:
+    def _send(self, message: ClientMessage) -> None:
         self._effects.append(SendUp(message))
 
     def _record(  # noqa: PLR0913 - the fields of the log

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from resilience.events import Event, EventKind, Lane, Role
-from resilience.protocol.messages import Message
+from resilience.protocol.messages import ClientMessage, Message, SequencedMessage, ServerMessage
 from resilience.quiz.game import StoredAnswer
 from resilience.units import Instant
 
@@ -64,7 +64,7 @@ class Dial(msgspec.Struct, frozen=True):
 class SendUp(msgspec.Struct, frozen=True):
     """Send to the server."""
 
-    message: Message
+    message: ClientMessage
 
 
 class Abandon(msgspec.Struct, frozen=True):
@@ -94,14 +94,14 @@ class SendDown(msgspec.Struct, frozen=True):
     """Send to one connection."""
 
     connection: int
-    message: Message
+    message: ServerMessage
 
 
 class Broadcast(msgspec.Struct, frozen=True):
     """Send the same to many connections; serialise it once."""
 
     connections: tuple[int, ...]
-    message: Message
+    message: SequencedMessage
 
 
 class Disconnect(msgspec.Struct, frozen=True):

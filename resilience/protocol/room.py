@@ -95,7 +95,9 @@ class Room:
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
         self._live: dict[int, ServerSession] = {}
         self._arrivals: dict[int, _Arrival] = {}
-        self._ticket = 0
+        self._unconfirmed: dict[str, ServerSession] = {}
+        self._expected: set[str] = set()
+        self._ticket = self._created = 0
         self._agenda = Agenda()
         self._board = PresenceBoard(rules.presence_interval, rules.flap_hidden, rules.participants_cap)
         self._effects: list[ServerEffect] = []
@@ -128,6 +130,7 @@ class Room:
             session.release()  # nobody knows of it yet; its commit will find it gone and forget it
         elif session.transport_lost(connection, cause, now):
             self._presence_changed(session, now)
+            self._persist((session.row(),))
 
     def committed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket are durable: answer whoever waits for them."""
@@ -185,9 +188,14 @@ class Room:
             self._resume(message, connection, now)
 
     def _create(self, message: Join, connection: int, now: Instant) -> None:
-        participant = f"p{len(self.sessions) + 1}"
-        session = ServerSession(self.event, participant, message.name, self._rules.heartbeat, self._effects)
-        self.sessions[participant] = session
+        """Make a new identity, or give the one whose ``joined`` never arrived to the instance that asks again."""
+        session = self._unconfirmed.get(message.instance)
+        if session is None:
+            self._created += 1
+            participant = f"p{self._created}"
+            session = ServerSession(self.event, participant, message.name, self._rules.heartbeat, self._effects)
+            self.sessions[participant] = self._unconfirmed[message.instance] = session
+            session.instance = message.instance
         self._attach(session, connection, now, None, "created")
 
     def _resume(self, message: Resume, connection: int, now: Instant) -> None:
@@ -228,10 +236,11 @@ class Room:
     def _welcome(self, arrival: _Arrival, now: Instant) -> None:
         session, connection = arrival.session, arrival.connection
         if session.connection != connection:
-            if not session.welcomed:
+            if not session.welcomed and session.connection is None:
                 self._forget(session)
             return
         session.ready = session.welcomed = True
+        self._expected.add(session.participant)
         self._live[connection] = session
         credentials = Credentials(session.participant, arrival.token, session.generation, session.connection_no)
         if arrival.outcome == "created":
@@ -284,7 +293,8 @@ class Room:
         return Timing(*(round(value * 1000) for value in seconds))
 
     def _window(self) -> ReturnWindow:
-        return return_window(len(self.sessions), self._rules.join_capacity)
+        """For all who are here or are expected back."""
+        return return_window(len(self._expected), self._rules.join_capacity)
 
     def _forget(self, session: ServerSession) -> None:
         """A join that never reached its client leaves nothing behind."""
@@ -292,6 +302,8 @@ class Room:
             del self._by_token[accepted]
         self._agenda.drop(session.participant)
         self._board.forget(session.participant)
+        self._unconfirmed.pop(session.instance, None)
+        del self.sessions[session.participant]
         self._persist((Forget(self.event, session.participant),))
 
     # a known connection -----------------------------------------------------------------------------------------------
@@ -302,6 +314,7 @@ class Room:
         elif isinstance(message, Probe):
             self._effects.append(SendDown(connection, ProbeReply(message.id)))
         elif isinstance(message, TokenStored):
+            self._unconfirmed.pop(session.instance, None)
             retired = session.token_stored(message.generation)
             if retired is not None:
                 del self._by_token[retired]
@@ -312,6 +325,7 @@ class Room:
         elif isinstance(message, Leave):
             session.left(now)
             self._live.pop(connection, None)
+            self._expected.discard(session.participant)
             self._agenda.drop(session.participant)
             self._presence_changed(session, now)
             self._persist((session.row(),))
@@ -332,6 +346,8 @@ class Room:
         if session.handle_timeout(now, self._window()):
             if connection is not None:
                 self._live.pop(connection, None)
+            if session.state is ConnectionState.DISCONNECTED:
+                self._expected.discard(session.participant)
             self._presence_changed(session, now)
             self._persist((session.row(),))
         self._schedule(session)

@@ -38,6 +38,7 @@ class ServerSession:
         self.token_hashes: tuple[str, ...] = ()
         self.ready = False
         self.welcomed = False
+        self.instance = ""
         self._rules = rules
         self._liveness: ServerLiveness | None = None
         self._pings: dict[int, Instant] = {}

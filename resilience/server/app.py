@@ -101,6 +101,8 @@ class QuizServer:
             hub.end_all(CloseCode.SERVICE_RESTART, self._return_slot)
         if self._server is not None:
             await self._server.wait_closed()
+        for hub in self.hubs.values():
+            await hub.drained()
 
     async def finish(self) -> None:
         """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from resilience.client.fleet import EVENT, Fleet, members
+from resilience.client.fleet import Fleet
 from resilience.draws import address
 from resilience.eventlog.writer import EventSink
 from resilience.events import Event, EventKind, Lane, Role
+from resilience.experiment.crew import EVENT, members
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, EventPlan, QuizServer

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TypeVar
+
 import pytest
 
 from resilience.errors import HarnessError
 from sim.model.clock import Alarm, Clock, Feed
 
+T = TypeVar("T")
+
+
+def _note(seen: list[tuple[float, T]], clock: Clock, what: T, _: object) -> None:
+    seen.append((clock.now, what))
+
 
 def test_a_run_stops_before_what_is_due_at_its_end() -> None:
     """The end of a leg is exclusive, so that whoever asks then sees the state before that instant's events."""
-    clock, seen = Clock(), []
+    clock = Clock()
+    seen: list[tuple[float, float]] = []
     for when in (0.1, 0.3, 0.7):
-        clock.at(when, lambda _, when=when: seen.append((clock.now, when)))
+        clock.at(when, partial(_note, seen, clock, when))
     clock.run_until(0.3)
     assert (seen, clock.now) == ([(0.1, 0.1)], 0.3)
     clock.run_until(1.0)
@@ -29,11 +39,12 @@ def test_a_call_into_the_past_comes_at_once() -> None:
 
 def test_calls_of_one_instant_come_in_the_order_of_asking() -> None:
     """Ties are broken by order, never by anything that could differ between processes."""
-    clock, seen = Clock(), []
+    clock = Clock()
+    seen: list[tuple[float, str]] = []
     for name in "zayb":
-        clock.at(1.0, lambda _, name=name: seen.append(name))
+        clock.at(1.0, partial(_note, seen, clock, name))
     clock.run_until(2.0)
-    assert "".join(seen) == "zayb"
+    assert seen == [(1.0, name) for name in "zayb"]
 
 
 def test_a_feed_keeps_one_pending_event_and_delivers_on_time() -> None:

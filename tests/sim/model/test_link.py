@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from resilience.experiment.faults import Direction
@@ -20,7 +22,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.link = Link(self.clock, COSTS, self)  # type: ignore[arg-type] - one object plays both ends
+        self.link = Link(self.clock, COSTS, self)
         self.seen: list[tuple[float, str]] = []
 
     def _see(self, what: str) -> None:
@@ -43,9 +45,13 @@ class Ends:
     def receive(self, connection: Connection, message: ClientMessage | ServerMessage) -> None:
         self._see(repr(message).partition(",")[0])
 
-    def at(self, ms: float, action: object, *arguments: object) -> None:
+    def at(self, ms: float, action: Callable[..., Connection | None], *arguments: object) -> None:
         """Call something at a time in milliseconds."""
-        self.clock.at(ms / 1000, lambda _: action(*arguments))  # type: ignore[operator]
+
+        def act(_: object) -> None:
+            action(*arguments)
+
+        self.clock.at(ms / 1000, act)
 
     def up(self, connection: Connection, ms: float, number: int) -> None:
         """The client says something."""
@@ -63,7 +69,7 @@ class Ends:
 
 def _open() -> tuple[Ends, Connection]:
     ends = Ends()
-    connection = ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    connection = ends.link.dial(ends, 1)
     ends.clock.run_until(0.05)
     assert ends.seen == [(14.0, "upgrade"), (24.0, "opened")]
     return ends, connection
@@ -125,7 +131,7 @@ def test_a_cut_tells_both_ends_after_half_the_way_and_loses_what_is_in_flight() 
 def test_a_cut_fails_a_dial_whose_upgrade_is_under_way_and_spares_later_ones() -> None:
     """A handshake in flight is a connection too; the link itself is up."""
     ends = Ends()
-    ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    ends.link.dial(ends, 1)
     ends.at(10, ends.link.cut)
     ends.at(11, ends.link.dial, ends, 2)
     assert ends.run() == [(15.0, "failed closed"), (15.0, "server lost closed")]
@@ -185,7 +191,7 @@ def test_a_dial_into_a_hole_hangs_until_its_end_fails_it(direction: Direction, *
     """The proxy takes the connection, no upgrade completes, and healing closes it."""
     ends = Ends()
     ends.link.open_hole(direction)
-    ends.link.dial(ends, 1)  # type: ignore[arg-type]
+    ends.link.dial(ends, 1)
     ends.at(900, ends.link.close_hole, direction)
     assert ends.run() == [(905.0, "failed closed"), (905.0, "server lost closed")]
     assert ((14.0, "upgrade") in ends.seen) is reaches

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from resilience.errors import HarnessError
@@ -12,7 +14,8 @@ from sim.model.store import Store
 
 
 def _store() -> tuple[Clock, Store, list[tuple[float, list[int]]]]:
-    clock, batches = Clock(), []
+    clock = Clock()
+    batches: list[tuple[float, list[int]]] = []
     store = Store(clock, 0.003, lambda batch: batches.append((clock.now, [order.ticket for order in batch])))
     return clock, store, batches
 
@@ -25,11 +28,15 @@ def _answer(who: str, question: str, points: int) -> StoredAnswer:
     return StoredAnswer(who, question, "key", 0, 1.0, points)
 
 
+def _submit(store: Store, ticket: int, _: object) -> None:
+    store.submit(Persist(ticket, ()))
+
+
 def test_orders_that_arrive_during_a_commit_go_together_into_the_next() -> None:
     """The first is alone, the next three share one commit, and each batch takes one latency."""
     clock, store, batches = _store()
     for ticket, when in enumerate((0.000, 0.001, 0.002, 0.0029, 0.020), 1):
-        clock.at(when, lambda _, ticket=ticket: store.submit(Persist(ticket, ())))
+        clock.at(when, partial(_submit, store, ticket))
     clock.run_until(1.0)
     assert [tickets for _, tickets in batches] == [[1], [2, 3, 4], [5]]
     assert [when for when, _ in batches] == pytest.approx([0.003, 0.006, 0.023])

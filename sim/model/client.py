@@ -1,0 +1,90 @@
+"""Drives one client machine over its cohort's link. Carries out effects in order; decides nothing."""
+
+from __future__ import annotations
+
+from resilience.protocol.effects import Abandon, Dial, Hangup, Record, SendUp
+from resilience.protocol.messages import ServerMessage
+from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.states import ClientState
+
+from .clock import Alarm, Clock
+from .journal import Journal
+from .link import Connection, Link
+from .wire import Wire
+
+
+class ClientDriver:
+    """One participant: the machine, its current connection, its alarm."""
+
+    __slots__ = ("_alarm", "_clock", "_connection", "_journal", "_link", "_wire", "actor", "cohort", "machine")
+
+    def __init__(  # noqa: PLR0913 - all that one client depends on
+        self,
+        actor: str,
+        cohort: str,
+        machine: ScriptedParticipant,
+        *,
+        clock: Clock,
+        link: Link,
+        journal: Journal,
+        wire: Wire,
+    ) -> None:
+        self.actor, self.cohort, self.machine = actor, cohort, machine
+        self._clock, self._link, self._journal, self._wire = clock, link, journal, wire
+        self._connection: Connection | None = None
+        self._alarm = Alarm(clock, self._ring)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a session now."""
+        return self.machine.state is ClientState.OPEN
+
+    def start(self) -> None:
+        """Dial for the first time."""
+        self.machine.start(self._clock.now)
+        self._pump()
+
+    def opened(self, connection: Connection) -> None:
+        """The upgrade is complete."""
+        self.machine.transport_opened(connection.dial, self._clock.now)
+        self._pump()
+
+    def failed(self, connection: Connection, cause: str) -> None:
+        """The dial came to nothing."""
+        self._connection = None
+        self.machine.transport_failed(connection.dial, cause, self._clock.now)
+        self._pump()
+
+    def lost(self, connection: Connection, cause: str, code: int) -> None:
+        """The open connection ended."""
+        self._connection = None
+        self.machine.transport_lost(connection.dial, cause, self._clock.now, code)
+        self._pump()
+
+    def receive(self, connection: Connection, message: ServerMessage) -> None:
+        """The server said something."""
+        self.machine.receive(message, connection.dial, self._clock.now)
+        self._pump()
+
+    def _ring(self) -> None:
+        self.machine.handle_timeout(self._clock.now)
+        self._pump()
+
+    def _pump(self) -> None:
+        for effect in self.machine.effects():
+            if isinstance(effect, Record):
+                self._journal.client(effect, self.actor, self.cohort)
+            elif isinstance(effect, SendUp):
+                if self._connection is not None:
+                    self._link.send_up(self._connection, self._wire.up(effect.message))
+            elif isinstance(effect, Dial):
+                self._connection = self._link.dial(self, effect.dial)
+            elif isinstance(effect, Abandon | Hangup):
+                self._leave(effect.dial)
+        self._alarm.set(self.machine.next_deadline())
+
+    def _leave(self, dial: int) -> None:
+        connection = self._connection
+        if connection is not None and connection.dial == dial:
+            self._connection = None
+            self._link.leave(connection)

@@ -1,0 +1,46 @@
+"""Every number that the model adds to the experiment's own. Values only; what they delay is not known here."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from resilience.errors import ConfigError
+from resilience.units import Seconds
+
+
+class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What links and the server cost; all durations in seconds.
+
+    The defaults are assumed: orders of magnitude for one loopback machine, to be fitted by calibration to a real run.
+    :class:`~resilience.errors.ConfigError` when one is negative or not finite, or when there is no handshake slot.
+
+    ``latency``: one way from client to server, through the proxy, which sits half way.
+    ``connect``: until a dialling client knows that the proxy took or refused its TCP connection.
+    ``handshake``: server CPU of one WebSocket upgrade; ``handshake_slots`` of them are served at once.
+    ``message``: server CPU of one frame sent, so that a broadcast reaches its last receiver later than its first.
+    ``commit``: one database transaction, whatever the number of rows in it.
+    ``close_patience``: how long the server waits for the answer to its close frame before it ends the TCP connection;
+    the production server's close timeout.
+    ``wasted_work``: whether a handshake whose client has gone still costs its full service, as it does when the
+    request lies in the socket's buffer; without it such a request is skipped at no cost.
+    """
+
+    latency: Seconds = 0.0005
+    connect: Seconds = 0.0003
+    handshake: Seconds = 0.0004
+    handshake_slots: int = 1
+    message: Seconds = 0.00002
+    commit: Seconds = 0.003
+    close_patience: Seconds = 1.0
+    wasted_work: bool = True
+
+    def __post_init__(self) -> None:
+        """Check each rule once."""
+        for key in ("latency", "connect", "handshake", "message", "commit", "close_patience"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(key, value, "must be a finite number of seconds, at least 0")
+        if self.handshake_slots < 1:
+            raise ConfigError("handshake_slots", self.handshake_slots, "must be at least 1")

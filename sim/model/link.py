@@ -1,0 +1,272 @@
+"""One cohort's way to the server: behind one proxy process, with that proxy's quirks. Knows no machine, room or log.
+
+What Toxiproxy does on the wire, and so this does too:
+
+* down (``refuse``): the listener goes, every connection is closed; later dials are refused.
+* a hole (``blackhole``): bytes of that direction vanish at the proxy, half way. Dials are taken, since the proxy
+  itself accepts them, but no upgrade completes. The end of a connection passes, its close code does not, since
+  that is bytes. Healing closes every connection, since bytes are missing.
+* several faults at once add up: the link is usable when all are over, but each one's end closes what it must.
+
+Each direction is one feed, so whatever goes that way stays in order; nothing arrives after the end of a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from resilience.experiment.faults import Direction
+from resilience.policy.retry import CloseCode
+from resilience.protocol.messages import ClientMessage, ServerMessage
+from resilience.units import Instant
+
+from .clock import NEVER, Clock, Feed
+from .costs import ModelCosts
+
+REFUSED, CLOSED = "refused", "closed"
+"""Why a dial or a connection ended, as far as the network can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The WebSocket handshake: the request upwards, the response downwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A connection's end, after all that was sent before it; ``code`` is that of the close frame, if there was one."""
+
+    code: int | None = None
+
+
+UPGRADE, FIN = Upgrade(), Ending()
+
+
+class ClientEnd(Protocol):
+    """Who dialled."""
+
+    def opened(self, connection: Connection) -> None:
+        """The upgrade is complete."""
+
+    def failed(self, connection: Connection, cause: str) -> None:
+        """The dial came to nothing."""
+
+    def lost(self, connection: Connection, cause: str, code: int) -> None:
+        """The open connection ended."""
+
+    def receive(self, connection: Connection, message: ServerMessage) -> None:
+        """The server said something."""
+
+
+class ServerEnd(Protocol):
+    """Who was dialled."""
+
+    def upgrade(self, connection: Connection) -> None:
+        """A handshake request arrived."""
+
+    def lost(self, connection: Connection, cause: str) -> None:
+        """A connection ended, open or not."""
+
+    def receive(self, connection: Connection, message: ClientMessage) -> None:
+        """A client said something."""
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One dial and what became of it. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
+
+    An end that is *gone* has let go or was told of the end: nothing reaches it any more. ``severed``: by the proxy.
+    """
+
+    link: Link
+    client: ClientEnd
+    dial: int
+    key: int = 0
+    opened: bool = False
+    spoke: bool = False
+    client_gone: bool = False
+    server_gone: bool = False
+    severed: bool = False
+
+
+class Link:
+    """The link of one cohort; ``connections`` are those that pass the proxy now, in the order of their dials."""
+
+    def __init__(self, clock: Clock, costs: ModelCosts, server: ServerEnd) -> None:
+        self._clock, self._server = clock, server
+        self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
+        self._patience = costs.close_patience
+        self._refusals = 0
+        self._holes = {Direction.UP: 0, Direction.DOWN: 0}
+        self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
+        self.connections: dict[Connection, None] = {}
+        self._dials: Feed[Connection] = Feed(clock, self._dialled)
+        self._up: Feed[tuple[Connection, ClientMessage | Upgrade | Ending]] = Feed(clock, self._arrive_up)
+        self._down: Feed[tuple[Connection, ServerMessage | Upgrade | Ending]] = Feed(clock, self._arrive_down)
+        self._fins: Feed[Connection] = Feed(clock, self._give_up_closing)
+
+    # what a canary would see ------------------------------------------------------------------------------------------
+
+    @property
+    def refusing(self) -> bool:
+        """Whether dials are refused now."""
+        return self._refusals > 0
+
+    def is_hole(self, direction: Direction) -> bool:
+        """Whether bytes of this direction vanish now."""
+        return all(self._holes[way] > 0 for way in _ways(direction))
+
+    @property
+    def usable(self) -> bool:
+        """Whether a dial would succeed now."""
+        return not self.refusing and not any(self._holes.values())
+
+    # what the ends do -------------------------------------------------------------------------------------------------
+
+    def dial(self, client: ClientEnd, number: int) -> Connection:
+        """Open a connection; the client is told that it ``opened`` or ``failed``, or nothing as long as it hangs."""
+        connection = Connection(self, client, number)
+        self._dials.put(self._clock.now + self._connect, connection)
+        return connection
+
+    def send_up(self, connection: Connection, message: ClientMessage) -> None:
+        """The client says something now."""
+        self._up.put(self._clock.now + self._latency, (connection, message))
+
+    def send_down(self, connection: Connection, frame: ServerMessage | Upgrade, departs: Instant) -> None:
+        """The server says something, which leaves it at ``departs``."""
+        self._down.put(departs + self._latency, (connection, frame))
+
+    def leave(self, connection: Connection) -> None:
+        """The client lets go of the connection now: it is told nothing more, the server of the end."""
+        connection.client_gone = True
+        if not connection.server_gone and connection in self.connections:
+            self._up.put(self._clock.now + self._latency, (connection, FIN))
+        self._forget_if_over(connection)
+
+    def end(self, connection: Connection, code: int | None, departs: Instant) -> None:
+        """The server ends the connection with a close code, or without (an abort)."""
+        connection.server_gone = True
+        if not connection.client_gone:
+            self._down.put(departs + self._latency, (connection, Ending(code)))
+        self._forget_if_over(connection)
+
+    # what faults do ---------------------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Close every connection, dials in flight included; both ends are told as soon as the news reaches them."""
+        severed, self.connections = self.connections, {}
+        for connection in severed:
+            connection.severed = True
+        if severed:
+            self._clock.at(self._clock.now + self._half, lambda _: self._tell_severed(severed))
+
+    def refuse(self) -> None:
+        """Close everything and refuse dials, until :meth:`accept`."""
+        self._refusals += 1
+        self.cut()
+
+    def accept(self) -> None:
+        """End one refusal."""
+        self._refusals -= 1
+
+    def open_hole(self, direction: Direction) -> None:
+        """Let bytes of this direction vanish, until :meth:`close_hole`."""
+        for way in _ways(direction):
+            self._holes[way] += 1
+            self._hole_since[way] = min(self._hole_since[way], self._clock.now)
+
+    def close_hole(self, direction: Direction) -> None:
+        """End one hole, and with it every connection."""
+        for way in _ways(direction):
+            self._holes[way] -= 1
+            if not self._holes[way]:
+                self._hole_since[way] = NEVER
+        self.cut()
+
+    # on the way -------------------------------------------------------------------------------------------------------
+
+    def _dialled(self, connection: Connection) -> None:
+        if connection.client_gone:
+            return
+        if self._refusals:
+            connection.client_gone = connection.server_gone = True
+            connection.client.failed(connection, REFUSED)
+            return
+        self.connections[connection] = None
+        self._up.put(self._clock.now + self._latency, (connection, UPGRADE))
+
+    def _vanished(self, direction: Direction) -> bool:
+        """Whether what arrives now met a hole at the proxy.
+
+        A hole that is over need not be remembered: what it took belonged to connections that are closed by now.
+        """
+        return self._clock.now - self._half >= self._hole_since[direction]
+
+    def _arrive_up(self, item: tuple[Connection, ClientMessage | Upgrade | Ending]) -> None:
+        connection, frame = item
+        if connection.severed or connection.server_gone:
+            return
+        if isinstance(frame, Ending):
+            connection.server_gone = True
+            self._forget_if_over(connection)
+            self._server.lost(connection, CLOSED)
+        elif self._vanished(Direction.UP):
+            return
+        elif isinstance(frame, Upgrade):
+            self._server.upgrade(connection)
+        else:
+            self._server.receive(connection, frame)
+
+    def _arrive_down(self, item: tuple[Connection, ServerMessage | Upgrade | Ending]) -> None:
+        connection, frame = item
+        if connection.severed or connection.client_gone:
+            return
+        vanished = self._vanished(Direction.DOWN)
+        if isinstance(frame, Ending):
+            self._arrive_ending(connection, frame, vanished=vanished)
+        elif vanished:
+            return
+        elif isinstance(frame, Upgrade):
+            connection.opened = True
+            connection.client.opened(connection)
+        else:
+            connection.client.receive(connection, frame)
+
+    def _arrive_ending(self, connection: Connection, ending: Ending, *, vanished: bool) -> None:
+        if ending.code is None:
+            self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
+        elif vanished:
+            self._fins.put(self._clock.now + self._patience, connection)
+        else:
+            self._tell_client(connection, f"close_{int(ending.code)}", ending.code)
+
+    def _give_up_closing(self, connection: Connection) -> None:
+        if not (connection.severed or connection.client_gone):
+            self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
+
+    def _tell_severed(self, severed: Iterable[Connection]) -> None:
+        for connection in severed:
+            if not connection.client_gone:
+                self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
+            if not connection.server_gone:
+                connection.server_gone = True
+                self._server.lost(connection, CLOSED)
+
+    def _tell_client(self, connection: Connection, cause: str, code: int) -> None:
+        connection.client_gone = True
+        self._forget_if_over(connection)
+        if connection.opened:
+            connection.client.lost(connection, cause, code)
+        else:
+            connection.client.failed(connection, cause)
+
+    def _forget_if_over(self, connection: Connection) -> None:
+        if connection.client_gone and connection.server_gone:
+            self.connections.pop(connection, None)
+
+
+def _ways(direction: Direction) -> tuple[Direction, ...]:
+    return (Direction.UP, Direction.DOWN) if direction is Direction.BOTH else (direction,)

@@ -1,0 +1,69 @@
+"""The database as the model knows it: what is committed, and group commit. Knows nothing of rooms or links.
+
+Orders that arrive while a commit is under way go together into the next one, in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from resilience.errors import HarnessError
+from resilience.protocol.effects import Forget, JoinAttempt, Persist, Row, SessionRow
+from resilience.quiz.game import StoredAnswer
+from resilience.units import Seconds
+
+from .clock import Clock
+
+
+class Store:
+    """Tables of one event; ``settled`` is told of each batch once it is durable. ``latency``: one commit, seconds."""
+
+    def __init__(self, clock: Clock, latency: Seconds, settled: Callable[[Sequence[Persist]], None]) -> None:
+        self._clock, self._latency, self._settled = clock, latency, settled
+        self._waiting: list[Persist] = []
+        self._busy = False
+        self.sessions: dict[str, SessionRow] = {}
+        self.answers: dict[tuple[str, str], StoredAnswer] = {}
+        self.attempts: list[JoinAttempt] = []
+
+    def submit(self, order: Persist) -> None:
+        """Commit these rows: at once, or with the next batch."""
+        self._waiting.append(order)
+        if not self._busy:
+            self._begin()
+
+    def scores(self) -> dict[str, int]:
+        """What every stored participant has won, by the committed answers alone."""
+        scores = dict.fromkeys(self.sessions, 0)
+        for answer in self.answers.values():
+            scores[answer.participant] += answer.points
+        return scores
+
+    def _begin(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._busy = True
+        self._clock.at(self._clock.now + self._latency, lambda _: self._commit(batch))
+
+    def _commit(self, batch: list[Persist]) -> None:
+        for order in batch:
+            for row in order.rows:
+                self._write(row)
+        self._settled(batch)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._begin()
+
+    def _write(self, row: Row) -> None:
+        if isinstance(row, StoredAnswer):
+            key = (row.participant, row.question)
+            if key in self.answers:
+                raise HarnessError(
+                    f"{row.participant} has a stored answer to {row.question} already: the key is unique"
+                )
+            self.answers[key] = row
+        elif isinstance(row, SessionRow):
+            self.sessions[row.participant] = row
+        elif isinstance(row, Forget):
+            self.sessions.pop(row.participant, None)
+        else:
+            self.attempts.append(row)

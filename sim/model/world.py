@@ -1,0 +1,88 @@
+"""A whole run: clock, server, links, clients, faults, in one SimPy world. Knows how they meet, not what they do."""
+
+from __future__ import annotations
+
+from resilience.eventlog.writer import EventSink
+from resilience.events import EventKind, Verdict
+from resilience.experiment.crew import EVENT, first_dial, members, scripted
+from resilience.experiment.spec import Experiment
+
+from .client import ClientDriver
+from .clock import Clock, Feed
+from .costs import ModelCosts
+from .faults import Injector
+from .journal import Journal
+from .link import Link
+from .server import ServerDriver
+from .wire import AsObjects, Wire
+
+
+def simulate(experiment: Experiment, seed: int, sink: EventSink, costs: ModelCosts | None = None) -> None:
+    """Run the experiment in the model and write its complete event log, in order of time.
+
+    The same experiment, seed and costs give the same events, byte for byte, in any process.
+    """
+    World(experiment, seed, sink, costs).run()
+
+
+class World:
+    """Everything that takes part in one run."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        sink: EventSink,
+        costs: ModelCosts | None = None,
+        wire: Wire | None = None,
+    ) -> None:
+        costs, wire = costs or ModelCosts(), wire or AsObjects()
+        self.experiment, self.seed = experiment, seed
+        self.clock, self.journal = Clock(), Journal(sink)
+        self.server = ServerDriver(
+            EVENT, experiment, seed, clock=self.clock, costs=costs, journal=self.journal, wire=wire
+        )
+        self.links = {cohort.name: Link(self.clock, costs, self.server) for cohort in experiment.cohorts}
+        self.clients = [
+            ClientDriver(
+                member.actor,
+                member.cohort,
+                scripted(experiment, member, seed),
+                clock=self.clock,
+                link=self.links[member.cohort],
+                journal=self.journal,
+                wire=wire,
+            )
+            for member in members(experiment)
+        ]
+        self._injector = Injector(self.clock, self.links, self.journal)
+
+    def run(self) -> None:
+        """Ramp up, look whether the steady state holds, break things, write the end."""
+        experiment, journal = self.experiment, self.journal
+        journal.run(EventKind.RUN_STARTED, 0.0, value=experiment.duration)
+        self._ramp_up()
+        self.clock.run_until(experiment.hypothesis.within)
+        if self._is_steady():
+            self._injector.schedule(experiment.windows(self.seed))
+            self.clock.run_until(experiment.duration)
+            self._end("completed")
+        else:
+            self._end("failed", "not steady")
+
+    def _ramp_up(self) -> None:
+        first_dials: Feed[ClientDriver] = Feed(self.clock, ClientDriver.start)
+        moments = [first_dial(self.experiment, member, self.seed) for member in members(self.experiment)]
+        for i in sorted(range(len(moments)), key=moments.__getitem__):
+            first_dials.put(moments[i], self.clients[i])
+
+    def _is_steady(self) -> bool:
+        share = sum(client.is_open for client in self.clients) / len(self.clients)
+        holds = share >= self.experiment.hypothesis.joined
+        verdict = Verdict.PASS if holds else Verdict.FAIL
+        self.journal.run(EventKind.RUN_STEADY, self.clock.now, value=share, outcome=verdict)
+        return holds
+
+    def _end(self, outcome: str, cause: str | None = None) -> None:
+        self.server.last_words()
+        self.journal.run(EventKind.RUN_ENDED, self.clock.now, outcome=outcome, cause=cause)

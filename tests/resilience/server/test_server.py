@@ -1,0 +1,257 @@
+"""The server over real ``websockets``, in virtual time: bad peers, lost peers, a database that refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from resilience.config import QuizConfig, ServerConfig
+from resilience.errors import ConfigError, StoreError
+from resilience.events import EventKind
+from resilience.protocol import codec
+from resilience.protocol.effects import Row
+from resilience.protocol.messages import Answer, AnswerResult, Error, Join, Joined, Message, Resume, ResumeRejected
+from resilience.protocol.states import ClientState
+from resilience.quiz.game import StoredAnswer
+from resilience.server.store import MEMORY, SqlStore
+
+from ..virtual import HOST, URL, Stage, play
+
+T = TypeVar("T", bound=Message)
+
+QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
+JOIN = Join(event="quiz", name="eve", instance="e1")
+
+
+async def dial() -> ClientConnection:
+    """A bare connection, to say what no client of ours would."""
+    return await connect(URL, compression=None, proxy=None, ping_interval=None, close_timeout=1)
+
+
+async def say(socket: ClientConnection, message: Message | str) -> None:
+    """Send a message, or whatever text."""
+    await socket.send(message if isinstance(message, str) else codec.encode(message))
+
+
+async def hear(socket: ClientConnection, kind: type[T]) -> T:
+    """The next message of this kind."""
+    async with asyncio.timeout(60):
+        while True:
+            message = codec.decode_server(await socket.recv())
+            if isinstance(message, kind):
+                return message
+
+
+async def close_code(socket: ClientConnection) -> int:
+    """How the server ends it."""
+    async with asyncio.timeout(60):
+        try:
+            while True:
+                await socket.recv()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else 1006
+
+
+def test_nonsense_is_answered_with_the_field_and_the_connection_stays() -> None:
+    """A message that breaks the protocol gets a typed error; the honest one after it works."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QUICK)
+        socket = await dial()
+        await say(socket, JOIN)
+        await hear(socket, Joined)
+        await say(socket, '{"type": "answer", "question": 5}')
+        assert (await hear(socket, Error)).field == "question"
+        await say(socket, "}{")
+        assert (await hear(socket, Error)).field == "message"
+        await say(socket, '{"type": "probe", "id": 3}')
+
+    play(script)
+
+
+def test_too_much_nonsense_ends_the_connection_for_good() -> None:
+    """The strike limit closes with a terminal code."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(ServerConfig(strike_limit=3), QUICK)
+        socket = await dial()
+        await say(socket, JOIN)
+        for _ in range(3):
+            await say(socket, "nonsense")
+        assert await close_code(socket) == 4203
+
+    play(script)
+
+
+def test_a_silent_newcomer_is_shown_the_door() -> None:
+    """Who says neither join nor resume in time is closed, and may come again."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(ServerConfig(first_message_deadline=5), QUICK)
+        socket = await dial()
+        assert await close_code(socket) == 4001
+        assert 5 <= stage.clock.now() < 5.1
+
+    play(script)
+
+
+def test_an_oversized_message_ends_the_connection() -> None:
+    """Nothing above the size limit is read into memory."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(ServerConfig(max_message_bytes=1000), QUICK)
+        socket = await dial()
+        await say(socket, JOIN)
+        await say(socket, "x" * 1001)
+        assert await close_code(socket) == 1009
+
+    play(script)
+
+
+def test_a_guessed_token_is_refused_and_counted() -> None:
+    """An unknown token learns nothing; the connection may still join as somebody new."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QUICK)
+        socket = await dial()
+        await say(socket, Resume(event="quiz", token="guess", instance="e1"))
+        assert (await hear(socket, ResumeRejected)).reason == "unknown"
+        await say(socket, JOIN)
+        await hear(socket, Joined)
+
+    assert len(play(script).events(EventKind.RESUME_REFUSED)) == 1
+
+
+class FullDisk(SqlStore):
+    """A database that refuses every commit with an answer while ``full``."""
+
+    full = True
+
+    def commit(self, rows: Sequence[tuple[str, Row]], now: float) -> None:
+        """Refuse or commit."""
+        if self.full and any(isinstance(row, StoredAnswer) for _, row in rows):
+            raise StoreError("the database did not take a commit: disk I/O error")
+        super().commit(rows, now)
+
+
+def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again() -> None:
+    """A full disk: no acknowledgement, the client returns when told to, and the resend is stored once."""
+
+    async def script(stage: Stage) -> None:
+        store = FullDisk(MEMORY)
+        await stage.serve(quiz=QUICK, store=store)
+        client = stage.client()
+        client.start()
+        await asyncio.sleep(2)
+        client.answer("q1", 1)
+        await asyncio.sleep(0.5)
+        assert "q1" in client.machine.pending
+        store.full = False
+        await asyncio.sleep(3)
+        assert client.machine.state is ClientState.OPEN
+        assert not client.machine.pending
+
+    stage = play(script)
+    assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in stage.events(EventKind.ANSWER_ACKED)] == ["accepted"]
+
+
+def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> None:
+    """The write buffer of one connection is bounded; its session waits for it to come back."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(ServerConfig(write_buffer_bytes=20_000), QuizConfig(lobby=100))
+        slow = await dial()
+        await say(slow, JOIN)
+        await hear(slow, Joined)
+        slow.transport.pause_reading()
+        slow.transport.resume_reading = lambda: None  # type: ignore[method-assign]
+        honest = stage.client(url=URL)
+        honest.start()
+        for _ in range(10_000):
+            await say(slow, '{"type": "probe", "id": 1000000}')
+        await asyncio.sleep(10)
+        assert honest.machine.state is ClientState.OPEN
+
+    (lost,) = play(script).events(EventKind.SESSION_DETACHED)
+    assert (lost.session_id, lost.cause) == ("p1", "closed")
+
+
+def test_silence_is_detached_after_the_grace_period_and_cleaned_up_later() -> None:
+    """Temporarily after 30 s without a sign of life, for good after 60 s."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QuizConfig(lobby=500))
+        socket = await dial()
+        await say(socket, JOIN)
+        await hear(socket, Joined)
+        await asyncio.sleep(100)
+
+    stage = play(script)
+    (detached,) = stage.events(EventKind.SESSION_DETACHED)
+    (expired,) = stage.events(EventKind.SESSION_EXPIRED)
+    assert (detached.cause, round(detached.t), round(expired.t)) == ("grace", 30, 60)
+
+
+def test_stopping_settles_answers_and_sends_everybody_home_with_a_return_slot() -> None:
+    """An answer under way is stored before the close; each close says when to come back."""
+
+    async def script(stage: Stage) -> None:
+        app = await stage.serve(quiz=QUICK)
+        client = stage.client()
+        client.start()
+        await asyncio.sleep(2)
+        client.answer("q1", 1)
+        await asyncio.sleep(0.003)
+        await app.stop()
+        await asyncio.sleep(1)
+
+    stage = play(script)
+    advised = [event for event in stage.events(EventKind.BACKOFF_SCHEDULED) if event.cause == "advice"]
+    assert len(advised) == 1
+    (score,) = stage.events(EventKind.SCORE_FINAL)
+    (committed,) = stage.events(EventKind.ANSWER_COMMITTED)
+    assert score.value == committed.value
+
+
+def test_health_and_unknown_paths_are_answered_as_plain_http() -> None:
+    """A probe gets 200 without joining; anything else is pointed to the quiz."""
+
+    async def ask(path: str) -> bytes:
+        reader, writer = await asyncio.open_connection(HOST, 80)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read(-1)
+        writer.close()
+        return answer
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QUICK)
+        assert (await ask("/healthz")).startswith(b"HTTP/1.1 200")
+        assert (await ask("/nothing")).startswith(b"HTTP/1.1 404")
+
+    play(script)
+
+
+def test_a_bad_database_url_names_the_rule() -> None:
+    """What is no database URL is refused before anything listens."""
+    with pytest.raises(ConfigError, match="must be a database URL"):
+        SqlStore("bogus")
+
+
+def test_an_answer_before_its_question_is_rejected_and_said_so() -> None:
+    """No verdict is ever silent."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QUICK)
+        socket = await dial()
+        await say(socket, JOIN)
+        await hear(socket, Joined)
+        await say(socket, Answer("q2", 0, "k"))
+        assert (await hear(socket, AnswerResult)).verdict == "rejected_phase"
+
+    play(script)
