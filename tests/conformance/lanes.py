@@ -1,0 +1,87 @@
+"""Each lane as one function: an experiment in, its events out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from resilience.eventlog.writer import EventList
+from resilience.events import Event, EventKind, Role
+from resilience.experiment.crew import first_dial, members, scripted
+from resilience.experiment.faults import FaultWindow
+from resilience.experiment.spec import Experiment
+from sim.model import simulate as run_model
+from sim.virtual.lane import simulate as run_virtual
+from tests.resilience.protocol.pair import Pair, Peer
+
+Lane = Callable[[Experiment, int], Sequence[Event]]
+
+STORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
+"""What a client goes through; heartbeats and the stream run beside it at their own pace."""
+
+
+def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence[Event]:
+    """The two machines over a fake link; ``latency`` is one way, seconds."""
+    run = Pair(0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency)
+    by_cohort: dict[str, list[Peer]] = {}
+    for member in members(experiment):
+        peer = Peer(member.actor, scripted(experiment, member, seed))
+        run.peers.append(peer)
+        by_cohort.setdefault(member.cohort, []).append(peer)
+        run.at(first_dial(experiment, member, seed), _start(run, peer), peer)
+    for window in experiment.windows(seed):
+        for peer in by_cohort[window.cohort]:
+            run.at(window.starts_at, _begin(run, window, peer), peer)
+            run.at(window.ends_at, _end(run, window, peer), peer)
+    run.run(experiment.duration)
+    return run.log
+
+
+def _start(run: Pair, peer: Peer) -> Callable[[], None]:
+    return lambda: peer.machine.start(run.now)
+
+
+def _begin(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
+    def begin() -> None:
+        if window.fault.kind == "blackhole":
+            peer.link = "hole"
+            return
+        if window.fault.kind == "refuse":
+            peer.link = "refused"
+        run.cut(peer)
+
+    return begin
+
+
+def _end(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
+    def end() -> None:
+        if window.fault.kind == "blackhole":
+            run.heal(peer)
+            peer.machine.transport_failed(peer.machine.dial, "closed", run.now)
+        elif window.fault.kind == "refuse":
+            peer.link = "up"
+
+    return end
+
+
+def model(experiment: Experiment, seed: int) -> Sequence[Event]:
+    """SimPy."""
+    log = EventList()
+    run_model(experiment, seed, log)
+    return log
+
+
+def virtual(experiment: Experiment, seed: int) -> Sequence[Event]:
+    """The real code under a virtual clock."""
+    log = EventList()
+    run_virtual(experiment, seed, log)
+    return log
+
+
+def stories(events: Iterable[Event]) -> dict[str, list[str]]:
+    """By client: the kinds of what it went through, in order, each with its cause or outcome."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        if event.role is Role.CLIENT and event.kind.startswith(STORY):
+            about = event.outcome if event.kind is EventKind.ANSWER_ACKED else event.cause
+            told.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
+    return told

@@ -1,0 +1,94 @@
+"""A server that lets an old socket's close detach the new one: the invariants must say so, in every lane that has sockets.
+
+Without such a test a green invariant could be one that never fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reports.checks import one_live_connection
+from reports.frames import Log
+from resilience.config import QuizConfig
+from resilience.eventlog.rundir import COMPLETED, RunInfo
+from resilience.eventlog.writer import EventList
+from resilience.events import EventKind, Lane
+from resilience.protocol.session import ServerSession
+from tests.conformance.test_lanes import SMALL
+from tests.resilience.protocol.pair import Pair
+from tests.resilience.virtual import URL, Stage, play
+
+INFO = RunInfo(
+    experiment="small",
+    experiment_digest="",
+    lane=Lane.VIRTUAL,
+    seed=1,
+    started_at="2026-01-01T00:00:00+00:00",
+    duration_s=30.0,
+    status=COMPLETED,
+)
+
+
+@pytest.fixture
+def defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the fence: whichever connection ends, the session is detached."""
+    sound = ServerSession.transport_lost
+
+    def unfenced(self: ServerSession, connection: int, cause: str, now: float) -> bool:
+        return sound(self, self.connection if self.connection is not None else connection, cause, now)
+
+    monkeypatch.setattr(ServerSession, "transport_lost", unfenced)
+
+
+def takeover_over_sockets() -> EventList:
+    """One participant on a link that freezes, and again over another way while the old connection still seems open."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QuizConfig(lobby=100))
+        first, second = stage.client("ada"), stage.client("ada-again", url=URL)
+        first.start()
+        await asyncio.sleep(2)
+        stage.link.freeze(True)
+        second.machine.credentials = first.machine.credentials
+        second.start()
+        await asyncio.sleep(5)
+        stage.link.freeze(False)
+        await asyncio.sleep(5)
+
+    return play(script).log
+
+
+def takeover_in_pair() -> EventList:
+    """The same between the two bare machines."""
+    run = Pair(1)
+    run.start()
+    run.run(2)
+    peer = run.peers[0]
+    peer.link = "silent"
+    run.run(11.2)  # between two dials, so that the next one succeeds at once
+    run.heal(peer, server_later=3.0)  # the old connection ends when the new one is up
+    run.run(20)
+    return run.log
+
+
+@pytest.mark.parametrize("history", [takeover_over_sockets, takeover_in_pair])
+@pytest.mark.usefixtures("defect")
+def test_the_defect_is_caught(history: object) -> None:
+    """The old connection's late end detaches the new one, and the fencing invariant names it."""
+    assert callable(history)
+    log = history()
+    assert any(event.kind is EventKind.SESSION_RESUMED for event in log)
+    broken = one_live_connection(Log(INFO, SMALL, log)).broken
+    assert broken is not None
+    assert "connection" in broken
+
+
+@pytest.mark.parametrize("history", [takeover_over_sockets, takeover_in_pair])
+def test_a_sound_server_passes(history: object) -> None:
+    """The same history without the defect breaks nothing, and there was something to check."""
+    assert callable(history)
+    found = one_live_connection(Log(INFO, SMALL, history()))
+    assert found.broken is None
+    assert found.checked > 1
