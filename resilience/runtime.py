@@ -12,7 +12,10 @@ from collections.abc import Callable
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, Role
 from resilience.protocol.effects import Record, event_of
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
+
+ROUNDING: Seconds = 1e-6
+TICK: Seconds = 0.001
 
 Log = Callable[[Record], None]
 """Takes a machine's record."""
@@ -31,9 +34,10 @@ class RunClock:
 
 
 class DeadlineTimer:
-    """Calls ``fire`` at the deadline aimed at last, or a little early and then again.
+    """Calls ``fire`` at the deadline aimed at last, never before it.
 
-    Lazy: a deadline that moved later costs nothing until the old one comes up.
+    Lazy: a deadline that moved later costs nothing until the old one comes up. Some loops keep time in whole
+    milliseconds and fire early; acting then would put records before what caused them.
     """
 
     def __init__(self, clock: RunClock, fire: Callable[[], None]) -> None:
@@ -58,17 +62,18 @@ class DeadlineTimer:
         self._handle, self._armed = None, float("inf")
 
     def fired(self) -> Instant:
-        """To be asked once by ``fire``: the moment that counts as now.
-
-        Never before the armed deadline: a timer that fires a hair early must not stall its machine.
-        """
+        """To be asked once by ``fire``: the moment that counts as now, not before the deadline by a rounding error."""
         now = max(self._clock.now(), self._armed)
         self._armed = float("inf")
         return now
 
     def _wake(self) -> None:
-        self._handle = None
-        self._fire()
+        early = self._armed - self._clock.now()
+        if early > ROUNDING:
+            self._handle = self._loop.call_later(max(early, TICK), self._wake)
+        else:
+            self._handle = None
+            self._fire()
 
 
 def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> Log:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from typing import Any
 
 import msgspec
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from resilience.policy.backoff import BackoffPolicy, Jitter, Ladder, Preset
 from resilience.policy.window import ReturnWindow
 from resilience.protocol.messages import ClientMessage, Message, Roster, ServerMessage
+
+_BIG = os.environ.get("HYPOTHESIS_PROFILE") == "big"
+
+LONG_RUNS = settings(
+    max_examples=2000 if _BIG else 150,
+    derandomize=not _BIG,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""For properties whose one example is minutes of virtual time: few and fixed, or with ``HYPOTHESIS_PROFILE=big`` many."""
 
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 """A uniform number as the draws yield it."""

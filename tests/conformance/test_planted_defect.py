@@ -1,4 +1,4 @@
-"""A server that lets an old socket's close detach the new one: the invariants must say so, in every lane that has sockets.
+"""A server that lets an old socket's close detach the new one: the invariants must say so.
 
 Without such a test a green invariant could be one that never fails.
 """

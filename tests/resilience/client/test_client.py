@@ -122,7 +122,7 @@ def test_giving_up_is_recorded_and_can_be_undone() -> None:
         await stage.serve(quiz=QUICK)
         client.start()
         await asyncio.sleep(1)
-        assert client.machine.state is ClientState.OPEN
+        assert client.machine.participant == "p1"
 
     stage = play(script)
     delays = [event.value for event in stage.events(EventKind.BACKOFF_SCHEDULED)]
@@ -181,8 +181,8 @@ def test_a_join_whose_reply_was_lost_makes_one_participant() -> None:
         app = await stage.serve(quiz=QUICK)
         client = stage.client()
         client.start()
-        while not stage.events(EventKind.SESSION_CREATED):
-            await asyncio.sleep(0.0001)
+        while not stage.events(EventKind.SESSION_CREATED):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.0001)  # virtual: finer than the link's latency
         assert client.machine.participant is None
         stage.link.cut()
         await asyncio.sleep(5)

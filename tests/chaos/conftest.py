@@ -1,0 +1,62 @@
+"""The laboratory's parts over real sockets: a small server, a link to it through a real Toxiproxy, a journal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.journal import Journal
+from chaos.links import Link
+from chaos.toxiproxy.provision import Binary, find_toxiproxy
+from resilience.runtime import RunClock
+
+from .stand import Web
+
+BUILD_S = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first may have to build the server, which takes a minute or more."""
+    for item in items:
+        if "binary" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
+
+
+@pytest.fixture(scope="session")
+def binary() -> Binary:
+    """The proxy's binary, from wherever a run would have it."""
+    return find_toxiproxy(None)
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    """A server that answers /healthz."""
+    async with Web() as server:
+        yield server
+
+
+@pytest.fixture
+async def link(binary: Binary, web: Web, tmp_path: Path) -> AsyncIterator[Link]:
+    """The cohort's way to that server."""
+    started = await Link.start("alpha", binary, tmp_path / "toxiproxy.log")
+    try:
+        await started.connect(web.address)
+        yield started
+    finally:
+        await started.close()
+
+
+@pytest.fixture
+def clock() -> RunClock:
+    """A run that begins now."""
+    return RunClock()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: RunClock) -> Iterator[Journal]:
+    """The runner's log of that run."""
+    opened = Journal(tmp_path, clock)
+    yield opened
+    opened.close()

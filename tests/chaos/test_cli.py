@@ -1,0 +1,153 @@
+"""The command line: what it shows, what it refuses, and what it draws."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from chaos import cli
+from chaos.progress import Progress
+from chaos.screen import Lines, line_of, table_of, watching
+from chaos.toxiproxy.provision import Binary
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.rundir import COMPLETED, INTERRUPTED, RunInfo
+from resilience.events import Lane
+
+MOMENT = Progress("running", 12.0, 60.0, {"alpha": 7}, {"alpha": 10, "beta": 5}, ("0.0:refuse@alpha",))
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.chaos, [str(argument) for argument in arguments], standalone_mode=False)
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+def text_of(drawn: Console) -> str:
+    assert isinstance(drawn.file, io.StringIO)
+    return drawn.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["run", "nowhere"], "no such file or bundled experiment"),
+        (["run", "smoke", "--set", "cohorts.0.clients=0"], "cohorts[0].clients"),
+        (["run", "smoke", "--scale", "0"], "--scale"),
+        (["show", "smoek"], "did you mean smoke?"),
+    ],
+)
+def test_bad_input_is_a_usage_error_before_anything_starts(arguments: list[str], complaint: str) -> None:
+    """Exit code 2, with a message that names the place."""
+    error = invoke(*arguments).exception
+    assert isinstance(error, UsageError)
+    assert complaint in str(error)
+
+
+def test_bad_input_ends_the_command_with_2_and_one_line(tmp_path: Path) -> None:
+    """Through the root command, from a file with an unknown cohort."""
+    file = tmp_path / "bad.toml"
+    file.write_text(
+        'name = "x"\nduration = 9.0\ncohorts = [{name = "a", clients = 1}]\nramp = 0.1\n'
+        'hypothesis = {within = 1.0}\nfaults = [{kind = "cut", at = 2.0, cohorts = ["b"]}]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "resilience", "chaos", "run", file], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "faults[0].cohorts" in done.stderr
+
+
+def test_a_used_directory_is_refused(binary: Binary, tmp_path: Path) -> None:
+    """A run never mixes with what is already there."""
+    (tmp_path / "something").touch()
+    error = invoke("run", "smoke", "--out", tmp_path, "--toxiproxy", binary.path).exception
+    assert isinstance(error, UsageError)
+    assert "not empty" in str(error)
+
+
+def test_list_shows_the_catalogue() -> None:
+    """Each bundled experiment with its size and title."""
+    output = invoke("list").output
+    assert "demo" in output
+    assert "300" in output
+    assert "smoke" in output
+
+
+def test_show_resolves_the_experiment_and_its_timeline() -> None:
+    """Defaults are spelt out, overrides are in, faults have their times."""
+    output = invoke("show", "smoke", "--scale", "2", "--set", "client.preset=classic").output
+    assert 'preset = "classic"' in output
+    assert "clients = 20" in output
+    assert "8.00 s  11.00 s  blackhole  solo" in output
+
+
+def test_doctor_ends_with_4_when_something_is_in_the_way(binary: Binary, tmp_path: Path) -> None:
+    """A missing proxy is told of as a finding, a good one is none."""
+    missing = invoke("doctor", "--toxiproxy", tmp_path / "none")
+    assert missing.return_value == ExitCode.HARNESS
+    assert "bad" in missing.output
+    assert invoke("doctor", "--toxiproxy", binary.path).return_value == ExitCode.PASS
+
+
+def test_help_needs_no_analysis() -> None:
+    """Asking for help loads neither pandas nor matplotlib."""
+    code = "import sys, chaos.cli, chaos.runner; sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("status, code", [(INTERRUPTED, ExitCode.HARNESS)])
+def test_a_run_without_a_verdict_says_why(status: str, code: ExitCode, tmp_path: Path) -> None:
+    """Its cause is printed and it never reads as a pass."""
+    info = RunInfo(
+        experiment="x",
+        experiment_digest="",
+        lane=Lane.REAL,
+        seed=1,
+        started_at="",
+        duration_s=1.0,
+        status=status,
+        cause="interrupted by SIGINT",
+    )
+    drawn = console()
+    assert cli._report(info, tmp_path, drawn) == code
+    assert text_of(drawn) == "interrupted: interrupted by SIGINT\n"
+
+
+def test_a_moment_as_a_line_and_as_a_table() -> None:
+    """Both name time, cohorts and faults in force."""
+    assert line_of(MOMENT) == " 12.0/60 s  running   connected: alpha 7/10  beta 0/5  faults: refuse@alpha"
+    drawn = console()
+    drawn.print(table_of(MOMENT))
+    for word in ("running", "12 / 60 s", "7 / 10 connected", "0 / 5 connected", "refuse@alpha"):
+        assert word in text_of(drawn)
+
+
+def test_without_a_terminal_a_line_comes_every_five_seconds_and_at_each_phase() -> None:
+    """Logs of a build server stay short."""
+    drawn = console()
+    with watching(drawn) as watcher:
+        assert isinstance(watcher, Lines)
+        for tenths in range(120):
+            watcher(Progress("joining" if tenths < 20 else "running", tenths / 10, 60.0, {}, {"a": 1}))
+    assert [line.split("/")[0].strip() for line in text_of(drawn).splitlines()] == ["0.0", "2.0", "5.0", "10.0"]
+
+
+def test_on_a_terminal_it_is_drawn_in_place() -> None:
+    """The live display takes the same moments."""
+    drawn = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with watching(drawn) as watcher:
+        watcher(MOMENT)
+    assert "alpha" in text_of(drawn)
+
+
+def test_completed_is_the_only_status_with_a_verdict_of_its_own() -> None:
+    """The word the report goes by."""
+    assert COMPLETED == "completed"

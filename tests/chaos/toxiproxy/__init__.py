@@ -1,0 +1,1 @@
+"""Tests of finding, supervising and driving Toxiproxy, against the real one."""

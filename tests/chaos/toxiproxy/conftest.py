@@ -1,0 +1,44 @@
+"""The real Toxiproxy for the tests of this folder: found or built once, started once a test, always ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chaos.toxiproxy.client import ToxiproxyApi
+from chaos.toxiproxy.process import ToxiproxyProcess
+from chaos.toxiproxy.provision import Binary, find_toxiproxy
+
+BUILD_S = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first may have to build the server, which takes a minute or more."""
+    for item in items:
+        if "binary" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
+
+
+@pytest.fixture(scope="session")
+def binary() -> Binary:
+    """The server, from wherever a run would have it."""
+    return find_toxiproxy(None)
+
+
+@pytest.fixture
+async def server(binary: Binary) -> AsyncIterator[ToxiproxyProcess]:
+    """One running server."""
+    process = await ToxiproxyProcess.start(binary)
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
+@pytest.fixture
+async def api(server: ToxiproxyProcess) -> AsyncIterator[ToxiproxyApi]:
+    """A client of that server."""
+    with contextlib.closing(server.api()) as client:
+        yield client

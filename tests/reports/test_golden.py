@@ -1,0 +1,76 @@
+"""A stored log and the numbers worked out for it by hand, and the shape of the summary other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports.build import analyse
+from reports.render import to_json
+from reports.summary import Outcomes, Summary
+
+SMALL = Path(__file__).parent.parent / "golden" / "small"
+
+
+@pytest.fixture(scope="module", name="summary")
+def _summary() -> Summary:
+    return analyse(SMALL)[2]
+
+
+def test_outcomes(summary: Summary) -> None:
+    """Two cohort-wide faults on four clients: five affected episodes, three of them restored."""
+    rate = summary.success_rate
+    assert rate.outcomes == Outcomes(restored=3, gave_up=1, identity_lost=1, not_exposed=3)
+    assert (rate.restored, rate.affected, rate.value, rate.events) == (3, 5, 0.6, 2)
+
+
+def test_interval(summary: Summary) -> None:
+    """Windows of 3 and 2: mean size (9 + 4) / 5 = 2.6, design effect 1 + 1.6 x 0.05 = 1.08, 5 / 1.08 effective drops."""
+    rate = summary.success_rate
+    assert rate.design_effect == pytest.approx(1.08)
+    assert rate.effective_n == pytest.approx(5 / 1.08)
+    z2 = 1.6448536**2 / (5 / 1.08)
+    half = (z2 * 0.6 * 0.4 + z2 * z2 / 4) ** 0.5
+    assert (rate.low, rate.high) == pytest.approx(((0.6 + z2 / 2 - half) / (1 + z2), (0.6 + z2 / 2 + half) / (1 + z2)))
+
+
+def test_clocks(summary: Summary) -> None:
+    """Detection 0.1 x3, 0 x2; excess 0.5, 1.2, 1.0 and two who never came back, deadline 10."""
+    assert summary.detection_s.mean == pytest.approx(0.06)
+    excess = summary.excess_s
+    assert excess.restricted_mean == pytest.approx((0.5 + 1.2 + 1.0 + 10 + 10) / 5)
+    assert excess.mean == pytest.approx((0.5 + 1.2 + 1.0 + 10.1 + 10) / 5)
+    assert (excess.p50, excess.p90, excess.max, excess.high) == (pytest.approx(1.2), None, pytest.approx(1.2), None)
+    assert (excess.n, excess.censored) == (5, 2)
+    assert summary.reconnection_s.p50 == pytest.approx(4.0)
+    assert summary.downtime_s.p50 == pytest.approx(4.0)
+
+
+def test_attempts(summary: Summary) -> None:
+    """Dials 1, 2, 3 and 2, 1."""
+    assert (summary.attempts.mean, summary.attempts.max) == (pytest.approx(1.8), 3)
+    assert [(row.attempts, row.restored, row.share) for row in summary.by_attempt] == [(1, 1, 0.2), (2, 2, 0.6)]
+
+
+def test_verdict(summary: Summary) -> None:
+    """Three of five cannot prove 95 %, and cannot disprove it either: its upper bound is 0.86, so it fails."""
+    assert summary.expectations[0].high == pytest.approx(0.870, abs=0.01)
+    assert summary.verdict.value == "fail"
+
+
+def test_summary_json_reads_back_and_keeps_its_shape(summary: Summary) -> None:
+    """The encoded form decodes to the same value, and its keys are those of version 1."""
+    encoded = to_json(summary)
+    assert msgspec.json.decode(encoded, type=Summary) == summary
+    assert _shape(msgspec.json.decode(encoded)) == (SMALL / "shape.txt").read_text(encoding="utf-8")
+
+
+def _shape(node: object, path: str = "") -> str:
+    """The keys of a tree, one path a line; lists by their first item."""
+    if isinstance(node, dict):
+        return "".join(_shape(value, f"{path}.{key}") for key, value in node.items())
+    if isinstance(node, list) and node:
+        return _shape(node[0], f"{path}[]")
+    return f"{path}\n"

@@ -1,0 +1,177 @@
+"""Both failure detectors: never too early, never much too late, and never for their own sleep."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilience.policy.liveness import (
+    LAG_TOLERANCE,
+    ClientLiveness,
+    Due,
+    HeartbeatRules,
+    ProbeRules,
+    ServerLiveness,
+)
+from tests.strategies import UNIT
+
+RULES = HeartbeatRules()
+PROBE = ProbeRules()
+MOMENTS = st.lists(st.floats(0.0, 29.0), max_size=20)
+
+
+def server(u: float = 0.5) -> ServerLiveness:
+    """A server's view of a connection that attached at 0."""
+    return ServerLiveness(RULES, 0.0, u)
+
+
+def first_death(liveness: ServerLiveness) -> float:
+    """When it calls the peer dead, asked at each of its deadlines."""
+    for _ in range(100):
+        now = liveness.next_deadline()
+        if liveness.due(now) is Due.DEAD:
+            return now
+    raise AssertionError("it never does")
+
+
+@given(UNIT)
+def test_the_first_ping_is_spread_over_the_interval(u: float) -> None:
+    """A herd that joins at once does not beat as one."""
+    liveness = server(u)
+    assert liveness.next_deadline() == pytest.approx(15 * u)
+    assert liveness.due(liveness.next_deadline()) is Due.PING
+
+
+def test_pings_follow_at_the_interval() -> None:
+    """While the peer answers, one ping every 15 s."""
+    liveness, pings = server(0.2), []
+    for _ in range(5):
+        now = liveness.next_deadline()
+        assert liveness.due(now) is Due.PING
+        liveness.heard(now + 0.01)
+        pings.append(now)
+    assert pings == pytest.approx([3, 18, 33, 48, 63])
+
+
+def test_one_lost_pong_changes_nothing() -> None:
+    """F9: the next answer within grace keeps the peer alive."""
+    liveness = server(0.0)
+    liveness.due(0.0)
+    liveness.heard(0.01)
+    assert liveness.due(15.0) is Due.PING  # its pong is lost
+    assert liveness.due(30.0) is Due.PING
+    liveness.heard(30.005)
+    assert first_death(liveness) == pytest.approx(60.005)
+
+
+@given(UNIT, MOMENTS)
+def test_silence_kills_at_grace_after_the_last_sign_of_life(u: float, moments: list[float]) -> None:
+    """Never before, and not a tick later."""
+    liveness = server(u)
+    for moment in sorted(moments):
+        assert liveness.due(moment) is not Due.DEAD
+        liveness.heard(moment)
+    assert first_death(liveness) == pytest.approx(max(moments, default=0.0) + 30.0)
+
+
+@given(UNIT, st.lists(st.tuples(st.floats(0.0, 10.0), st.booleans()), max_size=50))
+def test_nobody_is_dead_before_grace(u: float, steps: list[tuple[float, bool]]) -> None:
+    """Whatever is asked when, death needs 30 s without a sign."""
+    liveness, now, last = server(u), 0.0, 0.0
+    for step, sign in steps:
+        now += step
+        if sign:
+            liveness.heard(now)
+            last = now
+        if liveness.due(now) is Due.DEAD:
+            assert now - last >= 30.0 - 1e-9
+            return
+        assert now - last < 30.0 + 1e-9
+
+
+@given(UNIT, st.floats(0.0, 100.0), st.floats(0.0, 100.0))
+def test_forgiven_lag_is_given_back_whole(u: float, first: float, second: float) -> None:
+    """Lags add up."""
+    liveness = server(u)
+    liveness.forgive(first)
+    liveness.forgive(second)
+    assert liveness.dead_at() == pytest.approx(30.0 + first + second)
+
+
+def test_a_sign_of_life_ends_the_forgiveness() -> None:
+    """Once heard from, a peer has its ordinary grace again."""
+    liveness = server()
+    liveness.forgive(40.0)
+    liveness.heard(50.0)
+    assert liveness.dead_at() == 80.0
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0, 15.0, 29.0])
+def test_a_late_ping_is_one_ping(late: float) -> None:
+    """Pings that were slept through are not made up for."""
+    liveness = server(0.0)
+    assert liveness.due(late) is Due.PING
+    assert liveness.due(late) is Due.NOTHING
+    assert liveness.next_deadline() > late
+
+
+# the client's side ----------------------------------------------------------------------------------------------------
+
+
+def test_silence_then_probe_then_dead() -> None:
+    """4 s of silence, a probe, 2 s for its reply."""
+    liveness = ClientLiveness(PROBE, 10.0)
+    assert liveness.next_deadline() == 14.0
+    assert liveness.due(13.999) is Due.NOTHING
+    assert liveness.due(14.0) is Due.PROBE
+    assert liveness.next_deadline() == 16.0
+    assert liveness.due(15.999) is Due.NOTHING
+    assert liveness.due(16.0) is Due.DEAD
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 0.4), st.booleans()), max_size=80))
+def test_a_client_calls_nobody_dead_before_silence_and_deadline(steps: list[tuple[float, bool]]) -> None:
+    """Asked often enough, it needs 6 s without a message, and takes no more than that and a step."""
+    liveness, now, last = ClientLiveness(PROBE, 0.0), 0.0, 0.0
+    for step, sign in steps:
+        now += step
+        if sign:
+            liveness.heard(now)
+            last = now
+        if liveness.due(now) is Due.DEAD:
+            assert 6.0 - 1e-9 <= now - last <= 6.0 + 3 * 0.4
+            return
+        assert now - last <= 6.0 + 2 * 0.4
+
+
+@pytest.mark.parametrize("slept", [5.0, 45.0, 300.0])
+def test_a_client_that_slept_probes_before_it_judges(slept: float) -> None:
+    """F6: waking long after the silence began asks first, with the whole deadline for the reply."""
+    liveness = ClientLiveness(PROBE, 0.0)
+    assert liveness.due(slept) is Due.PROBE
+    assert liveness.next_deadline() == slept + 2.0
+
+
+@pytest.mark.parametrize("lag, expected", [(0.0, Due.DEAD), (LAG_TOLERANCE, Due.DEAD), (LAG_TOLERANCE + 0.01, Due.PROBE)])
+def test_lag_tolerance_with_a_probe_out(lag: float, expected: Due) -> None:
+    """A client that woke late while its probe was out asks again instead of killing."""
+    liveness = ClientLiveness(PROBE, 0.0)
+    liveness.due(4.0)
+    assert liveness.due(6.0 + lag) is expected
+
+
+def test_any_message_answers_a_probe() -> None:
+    """What was asked is whether anybody is there."""
+    liveness = ClientLiveness(PROBE, 0.0)
+    liveness.due(4.0)
+    liveness.heard(5.0)
+    assert liveness.next_deadline() == 9.0
+
+
+def test_suspicion_from_outside_probes_once() -> None:
+    """A wake-up probes at once, but not while a probe is out."""
+    liveness = ClientLiveness(PROBE, 0.0)
+    assert liveness.suspect(1.0) is Due.PROBE
+    assert liveness.suspect(1.5) is Due.NOTHING
+    assert liveness.due(3.0) is Due.DEAD

@@ -1,0 +1,128 @@
+"""The invariants find real defects: each is planted into the room, and the same run that is clean without it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from resilience.protocol.desk import AnswerDesk
+from resilience.protocol.effects import ServerEffect
+from resilience.protocol.messages import Answer, ClientMessage, Join, OpenQuestion, Resume, Snapshot
+from resilience.protocol.room import Room
+from resilience.protocol.session import ServerSession
+from resilience.protocol.stage import Stage
+from resilience.protocol.states import ConnectionState
+from resilience.quiz.game import StoredAnswer
+from resilience.quiz.verdicts import AnswerVerdict
+from resilience.units import Instant
+from tests.resilience.protocol import invariants
+from tests.resilience.protocol.trouble import hammered
+
+
+class WithoutFencing(Room):
+    """Old connections are neither cut off nor ignored."""
+
+    def receive(self, message: ClientMessage, connection: int, now: Instant) -> None:
+        session, _ = self._by_connection.get(connection, (None, 0))
+        if session is None or isinstance(message, Join | Resume):
+            super().receive(message, connection, now)
+        else:
+            self._receive_known(message, session, connection, now)
+
+    def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
+        session, _ = self._by_connection.get(connection, (None, 0))
+        if session is not None and session.state is ConnectionState.CONNECTED:
+            session.connection = connection
+        super().transport_lost(connection, cause, now)
+
+    def _attach(self, session: ServerSession, *arguments: Any) -> None:  # noqa: ANN401 - handed on
+        session.connection = None
+        super()._attach(session, *arguments)
+
+
+class WithoutRotationGrace(Room):
+    """A token is retired as soon as its successor is made."""
+
+    def _rotate(self, session: ServerSession, presented: str | None) -> str:
+        return super()._rotate(session, None)
+
+
+class _EagerDesk(AnswerDesk):
+    def submit(self, participant: str, answer: Answer, connection: int, *rest: Any, **more: Any) -> tuple[StoredAnswer, ...]:  # noqa: ANN401
+        rows = super().submit(participant, answer, connection, *rest, **more)
+        if rows:
+            self._reply(connection, answer, AnswerVerdict.ACCEPTED)
+        return rows
+
+
+class AckBeforeCommit(Room):
+    """An answer is acknowledged when it is received."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(*arguments, **more)
+        self._desk = _EagerDesk(self.game, self._effects)
+
+
+class RegisteredLate(Room):
+    """A connection is registered for broadcasts one turn after its snapshot was made."""
+
+    _late: tuple[dict[int, ServerSession], dict[int, ServerSession]] = ({}, {})
+
+    def _welcome(self, arrival: Any, now: Instant) -> None:  # noqa: ANN401 - handed on
+        super()._welcome(arrival, now)
+        session = self._live.pop(arrival.connection, None)
+        if session is not None:
+            self._late = (self._late[0], {**self._late[1], arrival.connection: session})
+
+    def effects(self) -> list[ServerEffect]:
+        due, fresh = self._late
+        self._live.update({key: session for key, session in due.items() if session.connection == key})
+        self._late = (fresh, {})
+        return super().effects()
+
+
+class WrongSnapshot(Room):
+    """A restored score is not the one in the answer log."""
+
+    def _snapshot(self, session: ServerSession, now: Instant) -> Snapshot:
+        snapshot = super()._snapshot(session, now)
+        return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
+
+
+class _LeakyStage(Stage):
+    def question_at(self, now: Instant) -> OpenQuestion:
+        shown = super().question_at(now)
+        assert self._game.question is not None
+        return msgspec.structs.replace(shown, correct=self._game.question.correct)
+
+
+class LeakyStage(Room):
+    """An open question is sent with its right answer."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(*arguments, **more)
+        self._stage = _LeakyStage(self.game, 10)
+
+
+PLANTED: list[tuple[type[Room], str]] = [
+    (WithoutFencing, "has connections"),
+    (WithoutRotationGrace, "was refused"),
+    (AckBeforeCommit, "not committed"),
+    (RegisteredLate, "saw a gap"),
+    (WrongSnapshot, "the server's truth is"),
+    (LeakyStage, "a right answer left"),
+]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_run_is_clean_without_a_defect(seed: int) -> None:
+    """What the defects are held against."""
+    assert invariants.broken(hammered(seed=seed)) == []
+
+
+@pytest.mark.parametrize("room_type, complaint", PLANTED)
+def test_each_planted_defect_is_found(room_type: type[Room], complaint: str) -> None:
+    """By the invariant that is meant to find it."""
+    assert any(complaint in line for line in invariants.broken(hammered(room_type)))

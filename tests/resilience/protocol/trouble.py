@@ -1,0 +1,79 @@
+"""Schedules of trouble, carried out on a pair: random ones for the property tests, a fixed hammer for directed ones."""
+
+from __future__ import annotations
+
+from resilience.config import QuizConfig
+from resilience.draws import uniform
+from resilience.protocol.room import Room
+from tests.resilience.protocol.pair import Pair, Peer
+from tests.strategies import Trouble
+
+QUIZ = QuizConfig(questions=30)
+"""About five minutes of questions."""
+
+
+def plan(pair: Pair, troubles: list[Trouble]) -> None:
+    """Let each trouble begin and end at its time."""
+    for trouble in troubles:
+        peer = pair.peers[trouble.peer]
+        pair.at(trouble.at, lambda t=trouble, p=peer: _begin(pair, p, t))  # type: ignore[misc]
+        pair.at(trouble.at + trouble.lasts, lambda t=trouble, p=peer: _end(pair, p, t))  # type: ignore[misc]
+
+
+def heal_all(pair: Pair, at: float, leave_in_peace: float = 240.0) -> None:
+    """Everything works again from a time on; run until all that this takes must have happened."""
+    pair.run(at)
+    pair.store_broken, pair.latency, pair.stalled_until = False, 0.01, pair.now
+    for peer in pair.peers:
+        if peer.link != "up" or peer.orphans:
+            pair.heal(peer)
+    pair.run(at + leave_in_peace)
+
+
+def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0.5) -> Pair:
+    """Two clients on a slow link to a slow store, both cut, silenced and let back about once a second for a minute."""
+    pair = Pair(2, seed=seed, quiz=QUIZ, latency=0.2, commit_s=commit_s, room_type=room_type)
+    pair.start(spread=0.5)
+    for number in range(60):
+        for index, peer in enumerate(pair.peers):
+            at = 3.0 + number + uniform(seed, "hammer", number, index)
+            if uniform(seed, "kind", number, index) < 0.3:
+                pair.at(at, lambda p=peer: _go(p, "silent"))  # type: ignore[misc]
+            else:
+                late = 4 * uniform(seed, "late", number, index)
+                pair.at(at, lambda p=peer, late=late: pair.heal(p, late))  # type: ignore[misc]
+    heal_all(pair, 64.0, leave_in_peace=400.0)
+    return pair
+
+
+def _begin(pair: Pair, peer: Peer, trouble: Trouble) -> None:
+    match trouble.kind:
+        case "cut":
+            if peer.link == "up":
+                pair.cut(peer, trouble.late)
+        case "hole" | "silent":
+            _go(peer, trouble.kind)
+        case "refused":
+            _go(peer, "refused")
+            pair.cut(peer, trouble.late)
+        case "slow":
+            pair.latency = min(0.02 + trouble.lasts / 40, 1.5)
+        case "store":
+            pair.store_broken = True
+        case "stall":
+            pair.stall(trouble.lasts)
+
+
+def _end(pair: Pair, peer: Peer, trouble: Trouble) -> None:
+    match trouble.kind:
+        case "hole" | "silent" | "refused":
+            pair.heal(peer, trouble.late)
+        case "slow":
+            pair.latency = 0.01
+        case "store":
+            pair.store_broken = False
+
+
+def _go(peer: Peer, link: str) -> None:
+    if peer.link == "up":
+        peer.link = link
