@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
+from chaos.runner import run as run_real
+from resilience.eventlog.reader import read_events
+from resilience.eventlog.rundir import COMPLETED
 from resilience.eventlog.writer import EventList
 from resilience.events import Event, EventKind, Role
 from resilience.experiment.crew import first_dial, members, scripted
 from resilience.experiment.faults import FaultWindow
+from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from sim.model import simulate as run_model
 from sim.virtual.lane import simulate as run_virtual
 from tests.resilience.protocol.pair import Pair, Peer
 
+SMALL = load_file(Path(__file__).with_name("small.toml"))
+
 Lane = Callable[[Experiment, int], Sequence[Event]]
 
 STORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
 """What a client goes through; heartbeats and the stream run beside it at their own pace."""
+
+ROUTINE = frozenset({EventKind.PEER_SUSPECTED})
+"""A probe of a healthy link is as routine as a heartbeat; whether one is due hangs on milliseconds."""
 
 
 def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence[Event]:
@@ -77,11 +89,20 @@ def virtual(experiment: Experiment, seed: int) -> Sequence[Event]:
     return log
 
 
-def stories(events: Iterable[Event]) -> dict[str, list[str]]:
-    """By client: the kinds of what it went through, in order, each with its cause or outcome."""
+def real(experiment: Experiment, seed: int) -> Sequence[Event]:
+    """Real processes, real sockets, a real Toxiproxy."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        info = asyncio.run(run_real(experiment, seed, run_dir))
+        assert info.status == COMPLETED, info.cause
+        return read_events(run_dir)
+
+
+def stories(events: Iterable[Event], until: float = SMALL.duration) -> dict[str, list[str]]:
+    """By client: the kinds of what it went through until then, in order, each with its cause or outcome."""
     told: dict[str, list[str]] = {}
     for event in events:
-        if event.role is Role.CLIENT and event.kind.startswith(STORY):
+        if event.t < until and event.role is Role.CLIENT and event.kind.startswith(STORY) and event.kind not in ROUTINE:
             about = event.outcome if event.kind is EventKind.ANSWER_ACKED else event.cause
             told.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
     return told

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import msgspec
 import pytest
 
-from resilience.experiment.loader import load_file
 from tests.conformance import lanes
+from tests.conformance.lanes import SMALL
 
-SMALL = load_file(Path(__file__).with_name("small.toml"))
 SEED = SMALL.seed
 
 
@@ -28,13 +26,27 @@ def test_the_story_is_worth_comparing(expected: dict[str, list[str]]) -> None:
         assert {"peer.declared_dead", "transport.failed", "answer.acked"} <= set(kinds)
 
 
-@pytest.mark.parametrize("latency", [0.005, 0.02, 0.04])
+@pytest.mark.parametrize("latency", [0.005, 0.02, 0.05, 0.1])
 def test_the_story_does_not_hang_on_milliseconds(latency: float, expected: dict[str, list[str]]) -> None:
-    """A link eighty times as slow tells it too, so a busy machine may not be taken for a disagreement."""
+    """A link two hundred times as slow tells it too, so a busy machine is not taken for a disagreement."""
     assert lanes.stories(lanes.pair(SMALL, SEED, latency)) == expected
+
+
+@pytest.mark.parametrize("later", [-0.1, -0.05, 0.05, 0.1])
+def test_the_story_does_not_hang_on_the_injector(later: float, expected: dict[str, list[str]]) -> None:
+    """Faults that come a tenth of a second early or late tell it too."""
+    faults = tuple(msgspec.structs.replace(fault, at=fault.at + later) for fault in SMALL.faults)
+    assert lanes.stories(lanes.pair(msgspec.structs.replace(SMALL, faults=faults), SEED)) == expected
 
 
 @pytest.mark.parametrize("lane", [lanes.model, lanes.virtual], ids=["model", "virtual"])
 def test_a_simulated_lane_tells_the_same_story(lane: lanes.Lane, expected: dict[str, list[str]]) -> None:
     """The same kinds in the same order, with the same causes and verdicts, for each client."""
     assert lanes.stories(lane(SMALL, SEED)) == expected
+
+
+def test_the_real_lane_tells_the_same_story(expected: dict[str, list[str]]) -> None:
+    """So do real processes behind a real Toxiproxy."""
+    told = lanes.stories(lanes.real(SMALL, SEED))
+    for actor, story in expected.items():
+        assert told[actor] == story

@@ -16,7 +16,7 @@ from resilience.eventlog.rundir import COMPLETED, RunInfo
 from resilience.eventlog.writer import EventList
 from resilience.events import EventKind, Lane
 from resilience.protocol.session import ServerSession
-from tests.conformance.test_lanes import SMALL
+from tests.conformance.lanes import SMALL
 from tests.resilience.protocol.pair import Pair
 from tests.resilience.virtual import URL, Stage, play
 
