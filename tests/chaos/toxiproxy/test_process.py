@@ -154,6 +154,24 @@ async def test_a_port_lost_at_the_last_moment_to_somebody_silent(
         await process.stop()
 
 
+async def test_a_port_lost_at_the_last_moment_to_somebody_agreeable(
+    binary: Binary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that says yes to everything on the chosen port is not ours either: it does not know our marker."""
+
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    offers = free_ports(2)
+    async with await asyncio.start_server(agree, "127.0.0.1", offers[0]):
+        monkeypatch.setattr(module, "free_ports", lambda n, host: [offers.pop(0)])
+        process = await ToxiproxyProcess.start(binary)
+        assert process.starts == 2
+        await process.stop()
+
+
 async def test_a_server_that_dies_at_once_shows_its_log(tmp_path: Path) -> None:
     """Exit code and last words are in the error, and nothing is left."""
     broken = tmp_path / "broken"
@@ -245,6 +263,17 @@ async def test_the_kernel_confirms_every_suspension(server: ToxiproxyProcess) ->
         assert state(server.pid) == "T"
         server.resume()
     assert server.alive
+
+
+async def test_a_suspension_that_does_not_happen_is_an_error(
+    server: ToxiproxyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that was ordered but did not happen is never reported as having happened."""
+    monkeypatch.setattr(module, "DEATH_S", 0.1)
+    monkeypatch.setattr(server, "_signal", lambda number, doing: None)
+    with pytest.raises(ToxiproxyError, match="did not stop within"):
+        server.suspend()
+    assert not server.suspended
 
 
 @pytest.mark.parametrize("frozen", [False, True])

