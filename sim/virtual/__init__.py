@@ -1,4 +1,5 @@
-"""The virtual lane: ``loop`` owns time, ``transport`` moves bytes, ``network`` breaks links, ``lane`` runs an experiment.
+"""The virtual lane: the real server and clients under a clock we own.
 
-Nothing here waits for real time, opens a descriptor or starts a thread.
+``loop`` owns time, ``pipe`` the bytes of one direction, ``transport`` one end of a connection, ``network`` who reaches
+whom and under what faults; ``injector`` and ``lane`` run experiments on them.
 """

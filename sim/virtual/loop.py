@@ -1,172 +1,345 @@
-"""An asyncio event loop whose clock jumps to the next timer instead of waiting for it. No descriptors, no threads.
+"""An asyncio event loop that owns its clock: when nothing is ready, time jumps to the next timer.
 
-The order of events is a function of the program alone: ready callbacks run in the order they were scheduled, timers in the
-order of their time and, for equal times, of their making.
+Knows of the network only that it listens and dials. Uses no thread, file descriptor or system clock, and never waits.
+Order is a law here: two runs that make the same calls see the same events in the same order, in any process. Timers due
+at one instant fire in the order they were set, and tasks hash by number, so that the library's own sets of them iterate
+alike everywhere.
 """
+
+# ruff: noqa: SLF001 - a loop reaches into its own handles, as asyncio's loops do
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
-import selectors
+import math
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from resilience.errors import HarnessError
-from resilience.units import Seconds
-
-if TYPE_CHECKING:
-    from .network import Listener, VirtualNetwork
+from resilience.units import Instant, Seconds
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-EXECUTOR_LATENCY: Seconds = 0.003
-"""What a call in an executor takes: about a durable SQLite commit (research: 1.3 ms p99 alone, more in groups)."""
+EXECUTOR_LATENCY: Seconds = 0.002
+"""What a call in an executor takes unless said otherwise: a group commit to a local disk."""
+
+IGNORED_OPTIONS = frozenset(
+    (
+        "all_errors",
+        "family",
+        "flags",
+        "happy_eyeballs_delay",
+        "interleave",
+        "keep_alive",
+        "local_addr",
+        "proto",
+        "reuse_address",
+        "reuse_port",
+        "server_hostname",
+        "ssl_handshake_timeout",
+        "ssl_shutdown_timeout",
+    )
+)
+"""Options of asyncio's connect and listen calls that mean nothing in memory."""
+
+_SWEEP_ABOVE = 100
+_NAMED_WAITERS = 10
 
 
-class _NoSelector(selectors.BaseSelector):
-    """There are no descriptors to select."""
+class DeadlockError(HarnessError):
+    """Nothing is ready, no timer is set, and the main coroutine has not ended: it would wait for ever."""
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> NoReturn:  # noqa: ANN401, ARG002
-        """Refuse: a descriptor would need real time."""
-        raise HarnessError("the virtual loop has no file descriptors; use its network")
-
-    unregister = register
-
-    def select(self, timeout: float | None = None) -> list[Any]:  # noqa: ARG002 - the interface
-        """Nothing, ever."""
-        return []
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """Nothing."""
-        return {}
+    def __init__(self, now: Instant, waiting: list[str]) -> None:
+        shown = ", ".join(waiting[:_NAMED_WAITERS]) + (", ..." if len(waiting) > _NAMED_WAITERS else "")
+        super().__init__(f"deadlock at {now:.6f} s of virtual time: no timer is set; {len(waiting)} wait: {shown}")
+        self.now, self.waiting = now, waiting
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """See the module. Connections and listeners belong to ``network``; executor calls run at once and take latency."""
+class Network(Protocol):
+    """What a loop asks of a network."""
+
+    def attach(self, loop: VirtualLoop) -> None:
+        """Serve this loop; called once, before anything else."""
+
+    async def listen(
+        self, factory: Callable[[], asyncio.BaseProtocol], host: str | None, port: int, backlog: int, *, start: bool
+    ) -> asyncio.AbstractServer:
+        """Open a listener."""
+
+    async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[asyncio.Transport, ProtocolT]:
+        """Open a connection."""
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task that hashes by its number in its loop, where the base class would by its address in memory."""
+
+    def __init__(self, number: int, coro: Any, **options: Any) -> None:  # noqa: ANN401 - asyncio's own signature
+        self.number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop in virtual time.
+
+    Args:
+        network: answers ``create_server`` and ``create_connection``; without one both raise ``NotImplementedError``.
+        origin: where the clock starts, seconds.
+        executor_latency: what ``run_in_executor`` takes, seconds, or a draw of it.
+
+    """
+
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
+    _closed: bool = True  # until it is made
 
     def __init__(
-        self, network: VirtualNetwork, *, origin: float = 0.0, executor_latency: Seconds = EXECUTOR_LATENCY
+        self,
+        network: Network | None = None,
+        *,
+        origin: Instant = 0.0,
+        executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
     ) -> None:
-        self._now = origin
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._sequence = itertools.count()
-        super().__init__(_NoSelector())
-        self._network, self._executor_latency = network, executor_latency
+        if network is not None:
+            network.attach(self)
+        super().__init__()
+        self.now: Instant = origin
+        self.executor_latency = executor_latency
+        self._timers: list[tuple[Instant, int, asyncio.TimerHandle]] = []
+        self._timer_numbers: Iterator[int] = itertools.count()
+        self._task_numbers: Iterator[int] = itertools.count(1)
+        self._cancelled_timers = 0
+        self.set_task_factory(self._numbered_task)
+        self._network = network
 
-    # time -------------------------------------------------------------------------------------------------------------
+    # Time.
 
-    def time(self) -> float:
-        """The virtual clock, seconds."""
-        return self._now
+    def time(self) -> Instant:
+        """Seconds of virtual time; moves only between callbacks, and then exactly to the next timer's."""
+        return self.now
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        """As in asyncio."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        """As in asyncio."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._sequence), handle))
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Run the callback in the next turn, after those asked for before."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)
         return handle
 
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """The same as :meth:`call_soon`: there are no other threads."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: Instant, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback at ``when``; of several due at one instant, the one set first goes first."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        timer = events.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are dropped when their time comes."""
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._cancelled_timers += 1
 
     def _run_once(self) -> None:
-        """One turn: jump to the next timer if nothing is ready, then run what is ready now."""
-        ready: Any = self._ready  # type: ignore[attr-defined]
-        timers = self._timers
-        if not ready:
-            self._jump()
-        now = self._now
+        ready, timers = self._ready, self._timers
+        if not ready and not self._stopping:
+            self._advance()
+        now = self.now
         while timers and timers[0][0] <= now:
-            ready.append(heapq.heappop(timers)[2])
+            timer = self._pop_timer()
+            if not timer._cancelled:
+                ready.append(timer)
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:  # noqa: SLF001 - the loop is its handles' friend, as asyncio's own are
-                handle._run()  # noqa: SLF001 - as above
+            if not handle._cancelled:
+                handle._run()
 
-    def _jump(self) -> None:
+    def _advance(self) -> None:
         timers = self._timers
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-        if timers:
-            self._now = max(self._now, timers[0][0])
-        elif not self._stopping:  # type: ignore[attr-defined]
-            raise HarnessError(f"deadlock at {self._now:.3f} virtual seconds: everybody waits and no timer is set")
+        if self._cancelled_timers > _SWEEP_ABOVE and 2 * self._cancelled_timers > len(timers):
+            self._sweep_timers()
+        while timers and timers[0][2]._cancelled:
+            self._pop_timer()
+        if not timers or timers[0][0] == math.inf:
+            raise DeadlockError(self.now, [_describe(task) for task in self.pending_tasks()])
+        self.now = max(self.now, timers[0][0])
 
-    # the outside world ------------------------------------------------------------------------------------------------
+    def _pop_timer(self) -> asyncio.TimerHandle:
+        timer = heapq.heappop(self._timers)[2]
+        timer._scheduled = False  # type: ignore[attr-defined]
+        if timer._cancelled:
+            self._cancelled_timers -= 1
+        return timer
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # noqa: ANN401, ARG002, E501
-        """Run ``func`` now, on this thread; its result arrives after the modelled latency."""
+    def _sweep_timers(self) -> None:
+        self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
+        heapq.heapify(self._timers)
+        self._cancelled_timers = 0
+
+    # Tasks.
+
+    def _numbered_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> NumberedTask:  # noqa: ANN401
+        number = next(self._task_numbers)
+        name = options.pop("name", None) or f"Task-{number}"
+        return NumberedTask(number, coro, loop=loop, name=name, **options)
+
+    def pending_tasks(self) -> list[asyncio.Task[Any]]:
+        """Tasks that have not ended, oldest first."""
+        return sorted(asyncio.all_tasks(self), key=hash)
+
+    async def cancel_leftovers(self) -> None:
+        """Cancel every other task, oldest first, and wait until they ended; what they raise goes to the handler."""
+        leftovers = [task for task in self.pending_tasks() if task is not asyncio.current_task()]
+        for task in leftovers:
+            task.cancel()
+        for task, outcome in zip(leftovers, await asyncio.gather(*leftovers, return_exceptions=True), strict=True):
+            if isinstance(outcome, Exception):
+                message = "a task that was left over failed while it was cancelled"
+                self.call_exception_handler({"message": message, "exception": outcome, "task": task})
+
+    # What other loops need threads for.
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Call ``func`` here and now; the future gets what it returned or raised after ``executor_latency``."""
+        del executor
+        latency = self.executor_latency
+        after = latency() if callable(latency) else latency
         future: asyncio.Future[T] = self.create_future()
         try:
             result = func(*args)
-        except Exception as error:  # noqa: BLE001 - whatever it raises belongs to whoever awaits it
-            self.call_later(self._executor_latency, _settle, future, None, error)
+        except Exception as error:  # noqa: BLE001 - the caller gets it from the future
+            self.call_later(after, _fail, future, error)
         else:
-            self.call_later(self._executor_latency, _settle, future, result, None)
+            self.call_later(after, _succeed, future, result)
         return future
 
-    def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        """There is one thread."""
-        return self.call_soon(callback, *args, context=context)
-
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:  # type: ignore[override]  # noqa: ANN401
-        """Every name is its own address."""
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-
-    async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
-    ) -> Listener:  # type: ignore[override]  # noqa: ANN401, E501
-        """Listen on the virtual network."""
-        return self._network.listen(self, protocol_factory, host, port, backlog=options.get("backlog", 100))
-
-    async def create_connection(  # type: ignore[override]
+    async def getaddrinfo(  # type: ignore[override]  # noqa: PLR0913 - asyncio's own signature
         self,
-        protocol_factory: Any,
-        host: Any = None,
-        port: Any = None,
+        host: str | None,
+        port: int | str | None,
         *,
-        ssl: Any = None,
-        **_: Any,  # noqa: ANN401
-    ) -> tuple[asyncio.Transport, Any]:
-        """Connect over the virtual network."""
-        if ssl:
-            raise HarnessError("the virtual network speaks plain TCP only")
-        return await self._network.connect(self, protocol_factory, host, port)
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        """Every name is its own address."""
+        del flags
+        address = (host or "127.0.0.1", int(port or 0))
+        return [(family or socket.AF_INET, type or socket.SOCK_STREAM, proto or socket.IPPROTO_TCP, "", address)]
 
-    def _make_self_pipe(self) -> None:
-        """No other thread will ever wake this loop."""
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
+    ) -> tuple[str, str]:
+        """Every address is its own name."""
+        del flags
+        return sockaddr[0], str(sockaddr[1])
 
-    def _close_self_pipe(self) -> None:
-        """There is none."""
+    # The network.
 
-    def _write_to_self(self) -> None:
-        """There is nobody to wake."""
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        backlog: int = 100,
+        start_serving: bool = True,
+        **options: object,
+    ) -> asyncio.AbstractServer:
+        """Listen on the network; port 0 or none lets it choose.
+
+        Raises ``OSError`` (``EADDRINUSE``) when somebody listens there already, ``NotImplementedError`` for TLS and for
+        ready-made sockets.
+        """
+        _check_options("create_server", options)
+        return await self._networked().listen(protocol_factory, host, port or 0, backlog, start=start_serving)
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        host: str | None = None,
+        port: int | None = None,
+        **options: object,
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Dial over the network; raises ``ConnectionRefusedError`` when nobody listens, the rest as above."""
+        _check_options("create_connection", options)
+        if host is None or port is None:
+            raise ValueError("host and port are needed: there are no sockets here")
+        return await self._networked().dial(protocol_factory, host, port)
+
+    def _networked(self) -> Network:
+        if self._network is None:
+            raise NotImplementedError("this loop was made without a network")
+        return self._network
+
+    def close(self) -> None:
+        """Forget every timer and callback."""
+        super().close()
+        self._timers.clear()
 
 
-def _settle(future: asyncio.Future[T], result: Any, error: Exception | None) -> None:  # noqa: ANN401
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
+def run_virtual(
+    main: Callable[[VirtualLoop], Coroutine[Any, Any, T]],
+    network: Network | None = None,
+    *,
+    origin: Instant = 0.0,
+    executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
+) -> T:
+    """Run ``main(loop)`` in a new virtual loop and return what it returns; the thread's own loop stays as it was.
 
-
-def run_virtual(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], network: VirtualNetwork) -> T:
-    """Run ``main`` on a fresh virtual loop over ``network`` to its end; what it leaves running is cancelled."""
-    loop = VirtualLoop(network)
+    Tasks that ``main`` leaves behind are cancelled, oldest first, and waited for. Raises what ``main`` raises, and
+    :class:`DeadlockError` when nothing can ever happen again.
+    """
+    loop = VirtualLoop(network, origin=origin, executor_latency=executor_latency)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(main(loop))
+        try:
+            return runner.run(main(loop))
+        finally:
+            loop.run_until_complete(loop.cancel_leftovers())
+
+
+def _check_options(call: str, options: dict[str, object]) -> None:
+    for name, value in options.items():
+        if name in ("ssl", "sock"):
+            if value:
+                raise NotImplementedError(f"{call}({name}=...): the virtual network knows no {name}")
+        elif name not in IGNORED_OPTIONS:
+            raise TypeError(f"{call}() got an unknown option {name!r}")
+
+
+def _describe(task: asyncio.Task[Any]) -> str:
+    coro: Any = task.get_coro()
+    return f"{task.get_name()} ({getattr(coro, '__qualname__', coro)})"
+
+
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

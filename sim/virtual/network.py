@@ -1,112 +1,236 @@
-"""The virtual network: listeners, and links to them that can be broken as Toxiproxy breaks them. Owns no time.
+"""Who reaches whom: listeners, and links to them that break as Toxiproxy breaks them. Owns no time and no bytes.
 
-A link stands for one Toxiproxy process in front of one server. Its quirks are kept: ending a blackhole closes every
-connection, a close passes through a blackhole, a dial during one succeeds and is never answered, a link whose server is
-down accepts and then closes. All switches may be thrown twice.
+A link stands for one Toxiproxy process between a cohort and its server, and copies it: a dial is accepted before the
+upstream is dialled, so that it succeeds in a hole, in a freeze and when nobody listens behind; a close passes through
+a hole; a hole that ends closes every connection of the link, since bytes are missing; what an end aborts, and what a
+crash leaves behind, reaches the other end as a plain FIN. Every switch may be thrown twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
-from typing import TYPE_CHECKING, Any
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from resilience.draws import uniform
-from resilience.errors import PortInUseError
-from resilience.units import Seconds
+from resilience.errors import HarnessError
+from resilience.units import Instant, Seconds
 
-from .transport import Flow, Hold, VirtualTransport
+from .loop import VirtualLoop
+from .pipe import WINDOW, Block, Courier, Latency, Mark, Pipe
+from .transport import VirtualTransport
 
-if TYPE_CHECKING:
-    from .loop import VirtualLoop
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-LATENCY: Seconds = 0.0005
-"""One way, about what loopback through a proxy takes."""
+LATENCY: Seconds = 0.001
+"""One way, unless a network or link says otherwise: a machine to itself through a proxy, generously."""
 
-FIRST_CLIENT_PORT = 40_000
+CLIENT_HOST = "127.0.0.1"
+_FIRST_CLIENT_PORT = 32768
+_CLIENT_PORTS = 28232
+_FIRST_CHOSEN_PORT = 20000
+_ANY_HOST = "0.0.0.0"  # noqa: S104 - nothing is really bound
+_ANY_HOSTS = frozenset((None, "", _ANY_HOST, "::"))
 
 
-class Listener:
-    """What ``create_server`` returns; the parts of :class:`asyncio.Server` that servers use."""
+class ListeningSocket(NamedTuple):
+    """As much of a socket as code that prints where it listens asks for."""
 
-    def __init__(self, network: VirtualNetwork, loop: VirtualLoop, factory: Any, port: int, backlog: int) -> None:  # noqa: ANN401, PLR0913, PLR0917, E501
-        self._network, self._loop, self.factory = network, loop, factory
-        self.port, self.backlog = port, backlog
-        self.sockets: tuple[Any, ...] = ()
+    host: str
+    port: int
+    family: int = socket.AF_INET
 
-    def close(self) -> None:
-        """Listen no more; open connections stay."""
-        self._network.forget(self)
-
-    async def wait_closed(self) -> None:
-        """Nothing lingers."""
-
-    async def start_serving(self) -> None:
-        """It does already."""
-
-    def is_serving(self) -> bool:
-        """Whether new connections are taken."""
-        return self._network.listener(self.port) is self
-
-    def get_loop(self) -> VirtualLoop:
-        """The loop."""
-        return self._loop
+    def getsockname(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, self.port
 
 
 class Connection:
-    """Both ends of one connection."""
+    """Both ends of one connection and the pipes between them; ``number`` counts the dials of the network from 1."""
+
+    def __init__(self, number: int, up: Pipe, down: Pipe, opened_at: Instant, link: Link | None) -> None:
+        self.number, self.up, self.down, self.opened_at, self.link = number, up, down, opened_at, link
+        self.client: VirtualTransport
+        self.server: VirtualTransport
+        self.is_severed = self.is_over = False
+
+    def sever(self, mark: Mark) -> None:
+        """Take the connection away: both ends see the mark one latency from now, what is under way is lost."""
+        self.is_severed = True
+        self.up.sever(mark)
+        self.down.sever(mark)
+
+    def ended(self) -> bool:
+        """Whether both ends are gone; then lets go of them."""
+        if self.is_over or not (self.client.is_lost and self.server.is_lost):
+            return self.is_over
+        self.is_over = True
+        self.up.dispose()
+        self.down.dispose()
+        del self.client, self.server
+        return True
+
+
+class VirtualServer(asyncio.AbstractServer):
+    """A listener, as :class:`asyncio.Server`; ``wait_closed`` waits until every accepted connection has ended."""
 
     def __init__(
-        self, number: int, client: VirtualTransport, server: VirtualTransport, flows: tuple[Flow, Flow]
+        self,
+        network: VirtualNetwork,
+        factory: Callable[[], asyncio.BaseProtocol],
+        address: tuple[str, int],
+        backlog: int,
     ) -> None:
-        self.number, self.client, self.server = number, client, server
-        self.up, self.down = flows
-
-    def sever(self, error: type[Exception] | None = None) -> None:
-        """Take the connection away at both ends; what is under way is lost."""
-        for flow in (self.up, self.down):
-            flow.clear()
-            flow.hold, flow.hole = Hold.NOTHING, False
-        for end in (self.client, self.server):
-            end.sever(error() if error else None)
+        self._network, self.factory, self.address, self.backlog = network, factory, address, backlog
+        self.connections: dict[int, Connection] = {}
+        self._serving = self._closed = False
+        self._waiters: list[asyncio.Future[None]] = []
 
     @property
-    def is_over(self) -> bool:
-        """Whether both ends have heard of the end."""
-        return self.client.is_lost and self.server.is_lost
+    def sockets(self) -> tuple[ListeningSocket, ...]:
+        """Where it listens; empty once closed."""
+        return () if self._closed else (ListeningSocket(*self.address),)
+
+    def get_loop(self) -> VirtualLoop:
+        """The loop it lives in."""
+        return self._network.courier.loop
+
+    def is_serving(self) -> bool:
+        """Whether new connections are accepted."""
+        return self._serving and not self._closed
+
+    async def start_serving(self) -> None:
+        """Accept connections from now on."""
+        self._serving = True
+
+    async def serve_forever(self) -> None:
+        """Accept connections until cancelled, then close."""
+        self._serving = True
+        try:
+            await self.get_loop().create_future()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening; open connections stay."""
+        if not self._closed:
+            self._closed = True
+            self._network.forget(self)
+            self._settle()
+
+    def close_clients(self) -> None:
+        """Close every accepted connection."""
+        for connection in list(self.connections.values()):
+            connection.server.close()
+
+    def abort_clients(self) -> None:
+        """Abort every accepted connection."""
+        for connection in list(self.connections.values()):
+            connection.server.abort()
+
+    async def wait_closed(self) -> None:
+        """Until it is closed and every connection it accepted has ended."""
+        if not self._closed or self.connections:
+            waiter: asyncio.Future[None] = self.get_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def crash(self) -> None:
+        """Die: no listener, every connection gone, no word to their protocols but the loss."""
+        self.close()
+        for connection in list(self.connections.values()):
+            connection.server.crash()
+
+    def accept(self, connection: Connection) -> None:
+        """Make the server's end talk; a protocol that cannot be made ends the connection."""
+        if connection.server.is_closing():
+            return
+        try:
+            connection.server.open(self.factory())
+        except Exception as error:  # noqa: BLE001 - reported, as asyncio does with a failed accept
+            message = "a connection could not be accepted"
+            self.get_loop().call_exception_handler({"message": message, "exception": error})
+            connection.server.abort()
+
+    def left(self, number: int) -> None:
+        """One connection's own end is gone."""
+        self.connections.pop(number, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._closed and not self.connections:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
 
 class Link:
-    """A way to a server that can be broken. ``latency`` is one way, seconds, plus ``jitter`` times a seeded draw."""
+    """One cohort's way to its server: dials to ``port`` are forwarded to ``upstream``.
 
-    def __init__(self, network: VirtualNetwork, name: str, port: int, upstream: int, latency: Seconds) -> None:  # noqa: PLR0913, PLR0917, E501
-        self.name, self.port, self.upstream = name, port, upstream
-        self.latency, self.jitter, self.slow_accept = latency, 0.0, 0.0
+    ``resets_cross``: whether an abort reaches the other end as a reset; Toxiproxy makes a FIN of it.
+    ``accept_delay_s``: what a connect takes beyond its round trip.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a link is
+        self,
+        network: VirtualNetwork,
+        name: str,
+        port: int,
+        upstream: tuple[str, int],
+        *,
+        latency_s: Latency,
+        resets_cross: bool,
+    ) -> None:
+        self.name, self.port, self.upstream, self.resets_cross = name, port, upstream, resets_cross
+        self.accept_delay_s: Seconds = 0.0
         self.is_refusing = False
         self._network = network
-        self._holes = (False, False)
-        self._hold = Hold.NOTHING
-        self._thawed: asyncio.Event | None = None
-        self._connections: dict[int, Connection] = {}
+        self._latencies = (latency_s, latency_s)
+        self._blocks = (Block(0), Block(0))
+        self._live: dict[int, Connection] = {}
+        self._unanswered: list[Connection] = []
 
     @property
     def connections(self) -> list[Connection]:
-        """Those that are not over, oldest first."""
-        for number in [number for number, connection in self._connections.items() if connection.is_over]:
-            del self._connections[number]
-        return list(self._connections.values())
+        """The live ones, oldest first."""
+        return [self._live[number] for number in sorted(self._live)]
+
+    @property
+    def latencies(self) -> tuple[Latency, Latency]:
+        """Up and down, one way each."""
+        return self._latencies
+
+    @property
+    def latency_s(self) -> Latency:
+        """One way, client to server; setting it sets both directions, for packets sent from now on."""
+        return self._latencies[0]
+
+    @latency_s.setter
+    def latency_s(self, latency: Latency) -> None:
+        self.set_latency(up=latency, down=latency)
+
+    def set_latency(self, *, up: Latency, down: Latency) -> None:
+        """Set each direction; packets under way keep theirs, and nothing overtakes."""
+        self._latencies = (up, down)
+        for connection in self._live.values():
+            connection.up.latency, connection.down.latency = up, down
+
+    # Faults. Each is seen by the ends one latency later.
 
     def cut(self) -> None:
-        """Close every connection once."""
+        """Close every connection once: both ends see a FIN, what is under way is lost."""
         for connection in self.connections:
-            connection.sever()
-        self._connections.clear()
+            connection.sever(Mark.FIN)
 
     def reset(self) -> None:
-        """Reset every connection once: both ends see an error."""
+        """Reset every connection once: both ends lose it with ``ConnectionResetError``."""
         for connection in self.connections:
-            connection.sever(ConnectionResetError)
-        self._connections.clear()
+            connection.sever(Mark.RST)
 
     def refuse(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Close every connection and refuse new ones, until switched off."""
@@ -115,117 +239,224 @@ class Link:
         self.is_refusing = on
 
     def blackhole(self, *, up: bool, down: bool) -> None:
-        """Throw bytes away in these directions; switching off closes every connection, since bytes are missing."""
-        was_hole, self._holes = any(self._holes), (up, down)
-        if was_hole and not (up or down):
+        """Throw bytes away in these directions, those under way too. Closes pass; a direction healed is a cut."""
+        was_up, was_down = (bool(blocks & Block.HOLE) for blocks in self._blocks)
+        if (was_up and not up) or (was_down and not down):
             self.cut()
-        for connection in self.connections:
-            self._apply(connection)
+        self._switch(Block.HOLE, up=up, down=down)
 
-    def stall(self, on: bool) -> None:  # noqa: FBT001 - a switch
-        """Keep bytes back; all arrive, in order, when switched off."""
-        self._keep(Hold.DATA if on else Hold.NOTHING)
+    def stall(self, *, up: bool, down: bool) -> None:
+        """Hold bytes in these directions, and a close behind them; all arrive in order when switched off."""
+        self._switch(Block.STALLED, up=up, down=down)
 
     def freeze(self, on: bool) -> None:  # noqa: FBT001 - a switch
-        """Keep everything back, ends and new connections too; all goes on, in order, when switched off."""
-        if on and self._thawed is None:
-            self._thawed = asyncio.Event()
-        elif not on and self._thawed is not None:
-            self._thawed.set()
-            self._thawed = None
-        self._keep(Hold.EVERYTHING if on else Hold.NOTHING)
+        """Hold everything both ways; dials are accepted, as by the system of a stopped proxy, and go no further.
 
-    def _keep(self, hold: Hold) -> None:
-        self._hold = hold
+        Switched off, the held dials reach the server, oldest first, and all that was held arrives in order.
+        """
+        self._switch(Block.FROZEN, up=on, down=on)
+        if not on:
+            unanswered, self._unanswered = self._unanswered, []
+            for connection in unanswered:
+                self._network.establish(connection, self.upstream)
+
+    def heal(self) -> None:
+        """Switch every fault off; latencies and the accept delay stay."""
+        self.refuse(False)  # noqa: FBT003 - a switch
+        self.stall(up=False, down=False)
+        self.blackhole(up=False, down=False)
+        self.freeze(False)  # noqa: FBT003 - a switch
+
+    def _switch(self, why: Block, *, up: bool, down: bool) -> None:
+        was_up, was_down = self._blocks
+        self._blocks = (was_up | why if up else was_up & ~why, was_down | why if down else was_down & ~why)
         for connection in self.connections:
-            self._apply(connection)
+            _throw(connection.up, why, on=up)
+            _throw(connection.down, why, on=down)
 
-    def _apply(self, connection: Connection) -> None:
-        connection.up.hole, connection.down.hole = self._holes
-        for flow in (connection.up, connection.down):
-            flow.hold = self._hold
-            flow.wake()
+    # What the network tells it.
 
-    async def open(self, loop: VirtualLoop, factory: Any, number: int) -> tuple[VirtualTransport, Any]:  # noqa: ANN401
-        """Connect through this link."""
-        latency = self.latency + self.jitter * uniform(self._network.seed, "latency", number)
-        await asyncio.sleep(2 * latency + self.slow_accept)
-        if self._thawed is not None:
-            await self._thawed.wait()
-        if self.is_refusing:
-            raise ConnectionRefusedError(f"link {self.name} is down")
-        listener = self._network.listener(self.upstream)
-        made = _connect(loop, factory, listener.factory if listener else asyncio.Protocol, number, latency, self.port)
-        self._connections[number] = made
-        self._apply(made)
-        if listener is None:
-            made.sever()
-        return made.client, made.client.get_protocol()
+    def taken(self, connection: Connection) -> bool:
+        """A dial was accepted; whether it may go on to the server at once."""
+        self._live[connection.number] = connection
+        for pipe, blocks in zip((connection.up, connection.down), self._blocks, strict=True):
+            for why in Block:
+                if blocks & why:
+                    pipe.block(why)
+        is_frozen = bool(self._blocks[0] & Block.FROZEN)
+        if is_frozen:
+            self._unanswered.append(connection)
+        return not is_frozen
+
+    def left(self, number: int) -> None:
+        """A connection is over."""
+        self._live.pop(number, None)
 
 
 class VirtualNetwork:
-    """All listeners and links of one run, by port. ``seed`` moves latencies where a link has jitter."""
+    """Every listener, link and connection of one run. Serves one loop.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._listeners: dict[int, Listener] = {}
-        self._links: dict[int, Link] = {}
-        self._numbers = itertools.count(1)
-        self._direct: dict[int, dict[int, Connection]] = {}
+    Args:
+        seed: of the latencies that are drawn; each packet's is addressed by its link, connection and number.
+        latency_s: one way, for direct connections, and for links that say nothing else.
+        window: bytes that may be under way or unread in one direction.
 
-    def link(self, name: str, *, port: int, upstream: tuple[str, int], latency: Seconds = LATENCY) -> Link:
-        """A link that listens on ``port`` and leads to ``upstream``."""
-        if port in self._links or port in self._listeners:
-            raise PortInUseError(name, port)
-        self._links[port] = Link(self, name, port, upstream[1], latency)
-        return self._links[port]
+    """
 
-    def listen(self, loop: VirtualLoop, factory: Any, host: str, port: int, backlog: int) -> Listener:  # noqa: ANN401, PLR0913, PLR0917, E501
-        """Listen; ``OSError`` as the system's when the port is taken."""
-        if port in self._listeners or port in self._links:
-            raise OSError(98, f"address already in use: {host}:{port}")
-        self._listeners[port] = Listener(self, loop, factory, port, backlog)
-        return self._listeners[port]
+    courier: Courier
 
-    def listener(self, port: int) -> Listener | None:
-        """Who listens there."""
-        return self._listeners.get(port)
+    def __init__(self, seed: int, *, latency_s: Latency = LATENCY, window: int = WINDOW) -> None:
+        self.seed, self.latency_s, self.window = seed, latency_s, window
+        self.links: dict[str, Link] = {}
+        self._doors: dict[tuple[str, int], VirtualServer | Link] = {}
+        self._servers: list[VirtualServer] = []
+        self._live: dict[int, Connection] = {}
+        self._dials: Iterator[int] = itertools.count(1)
 
-    def forget(self, listener: Listener) -> None:
+    @property
+    def connections(self) -> list[Connection]:
+        """All live ones, oldest first, through links or not."""
+        return [self._live[number] for number in sorted(self._live)]
+
+    def attach(self, loop: VirtualLoop) -> None:
+        """Serve this loop; raises :class:`HarnessError` the second time."""
+        if hasattr(self, "courier"):
+            raise HarnessError("a virtual network serves one loop; make another for another")
+        self.courier = Courier(loop)
+
+    def link(  # noqa: PLR0913 - all that a link is
+        self,
+        name: str,
+        *,
+        port: int,
+        upstream: tuple[str, int],
+        host: str | None = None,
+        latency_s: Latency | None = None,
+        resets_cross: bool = False,
+    ) -> Link:
+        """Open a link; ``host`` none: reached under every name. Raises ``OSError`` (``EADDRINUSE``)."""
+        if name in self.links:
+            raise HarnessError(f"there is a link named {name} already")
+        latency = self.latency_s if latency_s is None else latency_s
+        link = Link(self, name, port, upstream, latency_s=latency, resets_cross=resets_cross)
+        self._open_door(_address(host, port), link)
+        self.links[name] = link
+        return link
+
+    async def listen(
+        self, factory: Callable[[], asyncio.BaseProtocol], host: str | None, port: int, backlog: int, *, start: bool
+    ) -> VirtualServer:
+        """Open a listener; port 0: the first free one. Raises ``OSError`` (``EADDRINUSE``)."""
+        address = _address(host, port or self._free_port())
+        server = VirtualServer(self, factory, address, backlog)
+        self._open_door(address, server)
+        self._servers.append(server)
+        if start:
+            await server.start_serving()
+        return server
+
+    def forget(self, server: VirtualServer) -> None:
         """Nobody listens there any more."""
-        if self._listeners.get(listener.port) is listener:
-            del self._listeners[listener.port]
+        if self._doors.get(server.address) is server:
+            del self._doors[server.address]
 
     def crash(self, port: int) -> None:
-        """The server on this port dies: nobody listens, every connection of it is reset."""
-        self._listeners.pop(port, None)
-        for link in self._links.values():
-            if link.upstream == port:
-                link.reset()
-        for connection in self._direct.pop(port, {}).values():
-            if not connection.is_over:
-                connection.sever(ConnectionResetError)
+        """Kill the server on this port: its listener goes, its connections with a reset, at once and for good."""
+        for server in self._servers:
+            if server.address[1] == port:
+                server.crash()
 
-    async def connect(self, loop: VirtualLoop, factory: Any, host: str, port: int) -> tuple[VirtualTransport, Any]:  # noqa: ANN401, E501
-        """Connect through the link on this port, or straight to the listener there."""
-        number = next(self._numbers)
-        link = self._links.get(port)
-        if link is not None:
-            return await link.open(loop, factory, number)
-        await asyncio.sleep(2 * LATENCY)
-        listener = self._listeners.get(port)
-        if listener is None:
-            raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
-        made = _connect(loop, factory, listener.factory, number, LATENCY, port)
-        self._direct.setdefault(port, {})[number] = made
-        return made.client, made.client.get_protocol()
+    async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
+        """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
+        number, door = next(self._dials), self._door(host, port)
+        link = door if isinstance(door, Link) else None
+        up, down = self._pipes(number, link)
+        await asyncio.sleep(up.draw_latency())
+        self._require(host, port)
+        if link is not None and link.accept_delay_s > 0.0:
+            await asyncio.sleep(link.accept_delay_s)
+            self._require(host, port)
+        client = self._take(Connection(number, up, down, self.courier.loop.now, link), (host, port))
+        try:
+            await asyncio.sleep(down.draw_latency())
+            protocol = factory()
+            client.open(protocol)
+        except BaseException:
+            client.abort()
+            raise
+        return client, protocol
+
+    def establish(self, connection: Connection, upstream: tuple[str, int]) -> None:
+        """Let the dial reach the server; where none listens the client's end sees EOF."""
+        server = self._door(*upstream)
+        if connection.is_severed or not isinstance(server, VirtualServer) or not server.is_serving():
+            connection.sever(Mark.FIN)
+            connection.server.is_lost = True
+            self._left(connection)
+        else:
+            connection.server.on_lost(partial(self._server_left, connection, server))
+            server.connections[connection.number] = connection
+            self.courier.soon(server.accept, connection)
+
+    def _take(self, connection: Connection, address: tuple[str, int]) -> VirtualTransport:
+        link = connection.link
+        near = (CLIENT_HOST, _FIRST_CLIENT_PORT + connection.number % _CLIENT_PORTS)
+        mark = Mark.RST if link is None or link.resets_cross else Mark.FIN
+        up, down, upstream = connection.up, connection.down, address if link is None else link.upstream
+        client = VirtualTransport(self.courier, down, up, {"sockname": near, "peername": address}, abort_mark=mark)
+        server = VirtualTransport(self.courier, up, down, {"sockname": upstream, "peername": near}, abort_mark=mark)
+        connection.client, connection.server = client, server
+        client.on_lost(partial(self._left, connection))
+        self._live[connection.number] = connection
+        if link is None or link.taken(connection):
+            self.establish(connection, upstream)
+        return client
+
+    def _server_left(self, connection: Connection, server: VirtualServer) -> None:
+        server.left(connection.number)
+        self._left(connection)
+
+    def _left(self, connection: Connection) -> None:
+        if connection.ended():
+            self._live.pop(connection.number, None)
+            if connection.link is not None:
+                connection.link.left(connection.number)
+
+    def _pipes(self, number: int, link: Link | None) -> tuple[Pipe, Pipe]:
+        latencies = (self.latency_s, self.latency_s) if link is None else link.latencies
+        name = "" if link is None else link.name
+        up, down = (
+            Pipe(self.courier, at, latency, partial(uniform, self.seed, name, at), self.window)
+            for at, latency in zip((2 * number, 2 * number + 1), latencies, strict=True)
+        )
+        return up, down
+
+    def _door(self, host: str, port: int) -> VirtualServer | Link | None:
+        return self._doors.get((host, port)) or self._doors.get((_ANY_HOST, port))
+
+    def _require(self, host: str, port: int) -> None:
+        door = self._door(host, port)
+        if door is None or (door.is_refusing if isinstance(door, Link) else not door.is_serving()):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(host, port)}")
+
+    def _open_door(self, address: tuple[str, int], door: VirtualServer | Link) -> None:
+        host, port = address
+        taken = [at for at in self._doors if at[1] == port and (host in {_ANY_HOST, at[0]} or at[0] == _ANY_HOST)]
+        if taken:
+            raise OSError(errno.EADDRINUSE, f"address {address} is already in use")
+        self._doors[address] = door
+
+    def _free_port(self) -> int:
+        taken = {port for _, port in self._doors}
+        return next(port for port in itertools.count(_FIRST_CHOSEN_PORT) if port not in taken)
 
 
-def _connect(loop: VirtualLoop, dialling: Any, accepting: Any, number: int, latency: Seconds, port: int) -> Connection:  # noqa: ANN401, PLR0913, PLR0917, E501
-    up, down = Flow(loop, latency), Flow(loop, latency)
-    names = ("127.0.0.1", FIRST_CLIENT_PORT + number), ("127.0.0.1", port)
-    server = VirtualTransport(loop, accepting(), down, up, (names[1], names[0]))
-    client = VirtualTransport(loop, dialling(), up, down, names)
-    server.get_protocol().connection_made(server)
-    client.get_protocol().connection_made(client)
-    return Connection(number, client, server, (up, down))
+def _address(host: str | None, port: int) -> tuple[str, int]:
+    return (_ANY_HOST, port) if host is None or host in _ANY_HOSTS else (host, port)
+
+
+def _throw(pipe: Pipe, why: Block, *, on: bool) -> None:
+    if on:
+        pipe.block(why)
+    else:
+        pipe.unblock(why)

@@ -1,244 +1,250 @@
-"""Two ends of one connection and the two flows of bytes between them, in memory. Knows conditions, not why they hold.
+"""One end of a connection in memory: asyncio's transport over two pipes.
 
-Bytes arrive in order, one latency after they were written. A reader that pauses stops its writer once a window of bytes
-is under way, as TCP would.
+Knows asyncio's rules for flow control, half-closing and the order of callbacks; not who dialled whom, nor any fault.
+``connection_lost`` comes once, in a turn of its own, whatever ended the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+import errno
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from resilience.units import Seconds
+from .pipe import Block, Courier, Mark, Pipe
 
-if TYPE_CHECKING:
-    from .loop import VirtualLoop
-
-WINDOW_BYTES = 65_536
-HIGH_WATER_BYTES = 65_536
-LOW_WATER_BYTES = 16_384
-
-EOF = b""
-"""Stands in a flow for the end of it."""
-
-
-class Hold(Enum):
-    """What a flow keeps back for now."""
-
-    NOTHING = "nothing"
-    DATA = "data"
-    EVERYTHING = "everything"
-
-
-class Flow:
-    """One direction of a connection: what is under way to ``end``."""
-
-    __slots__ = ("_loop", "_queue", "_scheduled", "bytes_under_way", "end", "hold", "hole", "latency", "source")
-
-    def __init__(self, loop: VirtualLoop, latency: Seconds) -> None:
-        self._loop, self.latency = loop, latency
-        self.end: VirtualTransport
-        self.source: VirtualTransport
-        self.hole = False
-        self.hold = Hold.NOTHING
-        self.bytes_under_way = 0
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._scheduled = False
-
-    def put(self, data: bytes) -> None:
-        """Send bytes, or ``EOF``; a hole swallows bytes, never the end."""
-        if self.hole and data:
-            return
-        self.bytes_under_way += len(data)
-        self._queue.append((self._loop.time() + self.latency, data))
-        self.wake()
-
-    def wake(self) -> None:
-        """See to it that what may arrive does."""
-        if self._queue and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_at(max(self._queue[0][0], self._loop.time()), self._deliver)
-
-    def clear(self) -> None:
-        """Lose everything that is under way."""
-        self._queue.clear()
-        self.bytes_under_way = 0
-
-    def drop_excess(self) -> None:
-        """Lose what the window had no room for: the writer is gone with its own buffer."""
-        while self._queue and self.bytes_under_way > WINDOW_BYTES:
-            self.bytes_under_way -= len(self._queue.pop()[1])
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        now, queue, chunks = self._loop.time(), self._queue, []
-        ended = False
-        while queue and queue[0][0] <= now and not ended and not self._held(queue[0][1]):
-            data = queue.popleft()[1]
-            ended = not data
-            chunks.append(data)
-        if chunks:
-            self._hand_over(b"".join(chunks), ended=ended)
-        if queue and not self._held(queue[0][1]):
-            self.wake()
-
-    def _held(self, data: bytes) -> bool:
-        if self.hold is Hold.EVERYTHING or (self.hold is Hold.DATA and data):
-            return True
-        return self.end.is_paused
-
-    def _hand_over(self, data: bytes, *, ended: bool) -> None:
-        self.bytes_under_way -= len(data)
-        if data:
-            self.end.arrived(data)
-            self.source.drained()
-        if ended:
-            self.end.ended()
+HIGH_WATER = 64 * 1024
+"""asyncio's own mark: a write buffer above it pauses the protocol."""
 
 
 class VirtualTransport(asyncio.Transport):
-    """One end. ``outgoing`` carries what it writes; ``incoming`` is told when it reads again."""
+    """One end of a connection. What asyncio documents for transports holds, without TLS and buffered protocols.
+
+    ``abort_mark`` is what the peer sees of :meth:`abort`: a reset, or a plain FIN where a proxy stands between.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_abort_mark",
+        "_closing",
+        "_courier",
+        "_ending",
+        "_eof_seen",
+        "_eof_sent",
+        "_high",
+        "_low",
+        "_on_lost",
+        "_protocol",
+        "_reading",
+        "_writing_paused",
+        "inbound",
+        "is_lost",
+        "outbound",
+    )
 
     def __init__(
         self,
-        loop: VirtualLoop,
-        protocol: Any,
-        outgoing: Flow,
-        incoming: Flow,
-        names: tuple[Any, Any],  # noqa: ANN401
+        courier: Courier,
+        inbound: Pipe,
+        outbound: Pipe,
+        extra: dict[str, Any],
+        *,
+        abort_mark: Mark,
     ) -> None:
-        super().__init__({"sockname": names[0], "peername": names[1]})
-        self._loop, self._protocol = loop, protocol
-        self._outgoing, self._incoming = outgoing, incoming
-        outgoing.source, incoming.end = self, self
-        self.is_paused = False
-        self._closing = self._lost = self._wrote_eof = self._writer_paused = False
-        self._high, self._low = HIGH_WATER_BYTES, LOW_WATER_BYTES
+        super().__init__({"socket": None, **extra})
+        self._courier, self.inbound, self.outbound = courier, inbound, outbound
+        self._abort_mark: Mark = abort_mark
+        self._on_lost: Callable[[], None] = _nothing
+        self._protocol: Any = None
+        self._closing = self._ending = self._writing_paused = False
+        self._eof_seen = self._eof_sent = False
+        self._reading = True
+        self.is_lost = False
+        self.set_write_buffer_limits()
+        inbound.sink = outbound.source = self
 
-    # what asyncio's protocols call ------------------------------------------------------------------------------------
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Have the callback called once, after ``connection_lost``."""
+        self._on_lost = callback
+
+    def open(self, protocol: asyncio.BaseProtocol) -> None:
+        """Connect the protocol; bytes reach it from now on. What ``connection_made`` raises is raised."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+        if not self.is_lost:
+            self.inbound.unblock(Block.OPENING)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """As in asyncio."""
+        """Change who is told."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """As in asyncio."""
+        """Who is told; ``None`` once the connection is lost, as asyncio's own transports have it."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
     def is_closing(self) -> bool:
-        """As in asyncio."""
+        """Whether the end was closed, aborted or lost."""
         return self._closing
 
+    # Reading.
+
     def is_reading(self) -> bool:
-        """As in asyncio."""
-        return not (self.is_paused or self._closing)
+        """Whether received bytes are passed on."""
+        return self._reading and not self._closing
 
     def pause_reading(self) -> None:
-        """As in asyncio; what is under way stays there."""
-        self.is_paused = True
+        """Leave bytes in the pipe until its window is full and the sender has to wait."""
+        if self._reading and not self._closing:
+            self._reading = False
+            self.inbound.block(Block.PAUSED)
 
     def resume_reading(self) -> None:
-        """As in asyncio."""
-        if self.is_paused:
-            self.is_paused = False
-            self._incoming.wake()
+        """Take bytes again, from the next turn on."""
+        if not self._reading and not self._closing:
+            self._reading = True
+            self.inbound.unblock(Block.PAUSED)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """As in asyncio; bytes written after the end are lost, as on a socket that is gone."""
-        if self._closing or self._wrote_eof or not data:
+    def feed(self, data: bytes) -> None:
+        """Bytes arrived; a closing end drops them."""
+        if self._closing:
             return
-        self._outgoing.put(bytes(data))
-        if not self._writer_paused and self.get_write_buffer_size() > self._high:
-            self._writer_paused = True
-            self._protocol.pause_writing()
+        try:
+            self._protocol.data_received(data)
+        except Exception as error:  # noqa: BLE001 - reported, and the connection ends, as in asyncio
+            self._fail(error, "data_received")
 
-    def writelines(self, list_of_data: Any) -> None:  # noqa: ANN401 - as in asyncio
-        """As in asyncio."""
+    def feed_mark(self, mark: Mark) -> None:
+        """A FIN or a reset arrived."""
+        if mark is Mark.RST:
+            self._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+        elif not self._closing and not self._eof_seen:
+            self._eof_seen = True
+            try:
+                keep_open = self._protocol.eof_received()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error, "eof_received")
+            else:
+                if not keep_open:
+                    self.close()
+
+    # Writing.
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send bytes; raises ``RuntimeError`` after :meth:`write_eof`. A closing end drops them."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._eof_sent:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._closing or not data:
+            return
+        self.outbound.send(bytes(data))
+        if self.outbound.backlog_size > self._high and not self._writing_paused:
+            self._writing_paused = True
+            self._tell("pause_writing")
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Send several pieces as one."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """As in asyncio: yes."""
+        """Half-closing works."""
         return True
 
     def write_eof(self) -> None:
-        """As in asyncio: nothing more comes from here, reading goes on."""
-        if not (self._closing or self._wrote_eof):
-            self._wrote_eof = True
-            self._outgoing.put(EOF)
+        """Send FIN behind what was written; reading goes on."""
+        if not self._closing and not self._eof_sent:
+            self._eof_sent = True
+            self.outbound.finish()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that the window has no room for."""
-        return max(self._outgoing.bytes_under_way - WINDOW_BYTES, 0)
+        """Bytes that did not fit into the window."""
+        return self.outbound.backlog_size
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """As in asyncio: low, high."""
+        """The low and the high mark, bytes."""
         return self._low, self._high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """As in asyncio."""
-        self._high = HIGH_WATER_BYTES if high is None else high
-        self._low = self._high // 4 if low is None else low
-
-    def close(self) -> None:
-        """Write what is left, then end; the protocol hears ``connection_lost`` when that is under way."""
-        if self._closing:
-            return
-        self.write_eof()
-        self._closing = True
-        if self.get_write_buffer_size() == 0:
-            self._loop.call_soon(self._lose, None)
-
-    def abort(self) -> None:
-        """End at once; what is still in our own buffer is lost."""
-        if self._lost:
-            return
-        if not self._closing:
-            self._closing = True
-            self._outgoing.drop_excess()
-            if not self._wrote_eof:
-                self._wrote_eof = True
-                self._outgoing.put(EOF)
-        self._loop.call_soon(self._lose, None)
-
-    # what the flows and the network call ------------------------------------------------------------------------------
-
-    def arrived(self, data: bytes) -> None:
-        """Bytes came in."""
-        if not self._closing:
-            self._protocol.data_received(data)
-
-    def ended(self) -> None:
-        """The peer writes no more."""
-        if not self._closing and not self._protocol.eof_received():
-            self.close()
+        """Set the marks as asyncio does: low is a quarter of high unless given."""
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high, self._low = high, low
 
     def drained(self) -> None:
-        """The peer took something: there may be room again."""
-        size = self.get_write_buffer_size()
-        if self._writer_paused and size <= self._low:
-            self._writer_paused = False
-            self._protocol.resume_writing()
-        if self._closing and not self._lost and size == 0:
-            self._loop.call_soon(self._lose, None)
+        """Some of the backlog left: resume the protocol, and end if that is what was waited for."""
+        if self._closing:
+            if not self._ending and not self.outbound.backlog_size:
+                self._end(None)
+        elif self._writing_paused and self.outbound.backlog_size <= self._low:
+            self._writing_paused = False
+            self._tell("resume_writing")
 
-    def sever(self, error: Exception | None) -> None:
-        """The network took the connection away: with an error at once, else as an end of the stream."""
-        if error is not None:
-            self._closing = True
-            self._loop.call_soon(self._lose, error)
-        else:
-            self._loop.call_soon(self.ended)
+    def _tell(self, what: str) -> None:
+        try:
+            getattr(self._protocol, what)()
+        except Exception as error:  # noqa: BLE001 - reported, the connection stays, as in asyncio
+            self._report(error, what)
+
+    # Ending.
+
+    def close(self) -> None:
+        """Send what was written, then FIN; the protocol is told once the last byte has left."""
+        if self._closing:
+            return
+        self._closing = True
+        if not self._eof_sent:
+            self.outbound.finish()
+        self.inbound.unblock(Block.PAUSED)
+        self.drained()
+
+    def abort(self) -> None:
+        """End at once and drop what was not delivered."""
+        self._force_close(None)
+
+    def crash(self) -> None:
+        """End as the death of this end's process would: the protocol hears of nothing but the loss."""
+        self._force_close(ConnectionResetError(errno.ECONNRESET, "the process that owned this end is gone"))
+
+    def _force_close(self, error: Exception | None) -> None:
+        if not self._ending:
+            self.outbound.discard(self._abort_mark)
+            self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
-        if self._lost:
-            return
-        self._lost = self._closing = True
-        self._protocol.connection_lost(error)
+        if not self._ending:
+            self._closing = True
+            self.inbound.unblock(Block.PAUSED)
+            self._end(error)
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the protocol has heard of the end."""
-        return self._lost
+    def _end(self, error: Exception | None) -> None:
+        self._ending = True
+        self._courier.soon(self._connection_lost, error)
+
+    def _connection_lost(self, error: Exception | None) -> None:
+        protocol, self._protocol = self._protocol, None
+        self.is_lost = True
+        try:
+            if protocol is not None:
+                protocol.connection_lost(error)
+        finally:
+            on_lost, self._on_lost = self._on_lost, _nothing
+            on_lost()
+
+    def _fail(self, error: Exception, where: str) -> None:
+        self._report(error, where)
+        self._force_close(error)
+
+    def _report(self, error: Exception, where: str) -> None:
+        message = f"protocol.{where}() failed"
+        self._courier.loop.call_exception_handler(
+            {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
+        )
+
+
+def _nothing() -> None:
+    """What an end does when it is lost a second time."""

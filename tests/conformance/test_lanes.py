@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from resilience.experiment.faults import Refuse
 from tests.conformance import lanes
 from tests.conformance.lanes import SMALL
 
@@ -37,6 +38,13 @@ def test_the_story_does_not_hang_on_the_injector(later: float, expected: dict[st
     """Faults that come a tenth of a second early or late tell it too."""
     faults = tuple(msgspec.structs.replace(fault, at=fault.at + later) for fault in SMALL.faults)
     assert lanes.stories(lanes.pair(msgspec.structs.replace(SMALL, faults=faults), SEED)) == expected
+
+
+def test_the_story_does_not_hang_on_how_long_a_cut_takes(expected: dict[str, list[str]]) -> None:
+    """Closing and opening a proxy takes a busy machine a while, in which nobody must dial."""
+    slow = [Refuse(fault.at, fault.cohorts, duration=0.15) if fault.kind == "cut" else fault for fault in SMALL.faults]
+    experiment = msgspec.structs.replace(SMALL, faults=tuple(slow))
+    assert lanes.stories(lanes.pair(experiment, SEED)) == expected
 
 
 @pytest.mark.parametrize("lane", [lanes.model, lanes.virtual], ids=["model", "virtual"])

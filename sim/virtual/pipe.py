@@ -1,0 +1,313 @@
+"""One direction of a connection: bytes in order, a window, a latency, and what may stand in their way.
+
+Knows time and order; not who dialled whom, nor which fault is the reason for an obstacle. Nothing here calls a protocol
+from inside somebody else's call: what happens far away is seen after a turn of the loop at the earliest.
+
+A pipe keeps at most one booking with the courier, and the courier one timer per instant, so that a broadcast to
+hundreds of connections costs one. What arrives at one instant is handed over in the order of the pipes' numbers,
+whoever wrote first: a sender that walks over a set of its connections therefore changes nobody's history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from enum import Enum, IntFlag
+from operator import attrgetter
+from typing import Protocol
+
+from resilience.units import Instant, Seconds
+
+from .loop import VirtualLoop
+
+WINDOW = 64 * 1024
+"""Bytes that may be under way or unread in one direction before the sender has to keep the rest."""
+
+Latency = Seconds | Callable[[float], Seconds]
+"""One way, seconds; or those seconds as a function of a uniform number in [0, 1), drawn anew for each packet."""
+
+_by_number = attrgetter("number")
+
+
+class Mark(Enum):
+    """What travels besides bytes."""
+
+    FIN = "the sender is done"
+    RST = "the connection is gone"
+
+
+class Block(IntFlag):
+    """What stands in a pipe's way; several may."""
+
+    OPENING = 1  # the receiver's protocol is not connected yet
+    FROZEN = 2  # nothing passes
+    PAUSED = 4  # the receiver does not read: only a reset gets through
+    STALLED = 8  # bytes wait; marks wait only behind bytes
+    HOLE = 16  # bytes vanish, marks pass
+    SEVERED = 32  # nobody is at the other end any more: whoever writes is reset
+
+
+_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Block)
+_HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED
+_LOSING = _HOLE | _SEVERED
+
+
+class End(Protocol):
+    """What a pipe asks of the transport at either end."""
+
+    inbound: Pipe
+    is_lost: bool
+
+    def feed(self, data: bytes) -> None:
+        """Bytes arrived."""
+
+    def feed_mark(self, mark: Mark) -> None:
+        """A mark arrived."""
+
+    def drained(self) -> None:
+        """Some of the backlog has left."""
+
+
+class Courier:
+    """Wakes pipes when their next packet arrives."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self._batches: dict[Instant, list[Pipe]] = {}
+        self._context = Context()
+
+    def book(self, when: Instant, pipe: Pipe) -> None:
+        """Have the pipe deliver at ``when``."""
+        batch = self._batches.get(when)
+        if batch is None:
+            self._batches[when] = [pipe]
+            self.loop.call_at(when, self._deliver, when, context=self._context)
+        else:
+            batch.append(pipe)
+
+    def soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Run a callback in the next turn, in nobody's context."""
+        self.loop.call_soon(callback, *args, context=self._context)
+
+    def _deliver(self, when: Instant) -> None:
+        batch = self._batches.pop(when)
+        if len(batch) > 1:
+            batch.sort(key=_by_number)
+        for pipe in batch:
+            pipe.deliver(when)
+
+
+class Pipe:
+    """One direction of a connection: in order, each packet after the latency, never more than a window under way.
+
+    ``number`` orders deliveries of one instant. ``draw(n)`` is the uniform number of the n-th packet. The window opens
+    again as soon as the receiver has taken the bytes, without a way back.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_blocks",
+        "_booked",
+        "_courier",
+        "_draw",
+        "_last",
+        "_loop",
+        "_packets",
+        "_queue",
+        "_under_way",
+        "backlog_size",
+        "latency",
+        "number",
+        "sink",
+        "source",
+        "window",
+    )
+
+    def __init__(
+        self, courier: Courier, number: int, latency: Latency, draw: Callable[[int], float], window: int = WINDOW
+    ) -> None:
+        self._courier, self._loop = courier, courier.loop
+        self.number, self.latency, self._draw, self.window = number, latency, draw, window
+        self._queue: deque[tuple[Instant, bytes | Mark]] = deque()
+        self._backlog: deque[bytes | Mark] = deque()
+        self.backlog_size = 0
+        self._blocks = _OPENING
+        self._booked = math.inf
+        self._last = -math.inf
+        self._packets = self._under_way = 0
+        self.source: End
+        self.sink: End
+
+    # The sender's side.
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on their way, or into the backlog when the window is full."""
+        size = len(data)
+        if self._blocks & _LOSING:
+            if self._blocks & _SEVERED:
+                self._bounce()
+        elif self._backlog or self._under_way + size > self.window:
+            self.backlog_size += size
+            self._backlog.extend(data[at : at + self.window] for at in range(0, size, self.window))
+            self._admit()
+        else:
+            self._under_way += size
+            self._post(data)
+
+    def finish(self) -> None:
+        """A FIN behind everything sent so far."""
+        if self._backlog:
+            self._backlog.append(Mark.FIN)
+        elif not self._blocks & _SEVERED:
+            self._post(Mark.FIN)
+
+    def discard(self, mark: Mark) -> None:
+        """Forget all bytes that did not arrive; the mark is all that still comes."""
+        if not self._blocks & _SEVERED:
+            self._purge()
+            self._post(mark)
+
+    def sever(self, mark: Mark) -> None:
+        """Cut the pipe: its end sees the mark one latency from now, and its sender speaks to nobody."""
+        self.discard(mark)
+        self._blocks |= _SEVERED
+        self._courier.soon(self.source.drained)
+
+    def draw_latency(self) -> Seconds:
+        """What the next packet takes, seconds."""
+        latency = self.latency
+        self._packets += 1
+        return max(latency(self._draw(self._packets)), 0.0) if callable(latency) else latency
+
+    def _post(self, item: bytes | Mark) -> None:
+        latency = self.latency
+        arrival = self._loop.now + (latency if isinstance(latency, float) else self.draw_latency())
+        if arrival < self._last:  # noqa: PLR1730 - max() is slow, and this is the hot path
+            arrival = self._last
+        self._last = arrival
+        self._queue.append((arrival, item))
+        if arrival < self._booked:
+            self._book(arrival)
+
+    def _admit(self) -> None:
+        backlog = self._backlog
+        while backlog:
+            item = backlog.popleft()
+            if isinstance(item, bytes):
+                room = self.window - self._under_way
+                if len(item) > room:
+                    backlog.appendleft(item[room:])
+                    item = item[:room]
+                if not item:
+                    break
+                self._under_way += len(item)
+                self.backlog_size -= len(item)
+            self._post(item)
+
+    def _purge(self) -> None:
+        self._backlog.clear()
+        self._queue.clear()
+        self._under_way = self.backlog_size = 0
+        self._last = -math.inf
+
+    def _bounce(self) -> None:
+        back = self.source.inbound
+        if not back.resets():
+            back._post(Mark.RST)  # noqa: SLF001 - the other direction of the same connection
+
+    def resets(self) -> bool:
+        """Whether a reset is under way."""
+        return any(item is Mark.RST for _, item in self._queue)
+
+    # What stands in the way.
+
+    def block(self, why: Block) -> None:
+        """Put an obstacle in the way; a hole also swallows the bytes under way."""
+        if why is Block.HOLE and not self._blocks & _HOLE:
+            self._swallow()
+        self._blocks |= why.value
+
+    def unblock(self, why: Block) -> None:
+        """Take the obstacle away; what waited behind it alone is handed over at this instant."""
+        if self._blocks & why.value:
+            self._blocks &= ~why.value
+            self._rebook()
+
+    def _swallow(self) -> None:
+        under_way = [entry for entry in self._queue if isinstance(entry[1], Mark)]
+        kept = [item for item in self._backlog if isinstance(item, Mark)]
+        self._purge()
+        self._queue.extend(under_way)
+        for mark in kept:
+            self._post(mark)
+        self._rebook()
+        self._courier.soon(self.source.drained)
+
+    # The receiver's side.
+
+    def deliver(self, now: Instant) -> None:
+        """Hand over what has arrived: all bytes up to the first mark, or the mark."""
+        if self._booked <= now:
+            self._booked = math.inf
+        queue = self._queue
+        if not queue or (self._blocks & _HOLDING and self._held(queue[0][1])):
+            return
+        if queue[0][0] > now:
+            self._rebook()
+            return
+        item = queue.popleft()[1]
+        if isinstance(item, bytes):
+            if queue and queue[0][0] <= now:
+                item = self._gather(item, now)
+            self._hand_over(item)
+        else:
+            self.sink.feed_mark(item)
+        if queue:
+            self._rebook()
+
+    def _hand_over(self, data: bytes) -> None:
+        if self.sink.is_lost:
+            self._blocks |= _SEVERED
+            self._purge()
+            self._bounce()
+            return
+        self._under_way -= len(data)
+        self.sink.feed(data)
+        if self._backlog:
+            self._admit()
+            self.source.drained()
+
+    def _gather(self, first: bytes, now: Instant) -> bytes:
+        queue, parts = self._queue, [first]
+        while queue and queue[0][0] <= now:
+            item = queue[0][1]
+            if isinstance(item, Mark):
+                break
+            parts.append(item)
+            queue.popleft()
+        return b"".join(parts)
+
+    def _held(self, item: bytes | Mark) -> bool:
+        blocks = self._blocks
+        if blocks & (_OPENING | _FROZEN):
+            return True
+        if item is Mark.RST:
+            return False
+        return bool(blocks & _PAUSED) or (bool(blocks & _STALLED) and isinstance(item, bytes))
+
+    def _rebook(self) -> None:
+        if self._queue:
+            arrival = max(self._queue[0][0], self._loop.now)
+            if arrival < self._booked:
+                self._book(arrival)
+
+    def _book(self, arrival: Instant) -> None:
+        self._booked = arrival
+        self._courier.book(arrival, self)
+
+    def dispose(self) -> None:
+        """Both ends are gone; forget them."""
+        self._purge()
+        del self.source, self.sink
