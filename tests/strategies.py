@@ -18,12 +18,12 @@ from resilience.protocol.messages import ClientMessage, Message, Roster, ServerM
 _BIG = os.environ.get("HYPOTHESIS_PROFILE") == "big"
 
 LONG_RUNS = settings(
-    max_examples=2000 if _BIG else 150,
+    max_examples=2000 if _BIG else 100,
     derandomize=not _BIG,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""For properties whose one example is minutes of virtual time: few and fixed, or with ``HYPOTHESIS_PROFILE=big`` many."""
+"""For properties whose one example is minutes of virtual time: fixed ones, or with ``HYPOTHESIS_PROFILE=big`` many."""
 
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 """A uniform number as the draws yield it."""
@@ -99,7 +99,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 LINK_TROUBLES = ("cut", "hole", "silent", "refused", "slow")
-SERVER_TROUBLES = ("store", "stall")
+SERVER_TROUBLES = ("store", "slow store", "stall")
 
 
 def schedules(peers: int, until: float, kinds: tuple[str, ...] = LINK_TROUBLES) -> st.SearchStrategy[list[Trouble]]:

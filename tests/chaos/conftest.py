@@ -9,7 +9,7 @@ import pytest
 
 from chaos.journal import Journal
 from chaos.links import Link
-from chaos.toxiproxy.provision import Binary, find_toxiproxy
+from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, default_cache_dir, find_toxiproxy
 from resilience.runtime import RunClock
 
 from .stand import Web
@@ -18,7 +18,9 @@ BUILD_S = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first may have to build the server, which takes a minute or more."""
+    """Whichever test comes first may have to build the proxy, which takes a minute or more."""
+    if (default_cache_dir() / NAME_IN_CACHE).exists():
+        return
     for item in items:
         if "binary" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(BUILD_S))

@@ -23,7 +23,7 @@ FAULTS: dict[str, AnyFault] = {"cut": CUT, "refuse": REFUSE, **{f"blackhole-{way
 every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 
 
-async def seen(canary: Canary, fault: AnyFault, within: float = 0.7) -> bool:
+async def seen(canary: Canary, fault: AnyFault, within: float = 0.6) -> bool:
     try:
         async with asyncio.timeout(within):
             await canary.begun(fault)

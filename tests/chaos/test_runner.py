@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -13,8 +14,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from chaos import limits, runner
+from chaos import cli, limits, runner
 from chaos.progress import Progress
 from chaos.target import Target, clean_environment, settings_of
 from chaos.toxiproxy.provision import Binary
@@ -25,7 +27,7 @@ from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
 from resilience.settings import server_settings
 
-from .stand import descendants, eventually_sync, kinds, listening, lives, logged
+from .stand import descendants, eventually, eventually_sync, kinds, listening, lives, logged
 
 K = EventKind
 SECONDS_TO_FAULT = 25.0
@@ -90,21 +92,24 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
     assert "fleet loop lag: max 0." in (ended.detail or "")
 
 
-async def test_without_a_steady_state_nothing_is_injected(binary: Binary, tmp_path: Path) -> None:
-    """A fleet that has not joined in time is a run that did not start, and its watcher saw it all."""
+async def test_without_a_steady_state_nothing_is_injected(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that has not joined in time is a run that did not start: exit code 4. Its watcher saw it all."""
+    monkeypatch.setattr(runner, "LAG_LIMIT", -1.0)
     seen: list[Progress] = []
-    status = await run(
-        experiment("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40"),
-        tmp_path,
-        binary,
-        seen,
-    )
-    assert status == NOT_STARTED
+    slow = ("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40")
+    assert await run(experiment(*slow), tmp_path, binary, seen) == NOT_STARTED
     (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
     assert steady.outcome == "fail"
     assert K.FAULT_STARTED not in kinds(tmp_path)
     assert [progress.phase for progress in seen if progress.phase != "joining"] == ["starting", "ending"]
     assert not descendants(os.getpid())
+    (lag,) = (event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED)
+    assert "fleet loop lag" in (lag.cause or "")
+    drawn = Console(file=io.StringIO(), width=200)
+    assert cli._report(read_run_info(tmp_path), tmp_path, drawn) == 4
+    assert "wanted 100.0%; nothing was injected" in drawn.file.getvalue()  # type: ignore[attr-defined]
 
 
 async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:
@@ -116,7 +121,7 @@ async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary
             mine.update(descendants(os.getpid()))
             os.kill(next(pid for pid in mine if b"chaos.fleet" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
 
-    with pytest.raises(HarnessError, match="clients-[12] is gone"):
+    with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
         await runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path, workers=2, progress=watcher)
     assert read_run_info(tmp_path).status == HARNESS_FAILED
     assert mine
@@ -132,7 +137,7 @@ async def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Bina
                 if b"resilience\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, 9)
 
-    short = experiment("duration=4.0", "faults.0.duration=1.0", "faults.0.at=2.0")
+    short = experiment("duration=2.5", "faults.0.duration=0.5", "faults.0.at=1.5")
     info = await runner.run(short, 1, tmp_path, toxiproxy=binary.path, progress=watcher)
     assert info.status == COMPLETED
     assert "the server ended by itself with exit code -9" in (info.cause or "")
@@ -152,16 +157,8 @@ async def test_a_server_that_starts_too_slowly_gets_more_time_once(
 
 async def test_a_run_cancelled_from_within_is_interrupted_and_cleans_up(binary: Binary, tmp_path: Path) -> None:
     """Whoever runs it as a task may cancel it at any moment."""
-    ready = asyncio.Event()
-
-    def watcher(progress: Progress) -> None:
-        if descendants(os.getpid()):
-            ready.set()
-
-    task = asyncio.create_task(runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path, progress=watcher))
-    await asyncio.sleep(0)
-    while not descendants(os.getpid()):  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(0.01)
+    task = asyncio.create_task(runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path))
+    await eventually(lambda: len(descendants(os.getpid())) >= 3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -173,12 +170,26 @@ async def test_a_run_cancelled_from_within_is_interrupted_and_cleans_up(binary: 
 
 
 @contextmanager
-def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple["subprocess.Popen[bytes]", set[int], set[int]]]:
+def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple[subprocess.Popen[bytes], set[int], set[int]]]:
     """`chaos run` in its own process with a refusal in force: it, its children's ids, their ports."""
     file, out = folder / "long.toml", folder / "run"
     file.write_text(LONG_REFUSAL)
-    command = [sys.executable, "-m", "resilience", "chaos", "run", file, "--out", out, "--toxiproxy", binary.path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "resilience",
+        "chaos",
+        "run",
+        file,
+        "--out",
+        out,
+        "--toxiproxy",
+        binary.path,
+    ]
+    with (
+        (folder / "output").open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, SECONDS_TO_FAULT)
             children = descendants(process.pid)
@@ -204,16 +215,20 @@ def test_an_interrupted_run_leaves_nothing_behind(
     binary: Binary, tmp_path: Path, signals: tuple[signal.Signals, ...]
 ) -> None:
     """Exit code 4, "interrupted" on record, no process and no listener left; a second Ctrl-C changes nothing."""
+    output = tmp_path / "output"
     with run_in_mid_fault(tmp_path, binary) as (process, children, ports):
-        for number in signals:
+        process.send_signal(signals[0])
+        for number in signals[1:]:
+            assert eventually_sync(lambda: "ending" in output.read_text())
             process.send_signal(number)
-        output, _ = process.communicate(timeout=SECONDS_TO_CLEAN)
-        assert process.returncode == 4, output
+        process.wait(SECONDS_TO_CLEAN)
+        assert process.returncode == 4, output.read_text()
     assert nothing_left(children, ports)
-    assert f"interrupted by {signals[0].name}".encode() in output
+    assert f"interrupted by {signals[0].name}" in output.read_text()
     assert read_run_info(tmp_path / "run").status == INTERRUPTED
     (ended,) = (event for event in logged(tmp_path / "run") if event.kind is K.RUN_ENDED)
     assert ended.outcome == "interrupted"
+    assert K.SCORE_FINAL in kinds(tmp_path / "run"), "the server was not given the time to end in order"
 
 
 def test_a_killed_runner_takes_everything_with_it(binary: Binary, tmp_path: Path) -> None:

@@ -199,15 +199,16 @@ class Story:
         return run_dir
 
 
-def clean_story(clients: int = 4, expectations: tuple[Expectation, ...] = (TARGET,)) -> Story:
-    """One cut, everybody back within a second, answers and stream in order: a run that breaks no invariant."""
-    story = Story(experiment(expectations=expectations, clients=clients))
+def clean_story(clients: int = 4, correlation: float = 0.0) -> Story:
+    """One cut, everybody back within two seconds, answers and stream in order: a run that breaks no invariant."""
+    statistics = Statistics(correlation=correlation)
+    story = Story(experiment(expectations=(TARGET,), clients=clients, statistics=statistics))
     names = [f"c{i}" for i in range(clients)]
     for i, who in enumerate(names):
         story.join(who, 1.0 + i * 0.001).deliver(who, 6.0, 1).deliver(who, 7.0, 2).answer(who, 8.0)
     story.fault("0.0:cut@alpha", 10.0, 10.0)
     for i, who in enumerate(names):
-        story.lose(who, 10.0 + i * 0.001).back(who, 10.5 + i * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
+        story.lose(who, 10.0 + i * 0.001).back(who, 11.0 + i % 10 * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
     return story.end()
 
 

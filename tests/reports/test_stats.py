@@ -174,6 +174,17 @@ def test_mean_interval_of_independent_values_is_students() -> None:
     assert (found.low, found.high) == pytest.approx((2.5 - half, 2.5 + half))
 
 
+def test_very_many_events_agree_with_resampling_them() -> None:
+    """Just below and just above the limit the two methods give nearly the same bounds."""
+    rng = np.random.default_rng(4)
+    values = rng.gamma(2.0, 1.0, 399 * 10) + np.repeat(rng.gamma(2.0, 0.5, 399), 10)
+    resampled = mean_interval(values, _clusters(399, 10), 0.95, 0.05, 1)
+    linear = mean_interval(np.append(values, [3.0] * 10), _clusters(400, 10), 0.95, 0.05, 1)
+    assert (resampled.method, linear.method) == ("bootstrap over events", "linearised over events")
+    assert linear.low == pytest.approx(resampled.low, abs=0.01)
+    assert linear.high == pytest.approx(resampled.high, abs=0.01)
+
+
 def test_one_value_has_no_interval() -> None:
     """A single drop bounds nothing."""
     assert math.isnan(mean_interval(np.array([1.0]), _clusters(1, 1), 0.95, 0.05, 1).low)

@@ -1,9 +1,9 @@
 """The shared policy vectors (C5): checked against arithmetic that owes the production code nothing, then against it.
 
 ``tests/vectors/backoff.json`` is a list of incidents. Each has a ``policy`` and ``steps`` that follow one another:
-``elapsed`` seconds after the loss, with the uniform number ``u``, the announced ``window`` (none: never heard from a server)
-and the server's ``advice`` (none: no advice), the policy waits ``expect_delay`` seconds, or gives up (null). Any client, in
-any language, must agree on each number.
+``elapsed`` seconds after the loss, with the uniform number ``u``, the announced ``window`` (none: never heard from a
+server) and the server's ``advice`` (none: no advice), the policy waits ``expect_delay`` seconds, or gives up (null).
+Any client, in any language, must agree on each number.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def by_hand(policy: Json, steps: list[Json]) -> list[float | None]:
     """What each step must yield, written down from SPEC C2 in plain arithmetic; shares nothing with ``resilience``.
 
     Attempts count 1, 2, 3 ... over the steps without advice. A step without advice gives up when its attempt is above
-    ``attempts`` or its time has reached ``budget``; a step with advice gives up only on time. ``classic``: the nominal delay
-    of attempt n is initial * multiplier^(n-1), at most maximum. ``window``: attempt 1 waits u * spread; until
-    ``window_until`` attempt n has the nominal delay step * window_multiplier^(n-2), at most cap; afterwards maximum. Jitter
-    turns a nominal delay d into d, d/2 + u d/2, u d, or (decorrelated) initial + u (3 previous - initial), at most the cap,
-    where previous is the delay waited before, at first initial.
+    ``attempts`` or its time has reached ``budget``; a step with advice gives up only on time. ``classic``: the nominal
+    delay of attempt n is initial * multiplier^(n-1), at most maximum. ``window``: attempt 1 waits u * spread; until
+    ``window_until`` attempt n has the nominal delay step * window_multiplier^(n-2), at most cap; afterwards maximum.
+    Jitter turns a nominal delay d into d, d/2 + u d/2, u d, or (decorrelated) initial + u (3 previous - initial), at
+    most the cap, where previous is the delay waited before, at first initial.
     """
     attempt, previous, expected = 0, None, list[float | None]()
     for step in steps:

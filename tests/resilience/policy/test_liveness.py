@@ -153,7 +153,9 @@ def test_a_client_that_slept_probes_before_it_judges(slept: float) -> None:
     assert liveness.next_deadline() == slept + 2.0
 
 
-@pytest.mark.parametrize("lag, expected", [(0.0, Due.DEAD), (LAG_TOLERANCE, Due.DEAD), (LAG_TOLERANCE + 0.01, Due.PROBE)])
+@pytest.mark.parametrize(
+    "lag, expected", [(0.0, Due.DEAD), (LAG_TOLERANCE, Due.DEAD), (LAG_TOLERANCE + 0.01, Due.PROBE)]
+)
 def test_lag_tolerance_with_a_probe_out(lag: float, expected: Due) -> None:
     """A client that woke late while its probe was out asks again instead of killing."""
     liveness = ClientLiveness(PROBE, 0.0)

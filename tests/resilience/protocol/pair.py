@@ -1,8 +1,8 @@
 """Both machines over a fake link: no sockets, no event loop, a clock that jumps from deadline to deadline.
 
-The link keeps order and has one latency at a time. What can be done to it: ``cut`` (both ends are told), ``hole`` (bytes
-vanish, closes pass), ``silent`` (nothing passes, not even a close), ``refused`` (no new connection). ``heal`` ends any of
-these. The store can be slow or broken, the server can stall.
+The link keeps order and has one latency at a time. What can be done to it: ``cut`` (both ends are told), ``hole``
+(bytes vanish, closes pass), ``silent`` (nothing passes, not even a close), ``refused`` (no new connection). ``heal``
+ends any of these. The store can be slow or broken, the server can stall.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Sent:
 class Pair:
     """One room, some participants, and the events in flight between them."""
 
-    def __init__(  # noqa: PLR0913 - all that can differ between two set-ups
+    def __init__(
         self,
         clients: int = 1,
         *,
@@ -96,8 +96,8 @@ class Pair:
         )
         rules = (client or ClientConfig()).rules
         self.peers = [
-            Peer(f"c{i}", ScriptedParticipant(Identity("e", f"c{i}", f"c{i}"), rules, quiz.player, draws_for(seed, f"c{i}")))
-            for i in range(clients)
+            Peer(name, ScriptedParticipant(Identity("e", name, name), rules, quiz.player, draws_for(seed, name)))
+            for name in (f"c{i}" for i in range(clients))
         ]
 
     # the clock --------------------------------------------------------------------------------------------------------

@@ -100,7 +100,13 @@ def test_ten_thousand_random_inputs_raise_nothing_else(decode: Callable[[bytes],
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, '{"type":"joined","snapshot":{"roster":' + "[" * 100_000, '{"type":' * 50_000, b'{"type":"\xff"}', "\ud800"],
+    [
+        "[" * 100_000,
+        '{"type":"joined","snapshot":{"roster":' + "[" * 100_000,
+        '{"type":' * 50_000,
+        b'{"type":"\xff"}',
+        "\ud800",
+    ],
     ids=["arrays", "raw", "objects", "bytes", "surrogate"],
 )
 def test_hostile_input_is_refused_like_any_other(decode: Callable[[str | bytes], Message], text: str | bytes) -> None:

@@ -34,7 +34,7 @@ def test_a_quiet_quiz() -> None:
 @pytest.mark.parametrize("lasts", [5.0, 15.0, 45.0, 90.0, 300.0])
 @pytest.mark.parametrize("kind", ["hole", "silent", "refused"])
 def test_coming_back_from_one_outage(kind: str, lasts: float) -> None:
-    """F1: whatever its length and kind, the session is restored as it was, within the ladder's cap (and a dial that hangs)."""
+    """F1: whatever its length and kind, the session is restored as it was, within the ladder's cap."""
     pair = Pair(2, quiz=QUIZ)
     pair.start()
     plan(pair, [Trouble(kind, 0, 20.0, lasts, 0.0)])
@@ -129,7 +129,9 @@ def test_a_broken_store_promises_nothing() -> None:
     plan(pair, [Trouble("store", 0, 0.001, 9.0, 0.0), Trouble("store", 0, 20.0, 15.0, 0.0)])
     heal_all(pair, 40.0, leave_in_peace=400.0)
     assert invariants.broken(pair) == []
-    assert not [event for event in seen(pair, EventKind.ANSWER_ACKED) if 20.1 < event.t < 35.0 and event.outcome == "accepted"]
+    acked = [event.t for event in seen(pair, EventKind.ANSWER_ACKED) if event.outcome == "accepted"]
+    assert not [t for t in acked if 20.1 < t < 35.0]
+    assert acked
 
 
 def test_the_same_seed_gives_the_same_history() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,9 +153,7 @@ def test_above_the_cap_the_roster_is_a_count_and_the_leaders() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(0.0, 2.0), st.sampled_from("abcd"), st.sampled_from([HERE, AWAY, GONE])), max_size=60
-    )
+    st.lists(st.tuples(st.floats(0.0, 2.0), st.sampled_from("abcd"), st.sampled_from([HERE, AWAY, GONE])), max_size=60)
 )
 def test_storms_end_in_the_truth(changes: list[tuple[float, str, ConnectionState]]) -> None:
     """F32: at most one frame an interval, no absence shown before it lasted, the final list exact, each joined once."""
@@ -171,7 +171,7 @@ def test_storms_end_in_the_truth(changes: list[tuple[float, str, ConnectionState
         truth[who] = state
     watched.run(now + 10.0)
     times = [at for at, _, _ in watched.frames]
-    assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in pairwise(times))
     assert watched.shown() == truth
     joined = [p.participant for _, players, _ in watched.frames for p in players]
     assert sorted(joined) == sorted(truth)

@@ -32,7 +32,7 @@ from resilience.protocol.states import ConnectionState
 from resilience.quiz.phases import Phase
 from tests.resilience.protocol.stand import Stand, credentials_in, roster_of
 
-JOIN = Join(event="e", name="ann", instance="i1")
+JOIN = Join(event="e", name="ann", instance="ann")
 # The default quiz, counted from the first join: q1 open from 6 to 12, revealed until 14, on the board until 16; q2 ...
 
 
@@ -87,7 +87,10 @@ def test_only_the_tokens_hash_is_stored() -> None:
 def test_names_identify_nobody() -> None:
     """F14: the same name joins as somebody else."""
     stand = Stand()
-    assert stand.join(1, "ann").participant != stand.join(2, "ann").participant
+    for connection, instance in [(1, "i1"), (2, "i2")]:
+        stand.say(connection, Join(event="e", name="ann", instance=instance))
+    assert [credentials_in(stand.last(connection)).participant for connection in (1, 2)] == ["p1", "p2"]
+    assert stand.closed == {}
 
 
 @pytest.mark.parametrize("message", [Probe(1), Pong(1), Answer("q1", 0, "k"), Leave(), TokenStored(1)])
@@ -179,6 +182,98 @@ def test_nothing_counts_before_the_welcome() -> None:
     stand.run(3.0)
     stand.commit()
     assert stand.room.sessions["p1"].state is ConnectionState.CONNECTED
+
+
+# joining again, because the reply was lost ---------------------------------------------------------------------------
+
+
+def test_a_join_whose_reply_was_lost_is_given_back_its_identity() -> None:
+    """The same instance asks again: one participant, announced once."""
+    stand = Stand()
+    first = stand.join(1)
+    stand.lose(1)
+    stand.run(1.0)
+    second = stand.join(2)
+    stand.run(9.0)
+    assert (first.participant, second.participant) == ("p1", "p1")
+    assert second.token != first.token
+    assert len([r for r in stand.records if r.kind is EventKind.PARTICIPANT_ANNOUNCED]) == 1
+
+
+def test_a_join_that_was_confirmed_is_not_given_away() -> None:
+    """Once the token is kept, the same instance is somebody new."""
+    stand = Stand()
+    stand.join(1)
+    stand.say(1, TokenStored(1))
+    assert stand.join(2).participant == "p2"
+    assert stand.closed == {}
+
+
+def test_a_late_end_of_the_first_join_does_not_undo_the_second() -> None:
+    """F3, before the first commit: only the end of the newest connection counts."""
+    stand = Stand(instant=False)
+    stand.say(1, JOIN)
+    stand.say(2, JOIN)
+    stand.lose(1)
+    stand.commit()
+    assert credentials_in(stand.last(2)).participant == "p1"
+    assert stand.room.sessions["p1"].connection == 2
+    assert stand.sent[1] == []
+
+
+@pytest.mark.parametrize("outcome", ["committed", "failed"])
+def test_two_joins_of_one_instance_that_both_died(outcome: str) -> None:
+    """Whatever the store says of them afterwards, nothing is left."""
+    stand = Stand(instant=False)
+    for connection in (1, 2):
+        stand.say(connection, JOIN)
+        stand.lose(connection)
+    stand.commit() if outcome == "committed" else stand.fail()
+    stand.commit()
+    assert (stand.room.sessions, stand.room._by_token) == ({}, {})
+    stand.instant = True
+    assert stand.join(3).participant == "p2"
+
+
+def test_two_joins_of_one_instance_that_both_failed() -> None:
+    """A store that is down while a client tries twice brings nothing down with it."""
+    stand = Stand(instant=False)
+    stand.say(1, JOIN)
+    stand.say(2, JOIN)
+    stand.fail()
+    stand.commit()
+    assert stand.closed[2] == CloseCode.TRY_AGAIN_LATER
+    assert (stand.room.sessions, stand.room._by_token) == ({}, {})
+
+
+def test_a_failed_first_join_does_not_undo_the_second() -> None:
+    """The commit of the newest connection decides."""
+    stand = Stand(instant=False)
+    stand.say(1, JOIN)
+    (first,), stand.waiting = stand.waiting, []
+    stand.say(2, JOIN)
+    stand.room.commit_failed(first.ticket)
+    stand.collect()
+    stand.commit()
+    stand.instant = True
+    token = credentials_in(stand.last(2)).token
+    stand.lose(2)
+    assert stand.resume(3, token).participant == "p1"
+
+
+def test_a_failed_second_join_keeps_who_was_announced() -> None:
+    """Others have been told of the first one: it stays, and can still be asked for."""
+    stand = Stand()
+    stand.join(1)
+    stand.run(2.0)
+    stand.lose(1)
+    stand.instant = False
+    stand.say(2, JOIN)
+    stand.fail()
+    stand.lose(2)
+    stand.commit()
+    stand.instant = True
+    assert stand.join(3).participant == "p1"
 
 
 # coming back ----------------------------------------------------------------------------------------------------------
@@ -474,7 +569,7 @@ def test_probes_are_answered_and_are_signs_of_life() -> None:
 @pytest.mark.parametrize("late", [5.0, 20.0, 40.0])
 @pytest.mark.parametrize("slept_from", [0.5, 7.0, 16.0, 29.0])
 def test_a_server_that_stalled_evicts_nobody(late: float, slept_from: float) -> None:
-    """F8: whoever answered until the stall is alive after it, even if the timers fire before the first message is read."""
+    """F8: whoever answered until the stall is alive after it, even if the timers fire before anything is read."""
     stand = Stand(first_ping=0.7)
     for connection in range(1, 11):
         stand.join(connection, f"c{connection}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from resilience.config import QuizConfig
 from resilience.draws import uniform
 from resilience.protocol.room import Room
-from tests.resilience.protocol.pair import Pair, Peer
+from tests.resilience.protocol.pair import COMMIT_S, Pair, Peer
 from tests.strategies import Trouble
 
 QUIZ = QuizConfig(questions=30)
@@ -23,26 +23,27 @@ def plan(pair: Pair, troubles: list[Trouble]) -> None:
 def heal_all(pair: Pair, at: float, leave_in_peace: float = 240.0) -> None:
     """Everything works again from a time on; run until all that this takes must have happened."""
     pair.run(at)
-    pair.store_broken, pair.latency, pair.stalled_until = False, 0.01, pair.now
+    pair.store_broken, pair.commit_s = False, COMMIT_S
+    pair.latency, pair.stalled_until = 0.01, pair.now
     for peer in pair.peers:
         if peer.link != "up" or peer.orphans:
             pair.heal(peer)
     pair.run(at + leave_in_peace)
 
 
-def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0.5) -> Pair:
-    """Two clients on a slow link to a slow store, both cut, silenced and let back about once a second for a minute."""
-    pair = Pair(2, seed=seed, quiz=QUIZ, latency=0.2, commit_s=commit_s, room_type=room_type)
+def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0.3) -> Pair:
+    """Two clients on a slow link to a slow store, cut, silenced and let back every other second for two minutes."""
+    pair = Pair(2, seed=seed, quiz=QUIZ, latency=0.1, commit_s=commit_s, room_type=room_type)
     pair.start(spread=0.5)
     for number in range(60):
         for index, peer in enumerate(pair.peers):
-            at = 3.0 + number + uniform(seed, "hammer", number, index)
+            at = 3.0 + 2 * (number + uniform(seed, "hammer", number, index))
             if uniform(seed, "kind", number, index) < 0.3:
                 pair.at(at, lambda p=peer: _go(p, "silent"))  # type: ignore[misc]
             else:
                 late = 4 * uniform(seed, "late", number, index)
                 pair.at(at, lambda p=peer, late=late: pair.heal(p, late))  # type: ignore[misc]
-    heal_all(pair, 64.0, leave_in_peace=400.0)
+    heal_all(pair, 124.0, leave_in_peace=400.0)
     return pair
 
 
@@ -60,6 +61,8 @@ def _begin(pair: Pair, peer: Peer, trouble: Trouble) -> None:
             pair.latency = min(0.02 + trouble.lasts / 40, 1.5)
         case "store":
             pair.store_broken = True
+        case "slow store":
+            pair.commit_s = min(0.5 + trouble.lasts / 5, 12.0)
         case "stall":
             pair.stall(trouble.lasts)
 
@@ -72,6 +75,8 @@ def _end(pair: Pair, peer: Peer, trouble: Trouble) -> None:
             pair.latency = 0.01
         case "store":
             pair.store_broken = False
+        case "slow store":
+            pair.commit_s = COMMIT_S
 
 
 def _go(peer: Peer, link: str) -> None:

@@ -25,7 +25,7 @@ def game_at(now: float, late_window: float = 0.0) -> Game:
     return game
 
 
-def give(game: Game, who: str, question: str, choice: int, at: float, key: str = "k1") -> AnswerVerdict:
+def give(game: Game, who: str, question: str, choice: int, *, at: float, key: str = "k1") -> AnswerVerdict:
     """Judge, and store what is accepted."""
     verdict, stored = game.judge(who, question, key, choice, at)
     if stored is not None:
@@ -36,8 +36,8 @@ def give(game: Game, who: str, question: str, choice: int, at: float, key: str =
 def test_the_first_answer_wins() -> None:
     """Another key for an answered question changes nothing."""
     game = game_at(7.0)
-    assert give(game, "p1", "q1", 0, 7.0) is AnswerVerdict.ACCEPTED
-    assert give(game, "p1", "q1", 1, 8.0, key="k2") is AnswerVerdict.DUPLICATE
+    assert give(game, "p1", "q1", 0, at=7.0) is AnswerVerdict.ACCEPTED
+    assert give(game, "p1", "q1", 1, at=8.0, key="k2") is AnswerVerdict.DUPLICATE
     stored = game.answer_of("p1", "q1")
     assert stored is not None
     assert (stored.choice, stored.key) == (0, "k1")
@@ -47,11 +47,11 @@ def test_the_first_answer_wins() -> None:
 def test_the_same_key_gets_the_same_verdict(later: float) -> None:
     """A resend is told ``accepted`` again, in every phase, and scores once."""
     game = game_at(7.0)
-    give(game, "p1", "q1", 1, 7.0)
+    give(game, "p1", "q1", 1, at=7.0)
     score = game.scores["p1"]
     while game.phase_ends_at is not None and game.phase_ends_at <= later:
         game.advance()
-    assert give(game, "p1", "q1", 1, later) is AnswerVerdict.ACCEPTED
+    assert give(game, "p1", "q1", 1, at=later) is AnswerVerdict.ACCEPTED
     assert game.scores["p1"] == score
 
 
@@ -75,20 +75,20 @@ def test_the_same_key_gets_the_same_verdict(later: float) -> None:
 )
 def test_verdict_by_phase(now: float, question: str, expected: AnswerVerdict) -> None:
     """A closed question is late, one that was not opened is out of phase, one that does not exist is invalid."""
-    assert give(game_at(now), "p1", question, 1, now) is expected
+    assert give(game_at(now), "p1", question, 1, at=now) is expected
 
 
 @pytest.mark.parametrize("choice", [-1, 4, 1000])
 def test_a_choice_that_was_not_offered_is_invalid(choice: int) -> None:
     """Even before the phase is looked at."""
-    assert give(game_at(7.0), "p1", "q1", choice, 7.0) is AnswerVerdict.REJECTED_INVALID
+    assert give(game_at(7.0), "p1", "q1", choice, at=7.0) is AnswerVerdict.REJECTED_INVALID
 
 
 def test_the_deadline_holds_when_the_server_wakes_late() -> None:
     """An answer received after the close is late though the phase still says question."""
     game = game_at(7.0)
     assert game.phase is Phase.QUESTION
-    assert give(game, "p1", "q1", 1, 12.5) is AnswerVerdict.REJECTED_LATE
+    assert give(game, "p1", "q1", 1, at=12.5) is AnswerVerdict.REJECTED_LATE
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_visible_score_hides_the_open_question() -> None:
     """Until the reveal a right answer shows in no score and no standing."""
     game = game_at(7.0)
     game.enrol("p2")
-    give(game, "p1", "q1", 1, 6.0)
+    give(game, "p1", "q1", 1, at=6.0)
     assert (game.scores["p1"], game.visible_score("p1"), game.leaders(5)) == (1000, 0, [("p1", 0), ("p2", 0)])
     game.advance()
     assert (game.visible_score("p1"), game.leaders(5)) == (1000, [("p1", 1000), ("p2", 0)])

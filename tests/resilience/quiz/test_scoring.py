@@ -11,7 +11,9 @@ from resilience.quiz.scoring import points
 TAKEN = st.floats(-10.0, 100.0)
 
 
-@pytest.mark.parametrize("taken, expected", [(0.0, 1000), (1.5, 875), (3.0, 750), (6.0, 500), (60.0, 500), (-1.0, 1000)])
+@pytest.mark.parametrize(
+    "taken, expected", [(0.0, 1000), (1.5, 875), (3.0, 750), (6.0, 500), (60.0, 500), (-1.0, 1000)]
+)
 def test_by_hand(taken: float, expected: int) -> None:
     """1000 at once, 500 at the deadline of six seconds, linear between, never outside."""
     assert points(correct=True, taken=taken, allowed=6.0) == expected
