@@ -60,9 +60,9 @@ demo: setup ## Run the demo experiment in all three lanes and print where the re
 	$(BIN)/resilience chaos run demo --out $(DEMO)/real
 	$(BIN)/resilience sim run demo --lane virtual --out $(DEMO)/virtual
 	$(BIN)/resilience sim run demo --lane model --out $(DEMO)/model
-	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/virtual
-	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/model
+	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/virtual $(DEMO)/model --out $(DEMO)/compare
 	@for lane in real virtual model; do echo "report, $$lane lane: $(DEMO)/$$lane/report.html"; done
+	@echo "side by side: $(DEMO)/compare/compare.html"
 
 serve: setup ## Serve quizzes on PORT (8765)
 	$(BIN)/resilience serve --port $(PORT)
