@@ -72,11 +72,17 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cleanup = self.cleanup_interval
         _require(cleanup >= grace, "cleanup_interval", cleanup, f"must be at least grace_period ({grace:g} s)")
         presence = self.presence_interval
-        _require(presence >= PRESENCE_FLOOR, "presence_interval", presence, f"must be at least {PRESENCE_FLOOR} s")
+        _require(
+            PRESENCE_FLOOR <= presence < float("inf"),
+            "presence_interval",
+            presence,
+            f"must be at least {PRESENCE_FLOOR} s",
+        )
         late = self.late_window
         _require(0 <= late <= LATE_WINDOW_CEILING, "late_window", late, f"must be within 0 and {LATE_WINDOW_CEILING} s")
         for key in ("flap_hidden", "participants_cap", "leaderboard_size", "drain_window"):
-            _require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
+            value = getattr(self, key)
+            _require(0 <= value < float("inf"), key, value, "must be finite and not negative")
 
     @property
     def room(self) -> RoomRules:
@@ -117,7 +123,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_positive(self, "attempts", "initial", "maximum", "budget", "probe_after", "probe_deadline")
         _require_positive(self, "open_timeout", "join_timeout", "stable_after")
         multiplier = self.multiplier
-        _require(multiplier is None or multiplier >= 1, "multiplier", multiplier, "must be at least 1")
+        _require(multiplier is None or 1 <= multiplier < float("inf"), "multiplier", multiplier, "must be at least 1")
         initial, maximum = self.backoff.ladder.initial, self.backoff.ladder.maximum
         _require(maximum >= initial, "maximum", maximum, f"must be at least initial ({initial:g} s)")
 
@@ -165,7 +171,7 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check each rule once."""
         _require_positive(self, "questions", "question_time", "reveal_time", "leaderboard_time")
-        _require(self.lobby >= 0, "lobby", self.lobby, "must not be negative")
+        _require(0 <= self.lobby < float("inf"), "lobby", self.lobby, "must be finite and not negative")
         for key in ("answer_share", "fastest", "slowest"):
             _require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "must be a share between 0 and 1")
         _require(self.fastest <= self.slowest, "fastest", self.fastest, f"must not exceed slowest ({self.slowest:g})")

@@ -33,5 +33,5 @@ def _events(path: Path) -> Iterator[Event]:
     for number, line in enumerate(lines, 1):
         try:
             yield decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}:{number}: not an event of this version: {error}") from error

@@ -37,7 +37,7 @@ def catalogue() -> dict[str, str]:
 def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
     """The experiment of a file or the bundled one of that name; ``KEY=VALUE`` overrides, a scale on cohort sizes."""
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or _exists(path):
         return parse(_read(path), str(path), overrides, scale)
     bundled = catalogue()
     if name_or_path in bundled:
@@ -56,7 +56,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     """The experiment written in ``text``; ``file`` is only named in errors."""
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(file, "", f"not TOML: {error}") from error
     for override in overrides:
         _override(tree, override)
@@ -76,12 +76,19 @@ def to_toml(experiment: Experiment) -> str:
     return msgspec.toml.encode(_without_none(msgspec.to_builtins(experiment))).decode()
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long to be a file's name
+        return False
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ExperimentError(str(path), "", "no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or no name that a file can have
         raise ExperimentError(str(path), "", f"cannot be read: {error}") from error
 
 
@@ -145,7 +152,12 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
 def _complaint(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:
     rule, _, where = str(error).partition(" - at `$")
     path = [section, where.rstrip("`").removesuffix("[...]").lstrip("."), _unknown_field(rule)]
-    return ExperimentError(file, ".".join(part for part in path if part), rule[:1].lower() + rule[1:])
+    key = ".".join(part for part in path if part)
+    return ExperimentError(file, _one_line(key), _one_line(rule[:1].lower() + rule[1:]))
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _unknown_field(rule: str) -> str:

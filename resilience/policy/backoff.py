@@ -9,6 +9,7 @@ Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architectu
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from resilience.policy.window import UNANNOUNCED, ReturnWindow
 from resilience.units import Instant, Seconds
 
-_EXPONENT_LIMIT = 64  # 1.5 ** 64 is beyond any cap; keeps a very long ladder from overflowing
+_BEYOND_EVERY_CAP = 1_000_000  # a rung
 
 
 class Jitter(StrEnum):
@@ -48,10 +49,16 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.jitter is Jitter.DECORRELATED:
             before = self.initial if previous is None else previous
             return min(self.maximum, self.initial + u * max(3 * before - self.initial, 0.0))
-        nominal = min(self.maximum, self.initial * self.multiplier ** min(rung, _EXPONENT_LIMIT))
+        nominal = self._nominal(rung)
         if self.jitter is Jitter.EQUAL:
             return nominal / 2 + u * nominal / 2
         return u * nominal if self.jitter is Jitter.FULL else nominal
+
+    def _nominal(self, rung: int) -> Seconds:
+        if self.multiplier <= 1 or self.initial >= self.maximum:
+            return min(self.initial, self.maximum)
+        rungs_to_cap = math.log(self.maximum / self.initial) / math.log(self.multiplier)
+        return self.maximum if rung >= rungs_to_cap else min(self.maximum, self.initial * self.multiplier**rung)
 
 
 class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +88,7 @@ class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if elapsed < self.window_until:
             announced = Ladder(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
             return announced.delay(attempt - 2, u, previous)
-        return self.ladder.delay(_EXPONENT_LIMIT, u, previous)
+        return self.ladder.delay(_BEYOND_EVERY_CAP, u, previous)
 
     def exhausted(self, attempt: int, elapsed: Seconds) -> bool:
         """Whether ``attempt`` (from 1), ``elapsed`` seconds after the loss, is beyond either budget."""

@@ -162,8 +162,10 @@ class ClientMachine:
         """Something outside changed (woke from sleep, network is back, page is visible): act on it at once."""
         if self.state is ClientState.OPEN and self._liveness.suspect(now) is Due.PROBE:
             self._probe(now)
-        elif self.state in (ClientState.BACKING_OFF, ClientState.GAVE_UP):
+        elif self.state is ClientState.BACKING_OFF:
             self._dial(now)
+        elif self.state is ClientState.GAVE_UP:
+            self.start(now)
 
     # time -------------------------------------------------------------------------------------------------------------
 

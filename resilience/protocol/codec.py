@@ -21,7 +21,7 @@ def decode_client(text: str | bytes) -> ClientMessage:
     """What a client said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
     try:
         return _from_client.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _complaint(error) from error
 
 
@@ -29,10 +29,12 @@ def decode_server(text: str | bytes) -> ServerMessage:
     """What a server said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
     try:
         return _from_server.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _complaint(error) from error
 
 
 def _complaint(error: Exception) -> RemoteProtocolError:
     rule, _, where = str(error).partition(" - at `$")
-    return RemoteProtocolError(where.rstrip("`").lstrip(".") or "message", rule)
+    field = rule.split("`")[1] if "field `" in rule else ""  # missing or unknown: named by the rule, not by the path
+    path = [part for part in (where.rstrip("`").lstrip("."), field) if part]
+    return RemoteProtocolError(".".join(path) or "message", rule)

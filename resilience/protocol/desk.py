@@ -23,13 +23,17 @@ class AnswerDesk:
         self._waiting: dict[tuple[str, str], list[tuple[int, Answer]]] = {}
         self._tickets: dict[int, StoredAnswer] = {}
 
-    def submit(self, participant: str, answer: Answer, connection: int, now: Instant) -> tuple[StoredAnswer, ...]:
+    def submit(
+        self, participant: str, answer: Answer, connection: int, now: Instant, *, excused: bool = False
+    ) -> tuple[StoredAnswer, ...]:
         """Judge a submission. Returns the row to persist; none when it was answered at once or joined a waiting one."""
         waiting = self._waiting.get((participant, answer.question))
         if waiting is not None:
             waiting.append((connection, answer))
             return ()
-        verdict, stored = self._game.judge(participant, answer.question, answer.key, answer.choice, now)
+        verdict, stored = self._game.judge(
+            participant, answer.question, answer.key, answer.choice, now, excused=excused
+        )
         if stored is None:
             self._reply(connection, answer, verdict)
             return ()
@@ -41,11 +45,11 @@ class AnswerDesk:
         if isinstance(row, StoredAnswer):
             self._tickets[ticket] = row
 
-    def committed(self, ticket: int, now: Instant) -> None:
-        """The answer is durable: it counts, and everybody who waits for it is told."""
+    def committed(self, ticket: int, now: Instant) -> bool:
+        """The answer is durable: it counts, and all who wait for it are told. Returns whether standings changed."""
         stored = self._tickets.pop(ticket, None)
         if stored is None:
-            return
+            return False
         self._game.store(stored)
         who, ref = stored.participant, f"{stored.question}/{stored.key}"
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
@@ -54,6 +58,7 @@ class AnswerDesk:
             same = answer.key == stored.key
             self._reply(connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE)
             self._tell_score(connection, stored)
+        return not self._is_secret(stored)
 
     def commit_failed(self, ticket: int) -> list[int]:
         """The answer was not stored: it counts as never given. Returns the connections that wait for it."""
@@ -67,8 +72,10 @@ class AnswerDesk:
 
     def _tell_score(self, connection: int, stored: StoredAnswer) -> None:
         """An answer whose commit outlasted its question missed the reveal's scores."""
-        question = self._game.question
-        secret = self._game.phase is Phase.QUESTION and question is not None and question.id == stored.question
-        if not secret:
+        if not self._is_secret(stored):
             score = self._game.scores[stored.participant]
             self._effects.append(SendDown(connection, ScoreChanged(stored.question, stored.points, score)))
+
+    def _is_secret(self, stored: StoredAnswer) -> bool:
+        question = self._game.question
+        return self._game.phase is Phase.QUESTION and question is not None and question.id == stored.question

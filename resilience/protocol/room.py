@@ -114,6 +114,8 @@ class Room:
         session, _ = self._by_connection.get(connection, (None, 0))
         if session is None:
             self._complain(connection, "type", "the first message must be join or resume")
+        elif session.connection == connection and not session.ready:
+            self._complain(connection, "type", "wait for the answer to join or resume")
         elif session.connection == connection:
             session.heard(now)
             self._receive_known(message, session, connection, now)
@@ -126,9 +128,9 @@ class Room:
             return
         who = session.participant
         self._effects.append(Record(EventKind.TRANSPORT_LOST, now, who, connection_no, cause=cause))
-        if not session.welcomed:
+        if not session.welcomed and session.connection == connection:
             session.release()  # nobody knows of it yet; its commit will find it gone and forget it
-        elif session.transport_lost(connection, cause, now):
+        elif session.welcomed and session.transport_lost(connection, cause, now):
             self._presence_changed(session, now)
             self._persist((session.row(),))
 
@@ -137,8 +139,8 @@ class Room:
         arrival = self._arrivals.pop(ticket, None)
         if arrival is not None:
             self._welcome(arrival, now)
-        else:
-            self._desk.committed(ticket, now)
+        elif self._desk.committed(ticket, now):
+            self._board.stale()
 
     def commit_failed(self, ticket: int) -> None:
         """The rows of this ticket were not written: nothing was promised, the waiting client is told to come again."""
@@ -148,7 +150,7 @@ class Room:
                 self._refuse_for_now(connection, "the answer could not be stored")
             return
         self._refuse_for_now(arrival.connection, "the session could not be stored")
-        if arrival.outcome == "created":
+        if arrival.session.connection in (None, arrival.connection) and not arrival.session.welcomed:
             self._forget(arrival.session)
 
     # time -------------------------------------------------------------------------------------------------------------
@@ -161,8 +163,9 @@ class Room:
         """Do everything that is due; harmless when called early. A late call gives every peer the lag back first."""
         deadline = self._agenda.next_deadline()
         if deadline is not None and now - deadline > LAG_TOLERANCE:
-            for session in self._live.values():
-                session.forgive(now - deadline)
+            for connection, (session, _) in self._by_connection.items():
+                if session.connection == connection:
+                    session.forgive(now - deadline)
         for key in self._agenda.due(now):
             if key == _QUIZ:
                 self._advance(now)
@@ -218,7 +221,7 @@ class Room:
         session.attach(connection, now, spread)
         self._by_connection[connection] = (session, session.connection_no)
         token = self._rotate(session, presented)
-        self._schedule(session)
+        self._schedule(session, now)
         attempt = JoinAttempt(self.event, session.participant, outcome)
         ticket = self._persist((session.row(), attempt))
         self._arrivals[ticket] = _Arrival(session, connection, token, outcome)
@@ -298,12 +301,13 @@ class Room:
 
     def _forget(self, session: ServerSession) -> None:
         """A join that never reached its client leaves nothing behind."""
+        if self.sessions.pop(session.participant, None) is None:
+            return  # an earlier commit of the same identity did it
         for accepted in session.token_hashes:
             del self._by_token[accepted]
         self._agenda.drop(session.participant)
         self._board.forget(session.participant)
         self._unconfirmed.pop(session.instance, None)
-        del self.sessions[session.participant]
         self._persist((Forget(self.event, session.participant),))
 
     # a known connection -----------------------------------------------------------------------------------------------
@@ -319,7 +323,8 @@ class Room:
             if retired is not None:
                 del self._by_token[retired]
         elif isinstance(message, Answer):
-            rows = self._desk.submit(session.participant, message, connection, now)
+            excused = self._was_absent_at_close(session)
+            rows = self._desk.submit(session.participant, message, connection, now, excused=excused)
             if rows:
                 self._desk.waiting_for(self._persist(rows), rows[0])
         elif isinstance(message, Leave):
@@ -330,6 +335,10 @@ class Room:
             self._presence_changed(session, now)
             self._persist((session.row(),))
             self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
+
+    def _was_absent_at_close(self, session: ServerSession) -> bool:
+        question = self.game.question
+        return question is not None and session.was_absent_at(self.game.opened_at + question.time_s)
 
     def _complain(self, connection: int, field: str, rule: str) -> None:
         self._effects.append(SendDown(connection, Error("protocol", field, rule)))
@@ -350,12 +359,13 @@ class Room:
                 self._expected.discard(session.participant)
             self._presence_changed(session, now)
             self._persist((session.row(),))
-        self._schedule(session)
+        self._schedule(session, now)
 
-    def _schedule(self, session: ServerSession) -> None:
+    def _schedule(self, session: ServerSession, now: Instant) -> None:
+        """A deadline that passed while nobody could act on it is due now: it says nothing about the scheduler's lag."""
         deadline = session.next_deadline()
         if deadline is not None:
-            self._agenda.schedule(session.participant, deadline)
+            self._agenda.schedule(session.participant, max(deadline, now))
 
     def _start_lobby(self, now: Instant) -> None:
         self.game.start_lobby(now)
@@ -395,7 +405,7 @@ class Room:
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
         self._board.changed(Player(session.participant, session.name, session.state), now)
-        self._schedule(session)
+        self._schedule(session, now)
         self._schedule_presence()
 
     def _schedule_presence(self) -> None:

@@ -44,6 +44,8 @@ class ServerSession:
         self._pings: dict[int, Instant] = {}
         self._ping_id = 0
         self._expires_at: Instant | None = None
+        self._absent_since: Instant = 0.0
+        self._absence: tuple[Instant, Instant] | None = None
         self._effects = effects
 
     # what happened ----------------------------------------------------------------------------------------------------
@@ -52,6 +54,8 @@ class ServerSession:
         """A connection proved to be this participant: it acts from now on, an older one is cut off."""
         if self.connection is not None:
             self._fence(self.connection, now)
+        if self.connection_no:
+            self._absence = (self._liveness.last_heard if self._liveness else self._absent_since, now)
         self.connection = connection
         self.connection_no += 1
         self.ready = False
@@ -91,8 +95,13 @@ class ServerSession:
         self._detach(cause, now)
         return True
 
+    def was_absent_at(self, moment: Instant) -> bool:
+        """Whether the outage before the attached connection covers this moment."""
+        return self._absence is not None and self._absence[0] <= moment <= self._absence[1]
+
     def left(self, now: Instant) -> None:
         """The participant went on purpose."""
+        self._absent_since = now
         self.release()
         self._go(ConnectionState.DISCONNECTED)
         self._record(EventKind.SESSION_LEFT, now)
@@ -151,11 +160,13 @@ class ServerSession:
 
     def _detach(self, cause: str, now: Instant) -> None:
         silent = cause == GRACE and self._liveness is not None
-        absent_since = self._liveness.last_heard if silent and self._liveness else now
+        self._absent_since = self._liveness.last_heard if silent and self._liveness else now
+        # with the lag that was forgiven, so that a stall does not eat the time between grace and sweep
+        counted_from = self._liveness.dead_at() - self._rules.grace if silent and self._liveness else now
         self._record(EventKind.SESSION_DETACHED, now, cause=cause)
         self.release()
         self._go(ConnectionState.TEMPORARILY_DISCONNECTED)
-        self._expires_at = max(absent_since + self._rules.cleanup, now)
+        self._expires_at = max(counted_from + self._rules.cleanup, now)
 
     def release(self) -> None:
         """No connection acts for this session any more."""

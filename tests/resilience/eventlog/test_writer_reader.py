@@ -1,0 +1,136 @@
+"""Events to disk and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.reader import read_events
+from resilience.eventlog.writer import FLUSH_BYTES, EventList, EventWriter
+from resilience.events import Event, EventKind, Lane, Role
+
+TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+EVENTS = st.builds(
+    Event,
+    t=st.floats(0, 1e6),
+    lane=st.sampled_from(Lane),
+    role=st.sampled_from(Role),
+    actor=st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+    kind=st.sampled_from(EventKind),
+    cohort=TEXT,
+    seq=st.none() | st.integers(0, 2**53),
+    value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    detail=TEXT,
+)
+
+
+def event(t: float, actor: str = "c0", kind: EventKind = EventKind.PONG_SENT) -> Event:
+    """Some event at a time."""
+    return Event(t, Lane.PAIR, Role.CLIENT, actor, kind)
+
+
+def write(path: Path, *events: Event) -> Path:
+    """A whole log file."""
+    writer = EventWriter(path)
+    for one in events:
+        writer.write(one)
+    writer.close()
+    return path
+
+
+@given(events=st.lists(EVENTS, max_size=10))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
+    """What was written is read, in order of time."""
+    run_dir = tmp_path_factory.mktemp("run")
+    write(run_dir / "events" / "a.jsonl", *events)
+    assert read_events(run_dir) == sorted(events, key=lambda one: one.t)
+
+
+def test_files_are_merged_by_time(tmp_path: Path) -> None:
+    """Ties go by file name, then by line."""
+    write(tmp_path / "events" / "b.jsonl", event(1.0, "b1"), event(2.0, "b2"), event(2.0, "b3"))
+    write(tmp_path / "events" / "a.jsonl", event(2.0, "a1"), event(0.5, "a2"))
+    assert [one.actor for one in read_events(tmp_path)] == ["a2", "b1", "a1", "b2", "b3"]
+
+
+def test_a_torn_last_line_is_what_a_killed_process_leaves(tmp_path: Path) -> None:
+    """It is dropped, wherever it was torn."""
+    path = write(tmp_path / "events" / "a.jsonl", event(1.0), event(2.0))
+    whole = path.read_bytes()
+    for end in range(whole.index(b"\n") + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        assert [one.t for one in read_events(tmp_path)] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"",
+        b"{}",
+        b'{"t":1,"lane":"pair","role":"client","actor":"c0","kind":"no.such"}',
+        b'{"t":1,"lane":"pair","role":"client","actor":"c0","kind":"heartbeat.answered","more":1}',
+        b'{"t":1,"lane":"pair","role":"client","actor":"\xff","kind":"heartbeat.answered"}',
+    ],
+    ids=["nonsense", "blank", "empty", "kind", "field", "bytes"],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: bytes) -> None:
+    """File and number; never skipped in silence."""
+    path = write(tmp_path / "events" / "a.jsonl", event(1.0))
+    path.write_bytes(path.read_bytes() + line + b"\n" + msgspec.json.encode(event(2.0)) + b"\n")
+    with pytest.raises(UsageError) as caught:
+        read_events(tmp_path)
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_events_says_so(tmp_path: Path) -> None:
+    """Nothing read must not look like nothing happened."""
+    with pytest.raises(UsageError, match="no event log found") as caught:
+        read_events(tmp_path)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_an_empty_log_is_a_log(tmp_path: Path) -> None:
+    """A process that had nothing to say leaves no events."""
+    write(tmp_path / "events" / "a.jsonl")
+    assert read_events(tmp_path) == []
+
+
+def test_the_writer_buffers_until_flushed(tmp_path: Path) -> None:
+    """Small amounts wait, large ones do not, ``flush`` hands over everything."""
+    path = tmp_path / "events" / "a.jsonl"
+    writer = EventWriter(path)
+    writer.write(event(1.0))
+    assert path.stat().st_size == 0
+    writer.flush()
+    assert path.read_bytes() == msgspec.json.encode(event(1.0)) + b"\n"
+    while path.stat().st_size < FLUSH_BYTES:
+        writer.write(event(2.0, "x" * 1000))
+    writer.close()
+    with pytest.raises(ValueError, match="closed"):
+        writer.close()
+
+
+def test_absent_fields_take_no_room() -> None:
+    """A line has only what it says."""
+    assert msgspec.json.encode(event(1.5)) == (
+        b'{"t":1.5,"lane":"pair","role":"client","actor":"c0","kind":"heartbeat.answered"}'
+    )
+
+
+def test_a_list_is_a_sink_too() -> None:
+    """For tests and for lanes that keep their log in memory."""
+    sink = EventList()
+    sink.write(event(1.0))
+    assert sink == [event(1.0)]
+
+
+def test_kinds_are_distinct_words() -> None:
+    """No two kinds share a name on disk."""
+    assert len({kind.value for kind in EventKind}) == len(EventKind.__members__)
