@@ -47,16 +47,29 @@ async def _play(url: str, name: str, event: str, config: ClientConfig) -> None:
     identity = Identity(event, name, secrets.token_hex(8))
     machine = ClientMachine(identity, config.rules, draws_for(secrets.randbits(63), identity.instance))
     client = ReconnectingClient(machine, url, log=seat.record, deliver=seat.show)
-    loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin, lambda: seat.typed(sys.stdin.readline(), client))
+    listening = asyncio.get_running_loop().create_task(_listen(await _keyboard(), seat, client))
     client.start()
     try:
         await seat.over.wait()
         if machine.state is ClientState.OPEN:
             await client.leave()
     finally:
-        loop.remove_reader(sys.stdin)
+        listening.cancel()
         await client.stop()
+
+
+async def _keyboard() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    try:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"standard input must be a terminal or a pipe: {error}") from error
+    return reader
+
+
+async def _listen(reader: asyncio.StreamReader, seat: Seat, client: ReconnectingClient) -> None:
+    while not seat.over.is_set():
+        seat.typed((await reader.readline()).decode(errors="replace"), client)
 
 
 class Seat:
