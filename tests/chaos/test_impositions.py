@@ -52,7 +52,7 @@ async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(
     assert await held.echo(b"before") == b"before"
     async with imposed(link, blackhole()):
         assert await held.echo(b"during", within=0.3) is None
-        assert await ask(link.address) is Answer.SILENT
+        assert await ask(link.address, 0.3) is Answer.SILENT
     assert await held.hear() == b""
     assert b"during" not in web.received
     assert await ask(link.address) is Answer.ANSWERED
@@ -84,7 +84,7 @@ async def test_a_fault_is_undone_when_its_task_is_cancelled(link: Link, fault: A
 
     task = asyncio.create_task(hold())
     await inside.wait()
-    assert await ask(link.address) is not Answer.ANSWERED
+    assert await ask(link.address, 0.3) is not Answer.ANSWERED
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -105,7 +105,7 @@ async def test_two_blackholes_at_once_do_not_trip_over_each_other(link: Link) ->
     async with imposed(link, blackhole()):
         async with imposed(link, blackhole(Direction.UP)):
             pass
-        assert await ask(link.address) is Answer.SILENT
+        assert await ask(link.address, 0.3) is Answer.SILENT
     assert await ask(link.address) is Answer.ANSWERED
 
 

@@ -20,6 +20,7 @@ from chaos import cli, limits, runner
 from chaos.progress import Progress
 from chaos.target import Target, clean_environment, settings_of
 from chaos.toxiproxy.provision import Binary
+from reports.build import analyse
 from resilience.errors import HarnessError
 from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, read_run_info
 from resilience.events import EventKind, Lane, Role
@@ -107,6 +108,7 @@ async def test_without_a_steady_state_nothing_is_injected(
     assert not descendants(os.getpid())
     (lag,) = (event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED)
     assert "fleet loop lag" in (lag.cause or "")
+    monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
     drawn = Console(file=io.StringIO(), width=200)
     assert cli._report(read_run_info(tmp_path), tmp_path, drawn) == 4
     assert "wanted 100.0%; nothing was injected" in drawn.file.getvalue()  # type: ignore[attr-defined]

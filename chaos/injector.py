@@ -1,0 +1,130 @@
+"""Walks the schedule in planned time: each fault at its own moment, whatever became of earlier ones. Judges nothing.
+
+A proxy that hangs, crashes or refuses an order is replaced, its window is marked as the harness's failure, and the walk
+goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+
+from resilience.errors import ToxiproxyError
+from resilience.events import EventKind
+from resilience.experiment.faults import Cut, FaultWindow
+from resilience.runtime import RunClock
+from resilience.units import Instant, Seconds
+
+from .canary import Canary
+from .impositions import imposed
+from .journal import Journal
+from .links import Address, Link
+from .toxiproxy.client import CallTimes
+
+PREPARE: Seconds = 1.0
+"""How long before a fault its canary takes hold of the link."""
+
+CONFIRM: Seconds = 3.0
+"""A fault that no canary saw after this long was not one."""
+
+CLEAR: Seconds = 5.0
+"""A link that does not answer this long after the fault's end has not healed."""
+
+WATCH: Seconds = 0.25
+
+
+class Injector:
+    """Carries out fault windows on the links (by cohort); ``active`` names the faults in force."""
+
+    def __init__(self, links: Mapping[str, Link], server: Address, clock: RunClock, journal: Journal) -> None:
+        self._links, self._server, self._clock, self._journal = links, server, clock, journal
+        self.active: dict[str, FaultWindow] = {}
+
+    async def walk(self, windows: Sequence[FaultWindow], until: Instant) -> None:
+        """Inject every window at its planned time; returns when all are over and seen to, or ``until`` has passed."""
+        async with asyncio.TaskGroup() as group:
+            for window in windows:
+                group.create_task(self._carry_out(window, until))
+
+    async def guard(self) -> None:
+        """Replace proxies that die between faults; never returns."""
+        while True:
+            for link in self._links.values():
+                seen = link.generation
+                if not link.process.alive:
+                    cause = f"toxiproxy of {link.cohort} ended with exit code {link.process.exit_code}"
+                    if await link.replace(seen):
+                        self._journal.run(EventKind.HARNESS_FAILED, cause=cause)
+            await asyncio.sleep(WATCH)
+
+    async def _carry_out(self, window: FaultWindow, until: Instant) -> None:
+        link = self._links[window.cohort]
+        await self._reach(window.starts_at - PREPARE)
+        seen = link.generation
+        async with Canary(link.address, self._server) as canary:
+            await canary.prepare(max(window.starts_at - self._clock.now(), PREPARE / 4))
+            await self._reach(window.starts_at)
+            try:
+                healed_at = await self._impose(window, link, canary)
+            except ToxiproxyError as error:
+                await self._rescue(window, link, seen, error)
+                return
+            finally:
+                self.active.pop(window.fault_id, None)
+            limit = min(CLEAR, until - self._clock.now())
+            await self._see(EventKind.FAULT_CLEARED, window, canary.healed(), since=healed_at, limit=limit)
+
+    async def _impose(self, window: FaultWindow, link: Link, canary: Canary) -> Instant:
+        """Have the fault in force for its window, and watched; returns when it ended."""
+        watching: asyncio.Task[None] | None = None
+        try:
+            async with imposed(link, window.fault) as fault:
+                self.active[window.fault_id] = window
+                started_at = self._note(EventKind.FAULT_STARTED, window, fault.began, planned=window.starts_at)
+                watching = asyncio.create_task(self._confirm(window, canary, started_at))
+                await self._reach(window.ends_at)
+            ended_at = self._note(EventKind.FAULT_ENDED, window, fault.ended, planned=window.ends_at)
+            await watching
+        finally:
+            if watching is not None:
+                watching.cancel()
+        return ended_at
+
+    async def _confirm(self, window: FaultWindow, canary: Canary, since: Instant) -> None:
+        if canary.doubt is not None:
+            self._journal.fault(EventKind.FAULT_INVALID, window, cause=canary.doubt)
+            return
+        limit = CONFIRM if isinstance(window.fault, Cut) else min(CONFIRM, window.ends_at - self._clock.now())
+        seen = canary.begun(window.fault)
+        await self._see(EventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
+
+    async def _see(
+        self, kind: EventKind, window: FaultWindow, seen: Awaitable[None], *, since: Instant, limit: Seconds
+    ) -> None:
+        """Record ``kind`` when the canary has ``seen`` it, or the window's invalidity after ``limit`` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                await seen
+        except TimeoutError:
+            edge = "begin" if kind is EventKind.FAULT_CONFIRMED else "end"
+            cause = f"the canary did not see the fault {edge} within {max(limit, 0.0):.1f} s"
+            self._journal.fault(EventKind.FAULT_INVALID, window, cause=cause)
+        else:
+            self._journal.fault(kind, window, value=max(self._clock.now() - since, 0.0))
+
+    async def _rescue(self, window: FaultWindow, link: Link, seen: int, error: ToxiproxyError) -> None:
+        """Replace the proxy, unless that was done already, and say so in the log."""
+        begun = window.fault_id in self.active
+        self._journal.run(EventKind.HARNESS_FAILED, ref=window.fault_id, cause=str(error))
+        self._journal.fault(EventKind.FAULT_INVALID, window, cause=f"the proxy failed: {error}")
+        await link.replace(seen)
+        if begun:
+            self._journal.fault(EventKind.FAULT_ENDED, window, value=window.ends_at)
+
+    def _note(self, kind: EventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
+        before, after = call.before - self._clock.epoch, call.after - self._clock.epoch
+        self._journal.fault(kind, window, t=after, value=planned, detail=f"{before:.6f}..{after:.6f}")
+        return after
+
+    async def _reach(self, when: Instant) -> None:
+        await asyncio.sleep(max(when - self._clock.now(), 0.0))

@@ -1,0 +1,72 @@
+"""Draws a run under way: bars on a terminal, one plain line every few seconds anywhere else. Starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from resilience.units import Seconds
+
+from .progress import Progress, Watcher
+
+LINE_EVERY: Seconds = 5.0
+BAR_WIDTH = 30
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watcher]:
+    """A watcher that draws on ``console`` for as long as the block lasts."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda progress: live.update(table_of(progress))
+
+
+def table_of(progress: Progress) -> Table:
+    """The moment as a table: the run's own bar, one per cohort, and the faults in force."""
+    table = Table.grid(padding=(0, 2))
+    t, duration = max(progress.t, 0.0), progress.duration
+    table.add_row(Text(progress.phase, style="bold"), _bar(t, duration), f"{t:.0f} / {duration:.0f} s")
+    for cohort, clients in progress.clients.items():
+        connected = progress.open.get(cohort, 0)
+        table.add_row(cohort, _bar(connected, clients), f"{connected} / {clients} connected")
+    table.add_row("faults", Text(", ".join(_names(progress)) or "none", style="red" if progress.faults else "dim"))
+    return table
+
+
+def line_of(progress: Progress) -> str:
+    """The moment as one line."""
+    cohorts = "  ".join(f"{name} {progress.open.get(name, 0)}/{n}" for name, n in progress.clients.items())
+    faults = ", ".join(_names(progress)) or "none"
+    return f"{progress.t:5.1f}/{progress.duration:.0f} s  {progress.phase:8}  connected: {cohorts}  faults: {faults}"
+
+
+class Lines:
+    """A watcher that prints a line when the phase changes, and one every five seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._phase = ""
+        self._next: float = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Print the moment, if it is time to."""
+        if progress.phase == self._phase and progress.t < self._next:
+            return
+        self._phase, self._next = progress.phase, (progress.t // LINE_EVERY + 1) * LINE_EVERY
+        self._console.print(line_of(progress), soft_wrap=True, highlight=False)
+
+
+def _bar(done: float, total: float) -> ProgressBar:
+    return ProgressBar(total=total, completed=done, width=BAR_WIDTH)
+
+
+def _names(progress: Progress) -> list[str]:
+    return [fault.partition(":")[2] for fault in progress.faults]

@@ -1,0 +1,44 @@
+"""How much faster than real time the simulators are, at the demo's size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from resilience.eventlog.writer import EventList, EventSink
+from resilience.experiment.loader import load
+from resilience.experiment.spec import Experiment
+from sim.model import simulate as model
+from sim.virtual.lane import simulate as virtual
+
+DEMO = load("demo")
+EVENING = msgspec.structs.replace(
+    DEMO, duration=3600.0, quiz=msgspec.structs.replace(DEMO.quiz, questions=100, question_time=30.0)
+)
+"""The demo's three hundred clients and nine faults in an hour of quiz."""
+
+
+def speed(simulate: Callable[[Experiment, int, EventSink], None], experiment: Experiment) -> float:
+    """Virtual seconds per second of wall time; the best of three, since a busy machine can only make it worse."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        simulate(experiment, experiment.seed, EventList())
+        best = min(best, time.perf_counter() - began)
+    return experiment.duration / best
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(900)
+def test_speed_against_real_time() -> None:
+    """Prints the multiples; fails only when a lane is slower than the real one would be."""
+    console = Console()
+    for name, simulate in (("virtual", virtual), ("model", model)):
+        for title, experiment in (("demo, 60 s", DEMO), ("same faults in an hour", EVENING)):
+            multiple = speed(simulate, experiment)
+            console.print(f"{name:8} {title:24} {multiple:7.1f} times real time")
+            assert multiple > 1
