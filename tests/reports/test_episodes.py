@@ -120,6 +120,12 @@ def test_a_terminal_close_counts_as_giving_up_and_a_leave_as_censored() -> None:
     assert (_one(stopped)["outcome"], _one(left)["outcome"]) == ("gave_up", "censored")
 
 
+def test_excess_is_never_negative() -> None:
+    """Restored a moment before the heal was stamped: the policy cost nothing on top of the network."""
+    row = _one(_hole().lose("a", 15.0).back("a", 17.9).end(), HOLE)
+    assert (row["outcome"], row["excess_s"]) == ("restored", 0.0)
+
+
 def test_the_run_may_end_first() -> None:
     """Still away at the end is censored, observed until then."""
     row = _one(_cut().lose("a", 10.0).dial("a", 10.2).end(30.0))

@@ -1,0 +1,43 @@
+"""One run directory in, every report file out. Alone in writing them; both labs call it when a run ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from resilience.errors import UsageError
+
+from .episodes import episodes_frame
+from .frames import Log, load_log
+from .metrics import summarise
+from .pictures import run_pictures
+from .render import to_html, to_json, to_junit, to_markdown
+from .summary import Summary
+
+
+def analyse(run_dir: Path) -> tuple[Log, pd.DataFrame, Summary]:
+    """Read and compute, write nothing: the log, its episode frame, its summary. Errors as of :func:`build_report`."""
+    log = load_log(run_dir)
+    episodes = episodes_frame(log)
+    return log, episodes, summarise(log, episodes)
+
+
+def build_report(run_dir: Path) -> Summary:
+    """Analyse a run of any lane and write its files into the run directory.
+
+    ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, ``episodes.csv``. Raises
+    :class:`~resilience.errors.UsageError`, in one line, when the directory is missing, broken or cannot be written.
+    """
+    log, episodes, summary = analyse(run_dir)
+    page = to_html(summary, run_pictures(log, episodes))
+    try:
+        (run_dir / "summary.json").write_bytes(to_json(summary))
+        (run_dir / "summary.md").write_text(to_markdown(summary), encoding="utf-8")
+        (run_dir / "junit.xml").write_bytes(to_junit(summary))
+        (run_dir / "report.html").write_text(page, encoding="utf-8")
+        episodes.to_parquet(run_dir / "episodes.parquet", index=False)
+        episodes.to_csv(run_dir / "episodes.csv", index=False)
+    except OSError as error:
+        raise UsageError(f"{run_dir}: cannot write the report: {error.strerror}") from error
+    return summary

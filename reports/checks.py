@@ -1,0 +1,347 @@
+"""The invariants: each a small pure function over a run's log that looks for one counterexample. Computes no statistic.
+
+A check returns :class:`Found`: how many cases it looked at and the first case that breaks the rule, if any. No case
+at all is inconclusive, never a pass; so is a check that stumbles over the log itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from resilience.events import Event, EventKind, Role, Verdict
+
+from .frames import Log
+from .summary import Invariant
+from .windows import windows_frame
+
+TOLERANCE = 0.5
+"""Seconds by which the records of two tasks of one server may be out of order."""
+
+CLEANUP_SLACK = 2.0
+"""Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
+
+GRACE = "grace"
+_KEPT = ("accepted", "duplicate")
+_ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check saw. ``broken``: the first counterexample in words; ``unknown``: why it could not tell."""
+
+    checked: int
+    broken: str | None = None
+    unknown: str | None = None
+
+
+Check = Callable[[Log], Found]
+
+
+def run_checks(log: Log) -> tuple[Invariant, ...]:
+    """Every invariant on this run, in a fixed order."""
+    return tuple(check_one(name, rule, check, log) for name, (rule, check) in CHECKS.items())
+
+
+def check_one(name: str, rule: str, check: Check, log: Log) -> Invariant:
+    """One invariant; an exception inside the check says that it could not tell, with the exception's text."""
+    try:
+        found = check(log)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, it is not the system's failure
+        found = Found(0, unknown=f"the check itself failed: {type(error).__name__}: {error}")
+    if found.broken is not None:
+        return Invariant(name=name, rule=rule, verdict=Verdict.FAIL, detail=found.broken, checked=found.checked)
+    unknown = found.unknown or (None if found.checked else "nothing to check: the log has no such event")
+    verdict = Verdict.INCONCLUSIVE if unknown else Verdict.PASS
+    return Invariant(
+        name=name, rule=rule, verdict=verdict, detail=unknown or "no counterexample", checked=found.checked
+    )
+
+
+def _question(event: Event) -> str:
+    return (event.ref or "").partition("/")[0]
+
+
+def _first(findings: Iterable[str | None]) -> tuple[int, str | None]:
+    """How many findings there are, and the first that is not None."""
+    seen = list(findings)
+    return len(seen), next((finding for finding in seen if finding), None)
+
+
+# --- answers and scores -----------------------------------------------------------------------------------------------
+
+
+def _commits(log: Log) -> list[Event]:
+    return [event for event in log.of(EventKind.ANSWER_COMMITTED, Role.SERVER) if event.outcome == _ACCEPTED]
+
+
+def acknowledged_answers_kept(log: Log) -> Found:
+    """Every answer acknowledged as accepted or duplicate was committed for the same participant and question."""
+    committed = {(event.session_id, _question(event)) for event in _commits(log)}
+
+    def lost(ack: Event) -> str | None:
+        if (ack.session_id, _question(ack)) in committed:
+            return None
+        return (
+            f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} acknowledged as {ack.outcome}, never committed"
+        )
+
+    acks = (event for event in log.of(EventKind.ANSWER_ACKED, Role.CLIENT) if event.outcome in _KEPT)
+    return Found(*_first(lost(ack) for ack in acks))
+
+
+def answers_scored_once(log: Log) -> Found:
+    """At most one accepted commit per participant and question."""
+    seen: dict[tuple[str | None, str], Event] = {}
+
+    def twice(event: Event) -> str | None:
+        before = seen.setdefault((event.session_id, _question(event)), event)
+        if before is event:
+            return None
+        return (
+            f"{event.session_id}: question {_question(event)} scored at {before.t:.3f} s and again at {event.t:.3f} s"
+        )
+
+    return Found(*_first(twice(event) for event in _commits(log)))
+
+
+def scores_add_up(log: Log) -> Found:
+    """Each final score equals the sum of the points of its committed answers."""
+    earned: Counter[str | None] = Counter()
+    for event in _commits(log):
+        earned[event.session_id] += event.value or 0.0  # type: ignore[assignment]
+
+    def differs(final: Event) -> str | None:
+        stored, summed = final.value, float(earned[final.session_id])
+        if stored is not None and math.isclose(stored, summed, abs_tol=1e-6):
+            return None
+        return f"{final.session_id} at {final.t:.3f} s: stored score {stored}, committed answers add up to {summed:g}"
+
+    return Found(*_first(differs(final) for final in log.of(EventKind.SCORE_FINAL, Role.SERVER)))
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Fence:
+    """Replays one participant's connections on the server. ``current``: the newest number that was attached."""
+
+    who: str
+    losses: dict[int, float]
+    current: int = 0
+    live: set[int] = field(default_factory=set)
+
+    def take(self, event: Event) -> str | None:
+        """What this event breaks, in words, or None."""
+        number = event.connection_no or 0
+        if event.kind in (EventKind.SESSION_CREATED, EventKind.SESSION_RESUMED):
+            return self._attach(number, event)
+        if event.kind is EventKind.SESSION_DETACHED:
+            return self._detach(number, event)
+        self.live.discard(number)
+        return None
+
+    def _attach(self, number: int, event: Event) -> str | None:
+        if number <= self.current:
+            return self._say(event, f"attached as connection {number} after connection {self.current}")
+        others = sorted(other for other in self.live if self._lives(other, event.t))
+        self.current, self.live = number, {number}
+        if others:
+            return self._say(event, f"connection {number} attached while {others[0]} was live and not fenced")
+        return None
+
+    def _detach(self, number: int, event: Event) -> str | None:
+        self.live.discard(number)
+        if event.cause == GRACE:
+            return None
+        if number < self.current:
+            return self._say(event, f"detached by connection {number}, which {self.current} had replaced")
+        if self.losses.get(number, math.inf) > event.t + TOLERANCE:
+            return self._say(event, f"connection {number} was detached ({event.cause}) though it had not been lost")
+        return None
+
+    def _lives(self, number: int, t: float) -> bool:
+        return self.losses.get(number, math.inf) > t + TOLERANCE
+
+    def _say(self, event: Event, what: str) -> str:
+        return f"{self.who} at {event.t:.3f} s: {what}"
+
+
+_FENCING = (
+    EventKind.SESSION_CREATED,
+    EventKind.SESSION_RESUMED,
+    EventKind.SESSION_FENCED,
+    EventKind.SESSION_DETACHED,
+    EventKind.SESSION_LEFT,
+    EventKind.SESSION_EXPIRED,
+    EventKind.TRANSPORT_LOST,
+)
+
+
+def one_live_connection(log: Log) -> Found:
+    """One live connection per participant; numbers only grow; only the loss of the current one detaches."""
+    losses: dict[str, dict[int, float]] = defaultdict(dict)
+    for event in log.of(EventKind.TRANSPORT_LOST, Role.SERVER):
+        losses[event.session_id or "?"].setdefault(event.connection_no or 0, event.t)
+    fences: dict[str, _Fence] = {}
+    history = (
+        event for event in log.events if event.role is Role.SERVER and event.kind in _FENCING and event.session_id
+    )
+
+    def take(event: Event) -> str | None:
+        who = event.session_id or "?"
+        return fences.setdefault(who, _Fence(who, losses[who])).take(event)
+
+    return Found(*_first(take(event) for event in history))
+
+
+def nobody_stuck(log: Log) -> Found:
+    """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ended first."""
+    limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK
+    absent: dict[str, Event] = {}
+    known: set[str] = set()
+    broken: list[str] = []
+    checked = 0
+    for event in log.events:
+        who = event.session_id
+        if event.role is not Role.SERVER or who is None:
+            continue
+        if event.kind is EventKind.SESSION_DETACHED:
+            checked += 1
+            known_before = who in known
+            _note_overdue(absent, who, event.t, limit, broken)
+            if known_before:  # a join that never reached its client leaves nothing behind
+                absent[who] = event
+        elif event.kind in _ENDS_ABSENCE:
+            known.add(who)
+            _note_overdue(absent, who, event.t, limit, broken)
+    for who in list(absent):
+        _note_overdue(absent, who, log.end, limit, broken)
+    stuck = broken or _stuck_at_end(log, absent)
+    return Found(checked, stuck[0] if stuck else None)
+
+
+_ENDS_ABSENCE = (
+    EventKind.SESSION_CREATED,
+    EventKind.SESSION_RESUMED,
+    EventKind.SESSION_FENCED,
+    EventKind.SESSION_EXPIRED,
+    EventKind.SESSION_LEFT,
+)
+
+
+def _note_overdue(absent: dict[str, Event], who: str, now: float, limit: float, broken: list[str]) -> None:
+    """End ``who``'s absence, if it has one, and note it when it lasted longer than ``limit`` seconds."""
+    since = absent.pop(who, None)
+    if since is not None and now - since.t > limit:
+        broken.append(
+            f"{who}: temporarily_disconnected from {since.t:.3f} s for {now - since.t:.1f} s, allowed {limit:g} s"
+        )
+
+
+def _stuck_at_end(log: Log, absent: dict[str, Event]) -> list[str]:
+    """Participants whose last state is temporary absence though the server logged no absence that could still run."""
+    last: dict[str, float] = {}
+    for event in log.of(EventKind.SESSION_DETACHED, Role.SERVER):
+        last[event.session_id or "?"] = event.t
+    states = log.of(EventKind.SESSION_STATE, Role.SERVER)
+    waiting = [
+        event for event in states if event.outcome == "temporarily_disconnected" and event.session_id not in absent
+    ]
+    return [
+        f"{event.session_id}: temporarily_disconnected at the end without a detachment on record"
+        for event in waiting
+        if (event.session_id or "?") not in last
+    ]
+
+
+def announced_once(log: Log) -> Found:
+    """The room is told of each identity once; a reconnection is silent."""
+    seen: dict[str | None, Event] = {}
+
+    def again(event: Event) -> str | None:
+        before = seen.setdefault(event.session_id, event)
+        return (
+            None
+            if before is event
+            else f"{event.session_id}: announced at {before.t:.3f} s and again at {event.t:.3f} s"
+        )
+
+    return Found(*_first(again(event) for event in log.of(EventKind.PARTICIPANT_ANNOUNCED)))
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def stream_without_gap(log: Log) -> Found:
+    """After joining at position s a client takes s+1, s+2 and so on, of one epoch, until its next session event."""
+    place: dict[str, int | None] = {}
+    epoch: dict[str, str | None] = {}
+    kinds = (EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED, EventKind.STREAM_DELIVERED)
+
+    def take(event: Event) -> str | None:
+        who = event.actor
+        if event.kind is not EventKind.STREAM_DELIVERED:
+            place[who], epoch[who] = event.seq, None
+            return None
+        last, of = place.get(who), epoch.get(who) or event.detail
+        place[who], epoch[who] = event.seq, event.detail
+        if last is None or event.seq != last + 1:
+            return f"{who} at {event.t:.3f} s: took position {event.seq} after {last}"
+        return None if event.detail == of else f"{who} at {event.t:.3f} s: epoch {event.detail} after {of}"
+
+    mine = [event for event in log.events if event.role is Role.CLIENT and event.kind in kinds]
+    _, broken = _first(take(event) for event in mine)
+    return Found(sum(event.kind is EventKind.STREAM_DELIVERED for event in mine), broken)
+
+
+def restored_state_true(log: Log) -> Found:
+    """What a client holds after a restore equals what the server recomputes for that session and connection."""
+    truth = {(e.session_id, e.connection_no): e.detail for e in log.of(EventKind.SESSION_RESUMED, Role.SERVER)}
+
+    def wrong(event: Event) -> str | None:
+        key = (event.session_id, event.connection_no)
+        where = f"{event.actor} ({event.session_id}, connection {event.connection_no}) at {event.t:.3f} s"
+        if key not in truth:
+            return f"{where}: restored, but the server has no such resume"
+        if event.detail is None or event.detail != truth[key]:
+            return f"{where}: holds {event.detail}, the server's truth is {truth[key]}"
+        return None
+
+    return Found(*_first(wrong(event) for event in log.of(EventKind.SESSION_RESTORED, Role.CLIENT)))
+
+
+# --- the harness ------------------------------------------------------------------------------------------------------
+
+
+def faults_confirmed(log: Log) -> Found:
+    """A canary saw every planned fault begin and end. Says nothing about the system, so it is never a failure."""
+    windows = windows_frame(log)
+    problems = [f"{event.ref or 'the run'}: {event.cause}" for event in log.of(EventKind.HARNESS_FAILED)]
+    checks = (
+        (windows["invalid"].notna(), "invalid"),
+        (windows["fault_at"].isna(), "planned but not injected"),
+        (windows["confirmed_at"].isna(), "no canary saw it begin"),
+        (windows["cleared_at"].isna(), "no canary saw the link usable again"),
+    )
+    for bad, why in checks:
+        problems += [f"{fault_id}: {why}" for fault_id in windows.loc[bad, "fault_id"]]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Found(len(windows), unknown=f"{problems[0]}{more}" if problems else None)
+
+
+CHECKS: dict[str, tuple[str, Check]] = {
+    "acknowledged_answers_kept": ("no acknowledged answer is lost", acknowledged_answers_kept),
+    "answers_scored_once": ("no answer is scored twice", answers_scored_once),
+    "scores_add_up": ("the final score is the sum of the committed answers", scores_add_up),
+    "one_live_connection": ("one live connection each, and only its own loss detaches", one_live_connection),
+    "stream_without_gap": ("the stream of room messages has no gap", stream_without_gap),
+    "restored_state_true": ("the restored state equals the server's truth", restored_state_true),
+    "announced_once": ("nobody is announced to the room twice", announced_once),
+    "nobody_stuck": ("nobody stays temporarily disconnected", nobody_stuck),
+    "faults_confirmed": ("every fault was seen to begin and to end (harness)", faults_confirmed),
+}
+"""Name -> the rule in words and the function; the order is that of every output."""

@@ -1,0 +1,107 @@
+"""``resilience report``: build a run's report, compare runs. Imports of the analysis wait until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from resilience.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .compare import Comparison
+    from .summary import Summary
+
+_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+_DIRECTORY = click.Path(path_type=Path)
+
+
+@click.group()
+def report() -> None:
+    """Read run directories: build the report of one, or compare several."""
+
+
+@report.command()
+@click.argument("run_dir", type=_DIRECTORY)
+def build(run_dir: Path) -> None:
+    """Analyse RUN_DIR again and write its report; ends with the run's own exit code."""
+    from rich.console import Console
+
+    from .build import build_report
+
+    summary = build_report(run_dir)
+    console = Console()
+    print_summary(summary, console)
+    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False)
+    sys.exit(summary.exit_code)
+
+
+@report.command()
+@click.argument("runs", type=_DIRECTORY, nargs=-1, required=True)
+@click.option("--out", type=_DIRECTORY, default=None, help="Where compare.* go; default: the last run's directory.")
+@click.option("--fail-on-worse", is_flag=True, help="End with 1 when any run is worse than the first.")
+def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> None:
+    """Put two or more runs side by side; the first is what the others are held against."""
+    from rich.console import Console
+
+    from .compare import write_comparison
+
+    where = out or runs[-1]
+    comparison = write_comparison(list(runs), where)
+    console = Console()
+    print_comparison(comparison, console)
+    console.print(f"comparison: {where / 'compare.html'}", soft_wrap=True, highlight=False)
+    sys.exit(ExitCode.FAIL if fail_on_worse and comparison.worse else ExitCode.PASS)
+
+
+def exit_code(summary: Summary) -> ExitCode:
+    """What a command that made this run ends with: by the verdict, or 4 when the run itself failed."""
+    return summary.exit_code
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """The verdict, the expectations and the invariants, on a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from . import words
+
+    style = _STYLES[summary.verdict.value]
+    console.print(
+        Text.assemble((f" {words.VERDICTS[summary.verdict]} ", f"{style} reverse"), " ", words.headline(summary))
+    )
+    console.print(Text(words.certainty(summary.success_rate), style="dim"))
+    targets = Table("expectation", "value", "target", "interval", "n", "verdict", box=None, pad_edge=False)
+    for item in summary.expectations:
+        value, bounds = words.measured(item), words.interval(item.metric, item.low, item.high)
+        tag = Text(f"{words.SYMBOLS[item.verdict]} {item.verdict.value}", style=_STYLES[item.verdict.value])
+        targets.add_row(Text(words.scope(item)), value, words.target(item), bounds, f"{item.n:,}", tag)
+    if summary.expectations:
+        console.print(targets)
+    for check in summary.invariants:
+        mark = Text(f"{words.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
+        plain = "" if check.verdict.value == "pass" else f": {check.detail}"
+        console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,})", plain))
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The comparison as a table on a terminal."""
+    from rich.table import Table
+
+    from . import words
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("metric", *comparison.labels, "change", "interval", "verdict"):
+        table.add_column(name, no_wrap=name == "metric", overflow="fold")
+    for row in comparison.rows:
+        values = [words.metric_value(row.metric, value) for value in row.values]
+        for gap in row.gaps:
+            change = words.change(row.metric, gap.absolute)
+            bounds = words.span(row.metric, gap.low, gap.high)
+            verdict = f"{gap.verdict} ({gap.label})" if len(row.gaps) > 1 else gap.verdict
+            table.add_row(row.metric, *values, change, bounds, verdict)
+    console.print(table)

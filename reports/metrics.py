@@ -1,0 +1,265 @@
+"""Fills the summary: from a run's log and its episodes to the numbers that outputs show. Formulas live in ``stats``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from resilience.eventlog.rundir import COMPLETED, INTERRUPTED
+from resilience.events import Lane, Role, Verdict
+
+from .checks import run_checks
+from .episodes import CLOCKS
+from .expectations import (
+    Evidence,
+    judge,
+    plain_estimate,
+    round_trip_estimate,
+    success_estimate,
+    time_estimate,
+    unanswered,
+)
+from .frames import Log
+from .stats import NO_INTERVAL, Clusters, wilson
+from .summary import (
+    AttemptRow,
+    Attempts,
+    Block,
+    ExpectationResult,
+    Invariant,
+    Latency,
+    Outcomes,
+    RoundTrip,
+    SuccessRate,
+    Summary,
+    WindowResult,
+    known,
+)
+from .survival import Times
+from .windows import windows_frame
+
+CONFIDENCE = 0.95
+"""Of every bound that no expectation states otherwise for."""
+
+
+def summarise(log: Log, episodes: pd.DataFrame) -> Summary:
+    """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
+    evidence = Evidence.of(log, episodes)
+    expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
+    invariants = run_checks(log)
+    whole = block(episodes, evidence)
+    verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
+    info = log.info
+    return Summary(
+        experiment=info.experiment,
+        title=log.experiment.title or info.experiment,
+        experiment_digest=info.experiment_digest,
+        lane=info.lane,
+        seed=info.seed,
+        started_at=info.started_at,
+        duration_s=info.duration_s,
+        wall_s=info.wall_s,
+        peak_rss_mb=info.peak_rss_mb,
+        versions=info.versions,
+        status=info.status,
+        cause=info.cause,
+        verdict=verdict,
+        reasons=reasons,
+        participants=_participants(log),
+        confidence=CONFIDENCE,
+        expectations=expectations,
+        **msgspec.structs.asdict(whole),
+        heartbeat_rtt_s=_round_trip(evidence),
+        grace_expirations=len(evidence.grace),
+        invariants=invariants,
+        by_cohort=_split(episodes, "cohort", evidence),
+        by_fault=_split(episodes, "kind", evidence),
+        by_attempt=_by_attempt(episodes),
+        windows=_windows(log, episodes),
+        reproduce=_reproduce(log),
+    )
+
+
+def _overall(
+    log: Log, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words."""
+    if log.info.status != COMPLETED:
+        what = "was interrupted" if log.info.status == INTERRUPTED else "could not be carried out"
+        return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}",)
+    failed = [f"{item.metric}: target missed" for item in expectations if item.verdict is Verdict.FAIL]
+    failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]
+    if failed:
+        return Verdict.FAIL, tuple(failed)
+    unknown = ["no episode: no fault reached any participant"] if not affected else []
+    unknown += [f"{item.metric}: {unanswered(item)}" for item in expectations if item.verdict is Verdict.INCONCLUSIVE]
+    unknown += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.INCONCLUSIVE]
+    return (Verdict.INCONCLUSIVE, tuple(unknown)) if unknown else (Verdict.PASS, ())
+
+
+def block(episodes: pd.DataFrame, evidence: Evidence) -> Block:
+    """Every number of a set of episodes."""
+    affected = episodes[episodes["affected"]]
+    return Block(
+        success_rate=_success(episodes, affected, evidence),
+        detection_s=latency(affected, "detection_s", evidence),
+        reconnection_s=latency(affected, "reconnection_s", evidence),
+        downtime_s=latency(affected, "downtime_s", evidence),
+        excess_s=latency(affected, "excess_s", evidence),
+        attempts=_attempts(affected, evidence),
+    )
+
+
+def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence) -> SuccessRate:
+    estimate = success_estimate(affected, CONFIDENCE, evidence)
+    restored, interval = int(affected["returned"].sum()), estimate.interval
+    plain_low, plain_high = wilson(restored, len(affected), CONFIDENCE)
+    informed = interval is not NO_INTERVAL
+    return SuccessRate(
+        value=known(estimate.value),
+        low=known(interval.low),
+        high=known(interval.high),
+        confidence=CONFIDENCE,
+        restored=restored,
+        rejoined=int((affected["returned"] & (affected["came_back_by"] == "rejoined")).sum()),
+        affected=len(affected),
+        outcomes=count_outcomes(episodes),
+        plain_low=known(plain_low),
+        plain_high=known(plain_high),
+        method=interval.method,
+        events=int(affected["fault_id"].nunique()),
+        effective_n=known(interval.effective_n),
+        design_effect=interval.design_effect if informed else None,
+        correlation=interval.correlation if informed else None,
+        correlation_source=interval.source,
+    )
+
+
+def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
+    """How many episodes had which outcome."""
+    return Outcomes(**{str(name): int(n) for name, n in episodes["outcome"].value_counts(sort=False).items()})
+
+
+def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> Latency:
+    """One clock over affected rows of an episode frame."""
+    times = Times.of(affected, clock)
+    mean, restricted, longest = (
+        time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")
+    )
+    p50, p90, p95, p99 = (known(times.curve.quantile(level)) for level in (0.5, 0.9, 0.95, 0.99))
+    not_back = 0 if clock == "detection_s" else int((~affected["returned"]).sum())
+    return Latency(
+        clock=CLOCKS[clock],
+        mean=known(mean.value),
+        low=known(mean.interval.low),
+        high=known(mean.interval.high),
+        restricted_mean=known(restricted.value),
+        restricted_low=known(restricted.interval.low),
+        restricted_high=known(restricted.interval.high),
+        deadline=evidence.statistics.deadline,
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        max=known(longest.value),
+        n=len(affected),
+        censored=not_back,
+    )
+
+
+def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
+    values = affected["attempts"].to_numpy(dtype=np.float64)
+    clusters = Clusters.of(affected["fault_id"], affected["stratum"])
+    mean = plain_estimate(values, "mean", clusters, CONFIDENCE, evidence)
+    return Attempts(
+        mean=known(mean.value),
+        low=known(mean.interval.low),
+        high=known(mean.interval.high),
+        p95=_quantile(values, 0.95),
+        max=_quantile(values, 1.0),
+        n=len(values),
+    )
+
+
+def _round_trip(evidence: Evidence) -> RoundTrip:
+    rows = evidence.round_trips
+    values = rows["value"].to_numpy(dtype=np.float64)
+    mean = round_trip_estimate(rows, "mean", CONFIDENCE, evidence)
+    return RoundTrip(
+        mean=known(mean.value),
+        low=known(mean.interval.low),
+        high=known(mean.interval.high),
+        p50=_quantile(values, 0.5),
+        p95=_quantile(values, 0.95),
+        p99=_quantile(values, 0.99),
+        max=_quantile(values, 1.0),
+        n=len(values),
+    )
+
+
+def _quantile(values: np.ndarray, level: float) -> float | None:
+    """The smallest value that at least the share ``level`` of the values does not exceed."""
+    return known(float(np.quantile(values, level, method="inverted_cdf"))) if len(values) else None
+
+
+def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, Block]:
+    names = sorted(episodes[column].astype(str).unique())
+    return {name: block(episodes[episodes[column] == name], evidence) for name in names}
+
+
+def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
+    affected = episodes[episodes["affected"]]
+    counts = affected.loc[affected["returned"], "attempts"].value_counts().sort_index()
+    shares = counts.cumsum() / max(len(affected), 1)
+    return tuple(
+        AttemptRow(attempts=int(number), restored=int(count), share=float(share))
+        for number, count, share in zip(counts.index, counts, shares, strict=True)
+    )
+
+
+def _windows(log: Log, episodes: pd.DataFrame) -> tuple[WindowResult, ...]:
+    return tuple(
+        WindowResult(
+            fault_id=row["fault_id"],
+            kind=row["kind"],
+            cohort=row["cohort"],
+            planned_start=known(row["planned_start"]),
+            planned_end=known(row["planned_end"]),
+            started_at=known(row["fault_at"]),
+            ended_at=known(row["healed_at"]),
+            confirmed_at=known(row["confirmed_at"]),
+            cleared_at=known(row["cleared_at"]),
+            valid=(reason := _why_invalid(row)) is None,
+            reason=reason,
+            outcomes=count_outcomes(episodes[episodes["fault_id"] == row["fault_id"]]),
+        )
+        for row in windows_frame(log).to_dict("records")
+    )
+
+
+def _why_invalid(row: Mapping[Hashable, Any]) -> str | None:
+    if row["invalid"] is not None:
+        return str(row["invalid"])
+    missing = {
+        "fault_at": "was planned but not injected",
+        "confirmed_at": "no canary saw it begin",
+        "healed_at": "was not undone before the run ended",
+        "cleared_at": "no canary saw the link usable again",
+    }
+    return next((why for column, why in missing.items() if math.isnan(row[column])), None)
+
+
+def _participants(log: Log) -> int:
+    return len({event.actor for event in log.events if event.role is Role.CLIENT})
+
+
+def _reproduce(log: Log) -> str:
+    info = log.info
+    if info.lane is Lane.REAL:
+        return f"resilience chaos run {info.experiment} --seed {info.seed}"
+    return f"resilience sim run {info.experiment} --lane {info.lane.value} --seed {info.seed}"

@@ -1,0 +1,161 @@
+"""Turns a summary into files: JSON, Markdown, JUnit, HTML. Computes nothing; all four say what the one summary says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import jinja2
+import msgspec
+
+from resilience.eventlog.rundir import COMPLETED
+from resilience.events import Verdict
+
+from . import words
+from .summary import Block, Summary
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+    from .pictures import Picture
+
+CLOCK_NAMES = {
+    "detection_s": "Detection",
+    "reconnection_s": "Reconnection",
+    "downtime_s": "Downtime",
+    "excess_s": "Excess",
+}
+
+
+def to_json(value: msgspec.Struct) -> bytes:
+    """Indented JSON, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; bars in cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def to_markdown(summary: Summary) -> str:
+    """For a pull-request comment: verdict, expectations, latencies, invariants that did not pass, how to reproduce."""
+    parts = [
+        f"## {words.SYMBOLS[summary.verdict]} {words.VERDICTS[summary.verdict]}: {summary.title}",
+        f"**{words.headline(summary)}** {words.certainty(summary.success_rate)}",
+        words.tested(summary),
+        _expectation_lines(summary),
+        _clock_lines(summary),
+        _group_lines(summary.by_fault, "fault"),
+        _invariant_lines(summary),
+        f"Reproduce: `{summary.reproduce}`",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _expectation_lines(summary: Summary) -> str:
+    rows = [
+        [
+            f"`{words.scope(item)}`",
+            words.measured(item),
+            words.target(item),
+            words.interval(item.metric, item.low, item.high),
+            f"{item.n:,} ({item.population})",
+            f"{words.SYMBOLS[item.verdict]} {item.verdict.value}",
+        ]
+        for item in summary.expectations
+    ]
+    return table(["expectation", "value", "target", "interval", "n", "verdict"], rows) if rows else ""
+
+
+def _clock_lines(summary: Summary) -> str:
+    rows = []
+    for key, name in CLOCK_NAMES.items():
+        block = getattr(summary, key)
+        values = (block.mean, block.restricted_mean, block.p50, block.p95, block.p99)
+        rows.append([f"{name}: {block.clock}", *map(words.seconds, values), words.back_of(block)])
+    head = ["latency", "mean", f"restricted mean at {summary.excess_s.deadline:g} s", "p50", "p95", "p99", "n"]
+    return table(head, rows)
+
+
+def _group_lines(groups: dict[str, Block], name: str) -> str:
+    rows = [
+        [
+            key,
+            words.ratio(block.success_rate),
+            words.seconds(block.detection_s.mean),
+            words.seconds(block.excess_s.mean),
+            words.seconds(block.excess_s.p95),
+            words.number(block.attempts.mean, 1),
+        ]
+        for key, block in groups.items()
+    ]
+    return table([name, "back", "detection mean", "excess mean", "excess p95", "attempts"], rows) if rows else ""
+
+
+def _invariant_lines(summary: Summary) -> str:
+    passed = sum(item.verdict is Verdict.PASS for item in summary.invariants)
+    lines = [f"Invariants: {passed} of {len(summary.invariants)} hold."]
+    lines += [
+        f"- {words.SYMBOLS[item.verdict]} `{item.name}` ({item.rule}): {item.detail}"
+        for item in summary.invariants
+        if item.verdict is not Verdict.PASS
+    ]
+    return "\n".join(lines)
+
+
+# --- JUnit ------------------------------------------------------------------------------------------------------------
+
+
+def to_junit(summary: Summary) -> bytes:
+    """One test case for the run, each expectation and each invariant; inconclusive is an error, so never green."""
+    suite = ET.Element("testsuite", name=f"{summary.experiment} ({summary.lane.value})", timestamp=summary.started_at)
+    _case(
+        suite, "run", "completed", Verdict.PASS if summary.status == COMPLETED else Verdict.INCONCLUSIVE, summary.cause
+    )
+    for item in summary.expectations:
+        measured = words.measured(item)
+        bounds = words.interval(item.metric, item.low, item.high)
+        detail = f"{measured}, interval {bounds}, n = {item.n} ({item.population}). {item.note or ''}".rstrip()
+        _case(suite, "expectation", f"{words.scope(item)} {words.target(item)}", item.verdict, detail)
+    for check in summary.invariants:
+        _case(suite, "invariant", check.name, check.verdict, check.detail)
+    for name, tag in (("tests", "testcase"), ("failures", ".//failure"), ("errors", ".//error")):
+        suite.set(name, str(len(suite.findall(tag))))
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _case(suite: ET.Element, kind: str, name: str, verdict: Verdict, detail: str | None) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{kind}", name=name, time="0")
+    if verdict is not Verdict.PASS:
+        tag = "failure" if verdict is Verdict.FAIL else "error"
+        ET.SubElement(case, tag, message=detail or verdict.value, type=verdict.value)
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("reports")
+    env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    env.lstrip_blocks = True
+    env.globals.update(words=words, clock_names=CLOCK_NAMES)
+    return env
+
+
+def to_html(summary: Summary, pictures: Sequence[Picture]) -> str:
+    """One file that needs nothing else: no script, no network, images inline."""
+    page: str = _environment().get_template("report.html.j2").render(summary=summary, pictures=pictures)
+    return page
+
+
+def comparison_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
+    """The comparison as one file that needs nothing else."""
+    page: str = _environment().get_template("compare.html.j2").render(comparison=comparison, pictures=pictures)
+    return page

@@ -1,0 +1,236 @@
+"""The result of a run as values: the one object that console, JSON, Markdown, HTML and JUnit are all made from.
+
+``summary.json`` is this, encoded; its schema is versioned and other people's tools read it. A number that does not
+exist is ``null``, never NaN. ``low`` and ``high`` are one-sided bounds, each at ``confidence``. Durations are in
+seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from resilience.errors import ExitCode
+from resilience.eventlog.rundir import COMPLETED, INTERRUPTED
+from resilience.events import Lane, Verdict
+
+SCHEMA_VERSION = 1
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """Episodes by outcome; the first five are the affected ones."""
+
+    restored: int = 0
+    gave_up: int = 0
+    identity_lost: int = 0
+    corrupt: int = 0
+    censored: int = 0
+    rode_through: int = 0
+    not_exposed: int = 0
+    harness: int = 0
+
+
+class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
+    """Restored / affected. ``low``/``high`` allow for correlated drops, ``plain_*`` (Wilson) do not.
+
+    ``rejoined``: how many of the restored came back after clean-up, with the same identity. ``correlation_source``:
+    estimated, or stated by the experiment. ``events``: fault windows with at least one affected participant.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    restored: int
+    rejoined: int
+    affected: int
+    outcomes: Outcomes
+    plain_low: float | None
+    plain_high: float | None
+    method: str
+    events: int
+    effective_n: float | None
+    design_effect: float | None
+    correlation: float | None
+    correlation_source: str
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """One clock over all affected episodes, seconds. ``clock``: from what to what.
+
+    ``mean`` counts the ``censored`` (not back: gave up, lost identity, corrupt, or run ended) at the longer of what
+    was seen and ``deadline``, and then is a lower bound without ``high``. ``restricted_mean`` counts every episode up
+    to ``deadline``. Quantiles are of the recovery curve: null when that share never came back. ``max`` is of those
+    who came back.
+    """
+
+    clock: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    restricted_mean: float | None
+    restricted_low: float | None
+    restricted_high: float | None
+    deadline: float
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    n: int
+    censored: int
+
+
+class Attempts(msgspec.Struct, frozen=True, kw_only=True):
+    """Dials per affected episode, from the loss to its end."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p95: float | None
+    max: float | None
+    n: int
+
+
+class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
+    """Heartbeat round trips as the server measured them, seconds: ping sent to pong received."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    n: int
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is computed for a set of episodes."""
+
+    success_rate: SuccessRate
+    detection_s: Latency
+    reconnection_s: Latency
+    downtime_s: Latency
+    excess_s: Latency
+    attempts: Attempts
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """A number shown next to an expectation's own, over another population."""
+
+    metric: str
+    population: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One expectation and what became of it. ``population`` says in words over what; ``n`` how many values."""
+
+    metric: str
+    op: str
+    threshold: float
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+    confidence: float
+    cohort: str | None
+    fault: str | None
+    population: str
+    n: int
+    method: str
+    note: str | None = None
+    beside: tuple[Beside, ...] = ()
+
+
+class Invariant(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of the recorded history. ``checked``: how many cases; ``detail``: the first counterexample, if any.
+
+    ``rule`` is the rule in words.
+    """
+
+    name: str
+    rule: str
+    verdict: Verdict
+    detail: str
+    checked: int
+
+
+class WindowResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault window: planned, done, seen by the canary, and what became of its cohort. Times: seconds of the run."""
+
+    fault_id: str
+    kind: str
+    cohort: str
+    planned_start: float | None
+    planned_end: float | None
+    started_at: float | None
+    ended_at: float | None
+    confirmed_at: float | None
+    cleared_at: float | None
+    valid: bool
+    reason: str | None
+    outcomes: Outcomes
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Those who were back after exactly so many dials; ``share`` of all affected who were back by then."""
+
+    attempts: int
+    restored: int
+    share: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's result; field by field as described in this module's other classes."""
+
+    schema_version: int = SCHEMA_VERSION
+    experiment: str
+    title: str
+    experiment_digest: str
+    lane: Lane
+    seed: int
+    started_at: str
+    duration_s: float
+    wall_s: float | None
+    peak_rss_mb: float | None
+    versions: dict[str, str]
+    status: str
+    cause: str | None
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    participants: int
+    confidence: float
+    expectations: tuple[ExpectationResult, ...]
+    success_rate: SuccessRate
+    detection_s: Latency
+    reconnection_s: Latency
+    downtime_s: Latency
+    excess_s: Latency
+    attempts: Attempts
+    heartbeat_rtt_s: RoundTrip
+    grace_expirations: int
+    invariants: tuple[Invariant, ...]
+    by_cohort: dict[str, Block]
+    by_fault: dict[str, Block]
+    by_attempt: tuple[AttemptRow, ...]
+    windows: tuple[WindowResult, ...]
+    reproduce: str
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a command that made this run ends with."""
+        if self.status not in (COMPLETED, INTERRUPTED):
+            return ExitCode.HARNESS
+        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE}
+        return codes[self.verdict]
+
+
+def known(number: float) -> float | None:
+    """The number, or None when there is none: NaN and infinities are not JSON."""
+    return float(number) if math.isfinite(number) else None

@@ -1,0 +1,114 @@
+"""The command and the function behind it: files, exit codes, and one line for whatever cannot be read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from reports.build import build_report
+from reports.cli import exit_code, report
+from reports.episodes import episodes_frame
+from reports.summary import Summary
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.rundir import NOT_STARTED
+from resilience.events import EventKind
+
+from .builders import Story, clean_story, experiment, show_story
+
+
+def _broken(run_dir: Path, what: str) -> Path:
+    clean_story().write(run_dir)
+    if what == "run.json missing":
+        (run_dir / "run.json").unlink()
+    elif what == "run.json broken":
+        (run_dir / "run.json").write_text("{", encoding="utf-8")
+    elif what == "experiment missing":
+        (run_dir / "experiment.toml").unlink()
+    elif what == "log missing":
+        (run_dir / "events" / "run.jsonl").unlink()
+    else:
+        (run_dir / "events" / "run.jsonl").write_text('{"kind": "no such"}\n', encoding="utf-8")
+    return run_dir
+
+
+def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
+    """Six files beside the log; the stored summary and episodes are those that were computed."""
+    story = show_story(clients=6)
+    summary = build_report(story.write(tmp_path))
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+    stored = pd.read_parquet(tmp_path / "episodes.parquet")
+    computed = episodes_frame(story.log())
+    assert len(stored) == len(computed) == len(pd.read_csv(tmp_path / "episodes.csv"))
+    assert stored["excess_s"].equals(computed["excess_s"])
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        *("run.json", "experiment.toml", "summary.json", "summary.md", "junit.xml", "report.html"),
+        *("episodes.parquet", "episodes.csv"),
+    }
+
+
+def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    """A report is a function of its run."""
+    run_dir = clean_story().write(tmp_path)
+    names = ("summary.json", "summary.md", "junit.xml", "report.html", "episodes.csv")
+    build_report(run_dir)
+    first = [(run_dir / name).read_bytes() for name in names]
+    build_report(run_dir)
+    assert [(run_dir / name).read_bytes() for name in names] == first
+
+
+@pytest.mark.parametrize(
+    "what", ["run.json missing", "run.json broken", "experiment missing", "log missing", "log broken"]
+)
+def test_a_broken_run_directory_is_one_line(tmp_path: Path, what: str) -> None:
+    """Whatever is missing or broken is named, without a traceback."""
+    with pytest.raises(UsageError) as caught:
+        build_report(_broken(tmp_path, what))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_such_directory_is_one_line(tmp_path: Path) -> None:
+    """A typo is named as one."""
+    with pytest.raises(UsageError, match="no such run directory"):
+        build_report(tmp_path / "nowhere")
+
+
+def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
+    """Without any event file: exit code 4, and the page says why."""
+    run_dir = Story(experiment(), status=NOT_STARTED).write(tmp_path)
+    (run_dir / "events" / "run.jsonl").unlink()
+    assert exit_code(build_report(run_dir)) is ExitCode.HARNESS
+    assert "told so" in (run_dir / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_command_ends_with_the_runs_exit_code(tmp_path: Path) -> None:
+    """Pass 0, fail 1, inconclusive 3; the verdict is printed, and where the report is."""
+    broken = clean_story(clients=60)
+    broken.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    stories = {"PASS": clean_story(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_story()}
+    for (word, story), code in zip(stories.items(), (0, 1, 3), strict=True):
+        done = CliRunner().invoke(report, ["build", str(story.write(tmp_path / word))])
+        assert (done.exit_code, word in done.output, "report.html" in done.output) == (code, True, True)
+
+
+def test_compare_fails_only_when_asked_to(tmp_path: Path) -> None:
+    """A worse run ends with 1 under --fail-on-worse, else with 0."""
+    good = str(show_story(clients=30, losing=0.0).write(tmp_path / "good"))
+    bad = str(show_story(clients=30, losing=0.4).write(tmp_path / "bad"))
+    out = ["--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(report, ["compare", good, bad, *out]).exit_code == 0
+    assert CliRunner().invoke(report, ["compare", good, bad, *out, "--fail-on-worse"]).exit_code == 1
+    assert CliRunner().invoke(report, ["compare", bad, good, *out, "--fail-on-worse"]).exit_code == 0
+
+
+def test_help_loads_no_analysis() -> None:
+    """The command line stays quick: neither pandas nor matplotlib nor scipy is imported by it."""
+    code = "import sys, reports.cli; print([m for m in ('pandas', 'matplotlib', 'scipy', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
