@@ -123,8 +123,8 @@ class Injector:
 
     def _note(self, kind: EventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
         before, after = call.before - self._clock.epoch, call.after - self._clock.epoch
-        self._journal.fault(kind, window, t=after, value=planned, detail=f"{before:.6f}..{after:.6f}")
-        return after
+        self._journal.fault(kind, window, t=before, value=planned, detail=f"{before:.6f}..{after:.6f}")
+        return before
 
     async def _reach(self, when: Instant) -> None:
         await asyncio.sleep(max(when - self._clock.now(), 0.0))

@@ -63,10 +63,9 @@ class EventKind(StrEnum):
     RUN_ENDED = "run.ended"  # outcome: completed | interrupted | failed; cause
     HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
 
-    # faults (injector; actor is the cohort, ref the fault id "<index>:<kind>@<cohort>", session fields unused)
-    FAULT_STARTED = (
-        "fault.started"  # value: planned t; attempt unused; detail: "<before>..<after>" the call's bracket, s
-    )
+    # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")
+    # t of start and end: when the order was given, so no clock is flattered; detail: "<before>..<after>" of the order, s
+    FAULT_STARTED = "fault.started"  # value: planned t
     FAULT_CONFIRMED = "fault.confirmed"  # a canary saw the fault begin; value: seconds after fault.started
     FAULT_ENDED = "fault.ended"  # value: planned t; for a fault without duration it follows fault.started at once
     FAULT_CLEARED = "fault.cleared"  # a canary saw the link usable again; value: seconds after fault.ended

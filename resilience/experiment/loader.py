@@ -37,7 +37,7 @@ def catalogue() -> dict[str, str]:
 def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
     """The experiment of a file or the bundled one of that name; ``KEY=VALUE`` overrides, a scale on cohort sizes."""
     path = Path(name_or_path)
-    if path.suffix == ".toml" or _exists(path):
+    if path.suffix == ".toml" or _is_file(path):
         return parse(_read(path), str(path), overrides, scale)
     bundled = catalogue()
     if name_or_path in bundled:
@@ -76,9 +76,9 @@ def to_toml(experiment: Experiment) -> str:
     return msgspec.toml.encode(_without_none(msgspec.to_builtins(experiment))).decode()
 
 
-def _exists(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     try:
-        return path.exists()
+        return path.is_file()
     except OSError:  # too long to be a file's name
         return False
 
