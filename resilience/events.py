@@ -64,7 +64,7 @@ class EventKind(StrEnum):
     HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
 
     # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")
-    # t of start and end: when the order was given, so no clock is flattered; detail: "<before>..<after>" of the order, s
+    # t of both ends: when the order was given, so no clock is flattered; detail: "<before>..<after>" of the order, s
     FAULT_STARTED = "fault.started"  # value: planned t
     FAULT_CONFIRMED = "fault.confirmed"  # a canary saw the fault begin; value: seconds after fault.started
     FAULT_ENDED = "fault.ended"  # value: planned t; for a fault without duration it follows fault.started at once
