@@ -103,7 +103,7 @@ class ReconnectingClient:
                 self._log(effect)
             case SendUp():
                 if self._socket is not None:
-                    broadcast((self._socket,), codec.encode(effect.message))
+                    broadcast((self._socket,), codec.encode(effect.message), text=True)
             case Dial():
                 self._task = asyncio.get_running_loop().create_task(self._live(effect.dial))
             case Abandon():

@@ -219,7 +219,7 @@ class ClientMachine:
         who = self.participant
         self._effects.append(Record(kind, now, who, connection_no, seq, attempt, outcome, cause, value, ref, detail))
 
-    def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for those that extend it
+    def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for who plays by it
         self._effects.append(Deliver(message))
 
     def _dial(self, now: Instant) -> None:

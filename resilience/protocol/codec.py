@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
 
-_encoder = msgspec.json.Encoder()
 _from_client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _from_server: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
 
 
-def encode(message: Message) -> str:
-    """The message as JSON text."""
-    return _encoder.encode(message).decode()
+encode: Callable[[Message], bytes] = msgspec.json.Encoder().encode
+"""The message as JSON, UTF-8."""
 
 
 def decode_client(text: str | bytes) -> ClientMessage:

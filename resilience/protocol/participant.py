@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from resilience.draws import Draw
 from resilience.protocol.client import ClientMachine, ClientRules, Identity
-from resilience.protocol.effects import ClientEffect, Deliver
 from resilience.protocol.messages import Joined, Message, OpenQuestion, QuestionOpened, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
@@ -40,13 +39,8 @@ class ScriptedParticipant(ClientMachine):
             self.answer(question, choice, now)
         super().handle_timeout(now)
 
-    def effects(self) -> list[ClientEffect]:
-        """As the machine's; what it delivers has been seen by the player."""
-        effects = super().effects()
-        return [effect for effect in effects if not isinstance(effect, Deliver)]
-
     def _deliver(self, message: Message, now: Instant) -> None:
-        super()._deliver(message, now)
+        """Show it to the player instead of to an application."""
         if isinstance(message, QuestionOpened):
             self._plan(message.question, now)
         elif isinstance(message, Joined | StateRestored):

@@ -26,9 +26,9 @@ class Socket:
     def __init__(self, connection: ServerConnection, buffer_bytes: int, closing: set[asyncio.Task[None]]) -> None:
         self._connection, self._buffer_bytes, self._closing = connection, buffer_bytes, closing
 
-    def send(self, text: str) -> None:
-        """Queue a text frame; a peer that reads too slowly is cut off and may resume."""
-        broadcast((self._connection,), text)
+    def send(self, text: bytes) -> None:
+        """Queue a text frame, UTF-8; a peer that reads too slowly is cut off and may resume."""
+        broadcast((self._connection,), text, text=True)
         if self._connection.transport.get_write_buffer_size() > self._buffer_bytes:
             self._connection.transport.abort()
 

@@ -21,8 +21,8 @@ from resilience.server.committer import Committer
 class Peer(Protocol):
     """One socket, as the hub uses it: all calls return at once."""
 
-    def send(self, text: str) -> None:
-        """Queue a text frame."""
+    def send(self, text: bytes) -> None:
+        """Queue a text frame; UTF-8."""
 
     def end(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
@@ -108,7 +108,7 @@ class Hub:
                 if peer is not None:
                     peer.end(effect.code, effect.reason)
 
-    def _send(self, connection: int, text: str) -> None:
+    def _send(self, connection: int, text: bytes) -> None:
         peer = self._peers.get(connection)
         if peer is not None:
             peer.send(text)

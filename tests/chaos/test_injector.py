@@ -58,7 +58,8 @@ async def test_every_fault_is_injected_on_time_confirmed_and_cleared(
             (planned.starts_at, "alpha", Role.INJECTOR)
         ]
         before, after = (float(edge) for edge in (started[0].detail or "").split(".."))
-        assert planned.starts_at <= before == pytest.approx(started[0].t, abs=1e-5) <= after
+        assert planned.starts_at <= before <= after
+        assert started[0].t == pytest.approx(before, abs=1e-5)
         assert started[0].t == pytest.approx(planned.starts_at, abs=0.3)
         assert ended[0].t == pytest.approx(planned.ends_at, abs=0.3)
         assert len(told(tmp_path, K.FAULT_CONFIRMED, number)) == len(told(tmp_path, K.FAULT_CLEARED, number)) == 1

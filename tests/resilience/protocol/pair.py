@@ -221,7 +221,7 @@ class Pair:
     def _send_up(self, peer: Peer, message: Message) -> None:
         connection = peer.connection
         if peer.link == "up" and connection is not None:
-            text = codec.encode(message)
+            text = codec.encode(message).decode()
             arrives = self._in_order(("up", connection), self.now + self.latency)
             self._to_server(arrives, lambda: self._arrive_up(peer, connection, text))
 
@@ -243,9 +243,9 @@ class Pair:
             if isinstance(effect, Record):
                 self._log(effect, Role.SERVER, "server")
             elif isinstance(effect, SendDown):
-                self._send_down(effect.connection, codec.encode(effect.message))
+                self._send_down(effect.connection, codec.encode(effect.message).decode())
             elif isinstance(effect, Broadcast):
-                text = codec.encode(effect.message)
+                text = codec.encode(effect.message).decode()
                 for connection in effect.connections:
                     self._send_down(connection, text)
             elif isinstance(effect, Disconnect):

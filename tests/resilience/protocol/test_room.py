@@ -797,7 +797,7 @@ def test_the_right_answer_does_not_leave_before_the_reveal() -> None:
         stand.join(3, "bob")
         stand.run(11.9)
         stand.resume(4, token)
-        texts.append([codec.encode(message) for sent in stand.sent.values() for message in sent])
+        texts.append([codec.encode(message).decode() for sent in stand.sent.values() for message in sent])
     assert texts[0] == texts[1] == texts[2] == texts[3]
     assert not any("correct" in text for text in texts[0])
     assert any("question_opened" in text for text in texts[0])

@@ -36,7 +36,7 @@ async def dial() -> ClientConnection:
 
 async def say(socket: ClientConnection, message: Message | str) -> None:
     """Send a message, or whatever text."""
-    await socket.send(message if isinstance(message, str) else codec.encode(message))
+    await socket.send(message if isinstance(message, str) else codec.encode(message), text=True)
 
 
 async def hear(socket: ClientConnection, kind: type[T]) -> T:
