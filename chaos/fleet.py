@@ -14,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.client.fleet import Fleet, members
+from resilience.client.fleet import Fleet
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane
+from resilience.experiment.crew import members
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.client.fleet import EVENT
 from resilience.errors import HarnessError, PortInUseError
+from resilience.experiment.crew import EVENT
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 from resilience.server.app import WEBSOCKET_PATH

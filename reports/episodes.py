@@ -69,9 +69,13 @@ STATE_AFTER = {
     EventKind.PEER_DEAD: "down",
     EventKind.GAVE_UP: "gave_up",
     EventKind.CLIENT_LEFT: "left",
+    EventKind.CLIENT_DISMISSED: "gave_up",
     EventKind.SESSION_SUPERSEDED: "left",
 }
 """What each client event says of the client's state from then on."""
+
+_FINAL = (EventKind.GAVE_UP, EventKind.CLIENT_DISMISSED)
+"""Stopped for good, and not by the person's own wish."""
 
 _LINKED = ("dialing", "joining", "open")
 
@@ -175,18 +179,15 @@ def _ending(rows: pd.DataFrame, clients: _Clients, log: Log) -> dict[str, pd.Ser
     arrivals = clients.of(EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED)[columns]
     arrivals = _with_truth(arrivals, log)
     back = _lookup(rows, "detected_at", arrivals, "forward", exact=False)
-    stops = clients.of(EventKind.GAVE_UP, EventKind.CLIENT_LEFT, EventKind.SESSION_SUPERSEDED)[
-        ["who", "t", "kind", "cause"]
-    ]
+    stops = clients.of(*_FINAL, EventKind.CLIENT_LEFT, EventKind.SESSION_SUPERSEDED)[["who", "t", "kind"]]
     stop = _lookup(rows, "detected_at", stops, "forward", exact=True)
     is_back = back["t"].notna() & ~(stop["t"] < back["t"])
-    terminal = (stop["kind"] == EventKind.CLIENT_LEFT.value) & stop["cause"].notna()
     return {
         "back": is_back,
         "new_identity": back["kind"] == EventKind.SESSION_JOINED.value,
         "agrees": back["agrees"].fillna(value=False).astype(bool),
         "resumed_as": back["resumed_as"],
-        "gave_up": ~is_back & ((stop["kind"] == EventKind.GAVE_UP.value) | terminal),
+        "gave_up": ~is_back & stop["kind"].isin([kind.value for kind in _FINAL]),
         "ended_at": back["t"].where(is_back, stop["t"]).fillna(log.end),
     }
 

@@ -87,6 +87,7 @@ class EventKind(StrEnum):
     BACKOFF_SCHEDULED = "backoff.scheduled"  # attempt; value: delay, s; cause: ladder | window | advice
     GAVE_UP = "client.gave_up"  # attempt; value: seconds since the loss
     CLIENT_LEFT = "client.left"  # an intentional leave
+    CLIENT_DISMISSED = "client.dismissed"  # told never to come back; cause: the close code
     STREAM_DELIVERED = "stream.delivered"  # a sequenced room message was taken; seq; detail: epoch
     ANSWER_SUBMITTED = "answer.submitted"  # ref: "<question>/<key>"; detail: choice
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict

@@ -11,12 +11,10 @@ from collections.abc import Iterable, Mapping
 from resilience.client.client import ReconnectingClient
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, Role
-from resilience.experiment.crew import EVENT, Member, first_dial, members, scripted
+from resilience.experiment.crew import Member, first_dial, scripted
 from resilience.experiment.spec import Experiment
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
-
-__all__ = ["EVENT", "Fleet", "Member", "members"]
 
 
 class Fleet:

@@ -72,6 +72,13 @@ async def _listen(reader: asyncio.StreamReader, seat: Seat, client: Reconnecting
         seat.typed((await reader.readline()).decode(errors="replace"), client)
 
 
+_FAREWELLS = {
+    EventKind.SESSION_SUPERSEDED: "you play on elsewhere",
+    EventKind.CLIENT_LEFT: "goodbye",
+    EventKind.CLIENT_DISMISSED: "[red]the server ended this connection for good[/]",
+}
+
+
 class Seat:
     """What one person sees and types."""
 
@@ -102,8 +109,8 @@ class Seat:
             self._say(f"[yellow]connection lost; attempt {record.attempt} in {record.value:.1f} s[/]")
         elif record.kind is EventKind.GAVE_UP:
             self._say("[red]gave up; your progress is saved on the server: press Enter to try again, q to leave[/]")
-        elif record.kind in (EventKind.SESSION_SUPERSEDED, EventKind.CLIENT_LEFT):
-            self._say("you play on elsewhere" if record.kind is EventKind.SESSION_SUPERSEDED else "goodbye")
+        elif record.kind in _FAREWELLS:
+            self._say(_FAREWELLS[record.kind])
             self.over.set()
 
     def typed(self, line: str, client: ReconnectingClient) -> None:

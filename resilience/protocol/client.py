@@ -43,6 +43,10 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState, moved
 from resilience.units import Instant, Seconds
 
+_ENDINGS: dict[int, EventKind] = {
+    CloseCode.SUPERSEDED: EventKind.SESSION_SUPERSEDED,
+    CloseCode.LEFT: EventKind.CLIENT_LEFT,
+}
 _SEQUENCED = (QuestionOpened, QuestionRevealed, LeaderboardShown, QuizFinished, PresenceChanged)
 
 
@@ -333,7 +337,7 @@ class ClientMachine:
         self._deadline = now + retry.delay
 
     def _end(self, code: int, now: Instant) -> None:
-        kind = EventKind.SESSION_SUPERSEDED if code == CloseCode.SUPERSEDED else EventKind.CLIENT_LEFT
+        kind = _ENDINGS.get(code, EventKind.CLIENT_DISMISSED)
         self._go(ClientState.CLOSED)
         self._record(kind, now, cause=str(code))
         self._deadline = None

@@ -114,8 +114,8 @@ def test_giving_up_in_the_very_moment_of_the_loss() -> None:
 
 
 def test_a_terminal_close_counts_as_giving_up_and_a_leave_as_censored() -> None:
-    """``client.left`` with a close code is a client that was stopped; without one it chose to go."""
-    stopped = _cut().lose("a", 10.0).client(11.0, "a", EventKind.CLIENT_LEFT, cause="4003").end()
+    """A dismissed client was stopped; one that left chose to go."""
+    stopped = _cut().lose("a", 10.0).client(11.0, "a", EventKind.CLIENT_DISMISSED, cause="4203").end()
     left = _cut().lose("a", 10.0).client(11.0, "a", EventKind.CLIENT_LEFT).end()
     assert (_one(stopped)["outcome"], _one(left)["outcome"]) == ("gave_up", "censored")
 

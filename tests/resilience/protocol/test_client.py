@@ -329,8 +329,12 @@ def test_terminal_codes_stop(code: CloseCode) -> None:
 
 
 def test_a_takeover_is_recorded_as_one() -> None:
-    """And another terminal code is not."""
-    for code, kind in [(CloseCode.SUPERSEDED, EventKind.SESSION_SUPERSEDED), (CloseCode.LEFT, EventKind.CLIENT_LEFT)]:
+    """And the other terminal codes are told apart too."""
+    for code, kind in [
+        (CloseCode.SUPERSEDED, EventKind.SESSION_SUPERSEDED),
+        (CloseCode.LEFT, EventKind.CLIENT_LEFT),
+        (CloseCode.STRIKES, EventKind.CLIENT_DISMISSED),
+    ]:
         seat = Seat()
         seat.open()
         seat.machine.transport_lost(1, "closed", 1.0, code)
