@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+PLAIN_WIDTH = 110
+"""Columns of a comparison that goes to a file or a pipe."""
+
 _DIRECTORY = click.Path(path_type=Path)
 
 
@@ -53,6 +56,8 @@ def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> No
     where = out or runs[-1]
     comparison = write_comparison(list(runs), where)
     console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     print_comparison(comparison, console)
     console.print(f"comparison: {where / 'compare.html'}", soft_wrap=True, highlight=False)
     sys.exit(ExitCode.FAIL if fail_on_worse and comparison.worse else ExitCode.PASS)
@@ -89,19 +94,18 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The comparison as a table on a terminal."""
+    """The comparison on a terminal: the first run against each of the others, a table each."""
     from rich.table import Table
 
     from . import words
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("metric", *comparison.labels, "change", "interval", "verdict"):
-        table.add_column(name, no_wrap=name == "metric", overflow="fold")
-    for row in comparison.rows:
-        values = [words.metric_value(row.metric, value) for value in row.values]
-        for gap in row.gaps:
-            change = words.change(row.metric, gap.absolute)
-            bounds = words.span(row.metric, gap.low, gap.high)
-            verdict = f"{gap.verdict} ({gap.label})" if len(row.gaps) > 1 else gap.verdict
-            table.add_row(row.metric, *values, change, bounds, verdict)
-    console.print(table)
+    first, *others = comparison.labels
+    for number, label in enumerate(others):
+        table = Table("metric", first, label, "gap", "interval", "verdict", box=None, pad_edge=False)
+        for row in comparison.rows:
+            gap = row.gaps[number]
+            here, there = (words.metric_value(row.metric, row.values[i]) for i in (0, number + 1))
+            change, bounds = words.change(row.metric, gap.absolute), words.span(row.metric, gap.low, gap.high)
+            table.add_row(row.metric, here, there, change, bounds, gap.verdict)
+        console.print(table)
+        console.print()
