@@ -30,6 +30,7 @@ from resilience.protocol.effects import (
     ServerEffect,
 )
 from resilience.protocol.messages import (
+    PROTOCOL_VERSION,
     Answer,
     ClientMessage,
     Credentials,
@@ -183,7 +184,10 @@ class Room:
     # arriving ---------------------------------------------------------------------------------------------------------
 
     def _arrive(self, message: Join | Resume, connection: int, now: Instant) -> None:
-        if connection in self._by_connection:
+        if message.protocol != PROTOCOL_VERSION:
+            reason = f"this server speaks protocol {PROTOCOL_VERSION}"
+            self._effects.append(Disconnect(connection, CloseCode.PROTOCOL_ERROR, reason))
+        elif connection in self._by_connection:
             self._complain(connection, "type", "this connection has joined already")
         elif isinstance(message, Join):
             self._create(message, connection, now)
@@ -357,6 +361,7 @@ class Room:
                 self._live.pop(connection, None)
             if session.state is ConnectionState.DISCONNECTED:
                 self._expected.discard(session.participant)
+                self._unconfirmed.pop(session.instance, None)
             self._presence_changed(session, now)
             self._persist((session.row(),))
         self._schedule(session, now)

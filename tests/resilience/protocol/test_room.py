@@ -855,3 +855,12 @@ def test_a_participant_above_the_cap_is_counted_not_listed() -> None:
     stand.join(9, "late")
     roster = stand.roster(9)
     assert (roster.count, roster.players, len(roster.leaders)) == (5, (), 2)
+
+
+def test_an_identity_that_nobody_confirmed_is_not_kept_for_ever() -> None:
+    """After the clean-up the same instance is somebody new, and nothing remembers the first one's instance."""
+    stand = Stand()
+    stand.join(1)
+    stand.room.transport_lost(1, "closed", stand.now)
+    stand.run(100)
+    assert stand.room._unconfirmed == {}

@@ -255,3 +255,16 @@ def test_an_answer_before_its_question_is_rejected_and_said_so() -> None:
         assert (await hear(socket, AnswerResult)).verdict == "rejected_phase"
 
     play(script)
+
+
+def test_a_client_of_another_protocol_version_is_told_for_good() -> None:
+    """What cannot be understood is refused at the door, with the version that is spoken here."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QUICK)
+        socket = await dial()
+        await say(socket, Join(event="quiz", name="eve", instance="e1", protocol=99))
+        assert await close_code(socket) == 1002
+        assert socket.close_reason == "this server speaks protocol 1"
+
+    play(script)
