@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 
+from resilience.client.canary import Canary
 from resilience.errors import ToxiproxyError
 from resilience.events import EventKind
 from resilience.experiment.faults import Cut, FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .canary import Canary
 from .impositions import imposed
 from .journal import Journal
 from .links import Address, Link

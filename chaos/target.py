@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from resilience.client.canary import PAUSE, Answer, ask
 from resilience.errors import HarnessError, PortInUseError
 from resilience.experiment.crew import EVENT
 from resilience.experiment.loader import to_toml
@@ -23,7 +24,6 @@ from resilience.server.app import WEBSOCKET_PATH
 from resilience.settings import PLAIN_NAMES
 from resilience.units import Instant, Seconds
 
-from .canary import PAUSE, Answer, ask
 from .children import Child
 from .links import HOST, Address
 from .ports import free_ports

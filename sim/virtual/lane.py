@@ -72,7 +72,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
     }
     urls = {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in links.items()}
     fleet = Fleet(members(experiment), experiment, urls, seed, clock=clock, sink=gate, lane=Lane.VIRTUAL)
-    injector = Injector(links, HOST, clock, gate)
+    injector = Injector(links, (HOST, PORT), clock, gate)
     runner = _Runner(experiment, clock, gate)
     runner.write(EventKind.RUN_STARTED, value=experiment.duration)
     fleet.start()

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from chaos.canary import Answer, Canary, ask
 from chaos.impositions import imposed
 from chaos.links import Address, Link
 from chaos.ports import free_ports
+from resilience.client.canary import Answer, Canary, ask
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 
 from .stand import Web

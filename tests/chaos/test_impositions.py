@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from chaos.canary import Answer, ask
 from chaos.impositions import imposed
 from chaos.links import Link
 from chaos.ports import free_ports
+from resilience.client.canary import Answer, ask
 from resilience.errors import ToxiproxyError
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 

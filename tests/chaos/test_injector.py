@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from chaos.canary import Answer, ask
 from chaos.injector import Injector
 from chaos.journal import Journal
 from chaos.links import Link
 from chaos.toxiproxy.client import CallTimes
+from resilience.client.canary import Answer, ask
 from resilience.events import Event, EventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
 from resilience.runtime import RunClock

@@ -1,7 +1,7 @@
-"""An eyewitness: plain TCP and HTTP through a cohort's own proxy, to see what a fault really does. Changes nothing.
+"""An eyewitness: plain TCP and HTTP over a cohort's own link, to see what a fault really does. Changes nothing.
 
-It crosses the very proxy that the cohort's clients cross. Where silence or an end could also be the server's doing, a
-control that goes straight to the server must show the contrary at the same time.
+It crosses the very link (a proxy, or a virtual one) that the cohort's clients cross. Where silence or an end could
+also be the server's doing, a control that goes straight to the server must show the contrary at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Self
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction
 from resilience.units import Seconds
 
-from .links import Address
+Address = tuple[str, int]
+"""Host and port."""
 
 SILENCE: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
