@@ -115,7 +115,6 @@ class Disconnect(msgspec.Struct, frozen=True):
 class SessionRow(msgspec.Struct, frozen=True):
     """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first."""
 
-    event: str
     participant: str
     name: str
     join_status: str
@@ -127,14 +126,12 @@ class SessionRow(msgspec.Struct, frozen=True):
 class Forget(msgspec.Struct, frozen=True):
     """Take back a participant whose join never reached it."""
 
-    event: str
     participant: str
 
 
 class JoinAttempt(msgspec.Struct, frozen=True):
     """One line of the join log: ``outcome`` is created, resumed, rejoined or refused."""
 
-    event: str
     participant: str | None
     outcome: str
 

@@ -200,7 +200,7 @@ class Room:
         if session is None:
             self._created += 1
             participant = f"p{self._created}"
-            session = ServerSession(self.event, participant, message.name, self._rules.heartbeat, self._effects)
+            session = ServerSession(participant, message.name, self._rules.heartbeat, self._effects)
             self.sessions[participant] = self._unconfirmed[message.instance] = session
             session.instance = message.instance
         self._attach(session, connection, now, None, "created")
@@ -210,7 +210,7 @@ class Room:
         session = self._by_token.get(presented)
         if session is None:
             self._effects.append(Record(EventKind.RESUME_REFUSED, now, cause="unknown"))
-            self._persist((JoinAttempt(self.event, None, "refused"),))
+            self._persist((JoinAttempt(None, "refused"),))
             self._effects.append(SendDown(connection, ResumeRejected("unknown")))
             return
         outcome = "rejoined" if session.state is ConnectionState.DISCONNECTED else "resumed"
@@ -226,7 +226,7 @@ class Room:
         self._by_connection[connection] = (session, session.connection_no)
         token = self._rotate(session, presented)
         self._schedule(session, now)
-        attempt = JoinAttempt(self.event, session.participant, outcome)
+        attempt = JoinAttempt(session.participant, outcome)
         ticket = self._persist((session.row(), attempt))
         self._arrivals[ticket] = _Arrival(session, connection, token, outcome)
 
@@ -312,7 +312,7 @@ class Room:
         self._agenda.drop(session.participant)
         self._board.forget(session.participant)
         self._unconfirmed.pop(session.instance, None)
-        self._persist((Forget(self.event, session.participant),))
+        self._persist((Forget(session.participant),))
 
     # a known connection -----------------------------------------------------------------------------------------------
 

@@ -27,10 +27,8 @@ def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
 class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own)."""
 
-    def __init__(
-        self, event: str, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect]
-    ) -> None:
-        self.event, self.participant, self.name = event, participant, name
+    def __init__(self, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect]) -> None:
+        self.participant, self.name = participant, name
         self.state = ConnectionState.CONNECTED
         self.connection: int | None = None
         self.connection_no = 0
@@ -131,7 +129,6 @@ class ServerSession:
     def row(self) -> SessionRow:
         """What the store keeps."""
         return SessionRow(
-            self.event,
             self.participant,
             self.name,
             self.state.value,

@@ -43,6 +43,11 @@ class EventPlan(msgspec.Struct, frozen=True):
     seed: int
     epoch: str
 
+    @property
+    def key(self) -> str:
+        """What the database calls this run of the event: an earlier one in the same database stays as it is."""
+        return f"{self.event}#{self.epoch}"
+
 
 class QuizServer:
     """A server for some events.
@@ -65,6 +70,7 @@ class QuizServer:
     ) -> None:
         self._config, self._store, self._clock, self._log = config, store, clock, log
         self._executor, self._wall_clock = executor, wall_clock
+        self._keys = {plan.event: plan.key for plan in plans}
         self.hubs = {plan.event: self._hub(plan, tokens) for plan in plans}
         self._gateway = Gateway(self.hubs, config)
         self._server: Server | None = None
@@ -108,7 +114,7 @@ class QuizServer:
         """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
         for event, hub in self.hubs.items():
             await hub.drained()
-            scores = asyncio.get_running_loop().run_in_executor(self._executor, self._store.scores, event)
+            scores = asyncio.get_running_loop().run_in_executor(self._executor, self._store.scores, self._keys[event])
             hub.close_log(await scores)
 
     def _return_slot(self, connection: int) -> str:
@@ -124,8 +130,8 @@ class QuizServer:
             tokens=tokens,
             draw=draws_for(plan.seed, "server"),
         )
-        self._store.open_event(plan.event, plan.epoch, game.questions, self._wall_clock())
-        return Hub(room, clock=self._clock, log=self._log, committer=lambda hub: self._committer(plan.event, hub))
+        self._store.open_event(plan.key, plan.epoch, game.questions, self._wall_clock())
+        return Hub(room, clock=self._clock, log=self._log, committer=lambda hub: self._committer(plan.key, hub))
 
     def _committer(self, event: str, hub: Hub) -> Committer:
         def write(batch: Sequence[Persist]) -> None:

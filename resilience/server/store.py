@@ -82,11 +82,11 @@ class SqlStore:
         for event_id, row in rows:
             match row:
                 case SessionRow():
-                    sessions[event_id, row.participant] = _participant(row, now)
+                    sessions[event_id, row.participant] = _participant(event_id, row, now)
                 case StoredAnswer():
                     answers.append(_answer(event_id, row))
                 case JoinAttempt():
-                    attempts.append({**msgspec.structs.asdict(row), "at": now})
+                    attempts.append({"event": event_id, **msgspec.structs.asdict(row), "at": now})
                 case Forget():
                     gone.append({"e": event_id, "p": row.participant})
         with self._transaction() as connection:
@@ -146,9 +146,9 @@ def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - the dialects' 
     return statement.on_conflict_do_update(index_elements=["event", "participant"], set_=fresh)
 
 
-def _participant(row: SessionRow, now: float) -> dict[str, Any]:
+def _participant(event_id: str, row: SessionRow, now: float) -> dict[str, Any]:
     return {
-        "event": row.event,
+        "event": event_id,
         "participant": row.participant,
         "name": row.name,
         "join_status": row.join_status,

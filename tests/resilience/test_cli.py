@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,21 @@ async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
     assert "type a number from 1 to 4" in text
     assert "your answer: accepted" in text
     assert "the quiz is over" in text
+
+
+async def test_a_second_run_on_the_same_database_leaves_the_first_one_alone(tmp_path: Path) -> None:
+    """Starting again is no error, and what was stored before is still there."""
+    for _ in range(2):
+        async with serving(tmp_path) as (process, port), asyncio.timeout(PATIENCE):
+            machine = ClientMachine(Identity("quiz", "ada", "ada"), ClientConfig().rules, draws_for(1, "ada"))
+            joined: asyncio.Queue[Message] = asyncio.Queue()
+            client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=joined.put_nowait)
+            client.start()
+            await joined.get()
+            process.terminate()
+            assert await process.wait() == 0
+            await client.stop()
+    with closing(sqlite3.connect(tmp_path / "quiz.db")) as database:
+        found = database.execute("select event, name from event_participants").fetchall()
+    assert [name for _, name in found] == ["ada", "ada"]
+    assert len({event for event, _ in found}) == 2

@@ -117,7 +117,7 @@ def test_a_refused_resume_may_join_on_the_same_connection() -> None:
     stand = Stand()
     stand.say(1, resume("stolen"))
     assert stand.sent[1] == [ResumeRejected("unknown")]
-    assert JoinAttempt("e", None, "refused") in [row for persist in stand.persisted for row in persist.rows]
+    assert JoinAttempt(None, "refused") in [row for persist in stand.persisted for row in persist.rows]
     assert [r.kind for r in stand.records] == [EventKind.RESUME_REFUSED]
     assert stand.join(1).participant == "p1"
 
@@ -128,7 +128,7 @@ def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None
     stand.say(1, JOIN)
     stand.lose(1)
     stand.commit()
-    assert Forget("e", "p1") in [row for persist in stand.persisted for row in persist.rows]
+    assert Forget("p1") in [row for persist in stand.persisted for row in persist.rows]
     assert stand.room.sessions == {}
     assert stand.room._by_token == {}
     assert stand.sent[1] == []

@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.effects: list[ServerEffect] = []
-        self.session = ServerSession("e", "p1", "ann", HeartbeatRules(), self.effects)
+        self.session = ServerSession("p1", "ann", HeartbeatRules(), self.effects)
         self.attach(1, 0.0)
 
     def attach(self, connection: int, now: float) -> None:
@@ -179,5 +179,5 @@ def test_the_row_is_what_a_restart_needs() -> None:
     bench = Bench()
     bench.session.accept_tokens("h1", None)
     row = bench.session.row()
-    assert (row.event, row.participant, row.name) == ("e", "p1", "ann")
+    assert (row.participant, row.name) == ("p1", "ann")
     assert (row.join_status, row.connection_no, row.generation, row.token_hashes) == ("connected", 1, 1, ("h1",))

@@ -13,7 +13,7 @@ from resilience.quiz.game import StoredAnswer
 from resilience.quiz.questions import arithmetic_questions
 from resilience.server.store import MEMORY, SqlStore
 
-ADA = SessionRow("quiz", "p1", "Ada", "connected", 1, 1, ("aa",))
+ADA = SessionRow("p1", "Ada", "connected", 1, 1, ("aa",))
 ANSWER = StoredAnswer("p1", "q1", "k1", 2, 3.5, 700)
 
 
@@ -42,7 +42,7 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
 def test_a_commit_is_durable_and_adds_the_points(url: str) -> None:
     """Participant, answer and join attempt are there for another connection; the score is the answer's points."""
     store = opened(url)
-    store.commit([("quiz", ADA), ("quiz", ANSWER), ("quiz", JoinAttempt("quiz", "p1", "created"))], 5.0)
+    store.commit([("quiz", ADA), ("quiz", ANSWER), ("quiz", JoinAttempt("p1", "created"))], 5.0)
     store.close()
     found = rows(url, "select participant, join_status, total_score, last_heartbeat from event_participants")
     assert found == [("p1", "connected", 700, 5.0)]
@@ -54,7 +54,7 @@ def test_a_later_row_of_a_participant_keeps_its_score(url: str) -> None:
     """Coming back changes status, number and tokens, never the points."""
     store = opened(url)
     store.commit([("quiz", ADA), ("quiz", ANSWER)], 5.0)
-    store.commit([("quiz", SessionRow("quiz", "p1", "Ada", "connected", 2, 2, ("bb", "aa")))], 6.0)
+    store.commit([("quiz", SessionRow("p1", "Ada", "connected", 2, 2, ("bb", "aa")))], 6.0)
     assert store.scores("quiz") == {"p1": 700}
     store.close()
     found = rows(url, "select connection_no, token_hash, previous_token_hash from event_participants")
@@ -67,7 +67,7 @@ def test_a_second_answer_to_a_question_is_refused_by_the_database_itself(url: st
     store.commit([("quiz", ADA), ("quiz", ANSWER)], 5.0)
     again = StoredAnswer("p1", "q1", "k2", 1, 4.0, 900)
     with pytest.raises(StoreError, match="did not take a commit"):
-        store.commit([("quiz", again), ("quiz", JoinAttempt("quiz", "p1", "resumed"))], 6.0)
+        store.commit([("quiz", again), ("quiz", JoinAttempt("p1", "resumed"))], 6.0)
     assert store.scores("quiz") == {"p1": 700}
     store.commit([("quiz", StoredAnswer("p1", "q2", "k3", 1, 9.0, 100))], 7.0)
     assert store.scores("quiz") == {"p1": 800}
@@ -79,7 +79,7 @@ def test_a_forgotten_participant_is_gone() -> None:
     """A join that reached nobody leaves no row."""
     store = opened(MEMORY)
     store.commit([("quiz", ADA)], 1.0)
-    store.commit([("quiz", Forget("quiz", "p1"))], 2.0)
+    store.commit([("quiz", Forget("p1"))], 2.0)
     assert store.scores("quiz") == {}
     store.close()
 

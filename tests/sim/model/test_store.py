@@ -21,7 +21,7 @@ def _store() -> tuple[Clock, Store, list[tuple[float, list[int]]]]:
 
 
 def _session(who: str) -> SessionRow:
-    return SessionRow("e", who, who, "connected", 1, 1, ("hash",))
+    return SessionRow(who, who, "connected", 1, 1, ("hash",))
 
 
 def _answer(who: str, question: str, points: int) -> StoredAnswer:
@@ -79,13 +79,13 @@ def test_scores_are_sums_of_committed_answers() -> None:
         _answer("p1", "q1", 700),
         _answer("p1", "q2", 0),
         _answer("p1", "q3", 500),
-        Forget("e", "p3"),
-        JoinAttempt("e", "p1", "created"),
+        Forget("p3"),
+        JoinAttempt("p1", "created"),
     )
     store.submit(Persist(1, rows))
     clock.run_until(1.0)
     assert store.scores() == {"p1": 1200, "p2": 0}
-    assert store.attempts == [JoinAttempt("e", "p1", "created")]
+    assert store.attempts == [JoinAttempt("p1", "created")]
 
 
 def test_a_second_answer_to_a_question_breaks_the_key() -> None:
