@@ -20,6 +20,7 @@ from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, EventPlan, QuizServer
 from resilience.server.store import MEMORY, SqlStore
+from resilience.units import Seconds
 
 from .injector import Injector
 from .loop import VirtualLoop, run_virtual
@@ -28,6 +29,9 @@ from .network import VirtualNetwork
 HOST = "server.test"
 PORT = 80
 FIRST_LINK_PORT = 8001
+
+LATENCY: Seconds = 0.0005
+"""One way. Half the heartbeat round trip of the real lane (0.85 to 1.1 ms on loopback through Toxiproxy)."""
 
 
 class _Gate:
@@ -45,7 +49,7 @@ class _Gate:
 
 def simulate(experiment: Experiment, seed: int, sink: EventSink) -> None:
     """Run the experiment in virtual time and write its history; the same seed writes the same bytes."""
-    network = VirtualNetwork(seed)
+    network = VirtualNetwork(seed, latency_s=LATENCY)
     with _no_collector_pauses():
         run_virtual(lambda loop: _run(experiment, seed, sink, network, loop), network)
 
