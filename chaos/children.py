@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
+from .deathpact import death_pact
+
 LINE_LIMIT_BYTES = 1 << 22
 """The longest line a piped child may print."""
 
 _LOG_TAIL = 400
-
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: survives the exec below
-if os.getppid() != int(sys.argv[1]):
-    os._exit(1)  # the parent went before the order was given
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Child:
@@ -45,7 +37,7 @@ class Child:
         with log.open("ab") as out:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *_death_pact(),
+                    *death_pact(),
                     *command,
                     stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE if piped else out,
@@ -91,13 +83,3 @@ class Child:
         """The end of its log, for an error message."""
         text = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip() if self.log.exists() else ""
         return f"its log, {self.log}, ends: {text or '(empty)'}"
-
-
-def _death_pact() -> list[str]:
-    """Return a command that makes the process die with its parent and then becomes the command after it.
-
-    A fresh interpreter, since running Python between fork and exec is unsafe once there are threads.
-    """
-    if not sys.platform.startswith("linux"):
-        return []
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.errors import ConfigError
+from resilience.errors import require
 from resilience.policy.backoff import PRESETS, BackoffPolicy, Jitter, Ladder, Preset
 from resilience.policy.liveness import HeartbeatRules, ProbeRules
 from resilience.protocol.client import ClientRules
@@ -25,15 +25,10 @@ PRESENCE_FLOOR: Seconds = 0.25
 LATE_WINDOW_CEILING: Seconds = 2.0
 
 
-def _require(ok: bool, key: str, value: object, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not ok:
-        raise ConfigError(key, value, rule)
-
-
 def _require_positive(config: msgspec.Struct, *keys: str) -> None:
     for key in keys:
         value = getattr(config, key)
-        _require(value is None or 0 < value < float("inf"), key, value, "must be a positive, finite number")
+        require(value is None or 0 < value < float("inf"), key, value, "must be a positive, finite number")
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,21 +63,21 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         _require_positive(self, "strike_limit", "max_message_bytes", "write_buffer_bytes", "backlog")
         grace, interval = self.grace_period, self.heartbeat_interval
-        _require(grace > interval, "grace_period", grace, f"must exceed heartbeat_interval ({interval:g} s)")
+        require(grace > interval, "grace_period", grace, f"must exceed heartbeat_interval ({interval:g} s)")
         cleanup = self.cleanup_interval
-        _require(cleanup >= grace, "cleanup_interval", cleanup, f"must be at least grace_period ({grace:g} s)")
+        require(cleanup >= grace, "cleanup_interval", cleanup, f"must be at least grace_period ({grace:g} s)")
         presence = self.presence_interval
-        _require(
+        require(
             PRESENCE_FLOOR <= presence < float("inf"),
             "presence_interval",
             presence,
             f"must be at least {PRESENCE_FLOOR} s",
         )
         late = self.late_window
-        _require(0 <= late <= LATE_WINDOW_CEILING, "late_window", late, f"must be within 0 and {LATE_WINDOW_CEILING} s")
+        require(0 <= late <= LATE_WINDOW_CEILING, "late_window", late, f"must be within 0 and {LATE_WINDOW_CEILING} s")
         for key in ("flap_hidden", "participants_cap", "leaderboard_size", "drain_window"):
             value = getattr(self, key)
-            _require(0 <= value < float("inf"), key, value, "must be finite and not negative")
+            require(0 <= value < float("inf"), key, value, "must be finite and not negative")
 
     @property
     def room(self) -> RoomRules:
@@ -123,9 +118,9 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_positive(self, "attempts", "initial", "maximum", "budget", "probe_after", "probe_deadline")
         _require_positive(self, "open_timeout", "join_timeout", "stable_after")
         multiplier = self.multiplier
-        _require(multiplier is None or 1 <= multiplier < float("inf"), "multiplier", multiplier, "must be at least 1")
+        require(multiplier is None or 1 <= multiplier < float("inf"), "multiplier", multiplier, "must be at least 1")
         initial, maximum = self.backoff.ladder.initial, self.backoff.ladder.maximum
-        _require(maximum >= initial, "maximum", maximum, f"must be at least initial ({initial:g} s)")
+        require(maximum >= initial, "maximum", maximum, f"must be at least initial ({initial:g} s)")
 
     @property
     def backoff(self) -> BackoffPolicy:
@@ -171,10 +166,10 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check each rule once."""
         _require_positive(self, "questions", "question_time", "reveal_time", "leaderboard_time")
-        _require(0 <= self.lobby < float("inf"), "lobby", self.lobby, "must be finite and not negative")
+        require(0 <= self.lobby < float("inf"), "lobby", self.lobby, "must be finite and not negative")
         for key in ("answer_share", "fastest", "slowest"):
-            _require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "must be a share between 0 and 1")
-        _require(self.fastest <= self.slowest, "fastest", self.fastest, f"must not exceed slowest ({self.slowest:g})")
+            require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "must be a share between 0 and 1")
+        require(self.fastest <= self.slowest, "fastest", self.fastest, f"must not exceed slowest ({self.slowest:g})")
 
     def game(self, seed: int, late_window: Seconds = 0.0) -> Game:
         """A fresh game of these questions."""

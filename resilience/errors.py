@@ -52,6 +52,12 @@ class ConfigError(UsageError):
         self.key, self.value, self.rule = key, value, rule
 
 
+def require(ok: bool, key: str, value: object, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise :class:`ConfigError` unless the rule holds."""
+    if not ok:
+        raise ConfigError(key, value, rule)
+
+
 class ExperimentError(UsageError):
     """An experiment file cannot be used; ``key`` is a dotted path such as ``faults[2].cohorts``."""
 

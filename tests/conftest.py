@@ -1,4 +1,4 @@
-"""What every test gets: repeatable Hypothesis, and the root of the checkout."""
+"""What every test gets: repeatable Hypothesis, the root of the checkout, a Toxiproxy found or built once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from chaos.toxiproxy.provision import Binary, find_toxiproxy
 
 # A gate gives the same answer twice: examples follow from the test alone. Time limits are pytest-timeout's.
 settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True)
@@ -16,3 +18,19 @@ settings.load_profile("gate")
 def root() -> Path:
     """The folder that holds pyproject.toml."""
     return Path(__file__).resolve().parent.parent
+
+
+BUILD_S = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first may have to build the proxy, which takes a minute or more."""
+    for item in items:
+        if "binary" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
+
+
+@pytest.fixture(scope="session")
+def binary() -> Binary:
+    """The proxy's binary, from wherever a run would have it."""
+    return find_toxiproxy(None)

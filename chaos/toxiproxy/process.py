@@ -18,7 +18,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from enum import Enum, auto
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import IO, TYPE_CHECKING
 
 from resilience.errors import PortInUseError, ToxiproxyError
 
+from ..deathpact import death_pact
 from ..ports import free_ports, require_free
 from .client import CallTimes, ToxiproxyApi, ToxiproxyForeignError, ToxiproxyHungError, ToxiproxyRefusedError
 
@@ -51,14 +51,6 @@ POLL_S: Seconds = 0.005
 
 _TRIES = 5
 _LOG_TAIL = 400
-
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: survives the exec below
-if os.getppid() != int(sys.argv[1]):
-    os._exit(1)  # the parent went before the order was given
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class _Start(Enum):
@@ -215,7 +207,7 @@ class ToxiproxyProcess:
         try:
             with self._log() as log:
                 child = subprocess.Popen(
-                    [*_death_pact(), *server],
+                    [*death_pact(), *server],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -308,16 +300,6 @@ def _feed(child: subprocess.Popen[bytes], text: bytes) -> None:
     if child.stdin is not None:
         with child.stdin as pipe:
             pipe.write(text)
-
-
-def _death_pact() -> list[str]:
-    """Return a command that makes the process die with its parent and then becomes the command after it.
-
-    A fresh interpreter, since running Python between fork and exec is unsafe once there are threads.
-    """
-    if not sys.platform.startswith("linux"):
-        return []
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
 
 
 def _tail(path: Path) -> str:

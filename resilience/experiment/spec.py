@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.draws import uniform
-from resilience.errors import ConfigError
+from resilience.errors import require
 from resilience.experiment.faults import AnyFault, FaultWindow
 from resilience.units import Seconds
 
@@ -139,70 +139,63 @@ def _unfold(index: int, fault: AnyFault, cohort: str, seed: int) -> list[FaultWi
     return windows
 
 
-def _require(ok: bool, key: str, value: object, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not ok:
-        raise ConfigError(key, value, rule)
-
-
 def _check_run(run: Experiment) -> None:
-    _require(bool(_NAME.fullmatch(run.name)), "name", run.name, "must be lower-case letters, digits, - and _")
-    _require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
-    _require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
+    require(bool(_NAME.fullmatch(run.name)), "name", run.name, "must be lower-case letters, digits, - and _")
+    require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
+    require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
     hypothesis = run.hypothesis
-    _require(0 < hypothesis.joined <= 1, "hypothesis.joined", hypothesis.joined, "must be a share above 0, at most 1")
+    require(0 < hypothesis.joined <= 1, "hypothesis.joined", hypothesis.joined, "must be a share above 0, at most 1")
     within = hypothesis.within
-    _require(run.ramp <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
-    _require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
+    require(run.ramp <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
+    require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
     correlation = run.statistics.correlation
-    _require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
+    require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
 
 
 def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
-    _require(bool(cohorts), "cohorts", [], "must name at least one cohort")
+    require(bool(cohorts), "cohorts", [], "must name at least one cohort")
     seen: set[str] = set()
     for i, cohort in enumerate(cohorts):
         key = f"cohorts[{i}]"
-        _require(
+        require(
             bool(_NAME.fullmatch(cohort.name)), f"{key}.name", cohort.name, "must be lower-case letters, digits, - _"
         )
-        _require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
-        _require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
+        require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
+        require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
         seen.add(cohort.name)
 
 
 def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     names = [cohort.name for cohort in run.cohorts]
-    _require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
+    require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
     for name in fault.cohorts:
-        _require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
-    _require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
-    _require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
-    _require(
-        fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1"
-    )
-    _require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
-    _require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
+        require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
+    require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
+    require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
+    require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
+    require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
-        _require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    _require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
+        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = fault.at + (fault.times - 1) * (fault.every or 0.0) + fault.jitter + fault.length
-    _require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+    require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
 
 
 def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> None:
     metric, threshold = expectation.metric, expectation.threshold
-    _require(metric in METRICS, f"{key}.metric", metric, f"unknown; one of: {', '.join(METRICS)}")
+    require(metric in METRICS, f"{key}.metric", metric, f"unknown; one of: {', '.join(METRICS)}")
     if metric == "success_rate":
-        _require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
+        require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
     else:
-        _require(0 <= threshold < float("inf"), f"{key}.threshold", threshold, "must be a finite number, at least 0")
-    _require(
+        require(0 <= threshold < float("inf"), f"{key}.threshold", threshold, "must be a finite number, at least 0")
+    require(
         _LEAST_CONFIDENCE <= expectation.confidence < 1,
         f"{key}.confidence",
         expectation.confidence,
         "must be from 0.5 to below 1",
     )
     names = [cohort.name for cohort in run.cohorts]
-    _require(expectation.cohort in (None, *names), f"{key}.cohort", expectation.cohort, "unknown cohort")
+    require(expectation.cohort in (None, *names), f"{key}.cohort", expectation.cohort, "unknown cohort")
     kinds = {fault.kind for fault in run.faults}
-    _require(expectation.fault in (None, *kinds), f"{key}.fault", expectation.fault, "no fault of this kind in the run")
+    require(expectation.fault in (None, *kinds), f"{key}.fault", expectation.fault, "no fault of this kind in the run")

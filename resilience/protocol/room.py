@@ -86,10 +86,8 @@ class _Arrival(msgspec.Struct, frozen=True):
 class Room:
     """The server's decisions for one event. ``tokens`` makes unguessable session tokens, ``draw`` spreads pings."""
 
-    def __init__(  # noqa: PLR0913 - all that one event depends on
-        self, event: str, game: Game, rules: RoomRules, *, epoch: str, tokens: Callable[[], str], draw: Draw
-    ) -> None:
-        self.event, self.game, self.epoch, self.seq = event, game, epoch, 0
+    def __init__(self, game: Game, rules: RoomRules, *, epoch: str, tokens: Callable[[], str], draw: Draw) -> None:
+        self.game, self.epoch, self.seq = game, epoch, 0
         self.sessions: dict[str, ServerSession] = {}
         self._rules, self._tokens, self._draw = rules, tokens, draw
         self._by_token: dict[str, ServerSession] = {}

@@ -123,7 +123,6 @@ class QuizServer:
     def _hub(self, plan: EventPlan, tokens: Callable[[], str]) -> Hub:
         game = plan.quiz.game(plan.seed, self._config.late_window)
         room = Room(
-            plan.event,
             game,
             self._config.room,
             epoch=plan.epoch,

@@ -34,7 +34,6 @@ class ServerDriver:
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
         self,
-        event: str,
         experiment: Experiment,
         seed: int,
         *,
@@ -44,7 +43,7 @@ class ServerDriver:
         wire: Wire,
     ) -> None:
         self._clock, self._journal, self._wire = clock, journal, wire
-        self.room = room_of(event, experiment, seed)
+        self.room = room_of(experiment, seed)
         self.store = Store(clock, costs.commit, self._settled)
         self.station: Station[Connection] = Station(
             clock, costs.handshake_slots, costs.handshake, wanted=self._wanted, done=self._accept
@@ -154,7 +153,7 @@ class ServerDriver:
         self.room.transport_lost(connection.key, CLOSED if silent else f"close_{int(code)}", self._clock.now)
 
 
-def room_of(event: str, experiment: Experiment, seed: int) -> Room:
+def room_of(experiment: Experiment, seed: int) -> Room:
     """The experiment's room. Its tokens are addressed draws of 128 bits: the same every time, a secret to nobody."""
     numbers = itertools.count()
 
@@ -164,4 +163,4 @@ def room_of(event: str, experiment: Experiment, seed: int) -> Room:
 
     game = experiment.quiz.game(seed, experiment.server.late_window)
     draw = draws_for(seed, "server")
-    return Room(event, game, experiment.server.room, epoch=EPOCH, tokens=token, draw=draw)
+    return Room(game, experiment.server.room, epoch=EPOCH, tokens=token, draw=draw)

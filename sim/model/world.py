@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resilience.eventlog.writer import EventSink
 from resilience.events import EventKind, Verdict
-from resilience.experiment.crew import EVENT, first_dial, members, scripted
+from resilience.experiment.crew import first_dial, members, scripted
 from resilience.experiment.spec import Experiment
 
 from .client import ClientDriver
@@ -39,9 +39,7 @@ class World:
         costs, wire = costs or ModelCosts(), wire or AsObjects()
         self.experiment, self.seed = experiment, seed
         self.clock, self.journal = Clock(), Journal(sink)
-        self.server = ServerDriver(
-            EVENT, experiment, seed, clock=self.clock, costs=costs, journal=self.journal, wire=wire
-        )
+        self.server = ServerDriver(experiment, seed, clock=self.clock, costs=costs, journal=self.journal, wire=wire)
         self.links = {cohort.name: Link(self.clock, costs, self.server) for cohort in experiment.cohorts}
         self.clients = [
             ClientDriver(

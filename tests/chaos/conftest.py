@@ -9,27 +9,10 @@ import pytest
 
 from chaos.journal import Journal
 from chaos.links import Link
-from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, default_cache_dir, find_toxiproxy
+from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
 from .stand import Web
-
-BUILD_S = 900
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first may have to build the proxy, which takes a minute or more."""
-    if (default_cache_dir() / NAME_IN_CACHE).exists():
-        return
-    for item in items:
-        if "binary" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(BUILD_S))
-
-
-@pytest.fixture(scope="session")
-def binary() -> Binary:
-    """The proxy's binary, from wherever a run would have it."""
-    return find_toxiproxy(None)
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ async def test_afterwards_signals_mean_what_they_meant() -> None:
         await eventually(lambda: bool(heard))
     finally:
         signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def test_only_a_task_can_be_interrupted() -> None:

@@ -53,6 +53,7 @@ def test_a_simulated_lane_tells_the_same_story(lane: lanes.Lane, expected: dict[
     assert lanes.stories(lane(SMALL, SEED)) == expected
 
 
+@pytest.mark.usefixtures("binary")
 def test_the_real_lane_tells_the_same_story(expected: dict[str, list[str]]) -> None:
     """So do real processes behind a real Toxiproxy."""
     told = lanes.stories(lanes.real(SMALL, SEED))

@@ -9,22 +9,7 @@ import pytest
 
 from chaos.toxiproxy.client import ToxiproxyApi
 from chaos.toxiproxy.process import ToxiproxyProcess
-from chaos.toxiproxy.provision import Binary, find_toxiproxy
-
-BUILD_S = 900
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first may have to build the server, which takes a minute or more."""
-    for item in items:
-        if "binary" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(BUILD_S))
-
-
-@pytest.fixture(scope="session")
-def binary() -> Binary:
-    """The server, from wherever a run would have it."""
-    return find_toxiproxy(None)
+from chaos.toxiproxy.provision import Binary
 
 
 @pytest.fixture

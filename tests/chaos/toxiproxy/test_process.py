@@ -379,3 +379,4 @@ def test_it_dies_with_a_parent_that_forgot_it(binary: Binary) -> None:
     )
     pid, api_port, _ = (int(word) for word in done.stdout.split())
     until(lambda: gone(pid) and free(api_port), "the child is gone")
+    assert gone(pid)

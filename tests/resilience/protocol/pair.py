@@ -87,7 +87,6 @@ class Pair:
         tokens = itertools.count()
         quiz = quiz or QuizConfig()
         self.room = room_type(
-            "e",
             quiz.game(seed, (server or ServerConfig()).late_window),
             (server or ServerConfig()).room,
             epoch="1",

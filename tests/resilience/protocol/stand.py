@@ -56,7 +56,6 @@ class Stand:
         self.waiting: list[Persist] = []
         tokens = itertools.count(1)
         self.room = room_type(
-            "e",
             (quiz or QuizConfig()).game(1, (server or ServerConfig()).late_window),
             (server or ServerConfig()).room,
             epoch="1",
@@ -216,3 +215,28 @@ def snapshot(seq: int = 0) -> Snapshot:
 
 
 TIMING = Timing(15_000, 30_000, 60_000, 100, 300, 3000)
+
+
+JOIN = Join(event="e", name="ann", instance="ann")
+# The default quiz, counted from the first join: q1 open from 6 to 12, revealed until 14, on the board until 16; q2 ...
+
+
+def resume(token: str) -> Resume:
+    """Come back with a token."""
+    return Resume(event="e", token=token, instance="i1")
+
+
+def seqs(stand: Stand, connection: int) -> list[int]:
+    """The stream numbers that a connection was sent, from its snapshot's on."""
+    found = []
+    for message in stand.sent[connection]:
+        if isinstance(message, Joined) or hasattr(message, "snapshot"):
+            found.append(message.snapshot.seq)
+        elif hasattr(message, "seq"):
+            found.append(message.seq)
+    return found
+
+
+def in_order(numbers: list[int]) -> bool:
+    """Each is the one before plus one."""
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
