@@ -107,6 +107,7 @@ class EventKind(StrEnum):
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
     ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
+    COMMIT_FAILED = "store.commit_failed"  # nothing of it was acknowledged; cause; value: orders that were in it
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
     QUESTION_CLOSED = "question.closed"  # ref: question id; seq
     SCORE_FINAL = "score.final"  # at the server's end, per participant; value: total_score as stored

@@ -42,6 +42,8 @@ class Committer:
                     await self._loop.run_in_executor(self._executor, self._write, batch)
                 except StoreError as error:
                     failure = error
+                except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for an answer
+                    failure = StoreError(f"the database did not take a commit: {type(error).__name__}: {error}")
                 self._settle(batch, failure)
         finally:
             self._task = None

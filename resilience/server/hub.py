@@ -53,6 +53,8 @@ class Hub:
     def settled(self, batch: Sequence[Persist], failure: StoreError | None) -> None:
         """A batch was committed, or was not."""
         now = self._clock.now()
+        if failure is not None:
+            self._log(Record(EventKind.COMMIT_FAILED, now, cause=str(failure), value=float(len(batch))))
         for order in batch:
             if failure is None:
                 self.room.committed(order.ticket, now)

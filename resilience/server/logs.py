@@ -18,6 +18,7 @@ _WORDS = {
     EventKind.SESSION_FENCED: "older connection cut off",
     EventKind.SESSION_LEFT: "left",
     EventKind.RESUME_REFUSED: "resume refused",
+    EventKind.COMMIT_FAILED: "commit failed, those who wait are told to come again",
     EventKind.QUESTION_OPENED: "question opened",
     EventKind.QUESTION_CLOSED: "question closed",
 }

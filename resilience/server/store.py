@@ -6,6 +6,7 @@ A ``commit`` is one transaction: all of its rows are durable when it returns, no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -129,7 +130,8 @@ class _Transaction:
             except SQLAlchemyError as failure:
                 error = failure
         if error is not None:
-            self._connection.rollback()
+            with suppress(SQLAlchemyError):  # a connection that is gone has nothing to roll back
+                self._connection.rollback()
         if isinstance(error, SQLAlchemyError):
             raise StoreError(f"the database did not take a commit: {_short(error)}") from error
 

@@ -129,22 +129,25 @@ def test_a_guessed_token_is_refused_and_counted() -> None:
 
 
 class FullDisk(SqlStore):
-    """A database that refuses every commit with an answer while ``full``."""
+    """A database that fails every commit with an answer while ``full``."""
 
     full = True
+    failure: Exception = StoreError("the database did not take a commit: disk I/O error")
 
     def commit(self, rows: Sequence[tuple[str, Row]], now: float) -> None:
         """Refuse or commit."""
         if self.full and any(isinstance(row, StoredAnswer) for _, row in rows):
-            raise StoreError("the database did not take a commit: disk I/O error")
+            raise self.failure
         super().commit(rows, now)
 
 
-def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again() -> None:
+@pytest.mark.parametrize("failure", [FullDisk.failure, RuntimeError("the driver broke")])
+def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again(failure: Exception) -> None:
     """A full disk: no acknowledgement, the client returns when told to, and the resend is stored once."""
 
     async def script(stage: Stage) -> None:
         store = FullDisk(MEMORY)
+        store.failure = failure
         await stage.serve(quiz=QUICK, store=store)
         client = stage.client()
         client.start()
@@ -160,6 +163,8 @@ def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again() -> 
     stage = play(script)
     assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 1
     assert [event.outcome for event in stage.events(EventKind.ANSWER_ACKED)] == ["accepted"]
+    assert all(str(failure) in (event.cause or "") for event in stage.events(EventKind.COMMIT_FAILED))
+    assert stage.events(EventKind.COMMIT_FAILED)
 
 
 def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> None:
