@@ -85,17 +85,26 @@ def root() -> None:
 @click.option("--heartbeat-interval", type=float, help="Seconds between heartbeats.")
 @click.option("--grace-period", type=float, help="Seconds of silence until temporarily_disconnected.")
 @click.option("--cleanup-interval", type=float, help="Seconds of absence until disconnected.")
+@click.option("--fresh", is_flag=True, help="Begin the event anew, even if the database has a run to go on with.")
+@click.option(
+    "--host-key-file", type=click.Path(path_type=Path), help="File with the hosts' key; or RESILIENCE_HOST_KEY."
+)
 @click.option("--event-log", type=click.Path(path_type=Path), help="Write the event log to this file.")
 @click.option("--epoch", type=float, help="The run's start on the monotonic clock, for the event log.")
 def serve(**options: object) -> None:
-    """Serve a quiz that advances by itself, until interrupted."""
+    """Serve a quiz that advances by itself, and those that hosts create, until interrupted.
+
+    On a database that has a run under way, such as after a crash, it goes on where that stopped.
+    """
     from resilience.server.command import serve_command
-    from resilience.settings import environment, server_settings
+    from resilience.settings import environment, host_key, server_settings
 
     flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
     file = options["config"]
     server, quiz = server_settings(file if isinstance(file, Path) else None, environment(), flags)
-    serve_command(server, quiz, options)
+    key_file = options["host_key_file"]
+    key = host_key(environment(), key_file if isinstance(key_file, Path) else None)
+    serve_command(server, quiz, {**options, "host_key": key})
 
 
 @root.command()

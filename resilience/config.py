@@ -10,11 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from resilience.errors import require
+from resilience.policy.adaptive import AdaptiveRules
 from resilience.policy.backoff import PRESETS, BackoffPolicy, Jitter, Ladder, Preset
 from resilience.policy.liveness import HeartbeatRules, ProbeRules
 from resilience.protocol.client import ClientRules
-from resilience.protocol.room import RoomRules
-from resilience.quiz.game import Game, Pace
+from resilience.protocol.rules import RoomRules
+from resilience.quiz.game import Game
+from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.player import PlayerRules
 from resilience.quiz.questions import arithmetic_questions
 from resilience.units import Seconds
@@ -31,6 +33,12 @@ def _require_positive(config: msgspec.Struct, *keys: str) -> None:
         require(value is None or 0 < value < float("inf"), key, value, "must be a positive, finite number")
 
 
+def _require_not_negative(config: msgspec.Struct, *keys: str) -> None:
+    for key in keys:
+        value = getattr(config, key)
+        require(0 <= value < float("inf"), key, value, "must be finite and not negative")
+
+
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server's settings; all durations in seconds.
 
@@ -38,6 +46,19 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     two counted from the last sign of life. ``join_capacity`` is joins per second this server was measured to take and
     sets the return window. ``presence_interval`` is the least time between two presence frames, ``flap_hidden`` how
     long an absence must last before other players see it. ``participants_cap`` bounds the list in a snapshot.
+
+    ``adaptive_heartbeat`` lets each connection's interval and grace follow its round trips and the phase, down to
+    ``interval_floor`` and ``grace_floor``; off, they are exactly the three above. ``checkpoint_interval`` is how often
+    what nobody waits for (signs of life, retired tokens) is stored.
+
+    ``drain_window`` is the least time that an orderly stop takes to close everybody, ``restart_pause`` how long the
+    next start is expected to take.
+
+    ``admission_seconds`` is how many seconds of joins may queue before newcomers are told to come back later.
+    ``max_connections`` 0 follows the limit on open files. ``message_rate`` and ``message_burst`` bound what one
+    connection may say a second; ``address_rate`` and ``address_burst`` how many connections one address may open, and
+    ``address_failures`` how many refusals a minute (wrong tokens, keys, origins) it may earn; 0 turns a limit off.
+    ``allowed_origins`` are browser origins beside the server's own; ``trust_forwarded`` believes ``X-Forwarded-For``.
     """
 
     heartbeat_interval: Seconds = 15.0
@@ -53,8 +74,24 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strike_limit: int = 10
     max_message_bytes: int = 16_384
     write_buffer_bytes: int = 262_144
+    send_buffer_bytes: int = 65_536
     backlog: int = 4096
     drain_window: Seconds = 2.0
+    restart_pause: Seconds = 1.0
+    adaptive_heartbeat: bool = False
+    interval_floor: Seconds = 5.0
+    grace_floor: Seconds = 10.0
+    checkpoint_interval: Seconds = 1.0
+    admission_seconds: Seconds = 2.0
+    max_connections: int = 0
+    max_events: int = 100
+    message_rate: float = 50.0
+    message_burst: int = 200
+    address_rate: float = 1000.0
+    address_burst: int = 20_000
+    address_failures: float = 60.0
+    allowed_origins: tuple[str, ...] = ()
+    trust_forwarded: bool = False
 
     def __post_init__(self) -> None:
         """Check each rule once."""
@@ -75,9 +112,29 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         late = self.late_window
         require(0 <= late <= LATE_WINDOW_CEILING, "late_window", late, f"must be within 0 and {LATE_WINDOW_CEILING} s")
-        for key in ("flap_hidden", "participants_cap", "leaderboard_size", "drain_window"):
-            value = getattr(self, key)
-            require(0 <= value < float("inf"), key, value, "must be finite and not negative")
+        _require_not_negative(
+            self, "flap_hidden", "participants_cap", "leaderboard_size", "drain_window", "restart_pause"
+        )
+        _require_not_negative(self, "max_connections", "max_events", "address_rate", "address_failures", "message_rate")
+        self._check_limits()
+        self._check_adaptive()
+
+    def _check_limits(self) -> None:
+        _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
+        for key in ("message_burst", "address_burst"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        for origin in self.allowed_origins:
+            ok = origin.startswith(("http://", "https://")) and not origin.endswith("/")
+            require(ok, "allowed_origins", origin, "must be origins such as https://quiz.example, without a path")
+
+    def _check_adaptive(self) -> None:
+        _require_positive(self, "interval_floor", "grace_floor")
+        if not self.adaptive_heartbeat:
+            return
+        floor, interval, grace = self.interval_floor, self.heartbeat_interval, self.grace_period
+        require(floor <= interval, "interval_floor", floor, f"must not exceed heartbeat_interval ({interval:g} s)")
+        least = self.grace_floor
+        require(floor < least <= grace, "grace_floor", least, f"must exceed interval_floor, at most {grace:g} s")
 
     @property
     def room(self) -> RoomRules:
@@ -89,6 +146,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.flap_hidden,
             self.participants_cap,
             self.leaderboard_size,
+            self.checkpoint_interval,
+            AdaptiveRules(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
         )
 
 
@@ -171,10 +230,15 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "must be a share between 0 and 1")
         require(self.fastest <= self.slowest, "fastest", self.fastest, f"must not exceed slowest ({self.slowest:g})")
 
+    def plan(self, seed: int) -> QuizPlan:
+        """The event that this makes: sums, at its own pace."""
+        pace = Pace(self.lobby, self.reveal_time, self.leaderboard_time)
+        return QuizPlan(arithmetic_questions(seed, self.questions, self.question_time), pace=pace)
+
     def game(self, seed: int, late_window: Seconds = 0.0) -> Game:
         """A fresh game of these questions."""
-        pace = Pace(self.lobby, self.reveal_time, self.leaderboard_time)
-        return Game(arithmetic_questions(seed, self.questions, self.question_time), pace, late_window)
+        plan = self.plan(seed)
+        return Game(plan.questions, plan.pace, late_window)
 
     @property
     def player(self) -> PlayerRules:

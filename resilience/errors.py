@@ -13,6 +13,7 @@
     │   ├── LocalProtocolError      our own code broke the protocol's rules
     │   └── RemoteProtocolError     the peer did: names the field
     └── StoreError              4   the database did not take a commit
+        └── FencedError             another server has taken up a run that the commit wrote for
 
 Messages say what was wrong, where, and what would be right.
 """
@@ -100,3 +101,11 @@ class RemoteProtocolError(ProtocolError):
 
 class StoreError(ResilienceError):
     """The database did not take a commit; nothing of it was acknowledged."""
+
+
+class FencedError(StoreError):
+    """A commit wrote for runs, by their ``keys``, that are no longer this server's; nothing of it was written."""
+
+    def __init__(self, keys: tuple[str, ...], why: str = "another server has taken it up since") -> None:
+        super().__init__(f"this server may no longer write for {', '.join(keys)}: {why}")
+        self.keys = keys

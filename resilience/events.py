@@ -93,12 +93,26 @@ class EventKind(StrEnum):
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
     PONG_SENT = "heartbeat.answered"
 
+    # the server (no session): its start, its end, and whom it turned away
+    SERVER_STARTED = "server.started"  # ref: event; outcome: fresh | taken_up; value: sessions taken up; detail: epoch
+    SERVER_DRAINING = "server.draining"  # closes are being spread; value: over how many seconds
+    JOIN_SHED = "join.shed"  # a connection was told to come back; cause: overload | address | full | draining; value: s
+    # turned away for good; cause: origin | event | late | strikes | key | protocol
+    CONNECTION_REFUSED = "connection.refused"
+    MESSAGE_REFUSED = "message.refused"  # answered with an error, the connection stays; cause: the error's code
+    MESSAGE_DELAYED = "message.delayed"  # over the rate of one connection: read later; value: s
+
+    # hosts, as the server sees them
+    HOST_ATTACHED = "host.attached"  # ref: event
+    HOST_ORDERED = "host.ordered"  # ref: action; outcome: done | moved_on | refused
+
     # the server machines
-    SESSION_CREATED = "session.created"  # a new identity was made and attached; connection_no
+    # created and resumed: connection_no; attempt: the client's own count; value: s from its word to the answer to it
+    SESSION_CREATED = "session.created"  # a new identity was made and attached
     SESSION_RESUMED = (
         "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
     )
-    RESUME_REFUSED = "session.resume_refused"  # cause
+    RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a token that was replaced is replayed)
     SESSION_FENCED = "session.fenced"  # connection_no: the older connection that was cut off by a newer one
     SESSION_DETACHED = "session.detached"  # connection_no: the one whose loss caused it; cause: closed | grace | ...
     SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
@@ -107,6 +121,7 @@ class EventKind(StrEnum):
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
     ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
+    ANSWER_REPLIED = "answer.replied"  # answered without a commit; ref as above; outcome: the verdict
     COMMIT_FAILED = "store.commit_failed"  # nothing of it was acknowledged; cause; value: orders that were in it
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
     QUESTION_CLOSED = "question.closed"  # ref: question id; seq

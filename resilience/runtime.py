@@ -85,5 +85,15 @@ def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | No
     return write
 
 
+def tee(*logs: Log) -> Log:
+    """One log that tells them all, in this order."""
+
+    def write(record: Record) -> None:
+        for log in logs:
+            log(record)
+
+    return write
+
+
 def discard(record: Record) -> None:
     """A log for those who keep none."""

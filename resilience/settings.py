@@ -1,7 +1,8 @@
 """Where settings come from: flags, then environment, then a TOML file, then defaults.
 
 The only reader of the environment. Names: ``HEARTBEAT_INTERVAL``, ``GRACE_PERIOD``, ``CLEANUP_INTERVAL`` (seconds); any
-other setting of the server as ``RESILIENCE_<NAME>``.
+other setting of the server as ``RESILIENCE_<NAME>``: a number, ``true`` or ``false``, or a list with commas. The host
+key, ``RESILIENCE_HOST_KEY``, is no setting: it is never shown, logged or written.
 """
 
 from __future__ import annotations
@@ -63,15 +64,40 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     for field in msgspec.structs.fields(ServerConfig):
         name = field.name.upper() if field.name in PLAIN_NAMES else f"RESILIENCE_{field.name.upper()}"
         if name in environ:
-            found[field.name] = _number(name, environ[name])
+            found[field.name] = _value(name, environ[name], field.default)
     return found
 
 
-def _number(name: str, text: str) -> float | int:
+def _value(name: str, text: str, like: object) -> object:
+    """What the text says, for a setting whose default is ``like``."""
+    if isinstance(like, bool):
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(name, text, "must be true or false")
+        return text.lower() == "true"
+    if isinstance(like, tuple):
+        return [item.strip() for item in text.split(",") if item.strip()]
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
         raise ConfigError(name, text, "must be a number") from None
+
+
+HOST_KEY = "RESILIENCE_HOST_KEY"
+LEAST_KEY, MOST_KEY = 16, 256
+
+
+def host_key(environ: Mapping[str, str], file: Path | None) -> str | None:
+    """The key that hosts must show: a file's first line, or the environment's; without one nobody can host."""
+    key, where = environ.get(HOST_KEY), HOST_KEY
+    if file is not None:
+        where = str(file)
+        try:
+            key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: cannot be read as a host key: {error}") from error
+    if key is not None and not LEAST_KEY <= len(key) <= MOST_KEY:
+        raise UsageError(f"{where}: a host key has {LEAST_KEY} to {MOST_KEY} characters; openssl rand -hex 16 makes one")
+    return key
 
 
 def _convert(table: object, kind: type[T], where: str) -> T:

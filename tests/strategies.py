@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import types
 import typing
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from resilience.policy.backoff import BackoffPolicy, Jitter, Ladder, Preset
 from resilience.policy.window import ReturnWindow
 from resilience.protocol.messages import ClientMessage, Message, Roster, ServerMessage
+from resilience.quiz.plan import Pace, QuizPlan
+from resilience.quiz.questions import Question
 
 _BIG = os.environ.get("HYPOTHESIS_PROFILE") == "big"
 
@@ -33,27 +36,56 @@ JITTERS = st.sampled_from(Jitter)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
+TEXT = st.characters(exclude_categories=["Cs"])
+
+
 def structs(kind: type[Any]) -> st.SearchStrategy[Any]:
-    """Every value of a message or of one of its parts, built from the types of its fields."""
-    hints = typing.get_type_hints(kind)
+    """Every value of a message or of one of its parts, built from the types of its fields and their bounds."""
+    if kind is QuizPlan:
+        return plans()
+    hints = typing.get_type_hints(kind, include_extras=True)
     return st.builds(kind, **{field.name: _values(hints[field.name]) for field in msgspec.structs.fields(kind)})
 
 
-def _values(hint: object) -> st.SearchStrategy[Any]:
+def _values(hint: object, bounds: msgspec.Meta | None = None) -> st.SearchStrategy[Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _values(arguments[0], arguments[1])
     if origin is tuple:
         return st.lists(_values(arguments[0]), max_size=3).map(tuple)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*(_values(argument) for argument in arguments))
     if hint is msgspec.Raw:
         return structs(Roster).map(lambda roster: msgspec.Raw(msgspec.json.encode(roster)))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return st.sampled_from(hint)
+    bounds = bounds or msgspec.Meta()
+    least, most = bounds.ge if bounds.ge is not None else -(2**63), bounds.le if bounds.le is not None else 2**63 - 1
+    most = bounds.lt - 1 if bounds.lt is not None else most
     simple: dict[object, st.SearchStrategy[Any]] = {
-        str: st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-        int: INT64,
+        str: st.text(TEXT, min_size=bounds.min_length or 0, max_size=8),
+        int: st.integers(int(least), int(most)),
         bool: st.booleans(),
         type(None): st.none(),
     }
     return simple[hint] if hint in simple else structs(typing.cast("type[Any]", hint))
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    """Any question that may be asked."""
+    choices = tuple(draw(st.lists(st.text(TEXT, min_size=1, max_size=8), min_size=2, max_size=4, unique=True)))
+    correct, time_s = draw(st.integers(0, len(choices) - 1)), draw(st.floats(0.1, 3600.0))
+    name, line = draw(st.text(TEXT, min_size=1, max_size=8)), draw(st.text(TEXT, min_size=1, max_size=8))
+    return Question(name, line, choices, correct, time_s)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> QuizPlan:
+    """Any event that a host may create."""
+    asked = tuple(draw(st.lists(questions(), min_size=1, max_size=3, unique_by=lambda q: q.id)))
+    pause = st.none() | st.floats(0.0, 3600.0)
+    return QuizPlan(asked, draw(st.text(TEXT, max_size=8)), Pace(draw(pause), draw(pause), draw(pause)))
 
 
 def messages_of(union: object) -> st.SearchStrategy[Message]:

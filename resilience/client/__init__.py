@@ -1,8 +1,41 @@
-"""The Python client: carries out what the client machine decides, over ``websockets``. Decides nothing itself.
+"""The Python clients: carry out what the client machines decide, over ``websockets``. Decide nothing themselves.
 
-``client`` one machine on one loop, ``fleet`` many scripted ones, ``terminal`` a person, ``canary`` an eyewitness.
+The shortest useful program joins, answers, and survives whatever the network does meanwhile::
+
+    import asyncio
+
+    from resilience.client import QuizFinished, connect, open_question
+
+    async def take_part(url: str) -> int | None:
+        async with connect(url, name="Ada") as me:
+            async for message in me:
+                question = open_question(message)
+                if question is not None:
+                    me.answer(question.id, 0)
+                elif isinstance(message, QuizFinished):
+                    return next((s.score for s in message.leaders if s.participant == me.machine.participant), None)
+
+    asyncio.run(take_part("ws://127.0.0.1:8765/ws"))
+
+Everything the server says is in ``resilience.protocol.messages``. Rooms: ``driver`` one machine on one loop, ``client``
+a participant, ``hosting`` a host, ``identity`` and ``questions`` files, ``fleet`` many scripted participants,
+``terminal`` and ``console`` a person who plays or hosts, ``canary`` an eyewitness.
 """
 
-from resilience.client.client import ReconnectingClient
+from resilience.client.client import ReconnectingClient, connect
+from resilience.client.hosting import HostingClient, host
+from resilience.config import ClientConfig
+from resilience.protocol.client import open_question
+from resilience.protocol.messages import QuizFinished
+from resilience.protocol.states import ClientState
 
-__all__ = ["ReconnectingClient"]
+__all__ = [
+    "ClientConfig",
+    "ClientState",
+    "HostingClient",
+    "QuizFinished",
+    "ReconnectingClient",
+    "connect",
+    "host",
+    "open_question",
+]

@@ -1,43 +1,31 @@
-"""One client machine on one asyncio loop: dials, sends, reads, and keeps its deadlines.
-
-Every read and every failure is reported under the dial it belongs to; the machine ignores those of older dials.
-"""
+"""A participant over a real socket, and how to make one."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
+import secrets
 from collections.abc import Callable
+from pathlib import Path
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import broadcast
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from resilience.client.driver import LinkDriver, checked_url
+from resilience.client.identity import IdentityFile
+from resilience.config import ClientConfig
+from resilience.draws import draws_for
+from resilience.errors import require
+from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.messages import ClientMessage, Message, TokenStored
+from resilience.runtime import Log, RunClock, discard
 
-from resilience.errors import RemoteProtocolError
-from resilience.policy.retry import CloseCode
-from resilience.protocol import codec
-from resilience.protocol.client import ClientMachine
-from resilience.protocol.effects import Abandon, ClientEffect, Deliver, Dial, Hangup, Record, SendUp
-from resilience.protocol.messages import Message
-from resilience.runtime import DeadlineTimer, Log, RunClock, discard
-from resilience.units import Seconds
+LONGEST_WORD = 64
+"""Characters of a name or an id that a server takes."""
 
-MAX_SIZE_BYTES = 4_194_304
-"""A snapshot of a large event may be this big; anything bigger is not ours."""
-
-CLOSE_TIMEOUT: Seconds = 1.0
-
-_quiet = logging.getLogger("resilience.client.transport")
-_quiet.setLevel(logging.CRITICAL)
-
-_ADVICE = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
+_log = logging.getLogger("resilience.client")
 
 
-class ReconnectingClient:
-    """Drives ``machine`` against ``url``. ``deliver`` gets what the machine hands to the application."""
+class ReconnectingClient(LinkDriver[ClientMachine]):
+    """Takes part in a quiz, whatever the network does. ``kept`` is where its identity outlives the process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a client depends on
         self,
         machine: ClientMachine,
         url: str,
@@ -45,166 +33,58 @@ class ReconnectingClient:
         clock: RunClock | None = None,
         log: Log = discard,
         deliver: Callable[[Message], None] | None = None,
+        watch_sleep: bool = False,
+        kept: IdentityFile | None = None,
     ) -> None:
-        self.machine, self.url = machine, url
-        self._clock = clock or RunClock()
-        self._log, self._deliver = log, deliver
-        self._timer = DeadlineTimer(self._clock, self._on_deadline)
-        self._task: asyncio.Task[None] | None = None
-        self._socket: ClientConnection | None = None
-        self._leaving: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Dial for the first time, or again after giving up."""
-        self.machine.start(self._clock.now())
-        self._pump()
+        super().__init__(machine, url, clock=clock, log=log, deliver=deliver, watch_sleep=watch_sleep)
+        self._kept = kept
 
     def answer(self, question: str, choice: int) -> None:
         """Answer a question (choices count from 0), now or when the connection is back."""
         self.machine.answer(question, choice, self._clock.now())
         self._pump()
 
-    def wake(self) -> None:
-        """The network or the machine came back: probe or dial at once."""
-        self.machine.wake(self._clock.now())
-        self._pump()
+    def _send(self, message: ClientMessage) -> None:
+        if not isinstance(message, TokenStored) or self._keep():
+            super()._send(message)
 
-    async def leave(self) -> None:
-        """Go on purpose; returns when the server was told, or could not be."""
-        self.machine.leave(self._clock.now())
-        self._pump()
-        if self._leaving is not None:
-            await self._leaving
-        await self.stop()
-
-    async def stop(self) -> None:
-        """End at once and without a word, as a killed process would."""
-        self._timer.stop()
-        task, self._task = self._task, None
-        self._abort()
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    # carrying out -----------------------------------------------------------------------------------------------------
-
-    def _on_deadline(self) -> None:
-        self.machine.handle_timeout(self._timer.fired())
-        self._pump()
-
-    def _pump(self) -> None:
-        for effect in self.machine.effects():
-            self._carry_out(effect)
-        self._timer.aim(self.machine.next_deadline())
-
-    def _carry_out(self, effect: ClientEffect) -> None:
-        match effect:
-            case Record():
-                self._log(effect)
-            case SendUp():
-                if self._socket is not None:
-                    broadcast((self._socket,), codec.encode(effect.message), text=True)
-            case Dial():
-                self._task = asyncio.get_running_loop().create_task(self._live(effect.dial))
-            case Abandon():
-                self._abandon()
-            case Hangup():
-                self._hang_up()
-            case Deliver():
-                if self._deliver is not None:
-                    self._deliver(effect.message)
-
-    def _abandon(self) -> None:
-        task, self._task = self._task, None
-        self._abort()
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
-    def _abort(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.transport.abort()
-
-    def _hang_up(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            self._leaving = asyncio.get_running_loop().create_task(socket.close())
-
-    # one dial's life --------------------------------------------------------------------------------------------------
-
-    async def _live(self, dial: int) -> None:
-        socket = await self._open(dial)
-        if socket is None:
-            return
-        self._socket = socket
-        self.machine.transport_opened(dial, self._clock.now())
-        self._pump()
+    def _keep(self) -> bool:
+        """Keep the new token before the server may forget the old one; returns whether that succeeded."""
+        if self._kept is None or self.machine.credentials is None:
+            return True
         try:
-            await self._read(socket, dial)
-        except ConnectionClosed as closed:
-            self._report_loss(dial, closed)
-        finally:
-            if self._socket is socket:
-                self._socket = None
-            socket.transport.abort()
-
-    async def _open(self, dial: int) -> ClientConnection | None:
-        try:
-            return await connect(
-                self.url,
-                compression=None,
-                proxy=None,
-                ping_interval=None,
-                open_timeout=None,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=MAX_SIZE_BYTES,
-                user_agent_header=None,
-                logger=_quiet,
-            )
-        except (OSError, EOFError, WebSocketException) as error:
-            self.machine.transport_failed(dial, cause_of(error), self._clock.now(), advice_of(error))
-            self._pump()
-            return None
-
-    async def _read(self, socket: ClientConnection, dial: int) -> None:
-        while True:
-            data = await socket.recv(decode=False)
-            try:
-                message = codec.decode_server(data)
-            except RemoteProtocolError as error:
-                self.machine.transport_lost(dial, f"unreadable: {error}", self._clock.now())
-                self._pump()
-                return
-            self.machine.receive(message, dial, self._clock.now())
-            self._pump()
-
-    def _report_loss(self, dial: int, closed: ConnectionClosed) -> None:
-        code = closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL
-        reason = closed.rcvd.reason if closed.rcvd else ""
-        cause = f"close_{code}" if closed.rcvd else "closed"
-        self.machine.transport_lost(dial, cause, self._clock.now(), code, _advice_in(reason))
-        self._pump()
+            self._kept.write(self.machine.credentials)
+        except OSError as error:
+            _log.warning("%s: cannot be written, the identity in it grows old: %s", self._kept.path, error.strerror)
+            return False
+        return True
 
 
-def cause_of(error: Exception) -> str:
-    """Why a dial failed, in one word of the log: ``refused``, ``closed``, ``status_<n>`` or the error's name."""
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, InvalidStatus):
-        return f"status_{error.response.status_code}"
-    if isinstance(error, ConnectionResetError | EOFError | ConnectionClosed | InvalidHandshake):
-        return "closed"
-    return type(error).__name__
+def connect(  # noqa: PLR0913 - all that a participant may choose
+    url: str,
+    *,
+    name: str,
+    event: str = "quiz",
+    config: ClientConfig | None = None,
+    identity_file: Path | None = None,
+    deliver: Callable[[Message], None] | None = None,
+    log: Log = discard,
+) -> ReconnectingClient:
+    """A participant called ``name`` of ``event`` on the server at ``url``; to be called where a loop runs.
 
-
-def advice_of(error: Exception) -> Seconds | None:
-    """The server's ``Retry-After`` of a refused handshake, seconds."""
-    if not isinstance(error, InvalidStatus):
-        return None
-    text = error.response.headers.get("Retry-After", "")
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
-
-
-def _advice_in(reason: str) -> Seconds | None:
-    found = _ADVICE.search(reason)
-    return float(found.group(1)) if found else None
+    ``identity_file`` keeps the identity: a later process with the same file comes back as the same participant, with
+    its score, and ends the connection of an earlier one. ``deliver`` is called with each message, ``log`` with each
+    record of how the connection fares. :class:`~resilience.errors.UsageError` for a URL, a name or a file that cannot
+    be used.
+    """
+    checked_url(url)
+    for key, word in (("name", name), ("event", event)):
+        require(1 <= len(word) <= LONGEST_WORD, key, word, f"must have 1 to {LONGEST_WORD} characters")
+    identity = Identity(event, name, secrets.token_hex(8))
+    draw = draws_for(secrets.randbits(63), identity.instance)
+    machine = ClientMachine(identity, (config or ClientConfig()).rules, draw)
+    kept = None if identity_file is None else IdentityFile(identity_file, event)
+    if kept is not None:
+        machine.credentials = kept.read()
+        kept.check()
+    return ReconnectingClient(machine, url, log=log, deliver=deliver, watch_sleep=True, kept=kept)

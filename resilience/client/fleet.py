@@ -34,6 +34,7 @@ class Fleet:
         self._clock = clock
         self.clients: list[tuple[Member, ReconnectingClient]] = []
         self._first_dials: list[float] = []
+        self._starting: list[asyncio.TimerHandle] = []
         for member in crew:
             machine = scripted(experiment, member, seed)
             log = log_to(sink, lane, Role.CLIENT, member.actor, member.cohort)
@@ -45,7 +46,7 @@ class Fleet:
         """Let each client dial at its own moment of the ramp."""
         loop, now = asyncio.get_running_loop(), self._clock.now()
         for (_, client), at in zip(self.clients, self._first_dials, strict=True):
-            loop.call_later(max(at - now, 0.0), client.start)
+            self._starting.append(loop.call_later(max(at - now, 0.0), client.start))
 
     def open_count(self, cohort: str | None = None) -> int:
         """How many have an open session now, in all or in one cohort."""
@@ -57,4 +58,6 @@ class Fleet:
 
     async def stop(self) -> None:
         """End all at once and without a word."""
+        for handle in self._starting:
+            handle.cancel()
         await asyncio.gather(*(client.stop() for _, client in self.clients))

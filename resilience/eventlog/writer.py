@@ -20,11 +20,16 @@ class EventSink(Protocol):
 
 
 class EventWriter:
-    """Appends events to one JSON Lines file, buffered; ``flush`` before the process hands over or ends."""
+    """Appends events to one JSON Lines file, buffered; ``flush`` before the process hands over or ends.
 
-    def __init__(self, path: Path) -> None:
+    ``resume`` goes on after what an earlier writer of the same file left, without the line it did not finish.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+        if resume and path.exists():
+            _drop_torn_line(path)
+        self._file = path.open("ab" if resume else "wb")
         self._buffer = bytearray()
         self._encoder = msgspec.json.Encoder()
 
@@ -45,6 +50,20 @@ class EventWriter:
         """Flush and close; further writes are errors."""
         self.flush()
         self._file.close()
+
+
+def _drop_torn_line(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = file.seek(0, 2)
+        while end:
+            start = max(end - FLUSH_BYTES, 0)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)
 
 
 class EventList(list[Event]):

@@ -17,7 +17,18 @@ import msgspec
 from resilience.policy.window import UNANNOUNCED, ReturnWindow
 from resilience.units import Instant, Seconds
 
+ADVICE_FLOOR: Seconds = 0.05
+ADVICE_CEILING: Seconds = 60.0
+"""Advice is kept between these two: a broken proxy can neither park a client for ever nor make it storm."""
+
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
+
+
+def sane_advice(advice: Seconds | None) -> Seconds | None:
+    """A server's retry-after within its bounds; ``None`` for what is no advice: absent, negative or not a number."""
+    if advice is None or not advice >= 0:
+        return None
+    return min(max(advice, ADVICE_FLOOR), ADVICE_CEILING)
 
 
 class Jitter(StrEnum):
@@ -139,12 +150,17 @@ class Backoff:
         """A session is up; it counts as stable once ``stable_after`` has passed."""
         self._up_since = now
 
+    def forgive(self, asleep: Seconds) -> None:
+        """The machine slept so long: no time budget pays for that."""
+        self.lost_at += asleep
+
     def next(self, now: Instant, u: float, window: ReturnWindow | None, advice: Seconds | None = None) -> Retry | None:
         """The next attempt, or ``None`` when a budget is spent.
 
-        ``advice`` (the server's retry-after, seconds) overrides the delay and burns no attempt.
+        ``advice`` (the server's retry-after, seconds, within its bounds) overrides the delay and burns no attempt.
         """
         elapsed = now - self.lost_at
+        advice = sane_advice(advice)
         if advice is not None:
             spent = self.policy.budget is not None and elapsed >= self.policy.budget
             return None if spent else Retry(max(self.attempt, 1), advice, "advice")

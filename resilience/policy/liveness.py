@@ -47,14 +47,15 @@ class Due(Enum):
 class ServerLiveness:
     """One attached connection as its server sees it: next ping, last sign of life."""
 
-    __slots__ = ("_extension", "_ping_at", "_rules", "last_heard")
+    __slots__ = ("_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
 
     def __init__(self, rules: HeartbeatRules, now: Instant, u: float) -> None:
         """``u`` in [0, 1) spreads the first ping over the interval, so that a herd does not beat as one."""
-        self._rules = rules
+        self._rules, self._spread = rules, u
         self.last_heard = now
         self._ping_at = now + u * rules.interval
         self._extension: Seconds = 0.0
+        self._tightened_at: Instant = now
 
     def heard(self, now: Instant) -> None:
         """An application message arrived."""
@@ -65,9 +66,29 @@ class ServerLiveness:
         """The scheduler slept through ``lag`` seconds: the peer gets them back."""
         self._extension += lag
 
+    def retune(self, rules: HeartbeatRules, now: Instant) -> bool:
+        """Watch by other rules from now on; returns whether they differ.
+
+        A shorter grace counts from this moment at the earliest, a shorter interval is entered at a spread moment:
+        nobody is late by a rule it did not know.
+        """
+        if rules == self._rules:
+            return False
+        if rules.grace < self._rules.grace:
+            self._tightened_at = now
+        if rules.interval < self._rules.interval:
+            self._ping_at = min(self._ping_at, now + self._spread * rules.interval)
+        self._rules = rules
+        return True
+
+    @property
+    def counted_from(self) -> Instant:
+        """What the grace period and the clean-up count from, with the lag that was forgiven."""
+        return self.last_heard + self._extension
+
     def dead_at(self) -> Instant:
         """When the grace period ends unless something is heard."""
-        return self.last_heard + self._rules.grace + self._extension
+        return max(self.last_heard, self._tightened_at) + self._rules.grace + self._extension
 
     def next_deadline(self) -> Instant:
         """When :meth:`due` has something to say next."""
@@ -85,41 +106,68 @@ class ServerLiveness:
 
 
 class ClientLiveness:
-    """The server as one client sees it: silence, then a probe, then a verdict."""
+    """The server as one client sees it: silence, then a probe, then a verdict.
 
-    __slots__ = ("_probed_at", "_rules", "last_heard")
+    What still comes down proves nothing about the way up. So while a reply is owed to this client for longer than
+    ``silence``, only a reply answers the probe.
+    """
+
+    __slots__ = ("_asked_at", "_pressed_at", "_probed_at", "_rules", "last_heard")
 
     def __init__(self, rules: ProbeRules, now: Instant) -> None:
         self._rules = rules
         self.last_heard = now
         self._probed_at: Instant | None = None
+        self._asked_at: Instant | None = None
+        self._pressed_at: Instant | None = None
 
     def heard(self, now: Instant) -> None:
         """An application message arrived."""
         self.last_heard = now
         self._probed_at = None
 
+    def asked(self, now: Instant) -> None:
+        """Something was sent that the server must reply to."""
+        if self._asked_at is None:
+            self._asked_at = now
+
+    def answered(self, now: Instant, *, owing: bool) -> None:
+        """A reply arrived: both ways work. ``owing``: more replies are due."""
+        self._pressed_at = None
+        self._asked_at = now if owing else None
+
     def suspect(self, now: Instant) -> Due:
         """Something outside hints at trouble (wake from sleep, network change): probe now, unless one is out."""
-        if self._probed_at is not None:
+        if self._probed_at is not None or self._pressed_at is not None:
             return Due.NOTHING
-        self._probed_at = now
-        return Due.PROBE
+        return self._probe(now)
+
+    def silence(self, now: Instant) -> Seconds:
+        """For how long nothing was heard, or, if that is no silence yet, for how long a reply is owed."""
+        silence = now - self.last_heard
+        return silence if silence >= self._rules.silence or self._asked_at is None else now - self._asked_at
 
     def next_deadline(self) -> Instant:
         """When :meth:`due` has something to say next."""
-        if self._probed_at is None:
-            return self.last_heard + self._rules.silence
-        return self._probed_at + self._rules.deadline
+        heard = self._when(self.last_heard, self._probed_at)
+        return heard if self._asked_at is None else min(heard, self._when(self._asked_at, self._pressed_at))
 
     def due(self, now: Instant) -> Due:
         """What is due at ``now``. A late wake-up with a probe out moves that probe's deadline instead of killing."""
         lag = now - self.next_deadline()
         if lag < 0:
             return Due.NOTHING
-        if self._probed_at is None:
-            return self.suspect(now)
-        if lag > LAG_TOLERANCE:
-            self._probed_at = now
-            return Due.PROBE
-        return Due.DEAD
+        return Due.DEAD if lag <= LAG_TOLERANCE and self._is_overdue(now) else self._probe(now)
+
+    def _probe(self, now: Instant) -> Due:
+        self._probed_at = now
+        if self._asked_at is not None:
+            self._pressed_at = now
+        return Due.PROBE
+
+    def _when(self, since: Instant, probed_at: Instant | None) -> Instant:
+        return since + self._rules.silence if probed_at is None else probed_at + self._rules.deadline
+
+    def _is_overdue(self, now: Instant) -> bool:
+        out = (at for at in (self._probed_at, self._pressed_at) if at is not None)
+        return any(now >= at + self._rules.deadline for at in out)

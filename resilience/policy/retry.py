@@ -25,6 +25,8 @@ class CloseCode(IntEnum):
     """No sign of life within the grace period."""
     FIRST_MESSAGE_LATE = 4001
     """The connection said neither join nor resume in time."""
+    SLOW = 4002
+    """It reads more slowly than it is told things."""
     OVERLOADED = 4100
     """Come back after the time given."""
     SUPERSEDED = 4200
@@ -35,6 +37,8 @@ class CloseCode(IntEnum):
     """There is no such event here."""
     STRIKES = 4203
     """Too many messages that break the protocol."""
+    KEY_REFUSED = 4204
+    """The host key is wrong, or this server has none."""
 
 
 class RetryClass(Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 
 import msgspec
@@ -12,6 +13,16 @@ from resilience.protocol.messages import ClientMessage, Message, ServerMessage
 _from_client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _from_server: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
 
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A message of a type that only newer peers know; ``seq`` is its number in the stream, if it has one."""
+
+    type: str
+    seq: int | None = None
+
+
+_headers: msgspec.json.Decoder[Unknown] = msgspec.json.Decoder(Unknown)
+_server_types = frozenset(kind.__struct_config__.tag for kind in typing.get_args(ServerMessage))
 
 encode: Callable[[Message], bytes] = msgspec.json.Encoder().encode
 """The message as JSON, UTF-8."""
@@ -31,6 +42,25 @@ def decode_server(text: str | bytes) -> ServerMessage:
         return _from_server.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _complaint(error) from error
+
+
+def read_server(text: str | bytes) -> ServerMessage | Unknown:
+    """As :func:`decode_server`, but what only a newer server says is no error."""
+    try:
+        return decode_server(text)
+    except RemoteProtocolError:
+        header = _header(text)
+        if header is None:
+            raise
+        return header
+
+
+def _header(text: str | bytes) -> Unknown | None:
+    try:
+        header = _headers.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return None if header.type in _server_types else header
 
 
 def _complaint(error: Exception) -> RemoteProtocolError:

@@ -5,6 +5,8 @@ The same answer may arrive twice at once, over an old and a new connection: both
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from resilience.events import EventKind
 from resilience.protocol.effects import Record, Row, SendDown, ServerEffect
 from resilience.protocol.messages import Answer, AnswerResult, ScoreChanged
@@ -35,7 +37,7 @@ class AnswerDesk:
             participant, answer.question, answer.key, answer.choice, now, excused=excused
         )
         if stored is None:
-            self._reply(connection, answer, verdict)
+            self._reply(participant, connection, answer, verdict, now)
             return ()
         self._waiting[participant, answer.question] = [(connection, answer)]
         return (stored,)
@@ -54,9 +56,12 @@ class AnswerDesk:
         who, ref = stored.participant, f"{stored.question}/{stored.key}"
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
         self._effects.append(Record(EventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
-        for connection, answer in self._waiting.pop((who, stored.question)):
+        (first, original), *others = self._waiting.pop((who, stored.question))
+        self._send(first, original, AnswerVerdict.ACCEPTED)
+        self._tell_score(first, stored)
+        for connection, answer in others:
             same = answer.key == stored.key
-            self._reply(connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE)
+            self._reply(who, connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE, now)
             self._tell_score(connection, stored)
         return not self._is_secret(stored)
 
@@ -67,7 +72,17 @@ class AnswerDesk:
             return []
         return [connection for connection, _ in self._waiting.pop((stored.participant, stored.question))]
 
-    def _reply(self, connection: int, answer: Answer, verdict: AnswerVerdict) -> None:
+    def is_waiting(self, connections: Container[int]) -> bool:
+        """Whether an answer that came over one of these connections has no verdict yet."""
+        return any(connection in connections for queue in self._waiting.values() for connection, _ in queue)
+
+    def _reply(self, who: str, connection: int, answer: Answer, verdict: AnswerVerdict, now: Instant) -> None:
+        """Answer what needed no commit of its own."""
+        ref = f"{answer.question}/{answer.key}"
+        self._effects.append(Record(EventKind.ANSWER_REPLIED, now, who, outcome=verdict, ref=ref))
+        self._send(connection, answer, verdict)
+
+    def _send(self, connection: int, answer: Answer, verdict: AnswerVerdict) -> None:
         self._effects.append(SendDown(connection, AnswerResult(answer.question, answer.key, verdict)))
 
     def _tell_score(self, connection: int, stored: StoredAnswer) -> None:

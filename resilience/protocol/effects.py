@@ -10,7 +10,7 @@ import msgspec
 
 from resilience.events import Event, EventKind, Lane, Role
 from resilience.protocol.messages import ClientMessage, Message, SequencedMessage, ServerMessage
-from resilience.quiz.game import StoredAnswer
+from resilience.quiz.game import Progress, StoredAnswer
 from resilience.units import Instant
 
 
@@ -113,7 +113,11 @@ class Disconnect(msgspec.Struct, frozen=True):
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first."""
+    """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first.
+
+    ``instance`` is the client that joined, ``confirmed`` whether it is known to hold its first token; ``last_heard`` is
+    the last sign of life.
+    """
 
     participant: str
     name: str
@@ -121,6 +125,9 @@ class SessionRow(msgspec.Struct, frozen=True):
     connection_no: int
     generation: int
     token_hashes: tuple[str, ...]
+    instance: str = ""
+    confirmed: bool = False
+    last_heard: Instant = 0.0
 
 
 class Forget(msgspec.Struct, frozen=True):
@@ -134,9 +141,10 @@ class JoinAttempt(msgspec.Struct, frozen=True):
 
     participant: str | None
     outcome: str
+    at: Instant = 0.0
 
 
-Row = SessionRow | StoredAnswer | Forget | JoinAttempt
+Row = SessionRow | StoredAnswer | Progress | Forget | JoinAttempt
 
 
 class Persist(msgspec.Struct, frozen=True):

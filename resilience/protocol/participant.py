@@ -7,10 +7,9 @@ not there is a connection at that moment.
 from __future__ import annotations
 
 from resilience.draws import Draw
-from resilience.protocol.client import ClientMachine, ClientRules, Identity
-from resilience.protocol.messages import Joined, Message, OpenQuestion, QuestionOpened, StateRestored
+from resilience.protocol.client import ClientMachine, ClientRules, Identity, open_question
+from resilience.protocol.messages import Message, OpenQuestion
 from resilience.protocol.states import ClientState
-from resilience.quiz.phases import Phase
 from resilience.quiz.player import PlayerRules, plan_answer
 from resilience.units import Instant
 
@@ -41,12 +40,9 @@ class ScriptedParticipant(ClientMachine):
 
     def _deliver(self, message: Message, now: Instant) -> None:
         """Show it to the player instead of to an application."""
-        if isinstance(message, QuestionOpened):
-            self._plan(message.question, now)
-        elif isinstance(message, Joined | StateRestored):
-            snapshot = message.snapshot
-            if snapshot.phase == Phase.QUESTION and snapshot.question is not None and snapshot.answer is None:
-                self._plan(snapshot.question, now)
+        question = open_question(message)
+        if question is not None:
+            self._plan(question, now)
 
     def _plan(self, question: OpenQuestion, now: Instant) -> None:
         if question.id in self._seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -35,6 +35,11 @@ class PresenceBoard:
         else:
             self._waiting[player.participant] = (now + hidden, player)
             self._earliest = min(self._earliest, now + hidden)
+
+    def take_up(self, players: Iterable[Player]) -> None:
+        """These were shown by an earlier server: nobody is told of them again."""
+        self._shown.update((player.participant, player) for player in players)
+        self._roster = None
 
     def forget(self, participant: str) -> None:
         """A participant that nobody was told of is taken back."""

@@ -6,14 +6,12 @@ registers the connection for broadcasts in one call, so the stream has neither g
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Container, Iterable
 
 from resilience.draws import Draw, text_word
 from resilience.events import EventKind
-from resilience.policy.liveness import LAG_TOLERANCE, HeartbeatRules
+from resilience.policy.adaptive import RoundTrips, tuned
+from resilience.policy.liveness import LAG_TOLERANCE
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow, return_window
 from resilience.protocol.agenda import Agenda
@@ -28,13 +26,18 @@ from resilience.protocol.effects import (
     Row,
     SendDown,
     ServerEffect,
+    SessionRow,
 )
+from resilience.protocol.hosting import HostDesk
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,
     Answer,
     ClientMessage,
     Credentials,
     Error,
+    ErrorCode,
+    HostCommand,
+    HostStatus,
     Join,
     Joined,
     Leave,
@@ -44,64 +47,72 @@ from resilience.protocol.messages import (
     Probe,
     ProbeReply,
     Resume,
-    ResumeRejected,
     SequencedMessage,
-    Snapshot,
+    ServerMessage,
     StateRestored,
-    Timing,
     TokenStored,
-    state_digest,
 )
+from resilience.protocol.portrait import Portrait, count_states, timing
 from resilience.protocol.presence import PresenceBoard
+from resilience.protocol.reception import CREATED, REJOINED, Arrival, Reception
+from resilience.protocol.rules import RoomRules
 from resilience.protocol.session import ServerSession
 from resilience.protocol.stage import Stage
 from resilience.protocol.states import ConnectionState
-from resilience.quiz.game import Game
+from resilience.quiz.game import Game, Progress
 from resilience.quiz.phases import Phase
-from resilience.units import Instant, Seconds
+from resilience.units import Instant
 
-_QUIZ, _PRESENCE = "", "\x00presence"  # agenda keys; no participant id looks like either
-
-
-class RoomRules(msgspec.Struct, frozen=True):
-    """The settings a room works by; durations in seconds, capacity in joins per second."""
-
-    heartbeat: HeartbeatRules
-    join_capacity: float
-    presence_interval: Seconds
-    flap_hidden: Seconds
-    participants_cap: int
-    leaderboard_size: int
-
-
-class _Arrival(msgspec.Struct, frozen=True):
-    """A join or resume whose commit is under way."""
-
-    session: ServerSession
-    connection: int
-    token: str
-    outcome: str
+_QUIZ, _PRESENCE, _CHECKPOINT, _HOSTS = "", "\x00presence", "\x00checkpoint", "\x00hosts"
+"""Agenda keys; no participant id looks like one."""
 
 
 class Room:
     """The server's decisions for one event. ``tokens`` makes unguessable session tokens, ``draw`` spreads pings."""
 
-    def __init__(self, game: Game, rules: RoomRules, *, epoch: str, tokens: Callable[[], str], draw: Draw) -> None:
+    def __init__(  # noqa: PLR0913 - all that a room is made of
+        self,
+        game: Game,
+        rules: RoomRules,
+        *,
+        epoch: str,
+        tokens: Callable[[], str],
+        draw: Draw,
+        event: str = "quiz",
+        title: str = "",
+    ) -> None:
         self.game, self.epoch, self.seq = game, epoch, 0
-        self.sessions: dict[str, ServerSession] = {}
-        self._rules, self._tokens, self._draw = rules, tokens, draw
-        self._by_token: dict[str, ServerSession] = {}
+        self.event, self.title = event, title
+        self._rules, self._draw = rules, draw
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
         self._live: dict[int, ServerSession] = {}
-        self._arrivals: dict[int, _Arrival] = {}
-        self._unconfirmed: dict[str, ServerSession] = {}
         self._expected: set[str] = set()
-        self._ticket = self._created = 0
+        self._unsaved: dict[str, None] = {}
+        self._ticket = 0
         self._agenda = Agenda()
         self._board = PresenceBoard(rules.presence_interval, rules.flap_hidden, rules.participants_cap)
         self._effects: list[ServerEffect] = []
+        self._reception = Reception(rules.heartbeat, self._effects, tokens)
+        self.sessions = self._reception.sessions
         self._desk = AnswerDesk(game, self._effects)
-        self._stage = Stage(game, rules.leaderboard_size)
+        self._stage = Stage(game, rules.leaderboard_size, self._name_of)
+        self._portrait = Portrait(event, title, epoch, game, self._stage, self._board)
+        self._hosts = HostDesk(
+            game, self._effects, self._host_status, rules.presence_interval, grace=rules.heartbeat.grace
+        )
+
+    def take_up(self, rows: Iterable[SessionRow], now: Instant) -> None:
+        """Go on where an earlier server of this event stopped; the game has taken up its own part already."""
+        for row in rows:
+            session = self._reception.take_up(row, now)
+            self.game.enrol(session.participant)
+            self._board.take_up([Player(session.participant, row.name, row.join_status)])
+            if session.state is not ConnectionState.DISCONNECTED:
+                self._expected.add(session.participant)
+                self._presence_changed(session, now)
+        if self.sessions:
+            self._start_lobby(now)
+        self._schedule_quiz()
 
     # what happened ----------------------------------------------------------------------------------------------------
 
@@ -109,18 +120,19 @@ class Room:
         """A connection said something. Connection keys are the driver's and are never used twice."""
         if isinstance(message, Join | Resume):
             self._arrive(message, connection, now)
-            return
-        session, _ = self._by_connection.get(connection, (None, 0))
-        if session is None:
-            self._complain(connection, "type", "the first message must be join or resume")
-        elif session.connection == connection and not session.ready:
-            self._complain(connection, "type", "wait for the answer to join or resume")
-        elif session.connection == connection:
-            session.heard(now)
-            self._receive_known(message, session, connection, now)
+        elif connection in self._hosts:
+            self._receive_host(message, connection, now)
+        else:
+            self._receive_participant(message, connection, now)
+
+    def host(self, connection: int, now: Instant) -> None:
+        """A connection proved to be a host's."""
+        self._hosts.attach(connection, self.event, now)
+        self._schedule_hosts(now)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
         """A connection ended, for whatever reason."""
+        self._hosts.left(connection)
         session, connection_no = self._by_connection.pop(connection, (None, 0))
         self._live.pop(connection, None)
         if session is None:
@@ -135,15 +147,22 @@ class Room:
 
     def committed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket are durable: answer whoever waits for them."""
-        arrival = self._arrivals.pop(ticket, None)
+        arrival = self._reception.settled(ticket)
         if arrival is not None:
             self._welcome(arrival, now)
+            return
+        progress = self._hosts.committed(ticket, now)
+        if progress is not None:
+            self._move(progress, now)
+            self._schedule_quiz()
         elif self._desk.committed(ticket, now):
             self._board.stale()
+            self._hosts_stale(now)
 
-    def commit_failed(self, ticket: int) -> None:
+    def commit_failed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket were not written: nothing was promised, the waiting client is told to come again."""
-        arrival = self._arrivals.pop(ticket, None)
+        self._hosts.commit_failed(ticket, now)
+        arrival = self._reception.settled(ticket)
         if arrival is None:
             for connection in self._desk.commit_failed(ticket):
                 self._refuse_for_now(connection, "the answer could not be stored")
@@ -151,6 +170,20 @@ class Room:
         self._refuse_for_now(arrival.connection, "the session could not be stored")
         if arrival.session.connection in (None, arrival.connection) and not arrival.session.welcomed:
             self._forget(arrival.session)
+
+    # asked by drivers -------------------------------------------------------------------------------------------------
+
+    def states(self) -> dict[str, int]:
+        """How many participants are in each connection state."""
+        return count_states(self.sessions.values())
+
+    def is_waiting(self, connections: Container[int]) -> bool:
+        """Whether one of these connections has said something that is not durable yet."""
+        return self._reception.is_waiting(connections) or self._desk.is_waiting(connections)
+
+    def truth(self, participant: str) -> str:
+        """The participant's state recomputed from the answer log."""
+        return self._portrait.truth(participant, self.seq)
 
     # time -------------------------------------------------------------------------------------------------------------
 
@@ -170,6 +203,11 @@ class Room:
                 self._advance(now)
             elif key == _PRESENCE:
                 self._show_presence(now)
+            elif key == _CHECKPOINT:
+                self._save()
+            elif key == _HOSTS:
+                self._hosts.handle_timeout(now)
+                self._schedule_hosts(now)
             else:
                 self._tend(self.sessions.get(key), now)
 
@@ -184,61 +222,34 @@ class Room:
     def _arrive(self, message: Join | Resume, connection: int, now: Instant) -> None:
         if message.protocol != PROTOCOL_VERSION:
             reason = f"this server speaks protocol {PROTOCOL_VERSION}"
+            self._effects.append(Record(EventKind.CONNECTION_REFUSED, now, cause="protocol"))
             self._effects.append(Disconnect(connection, CloseCode.PROTOCOL_ERROR, reason))
-        elif connection in self._by_connection:
-            self._complain(connection, "type", "this connection has joined already")
+        elif connection in self._by_connection or connection in self._hosts:
+            self._complain(connection, "this connection has joined already", now)
         elif isinstance(message, Join):
-            self._create(message, connection, now)
+            self._attach(self._reception.join(message, connection, now), now)
         else:
-            self._resume(message, connection, now)
+            arrival = self._reception.resume(message, connection, now)
+            if arrival is None:
+                self._persist((JoinAttempt(None, "refused", now),))
+            else:
+                self._attach(arrival, now)
 
-    def _create(self, message: Join, connection: int, now: Instant) -> None:
-        """Make a new identity, or give the one whose ``joined`` never arrived to the instance that asks again."""
-        session = self._unconfirmed.get(message.instance)
-        if session is None:
-            self._created += 1
-            participant = f"p{self._created}"
-            session = ServerSession(participant, message.name, self._rules.heartbeat, self._effects)
-            self.sessions[participant] = self._unconfirmed[message.instance] = session
-            session.instance = message.instance
-        self._attach(session, connection, now, None, "created")
-
-    def _resume(self, message: Resume, connection: int, now: Instant) -> None:
-        presented = token_hash(message.token)
-        session = self._by_token.get(presented)
-        if session is None:
-            self._effects.append(Record(EventKind.RESUME_REFUSED, now, cause="unknown"))
-            self._persist((JoinAttempt(None, "refused"),))
-            self._effects.append(SendDown(connection, ResumeRejected("unknown")))
-            return
-        outcome = "rejoined" if session.state is ConnectionState.DISCONNECTED else "resumed"
-        self._attach(session, connection, now, presented, outcome)
-
-    def _attach(
-        self, session: ServerSession, connection: int, now: Instant, presented: str | None, outcome: str
-    ) -> None:
+    def _attach(self, arrival: Arrival, now: Instant) -> None:
+        session = arrival.session
         if session.connection is not None:
             self._live.pop(session.connection, None)
         spread = self._draw("first_ping", text_word(session.participant), session.connection_no)
-        session.attach(connection, now, spread)
-        self._by_connection[connection] = (session, session.connection_no)
-        token = self._rotate(session, presented)
+        session.attach(arrival.connection, now, spread)
+        if self._rules.adaptive is not None:
+            session.trips = RoundTrips()
+            self._retune(session, now)
+        self._by_connection[arrival.connection] = (session, session.connection_no)
+        rows = self._reception.rows(arrival)
         self._schedule(session, now)
-        attempt = JoinAttempt(session.participant, outcome)
-        ticket = self._persist((session.row(), attempt))
-        self._arrivals[ticket] = _Arrival(session, connection, token, outcome)
+        self._reception.waiting_for(self._persist(rows), arrival)
 
-    def _rotate(self, session: ServerSession, presented: str | None) -> str:
-        token = self._tokens()
-        for retired in session.token_hashes:
-            if retired != presented:
-                del self._by_token[retired]
-        session.accept_tokens(token_hash(token), presented)
-        for accepted in session.token_hashes:
-            self._by_token[accepted] = session
-        return token
-
-    def _welcome(self, arrival: _Arrival, now: Instant) -> None:
+    def _welcome(self, arrival: Arrival, now: Instant) -> None:
         session, connection = arrival.session, arrival.connection
         if session.connection != connection:
             if not session.welcomed and session.connection is None:
@@ -247,55 +258,37 @@ class Room:
         session.ready = session.welcomed = True
         self._expected.add(session.participant)
         self._live[connection] = session
-        credentials = Credentials(session.participant, arrival.token, session.generation, session.connection_no)
-        if arrival.outcome == "created":
+        if arrival.outcome == CREATED:
             self.game.enrol(session.participant)
             self._start_lobby(now)
-            self._presence_changed(session, now)
-            self._log_arrival(EventKind.SESSION_CREATED, session, arrival.outcome, now)
-            message: Joined | StateRestored = Joined(credentials, self._timing(), self._snapshot(session, now))
-        else:
-            self._presence_changed(session, now)
-            self._log_arrival(EventKind.SESSION_RESUMED, session, arrival.outcome, now)
-            rejoined = arrival.outcome == "rejoined"
-            message = StateRestored(credentials, self._timing(), self._snapshot(session, now), rejoined)
-        self._effects.append(SendDown(connection, message))
+        self._presence_changed(session, now)
+        self._log_arrival(arrival, now)
+        self._send(connection, self._welcome_message(arrival, now))
 
-    def _log_arrival(self, kind: EventKind, session: ServerSession, outcome: str, now: Instant) -> None:
-        who, number, truth = session.participant, session.connection_no, self.truth(session.participant)
-        self._effects.append(Record(kind, now, who, number, seq=self.seq, outcome=outcome, detail=truth))
+    def _welcome_message(self, arrival: Arrival, now: Instant) -> Joined | StateRestored:
+        session = arrival.session
+        credentials = Credentials(session.participant, arrival.token, session.generation, session.connection_no)
+        told = timing(self._rules.heartbeat, self._window())
+        snapshot = self._portrait.snapshot(session.participant, self.seq, now)
+        if arrival.outcome == CREATED:
+            return Joined(credentials, told, snapshot)
+        return StateRestored(credentials, told, snapshot, arrival.outcome == REJOINED)
 
-    def truth(self, participant: str) -> str:
-        """The participant's state recomputed from the answer log, apart from everything that is cached or sent."""
-        question = self.game.question
-        answer = self.game.answer_of(participant, question.id) if question else None
-        return state_digest(
-            self.game.phase,
-            question.id if question else "-",
-            self.game.recomputed_visible_score(participant),
-            answer.choice if answer else None,
-            self.epoch,
-            self.seq,
-        )
-
-    def _snapshot(self, session: ServerSession, now: Instant) -> Snapshot:
-        question = self.game.question
-        answer = self.game.answer_of(session.participant, question.id) if question else None
-        return Snapshot(
-            epoch=self.epoch,
+    def _log_arrival(self, arrival: Arrival, now: Instant) -> None:
+        who, number = arrival.session.participant, arrival.session.connection_no
+        kind = EventKind.SESSION_CREATED if arrival.outcome == CREATED else EventKind.SESSION_RESUMED
+        record = Record(
+            kind,
+            now,
+            who,
+            number,
             seq=self.seq,
-            phase=self.game.phase,
-            score=self.game.visible_score(session.participant),
-            server_time_ms=round(now * 1000),
-            roster=self._board.roster(self._stage.leaders),
-            question=self._stage.question_at(now) if question else None,
-            answer=answer.choice if answer else None,
+            attempt=arrival.attempt or None,
+            outcome=arrival.outcome,
+            value=now - arrival.since,
+            detail=self.truth(who),
         )
-
-    def _timing(self) -> Timing:
-        rules, window = self._rules.heartbeat, self._window()
-        seconds = (rules.interval, rules.grace, rules.cleanup, window.spread_s, window.step_s, window.cap_s)
-        return Timing(*(round(value * 1000) for value in seconds))
+        self._effects.append(record)
 
     def _window(self) -> ReturnWindow:
         """For all who are here or are expected back."""
@@ -303,47 +296,68 @@ class Room:
 
     def _forget(self, session: ServerSession) -> None:
         """A join that never reached its client leaves nothing behind."""
-        if self.sessions.pop(session.participant, None) is None:
+        if not self._reception.forget(session):
             return  # an earlier commit of the same identity did it
-        for accepted in session.token_hashes:
-            del self._by_token[accepted]
         self._agenda.drop(session.participant)
         self._board.forget(session.participant)
-        self._unconfirmed.pop(session.instance, None)
         self._persist((Forget(session.participant),))
 
     # a known connection -----------------------------------------------------------------------------------------------
 
+    def _receive_participant(self, message: ClientMessage, connection: int, now: Instant) -> None:
+        session, _ = self._by_connection.get(connection, (None, 0))
+        if session is None:
+            self._complain(connection, "the first message must be join or resume", now)
+        elif session.connection == connection and not session.ready:
+            self._complain(connection, "wait for the answer to join or resume", now)
+        elif session.connection == connection:
+            session.heard(now)
+            self._receive_known(message, session, connection, now)
+
     def _receive_known(self, message: ClientMessage, session: ServerSession, connection: int, now: Instant) -> None:
-        if isinstance(message, Pong):
-            session.ponged(message.id, now)
-        elif isinstance(message, Probe):
-            self._effects.append(SendDown(connection, ProbeReply(message.id)))
-        elif isinstance(message, TokenStored):
-            self._unconfirmed.pop(session.instance, None)
-            retired = session.token_stored(message.generation)
-            if retired is not None:
-                del self._by_token[retired]
-        elif isinstance(message, Answer):
-            excused = self._was_absent_at_close(session)
-            rows = self._desk.submit(session.participant, message, connection, now, excused=excused)
-            if rows:
-                self._desk.waiting_for(self._persist(rows), rows[0])
-        elif isinstance(message, Leave):
-            session.left(now)
-            self._live.pop(connection, None)
-            self._expected.discard(session.participant)
-            self._agenda.drop(session.participant)
-            self._presence_changed(session, now)
-            self._persist((session.row(),))
-            self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
+        match message:
+            case Pong():
+                session.ponged(message.id, now)
+                self._retune(session, now)
+                self._save_later(session, now)
+            case Probe():
+                self._send(connection, ProbeReply(message.id))
+            case TokenStored():
+                if self._reception.token_stored(session, message.generation):
+                    self._save_later(session, now)
+            case Answer():
+                excused = session.was_absent_at(self.game.progress.closes_at)
+                rows = self._desk.submit(session.participant, message, connection, now, excused=excused)
+                if rows:
+                    self._desk.waiting_for(self._persist(rows), rows[0])
+            case Leave():
+                self._leave(session, connection, now)
+            case _:
+                self._complain(connection, "only a host may say this", now)
 
-    def _was_absent_at_close(self, session: ServerSession) -> bool:
-        question = self.game.question
-        return question is not None and session.was_absent_at(self.game.opened_at + question.time_s)
+    def _leave(self, session: ServerSession, connection: int, now: Instant) -> None:
+        session.left(now)
+        self._live.pop(connection, None)
+        self._expected.discard(session.participant)
+        self._agenda.drop(session.participant)
+        self._presence_changed(session, now)
+        self._persist((session.row(),))
+        self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
 
-    def _complain(self, connection: int, field: str, rule: str) -> None:
-        self._effects.append(SendDown(connection, Error("protocol", field, rule)))
+    def _receive_host(self, message: ClientMessage, connection: int, now: Instant) -> None:
+        self._hosts.heard(connection, now)
+        if isinstance(message, Probe):
+            self._send(connection, ProbeReply(message.id))
+        elif isinstance(message, HostCommand):
+            progress = self._hosts.order(connection, message, now)
+            if progress is not None:
+                self._hosts.waiting_for(self._persist((progress,)), connection, message, progress)
+        else:
+            self._complain(connection, "a host may say probe, create_event and host_command", now)
+
+    def _complain(self, connection: int, rule: str, now: Instant) -> None:
+        self._effects.append(Record(EventKind.MESSAGE_REFUSED, now, cause=ErrorCode.OUT_OF_PLACE))
+        self._send(connection, Error(ErrorCode.OUT_OF_PLACE, "type", rule))
 
     def _refuse_for_now(self, connection: int, why: str) -> None:
         self._effects.append(Disconnect(connection, CloseCode.TRY_AGAIN_LATER, f"retry_after=1.0 {why}"))
@@ -359,7 +373,7 @@ class Room:
                 self._live.pop(connection, None)
             if session.state is ConnectionState.DISCONNECTED:
                 self._expected.discard(session.participant)
-                self._unconfirmed.pop(session.instance, None)
+                self._reception.expired(session)
             self._presence_changed(session, now)
             self._persist((session.row(),))
         self._schedule(session, now)
@@ -370,23 +384,43 @@ class Room:
         if deadline is not None:
             self._agenda.schedule(session.participant, max(deadline, now))
 
+    def _retune(self, session: ServerSession, now: Instant) -> None:
+        """Let the heartbeat of one connection follow its link and the phase, if that is wanted."""
+        adaptive, trips = self._rules.adaptive, session.trips
+        if adaptive is None or trips is None:
+            return
+        urgent = self.game.phase is Phase.QUESTION
+        if session.retune(tuned(self._rules.heartbeat, adaptive, trips.timeout, urgent=urgent), now):
+            self._schedule(session, now)
+
     def _start_lobby(self, now: Instant) -> None:
-        self.game.start_lobby(now)
-        self._schedule_quiz()
+        if self.game.start_lobby(now):
+            self._persist((self.game.progress,))
+            self._schedule_quiz()
 
     def _schedule_quiz(self) -> None:
-        if self.game.phase_ends_at is not None:
+        if self.game.phase_ends_at is None:
+            self._agenda.drop(_QUIZ)
+        else:
             self._agenda.schedule(_QUIZ, self.game.phase_ends_at)
 
     def _advance(self, now: Instant) -> None:
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
-            phase = self.game.advance()
-            self._board.stale()
-            self._broadcast(self._stage.announcement(self.seq + 1, now))
-            self._log_phase(phase, now)
-            if phase is Phase.REVEAL:
-                self._send_scores()
+            progress = self.game.following(self.game.phase_ends_at)
+            self._persist((progress,))
+            self._move(progress, now)
         self._schedule_quiz()
+
+    def _move(self, progress: Progress, now: Instant) -> None:
+        self.game.enter(progress)
+        self._board.stale()
+        self._broadcast(self._stage.announcement(self.seq + 1, now))
+        self._log_phase(progress.phase, now)
+        if progress.phase is Phase.REVEAL:
+            self._send_scores()
+        for session in self._live.values() if self._rules.adaptive else ():
+            self._retune(session, now)
+        self._hosts.show(now)
 
     def _log_phase(self, phase: Phase, now: Instant) -> None:
         question = self.game.question
@@ -398,9 +432,12 @@ class Room:
         for connection, session in self._live.items():
             change = self._stage.score_of(session.participant)
             if change is not None:
-                self._effects.append(SendDown(connection, change))
+                self._send(connection, change)
 
-    # stream and presence ----------------------------------------------------------------------------------------------
+    # stream, presence, storage ----------------------------------------------------------------------------------------
+
+    def _send(self, connection: int, message: ServerMessage) -> None:
+        self._effects.append(SendDown(connection, message))
 
     def _broadcast(self, message: SequencedMessage) -> None:
         self.seq += 1
@@ -410,6 +447,7 @@ class Room:
         self._board.changed(Player(session.participant, session.name, session.state), now)
         self._schedule(session, now)
         self._schedule_presence()
+        self._hosts_stale(now)
 
     def _schedule_presence(self) -> None:
         deadline = self._board.next_deadline()
@@ -424,12 +462,34 @@ class Room:
             self._effects.append(Record(EventKind.PARTICIPANT_ANNOUNCED, now, player.participant, seq=self.seq))
         self._schedule_presence()
 
+    def _hosts_stale(self, now: Instant) -> None:
+        self._hosts.stale()
+        self._schedule_hosts(now)
+
+    def _schedule_hosts(self, now: Instant) -> None:
+        deadline = self._hosts.next_deadline()
+        if deadline is not None:
+            self._agenda.schedule(_HOSTS, max(deadline, now))
+
+    def _name_of(self, participant: str) -> str:
+        session = self.sessions.get(participant)
+        return session.name if session is not None else participant
+
+    def _host_status(self, now: Instant) -> HostStatus:
+        return self._portrait.host_status(self.states(), now)
+
+    def _save_later(self, session: ServerSession, now: Instant) -> None:
+        """Store the session with the next checkpoint: nobody waits for it."""
+        if not self._unsaved:
+            self._agenda.schedule(_CHECKPOINT, now + self._rules.checkpoint_interval)
+        self._unsaved[session.participant] = None
+
+    def _save(self) -> None:
+        sessions = [self.sessions[who] for who in self._unsaved if who in self.sessions]
+        self._unsaved.clear()
+        self._persist(tuple(session.row() for session in sessions))
+
     def _persist(self, rows: tuple[Row, ...]) -> int:
         self._ticket += 1
         self._effects.append(Persist(self._ticket, rows))
         return self._ticket
-
-
-def token_hash(token: str) -> str:
-    """What is kept of a session token: its SHA-256, hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()

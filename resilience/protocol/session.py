@@ -7,6 +7,7 @@ one still says or does changes nothing.
 from __future__ import annotations
 
 from resilience.events import EventKind
+from resilience.policy.adaptive import RoundTrips
 from resilience.policy.liveness import Due, HeartbeatRules, ServerLiveness
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow
@@ -18,6 +19,9 @@ from resilience.units import Instant, Seconds
 GRACE = "grace"
 """The cause of a detachment by silence; that absence counts from the last sign of life, any other from its instant."""
 
+RESTART = "restart"
+"""The cause of a detachment that a new server finds: the one that held the connection is gone."""
+
 
 def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
     """A heartbeat that carries the return window of this moment."""
@@ -27,24 +31,66 @@ def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
 class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own)."""
 
-    def __init__(self, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect]) -> None:
-        self.participant, self.name = participant, name
+    __slots__ = (
+        "_absence",
+        "_absent_since",
+        "_effects",
+        "_expires_at",
+        "_liveness",
+        "_ping",
+        "_ping_id",
+        "_rules",
+        "confirmed",
+        "connection",
+        "connection_no",
+        "generation",
+        "instance",
+        "name",
+        "participant",
+        "ready",
+        "state",
+        "token_hashes",
+        "trips",
+        "welcomed",
+    )
+
+    def __init__(
+        self, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect], instance: str = ""
+    ) -> None:
+        self.participant, self.name, self.instance = participant, name, instance
         self.state = ConnectionState.CONNECTED
         self.connection: int | None = None
         self.connection_no = 0
         self.generation = 0
         self.token_hashes: tuple[str, ...] = ()
-        self.ready = False
-        self.welcomed = False
-        self.instance = ""
+        self.ready = self.welcomed = self.confirmed = False
+        self.trips: RoundTrips | None = None
         self._rules = rules
         self._liveness: ServerLiveness | None = None
-        self._pings: dict[int, Instant] = {}
+        self._ping: tuple[int, Instant] | None = None
         self._ping_id = 0
         self._expires_at: Instant | None = None
         self._absent_since: Instant = 0.0
         self._absence: tuple[Instant, Instant] | None = None
         self._effects = effects
+
+    @classmethod
+    def stored(cls, row: SessionRow, rules: HeartbeatRules, effects: list[ServerEffect], now: Instant) -> ServerSession:
+        """The session of a row that an earlier server left; whoever was here is away now, with the whole clean-up time.
+
+        The server's own absence is not held against anybody.
+        """
+        session = cls(row.participant, row.name, rules, effects, row.instance)
+        session.connection_no, session.generation = row.connection_no, row.generation
+        session.token_hashes, session.confirmed, session.welcomed = row.token_hashes, row.confirmed, True
+        session.state = ConnectionState(row.join_status)
+        session._absent_since = min(row.last_heard, now)
+        if session.state is ConnectionState.CONNECTED:
+            session._record(EventKind.SESSION_DETACHED, now, cause=RESTART)
+            session._go(ConnectionState.TEMPORARILY_DISCONNECTED)
+        if session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
+            session._expires_at = now + rules.cleanup
+        return session
 
     # what happened ----------------------------------------------------------------------------------------------------
 
@@ -60,7 +106,7 @@ class ServerSession:
         if self.state is not ConnectionState.CONNECTED:
             self._go(ConnectionState.CONNECTED)
         self._liveness = ServerLiveness(self._rules, now, u)
-        self._pings.clear()
+        self._ping = None
         self._expires_at = None
 
     def accept_tokens(self, fresh_hash: str, presented_hash: str | None) -> None:
@@ -70,6 +116,7 @@ class ServerSession:
 
     def token_stored(self, generation: int) -> str | None:
         """The client keeps the token of this generation; returns the hash that is thereby retired."""
+        self.confirmed = True
         if generation != self.generation or len(self.token_hashes) == 1:
             return None
         self.token_hashes, retired = self.token_hashes[:1], self.token_hashes[1]
@@ -82,9 +129,17 @@ class ServerSession:
 
     def ponged(self, ping_id: int, now: Instant) -> None:
         """The answer to a heartbeat; one that was never sent, or was answered before, is ignored."""
-        sent_at = self._pings.pop(ping_id, None)
-        if sent_at is not None:
-            self._record(EventKind.HEARTBEAT_ACKED, now, value=now - sent_at)
+        if self._ping is None or self._ping[0] != ping_id:
+            return
+        trip = now - self._ping[1]
+        self._ping = None
+        self._record(EventKind.HEARTBEAT_ACKED, now, value=trip)
+        if self.trips is not None:
+            self.trips.note(trip)
+
+    def retune(self, rules: HeartbeatRules, now: Instant) -> bool:
+        """Be watched by other rules from now on; returns whether that changed anything."""
+        return self._liveness is not None and self._liveness.retune(rules, now)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
         """A connection ended; returns whether that detached the session (an old one's end does not)."""
@@ -135,6 +190,9 @@ class ServerSession:
             self.connection_no,
             self.generation,
             self.token_hashes,
+            self.instance,
+            self.confirmed,
+            self._liveness.last_heard if self._liveness else self._absent_since,
         )
 
     # the parts --------------------------------------------------------------------------------------------------------
@@ -146,7 +204,7 @@ class ServerSession:
             return True
         if due is Due.PING and self.connection is not None and self.ready:
             self._ping_id += 1
-            self._pings = {self._ping_id: now}
+            self._ping = (self._ping_id, now)
             self._record(EventKind.HEARTBEAT_SENT, now)
             self._effects.append(SendDown(self.connection, ping_with(self._ping_id, window)))
         return False
@@ -158,8 +216,7 @@ class ServerSession:
     def _detach(self, cause: str, now: Instant) -> None:
         silent = cause == GRACE and self._liveness is not None
         self._absent_since = self._liveness.last_heard if silent and self._liveness else now
-        # with the lag that was forgiven, so that a stall does not eat the time between grace and sweep
-        counted_from = self._liveness.dead_at() - self._rules.grace if silent and self._liveness else now
+        counted_from = self._liveness.counted_from if silent and self._liveness else now
         self._record(EventKind.SESSION_DETACHED, now, cause=cause)
         self.release()
         self._go(ConnectionState.TEMPORARILY_DISCONNECTED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from resilience.errors import LocalProtocolError
 from resilience.protocol.messages import (
     LeaderboardShown,
@@ -21,12 +23,12 @@ from resilience.units import Instant
 class Stage:
     """Messages about one game; the only place that turns a question into what players may see of it."""
 
-    def __init__(self, game: Game, leaderboard_size: int) -> None:
-        self._game, self._size = game, leaderboard_size
+    def __init__(self, game: Game, leaderboard_size: int, name_of: Callable[[str], str]) -> None:
+        self._game, self._size, self._name_of = game, leaderboard_size, name_of
 
     def leaders(self) -> tuple[Standing, ...]:
         """The head of the leaderboard, by visible scores."""
-        return tuple(Standing(who, score) for who, score in self._game.leaders(self._size))
+        return tuple(Standing(who, self._name_of(who), score) for who, score in self._game.leaders(self._size))
 
     def question_at(self, now: Instant) -> OpenQuestion:
         """The current question with the time it has left; with its right answer only after the reveal."""
@@ -34,7 +36,7 @@ class Stage:
         if question is None:
             raise LocalProtocolError("there is no current question")
         is_open = self._game.phase is Phase.QUESTION
-        left = max(self._game.opened_at + question.time_s - now, 0.0) if is_open else 0.0
+        left = max(self._game.progress.closes_at - now, 0.0) if is_open else 0.0
         return OpenQuestion(
             question.id,
             question.text,

@@ -31,10 +31,22 @@ class ConnectionState(StrEnum):
 CLIENT_TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
     ClientState.IDLE: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
     ClientState.CONNECTING: frozenset(
-        {ClientState.JOINING, ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}
+        {
+            ClientState.CONNECTING,  # woken: a stale dial is given up for a fresh one
+            ClientState.JOINING,
+            ClientState.BACKING_OFF,
+            ClientState.GAVE_UP,
+            ClientState.CLOSED,
+        }
     ),
     ClientState.JOINING: frozenset(
-        {ClientState.OPEN, ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}
+        {
+            ClientState.CONNECTING,  # same
+            ClientState.OPEN,
+            ClientState.BACKING_OFF,
+            ClientState.GAVE_UP,
+            ClientState.CLOSED,
+        }
     ),
     ClientState.OPEN: frozenset({ClientState.BACKING_OFF, ClientState.GAVE_UP, ClientState.CLOSED}),
     ClientState.BACKING_OFF: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),

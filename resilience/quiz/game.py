@@ -7,11 +7,14 @@ stored answer gets that answer's verdict again; another key for an answered ques
 from __future__ import annotations
 
 import heapq
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
 from resilience.errors import LocalProtocolError
 from resilience.quiz.phases import NEXT, Phase
+from resilience.quiz.plan import Pace
 from resilience.quiz.questions import Question
 from resilience.quiz.scoring import points
 from resilience.quiz.verdicts import AnswerVerdict
@@ -29,38 +32,79 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     points: int
 
 
-class Pace(msgspec.Struct, frozen=True):
-    """How long an automatic quiz stays in the phases between questions, seconds."""
+class Progress(msgspec.Struct, frozen=True):
+    """Where a quiz stands: what is written whenever it moves on.
 
-    lobby: Seconds
-    reveal: Seconds
-    leaderboard: Seconds
+    ``index`` counts questions from 0, -1 before the first. ``step`` counts moves, so that an order meant for an earlier
+    one is recognisable. ``since`` is when the phase began, ``opened_at`` and ``closes_at`` bound the last question,
+    ``ends_at`` is when the phase ends by itself (``None``: when the host says so).
+    """
+
+    phase: Phase = Phase.LOBBY
+    index: int = -1
+    step: int = 0
+    since: Instant = 0.0
+    opened_at: Instant = 0.0
+    closes_at: Instant = 0.0
+    ends_at: Instant | None = None
+
+
+_FIRST = Progress()
 
 
 class Game:
-    """The rules applied: ``submit`` answers, ``advance`` phases, ask for scores."""
+    """The rules applied: ``judge`` and ``store`` answers, move on with ``advance`` or ``enter``, ask for scores."""
 
     def __init__(self, questions: tuple[Question, ...], pace: Pace, late_window: Seconds = 0.0) -> None:
         self.questions = questions
         self.pace = pace
         self.late_window = late_window
-        self.phase = Phase.LOBBY
-        self.index = -1
-        self.opened_at: Instant = 0.0
-        self.phase_ends_at: Instant | None = None
+        self.progress = _FIRST
         self.scores: dict[str, int] = {}
         self._answers: dict[tuple[str, str], StoredAnswer] = {}
+        self._answered: Counter[str] = Counter()
         self._by_id = {question.id: i for i, question in enumerate(questions)}
+
+    @property
+    def phase(self) -> Phase:
+        """Where the quiz stands."""
+        return self.progress.phase
+
+    @property
+    def index(self) -> int:
+        """The number of the last question that was opened, from 0; -1 before the first."""
+        return self.progress.index
+
+    @property
+    def phase_ends_at(self) -> Instant | None:
+        """When the phase ends by itself."""
+        return self.progress.ends_at
 
     @property
     def question(self) -> Question | None:
         """The question that is open, revealed or on the board; none before the first and after the last."""
         return self.questions[self.index] if self.index >= 0 and self.phase is not Phase.FINISHED else None
 
-    def start_lobby(self, now: Instant) -> None:
-        """Somebody is here: an automatic quiz opens its first question when the lobby time has passed."""
-        if self.phase is Phase.LOBBY and self.phase_ends_at is None:
-            self.phase_ends_at = now + self.pace.lobby
+    @property
+    def answered(self) -> int:
+        """How many answered the last question."""
+        return self._answered[self.questions[self.index].id] if self.index >= 0 else 0
+
+    def take_up(self, progress: Progress, answers: Iterable[StoredAnswer]) -> None:
+        """Go on where a stored quiz stands."""
+        self.progress = progress
+        for answer in answers:
+            self.store(answer)
+
+    def start_lobby(self, now: Instant) -> bool:
+        """Somebody is here: an automatic quiz opens its first question when the lobby time has passed.
+
+        Returns whether that set the time.
+        """
+        if self.phase is not Phase.LOBBY or self.phase_ends_at is not None or self.pace.lobby is None:
+            return False
+        self.progress = msgspec.structs.replace(self.progress, ends_at=now + self.pace.lobby)
+        return True
 
     def enrol(self, participant: str, score: int = 0) -> None:
         """A participant takes part, with the score it already has."""
@@ -71,30 +115,43 @@ class Game:
 
         The new phase is timed from the planned end of the old one, so a late wake-up shifts no deadline.
         """
-        now = self.phase_ends_at
-        if now is None:
+        if self.phase_ends_at is None:
             raise LocalProtocolError(f"a quiz in phase {self.phase} has no end to advance at")
-        following = self._following()
-        if following not in NEXT[self.phase]:
-            raise LocalProtocolError(f"a quiz cannot go from {self.phase} to {following}")
-        self.phase = following
-        if following is Phase.QUESTION:
-            self.index += 1
-            self.opened_at = now
-        self.phase_ends_at = self._end_of(following, now)
-        return following
+        self.enter(self.following(self.phase_ends_at))
+        return self.phase
 
-    def _following(self) -> Phase:
+    def following(self, at: Instant) -> Progress:
+        """Where the quiz stands once it moves on at ``at``. Changes nothing."""
+        old, phase = self.progress, self._next_phase()
+        index = old.index + (phase is Phase.QUESTION)
+        opened_at, closes_at = old.opened_at, min(old.closes_at, at)
+        if phase is Phase.QUESTION:
+            opened_at, closes_at = at, at + self.questions[index].time_s
+        return Progress(phase, index, old.step + 1, at, opened_at, closes_at, self._end_of(phase, at, closes_at))
+
+    def finished(self, at: Instant) -> Progress:
+        """Where the quiz stands once it is ended at ``at``. Changes nothing."""
+        old = self.progress
+        closes_at = min(old.closes_at, at)
+        return Progress(Phase.FINISHED, old.index, old.step + 1, at, old.opened_at, closes_at)
+
+    def enter(self, progress: Progress) -> None:
+        """Move to where :meth:`following` or :meth:`finished` said."""
+        if progress.phase not in NEXT[self.phase]:
+            raise LocalProtocolError(f"a quiz cannot go from {self.phase} to {progress.phase}")
+        self.progress = progress
+
+    def _next_phase(self) -> Phase:
         if self.phase in (Phase.LOBBY, Phase.LEADERBOARD):
             return Phase.QUESTION if self.index + 1 < len(self.questions) else Phase.FINISHED
         return Phase.REVEAL if self.phase is Phase.QUESTION else Phase.LEADERBOARD
 
-    def _end_of(self, phase: Phase, now: Instant) -> Instant | None:
-        if phase is Phase.FINISHED:
-            return None
+    def _end_of(self, phase: Phase, at: Instant, closes_at: Instant) -> Instant | None:
         if phase is Phase.QUESTION:
-            return now + self.questions[self.index].time_s
-        return now + (self.pace.reveal if phase is Phase.REVEAL else self.pace.leaderboard)
+            return closes_at
+        pauses = {Phase.REVEAL: self.pace.reveal, Phase.LEADERBOARD: self.pace.leaderboard}
+        pause = pauses.get(phase)
+        return None if pause is None else at + pause
 
     def judge(  # noqa: PLR0913 - one submission
         self, participant: str, question_id: str, key: str, choice: int, received_at: Instant, *, excused: bool = False
@@ -114,14 +171,14 @@ class Game:
         if not self._in_time(index, received_at, excused=excused):
             return AnswerVerdict.REJECTED_LATE, None
         question = self.questions[index]
-        taken = received_at - self.opened_at
+        taken = received_at - self.progress.opened_at
         won = points(correct=choice == question.correct, taken=taken, allowed=question.time_s)
         return AnswerVerdict.ACCEPTED, StoredAnswer(participant, question_id, key, choice, received_at, won)
 
     def _in_time(self, index: int, received_at: Instant, *, excused: bool) -> bool:
         if index != self.index:
             return False
-        closes_at = self.opened_at + self.questions[index].time_s
+        closes_at = self.progress.closes_at
         if self.phase is Phase.QUESTION and received_at < closes_at:
             return True
         return excused and self.phase is Phase.REVEAL and received_at < closes_at + self.late_window
@@ -129,6 +186,7 @@ class Game:
     def store(self, answer: StoredAnswer) -> None:
         """Take an accepted answer into the log and its points into the score."""
         self._answers[answer.participant, answer.question] = answer
+        self._answered[answer.question] += 1
         self.scores[answer.participant] = self.scores.get(answer.participant, 0) + answer.points
 
     def answer_of(self, participant: str, question_id: str) -> StoredAnswer | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from resilience.draws import uniform
@@ -9,15 +11,27 @@ from resilience.units import Seconds
 
 CHOICES = 4
 
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One question with its right answer; never sent as it is before the reveal."""
+    """One question with its right answer (counted from 0); never sent as it is before the reveal."""
 
-    id: str
-    text: str
-    choices: tuple[str, ...]
-    correct: int
-    time_s: Seconds
+    id: Name
+    text: Line
+    choices: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=12)]
+    correct: Annotated[int, msgspec.Meta(ge=0)]
+    time_s: Annotated[Seconds, msgspec.Meta(gt=0, le=3600)]
+
+    def __post_init__(self) -> None:
+        """The right answer is one of the choices, and no two choices are alike."""
+        if self.correct >= len(self.choices):
+            raise ValueError(
+                f"correct is {self.correct}, but the choices are counted from 0 to {len(self.choices) - 1}"
+            )
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("two choices are alike")
 
 
 def arithmetic_questions(seed: int, count: int, time_s: Seconds) -> tuple[Question, ...]:

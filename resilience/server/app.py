@@ -4,56 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
+import secrets
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from http import HTTPStatus
+from contextlib import suppress
+from typing import Any
 
-import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from resilience.config import QuizConfig, ServerConfig
-from resilience.draws import draws_for, uniform
+from resilience import __version__
+from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError
-from resilience.policy.retry import CloseCode
-from resilience.protocol.effects import Persist
-from resilience.protocol.room import Room
+from resilience.events import EventKind
+from resilience.protocol.effects import Record
 from resilience.runtime import Log, RunClock
-from resilience.server.committer import Committer
+from resilience.server.committer import Committer, Order
+from resilience.server.directory import Directory, EventPlan, states_of
+from resilience.server.drain import send_home, window_for
 from resilience.server.gateway import Gateway
 from resilience.server.hub import Hub
+from resilience.server.lag import LoopLag
+from resilience.server.metrics import Metrics
+from resilience.server.pages import EventView, ServerView, respond
 from resilience.server.store import Store
 from resilience.units import Seconds
 
 WEBSOCKET_PATH = "/ws"
 CLOSE_TIMEOUT: Seconds = 1.0
 RECEIVE_QUEUE = 16
+RECENT: Seconds = 1.0
+"""A loop lag older than this says nothing about now."""
 
 _quiet = logging.getLogger("resilience.server.transport")
 _quiet.setLevel(logging.CRITICAL)
 
 
-class EventPlan(msgspec.Struct, frozen=True):
-    """One event to serve: its id, its automatic quiz, the seed of its questions, and the name of its stream."""
-
-    event: str
-    quiz: QuizConfig
-    seed: int
-    epoch: str
-
-    @property
-    def key(self) -> str:
-        """What the database calls this run of the event: an earlier one in the same database stays as it is."""
-        return f"{self.event}#{self.epoch}"
+def _nothing() -> None:
+    """Nothing to flush."""
 
 
 class QuizServer:
-    """A server for some events.
+    """A server for some events, and for those that hosts create.
 
-    ``tokens`` makes session tokens, ``executor`` runs commits (``None``: the loop's own), ``wall_clock`` (seconds since
-    1970) only stamps rows.
+    ``tokens`` makes session tokens, ``runs`` names of new runs of events, ``executor`` runs the store (``None``: the
+    loop's own), ``wall_clock`` (seconds since 1970) is read once. ``metrics`` asks for a loop-lag meter too. ``flush``
+    hands the log to the operating system. Without ``host_key`` nobody can host.
     """
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
@@ -67,91 +68,192 @@ class QuizServer:
         tokens: Callable[[], str],
         executor: Executor | None = None,
         wall_clock: Callable[[], float] = time.time,
+        runs: Callable[[], str] = lambda: secrets.token_hex(4),
+        host_key: str | None = None,
+        metrics: Metrics | None = None,
+        flush: Callable[[], None] = _nothing,
+        fresh: bool = False,
     ) -> None:
-        self._config, self._store, self._clock, self._log = config, store, clock, log
-        self._executor, self._wall_clock = executor, wall_clock
-        self._keys = {plan.event: plan.key for plan in plans}
-        self.hubs = {plan.event: self._hub(plan, tokens) for plan in plans}
-        self._gateway = Gateway(self.hubs, config)
+        self._plans, self._config, self._store = plans, config, store
+        self._clock, self._log, self._executor, self._fresh = clock, log, executor, fresh
+        self._metrics = metrics
+        self._origin = wall_clock() - clock.now()
+        self._lag = LoopLag(clock, metrics.observe_lag) if metrics else None
+        self._committer = Committer(self._write, executor, metrics.observe_commit if metrics else None)
+        self._directory = Directory(
+            config,
+            store,
+            clock=clock,
+            origin=self._origin,
+            log=log,
+            flush=flush,
+            submit=self._committer.submit,
+            off_loop=self._off_loop,
+            tokens=tokens,
+            runs=runs,
+            fenced=self._recover,
+        )
+        self._gateway = Gateway(self._directory, config, clock=clock, log=log, lag=self.recent_lag, host_key=host_key)
         self._server: Server | None = None
+        self._recovering: set[asyncio.Task[None]] = set()
+        self._started_at = clock.now()
+        if metrics is not None:
+            metrics.watch(self, self._lag.worst if self._lag else float)
+
+    # what others may ask ----------------------------------------------------------------------------------------------
+
+    @property
+    def hubs(self) -> Mapping[str, Hub]:
+        """The events that run here, by id."""
+        return self._directory.hubs
+
+    def states(self) -> Mapping[str, int]:
+        """Participants by connection state, over all events."""
+        return states_of(self._directory.hubs)
+
+    def connections(self) -> int:
+        """Open sockets."""
+        return len(self._gateway.sockets)
+
+    def recent_lag(self) -> Seconds:
+        """How late the loop ran lately; 0 when nobody measures it."""
+        return self._lag.worst(RECENT) if self._lag else 0.0
+
+    def view(self, address: str) -> ServerView:
+        """How the server stands, for its pages."""
+        return ServerView(
+            __version__,
+            self._clock.now() - self._started_at,
+            address,
+            self.connections(),
+            self._gateway.door.capacity,
+            self._gateway.door.draining_for is not None,
+            self._committer.trouble is not None,
+            self.recent_lag(),
+            tuple(_event_view(hub) for hub in self._directory.hubs.values()),
+        )
+
+    # its life ---------------------------------------------------------------------------------------------------------
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; :class:`~resilience.errors.PortInUseError` when somebody else does."""
+        """Take the port, take up or begin the events, listen.
+
+        :class:`~resilience.errors.PortInUseError` when somebody else listens there, before any event is touched.
+        """
         try:
-            self._server = await serve(
-                self._gateway.handle,
-                host,
-                port,
-                backlog=self._config.backlog,
-                compression=None,
-                ping_interval=None,
-                open_timeout=self._config.first_message_deadline,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=self._config.max_message_bytes,
-                max_queue=RECEIVE_QUEUE,
-                process_request=_route,
-                server_header=None,
-                logger=_quiet,
-            )
+            server = await self._bound(host, port)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortInUseError(host, port) from error
             raise HarnessError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        try:
+            await self._directory.open(self._plans, fresh=self._fresh)
+        except BaseException:
+            server.close()
+            raise
+        self._server = server
+        self._directory.announce()
+        if self._lag is not None:
+            self._lag.start()
+        await server.start_serving()
 
     async def stop(self) -> None:
-        """Take no more, settle every commit, write the closing records, send everybody home with a moment to return."""
-        if self._server is not None:
-            self._server.close(close_connections=False)
+        """Take no more, close everybody over a while, settle every commit, write the closing records."""
+        door, guests = self._gateway.door, len(self._gateway.sockets)
+        window = window_for(self._config, guests)
+        door.draining_for = window + self._config.restart_pause
+        if guests:
+            self._log(Record(EventKind.SERVER_DRAINING, self._clock.now(), value=window))
+        await send_home(self._gateway.sockets, self._config, self._clock)
         await self.finish()
-        for hub in self.hubs.values():
-            hub.end_all(CloseCode.SERVICE_RESTART, self._return_slot)
         if self._server is not None:
+            self._server.close()
             await self._server.wait_closed()
-        for hub in self.hubs.values():
-            await hub.drained()
+        await self._committer.drained()
+        if self._lag is not None:
+            self._lag.stop()
 
     async def finish(self) -> None:
         """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
-        for event, hub in self.hubs.items():
-            await hub.drained()
-            scores = asyncio.get_running_loop().run_in_executor(self._executor, self._store.scores, self._keys[event])
-            hub.close_log(await scores)
+        for hub in self._directory.hubs.values():
+            hub.stop_timer()
+        await self._committer.drained()
+        for hub in self._directory.hubs.values():
+            hub.close_log(await self._off_loop(self._store.scores, hub.claim.key))
 
-    def _return_slot(self, connection: int) -> str:
-        return f"retry_after={self._config.drain_window * uniform(0, 'return', connection):.3f}"
+    def abandon(self) -> None:
+        """Fall silent at once, as a killed process: what is not committed by now never will be."""
+        self._committer.abandon()
+        for hub in self._directory.hubs.values():
+            hub.abandon()
+        if self._server is not None:
+            self._server.close(close_connections=False)
 
-    def _hub(self, plan: EventPlan, tokens: Callable[[], str]) -> Hub:
-        game = plan.quiz.game(plan.seed, self._config.late_window)
-        room = Room(
-            game,
-            self._config.room,
-            epoch=plan.epoch,
-            tokens=tokens,
-            draw=draws_for(plan.seed, "server"),
+    # its parts --------------------------------------------------------------------------------------------------------
+
+    async def _bound(self, host: str, port: int) -> Server:
+        server = await serve(
+            self._gateway.handle,
+            host,
+            port,
+            backlog=self._config.backlog,
+            start_serving=False,
+            compression=None,
+            ping_interval=None,
+            open_timeout=self._config.first_message_deadline,
+            close_timeout=CLOSE_TIMEOUT,
+            max_size=self._config.max_message_bytes,
+            max_queue=RECEIVE_QUEUE,
+            process_request=self._answer_handshake,
+            server_header=None,
+            logger=_quiet,
         )
-        self._store.open_event(plan.key, plan.epoch, game.questions, self._wall_clock())
-        return Hub(room, clock=self._clock, log=self._log, committer=lambda hub: self._committer(plan.key, hub))
+        for listener in server.sockets:
+            with suppress(AttributeError, OSError):  # a listener in memory has no buffers
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._config.send_buffer_bytes)
+        return server
 
-    def _committer(self, event: str, hub: Hub) -> Committer:
-        def write(batch: Sequence[Persist]) -> None:
-            self._store.commit([(event, row) for order in batch for row in order.rows], self._wall_clock())
+    def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.path.partition("?")[0] != WEBSOCKET_PATH:
+            return self._page(request)
+        refusal = self._gateway.door.look(request.headers, self._gateway.address_of(connection))
+        if refusal is None:
+            return None
+        if refusal.retry_after is not None and "Origin" in request.headers:
+            self._gateway.shed[connection] = refusal.retry_after
+            return None
+        response = connection.respond(refusal.status, f"{refusal.cause}\n")
+        if refusal.retry_after is not None:
+            response.headers["Retry-After"] = f"{refusal.retry_after:.3f}"
+        return response
 
-        return Committer(write, hub.settled, self._executor)
+    def _page(self, request: Request) -> Response:
+        address = f"ws://{request.headers.get('Host', 'this server')}{WEBSOCKET_PATH}"
+        exposition = self._metrics.exposition if self._metrics else _no_metrics
+        accept = ", ".join(request.headers.get_all("Accept"))
+        page = respond(request.path, functools.partial(self.view, address), exposition, accept)
+        return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
+
+    def _write(self, batch: Sequence[Order]) -> None:
+        rows = [(order.claim, row) for order in batch for row in order.persist.rows]
+        self._store.commit(rows, self._origin)
+
+    async def _off_loop(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any call of the store
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+    def _recover(self, hub: Hub) -> None:
+        task = asyncio.get_running_loop().create_task(self._directory.recover(hub))
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
 
 
-def _route(connection: ServerConnection, request: Request) -> Response | None:
-    path = request.path.partition("?")[0]
-    if path == WEBSOCKET_PATH:
-        return None
-    if path == "/healthz":
-        return connection.respond(HTTPStatus.OK, "ok\n")
-    return connection.respond(HTTPStatus.NOT_FOUND, f"nothing here; the quiz is at {WEBSOCKET_PATH}\n")
+def _no_metrics(accept: str) -> tuple[str, bytes]:
+    del accept
+    return "text/plain; charset=utf-8", b""
 
 
-async def serve_until(server: QuizServer, host: str, port: int, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set, then stop in order."""
-    await server.start(host, port)
-    try:
-        await stop.wait()
-    finally:
-        await server.stop()
+def _event_view(hub: Hub) -> EventView:
+    room, states = hub.room, hub.room.states()
+    game = room.game
+    counts = (states["connected"], states["temporarily_disconnected"], states["disconnected"])
+    return EventView(room.event, room.title, game.phase, game.index + 1, len(game.questions), *counts)

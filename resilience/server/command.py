@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import click
@@ -15,9 +15,11 @@ import click
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane, Role
-from resilience.runtime import Log, RunClock, log_to
-from resilience.server.app import WEBSOCKET_PATH, EventPlan, QuizServer, serve_until
+from resilience.runtime import Log, RunClock, log_to, tee
+from resilience.server.app import WEBSOCKET_PATH, QuizServer
+from resilience.server.directory import EventPlan
 from resilience.server.logs import configure, log_line
+from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
 
 TOKEN_BYTES = 24
@@ -39,35 +41,41 @@ def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
 
 
 async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig) -> None:
-    store = SqlStore(options["db"])
-    writer = _writer(options["event_log"])
+    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    plan = EventPlan(options["event"], quiz, options["seed"], secrets.token_hex(4))
-    with ThreadPoolExecutor(1, "store") as executor:
+    plan = EventPlan(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
+    metrics = Metrics()
+    with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
         try:
             server = QuizServer(
                 [plan],
                 config,
                 store,
                 clock=RunClock(options["epoch"]),
-                log=_log(writer),
+                log=_log(writer, metrics),
                 tokens=lambda: secrets.token_urlsafe(TOKEN_BYTES),
                 executor=executor,
+                host_key=options["host_key"],
+                metrics=metrics,
+                flush=_flush(writer),
+                fresh=options["fresh"],
             )
             host, port = options["host"], options["port"]
+            await server.start(host, port)
             click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
-            await serve_until(server, host, port, stop)
+            await stop.wait()
+            await server.stop()
         finally:
             if writer is not None:
                 writer.close()
-            store.close()
 
 
-def _writer(path: Path | None) -> EventWriter | None:
-    return None if path is None else EventWriter(path)
+def _flush(writer: EventWriter | None) -> Callable[[], None]:
+    return writer.flush if writer is not None else lambda: None
 
 
-def _log(writer: EventWriter | None) -> Log:
-    return log_line if writer is None else log_to(writer, Lane.REAL, Role.SERVER, "server")
+def _log(writer: EventWriter | None, metrics: Metrics) -> Log:
+    shown = log_line if writer is None else log_to(writer, Lane.REAL, Role.SERVER, "server")
+    return tee(metrics.record, shown)

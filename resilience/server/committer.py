@@ -1,4 +1,8 @@
-"""Group commit: whatever arrives while one commit is under way goes into the next. One writer, off the loop."""
+"""Group commit: whatever arrives while one commit is under way goes into the next. One writer, off the loop.
+
+Orders of all events share a transaction. A run that may no longer be written for is left out and told so; the others
+are written without it.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,44 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-from resilience.errors import StoreError
+import msgspec
+
+from resilience.errors import FencedError, StoreError
 from resilience.protocol.effects import Persist
+from resilience.server.store import Claim
+from resilience.units import Seconds
 
 Settle = Callable[[Sequence[Persist], StoreError | None], None]
 """Told, on the loop, which orders are durable (no error) or were not written."""
 
 
+class Order(msgspec.Struct, frozen=True):
+    """Rows to commit under a claim, and whom to tell."""
+
+    claim: Claim
+    persist: Persist
+    settle: Settle
+
+
 class Committer:
-    """Feeds ``write`` (called in ``executor`` with a batch) and settles each batch with whoever ordered it."""
+    """Feeds ``write`` (called in ``executor`` with a batch) and settles each batch with whoever ordered it.
 
-    def __init__(self, write: Callable[[Sequence[Persist]], None], settle: Settle, executor: Executor | None) -> None:
-        self._write, self._settle, self._executor = write, settle, executor
+    ``observe`` gets rows and seconds of each commit. ``trouble`` is why the last one failed, if it did.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Order]], None],
+        executor: Executor | None,
+        observe: Callable[[int, Seconds], None] | None = None,
+    ) -> None:
+        self._write, self._executor, self._observe = write, executor, observe
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[Persist] = []
+        self._waiting: list[Order] = []
         self._task: asyncio.Task[None] | None = None
+        self.trouble: StoreError | None = None
 
-    def submit(self, order: Persist) -> None:
+    def submit(self, order: Order) -> None:
         """Commit these rows with the next batch."""
         self._waiting.append(order)
         if self._task is None:
@@ -33,17 +58,48 @@ class Committer:
         while self._task is not None:
             await asyncio.wait([self._task])
 
+    def abandon(self) -> None:
+        """Write and tell nothing more; what is under way in the executor is not stopped."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                failure: StoreError | None = None
-                try:
-                    await self._loop.run_in_executor(self._executor, self._write, batch)
-                except StoreError as error:
-                    failure = error
-                except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for an answer
-                    failure = StoreError(f"the database did not take a commit: {type(error).__name__}: {error}")
-                self._settle(batch, failure)
+                await self._commit(batch)
         finally:
             self._task = None
+
+    async def _commit(self, batch: Sequence[Order]) -> None:
+        began = self._loop.time()
+        failure = await self._written(batch)
+        if self._observe is not None:
+            self._observe(sum(len(order.persist.rows) for order in batch), self._loop.time() - began)
+        if isinstance(failure, FencedError):
+            keys = failure.keys
+            _settle([order for order in batch if order.claim.key in keys], failure)
+            kept = [order for order in batch if order.claim.key not in keys]
+            if kept and len(kept) < len(batch):
+                await self._commit(kept)
+            return
+        self.trouble = failure
+        _settle(batch, failure)
+
+    async def _written(self, batch: Sequence[Order]) -> StoreError | None:
+        try:
+            await self._loop.run_in_executor(self._executor, self._write, batch)
+        except StoreError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for an answer
+            return StoreError(f"the database did not take a commit: {type(error).__name__}: {error}")
+        return None
+
+
+def _settle(batch: Sequence[Order], failure: StoreError | None) -> None:
+    by_owner: dict[Settle, list[Persist]] = {}
+    for order in batch:
+        by_owner.setdefault(order.settle, []).append(order.persist)
+    for settle, orders in by_owner.items():
+        settle(orders, failure)

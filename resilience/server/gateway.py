@@ -6,108 +6,268 @@ Never awaits a close handshake with a peer that may be dead: an end is ordered a
 from __future__ import annotations
 
 import asyncio
+import hmac
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import ServerConfig
-from resilience.errors import RemoteProtocolError
+from resilience.errors import RemoteProtocolError, StoreError, UsageError
+from resilience.events import EventKind
+from resilience.policy.rate import Bucket
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
-from resilience.protocol.messages import ClientMessage, Error, Join, Resume
+from resilience.protocol.effects import Record
+from resilience.protocol.messages import (
+    ClientMessage,
+    CreateEvent,
+    Error,
+    ErrorCode,
+    Host,
+    Hosting,
+    HostResult,
+    Join,
+    Probe,
+    ProbeReply,
+    Resume,
+    ServerMessage,
+)
+from resilience.runtime import Log, RunClock
+from resilience.server.directory import Directory
+from resilience.server.door import Door
 from resilience.server.hub import Hub
+from resilience.units import Seconds
+
+HOST_MESSAGE_BYTES = 1_048_576
+"""What a host that has shown its key may say at once: all questions of an event."""
+
+ELSEWHERE: Seconds = 5.0
+
+FirstMessage = Join | Resume | Host
+Act = Callable[[ClientMessage], None]
 
 
 class Socket:
     """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection."""
 
-    def __init__(self, connection: ServerConnection, buffer_bytes: int, closing: set[asyncio.Task[None]]) -> None:
-        self._connection, self._buffer_bytes, self._closing = connection, buffer_bytes, closing
+    __slots__ = ("_buffer_bytes", "_closing", "_refused", "cause", "connection", "hub", "key")
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        key: int,
+        buffer_bytes: int,
+        closing: set[asyncio.Task[None]],
+        refused: Callable[[ServerConnection], None],
+    ) -> None:
+        self.connection, self.key, self.cause = connection, key, "closed"
+        self.hub: Hub | None = None
+        self._buffer_bytes, self._closing, self._refused = buffer_bytes, closing, refused
 
     def send(self, text: bytes) -> None:
         """Queue a text frame, UTF-8; a peer that reads too slowly is cut off and may resume."""
-        broadcast((self._connection,), text, text=True)
-        if self._connection.transport.get_write_buffer_size() > self._buffer_bytes:
-            self._connection.transport.abort()
+        broadcast((self.connection,), text, text=True)
+        transport = self.connection.transport
+        if transport.get_write_buffer_size() > self._buffer_bytes and not transport.is_closing():
+            self.cause = "slow"
+            transport.abort()
+
+    def say(self, message: ServerMessage) -> None:
+        """Send a message that no room has to do with."""
+        self.send(codec.encode(message))
 
     def end(self, code: int, reason: str) -> None:
         """Close with this code; one that went silent is cut off at once."""
         if code == CloseCode.SILENT:
-            self._connection.transport.abort()
+            self.connection.transport.abort()
             return
-        task = asyncio.get_running_loop().create_task(self._connection.close(code, reason))
+        task = asyncio.get_running_loop().create_task(self.connection.close(code, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def refused(self) -> None:
+        """What it presented opens nothing."""
+        self._refused(self.connection)
 
 
 class Gateway:
     """Turns sockets into calls on the hubs, by the event that their first message names."""
 
-    def __init__(self, hubs: Mapping[str, Hub], config: ServerConfig) -> None:
-        self._hubs, self._config = hubs, config
+    def __init__(  # noqa: PLR0913 - all that sockets meet
+        self,
+        directory: Directory,
+        config: ServerConfig,
+        *,
+        clock: RunClock,
+        log: Log,
+        lag: Callable[[], Seconds] = float,
+        host_key: str | None = None,
+    ) -> None:
+        self.sockets: dict[int, Socket] = {}
+        self.door = Door(config, clock=clock, log=log, lag=lag, count=lambda: len(self.sockets))
+        self.shed: WeakKeyDictionary[ServerConnection, Seconds] = WeakKeyDictionary()
+        self._directory, self._config, self._clock, self._log = directory, config, clock, log
+        self._host_key = host_key
         self._keys = itertools.count(1)
         self._closing: set[asyncio.Task[None]] = set()
 
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection until it ends."""
-        socket = Socket(connection, self._config.write_buffer_bytes, self._closing)
         key = next(self._keys)
-        hub: Hub | None = None
-        cause = "closed"
+        buffer_bytes = self._config.write_buffer_bytes
+        socket = self.sockets[key] = Socket(connection, key, buffer_bytes, self._closing, self._note_failure)
         try:
-            first = await self._first(connection, socket)
-            hub = self._hubs.get(first.event) if first is not None else None
-            if first is None or hub is None:
-                await self._turn_away(connection, first)
-                return
-            hub.received(first, key, socket)
-            await self._read(connection, socket, hub, key)
+            await self._serve(socket)
         except ConnectionClosed as closed:
-            cause = f"close_{closed.rcvd.code}" if closed.rcvd else "closed"
+            if closed.rcvd and socket.cause == "closed":
+                socket.cause = f"close_{closed.rcvd.code}"
         finally:
-            if hub is not None:
-                hub.lost(key, cause)
+            del self.sockets[key]
+            if socket.hub is not None:
+                socket.hub.lost(key, socket.cause)
 
-    async def _first(self, connection: ServerConnection, socket: Socket) -> Join | Resume | None:
+    def address_of(self, connection: ServerConnection) -> str:
+        """Whom the limits of one address count for."""
+        peer = connection.remote_address
+        host = str(peer[0]) if isinstance(peer, tuple) and peer else "unknown"
+        request = connection.request
+        return host if request is None else self.door.address_of(request.headers, host)
+
+    # the first message ------------------------------------------------------------------------------------------------
+
+    async def _serve(self, socket: Socket) -> None:
+        wait = self.shed.pop(socket.connection, None)
+        if wait is not None:
+            await socket.connection.close(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
+            return
+        first = await self._first(socket)
+        if first is None:
+            await self._turn_away(socket, CloseCode.FIRST_MESSAGE_LATE, "say join or resume first", "late")
+        elif isinstance(first, Host):
+            await self._serve_host(socket, first)
+        else:
+            await self._serve_participant(socket, first)
+
+    async def _first(self, socket: Socket) -> FirstMessage | None:
         try:
             async with asyncio.timeout(self._config.first_message_deadline):
                 for _ in range(self._config.strike_limit):
-                    message = self._decode(await connection.recv(decode=False), socket)
-                    if isinstance(message, Join | Resume):
+                    message = self._decode(await socket.connection.recv(decode=False), socket)
+                    if isinstance(message, FirstMessage):
                         return message
                     if message is not None:
-                        _complain(socket, RemoteProtocolError("type", "the first message must be join or resume"))
+                        self._complain(
+                            socket, ErrorCode.OUT_OF_PLACE, "type", "the first message must be join or resume"
+                        )
         except TimeoutError:
             return None
         return None
 
-    async def _turn_away(self, connection: ServerConnection, first: Join | Resume | None) -> None:
-        if first is None:
-            await connection.close(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
-        else:
-            await connection.close(CloseCode.EVENT_UNKNOWN, "there is no such event here")
+    async def _turn_away(self, socket: Socket, code: CloseCode, reason: str, cause: str) -> None:
+        self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
+        await socket.connection.close(code, reason)
 
-    async def _read(self, connection: ServerConnection, socket: Socket, hub: Hub, key: int) -> None:
+    def _note_failure(self, connection: ServerConnection) -> None:
+        self.door.failed(self.address_of(connection))
+
+    # participants -----------------------------------------------------------------------------------------------------
+
+    async def _serve_participant(self, socket: Socket, first: Join | Resume) -> None:
+        hub = self._directory.hubs.get(first.event)
+        if hub is not None:
+            socket.hub = hub
+            hub.received(first, socket.key, socket)
+            await self._read(socket, lambda message: hub.received(message, socket.key, socket))
+        elif first.event in self._directory.elsewhere:
+            reason = f"retry_after={ELSEWHERE:.1f} the event is moving to another server"
+            await socket.connection.close(CloseCode.TRY_AGAIN_LATER, reason)
+        else:
+            await self._turn_away(socket, CloseCode.EVENT_UNKNOWN, "there is no such event here", "event")
+
+    async def _read(self, socket: Socket, act: Act) -> None:
+        bucket = Bucket(self._config.message_rate, self._config.message_burst)
         strikes = 0
         while True:
-            message = self._decode(await connection.recv(decode=False), socket)
+            data = await socket.connection.recv(decode=False)
+            await self._hold_back(bucket)
+            message = self._decode(data, socket)
             if message is not None:
-                hub.received(message, key, socket)
+                act(message)
                 continue
             strikes += 1
             if strikes >= self._config.strike_limit:
-                await connection.close(CloseCode.STRIKES, "too many unreadable messages")
+                await self._turn_away(socket, CloseCode.STRIKES, "too many unreadable messages", "strikes")
+                self._note_failure(socket.connection)
                 return
+
+    async def _hold_back(self, bucket: Bucket) -> None:
+        """Read on only when this connection may speak again: nothing is lost, and TCP holds back the rest."""
+        wait = bucket.take(self._clock.now())
+        if wait:
+            self._log(Record(EventKind.MESSAGE_DELAYED, self._clock.now(), value=wait))
+            await asyncio.sleep(wait)
+
+    # hosts ------------------------------------------------------------------------------------------------------------
+
+    async def _serve_host(self, socket: Socket, first: Host) -> None:
+        if self._host_key is None or not hmac.compare_digest(first.key.encode(), self._host_key.encode()):
+            self._note_failure(socket.connection)
+            why = "this server takes no hosts" if self._host_key is None else "the host key is wrong"
+            await self._turn_away(socket, CloseCode.KEY_REFUSED, why, "key")
+            return
+        socket.connection.protocol.max_message_size = HOST_MESSAGE_BYTES
+        if not self._attach_host(socket, first.event):
+            socket.say(Hosting(first.event))
+        creating: asyncio.Queue[CreateEvent] = asyncio.Queue()
+        creator = asyncio.get_running_loop().create_task(self._create(socket, first.event, creating))
+        try:
+            await self._read(socket, lambda message: self._hear_host(socket, message, creating))
+        finally:
+            creator.cancel()
+
+    def _attach_host(self, socket: Socket, event: str) -> bool:
+        hub = self._directory.hubs.get(event)
+        if hub is None:
+            return False
+        if hub is not socket.hub:
+            socket.hub = hub
+            hub.host(socket.key, socket)
+        return True
+
+    def _hear_host(self, socket: Socket, message: ClientMessage, creating: asyncio.Queue[CreateEvent]) -> None:
+        if isinstance(message, CreateEvent):
+            creating.put_nowait(message)
+        elif socket.hub is not None:
+            socket.hub.received(message, socket.key, socket)
+        elif isinstance(message, Probe):
+            socket.say(ProbeReply(message.id))
+        else:
+            self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", "create the event first")
+
+    async def _create(self, socket: Socket, event: str, orders: asyncio.Queue[CreateEvent]) -> None:
+        """Carry out a host's creations, one after the other."""
+        while True:
+            order = await orders.get()
+            try:
+                await self._directory.create(event, order.plan)
+            except (UsageError, StoreError) as error:
+                socket.say(HostResult("create", "refused", 0, str(error)))
+                continue
+            socket.say(HostResult("create", "done", 0))
+            self._attach_host(socket, event)
+
+    # what cannot be used ----------------------------------------------------------------------------------------------
 
     def _decode(self, data: bytes | str, socket: Socket) -> ClientMessage | None:
         try:
             return codec.decode_client(data)
         except RemoteProtocolError as error:
-            _complain(socket, error)
+            self._complain(socket, ErrorCode.UNREADABLE, error.field, error.rule)
             return None
 
-
-def _complain(socket: Socket, error: RemoteProtocolError) -> None:
-    socket.send(codec.encode(Error("protocol", error.field, error.rule)))
+    def _complain(self, socket: Socket, code: ErrorCode, field: str, rule: str) -> None:
+        self._log(Record(EventKind.MESSAGE_REFUSED, self._clock.now(), cause=code))
+        socket.say(Error(code, field, rule))

@@ -1,21 +1,24 @@
 """Drives one room: its timer, its sockets, its commits. The only holder of sockets; decides nothing.
 
 Effects are carried out in the turn in which they arose, so a snapshot and its registration for broadcasts are one step.
+What is logged of a commit reaches the log's file before anybody is told, so a killed server has not said what its log
+does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
-from resilience.errors import StoreError
+from resilience.errors import FencedError, StoreError
 from resilience.events import EventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendDown, ServerEffect
-from resilience.protocol.messages import ClientMessage
+from resilience.protocol.messages import ClientMessage, ResumeRejected
 from resilience.protocol.room import Room
 from resilience.runtime import DeadlineTimer, Log, RunClock, discard
-from resilience.server.committer import Committer
+from resilience.server.committer import Order, Settle
+from resilience.server.store import Claim
 
 
 class Peer(Protocol):
@@ -27,31 +30,70 @@ class Peer(Protocol):
     def end(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
 
+    def refused(self) -> None:
+        """It presented something that opens nothing."""
+
+
+def _nothing() -> None:
+    """Nothing to flush."""
+
 
 class Hub:
-    """One event's room on one loop. ``commit`` takes a batch of orders, in a worker thread."""
+    """One event's room on one loop, written for under ``claim``.
 
-    def __init__(self, room: Room, *, clock: RunClock, log: Log, committer: Callable[[Hub], Committer]) -> None:
-        self.room = room
-        self._clock, self._log = clock, log
+    ``submit`` takes what is to be committed; ``flush`` hands the log to the operating system; ``fenced`` is called when
+    the run turns out to be somebody else's.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a hub depends on
+        self,
+        room: Room,
+        claim: Claim,
+        *,
+        clock: RunClock,
+        log: Log,
+        submit: Callable[[Order], None],
+        flush: Callable[[], None] = _nothing,
+        fenced: Callable[[Hub, FencedError], None] | None = None,
+    ) -> None:
+        self.room, self.claim = room, claim
+        self._clock, self._log, self._submit, self._flush, self._fenced = clock, log, submit, flush, fenced
         self._peers: dict[int, Peer] = {}
         self._timer = DeadlineTimer(clock, self._on_deadline)
-        self._committer = committer(self)
+        self._settle: Settle = self.settled
+        self._is_over = False
+
+    def start(self) -> None:
+        """Carry out what taking up an earlier run asked for."""
+        self._pump()
 
     def received(self, message: ClientMessage, connection: int, peer: Peer) -> None:
         """A connection said something."""
+        if self._is_over:
+            return
         self._peers[connection] = peer
         self.room.receive(message, connection, self._clock.now())
+        self._pump()
+
+    def host(self, connection: int, peer: Peer) -> None:
+        """A connection proved to be a host's."""
+        if self._is_over:
+            return
+        self._peers[connection] = peer
+        self.room.host(connection, self._clock.now())
         self._pump()
 
     def lost(self, connection: int, cause: str) -> None:
         """A connection ended."""
         self._peers.pop(connection, None)
-        self.room.transport_lost(connection, cause, self._clock.now())
-        self._pump()
+        if not self._is_over:
+            self.room.transport_lost(connection, cause, self._clock.now())
+            self._pump()
 
     def settled(self, batch: Sequence[Persist], failure: StoreError | None) -> None:
         """A batch was committed, or was not."""
+        if self._is_over:
+            return
         now = self._clock.now()
         if failure is not None:
             self._log(Record(EventKind.COMMIT_FAILED, now, cause=str(failure), value=float(len(batch))))
@@ -59,13 +101,24 @@ class Hub:
             if failure is None:
                 self.room.committed(order.ticket, now)
             else:
-                self.room.commit_failed(order.ticket)
-        self._pump()
+                self.room.commit_failed(order.ticket, now)
+        self._pump(flush=True)
+        if isinstance(failure, FencedError) and self._fenced is not None:
+            self._fenced(self, failure)
 
-    async def drained(self) -> None:
-        """Ask for nothing new; wait until every commit that was ordered is settled."""
+    def is_waiting(self, connections: Container[int]) -> bool:
+        """Whether one of these connections has said something that is not durable yet."""
+        return self.room.is_waiting(connections)
+
+    def stop_timer(self) -> None:
+        """Do nothing more by the clock."""
         self._timer.stop()
-        await self._committer.drained()
+
+    def abandon(self) -> None:
+        """Fall silent at once, as the hub of a killed process: nothing is sent, logged or ordered any more."""
+        self._timer.stop()
+        self._log, self._is_over = discard, True
+        self._peers.clear()
 
     def close_log(self, scores: Mapping[str, int]) -> None:
         """Write the closing records, every session's state and stored score; nothing is logged after them."""
@@ -88,8 +141,15 @@ class Hub:
         self.room.handle_timeout(self._timer.fired())
         self._pump()
 
-    def _pump(self) -> None:
-        for effect in self.room.effects():
+    def _pump(self, *, flush: bool = False) -> None:
+        effects = self.room.effects()
+        if flush:
+            for effect in effects:
+                if isinstance(effect, Record):
+                    self._log(effect)
+            self._flush()
+            effects = [effect for effect in effects if not isinstance(effect, Record)]
+        for effect in effects:
             self._carry_out(effect)
         self._timer.aim(self.room.next_deadline())
 
@@ -99,12 +159,14 @@ class Hub:
                 self._log(effect)
             case SendDown():
                 self._send(effect.connection, codec.encode(effect.message))
+                if isinstance(effect.message, ResumeRejected) and effect.connection in self._peers:
+                    self._peers[effect.connection].refused()
             case Broadcast():
                 text = codec.encode(effect.message)
                 for connection in effect.connections:
                     self._send(connection, text)
             case Persist():
-                self._committer.submit(effect)
+                self._submit(Order(self.claim, effect, self._settle))
             case Disconnect():
                 peer = self._peers.get(effect.connection)
                 if peer is not None:

@@ -1,53 +1,213 @@
-"""One structured line per thing worth knowing, on standard error. No secrets, no tracebacks for lost clients."""
+"""One structured line per thing worth knowing, on standard error. No secrets, no tracebacks for lost clients.
+
+A line takes from its record only the fields that its entry in ``LINES`` names. What can come by the thousand within a
+second (refusals, joins told to come back) is one line a second with a count. ``docs/operations.md`` explains each line.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
 
+import msgspec
 import structlog
 
 from resilience.events import EventKind
 from resilience.protocol.effects import Record
+from resilience.server.lines import CAPACITY, LineWriter, writer_to
+from resilience.units import Instant, Seconds
 
-_WORDS = {
-    EventKind.SESSION_CREATED: "joined, heartbeat started",
-    EventKind.SESSION_RESUMED: "reconnected, heartbeat started",
-    EventKind.SESSION_DETACHED: "connection lost",
-    EventKind.SESSION_EXPIRED: "stale session cleaned up",
-    EventKind.SESSION_FENCED: "older connection cut off",
-    EventKind.SESSION_LEFT: "left",
-    EventKind.RESUME_REFUSED: "resume refused",
-    EventKind.COMMIT_FAILED: "commit failed, those who wait are told to come again",
-    EventKind.QUESTION_OPENED: "question opened",
-    EventKind.QUESTION_CLOSED: "question closed",
+SUMMED_OVER: Seconds = 1.0
+"""The least time between two lines that sum up the same thing."""
+
+_FIRST = ("timestamp", "level", "event")
+
+DROPPED = "log lines dropped"
+STRAY = "unexpected"
+
+_CHATTER = "socket.send() raised exception."
+"""What asyncio warns of, once per write, when a peer is gone that was not yet noticed to be."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A log line: its stable words, its level, which fields of the record it shows under which names.
+
+    A ``summed`` line shows a count and a cause instead.
+    """
+
+    words: str
+    fields: Mapping[str, str] = {}
+    level: str = "info"
+    summed: bool = False
+
+
+_WHO = {"session_id": "participant", "connection_no": "connection_no"}
+_ARRIVED = _WHO | {"outcome": "outcome", "attempt": "attempt", "value": "seconds"}
+_LOST = _WHO | {"cause": "cause"}
+_QUESTION = {"ref": "question", "seq": "seq"}
+_OPENED = {"ref": "quiz", "value": "sessions", "detail": "epoch"}
+
+LINES: Mapping[tuple[EventKind, str | None], Line] = {
+    (EventKind.SERVER_STARTED, None): Line("event opened", _OPENED),
+    (EventKind.SERVER_STARTED, "taken_up"): Line("event taken up", _OPENED),
+    (EventKind.SERVER_DRAINING, None): Line("draining", {"value": "seconds"}),
+    (EventKind.SESSION_CREATED, None): Line("heartbeat started", _ARRIVED),
+    (EventKind.SESSION_RESUMED, None): Line("reconnected", _ARRIVED),
+    (EventKind.SESSION_DETACHED, None): Line("connection lost", _LOST),
+    (EventKind.SESSION_DETACHED, "grace"): Line("stale connection detected", _LOST),
+    (EventKind.SESSION_EXPIRED, None): Line("stale session cleaned up", _WHO),
+    (EventKind.SESSION_FENCED, None): Line("older connection cut off", _WHO),
+    (EventKind.SESSION_LEFT, None): Line("left", _WHO),
+    (EventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
+    (EventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", _WHO, "warning"),
+    (EventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
+    (EventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
+    (EventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),
+    (EventKind.MESSAGE_REFUSED, None): Line("messages refused", summed=True),
+    (EventKind.MESSAGE_DELAYED, None): Line("messages delayed", summed=True),
+    (EventKind.HOST_ATTACHED, None): Line("host attached", {"ref": "quiz"}),
+    (EventKind.HOST_ORDERED, None): Line("host ordered", {"ref": "action", "outcome": "outcome"}),
+    (EventKind.QUESTION_OPENED, None): Line("question opened", _QUESTION),
+    (EventKind.QUESTION_CLOSED, None): Line("question closed", _QUESTION),
+    (EventKind.COMMIT_FAILED, None): Line("commit failed", level="error", summed=True),
 }
-"""What is logged, in words; everything else is for the event log and the metrics."""
+"""Which records make a line, by kind and by the cause or outcome that makes it a line of its own."""
 
-_STALE = "stale connection detected"
+_KINDS = frozenset(kind for kind, _ in LINES)
+_Sum = tuple[EventKind, str | None]
 
 
-def configure() -> None:
-    """Structured lines for people on a terminal, JSON for everything else."""
-    people = sys.stderr.isatty()
+class LineLog:
+    """A log that writes lines through ``structlog``; a :data:`~resilience.runtime.Log`. Keeps the sums, no record."""
+
+    def __init__(self) -> None:
+        self._counts: dict[_Sum, int] = {}
+        self._told: dict[_Sum, Instant] = {}
+
+    def __call__(self, record: Record) -> None:
+        """Write the record as a line, or count it for one, if it is worth it."""
+        if self._told:
+            self.settle(record.t)
+        if record.kind not in _KINDS:
+            return
+        line = line_of(record.kind, record.cause or record.outcome)
+        if line.summed:
+            self._count((record.kind, record.cause), record.t)
+        else:
+            shown = {name: getattr(record, field) for field, name in line.fields.items()}
+            _write(line, {name: value for name, value in shown.items() if value is not None})
+
+    def settle(self, now: Instant) -> None:
+        """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
+        for key, told in list(self._told.items()):
+            if now - told >= SUMMED_OVER:
+                self._sum_up(key, now)
+
+    def flush(self) -> None:
+        """Write all sums, whatever their second."""
+        for key in list(self._counts):
+            self._sum_up(key, float("-inf"))
+
+    def _count(self, key: _Sum, now: Instant) -> None:
+        """The first is told at once, those of the second after it together."""
+        self._counts[key] = self._counts.get(key, 0) + 1
+        if key not in self._told:
+            self._sum_up(key, now)
+
+    def _sum_up(self, key: _Sum, now: Instant) -> None:
+        count = self._counts.pop(key, 0)
+        if not count:
+            self._told.pop(key, None)
+            return
+        kind, cause = key
+        self._told[key] = now
+        _write(line_of(kind, cause), {"count": count} | ({"cause": cause} if cause else {}))
+
+
+def line_of(kind: EventKind, variant: str | None) -> Line:
+    """The line of a kind that has one; ``variant`` is the record's cause or outcome."""
+    return LINES.get((kind, variant)) or LINES[kind, None]
+
+
+log_line = LineLog()
+"""The log of a process that runs one server."""
+
+
+def _write(line: Line, fields: Mapping[str, object]) -> None:
+    getattr(structlog.get_logger(), line.level)(line.words, **fields)
+
+
+# where lines go -------------------------------------------------------------------------------------------------------
+
+
+def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY) -> LineWriter:
+    """Lines for people on a terminal, JSON for everything else, without ever waiting for the reader.
+
+    What other libraries warn of becomes a line too. The writer that is returned writes what waits when the process
+    ends; ``close`` it earlier to wait for that.
+    """
+    stream = stream or sys.stderr
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *_renderers(people=stream.isatty()),
+    ]
+    writer = LineWriter(writer_to(stream), lambda count: _rendered(processors, DROPPED, count), capacity)
+    atexit.register(writer.close)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Put(writer),
     )
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Stray) for handler in root.handlers):
+        root.addHandler(_Stray(logging.WARNING))
+    return writer
 
 
-def log_line(record: Record) -> None:
-    """Write a machine's record as one line, if it is worth one."""
-    words = _WORDS.get(record.kind)
-    if words is None:
-        return
-    if record.kind is EventKind.SESSION_DETACHED and record.cause == "grace":
-        words = _STALE
-    fields = {"participant": record.session_id, "connection_no": record.connection_no, "cause": record.cause}
-    about = {"seq": record.seq, "question": record.ref}
-    structlog.get_logger().info(words, **{k: v for k, v in {**fields, **about}.items() if v is not None})
+class _Put:
+    """What ``structlog`` hands a rendered line to, whatever its level."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.msg = writer.put
+
+
+class _Stray(logging.Handler):
+    """Makes one line of what a library logs. The traceback is its field: it means a defect, not a lost client."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message == _CHATTER:
+            return
+        fields = {"logger": record.name, "message": message}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        structlog.get_logger().error(STRAY, **fields)
+
+
+def _renderers(*, people: bool) -> list[structlog.typing.Processor]:
+    if people:
+        return [_printable, structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def _json(fields: Any, **_: object) -> str:  # noqa: ANN401 - structlog's own signature
+    return msgspec.json.encode({name: fields[name] for name in _FIRST} | fields).decode()
+
+
+def _printable(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Words that came from a peer cannot steer a terminal."""
+    for name, value in fields.items():
+        if isinstance(value, str) and name != "exception" and not value.isprintable():
+            fields[name] = value.encode("unicode_escape").decode()
+    return fields
+
+
+def _rendered(processors: list[structlog.typing.Processor], words: str, count: int) -> str:
+    line: Any = {"event": words, "count": count}
+    for process in processors:
+        line = process(None, "warning", line)
+    return str(line)

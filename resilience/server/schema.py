@@ -1,17 +1,52 @@
-"""The tables. Names and columns only; nothing here runs a statement."""
+"""The tables as this version of the code knows them. Names and columns only; nothing here runs a statement.
+
+They are made by the scripts in ``migrations`` alone; a test holds the two equal. Every time is seconds since 1970, UTC.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
-METADATA = MetaData()
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""What constraints are called, so that a later migration can name them on every database."""
+
+METADATA = MetaData(naming_convention=NAMES)
 
 EVENTS = Table(
     "events",
     METADATA,
-    Column("id", String, primary_key=True),
-    Column("epoch", String, nullable=False),
-    Column("created_at", Float, nullable=False, comment="seconds since 1970, UTC"),
+    Column("id", String, primary_key=True, comment="one run of an event: <event>#<run>"),
+    Column("event", String, nullable=False),
+    Column("run_no", Integer, nullable=False, comment="1 for the event's first run; the newest is the greatest"),
+    Column("incarnation", Integer, nullable=False, comment="which of the run's servers may write"),
+    Column("title", String, nullable=False),
+    Column("pace", String, nullable=False, comment="the pauses between questions, as JSON"),
+    Column("phase", String, nullable=False),
+    Column("question_index", Integer, nullable=False, comment="counted from 0; -1 before the first"),
+    Column("step", Integer, nullable=False),
+    Column("phase_since", Float, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("closes_at", Float, nullable=False),
+    Column("phase_ends_at", Float, comment="none: when the host says so"),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("event", "run_no"),
 )
 
 QUESTIONS = Table(
@@ -29,13 +64,16 @@ PARTICIPANTS = Table(
     Column("event", ForeignKey("events.id"), primary_key=True),
     Column("participant", String, primary_key=True),
     Column("name", String, nullable=False),
+    Column("instance", String, nullable=False, comment="the client that joined"),
+    Column("confirmed", Boolean, nullable=False, comment="known to hold its first token"),
     Column("join_status", String, nullable=False),
     Column("connection_no", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("token_hash", String, nullable=False, index=True),
-    Column("previous_token_hash", String, index=True),
-    Column("total_score", Integer, nullable=False, default=0),
-    Column("last_heartbeat", Float, nullable=False, comment="seconds since 1970, UTC, as of the row's last change"),
+    Column("token_hash", String, nullable=False),
+    Column("previous_token_hash", String),
+    Column("total_score", Integer, nullable=False),
+    Column("last_heartbeat", Float, nullable=False, comment="the last sign of life when the row was written"),
+    Index(None, "event", "token_hash", unique=True),
 )
 
 ANSWERS = Table(
@@ -46,9 +84,9 @@ ANSWERS = Table(
     Column("question", String, nullable=False),
     Column("key", String, nullable=False),
     Column("choice", Integer, nullable=False),
-    Column("received_at", Float, nullable=False, comment="seconds on the server's run clock"),
+    Column("received_at", Float, nullable=False),
     Column("points", Integer, nullable=False),
-    UniqueConstraint("event", "participant", "question"),
+    PrimaryKeyConstraint("event", "participant", "question"),
 )
 
 JOIN_ATTEMPTS = Table(
@@ -58,5 +96,5 @@ JOIN_ATTEMPTS = Table(
     Column("event", String, nullable=False),
     Column("participant", String),
     Column("outcome", String, nullable=False),
-    Column("at", Float, nullable=False, comment="seconds since 1970, UTC"),
+    Column("at", Float, nullable=False),
 )

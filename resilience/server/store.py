@@ -1,41 +1,84 @@
-"""Rows in and out of the database, synchronously; called only by the one writer, off the event loop.
+"""What the server needs of a database, and the same on SQL. Synchronous; called off the event loop.
 
-A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises.
+A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises. Whoever writes shows a
+:class:`Claim`; a server that was replaced while it slept is refused by the database itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Engine, bindparam, create_engine, event, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, select
 
-from resilience.errors import ConfigError, StoreError
+from resilience.errors import FencedError, StoreError
 from resilience.protocol.effects import Forget, JoinAttempt, Row, SessionRow
-from resilience.quiz.game import StoredAnswer
-from resilience.quiz.questions import Question
-from resilience.server.schema import ANSWERS, EVENTS, JOIN_ATTEMPTS, METADATA, PARTICIPANTS, QUESTIONS
+from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.plan import QuizPlan
+from resilience.server import rows as r
+from resilience.server.database import Database, OutcomeUnknownError
+from resilience.server.migrations import upgrade
+from resilience.server.schema import EVENTS, PARTICIPANTS, QUESTIONS
+from resilience.units import Instant
 
 MEMORY = "sqlite://"
-"""A database that lives and dies with its process."""
+"""A database that lives and dies with its store."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Which run of an event a server writes for, and as which of its servers.
+
+    ``key`` is ``<event>#<run>``; ``incarnation`` is 1 for the server that created the run and one more at each take-up:
+    a write under an older one is refused.
+    """
+
+    key: str
+    incarnation: int
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """One run of an event as the database has it; instants are on the run clock of whoever asked."""
+
+    claim: Claim
+    event: str
+    plan: QuizPlan
+    progress: Progress
+    sessions: tuple[SessionRow, ...]
+    answers: tuple[StoredAnswer, ...]
 
 
 class Store(Protocol):
-    """What the server needs of a database."""
+    """What the server needs of a database.
 
-    def open_event(self, event_id: str, epoch: str, questions: Sequence[Question], now: float) -> None:
-        """Make the event's rows; ``now`` is seconds since 1970."""
+    ``origin`` is the wall time, seconds since 1970, at which the run clock showed 0: the database keeps wall times.
+    Everything raises :class:`~resilience.errors.StoreError` when the database does not do it.
+    """
 
-    def commit(self, rows: Sequence[tuple[str, Row]], now: float) -> None:
-        """Write (event, row) pairs in one transaction; :class:`~resilience.errors.StoreError`: none was written."""
+    def create_event(self, claim: Claim, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+        """Begin a run, in the lobby since ``at``. A run that is already there is an error."""
 
-    def scores(self, event_id: str) -> dict[str, int]:
+    def latest(self, event: str, origin: float) -> StoredEvent | None:
+        """The newest run of an event, whole; claims nothing.
+
+        To go on with a run, take it up first and read it then: what was read before may lack the old server's last rows.
+        """
+
+    def unfinished(self) -> list[str]:
+        """Ids of events whose newest run has not finished, the longest running first."""
+
+    def take_up(self, key: str) -> Claim:
+        """Become the run's server: from now on every older claim is refused."""
+
+    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+        """Write the rows in one transaction, in their order.
+
+        :class:`~resilience.errors.StoreError`: nothing was written, and a later commit may succeed.
+        :class:`~resilience.errors.FencedError`: nor will anything be under these claims: the run has another server,
+        or it is not known what became of an earlier commit. Both are mended by taking it up and reading it again.
+        """
+
+    def scores(self, key: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
 
     def close(self) -> None:
@@ -43,150 +86,174 @@ class Store(Protocol):
 
 
 class SqlStore:
-    """SQLite (write-ahead log, full sync) or PostgreSQL, by URL."""
+    """SQLite (write-ahead log, full sync) or PostgreSQL, by URL; the tables are made or brought up to date at once.
+
+    :class:`~resilience.errors.ConfigError`: no such URL. :class:`~resilience.errors.StoreError`: no such database, or
+    one that a newer version has made.
+    """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        self._upsert_participant = _upsert(insert)
-        self._insert_answer = ANSWERS.insert()
-        self._insert_attempt = JOIN_ATTEMPTS.insert()
-        self._add_points = (
-            PARTICIPANTS.update()
-            .where(PARTICIPANTS.c.event == bindparam("e"), PARTICIPANTS.c.participant == bindparam("p"))
-            .values(total_score=PARTICIPANTS.c.total_score + bindparam("won"))
-        )
-        self._forget = PARTICIPANTS.delete().where(
-            PARTICIPANTS.c.event == bindparam("e"), PARTICIPANTS.c.participant == bindparam("p")
-        )
+        self._database = Database(url)
+        self._void: set[Claim] = set()
+        name, sql = self._database.dialect.name, self._database.sql
+        self._claim_of = sql(r.claim_of(name))
+        self._forget = sql(r.FORGET)
+        self._upsert_participant = sql(r.upsert_participant(name))
+        self._insert_answer = sql(r.INSERT_ANSWER)
+        self._add_points = sql(r.ADD_POINTS)
+        self._insert_attempt = sql(r.INSERT_ATTEMPT)
         try:
-            METADATA.create_all(self._engine)
-            self._connection = self._engine.connect()
-        except SQLAlchemyError as error:
-            raise StoreError(f"database {self._engine.url}: {_short(error)}") from error
+            self._database.run(upgrade, f"database {self._database}")
+        except StoreError:
+            self._database.close()
+            raise
 
-    def open_event(self, event_id: str, epoch: str, questions: Sequence[Question], now: float) -> None:
-        """Make the event's rows."""
-        with self._transaction() as connection:
-            connection.execute(EVENTS.insert(), {"id": event_id, "epoch": epoch, "created_at": now})
-            rows = [
-                {"event": event_id, "id": q.id, "position": i, "body": msgspec.json.encode(q).decode()}
-                for i, q in enumerate(questions)
-            ]
-            if rows:
-                connection.execute(QUESTIONS.insert(), rows)
+    def create_event(self, claim: Claim, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+        """Begin a run, in the lobby since ``at``."""
 
-    def commit(self, rows: Sequence[tuple[str, Row]], now: float) -> None:
-        """Write all rows in one transaction, later rows of one participant over earlier ones."""
-        sessions: dict[tuple[str, str], dict[str, Any]] = {}
-        answers, attempts, gone = [], [], []
-        for event_id, row in rows:
-            match row:
-                case SessionRow():
-                    sessions[event_id, row.participant] = _participant(event_id, row, now)
-                case StoredAnswer():
-                    answers.append(_answer(event_id, row))
-                case JoinAttempt():
-                    attempts.append({"event": event_id, **msgspec.structs.asdict(row), "at": now})
-                case Forget():
-                    gone.append({"e": event_id, "p": row.participant})
-        with self._transaction() as connection:
-            _run(connection, self._upsert_participant, list(sessions.values()))
-            _run(connection, self._insert_answer, answers)
-            won = [{"e": a["event"], "p": a["participant"], "won": a["points"]} for a in answers if a["points"]]
-            _run(connection, self._add_points, won)
-            _run(connection, self._insert_attempt, attempts)
-            _run(connection, self._forget, gone)
+        def work(connection: Connection) -> None:
+            row = r.event_row(claim.key, event, claim.incarnation, plan, origin, at)
+            connection.execute(EVENTS.insert().values(row))
+            connection.execute(QUESTIONS.insert(), r.question_rows(claim.key, plan.questions))
 
-    def scores(self, event_id: str) -> dict[str, int]:
+        self._database.run(work, f"the database did not create event {event}")
+
+    def latest(self, event: str, origin: float) -> StoredEvent | None:
+        """The newest run of an event, whole."""
+
+        def work(connection: Connection) -> StoredEvent | None:
+            run = connection.execute(r.newest_run(event)).mappings().one_or_none()
+            if run is None:
+                return None
+            questions, people, answers = (connection.execute(q).mappings().all() for q in r.rows_of(run["id"]))
+            return StoredEvent(
+                claim=Claim(run["id"], run["incarnation"]),
+                event=event,
+                plan=r.to_plan(run, questions),
+                progress=r.to_progress(run, origin),
+                sessions=tuple(sorted((r.to_session(row, origin) for row in people), key=lambda s: s.participant)),
+                answers=tuple(sorted((r.to_answer(row, origin) for row in answers), key=_by_time)),
+            )
+
+        return self._database.run(work, f"the database did not read event {event}")
+
+    def unfinished(self) -> list[str]:
+        """Ids of events whose newest run has not finished."""
+        statement = r.unfinished_events()
+        return self._database.run(lambda c: list(c.scalars(statement)), "the database did not list its events")
+
+    def take_up(self, key: str) -> Claim:
+        """Become the run's server."""
+        statement = EVENTS.update().where(EVENTS.c.id == key).values(incarnation=EVENTS.c.incarnation + 1)
+
+        def work(connection: Connection) -> Claim:
+            incarnation = connection.scalar(statement.returning(EVENTS.c.incarnation))
+            if incarnation is None:
+                raise StoreError(f"the database has no run {key} to take up")
+            return Claim(key, incarnation)
+
+        return self._database.run(work, f"the database did not let {key} be taken up")
+
+    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+        """Write the rows in one transaction, later rows of one participant over earlier ones."""
+        batch = _Batch(rows, origin)
+        if void := self._void & batch.claims:
+            raise FencedError(_keys(void), "what became of an earlier commit is not known; take it up again")
+        transaction = 0
+
+        def work(connection: Connection) -> None:
+            nonlocal transaction
+            transaction = self._check(connection, batch.claims)
+            self._write(connection, batch, origin)
+
+        try:
+            self._database.run(work, "the database did not take a commit")
+        except OutcomeUnknownError as error:
+            self._settle(transaction, batch.claims, error)
+
+    def scores(self, key: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
-        columns = (PARTICIPANTS.c.participant, PARTICIPANTS.c.total_score)
-        with self._transaction() as connection:
-            found = connection.execute(select(*columns).where(PARTICIPANTS.c.event == event_id))
-            return {row[0]: row[1] for row in found}
+        statement = select(PARTICIPANTS.c.participant, PARTICIPANTS.c.total_score).where(PARTICIPANTS.c.event == key)
+        failed = f"the database did not read the scores of {key}"
+        return self._database.run(lambda c: {who: score for who, score in c.execute(statement)}, failed)  # noqa: C416
 
     def close(self) -> None:
         """Let go of the database."""
-        self._connection.close()
-        self._engine.dispose()
+        self._database.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection)
+    # inside a commit --------------------------------------------------------------------------------------------------
 
+    def _check(self, connection: Connection, claims: set[Claim]) -> int:
+        """Hold every claim until the transaction ends, or refuse; returns the transaction's number."""
+        transaction, stale = 0, set()
+        for claim in sorted(claims, key=lambda c: (c.key, c.incarnation)):
+            found = connection.exec_driver_sql(self._claim_of, (claim.key,)).one_or_none()
+            if found is None or found[0] != claim.incarnation:
+                stale.add(claim)
+            else:
+                transaction = found[1]
+        if stale:
+            raise FencedError(_keys(stale))
+        return transaction
 
-class _Transaction:
-    """One transaction on the writer's connection; database errors become :class:`StoreError`."""
+    def _write(self, connection: Connection, batch: _Batch, origin: float) -> None:
+        for key, progress in batch.progress.items():
+            connection.execute(r.move_on(key, progress, origin))
+        for sql, many in (
+            (self._forget, list(batch.gone)),
+            (self._upsert_participant, list(batch.participants.values())),
+            (self._insert_answer, batch.answers),
+            (self._add_points, batch.won),
+            (self._insert_attempt, batch.attempts),
+        ):
+            if many:
+                connection.exec_driver_sql(sql, many)
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> Connection:
-        return self._connection
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None:
-            try:
-                self._connection.commit()
-            except SQLAlchemyError as failure:
-                error = failure
-        if error is not None:
-            with suppress(SQLAlchemyError):  # a connection that is gone has nothing to roll back
-                self._connection.rollback()
-        if isinstance(error, SQLAlchemyError):
-            raise StoreError(f"the database did not take a commit: {_short(error)}") from error
-
-
-def _run(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - any statement
-    if rows:
-        connection.execute(statement, rows)
-
-
-def _upsert(insert: Callable[..., Any]) -> Any:  # noqa: ANN401 - the dialects' inserts share no base
-    statement = insert(PARTICIPANTS)
-    kept = ("event", "participant", "name", "total_score")
-    fresh = {c.name: statement.excluded[c.name] for c in PARTICIPANTS.columns if c.name not in kept}
-    return statement.on_conflict_do_update(index_elements=["event", "participant"], set_=fresh)
-
-
-def _participant(event_id: str, row: SessionRow, now: float) -> dict[str, Any]:
-    return {
-        "event": event_id,
-        "participant": row.participant,
-        "name": row.name,
-        "join_status": row.join_status,
-        "connection_no": row.connection_no,
-        "generation": row.generation,
-        "token_hash": row.token_hashes[0],
-        "previous_token_hash": row.token_hashes[1] if len(row.token_hashes) > 1 else None,
-        "total_score": 0,
-        "last_heartbeat": now,
-    }
+    def _settle(self, transaction: int, claims: set[Claim], error: StoreError) -> None:
+        """Find out what became of a commit whose answer was lost; return if it is durable."""
+        outcome = self._database.outcome(transaction) if transaction else None
+        if outcome is None:
+            self._void |= claims
+            raise FencedError(_keys(claims), f"what became of its last commit is not known ({error})") from error
+        if not outcome:
+            raise StoreError(str(error)) from error
 
 
-def _answer(event_id: str, row: StoredAnswer) -> dict[str, Any]:
-    return {"event": event_id, **msgspec.structs.asdict(row)}
+class _Batch:
+    """The rows of one commit, by statement, once those that a later row replaces are gone."""
+
+    def __init__(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+        self.claims: set[Claim] = set()
+        self.gone: dict[r.Tuple, None] = {}
+        self.participants: dict[r.Tuple, r.Tuple] = {}
+        self.answers: list[r.Tuple] = []
+        self.won: list[r.Tuple] = []
+        self.attempts: list[r.Tuple] = []
+        self.progress: dict[str, Progress] = {}
+        for claim, row in rows:
+            self.claims.add(claim)
+            self._add(claim.key, row, origin)
+
+    def _add(self, key: str, row: Row, origin: float) -> None:
+        match row:
+            case SessionRow():
+                self.participants[key, row.participant] = r.participant(key, row, origin)
+            case JoinAttempt():
+                self.attempts.append(r.attempt(key, row, origin))
+            case StoredAnswer():
+                self.answers.append(r.answer(key, row, origin))
+                if row.points:
+                    self.won.append(r.won(key, row))
+            case Progress():
+                self.progress[key] = row
+            case Forget():
+                self.participants.pop((key, row.participant), None)
+                self.gone[key, row.participant] = None
 
 
-def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        in_memory = parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
-        options: dict[str, Any] = {}
-        if in_memory:  # one connection, for whichever thread is the writer
-            options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-        engine = create_engine(parsed, **options)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        rule = "must be a database URL such as sqlite:///quiz.db or postgresql+psycopg://user@host/name"
-        raise ConfigError("db", url, f"{rule} ({error})") from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _sqlite_pragmas)
-    return engine
+def _keys(claims: set[Claim]) -> tuple[str, ...]:
+    return tuple(sorted({claim.key for claim in claims}))
 
 
-def _sqlite_pragmas(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _short(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+def _by_time(answer: StoredAnswer) -> tuple[Any, ...]:
+    return answer.received_at, answer.participant, answer.question

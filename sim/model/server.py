@@ -26,7 +26,8 @@ from .station import Station
 from .store import Store
 from .wire import Wire
 
-EPOCH = "1"
+EPOCH = "1.1"
+"""The stream of the first server of the first run, by the name that a real server gives it."""
 
 
 class ServerDriver:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from resilience.errors import HarnessError
 from resilience.protocol.effects import Forget, JoinAttempt, Persist, Row, SessionRow
-from resilience.quiz.game import StoredAnswer
+from resilience.quiz.game import Progress, StoredAnswer
 from resilience.units import Seconds
 
 from .clock import Clock
@@ -25,6 +25,7 @@ class Store:
         self.sessions: dict[str, SessionRow] = {}
         self.answers: dict[tuple[str, str], StoredAnswer] = {}
         self.attempts: list[JoinAttempt] = []
+        self.progress = Progress()
 
     def submit(self, order: Persist) -> None:
         """Commit these rows: at once, or with the next batch."""
@@ -65,5 +66,7 @@ class Store:
             self.sessions[row.participant] = row
         elif isinstance(row, Forget):
             self.sessions.pop(row.participant, None)
+        elif isinstance(row, Progress):
+            self.progress = row
         else:
             self.attempts.append(row)

@@ -18,7 +18,8 @@ from resilience.events import Event, EventKind, Lane, Role
 from resilience.experiment.crew import EVENT, members
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
-from resilience.server.app import WEBSOCKET_PATH, EventPlan, QuizServer
+from resilience.server.app import WEBSOCKET_PATH, QuizServer
+from resilience.server.directory import EventPlan
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
@@ -94,7 +95,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
 
 def _server(experiment: Experiment, seed: int, store: SqlStore, clock: RunClock, sink: EventSink) -> QuizServer:
     return QuizServer(
-        [EventPlan(EVENT, experiment.quiz, seed, "1")],
+        [EventPlan(EVENT, experiment.quiz.plan(seed), "1", seed)],
         experiment.server,
         store,
         clock=clock,

@@ -40,7 +40,7 @@ class Stage:
         """A server of the event ``quiz``, listening."""
         numbers = itertools.count()
         app = QuizServer(
-            [EventPlan("quiz", quiz or QuizConfig(), 1, "1")],
+            [EventPlan("quiz", (quiz or QuizConfig()).plan(1), "1", 1)],
             server or ServerConfig(),
             store or SqlStore(MEMORY),
             clock=self.clock,

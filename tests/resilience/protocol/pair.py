@@ -259,7 +259,7 @@ class Pair:
 
     def _committed(self, ticket: int) -> None:
         if self.store_broken:
-            self.room.commit_failed(ticket)
+            self.room.commit_failed(ticket, self.now)
         else:
             self.room.committed(ticket, self.now)
 

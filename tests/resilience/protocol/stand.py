@@ -94,7 +94,7 @@ class Stand:
         """The store has written nothing of what waits."""
         waiting, self.waiting = self.waiting, []
         for persist in waiting:
-            self.room.commit_failed(persist.ticket)
+            self.room.commit_failed(persist.ticket, self.now)
         self.collect()
 
     def run(self, until: float) -> None:

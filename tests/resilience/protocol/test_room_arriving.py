@@ -218,7 +218,7 @@ def test_a_failed_first_join_does_not_undo_the_second() -> None:
     stand.say(1, JOIN)
     (first,), stand.waiting = stand.waiting, []
     stand.say(2, JOIN)
-    stand.room.commit_failed(first.ticket)
+    stand.room.commit_failed(first.ticket, stand.now)
     stand.collect()
     stand.commit()
     stand.instant = True

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.quiz.game import Game, Pace, StoredAnswer
+from resilience.quiz.game import Game, StoredAnswer
+from resilience.quiz.plan import Pace
 from resilience.quiz.phases import Phase
 from resilience.quiz.questions import Question
 from resilience.quiz.verdicts import AnswerVerdict
@@ -157,7 +158,7 @@ def test_late_wake_ups_shift_no_deadline(lags: list[float]) -> None:
             break
         _woken_at = game.phase_ends_at + lag
         if game.advance() is Phase.QUESTION:
-            opened.append((game.opened_at, game.phase_ends_at))
+            opened.append((game.progress.opened_at, game.phase_ends_at))
     assert opened == [(6.0, 12.0), (16.0, 22.0), (26.0, 32.0)]
 
 

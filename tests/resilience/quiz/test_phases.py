@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 from resilience.errors import LocalProtocolError
-from resilience.quiz.game import Game, Pace
+from resilience.quiz.game import Game
+from resilience.quiz.plan import Pace
 from resilience.quiz.phases import NEXT, Phase
 from resilience.quiz.questions import arithmetic_questions
 

@@ -1,0 +1,54 @@
+"""Notices that the computer was suspended, by comparing the clock that stops then with one that does not.
+
+A process that was merely stopped finds its deadlines long past; after a suspension they are not, since the monotonic
+clock stood still with everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from resilience.units import Seconds
+
+LOOK_EVERY: Seconds = 1.0
+SHORTEST: Seconds = 2.0
+"""A shorter suspension costs no connection; clocks that are read one after the other differ by far less."""
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def suspended() -> Seconds:
+    """How long this computer has been suspended since it started, as far as its clocks tell; else always 0."""
+    return 0.0 if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+class SleepWatch:
+    """Calls ``woke`` within a second after a suspension."""
+
+    def __init__(self, woke: Callable[[], None], asleep: Callable[[], Seconds] = suspended) -> None:
+        self._woke, self._asleep = woke, asleep
+        self._handle: asyncio.TimerHandle | None = None
+        self._seen = asleep()
+
+    def start(self) -> None:
+        """Begin to watch; harmless when it does already."""
+        if self._handle is None:
+            self._arm()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
+
+    def _arm(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._arm()
+        asleep = self._asleep()
+        slept, self._seen = asleep - self._seen, asleep
+        if slept >= SHORTEST:
+            self._woke()

@@ -1,0 +1,74 @@
+"""How much one peer may do: token buckets, and one bucket for each of many addresses. Pure; time is an argument."""
+
+from __future__ import annotations
+
+from resilience.units import Instant, Seconds
+
+MOST_ADDRESSES = 100_000
+"""Beyond this many remembered addresses the ones that owe nothing are forgotten."""
+
+
+class Bucket:
+    """``rate`` tokens a second flow in, up to ``burst``; a rate of 0 limits nothing."""
+
+    __slots__ = ("_burst", "_full_at", "_rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._full_at: Instant = float("-inf")
+
+    def take(self, now: Instant) -> Seconds:
+        """Take a token: 0 when there was one, else the seconds until there is; it is taken all the same then."""
+        if not self._rate:
+            return 0.0
+        self._full_at = max(self._full_at, now) + 1.0 / self._rate
+        return max(self._full_at - now - self._burst / self._rate, 0.0)
+
+    def wait(self, now: Instant) -> Seconds:
+        """The seconds until there is a token; takes none."""
+        if not self._rate:
+            return 0.0
+        return max(max(self._full_at, now) + 1.0 / self._rate - now - self._burst / self._rate, 0.0)
+
+    def is_full(self, now: Instant) -> bool:
+        """Whether it owes nothing, so that a new bucket would be the same."""
+        return self._full_at <= now
+
+
+class AddressBook:
+    """A bucket for each address, made when it is first asked for."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, address: str, now: Instant) -> Seconds:
+        """As :meth:`Bucket.wait`, and takes a token only when there is one: being refused costs no more."""
+        if not self._rate:
+            return 0.0
+        bucket = self._bucket(address, now)
+        wait = bucket.wait(now)
+        if not wait:
+            bucket.take(now)
+        return wait
+
+    def spend(self, address: str, now: Instant) -> None:
+        """Take a token, whether or not there is one."""
+        if self._rate:
+            self._bucket(address, now).take(now)
+
+    def wait(self, address: str, now: Instant) -> Seconds:
+        """The seconds until this address has a token; takes none and remembers nobody."""
+        bucket = self._buckets.get(address)
+        return 0.0 if bucket is None else bucket.wait(now)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def _bucket(self, address: str, now: Instant) -> Bucket:
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            if len(self._buckets) >= MOST_ADDRESSES:
+                self._buckets = {key: kept for key, kept in self._buckets.items() if not kept.is_full(now)}
+            bucket = self._buckets[address] = Bucket(self._rate, self._burst)
+        return bucket

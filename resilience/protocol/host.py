@@ -1,0 +1,141 @@
+"""A host's side of the protocol: show the key, create the event, give orders, hear how it stands. Pure.
+
+How it reaches the server and comes back is the link's part. An order carries the step it was meant for and is sent
+again, with that step, until it has an answer: so it is carried out once, and ``moved_on`` says that it was, or that
+somebody or a timer was quicker.
+"""
+
+from __future__ import annotations
+
+from resilience.draws import Draw
+from resilience.policy.window import ReturnWindow
+from resilience.protocol.link import ClientRules, LinkMachine
+from resilience.protocol.messages import (
+    CreateEvent,
+    Error,
+    Host,
+    HostAction,
+    HostCommand,
+    Hosting,
+    HostResult,
+    HostStatus,
+    Ping,
+    Pong,
+    ProbeReply,
+    ServerMessage,
+)
+from resilience.protocol.states import ClientState
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import QuizPlan
+from resilience.units import Instant
+
+CREATE_EVENT = "create_event"
+"""The action of a result that answers :class:`CreateEvent`."""
+
+_ONWARD: dict[str, HostAction] = {
+    Phase.LOBBY: HostAction.START,
+    Phase.QUESTION: HostAction.REVEAL,
+    Phase.REVEAL: HostAction.NEXT,
+    Phase.LEADERBOARD: HostAction.NEXT,
+}
+
+
+def onward(phase: str) -> HostAction | None:
+    """What moves a quiz on from this phase; ``None`` at its end."""
+    return _ONWARD.get(phase)
+
+
+class HostMachine(LinkMachine):
+    """A host's decisions. ``plan`` is what the event is created from where it does not exist yet."""
+
+    def __init__(self, event: str, key: str, plan: QuizPlan | None, rules: ClientRules, draw: Draw) -> None:
+        super().__init__(rules, draw)
+        self.event, self.plan = event, plan
+        self.status: HostStatus | None = None
+        self.pending: HostCommand | None = None
+        self._key = key
+        self._step = 0
+        self._creating = False
+
+    # what the application wants ---------------------------------------------------------------------------------------
+
+    def order(self, action: HostAction, now: Instant) -> bool:
+        """Have the quiz move, now or when the connection is back.
+
+        Returns whether the order was taken: not while the last one is unanswered, nor before a first status.
+        """
+        if self.pending is not None or self.status is None or self.state is ClientState.CLOSED:
+            return False
+        self.pending = HostCommand(action, self._step)
+        if self.state is ClientState.OPEN:
+            self._press(now)
+        return True
+
+    # what the server says ---------------------------------------------------------------------------------------------
+
+    def _introduce(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
+        self._send(Host(event=self.event, key=self._key))
+
+    def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
+        if isinstance(message, Error):
+            self._deliver(message, now)
+        elif isinstance(message, Hosting):
+            self._opened(now)
+            self._stands(now)
+            if message.status is not None:
+                self._created(message, now)
+                return
+            self._creating = self.plan is not None
+            if self.plan is not None:
+                self._send(CreateEvent(self.plan))
+                self._liveness.asked(now)
+            self._deliver(message, now)
+
+    def _receive_open(self, message: ServerMessage, now: Instant) -> None:
+        if isinstance(message, Ping):
+            self.window = ReturnWindow(message.spread_ms / 1000, message.step_ms / 1000, message.cap_ms / 1000)
+            self._send(Pong(message.id))
+        elif isinstance(message, ProbeReply):
+            self._answered(now)
+        elif isinstance(message, HostStatus):
+            self._take(message)
+            self._deliver(message, now)
+        elif isinstance(message, Hosting):
+            self._created(message, now)
+        elif isinstance(message, HostResult):
+            self._settle(message, now)
+        else:
+            self._deliver(message, now)
+
+    def _created(self, message: Hosting, now: Instant) -> None:
+        """The event exists; an order that was given before is sent again."""
+        if message.status is None:
+            return
+        self._creating = False
+        self._take(message.status)
+        self._answered(now)
+        self._press(now)
+        self._deliver(message, now)
+
+    def _take(self, status: HostStatus) -> None:
+        self.status = status
+        self._step = max(self._step, status.step)
+
+    def _press(self, now: Instant) -> None:
+        if self.pending is not None:
+            self._send(self.pending)
+            self._liveness.asked(now)
+
+    def _settle(self, message: HostResult, now: Instant) -> None:
+        if message.action == CREATE_EVENT:
+            self._creating = False
+        elif self.pending is not None and message.action == self.pending.action:
+            self.pending = None
+        else:
+            return
+        self._step = message.step
+        self._answered(now)
+        self._deliver(message, now)
+
+    def _answered(self, now: Instant) -> None:
+        self._liveness.answered(now, owing=self._creating or self.pending is not None)

@@ -1,0 +1,179 @@
+"""One connection to SQLite or PostgreSQL: opened by URL, opened again when it was lost, errors in one line.
+
+Knows transactions, not tables. No password of the URL gets into a message.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql import Executable
+
+from resilience.errors import ConfigError, StoreError
+from resilience.units import Seconds
+
+T = TypeVar("T")
+
+POSTGRESQL = "postgresql"
+DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    POSTGRESQL: "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+"""What may stand before ``://``, and the driver that is meant."""
+
+RULE = "must be a database URL such as sqlite:///quiz.db or postgresql+psycopg://user@host/name"
+
+PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+"""SQLite: wait for another writer before anything else; what is committed is on the disk."""
+
+WAITS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
+"""PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction holds up nobody."""
+
+SOCKET = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""How soon libpq gives a silent PostgreSQL up: seconds, the last in milliseconds. The URL's own options win."""
+
+PATIENCE: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
+"""Pauses before each attempt to ask what became of a transaction."""
+
+
+class OutcomeUnknownError(StoreError):
+    """The connection was lost while the database was asked to commit."""
+
+
+class Database:
+    """What a URL names; ``run`` does work in one transaction, from any thread, one at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._mask = _Mask(url)
+        self._url = _parsed(url, self._mask)
+        self._engine = _engine(self._url, self._mask)
+        self._lock = threading.Lock()
+        self.dialect = self._engine.dialect
+
+    def __str__(self) -> str:
+        return self._mask(self._url.render_as_string(hide_password=True))
+
+    def sql(self, statement: Executable) -> str:
+        """The statement as the driver takes it, with parameters by position."""
+        return str(statement.compile(dialect=self.dialect))  # type: ignore[attr-defined]
+
+    def run(self, work: Callable[[Connection], T], failed: str) -> T:
+        """Do ``work`` in one transaction; :class:`StoreError`, beginning with ``failed``: nothing was written.
+
+        :class:`OutcomeUnknownError`: the connection was lost in the commit itself, so that nobody here knows.
+        """
+        committing = False
+        try:
+            with self._lock, self._engine.connect() as connection:
+                result = work(connection)
+                committing = True
+                connection.commit()
+                return result
+        except SQLAlchemyError as error:
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            kind = OutcomeUnknownError if committing and lost else StoreError
+            raise kind(f"{failed}: {self._short(error)}") from error
+
+    def outcome(self, transaction: int) -> bool | None:
+        """Whether a PostgreSQL transaction was committed, asked until the answer is final; ``None``: nobody told."""
+        for pause in PATIENCE:
+            time.sleep(pause)
+            with suppress(StoreError):
+                status = self.run(lambda c: c.scalar(select(func.txid_status(transaction))), "outcome of a commit")
+                if status in ("committed", "aborted"):
+                    return bool(status == "committed")
+        return None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._engine.dispose()
+
+    def _short(self, error: SQLAlchemyError) -> str:
+        lines = str(getattr(error, "orig", None) or error).split("\n")
+        text = " ".join(lines) if lines[0].endswith(":") else lines[0]
+        path = Path(self._url.database or "")
+        if "unable to open database file" in text and not path.parent.is_dir():
+            text += f" (there is no folder {path.parent})"
+        return self._mask(" ".join(text.split()))
+
+
+class _Mask:
+    """Takes the secrets of a database URL out of a text."""
+
+    def __init__(self, url: str) -> None:
+        found = re.findall(r"://[^/@]*?:(.*)@|[?&]\w*password=([^&]*)", url)
+        written = {part for parts in found for part in parts if part}
+        self._secrets = sorted(written | {unquote(secret) for secret in written}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _parsed(url: str, mask: _Mask) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError("db", mask(url), RULE) from error
+    driver = DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise ConfigError("db", mask(url), f"{RULE}; {parsed.drivername} is none of {', '.join(DRIVERS)}")
+    return parsed.set(drivername=driver)
+
+
+def _engine(url: URL, mask: _Mask) -> Engine:
+    lite = url.get_backend_name() == "sqlite"
+    # One connection that stays open, in whichever thread: a database in memory lives as long as it.
+    options: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    if lite:
+        options["connect_args"] = {"check_same_thread": False}
+    else:
+        options["connect_args"] = {name: value for name, value in SOCKET.items() if name not in url.query}
+        options["paramstyle"] = "format"
+    try:
+        engine = create_engine(url, **options)
+    except ModuleNotFoundError as error:
+        missing = "psycopg is not installed; pip install 'quiz-resilience[postgres]'"
+        raise ConfigError("db", mask(str(url)), missing) from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError("db", mask(str(url)), f"{RULE} ({mask(str(error))})") from error
+    event.listen(engine, "connect", _sqlite_connected if lite else _postgresql_connected)
+    if lite:
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
+    connection.isolation_level = None  # the driver would begin too late for a check inside the transaction
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgresql_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
+    for wait in WAITS:
+        connection.execute(f"SET {wait}")
+    connection.commit()

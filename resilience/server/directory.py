@@ -1,0 +1,211 @@
+"""The events that this server runs: taken up from the database, opened by plan, created by hosts, let go when over.
+
+Knows which run of an event is whose; nothing of sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from resilience.config import ServerConfig
+from resilience.draws import draws_for
+from resilience.errors import FencedError, UsageError
+from resilience.events import EventKind
+from resilience.protocol.effects import Record
+from resilience.protocol.room import Room
+from resilience.quiz.game import Game
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import QuizPlan
+from resilience.runtime import Log, RunClock
+from resilience.server.committer import Order
+from resilience.server.hub import Hub
+from resilience.server.store import Claim, Store, StoredEvent
+from resilience.units import Instant, Seconds
+
+FRESH, TAKEN_UP = "fresh", "taken_up"
+
+OffLoop = Callable[..., Awaitable[Any]]
+"""Calls a function of the store in the writer's thread."""
+
+
+class EventPlan(msgspec.Struct, frozen=True):
+    """One event to serve: its id, what it consists of, the name of a new run of it, and the seed of its draws."""
+
+    event: str
+    plan: QuizPlan
+    run: str
+    seed: int = 1
+
+
+class Directory:
+    """Hubs by event id.
+
+    ``runs`` makes names of runs that were never used before; ``origin`` is the wall time of the run clock's zero;
+    ``fenced`` is told of a hub whose run may be another server's, and sees to :meth:`recover`.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that events depend on
+        self,
+        config: ServerConfig,
+        store: Store,
+        *,
+        clock: RunClock,
+        origin: float,
+        log: Log,
+        flush: Callable[[], None],
+        submit: Callable[[Order], None],
+        off_loop: OffLoop,
+        tokens: Callable[[], str],
+        runs: Callable[[], str],
+        fenced: Callable[[Hub], None],
+    ) -> None:
+        self.hubs: dict[str, Hub] = {}
+        self.elsewhere: set[str] = set()
+        self._config, self._store, self._clock, self._origin = config, store, clock, origin
+        self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
+        self._tokens, self._runs, self._on_fenced = tokens, runs, fenced
+        self._creating: set[str] = set()
+        self._started: list[Record] = []
+
+    # at the start -----------------------------------------------------------------------------------------------------
+
+    async def open(self, plans: Sequence[EventPlan], *, fresh: bool = False) -> None:
+        """Go on with every run that is not over, and begin the planned events that have none; ``fresh`` begins anew."""
+        for plan in plans:
+            stored = None if fresh else await self._off_loop(self._store.latest, plan.event, self._origin)
+            if stored is not None and is_worth_taking_up(stored, self._clock.now(), self._config.cleanup_interval):
+                await self._take_up(stored.claim.key, plan.event, plan.seed)
+            else:
+                await self._begin(plan)
+        for event in await self._off_loop(self._store.unfinished):
+            if event not in self.hubs:
+                stored = await self._off_loop(self._store.latest, event, self._origin)
+                await self._take_up(stored.claim.key, event, 1)
+
+    def announce(self) -> None:
+        """Log what :meth:`open` did and let the rooms go: the server listens now."""
+        for record in self._started:
+            self._log(msgspec.structs.replace(record, t=self._clock.now()))
+        self._started.clear()
+        for hub in self.hubs.values():
+            hub.start()
+
+    # by hosts ---------------------------------------------------------------------------------------------------------
+
+    async def create(self, event: str, plan: QuizPlan) -> None:
+        """Open an event; again with the same plan is harmless. UsageError says why it cannot be, StoreError too."""
+        hub = self.hubs.get(event)
+        if hub is not None and hub.room.game.phase is Phase.FINISHED:
+            self._retire(event)
+            hub = None
+        if hub is not None:
+            if hub.room.game.questions == plan.questions and hub.room.game.pace == plan.pace:
+                return
+            raise UsageError(f"event {event!r} is under way with other questions; finish it, or choose another name")
+        if event in self._creating:
+            raise UsageError(f"event {event!r} is just being created; try again")
+        self._make_room()
+        self._creating.add(event)
+        try:
+            await self._begin(EventPlan(event, plan, self._runs()))
+        finally:
+            self._creating.discard(event)
+        self.announce()
+
+    def _make_room(self) -> None:
+        if len(self.hubs) < self._config.max_events:
+            return
+        over = [event for event, hub in self.hubs.items() if hub.room.game.phase is Phase.FINISHED]
+        if not over:
+            raise UsageError(f"this server runs {len(self.hubs)} events already, as many as max_events allows")
+        self._retire(min(over, key=lambda event: self.hubs[event].room.game.progress.since))
+
+    def _retire(self, event: str) -> None:
+        hub = self.hubs.pop(event)
+        hub.end_all(1000, lambda _: "the event is over")
+        hub.abandon()
+
+    # when the database says no ----------------------------------------------------------------------------------------
+
+    async def recover(self, hub: Hub) -> None:
+        """This server may no longer write for a run: read it again, unless another server has it now."""
+        event = hub.room.event
+        if self.hubs.get(event) is not hub:
+            return
+        del self.hubs[event]
+        self.elsewhere.add(event)
+        hub.abandon()
+        stored = await self._off_loop(self._store.latest, event, self._origin)
+        if stored is not None and stored.claim == hub.claim:
+            await self._take_up(hub.claim.key, event, 1)
+            self.elsewhere.discard(event)
+            self.announce()
+
+    # making hubs ------------------------------------------------------------------------------------------------------
+
+    async def _begin(self, plan: EventPlan) -> None:
+        claim = Claim(f"{plan.event}#{plan.run}", 1)
+        await self._off_loop(self._store.create_event, claim, plan.event, plan.plan, self._origin, self._clock.now())
+        self._hub(plan.event, claim, plan.plan, plan.seed)
+        self._note(plan.event, FRESH, 0)
+
+    async def _take_up(self, key: str, event: str, seed: int) -> None:
+        claim = await self._off_loop(self._store.take_up, key)
+        stored = await self._off_loop(self._store.latest, event, self._origin)
+        hub = self._hub(event, claim, stored.plan, seed)
+        hub.room.game.take_up(stored.progress, stored.answers)
+        hub.room.take_up(stored.sessions, self._clock.now())
+        self._note(event, TAKEN_UP, len(stored.sessions))
+
+    def _hub(self, event: str, claim: Claim, plan: QuizPlan, seed: int) -> Hub:
+        room = Room(
+            Game(plan.questions, plan.pace, self._config.late_window),
+            self._config.room,
+            epoch=f"{claim.key.rpartition('#')[2]}.{claim.incarnation}",
+            tokens=self._tokens,
+            draw=draws_for(seed, "server"),
+            event=event,
+            title=plan.title,
+        )
+        hub = Hub(
+            room,
+            claim,
+            clock=self._clock,
+            log=self._log,
+            submit=self._submit,
+            flush=self._flush,
+            fenced=self._fenced,
+        )
+        self.hubs[event] = hub
+        return hub
+
+    def _note(self, event: str, outcome: str, sessions: int) -> None:
+        epoch = self.hubs[event].room.epoch
+        record = Record(EventKind.SERVER_STARTED, 0.0, outcome=outcome, value=float(sessions), ref=event, detail=epoch)
+        self._started.append(record)
+
+    def _fenced(self, hub: Hub, error: FencedError) -> None:
+        del error
+        hub.end_all(1012, lambda _: "retry_after=1.0 the event moves to another server")
+        self._on_fenced(hub)
+
+
+def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) -> bool:
+    """Whether a run is under way, or over for so short a time that its players may still come back to see the end."""
+    game = Game(stored.plan.questions, stored.plan.pace)
+    game.take_up(stored.progress, ())
+    while game.phase_ends_at is not None and game.phase_ends_at <= now:
+        game.advance()
+    return game.phase is not Phase.FINISHED or now - game.progress.since <= retention
+
+
+def states_of(hubs: Mapping[str, Hub]) -> dict[str, int]:
+    """Participants by connection state, over all events."""
+    total: dict[str, int] = {}
+    for hub in hubs.values():
+        for state, count in hub.room.states().items():
+            total[state] = total.get(state, 0) + count
+    return total

@@ -1,0 +1,116 @@
+"""Who may open a socket: decided on the handshake's head, before anything is spent on a guest. Knows no messages.
+
+Told to come back later: a browser cannot read a refused handshake, so it is let in and sent away by a close code;
+everybody else gets the status and its ``Retry-After`` at the cost of one line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.datastructures import Headers
+
+from resilience.config import ServerConfig
+from resilience.events import EventKind
+from resilience.policy.admission import Admission
+from resilience.policy.rate import AddressBook
+from resilience.protocol.effects import Record
+from resilience.runtime import Log, RunClock
+from resilience.units import Seconds
+
+SPARE_FILES = 128
+"""Descriptors kept for the database, logs and those who are being told to come back later."""
+
+FULL: Seconds = 5.0
+_MINUTE: Seconds = 60.0
+_NETWORK_BITS = 64
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Not now (``retry_after`` seconds) or not at all (``None``)."""
+
+    status: HTTPStatus
+    cause: str
+    retry_after: Seconds | None = None
+
+
+class Door:
+    """``lag`` tells how late the loop runs; ``count`` how many sockets are open."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        clock: RunClock,
+        log: Log,
+        lag: Callable[[], Seconds],
+        count: Callable[[], int],
+    ) -> None:
+        self.draining_for: Seconds | None = None
+        self.capacity = config.max_connections or descriptors_for_guests()
+        self._config, self._clock, self._log, self._lag, self._count = config, clock, log, lag, count
+        self._admission = Admission(config.join_capacity, config.admission_seconds)
+        self._opened = AddressBook(config.address_rate, config.address_burst)
+        self._failed = AddressBook(config.address_failures / _MINUTE, max(config.address_failures, 1.0))
+
+    def look(self, headers: Headers, address: str) -> Refusal | None:
+        """Judge a handshake for a socket; ``None`` lets it in."""
+        refusal = self._judge(headers, address)
+        if refusal is not None:
+            kind = EventKind.CONNECTION_REFUSED if refusal.retry_after is None else EventKind.JOIN_SHED
+            self._log(Record(kind, self._clock.now(), cause=refusal.cause, value=refusal.retry_after))
+        return refusal
+
+    def address_of(self, headers: Headers, peer: str) -> str:
+        """Whom the limits of one address count for: the peer's, or what a trusted proxy says; IPv6 by its network."""
+        if self._config.trust_forwarded:
+            forwarded = headers.get_all("X-Forwarded-For")
+            peer = forwarded[-1].rpartition(",")[2].strip() if forwarded else peer
+        return network_of(peer)
+
+    def failed(self, address: str) -> None:
+        """Somebody at this address presented something that opens nothing."""
+        self._failed.spend(address, self._clock.now())
+
+    def _judge(self, headers: Headers, address: str) -> Refusal | None:
+        now = self._clock.now()
+        if self.draining_for is not None:
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)
+        if self._count() > self.capacity:
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", FULL)
+        if not self._is_welcome(headers):
+            self._failed.spend(address, now)
+            return Refusal(HTTPStatus.FORBIDDEN, "origin")
+        wait = self._failed.wait(address, now) or self._opened.take(address, now)
+        if wait:
+            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "address", wait)
+        slot = self._admission.arrive(now, self._lag())
+        return None if slot is None else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overload", slot)
+
+    def _is_welcome(self, headers: Headers) -> bool:
+        """Only browsers send an origin; theirs must be this server's own or a listed one."""
+        origin = headers.get("Origin")
+        if origin is None or origin in self._config.allowed_origins:
+            return True
+        return urlsplit(origin).netloc.lower() == headers.get("Host", "").lower() != ""
+
+
+def descriptors_for_guests() -> int:
+    """How many sockets the limit on open files leaves room for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - SPARE_FILES, soft // 2)
+
+
+def network_of(address: str) -> str:
+    """An address, or the network of an IPv6 one: a single guest has all of it."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK_BITS), strict=False))
+    except ValueError:
+        return address

@@ -1,0 +1,119 @@
+"""What the server measures: every metric by name, unit, meaning, labels and buckets. Knows nothing of records.
+
+Names start with ``quiz_``, units are base units (seconds), and every label takes its values from a set that is fixed
+here: what a peer says never becomes a label. ``docs/operations.md`` says what to do when one of them moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from resilience.events import EventKind
+from resilience.policy.retry import CloseCode
+from resilience.protocol.messages import ErrorCode
+from resilience.quiz.verdicts import AnswerVerdict
+
+OTHER = "other"
+"""The label of whatever is not in a label's fixed set."""
+
+LOSS_CAUSES = ("closed", "grace", "restart", "slow", *(f"close_{code.value}" for code in CloseCode))
+RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
+ARRIVALS = ("created", "resumed", "rejoined")
+SHED_CAUSES = ("overload", "address", "full", "draining")
+REFUSAL_CAUSES = ("origin", "event", "late", "strikes", "key", "protocol")
+ORDER_OUTCOMES = ("done", "moved_on", "refused")
+STARTS = ("fresh", "taken_up")
+
+ROUND_TRIPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+SERVICE_TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ATTEMPTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 50.0)
+ROWS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+
+Inc = Callable[[], None]
+Observe = Callable[[float], None]
+
+
+class Choice:
+    """One number per value of a label, each made beforehand; what is not among them counts as ``other``."""
+
+    def __init__(self, metric: Counter, values: Iterable[str]) -> None:
+        self._other: Inc = metric.labels(OTHER).inc
+        self._known: dict[str | None, Inc] = {value: metric.labels(value).inc for value in values}
+
+    def count(self, value: str | None) -> None:
+        """One more of this."""
+        self._known.get(value, self._other)()
+
+
+class Instruments:
+    """All metrics that are counted as things happen, in a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.losses = self._choice(
+            "connection_losses", "Participants whose connection was lost, by how it ended.", "cause", LOSS_CAUSES
+        )
+        self.reconnections = self._choice(
+            "reconnections", "Resumes by what became of them; rejoined: after the clean-up.", "outcome", RETURNS
+        )
+        self.answers = self._choice("answers", "Answers by verdict.", "verdict", [v.value for v in AnswerVerdict])
+        self.shed = self._choice("joins_shed", "Newcomers told to come back later, by reason.", "cause", SHED_CAUSES)
+        self.refused = self._choice(
+            "connections_refused", "Connections turned away for good, by reason.", "cause", REFUSAL_CAUSES
+        )
+        self.messages_refused = self._choice(
+            "messages_refused", "Messages answered with an error, by class.", "code", [c.value for c in ErrorCode]
+        )
+        self.host_orders = self._choice("host_orders", "Orders of hosts, by outcome.", "outcome", ORDER_OUTCOMES)
+        self.starts = self._choice("events_opened", "Events opened, anew or as stored.", "outcome", STARTS)
+        self.plain = {kind: self._plain(name, text) for kind, (name, text) in _PLAIN.items()}
+        self._arrivals()
+        self._machinery()
+
+    def _arrivals(self) -> None:
+        self.round_trip = self._histogram(
+            "heartbeat_rtt_seconds", "From a heartbeat to its answer, as the server sees it.", ROUND_TRIPS
+        )
+        self.join = self._histogram("join_seconds", "From a join's arrival to its answer.", SERVICE_TIMES)
+        self.restore = self._histogram(
+            "restore_seconds", "From a resume's arrival to the state that answers it.", SERVICE_TIMES
+        )
+        name, text = "quiz_attempts_per_success", "Dials it took to arrive, as the client counts them."
+        histogram = Histogram(name, text, ["outcome"], buckets=ATTEMPTS, registry=self._registry)
+        self.attempts: Mapping[str | None, Observe] = {o: histogram.labels(o).observe for o in ARRIVALS}
+
+    def _machinery(self) -> None:
+        self.lag = self._histogram("loop_lag_seconds", "How late the event loop ran a timer.", SERVICE_TIMES)
+        self.commit_rows = self._histogram("commit_rows", "Rows in one commit, stored or not.", ROWS)
+        self.commit_time = self._histogram("commit_seconds", "What one commit took, stored or not.", SERVICE_TIMES)
+        self.taken_up: Observe = Counter(
+            "quiz_sessions_taken_up", "Sessions found in the database at a start.", registry=self._registry
+        ).inc
+        self.draining: Observe = Gauge(
+            "quiz_draining", "1 once the server sends everybody home, else 0.", registry=self._registry
+        ).set
+
+    def _plain(self, name: str, text: str) -> Inc:
+        return Counter(f"quiz_{name}", text, registry=self._registry).inc
+
+    def _choice(self, name: str, text: str, label: str, values: Sequence[str]) -> Choice:
+        return Choice(Counter(f"quiz_{name}", text, [label], registry=self._registry), values)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Observe:
+        return Histogram(f"quiz_{name}", text, buckets=buckets, registry=self._registry).observe
+
+
+_PLAIN = {
+    EventKind.SESSION_CREATED: ("joins", "New participants."),
+    EventKind.SESSION_LEFT: ("leaves", "Participants who left on purpose."),
+    EventKind.SESSION_EXPIRED: ("cleanups", "Participants given up after the clean-up interval."),
+    EventKind.SESSION_FENCED: ("fenced_connections", "Older connections cut off by a newer one of the same person."),
+    EventKind.HEARTBEAT_SENT: ("heartbeats_sent", "Heartbeats sent."),
+    EventKind.COMMIT_FAILED: ("commit_failures", "Commits that the database did not take."),
+    EventKind.MESSAGE_DELAYED: ("messages_delayed", "Messages read late because their connection says too much."),
+    EventKind.HOST_ATTACHED: ("hosts_attached", "Hosts that proved the host key."),
+    EventKind.QUESTION_OPENED: ("questions_opened", "Questions opened."),
+}
+"""Kinds of which one number is kept."""

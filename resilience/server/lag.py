@@ -1,0 +1,49 @@
+"""How late the event loop runs its timers: the one number that says whether a server of one loop is overloaded.
+
+A heartbeat of the loop itself; knows nothing of quizzes. Lag is measured on the run's clock, not on the loop's, since
+some loops stop their own clock while they are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from resilience.runtime import RunClock
+from resilience.units import Instant, Seconds
+
+EVERY: Seconds = 0.25
+KEPT: Seconds = 60.0
+
+
+class LoopLag:
+    """Wakes every ``every`` seconds and tells ``listen`` how late it was, in seconds; keeps the last minute."""
+
+    def __init__(self, clock: RunClock, listen: Callable[[Seconds], None], every: Seconds = EVERY) -> None:
+        self._clock, self._listen, self._every = clock, listen, every
+        self._kept: deque[Seconds] = deque(maxlen=max(1, round(KEPT / every)))
+        self._handle: asyncio.TimerHandle | None = None
+        self._due: Instant = 0.0
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._due = self._clock.now() + self._every
+        self._handle = asyncio.get_running_loop().call_later(self._every, self._wake)
+
+    def stop(self) -> None:
+        """Wake no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def worst(self, within: Seconds = KEPT) -> Seconds:
+        """The largest lag of the last ``within`` seconds; 0 before the first."""
+        recent = round(within / self._every)
+        return max(list(self._kept)[-recent:], default=0.0) if recent else 0.0
+
+    def _wake(self) -> None:
+        lag = max(self._clock.now() - self._due, 0.0)
+        self._kept.append(lag)
+        self._listen(lag)
+        self.start()

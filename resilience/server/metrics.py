@@ -1,0 +1,175 @@
+"""Records become numbers for Prometheus. One more log among others; decides nothing, knows no sockets.
+
+Counters follow the records, so they agree with the event log by construction. Who is here is not counted but asked for
+when it is scraped: a gauge that is counted drifts, one that is asked for cannot.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Info, Metric, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+import resilience
+from resilience.events import EventKind
+from resilience.protocol.effects import Record
+from resilience.protocol.messages import PROTOCOL_VERSION
+from resilience.protocol.states import ConnectionState
+from resilience.server.instruments import Instruments
+from resilience.units import Seconds
+
+ATTEMPTS_CEILING = 100
+"""A client's own count is taken up to here: no peer can spoil a sum for good."""
+
+Fold = Callable[[Record], None]
+
+
+class Truth(Protocol):
+    """Who is here, as the rooms and the gateway know it; asked at each scrape, on the loop."""
+
+    def states(self) -> Mapping[str, int]:
+        """Participants by connection state, over all events; a state without anybody may be left out."""
+
+    def connections(self) -> int:
+        """Open sockets, whether or not they have said who they are."""
+
+
+class Metrics:
+    """The numbers of one server; ``record`` is a :data:`~resilience.runtime.Log`. Several may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._made = Instruments(self.registry)
+        self._folds = _folds(self._made)
+        self._asked = _Asked()
+        self.registry.register(self._asked)
+        self._about()
+
+    def record(self, record: Record) -> None:
+        """Take one record into account."""
+        fold = self._folds.get(record.kind)
+        if fold is not None:
+            fold(record)
+
+    def observe_commit(self, rows: int, seconds: Seconds) -> None:
+        """A commit of so many rows took so long, whether or not the database took it."""
+        self._made.commit_rows(rows)
+        self._made.commit_time(seconds)
+
+    def observe_lag(self, lag: Seconds) -> None:
+        """The loop ran a timer so late."""
+        self._made.lag(lag)
+
+    def watch(self, truth: Truth, worst_lag: Callable[[], Seconds] | None = None) -> None:
+        """Ask these at each scrape; what is not asked for has no series, which is truer than a zero."""
+        self._asked.truth, self._asked.worst_lag = truth, worst_lag
+
+    def exposition(self, accept: str = "") -> tuple[str, bytes]:
+        """Content type and body of ``/metrics``: the text format, or OpenMetrics for who accepts that."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(_WithoutBirthdays(self.registry))
+
+    def _about(self) -> None:
+        about = {
+            "version": resilience.__version__,
+            "protocol": str(PROTOCOL_VERSION),
+            "python": platform.python_version(),
+        }
+        Info("quiz_build", "What runs here.", registry=self.registry).info(about)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+
+class _Asked(Collector):
+    """Gauges that are read off the truth at each scrape."""
+
+    truth: Truth | None = None
+    worst_lag: Callable[[], Seconds] | None = None
+
+    def describe(self) -> Iterator[Metric]:
+        for name in ("quiz_participants", "quiz_connections", "quiz_loop_lag_max_seconds"):
+            yield GaugeMetricFamily(name, "")
+
+    def collect(self) -> Iterator[Metric]:
+        if self.truth is not None:
+            counted = self.truth.states()
+            people = GaugeMetricFamily("quiz_participants", "Participants by connection state.", labels=["state"])
+            for state in ConnectionState:
+                people.add_metric([state.value], counted.get(state.value, 0))
+            yield people
+            sockets = self.truth.connections()
+            yield GaugeMetricFamily("quiz_connections", "Open sockets, hosts and newcomers too.", sockets)
+        if self.worst_lag is not None:
+            worst = self.worst_lag()
+            yield GaugeMetricFamily("quiz_loop_lag_max_seconds", "The worst loop lag of the last minute.", worst)
+
+
+class _WithoutBirthdays(Collector):
+    """A registry without the ``_created`` series, which would add half as many again and which few ask for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+def _folds(made: Instruments) -> Mapping[EventKind, Fold]:
+    """What each kind does to the numbers."""
+
+    def plainly(inc: Callable[[], None]) -> Fold:
+        return lambda _: inc()
+
+    folds = {kind: plainly(inc) for kind, inc in made.plain.items()}
+    folds[EventKind.SESSION_CREATED] = _arrival(made, plainly(made.plain[EventKind.SESSION_CREATED]), made.join)
+    folds[EventKind.SESSION_RESUMED] = _arrival(made, lambda r: made.reconnections.count(r.outcome), made.restore)
+    return folds | {
+        EventKind.HEARTBEAT_ACKED: _measured(made.round_trip),
+        EventKind.SESSION_DETACHED: lambda r: made.losses.count(r.cause),
+        EventKind.RESUME_REFUSED: lambda r: made.reconnections.count(f"refused_{r.cause}"),
+        EventKind.ANSWER_COMMITTED: lambda r: made.answers.count(r.outcome),
+        EventKind.ANSWER_REPLIED: lambda r: made.answers.count(r.outcome),
+        EventKind.JOIN_SHED: lambda r: made.shed.count(r.cause),
+        EventKind.CONNECTION_REFUSED: lambda r: made.refused.count(r.cause),
+        EventKind.MESSAGE_REFUSED: lambda r: made.messages_refused.count(r.cause),
+        EventKind.HOST_ORDERED: lambda r: made.host_orders.count(r.outcome),
+        EventKind.SERVER_STARTED: _started(made),
+        EventKind.SERVER_DRAINING: lambda _: made.draining(1),
+    }
+
+
+def _arrival(made: Instruments, count: Fold, time: Callable[[float], None]) -> Fold:
+    def fold(record: Record) -> None:
+        count(record)
+        if record.value is not None:
+            time(record.value)
+        observe = made.attempts.get(record.outcome)
+        if observe is not None and record.attempt is not None:
+            observe(min(record.attempt, ATTEMPTS_CEILING))
+
+    return fold
+
+
+def _measured(observe: Callable[[float], None]) -> Fold:
+    def fold(record: Record) -> None:
+        if record.value is not None:
+            observe(record.value)
+
+    return fold
+
+
+def _started(made: Instruments) -> Fold:
+    def fold(record: Record) -> None:
+        made.starts.count(record.outcome)
+        made.taken_up(record.value or 0.0)
+
+    return fold

@@ -1,0 +1,92 @@
+"""Brings a database to the schema of this version: the scripts in ``versions``, run by Alembic. Forward only.
+
+Nothing else makes tables. There is no way back down: a copy of the database is. Revision 0001 is the schema that was
+shipped before databases were versioned; such a database is recognised by its tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, func, inspect, select, text
+
+from resilience.errors import StoreError
+
+FIRST = "0001"
+HEAD = "0002"
+
+UNVERSIONED = {
+    "events": {"id", "epoch", "created_at"},
+    "questions": {"event", "id", "position", "body"},
+    "event_participants": {
+        "event",
+        "participant",
+        "name",
+        "join_status",
+        "connection_no",
+        "generation",
+        "token_hash",
+        "previous_token_hash",
+        "total_score",
+        "last_heartbeat",
+    },
+    "answers": {"event", "participant", "question", "key", "choice", "received_at", "points"},
+    "join_attempts": {"id", "event", "participant", "outcome", "at"},
+}
+"""The columns of revision 0001, whose tables carry no version."""
+
+LOCK = 7_081_442_190
+"""The number under which servers that start at once on one PostgreSQL wait for each other."""
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+_one_at_a_time = threading.Lock()  # Alembic keeps the migration under way in a variable of its module
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database up to date within the connection's transaction; quick when it is.
+
+    :class:`~resilience.errors.StoreError`: a newer version, or somebody else, has made what is there.
+    """
+    if _revision(connection) == HEAD:
+        return
+    with _one_at_a_time:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        revision = _revision(connection)
+        if revision == HEAD:
+            return
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+        if revision is None:
+            _recognise(connection)
+        else:
+            _require_known(revision, config)
+        command.upgrade(config, HEAD)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _require_known(revision: str, config: Config) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision not in known:
+        raise StoreError(
+            f"the database has schema {revision}, and this version knows none newer than {HEAD}: "
+            "use the version that made it, or a newer one, or another database"
+        )
+
+
+def _recognise(connection: Connection) -> None:
+    """Of tables without a version, only those of revision 0001 are ours to change; its script makes what is missing."""
+    inspector = inspect(connection)
+    for table in sorted(UNVERSIONED.keys() & set(inspector.get_table_names())):
+        if {column["name"] for column in inspector.get_columns(table)} != UNVERSIONED[table]:
+            raise StoreError(f"the database has a table {table!r} that is not of this program: use another database")

@@ -1,0 +1,212 @@
+"""Values to rows and back, and the statements that move them. Runs nothing.
+
+In memory an instant is seconds on the server's run clock, in the database seconds since 1970: ``origin`` lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, Update, bindparam, func, literal_column, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import Executable
+
+from resilience.protocol.effects import JoinAttempt, SessionRow
+from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import Pace, QuizPlan
+from resilience.quiz.questions import Question
+from resilience.server.schema import ANSWERS, EVENTS, JOIN_ATTEMPTS, PARTICIPANTS, QUESTIONS
+from resilience.units import Instant
+
+Stored = Mapping[str, Any]
+"""A row as it was found, by column."""
+
+Tuple = tuple[Any, ...]
+"""A row to write, in the order of its statement's parameters."""
+
+# --- statements of a commit, whose parameters are in the order of the tuples below -------------------------------------
+
+INSERT_ANSWER = ANSWERS.insert()
+INSERT_ATTEMPT = JOIN_ATTEMPTS.insert().inline().values(
+    {column.name: bindparam(column.name) for column in JOIN_ATTEMPTS.columns if column.name != "id"}
+)
+ADD_POINTS = (
+    PARTICIPANTS.update()
+    .where(PARTICIPANTS.c.event == bindparam("run"), PARTICIPANTS.c.participant == bindparam("who"))
+    .values(total_score=PARTICIPANTS.c.total_score + bindparam("won"))
+)
+FORGET = PARTICIPANTS.delete().where(
+    PARTICIPANTS.c.event == bindparam("run"), PARTICIPANTS.c.participant == bindparam("who")
+)
+
+
+def claim_of(dialect: str) -> Select[Any]:
+    """A run's incarnation and the transaction's number (0 on SQLite); the row is held until the transaction ends."""
+    number = func.txid_current() if dialect == "postgresql" else literal_column("0")
+    return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
+
+
+def upsert_participant(dialect: str) -> Executable:
+    """Write a participant's row, over the one it has; the name and the score stay as they are."""
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(PARTICIPANTS)
+    kept = ("event", "participant", "name", "total_score")
+    fresh = {c.name: insert.excluded[c.name] for c in PARTICIPANTS.columns if c.name not in kept}
+    return insert.on_conflict_do_update(index_elements=["event", "participant"], set_=fresh)
+
+
+def participant(key: str, row: SessionRow, origin: float) -> Tuple:
+    """For :func:`upsert_participant`."""
+    hashes = row.token_hashes
+    return (
+        key,
+        row.participant,
+        row.name,
+        row.instance,
+        row.confirmed,
+        row.join_status,
+        row.connection_no,
+        row.generation,
+        hashes[0],
+        hashes[1] if len(hashes) > 1 else None,
+        0,
+        row.last_heard + origin,
+    )
+
+
+def answer(key: str, row: StoredAnswer, origin: float) -> Tuple:
+    """For ``INSERT_ANSWER``."""
+    return (key, row.participant, row.question, row.key, row.choice, row.received_at + origin, row.points)
+
+
+def won(key: str, row: StoredAnswer) -> Tuple:
+    """For ``ADD_POINTS``."""
+    return (row.points, key, row.participant)
+
+
+def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
+    """For ``INSERT_ATTEMPT``."""
+    return (key, row.participant, row.outcome, row.at + origin)
+
+
+# --- statements for one event -----------------------------------------------------------------------------------------
+
+
+def move_on(key: str, progress: Progress, origin: float) -> Update:
+    """Write where a quiz stands."""
+    return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
+
+
+def newest_run(event: str) -> Select[Any]:
+    """The event's newest run."""
+    return select(EVENTS).where(EVENTS.c.event == event).order_by(EVENTS.c.run_no.desc()).limit(1)
+
+
+def unfinished_events() -> Select[Any]:
+    """Ids of events whose newest run has not finished, oldest run first."""
+    newest = select(EVENTS.c.event, func.max(EVENTS.c.run_no).label("run_no")).group_by(EVENTS.c.event).subquery()
+    is_newest = (EVENTS.c.event == newest.c.event) & (EVENTS.c.run_no == newest.c.run_no)
+    open_runs = select(EVENTS.c.event).join(newest, is_newest).where(EVENTS.c.phase != Phase.FINISHED.value)
+    return open_runs.order_by(EVENTS.c.created_at, EVENTS.c.id)
+
+
+def event_row(key: str, event: str, incarnation: int, plan: QuizPlan, origin: float, at: Instant) -> dict[str, Any]:
+    """A run that begins ``at``; its number follows the newest there is."""
+    other = EVENTS.alias()
+    following = select(func.coalesce(func.max(other.c.run_no), 0) + 1).where(other.c.event == event)
+    return {
+        "id": key,
+        "event": event,
+        "run_no": following.scalar_subquery(),
+        "incarnation": incarnation,
+        "title": plan.title,
+        "pace": msgspec.json.encode(plan.pace).decode(),
+        "created_at": at + origin,
+        **progress_columns(Progress(since=at), origin),
+    }
+
+
+def question_rows(key: str, questions: Iterable[Question]) -> list[dict[str, Any]]:
+    """One row for each question."""
+    return [
+        {"event": key, "id": question.id, "position": i, "body": msgspec.json.encode(question).decode()}
+        for i, question in enumerate(questions)
+    ]
+
+
+def progress_columns(progress: Progress, origin: float) -> dict[str, Any]:
+    """Where a quiz stands, as columns of its event."""
+    return {
+        "phase": progress.phase.value,
+        "question_index": progress.index,
+        "step": progress.step,
+        "phase_since": progress.since + origin,
+        "opened_at": progress.opened_at + origin,
+        "closes_at": progress.closes_at + origin,
+        "phase_ends_at": None if progress.ends_at is None else progress.ends_at + origin,
+    }
+
+
+# --- back to values ---------------------------------------------------------------------------------------------------
+
+
+def to_progress(row: Stored, origin: float) -> Progress:
+    """From a row of ``events``."""
+    ends_at = row["phase_ends_at"]
+    return Progress(
+        phase=Phase(row["phase"]),
+        index=row["question_index"],
+        step=row["step"],
+        since=row["phase_since"] - origin,
+        opened_at=row["opened_at"] - origin,
+        closes_at=row["closes_at"] - origin,
+        ends_at=None if ends_at is None else ends_at - origin,
+    )
+
+
+def to_plan(row: Stored, questions: Iterable[Stored]) -> QuizPlan:
+    """From a row of ``events`` and its questions in order."""
+    return QuizPlan(
+        questions=tuple(msgspec.json.decode(question["body"], type=Question) for question in questions),
+        title=row["title"],
+        pace=msgspec.json.decode(row["pace"], type=Pace),
+    )
+
+
+def to_session(row: Stored, origin: float) -> SessionRow:
+    """From a row of ``event_participants``."""
+    previous = row["previous_token_hash"]
+    return SessionRow(
+        participant=row["participant"],
+        name=row["name"],
+        join_status=row["join_status"],
+        connection_no=row["connection_no"],
+        generation=row["generation"],
+        token_hashes=(row["token_hash"],) if previous is None else (row["token_hash"], previous),
+        instance=row["instance"],
+        confirmed=row["confirmed"],
+        last_heard=row["last_heartbeat"] - origin,
+    )
+
+
+def to_answer(row: Stored, origin: float) -> StoredAnswer:
+    """From a row of ``answers``."""
+    return StoredAnswer(
+        participant=row["participant"],
+        question=row["question"],
+        key=row["key"],
+        choice=row["choice"],
+        received_at=row["received_at"] - origin,
+        points=row["points"],
+    )
+
+
+def rows_of(key: str) -> tuple[Select[Any], Select[Any], Select[Any]]:
+    """A run's questions, participants and answers."""
+    return (
+        select(QUESTIONS).where(QUESTIONS.c.event == key).order_by(QUESTIONS.c.position),
+        select(PARTICIPANTS).where(PARTICIPANTS.c.event == key),
+        select(ANSWERS).where(ANSWERS.c.event == key),
+    )

@@ -1,0 +1,191 @@
+"""One process of clients: ``python -m tests.benchmarks.lab.crowd``. Orders by line on standard input, answers by line.
+
+Instants are the system's monotonic clock, which every process of the machine shares; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from .frames import frame, upgrade
+from .seat import WELCOMES, Seat
+
+QUESTION, PRESENCE, REVEALED = b'{"type":"question_opened"', b'{"type":"presence_changed"', b'{"type":"question_rev'
+RESULT = b'{"type":"answer_result"'
+BROADCAST = b"at "
+RETRY_AFTER = "retry_after="
+PATIENCE = 60.0
+TRIES = 10
+
+Answer = dict[str, Any]
+
+
+class Crowd:
+    """The clients of one process, and what they are told to do together."""
+
+    def __init__(self, host: str, port: int, path: str, event: str, start: int) -> None:
+        self._address, self._event, self._start = (host, port), event, start
+        self._request = upgrade(f"{host}:{port}", path)
+        self._seats: list[Seat] = []
+        self._heard: dict[bytes, list[float]] = defaultdict(list)
+        self._by_seat: dict[int, list[float]] = defaultdict(list)
+
+    async def seats(self, count: int) -> Answer:
+        """Have so many clients, none of them connected."""
+        self._seats = [Seat(self._start + i, self._request, self._hear) for i in range(count)]
+        return {}
+
+    async def dial(self, say: str, share: float = 1.0) -> Answer:
+        """All connect at once, say ``echo``, ``join`` or ``resume`` and wait for its answer."""
+        seats = self._seats[: round(len(self._seats) * share)]
+        began = time.monotonic()
+        took = await asyncio.gather(*(self._arrive(seat, say, began) for seat in seats))
+        good = sorted(second for second, _ in took if second is not None)
+        failures = sorted({why for second, why in took if second is None})
+        return {
+            "began": began,
+            "last": began + good[-1] if good else began,
+            "arrived": len(good),
+            "failures": failures[:5],
+            "deferred": sum(1 for second, why in took if second is not None and why),
+        }
+
+    async def drop(self, hard: bool = True) -> Answer:  # noqa: FBT001, FBT002 - an order's field
+        """All leave at once without a word."""
+        for seat in self._seats:
+            seat.drop(hard=hard)
+        await asyncio.sleep(0)
+        return {"open": sum(seat.open for seat in self._seats)}
+
+    async def order(self, text: str) -> Answer:
+        """The first client says this."""
+        self._seats[0].say(frame(text.encode()))
+        return {}
+
+    async def collect(self, kind: str, count: int, within: float) -> Answer:
+        """Wait until ``count`` texts that begin with ``kind`` have arrived; their text and instants, and forget them."""
+        wanted, deadline = kind.encode(), time.monotonic() + within
+        while True:
+            texts = [text for text in self._heard if text.startswith(wanted)]
+            whole = next((text for text in texts if len(self._heard[text]) >= count), None)
+            if whole is not None:
+                times = self._heard.pop(whole)
+                return {"text": whole.decode(), "first": min(times), "last": max(times), "count": len(times)}
+            if time.monotonic() > deadline:
+                return {"text": "", "count": max((len(self._heard[text]) for text in texts), default=0)}
+            await asyncio.sleep(0.01)
+
+    async def answer(self, spread: float, seed: int, within: float) -> Answer:
+        """After the next question, each answers at a moment drawn over ``spread``; latencies from the planned moment."""
+        opened = await self.collect(QUESTION.decode(), len(self._seats), within)
+        question = json.loads(opened["text"])["question"]["id"]
+        text = b'{"type":"answer","question":"%s","choice":0,"key":"k%d"}'
+        return await self._submit(lambda n: text % (question.encode(), n), RESULT, spread, seed)
+
+    async def say(self, text: str, spread: float, seed: int) -> Answer:
+        """The same with any text that a server echoes."""
+        said = text.encode()
+        return await self._submit(lambda _: said, said[:8], spread, seed)
+
+    async def flap(self, count: int, over: float, least: float, most: float, seed: int) -> Answer:
+        """The last ``count`` clients each drop once within ``over`` and resume ``least`` to ``most`` later."""
+        self._by_seat.clear()
+        chance, began = random.Random(seed), time.monotonic()
+        flapping = self._seats[-count:]
+        plans = [(seat, chance.uniform(0, over), chance.uniform(least, most)) for seat in flapping]
+        returned = await asyncio.gather(*(self._flap(*plan) for plan in plans))
+        await asyncio.sleep(2 * over)
+        steady = [self._by_seat[seat.number] for seat in self._seats[:-count]]
+        return {
+            "returned": sum(returned),
+            "frames": max(map(len, steady)),
+            "in_a_second": max(map(_most_in_a_second, steady)),
+            "seconds": time.monotonic() - began,
+        }
+
+    # parts ------------------------------------------------------------------------------------------------------------
+
+    async def _arrive(self, seat: Seat, say: str, began: float) -> tuple[float | None, str]:
+        why = ""
+        for _ in range(TRIES):
+            try:
+                return await self._dial(seat, say) - began, why
+            except (OSError, TimeoutError) as error:
+                why = f"{type(error).__name__}: {error}"
+                _, found, after = why.partition(RETRY_AFTER)
+                if not found:
+                    return None, why
+                await asyncio.sleep(float(after.split()[0]))
+        return None, why
+
+    async def _dial(self, seat: Seat, say: str) -> float:
+        seat.first, wanted = self._first(seat, say)
+        reply = seat.expect(wanted)
+        await asyncio.get_running_loop().create_connection(lambda: seat, *self._address)
+        async with asyncio.timeout(PATIENCE):
+            return await reply
+
+    def _first(self, seat: Seat, say: str) -> tuple[bytes, bytes]:
+        if say == "resume":
+            text = b'{"type":"resume","event":"%s","token":"%s","instance":"i%d","epoch":"","seq":0,"protocol":1}'
+            return frame(text % (self._event.encode(), seat.token, seat.number)), WELCOMES[1]
+        text = b'{"type":"join","event":"%s","name":"player %d","instance":"i%d","protocol":1}'
+        first = frame(text % (self._event.encode(), seat.number, seat.number))
+        return first, WELCOMES[0] if say == "join" else b'{"type":"join"'
+
+    async def _submit(self, text: Callable[[int], bytes], wanted: bytes, spread: float, seed: int) -> Answer:
+        chance, loop = random.Random(seed), asyncio.get_running_loop()
+        began = time.monotonic() + 0.05
+        waits: list[tuple[float, asyncio.Future[float]]] = []
+        for seat in self._seats:
+            planned = began + chance.uniform(0, spread)
+            waits.append((planned, seat.expect(wanted)))
+            loop.call_later(max(planned - time.monotonic(), 0.0), seat.say, frame(text(seat.number)))
+        late = [await reply - planned for planned, reply in waits]
+        last = max(reply.result() for _, reply in waits)
+        return {"latencies": sorted(late), "seconds": last - began}
+
+    async def _flap(self, seat: Seat, at: float, away: float) -> bool:
+        await asyncio.sleep(at)
+        seat.drop()
+        await asyncio.sleep(away)
+        return (await self._arrive(seat, "resume", 0.0))[0] is not None
+
+    def _hear(self, seat: Seat, now: float, text: bytes) -> None:
+        if text.startswith((QUESTION, REVEALED, BROADCAST)):
+            self._heard[text].append(now)
+        elif text.startswith(PRESENCE):
+            self._by_seat[seat.number].append(now)
+
+
+def _most_in_a_second(times: list[float]) -> int:
+    return max((sum(1 for other in times[i:] if other < t + 1.0) for i, t in enumerate(times)), default=0)
+
+
+async def main() -> None:
+    """Carry out orders until there are none."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    crowd = Crowd(**json.loads(await reader.readline()))
+    while line := await reader.readline():
+        order = json.loads(line)
+        act: Callable[..., Awaitable[Answer]] = getattr(crowd, order.pop("do"))
+        answer = await act(**order)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,162 @@
+"""Processes under measurement: started, asked, looked into through ``/proc``, ended. Judges nothing.
+
+Linux only. CPU is seconds on a processor, of all threads, to the nanosecond (``schedstat``); memory is the resident set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+HOST = "127.0.0.1"
+EVENT = "quiz"
+STARTUP = 30.0
+PORTS = range(20_000, 32_000)
+"""Below the ports that the system gives to clients."""
+
+
+class Server(NamedTuple):
+    """A server process that listens on ``port``."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    path: str
+
+    @property
+    def cpu(self) -> float:
+        """Seconds on a processor so far, of all threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def memory(self) -> int:
+        """Resident bytes once garbage is collected and free memory handed back."""
+        self.process.send_signal(signal.SIGUSR1)
+        if self.process.stdout is None or b"collected" not in _line(self.process.stdout, b"collected"):
+            raise RuntimeError("the server did not collect its garbage")
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def bare() -> Iterator[Server]:
+    """The reference server."""
+    with _listening(lambda port: [str(HERE / "bare.py"), str(port)], "/", {}, None) as server:
+        yield server
+
+
+@contextmanager
+def product(folder: Path, settings: str, *flags: str) -> Iterator[Server]:
+    """``resilience serve`` on a database file in ``folder``; ``settings`` is a settings file's text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "server.toml"
+    config.write_text(settings)
+
+    def words(port: int) -> list[str]:
+        listen = ["--host", HOST, "--port", str(port), "--event", EVENT]
+        return ["resilience", "serve", *listen, "--db", f"sqlite:///{folder / 'quiz.db'}", "--config", str(config), *flags]
+
+    with _listening(words, "/ws", {"PYTHONPATH": str(ROOT)}, folder / "server.log") as server:
+        yield server
+
+
+class Crowd:
+    """A process of clients; ``ask`` gives an order and waits for what came of it."""
+
+    def __init__(self, server: Server, *, start: int = 0) -> None:
+        command = [sys.executable, "-m", "tests.benchmarks.lab.crowd"]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._send({"host": HOST, "port": server.port, "path": server.path, "event": EVENT, "start": start})
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._process)
+
+    def order(self, do: str, **fields: object) -> None:
+        """Give an order; :meth:`answer` must follow."""
+        self._send({"do": do, **fields})
+
+    def answer(self) -> dict[str, Any]:
+        """What came of the last order."""
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            raise RuntimeError(f"the crowd ended with exit code {self._process.wait()}")
+        return dict(json.loads(line))
+
+    def ask(self, do: str, **fields: object) -> dict[str, Any]:
+        """Give an order and wait."""
+        self.order(do, **fields)
+        return self.answer()
+
+    def _send(self, fields: Mapping[str, object]) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(json.dumps(fields).encode() + b"\n")
+            self._process.stdin.flush()
+
+
+@contextmanager
+def _listening(words: Any, path: str, env: dict[str, str], log: Path | None) -> Iterator[Server]:  # noqa: ANN401
+    port = _free_port()
+    command = [sys.executable, "-P", str(HERE / "watched.py"), *words(port)]
+    sink: IO[bytes] | int = log.open("ab") if log else subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, env={**os.environ, **env})
+    try:
+        _await_port(process, port, log)
+        yield Server(process, port, path)
+    finally:
+        _end(process)
+        if not isinstance(sink, int):
+            sink.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ended for good when this returns; our crowds leave no server anything to wait for."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                return port
+    raise RuntimeError("no free port")
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int, log: Path | None) -> None:
+    deadline = time.monotonic() + STARTUP
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.create_connection((HOST, port), 1):
+            return
+        time.sleep(0.05)
+    words = log.read_text()[-2000:] if log and log.exists() else ""
+    raise RuntimeError(f"a server did not listen on port {port}; {words}")
+
+
+def _line(stream: IO[bytes], wanted: bytes) -> bytes:
+    while line := stream.readline():
+        if wanted in line:
+            return line
+    return b""

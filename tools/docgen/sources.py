@@ -1,0 +1,83 @@
+"""What the source says about itself: the meaning of a class, a field or a member, read from its own docstrings.
+
+A field's meaning is the docstring right below it or, for a name that means the same everywhere in its module, the
+entry of the list in the module's docstring: a line that begins with a dash and the name in double backticks.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Container
+
+from docgen.unsaid import UNSAID
+
+_ENTRY = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.+(?:\n  .+)*)", re.MULTILINE)
+
+
+def meaning(owner: type, field: str) -> str | None:
+    """What the source says this field or member of ``owner`` means; ``None`` when it says nothing."""
+    return said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
+
+
+def said(owner: type, field: str) -> str | None:
+    """The same, without what is said for the source in :mod:`docgen.unsaid`."""
+    for cls in owner.__mro__:
+        if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
+            return own[field]
+    return glossary(owner.__module__).get(field)
+
+
+def summary(owner: type) -> str:
+    """The class's docstring: paragraphs a blank line apart, each on one line."""
+    paragraphs = re.split(r"\n\s*\n", inspect.getdoc(owner) or "")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+@functools.cache
+def attribute_docs(owner: type) -> dict[str, str]:
+    """The docstrings below the fields or members of a class, by name."""
+    found = (n for n in _tree(owner.__module__).body if isinstance(n, ast.ClassDef) and n.name == owner.__name__)
+    node = next(found, None)
+    return {} if node is None else _docs_of(node.body)
+
+
+@functools.cache
+def glossary(module: str) -> dict[str, str]:
+    """The list in a module's docstring, by name."""
+    entries = _ENTRY.findall(inspect.getdoc(sys.modules[module]) or "")
+    return {name: " ".join(text.split()) for names, text in entries for name in re.findall(r"\w+", names)}
+
+
+def markdown(text: str, linked: Container[str] = ()) -> str:
+    """Docstring markup as Markdown; classes named in ``linked`` become links to their headings."""
+
+    def cross_reference(match: re.Match[str]) -> str:
+        name = match.group(1).rsplit(".", 1)[-1].lstrip("~")
+        return f"[{name}](#{name.lower()})" if name in linked else f"`{name}`"
+
+    return re.sub(r"``([^`]+)``", r"`\1`", re.sub(r":(?:class|meth|func|mod):`([^`]+)`", cross_reference, text))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; what would end a cell is escaped."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@functools.cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(sys.modules[module]))
+
+
+def _docs_of(body: list[ast.stmt]) -> dict[str, str]:
+    docs: dict[str, str] = {}
+    for before, after in zip(body, body[1:], strict=False):
+        text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
+        if isinstance(text, str):
+            targets = before.targets if isinstance(before, ast.Assign) else [getattr(before, "target", None)]
+            docs.update((t.id, " ".join(text.split())) for t in targets if isinstance(t, ast.Name))
+    return docs
