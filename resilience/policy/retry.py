@@ -25,8 +25,6 @@ class CloseCode(IntEnum):
     """No sign of life within the grace period."""
     FIRST_MESSAGE_LATE = 4001
     """The connection said neither join nor resume in time."""
-    SLOW = 4002
-    """It reads more slowly than it is told things."""
     OVERLOADED = 4100
     """Come back after the time given."""
     SUPERSEDED = 4200

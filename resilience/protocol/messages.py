@@ -310,7 +310,7 @@ class AnswerResult(Message, frozen=True):
     key: str
     """The key that the answer came with."""
     verdict: str
-    """A :class:`~resilience.quiz.verdicts.AnswerVerdict`."""
+    """An :class:`~resilience.quiz.verdicts.AnswerVerdict`."""
 
 
 class ScoreChanged(Message, frozen=True):
@@ -326,6 +326,7 @@ class QuestionOpened(Message, frozen=True):
 
     seq: int
     question: OpenQuestion
+    """What is asked, without the right answer."""
 
 
 class QuestionRevealed(Message, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SAWarning, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
@@ -64,8 +65,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._mask = _Mask(url)
-        self._url = _parsed(url, self._mask)
-        self._engine = _engine(self._url, self._mask)
+        self._url, self._engine = _engine(url, self._mask)
         self._lock = threading.Lock()
         self.dialect = self._engine.dialect
 
@@ -86,7 +86,7 @@ class Database:
             with self._lock, self._engine.connect() as connection:
                 result = work(connection)
                 committing = True
-                connection.commit()
+                _commit(connection)
                 return result
         except SQLAlchemyError as error:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
@@ -116,12 +116,21 @@ class Database:
         return self._mask(" ".join(text.split()))
 
 
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except SQLAlchemyError:
+        if not connection.invalidated:
+            connection.connection.rollback()  # for SQLAlchemy a transaction is over even if its commit failed
+        raise
+
+
 class _Mask:
     """Takes the secrets of a database URL out of a text."""
 
     def __init__(self, url: str) -> None:
-        found = re.findall(r"://[^/@]*?:(.*)@|[?&]\w*password=([^&]*)", url)
-        written = {part for parts in found for part in parts if part}
+        in_front = re.findall(r"^(?:[\w+]*://)?[^/@:]*:(?!//)(.*)@", url)
+        written = {secret for secret in [*in_front, *re.findall(r"[?&]\w*password=([^&]*)", url)] if secret}
         self._secrets = sorted(written | {unquote(secret) for secret in written}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
@@ -130,37 +139,38 @@ class _Mask:
         return text
 
 
-def _parsed(url: str, mask: _Mask) -> URL:
+def _engine(url: str, mask: _Mask) -> tuple[URL, Engine]:
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise ConfigError("db", mask(url), RULE) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SAWarning)  # of options that the driver would ignore
+            parsed = _parsed(url)
+            engine = create_engine(parsed, **_options(parsed))
+    except ModuleNotFoundError as error:
+        raise ConfigError("db", mask(url), "needs psycopg: pip install 'quiz-resilience[postgres]'") from error
+    except (ArgumentError, NoSuchModuleError, SAWarning, ValueError) as error:
+        told = mask(str(error)).splitlines()[0].partition(" (Background")[0]
+        raise ConfigError("db", mask(url), f"{RULE} ({told})") from error
+    event.listen(engine, "connect", _sqlite_connected if engine.dialect.name == "sqlite" else _postgresql_connected)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "begin", _begin_immediate)
+    return parsed, engine
+
+
+def _parsed(url: str) -> URL:
+    parsed = make_url(url)
     driver = DRIVERS.get(parsed.drivername)
     if driver is None:
-        raise ConfigError("db", mask(url), f"{RULE}; {parsed.drivername} is none of {', '.join(DRIVERS)}")
+        raise ArgumentError(f"{parsed.drivername} is none of {', '.join(DRIVERS)}")
     return parsed.set(drivername=driver)
 
 
-def _engine(url: URL, mask: _Mask) -> Engine:
-    lite = url.get_backend_name() == "sqlite"
-    # One connection that stays open, in whichever thread: a database in memory lives as long as it.
+def _options(url: URL) -> dict[str, Any]:
+    """One connection that stays open, for whichever thread: a database in memory lives as long as it."""
     options: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    if lite:
-        options["connect_args"] = {"check_same_thread": False}
-    else:
-        options["connect_args"] = {name: value for name, value in SOCKET.items() if name not in url.query}
-        options["paramstyle"] = "format"
-    try:
-        engine = create_engine(url, **options)
-    except ModuleNotFoundError as error:
-        missing = "psycopg is not installed; pip install 'quiz-resilience[postgres]'"
-        raise ConfigError("db", mask(str(url)), missing) from error
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError("db", mask(str(url)), f"{RULE} ({mask(str(error))})") from error
-    event.listen(engine, "connect", _sqlite_connected if lite else _postgresql_connected)
-    if lite:
-        event.listen(engine, "begin", _begin_immediate)
-    return engine
+    if url.get_backend_name() == "sqlite":
+        return {**options, "connect_args": {"check_same_thread": False}}
+    sockets = {name: value for name, value in SOCKET.items() if name not in url.query}
+    return {**options, "connect_args": sockets, "paramstyle": "format"}
 
 
 def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type

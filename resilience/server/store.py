@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, false, select
 
 from resilience.errors import FencedError, StoreError
 from resilience.protocol.effects import Forget, JoinAttempt, Row, SessionRow
@@ -103,7 +103,7 @@ class SqlStore:
         self._add_points = sql(r.ADD_POINTS)
         self._insert_attempt = sql(r.INSERT_ATTEMPT)
         try:
-            self._database.run(upgrade, f"database {self._database}")
+            self._database.run(_prepare, f"database {self._database}")
         except StoreError:
             self._database.close()
             raise
@@ -249,6 +249,12 @@ class _Batch:
             case Forget():
                 self.participants.pop((key, row.participant), None)
                 self.gone[key, row.participant] = None
+
+
+def _prepare(connection: Connection) -> None:
+    """Bring the tables up to date and see that they can be written to: better now than at the first answer."""
+    upgrade(connection)
+    connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 
 
 def _keys(claims: set[Claim]) -> tuple[str, ...]:

@@ -70,7 +70,8 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
     clock, gate = RunClock(0.0, loop.time), _Gate(sink)
     store = SqlStore(MEMORY)
     server = _server(experiment, seed, store, clock, gate)
-    await server.start(HOST, PORT)
+    with loop.instant_executor():
+        await server.start(HOST, PORT)
     links = {
         cohort.name: network.link(cohort.name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT))
         for i, cohort in enumerate(experiment.cohorts)

@@ -168,10 +168,11 @@ async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
     assert "the quiz is over" in text
 
 
-async def test_a_second_run_on_the_same_database_leaves_the_first_one_alone(tmp_path: Path) -> None:
-    """Starting again is no error, and what was stored before is still there."""
+@pytest.mark.parametrize("flags, runs", [(("--fresh",), 2), ((), 1)])
+async def test_a_second_run_on_the_same_database(tmp_path: Path, flags: tuple[str, ...], runs: int) -> None:
+    """Starting again goes on with the run that is under way, or begins a new one and leaves the first one alone."""
     for _ in range(2):
-        async with serving(tmp_path) as (process, port), asyncio.timeout(PATIENCE):
+        async with serving(tmp_path, *flags) as (process, port), asyncio.timeout(PATIENCE):
             machine = ClientMachine(Identity("quiz", "ada", "ada"), ClientConfig().rules, draws_for(1, "ada"))
             joined: asyncio.Queue[Message] = asyncio.Queue()
             client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=joined.put_nowait)
@@ -183,4 +184,4 @@ async def test_a_second_run_on_the_same_database_leaves_the_first_one_alone(tmp_
     with closing(sqlite3.connect(tmp_path / "quiz.db")) as database:
         found = database.execute("select event, name from event_participants").fetchall()
     assert [name for _, name in found] == ["ada", "ada"]
-    assert len({event for event, _ in found}) == 2
+    assert len({event for event, _ in found}) == runs

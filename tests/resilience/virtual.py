@@ -48,7 +48,8 @@ class Stage:
             tokens=lambda: f"token-{next(numbers):032d}",
             wall_clock=self.clock.now,
         )
-        await app.start(HOST, PORT)
+        with self.loop.instant_executor():
+            await app.start(HOST, PORT)
         self._servers.append(app)
         return app
 

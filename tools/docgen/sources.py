@@ -11,16 +11,18 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Container
+from collections.abc import Mapping
 
 from docgen.unsaid import UNSAID
 
 _ENTRY = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.+(?:\n  .+)*)", re.MULTILINE)
+_ASIDE = re.compile(r" \(SPEC [^)]*\)")
 
 
 def meaning(owner: type, field: str) -> str | None:
     """What the source says this field or member of ``owner`` means; ``None`` when it says nothing."""
-    return said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
+    text = said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
+    return text if text is None else text[0].upper() + text[1:]
 
 
 def said(owner: type, field: str) -> str | None:
@@ -52,19 +54,27 @@ def glossary(module: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for names, text in entries for name in re.findall(r"\w+", names)}
 
 
-def markdown(text: str, linked: Container[str] = ()) -> str:
-    """Docstring markup as Markdown; classes named in ``linked`` become links to their headings."""
+def markdown(text: str, linked: Mapping[str, str]) -> str:
+    """Docstring markup as Markdown; classes in ``linked`` become links to the heading that is theirs."""
 
     def cross_reference(match: re.Match[str]) -> str:
-        name = match.group(1).rsplit(".", 1)[-1].lstrip("~")
-        return f"[{name}](#{name.lower()})" if name in linked else f"`{name}`"
+        return link(match.group(1).rsplit(".", 1)[-1].lstrip("~"), linked)
 
-    return re.sub(r"``([^`]+)``", r"`\1`", re.sub(r":(?:class|meth|func|mod):`([^`]+)`", cross_reference, text))
+    text = re.sub(r":(?:class|meth|func|mod|data):`([^`]+)`", cross_reference, _ASIDE.sub("", text))
+    return re.sub(r"``([^`]+)``", r"`\1`", text)
+
+
+def link(name: str, linked: Mapping[str, str]) -> str:
+    """A class's name, as a link where it has a heading."""
+    heading = linked.get(name)
+    return f"`{name}`" if heading is None else f"[{heading}](#{heading.lower()})"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; what would end a cell is escaped."""
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    """A Markdown table without its empty columns; what would end a cell is escaped."""
+    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    rows = [[row[i].replace("|", "\\|") for i in used] for row in rows]
+    lines = [[head[i] for i in used], ["---"] * len(used), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

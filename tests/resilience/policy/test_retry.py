@@ -23,6 +23,7 @@ EXPECTED = {
     CloseCode.LEFT: RetryClass.NEVER,
     CloseCode.EVENT_UNKNOWN: RetryClass.NEVER,
     CloseCode.STRIKES: RetryClass.NEVER,
+    CloseCode.KEY_REFUSED: RetryClass.NEVER,
 }
 
 

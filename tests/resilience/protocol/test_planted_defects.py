@@ -11,6 +11,7 @@ from resilience.events import EventKind
 from resilience.protocol.desk import AnswerDesk
 from resilience.protocol.effects import ServerEffect
 from resilience.protocol.messages import ClientMessage, Join, OpenQuestion, Resume, Snapshot
+from resilience.protocol.reception import Arrival
 from resilience.protocol.room import Room
 from resilience.protocol.session import ServerSession
 from resilience.protocol.stage import Stage
@@ -38,16 +39,17 @@ class WithoutFencing(Room):
             session.connection = connection
         super().transport_lost(connection, cause, now)
 
-    def _attach(self, session: ServerSession, *arguments: Any) -> None:  # noqa: ANN401 - handed on
-        session.connection = None
-        super()._attach(session, *arguments)
+    def _attach(self, arrival: Arrival, now: Instant) -> None:
+        arrival.session.connection = None
+        super()._attach(arrival, now)
 
 
 class WithoutRotationGrace(Room):
     """A token is retired as soon as its successor is made."""
 
-    def _rotate(self, session: ServerSession, presented: str | None) -> str:
-        return super()._rotate(session, None)
+    def _attach(self, arrival: Arrival, now: Instant) -> None:
+        arrival.presented = None
+        super()._attach(arrival, now)
 
 
 class _EagerDesk(AnswerDesk):
@@ -55,7 +57,7 @@ class _EagerDesk(AnswerDesk):
         rows = super().submit(*arguments, **more)
         _, answer, connection, *_ = arguments
         if rows:
-            self._reply(connection, answer, AnswerVerdict.ACCEPTED)
+            self._send(connection, answer, AnswerVerdict.ACCEPTED)
         return rows
 
 
@@ -88,9 +90,15 @@ class RegisteredLate(Room):
 class WrongSnapshot(Room):
     """A restored score is not the one in the answer log."""
 
-    def _snapshot(self, session: ServerSession, now: Instant) -> Snapshot:
-        snapshot = super()._snapshot(session, now)
-        return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(*arguments, **more)
+        honest = self._portrait.snapshot
+
+        def wrong(participant: str, seq: int, now: Instant) -> Snapshot:
+            snapshot = honest(participant, seq, now)
+            return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
+
+        self._portrait.snapshot = wrong  # type: ignore[method-assign]
 
 
 class _LeakyStage(Stage):
@@ -105,7 +113,7 @@ class LeakyStage(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._stage = _LeakyStage(self.game, 10)
+        self._stage = self._portrait._stage = _LeakyStage(self.game, 10, self._name_of)
 
 
 PLANTED: list[tuple[type[Room], str]] = [

@@ -149,7 +149,7 @@ def test_above_the_cap_the_roster_is_a_count_and_the_leaders() -> None:
     watched.run(3.0)
     assert len(roster(watched.board).players) == 3
     watched.run(10.0)
-    assert roster(watched.board, (Standing("p1", 5),)) == Roster(4, (), (Standing("p1", 5),))
+    assert roster(watched.board, (Standing("p1", "Ada", 5),)) == Roster(4, (), (Standing("p1", "Ada", 5),))
 
 
 @given(

@@ -246,4 +246,4 @@ def test_an_identity_that_nobody_confirmed_is_not_kept_for_ever() -> None:
     stand.join(1)
     stand.room.transport_lost(1, "closed", stand.now)
     stand.run(100)
-    assert stand.room._unconfirmed == {}
+    assert stand.room._reception._unconfirmed == {}

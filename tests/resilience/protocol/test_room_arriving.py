@@ -64,7 +64,7 @@ def test_the_first_message_must_arrive(message: Probe | Pong | Answer | Leave | 
     """Anything but join and resume is answered with a typed error, and changes nothing."""
     stand = Stand()
     stand.say(1, message)
-    assert stand.last(1) == Error("protocol", "type", "the first message must be join or resume")
+    assert stand.last(1) == Error("out_of_place", "type", "the first message must be join or resume")
     assert (stand.room.sessions, stand.closed) == ({}, {})
 
 
@@ -74,7 +74,7 @@ def test_a_connection_arrives_once() -> None:
     token = stand.join(1).token
     for message in (JOIN, resume(token)):
         stand.say(1, message)
-        assert stand.last(1) == Error("protocol", "type", "this connection has joined already")
+        assert stand.last(1) == Error("out_of_place", "type", "this connection has joined already")
     assert len(stand.room.sessions) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None
     stand.commit()
     assert Forget("p1") in [row for persist in stand.persisted for row in persist.rows]
     assert stand.room.sessions == {}
-    assert stand.room._by_token == {}
+    assert stand.room._reception._tokens._sessions == {}
     assert stand.sent[1] == []
     stand.instant = True
     stand.join(2, "bob")
@@ -115,7 +115,7 @@ def test_a_failed_commit_of_a_join_leaves_nothing() -> None:
     stand.lose(1)
     stand.commit()
     assert stand.room.sessions == {}
-    assert stand.room._by_token == {}
+    assert stand.room._reception._tokens._sessions == {}
     stand.run(100.0)
     assert {r.kind for r in stand.records} == {EventKind.TRANSPORT_LOST}
 
@@ -196,7 +196,7 @@ def test_two_joins_of_one_instance_that_both_died(outcome: str) -> None:
         stand.lose(connection)
     stand.commit() if outcome == "committed" else stand.fail()
     stand.commit()
-    assert (stand.room.sessions, stand.room._by_token) == ({}, {})
+    assert (stand.room.sessions, stand.room._reception._tokens._sessions) == ({}, {})
     stand.instant = True
     assert stand.join(3).participant == "p2"
 
@@ -209,7 +209,7 @@ def test_two_joins_of_one_instance_that_both_failed() -> None:
     stand.fail()
     stand.commit()
     assert stand.closed[2] == CloseCode.TRY_AGAIN_LATER
-    assert (stand.room.sessions, stand.room._by_token) == ({}, {})
+    assert (stand.room.sessions, stand.room._reception._tokens._sessions) == ({}, {})
 
 
 def test_a_failed_first_join_does_not_undo_the_second() -> None:

@@ -97,7 +97,7 @@ def test_a_retired_token_is_refused_and_recorded() -> None:
     fresh = stand.resume(2, old)
     stand.say(2, TokenStored(fresh.generation))
     stand.say(3, resume(old))
-    assert stand.last(3) == ResumeRejected("unknown")
+    assert stand.last(3) == ResumeRejected("retired")
     assert [r.kind for r in stand.records][-1] is EventKind.RESUME_REFUSED
     assert stand.room.sessions["p1"].connection == 2
 
@@ -109,7 +109,7 @@ def test_using_a_fresh_token_retires_its_predecessor() -> None:
     second = stand.resume(2, first).token
     stand.resume(3, second)
     stand.say(4, resume(first))
-    assert stand.last(4) == ResumeRejected("unknown")
+    assert stand.last(4) == ResumeRejected("retired")
 
 
 def test_an_acknowledgement_of_an_older_token_retires_nothing() -> None:

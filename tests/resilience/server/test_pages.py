@@ -78,7 +78,7 @@ def test_an_empty_server_and_a_quiz_that_has_not_begun_are_shown_too() -> None:
 
 def test_what_hosts_and_peers_named_is_text_and_nothing_else() -> None:
     evil = '"><script>alert(1)</script>&amp;'
-    event = msgspec.structs.replace(QUIZ, event=evil, title=evil, phase=evil)
+    event = msgspec.structs.replace(QUIZ, event=evil, title=f"{evil}!", phase=evil)
     page = status_page(msgspec.structs.replace(VIEW, events=(event,), address=evil, version=evil))
     assert "<script" not in page
     assert Outline(page).text.count(evil) == 5

@@ -1,0 +1,122 @@
+"""Question files as people write them, TOML or JSON, to quiz plans. Reads the disk, changes nothing.
+
+Every complaint is one line that names the file, the key (``questions[2].answer``, counted from 0) and the rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from resilience.errors import UsageError
+from resilience.quiz.plan import MAX_QUESTIONS, Pace, QuizPlan
+from resilience.quiz.questions import Line, Question
+from resilience.units import Seconds
+
+AUTOMATIC = Pace(lobby=10.0, reveal=5.0, leaderboard=5.0)
+"""How a quiz moves by itself where its file does not say."""
+
+LARGEST_PLAN_BYTES = 1_000_000
+"""A server takes no more from a host at once."""
+
+
+class _Question(msgspec.Struct, frozen=True):
+    text: Line
+    choices: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=12)]
+    answer: str
+    time: Annotated[Seconds, msgspec.Meta(gt=0, le=3600)] = 20.0
+
+
+class _File(msgspec.Struct, frozen=True):
+    questions: Annotated[tuple[_Question, ...], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
+    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    pace: Pace = Pace()
+
+
+def read_plan(path: Path, *, automatic: bool = False) -> QuizPlan:
+    """The plan in this file; ``automatic`` gives it a pace wherever it has none.
+
+    :class:`~resilience.errors.UsageError` for what is no question file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    return parse_plan(text, str(path), automatic=automatic)
+
+
+def parse_plan(text: str, file: str, *, automatic: bool = False) -> QuizPlan:
+    """The plan in ``text``, which is JSON if ``file`` ends so, else TOML; the name is otherwise for errors only."""
+    tree = _tree(text, file)
+    _check_keys(tree, file)
+    try:
+        read = msgspec.convert(tree, _File)
+    except msgspec.ValidationError as error:
+        raise _complaint(file, error) from error
+    pace = _automatic(read.pace) if automatic else read.pace
+    plan = QuizPlan(tuple(_question(i, question, file) for i, question in enumerate(read.questions)), read.title, pace)
+    size = len(msgspec.json.encode(plan))
+    if size > LARGEST_PLAN_BYTES:
+        raise UsageError(f"{file}: questions: {size} bytes in all; a server takes at most {LARGEST_PLAN_BYTES}")
+    return plan
+
+
+def _tree(text: str, file: str) -> dict[str, Any]:
+    is_json = file.lower().endswith(".json")
+    try:
+        tree = msgspec.json.decode(text) if is_json else tomllib.loads(text)
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{file}: not {'JSON' if is_json else 'TOML'}: {_one_line(str(error))}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{file}: must be an object with title, pace and questions")
+    return tree
+
+
+def _check_keys(tree: dict[str, Any], file: str) -> None:
+    _check_table(tree, _File, "", file)
+    _check_table(tree.get("pace"), Pace, "pace.", file)
+    questions = tree.get("questions")
+    for i, question in enumerate(questions if isinstance(questions, list) else ()):
+        _check_table(question, _Question, f"questions[{i}].", file)
+
+
+def _check_table(table: object, kind: type[msgspec.Struct], where: str, file: str) -> None:
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    for key in table if isinstance(table, dict) else ():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise UsageError(f"{file}: {_one_line(where + str(key))}: unknown key; {hint}")
+
+
+def _question(index: int, read: _Question, file: str) -> Question:
+    where = f"{file}: questions[{index}]"
+    if read.answer not in read.choices:
+        listed = ", ".join(repr(choice) for choice in read.choices)
+        raise UsageError(f"{where}.answer: {read.answer!r} is none of the choices: {listed}")
+    try:
+        return Question(f"q{index + 1}", read.text, read.choices, read.choices.index(read.answer), read.time)
+    except ValueError as error:
+        raise UsageError(f"{where}.choices: {error}") from error
+
+
+def _automatic(pace: Pace) -> Pace:
+    own = {key: value for key, value in msgspec.structs.asdict(pace).items() if value is not None}
+    return msgspec.structs.replace(AUTOMATIC, **own)
+
+
+def _complaint(file: str, error: msgspec.ValidationError) -> UsageError:
+    rule, _, where = str(error).partition(" - at `$")
+    missing = rule.split("`")[1] if "required field `" in rule else ""
+    key = ".".join(part for part in (where.rstrip("`").removesuffix("[...]").lstrip("."), missing) if part)
+    return UsageError(f"{file}: {key}: {rule[:1].lower()}{rule[1:]}")
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")

@@ -1,0 +1,288 @@
+"""One structured line per thing worth knowing: which, how many, and never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from resilience.events import EventKind
+from resilience.protocol.effects import Record
+from resilience.runtime import RunClock
+from resilience.server.lag import LoopLag
+from resilience.server.logs import DROPPED, LINES, LineLog, configure
+
+from ..virtual import Stage, play
+from .evening import SECRETS, Evening
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leave no configuration behind."""
+    handlers = logging.getLogger().handlers[:]
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers = handlers
+
+
+def told(*records: Record) -> list[Any]:
+    """The lines of these records, sums included."""
+    with capture_logs() as lines:
+        log = LineLog()
+        for record in records:
+            log(record)
+        log.flush()
+    return lines
+
+
+def drops(count: int) -> list[Record]:
+    """So many participants lose their connections at once."""
+    return [Record(EventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed") for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "record, words, level",
+    [
+        (Record(EventKind.SESSION_CREATED, 1.0, "p1", 1, outcome="created"), "heartbeat started", "info"),
+        (Record(EventKind.SESSION_RESUMED, 1.0, "p1", 2, outcome="rejoined"), "reconnected", "info"),
+        (Record(EventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="grace"), "stale connection detected", "info"),
+        (Record(EventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="slow"), "connection lost", "info"),
+        (Record(EventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="fresh", value=0.0), "event opened", "info"),
+        (Record(EventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="taken_up", value=9.0), "event taken up", "info"),
+        (Record(EventKind.SERVER_DRAINING, 1.0, value=2.0), "draining", "info"),
+        (Record(EventKind.CONNECTION_REFUSED, 1.0, cause="origin"), "connections refused", "info"),
+        (Record(EventKind.CONNECTION_REFUSED, 1.0, cause="key"), "host key refused", "warning"),
+        (Record(EventKind.HOST_ORDERED, 1.0, ref="start", outcome="done"), "host ordered", "info"),
+        (Record(EventKind.COMMIT_FAILED, 1.0, cause="disk full", value=3.0), "commit failed", "error"),
+    ],
+)
+def test_a_record_worth_it_is_one_line_with_stable_words(record: Record, words: str, level: str) -> None:
+    (line,) = told(record)
+    assert (line["event"], line["log_level"]) == (words, level)
+
+
+def test_a_line_shows_the_fields_that_its_entry_names_and_no_other() -> None:
+    hidden = {"detail": "hidden", "ref": "hidden"}
+    (line,) = told(Record(EventKind.SESSION_RESUMED, 1.0, "p1", 2, 9, 3, "resumed", None, 0.004, **hidden))
+    shown = {"participant": "p1", "connection_no": 2, "outcome": "resumed", "attempt": 3, "seconds": 0.004}
+    assert line == shown | {"event": "reconnected", "log_level": "info"}
+
+
+def test_a_replayed_token_is_a_warning_that_names_the_participant() -> None:
+    (line,) = told(Record(EventKind.RESUME_REFUSED, 1.0, "p7", cause="retired"))
+    assert line == {"event": "retired token replayed", "log_level": "warning", "participant": "p7"}
+
+
+def test_what_has_no_entry_makes_no_line() -> None:
+    silent = set(EventKind) - {kind for kind, _ in LINES}
+    assert {EventKind.HEARTBEAT_SENT, EventKind.ANSWER_COMMITTED, EventKind.TRANSPORT_LOST} <= silent
+    assert not told(*(Record(kind, 1.0, "p1") for kind in silent))
+
+
+def test_a_storm_of_refusals_is_one_line_a_second_with_its_count() -> None:
+    shed = [Record(EventKind.JOIN_SHED, 5.0 + i / 1000, cause="overload", value=2.0) for i in range(2500)]
+    lines = told(*shed)
+    assert [line["count"] for line in lines] == [1, 999, 1000, 500]
+    assert all(line["event"] == "joins shed" and line["cause"] == "overload" for line in lines)
+
+
+def test_causes_are_summed_apart_and_a_timer_tells_the_last_of_them() -> None:
+    log = LineLog()
+    with capture_logs() as lines:
+        for cause in ("overload", "full", "overload"):
+            log(Record(EventKind.JOIN_SHED, 1.0, cause=cause))
+        assert [(line["cause"], line["count"]) for line in lines] == [("overload", 1), ("full", 1)]
+        log.settle(1.9)
+        assert len(lines) == 2
+        log.settle(2.0)
+        assert (lines[2]["cause"], lines[2]["count"]) == ("overload", 1)
+        log(Record(EventKind.JOIN_SHED, 9.0, cause="full"))
+    assert (lines[3]["cause"], lines[3]["count"]) == ("full", 1)
+
+
+def test_causes_that_never_come_again_are_forgotten() -> None:
+    log = LineLog()
+    with capture_logs():
+        for i in range(1000):
+            log(Record(EventKind.COMMIT_FAILED, i * 2.0, cause=f"failure {i}"))
+    assert len(log._told) <= 2
+
+
+def test_a_thousand_dropped_clients_are_a_thousand_lines_of_json_in_order() -> None:
+    stream = io.StringIO()
+    writer = configure(stream)
+    log = LineLog()
+    for record in drops(1000):
+        log(record)
+    assert writer.close()
+    lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
+    assert [line["participant"] for line in lines] == [f"p{i}" for i in range(1000)]
+    assert list(lines[0])[:3] == ["timestamp", "level", "event"]
+
+
+class Pipe:
+    """A pipe whose reader reads nothing until told to."""
+
+    def __init__(self) -> None:
+        self.reader, writer = os.pipe()
+        self.stream = os.fdopen(writer, "w")
+
+    def drain(self, enough: Callable[[list[Any]], bool]) -> list[Any]:
+        """All lines, read until there are enough; fails after ten seconds."""
+        os.set_blocking(self.reader, False)
+        seen, deadline = b"", time.monotonic() + 10
+        while True:
+            with suppress(BlockingIOError):
+                seen += os.read(self.reader, 1 << 20)
+                lines = [msgspec.json.decode(line) for line in seen[: seen.rfind(b"\n") + 1].splitlines()]
+                if enough(lines):
+                    return lines
+            assert time.monotonic() < deadline, f"only {seen.count(10)} lines came"
+
+    def close(self) -> None:
+        """Nobody will read any more."""
+        os.close(self.reader)
+        with suppress(BrokenPipeError):
+            self.stream.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+async def lag_while(log: LineLog, records: list[Record]) -> float:
+    """The worst lag of this loop while it logs these between two of its ticks."""
+    ticks: asyncio.Queue[float] = asyncio.Queue()
+    ticker = LoopLag(RunClock(), ticks.put_nowait, every=0.005)
+    ticker.start()
+    await ticks.get()
+    for record in records:
+        log(record)
+    async with asyncio.timeout(10):
+        worst = max([await ticks.get() for _ in range(3)])
+    ticker.stop()
+    return worst
+
+
+async def test_a_pipe_that_nobody_reads_holds_nobody_up_and_loses_no_line(pipe: Pipe) -> None:
+    writer = configure(pipe.stream)
+    log = LineLog()
+    lag = min([await lag_while(log, drops(1000)) for _ in range(3)])  # what a busy machine adds is not of interest
+    assert lag < 0.05
+    assert writer.dropped == 0
+    lines = pipe.drain(lambda lines: len(lines) == 3000)
+    assert [line["participant"] for line in lines[:1000]] == [f"p{i}" for i in range(1000)]
+    assert writer.close()
+
+
+def test_beyond_its_bound_lines_are_dropped_and_counted(pipe: Pipe) -> None:
+    writer = configure(pipe.stream, capacity=500)
+    log = LineLog()
+    for record in drops(5000):
+        log(record)
+    assert writer.dropped > 3000
+
+    def accounted(lines: list[Any]) -> int:
+        return sum(line["count"] if line["event"] == DROPPED else 1 for line in lines)
+
+    lines = pipe.drain(lambda lines: accounted(lines) == 5000)
+    assert writer.close()
+    assert sum(line["count"] for line in lines if line["event"] == DROPPED) == writer.dropped
+    assert {line["level"] for line in lines if line["event"] == DROPPED} == {"warning"}
+
+
+def test_a_reader_that_is_gone_costs_lines_but_no_server() -> None:
+    pipe = Pipe()
+    writer = configure(pipe.stream)
+    pipe.close()
+    for record in drops(10):
+        LineLog()(record)
+    assert writer.close()
+    assert writer.dropped == 10
+
+
+PROGRAM = """
+from resilience.events import EventKind
+from resilience.protocol.effects import Record
+from resilience.server.logs import LineLog, configure
+configure()
+log = LineLog()
+for i in range(3000):
+    log(Record(EventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed"))
+"""
+
+
+def test_what_waits_is_written_when_the_process_ends() -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+    assert len(run.stderr.splitlines()) == 3000
+    assert "Traceback" not in run.stderr
+
+
+def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=60, check=False)
+    assert run.returncode == 0
+
+
+def test_a_whole_evening_tells_everything_but_secrets_and_names() -> None:
+    log = LineLog()
+
+    async def script(stage: Stage) -> None:
+        evening = Evening(stage, log)
+        await evening.play()
+        await evening.end()
+        log.flush()
+
+    with capture_logs() as lines:
+        play(script)
+    said = {line["event"] for line in lines}
+    assert said == {line.words for line in LINES.values()} - {"event taken up"}
+    text = repr(lines)
+    assert not [secret for secret in (*SECRETS, "ada", "eve'") if secret in text]
+    assert not re.search(r"[0-9a-f]{32}", text), "neither is a hash of one"
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_people_get_words_that_cannot_steer_their_terminal() -> None:
+    stream = Terminal()
+    writer = configure(stream)
+    LineLog()(Record(EventKind.HOST_ATTACHED, 1.0, ref="\x1b]0;mine\x07"))
+    assert writer.close()
+    assert "host attached" in stream.getvalue()
+    assert "\x1b]0" not in stream.getvalue()
+    assert "\\x1b]0;mine\\x07" in stream.getvalue()
+
+
+def test_what_a_library_warns_of_is_a_line_too_but_not_its_chatter() -> None:
+    stream = io.StringIO()
+    writer = configure(stream)
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    try:
+        raise RuntimeError("a defect")  # noqa: TRY301 - to have one
+    except RuntimeError:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+    assert writer.close()
+    (line,) = [msgspec.json.decode(text) for text in stream.getvalue().splitlines()]
+    assert (line["event"], line["level"], line["logger"]) == ("unexpected", "error", "asyncio")
+    assert "RuntimeError: a defect" in line["exception"]

@@ -1,0 +1,162 @@
+"""What only a database on the far side of a connection can do: go away, in the middle of a commit too. Real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from resilience.errors import FencedError, StoreError
+from resilience.server import database
+from resilience.server.store import SqlStore
+from tests.postgres import SUPERUSER, Cluster
+from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, with_quiz
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[SqlStore]:
+    """A store with the quiz."""
+    with closing(with_quiz(SqlStore(postgres_url))) as opened:
+        yield opened
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, store: SqlStore, cluster: Cluster, *, before: bool) -> None:
+    """Cut the connection in the next commit, before the database hears of it or after it has carried it out."""
+    dialect = store._database.dialect
+
+    def commit(connection: Any) -> None:  # noqa: ANN401 - the driver's own connection type
+        monkeypatch.undo()
+        if not before:
+            connection.commit()
+        assert cluster.cut() == 1
+        connection.execute("SELECT 1")
+
+    monkeypatch.setattr(dialect, "do_commit", commit)
+
+
+# --- lost connections --------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_lost_between_commits_costs_one_commit(store: SqlStore, postgres: Cluster) -> None:
+    """That commit says so and wrote nothing; the next one connects again."""
+    store.commit([(CLAIM, ADA)], ORIGIN)
+    assert postgres.cut() == 1
+    with pytest.raises(StoreError, match="did not take a commit: ") as lost:
+        store.commit([(CLAIM, ANSWER)], ORIGIN)
+    assert not isinstance(lost.value, FencedError)
+    store.commit([(CLAIM, ANSWER)], ORIGIN)
+    assert store.scores(CLAIM.key) == {"p1": 700}
+
+
+def test_a_commit_whose_answer_was_lost_is_known_to_be_durable(
+    store: SqlStore, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database had carried it out: it is asked, and the commit returns as if nothing had been."""
+    breaking(monkeypatch, store, postgres, before=False)
+    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+    assert store.scores(CLAIM.key) == {"p1": 700}
+
+
+def test_a_commit_that_never_reached_the_database_is_known_not_to_be(
+    store: SqlStore, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary error: the same rows can be committed again."""
+    breaking(monkeypatch, store, postgres, before=True)
+    with pytest.raises(StoreError, match="did not take a commit") as lost:
+        store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+    assert not isinstance(lost.value, FencedError)
+    assert store.scores(CLAIM.key) == {}
+    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+    assert store.scores(CLAIM.key) == {"p1": 700}
+
+
+def test_a_commit_of_which_nobody_knows_ends_its_claim(
+    store: SqlStore, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database stays away: to write on could write twice. Who takes the run up anew sees what is there."""
+    breaking(monkeypatch, store, postgres, before=False)
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr(database, "PATIENCE", ())
+        with pytest.raises(FencedError, match="what became of its last commit is not known"):
+            store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+    with pytest.raises(FencedError, match="take it up again") as refused:
+        store.commit([(CLAIM, ADA)], ORIGIN)
+    assert refused.value.keys == (CLAIM.key,)
+    claim = store.take_up(CLAIM.key)
+    stored = store.latest("quiz", ORIGIN)
+    assert stored is not None
+    assert stored.answers == (ANSWER,)
+    store.commit([(claim, ADA)], ORIGIN)
+
+
+def test_each_other_call_survives_a_lost_connection_too(store: SqlStore, postgres: Cluster) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.latest("quiz", ORIGIN),
+        store.unfinished,
+        lambda: store.scores(CLAIM.key),
+        lambda: store.take_up(CLAIM.key),
+    ]
+    for call in calls:
+        assert postgres.cut() == 1
+        with pytest.raises(StoreError):
+            call()
+        call()
+
+
+# --- locks -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: SqlStore, postgres_url: str) -> None:
+    """Somebody holds the event's row in an open transaction; the wait is cut short here."""
+    plain = postgres_url.replace("+psycopg", "")
+    with psycopg.connect(plain) as stuck:
+        stuck.execute("SELECT 1 FROM events FOR UPDATE")
+        store._database.run(lambda c: c.exec_driver_sql("SET lock_timeout = '20ms'").close(), "")
+        with pytest.raises(StoreError, match="lock timeout"):
+            store.commit([(CLAIM, ADA)], ORIGIN)
+        with pytest.raises(StoreError, match="lock timeout"):
+            store.take_up(CLAIM.key)
+    store.commit([(CLAIM, ADA)], ORIGIN)
+
+
+def test_a_server_that_stops_in_mid_transaction_is_cut_off_by_the_database(store: SqlStore) -> None:
+    told = store._database.run(lambda c: c.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar(), "")
+    assert told == "10s"
+
+
+# --- the start ---------------------------------------------------------------------------------------------------------
+
+
+def test_many_stores_that_start_at_once_make_one_set_of_tables(postgres_url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        stores = list(pool.map(SqlStore, [postgres_url] * 6))
+    with_quiz(stores[0])
+    assert [store.unfinished() for store in stores] == [["quiz"]] * 6
+    for store in stores:
+        store.close()
+
+
+def test_a_wrong_password_is_one_line_without_it(postgres: Cluster) -> None:
+    wrong = quote("not it/at:all")
+    with pytest.raises(StoreError, match="password authentication failed") as refused:
+        SqlStore(f"postgresql://{SUPERUSER}:{wrong}@/postgres?host={postgres.folder}")
+    told = str(refused.value)
+    assert "\n" not in told
+    assert wrong not in told
+    assert "not it/at:all" not in told
+
+
+def test_a_database_that_does_not_exist_is_named(postgres: Cluster) -> None:
+    with pytest.raises(StoreError, match='database "nowhere" does not exist'):
+        SqlStore(postgres.url("nowhere"))
+
+
+def test_a_url_without_a_driver_means_psycopg(postgres_url: str) -> None:
+    store = SqlStore(postgres_url.replace("+psycopg", ""))
+    assert store._database.dialect.driver == "psycopg"
+    store.close()
