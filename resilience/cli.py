@@ -1,8 +1,8 @@
 """The root command. The only room of this package that prints or exits.
 
-``serve`` and ``play`` live here; the laboratory's commands are found by the entry-point group ``resilience.commands``,
-so nothing here imports upwards. Whatever a command raises on purpose ends as one line on standard error and an exit
-code.
+``serve``, ``host`` and ``play`` live here; the laboratory's commands are found by the entry-point group
+``resilience.commands``, so nothing here imports upwards. Whatever a command raises on purpose ends as one line on
+standard error and an exit code.
 """
 
 from __future__ import annotations
@@ -109,14 +109,36 @@ def serve(**options: object) -> None:
 
 @root.command()
 @click.argument("url")
+@click.option(
+    "--questions", required=True, type=click.Path(path_type=Path), help="TOML or JSON file with the questions."
+)
+@click.option("--event", help="Id of the event; by default the file's name.")
+@click.option("--auto", is_flag=True, help="The quiz moves on by itself; its players, not its host, set it going.")
+@click.option("--again", is_flag=True, help="Begin the event anew if it is over.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="File with the host key; or RESILIENCE_HOST_KEY.")
+def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, key_file: Path | None) -> None:
+    """Run a quiz on the server at URL (such as ws://127.0.0.1:8765/ws), from a file of questions.
+
+    Enter or n goes on, r reveals, f finishes, q detaches: the quiz stays, and the same command takes it up again.
+    """
+    from resilience.client.podium import host_command
+    from resilience.settings import environment, host_key
+
+    key = host_key(environment(), key_file)
+    host_command(url, questions, event=event, automatic=auto, again=again, key=key)
+
+
+@root.command()
+@click.argument("url")
 @click.option("--name", default="player", show_default=True, help="The name that others see.")
 @click.option("--event", default="quiz", show_default=True, help="Id of the event to join.")
 @click.option("--preset", type=click.Choice(["window", "classic"]), default="window", show_default=True)
-def play(url: str, name: str, event: str, preset: str) -> None:
+@click.option("--resume", type=click.Path(path_type=Path), help="Keep who you are in this file, and come back as that.")
+def play(url: str, name: str, event: str, preset: str, resume: Path | None) -> None:
     """Take part in the quiz at URL (such as ws://127.0.0.1:8765/ws) in this terminal."""
     from resilience.client.terminal import play_command
 
-    play_command(url, name, event, preset)
+    play_command(url, name, event, preset, resume)
 
 
 def main() -> NoReturn:

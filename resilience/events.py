@@ -114,19 +114,22 @@ class EventKind(StrEnum):
     )
     RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a token that was replaced is replayed)
     SESSION_FENCED = "session.fenced"  # connection_no: the older connection that was cut off by a newer one
-    SESSION_DETACHED = "session.detached"  # connection_no: the one whose loss caused it; cause: closed | grace | ...
+    # connection_no: the one whose loss caused it; cause: closed | grace | restart (its server was gone) | ...
+    SESSION_DETACHED = "session.detached"
     SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
     SESSION_LEFT = "session.left"
     PARTICIPANT_ANNOUNCED = "participant.joined"  # told to the room, once per identity
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
     ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
+    ANSWER_TAKEN_UP = "answer.taken_up"  # found durable by a new server, of the last questions; fields as above
     ANSWER_REPLIED = "answer.replied"  # answered without a commit; ref as above; outcome: the verdict
     COMMIT_FAILED = "store.commit_failed"  # nothing of it was acknowledged; cause; value: orders that were in it
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
     QUESTION_CLOSED = "question.closed"  # ref: question id; seq
     SCORE_FINAL = "score.final"  # at the server's end, per participant; value: total_score as stored
-    SESSION_STATE = "session.state"  # at the server's end, per participant; outcome: its connection state
+    # at the server's end, per participant; outcome: its connection state; with cause restart: as a new server found it
+    SESSION_STATE = "session.state"
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -96,7 +96,9 @@ def host_key(environ: Mapping[str, str], file: Path | None) -> str | None:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: cannot be read as a host key: {error}") from error
     if key is not None and not LEAST_KEY <= len(key) <= MOST_KEY:
-        raise UsageError(f"{where}: a host key has {LEAST_KEY} to {MOST_KEY} characters; openssl rand -hex 16 makes one")
+        raise UsageError(
+            f"{where}: a host key has {LEAST_KEY} to {MOST_KEY} characters; openssl rand -hex 16 makes one"
+        )
     return key
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 SUPERUSER = "postgres"
 START_S = 30.0
@@ -83,8 +84,8 @@ class Cluster:
                 return
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        where = {"host": str(self.folder), "user": SUPERUSER, "password": self.password}
-        return psycopg.connect(**where, dbname="postgres", autocommit=True)
+        where = make_conninfo(host=str(self.folder), user=SUPERUSER, password=self.password, dbname="postgres")
+        return psycopg.connect(where, autocommit=True)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ The shortest useful program joins, answers, and survives whatever the network do
 
 Everything the server says is in ``resilience.protocol.messages``. Rooms: ``driver`` one machine on one loop, ``client``
 a participant, ``hosting`` a host, ``identity`` and ``questions`` files, ``fleet`` many scripted participants,
-``terminal`` and ``console`` a person who plays or hosts, ``canary`` an eyewitness.
+``terminal`` and ``podium`` a person who plays or hosts, ``canary`` an eyewitness.
 """
 
 from resilience.client.client import ReconnectingClient, connect

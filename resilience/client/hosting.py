@@ -34,9 +34,15 @@ class HostingClient(LinkDriver[HostMachine]):
 
     def order(self, action: HostAction) -> bool:
         """Have the quiz move, now or when the connection is back; returns whether the order was taken."""
-        taken = self.machine.order(action, self._clock.now())
+        taken = self.machine.order(action)
         self._pump()
         return taken
+
+    def create(self) -> bool:
+        """Open the event from the plan once more; see :meth:`HostMachine.create`."""
+        asked = self.machine.create()
+        self._pump()
+        return asked
 
 
 def host(  # noqa: PLR0913 - all that a host may choose

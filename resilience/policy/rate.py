@@ -5,7 +5,10 @@ from __future__ import annotations
 from resilience.units import Instant, Seconds
 
 MOST_ADDRESSES = 100_000
-"""Beyond this many remembered addresses the ones that owe nothing are forgotten."""
+"""More are never remembered: those that owe nothing are forgotten first, then the older half."""
+
+ROUNDING: Seconds = 1e-6
+"""A shorter wait is none."""
 
 
 class Bucket:
@@ -21,14 +24,16 @@ class Bucket:
         """Take a token: 0 when there was one, else the seconds until there is; it is taken all the same then."""
         if not self._rate:
             return 0.0
+        wait = self.wait(now)
         self._full_at = max(self._full_at, now) + 1.0 / self._rate
-        return max(self._full_at - now - self._burst / self._rate, 0.0)
+        return wait
 
     def wait(self, now: Instant) -> Seconds:
         """The seconds until there is a token; takes none."""
         if not self._rate:
             return 0.0
-        return max(max(self._full_at, now) + 1.0 / self._rate - now - self._burst / self._rate, 0.0)
+        wait = max(self._full_at - now, 0.0) + (1.0 - self._burst) / self._rate
+        return wait if wait > ROUNDING else 0.0
 
     def is_full(self, now: Instant) -> bool:
         """Whether it owes nothing, so that a new bucket would be the same."""
@@ -69,6 +74,11 @@ class AddressBook:
         bucket = self._buckets.get(address)
         if bucket is None:
             if len(self._buckets) >= MOST_ADDRESSES:
-                self._buckets = {key: kept for key, kept in self._buckets.items() if not kept.is_full(now)}
+                self._make_room(now)
             bucket = self._buckets[address] = Bucket(self._rate, self._burst)
         return bucket
+
+    def _make_room(self, now: Instant) -> None:
+        """Half at least, so that a flood of addresses does not pay for a look at all of them with each one."""
+        owing = [(key, bucket) for key, bucket in self._buckets.items() if not bucket.is_full(now)]
+        self._buckets = dict(owing[-(MOST_ADDRESSES // 2) :])

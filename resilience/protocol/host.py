@@ -8,6 +8,7 @@ somebody or a timer was quicker.
 from __future__ import annotations
 
 from resilience.draws import Draw
+from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow
 from resilience.protocol.link import ClientRules, LinkMachine
 from resilience.protocol.messages import (
@@ -27,9 +28,9 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
-CREATE_EVENT = "create_event"
+CREATE = "create"
 """The action of a result that answers :class:`CreateEvent`."""
 
 _ONWARD: dict[str, HostAction] = {
@@ -46,7 +47,10 @@ def onward(phase: str) -> HostAction | None:
 
 
 class HostMachine(LinkMachine):
-    """A host's decisions. ``plan`` is what the event is created from where it does not exist yet."""
+    """A host's decisions. ``plan`` is what the event is created from where it does not exist yet.
+
+    A server never asks a host anything, so it is this side that keeps asking: a reply is owed all the time.
+    """
 
     def __init__(self, event: str, key: str, plan: QuizPlan | None, rules: ClientRules, draw: Draw) -> None:
         super().__init__(rules, draw)
@@ -59,7 +63,7 @@ class HostMachine(LinkMachine):
 
     # what the application wants ---------------------------------------------------------------------------------------
 
-    def order(self, action: HostAction, now: Instant) -> bool:
+    def order(self, action: HostAction) -> bool:
         """Have the quiz move, now or when the connection is back.
 
         Returns whether the order was taken: not while the last one is unanswered, nor before a first status.
@@ -68,8 +72,27 @@ class HostMachine(LinkMachine):
             return False
         self.pending = HostCommand(action, self._step)
         if self.state is ClientState.OPEN:
-            self._press(now)
+            self._press()
         return True
+
+    def create(self) -> bool:
+        """Open the event from the plan once more: harmless if it is that, refused if it is another, anew if it is over.
+
+        Returns whether that could be asked: not without a plan or a connection.
+        """
+        if self.plan is None or self._creating or self.state is not ClientState.OPEN:
+            return False
+        self._creating = True
+        self._send(CreateEvent(self.plan))
+        return True
+
+    def transport_lost(
+        self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
+    ) -> None:
+        """An open transport ended; when this host had an event begun anew, the old one's end is not the host's."""
+        if self._creating and code == CloseCode.NORMAL:
+            code = CloseCode.GOING_AWAY
+        super().transport_lost(dial, cause, now, code, advice)
 
     # what the server says ---------------------------------------------------------------------------------------------
 
@@ -82,21 +105,20 @@ class HostMachine(LinkMachine):
         elif isinstance(message, Hosting):
             self._opened(now)
             self._stands(now)
-            if message.status is not None:
+            self._liveness.asked(now)
+            self._creating = False
+            if message.status is None:
+                self.create()
+                self._deliver(message, now)
+            else:
                 self._created(message, now)
-                return
-            self._creating = self.plan is not None
-            if self.plan is not None:
-                self._send(CreateEvent(self.plan))
-                self._liveness.asked(now)
-            self._deliver(message, now)
 
     def _receive_open(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, Ping):
             self.window = ReturnWindow(message.spread_ms / 1000, message.step_ms / 1000, message.cap_ms / 1000)
             self._send(Pong(message.id))
         elif isinstance(message, ProbeReply):
-            self._answered(now)
+            self._liveness.answered(now, owing=True)
         elif isinstance(message, HostStatus):
             self._take(message)
             self._deliver(message, now)
@@ -109,33 +131,26 @@ class HostMachine(LinkMachine):
 
     def _created(self, message: Hosting, now: Instant) -> None:
         """The event exists; an order that was given before is sent again."""
-        if message.status is None:
-            return
-        self._creating = False
-        self._take(message.status)
-        self._answered(now)
-        self._press(now)
-        self._deliver(message, now)
+        if message.status is not None:
+            self._creating = False
+            self._take(message.status)
+            self._press()
+            self._deliver(message, now)
 
     def _take(self, status: HostStatus) -> None:
         self.status = status
-        self._step = max(self._step, status.step)
+        self._step = status.step
 
-    def _press(self, now: Instant) -> None:
+    def _press(self) -> None:
         if self.pending is not None:
             self._send(self.pending)
-            self._liveness.asked(now)
 
     def _settle(self, message: HostResult, now: Instant) -> None:
-        if message.action == CREATE_EVENT:
+        if message.action == CREATE:
             self._creating = False
         elif self.pending is not None and message.action == self.pending.action:
-            self.pending = None
+            self.pending, self._step = None, message.step
         else:
             return
-        self._step = message.step
-        self._answered(now)
+        self._liveness.answered(now, owing=True)
         self._deliver(message, now)
-
-    def _answered(self, now: Instant) -> None:
-        self._liveness.answered(now, owing=self._creating or self.pending is not None)

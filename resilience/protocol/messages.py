@@ -400,7 +400,7 @@ class HostResult(Message, frozen=True):
     """Answer to ``create_event`` and ``host_command``, sent after the commit."""
 
     action: str
-    """The order that is answered: ``create_event`` or a :class:`HostAction`."""
+    """The order that is answered: ``create`` or a :class:`HostAction`."""
     verdict: str
     """``done``; ``moved_on``: the quiz is at another step by now and nothing was done; ``refused``: see the rule."""
     step: int

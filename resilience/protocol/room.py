@@ -177,6 +177,10 @@ class Room:
         """How many participants are in each connection state."""
         return count_states(self.sessions.values())
 
+    def is_host(self, connection: int) -> bool:
+        """Whether a connection is a host's."""
+        return connection in self._hosts
+
     def is_waiting(self, connections: Container[int]) -> bool:
         """Whether one of these connections has said something that is not durable yet."""
         return self._reception.is_waiting(connections) or self._desk.is_waiting(connections)

@@ -88,6 +88,9 @@ class ServerSession:
         if session.state is ConnectionState.CONNECTED:
             session._record(EventKind.SESSION_DETACHED, now, cause=RESTART)
             session._go(ConnectionState.TEMPORARILY_DISCONNECTED)
+        elif session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
+            who, state = session.participant, session.state
+            effects.append(Record(EventKind.SESSION_STATE, now, who, outcome=state, cause=RESTART))
         if session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             session._expires_at = now + rules.cleanup
         return session

@@ -6,6 +6,7 @@ Knows transactions, not tables. No password of the URL gets into a message.
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 import time
 import warnings
@@ -37,8 +38,11 @@ DRIVERS = {
 
 RULE = "must be a database URL such as sqlite:///quiz.db or postgresql+psycopg://user@host/name"
 
-PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-"""SQLite: wait for another writer before anything else; what is committed is on the disk."""
+BUSY_S: Seconds = 5.0
+"""How long SQLite waits for another writer."""
+
+PRAGMAS = (f"busy_timeout={BUSY_S * 1000:.0f}", "synchronous=FULL", "foreign_keys=ON")
+"""SQLite: wait for another writer; what is committed is on the disk."""
 
 WAITS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
 """PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction holds up nobody."""
@@ -173,10 +177,26 @@ def _options(url: URL) -> dict[str, Any]:
     return {**options, "connect_args": sockets, "paramstyle": "format"}
 
 
-def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
+def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # the driver would begin too late for a check inside the transaction
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+    deadline = time.monotonic() + BUSY_S
+    while not _writes_ahead(connection):
+        if time.monotonic() > deadline:
+            raise sqlite3.OperationalError("database is locked")
+        time.sleep(0.02)
+
+
+def _writes_ahead(connection: sqlite3.Connection) -> bool:
+    """Switch to the write-ahead log; for others who are just switching SQLite itself does not wait."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _begin_immediate(connection: Connection) -> None:

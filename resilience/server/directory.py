@@ -14,11 +14,13 @@ from resilience.config import ServerConfig
 from resilience.draws import draws_for
 from resilience.errors import FencedError, UsageError
 from resilience.events import EventKind
+from resilience.policy.retry import CloseCode
 from resilience.protocol.effects import Record
 from resilience.protocol.room import Room
 from resilience.quiz.game import Game
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
+from resilience.quiz.verdicts import AnswerVerdict
 from resilience.runtime import Log, RunClock
 from resilience.server.committer import Order
 from resilience.server.hub import Hub
@@ -26,6 +28,9 @@ from resilience.server.store import Claim, Store, StoredEvent
 from resilience.units import Instant, Seconds
 
 FRESH, TAKEN_UP = "fresh", "taken_up"
+
+RECENT_QUESTIONS = 2
+"""A commit may outlast its question, but hardly the one after it."""
 
 OffLoop = Callable[..., Awaitable[Any]]
 """Calls a function of the store in the writer's thread."""
@@ -68,7 +73,7 @@ class Directory:
         self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
         self._tokens, self._runs, self._on_fenced = tokens, runs, fenced
         self._creating: set[str] = set()
-        self._started: list[Record] = []
+        self._started: list[tuple[Record, StoredEvent | None]] = []
 
     # at the start -----------------------------------------------------------------------------------------------------
 
@@ -86,9 +91,13 @@ class Directory:
                 await self._take_up(stored.claim.key, event, 1)
 
     def announce(self) -> None:
-        """Log what :meth:`open` did and let the rooms go: the server listens now."""
-        for record in self._started:
-            self._log(msgspec.structs.replace(record, t=self._clock.now()))
+        """Log what :meth:`open` did and let the rooms go: the server listens now, and absences count from now."""
+        for record, stored in self._started:
+            now = self._clock.now()
+            self._log(msgspec.structs.replace(record, t=now))
+            if stored is not None:
+                self._log_answers(stored, now)
+                self.hubs[stored.event].room.take_up(stored.sessions, now)
         self._started.clear()
         for hub in self.hubs.values():
             hub.start()
@@ -125,7 +134,7 @@ class Directory:
 
     def _retire(self, event: str) -> None:
         hub = self.hubs.pop(event)
-        hub.end_all(1000, lambda _: "the event is over")
+        hub.end_all(CloseCode.NORMAL, lambda _: "the event is over", hosts=False)
         hub.abandon()
 
     # when the database says no ----------------------------------------------------------------------------------------
@@ -150,15 +159,14 @@ class Directory:
         claim = Claim(f"{plan.event}#{plan.run}", 1)
         await self._off_loop(self._store.create_event, claim, plan.event, plan.plan, self._origin, self._clock.now())
         self._hub(plan.event, claim, plan.plan, plan.seed)
-        self._note(plan.event, FRESH, 0)
+        self._note(plan.event, FRESH)
 
     async def _take_up(self, key: str, event: str, seed: int) -> None:
         claim = await self._off_loop(self._store.take_up, key)
         stored = await self._off_loop(self._store.latest, event, self._origin)
         hub = self._hub(event, claim, stored.plan, seed)
         hub.room.game.take_up(stored.progress, stored.answers)
-        hub.room.take_up(stored.sessions, self._clock.now())
-        self._note(event, TAKEN_UP, len(stored.sessions))
+        self._note(event, TAKEN_UP, stored)
 
     def _hub(self, event: str, claim: Claim, plan: QuizPlan, seed: int) -> Hub:
         room = Room(
@@ -182,14 +190,25 @@ class Directory:
         self.hubs[event] = hub
         return hub
 
-    def _note(self, event: str, outcome: str, sessions: int) -> None:
-        epoch = self.hubs[event].room.epoch
-        record = Record(EventKind.SERVER_STARTED, 0.0, outcome=outcome, value=float(sessions), ref=event, detail=epoch)
-        self._started.append(record)
+    def _note(self, event: str, outcome: str, stored: StoredEvent | None = None) -> None:
+        epoch, sessions = self.hubs[event].room.epoch, 0.0 if stored is None else float(len(stored.sessions))
+        record = Record(EventKind.SERVER_STARTED, 0.0, outcome=outcome, value=sessions, ref=event, detail=epoch)
+        self._started.append((record, stored))
+
+    def _log_answers(self, stored: StoredEvent, now: Instant) -> None:
+        """What the last questions brought: a killed server may have committed it without a word in its log."""
+        last = {question.id for question in stored.plan.questions[: stored.progress.index + 1][-RECENT_QUESTIONS:]}
+        for answer in stored.answers:
+            if answer.question in last:
+                ref, won = f"{answer.question}/{answer.key}", float(answer.points)
+                accepted = AnswerVerdict.ACCEPTED
+                self._log(
+                    Record(EventKind.ANSWER_TAKEN_UP, now, answer.participant, outcome=accepted, value=won, ref=ref)
+                )
 
     def _fenced(self, hub: Hub, error: FencedError) -> None:
         del error
-        hub.end_all(1012, lambda _: "retry_after=1.0 the event moves to another server")
+        hub.end_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
         self._on_fenced(hub)
 
 

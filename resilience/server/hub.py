@@ -130,10 +130,11 @@ class Hub:
             log(Record(EventKind.SCORE_FINAL, now, participant, value=float(score)))
         self._log = discard
 
-    def end_all(self, code: int, reason: Callable[[int], str]) -> None:
-        """Close every connection; ``reason`` is made per connection key."""
+    def end_all(self, code: int, reason: Callable[[int], str], *, hosts: bool = True) -> None:
+        """Close every connection, or all but the hosts'; ``reason`` is made per connection key."""
         for connection, peer in list(self._peers.items()):
-            peer.end(code, reason(connection))
+            if hosts or not self.room.is_host(connection):
+                peer.end(code, reason(connection))
 
     # carrying out -----------------------------------------------------------------------------------------------------
 

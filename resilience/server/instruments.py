@@ -88,6 +88,9 @@ class Instruments:
         self.lag = self._histogram("loop_lag_seconds", "How late the event loop ran a timer.", SERVICE_TIMES)
         self.commit_rows = self._histogram("commit_rows", "Rows in one commit, stored or not.", ROWS)
         self.commit_time = self._histogram("commit_seconds", "What one commit took, stored or not.", SERVICE_TIMES)
+        self.graces: Inc = Counter(
+            "quiz_grace_expirations", "Losses by silence: the grace period passed.", registry=self._registry
+        ).inc
         self.taken_up: Observe = Counter(
             "quiz_sessions_taken_up", "Sessions found in the database at a start.", registry=self._registry
         ).inc

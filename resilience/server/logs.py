@@ -98,7 +98,7 @@ class LineLog:
             self._count((record.kind, record.cause), record.t)
         else:
             shown = {name: getattr(record, field) for field, name in line.fields.items()}
-            _write(line, {name: value for name, value in shown.items() if value is not None})
+            _write(line, {name: _neat(value) for name, value in shown.items() if value is not None})
 
     def settle(self, now: Instant) -> None:
         """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
@@ -134,6 +134,13 @@ def line_of(kind: EventKind, variant: str | None) -> Line:
 
 log_line = LineLog()
 """The log of a process that runs one server."""
+
+
+def _neat(value: object) -> object:
+    """Numbers to the microsecond, whole ones as such."""
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() else round(value, 6)
 
 
 def _write(line: Line, fields: Mapping[str, object]) -> None:

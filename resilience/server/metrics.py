@@ -20,6 +20,7 @@ import resilience
 from resilience.events import EventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import PROTOCOL_VERSION
+from resilience.protocol.session import GRACE
 from resilience.protocol.states import ConnectionState
 from resilience.server.instruments import Instruments
 from resilience.units import Seconds
@@ -134,7 +135,7 @@ def _folds(made: Instruments) -> Mapping[EventKind, Fold]:
     folds[EventKind.SESSION_RESUMED] = _arrival(made, lambda r: made.reconnections.count(r.outcome), made.restore)
     return folds | {
         EventKind.HEARTBEAT_ACKED: _measured(made.round_trip),
-        EventKind.SESSION_DETACHED: lambda r: made.losses.count(r.cause),
+        EventKind.SESSION_DETACHED: _lost(made),
         EventKind.RESUME_REFUSED: lambda r: made.reconnections.count(f"refused_{r.cause}"),
         EventKind.ANSWER_COMMITTED: lambda r: made.answers.count(r.outcome),
         EventKind.ANSWER_REPLIED: lambda r: made.answers.count(r.outcome),
@@ -163,6 +164,15 @@ def _measured(observe: Callable[[float], None]) -> Fold:
     def fold(record: Record) -> None:
         if record.value is not None:
             observe(record.value)
+
+    return fold
+
+
+def _lost(made: Instruments) -> Fold:
+    def fold(record: Record) -> None:
+        made.losses.count(record.cause)
+        if record.cause == GRACE:
+            made.graces()
 
     return fold
 

@@ -5,13 +5,12 @@ In memory an instant is seconds on the server's run clock, in the database secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Update, bindparam, func, literal_column, select
+from sqlalchemy import RowMapping, Select, Update, bindparam, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql import Executable
 
 from resilience.protocol.effects import JoinAttempt, SessionRow
 from resilience.quiz.game import Progress, StoredAnswer
@@ -21,17 +20,19 @@ from resilience.quiz.questions import Question
 from resilience.server.schema import ANSWERS, EVENTS, JOIN_ATTEMPTS, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
 
-Stored = Mapping[str, Any]
+Stored = RowMapping
 """A row as it was found, by column."""
 
 Tuple = tuple[Any, ...]
 """A row to write, in the order of its statement's parameters."""
 
-# --- statements of a commit, whose parameters are in the order of the tuples below -------------------------------------
+# --- statements of a commit, whose parameters are in the order of the tuples below ------------------------------------
 
 INSERT_ANSWER = ANSWERS.insert()
-INSERT_ATTEMPT = JOIN_ATTEMPTS.insert().inline().values(
-    {column.name: bindparam(column.name) for column in JOIN_ATTEMPTS.columns if column.name != "id"}
+INSERT_ATTEMPT = (
+    JOIN_ATTEMPTS.insert()
+    .inline()
+    .values({column.name: bindparam(column.name) for column in JOIN_ATTEMPTS.columns if column.name != "id"})
 )
 ADD_POINTS = (
     PARTICIPANTS.update()
@@ -49,9 +50,9 @@ def claim_of(dialect: str) -> Select[Any]:
     return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
 
 
-def upsert_participant(dialect: str) -> Executable:
+def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:
     """Write a participant's row, over the one it has; the name and the score stay as they are."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(PARTICIPANTS)
+    insert = postgresql.insert(PARTICIPANTS) if dialect == "postgresql" else sqlite.insert(PARTICIPANTS)
     kept = ("event", "participant", "name", "total_score")
     fresh = {c.name: insert.excluded[c.name] for c in PARTICIPANTS.columns if c.name not in kept}
     return insert.on_conflict_do_update(index_elements=["event", "participant"], set_=fresh)
@@ -112,15 +113,14 @@ def unfinished_events() -> Select[Any]:
     return open_runs.order_by(EVENTS.c.created_at, EVENTS.c.id)
 
 
-def event_row(key: str, event: str, incarnation: int, plan: QuizPlan, origin: float, at: Instant) -> dict[str, Any]:
-    """A run that begins ``at``; its number follows the newest there is."""
+def event_row(key: str, event: str, plan: QuizPlan, origin: float, at: Instant) -> dict[str, Any]:
+    """A run that begins ``at``, but for its incarnation; its number follows the newest there is."""
     other = EVENTS.alias()
     following = select(func.coalesce(func.max(other.c.run_no), 0) + 1).where(other.c.event == event)
     return {
         "id": key,
         "event": event,
         "run_no": following.scalar_subquery(),
-        "incarnation": incarnation,
         "title": plan.title,
         "pace": msgspec.json.encode(plan.pace).decode(),
         "created_at": at + origin,

@@ -1,7 +1,7 @@
 """What the server needs of a database, and the same on SQL. Synchronous; called off the event loop.
 
-A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises. Whoever writes shows a
-:class:`Claim`; a server that was replaced while it slept is refused by the database itself.
+A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises. Whoever writes shows
+a :class:`Claim`; a server that was replaced while it slept is refused by the database itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Store(Protocol):
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """The newest run of an event, whole; claims nothing.
 
-        To go on with a run, take it up first and read it then: what was read before may lack the old server's last rows.
+        To go on with a run, take it up first and read it then: what was read before may lack its old server's last
+        rows.
         """
 
     def unfinished(self) -> list[str]:
@@ -103,7 +104,7 @@ class SqlStore:
         self._add_points = sql(r.ADD_POINTS)
         self._insert_attempt = sql(r.INSERT_ATTEMPT)
         try:
-            self._database.run(_prepare, f"database {self._database}")
+            self._database.run(lambda c: _prepare(c, f"database {self._database}"), f"database {self._database}")
         except StoreError:
             self._database.close()
             raise
@@ -112,8 +113,8 @@ class SqlStore:
         """Begin a run, in the lobby since ``at``."""
 
         def work(connection: Connection) -> None:
-            row = r.event_row(claim.key, event, claim.incarnation, plan, origin, at)
-            connection.execute(EVENTS.insert().values(row))
+            row = r.event_row(claim.key, event, plan, origin, at)
+            connection.execute(EVENTS.insert().values({**row, "incarnation": claim.incarnation}))
             connection.execute(QUESTIONS.insert(), r.question_rows(claim.key, plan.questions))
 
         self._database.run(work, f"the database did not create event {event}")
@@ -251,9 +252,9 @@ class _Batch:
                 self.gone[key, row.participant] = None
 
 
-def _prepare(connection: Connection) -> None:
+def _prepare(connection: Connection, database: str) -> None:
     """Bring the tables up to date and see that they can be written to: better now than at the first answer."""
-    upgrade(connection)
+    upgrade(connection, database)
     connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 
 

@@ -104,22 +104,31 @@ def sample_json(owner: type, columns: int = 110) -> str:
 
 def _value(owner: type, field: mi.Field) -> object:
     place = f"{owner.__name__}.{field.name}"
-    if place in _BY_PLACE:
-        return _BY_PLACE[place]
     if place == "Joined.snapshot":
         return msgspec.structs.replace(sample(Snapshot), score=0, answer=None)
-    kind = _core(field.type)
+    if place in _BY_PLACE:
+        return _BY_PLACE[place]
+    held = _held(_core(field.type))
+    if held is None:
+        held = _BY_NAME.get(field.name)
+    if held is None and field.required:
+        held = _by_type(_core(field.type))
+    return shapes.default_of(field) if held is None else held
+
+
+def _held(kind: mi.Type) -> object:
+    """A struct, a list of one, the roster; ``None`` for what is none of them."""
     if isinstance(kind, mi.StructType):
         return sample(kind.cls)
     if isinstance(kind, mi.RawType):
         return msgspec.Raw(msgspec.json.encode(sample(Roster)))
     if isinstance(kind, mi.VarTupleType) and isinstance(kind.item_type, mi.StructType):
         return (sample(kind.item_type.cls),)
-    if field.name in _BY_NAME:
-        return _BY_NAME[field.name]
-    if isinstance(kind, mi.EnumType):
-        return next(iter(kind.cls))
-    return _BY_TYPE[type(kind)] if field.required else shapes.default_of(field)
+    return None
+
+
+def _by_type(kind: mi.Type) -> object:
+    return next(iter(kind.cls)) if isinstance(kind, mi.EnumType) else _BY_TYPE[type(kind)]
 
 
 _BY_TYPE: dict[type[mi.Type], object] = {mi.StrType: "word", mi.IntType: 1, mi.FloatType: 1.0, mi.BoolType: True}

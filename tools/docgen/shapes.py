@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import typing
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -12,6 +11,9 @@ import msgspec
 from msgspec import inspect as mi
 
 from docgen.sources import link
+
+_BEYOND_EVERYDAY = 20
+"""Bits."""
 
 
 def fields_of(owner: type) -> tuple[mi.Field, ...]:
@@ -42,28 +44,25 @@ def parts_of(owners: tuple[type, ...]) -> list[type]:
 
 def type_name(kind: mi.Type, linked: Mapping[str, str]) -> str:
     """What stands in JSON: a word of JSON, a list of such, or a link to the named part."""
-    match kind:
-        case mi.Metadata():
-            return type_name(kind.type, linked)
-        case mi.StructType() | mi.EnumType():
-            return link(kind.cls.__name__, linked)
-        case mi.VarTupleType() | mi.ListType():
-            return f"list of {type_name(kind.item_type, linked)}"
-        case mi.UnionType():
-            return " or ".join(type_name(part, linked) for part in kind.types)
-        case mi.BoolType():
-            return "true or false"
-        case mi.StrType():
-            return "string"
-        case mi.IntType():
-            return "integer"
-        case mi.FloatType():
-            return "number"
-        case mi.NoneType():
-            return "null"
-        case mi.RawType():
-            return "object"
-    raise TypeError(f"no words for {kind!r}")
+    if isinstance(kind, mi.Metadata):
+        return type_name(kind.type, linked)
+    if isinstance(kind, mi.StructType | mi.EnumType):
+        return link(kind.cls.__name__, linked)
+    if isinstance(kind, mi.VarTupleType | mi.ListType):
+        return f"list of {type_name(kind.item_type, linked)}"
+    if isinstance(kind, mi.UnionType):
+        return " or ".join(type_name(part, linked) for part in kind.types)
+    return _WORDS[type(kind)]
+
+
+_WORDS: dict[type[mi.Type], str] = {
+    mi.BoolType: "true or false",
+    mi.StrType: "string",
+    mi.IntType: "integer",
+    mi.FloatType: "number",
+    mi.NoneType: "null",
+    mi.RawType: "object",
+}
 
 
 def bounds(kind: mi.Type) -> str:
@@ -142,10 +141,9 @@ def _length(kind: mi.StrType | mi.VarTupleType | mi.ListType, what: str) -> str:
 
 
 def _number(value: float) -> str:
-    if value >= 2**31 - 1 or value <= -(2**31):
-        power = round(math.log2(abs(value)))
-        rest = round(abs(value)) - 2**power
-        return (
-            f"{'-' if value < 0 else ''}2^{power}{f' {rest:+d}'.replace('+', '+ ').replace('-', '- ') if rest else ''}"
-        )
+    """Powers of two beyond everyday numbers are written as such."""
+    for offset, rest in ((0, ""), (1, " - 1")):
+        whole = int(abs(value)) + offset
+        if whole.bit_length() > _BEYOND_EVERYDAY and whole.bit_count() == 1:
+            return f"{'-' if value < 0 else ''}2^{whole.bit_length() - 1}{rest}"
     return f"{value:g}"

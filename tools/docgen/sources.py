@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def _tree(module: str) -> ast.Module:
 
 def _docs_of(body: list[ast.stmt]) -> dict[str, str]:
     docs: dict[str, str] = {}
-    for before, after in zip(body, body[1:], strict=False):
+    for before, after in itertools.pairwise(body):
         text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
         if isinstance(text, str):
             targets = before.targets if isinstance(before, ast.Assign) else [getattr(before, "target", None)]

@@ -48,8 +48,8 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 _one_at_a_time = threading.Lock()  # Alembic keeps the migration under way in a variable of its module
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the database up to date within the connection's transaction; quick when it is.
+def upgrade(connection: Connection, database: str) -> None:
+    """Bring the database up to date within the connection's transaction; quick when it is. ``database`` names it.
 
     :class:`~resilience.errors.StoreError`: a newer version, or somebody else, has made what is there.
     """
@@ -65,9 +65,9 @@ def upgrade(connection: Connection) -> None:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
         if revision is None:
-            _recognise(connection)
+            _recognise(connection, database)
         else:
-            _require_known(revision, config)
+            _require_known(revision, config, database)
         command.upgrade(config, HEAD)
 
 
@@ -75,18 +75,18 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _require_known(revision: str, config: Config) -> None:
+def _require_known(revision: str, config: Config, database: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision not in known:
         raise StoreError(
-            f"the database has schema {revision}, and this version knows none newer than {HEAD}: "
+            f"{database} has schema {revision}, and this version knows none newer than {HEAD}: "
             "use the version that made it, or a newer one, or another database"
         )
 
 
-def _recognise(connection: Connection) -> None:
+def _recognise(connection: Connection, database: str) -> None:
     """Of tables without a version, only those of revision 0001 are ours to change; its script makes what is missing."""
     inspector = inspect(connection)
     for table in sorted(UNVERSIONED.keys() & set(inspector.get_table_names())):
         if {column["name"] for column in inspector.get_columns(table)} != UNVERSIONED[table]:
-            raise StoreError(f"the database has a table {table!r} that is not of this program: use another database")
+            raise StoreError(f"{database} has a table {table!r} that is not of this program: use another database")

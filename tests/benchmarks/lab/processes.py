@@ -21,9 +21,21 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 HOST = "127.0.0.1"
 EVENT = "quiz"
+LIMITS = "[server]\naddress_rate = 0\n"
+"""All load comes from one address, which no real crowd does."""
+
+LOBBY = f"{LIMITS}[quiz]\nlobby = 86400.0\n"
+"""Settings of a server whose quiz never begins."""
+
 STARTUP = 30.0
 PORTS = range(20_000, 32_000)
 """Below the ports that the system gives to clients."""
+
+
+def quiz(*, questions: int, lobby: float, question_time: float) -> str:
+    """Settings of a server that asks one question after the other, seconds."""
+    times = f"lobby = {lobby}\nquestion_time = {question_time}\nreveal_time = 0.3\nleaderboard_time = 0.3\n"
+    return f"{LIMITS}[quiz]\nquestions = {questions}\n{times}"
 
 
 class Server(NamedTuple):
@@ -71,12 +83,13 @@ def product(folder: Path, settings: str, *flags: str) -> Iterator[Server]:
 
 
 class Crowd:
-    """A process of clients; ``ask`` gives an order and waits for what came of it."""
+    """A process of ``count`` clients, numbered from ``start``; ``ask`` gives an order and waits for what came of it."""
 
-    def __init__(self, server: Server, *, start: int = 0) -> None:
+    def __init__(self, server: Server, count: int, *, start: int = 0) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.lab.crowd"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._send({"host": HOST, "port": server.port, "path": server.path, "event": EVENT, "start": start})
+        self.ask("seats", count=count)
 
     def __enter__(self) -> Crowd:
         return self

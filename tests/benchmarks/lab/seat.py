@@ -13,7 +13,7 @@ from .frames import CLOSE, TEXT, frame, take
 
 PING, TOKEN, GENERATION = b'{"type":"ping","id":', b'"token":"', b'"generation":'
 WELCOMES = (b'{"type":"joined"', b'{"type":"state_restored"')
-ACCEPTED = b"HTTP/1.1 101"
+ACCEPTED, RETRY_AFTER = b"HTTP/1.1 101", b"Retry-After: "
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
 Hear = Callable[["Seat", float, bytes], None]
@@ -85,7 +85,9 @@ class Seat(asyncio.Protocol):
             self.open = True
             self.say(self.first)
         else:
-            self.closed = b"  " + data.partition(b"\r\n")[0]
+            status, _, headers = data.partition(b"\r\n")
+            _, shed, wait = headers.partition(RETRY_AFTER)
+            self.closed = b"  " + status + (b" retry_after=" + wait.split()[0] if shed else b"")
             self.drop()
 
     def _take(self, text: bytes) -> None:

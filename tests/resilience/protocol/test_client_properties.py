@@ -54,7 +54,7 @@ MESSAGES: tuple[ServerMessage, ...] = (
     Hosting("e"),
     Hosting("e", STATUS),
     STATUS,
-    *(HostResult(action, verdict, 2) for action in ("create_event", "start") for verdict in ("done", "moved_on")),
+    *(HostResult(action, verdict, 2) for action in ("create", "start") for verdict in ("done", "moved_on")),
 )
 WELCOMES = {ClientMachine: (Joined, StateRestored), HostMachine: (Hosting,)}
 CODES = (1000, 1006, 1012, 1013, *(int(code) for code in CloseCode), 4150, 4999)
@@ -155,7 +155,7 @@ class Watcher:
         if isinstance(self.machine, ClientMachine):
             self.machine.answer(f"q{step.which % 3}", 0, self.now)
         elif isinstance(self.machine, HostMachine):
-            self.machine.order(HostAction.START, self.now)
+            self.machine.order(HostAction.START)
 
     def check(self) -> None:
         """At most one dial is alive; nobody is in who was not welcomed; no attempt is beyond its budget."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from resilience.config import ClientConfig
@@ -83,7 +85,7 @@ def test_a_host_shows_its_key_first() -> None:
     """And nothing else before it is let in."""
     desk = Desk()
     assert desk.dial() == [Host(event="e", key="secret")]
-    desk.machine.order(HostAction.START, 0.0)
+    desk.machine.order(HostAction.START)
     assert desk.take() == []
 
 
@@ -97,7 +99,7 @@ def test_an_event_that_exists_is_taken_up() -> None:
     assert desk.machine.state is ClientState.OPEN
 
 
-@pytest.mark.parametrize("answer", [HostResult("create_event", "done", 0), Hosting("e", status())])
+@pytest.mark.parametrize("answer", [HostResult("create", "done", 0), Hosting("e", status())])
 def test_an_event_that_is_missing_is_created(answer: Message) -> None:
     """From the plan; then the first status is waited for."""
     desk = Desk()
@@ -105,7 +107,7 @@ def test_an_event_that_is_missing_is_created(answer: Message) -> None:
     assert desk.hear(Hosting("e")) == [SendUp(CreateEvent(PLAN)), Deliver(Hosting("e"))]
     assert desk.hear(answer) == [Deliver(answer)]
     desk.hear(status())
-    assert desk.machine.order(HostAction.START, 1.0)
+    assert desk.machine.order(HostAction.START)
     assert desk.said() == [START]
 
 
@@ -114,7 +116,7 @@ def test_without_a_plan_nothing_is_created() -> None:
     desk = Desk(plan=None)
     desk.dial()
     assert desk.hear(Hosting("e")) == [Deliver(Hosting("e"))]
-    assert not desk.machine.order(HostAction.START, 0.0)
+    assert not desk.machine.order(HostAction.START)
 
 
 def test_a_creation_that_was_cut_off_is_tried_again() -> None:
@@ -135,7 +137,7 @@ def test_an_order_carries_the_step_it_was_meant_for() -> None:
     desk = Desk()
     desk.open()
     desk.hear(status(2, Phase.REVEAL))
-    assert desk.machine.order(HostAction.NEXT, 1.0)
+    assert desk.machine.order(HostAction.NEXT)
     assert desk.said() == [NEXT_ORDER]
 
 
@@ -143,12 +145,12 @@ def test_one_order_at_a_time() -> None:
     """Until it is answered; then the next one is for the step after it, even before the next status."""
     desk = Desk()
     desk.open()
-    assert desk.machine.order(HostAction.START, 1.0)
-    assert not desk.machine.order(HostAction.START, 1.1)
+    assert desk.machine.order(HostAction.START)
+    assert not desk.machine.order(HostAction.START)
     assert desk.said() == [START]
     result = HostResult("start", "done", 1)
     assert desk.hear(result) == [Deliver(result)]
-    assert desk.machine.order(HostAction.REVEAL, 1.2)
+    assert desk.machine.order(HostAction.REVEAL)
     assert desk.said() == [HostCommand(HostAction.REVEAL, 1)]
 
 
@@ -156,7 +158,7 @@ def test_an_unanswered_order_is_sent_again_with_the_same_step() -> None:
     """Even when the quiz has moved on meanwhile: the server then says so, and nothing is done twice."""
     desk = Desk()
     desk.open()
-    desk.machine.order(HostAction.START, 1.0)
+    desk.machine.order(HostAction.START)
     for again in range(2, 5):
         desk.cut(again * 100.0)
         desk.dial(again * 100.0 + 9.0)
@@ -173,7 +175,7 @@ def test_an_order_given_offline_waits() -> None:
     desk = Desk()
     desk.open(status(2, Phase.REVEAL))
     desk.cut(1.0)
-    assert desk.machine.order(HostAction.NEXT, 2.0)
+    assert desk.machine.order(HostAction.NEXT)
     assert desk.take() == []
     desk.dial(9.0)
     assert SendUp(NEXT_ORDER) in desk.hear(Hosting("e", status(2, Phase.REVEAL)), 9.0)
@@ -183,7 +185,7 @@ def test_a_result_of_another_order_settles_nothing() -> None:
     """Such as one that came late."""
     desk = Desk()
     desk.open()
-    desk.machine.order(HostAction.START, 1.0)
+    desk.machine.order(HostAction.START)
     desk.take()
     assert desk.hear(HostResult("finish", "done", 9)) == []
     assert desk.machine.pending == START
@@ -197,7 +199,7 @@ def test_no_orders_before_the_first_status_or_after_the_end(state: str) -> None:
         desk.open()
         desk.machine.leave(1.0)
         desk.take()
-    assert not desk.machine.order(HostAction.START, 2.0)
+    assert not desk.machine.order(HostAction.START)
     assert desk.take() == []
 
 
@@ -226,18 +228,47 @@ def test_a_status_is_no_answer_to_an_order() -> None:
     """F2: the way up is broken, the way down is not."""
     desk = Desk()
     desk.open()
-    desk.machine.order(HostAction.START, 0.0)
+    desk.machine.order(HostAction.START)
     for half in range(1, 13):
         desk.hear(status(), half / 2)
         desk.machine.handle_timeout(half / 2)
     assert Abandon(1) in desk.take()
 
 
+def test_a_host_that_only_listens_is_not_taken_for_dead() -> None:
+    """A server lets go of hosts that say nothing; so one that hears a lot says something all the same."""
+    desk = Desk()
+    desk.open()
+    probed = []
+    for half in range(1, 60):
+        desk.hear(status(), half / 2)
+        desk.machine.handle_timeout(half / 2)
+        for probe in desk.said():
+            assert isinstance(probe, Probe)
+            probed.append(half / 2)
+            desk.hear(ProbeReply(probe.id), half / 2 + 0.1)
+    assert probed[0] == 4.0
+    assert max(later - earlier for earlier, later in itertools.pairwise(probed)) <= 4.5
+
+
+def test_an_event_is_opened_once_more_on_demand() -> None:
+    """To see whether it is the one of the plan, or to begin it anew when it is over."""
+    desk = Desk()
+    desk.open(status(9, Phase.FINISHED))
+    assert desk.machine.create()
+    assert not desk.machine.create()
+    assert desk.said() == [CreateEvent(PLAN)]
+    desk.hear(HostResult("create", "done", 0))
+    desk.hear(Hosting("e", status(0)))
+    desk.machine.order(HostAction.START)
+    assert desk.said() == [START]
+
+
 def test_a_reply_to_the_probe_keeps_the_link() -> None:
     """However long the order takes."""
     desk = Desk()
     desk.open()
-    desk.machine.order(HostAction.START, 0.0)
+    desk.machine.order(HostAction.START)
     for second in range(1, 30):
         desk.machine.handle_timeout(float(second))
         for probe in desk.said():
@@ -266,6 +297,15 @@ def test_terminal_codes_stop(code: CloseCode, opened: bool) -> None:
     assert (desk.machine.state, desk.machine.next_deadline()) == (ClientState.CLOSED, None)
     desk.take()
     assert desk.records[-1].cause == str(int(code))
+
+
+def test_the_end_of_the_event_that_it_replaces_does_not_end_a_host() -> None:
+    """A server that begins an event anew closes whoever was with the old one."""
+    desk = Desk()
+    desk.open(status(9, Phase.FINISHED))
+    desk.machine.create()
+    desk.machine.transport_lost(1, "closed", 1.0, CloseCode.NORMAL)
+    assert desk.machine.state is ClientState.BACKING_OFF
 
 
 def test_leaving_closes_in_good_order_and_says_nothing() -> None:

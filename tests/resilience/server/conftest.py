@@ -15,7 +15,7 @@ from tests.postgres import NOT_FOUND, Cluster, binaries, cluster
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
-    """A running PostgreSQL; where none is installed its tests are skipped, but never where a machine checks a change."""
+    """A running PostgreSQL; where none is installed its tests are skipped, or fail where ``CI`` says so."""
     programs = binaries()
     if programs is None:
         if os.environ.get("CI") == "true":

@@ -109,15 +109,17 @@ def recounted(events: Sequence[Event], shown: Mapping[str, Samples]) -> Mapping[
     for outcome in ("created", "resumed", "rejoined"):
         every |= bucketed(name, by_outcome.get(outcome, []), _bounds(shown[name]), {"outcome": outcome})
     result[name] = every
-    return result | _starts(events)
+    return result | _others(events)
 
 
-def _starts(events: Sequence[Event]) -> dict[str, Samples]:
+def _others(events: Sequence[Event]) -> dict[str, Samples]:
     found = sum(event.value or 0 for event in events if event.kind is EventKind.SERVER_STARTED)
+    graces = sum(event.kind is EventKind.SESSION_DETACHED and event.cause == "grace" for event in events)
     draining = any(event.kind is EventKind.SERVER_DRAINING for event in events)
     none = frozenset[tuple[str, str]]()
     return {
         "quiz_sessions_taken_up": {("quiz_sessions_taken_up_total", none): float(found)},
+        "quiz_grace_expirations": {("quiz_grace_expirations_total", none): float(graces)},
         "quiz_draining": {("quiz_draining", none): float(draining)},
     }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -30,7 +33,7 @@ def put(store: SqlStore, *rows: Row, claim: Claim = CLAIM, origin: float = ORIGI
     store.commit([(claim, row) for row in rows], origin)
 
 
-# --- an event and what is read back ------------------------------------------------------------------------------------
+# --- an event and what is read back -----------------------------------------------------------------------------------
 
 
 def test_a_new_event_is_read_back_whole(store: SqlStore) -> None:
@@ -125,7 +128,7 @@ def test_the_unfinished_are_listed_oldest_first_by_their_newest_run(store: SqlSt
     assert store.unfinished() == ["early", "again"]
 
 
-# --- one participant, one row ------------------------------------------------------------------------------------------
+# --- one participant, one row -----------------------------------------------------------------------------------------
 
 
 def test_the_last_row_of_a_participant_wins_and_the_score_stays(store: SqlStore) -> None:
@@ -178,7 +181,7 @@ def test_a_participant_who_comes_after_having_been_forgotten_is_there(store: Sql
     assert store.scores(CLAIM.key) == {"p1": 0}
 
 
-# --- answers and points ------------------------------------------------------------------------------------------------
+# --- answers and points -----------------------------------------------------------------------------------------------
 
 
 def test_points_are_added_with_their_answer(store: SqlStore) -> None:
@@ -210,7 +213,7 @@ def test_a_commit_of_nothing_is_one(store: SqlStore) -> None:
     store.commit([], ORIGIN)
 
 
-# --- claims ------------------------------------------------------------------------------------------------------------
+# --- claims -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_was_replaced_writes_nothing_more(store: SqlStore) -> None:
@@ -286,15 +289,15 @@ def test_no_commit_of_the_old_server_outlives_a_take_up(shared_url: str) -> None
     new.close()
 
 
-# --- durable ----------------------------------------------------------------------------------------------------------
+# --- durable ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_committed_another_connection_sees_by_the_agreed_names(shared_url: str) -> None:
     """Times are seconds since 1970."""
     store = with_quiz(SqlStore(shared_url))
     put(store, ADA, ANSWER, JoinAttempt("p1", "created", 4.0), JoinAttempt(None, "refused", 5.0))
-    columns = "join_status, total_score, last_heartbeat - 1700000000"
-    assert found(shared_url, f"select {columns} from event_participants") == [("connected", 700, 4.5)]
+    people = found(shared_url, "select join_status, total_score, last_heartbeat - 1700000000 from event_participants")
+    assert people == [("connected", 700, 4.5)]
     assert found(shared_url, "select received_at - 1700000000, points from answers") == [(3.5, 700)]
     attempts = found(shared_url, "select participant, outcome, at - 1700000000 from join_attempts order by id")
     assert attempts == [("p1", "created", 4.0), (None, "refused", 5.0)]
@@ -313,6 +316,35 @@ def test_another_store_goes_on_where_the_first_was_left(shared_url: str) -> None
     assert store.scores(CLAIM.key) == {"p1": 750}
     store.close()
     abandoned.close()
+
+
+WRITER = """
+import sys
+from resilience.server.store import SqlStore
+from tests.resilience.server.stored import ADA, CLAIM, ORIGIN, StoredAnswer, with_quiz
+
+store = with_quiz(SqlStore(sys.argv[1]))
+store.commit([(CLAIM, ADA)], ORIGIN)
+for number in range(1_000_000):
+    store.commit([(CLAIM, StoredAnswer("p1", f"q{number}", "k", 1, 4.0, 1))], ORIGIN)
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_has_lost_no_commit_that_returned(root: Path, shared_url: str) -> None:
+    """SIGKILL, at any point of a commit: the next server reads every answer that was acknowledged, with its points."""
+    child = subprocess.Popen([sys.executable, "-c", WRITER, shared_url], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert child.stdout is not None
+    acknowledged = [int(child.stdout.readline()) for _ in range(25)]
+    child.kill()
+    acknowledged += [int(line) for line in child.communicate()[0].splitlines()]
+    store = SqlStore(shared_url)
+    store.take_up(CLAIM.key)
+    kept = {answer.question for answer in latest(store).answers}
+    assert {f"q{number}" for number in acknowledged} <= kept
+    assert len(kept) <= len(acknowledged) + 1
+    assert store.scores(CLAIM.key) == {"p1": len(kept)}
+    store.close()
 
 
 def test_a_commit_comes_from_whichever_thread_is_the_writer(store: SqlStore) -> None:

@@ -1,4 +1,4 @@
-"""What a store says, and does next, when the database cannot be had, is full, held by others or not one. Real SQLite."""
+"""What a store says, and does next, when the database cannot be had, is full, held by others or none. Real SQLite."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refusal(url: str) -> str:
     return message
 
 
-# --- at the start ------------------------------------------------------------------------------------------------------
+# --- at the start -----------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -67,7 +67,10 @@ def test_a_file_that_cannot_be_written_is_refused_at_the_start(file_url: str, tm
     assert message.endswith("attempt to write a readonly database")
 
 
-@pytest.mark.parametrize("url", ["bogus", "sqlite://quiz.db", "mysql://localhost/quiz", "postgresql+asyncpg://h/quiz", "", "sqlite:///quiz.db?x=1"])
+@pytest.mark.parametrize(
+    "url",
+    ["bogus", "sqlite://quiz.db", "mysql://localhost/quiz", "postgresql+asyncpg://h/quiz", "", "sqlite:///quiz.db?x=1"],
+)
 def test_what_is_no_url_of_ours_names_the_rule(url: str) -> None:
     with pytest.raises(ConfigError, match=r"sqlite:///quiz.db or postgresql\+psycopg://") as refused:
         SqlStore(url)
@@ -102,7 +105,7 @@ def test_a_postgresql_that_is_not_there_is_one_line() -> None:
     assert "refused" in message
 
 
-# --- in the middle -----------------------------------------------------------------------------------------------------
+# --- in the middle ----------------------------------------------------------------------------------------------------
 
 
 def test_what_makes_a_commit_durable_is_switched_on(file_url: str) -> None:

@@ -1,7 +1,9 @@
-"""What only a database on the far side of a connection can do: go away, in the middle of a commit too. Real PostgreSQL."""
+"""What only a database behind a connection can do: go away, in the middle of a commit too. Real PostgreSQL."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,9 +12,10 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
 from resilience.errors import FencedError, StoreError
-from resilience.server import database
+from resilience.server import database, migrations
 from resilience.server.store import SqlStore
 from tests.postgres import SUPERUSER, Cluster
 from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, with_quiz
@@ -39,7 +42,15 @@ def breaking(monkeypatch: pytest.MonkeyPatch, store: SqlStore, cluster: Cluster,
     monkeypatch.setattr(dialect, "do_commit", commit)
 
 
-# --- lost connections --------------------------------------------------------------------------------------------------
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once it holds."""
+    deadline = time.monotonic() + 4.0  # below the time after which a lock is given up
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# --- lost connections -------------------------------------------------------------------------------------------------
 
 
 def test_a_connection_lost_between_commits_costs_one_commit(store: SqlStore, postgres: Cluster) -> None:
@@ -108,7 +119,7 @@ def test_each_other_call_survives_a_lost_connection_too(store: SqlStore, postgre
         call()
 
 
-# --- locks -------------------------------------------------------------------------------------------------------------
+# --- locks ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: SqlStore, postgres_url: str) -> None:
@@ -124,21 +135,46 @@ def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: Sql
     store.commit([(CLAIM, ADA)], ORIGIN)
 
 
+def test_taking_up_waits_for_the_commit_that_is_under_way(
+    store: SqlStore, postgres: Cluster, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old server's claim was found good, so its rows come first; whoever takes up then sees them."""
+    checked, write = threading.Event(), store._write
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE events%'"
+
+    def write_once_somebody_waits(connection: Connection, batch: Any, origin: float) -> None:  # noqa: ANN401
+        checked.set()
+        wait_until(lambda: bool(postgres.execute(waiting)))
+        write(connection, batch, origin)
+
+    monkeypatch.setattr(store, "_write", write_once_somebody_waits)
+    with closing(SqlStore(postgres_url)) as successor, ThreadPoolExecutor(1) as pool:
+        commit = pool.submit(store.commit, [(CLAIM, ADA)], ORIGIN)
+        assert checked.wait(30)
+        successor.take_up(CLAIM.key)
+        assert successor.scores(CLAIM.key) == {"p1": 0}
+        commit.result(30)
+
+
 def test_a_server_that_stops_in_mid_transaction_is_cut_off_by_the_database(store: SqlStore) -> None:
     told = store._database.run(lambda c: c.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar(), "")
     assert told == "10s"
 
 
-# --- the start ---------------------------------------------------------------------------------------------------------
+# --- the start --------------------------------------------------------------------------------------------------------
 
 
-def test_many_stores_that_start_at_once_make_one_set_of_tables(postgres_url: str) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        stores = list(pool.map(SqlStore, [postgres_url] * 6))
-    with_quiz(stores[0])
-    assert [store.unfinished() for store in stores] == [["quiz"]] * 6
-    for store in stores:
-        store.close()
+def test_a_store_waits_while_another_makes_the_tables(postgres: Cluster, postgres_url: str) -> None:
+    """Whichever process that other is in: the database itself holds the lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [migrations.LOCK])
+        start = pool.submit(SqlStore, postgres_url)
+        wait_until(lambda: bool(postgres.execute(waiting)))
+        other.execute("CREATE TABLE colours (id INTEGER)")
+        other.commit()
+        with closing(start.result(30)) as store:
+            assert store.unfinished() == []
 
 
 def test_a_wrong_password_is_one_line_without_it(postgres: Cluster) -> None:

@@ -1,7 +1,7 @@
 """All that a server needs to take up a run: plan, progress, claim, and every time in seconds since 1970.
 
-Runs of the old schema cannot be gone on with, as nobody knows where they stood: they are kept as finished. Their answers
-were timed by a clock that began with the run, so that its wall time is that of the run's creation.
+Runs of the old schema cannot be gone on with, as nobody knows where they stood: they are kept as finished. Their
+answers were timed by a clock that began with the run, so that its zero is taken to be when the run was created.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def _create_events() -> sa.Table:
         "events",
         sa.Column("id", sa.String, nullable=False, comment="one run of an event: <event>#<run>"),
         sa.Column("event", sa.String, nullable=False),
-        sa.Column("run_no", sa.Integer, nullable=False, comment="1 for the event's first run; the newest is the greatest"),
+        sa.Column(
+            "run_no", sa.Integer, nullable=False, comment="1 for the event's first run; the newest is the greatest"
+        ),
         sa.Column("incarnation", sa.Integer, nullable=False, comment="which of the run's servers may write"),
         sa.Column("title", sa.String, nullable=False),
         sa.Column("pace", sa.String, nullable=False, comment="the pauses between questions, as JSON"),
@@ -98,9 +100,7 @@ def _create_participants() -> None:
         sa.Column("token_hash", sa.String, nullable=False),
         sa.Column("previous_token_hash", sa.String),
         sa.Column("total_score", sa.Integer, nullable=False),
-        sa.Column(
-            "last_heartbeat", sa.Float, nullable=False, comment="the last sign of life when the row was written"
-        ),
+        sa.Column("last_heartbeat", sa.Float, nullable=False, comment="the last sign of life when the row was written"),
         sa.PrimaryKeyConstraint("event", "participant", name="pk_event_participants"),
         sa.ForeignKeyConstraint(["event"], ["events.id"], name="fk_event_participants_event"),
     )

@@ -1,0 +1,219 @@
+"""``resilience host``: one person runs a quiz. What is typed becomes orders, what happens is shown; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from resilience.client.hosting import HostingClient, host
+from resilience.client.keyboard import Keyboard
+from resilience.client.podium_view import LinesView, LiveView, View
+from resilience.client.questions import read_plan
+from resilience.errors import HarnessError, ResilienceError, UsageError
+from resilience.events import EventKind
+from resilience.policy.retry import CloseCode
+from resilience.protocol.effects import Record
+from resilience.protocol.host import CREATE, onward
+from resilience.protocol.messages import Error, HostAction, Hosting, HostResult, HostStatus, Message
+from resilience.protocol.states import ClientState
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import QuizPlan
+from resilience.units import Seconds
+
+LOOK_EVERY: Seconds = 0.25
+UNREACHABLE_EVERY = 10
+"""Attempts between two complaints."""
+
+
+def host_command(  # noqa: PLR0913 - one for each option
+    url: str, questions: Path, *, event: str | None, automatic: bool, again: bool, key: str | None
+) -> None:
+    """Run the quiz of this file until it is over or the person detaches."""
+    plan = read_plan(questions, automatic=automatic)
+    if key is None:
+        raise UsageError("no host key: give the server's in RESILIENCE_HOST_KEY or with --key-file")
+    asyncio.run(_host(url, plan, event or questions.stem, key, again=again))
+
+
+async def _host(url: str, plan: QuizPlan, event: str, key: str, *, again: bool) -> None:
+    console = Console(highlight=False)
+    view: View = LiveView(console) if console.is_terminal else LinesView(console)
+    podium = Podium(view, again=again)
+    client = podium.client = host(url, key=key, plan=plan, event=event, deliver=podium.show, log=podium.record)
+    view.say(f"event '{event}'; players come in with: resilience play {url} --event {event}")
+    with view, Keyboard(by_key=console.is_terminal) as keyboard:
+        loop = asyncio.get_running_loop()
+        chores = [loop.create_task(_listen(keyboard, podium, plan)), loop.create_task(_look(view))]
+        try:
+            async with client:
+                await podium.over
+        finally:
+            for chore in chores:
+                chore.cancel()
+
+
+async def _listen(keyboard: Keyboard, podium: Podium, plan: QuizPlan) -> None:
+    """Keys act at once; lines, which may all be there already, each when the one before has been answered."""
+    while (typed := await keyboard.next()) is not None:
+        if not keyboard.by_key and typed.strip() != "q":
+            await podium.settled.wait()
+        if podium.over.done():
+            return
+        podium.typed(typed)
+    if is_endless(plan):
+        await podium.settled.wait()
+        podium.detach()
+
+
+async def _look(view: View) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        view.refresh()
+
+
+def is_endless(plan: QuizPlan) -> bool:
+    """Whether it needs somebody to come to its end."""
+    return None in (plan.pace.lobby, plan.pace.reveal, plan.pace.leaderboard)
+
+
+class Podium:
+    """What one host sees and types. ``over`` is done when there is nothing more to do, or fails with the reason."""
+
+    client: HostingClient
+
+    def __init__(self, view: View, *, again: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.settled = asyncio.Event()
+        self._view, self._again = view, again
+        self._status: HostStatus | None = None
+        self._is_ours = self._asking = False
+        self._commands: dict[str, Callable[[], None]] = {
+            "": self._onward,
+            "n": self._onward,
+            "r": lambda: self._order(HostAction.REVEAL),
+            "f": self._ask,
+            "q": self.detach,
+        }
+
+    def typed(self, text: str) -> None:
+        """Carry out a command: Enter or ``n``, ``r``, ``f`` (asks again), ``q``."""
+        command, asking, self._asking = text.strip().lower(), self._asking, False
+        if asking and command == "y":
+            self._order(HostAction.FINISH)
+        elif self.client.state is ClientState.BACKING_OFF and command == "":
+            self.client.wake()
+        elif command in self._commands:
+            self._commands[command]()
+        else:
+            self._view.say("Enter or n: go on, r: reveal, f: finish, q: detach")
+
+    def detach(self) -> None:
+        """Leave the quiz as it is."""
+        if self.over.done():
+            return
+        self._view.say("detached; the quiz stays: run the same command again to take it up")
+        self._end(None)
+
+    # what happens -----------------------------------------------------------------------------------------------------
+
+    def show(self, message: Message) -> None:
+        """Show what the server told us."""
+        if isinstance(message, Hosting):
+            self._attached(message)
+        elif isinstance(message, HostStatus):
+            self._stands(message)
+        elif isinstance(message, HostResult):
+            self._answered(message)
+        elif isinstance(message, Error):
+            self._view.say(f"the server cannot use {message.field}: {message.rule}")
+            self._settle()
+
+    def record(self, record: Record) -> None:
+        """Show how the connection is doing."""
+        if record.kind is EventKind.BACKOFF_SCHEDULED:
+            attempt = record.attempt or 1
+            self._view.offline(attempt)
+            if attempt == 1 or attempt % UNREACHABLE_EVERY == 0:
+                self._view.say(f"no connection to the server; trying again (attempt {attempt})")
+        elif record.kind is EventKind.CLIENT_DISMISSED:
+            self._end(_refusal(int(record.cause or 0)))
+
+    def _attached(self, message: Hosting) -> None:
+        """Before anything is ordered, the server says whether the event it has is the one of these questions."""
+        self._view.online()
+        if message.status is None:
+            return
+        if self._is_ours or message.status.phase != Phase.FINISHED:
+            self._stands(message.status)
+        elif not self._again:
+            self._view.say("this quiz is over; --again begins it anew")
+            self._stands(message.status)
+        if not self._is_ours and not self.over.done():
+            self.client.create()
+
+    def _stands(self, status: HostStatus) -> None:
+        self._status = status
+        self._view.show(status)
+        self._settle()
+        if status.phase == Phase.FINISHED:
+            self._end(None)
+
+    def _answered(self, result: HostResult) -> None:
+        if result.action == CREATE:
+            self._is_ours = result.verdict == "done"
+            if not self._is_ours:
+                self._end(UsageError(result.rule))
+            self._settle()
+            return
+        if result.verdict == "moved_on":
+            self._view.say("the quiz had moved on already")
+        elif result.verdict != "done":
+            self._view.say(f"refused: {result.rule}")
+        if result.verdict != "done":
+            self._settle()
+
+    # what is typed ----------------------------------------------------------------------------------------------------
+
+    def _onward(self) -> None:
+        action = onward(self._status.phase) if self._status is not None and self._is_ours else None
+        if action is None:
+            self._view.say("there is nothing to move yet")
+        else:
+            self._order(action)
+
+    def _order(self, action: HostAction) -> None:
+        if not self._is_ours or not self.client.order(action):
+            self._view.say("wait: the server has not answered yet")
+            return
+        self.settled.clear()
+        if self.client.state is not ClientState.OPEN:
+            self._view.say(f"offline: '{action}' will be sent with the return")
+
+    def _ask(self) -> None:
+        self._asking = True
+        self._view.say("finish the quiz now, for everybody? y: yes, anything else: no")
+
+    def _settle(self) -> None:
+        if self._is_ours and self._status is not None and self.client.machine.pending is None:
+            self.settled.set()
+
+    def _end(self, error: ResilienceError | None) -> None:
+        self.settled.set()
+        if self.over.done():
+            return
+        if error is None:
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(error)
+
+
+def _refusal(code: int) -> ResilienceError:
+    if code == CloseCode.KEY_REFUSED:
+        return UsageError("the host key is not this server's, or this server takes no hosts")
+    if code == CloseCode.NORMAL:
+        return HarnessError("the server has closed this event; it was begun anew, or is over")
+    return HarnessError(f"the server ended this for good (close code {code})")

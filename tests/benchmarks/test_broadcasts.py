@@ -1,0 +1,97 @@
+"""How soon a question reaches everybody, and how little of other people's churn does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from resilience.eventlog.reader import read_events
+from resilience.events import EventKind
+from tests.benchmarks.conftest import Book
+from tests.benchmarks.lab.ledger import Row, middle, spread
+from tests.benchmarks.lab.processes import LOBBY, Crowd, bare, product, quiz
+
+OPENED = '{"type":"question_opened"'
+SLOWER = 1.5
+FRAMES_A_SECOND = 4
+
+
+def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0) -> list[Row]:
+    """From the decision to open a question (the event log's instant) to the last client; a bare broadcast in between."""
+    settings, epoch, log = quiz(questions=rounds, lobby=lobby, question_time=2.5), time.monotonic(), folder / "e.jsonl"
+    ours, plain = [], []
+    with bare() as reference, Crowd(reference, count) as listening:
+        listening.ask("dial", say="echo")
+        flags = ("--event-log", str(log), "--epoch", repr(epoch))
+        with product(folder, settings, *flags) as server, Crowd(server, count) as crowd:
+            found = crowd.ask("dial", say="join")
+            assert found["arrived"] == count, found
+            for _ in range(rounds):
+                question = crowd.ask("collect", kind=OPENED, count=count, within=lobby + 10)
+                assert question["count"] == count, question
+                ours.append(question["last"])
+                time.sleep(0.7)
+                listening.ask("order", text=f"broadcast {len(question['text'])}")
+                heard = listening.ask("collect", kind="at ", count=count, within=10)
+                assert heard["count"] == count, heard
+                plain.append(heard["last"] - float(heard["text"].split()[1]))
+    opened = [event.t for event in read_events(log) if event.kind is EventKind.QUESTION_OPENED]
+    took = [last - epoch - at for last, at in zip(ours, opened, strict=True)]
+    ratios = [own / other for own, other in zip(took, plain, strict=True)]
+    return [
+        Row(
+            f"question to the last of {count:,}",
+            f"{middle(took) * 1e3:.0f} ms",
+            f"bare broadcast() of the same size {middle(plain) * 1e3:.0f} ms",
+            middle(ratios),
+            spread(ratios),
+            f"at most {SLOWER}",
+            middle(ratios) <= SLOWER,
+        )
+    ]
+
+
+def churn(folder: Path, steady: int, flapping: int, over: float) -> list[Row]:
+    """Clients drop and come back; the others count the frames that tell them so."""
+    with product(folder, LOBBY) as server, Crowd(server, steady + flapping) as crowd:
+        found = crowd.ask("dial", say="join")
+        assert found["arrived"] == steady + flapping, found
+        time.sleep(2.0)
+        seen = crowd.ask("flap", count=flapping, over=over, least=0.2, most=2.5, seed=1)
+    frames, busiest = seen["frames"], seen["in_a_second"]
+    return [
+        Row(
+            f"presence frames per receiver, {flapping:,} flaps in {over:g} s",
+            f"{frames} in all, at most {busiest} in any second",
+            f"one frame a change: {2 * flapping:,}",
+            frames / (2 * flapping),
+            "1 round",
+            f"at most {FRAMES_A_SECOND} in any second, everybody back",
+            0 < busiest <= FRAMES_A_SECOND and seen["returned"] == flapping,
+        )
+    ]
+
+
+def test_a_question_to_a_few_is_timed(tmp_path: Path) -> None:
+    (row,) = measure(tmp_path, 20, 1, lobby=0.5)
+    assert row.ratio is not None
+    assert row.ratio > 0
+
+
+def test_the_churn_of_a_few_is_counted(tmp_path: Path) -> None:
+    (row,) = churn(tmp_path, 5, 20, 0.2)
+    assert row.met, row.line()
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(300)
+def test_question_to_everybody(tmp_path: Path, book: Book) -> None:
+    book(measure(tmp_path, 5000, 7))
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(120)
+def test_presence_churn(tmp_path: Path, book: Book) -> None:
+    book(churn(tmp_path, 200, 1000, 2.0))

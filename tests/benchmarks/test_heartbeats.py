@@ -1,0 +1,63 @@
+"""What heartbeats cost with one timer for all, beside a task for each; in processes without sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.conftest import Book
+from tests.benchmarks.lab.ledger import Row, middle, spread
+
+LATE = 0.05
+INTERVAL = 15.0
+
+
+def beat(root: Path, how: str, count: int, seconds: float) -> dict[str, Any]:
+    """CPU seconds a minute, beats, and the lateness (seconds) that 99 in 100 did not exceed."""
+    command = [sys.executable, "-m", "tests.benchmarks.lab.beats", how, str(count), str(seconds)]
+    said = subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=seconds + 60)
+    return dict(json.loads(said.stdout))
+
+
+def measure(root: Path, count: int, seconds: float, rounds: int) -> list[Row]:
+    """Both ways, in turn."""
+    pairs = [(beat(root, "room", count, seconds), beat(root, "tasks", count, seconds)) for _ in range(rounds)]
+    ours, tasks = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    late, other = middle([b["late_p99"] for b in ours]), middle([b["late_p99"] for b in tasks])
+    ratios = [own["cpu"] / task["cpu"] for own, task in pairs]
+    return [
+        Row(
+            f"heartbeats of {count:,}, CPU a minute",
+            f"{middle([b['cpu'] for b in ours]):.2f} s",
+            f"one task each {middle([b['cpu'] for b in tasks]):.2f} s",
+            middle(ratios),
+            spread(ratios),
+            "at most 1",
+            middle(ratios) <= 1,
+        ),
+        Row(
+            f"heartbeats of {count:,}, lateness p99",
+            f"{late * 1e3:.2f} ms",
+            f"one task each {other * 1e3:.2f} ms",
+            late / other if other else None,
+            spread([b["late_p99"] * 1e3 for b in ours], "{:.2f} ms"),
+            f"under {LATE * 1e3:.0f} ms",
+            late < LATE,
+        ),
+    ]
+
+
+@pytest.mark.parametrize("how", ["room", "tasks"])
+def test_a_few_hearts_beat(root: Path, how: str) -> None:
+    assert beat(root, how, 300, 0.5)["beats"] > 0
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(600)
+def test_cost_of_heartbeats(root: Path, book: Book) -> None:
+    book(measure(root, 10_000, INTERVAL, 3))

@@ -1,0 +1,136 @@
+"""How fast a herd joins and comes back, beside a bare server's handshake and one echo."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.benchmarks.conftest import Book
+from tests.benchmarks.lab.ledger import Row, middle, spread
+from tests.benchmarks.lab.processes import LOBBY, Crowd, Server, bare, product
+
+SHARE = 0.6
+WARM = 50
+
+
+class Herd(NamedTuple):
+    """One herd's arrival: clients a second, and the server's CPU microseconds for each."""
+
+    rate: float
+    cpu_us: float
+
+
+class Round(NamedTuple):
+    """The same herd at both servers."""
+
+    echo: Herd
+    join: Herd
+    resume: Herd
+
+
+def arrive(server: Server, crowd: Crowd, say: str, count: int) -> Herd:
+    """All of a crowd come at once; every one must get in, and at the first try."""
+    before = server.cpu
+    found = crowd.ask("dial", say=say)
+    assert (found["arrived"], found["deferred"]) == (count, 0), found
+    time.sleep(0.3)  # what follows the last answer is part of an arrival's price
+    return Herd(count / (found["last"] - found["began"]), (server.cpu - before) / count * 1e6)
+
+
+def go_home(crowd: Crowd) -> None:
+    """All leave; the server has noticed when this returns."""
+    crowd.ask("drop")
+    time.sleep(1.0)
+
+
+def one_round(folder: Path, count: int) -> Round:
+    """Fresh servers, each warmed by a few, then the herd."""
+    with bare() as server, Crowd(server, count) as crowd:
+        crowd.ask("dial", say="echo", share=WARM / count)
+        go_home(crowd)
+        echo = arrive(server, crowd, "echo", count)
+    with product(folder, LOBBY) as server, Crowd(server, count, start=count) as few, Crowd(server, count) as crowd:
+        few.ask("dial", say="join", share=WARM / count)
+        go_home(few)
+        join = arrive(server, crowd, "join", count)
+        go_home(crowd)
+        return Round(echo, join, arrive(server, crowd, "resume", count))
+
+
+def measure(folder: Path, count: int, rounds: int) -> list[Row]:
+    """Rates of join and of restore, each beside the echo of the same round."""
+    found = [one_round(folder / str(i), count) for i in range(rounds)]
+    rows = []
+    for name, herds in (("join", [r.join for r in found]), ("restore", [r.resume for r in found])):
+        ratios = [herd.rate / r.echo.rate for herd, r in zip(herds, found, strict=True)]
+        cpu = middle([herd.cpu_us for herd in herds]), middle([r.echo.cpu_us for r in found])
+        rows.append(
+            Row(
+                f"{name}, herd of {count:,}",
+                f"{middle([herd.rate for herd in herds]):,.0f}/s, {cpu[0]:.0f} µs of CPU each",
+                f"bare handshake + echo {middle([r.echo.rate for r in found]):,.0f}/s, {cpu[1]:.0f} µs",
+                middle(ratios),
+                spread(ratios),
+                f"at least {SHARE}",
+                middle(ratios) >= SHARE,
+            )
+        )
+    return rows
+
+
+def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]]:
+    """Two client processes at once: seconds until the last is in, how many are, how many waited for a slot, and why not."""
+    for crowd in crowds:
+        crowd.order("dial", say=say)
+    found: list[dict[str, Any]] = [crowd.answer() for crowd in crowds]
+    took = max(f["last"] for f in found) - min(f["began"] for f in found)
+    failures = [why for f in found for why in f["failures"]]
+    return took, sum(f["arrived"] for f in found), sum(f["deferred"] for f in found), failures
+
+
+def measure_crowd(folder: Path, count: int) -> list[Row]:
+    """A herd through two client processes: everybody joins, everybody comes back, nobody fails."""
+    half = count // 2
+    with product(folder, LOBBY) as server, Crowd(server, half) as one, Crowd(server, half, start=half) as other:
+        rows = []
+        for name, say in (("join", "join"), ("restore", "resume")):
+            took, arrived, deferred, failures = dial_both([one, other], say)
+            rows.append(
+                Row(
+                    f"{name}, herd of {count:,} from two processes",
+                    f"{arrived:,} in, {arrived / took:,.0f}/s, {deferred:,} after a return slot",
+                    f"{count:,} asked",
+                    arrived / count,
+                    "1 round",
+                    "no failure",
+                    arrived == count and not failures,
+                )
+            )
+            go_home(one)
+            go_home(other)
+        return rows
+
+
+def test_a_small_herd_is_measured(tmp_path: Path) -> None:
+    rows = measure(tmp_path, 60, 1)
+    assert [row.name for row in rows] == ["join, herd of 60", "restore, herd of 60"]
+    assert all(row.ratio for row in rows)
+
+
+def test_a_small_crowd_from_two_processes_all_gets_in(tmp_path: Path) -> None:
+    assert all(row.met for row in measure_crowd(tmp_path, 40))
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(900)
+def test_rate_of_join_and_restore(tmp_path: Path, book: Book) -> None:
+    book(measure(tmp_path, 2000, 7))
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(300)
+def test_ten_thousand_join_and_return(tmp_path: Path, book: Book) -> None:
+    book(measure_crowd(tmp_path, 10_000))

@@ -1,0 +1,93 @@
+"""Timers of machines that sleep, stall or are throttled: the product's own timer, kept from firing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from resilience.client.client import ReconnectingClient
+from resilience.runtime import DeadlineTimer
+from resilience.server.app import QuizServer
+from resilience.units import Instant, Seconds
+from sim.virtual.network import Link
+
+
+class HeldTimer(DeadlineTimer):
+    """Fires nothing while ``held``; what came due meanwhile fires at the release."""
+
+    held = False
+    _missed = False
+
+    def hold(self) -> None:
+        """The process is stopped."""
+        self.held = True
+
+    def release(self) -> None:
+        """The process goes on."""
+        self.held = False
+        if self._missed:
+            self._missed = False
+            super()._wake()
+
+    def _wake(self) -> None:
+        if self.held:
+            self._missed = True
+        else:
+            super()._wake()
+
+
+class CoarseTimer(DeadlineTimer):
+    """Fires only at whole multiples of ``every`` seconds, as timers of a hidden page do; 0 for any time."""
+
+    every: Seconds = 60.0
+
+    def aim(self, deadline: Instant | None) -> None:
+        """Be sure to fire by the first moment at or after the deadline that is allowed."""
+        if deadline is not None and self.every:
+            deadline = math.ceil(max(deadline, self._clock.now()) / self.every) * self.every
+        super().aim(deadline)
+
+
+class Machine:
+    """The computer of some clients behind one link, or of a server: it can sleep, and wakes without being told.
+
+    Asleep, it reads nothing and no timer fires; what others send, their closes too, waits for it.
+    """
+
+    def __init__(self, links: Iterable[Link], timers: Iterable[HeldTimer]) -> None:
+        self._links, self._timers = list(links), list(timers)
+
+    @classmethod
+    def of_client(cls, client: ReconnectingClient, link: Link) -> Machine:
+        """The machine of a client that has not started; ``link`` is its way out."""
+        timer = client._timer = HeldTimer(client._clock, client._on_deadline)
+        return cls([link], [timer])
+
+    @classmethod
+    def of_server(cls, server: QuizServer, links: Iterable[Link]) -> Machine:
+        """The machine of a server without guests yet; ``links`` are all ways in."""
+        timers = []
+        for hub in server.hubs.values():
+            hub._timer = HeldTimer(hub._clock, hub._on_deadline)
+            hub._timer.aim(hub.room.next_deadline())
+            timers.append(hub._timer)
+        return cls(links, timers)
+
+    def sleep(self) -> None:
+        """Stop, as by SIGSTOP or a closed lid."""
+        for link in self._links:
+            link.freeze(True)
+        for timer in self._timers:
+            timer.hold()
+
+    def wake(self, *, timers_first: bool = False) -> None:
+        """Go on: what was received and what came due happen now, in either order."""
+        if timers_first:
+            self._release()
+        for link in self._links:
+            link.freeze(False)
+        self._release()
+
+    def _release(self) -> None:
+        for timer in self._timers:
+            timer.release()

@@ -1,0 +1,145 @@
+"""Two connections, one participant: whoever came last acts, and nothing that an older one still does changes that."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resilience.client import connect
+from resilience.events import EventKind
+from resilience.policy.retry import CloseCode
+from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
+from resilience.protocol.states import ClientState, ConnectionState
+from tests.failure_modes.scene import CALM, WAITING, Scene, act, url_of
+from tests.resilience.virtual import LINKED, URL
+
+
+@pytest.mark.parametrize("later", [1, 20, 60])
+def test_f03_late_close_of_old_socket(later: int) -> None:
+    """A link falls silent, its client comes back by another, three times in a row; then all the old sockets close.
+
+    The last session stays: nobody is told of a leave, and no grace period begins.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        ada, witness = scene.client(), scene.client("witness", url=URL)
+        await scene.opened(ada, witness)
+        await asyncio.sleep(2)
+        links = [scene.link, *(scene.another_way(f"way {i}") for i in range(3))]
+        for old, new in zip(links, links[1:], strict=False):
+            old.freeze(True)
+            ada.url = url_of(new)
+            await scene.until(lambda: ada.state is not ClientState.OPEN, within=7)
+            await scene.opened(ada)
+        seen = len(scene.told("witness", PresenceChanged))
+        await asyncio.sleep(later)
+        for old in links[:-1]:
+            old.freeze(False)
+        await asyncio.sleep(120)
+        assert ada.state is ClientState.OPEN
+        assert (scene.session().state, scene.session().connection_no) == (ConnectionState.CONNECTED, 4)
+        assert len(scene.told("witness", PresenceChanged)) == seen
+
+    scene = act(script)
+    assert len(scene.of(EventKind.SESSION_FENCED)) == 3
+    assert not scene.of(EventKind.SESSION_DETACHED)
+
+
+def test_f04_stale_client_events() -> None:
+    """What the client's old socket still says arrives after the new one has opened: messages, a close, a failure.
+
+    It belongs to an older dial, and is ignored: the client keeps its place, its one socket and its one timer.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        ada = scene.client()
+        await scene.opened(ada)
+        scene.link.stall(up=False, down=True)
+        ada.url = url_of(scene.another_way("mobile"))
+        await asyncio.sleep(20)
+        assert ada.machine.dial == 2
+        before = (ada.machine.seq, ada.machine.next_deadline(), ada.machine.credentials)
+        scene.link.stall(up=False, down=False)
+        await asyncio.sleep(0.1)
+        now = scene.clock.now()
+        ada.machine.receive(QuestionRevealed(ada.machine.seq + 1, "q1", 0), 1, now)
+        ada.machine.receive(ResumeRejected("unknown"), 1, now)
+        ada.machine.transport_lost(1, "closed", now, CloseCode.SUPERSEDED)
+        ada.machine.transport_failed(1, "refused", now)
+        ada.machine.transport_opened(1, now)
+        assert ada.machine.effects() == []
+        assert (ada.machine.seq, ada.machine.next_deadline(), ada.machine.credentials) == before
+        assert ada.state is ClientState.OPEN
+        assert len(scene.network.connections) == 1
+        await asyncio.sleep(60)
+        assert ada.machine.dial == 2
+
+    act(script)
+
+
+def test_f11_two_tabs_duel() -> None:
+    """Two tabs of one person hold the same token, and both would reconnect for ever.
+
+    There is one takeover for one act of the user: the older tab is told 4200 and stays down, until the user asks for
+    it there, which is one takeover more.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        first = scene.client("first")
+        await scene.opened(first)
+        await asyncio.sleep(1)
+        second = scene.tab("second", first)
+        await scene.opened(second)
+        await asyncio.sleep(300)
+        assert (first.state, second.state) == (ClientState.CLOSED, ClientState.OPEN)
+        assert len(scene.of(EventKind.SESSION_FENCED)) == 1
+        third = scene.tab("the first again", second)
+        await scene.opened(third)
+        await asyncio.sleep(300)
+        assert (second.state, third.state) == (ClientState.CLOSED, ClientState.OPEN)
+
+    scene = act(script, alone=False)
+    assert len(scene.of(EventKind.SESSION_FENCED)) == 2
+    assert [(event.actor, event.cause) for event in scene.of(EventKind.SESSION_SUPERSEDED)] == [
+        ("first", "4200"),
+        ("second", "4200"),
+    ]
+    assert not scene.of(EventKind.BACKOFF_SCHEDULED)
+
+
+def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
+    """Somebody copies the file that holds an identity, and starts a second client from the copy.
+
+    The two tell themselves apart by an instance of their own. The second takes over openly: the first is told, and is
+    not left with a stream that has silently gone to another.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        original, copy = tmp_path / "ada.json", tmp_path / "copy.json"
+        first = connect(LINKED, name="ada", identity_file=original)
+        first.start()
+        await scene.until(lambda: first.state is ClientState.OPEN and original.exists())
+        await asyncio.sleep(1)
+        shutil.copy(original, copy)
+        second = connect(LINKED, name="ada", identity_file=copy)
+        second.start()
+        await scene.until(lambda: second.state is ClientState.OPEN)
+        await scene.until(lambda: first.is_over, within=1)
+        assert first.machine.identity.instance != second.machine.identity.instance
+        assert first.machine.participant == second.machine.participant
+        assert first.machine.credentials != second.machine.credentials
+        await asyncio.sleep(60)
+        assert second.state is ClientState.OPEN
+        await first.stop()
+        await second.stop()
+
+    scene = act(script, alone=False)
+    assert len(scene.of(EventKind.SESSION_FENCED)) == 1
+    assert len(scene.room.sessions) == 1

@@ -1,0 +1,232 @@
+"""Links that are dead without saying so: who notices, how soon, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import pytest
+
+from resilience.client.client import ReconnectingClient
+from resilience.config import ClientConfig, ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.messages import ClientMessage, Join, Joined, Ping, Pong, PresenceChanged
+from resilience.protocol.states import ClientState, ConnectionState
+from tests.failure_modes.scene import CALM, LATENCY, WAITING, Scene, act, dial, hear, say, url_of
+from tests.resilience.virtual import URL
+
+PROBED = ClientConfig().probe_after + ClientConfig().probe_deadline
+GRACE, CLEANUP = ServerConfig().grace_period, ServerConfig().cleanup_interval
+PATIENT = ClientConfig().backoff.window_until
+"""An outage that lasts longer is waited for with the slow ladder."""
+
+TICK = 0.5
+
+
+@pytest.mark.parametrize("seconds", [5, 15, 35, 90])
+@pytest.mark.parametrize("closes_pass", [True, False])
+def test_f01_half_open_both(seconds: int, closes_pass: bool) -> None:
+    """Bytes vanish both ways for 5 to 90 s, with and without the closes that the ends send.
+
+    The client notices within its probe limit. Where not even its close gets through, the server marks it away within
+    the grace period, give or take a tick. What was answered meanwhile is stored once, when the link is back.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        ada = scene.client()
+        await scene.opened(ada)
+        await asyncio.sleep(20)
+        hit_at = scene.clock.now()
+        _silence(scene, on=True, closes_pass=closes_pass)
+        await asyncio.sleep(1)
+        ada.answer("q1", 1)
+        await asyncio.sleep(seconds - 1)
+        healed_at = scene.clock.now()
+        _silence(scene, on=False, closes_pass=closes_pass)
+        soon = 10 if seconds < PATIENT else ClientConfig().backoff.ladder.maximum + TICK
+        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=soon)
+        _noticed(scene, hit_at, healed_at, closes_pass=closes_pass)
+
+    scene = act(script)
+    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in scene.of(EventKind.ANSWER_ACKED)] == ["accepted"]
+
+
+def _silence(scene: Scene, *, on: bool, closes_pass: bool) -> None:
+    if closes_pass:
+        scene.link.blackhole(up=on, down=on)
+    else:
+        scene.link.freeze(on)
+
+
+def _noticed(scene: Scene, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
+    """Both ends, as soon as they could."""
+    lasted = healed_at - hit_at
+    dead = scene.of(EventKind.PEER_DEAD)
+    assert dead if lasted > PROBED else len(dead) <= 1
+    assert not dead or dead[0].t - hit_at <= PROBED + TICK
+    away = [event for event in scene.of(EventKind.SESSION_DETACHED) if event.t < healed_at]
+    if closes_pass:
+        assert [event.t - hit_at <= PROBED + TICK for event in away[:1]] == [True] * len(dead[:1])
+    elif lasted > GRACE:
+        assert away[0].cause == "grace"
+        assert GRACE - ClientConfig().probe_after - TICK <= away[0].t - hit_at <= GRACE + TICK
+    else:
+        assert not away
+    expired = [event.t - hit_at for event in scene.of(EventKind.SESSION_EXPIRED)]
+    assert all(CLEANUP - PROBED - TICK <= t <= CLEANUP + PROBED + TICK for t in expired)
+    assert len(expired) == (lasted > CLEANUP + PROBED)
+
+
+@pytest.mark.parametrize("dead", ["up", "down"])
+@pytest.mark.parametrize("owed", [True, False])
+def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
+    """Bytes vanish in one direction only, while the room is busy in the other.
+
+    An end that still hears does not take that for proof that it is heard: a client that waits for a verdict finds out
+    by its probe, any other is let go by the server at the end of the grace period. Either way both agree in the end.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(flap_hidden=0.0), CALM)
+        ada, fidget = scene.client(), scene.client("fidget", url=URL)
+        await scene.opened(ada, fidget)
+        await asyncio.sleep(5)
+        hit_at = scene.clock.now()
+        scene.link.blackhole(up=dead == "up", down=dead == "down")
+        if owed:
+            ada.answer("q1", 1)
+        chatter = asyncio.get_running_loop().create_task(_fidgeting(scene))
+        limit = GRACE if dead == "up" and not owed else 2 * ClientConfig().probe_after + PROBED
+        await scene.until(lambda: ada.state is not ClientState.OPEN, within=limit + TICK)
+        await scene.until(lambda: scene.session().connection is None, within=GRACE + TICK)
+        assert scene.clock.now() - hit_at <= GRACE + TICK
+        chatter.cancel()
+        scene.link.blackhole(up=False, down=False)
+        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=10)
+        assert scene.session().state is ConnectionState.CONNECTED
+
+    scene = act(script)
+    assert len(scene.told("ada", PresenceChanged)) > (5 if dead == "up" else 0)
+    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == owed
+
+
+async def _fidgeting(scene: Scene) -> None:
+    """Somebody comes and goes, so that the room always has something to tell."""
+    number = 0
+    while True:
+        number += 1
+        socket = await dial()
+        await say(socket, Join(event="quiz", name="x", instance=f"x{number}"))
+        await hear(socket, Joined)
+        await asyncio.sleep(1)
+        await socket.close()
+
+
+def test_f09_two_strikes() -> None:
+    """Exactly one pong is lost on a link that is well otherwise.
+
+    One miss changes nothing, neither for our client, which asks by itself, nor for a peer that only ever answers and
+    is given more than two intervals of grace; the whole grace period without a word does.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(grace_period=35), WAITING)
+        dull = await dial()
+        await say(dull, Join(event="quiz", name="dull", instance="d"))
+        await hear(dull, Joined)
+        await say(dull, Pong((await hear(dull, Ping)).id))
+        await hear(dull, Ping)  # not answered
+        await say(dull, Pong((await hear(dull, Ping)).id))
+        heard_at = scene.clock.now()
+        await asyncio.sleep(34)
+        assert scene.session().state is ConnectionState.CONNECTED
+        await scene.until(lambda: scene.session().state is not ConnectionState.CONNECTED, within=2)
+        assert abs(scene.clock.now() - heard_at - 35) < TICK
+
+    (away,) = act(script).of(EventKind.SESSION_DETACHED)
+    assert (away.session_id, away.cause) == ("p1", "grace")
+
+
+def test_f09_two_strikes_of_a_client_of_ours() -> None:
+    """The same with the plain settings, whose grace is two intervals: our client's own probes are signs of life too."""
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client()
+        await scene.opened(ada)
+        lost = _lose_one_pong(ada)
+        await asyncio.sleep(90)
+        assert len(lost) == 1
+        assert ada.state is ClientState.OPEN
+
+    assert not act(script).of(EventKind.SESSION_DETACHED)
+
+
+def _lose_one_pong(client: ReconnectingClient) -> list[ClientMessage]:
+    """The next pong of this client goes nowhere; returns where it is kept."""
+    lost: list[ClientMessage] = []
+    send = client._send
+
+    def send_all_but_one(message: ClientMessage) -> None:
+        if isinstance(message, Pong) and not lost:
+            lost.append(message)
+        else:
+            send(message)
+
+    client._send = send_all_but_one  # type: ignore[method-assign]
+    return lost
+
+
+@pytest.mark.parametrize("cut_after", [0.5, 4.5, 5.9])
+def test_f10_stale_ack_carried_over(cut_after: float) -> None:
+    """The link breaks while a ping, a probe or both are unanswered; the client is back a moment later.
+
+    Liveness begins anew with each connection: nothing that the old one owed is held against the new one, and the
+    client does not reconnect again and again.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client()
+        await scene.opened(ada)
+        await scene.until(lambda: bool(scene.of(EventKind.PONG_SENT)), step=LATENCY / 10)
+        scene.link.stall(up=True, down=True)
+        await asyncio.sleep(cut_after)
+        scene.link.cut()
+        scene.link.stall(up=False, down=False)
+        assert not scene.of(EventKind.HEARTBEAT_ACKED)
+        await asyncio.sleep(10 * LATENCY)
+        back_in = await scene.opened(ada, within=5)
+        assert back_in < 1
+        await asyncio.sleep(120)
+        assert ada.state is ClientState.OPEN
+
+    scene = act(script)
+    assert len(scene.of(EventKind.SESSION_RESTORED)) == 1
+    assert len(scene.of(EventKind.SESSION_DETACHED)) <= 1
+    assert not scene.of(EventKind.PEER_DEAD)
+
+
+def test_f13_half_open_owner_lockout() -> None:
+    """The old socket is half-open, and its owner is back within milliseconds by another way.
+
+    It is let in at once, not when the old one's ping has timed out, and never told that it is connected already.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client()
+        await scene.opened(ada)
+        await asyncio.sleep(1)
+        scene.link.freeze(True)
+        again = scene.tab("ada again", ada, url_of(scene.another_way("mobile")))
+        assert await scene.opened(again, within=1) < 20 * LATENCY
+        assert again.machine.participant == ada.machine.participant == "p1"
+        assert scene.session().connection_no == 2
+
+    scene = act(script, alone=False)
+    assert not scene.of(EventKind.SESSION_REJECTED)
+    assert not scene.of(EventKind.SESSION_DETACHED)
+    assert not scene.of(EventKind.BACKOFF_SCHEDULED, "ada again")

@@ -1,0 +1,295 @@
+"""Who somebody is: tokens that are stolen, replies that are lost, sessions that expire while their owner knocks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Literal
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from resilience.config import QuizConfig, ServerConfig
+from resilience.events import EventKind
+from resilience.protocol import codec
+from resilience.protocol.messages import (
+    Join,
+    Joined,
+    Leave,
+    Probe,
+    Resume,
+    ResumeRejected,
+    StateRestored,
+    TokenStored,
+)
+from resilience.protocol.states import ClientState, ConnectionState
+from resilience.quiz.phases import Phase
+from resilience.server.store import MEMORY, SqlStore
+from tests.failure_modes.scene import CALM, WAITING, Scene, act, close_code, dial, hear, say
+from tests.resilience.protocol.stand import Stand, credentials_in, resume
+from tests.resilience.virtual import HOST, URL
+
+JOIN = Join(event="quiz", name="ada", instance="i")
+CLEANUP = ServerConfig().cleanup_interval
+MS = 0.001
+
+
+def back_with(token: str) -> Resume:
+    """Come back with a token."""
+    return Resume(event="quiz", token=token, instance="i")
+
+
+def test_f14_token_theft() -> None:
+    """Somebody tries a made-up token, a token that was replaced, and another's name.
+
+    The first two are refused, the second is recorded with its owner's id, even after a restart it opens nothing; the
+    name makes somebody new. Whoever has the token of now is let in, and the owner is told so.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        owner, thief = await dial(), await dial()
+        await say(owner, JOIN)
+        old = (await hear(owner, Joined)).credentials
+        await say(owner, TokenStored(1))
+        again = await dial()
+        await say(again, back_with(old.token))
+        fresh = (await hear(again, StateRestored)).credentials
+        await say(again, TokenStored(2))
+        await asyncio.sleep(2)
+        await say(thief, back_with("made up"))
+        assert (await hear(thief, ResumeRejected)).reason == "unknown"
+        await say(thief, back_with(old.token))
+        assert (await hear(thief, ResumeRejected)).reason == "retired"
+        await say(thief, JOIN)
+        assert (await hear(thief, Joined)).credentials.participant == "p2"
+        await thief.close()
+        sniffer = await dial()
+        await say(sniffer, back_with(fresh.token))
+        await hear(sniffer, StateRestored)
+        assert await close_code(again) == 4200
+        scene.crash()
+        await scene.restart()
+        late = await dial()
+        await say(late, back_with(old.token))
+        await hear(late, ResumeRejected)
+        await late.close()
+
+    refused = act(script, alone=False).of(EventKind.RESUME_REFUSED)
+    assert [(event.cause, event.session_id) for event in refused[:2]] == [("unknown", None), ("retired", "p1")]
+    assert len(refused) == 3
+
+
+@pytest.mark.parametrize("how", ["cut", "hole"])
+@pytest.mark.parametrize("back", [False, True])
+def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> None:
+    """The link breaks at each half millisecond of a join, or of a return: so between any two messages of it, too.
+
+    The server may have given a new token that its client never saw. The client is still taken for who it is, in the end
+    and with what it had, and nobody else has come into being.
+    """
+    restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(EventKind.SESSION_RESUMED)) for i in range(40))
+    assert restored > (40 if back else 20)
+
+
+def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> Scene:
+    """One scene in which a handshake is broken off twice, so many seconds after it began."""
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client()
+        if back:
+            await scene.opened(ada)
+            await asyncio.sleep(6)
+            scene.link.cut()
+            await scene.until(lambda: ada.state is ClientState.BACKING_OFF, step=MS)
+        ada.start()
+        for _ in range(2):
+            ada.wake()
+            await asyncio.sleep(after)
+            await _break(scene, how)
+        await scene.opened(ada, within=15)
+        await asyncio.sleep(3)
+        assert list(scene.room.sessions) == [ada.machine.participant]
+        assert back is False or ada.machine.participant == "p1"
+        assert len(scene.session(str(ada.machine.participant)).token_hashes) == 1
+
+    return act(script)
+
+
+async def _break(scene: Scene, how: Literal["cut", "hole"]) -> None:
+    if how == "hole":
+        scene.link.blackhole(up=False, down=True)
+        await asyncio.sleep(0.02)
+        scene.link.blackhole(up=False, down=False)
+    scene.link.cut()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("away", [2, 100])
+def test_f28_blank_state_on_rejoin(away: int) -> None:
+    """A player drops out and comes back in every phase of a quiz, before and after the clean-up.
+
+    It finds its score, its answer and its place as they were: the session and the game go on with the same objects.
+    """
+    phases = [Phase.LOBBY, Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD, Phase.FINISHED]
+    for phase in phases:
+        _returns_in(phase, away)
+
+
+def _returns_in(phase: Phase, away: float) -> None:
+    long = QuizConfig(questions=1, lobby=200, question_time=200, reveal_time=200, leaderboard_time=200)
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=long)
+        ada = scene.client()
+        await scene.opened(ada)
+        before = scene.session()
+        if phase is not Phase.LOBBY:
+            await asyncio.sleep(201)
+            ada.answer("q1", scene.room.game.questions[0].correct)
+        await scene.until(lambda: scene.room.game.phase is phase, within=1000, step=1)
+        score, seen = scene.room.game.visible_score("p1"), ada.machine.seq
+        await asyncio.sleep(6)
+        scene.link.refuse(True)
+        await asyncio.sleep(away)
+        scene.link.refuse(False)
+        await scene.opened(ada, within=31)
+        (back,) = scene.told("ada", StateRestored)
+        assert scene.session() is before
+        assert (back.snapshot.phase, back.snapshot.score) == (phase, score)
+        assert back.rejoined == (away > CLEANUP)
+        assert back.snapshot.seq >= seen
+        open_now = phase not in {Phase.LOBBY, Phase.FINISHED}
+        assert back.snapshot.answer == (scene.room.game.questions[0].correct if open_now else None)
+        assert (score > 0) == (phase in {Phase.REVEAL, Phase.LEADERBOARD, Phase.FINISHED})
+
+    act(script)
+
+
+AROUND = [*range(-50, -1, 7), *(i / 5 for i in range(-5, 6)), *range(2, 51, 7)]
+"""Milliseconds from the clean-up; a fifth of one where it matters."""
+
+
+@pytest.mark.parametrize("offset", AROUND)
+def test_f30_sweep_vs_rejoin(offset: float) -> None:
+    """The owner's resume reaches the server within 50 ms of the clean-up of its session, before or after it.
+
+    Either the clean-up has happened, and the answer says so, or it never does: no session is half of each, and it then
+    lives on as any other.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        socket = await dial()
+        await say(socket, JOIN)
+        token = (await hear(socket, Joined)).credentials.token
+        await socket.close()
+        await scene.until(lambda: scene.session().connection is None, step=MS)
+        expires_at = scene.session().next_deadline()
+        assert expires_at is not None
+        await asyncio.sleep(expires_at - 1 - scene.clock.now())
+        again = await dial()
+        await asyncio.sleep(expires_at + offset * MS - scene.clock.now() - MS)
+        await say(again, back_with(token))
+        back = await hear(again, StateRestored)
+        assert back.rejoined == bool(scene.of(EventKind.SESSION_EXPIRED))
+        if abs(offset) >= 1:
+            assert back.rejoined == (offset > 0)
+        answering = asyncio.get_running_loop().create_task(_lively(again))
+        await asyncio.sleep(2 * CLEANUP)
+        assert (scene.session().state, scene.session().connection_no) == (ConnectionState.CONNECTED, 2)
+        assert len(scene.of(EventKind.SESSION_EXPIRED)) == back.rejoined
+        assert scene.of(EventKind.SESSION_RESUMED)[0].outcome == ("rejoined" if back.rejoined else "resumed")
+        await again.close()
+        await answering
+
+    act(script)
+
+
+async def _lively(socket: ClientConnection) -> None:
+    """Say something every few seconds."""
+    try:
+        for i in itertools.count():
+            await say(socket, Probe(i))
+            await asyncio.sleep(5)
+    except ConnectionClosed:
+        return
+
+
+@pytest.mark.parametrize("first", ["sweep", "resume"])
+def test_f30_sweep_vs_rejoin_at_one_instant(first: Literal["sweep", "resume"]) -> None:
+    """Both fall on the very same instant, in either order: the room alone, whose driver may call it in any order."""
+    stand = Stand()
+    token = stand.join(1).token
+    stand.run(10.0)
+    stand.lose(1)
+    at = stand.room.sessions["p1"].next_deadline()
+    assert at is not None
+    stand.now = at
+    steps = [lambda: stand.room.handle_timeout(at), lambda: stand.say(2, resume(token))]
+    for step in steps if first == "sweep" else reversed(steps):
+        step()
+        stand.collect()
+    assert stand.restored(2).rejoined == (first == "sweep")
+    assert stand.room.sessions["p1"].state is ConnectionState.CONNECTED
+    for second in range(1, 200):
+        stand.run(at + second)
+        stand.say(2, Probe(second))
+    assert stand.room.sessions["p1"].state is ConnectionState.CONNECTED
+    assert credentials_in(stand.restored(2)).connection_no == 2
+
+
+def test_f36_resume_loop() -> None:
+    """The server does not know the token: it has lost its database.
+
+    The client asks once, and then joins as somebody new over the same connection, within one dial.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        first, ada = await dial(), scene.client()
+        await say(first, JOIN)
+        await hear(first, Joined)
+        await say(first, Leave())
+        await scene.opened(ada)
+        await asyncio.sleep(6)
+        scene.crash()
+        await scene.serve(quiz=WAITING, store=SqlStore(MEMORY))
+        dials = ada.machine.dial
+        await scene.until(lambda: ada.state is not ClientState.OPEN)
+        await scene.opened(ada, within=5)
+        assert ada.machine.dial == dials + 1
+        await asyncio.sleep(60)
+
+    scene = act(script, alone=False)
+    assert len(scene.of(EventKind.SESSION_REJECTED)) == 1
+    assert len(scene.of(EventKind.SESSION_JOINED, "ada")) == 2
+    assert len(scene.of(EventKind.RESUME_REFUSED)) == 1
+
+
+def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:
+    """A broken server rejects whatever is said to it: the client climbs its ladder, and asks each time for little."""
+    asked: list[str] = []
+
+    async def reject(socket: ServerConnection) -> None:
+        async for data in socket:
+            asked.append(type(codec.decode_client(data)).__name__)
+            await socket.send(codec.encode(ResumeRejected("unknown")), text=True)
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client(url=URL)
+        await scene.opened(ada)
+        await asyncio.sleep(6)
+        scene.crash()
+        async with serve(reject, HOST, 80, ping_interval=None):
+            await asyncio.sleep(60)
+            await ada.stop()
+
+    act(script, alone=False)
+    assert asked[:2] == ["Resume", "Join"]
+    assert set(asked[2:]) == {"Join"}
+    assert len(asked) < 50

@@ -1,0 +1,248 @@
+"""The client as a library: the printed example, the iteration, the factory, the watch for sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resilience.client
+from resilience.client import ClientConfig, ClientState, connect
+from resilience.client.sleep import SleepWatch, suspended
+from resilience.config import QuizConfig
+from resilience.errors import UsageError
+from resilience.events import EventKind
+from resilience.policy.backoff import Preset
+from resilience.protocol.messages import Joined, Message, QuizFinished, StateRestored
+
+from ..virtual import LINKED, URL, Stage, play
+
+SHORT = QuizConfig(questions=2, lobby=1, question_time=4, reveal_time=1, leaderboard_time=1)
+
+
+def example() -> str:
+    """The program in the package's documentation."""
+    (text,) = re.findall(r"::\n\n((?:    .*\n|\n)+)", inspect.getdoc(resilience.client) or "")
+    return textwrap.dedent(text).strip()
+
+
+def test_the_printed_example_joins_answers_and_survives() -> None:
+    """As printed, but for the last line, which names a server."""
+    program, run = example().rsplit("\n\n", 1)
+    assert run.startswith("asyncio.run(take_part(")
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102 - the documentation's own words
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=SHORT)
+        playing = asyncio.get_running_loop().create_task(names["take_part"](LINKED))
+        for _ in range(3):
+            await asyncio.sleep(2.5)
+            stage.link.cut()
+        assert isinstance(await playing, int)
+
+    stage = play(script)
+    assert len(stage.events(EventKind.SESSION_RESUMED)) == 3
+    assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 2
+    assert len(stage.events(EventKind.SESSION_LEFT)) == 1
+
+
+def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
+    """Whoever iterates hears of everything, and is not left waiting."""
+
+    async def script(stage: Stage) -> None:
+        client = connect(URL, name="Ada", config=ClientConfig(preset=Preset.CLASSIC, attempts=2))
+        async with client:
+            assert [message async for message in client] == []
+            assert client.state is ClientState.GAVE_UP
+            await stage.serve(quiz=SHORT)
+            client.start()
+            heard = []
+            async for message in client:
+                heard.append(message)
+                if isinstance(message, QuizFinished):
+                    break
+        assert isinstance(heard[0], Joined)
+        assert [message async for message in client] == []
+
+    play(script)
+
+
+def test_an_error_in_the_block_is_no_leaving() -> None:
+    """What crashed may come back; what ended well has left."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QuizConfig(lobby=100))
+        with pytest.raises(ZeroDivisionError):
+            await crash()
+        await asyncio.sleep(1)
+
+    async def crash() -> None:
+        async with connect(URL, name="Ada") as client:
+            async for _ in client:
+                raise ZeroDivisionError
+
+    assert play(script).events(EventKind.SESSION_LEFT) == []
+
+
+def test_a_fault_in_the_callback_costs_no_connection() -> None:
+    """It is reported to the loop, once for each message."""
+    reported: list[dict[str, Any]] = []
+
+    def fail(_message: Message) -> None:
+        raise ZeroDivisionError
+
+    async def script(stage: Stage) -> None:
+        stage.loop.set_exception_handler(lambda _loop, context: reported.append(context))
+        await stage.serve(quiz=SHORT)
+        async with connect(URL, name="Ada", deliver=fail) as client:
+            await asyncio.sleep(3)
+            assert client.state is ClientState.OPEN
+
+    stage = play(script)
+    assert len(stage.events(EventKind.SESSION_CREATED)) == 1
+    assert reported
+    assert all(isinstance(context["exception"], ZeroDivisionError) for context in reported)
+
+
+@pytest.mark.parametrize(
+    "key, arguments",
+    [("name", {"name": ""}), ("name", {"name": "x" * 65}), ("event", {"name": "Ada", "event": ""})],
+)
+def test_what_no_server_would_take_is_refused_at_once(key: str, arguments: dict[str, str]) -> None:
+    """Instead of being retried for ten minutes."""
+
+    async def script(_stage: Stage) -> None:
+        with pytest.raises(UsageError, match=f"{key} = .*1 to 64 characters"):
+            connect(URL, **arguments)  # type: ignore[arg-type]
+
+    play(script)
+
+
+# an identity that outlives the process -------------------------------------------------------------------------------
+
+
+def test_a_later_process_takes_over(tmp_path: Path) -> None:
+    """C1, F12: the same participant with the same score; the earlier client is told and stays down."""
+    file = tmp_path / "me"
+
+    async def script(stage: Stage) -> None:
+        app = await stage.serve(quiz=SHORT)
+        first = connect(LINKED, name="Ada", identity_file=file)
+        first.start()
+        await asyncio.sleep(1.5)
+        first.answer("q1", 0)
+        await asyncio.sleep(0.1)
+        heard: list[Message] = []
+        second = connect(LINKED, name="Ada", identity_file=file, deliver=heard.append)
+        assert second.machine.identity.instance != first.machine.identity.instance
+        second.start()
+        await asyncio.sleep(1)
+        assert (first.state, second.state) == (ClientState.CLOSED, ClientState.OPEN)
+        assert isinstance(heard[0], StateRestored)
+        assert heard[0].snapshot.answer == 0
+        await second.stop()
+        third = connect(LINKED, name="Ada", identity_file=file)
+        third.start()
+        await asyncio.sleep(1)
+        assert third.machine.participant == "p1"
+        assert list(app.hubs["quiz"].room.sessions) == ["p1"]
+        await third.stop()
+
+    play(script)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["me"]
+
+
+def test_the_token_is_on_the_disk_before_the_old_one_is_let_go(tmp_path: Path) -> None:
+    """A client that cannot keep the new token does not confirm it: the one in the file stays good."""
+    file = tmp_path / "folder" / "me"
+    file.parent.mkdir()
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(quiz=QuizConfig(lobby=100))
+        client = connect(LINKED, name="Ada", identity_file=file)
+        client.start()
+        await asyncio.sleep(1)
+        kept = file.read_text()
+        file.rename(tmp_path / "me")
+        file.parent.rmdir()
+        stage.link.cut()
+        await asyncio.sleep(2)
+        await client.stop()
+        (tmp_path / "me").write_text(kept)
+        again = connect(LINKED, name="Ada", identity_file=tmp_path / "me")
+        again.start()
+        await asyncio.sleep(1)
+        assert again.machine.participant == "p1"
+        await again.stop()
+
+    play(script)
+
+
+@pytest.mark.parametrize(
+    "content, rule",
+    [
+        ("", "holds no identity"),
+        ("{}", "holds no identity"),
+        ("\xff", "holds no identity"),
+        ('{"event":"other","participant":"p1","token":"t","generation":1}', "for event 'other', not for 'quiz'"),
+    ],
+)
+def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: Path) -> None:
+    """And left alone."""
+    file = tmp_path / "me"
+    file.write_text(content, "latin-1")
+
+    async def script(_stage: Stage) -> None:
+        with pytest.raises(UsageError, match=f"me: .*{rule}"):
+            connect(URL, name="Ada", identity_file=file)
+
+    play(script)
+    assert file.read_text("latin-1") == content
+
+
+def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
+    """Not after the quiz."""
+
+    async def script(_stage: Stage) -> None:
+        with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
+            connect(URL, name="Ada", identity_file=tmp_path / "nowhere" / "me")
+
+    play(script)
+
+
+# suspended computers -------------------------------------------------------------------------------------------------
+
+
+def test_a_suspension_is_noticed_within_a_second() -> None:
+    """By the clock that went on; a difference of reading is none."""
+    asleep, woken = [0.0], []
+
+    async def script(stage: Stage) -> None:
+        watch = SleepWatch(lambda: woken.append(stage.loop.time()), lambda: asleep[0])
+        watch.start()
+        await asyncio.sleep(10.5)
+        asleep[0] += 0.5
+        await asyncio.sleep(10)
+        assert woken == []
+        asleep[0] += 3600.0
+        await asyncio.sleep(5)
+        watch.stop()
+        asleep[0] += 3600.0
+        await asyncio.sleep(5)
+
+    play(script)
+    assert woken == [pytest.approx(21.0)]
+
+
+def test_this_computer_says_how_long_it_slept() -> None:
+    """Never less than nothing, and not more from one moment to the next."""
+    before = suspended()
+    assert before > -1
+    assert suspended() - before < 1

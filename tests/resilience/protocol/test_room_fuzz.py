@@ -1,0 +1,202 @@
+"""Whatever is said to a room, in whatever order, over whichever connection: it raises nothing and keeps its promises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from resilience.protocol.effects import Persist
+from resilience.protocol.messages import (
+    Answer,
+    ClientMessage,
+    HostAction,
+    HostCommand,
+    Join,
+    Leave,
+    Pong,
+    Probe,
+    Resume,
+    TokenStored,
+)
+from resilience.protocol.room import Room
+from resilience.quiz.game import StoredAnswer
+from resilience.units import Instant
+from tests.resilience.protocol.hostile_room import QUIZ, HostileRoom
+from tests.strategies import _BIG, CLIENT_MESSAGES
+
+CONNECTIONS = st.integers(1, 8)
+"""Few, so that messages meet; fresh ones are counted from 100."""
+
+WORDS = st.sampled_from(["a", "b", "c"])
+QUESTIONS = st.sampled_from([f"q{i + 1}" for i in range(QUIZ.questions)] + ["q9"])
+PAUSES = st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.0, 5.0, 14.0, 31.0, 70.0])
+
+
+class RoomUnderFire(RuleBasedStateMachine):
+    """Steps that any peer, any store and any scheduler may take."""
+
+    @initialize(by_hand=st.booleans())
+    def begin(self, by_hand: bool) -> None:
+        self.hostile = HostileRoom(by_hand=by_hand)
+        self.fresh = 100
+
+    # participants -----------------------------------------------------------------------------------------------------
+
+    @rule(connection=CONNECTIONS, name=WORDS, instance=WORDS)
+    def join(self, connection: int, name: str, instance: str) -> None:
+        self.hostile.say(connection, Join(event="quiz", name=name, instance=instance))
+
+    @rule(name=WORDS, commits=st.booleans())
+    def join_anew(self, name: str, commits: bool) -> None:
+        self.fresh += 1
+        self.hostile.say(self.fresh, Join(event="quiz", name=name, instance=f"i{self.fresh}"))
+        while commits and self.hostile.tickets:
+            self.hostile.settle(well=True)
+
+    @rule(connection=CONNECTIONS | st.none(), which=st.integers(0, 1000))
+    def resume(self, connection: int | None, which: int) -> None:
+        """With any token that was ever handed out, or a guessed one."""
+        if connection is None:
+            self.fresh += 1
+            connection = self.fresh
+        tokens = self.hostile.tokens
+        self.hostile.say(connection, Resume(event="quiz", token=tokens[which % len(tokens)], instance="a"))
+
+    @rule(back=st.integers(0, 3), question=QUESTIONS, choice=st.integers(-1, 5), key=WORDS)
+    def answer(self, back: int, question: str, choice: int, key: str) -> None:
+        self.hostile.say(self._recent(back), Answer(question, choice, key))
+
+    @rule(back=st.integers(0, 3), said=st.sampled_from([Leave(), Probe(1), Pong(1), TokenStored(1), TokenStored(2)]))
+    def say_plainly(self, back: int, said: ClientMessage) -> None:
+        self.hostile.say(self._recent(back), said)
+
+    @rule(connection=CONNECTIONS, message=CLIENT_MESSAGES)
+    def say_anything(self, connection: int, message: ClientMessage) -> None:
+        self.hostile.say(connection, message)
+
+    @rule(connection=CONNECTIONS)
+    def lose(self, connection: int) -> None:
+        self.hostile.lose(connection)
+
+    @rule(back=st.integers(0, 3))
+    def lose_recent(self, back: int) -> None:
+        self.hostile.lose(self._recent(back))
+
+    # hosts ------------------------------------------------------------------------------------------------------------
+
+    @rule()
+    def host(self) -> None:
+        self.fresh += 1
+        self.hostile.host(self.fresh)
+
+    @rule(connection=CONNECTIONS, back=st.integers(0, 3), recent=st.booleans())
+    def start_in_time(self, connection: int, back: int, recent: bool) -> None:
+        self.hostile.say(self._recent(back) if recent else connection, self._order(HostAction.START, 0))
+
+    @rule(back=st.integers(0, 3), action=st.sampled_from(HostAction), off=st.sampled_from([-1, 0, 0, 0, 1]))
+    def order(self, back: int, action: HostAction, off: int) -> None:
+        self.hostile.say(self._recent(back), self._order(action, off))
+
+    # store and time ---------------------------------------------------------------------------------------------------
+
+    @rule(well=st.sampled_from([True, True, True, False]))
+    def settle(self, well: bool) -> None:
+        self.hostile.settle(well=well)
+
+    @rule(seconds=PAUSES, soundly=st.booleans())
+    def sleep(self, seconds: float, soundly: bool) -> None:
+        self.hostile.sleep(seconds, soundly=soundly)
+
+    @invariant()
+    def the_clock_has_no_deadline_before_its_start(self) -> None:
+        if hasattr(self, "hostile"):
+            deadline = self.hostile.room.next_deadline()
+            assert deadline is None or deadline >= 0.0
+
+    def teardown(self) -> None:
+        if hasattr(self, "hostile"):
+            self.hostile.empty()
+            self.hostile.check_baseline()
+
+    def _recent(self, back: int) -> int:
+        return max(self.fresh - back, 100)
+
+    def _order(self, action: HostAction, off: int) -> HostCommand:
+        return HostCommand(action, max(self.hostile.room.game.progress.step + off, 0))
+
+
+TestRoomUnderFire = RoomUnderFire.TestCase
+TestRoomUnderFire.settings = settings(
+    max_examples=1000 if _BIG else 80,
+    stateful_step_count=50,
+    derandomize=not _BIG,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+# the account itself can be shown to notice ----------------------------------------------------------------------------
+
+
+class Hasty(Room):
+    """Answers before the commit."""
+
+    def _persist(self, rows: tuple[object, ...]) -> int:  # type: ignore[override]
+        ticket = super()._persist(rows)  # type: ignore[arg-type]
+        if any(isinstance(row, StoredAnswer) for row in rows):
+            self._desk.waiting_for(ticket, rows[0])  # type: ignore[arg-type]
+            self.committed(ticket, 0.0)
+        return ticket
+
+
+class Forgetful(Room):
+    """Never lets go of a connection."""
+
+    def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
+        kept = self._by_connection.get(connection)
+        super().transport_lost(connection, cause, now)
+        if kept is not None:
+            self._by_connection[connection] = kept
+
+
+class Skipping(Room):
+    """Loses a number of its stream."""
+
+    def _show_presence(self, now: Instant) -> None:
+        self.seq += 1
+        super()._show_presence(now)
+
+
+def attack(room_type: type[Room]) -> None:
+    """A short life with an answer in it."""
+    hostile = HostileRoom(room_type, by_hand=False)
+    hostile.say(1, Join(event="quiz", name="a", instance="a"))
+    hostile.settle(well=True)
+    hostile.sleep(4.5, soundly=False)
+    while hostile.tickets:
+        hostile.settle(well=True)
+    hostile.say(1, Answer("q1", 0, "k"))
+    hostile.empty()
+    hostile.check_baseline()
+
+
+def test_the_short_life_is_a_good_one() -> None:
+    """Nothing is wrong with the room itself."""
+    attack(Room)
+
+
+@pytest.mark.parametrize("planted", [Hasty, Forgetful, Skipping])
+def test_a_planted_defect_is_noticed(planted: type[Room]) -> None:
+    """The account that the fuzz relies on fails when the room does."""
+    with pytest.raises((AssertionError, KeyError)):
+        attack(planted)
+
+
+def test_orders_are_committed_in_the_order_they_were_given() -> None:
+    """What the fuzz's store relies on: tickets count up by one."""
+    hostile = HostileRoom(by_hand=False)
+    for connection in range(1, 6):
+        hostile.say(connection, Join(event="quiz", name="a", instance=f"i{connection}"))
+    assert [persist.ticket for persist in hostile.tickets if isinstance(persist, Persist)] == [1, 2, 3, 4, 5]

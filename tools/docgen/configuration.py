@@ -1,0 +1,237 @@
+"""The reference parts of ``docs/configuration.md``: every key, found by asking the settings themselves."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+import click
+import msgspec
+import tomli_w
+from msgspec import inspect as mi
+
+from docgen import shapes
+from docgen.sources import markdown, meaning, table
+from resilience.cli import root
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.errors import ConfigError, UsageError
+from resilience.policy.backoff import PRESETS, BackoffPolicy
+from resilience.settings import server_settings
+
+CONFIGS = (ServerConfig, QuizConfig, ClientConfig)
+TABLE_NAMES: dict[type, str] = {ServerConfig: "server", QuizConfig: "quiz", ClientConfig: "client"}
+PROBES = (-1, 0, 0.001, 0.5, 1, 2.5, 1e9, float("inf"))
+"""Values that are tried on every number, to hear which rule refuses them."""
+
+COLUMNS = 100
+
+
+class _Asked(dict[str, str]):
+    """An environment that remembers which names were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __contains__(self, name: object) -> bool:
+        self.names.append(str(name))
+        return False
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as dict's
+        self.names.append(name)
+        return default
+
+
+# what is asked of the settings ----------------------------------------------------------------------------------------
+
+
+def environment_names() -> dict[str, str]:
+    """By key of the server: the name under which the environment is asked for it."""
+    asked = _Asked()
+    server_settings(None, asked, {})
+    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    by_key = {name.lower().removeprefix("resilience_"): name for name in asked.names}
+    return {key: name for key, name in by_key.items() if key in keys}
+
+
+def serve_options() -> list[click.Option]:
+    """The flags of ``resilience serve``."""
+    command = root.commands["serve"]
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def flags() -> dict[str, str]:
+    """By key of the server: its flag, where there is one."""
+    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    return {str(option.name): option.opts[0] for option in serve_options() if option.name in keys}
+
+
+def rules(config: type, key: str) -> list[str]:
+    """The rules that refuse one of the probes for this key, each once, in the words of the refusal.
+
+    A rule that holds only while some switch is on begins with that switch.
+    """
+    fields = {field.name: field for field in shapes.fields_of(config)}
+    switches = [name for name, field in fields.items() if isinstance(field.type, mi.BoolType)]
+    found: dict[str, str] = {}
+    for switch in ("", *switches):
+        for value in _probes(fields[key]):
+            refusal = refused(config, {key: value} | ({switch: True} if switch else {}))
+            if refusal is not None and refusal[0] == key:
+                found.setdefault(refusal[1], f"with {switch}: {refusal[1]}" if switch else refusal[1])
+    return list(found.values())
+
+
+def refused(config: type, values: Mapping[str, object]) -> tuple[str, str] | None:
+    """The key and the rule by which these values are refused; ``None`` when they are taken."""
+    try:
+        msgspec.convert(values, config)
+    except ConfigError as error:
+        return error.key, error.rule
+    except msgspec.ValidationError as error:
+        rule, _, path = str(error).partition(" - at `$.")
+        return path.rstrip("`"), rule
+    return None
+
+
+# what goes into the page ----------------------------------------------------------------------------------------------
+
+
+def reference(config: type) -> str:
+    """Every key of one table."""
+    names, given = (environment_names(), flags()) if config is ServerConfig else ({}, {})
+    rows = [
+        [
+            f"`{field.name}`",
+            _type_of(field),
+            _default_of(field),
+            shapes.unit_of(config, field.name),
+            "; ".join(rules(config, field.name)),
+            f"`{names[field.name]}`" if field.name in names else "",
+            f"`{given[field.name]}`" if field.name in given else "",
+            markdown(meaning(config, field.name) or "", {}),
+        ]
+        for field in shapes.fields_of(config)
+    ]
+    return table(["key", "type", "default", "unit", "rule", "environment", "flag", "meaning"], rows)
+
+
+def options() -> str:
+    """Every flag of ``resilience serve``."""
+    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    rows = [
+        [
+            f"`{option.opts[0]}`",
+            f"`server.{option.name}`" if option.name in keys else "",
+            _option_default(option),
+            option.help or "",
+        ]
+        for option in serve_options()
+    ]
+    return table(["flag", "sets", "default", "meaning"], rows)
+
+
+def example(configs: tuple[type, ...]) -> str:
+    """A file with every key of these tables, its meaning above it and its default behind it."""
+    tables = ("\n".join([f"[{TABLE_NAMES[c]}]", *(_entry(c, f) for f in shapes.fields_of(c))]) for c in configs)
+    return "```toml\n" + "\n\n".join(tables) + "\n```"
+
+
+def presets() -> str:
+    """What the two policies give for the keys that are left out."""
+    policies = {preset: ClientConfig(preset=preset).backoff for preset in PRESETS}
+    values: dict[str, Callable[[BackoffPolicy], object]] = {
+        "attempts": lambda policy: policy.attempts,
+        "initial": lambda policy: policy.ladder.initial,
+        "maximum": lambda policy: policy.ladder.maximum,
+        "multiplier": lambda policy: policy.ladder.multiplier,
+        "jitter": lambda policy: policy.ladder.jitter.value,
+        "budget": lambda policy: policy.budget,
+    }
+    rows = [[f"`{key}`", *(_told(value(policies[preset])) for preset in policies)] for key, value in values.items()]
+    return table(["key", *(f"`{preset.value}`" for preset in policies)], rows)
+
+
+def refusals() -> str:
+    """What the settings say to values that break a rule, word for word."""
+    cases: list[tuple[str, Mapping[str, str], Mapping[str, object]]] = [
+        ("`GRACE_PERIOD=10`", {"GRACE_PERIOD": "10"}, {}),
+        ("`--heartbeat-interval 45`", {}, {"heartbeat_interval": 45.0}),
+        ("`CLEANUP_INTERVAL=soon`", {"CLEANUP_INTERVAL": "soon"}, {}),
+        ("`RESILIENCE_PRESENCE_INTERVAL=0.1`", {"RESILIENCE_PRESENCE_INTERVAL": "0.1"}, {}),
+        ("`RESILIENCE_ALLOWED_ORIGINS=quiz.example`", {"RESILIENCE_ALLOWED_ORIGINS": "quiz.example"}, {}),
+    ]
+    rows = [[given, f"`error: {_complaint(environ, flags_)}`"] for given, environ, flags_ in cases]
+    return table(["given", "answer"], rows)
+
+
+# parts ----------------------------------------------------------------------------------------------------------------
+
+
+def _told(value: object) -> str:
+    return "no limit" if value is None else f"`{_toml_value(value)}`"
+
+
+def _complaint(environ: Mapping[str, str], given: Mapping[str, object]) -> str:
+    try:
+        server_settings(None, environ, given)
+    except UsageError as error:
+        return str(error)
+    raise ValueError(f"{dict(environ)} and {dict(given)} break no rule")
+
+
+def _probes(field: mi.Field) -> Iterator[object]:
+    kinds = field.type.types if isinstance(field.type, mi.UnionType) else (field.type,)
+    if any(isinstance(kind, mi.FloatType) for kind in kinds):
+        yield from PROBES
+    elif any(isinstance(kind, mi.IntType) for kind in kinds):
+        yield from (int(probe) for probe in PROBES if float(probe).is_integer())
+    elif isinstance(field.type, mi.VarTupleType):
+        yield ["quiz.example"]
+
+
+def _type_of(field: mi.Field) -> str:
+    words = shapes.type_name(field.type, {}).removesuffix(" or null")
+    enum = next((kind.cls for kind in _kinds(field.type) if isinstance(kind, mi.EnumType)), None)
+    return words if enum is None else ", ".join(f"`{member.value}`" for member in enum)
+
+
+def _kinds(kind: mi.Type) -> tuple[mi.Type, ...]:
+    return kind.types if isinstance(kind, mi.UnionType) else (kind,)
+
+
+def _default_of(field: mi.Field) -> str:
+    value = shapes.default_of(field)
+    return "left out" if value is None else f"`{_toml_value(value)}`"
+
+
+def _option_default(option: click.Option) -> str:
+    told = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
+    return f"`{option.default}`" if told else ""
+
+
+def _entry(config: type, field: mi.Field) -> str:
+    default = shapes.default_of(field)
+    said = re.sub(r"``([^`]*)``", r"\1", meaning(config, field.name) or "")
+    unit = shapes.unit_of(config, field.name)
+    comment = textwrap.fill(said, COLUMNS, initial_indent="# ", subsequent_indent="# ")
+    line = f"{field.name} = {_toml_value(default)}" if default is not None else f"# {field.name} = {_stand_in(field)}"
+    return f"{comment}\n{line}{f'  # {unit}' if unit else ''}"
+
+
+def _stand_in(field: mi.Field) -> str:
+    """Something to write for a key that is left out."""
+    for kind in _kinds(field.type):
+        if isinstance(kind, mi.EnumType):
+            return _toml_value(next(iter(kind.cls)))
+        if isinstance(kind, mi.IntType):
+            return "1"
+    return "1.0"
+
+
+def _toml_value(value: object) -> str:
+    plain = value.value if isinstance(value, Enum) else list(value) if isinstance(value, tuple) else value
+    return tomli_w.dumps({"x": plain}).partition("= ")[2].strip()

@@ -1,0 +1,104 @@
+"""Tables of what happens when: each line is produced by asking the code itself."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+
+from docgen.sources import table
+from resilience.policy.liveness import HeartbeatRules
+from resilience.policy.window import return_window
+from resilience.protocol.session import ServerSession
+from resilience.protocol.tokens import TokenBook, token_hash
+from resilience.quiz.game import Game
+from resilience.quiz.plan import BY_HAND
+from resilience.quiz.questions import arithmetic_questions
+
+QUESTION_S, LATE_S = 20.0, 2.0
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """One answer that a participant hands in."""
+
+    situation: str
+    question: str = "q1"
+    key: str = "k1"
+    choice: int = 0
+    at: float = 5.0
+    after: str | None = None
+    excused: bool = False
+
+
+SUBMISSIONS = (
+    Submission("the first answer, while the question is open"),
+    Submission("the same again, with the same key", at=6.0, after="k1"),
+    Submission("the same again, with the same key, when the question is long over", at=90.0, after="k1"),
+    Submission("another answer after it, with another key", key="k2", choice=1, at=6.0, after="k1"),
+    Submission("an answer to a question that is not open yet", question="q2"),
+    Submission("an answer after the close", at=QUESTION_S),
+    Submission("the same, by one whose outage overlapped the close", at=QUESTION_S + 1.5, excused=True),
+    Submission("the same, but later than the late window", at=QUESTION_S + LATE_S, excused=True),
+    Submission("an answer to a question that does not exist", question="q9"),
+    Submission("a choice that does not exist", choice=9),
+)
+
+
+def verdicts() -> str:
+    """What becomes of an answer; the late window is two seconds here."""
+    rows = []
+    for submission in SUBMISSIONS:
+        game = _game(submission)
+        verdict, stored = game.judge(
+            "p1", submission.question, submission.key, submission.choice, submission.at, excused=submission.excused
+        )
+        rows.append([submission.situation, f"`{verdict}`", "a row" if stored else "nothing"])
+    return table(["what arrives", "verdict", "what is stored"], rows)
+
+
+def _game(submission: Submission) -> Game:
+    """A game at the moment of a submission: its first question is open, or closed and revealed."""
+    game = Game(arithmetic_questions(1, 2, QUESTION_S), BY_HAND, late_window=LATE_S)
+    game.enter(game.following(0.0))
+    if submission.after is not None:
+        _, stored = game.judge("p1", "q1", submission.after, 0, 5.0)
+        if stored is not None:
+            game.store(stored)
+    if submission.at >= QUESTION_S:
+        game.advance()
+    return game
+
+
+def tokens() -> str:
+    """Which tokens open the session after each step of one participant's life."""
+    numbers = itertools.count(1)
+    book = TokenBook(lambda: f"T{next(numbers)}")
+    session = ServerSession("p1", "Ada", HeartbeatRules(), [])
+    rows: list[list[str]] = []
+
+    def happened(what: str, given: str = "") -> None:
+        known = [f"T{i}" for i in range(1, 5)]
+        accepted = [token for token in known if book.find(token_hash(token)) is session]
+        retired = [token for token in known if book.why_not(token_hash(token))[1] == "p1"]
+        rows.append([what, given, ", ".join(accepted), ", ".join(retired)])
+
+    happened("the participant joins", book.rotate(session, None))
+    book.stored(session, session.generation)
+    happened("it says that it keeps T1")
+    happened("it comes back with T1, but the reply is lost", book.rotate(session, token_hash("T1")))
+    happened("it comes back with T1 once more", book.rotate(session, token_hash("T1")))
+    book.stored(session, session.generation)
+    happened("it says that it keeps T3")
+    happened("it comes back with T3", book.rotate(session, token_hash("T3")))
+    book.stored(session, session.generation)
+    happened("it says that it keeps T4")
+    return table(["what happens", "token given", "tokens that open the session", "refused as `retired`"], rows)
+
+
+def windows() -> str:
+    """What clients are told to spread their return over, for a server that takes 3000 joins a second."""
+    rows = []
+    for population in (30, 300, 3000, 10_000, 100_000):
+        window = return_window(population, 3000.0)
+        rows.append([f"{population}", *(f"{s:.3g} s" for s in (window.spread_s, window.step_s, window.cap_s))])
+    return table(["expected back", "first attempt within", "first step", "longest step"], rows)

@@ -1,0 +1,298 @@
+"""Conversations as sequence diagrams: both machines really hold them, over a link without delay that can be cut.
+
+No sockets and no clock: a scene says what happens, the recorder writes down who then says what to whom.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from docgen.protocol import tag_of
+from resilience.config import ClientConfig, ServerConfig
+from resilience.draws import draws_for
+from resilience.policy.retry import CloseCode
+from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.effects import (
+    Abandon,
+    Broadcast,
+    Dial,
+    Disconnect,
+    Forget,
+    Hangup,
+    JoinAttempt,
+    Persist,
+    SendDown,
+    SendUp,
+    SessionRow,
+)
+from resilience.protocol.host import CREATE, HostMachine
+from resilience.protocol.link import LinkMachine
+from resilience.protocol.messages import (
+    ClientMessage,
+    CreateEvent,
+    Host,
+    Hosting,
+    HostResult,
+    Message,
+    Ping,
+    Pong,
+    PresenceChanged,
+    Probe,
+    ProbeReply,
+    ServerMessage,
+)
+from resilience.protocol.room import Room
+from resilience.quiz.game import Game, Progress, StoredAnswer
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import Pace, QuizPlan
+from resilience.quiz.questions import arithmetic_questions
+
+EVENT = "friday"
+PLAN = QuizPlan(arithmetic_questions(1, 2, 20.0), "Friday quiz", Pace(reveal=4.0))
+AUTOMATIC = Pace(lobby=1.0, reveal=4.0, leaderboard=4.0)
+_HIDDEN = frozenset({"text", "title", "event", "protocol", "attempt", "server_time_ms", "rule", "field"})
+_COUNTS = frozenset({"questions", "connected", "away", "gone", "answered"})
+_ROWS: dict[type, str] = {
+    SessionRow: "session",
+    JoinAttempt: "join attempt",
+    StoredAnswer: "answer",
+    Progress: "progress",
+    Forget: "forget the session",
+}
+
+
+class Scene:
+    """A server with one event, its store, and some clients; what they say is written down while ``recording``."""
+
+    def __init__(self, cast: dict[str, str], pace: Pace = PLAN.pace) -> None:
+        """``cast``: the names of the clients, and how the diagram calls them."""
+        self.lines: list[str] = []
+        self.recording = True
+        self.losing: tuple[type, ...] = ()
+        self.unseen: tuple[type, ...] = (PresenceChanged, Ping, Pong, Probe, ProbeReply)
+        self._travelling: deque[Callable[[], None]] = deque()
+        self.now = 0.0
+        self._connections = itertools.count(1)
+        self._owner: dict[int, tuple[str, int]] = {}
+        self._current: dict[str, int] = {}
+        self._commits: list[Persist] = []
+        self._exists = False
+        tokens = (f"T{i}" for i in itertools.count(1))
+        config = ServerConfig(presence_interval=0.5)
+        self.room = Room(
+            Game(PLAN.questions, pace),
+            config.room,
+            epoch="9c1d.1",
+            tokens=lambda: next(tokens),
+            draw=lambda *_: 0.5,
+            event=EVENT,
+            title=PLAN.title,
+        )
+        self.clients: dict[str, LinkMachine] = {name: _machine(name) for name in cast}
+        self.cast = cast
+
+    # what a scene may say ---------------------------------------------------------------------------------------------
+
+    def do(self, name: str, act: Callable[[LinkMachine], object]) -> None:
+        """Something happens to this client: it is started, its user wants something."""
+        act(self.clients[name])
+        self._client(name)
+        self._run()
+
+    def start(self, name: str) -> None:
+        """The client dials for the first time."""
+        self.do(name, lambda client: client.start(self.now))
+
+    def cross(self, name: str, act: Callable[[LinkMachine], object], phase: Phase) -> None:
+        """The same, but what the client says of it arrives only when the quiz has moved on to this phase."""
+        act(self.clients[name])
+        self._client(name)
+        travelling, self._travelling = self._travelling, deque()
+        self.wait_for(phase)
+        self._travelling = travelling
+        self._run()
+
+    def copy(self, name: str, twin: str) -> None:
+        """Another client holds what the first one holds."""
+        self._participant(twin).credentials = self._participant(name).credentials
+
+    def cut(self, name: str) -> None:
+        """The network loses the connection, and both ends notice."""
+        connection = self._current.pop(name)
+        dial = self._owner.pop(connection)[1]
+        self._write(f"{name}--xS: the connection is cut")
+        self.room.transport_lost(connection, "closed", self.now)
+        self._server()
+        self.do(name, lambda client: client.transport_lost(dial, "closed", self.now))
+
+    def wait(self, until: str) -> None:
+        """Let time pass to the next deadline of this client or, for ``S``, of the server."""
+        machine: LinkMachine | Room = self.room if until == "S" else self.clients[until]
+        deadline = machine.next_deadline()
+        if deadline is None:
+            raise ValueError(f"{until} waits for nothing")
+        self.now = max(self.now, deadline)
+        machine.handle_timeout(self.now)
+        self._server()
+        for name in self.clients:
+            self._client(name)
+        self._run()
+
+    def wait_for(self, phase: Phase) -> None:
+        """Let the quiz move on to this phase."""
+        while self.room.game.phase is not phase:
+            self.wait("S")
+            self.commit()
+
+    def commit(self) -> None:
+        """The store makes durable what it was given."""
+        batch, self._commits = self._commits, []
+        if any(self._shown_rows(order) for order in batch):
+            self._write("DB-->>S: durable")
+        for order in batch:
+            self.room.committed(order.ticket, self.now)
+        self._server()
+        self._run()
+
+    def note(self, text: str) -> None:
+        """A remark in the diagram."""
+        self._write(f"Note over {next(iter(self.cast))},DB: {text}")
+
+    def diagram(self) -> str:
+        """What was written down."""
+        people = [f"participant {name} as {title}" for name, title in self.cast.items()]
+        head = [*people, "participant S as Server", "participant DB as Database"]
+        lines = "\n".join(f"    {line}" for line in (*head, *self.lines))
+        return f"```mermaid\nsequenceDiagram\n{lines}\n```"
+
+    # carrying out -----------------------------------------------------------------------------------------------------
+
+    def _write(self, line: str) -> None:
+        if self.recording:
+            self.lines.append(line)
+
+    def _tell(self, arrow: str, message: Message) -> None:
+        if not isinstance(message, self.unseen):
+            self._write(f"{arrow}: {said(message)}")
+
+    def _run(self) -> None:
+        """Whatever is under way arrives, in order, and what follows from it."""
+        while self._travelling:
+            self._travelling.popleft()()
+
+    def _participant(self, name: str) -> ClientMachine:
+        client = self.clients[name]
+        if not isinstance(client, ClientMachine):
+            raise TypeError(f"{name} takes no part")
+        return client
+
+    def _client(self, name: str) -> None:
+        for effect in self.clients[name].effects():
+            match effect:
+                case Dial():
+                    self._open(name, effect.dial)
+                case SendUp():
+                    self._up(name, effect.message)
+                case Abandon() | Hangup():
+                    self._drop(self._current.pop(name, 0))
+
+    def _drop(self, connection: int) -> None:
+        if self._owner.pop(connection, None) is not None:
+            self.room.transport_lost(connection, "closed", self.now)
+            self._server()
+
+    def _open(self, name: str, dial: int) -> None:
+        connection = next(self._connections)
+        self._owner[connection], self._current[name] = (name, dial), connection
+        self._write(f"{name}->>S: opens a WebSocket")
+        self.clients[name].transport_opened(dial, self.now)
+        self._client(name)
+
+    def _up(self, name: str, message: ClientMessage) -> None:
+        self._tell(f"{name}->>S", message)
+        connection = self._current[name]
+        self._travelling.append(lambda: self._hear(connection, message))
+
+    def _hear(self, connection: int, message: ClientMessage) -> None:
+        """As the gateway does: a host's first messages come before there is a room."""
+        if isinstance(message, Host) and not self._exists:
+            self._down(connection, Hosting(EVENT))
+        elif isinstance(message, CreateEvent):
+            self._exists = True
+            self._write("S->>DB: event, questions, progress")
+            self._write("DB-->>S: durable")
+            self._down(connection, HostResult(CREATE, "done", 0))
+            self.room.host(connection, self.now)
+        elif isinstance(message, Host):
+            self.room.host(connection, self.now)
+        else:
+            self.room.receive(message, connection, self.now)
+        self._server()
+
+    def _server(self) -> None:
+        for effect in self.room.effects():
+            match effect:
+                case SendDown():
+                    self._down(effect.connection, effect.message)
+                case Broadcast():
+                    for connection in effect.connections:
+                        self._down(connection, effect.message)
+                case Persist():
+                    self._commits.append(effect)
+                    if shown := self._shown_rows(effect):
+                        self._write(f"S->>DB: {', '.join(shown)}")
+                case Disconnect():
+                    self._end(effect)
+
+    def _shown_rows(self, order: Persist) -> list[str]:
+        return [_ROWS[type(row)] for row in order.rows if not isinstance(row, self.unseen)]
+
+    def _down(self, connection: int, message: ServerMessage) -> None:
+        name, dial = self._owner[connection]
+        is_lost = isinstance(message, self.losing)
+        self._tell(f"S{'--x' if is_lost else '->>'}{name}", message)
+        if not is_lost:
+            self._travelling.append(lambda: self._arrive(name, dial, message))
+
+    def _arrive(self, name: str, dial: int, message: ServerMessage) -> None:
+        self.clients[name].receive(message, dial, self.now)
+        self._client(name)
+
+    def _end(self, effect: Disconnect) -> None:
+        (name, dial), code = self._owner[effect.connection], CloseCode(effect.code)
+        cause = f"close_{code.value}"
+        self._write(f"S->>{name}: close {code.value} {code.name.lower()}")
+        if self._current.get(name) == effect.connection:
+            del self._current[name]
+        self._drop(effect.connection)
+        self._travelling.append(lambda: self.clients[name].transport_lost(dial, cause, self.now, code))
+
+
+def said(message: Message) -> str:
+    """A message in one short line: its type and what matters of it."""
+    return f"{tag_of(type(message))} {_shown(message)}".strip()
+
+
+def _shown(message: Message) -> str:
+    if isinstance(message, Host):
+        return "with the host key"
+    flat: dict[str, object] = {}
+    for key, value in msgspec.json.decode(msgspec.json.encode(message)).items():
+        inner = value if isinstance(value, dict) and key in ("credentials", "snapshot", "status", "question") else None
+        if inner is not None:
+            keep = ("participant", "token", "connection_no", "seq", "phase", "score", "answer", "step", "id")
+            flat.update({k if k != "id" else key: v for k, v in inner.items() if k in keep})
+        elif not isinstance(value, dict | list | tuple) and key not in _HIDDEN | _COUNTS | {"type"}:
+            flat[key] = value
+    return ", ".join(f"{key} {value}" for key, value in flat.items() if value not in ("", None))
+
+
+def _machine(name: str) -> LinkMachine:
+    rules = ClientConfig().rules
+    if name == "H":
+        return HostMachine(EVENT, "the host key", PLAN, rules, draws_for(1, name))
+    return ClientMachine(Identity(EVENT, "Ada", f"tab-{name}"), rules, draws_for(1, name))

@@ -1,0 +1,77 @@
+"""Regenerates the parts of ``docs/*.md`` that are made from the code: what stands between ``<!-- generated: NAME -->``
+and ``<!-- end -->``. Everything else is left alone, so running it twice changes nothing.
+
+Run by ``make docs``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from docgen import configuration, diagrams, evidence, protocol, scenes
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "messages": protocol.index,
+    "client messages": lambda: protocol.chapter(protocol.client_messages(), protocol.CLIENT),
+    "host messages": lambda: protocol.chapter(protocol.host_messages(), protocol.HOST),
+    "server messages": lambda: protocol.chapter(protocol.server_messages(), protocol.SERVER),
+    "named parts": protocol.named_parts,
+    "words": protocol.words,
+    "close codes": protocol.close_codes,
+    "retry classes": protocol.retry_classes,
+    "conversation: join": scenes.join,
+    "conversation: resume": scenes.resume,
+    "conversation: fencing": scenes.fencing,
+    "conversation: lost acknowledgement": scenes.lost_ack,
+    "conversation: host": scenes.host,
+    "server settings": lambda: configuration.reference(ServerConfig),
+    "quiz settings": lambda: configuration.reference(QuizConfig),
+    "client settings": lambda: configuration.reference(ClientConfig),
+    "client presets": configuration.presets,
+    "flags": configuration.options,
+    "refusals": configuration.refusals,
+    "server example": lambda: configuration.example((ServerConfig, QuizConfig)),
+    "client example": lambda: configuration.example((ClientConfig,)),
+    "client states": diagrams.client_states,
+    "session states": diagrams.session_states,
+    "phases": diagrams.phases,
+    "verdicts": evidence.verdicts,
+    "tokens": evidence.tokens,
+    "return windows": evidence.windows,
+}
+
+_PART = re.compile(r"(<!-- generated: ([\w: -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKER = re.compile(r"<!-- (generated: .*?|end) -->")
+
+
+def regenerated(text: str) -> str:
+    """The page with its generated parts made anew; ``ValueError`` names a part that nobody makes or that has no end."""
+    names = [name for _, name, _ in _PART.findall(text)]
+    unknown = [name for name in names if name not in PARTS]
+    if unknown or len(_MARKER.findall(text)) != 2 * len(names):
+        raise ValueError(f"no such part: {unknown[0]}" if unknown else "a marker without its partner")
+    return _PART.sub(lambda part: f"{part.group(1)}\n{PARTS[part.group(2)]()}\n\n{part.group(3)}", text)
+
+
+def pages() -> list[Path]:
+    """Every page of the documentation."""
+    return sorted(DOCS.glob("*.md"))
+
+
+def main() -> None:
+    """Rewrite what has changed, and say so."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = regenerated(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+        print(f"{page.name}: {'unchanged' if after == before else 'rewritten'}")
+
+
+if __name__ == "__main__":
+    main()
