@@ -13,7 +13,7 @@ MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types imports wheel format demo serve chaos bench lock clean
+.PHONY: help setup test lint types imports wheel format demo serve chaos bench docs lock clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ chaos: setup ## Run one experiment against real processes: make chaos EXPERIMENT
 
 bench: setup ## Measure: run the benchmarks, which `make test` leaves out
 	@$(BIN)/pytest -m bench
+
+docs: setup ## Renew the parts of docs/ that are made from the code
+	@$(BIN)/python tools/docs.py
 
 lock: ## Renew requirements.lock (LOCK=--upgrade takes the newest versions)
 	@python=$$(tools/find-python) && "$$python" -m venv --clear build/lock

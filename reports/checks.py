@@ -7,7 +7,7 @@ at all is inconclusive, never a pass; so is a check that stumbles over the log i
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -23,7 +23,8 @@ TOLERANCE = 0.5
 CLEANUP_SLACK = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
 
-GRACE = "grace"
+GRACE, RESTART = "grace", "restart"
+_TAKEN_UP = "taken_up"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
 
@@ -77,9 +78,15 @@ def _commits(log: Log) -> list[Event]:
     return [event for event in log.of(EventKind.ANSWER_COMMITTED, Role.SERVER) if event.outcome == _ACCEPTED]
 
 
+def _durable(log: Log) -> list[Event]:
+    """The server's words for durable answers: its commits, and what its successors found after it was killed."""
+    found = _commits(log) + log.of(EventKind.ANSWER_TAKEN_UP, Role.SERVER)
+    return sorted(found, key=lambda event: event.t)
+
+
 def acknowledged_answers_kept(log: Log) -> Found:
     """Every answer acknowledged as accepted or duplicate was committed for the same participant and question."""
-    committed = {(event.session_id, _question(event)) for event in _commits(log)}
+    committed = {(event.session_id, _question(event)) for event in _durable(log)}
 
     def lost(ack: Event) -> str | None:
         if (ack.session_id, _question(ack)) in committed:
@@ -93,33 +100,42 @@ def acknowledged_answers_kept(log: Log) -> Found:
 
 
 def answers_scored_once(log: Log) -> Found:
-    """At most one accepted commit per participant and question."""
+    """At most one accepted commit per participant and question, and a new server finds it as it was committed."""
     seen: dict[tuple[str | None, str], Event] = {}
 
-    def twice(event: Event) -> str | None:
+    def again(event: Event) -> str | None:
         before = seen.setdefault((event.session_id, _question(event)), event)
-        if before is event:
+        is_same = (before.ref, before.value) == (event.ref, event.value)
+        if before is event or (event.kind is EventKind.ANSWER_TAKEN_UP and is_same):
             return None
-        return (
-            f"{event.session_id}: question {_question(event)} scored at {before.t:.3f} s and again at {event.t:.3f} s"
-        )
+        where = f"{event.session_id}: question {_question(event)} scored at {before.t:.3f} s"
+        if event.kind is EventKind.ANSWER_TAKEN_UP:
+            return (
+                f"{where} as {before.ref} with {before.value}, found at {event.t:.3f} s as {event.ref}, {event.value}"
+            )
+        return f"{where} and again at {event.t:.3f} s"
 
-    return Found(*_first(twice(event) for event in _commits(log)))
+    return Found(*_first(again(event) for event in _durable(log)))
 
 
 def scores_add_up(log: Log) -> Found:
-    """Each final score equals the sum of the points of its committed answers."""
-    earned: Counter[str | None] = Counter()
-    for event in _commits(log):
-        earned[event.session_id] += event.value or 0.0  # type: ignore[assignment]
+    """Each final score of a server equals the sum of the points of the answers that were durable by then."""
+    scored: dict[str | None, dict[str, float]] = defaultdict(dict)
 
-    def differs(final: Event) -> str | None:
-        stored, summed = final.value, float(earned[final.session_id])
+    def take(event: Event) -> str | None:
+        mine = scored[event.session_id]
+        if event.kind is not EventKind.SCORE_FINAL:
+            before = mine.get(_question(event), 0.0) if event.kind is EventKind.ANSWER_COMMITTED else 0.0
+            mine[_question(event)] = before + (event.value or 0.0)
+            return None
+        stored, summed = event.value, math.fsum(mine.values())
         if stored is not None and math.isclose(stored, summed, abs_tol=1e-6):
             return None
-        return f"{final.session_id} at {final.t:.3f} s: stored score {stored}, committed answers add up to {summed:g}"
+        return f"{event.session_id} at {event.t:.3f} s: stored score {stored}, committed answers add up to {summed:g}"
 
-    return Found(*_first(differs(final) for final in log.of(EventKind.SCORE_FINAL, Role.SERVER)))
+    finals = log.of(EventKind.SCORE_FINAL, Role.SERVER)
+    _, broken = _first(take(event) for event in sorted(_durable(log) + finals, key=lambda event: event.t))
+    return Found(len(finals), broken)
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
@@ -130,7 +146,7 @@ class _Fence:
     """Replays one participant's connections on the server. ``current``: the newest number that was attached."""
 
     who: str
-    losses: dict[int, float]
+    losses: dict[int, float] = field(default_factory=dict)
     current: int = 0
     live: set[int] = field(default_factory=set)
 
@@ -144,6 +160,11 @@ class _Fence:
         self.live.discard(number)
         return None
 
+    def restart(self, losses: dict[int, float]) -> None:
+        """The server is another one now: no connection to the one before it is left."""
+        self.live.clear()
+        self.losses = losses
+
     def _attach(self, number: int, event: Event) -> str | None:
         if number <= self.current:
             return self._say(event, f"attached as connection {number} after connection {self.current}")
@@ -155,7 +176,7 @@ class _Fence:
 
     def _detach(self, number: int, event: Event) -> str | None:
         self.live.discard(number)
-        if event.cause == GRACE:
+        if event.cause in (GRACE, RESTART):
             return None
         if number < self.current:
             return self._say(event, f"detached by connection {number}, which {self.current} had replaced")
@@ -183,37 +204,70 @@ _FENCING = (
 
 def one_live_connection(log: Log) -> Found:
     """One live connection per participant; numbers only grow; only the loss of the current one detaches."""
-    losses: dict[str, dict[int, float]] = defaultdict(dict)
-    for event in log.of(EventKind.TRANSPORT_LOST, Role.SERVER):
-        losses[event.session_id or "?"].setdefault(event.connection_no or 0, event.t)
+    history = [event for event in log.events if event.role is Role.SERVER and _is_of_connections(event)]
+    lives = _split_by_server(history)
     fences: dict[str, _Fence] = {}
-    history = (
-        event for event in log.events if event.role is Role.SERVER and event.kind in _FENCING and event.session_id
-    )
+    findings: list[str | None] = []
+    for life in lives:
+        losses = _losses(life)
+        for who, fence in fences.items():
+            fence.restart(losses[who])
+        for event in life:
+            who = event.session_id or "?"
+            findings.append(fences.setdefault(who, _Fence(who, losses[who])).take(event))
+    return Found(*_first(findings))
 
-    def take(event: Event) -> str | None:
-        who = event.session_id or "?"
-        return fences.setdefault(who, _Fence(who, losses[who])).take(event)
 
-    return Found(*_first(take(event) for event in history))
+def _is_of_connections(event: Event) -> bool:
+    return _is_take_up(event) or (event.kind in _FENCING and event.session_id is not None)
+
+
+def _is_take_up(event: Event) -> bool:
+    return event.kind is EventKind.SERVER_STARTED and event.outcome == _TAKEN_UP
+
+
+def _split_by_server(history: Iterable[Event]) -> list[list[Event]]:
+    """The events of each server that had the run, one after the other."""
+    lives: list[list[Event]] = [[]]
+    for event in history:
+        if _is_take_up(event):
+            lives.append([])
+        else:
+            lives[-1].append(event)
+    return lives
+
+
+def _losses(life: Iterable[Event]) -> dict[str, dict[int, float]]:
+    """When each connection was first seen to be lost, by participant and number."""
+    losses: dict[str, dict[int, float]] = defaultdict(dict)
+    for event in life:
+        if event.kind is EventKind.TRANSPORT_LOST:
+            losses[event.session_id or "?"].setdefault(event.connection_no or 0, event.t)
+    return losses
 
 
 def nobody_stuck(log: Log) -> Found:
-    """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ended first."""
+    """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ended first.
+
+    A new server tells at its start who is away, and gives each the whole time: nobody pays for its predecessor's death.
+    """
     limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK
     absent: dict[str, Event] = {}
     known: set[str] = set()
     broken: list[str] = []
     checked = 0
     for event in log.events:
-        who = event.session_id
-        if event.role is not Role.SERVER or who is None:
+        if event.role is not Role.SERVER:
             continue
-        if event.kind is EventKind.SESSION_DETACHED:
+        who = event.session_id
+        if who is None:
+            if _is_take_up(event):
+                absent.clear()
+            continue
+        if event.kind is EventKind.SESSION_DETACHED or _is_found_away(event):
             checked += 1
-            known_before = who in known
             _note_overdue(absent, who, event.t, limit, broken)
-            if known_before:  # a join that never reached its client leaves nothing behind
+            if who in known or event.cause == RESTART:  # a join that never reached its client leaves nothing behind
                 absent[who] = event
         elif event.kind in _ENDS_ABSENCE:
             known.add(who)
@@ -222,6 +276,10 @@ def nobody_stuck(log: Log) -> Found:
         _note_overdue(absent, who, log.end, limit, broken)
     stuck = broken or _stuck_at_end(log, absent)
     return Found(checked, stuck[0] if stuck else None)
+
+
+def _is_found_away(event: Event) -> bool:
+    return event.kind is EventKind.SESSION_STATE and event.cause == RESTART
 
 
 _ENDS_ABSENCE = (
@@ -244,10 +302,9 @@ def _note_overdue(absent: dict[str, Event], who: str, now: float, limit: float, 
 
 def _stuck_at_end(log: Log, absent: dict[str, Event]) -> list[str]:
     """Participants whose last state is temporary absence though the server logged no absence that could still run."""
-    last: dict[str, float] = {}
-    for event in log.of(EventKind.SESSION_DETACHED, Role.SERVER):
-        last[event.session_id or "?"] = event.t
     states = log.of(EventKind.SESSION_STATE, Role.SERVER)
+    reasons = log.of(EventKind.SESSION_DETACHED, Role.SERVER) + [event for event in states if _is_found_away(event)]
+    last = {event.session_id or "?" for event in reasons}
     waiting = [
         event for event in states if event.outcome == "temporarily_disconnected" and event.session_id not in absent
     ]

@@ -36,7 +36,7 @@ JITTERS = st.sampled_from(Jitter)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
-TEXT = st.characters(exclude_categories=["Cs"])
+TEXT = st.characters(exclude_categories=["Cs", "Cc"])
 
 
 def structs(kind: type[Any]) -> st.SearchStrategy[Any]:

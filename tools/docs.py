@@ -1,7 +1,7 @@
-"""Regenerates the parts of ``docs/*.md`` that are made from the code: what stands between ``<!-- generated: NAME -->``
-and ``<!-- end -->``. Everything else is left alone, so running it twice changes nothing.
+"""Regenerates the parts of ``docs/*.md`` that are made from the code; run by ``make docs``.
 
-Run by ``make docs``.
+Such a part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Everything else is left alone, so a second
+run changes nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docgen import configuration, diagrams, evidence, protocol, scenes
+
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -43,6 +44,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "verdicts": evidence.verdicts,
     "tokens": evidence.tokens,
     "return windows": evidence.windows,
+    "invariants": evidence.invariants,
 }
 
 _PART = re.compile(r"(<!-- generated: ([\w: -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -6,19 +6,20 @@ A client's randomness depends on the seed and its own name only, so cohorts can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from resilience.client.client import ReconnectingClient
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, Role
 from resilience.experiment.crew import Member, first_dial, scripted
 from resilience.experiment.spec import Experiment
+from resilience.protocol.participant import ScriptedParticipant
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 
 
 class Fleet:
-    """Real clients for these members; ``urls`` names each cohort's way to the server."""
+    """Real clients for these members; ``urls`` names each cohort's way to the server, ``play`` makes their machines."""
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
         self,
@@ -30,13 +31,14 @@ class Fleet:
         clock: RunClock,
         sink: EventSink,
         lane: Lane,
+        play: Callable[[Experiment, Member, int], ScriptedParticipant] = scripted,
     ) -> None:
         self._clock = clock
         self.clients: list[tuple[Member, ReconnectingClient]] = []
         self._first_dials: list[float] = []
         self._starting: list[asyncio.TimerHandle] = []
         for member in crew:
-            machine = scripted(experiment, member, seed)
+            machine = play(experiment, member, seed)
             log = log_to(sink, lane, Role.CLIENT, member.actor, member.cohort)
             client = ReconnectingClient(machine, urls[member.cohort], clock=clock, log=log)
             self.clients.append((member, client))

@@ -35,7 +35,7 @@ def host_command(  # noqa: PLR0913 - one for each option
     plan = read_plan(questions, automatic=automatic)
     if key is None:
         raise UsageError("no host key: give the server's in RESILIENCE_HOST_KEY or with --key-file")
-    asyncio.run(_host(url, plan, event or questions.stem, key, again=again))
+    asyncio.run(_host(url, plan, questions.stem if event is None else event, key, again=again))
 
 
 async def _host(url: str, plan: QuizPlan, event: str, key: str, *, again: bool) -> None:

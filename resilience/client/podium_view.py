@@ -101,10 +101,10 @@ class LiveView(View):
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture)
         self._status: HostStatus | None = None
         self._shown_at = clock()
         self._attempt: int | None = 0
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture)
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -25,6 +25,9 @@ class AnswerDesk:
         self._waiting: dict[tuple[str, str], list[tuple[int, Answer]]] = {}
         self._tickets: dict[int, StoredAnswer] = {}
 
+    def __contains__(self, ticket: object) -> bool:
+        return ticket in self._tickets
+
     def submit(
         self, participant: str, answer: Answer, connection: int, now: Instant, *, excused: bool = False
     ) -> tuple[StoredAnswer, ...]:

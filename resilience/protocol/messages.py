@@ -40,10 +40,11 @@ from typing import Annotated
 import msgspec
 
 from resilience.quiz.plan import QuizPlan
+from resilience.quiz.questions import PRINTABLE
 
 PROTOCOL_VERSION = 1
 
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 """An id or a name: what a peer may make this server keep is bounded."""
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]

@@ -53,8 +53,9 @@ class Portrait:
             seq,
         )
 
-    def host_status(self, states: Mapping[str, int], now: Instant) -> HostStatus:
-        """The event as its hosts see it; ``states`` counts participants by connection state."""
+    def host_status(self, sessions: Mapping[str, ServerSession], now: Instant) -> HostStatus:
+        """The event as its hosts see it."""
+        states = count_states(sessions.values())
         game, progress = self._game, self._game.progress
         question = game.question
         return HostStatus(

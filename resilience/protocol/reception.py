@@ -105,8 +105,8 @@ class Reception:
         self._unconfirmed.pop(session.instance, None)
         return self._tokens.stored(session, generation)
 
-    def expired(self, session: ServerSession) -> None:
-        """A session that was cleaned up is not given to whoever asks by its instance."""
+    def ended(self, session: ServerSession) -> None:
+        """A session that was left or cleaned up is not given to whoever asks by its instance."""
         self._unconfirmed.pop(session.instance, None)
 
     def forget(self, session: ServerSession) -> bool:

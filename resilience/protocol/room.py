@@ -6,6 +6,7 @@ registers the connection for broadcasts in one call, so the stream has neither g
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterable
 
 from resilience.draws import Draw, text_word
@@ -37,7 +38,6 @@ from resilience.protocol.messages import (
     Error,
     ErrorCode,
     HostCommand,
-    HostStatus,
     Join,
     Joined,
     Leave,
@@ -97,9 +97,8 @@ class Room:
         self._desk = AnswerDesk(game, self._effects)
         self._stage = Stage(game, rules.leaderboard_size, self._name_of)
         self._portrait = Portrait(event, title, epoch, game, self._stage, self._board)
-        self._hosts = HostDesk(
-            game, self._effects, self._host_status, rules.presence_interval, grace=rules.heartbeat.grace
-        )
+        status = functools.partial(self._portrait.host_status, self.sessions)
+        self._hosts = HostDesk(game, self._effects, status, rules.presence_interval, grace=rules.heartbeat.grace)
 
     def take_up(self, rows: Iterable[SessionRow], now: Instant) -> None:
         """Go on where an earlier server of this event stopped; the game has taken up its own part already."""
@@ -137,8 +136,7 @@ class Room:
         self._live.pop(connection, None)
         if session is None:
             return
-        who = session.participant
-        self._effects.append(Record(EventKind.TRANSPORT_LOST, now, who, connection_no, cause=cause))
+        self._effects.append(Record(EventKind.TRANSPORT_LOST, now, session.participant, connection_no, cause=cause))
         if not session.welcomed and session.connection == connection:
             session.release()  # nobody knows of it yet; its commit will find it gone and forget it
         elif session.welcomed and session.transport_lost(connection, cause, now):
@@ -155,8 +153,9 @@ class Room:
         if progress is not None:
             self._move(progress, now)
             self._schedule_quiz()
-        elif self._desk.committed(ticket, now):
-            self._board.stale()
+        elif ticket in self._desk:
+            if self._desk.committed(ticket, now):
+                self._board.stale()
             self._hosts_stale(now)
 
     def commit_failed(self, ticket: int, now: Instant) -> None:
@@ -343,6 +342,7 @@ class Room:
         session.left(now)
         self._live.pop(connection, None)
         self._expected.discard(session.participant)
+        self._reception.ended(session)
         self._agenda.drop(session.participant)
         self._presence_changed(session, now)
         self._persist((session.row(),))
@@ -377,7 +377,7 @@ class Room:
                 self._live.pop(connection, None)
             if session.state is ConnectionState.DISCONNECTED:
                 self._expected.discard(session.participant)
-                self._reception.expired(session)
+                self._reception.ended(session)
             self._presence_changed(session, now)
             self._persist((session.row(),))
         self._schedule(session, now)
@@ -459,8 +459,12 @@ class Room:
             self._agenda.schedule(_PRESENCE, deadline)
 
     def _show_presence(self, now: Instant) -> None:
+        before = self._board.count
         joined, changed = self._board.flush(now)
-        if joined or changed:
+        if self._board.count > self._rules.participants_cap:  # nobody has a list that this could be applied to
+            if self._board.count != before:
+                self._broadcast(PresenceChanged(self.seq + 1, self._board.count, (), ()))
+        elif joined or changed:
             self._broadcast(PresenceChanged(self.seq + 1, self._board.count, joined, changed))
         for player in joined:
             self._effects.append(Record(EventKind.PARTICIPANT_ANNOUNCED, now, player.participant, seq=self.seq))
@@ -478,9 +482,6 @@ class Room:
     def _name_of(self, participant: str) -> str:
         session = self.sessions.get(participant)
         return session.name if session is not None else participant
-
-    def _host_status(self, now: Instant) -> HostStatus:
-        return self._portrait.host_status(self.states(), now)
 
     def _save_later(self, session: ServerSession, now: Instant) -> None:
         """Store the session with the next checkpoint: nobody waits for it."""

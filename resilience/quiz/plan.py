@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from resilience.quiz.questions import Question
+from resilience.quiz.questions import PRINTABLE, Question
 from resilience.units import Seconds
 
 MAX_QUESTIONS = 500
@@ -34,7 +34,7 @@ class QuizPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event before it has begun."""
 
     questions: Annotated[tuple[Question, ...], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
-    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    title: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)] = ""
     pace: Pace = BY_HAND
 
     def __post_init__(self) -> None:

@@ -11,7 +11,10 @@ from resilience.units import Seconds
 
 CHOICES = 4
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+PRINTABLE = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+"""No control characters: they break terminals and logs, and some databases refuse them."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 

@@ -169,6 +169,7 @@ class QuizServer:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        self._gateway.stop()
         await self._committer.drained()
         if self._lag is not None:
             self._lag.stop()
@@ -184,6 +185,7 @@ class QuizServer:
     def abandon(self) -> None:
         """Fall silent at once, as a killed process: what is not committed by now never will be."""
         self._committer.abandon()
+        self._gateway.stop()
         for hub in self._directory.hubs.values():
             hub.abandon()
         if self._server is not None:

@@ -45,10 +45,13 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Order] = []
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
         self.trouble: StoreError | None = None
 
     def submit(self, order: Order) -> None:
         """Commit these rows with the next batch."""
+        if self._is_over:
+            return
         self._waiting.append(order)
         if self._task is None:
             self._task = self._loop.create_task(self._run())
@@ -60,6 +63,7 @@ class Committer:
 
     def abandon(self) -> None:
         """Write and tell nothing more; what is under way in the executor is not stopped."""
+        self._is_over = True
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()

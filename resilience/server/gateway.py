@@ -11,8 +11,9 @@ import itertools
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import OPEN
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
@@ -38,7 +39,8 @@ from resilience.protocol.messages import (
 from resilience.runtime import Log, RunClock
 from resilience.server.directory import Directory
 from resilience.server.door import Door
-from resilience.server.hub import Hub
+from resilience.server.hub import Hub, framed
+from resilience.server.patience import Patience
 from resilience.units import Seconds
 
 HOST_MESSAGE_BYTES = 1_048_576
@@ -67,17 +69,23 @@ class Socket:
         self.hub: Hub | None = None
         self._buffer_bytes, self._closing, self._refused = buffer_bytes, closing, refused
 
-    def send(self, text: bytes) -> None:
-        """Queue a text frame, UTF-8; a peer that reads too slowly is cut off and may resume."""
-        broadcast((self.connection,), text, text=True)
+    def send(self, frame: bytes) -> None:
+        """Queue a whole frame; a peer that reads too slowly is cut off and may resume.
+
+        A server's frames are the same for everybody, so they are made once and written past the library's own framing,
+        which knows of no other sender on these connections.
+        """
+        if self.connection.protocol.state is not OPEN:
+            return
         transport = self.connection.transport
+        transport.write(frame)
         if transport.get_write_buffer_size() > self._buffer_bytes and not transport.is_closing():
             self.cause = "slow"
             transport.abort()
 
     def say(self, message: ServerMessage) -> None:
         """Send a message that no room has to do with."""
-        self.send(codec.encode(message))
+        self.send(framed(codec.encode(message)))
 
     def end(self, code: int, reason: str) -> None:
         """Close with this code; one that went silent is cut off at once."""
@@ -111,6 +119,7 @@ class Gateway:
         self.shed: WeakKeyDictionary[ServerConnection, Seconds] = WeakKeyDictionary()
         self._directory, self._config, self._clock, self._log = directory, config, clock, log
         self._host_key = host_key
+        self._patience = Patience(clock, config.first_message_deadline, self._show_out)
         self._keys = itertools.count(1)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -145,26 +154,34 @@ class Gateway:
             return
         first = await self._first(socket)
         if first is None:
-            await self._turn_away(socket, CloseCode.FIRST_MESSAGE_LATE, "say join or resume first", "late")
+            await self._turn_away(socket, CloseCode.STRIKES, "too many useless messages", "strikes")
         elif isinstance(first, Host):
             await self._serve_host(socket, first)
         else:
             await self._serve_participant(socket, first)
 
     async def _first(self, socket: Socket) -> FirstMessage | None:
+        self._patience.begin(socket.key)
         try:
-            async with asyncio.timeout(self._config.first_message_deadline):
-                for _ in range(self._config.strike_limit):
-                    message = self._decode(await socket.connection.recv(decode=False), socket)
-                    if isinstance(message, FirstMessage):
-                        return message
-                    if message is not None:
-                        self._complain(
-                            socket, ErrorCode.OUT_OF_PLACE, "type", "the first message must be join or resume"
-                        )
-        except TimeoutError:
-            return None
+            for _ in range(self._config.strike_limit):
+                message = self._decode(await socket.connection.recv(decode=False), socket)
+                if isinstance(message, FirstMessage):
+                    return message
+                if message is not None:
+                    rule = "the first message must be join or resume"
+                    self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", rule)
+        finally:
+            self._patience.done(socket.key)
         return None
+
+    def _show_out(self, key: int) -> None:
+        """Somebody has not said who it is in time."""
+        self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause="late"))
+        self.sockets[key].end(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
+
+    def stop(self) -> None:
+        """Wait for nobody's first message any more."""
+        self._patience.stop()
 
     async def _turn_away(self, socket: Socket, code: CloseCode, reason: str, cause: str) -> None:
         self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))

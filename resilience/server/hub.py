@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
+from websockets.frames import Frame, Opcode
+
 from resilience.errors import FencedError, StoreError
 from resilience.events import EventKind
 from resilience.protocol import codec
@@ -24,8 +26,8 @@ from resilience.server.store import Claim
 class Peer(Protocol):
     """One socket, as the hub uses it: all calls return at once."""
 
-    def send(self, text: bytes) -> None:
-        """Queue a text frame; UTF-8."""
+    def send(self, frame: bytes) -> None:
+        """Queue a whole frame."""
 
     def end(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
@@ -159,13 +161,13 @@ class Hub:
             case Record():
                 self._log(effect)
             case SendDown():
-                self._send(effect.connection, codec.encode(effect.message))
+                self._send(effect.connection, framed(codec.encode(effect.message)))
                 if isinstance(effect.message, ResumeRejected) and effect.connection in self._peers:
                     self._peers[effect.connection].refused()
             case Broadcast():
-                text = codec.encode(effect.message)
+                frame = framed(codec.encode(effect.message))
                 for connection in effect.connections:
-                    self._send(connection, text)
+                    self._send(connection, frame)
             case Persist():
                 self._submit(Order(self.claim, effect, self._settle))
             case Disconnect():
@@ -173,7 +175,12 @@ class Hub:
                 if peer is not None:
                     peer.end(effect.code, effect.reason)
 
-    def _send(self, connection: int, text: bytes) -> None:
+    def _send(self, connection: int, frame: bytes) -> None:
         peer = self._peers.get(connection)
         if peer is not None:
-            peer.send(text)
+            peer.send(frame)
+
+
+def framed(text: bytes) -> bytes:
+    """A text frame of a server: unmasked, whole, without extensions (RFC 6455 section 5.2)."""
+    return Frame(Opcode.TEXT, text).serialize(mask=False)

@@ -62,7 +62,7 @@ LINES: Mapping[tuple[EventKind, str | None], Line] = {
     (EventKind.SESSION_FENCED, None): Line("older connection cut off", _WHO),
     (EventKind.SESSION_LEFT, None): Line("left", _WHO),
     (EventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
-    (EventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", _WHO, "warning"),
+    (EventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", {"session_id": "participant"}, "warning"),
     (EventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
     (EventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
     (EventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),

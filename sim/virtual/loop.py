@@ -98,6 +98,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         network: answers ``create_server`` and ``create_connection``; without one both raise ``NotImplementedError``.
         origin: where the clock starts, seconds.
         executor_latency: what ``run_in_executor`` takes, seconds, or a draw of it.
+        executor_share: the share of that which passes before the call is made; 0: it is made at once.
 
     """
 
@@ -111,12 +112,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *,
         origin: Instant = 0.0,
         executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
+        executor_share: float = 0.0,
     ) -> None:
         if network is not None:
             network.attach(self)
         super().__init__()
         self.now: Instant = origin
-        self.executor_latency = executor_latency
+        self.executor_latency, self._executor_share = executor_latency, executor_share
         self._timers: list[tuple[Instant, int, asyncio.TimerHandle]] = []
         self._timer_numbers: Iterator[int] = itertools.count()
         self._task_numbers: Iterator[int] = itertools.count(1)
@@ -223,18 +225,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Call ``func`` here and now; the future gets what it returned or raised after ``executor_latency``."""
+        """Call ``func`` in its share of ``executor_latency``; the future gets what came of it when all has passed.
+
+        A call is made even when nobody waits for it any more, as a thread would make it.
+        """
         del executor
         latency = self.executor_latency
         after = latency() if callable(latency) else latency
+        before = after * self._executor_share
         future: asyncio.Future[T] = self.create_future()
+        if before:
+            self.call_later(before, self._execute, future, after - before, func, args)
+        else:
+            self._execute(future, after, func, args)
+        return future
+
+    def _execute(
+        self, future: asyncio.Future[T], after: Seconds, func: Callable[[Unpack[Ts]], T], args: tuple[*Ts]
+    ) -> None:
         try:
             result = func(*args)
         except Exception as error:  # noqa: BLE001 - the caller gets it from the future
             self.call_later(after, _fail, future, error)
         else:
             self.call_later(after, _succeed, future, result)
-        return future
 
     @contextmanager
     def instant_executor(self) -> Iterator[None]:
@@ -317,13 +331,14 @@ def run_virtual(
     *,
     origin: Instant = 0.0,
     executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
+    executor_share: float = 0.0,
 ) -> T:
     """Run ``main(loop)`` in a new virtual loop and return what it returns; the thread's own loop stays as it was.
 
     Tasks that ``main`` leaves behind are cancelled, oldest first, and waited for. Raises what ``main`` raises, and
     :class:`DeadlockError` when nothing can ever happen again.
     """
-    loop = VirtualLoop(network, origin=origin, executor_latency=executor_latency)
+    loop = VirtualLoop(network, origin=origin, executor_latency=executor_latency, executor_share=executor_share)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
             return runner.run(main(loop))

@@ -139,11 +139,17 @@ class VirtualServer(asyncio.AbstractServer):
             self._waiters.append(waiter)
             await waiter
 
-    def crash(self) -> None:
-        """Die: no listener, every connection gone, no word to their protocols but the loss."""
+    def crash(self, *, flush: bool = False) -> None:
+        """Die: no listener, every connection gone, no word to their protocols but the loss.
+
+        ``flush``: what they had sent arrives first, and then a FIN, as from the buffers of an idle system.
+        """
         self.close()
         for connection in list(self.connections.values()):
-            connection.server.crash()
+            if flush:
+                connection.server.close()
+            else:
+                connection.server.crash()
 
     def accept(self, connection: Connection) -> None:
         """Make the server's end talk; a protocol that cannot be made ends the connection."""
@@ -360,11 +366,14 @@ class VirtualNetwork:
         if self._doors.get(server.address) is server:
             del self._doors[server.address]
 
-    def crash(self, port: int) -> None:
-        """Kill the server on this port: its listener goes, its connections with a reset, at once and for good."""
+    def crash(self, port: int, *, flush: bool = False) -> None:
+        """Kill the server on this port: its listener goes, its connections with a reset, at once and for good.
+
+        ``flush``: what it had sent arrives first, and then a FIN.
+        """
         for server in self._servers:
             if server.address[1] == port:
-                server.crash()
+                server.crash(flush=flush)
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""

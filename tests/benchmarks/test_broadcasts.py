@@ -18,13 +18,14 @@ SLOWER = 1.5
 FRAMES_A_SECOND = 4
 
 
-def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0) -> list[Row]:
-    """From the decision to open a question (the event log's instant) to the last client; a bare broadcast in between."""
-    settings, epoch, log = quiz(questions=rounds, lobby=lobby, question_time=2.5), time.monotonic(), folder / "e.jsonl"
+def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm: float = 0.7) -> list[Row]:
+    """From the decision to open a question (as the event log has it) to the last client; bare broadcasts in between."""
+    settings, epoch = quiz(questions=rounds, lobby=lobby, question_time=2.5), time.monotonic()
+    (folder / "events").mkdir()
     ours, plain = [], []
     with bare() as reference, Crowd(reference, count) as listening:
         listening.ask("dial", say="echo")
-        flags = ("--event-log", str(log), "--epoch", repr(epoch))
+        flags = ("--event-log", str(folder / "events" / "server.jsonl"), "--epoch", repr(epoch))
         with product(folder, settings, *flags) as server, Crowd(server, count) as crowd:
             found = crowd.ask("dial", say="join")
             assert found["arrived"] == count, found
@@ -32,12 +33,12 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0) -> li
                 question = crowd.ask("collect", kind=OPENED, count=count, within=lobby + 10)
                 assert question["count"] == count, question
                 ours.append(question["last"])
-                time.sleep(0.7)
+                time.sleep(calm)
                 listening.ask("order", text=f"broadcast {len(question['text'])}")
                 heard = listening.ask("collect", kind="at ", count=count, within=10)
                 assert heard["count"] == count, heard
                 plain.append(heard["last"] - float(heard["text"].split()[1]))
-    opened = [event.t for event in read_events(log) if event.kind is EventKind.QUESTION_OPENED]
+    opened = [event.t for event in read_events(folder) if event.kind is EventKind.QUESTION_OPENED]
     took = [last - epoch - at for last, at in zip(ours, opened, strict=True)]
     ratios = [own / other for own, other in zip(took, plain, strict=True)]
     return [
@@ -53,13 +54,13 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0) -> li
     ]
 
 
-def churn(folder: Path, steady: int, flapping: int, over: float) -> list[Row]:
+def churn(folder: Path, steady: int, flapping: int, over: float, *, most: float = 2.5, calm: float = 2.0) -> list[Row]:
     """Clients drop and come back; the others count the frames that tell them so."""
     with product(folder, LOBBY) as server, Crowd(server, steady + flapping) as crowd:
         found = crowd.ask("dial", say="join")
         assert found["arrived"] == steady + flapping, found
-        time.sleep(2.0)
-        seen = crowd.ask("flap", count=flapping, over=over, least=0.2, most=2.5, seed=1)
+        time.sleep(calm)
+        seen = crowd.ask("flap", count=flapping, over=over, least=0.2, most=most, seed=1)
     frames, busiest = seen["frames"], seen["in_a_second"]
     return [
         Row(
@@ -75,13 +76,13 @@ def churn(folder: Path, steady: int, flapping: int, over: float) -> list[Row]:
 
 
 def test_a_question_to_a_few_is_timed(tmp_path: Path) -> None:
-    (row,) = measure(tmp_path, 20, 1, lobby=0.5)
+    (row,) = measure(tmp_path, 20, 1, lobby=0.3, calm=0.1)
     assert row.ratio is not None
     assert row.ratio > 0
 
 
 def test_the_churn_of_a_few_is_counted(tmp_path: Path) -> None:
-    (row,) = churn(tmp_path, 5, 20, 0.2)
+    (row,) = churn(tmp_path, 5, 20, 0.2, most=1.2, calm=0.3)
     assert row.met, row.line()
 
 

@@ -14,6 +14,7 @@ from tests.benchmarks.lab.processes import LOBBY, Crowd, Server, bare, product
 
 SHARE = 0.6
 WARM = 50
+CALM = 1.0
 
 
 class Herd(NamedTuple):
@@ -31,38 +32,38 @@ class Round(NamedTuple):
     resume: Herd
 
 
-def arrive(server: Server, crowd: Crowd, say: str, count: int) -> Herd:
+def arrive(server: Server, crowd: Crowd, say: str, count: int, calm: float) -> Herd:
     """All of a crowd come at once; every one must get in, and at the first try."""
     before = server.cpu
     found = crowd.ask("dial", say=say)
     assert (found["arrived"], found["deferred"]) == (count, 0), found
-    time.sleep(0.3)  # what follows the last answer is part of an arrival's price
+    time.sleep(calm)  # what follows the last answer is part of an arrival's price
     return Herd(count / (found["last"] - found["began"]), (server.cpu - before) / count * 1e6)
 
 
-def go_home(crowd: Crowd) -> None:
-    """All leave; the server has noticed when this returns."""
+def go_home(crowd: Crowd, calm: float) -> None:
+    """All leave; the server has ``calm`` seconds to notice."""
     crowd.ask("drop")
-    time.sleep(1.0)
+    time.sleep(calm)
 
 
-def one_round(folder: Path, count: int) -> Round:
+def one_round(folder: Path, count: int, calm: float) -> Round:
     """Fresh servers, each warmed by a few, then the herd."""
     with bare() as server, Crowd(server, count) as crowd:
         crowd.ask("dial", say="echo", share=WARM / count)
-        go_home(crowd)
-        echo = arrive(server, crowd, "echo", count)
+        go_home(crowd, calm)
+        echo = arrive(server, crowd, "echo", count, calm)
     with product(folder, LOBBY) as server, Crowd(server, count, start=count) as few, Crowd(server, count) as crowd:
         few.ask("dial", say="join", share=WARM / count)
-        go_home(few)
-        join = arrive(server, crowd, "join", count)
-        go_home(crowd)
-        return Round(echo, join, arrive(server, crowd, "resume", count))
+        go_home(few, calm)
+        join = arrive(server, crowd, "join", count, calm)
+        go_home(crowd, calm)
+        return Round(echo, join, arrive(server, crowd, "resume", count, calm))
 
 
-def measure(folder: Path, count: int, rounds: int) -> list[Row]:
+def measure(folder: Path, count: int, rounds: int, calm: float = CALM) -> list[Row]:
     """Rates of join and of restore, each beside the echo of the same round."""
-    found = [one_round(folder / str(i), count) for i in range(rounds)]
+    found = [one_round(folder / str(i), count, calm) for i in range(rounds)]
     rows = []
     for name, herds in (("join", [r.join for r in found]), ("restore", [r.resume for r in found])):
         ratios = [herd.rate / r.echo.rate for herd, r in zip(herds, found, strict=True)]
@@ -82,7 +83,7 @@ def measure(folder: Path, count: int, rounds: int) -> list[Row]:
 
 
 def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]]:
-    """Two client processes at once: seconds until the last is in, how many are, how many waited for a slot, and why not."""
+    """Two client processes at once: seconds until the last is in, how many are, how many got a slot, why others failed."""
     for crowd in crowds:
         crowd.order("dial", say=say)
     found: list[dict[str, Any]] = [crowd.answer() for crowd in crowds]
@@ -91,7 +92,7 @@ def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]
     return took, sum(f["arrived"] for f in found), sum(f["deferred"] for f in found), failures
 
 
-def measure_crowd(folder: Path, count: int) -> list[Row]:
+def measure_crowd(folder: Path, count: int, calm: float = CALM) -> list[Row]:
     """A herd through two client processes: everybody joins, everybody comes back, nobody fails."""
     half = count // 2
     with product(folder, LOBBY) as server, Crowd(server, half) as one, Crowd(server, half, start=half) as other:
@@ -109,19 +110,19 @@ def measure_crowd(folder: Path, count: int) -> list[Row]:
                     arrived == count and not failures,
                 )
             )
-            go_home(one)
-            go_home(other)
+            go_home(one, calm)
+            go_home(other, calm)
         return rows
 
 
 def test_a_small_herd_is_measured(tmp_path: Path) -> None:
-    rows = measure(tmp_path, 60, 1)
+    rows = measure(tmp_path, 60, 1, calm=0.1)
     assert [row.name for row in rows] == ["join, herd of 60", "restore, herd of 60"]
     assert all(row.ratio for row in rows)
 
 
 def test_a_small_crowd_from_two_processes_all_gets_in(tmp_path: Path) -> None:
-    assert all(row.met for row in measure_crowd(tmp_path, 40))
+    assert all(row.met for row in measure_crowd(tmp_path, 40, calm=0.1))
 
 
 @pytest.mark.bench

@@ -7,6 +7,7 @@ answers, one live connection, what was restored, and that nothing is left runnin
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from resilience.protocol.states import ClientState
 from resilience.runtime import Log, discard, log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.directory import EventPlan
+from resilience.server.schema import METADATA
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import Link, VirtualNetwork
@@ -55,7 +57,7 @@ class Scene(Stage):
 
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork) -> None:
         super().__init__(loop, network)
-        self.store: Store = SqlStore(MEMORY)
+        self.store: Store = empty_store()
         self.heard: dict[str, list[Message]] = {}
         self.wall_ahead = SPRING
         self.also_log: Log = discard
@@ -161,6 +163,20 @@ class Scene(Stage):
         return [message for message in self.heard[name] if isinstance(message, kind)]
 
 
+@functools.cache
+def _database() -> SqlStore:
+    return SqlStore(MEMORY)
+
+
+def empty_store() -> SqlStore:
+    """A database in memory that holds nothing. There is one, made once: its migrations take longer than most scenes."""
+    store = _database()
+    tables = METADATA.sorted_tables
+    store._database.run(lambda connection: [connection.execute(t.delete()) for t in reversed(tables)], "not emptied")
+    store._void.clear()
+    return store
+
+
 def act(
     script: Callable[[Scene], Awaitable[None]],
     *,
@@ -179,7 +195,6 @@ def act(
             link.heal()
         await scene.close()
         await asyncio.sleep(10)
-        scene.store.close()
         left = [task for task in loop.pending_tasks() if task is not asyncio.current_task()]
         assert not left, left
         assert not network.connections

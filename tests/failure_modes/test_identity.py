@@ -26,8 +26,7 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
-from resilience.server.store import MEMORY, SqlStore
-from tests.failure_modes.scene import CALM, WAITING, Scene, act, close_code, dial, hear, say
+from tests.failure_modes.scene import CALM, WAITING, Scene, act, close_code, dial, empty_store, hear, say
 from tests.resilience.protocol.stand import Stand, credentials_in, resume
 from tests.resilience.virtual import HOST, URL
 
@@ -90,8 +89,8 @@ def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> Non
     The server may have given a new token that its client never saw. The client is still taken for who it is, in the end
     and with what it had, and nobody else has come into being.
     """
-    restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(EventKind.SESSION_RESUMED)) for i in range(40))
-    assert restored > (40 if back else 20)
+    restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(EventKind.SESSION_RESUMED)) for i in range(28))
+    assert restored > (28 if back else 10)
 
 
 def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> Scene:
@@ -257,7 +256,7 @@ def test_f36_resume_loop() -> None:
         await scene.opened(ada)
         await asyncio.sleep(6)
         scene.crash()
-        await scene.serve(quiz=WAITING, store=SqlStore(MEMORY))
+        await scene.serve(quiz=WAITING, store=empty_store())
         dials = ada.machine.dial
         await scene.until(lambda: ada.state is not ClientState.OPEN)
         await scene.opened(ada, within=5)

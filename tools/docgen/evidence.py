@@ -7,6 +7,7 @@ import itertools
 import msgspec
 
 from docgen.sources import table
+from reports.checks import CHECKS
 from resilience.policy.liveness import HeartbeatRules
 from resilience.policy.window import return_window
 from resilience.protocol.session import ServerSession
@@ -102,3 +103,8 @@ def windows() -> str:
         window = return_window(population, 3000.0)
         rows.append([f"{population}", *(f"{s:.3g} s" for s in (window.spread_s, window.step_s, window.cap_s))])
     return table(["expected back", "first attempt within", "first step", "longest step"], rows)
+
+
+def invariants() -> str:
+    """What every report checks on the recorded history."""
+    return table(["invariant", "rule"], [[f"`{name}`", rule] for name, (rule, _) in CHECKS.items()])

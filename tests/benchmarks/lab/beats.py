@@ -69,7 +69,9 @@ class Tasks:
     def __init__(self, count: int) -> None:
         self.late, self.beats = [0.0], 0
         chance = random.Random(1)
-        self._tasks = [asyncio.create_task(self._beat(chance.random() * RULES.heartbeat_interval)) for _ in range(count)]
+        self._tasks = [
+            asyncio.create_task(self._beat(chance.random() * RULES.heartbeat_interval)) for _ in range(count)
+        ]
 
     async def _beat(self, first: float) -> None:
         loop, wait = asyncio.get_running_loop(), first

@@ -26,6 +26,8 @@ BROADCAST = b"at "
 RETRY_AFTER = "retry_after="
 PATIENCE = 60.0
 TRIES = 10
+SHOWN = 1.5
+"""Seconds after which every change has been shown."""
 
 Answer = dict[str, Any]
 
@@ -60,7 +62,7 @@ class Crowd:
             "deferred": sum(1 for second, why in took if second is not None and why),
         }
 
-    async def drop(self, hard: bool = True) -> Answer:  # noqa: FBT001, FBT002 - an order's field
+    async def drop(self, hard: bool = True) -> Answer:
         """All leave at once without a word."""
         for seat in self._seats:
             seat.drop(hard=hard)
@@ -73,7 +75,7 @@ class Crowd:
         return {}
 
     async def collect(self, kind: str, count: int, within: float) -> Answer:
-        """Wait until ``count`` texts that begin with ``kind`` have arrived; their text and instants, and forget them."""
+        """Wait until one text that begins with ``kind`` has come ``count`` times; when, and forget it."""
         wanted, deadline = kind.encode(), time.monotonic() + within
         while True:
             texts = [text for text in self._heard if text.startswith(wanted)]
@@ -86,7 +88,7 @@ class Crowd:
             await asyncio.sleep(0.01)
 
     async def answer(self, spread: float, seed: int, within: float) -> Answer:
-        """After the next question, each answers at a moment drawn over ``spread``; latencies from the planned moment."""
+        """After the next question, each answers at a moment drawn over ``spread``; latencies from that moment."""
         opened = await self.collect(QUESTION.decode(), len(self._seats), within)
         question = json.loads(opened["text"])["question"]["id"]
         text = b'{"type":"answer","question":"%s","choice":0,"key":"k%d"}'
@@ -104,7 +106,7 @@ class Crowd:
         flapping = self._seats[-count:]
         plans = [(seat, chance.uniform(0, over), chance.uniform(least, most)) for seat in flapping]
         returned = await asyncio.gather(*(self._flap(*plan) for plan in plans))
-        await asyncio.sleep(2 * over)
+        await asyncio.sleep(SHOWN)
         steady = [self._by_seat[seat.number] for seat in self._seats[:-count]]
         return {
             "returned": sum(returned),

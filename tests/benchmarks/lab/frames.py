@@ -40,7 +40,7 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
 
 
 def take(data: bytes, start: int) -> tuple[int, bytes, int] | None:
-    """The server's frame at ``start``: opcode, payload and where the next one begins; ``None`` while it is not whole."""
+    """The server's frame at ``start``: opcode, payload, where the next one begins; ``None`` while it is not whole."""
     if len(data) < start + _HEADER:
         return None
     size, body = data[start + 1] & 0x7F, start + _HEADER

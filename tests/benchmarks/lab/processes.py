@@ -1,6 +1,6 @@
 """Processes under measurement: started, asked, looked into through ``/proc``, ended. Judges nothing.
 
-Linux only. CPU is seconds on a processor, of all threads, to the nanosecond (``schedstat``); memory is the resident set.
+Linux only. CPU is seconds on a processor, of all threads, to the nanosecond (``schedstat``); memory is resident bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -76,7 +76,16 @@ def product(folder: Path, settings: str, *flags: str) -> Iterator[Server]:
 
     def words(port: int) -> list[str]:
         listen = ["--host", HOST, "--port", str(port), "--event", EVENT]
-        return ["resilience", "serve", *listen, "--db", f"sqlite:///{folder / 'quiz.db'}", "--config", str(config), *flags]
+        return [
+            "resilience",
+            "serve",
+            *listen,
+            "--db",
+            f"sqlite:///{folder / 'quiz.db'}",
+            "--config",
+            str(config),
+            *flags,
+        ]
 
     with _listening(words, "/ws", {"PYTHONPATH": str(ROOT)}, folder / "server.log") as server:
         yield server
@@ -91,7 +100,7 @@ class Crowd:
         self._send({"host": HOST, "port": server.port, "path": server.path, "event": EVENT, "start": start})
         self.ask("seats", count=count)
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

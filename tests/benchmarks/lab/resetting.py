@@ -32,7 +32,7 @@ async def _connect_hard(link: Link, upstream: Address) -> None:
 
 def run() -> NoReturn:
     """Run the command line with every link's closes made resets."""
-    Link.connect = _connect_hard  # type: ignore[method-assign]
+    Link.connect = _connect_hard  # type: ignore[method-assign,assignment]
     main()
 
 

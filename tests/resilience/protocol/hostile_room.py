@@ -46,6 +46,7 @@ class HostileRoom:
         )
         self.now = 0.0
         self.known: set[int] = set()
+        self.gone: set[int] = set()
         self.tickets: deque[Persist] = deque()
         self.tokens: list[str] = ["guess"]
         self._last_ticket = self._seq = 0
@@ -56,7 +57,9 @@ class HostileRoom:
     # what is done to it -----------------------------------------------------------------------------------------------
 
     def say(self, connection: int, message: ClientMessage) -> None:
-        """A message as the wire brings it."""
+        """A message as the wire brings it; a connection that has ended says nothing more, one told to end may."""
+        if connection in self.gone:
+            return
         self.known.add(connection)
         self.room.receive(codec.decode_client(codec.encode(message)), connection, self.now)
         self.collect()
@@ -70,6 +73,7 @@ class HostileRoom:
     def lose(self, connection: int) -> None:
         """A connection ends, once or again, known or not."""
         self.known.add(connection)
+        self.gone.add(connection)
         self.room.transport_lost(connection, "closed", self.now)
         self._stream.pop(connection, None)
         self.collect()

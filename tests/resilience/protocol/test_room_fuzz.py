@@ -22,14 +22,23 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.room import Room
 from resilience.quiz.game import StoredAnswer
+from resilience.quiz.phases import Phase
 from resilience.units import Instant
 from tests.resilience.protocol.hostile_room import QUIZ, HostileRoom
 from tests.strategies import _BIG, CLIENT_MESSAGES
 
-CONNECTIONS = st.integers(1, 8)
+CONNECTIONS = st.integers(1, 12)
 """Few, so that messages meet; fresh ones are counted from 100."""
 
 WORDS = st.sampled_from(["a", "b", "c"])
+WHO = st.integers(0, 7)
+ONWARD = {
+    Phase.LOBBY: HostAction.START,
+    Phase.QUESTION: HostAction.REVEAL,
+    Phase.REVEAL: HostAction.NEXT,
+    Phase.LEADERBOARD: HostAction.NEXT,
+    Phase.FINISHED: HostAction.FINISH,
+}
 QUESTIONS = st.sampled_from([f"q{i + 1}" for i in range(QUIZ.questions)] + ["q9"])
 PAUSES = st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.0, 5.0, 14.0, 31.0, 70.0])
 
@@ -40,7 +49,7 @@ class RoomUnderFire(RuleBasedStateMachine):
     @initialize(by_hand=st.booleans())
     def begin(self, by_hand: bool) -> None:
         self.hostile = HostileRoom(by_hand=by_hand)
-        self.fresh = 100
+        self.fresh, self.hosts = 100, list[int]()
 
     # participants -----------------------------------------------------------------------------------------------------
 
@@ -55,22 +64,32 @@ class RoomUnderFire(RuleBasedStateMachine):
         while commits and self.hostile.tickets:
             self.hostile.settle(well=True)
 
-    @rule(connection=CONNECTIONS | st.none(), which=st.integers(0, 1000))
-    def resume(self, connection: int | None, which: int) -> None:
+    @rule(connection=CONNECTIONS, which=st.integers(0, 1000))
+    def resume(self, connection: int, which: int) -> None:
         """With any token that was ever handed out, or a guessed one."""
-        if connection is None:
-            self.fresh += 1
-            connection = self.fresh
         tokens = self.hostile.tokens
         self.hostile.say(connection, Resume(event="quiz", token=tokens[which % len(tokens)], instance="a"))
 
-    @rule(back=st.integers(0, 3), question=QUESTIONS, choice=st.integers(-1, 5), key=WORDS)
-    def answer(self, back: int, question: str, choice: int, key: str) -> None:
-        self.hostile.say(self._recent(back), Answer(question, choice, key))
+    @rule(back=st.integers(0, 3), commits=st.booleans())
+    def resume_anew(self, back: int, commits: bool) -> None:
+        self.fresh += 1
+        token = self.hostile.tokens[max(-1 - back, -len(self.hostile.tokens))]
+        self.hostile.say(self.fresh, Resume(event="quiz", token=token, instance="a"))
+        while commits and self.hostile.tickets:
+            self.hostile.settle(well=True)
 
-    @rule(back=st.integers(0, 3), said=st.sampled_from([Leave(), Probe(1), Pong(1), TokenStored(1), TokenStored(2)]))
-    def say_plainly(self, back: int, said: ClientMessage) -> None:
-        self.hostile.say(self._recent(back), said)
+    @rule(who=WHO, question=QUESTIONS, choice=st.integers(-1, 5), key=WORDS)
+    def answer(self, who: int, question: str, choice: int, key: str) -> None:
+        self.hostile.say(self._live(who), Answer(question, choice, key))
+
+    @rule(who=WHO, choice=st.integers(0, 3), key=WORDS)
+    def answer_what_is_asked(self, who: int, choice: int, key: str) -> None:
+        question = self.hostile.room.game.question
+        self.hostile.say(self._live(who), Answer(question.id if question else "q1", choice, key))
+
+    @rule(who=WHO, said=st.sampled_from([Leave(), Probe(1), Pong(1), TokenStored(1), TokenStored(2)]))
+    def say_plainly(self, who: int, said: ClientMessage) -> None:
+        self.hostile.say(self._live(who), said)
 
     @rule(connection=CONNECTIONS, message=CLIENT_MESSAGES)
     def say_anything(self, connection: int, message: ClientMessage) -> None:
@@ -80,9 +99,9 @@ class RoomUnderFire(RuleBasedStateMachine):
     def lose(self, connection: int) -> None:
         self.hostile.lose(connection)
 
-    @rule(back=st.integers(0, 3))
-    def lose_recent(self, back: int) -> None:
-        self.hostile.lose(self._recent(back))
+    @rule(who=WHO)
+    def lose_one_that_is_here(self, who: int) -> None:
+        self.hostile.lose(self._live(who))
 
     # hosts ------------------------------------------------------------------------------------------------------------
 
@@ -90,14 +109,23 @@ class RoomUnderFire(RuleBasedStateMachine):
     def host(self) -> None:
         self.fresh += 1
         self.hostile.host(self.fresh)
+        self.hosts.append(self.fresh)
 
-    @rule(connection=CONNECTIONS, back=st.integers(0, 3), recent=st.booleans())
-    def start_in_time(self, connection: int, back: int, recent: bool) -> None:
-        self.hostile.say(self._recent(back) if recent else connection, self._order(HostAction.START, 0))
+    @rule(who=WHO, action=st.sampled_from(HostAction), off=st.sampled_from([-1, 0, 0, 0, 1]))
+    def order(self, who: int, action: HostAction, off: int) -> None:
+        step = max(self.hostile.room.game.progress.step + off, 0)
+        self.hostile.say(self._host(who), HostCommand(action, step))
 
-    @rule(back=st.integers(0, 3), action=st.sampled_from(HostAction), off=st.sampled_from([-1, 0, 0, 0, 1]))
-    def order(self, back: int, action: HostAction, off: int) -> None:
-        self.hostile.say(self._recent(back), self._order(action, off))
+    @rule(who=WHO, commits=st.booleans())
+    def move_on(self, who: int, commits: bool) -> None:
+        game = self.hostile.room.game
+        self.hostile.say(self._host(who), HostCommand(ONWARD[game.phase], game.progress.step))
+        while commits and self.hostile.tickets:
+            self.hostile.settle(well=True)
+
+    @rule(who=WHO)
+    def lose_a_host(self, who: int) -> None:
+        self.hostile.lose(self._host(who))
 
     # store and time ---------------------------------------------------------------------------------------------------
 
@@ -120,11 +148,14 @@ class RoomUnderFire(RuleBasedStateMachine):
             self.hostile.empty()
             self.hostile.check_baseline()
 
-    def _recent(self, back: int) -> int:
-        return max(self.fresh - back, 100)
+    def _live(self, who: int) -> int:
+        """Somebody who is here, if anybody is."""
+        here = list(self.hostile.room._live) or [1]
+        return here[who % len(here)]
 
-    def _order(self, action: HostAction, off: int) -> HostCommand:
-        return HostCommand(action, max(self.hostile.room.game.progress.step + off, 0))
+    def _host(self, who: int) -> int:
+        """One of the hosts there ever were, if there were any."""
+        return self.hosts[-1 - who % min(len(self.hosts), 2)] if self.hosts else 1
 
 
 TestRoomUnderFire = RoomUnderFire.TestCase

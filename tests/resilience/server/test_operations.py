@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-import msgspec
 import pytest
 
 from resilience.cli import root as commands
@@ -145,8 +144,9 @@ def test_every_rule_is_whole(rules: list[re.Match[str]]) -> None:
 def test_every_expression_asks_for_series_that_can_exist(
     rules: list[re.Match[str]], shown: Mapping[str, Samples]
 ) -> None:
-    series = {sample: [dict(labels) for name, labels in every if name == sample] for sample, every in flat(shown)}
-    series["up"] = [{}]
+    series: dict[str, list[dict[str, str]]] = {"up": []}
+    for name, labels in (key for samples in shown.values() for key in samples):
+        series.setdefault(name, []).append(dict(labels))
     for expression in [match["expr"] for match in rules if match["expr"]]:
         assert expression.count("(") == expression.count(")")
         for selector in SELECTOR.finditer(re.sub(r"\[\d+[sm]\]", "", expression)):
@@ -171,15 +171,16 @@ def test_what_it_tells_to_set_and_to_type_exists(page: str) -> None:
     serve = commands.get_command(click.Context(commands), "serve")
     assert serve is not None
     options = {option for parameter in serve.params for option in parameter.opts}
-    assert set(re.findall(r"(?<![\w-])--[a-z-]+", page)) <= options
-    settings = set(msgspec.structs.asdict(ServerConfig()))
-    named = {
-        "heartbeat_interval", "grace_period", "cleanup_interval", "max_connections", "backlog", "trust_forwarded",
-        "drain_window", "join_capacity", "write_buffer_bytes", "admission_seconds", "address_rate", "allowed_origins",
-        "message_rate", "late_window", "address_failures",
-    }  # fmt: skip
-    assert named <= settings
-    assert all(f"`{name}`" in page or name.upper() in page for name in named)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= options
+
+
+def test_every_word_of_code_on_the_page_is_one_of_the_code(page: str, shown: Mapping[str, Samples]) -> None:
+    labels = {word for samples in shown.values() for _, pairs in samples for pair in pairs for word in pair}
+    fields = {name for line in LINES.values() for name in line.fields.values()}
+    known = set(ServerConfig.__struct_fields__) | exposed_names(shown) | labels | fields | {"process_"}
+    code = set(re.findall(r"`([a-z]+(?:_[a-z]*)+)`", page))
+    assert {word for word in code if not word.startswith("process_")} <= known
+    assert {"max_connections", "allowed_origins"} <= code
 
 
 def test_every_reason_of_readiness_is_explained(page: str) -> None:
@@ -187,8 +188,3 @@ def test_every_reason_of_readiness_is_explained(page: str) -> None:
     told = section(page, "Look")
     assert all(f"`{reason.partition(':')[0]}`" in told for reason in not_ready(view))
     assert len(not_ready(view)) == 4
-
-
-def flat(shown: Mapping[str, Samples]) -> list[tuple[str, list[tuple[str, frozenset[tuple[str, str]]]]]]:
-    """Every name of a sample, with the keys of its family."""
-    return [(name, list(samples)) for samples in shown.values() for name in {name for name, _ in samples}]

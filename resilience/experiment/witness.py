@@ -1,0 +1,79 @@
+"""A scripted participant that remembers what it was shown: the third source beside event log and database. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.draws import draws_for
+from resilience.experiment.crew import EVENT, Member
+from resilience.experiment.spec import Experiment
+from resilience.protocol.client import Identity
+from resilience.protocol.messages import (
+    Joined,
+    Message,
+    QuestionOpened,
+    QuestionRevealed,
+    ScoreChanged,
+    Snapshot,
+    StateRestored,
+)
+from resilience.protocol.participant import ScriptedParticipant
+from resilience.quiz.phases import Phase
+from resilience.units import Instant, Seconds
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What a participant was shown at one moment.
+
+    ``score`` is its own, over all questions before ``question`` while the ``phase`` is *question*, else with it;
+    ``remaining`` is for how long the question was said to be open, ``correct`` the right choice, each if it was told.
+    """
+
+    t: Instant
+    participant: str
+    phase: Phase
+    question: str | None
+    score: int | None = None
+    remaining: Seconds | None = None
+    correct: int | None = None
+
+
+class Witness(ScriptedParticipant):
+    """Plays, and keeps every :class:`Sight` in ``sights``."""
+
+    sights: list[Sight]
+
+    def _deliver(self, message: Message, now: Instant) -> None:
+        """Remember it, then let the player have it."""
+        who = self.participant or "?"
+        match message:
+            case Joined() | StateRestored():
+                self.sights.append(_of_snapshot(message.snapshot, who, now))
+            case QuestionOpened(question=shown):
+                remaining = shown.remaining_ms / 1000
+                self.sights.append(
+                    Sight(now, who, Phase.QUESTION, shown.id, remaining=remaining, correct=shown.correct)
+                )
+            case QuestionRevealed():
+                self.sights.append(Sight(now, who, Phase.REVEAL, message.question, correct=message.correct))
+            case ScoreChanged():
+                self.sights.append(Sight(now, who, Phase.REVEAL, message.question, message.score))
+            case _:
+                pass
+        super()._deliver(message, now)
+
+
+def _of_snapshot(snapshot: Snapshot, who: str, now: Instant) -> Sight:
+    phase, question = Phase(snapshot.phase), snapshot.question
+    if question is None:
+        return Sight(now, who, phase, None, snapshot.score)
+    remaining = question.remaining_ms / 1000 if phase is Phase.QUESTION else None
+    return Sight(now, who, phase, question.id, snapshot.score, remaining, question.correct)
+
+
+def witness(experiment: Experiment, member: Member, seed: int) -> Witness:
+    """The machine of one member, as :func:`~resilience.experiment.crew.scripted`, with a memory."""
+    identity = Identity(EVENT, member.actor, member.actor)
+    made = Witness(identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor))
+    made.sights = []
+    return made

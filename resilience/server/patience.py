@@ -1,0 +1,50 @@
+"""Whoever has not spoken in time: one timer for all who are waited for, as they all get the same patience."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from resilience.runtime import DeadlineTimer, RunClock
+from resilience.units import Instant, Seconds
+
+
+class Patience:
+    """Calls ``late`` with each key that is not done ``patience`` seconds after it began."""
+
+    def __init__(self, clock: RunClock, patience: Seconds, late: Callable[[int], None]) -> None:
+        self._clock, self._patience, self._late = clock, patience, late
+        self._queue: deque[tuple[Instant, int]] = deque()
+        self._waiting: set[int] = set()
+        self._timer: DeadlineTimer | None = None
+
+    def begin(self, key: int) -> None:
+        """Wait for this key; keys are never used twice."""
+        self._waiting.add(key)
+        self._queue.append((self._clock.now() + self._patience, key))
+        if self._timer is None:
+            self._timer = DeadlineTimer(self._clock, self._on_deadline)
+        self._timer.aim(self._queue[0][0])
+
+    def done(self, key: int) -> None:
+        """It spoke, or it is gone."""
+        self._waiting.discard(key)
+
+    def stop(self) -> None:
+        """Wait for nobody any more."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._waiting.clear()
+
+    def _on_deadline(self) -> None:
+        assert self._timer is not None  # noqa: S101 - it called
+        now = self._timer.fired()
+        while self._queue and self._queue[0][0] <= now:
+            key = self._queue.popleft()[1]
+            if key in self._waiting:
+                self._waiting.discard(key)
+                self._late(key)
+        while self._queue and self._queue[0][1] not in self._waiting:
+            self._queue.popleft()
+        if self._queue:
+            self._timer.aim(self._queue[0][0])

@@ -1,0 +1,117 @@
+"""How soon three hundred clients are back after each kind of failure, beside the best systems measured the same way.
+
+The peers' figures were taken on loopback with 300 clients, seconds after the link healed: Socket.IO and Centrifugo. A
+row is met when ours is ahead of both, in the mean and in the 95th percentile, and everybody came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from chaos.links import Address, Link
+from chaos.toxiproxy.provision import Binary
+from resilience.experiment.loader import load
+from tests.benchmarks.conftest import Book
+from tests.benchmarks.lab.ledger import Row
+from tests.benchmarks.lab.resetting import make_closes_resets
+
+HERE = Path(__file__).resolve().parent
+FILES = sorted((HERE / "experiments").glob("*.toml"))
+RESETTING = HERE / "lab" / "resetting.py"
+READABLE = (0, 3)
+"""Exit codes of a run that can be read: what one outage proves is not asked here."""
+
+
+class Peers(NamedTuple):
+    """The better of the two peers, seconds: mean and 95th percentile after healing; when a silence is noticed."""
+
+    mean: float
+    p95: float
+    words: str
+    noticed: float | None = None
+
+
+CUT = Peers(0.56, 0.79, "Socket.IO 0.84 / 1.29, Centrifugo 0.56 / 0.79")
+PEERS = {
+    "cut": CUT,
+    "reset": CUT,
+    "blip": CUT,
+    "refuse3": Peers(1.29, 3.51, "Socket.IO 1.97 / 4.67, Centrifugo 1.29 / 3.51"),
+    "refuse15": Peers(2.25, 4.21, "Socket.IO 2.25 / 4.21, Centrifugo 6.50 / 15.0"),
+    "silent60": Peers(3.55, 5.06, "Socket.IO 3.55 / 5.06, noticed after 36; Centrifugo 7.44 / 15.5, after 23", 23.0),
+}
+
+
+def run(root: Path, folder: Path, name: str, *words: str) -> dict[str, Any]:
+    """One run of the real lane; its summary."""
+    hard = name == "reset"
+    file = HERE / "experiments" / f"{'cut' if hard else name}.toml"
+    tool = [str(RESETTING)] if hard else ["-m", "resilience"]
+    command = [sys.executable, "-P", *tool, "chaos", "run", str(file), "--out", str(folder), *words]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode in READABLE, done.stdout + done.stderr
+    return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+
+
+def row_of(name: str, summary: dict[str, Any]) -> Row:
+    """A run beside its peers."""
+    peers, excess, share = PEERS[name], summary["excess_s"], summary["success_rate"]
+    mean, p95, everybody = excess["mean"], excess["p95"], share["restored"] == share["affected"] > 0
+    ours, met = f"{mean:.2f} / {p95:.2f} s", mean < peers.mean and p95 < peers.p95
+    if peers.noticed is not None:
+        noticed = summary["detection_s"]["mean"]
+        ours, met = f"{ours}, noticed after {noticed:.1f} s", met and noticed < peers.noticed
+    return Row(
+        f"excess after {name}, mean / p95",
+        f"{ours}; {share['restored']} of {share['affected']} back",
+        peers.words,
+        mean / peers.mean,
+        f"{excess['n']} outages, 1 run",
+        "ahead of both",
+        met and everybody,
+    )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_experiment_is_what_its_row_says(file: Path) -> None:
+    experiment = load(str(file))
+    assert experiment.name == file.stem in PEERS
+    assert experiment.clients == 300
+    assert experiment.client.preset == "window"
+    assert len({fault.kind for fault in experiment.faults}) == 1
+
+
+async def test_a_close_of_a_resetting_link_is_a_reset(binary: Binary, tmp_path: Path) -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    link = await Link.start("all", binary, tmp_path / "toxiproxy.log")
+    try:
+        await link.connect(Address(*server.sockets[0].getsockname()))
+        await asyncio.to_thread(make_closes_resets, link)
+        reader, writer = await asyncio.open_connection(*link.address)
+        await link.disable()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    finally:
+        await link.close()
+        server.close()
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PEERS)
+def test_excess_against_peers(root: Path, tmp_path: Path, book: Book, name: str) -> None:
+    book([row_of(name, run(root, tmp_path / "run", name))])

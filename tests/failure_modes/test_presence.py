@@ -1,0 +1,80 @@
+"""What the others see of a room in which everybody comes and goes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from resilience.client.client import ReconnectingClient
+from resilience.config import PRESENCE_FLOOR, ServerConfig
+from resilience.protocol.messages import Joined, PresenceChanged, Roster
+from resilience.protocol.states import ClientState
+from resilience.units import Instant
+from tests.failure_modes.scene import WAITING, Scene, act
+from tests.resilience.virtual import URL
+
+FRAMES_PER_S = 4
+FLAPPING, FLAPS, STORM_S = 50, 20, 2.0
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1.0])
+def test_f32_presence_storm(hidden: float) -> None:
+    """Fifty clients drop out and come back twenty times each, all within two seconds.
+
+    No receiver gets more than four presence frames in any second, no frame undoes a newer one, and the list that
+    results is the truth. Flaps that are shorter than ``hidden`` are seen by nobody.
+    """
+    frames: list[tuple[Instant, PresenceChanged]] = []
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(presence_interval=PRESENCE_FLOOR, flap_hidden=hidden), WAITING)
+        witness, crowd = scene.client("witness", url=URL), scene.crowd(FLAPPING)
+        await scene.opened(witness, *crowd)
+        await asyncio.sleep(6)
+        settled = len(scene.told("witness", PresenceChanged))
+        witness._deliver = lambda message: _keep(scene, frames, message)
+        await _storm(scene, crowd)
+        gone = crowd[::7]
+        for client in gone:
+            await client.stop()
+        await asyncio.sleep(3)
+        (joined,) = scene.told("witness", Joined)
+        shown = _replayed(joined, [*scene.told("witness", PresenceChanged)[:settled], *(f for _, f in frames)])
+        assert shown == {who: str(session.state) for who, session in scene.room.sessions.items()}
+        away = {client.machine.participant for client in gone}
+        assert {who for who, state in shown.items() if state != "connected"} == away
+        assert sum(session.connection_no for session in scene.room.sessions.values()) > FLAPPING * FLAPS
+
+    act(script)
+    times = [at for at, _ in frames]
+    assert all(later - at >= 1 for at, later in zip(times, times[FRAMES_PER_S:], strict=False))
+    assert (len(frames) >= FRAMES_PER_S) == (hidden == 0)
+
+
+def _keep(scene: Scene, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:
+    if isinstance(message, PresenceChanged):
+        frames.append((scene.clock.now(), message))
+
+
+async def _storm(scene: Scene, crowd: list[ReconnectingClient]) -> None:
+    """Cut everybody again and again, and let everybody back at once."""
+    for _ in range(FLAPS):
+        scene.link.cut()
+        await asyncio.sleep(0.003)
+        for client in crowd:
+            client.wake()
+        await asyncio.sleep(STORM_S / FLAPS - 0.003)
+        assert all(client.state is ClientState.OPEN for client in crowd)
+
+
+def _replayed(joined: Joined, stream: list[PresenceChanged]) -> dict[str, str]:
+    """Everybody's state as it is seen by one who applies each frame in turn."""
+    roster = msgspec.json.decode(joined.snapshot.roster, type=Roster)
+    shown = {player.participant: player.state for player in roster.players}
+    for frame in stream:
+        shown |= {player.participant: player.state for player in (*frame.joined, *frame.changed)}
+    return shown
+
+

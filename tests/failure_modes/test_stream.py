@@ -1,0 +1,194 @@
+"""The numbered stream: no event is lost, doubled or told too early, whenever a client comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from resilience.config import ClientConfig, QuizConfig
+from resilience.protocol.messages import (
+    Join,
+    Joined,
+    LeaderboardShown,
+    Message,
+    QuestionOpened,
+    QuestionRevealed,
+    QuizFinished,
+    Resume,
+    SequencedMessage,
+    Snapshot,
+    StateRestored,
+)
+from tests.failure_modes.scene import WAITING, Scene, act, dial, hear, say
+from tests.resilience.protocol.stand import Stand
+from tests.resilience.virtual import URL
+
+MS = 0.001
+OPENS_AT = 10.0
+QUIZ = QuizConfig(questions=2, lobby=OPENS_AT, question_time=10, reveal_time=10, leaderboard_time=1000)
+PHASE_AFTER: dict[type[Message], str] = {
+    QuestionOpened: "question",
+    QuestionRevealed: "reveal",
+    LeaderboardShown: "leaderboard",
+    QuizFinished: "finished",
+}
+
+
+@pytest.mark.parametrize("lost", ["question", "reveal", "leaderboard"])
+def test_f25_quiet_gap(lost: str) -> None:
+    """The last event before a long silence is lost: nothing that comes later could show the gap.
+
+    The client finds the silence suspicious by itself, comes back, and is told the position of the stream at once.
+    """
+    at = {"question": 10.0, "reveal": 20.0, "leaderboard": 30.0}[lost]
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=QUIZ)
+        ada = scene.client()
+        await scene.opened(ada)
+        await asyncio.sleep(at - 0.5 - scene.clock.now())
+        scene.link.stall(up=False, down=True)
+        await asyncio.sleep(1)
+        scene.link.blackhole(up=False, down=True)
+        scene.link.stall(up=False, down=False)
+        await asyncio.sleep(0.1)
+        assert scene.room.game.phase == lost
+        assert ada.machine.seq < scene.room.seq
+        scene.link.refuse(True)
+        scene.link.heal()
+        probed = ClientConfig().probe_after + ClientConfig().probe_deadline
+        await scene.until(lambda: bool(scene.told("ada", StateRestored)), within=probed + 1)
+        assert ada.machine.seq == scene.room.seq
+        assert scene.told("ada", StateRestored)[-1].snapshot.phase == lost
+
+    act(script)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_f26_snapshot_live_gap(back: bool) -> None:
+    """Sixty clients join, or come back, a quarter of a millisecond apart while a question opens and presence changes.
+
+    Each gets a snapshot at some position and then every number after it: no gap, nothing twice.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=QUIZ)
+        host = scene.client("first", url=URL)
+        await scene.opened(host)
+        crowd = scene.crowd(60)
+        if back:
+            await scene.opened(*crowd)
+            await asyncio.sleep(1)
+            scene.link.refuse(True)
+            await asyncio.sleep(1)
+        opens_at = scene.room.game.phase_ends_at
+        assert opens_at is not None
+        await asyncio.sleep(opens_at - 0.012 - scene.clock.now())
+        scene.link.refuse(False)
+        for client in crowd:
+            client.wake() if back else client.start()
+            await asyncio.sleep(MS / 4)
+        await scene.opened(*crowd, within=5)
+        await asyncio.sleep(5)
+        assert {client.machine.seq for client in crowd} == {scene.room.seq}
+        kind: type[Joined | StateRestored] = StateRestored if back else Joined
+        positions = {scene.told(name, kind)[0].snapshot.phase for name in scene.heard if name != "first"}
+        assert positions == {"lobby", "question"}
+
+    act(script)
+
+
+def test_f27_zero_event_resume() -> None:
+    """A client drops out before it has heard a single event.
+
+    It resumes all the same, from position 0 on, and then hears what the others hear.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        socket = await dial()
+        await say(socket, Join(event="quiz", name="ada", instance="i"))
+        joined = await hear(socket, Joined)
+        socket.transport.abort()
+        assert joined.snapshot.seq == 0
+        again = await dial()
+        mine = joined.credentials.token
+        await say(again, Resume(event="quiz", token=mine, instance="i", epoch=joined.snapshot.epoch, seq=0))
+        back = await hear(again, StateRestored)
+        assert (back.rejoined, back.credentials.participant) == (False, "p1")
+        await again.close()
+
+    act(script)
+
+
+def test_f27_zero_event_resume_at_position_0() -> None:
+    """The room itself has said nothing yet: that is no reason to know nobody."""
+    stand = Stand()
+    token = stand.join(1).token
+    assert stand.room.seq == 0
+    stand.lose(1)
+    back = stand.resume(2, token)
+    assert (back.participant, stand.restored(2).snapshot.seq) == ("p1", 0)
+    stand.run(20.0)
+    numbers = [message.seq for message in stand.sent[2] if isinstance(message, SequencedMessage)]
+    assert numbers == list(range(1, len(numbers) + 1)) != []
+
+
+@pytest.mark.parametrize("closing", ["question", "reveal"])
+def test_f31_rejoin_phase_change(closing: str) -> None:
+    """Sixty handshakes are under way while a question closes, or its reveal ends.
+
+    The phase of each snapshot is the one that the stream had reached at its position. The right answer, and the points
+    it brought, are in none that was made before the reveal.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=QUIZ)
+        witness, crowd = scene.client("witness", url=URL), scene.crowd(60)
+        await scene.opened(witness, *crowd)
+        await scene.until(lambda: scene.room.game.phase == "question")
+        for client in crowd:
+            client.answer("q1", scene.room.game.questions[0].correct)
+        await scene.until(lambda: scene.room.game.phase == closing)
+        await asyncio.sleep(1)
+        scene.link.refuse(True)
+        ends_at = scene.room.game.phase_ends_at
+        assert ends_at is not None
+        await asyncio.sleep(ends_at - 0.012 - scene.clock.now())
+        scene.link.refuse(False)
+        for client in crowd:
+            client.wake()
+            await asyncio.sleep(MS / 4)
+        await scene.opened(*crowd, within=5)
+        await asyncio.sleep(1)
+
+    scene = act(script)
+    phase_at = _phases([message for message in scene.heard["witness"] if isinstance(message, SequencedMessage)])
+    snapshots = [m.snapshot for name in scene.heard for m in scene.told(name, StateRestored)]
+    assert len({snapshot.phase for snapshot in snapshots}) == 2
+    assert [line for snapshot in snapshots for line in _wrong(snapshot, phase_at)] == []
+
+
+def _phases(stream: list[SequencedMessage]) -> dict[int, str]:
+    """The phase at each position, as somebody who heard the whole stream knows it."""
+    assert all(after.seq == before.seq + 1 for before, after in pairwise(stream))
+    phase, phases = "lobby", {0: "lobby"}
+    for message in stream:
+        phase = PHASE_AFTER.get(type(message), phase)
+        phases[message.seq] = phase
+    return phases
+
+
+def _wrong(snapshot: Snapshot, phase_at: dict[int, str]) -> list[str]:
+    secret = snapshot.phase == "question"
+    found = []
+    if phase_at[snapshot.seq] != snapshot.phase:
+        found.append(f"{snapshot.phase} at {snapshot.seq}, the stream was in {phase_at[snapshot.seq]}")
+    if snapshot.question is None or (snapshot.question.correct is None) != secret:
+        found.append(f"the right answer in {snapshot.phase}: {snapshot.question}")
+    if (snapshot.score == 0) != secret:
+        found.append(f"a score of {snapshot.score} in {snapshot.phase}")
+    return found
+

@@ -1,0 +1,227 @@
+"""Clocks that jump, machines that sleep, processes that stall, timers that are throttled: whose time it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.messages import StateRestored
+from resilience.protocol.states import ClientState, ConnectionState
+from resilience.quiz.phases import Phase
+from sim.virtual.pipe import Mark
+from tests.failure_modes.drowsy import CoarseTimer, Machine
+from tests.failure_modes.scene import CALM, WAITING, Scene, act, url_of
+
+HOUR = 3600.0
+DEAF = ClientConfig(probe_after=1000)
+"""A client that never asks by itself: only the server's heartbeat keeps the two together."""
+
+
+@pytest.mark.parametrize("config", [ClientConfig(), DEAF])
+def test_f05_background_tab_throttle(config: ClientConfig) -> None:
+    """A page is in the background for ten minutes: its timers fire once a minute, its pongs take up to 10 s.
+
+    Pongs answer messages, so nobody is disconnected by mistake. When the link does break meanwhile, coming to the
+    foreground brings the client back within a second.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client(config=config)
+        await scene.opened(ada)
+        timer = ada._timer = CoarseTimer(ada._clock, ada._on_deadline)
+        ada._pump()
+        scene.link.set_latency(up=lambda u: 10 * u, down=0.001)
+        await asyncio.sleep(600)
+        assert ada.state is ClientState.OPEN
+        assert not scene.of(EventKind.SESSION_DETACHED)
+        scene.link.set_latency(up=0.001, down=0.001)
+        await asyncio.sleep(20)
+        scene.link.cut()
+        await asyncio.sleep(5)
+        assert ada.state is not ClientState.OPEN
+        timer.every = 0
+        ada.wake()
+        assert await scene.opened(ada, within=1) < 1
+        assert len(scene.told("ada", StateRestored)) == 1
+
+    scene = act(script)
+    assert max(event.value or 0 for event in scene.of(EventKind.HEARTBEAT_ACKED)) > 8
+    assert not scene.of(EventKind.PEER_DEAD)
+
+
+@pytest.mark.parametrize("timers_first", [False, True])
+@pytest.mark.parametrize("asleep", [5, 45, 300])
+def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
+    """A laptop sleeps for 5, 45 or 300 s, and wakes; nobody tells its client.
+
+    The client doubts at once what it held for an open connection. Within the clean-up time it resumes, later it
+    rejoins; either way within a second, as the same participant and with its score. Its budget did not pay for the
+    sleep.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=QuizConfig(questions=2, lobby=1, question_time=5, reveal_time=2, leaderboard_time=3000))
+        ada = scene.client(config=ClientConfig(budget=60))
+        laptop = Machine.of_client(ada, scene.link)
+        await scene.opened(ada)
+        await scene.until(lambda: scene.room.game.phase is Phase.QUESTION)
+        ada.answer("q1", scene.room.game.questions[0].correct)
+        await scene.until(lambda: scene.room.game.phase is Phase.LEADERBOARD)
+        laptop.sleep()
+        await asyncio.sleep(asleep)
+        assert ada.state is ClientState.OPEN, "it knows nothing of it"
+        woken_at = scene.clock.now()
+        laptop.wake(timers_first=timers_first)
+        await asyncio.sleep(1)
+        assert ada.state is ClientState.OPEN
+        assert scene.session().state is ConnectionState.CONNECTED
+        doubted = [*scene.of(EventKind.PEER_SUSPECTED, since=woken_at), *scene.of(EventKind.TRANSPORT_LOST, "ada")]
+        assert min(event.t for event in doubted) - woken_at < 0.1
+        back = scene.told("ada", StateRestored)
+        assert [message.rejoined for message in back] == {5: [], 45: [False], 300: [True]}[asleep]
+        assert all(message.snapshot.score > 0 for message in back)
+        await asyncio.sleep(100)
+        assert ada.state is ClientState.OPEN
+
+    scene = act(script)
+    assert not scene.of(EventKind.PEER_DEAD)
+    assert not scene.of(EventKind.GAVE_UP)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock of both machines is set an hour forward or back while a question is open.
+
+    Nobody looks at it: no state changes, no score, and the question closes when it should.
+    """
+    quiz = QuizConfig(questions=2, lobby=1, question_time=20, reveal_time=1000)
+
+    async def script(scene: Scene) -> None:
+        monkeypatch.setattr(time, "time", scene.wall_clock)
+        await scene.serve(quiz=quiz)
+        ada = scene.client()
+        await scene.opened(ada)
+        await asyncio.sleep(6)
+        scene.wall_ahead += step
+        ada.answer("q1", scene.room.game.questions[0].correct)
+        await asyncio.sleep(10)
+        scene.link.cut()
+        await scene.until(lambda: ada.state is not ClientState.OPEN)
+        await scene.opened(ada, within=1)
+        await scene.until(lambda: scene.room.game.phase is Phase.REVEAL)
+        assert 500 < scene.room.game.scores["p1"] < 1000
+        await asyncio.sleep(200)
+        assert ada.state is ClientState.OPEN
+
+    scene = act(script)
+    (opened,), (closed,) = scene.of(EventKind.QUESTION_OPENED), scene.of(EventKind.QUESTION_CLOSED)
+    assert abs(closed.t - opened.t - 20) < 0.001
+    assert len(scene.of(EventKind.SESSION_RESTORED)) == 1
+    assert not scene.of(EventKind.SESSION_EXPIRED)
+
+
+@pytest.mark.parametrize("stall", [5, 20, 40])
+def test_f08_server_stall(stall: int) -> None:
+    """The process that holds the server and a hundred clients does nothing for 5, 20 or 40 s.
+
+    The sweeper sees how late it is and gives everybody that time: nobody is taken for dead.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        crowd = scene.crowd(50) + [scene.client(f"deaf {i}", DEAF) for i in range(50)]
+        await scene.opened(*crowd)
+        await asyncio.sleep(40)
+        scene.loop.call_soon(_stand_still, scene, stall)
+        await asyncio.sleep(100)
+        assert all(client.state is ClientState.OPEN for client in crowd)
+
+    scene = act(script)
+    assert not scene.of(EventKind.SESSION_DETACHED)
+    assert not scene.of(EventKind.PEER_DEAD)
+
+
+def _stand_still(scene: Scene, seconds: float) -> None:
+    scene.loop.now += seconds
+
+
+@pytest.mark.parametrize("timers_first", [False, True])
+def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
+    """Only the server stands still, for 40 s, longer than its own grace period; clients say nothing by themselves.
+
+    Their pongs wait in its buffers, or were never asked for. None of them is let go, whatever it sees first.
+    """
+
+    async def script(scene: Scene) -> None:
+        server = await scene.serve(quiz=WAITING)
+        machine = Machine.of_server(server, [scene.link])
+        crowd = scene.crowd(100, DEAF)
+        await scene.opened(*crowd)
+        await asyncio.sleep(40)
+        machine.sleep()
+        await asyncio.sleep(40)
+        machine.wake(timers_first=timers_first)
+        await asyncio.sleep(100)
+
+    assert not act(script).of(EventKind.SESSION_DETACHED)
+
+
+@pytest.mark.parametrize("idle", [10, 30, 60])
+@pytest.mark.parametrize("asks", [True, False])
+def test_f33_idle_proxy_cut(idle: int, asks: bool) -> None:
+    """A proxy on the way ends connections on which the server said nothing for 10, 30 or 60 s.
+
+    The ping of every 15 s keeps those of 30 and 60 s open, and a client's own probes any of them. A client that only
+    answers loses its connection again and again to one of 10 s, and comes back each time with all it had.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=CALM)
+        ada = scene.client(config=ClientConfig() if asks else DEAF)
+        await scene.opened(ada)
+        await asyncio.sleep(2)
+        ada.answer("q1", 1)
+        await _impatient_proxy(scene, idle, lasts=300)
+        await scene.opened(ada, within=2)
+        assert scene.session().state is ConnectionState.CONNECTED
+
+    scene = act(script)
+    cuts = len(scene.of(EventKind.SESSION_DETACHED))
+    assert (cuts > 5) if idle == 10 and not asks else cuts == 0
+    assert all(message.snapshot.answer == 1 for message in scene.told("ada", StateRestored))
+
+
+def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
+    """A proxy whose limit equals the interval races with the ping: docs/operations.md warns of it.
+
+    Pings leave exactly as often as the proxy asks for; a jitter of 50 ms is enough to lose the connection.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(heartbeat_interval=15), CALM)
+        ada = scene.client(config=DEAF)
+        await scene.opened(ada)
+        scene.link.latency_s = lambda u: 0.05 * u
+        await _impatient_proxy(scene, 15, lasts=300)
+        await scene.opened(ada, within=2)
+
+    assert act(script).of(EventKind.SESSION_DETACHED)
+
+
+async def _impatient_proxy(scene: Scene, idle: float, lasts: float) -> None:
+    """End both sides of what said nothing downstream for too long, as nginx does by ``proxy_read_timeout``."""
+    ends_at = scene.clock.now() + lasts
+    passed_at: dict[int, float] = {}
+    while (now := scene.clock.now()) < ends_at:
+        for connection in scene.link.connections:
+            number, arrives_at = connection.number, connection.down._last
+            if arrives_at <= now:
+                passed_at[number] = max(arrives_at, connection.opened_at)
+            if now - passed_at.get(number, now) >= idle:
+                connection.sever(Mark.FIN)
+        await asyncio.sleep(0.01)
