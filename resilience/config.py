@@ -124,7 +124,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in ("message_burst", "address_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         for origin in self.allowed_origins:
-            ok = origin.startswith(("http://", "https://")) and not origin.endswith("/")
+            scheme, _, host = origin.partition("://")
+            ok = scheme in ("http", "https") and bool(host) and "/" not in host
             require(ok, "allowed_origins", origin, "must be origins such as https://quiz.example, without a path")
 
     def _check_adaptive(self) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -27,7 +27,7 @@ from resilience.runtime import Log, RunClock
 from resilience.server.committer import Committer, Order
 from resilience.server.directory import Directory, EventPlan, states_of
 from resilience.server.drain import send_home, window_for
-from resilience.server.gateway import Gateway
+from resilience.server.gateway import Gateway, Visit
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
 from resilience.server.metrics import Metrics
@@ -113,7 +113,7 @@ class QuizServer:
 
     def connections(self) -> int:
         """Open sockets."""
-        return len(self._gateway.sockets)
+        return len(self._gateway.visits)
 
     def recent_lag(self) -> Seconds:
         """How late the loop ran lately; 0 when nobody measures it."""
@@ -162,8 +162,7 @@ class QuizServer:
         door, guests = self._gateway.door, len(self._gateway.sockets)
         window = window_for(self._config, guests)
         door.draining_for = window + self._config.restart_pause
-        if guests:
-            self._log(Record(EventKind.SERVER_DRAINING, self._clock.now(), value=window))
+        self._log(Record(EventKind.SERVER_DRAINING, self._clock.now(), value=window))
         await send_home(self._gateway.sockets, self._config, self._clock)
         await self.finish()
         if self._server is not None:
@@ -202,7 +201,8 @@ class QuizServer:
             start_serving=False,
             compression=None,
             ping_interval=None,
-            open_timeout=self._config.first_message_deadline,
+            open_timeout=None,
+            create_connection=cast("type[ServerConnection]", functools.partial(Visit, self._gateway)),
             close_timeout=CLOSE_TIMEOUT,
             max_size=self._config.max_message_bytes,
             max_queue=RECEIVE_QUEUE,
@@ -221,8 +221,8 @@ class QuizServer:
         refusal = self._gateway.door.look(request.headers, self._gateway.address_of(connection))
         if refusal is None:
             return None
-        if refusal.retry_after is not None and "Origin" in request.headers:
-            self._gateway.shed[connection] = refusal.retry_after
+        if refusal.retry_after is not None and "Origin" in request.headers and isinstance(connection, Visit):
+            connection.retry_after = refusal.retry_after
             return None
         response = connection.respond(refusal.status, f"{refusal.cause}\n")
         if refusal.retry_after is not None:
@@ -230,7 +230,8 @@ class QuizServer:
         return response
 
     def _page(self, request: Request) -> Response:
-        address = f"ws://{request.headers.get('Host', 'this server')}{WEBSOCKET_PATH}"
+        secure = self._config.trust_forwarded and request.headers.get("X-Forwarded-Proto") == "https"
+        address = f"{'wss' if secure else 'ws'}://{request.headers.get('Host', 'this server')}{WEBSOCKET_PATH}"
         exposition = self._metrics.exposition if self._metrics else _no_metrics
         accept = ", ".join(request.headers.get_all("Accept"))
         page = respond(request.path, functools.partial(self.view, address), exposition, accept)

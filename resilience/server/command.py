@@ -20,6 +20,7 @@ from resilience.events import Lane, Role
 from resilience.runtime import Log, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.directory import EventPlan
+from resilience.server.lag import LoopLag
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
@@ -52,14 +53,15 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     plan = EventPlan(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
-    metrics = Metrics()
+    metrics, clock = Metrics(), RunClock(options["epoch"])
+    pulse = LoopLag(clock, lambda _: log_line.settle(clock.now()), every=1.0)
     with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
         try:
             server = QuizServer(
                 [plan],
                 config,
                 store,
-                clock=RunClock(options["epoch"]),
+                clock=clock,
                 log=_log(writer, metrics),
                 tokens=token_mint(),
                 executor=executor,
@@ -70,12 +72,15 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
             )
             host, port = options["host"], options["port"]
             await server.start(host, port)
+            pulse.start()
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
             click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
             await stop.wait()
             await server.stop()
         finally:
+            pulse.stop()
+            log_line.flush()
             if writer is not None:
                 writer.close()
 
@@ -97,5 +102,5 @@ def _flush(writer: EventWriter | None) -> Callable[[], None]:
 
 
 def _log(writer: EventWriter | None, metrics: Metrics) -> Log:
-    shown = log_line if writer is None else log_to(writer, Lane.REAL, Role.SERVER, "server")
-    return tee(metrics.record, shown)
+    files = () if writer is None else (log_to(writer, Lane.REAL, Role.SERVER, "server"),)
+    return tee(metrics.record, log_line, *files)

@@ -17,7 +17,7 @@ from resilience.events import EventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.effects import Record
 from resilience.protocol.room import Room
-from resilience.quiz.game import Game
+from resilience.quiz.game import Game, Progress
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.verdicts import AnswerVerdict
@@ -99,6 +99,7 @@ class Directory:
                 self._log_answers(stored, now)
                 self.hubs[stored.event].room.take_up(stored.sessions, now)
         self._started.clear()
+        self._flush()  # what was found must be on record before the quiz moves on
         for hub in self.hubs.values():
             hub.start()
 
@@ -165,7 +166,7 @@ class Directory:
         claim = await self._off_loop(self._store.take_up, key)
         stored = await self._off_loop(self._store.latest, event, self._origin)
         hub = self._hub(event, claim, stored.plan, seed)
-        hub.room.game.take_up(stored.progress, stored.answers)
+        hub.room.game.take_up(not_ahead(stored.progress, self._clock.now()), stored.answers)
         self._note(event, TAKEN_UP, stored)
 
     def _hub(self, event: str, claim: Claim, plan: QuizPlan, seed: int) -> Hub:
@@ -219,6 +220,18 @@ def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) ->
     while game.phase_ends_at is not None and game.phase_ends_at <= now:
         game.advance()
     return game.phase is not Phase.FINISHED or now - game.progress.since <= retention
+
+
+def not_ahead(progress: Progress, now: Instant) -> Progress:
+    """Where a stored quiz stands. A phase that began after now was timed by a clock that was set back: it begins now."""
+    ahead = max(progress.since - now, 0.0)
+    return msgspec.structs.replace(
+        progress,
+        since=progress.since - ahead,
+        opened_at=progress.opened_at - ahead,
+        closes_at=progress.closes_at - ahead,
+        ends_at=None if progress.ends_at is None else progress.ends_at - ahead,
+    )
 
 
 def states_of(hubs: Mapping[str, Hub]) -> dict[str, int]:

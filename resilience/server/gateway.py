@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import itertools
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -52,6 +52,29 @@ FirstMessage = Join | Resume | Host
 Act = Callable[[ClientMessage], None]
 
 
+class Visit(ServerConnection):
+    """A connection from its first moment, before any handshake: counted, waited for, perhaps sent away again.
+
+    ``retry_after`` is set for a browser that is let in only to be told when to come again.
+    """
+
+    def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(*arguments, **options)
+        self.key = 0
+        self.retry_after: Seconds | None = None
+        self._gateway = gateway
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody is at the door."""
+        super().connection_made(transport)
+        self._gateway.arrived(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, whatever it was."""
+        self._gateway.left(self)
+        super().connection_lost(exc)
+
+
 class Socket:
     """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection."""
 
@@ -59,13 +82,12 @@ class Socket:
 
     def __init__(
         self,
-        connection: ServerConnection,
-        key: int,
+        connection: Visit,
         buffer_bytes: int,
         closing: set[asyncio.Task[None]],
         refused: Callable[[ServerConnection], None],
     ) -> None:
-        self.connection, self.key, self.cause = connection, key, "closed"
+        self.connection, self.key, self.cause = connection, connection.key, "closed"
         self.hub: Hub | None = None
         self._buffer_bytes, self._closing, self._refused = buffer_bytes, closing, refused
 
@@ -114,20 +136,31 @@ class Gateway:
         lag: Callable[[], Seconds] = float,
         host_key: str | None = None,
     ) -> None:
+        self.visits: dict[int, Visit] = {}
         self.sockets: dict[int, Socket] = {}
-        self.door = Door(config, clock=clock, log=log, lag=lag, count=lambda: len(self.sockets))
-        self.shed: WeakKeyDictionary[ServerConnection, Seconds] = WeakKeyDictionary()
+        self.door = Door(config, clock=clock, log=log, lag=lag, count=lambda: len(self.visits))
         self._directory, self._config, self._clock, self._log = directory, config, clock, log
         self._host_key = host_key
         self._patience = Patience(clock, config.first_message_deadline, self._show_out)
         self._keys = itertools.count(1)
         self._closing: set[asyncio.Task[None]] = set()
 
+    def arrived(self, visit: Visit) -> None:
+        """A connection was opened: it has until the deadline to shake hands and say who it is."""
+        visit.key = next(self._keys)
+        self.visits[visit.key] = visit
+        self._patience.begin(visit.key)
+
+    def left(self, visit: Visit) -> None:
+        """A connection is gone."""
+        self._patience.done(visit.key)
+        del self.visits[visit.key]
+
     async def handle(self, connection: ServerConnection) -> None:
-        """Serve one connection until it ends."""
-        key = next(self._keys)
-        buffer_bytes = self._config.write_buffer_bytes
-        socket = self.sockets[key] = Socket(connection, key, buffer_bytes, self._closing, self._note_failure)
+        """Serve one connection, its hands shaken, until it ends."""
+        assert isinstance(connection, Visit)  # noqa: S101 - made by this gateway
+        key, buffer_bytes = connection.key, self._config.write_buffer_bytes
+        socket = self.sockets[key] = Socket(connection, buffer_bytes, self._closing, self._note_failure)
         try:
             await self._serve(socket)
         except ConnectionClosed as closed:
@@ -148,7 +181,7 @@ class Gateway:
     # the first message ------------------------------------------------------------------------------------------------
 
     async def _serve(self, socket: Socket) -> None:
-        wait = self.shed.pop(socket.connection, None)
+        wait = socket.connection.retry_after
         if wait is not None:
             await socket.connection.close(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
             return
@@ -161,23 +194,22 @@ class Gateway:
             await self._serve_participant(socket, first)
 
     async def _first(self, socket: Socket) -> FirstMessage | None:
-        self._patience.begin(socket.key)
-        try:
-            for _ in range(self._config.strike_limit):
-                message = self._decode(await socket.connection.recv(decode=False), socket)
-                if isinstance(message, FirstMessage):
-                    return message
-                if message is not None:
-                    rule = "the first message must be join or resume"
-                    self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", rule)
-        finally:
-            self._patience.done(socket.key)
+        for _ in range(self._config.strike_limit):
+            message = self._decode(await socket.connection.recv(decode=False), socket)
+            if isinstance(message, FirstMessage):
+                self._patience.done(socket.key)
+                return message
+            if message is not None:
+                self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", "the first message must be join or resume")
         return None
 
     def _show_out(self, key: int) -> None:
         """Somebody has not said who it is in time."""
         self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause="late"))
-        self.sockets[key].end(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
+        if key in self.sockets:
+            self.sockets[key].end(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
+        else:
+            self.visits[key].transport.abort()
 
     def stop(self) -> None:
         """Wait for nobody's first message any more."""

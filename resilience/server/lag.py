@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -39,8 +40,7 @@ class LoopLag:
 
     def worst(self, within: Seconds = KEPT) -> Seconds:
         """The largest lag of the last ``within`` seconds; 0 before the first."""
-        recent = round(within / self._every)
-        return max(list(self._kept)[-recent:], default=0.0) if recent else 0.0
+        return max(islice(reversed(self._kept), round(within / self._every)), default=0.0)
 
     def _wake(self) -> None:
         lag = max(self._clock.now() - self._due, 0.0)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-import msgspec
 
 from reports.checks import run_checks
 from reports.frames import Log
@@ -35,7 +33,7 @@ from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Instant, Seconds
 
 from .crash_parts import Disk, LogFile, Reached, Watch
-from .crash_plan import LAST_RESTART, ROUGH, Crash, Plan, Point, plan
+from .crash_plan import LAST_DEATH, LAST_RESTART, ROUGH, Crash, Plan, Point, plan
 from .loop import VirtualLoop, run_virtual
 from .network import Link, VirtualNetwork
 
@@ -44,6 +42,9 @@ ORIGIN: Seconds = 1.7e9
 """Wall time of the run's start: so much that rounding shows."""
 
 STALLED: Seconds = 0.3
+LONGEST_LIFE: Seconds = 8.0
+"""A server that does not come by the boundary where it is to die dies so long after."""
+
 HANDSHAKE_PACKETS = 6
 TOLERANCE: Seconds = 0.5
 """A stalled disk may hold a server's start, or a snapshot, up for so long."""
@@ -114,6 +115,8 @@ class World:
         return outcome
 
     async def _outlive(self, i: int, crash: Crash) -> None:
+        if self.loop.time() > LAST_DEATH:
+            return
         life = Life(self, i, crash)
         await life.start()
         died_at, point = await life.death()
@@ -226,7 +229,7 @@ class Life:
         self._armed, self._skip = False, crash.skip if crash else 0
         self._death: asyncio.Future[tuple[Instant, Point]] = world.loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
-        shift = -world.plan.clocks[number]
+        shift = world.loop.time() - world.plan.clocks[number]
         clock = Watch(shift, world.loop.time, self._reached)
         self._disk = world.disk(self._reached)
         self._log = LogFile(world.events, shift, self._reached)
@@ -239,7 +242,7 @@ class Life:
             self._aim(crash)
         starting = self._loop.create_task(self.server.start(HOST, PORT))
         self._tasks.append(starting)
-        await asyncio.wait([starting, self._death], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((starting, asyncio.ensure_future(self._death)), return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.cancelled():
             starting.result()
             if crash is not None and crash.point is Point.LISTENING:
@@ -258,12 +261,14 @@ class Life:
     # dying ------------------------------------------------------------------------------------------------------------
 
     def _aim(self, crash: Crash) -> None:
-        """Whatever the point is, the server does not outlive the quiz."""
-        self._loop.call_later(crash.armed_at + 8.0, self._die, Point.INSTANT)
+        """Whatever the point is, the server dies in time for another one to go on with the quiz."""
+        left = LAST_DEATH - self._loop.time()
+        armed_at = min(crash.armed_at, left)
+        self._loop.call_later(min(armed_at + LONGEST_LIFE, left), self._die, Point.INSTANT)
         if crash.point in (Point.TAKING_UP, Point.READING):
             self._armed, self._skip = True, crash.skip % 2
         else:
-            self._loop.call_later(crash.armed_at, self._arm, crash)
+            self._loop.call_later(armed_at, self._arm, crash)
 
     def _arm(self, crash: Crash) -> None:
         self._armed = True

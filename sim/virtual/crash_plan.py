@@ -1,4 +1,4 @@
-"""What happens to one seed's server: at which boundaries it is killed, what becomes of what was under way, for how long.
+"""What happens to one seed's server: where it is killed, what becomes of what was under way, and for how long.
 
 Pure: a plan is a function of its seed. Nothing here runs anything.
 """
@@ -29,7 +29,9 @@ FINISHED: Instant = RAMP + QUIZ.lobby + QUIZ.questions * (QUIZ.question_time + 1
 """By when the quiz is over."""
 
 LAST_RESTART: Instant = FINISHED - RAMP + SERVER.cleanup_interval - 2.0
-"""A server that comes later finds a quiz that has been over for too long to go on with."""
+"""A server that comes much later finds a quiz that has been over for too long to go on with."""
+
+LAST_DEATH: Instant = LAST_RESTART - 1.0
 
 
 class Point(StrEnum):
@@ -78,14 +80,14 @@ class Plan(msgspec.Struct, frozen=True):
     experiment: Experiment
     crashes: tuple[Crash, ...]
     clocks: tuple[Seconds, ...]
-    """What each server's run clock shows at the run's start: each process has its own zero."""
+    """What each server's run clock shows at its start: each process has its own zero."""
 
 
 def plan(seed: int, clients: int) -> Plan:
     """The plan of a seed; some seeds are crashed twice or three times."""
     count = 1 + int(3 * uniform(seed, "crashes"))
     crashes = tuple(_crash(seed, i, count) for i in range(count))
-    clocks = tuple(-100.0 * uniform(seed, "clock", i) for i in range(count + 1))
+    clocks = tuple(5.0 * uniform(seed, "clock", i) for i in range(count + 1))
     return Plan(seed, experiment(seed, clients), crashes, clocks)
 
 
@@ -111,9 +113,11 @@ def _crash(seed: int, i: int, count: int) -> Crash:
         return uniform(seed, "crash", i, what)
 
     points = ANYWHERE if i == 0 or u("again") < 0.5 else AT_START  # noqa: PLR2004 - even odds
+    point = points[int(u("point") * len(points))]
+    span = RAMP if point is Point.HANDSHAKE else FINISHED / count  # clients dial when a server is new
     return Crash(
-        point=points[int(u("point") * len(points))],
-        armed_at=u("armed") * FINISHED / count,
+        point=point,
+        armed_at=u("armed") * span,
         skip=int(4 * u("skip")),
         lands=u("lands") < 0.5,  # noqa: PLR2004 - even odds
         flushes=u("flushes") < 0.5,  # noqa: PLR2004 - even odds

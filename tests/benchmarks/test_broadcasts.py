@@ -11,7 +11,7 @@ from resilience.eventlog.reader import read_events
 from resilience.events import EventKind
 from tests.benchmarks.conftest import Book
 from tests.benchmarks.lab.ledger import Row, middle, spread
-from tests.benchmarks.lab.processes import LOBBY, Crowd, bare, product, quiz
+from tests.benchmarks.lab.processes import LIMITS, LOBBY, Crowd, bare, product, quiz
 
 OPENED = '{"type":"question_opened"'
 SLOWER = 1.5
@@ -55,8 +55,11 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm:
 
 
 def churn(folder: Path, steady: int, flapping: int, over: float, *, most: float = 2.5, calm: float = 2.0) -> list[Row]:
-    """Clients drop and come back; the others count the frames that tell them so."""
-    with product(folder, LOBBY) as server, Crowd(server, steady + flapping) as crowd:
+    """Clients drop and come back; the others, who are shown everybody, count the frames that tell them so."""
+    with (
+        product(folder, LIMITS + "participants_cap = 100000\n" + LOBBY.removeprefix(LIMITS)) as server,
+        Crowd(server, steady + flapping) as crowd,
+    ):
         found = crowd.ask("dial", say="join")
         assert found["arrived"] == steady + flapping, found
         time.sleep(calm)

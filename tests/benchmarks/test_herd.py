@@ -83,7 +83,7 @@ def measure(folder: Path, count: int, rounds: int, calm: float = CALM) -> list[R
 
 
 def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]]:
-    """Two client processes at once: seconds until the last is in, how many are, how many got a slot, why others failed."""
+    """Two client processes at once: seconds until the last is in, how many are, how many after a slot, why not."""
     for crowd in crowds:
         crowd.order("dial", say=say)
     found: list[dict[str, Any]] = [crowd.answer() for crowd in crowds]

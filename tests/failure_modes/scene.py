@@ -63,6 +63,7 @@ class Scene(Stage):
         self.also_log: Log = discard
         self._settings = (ServerConfig(), QuizConfig())
         self._tokens = itertools.count()
+        self._runs = itertools.count(1)
         self._ports = itertools.count(LINK_PORT + 1)
 
     # the server -------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Scene(Stage):
         """Another server, with the settings of the last one, on the same database."""
         config, quiz = self._settings
         self.server = QuizServer(
-            [EventPlan("quiz", quiz.plan(1), "1", 1)],
+            [EventPlan("quiz", quiz.plan(1), str(next(self._runs)), 1)],
             config,
             self.store,
             clock=self.clock,

@@ -125,6 +125,38 @@ def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not scene.of(EventKind.SESSION_EXPIRED)
 
 
+@pytest.mark.parametrize("step, closes_after", [(0.0, 13.0), (-3.0, 16.0), (3.0, 10.0), (-HOUR, 20.0), (HOUR, 0.0)])
+def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> None:
+    """The server is killed while a question of 20 s is open, and its clock is set before another server starts.
+
+    Between two processes only the wall clock counts, so a step is taken for time that passed. But a question never
+    opens for longer than it was to be, and one that an hour has closed stays closed; nobody's score or name is lost.
+    """
+    quiz = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=3600, leaderboard_time=3600)
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=quiz)
+        ada = scene.client()
+        await scene.opened(ada)
+        await scene.until(lambda: scene.room.game.phase is Phase.QUESTION)
+        ada.answer("q1", scene.room.game.questions[0].correct)
+        await asyncio.sleep(5)
+        scene.crash()
+        scene.wall_ahead += step
+        await asyncio.sleep(2)
+        began_at = scene.clock.now()
+        await scene.restart()
+        await scene.opened(ada, within=5)
+        await scene.until(lambda: scene.room.game.phase is Phase.REVEAL, step=0.001)
+        (closed,) = scene.of(EventKind.QUESTION_CLOSED)
+        assert abs(closed.t - began_at - closes_after) < 0.02
+        await asyncio.sleep(1)
+        assert ada.state is ClientState.OPEN
+        assert scene.room.game.scores == {"p1": scene.room.game.recomputed_score("p1")} != {"p1": 0}
+
+    act(script)
+
+
 @pytest.mark.parametrize("stall", [5, 20, 40])
 def test_f08_server_stall(stall: int) -> None:
     """The process that holds the server and a hundred clients does nothing for 5, 20 or 40 s.

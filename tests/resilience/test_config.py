@@ -43,6 +43,24 @@ BROKEN: list[Case] = [
     (ServerConfig, {"leaderboard_size": -1}, "leaderboard_size"),
     (ServerConfig, {"drain_window": -1.0}, "drain_window"),
     (ServerConfig, {"drain_window": INF}, "drain_window"),
+    *each(ServerConfig, "restart_pause admission_seconds", -1.0, NAN, INF),
+    *each(ServerConfig, "send_buffer_bytes checkpoint_interval admission_seconds interval_floor grace_floor", 0, -1),
+    *each(ServerConfig, "max_connections max_events message_rate address_rate address_failures", -1),
+    *each(ServerConfig, "message_rate address_rate address_failures", NAN, INF),
+    *each(ServerConfig, "message_burst address_burst", 0, -1, NAN),
+    *each(
+        ServerConfig,
+        "allowed_origins",
+        ("quiz.example",),
+        ("https://quiz.example/",),
+        ("ftp://quiz.example",),
+        ("https://quiz.example/path",),
+        ("https://good.example", ""),
+        ("*",),
+    ),
+    (ServerConfig, {"adaptive_heartbeat": True, "interval_floor": 15.1}, "interval_floor"),
+    (ServerConfig, {"adaptive_heartbeat": True, "grace_floor": 5.0}, "grace_floor"),
+    (ServerConfig, {"adaptive_heartbeat": True, "grace_floor": 30.1}, "grace_floor"),
     *each(ClientConfig, "initial maximum budget probe_after probe_deadline", 0.0, -1.0, NAN, INF),
     *each(ClientConfig, "open_timeout join_timeout stable_after", 0.0, NAN, INF),
     (ClientConfig, {"attempts": 0}, "attempts"),
@@ -82,6 +100,10 @@ def test_a_broken_rule_names_key_value_and_rule(
         (ServerConfig, {"grace_period": 15.1}),
         (ServerConfig, {"presence_interval": 0.25, "flap_hidden": 0.0, "participants_cap": 0, "leaderboard_size": 0}),
         (ServerConfig, {"late_window": 2.0, "drain_window": 0.0}),
+        (ServerConfig, {"message_rate": 0.0, "address_rate": 0.0, "address_failures": 0.0, "max_connections": 0}),
+        (ServerConfig, {"message_burst": 1, "address_burst": 1, "restart_pause": 0.0, "max_events": 0}),
+        (ServerConfig, {"adaptive_heartbeat": True, "interval_floor": 15.0, "grace_floor": 30.0}),
+        (ServerConfig, {"interval_floor": 1000.0, "grace_floor": 1.0}),
         (ClientConfig, {"multiplier": 1.0, "initial": 30.0}),
         (QuizConfig, {"lobby": 0.0, "answer_share": 0.0, "fastest": 0.85}),
         (QuizConfig, {"answer_share": 1.0, "fastest": 0.0, "slowest": 1.0}),
@@ -133,6 +155,14 @@ def test_the_machines_get_every_number() -> None:
     assert (game.pace.lobby, game.pace.reveal, game.pace.leaderboard) == (1.0, 4.0, 5.0)
     player = QuizConfig(answer_share=0.5, fastest=0.2, slowest=0.4).player
     assert (player.answer_share, player.fastest, player.slowest) == (0.5, 0.2, 0.4)
+
+
+def test_the_adaptive_floors_reach_the_room_only_when_wanted() -> None:
+    """Off means that the room has no floors at all."""
+    assert ServerConfig(interval_floor=2.0, grace_floor=4.0).room.adaptive is None
+    adaptive = ServerConfig(adaptive_heartbeat=True, interval_floor=2.0, grace_floor=4.0).room.adaptive
+    assert adaptive is not None
+    assert (adaptive.interval_floor, adaptive.grace_floor) == (2.0, 4.0)
 
 
 @pytest.mark.parametrize("config", [ServerConfig, ClientConfig, QuizConfig])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from resilience.config import ServerConfig
 from resilience.errors import ResilienceError
-from resilience.settings import server_settings
+from resilience.settings import HOST_KEY, host_key, server_settings
 
 
 @pytest.fixture
@@ -56,3 +57,113 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The path that was given is in the message."""
     with pytest.raises(ResilienceError, match=r"nowhere\.toml: no such file"):
         server_settings(tmp_path / "nowhere.toml", {}, {})
+
+
+# the environment's kinds ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, meant", [("true", True), ("TRUE", True), ("false", False), ("False", False)])
+def test_a_yes_or_no_in_the_environment(text: str, meant: bool) -> None:
+    """The words, in any case."""
+    server, _ = server_settings(None, {"RESILIENCE_ADAPTIVE_HEARTBEAT": text}, {})
+    assert server.adaptive_heartbeat is meant
+
+
+@pytest.mark.parametrize("text", ["1", "0", "yes", "on", "", "truely"])
+def test_a_yes_or_no_that_is_neither(text: str) -> None:
+    """It is not guessed."""
+    with pytest.raises(ResilienceError, match=f"RESILIENCE_TRUST_FORWARDED = '{text}': must be true or false"):
+        server_settings(None, {"RESILIENCE_TRUST_FORWARDED": text}, {})
+
+
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("", ()),
+        (" , ", ()),
+        ("https://a.example", ("https://a.example",)),
+        (" https://a.example , http://b.example:81,", ("https://a.example", "http://b.example:81")),
+    ],
+)
+def test_a_list_in_the_environment(text: str, meant: tuple[str, ...]) -> None:
+    """With commas; blanks around them and empty items mean nothing."""
+    server, _ = server_settings(None, {"RESILIENCE_ALLOWED_ORIGINS": text}, {})
+    assert server.allowed_origins == meant
+
+
+def test_an_origin_that_is_none_is_named(tmp_path: Path) -> None:
+    """From the environment and from a file alike."""
+    told = "allowed_origins = 'quiz.example': must be origins such as https://quiz.example"
+    with pytest.raises(ResilienceError, match=told):
+        server_settings(None, {"RESILIENCE_ALLOWED_ORIGINS": "https://a.example,quiz.example"}, {})
+    path = tmp_path / "quiz.toml"
+    path.write_text('[server]\nallowed_origins = ["quiz.example"]\n')
+    with pytest.raises(ResilienceError, match=told):
+        server_settings(path, {}, {})
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "-inf", "1e999"])
+def test_a_number_from_the_environment_is_held_to_its_rule(text: str) -> None:
+    """As one from anywhere else."""
+    with pytest.raises(ResilienceError, match="server.message_rate = "):
+        server_settings(None, {"RESILIENCE_MESSAGE_RATE": text}, {})
+
+
+def test_every_setting_can_come_from_the_environment() -> None:
+    """Under its own name, with its default's kind: nothing is forgotten when one is added."""
+    plain = {"HEARTBEAT_INTERVAL": "15", "GRACE_PERIOD": "30", "CLEANUP_INTERVAL": "60"}
+    environ = dict(plain)
+    for field in ServerConfig.__struct_fields__:
+        if field.upper() not in plain:
+            default = getattr(ServerConfig(), field)
+            text = ",".join(default) if isinstance(default, tuple) else str(default)
+            environ[f"RESILIENCE_{field.upper()}"] = text
+    assert server_settings(None, environ, {})[0] == ServerConfig()
+
+
+# the host key ---------------------------------------------------------------------------------------------------------
+
+KEY = "0123456789abcdef"
+
+
+def test_without_a_key_nobody_can_host() -> None:
+    """There is no default key."""
+    assert host_key({}, None) is None
+
+
+def test_the_key_comes_from_the_environment_or_from_a_files_first_line(tmp_path: Path) -> None:
+    """The file wins; blanks around its line are no part of it, and further lines are for people."""
+    path = tmp_path / "key"
+    path.write_text(f"  {KEY}file \nthe key of the hosts\n")
+    assert host_key({HOST_KEY: KEY}, None) == KEY
+    assert host_key({HOST_KEY: KEY}, path) == f"{KEY}file"
+
+
+@pytest.mark.parametrize("key", ["", "x", "x" * 15, "x" * 257])
+def test_a_key_that_can_be_guessed_or_not_be_sent_is_refused_unquoted(tmp_path: Path, key: str) -> None:
+    """Too short, or longer than a message may carry; the message says how to make one, never what it was."""
+    path = tmp_path / "key"
+    path.write_text(f"{key}\n")
+    for environ, file, where in (({HOST_KEY: key}, None, HOST_KEY), ({}, path, str(path))):
+        with pytest.raises(ResilienceError) as caught:
+            host_key(environ, file)
+        assert str(caught.value).startswith(f"{where}: a host key has 16 to 256 characters; openssl rand -hex 16")
+        assert "xxx" not in str(caught.value)
+
+
+def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, or no text."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe" * 20)
+    for path in (tmp_path / "nowhere", tmp_path, binary):
+        with pytest.raises(ResilienceError, match="cannot be read as a host key"):
+            host_key({}, path)
+
+
+def test_the_key_is_no_setting(tmp_path: Path) -> None:
+    """It cannot be in the settings file, where it would be shown and written with the others."""
+    path = tmp_path / "quiz.toml"
+    path.write_text(f'[server]\nhost_key = "{KEY}"\n')
+    with pytest.raises(ResilienceError) as caught:
+        server_settings(path, {}, {})
+    assert KEY not in str(caught.value)

@@ -106,7 +106,7 @@ def reference(config: type) -> str:
     rows = [
         [
             f"`{field.name}`",
-            _type_of(field),
+            kind_of(field),
             _default_of(field),
             shapes.unit_of(config, field.name),
             "; ".join(rules(config, field.name)),
@@ -193,7 +193,8 @@ def _probes(field: mi.Field) -> Iterator[object]:
         yield ["quiz.example"]
 
 
-def _type_of(field: mi.Field) -> str:
+def kind_of(field: mi.Field) -> str:
+    """What kind of value a key takes, in words."""
     words = shapes.type_name(field.type, {}).removesuffix(" or null")
     enum = next((kind.cls for kind in _kinds(field.type) if isinstance(kind, mi.EnumType)), None)
     return words if enum is None else ", ".join(f"`{member.value}`" for member in enum)

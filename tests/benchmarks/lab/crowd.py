@@ -21,7 +21,6 @@ from .frames import frame, upgrade
 from .seat import WELCOMES, Seat
 
 QUESTION, PRESENCE, REVEALED = b'{"type":"question_opened"', b'{"type":"presence_changed"', b'{"type":"question_rev'
-RESULT = b'{"type":"answer_result"'
 BROADCAST = b"at "
 RETRY_AFTER = "retry_after="
 PATIENCE = 60.0
@@ -90,14 +89,15 @@ class Crowd:
     async def answer(self, spread: float, seed: int, within: float) -> Answer:
         """After the next question, each answers at a moment drawn over ``spread``; latencies from that moment."""
         opened = await self.collect(QUESTION.decode(), len(self._seats), within)
-        question = json.loads(opened["text"])["question"]["id"]
+        name = json.loads(opened["text"])["question"]["id"].encode()
         text = b'{"type":"answer","question":"%s","choice":0,"key":"k%d"}'
-        return await self._submit(lambda n: text % (question.encode(), n), RESULT, spread, seed)
+        result = b'{"type":"answer_result","question":"%s","key":"k%d","verdict":"accepted"'
+        return await self._submit(lambda n: (text % (name, n), result % (name, n)), spread, seed)
 
     async def say(self, text: str, spread: float, seed: int) -> Answer:
         """The same with any text that a server echoes."""
         said = text.encode()
-        return await self._submit(lambda _: said, said[:8], spread, seed)
+        return await self._submit(lambda _: (said, said), spread, seed)
 
     async def flap(self, count: int, over: float, least: float, most: float, seed: int) -> Answer:
         """The last ``count`` clients each drop once within ``over`` and resume ``least`` to ``most`` later."""
@@ -145,15 +145,18 @@ class Crowd:
         first = frame(text % (self._event.encode(), seat.number, seat.number))
         return first, WELCOMES[0] if say == "join" else b'{"type":"join"'
 
-    async def _submit(self, text: Callable[[int], bytes], wanted: bytes, spread: float, seed: int) -> Answer:
+    async def _submit(self, words: Callable[[int], tuple[bytes, bytes]], spread: float, seed: int) -> Answer:
+        """Each says its text at a moment drawn over ``spread`` and waits for the reply that begins as it should."""
         chance, loop = random.Random(seed), asyncio.get_running_loop()
         began = time.monotonic() + 0.05
         waits: list[tuple[float, asyncio.Future[float]]] = []
         for seat in self._seats:
             planned = began + chance.uniform(0, spread)
+            said, wanted = words(seat.number)
             waits.append((planned, seat.expect(wanted)))
-            loop.call_later(max(planned - time.monotonic(), 0.0), seat.say, frame(text(seat.number)))
-        late = [await reply - planned for planned, reply in waits]
+            loop.call_later(max(planned - time.monotonic(), 0.0), seat.say, frame(said))
+        async with asyncio.timeout(PATIENCE):
+            late = [await reply - planned for planned, reply in waits]
         last = max(reply.result() for _, reply in waits)
         return {"latencies": sorted(late), "seconds": last - began}
 

@@ -34,9 +34,9 @@ def event(t: float, actor: str = "c0", kind: EventKind = EventKind.PONG_SENT) ->
     return Event(t, Lane.PAIR, Role.CLIENT, actor, kind)
 
 
-def write(path: Path, *events: Event) -> Path:
-    """A whole log file."""
-    writer = EventWriter(path)
+def write(path: Path, *events: Event, resume: bool = False) -> Path:
+    """A whole log file, or more of one."""
+    writer = EventWriter(path, resume=resume)
     for one in events:
         writer.write(one)
     writer.close()
@@ -115,6 +115,44 @@ def test_the_writer_buffers_until_flushed(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(ValueError, match="closed"):
         writer.close()
+
+
+def test_a_writer_that_resumes_goes_on_after_what_is_there(tmp_path: Path) -> None:
+    """A restarted server's log is one log; without ``resume`` the file begins anew."""
+    path = write(tmp_path / "events" / "a.jsonl", event(1.0))
+    for t in (2.0, 3.0):
+        write(path, event(t), resume=True)
+    assert [one.t for one in read_events(tmp_path)] == [1.0, 2.0, 3.0]
+    write(path, event(4.0))
+    assert [one.t for one in read_events(tmp_path)] == [4.0]
+
+
+def test_a_writer_that_resumes_makes_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A server's first start is no special case."""
+    write(tmp_path / "events" / "a.jsonl", event(1.0), resume=True)
+    assert [one.t for one in read_events(tmp_path)] == [1.0]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_writer_that_resumes_drops_the_line_that_was_not_finished(tmp_path: Path, kept: int) -> None:
+    """Wherever it was torn; nothing else is touched."""
+    path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
+    whole, line = path.read_bytes(), msgspec.json.encode(event(9.0))
+    for end in range(len(line) + 1):
+        path.write_bytes(whole + line[:end])
+        write(path, event(10.0), resume=True)
+        assert path.read_bytes() == whole + msgspec.json.encode(event(10.0)) + b"\n"
+
+
+@pytest.mark.parametrize("length", [FLUSH_BYTES - 1, FLUSH_BYTES, FLUSH_BYTES + 1, 3 * FLUSH_BYTES + 7])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_torn_line_may_be_longer_than_a_buffer(tmp_path: Path, length: int, kept: int) -> None:
+    """However far back its start is."""
+    path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"x" * length)
+    EventWriter(path, resume=True).close()
+    assert path.read_bytes() == whole
 
 
 def test_absent_fields_take_no_room() -> None:

@@ -1,13 +1,11 @@
 """The shared policy vectors (C5): checked against arithmetic that owes the production code nothing, then against it.
 
-``tests/vectors/backoff.json`` is a list of incidents. Each has a ``policy`` and ``steps`` that follow one another:
-``elapsed`` seconds after the loss, with the uniform number ``u``, the announced ``window`` (none: never heard from a
-server) and the server's ``advice`` (none: no advice), the policy waits ``expect_delay`` seconds, or gives up (null).
-Any client, in any language, must agree on each number.
+The format is told in ``tests/vectors/README.md``. Any client, in any language, must agree on each number.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,35 +13,34 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.policy.backoff import CLASSIC, WINDOW, Backoff, BackoffPolicy
+from resilience.policy.backoff import CLASSIC, WINDOW, Backoff, BackoffPolicy, Jitter, Preset
+from resilience.policy.liveness import ClientLiveness, ProbeRules
+from resilience.policy.retry import CloseCode, retry_class
 from resilience.policy.window import ReturnWindow, return_window
 
-VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "vectors" / "backoff.json").read_text())
+FOLDER = Path(__file__).parents[2] / "vectors"
+VECTORS: list[dict[str, Any]] = json.loads((FOLDER / "backoff.json").read_text())
 NAMES = [vector["name"] for vector in VECTORS]
 Json = dict[str, Any]
 
 
 def by_hand(policy: Json, steps: list[Json]) -> list[float | None]:
-    """What each step must yield, written down from SPEC C2 in plain arithmetic; shares nothing with ``resilience``.
-
-    Attempts count 1, 2, 3 ... over the steps without advice. A step without advice gives up when its attempt is above
-    ``attempts`` or its time has reached ``budget``; a step with advice gives up only on time. ``classic``: the nominal
-    delay of attempt n is initial * multiplier^(n-1), at most maximum. ``window``: attempt 1 waits u * spread; until
-    ``window_until`` attempt n has the nominal delay step * window_multiplier^(n-2), at most cap; afterwards maximum.
-    Jitter turns a nominal delay d into d, d/2 + u d/2, u d, or (decorrelated) initial + u (3 previous - initial), at
-    most the cap, where previous is the delay waited before, at first initial.
-    """
-    attempt, previous, expected = 0, None, list[float | None]()
+    """What each step must yield, from the README in plain arithmetic; shares nothing with ``resilience``."""
+    attempt, previous, since, expected = 0, None, 0.0, list[float | None]()
     for step in steps:
-        late = policy["budget"] is not None and step["elapsed"] >= policy["budget"]
-        if step["advice"] is not None:
-            expected.append(None if late else step["advice"])
+        if step.get("up_for", 0.0) >= policy["stable_after"]:
+            attempt, previous, since = 0, None, step["elapsed"]
+        since += step.get("asleep", 0.0)
+        elapsed = step["elapsed"] - since
+        late = policy["budget"] is not None and elapsed >= policy["budget"]
+        if step["advice"] is not None and step["advice"] >= 0:
+            expected.append(None if late else min(max(step["advice"], 0.05), 60.0))
             continue
         if late or (policy["attempts"] is not None and attempt >= policy["attempts"]):
             expected.append(None)
             continue
         attempt += 1
-        previous = one_by_hand(policy, step, attempt, previous)
+        previous = one_by_hand(policy, {**step, "elapsed": elapsed}, attempt, previous)
         expected.append(previous)
     return expected
 
@@ -87,8 +84,13 @@ def test_python_agrees_number_by_number(vector: Json) -> None:
     backoff = Backoff(msgspec.convert(vector["policy"], BackoffPolicy))
     backoff.lost(1000.0)
     for number, step in enumerate(vector["steps"]):
+        now = 1000.0 + step["elapsed"]
+        if "up_for" in step:
+            backoff.restored(now - step["up_for"])
+            backoff.lost(now)
+        backoff.forgive(step.get("asleep", 0.0))
         window = msgspec.convert(step["window"], ReturnWindow | None)
-        retry = backoff.next(1000.0 + step["elapsed"], step["u"], window, step["advice"])
+        retry = backoff.next(now, step["u"], window, step["advice"])
         assert (retry.delay if retry else None) == close_to(step["expect_delay"]), f"step {number}"
 
 
@@ -112,3 +114,54 @@ def test_the_windows_in_the_file_are_announced_ones() -> None:
         population, capacity = (float(part) for part in crowd.split(" at "))
         assert msgspec.to_builtins(return_window(int(population), capacity)) == pytest.approx(window)
     assert len(announced) == 3
+
+
+def test_every_kind_of_decision_is_among_them() -> None:
+    """Both presets with each jitter, both budgets, good and absurd advice, short and stable sessions, sleep."""
+    steps = [step for vector in VECTORS for step in vector["steps"]]
+    ladders = {(vector["policy"]["preset"], vector["policy"]["ladder"]["jitter"]) for vector in VECTORS}
+    assert ladders == set(itertools.product(Preset, Jitter))
+    assert {True, False} == {vector["policy"]["budget"] is None for vector in VECTORS}
+    assert {True, False} == {vector["policy"]["attempts"] is None for vector in VECTORS}
+    assert {step["advice"] for step in steps} > {None, 0.0, -5.0, 1e9, 7.5}
+    assert {step.get("up_for", -1.0) >= 5.0 for step in steps if "up_for" in step} == {True, False}
+    assert any("asleep" in step for step in steps)
+    assert any(step["window"] is None and step["expect_delay"] for step in steps)
+
+
+CODES: list[Json] = json.loads((FOLDER / "close_codes.json").read_text())
+
+
+@pytest.mark.parametrize("vector", CODES, ids=lambda vector: str(vector["code"]))
+def test_close_codes_have_the_class_in_the_file(vector: Json) -> None:
+    """What a client does after each of them."""
+    assert retry_class(vector["code"]).value == vector["class"]
+
+
+def test_every_close_code_of_ours_is_in_the_file() -> None:
+    """And the edges of the three private ranges."""
+    assert {vector["code"] for vector in CODES} >= {*CloseCode, 4099, 4100, 4199, 4200, 4299, 4300}
+
+
+LIVENESS: list[Json] = json.loads((FOLDER / "liveness.json").read_text())
+
+
+@pytest.mark.parametrize("vector", LIVENESS, ids=lambda vector: vector["name"])
+def test_the_failure_detector_agrees_step_by_step(vector: Json) -> None:
+    """What is due, and when to look again."""
+    liveness = ClientLiveness(msgspec.convert(vector["rules"], ProbeRules), 0.0)
+    for step in vector["steps"]:
+        assert told(liveness, step) == step.get("expect"), step
+        assert liveness.next_deadline() == step["next"], step
+
+
+def told(liveness: ClientLiveness, step: Json) -> str | None:
+    """Carry out a step; what it says is due, if it says something."""
+    now, event = step["at"], step["event"]
+    if event == "answered":
+        liveness.answered(now, owing=step["owing"])
+    elif event in ("heard", "asked"):
+        getattr(liveness, event)(now)
+    else:
+        return (liveness.due(now) if event == "timer" else liveness.suspect(now)).value
+    return None

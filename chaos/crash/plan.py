@@ -1,0 +1,87 @@
+"""What a crash campaign is: how many deaths, under how many clients, and when each comes. Pure; starts nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.draws import uniform
+from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.units import Instant, Seconds
+
+MOST_ROUNDS = 150
+"""A quiz has at most 500 questions, and a round takes two or three."""
+
+BURST, ANYTIME = "burst", "anytime"
+
+_QUESTIONS = 500
+_AIMED_OF = 3
+_QUESTION, _PAUSE = 1.6, 0.2
+_SLOWEST = 0.25
+_RAMP: Seconds = 1.0
+
+PERIOD: Seconds = _QUESTION + 2 * _PAUSE
+"""From one question to the next."""
+
+BURST_LENGTH: Seconds = _QUESTION * _SLOWEST
+"""For so long after a question opens answers come in."""
+
+LEAD: Seconds = 0.05
+
+
+class CrashPlan(msgspec.Struct, frozen=True):
+    """A campaign; ``db`` is the database's URL, ``None`` for an SQLite file of its own."""
+
+    rounds: int
+    clients: int
+    seed: int
+    db: str | None = None
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """A death that is due: ``aim`` is ``burst`` (among the answers to a new question) or ``anytime``."""
+
+    aim: str
+    at: Instant
+
+
+def experiment(plan: CrashPlan) -> Experiment:
+    """The campaign's world: short questions that everybody answers at once, a server that goes on command.
+
+    A session that lives one second counts as stable: else fifty deaths four seconds apart were one long incident, and
+    the clients would pace themselves for minutes, as they should with a server like that.
+    """
+    return Experiment(
+        "crash",
+        duration=_QUESTIONS * PERIOD,
+        cohorts=(Cohort("everybody", plan.clients),),
+        title="The server is killed again and again",
+        seed=plan.seed,
+        ramp=_RAMP,
+        server=ServerConfig(drain_window=0.0, restart_pause=0.0),
+        client=ClientConfig(stable_after=1.0),
+        quiz=QuizConfig(
+            questions=_QUESTIONS,
+            lobby=1.0,
+            question_time=_QUESTION,
+            reveal_time=_PAUSE,
+            leaderboard_time=_PAUSE,
+            answer_share=1.0,
+            fastest=0.0,
+            slowest=_SLOWEST,
+        ),
+        hypothesis=Hypothesis(joined=1.0),
+    )
+
+
+def kill(plan: CrashPlan, number: int, now: Instant, opened_at: Instant) -> Kill:
+    """When round ``number`` (from 1) kills, decided ``now``; ``opened_at`` is when some question opened.
+
+    Two rounds of three strike within the burst of answers to the next question, the others anywhere in one period.
+    """
+    u = uniform(plan.seed, "kill", number)
+    if number % _AIMED_OF == 0:
+        return Kill(ANYTIME, now + u * PERIOD)
+    passed = now + LEAD - opened_at
+    next_opening = opened_at + (passed // PERIOD + 1) * PERIOD
+    return Kill(BURST, next_opening + u * BURST_LENGTH)

@@ -1,0 +1,115 @@
+"""What a reader will copy works: messages decode, files are taken, names reach the settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from docgen import configuration, protocol, samples, shapes
+
+from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.errors import UsageError
+from resilience.protocol import codec
+from resilience.settings import server_settings
+
+from .markdown import Block, blocks
+
+OTHER: dict[type, list[str]] = {
+    float: ["16.5", "59.5", "31.5", "0.75", "6.5"],
+    int: ["7"],
+    bool: ["true"],
+    tuple: ["https://quiz.example, https://www.quiz.example"],
+}
+"""Texts of the environment that are no defaults; one of them keeps every rule of its setting."""
+
+
+@pytest.fixture(scope="module")
+def examples(pages: dict[str, str]) -> list[Block]:
+    """The messages that the protocol page shows."""
+    return blocks(pages["docs/protocol.md"], "json")
+
+
+@pytest.fixture(scope="module")
+def files(pages: dict[str, str]) -> list[str]:
+    """The settings files that the configuration page shows."""
+    return [block.text for block in blocks(pages["docs/configuration.md"], "toml")]
+
+
+def test_every_message_has_one_example_under_its_name(examples: list[Block]) -> None:
+    assert sorted(example.heading for example in examples) == sorted(map(protocol.tag_of, protocol.all_messages()))
+
+
+def test_every_example_decodes_as_what_it_stands_under(examples: list[Block]) -> None:
+    """And is whole: encoding it again gives the same."""
+    client_side = {protocol.tag_of(kind) for kind in (*protocol.client_messages(), *protocol.host_messages())}
+    for example in examples:
+        decode = codec.decode_client if example.heading in client_side else codec.decode_server
+        message = decode(example.text)
+        assert protocol.tag_of(type(message)) == example.heading
+        assert json.loads(codec.encode(message)) == json.loads(example.text)
+
+
+@pytest.mark.parametrize("kind", protocol.all_messages(), ids=protocol.tag_of)
+def test_a_sample_fills_every_field_that_it_can(kind: type) -> None:
+    """Required ones always; a value that is invalid would not convert."""
+    value = samples.sample(kind)
+    assert samples.sample(kind) == value
+    shown = json.loads(samples.sample_json(kind))
+    assert {field.name for field in shapes.fields_of(kind) if field.required} <= set(shown)
+
+
+def test_the_server_file_is_taken_and_holds_every_key(files: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(files[0], "utf-8")
+    assert server_settings(path, {}, {}) == (ServerConfig(), QuizConfig())
+    tables = tomllib.loads(files[0])
+    for table, config in (("server", ServerConfig), ("quiz", QuizConfig)):
+        assert list(tables[table]) == [field.name for field in shapes.fields_of(config)]
+
+
+def test_the_client_file_is_taken_with_what_is_left_out_and_without(files: list[str]) -> None:
+    assert msgspec.convert(tomllib.loads(files[1])["client"], ClientConfig) == ClientConfig()
+    whole = re.sub(r"^# (\w+ = )", r"\1", files[1], flags=re.MULTILINE)
+    tables = tomllib.loads(whole)
+    assert list(tables["client"]) == [field.name for field in shapes.fields_of(ClientConfig)]
+    msgspec.convert(tables["client"], ClientConfig)
+
+
+def test_every_name_of_the_environment_reaches_its_setting() -> None:
+    names = configuration.environment_names()
+    assert list(names) == [field.name for field in shapes.fields_of(ServerConfig)]
+    for key, name in names.items():
+        default = getattr(ServerConfig(), key)
+        assert any(_taken({name: text}, key) != default for text in OTHER[type(default)]), name
+
+
+def _taken(environ: dict[str, str], key: str) -> Any:  # noqa: ANN401 - any setting
+    try:
+        server, _ = server_settings(None, environ, {})
+    except UsageError:
+        return getattr(ServerConfig(), key)
+    return getattr(server, key)
+
+
+def test_every_flag_for_a_setting_is_in_the_table(pages: dict[str, str]) -> None:
+    assert configuration.flags() == {
+        "heartbeat_interval": "--heartbeat-interval",
+        "grace_period": "--grace-period",
+        "cleanup_interval": "--cleanup-interval",
+    }
+    for option in configuration.serve_options():
+        assert f"| `{option.opts[0]}` |" in pages["docs/configuration.md"]
+        assert option.help, option.name
+
+
+@pytest.mark.parametrize("config", configuration.CONFIGS, ids=lambda config: config.__name__)
+def test_every_number_has_a_rule(config: type) -> None:
+    """A number that nothing refuses is a setting that nobody has thought through."""
+    numbers = [field.name for field in shapes.fields_of(config) if "number" in configuration.kind_of(field)]
+    assert numbers
+    assert [key for key in numbers if not configuration.rules(config, key)] == []

@@ -1,0 +1,99 @@
+"""What the server says while many are lost at once: little, nothing unread, and without falling behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from resilience.server.logs import LineLog
+from tests.failure_modes.process import Served, Stopwatch, raw_guest
+from tests.failure_modes.scene import WAITING, Scene, act
+
+GUESTS = 1000
+MOST_LAG = 0.05
+
+
+@pytest.mark.parametrize("how", ["reset", "cut"])
+def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Five hundred clients vanish at one instant, by a reset or by an end without a close frame.
+
+    Each is one structured line that says which and why. No library adds a traceback or a warning of its own.
+    """
+    raised: list[dict[str, Any]] = []
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        scene.loop.set_exception_handler(lambda _, context: raised.append(context))
+        link = scene.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)
+        crowd = scene.crowd(GUESTS // 2, url=f"ws://server.test:{link.port}/ws")
+        await scene.opened(*crowd)
+        await asyncio.sleep(2)
+        for client in crowd:
+            client._timer.stop()
+        with capture_logs() as lines:
+            log = scene.also_log = LineLog()
+            link.refuse(True)
+            if how == "reset":
+                link.reset()
+            await asyncio.sleep(0.1)
+            log.flush()
+        lost = [line["participant"] for line in lines if line["event"] == "connection lost"]
+        assert len(lost) == len(set(lost)) == len(lines) == len(crowd)
+        link.refuse(False)
+
+    act(script)
+    assert not raised
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}]
+
+
+async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None:
+    """A thousand real sockets are closed at once, and somebody else is served meanwhile.
+
+    The server process writes one line for each, no traceback, and never answers later than 50 ms: on a machine that is
+    busy with other things, at one of three attempts.
+    """
+    worst = []
+    with Served(tmp_path) as served:
+        for attempt in range(3):
+            guests = await _guests(served.port, f"{attempt}.")
+            worst.append(await _drop(served.port, guests))
+            await _until_lines(served.log, (attempt + 1) * GUESTS)
+            if worst[-1] < MOST_LAG:
+                break
+    assert min(worst) < MOST_LAG, worst
+    text = served.log.read_text()
+    assert "Traceback" not in text
+    assert '"unexpected"' not in text
+    lost = [line["participant"] for line in _lines(served.log) if line["event"] == "connection lost"]
+    assert len(lost) == len(set(lost))
+
+
+async def _guests(port: int, prefix: str) -> list[asyncio.StreamWriter]:
+    return list(await asyncio.gather(*(raw_guest(port, f"{prefix}{i}") for i in range(GUESTS))))
+
+
+async def _drop(port: int, guests: list[asyncio.StreamWriter]) -> float:
+    """Close all at once; returns how late the server answered at worst, seconds."""
+    watch = Stopwatch(port)
+    await asyncio.sleep(0.5)
+    with watch.running():
+        await asyncio.sleep(0.1)
+        for guest in guests:
+            guest.transport.abort()
+        await asyncio.sleep(0.5)
+    return watch.worst
+
+
+async def _until_lines(log: Path, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sum(line["event"] == "connection lost" for line in _lines(log)) < count:
+            await asyncio.sleep(0.05)
+
+
+def _lines(log: Path) -> list[Any]:
+    return [msgspec.json.decode(text) for text in log.read_text().splitlines() if text.startswith("{")]

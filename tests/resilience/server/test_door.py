@@ -1,0 +1,277 @@
+"""Who may open a socket, decided on the handshake: origins, limits of one address, capacity, overload, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+import pytest
+from websockets.datastructures import Headers
+
+from resilience.config import ServerConfig
+from resilience.eventlog.writer import EventList
+from resilience.events import EventKind, Lane, Role
+from resilience.protocol.messages import Joined, Resume, ResumeRejected
+from resilience.runtime import RunClock, log_to
+from resilience.server import door as door_module
+from resilience.server.door import Door, descriptors_for_guests, network_of
+
+from ..virtual import HOST, Stage, play
+from .peers import causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
+from .recount import assert_agrees
+
+OWN = {"Host": "quiz.example:8000"}
+
+
+class Doorway:
+    """A door on its own, at a time of the test's choosing, with as many guests and as much lag as it says."""
+
+    def __init__(self, **settings: object) -> None:
+        self.now, self.guests, self.lag = 100.0, 0, 0.0
+        self.log = EventList()
+        self.door = Door(
+            ServerConfig(**settings),  # type: ignore[arg-type]
+            clock=RunClock(0.0, lambda: self.now),
+            log=log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"),
+            lag=lambda: self.lag,
+            count=lambda: self.guests,
+        )
+
+    def knock(self, address: str = "10.0.0.1", **headers: str) -> tuple[int, str, float | None] | None:
+        """How a handshake is judged."""
+        given = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
+        refused = self.door.look(given, address)
+        return None if refused is None else (refused.status.value, refused.cause, refused.retry_after)
+
+    def logged(self) -> list[tuple[EventKind, str | None]]:
+        """What was written down."""
+        return [(event.kind, event.cause) for event in self.log]
+
+
+# origins --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://quiz.example:8000", "https://quiz.example:8000", "HTTPS://QUIZ.example:8000", "https://friend.example"],
+)
+def test_its_own_and_listed_origins_are_welcome(origin: str) -> None:
+    """By host and port, however it is written; behind a proxy the scheme may differ."""
+    assert Doorway(allowed_origins=("https://friend.example",)).knock(Host="quiz.example:8000", Origin=origin) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://quiz.example",
+        "http://quiz.example:8001",
+        "http://quiz.example:8000.evil.example",
+        "http://evil.example/quiz.example:8000",
+        "http://quiz.example:8000@evil.example",
+        "https://friend.example.evil.example",
+        "https://friend.example:444",
+        "null",
+        "",
+        "file://",
+        "http://[::1",
+        "http://[not an address]:8000",
+        "//quiz.example:8000@",
+        "\x00",
+    ],
+)
+def test_any_other_origin_is_refused_for_good(origin: str) -> None:
+    """Look-alikes, opaque ones, and what is no origin at all; each counts as a failure of its address."""
+    doorway = Doorway(allowed_origins=("https://friend.example",), address_failures=1)
+    assert doorway.knock(Host="quiz.example:8000", Origin=origin) == (403, "origin", None)
+    assert doorway.logged() == [(EventKind.CONNECTION_REFUSED, "origin")]
+    assert doorway.knock(Host="quiz.example:8000") == (429, "address", pytest.approx(60.0))
+
+
+def test_who_sends_no_origin_is_no_browser() -> None:
+    """Programs and phones are welcome; origins protect browsers' users only."""
+    assert Doorway().knock() is None
+    assert Doorway().knock(Origin="http://quiz.example") == (403, "origin", None)  # it names no host of ours
+
+
+@pytest.mark.parametrize("header", ["Origin", "Host"])
+def test_two_headers_where_there_may_be_one_are_refused_and_counted(header: str) -> None:
+    """Not a server error: which of them counts is not guessed."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        lines = [f"Host: {HOST}", f"Origin: http://{HOST}", f"{header}: http://{HOST}"]
+        answer = await http(upgrade(*lines))
+        assert answer.startswith(b"HTTP/1.1 403"), answer
+        assert not (await http(f"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".encode())).startswith(b"HTTP/1.1 500")
+
+    assert causes(play(script), EventKind.CONNECTION_REFUSED) == ["origin"]
+
+
+# one address ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_opens_so_many_connections_and_no_more() -> None:
+    """429 with the time to wait; others are unharmed, and after that time there is one more."""
+    doorway = Doorway(address_rate=2.0, address_burst=3)
+    assert [doorway.knock() for _ in range(3)] == [None] * 3
+    assert doorway.knock() == (429, "address", pytest.approx(0.5))
+    assert doorway.knock("10.0.0.2") is None
+    doorway.now += 0.5
+    assert doorway.knock() is None
+    assert doorway.logged() == [(EventKind.JOIN_SHED, "address")]
+
+
+def test_an_address_that_presents_what_opens_nothing_is_held_off() -> None:
+    """So many failures a minute; the wait grows with further ones, and passes."""
+    doorway = Doorway(address_failures=3)
+    for _ in range(3):
+        doorway.door.failed("10.0.0.1")
+    refused = doorway.knock()
+    assert refused is not None
+    assert (refused[0], refused[1]) == (429, "address")
+    assert doorway.knock("10.0.0.2") is None
+    doorway.now += (refused[2] or 0.0) + 0.001
+    assert doorway.knock() is None
+
+
+def test_limits_that_are_off_limit_nothing() -> None:
+    """0 is off."""
+    doorway = Doorway(address_rate=0.0, address_failures=0.0)
+    for _ in range(1000):
+        doorway.door.failed("10.0.0.1")
+        assert doorway.knock() is None or doorway.knock() == (503, "overload", pytest.approx(2.0, abs=2.0))
+
+
+@pytest.mark.parametrize(
+    "address, network",
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("not:an:address", "not:an:address"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_an_address_of_version_6_counts_by_its_network(address: str, network: str) -> None:
+    """One guest has 2**64 of them."""
+    assert network_of(address) == network
+
+
+def test_version_4_in_version_6_counts_by_itself() -> None:
+    """A listener for both shows them so: all of version 4 must not share one limit."""
+    assert network_of("::ffff:10.0.0.1") != network_of("::ffff:10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "trusted, forwarded, counted",
+    [
+        (False, "6.6.6.6", "10.0.0.1"),
+        (True, "6.6.6.6", "6.6.6.6"),
+        (True, "1.1.1.1, 6.6.6.6", "6.6.6.6"),
+        (True, "2001:db8::1", "2001:db8::/64"),
+        (True, None, "10.0.0.1"),
+        (True, "", "10.0.0.1"),
+        (True, "spoofed, ", "10.0.0.1"),
+    ],
+)
+def test_a_proxy_is_believed_only_where_it_is_trusted(trusted: bool, forwarded: str | None, counted: str) -> None:
+    """And only the last hop, which the proxy itself has added."""
+    headers = Headers() if forwarded is None else Headers([("X-Forwarded-For", forwarded)])
+    assert Doorway(trust_forwarded=trusted).door.address_of(headers, "10.0.0.1") == counted
+
+
+def test_a_second_forwarded_header_does_not_hide_the_proxys_own() -> None:
+    """A guest may send one of its own; the proxy's comes last."""
+    headers = Headers([("X-Forwarded-For", "spoofed"), ("X-Forwarded-For", "6.6.6.6")])
+    assert Doorway(trust_forwarded=True).door.address_of(headers, "10.0.0.1") == "6.6.6.6"
+
+
+# capacity, overload, draining -----------------------------------------------------------------------------------------
+
+
+def test_the_order_of_reasons() -> None:
+    """Draining before full before origin before address before overload: each costs less to say than the next."""
+    doorway = Doorway(address_rate=1.0, address_burst=1, max_connections=5)
+    assert doorway.knock() is None
+    assert doorway.knock() == (429, "address", pytest.approx(1.0))
+    assert doorway.knock(Origin="http://evil.example") == (403, "origin", None)
+    doorway.guests = 6
+    assert doorway.knock(Origin="http://evil.example") == (503, "full", 5.0)
+    doorway.door.draining_for = 7.5
+    assert doorway.knock() == (503, "draining", 7.5)
+
+
+def test_as_many_guests_as_there_is_room_for() -> None:
+    """The one who knocks is counted; its place is free again as soon as somebody goes."""
+    doorway = Doorway(max_connections=5)
+    doorway.guests = 5
+    assert doorway.knock() is None
+    doorway.guests = 6
+    assert doorway.knock() == (503, "full", 5.0)
+
+
+def test_capacity_follows_the_limit_on_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some are kept for the database and for saying no; a tiny limit still serves half."""
+    for soft, guests in ((65_536, 65_536 - 128), (1024, 896), (256, 128), (20, 10)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, soft=soft: (soft, 65_536))
+        assert descriptors_for_guests() == guests == Doorway().door.capacity
+    assert door_module.SPARE_FILES == 128
+
+
+def test_overload_gives_slots_and_lag_counts_as_work() -> None:
+    """F18: a queue of two seconds, then slots of one's own; a loop that runs late takes nobody."""
+    doorway = Doorway(join_capacity=10.0, address_rate=0.0)
+    let_in = [doorway.knock() for _ in range(30)]
+    slots = [slot[2] for slot in let_in if slot is not None and slot[2] is not None]
+    assert len(slots) == 9
+    assert slots == sorted(set(slots))
+    doorway.now += 100.0
+    doorway.lag = 2.5
+    refused = doorway.knock()
+    assert refused is not None
+    assert (refused[1], (refused[2] or 0.0) >= 2.5) == ("overload", True)
+
+
+# over the wire --------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_gets_a_status_and_a_browser_a_close_code() -> None:
+    """A page cannot read a refused handshake: it is let in, told when to come, and has joined nothing."""
+
+    async def script(stage: Stage) -> None:
+        _, metrics = await serve(stage, ServerConfig(address_rate=1.0, address_burst=1))
+        first = await dial()
+        assert await refusal() == (429, pytest.approx(1.0, abs=0.01))
+        browser = await dial(Origin=f"http://{HOST}")
+        code, reason = await ending(browser)
+        assert code == 4100
+        assert 0.9 < float(reason.removeprefix("retry_after=")) <= 1.0
+        await say(first, join())
+        await hear(first, Joined)
+        assert_agrees(metrics, stage.log)
+
+    stage = play(script)
+    assert causes(stage, EventKind.JOIN_SHED) == ["address", "address"]
+
+
+def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
+    """After so many failures a minute from one address even a right word is told to wait."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, ServerConfig(address_failures=5))
+        for number in range(5):
+            socket = await dial()
+            await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
+            await hear(socket, ResumeRejected)
+            socket.transport.abort()
+        refused = await refusal()
+        assert refused is not None
+        assert refused[0] == 429
+        await asyncio.sleep((refused[1] or 0.0) + 0.01)
+        assert await refusal() is None
+
+    stage = play(script)
+    assert causes(stage, EventKind.RESUME_REFUSED) == ["unknown"] * 5
