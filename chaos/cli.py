@@ -64,6 +64,43 @@ def run(
     return _report(info, run_dir, console)
 
 
+@chaos.command()
+@click.option("--rounds", type=click.IntRange(1, 150), default=50, show_default=True, help="How often it is killed.")
+@click.option("--clients", type=click.IntRange(1), default=200, show_default=True, help="How many take part.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the kills and the answers.")
+@click.option("--db", help="Database URL, with its tables or without.  [default: an SQLite file of its own]")
+@click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
+def crash(rounds: int, clients: int, seed: int, db: str | None, out: Path | None) -> int:
+    """Kill the server (SIGKILL) under answering clients, restart it on its database, and look whether anything is lost.
+
+    What the clients were told, the server's log and the database, read directly, are held against one another.
+
+    Exit codes: 0 nothing was lost, 1 an invariant is broken, 2 bad input, 4 the laboratory failed or was interrupted.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from resilience.eventlog.rundir import create_run_dir
+
+    from .crash.plan import CrashPlan
+    from .crash.run import run as run_campaign
+    from .crash.screen import figures_of, line_of, table_of
+
+    plan, console = CrashPlan(rounds, clients, seed, db), Console()
+    run_dir = create_run_dir("crash", lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
+    _plain(console, f"{rounds} rounds, {clients} clients, seed {seed}: {run_dir}")
+    report = asyncio.run(run_campaign(plan, run_dir, lambda this: _plain(console, line_of(this, rounds))))
+    if report is None:
+        _plain(console, "interrupted", style="bold red")
+        return ExitCode.HARNESS
+    console.print(table_of(report))
+    for line in figures_of(report):
+        _plain(console, line)
+    _plain(console, f"{report.verdict}: {run_dir / 'crash.json'}")
+    return {"pass": ExitCode.PASS, "fail": ExitCode.FAIL}.get(report.verdict, ExitCode.HARNESS)
+
+
 @chaos.command(name="list")
 def list_() -> None:
     """List the bundled experiments."""
@@ -123,13 +160,20 @@ def _aside(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
+def _plain(console: Console, line: str, style: str | None = None) -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _stamp() -> str:
     from datetime import UTC, datetime
 
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
     from resilience.eventlog.rundir import create_run_dir
 
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=stamp, out=out, root=_ROOT)
+    return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
 
 
 def _carry_out(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, RowMapping, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,7 +54,7 @@ def _read(connection: Connection, event: str, origin: float) -> Books:
     return Books(Ledger(plan, _progress(run, origin), scores, answers), run["incarnation"])
 
 
-def _progress(run: Mapping[str, Any], origin: float) -> Progress:
+def _progress(run: RowMapping, origin: float) -> Progress:
     return Progress(
         Phase(run["phase"]),
         run["question_index"],
@@ -68,6 +65,6 @@ def _progress(run: Mapping[str, Any], origin: float) -> Progress:
     )
 
 
-def _answer(row: Mapping[str, Any], origin: float) -> StoredAnswer:
+def _answer(row: RowMapping, origin: float) -> StoredAnswer:
     received_at = row["received_at"] - origin
     return StoredAnswer(row["participant"], row["question"], row["key"], row["choice"], received_at, row["points"])

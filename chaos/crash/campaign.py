@@ -21,7 +21,6 @@ from resilience.events import Event, EventKind, Lane
 from resilience.experiment.crew import members
 from resilience.experiment.witness import Sight, Witness, witness
 from resilience.protocol.states import ClientState
-from resilience.quiz.phases import Phase
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
@@ -35,6 +34,9 @@ BACK: Seconds = 30.0
 """How long anybody may take to come back."""
 
 TICK: Seconds = 0.01
+RECENT = 8
+"""A client is shown fewer things than this from one question to the next."""
+
 AFTER_REVEAL: Seconds = 0.3
 """Scores of the last reveal are shown by then, the next question is not open yet."""
 
@@ -74,9 +76,7 @@ class _Clients:
         self.welcomed: dict[str, Instant] = {}
         world = experiment(plan)
         urls = {cohort.name: url for cohort in world.cohorts}
-        self.fleet = Fleet(
-            members(world), world, urls, plan.seed, clock=clock, sink=self, lane=Lane.REAL, play=witness
-        )
+        self.fleet = Fleet(members(world), world, urls, plan.seed, clock=clock, sink=self, lane=Lane.REAL, play=witness)
         self.machines = {m.actor: c.machine for m, c in self.fleet.clients if isinstance(c.machine, Witness)}
 
     def write(self, event: Event) -> None:
@@ -102,10 +102,10 @@ class _Clients:
             for answer in machine.pending.values()
         )
 
-    def opening(self) -> Instant | None:
-        """When the question that was shown last opened, by the moment at which it was shown as new."""
-        seen = [s.t for m in self.machines.values() for s in m.sights[-8:] if s.phase is Phase.QUESTION and not s.score]
-        return max(seen, default=None)
+    def closing(self) -> Instant | None:
+        """When the question that was shown last closes, or closed, as it was told."""
+        recent = (sight for machine in self.machines.values() for sight in machine.sights[-RECENT:])
+        return max((s.t + s.remaining for s in recent if s.remaining is not None), default=None)
 
     async def close(self) -> None:
         """End all clients; their log is on disk afterwards."""
@@ -144,26 +144,26 @@ class Rounds:
         await self.server.start(fresh=True)
         self._clients.fleet.start()
         if await self._all_back(float("-inf"), STEADY):
-            why = self.server.died or f"not everybody had joined after {STEADY:g} s"
+            why = self.server.death() or f"not everybody had joined after {STEADY:g} s"
             raise HarnessError(f"there is nothing to kill: {why}")
-        while self._clients.opening() is None:
-            await asyncio.sleep(TICK)
+        while self._clients.closing() is None:
+            await self._until(self._clock.now() + TICK)
 
     async def _go_on(self) -> None:
         for number in range(1, self._plan.rounds + 1):
             await self._round(number)
             if self.result.broken:
                 return
-        closes = (self._clients.opening() or 0.0) + PERIOD  # of the next question: this one may be over
-        reveal = closes + experiment(self._plan).quiz.question_time
-        await self._until(reveal + AFTER_REVEAL)
+        closes = (self._clients.closing() or 0.0) + PERIOD  # of the next question: this one may be over
+        await self._until(closes + AFTER_REVEAL)
         await self.server.stop()
 
     async def _round(self, number: int) -> None:
-        due = kill(self._plan, number, self._clock.now(), self._clients.opening() or 0.0)
+        due = kill(self._plan, number, self._clock.now(), self._clients.closing() or 0.0)
         await self._until(due.at)
-        if self.server.died:
-            self.result.broken["server_lives"] = f"round {number}: {self.server.died}"
+        death = self.server.death()
+        if death:
+            self.result.broken["server_lives"] = f"round {number}: {death}"
             return
         this = Round(number, due.aim, self._clock.now(), self._clients.in_flight())
         self.result.rounds.append(this)
@@ -172,15 +172,15 @@ class Rounds:
         missing = await self._all_back(this.killed_at, BACK)
         this.back = {actor: t - this.killed_at for actor, t in self._clients.welcomed.items() if t > this.killed_at}
         if missing:
-            why = self.server.died or f"{len(missing)} clients, {missing[0]} among them, after {BACK:g} s"
+            why = self.server.death() or f"{len(missing)} clients, {missing[0]} among them, after {BACK:g} s"
             self.result.broken["everybody_returns"] = f"round {number}: not back: {why}"
         self._say(this)
 
     async def _all_back(self, since: Instant, within: Seconds) -> list[str]:
         """Wait until everybody has been welcomed since then; returns who was not."""
         until = self._clock.now() + within
-        while (missing := self._clients.missing(since)) and self._clock.now() < until and not self.server.died:
-            await asyncio.sleep(TICK)
+        while (missing := self._clients.missing(since)) and self._clock.now() < until and not self.server.death():
+            await self._until(self._clock.now() + TICK)
         return missing
 
     async def _until(self, when: Instant) -> None:

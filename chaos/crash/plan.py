@@ -17,7 +17,7 @@ BURST, ANYTIME = "burst", "anytime"
 _QUESTIONS = 500
 _AIMED_OF = 3
 _QUESTION, _PAUSE = 1.6, 0.2
-_SLOWEST = 0.25
+_SLOWEST = 0.1
 _RAMP: Seconds = 1.0
 
 PERIOD: Seconds = _QUESTION + 2 * _PAUSE
@@ -74,14 +74,14 @@ def experiment(plan: CrashPlan) -> Experiment:
     )
 
 
-def kill(plan: CrashPlan, number: int, now: Instant, opened_at: Instant) -> Kill:
-    """When round ``number`` (from 1) kills, decided ``now``; ``opened_at`` is when some question opened.
+def kill(plan: CrashPlan, number: int, now: Instant, closes_at: Instant) -> Kill:
+    """When round ``number`` (from 1) kills, decided ``now``; ``closes_at`` is when some question closes.
 
     Two rounds of three strike within the burst of answers to the next question, the others anywhere in one period.
     """
     u = uniform(plan.seed, "kill", number)
     if number % _AIMED_OF == 0:
         return Kill(ANYTIME, now + u * PERIOD)
-    passed = now + LEAD - opened_at
-    next_opening = opened_at + (passed // PERIOD + 1) * PERIOD
+    opening = closes_at - _QUESTION
+    next_opening = opening + ((now + LEAD - opening) // PERIOD + 1) * PERIOD
     return Kill(BURST, next_opening + u * BURST_LENGTH)

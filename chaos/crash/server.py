@@ -35,8 +35,7 @@ class Server:
         """Where clients connect."""
         return f"ws://{self.address}{WEBSOCKET_PATH}"
 
-    @property
-    def died(self) -> str | None:
+    def death(self) -> str | None:
         """How it ended by itself, if it did."""
         child = self._child
         if child is None or child.exit_code is None:

@@ -353,7 +353,10 @@ class QuizFinished(Message, frozen=True):
 
 
 class PresenceChanged(Message, frozen=True):
-    """Sequenced: who came and whose state changed since the last one."""
+    """Sequenced: who came and whose state changed since the last one.
+
+    While more take part than a snapshot lists, only ``count`` is told.
+    """
 
     seq: int
     count: int

@@ -218,7 +218,7 @@ class QuizServer:
     def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return self._page(request)
-        refusal = self._gateway.door.look(request.headers, self._gateway.address_of(connection))
+        refusal = self._gateway.knock(connection, request)
         if refusal is None:
             return None
         if refusal.retry_after is not None and "Origin" in request.headers and isinstance(connection, Visit):
@@ -230,8 +230,9 @@ class QuizServer:
         return response
 
     def _page(self, request: Request) -> Response:
-        secure = self._config.trust_forwarded and request.headers.get("X-Forwarded-Proto") == "https"
-        address = f"{'wss' if secure else 'ws'}://{request.headers.get('Host', 'this server')}{WEBSOCKET_PATH}"
+        secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]
+        host = next(iter(request.headers.get_all("Host")), "this server")
+        address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
         exposition = self._metrics.exposition if self._metrics else _no_metrics
         accept = ", ".join(request.headers.get_all("Accept"))
         page = respond(request.path, functools.partial(self.view, address), exposition, accept)

@@ -70,7 +70,7 @@ class Door:
         """Whom the limits of one address count for: the peer's, or what a trusted proxy says; IPv6 by its network."""
         if self._config.trust_forwarded:
             forwarded = headers.get_all("X-Forwarded-For")
-            peer = forwarded[-1].rpartition(",")[2].strip() if forwarded else peer
+            peer = (forwarded[-1].rpartition(",")[2].strip() if forwarded else "") or peer
         return network_of(peer)
 
     def failed(self, address: str) -> None:
@@ -94,10 +94,10 @@ class Door:
 
     def _is_welcome(self, headers: Headers) -> bool:
         """Only browsers send an origin; theirs must be this server's own or a listed one."""
-        origin = headers.get("Origin")
-        if origin is None or origin in self._config.allowed_origins:
+        origins, hosts = headers.get_all("Origin"), headers.get_all("Host")
+        if not origins or origins in ([origin] for origin in self._config.allowed_origins):
             return True
-        return urlsplit(origin).netloc.lower() == headers.get("Host", "").lower() != ""
+        return len(origins) == len(hosts) == 1 and _host_of(origins[0]) == hosts[0].lower() != ""
 
 
 def descriptors_for_guests() -> int:
@@ -107,10 +107,20 @@ def descriptors_for_guests() -> int:
 
 
 def network_of(address: str) -> str:
-    """An address, or the network of an IPv6 one: a single guest has all of it."""
+    """An address, or the network of an IPv6 one: a single guest has all of it. IPv4 written as IPv6 is IPv4."""
     if ":" not in address:
         return address
     try:
-        return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK_BITS), strict=False))
+        found = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, _NETWORK_BITS), strict=False))
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

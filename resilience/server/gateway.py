@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 
 from resilience.config import ServerConfig
@@ -38,7 +40,7 @@ from resilience.protocol.messages import (
 )
 from resilience.runtime import Log, RunClock
 from resilience.server.directory import Directory
-from resilience.server.door import Door
+from resilience.server.door import Door, Refusal
 from resilience.server.hub import Hub, framed
 from resilience.server.patience import Patience
 from resilience.units import Seconds
@@ -48,6 +50,9 @@ HOST_MESSAGE_BYTES = 1_048_576
 
 ELSEWHERE: Seconds = 5.0
 
+_SPENT = Request("", Headers())
+"""Stands for every handshake that is over, whose headers would be kept for as long as the connection."""
+
 FirstMessage = Join | Resume | Host
 Act = Callable[[ClientMessage], None]
 
@@ -55,12 +60,13 @@ Act = Callable[[ClientMessage], None]
 class Visit(ServerConnection):
     """A connection from its first moment, before any handshake: counted, waited for, perhaps sent away again.
 
-    ``retry_after`` is set for a browser that is let in only to be told when to come again.
+    ``address`` is whom the limits of one address count for; ``retry_after`` is set for a browser that is let in only to
+    be told when to come again.
     """
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
-        self.key = 0
+        self.key, self.address = 0, ""
         self.retry_after: Seconds | None = None
         self._gateway = gateway
 
@@ -85,7 +91,7 @@ class Socket:
         connection: Visit,
         buffer_bytes: int,
         closing: set[asyncio.Task[None]],
-        refused: Callable[[ServerConnection], None],
+        refused: Callable[[int], None],
     ) -> None:
         self.connection, self.key, self.cause = connection, connection.key, "closed"
         self.hub: Hub | None = None
@@ -120,7 +126,7 @@ class Socket:
 
     def refused(self) -> None:
         """What it presented opens nothing."""
-        self._refused(self.connection)
+        self._refused(self.key)
 
 
 class Gateway:
@@ -159,6 +165,7 @@ class Gateway:
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection, its hands shaken, until it ends."""
         assert isinstance(connection, Visit)  # noqa: S101 - made by this gateway
+        connection.request, connection.response = _SPENT, None
         key, buffer_bytes = connection.key, self._config.write_buffer_bytes
         socket = self.sockets[key] = Socket(connection, buffer_bytes, self._closing, self._note_failure)
         try:
@@ -171,12 +178,14 @@ class Gateway:
             if socket.hub is not None:
                 socket.hub.lost(key, socket.cause)
 
-    def address_of(self, connection: ServerConnection) -> str:
-        """Whom the limits of one address count for."""
+    def knock(self, connection: ServerConnection, request: Request) -> Refusal | None:
+        """A handshake's head has arrived: whether to go on with it."""
         peer = connection.remote_address
         host = str(peer[0]) if isinstance(peer, tuple) and peer else "unknown"
-        request = connection.request
-        return host if request is None else self.door.address_of(request.headers, host)
+        address = self.door.address_of(request.headers, host)
+        if isinstance(connection, Visit):
+            connection.address = address
+        return self.door.look(request.headers, address)
 
     # the first message ------------------------------------------------------------------------------------------------
 
@@ -219,8 +228,8 @@ class Gateway:
         self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
         await socket.connection.close(code, reason)
 
-    def _note_failure(self, connection: ServerConnection) -> None:
-        self.door.failed(self.address_of(connection))
+    def _note_failure(self, key: int) -> None:
+        self.door.failed(self.visits[key].address)
 
     # participants -----------------------------------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Gateway:
             strikes += 1
             if strikes >= self._config.strike_limit:
                 await self._turn_away(socket, CloseCode.STRIKES, "too many unreadable messages", "strikes")
-                self._note_failure(socket.connection)
+                self._note_failure(socket.key)
                 return
 
     async def _hold_back(self, bucket: Bucket) -> None:
@@ -263,7 +272,7 @@ class Gateway:
 
     async def _serve_host(self, socket: Socket, first: Host) -> None:
         if self._host_key is None or not hmac.compare_digest(first.key.encode(), self._host_key.encode()):
-            self._note_failure(socket.connection)
+            self._note_failure(socket.key)
             why = "this server takes no hosts" if self._host_key is None else "the host key is wrong"
             await self._turn_away(socket, CloseCode.KEY_REFUSED, why, "key")
             return

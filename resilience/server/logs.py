@@ -7,6 +7,7 @@ second (refusals, joins told to come back) is one line a second with a count. ``
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -144,7 +145,14 @@ def _neat(value: object) -> object:
 
 
 def _write(line: Line, fields: Mapping[str, object]) -> None:
-    getattr(structlog.get_logger(), line.level)(line.words, **fields)
+    getattr(_logger(), line.level)(line.words, **fields)
+
+
+@functools.cache
+def _logger() -> structlog.typing.FilteringBoundLogger:
+    """Bound once: a fresh one for each line costs more than the line."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
+    return bound
 
 
 # where lines go -------------------------------------------------------------------------------------------------------
@@ -169,6 +177,7 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY) -> Line
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: _Put(writer),
     )
+    _logger.cache_clear()
     root = logging.getLogger()
     if not any(isinstance(handler, _Stray) for handler in root.handlers):
         root.addHandler(_Stray(logging.WARNING))

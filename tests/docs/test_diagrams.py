@@ -93,3 +93,9 @@ def test_an_order_that_crosses_the_clock_does_nothing() -> None:
     shown = scenes.host()
     assert shown.count("question_revealed") == 1
     assert in_order(shown, "action reveal, step 1", "question_revealed", "action reveal, verdict moved_on, step 2")
+
+
+def test_no_line_holds_the_word_that_breaks_mermaid(pages: dict[str, str]) -> None:
+    """``end`` closes a block wherever it stands."""
+    drawn = [line for kind in ("sequenceDiagram", "stateDiagram") for lines in mermaid(pages, kind) for line in lines]
+    assert [line for line in drawn if re.search(r"\bend\b|;|#", line)] == []

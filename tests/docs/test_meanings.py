@@ -88,10 +88,7 @@ def test_tables_have_no_empty_columns_and_no_broken_cells() -> None:
 
 def test_bounds_are_words() -> None:
     said = {f.name: shapes.bounds(f.type) for f in shapes.fields_of(messages.Answer)}
-    assert said == {
-        "question": "1 to 64 characters",
-        "choice": "at least -2^31, below 2^31",
-        "key": "1 to 64 characters",
-    }
+    word = "1 to 64 characters, no control characters"
+    assert said == {"question": word, "choice": "at least -2^31, below 2^31", "key": word}
     (generation,) = shapes.fields_of(messages.TokenStored)
     assert shapes.bounds(generation.type) == "at least 0, at most 2^53 - 1"

@@ -97,11 +97,11 @@ def _frame(message: Message) -> bytes:
 class Stopwatch:
     """Asks the server for a reply again and again, on a thread of its own: how late is it at worst?"""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, name: str) -> None:
         self.worst = 0.0
         self._socket = socket.create_connection((HOST, port), PATIENCE)
         self._over = threading.Event()
-        self._socket.sendall(HANDSHAKE + _frame(Join(event="quiz", name="stopwatch", instance="stopwatch")))
+        self._socket.sendall(HANDSHAKE + _frame(Join(event="quiz", name=name, instance=name)))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

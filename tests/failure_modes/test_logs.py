@@ -37,9 +37,9 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
             client._timer.stop()
         with capture_logs() as lines:
             log = scene.also_log = LineLog()
-            link.refuse(True)
             if how == "reset":
                 link.reset()
+            link.refuse(True)
             await asyncio.sleep(0.1)
             log.flush()
         lost = [line["participant"] for line in lines if line["event"] == "connection lost"]
@@ -61,7 +61,7 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
     with Served(tmp_path) as served:
         for attempt in range(3):
             guests = await _guests(served.port, f"{attempt}.")
-            worst.append(await _drop(served.port, guests))
+            worst.append(await _drop(Stopwatch(served.port, f"{attempt}"), guests))
             await _until_lines(served.log, (attempt + 1) * GUESTS)
             if worst[-1] < MOST_LAG:
                 break
@@ -77,9 +77,8 @@ async def _guests(port: int, prefix: str) -> list[asyncio.StreamWriter]:
     return list(await asyncio.gather(*(raw_guest(port, f"{prefix}{i}") for i in range(GUESTS))))
 
 
-async def _drop(port: int, guests: list[asyncio.StreamWriter]) -> float:
+async def _drop(watch: Stopwatch, guests: list[asyncio.StreamWriter]) -> float:
     """Close all at once; returns how late the server answered at worst, seconds."""
-    watch = Stopwatch(port)
     await asyncio.sleep(0.5)
     with watch.running():
         await asyncio.sleep(0.1)

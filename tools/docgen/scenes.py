@@ -64,7 +64,7 @@ def host() -> str:
     scene.recording = True
     scene.do("H", lambda client: _order(client, HostAction.START))
     scene.commit()
-    scene.note("an order crosses the end of the question's time")
+    scene.note("an order crosses the close of its question")
     scene.cross("H", lambda client: _order(client, HostAction.REVEAL), Phase.REVEAL)
     return scene.diagram()
 

@@ -11,7 +11,9 @@ import msgspec
 from msgspec import inspect as mi
 
 from docgen.sources import link
+from resilience.quiz.questions import PRINTABLE
 
+_FORMS = {PRINTABLE: "no control characters"}
 _BEYOND_EVERYDAY = 20
 """Bits."""
 
@@ -74,7 +76,8 @@ def bounds(kind: mi.Type) -> str:
     if isinstance(kind, mi.IntType | mi.FloatType):
         return _range(kind)
     if isinstance(kind, mi.StrType):
-        return _length(kind, "characters")
+        form = "" if kind.pattern is None else _FORMS.get(kind.pattern, f"of the form `{kind.pattern}`")
+        return ", ".join(text for text in (_length(kind, "characters"), form) if text)
     if isinstance(kind, mi.VarTupleType | mi.ListType):
         inner = bounds(kind.item_type)
         return ", ".join(text for text in (_length(kind, "items"), f"each {inner}" if inner else "") if text)

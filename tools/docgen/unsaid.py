@@ -21,7 +21,8 @@ _SERVER = {
     "leaderboard_size": "How many the leaderboard shows.",
     "late_window": "How long after its close a question still takes the answers of those whose outage overlapped the "
     "close; 0 turns this off.",
-    "first_message_deadline": "How long an open connection may take to say join, resume or host.",
+    "first_message_deadline": "How long a connection may take, from its first moment, to shake hands and say join, "
+    "resume or host.",
     "strike_limit": "How many unreadable messages a connection may send before it is closed.",
     "max_message_bytes": "The longest message that a participant may send.",
     "write_buffer_bytes": "How much may wait in this process for one slow reader before it is cut off; it may resume.",
@@ -71,7 +72,7 @@ _QUIZ = {
     "slowest": "The latest moment of an answer, as a share of the question's time.",
 }
 _CLOSE = {
-    "NORMAL": "The conversation is over; a host's event that was replaced ends so too.",
+    "NORMAL": "All is said: the client goes, or the event is over and makes room for another.",
     "GOING_AWAY": "The other side goes away, such as a page that is left.",
     "PROTOCOL_ERROR": "The frames or the protocol version are wrong.",
     "POLICY_VIOLATION": "What was sent is not allowed.",

@@ -1,0 +1,73 @@
+"""One campaign as a directory: what was asked for, the event logs, and ``crash.json`` with what was proved."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from chaos.interruption import interruptible
+from chaos.limits import files_needed, raise_open_files
+from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, RunInfo, write_run_info
+from resilience.events import Lane
+from resilience.experiment.loader import to_toml
+
+from .campaign import Campaign, Rounds, Say
+from .plan import CrashPlan, experiment
+from .verdict import Report, judged
+
+
+async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Report | None:
+    """Carry it out in ``run_dir``, empty or absent; ``None`` when a signal ended it. From the main thread only.
+
+    Raises HarnessError when the laboratory failed. Nothing is left running either way.
+    """
+    (run_dir / "events").mkdir(parents=True, exist_ok=True)
+    world = experiment(plan)
+    (run_dir / "experiment.toml").write_text(to_toml(world), encoding="utf-8")
+    info, began = _opening(plan), time.monotonic()
+    write_run_info(run_dir, info)
+    raise_open_files(files_needed(world))
+    rounds = Rounds(plan, run_dir, say)
+    ended = HARNESS_FAILED
+    try:
+        campaign = await _interruptible(rounds)
+        ended = COMPLETED if campaign else INTERRUPTED
+    finally:
+        wall_s = time.monotonic() - began
+        cause = None if ended == COMPLETED else ended.replace("_", " ")
+        write_run_info(run_dir, msgspec.structs.replace(info, status=ended, cause=cause, wall_s=wall_s))
+    return None if campaign is None else judged(plan, campaign, run_dir, rounds.server.db, wall_s)
+
+
+async def _interruptible(rounds: Rounds) -> Campaign | None:
+    with interruptible() as interruption:
+        try:
+            return await rounds.run(interruption)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if interruption.by is None or task is None:
+                raise
+            task.uncancel()
+            return None
+
+
+def _opening(plan: CrashPlan) -> RunInfo:
+    world = experiment(plan)
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return RunInfo(
+        experiment=world.name,
+        experiment_digest=world.digest,
+        lane=Lane.REAL,
+        seed=plan.seed,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_s=world.duration,
+        status=INTERRUPTED,
+        cause="the campaign was interrupted",
+        versions={"python": python, **{name: version(name) for name in ("quiz-resilience", "websockets")}},
+    )

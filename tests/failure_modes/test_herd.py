@@ -1,0 +1,218 @@
+"""Everybody at once: after a restart, at a server that is full, or at one that takes nobody for long."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections import Counter
+from pathlib import Path
+from statistics import fmean, quantiles
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from resilience.client.client import ReconnectingClient
+from resilience.config import ClientConfig, ServerConfig
+from resilience.draws import draws_for
+from resilience.eventlog.writer import EventList
+from resilience.events import EventKind, Lane, Role
+from resilience.policy.backoff import Preset
+from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.states import ClientState
+from resilience.runtime import RunClock, log_to
+from resilience.server.door import descriptors_for_guests
+from tests.failure_modes.process import Served
+from tests.failure_modes.scene import WAITING, Scene, act
+from tests.resilience.virtual import HOST, PORT, URL
+
+CAPACITY = 1000.0
+STABLE = ClientConfig().stable_after
+PRESETS = list(Preset)
+
+
+def test_f16_herd_after_restart() -> None:
+    """The server dies under a thousand clients and is back two seconds later.
+
+    All are restored within seconds, spread so that no tenth of a second brings more handshakes than the server takes
+    in two of them; nobody has to be sent away, and nobody gives up.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(join_capacity=CAPACITY), WAITING)
+        crowd = scene.crowd(1000)
+        for i, client in enumerate(crowd):
+            scene.loop.call_later(i / CAPACITY * 2, client.start)
+        await asyncio.sleep(2 + STABLE)
+        scene.crash()
+        await asyncio.sleep(2)
+        back_at = scene.clock.now()
+        await scene.restart()
+        await scene.opened(*crowd, within=10)
+        restored = [event.t - back_at for event in scene.of(EventKind.SESSION_RESTORED)]
+        assert len(restored) == len(crowd)
+        assert fmean(restored) < 1
+        assert quantiles(restored, n=20)[-1] < 2
+        opened = Counter(int(10 * event.t) for event in scene.of(EventKind.TRANSPORT_OPENED, since=back_at))
+        assert max(opened.values()) <= CAPACITY / 10 * 2
+
+    scene = act(script)
+    assert not scene.of(EventKind.GAVE_UP)
+    assert not scene.of(EventKind.JOIN_SHED)
+
+
+async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> None:
+    """The same with three hundred real sockets, and a server process that is killed and started again."""
+    log = EventList()
+    clock = RunClock(0.0)
+    with Served(tmp_path) as served:
+        crowd = [_real_client(served.url, f"c{i:03d}", clock, log) for i in range(300)]
+        for client in crowd:
+            client.start()
+        await _all_open(crowd)
+        await asyncio.get_running_loop().run_in_executor(None, served.kill)
+        await _until(lambda: not any(client.state is ClientState.OPEN for client in crowd))
+        await asyncio.get_running_loop().run_in_executor(None, served.start)
+        back_at = clock.now()
+        await _all_open(crowd)
+        await asyncio.gather(*(client.stop() for client in crowd))
+    restored = [event for event in log if event.kind is EventKind.SESSION_RESTORED]
+    waits = [event.t - back_at for event in restored]
+    assert {event.actor for event in restored} == {client.machine.identity.name for client in crowd}
+    assert fmean(waits) < 3
+    assert quantiles(waits, n=20)[-1] < 5
+    kinds = {event.kind for event in log}
+    assert not kinds & {EventKind.GAVE_UP, EventKind.SESSION_REJECTED, EventKind.CLIENT_DISMISSED}
+    assert len({client.machine.participant for client in crowd}) == len(crowd)
+
+
+def _real_client(url: str, name: str, clock: RunClock, log: EventList) -> ReconnectingClient:
+    machine = ClientMachine(Identity("quiz", name, name), ClientConfig().rules, draws_for(1, name))
+    told = log_to(log, Lane.REAL, Role.CLIENT, name)
+    return ReconnectingClient(machine, url, clock=clock, log=told, deliver=lambda _: None)
+
+
+async def _all_open(crowd: list[ReconnectingClient]) -> None:
+    await _until(lambda: all(client.state is ClientState.OPEN for client in crowd))
+
+
+async def _until(condition: object, within: float = 20) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dead", ["busy", "upstream"])
+def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
+    """Every connection is accepted, and then closed: by a server with 1013, or by a proxy with nobody behind it.
+
+    The client takes neither for a success: it dials no more often than its ladder says.
+    """
+    accepted = []
+
+    async def busy(socket: ServerConnection) -> None:
+        accepted.append(socket)
+        await socket.close(1013)
+
+    async def script(scene: Scene) -> None:
+        ada = scene.client(config=ClientConfig(preset=preset))
+        if dead == "upstream":
+            ada.start()
+            await asyncio.sleep(60)
+            return
+        async with serve(busy, HOST, PORT, ping_interval=None):
+            ada.start()
+            await asyncio.sleep(60)
+
+    scene = act(script)
+    dials = [event.t for event in scene.of(EventKind.TRANSPORT_OPENING)]
+    delays = [event.value or 0.0 for event in scene.of(EventKind.BACKOFF_SCHEDULED)]
+    assert len(accepted) == (len(dials) if dead == "busy" else 0)
+    if preset is Preset.CLASSIC:
+        assert delays[:5] == [1, 2, 4, 8, 16]
+        assert len(dials) == 6
+    else:
+        assert all(delay >= 1.4 for delay in delays[10:])
+        assert 20 < len(dials) < 60
+
+
+def test_f17_flap_accept_then_close_after_a_welcome() -> None:
+    """The server welcomes, and the connection is lost a second later, again and again.
+
+    The ladder begins anew only once a session has lasted: until then each return takes longer than the one before.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        ada = scene.client(config=ClientConfig(preset=Preset.CLASSIC))
+        await scene.opened(ada)
+        await asyncio.sleep(STABLE + 1)
+        for _ in range(4):
+            scene.link.cut()
+            await scene.until(lambda: ada.state is not ClientState.OPEN)
+            await scene.opened(ada)
+            await asyncio.sleep(1)
+        await asyncio.sleep(STABLE)
+        scene.link.cut()
+        await asyncio.sleep(0.1)
+
+    delays = [event.value for event in act(script).of(EventKind.BACKOFF_SCHEDULED)]
+    assert delays == [1, 2, 4, 8, 1]
+
+
+def test_f18_handshake_overload() -> None:
+    """Six hundred newcomers within a tenth of a second, at a server that takes a hundred a second.
+
+    Those beyond two seconds of work are sent away at once, each with a moment of its own to come back. All get in, in
+    the time that so much work takes; no join is left half done, and no dial waits in vain.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(join_capacity=100), WAITING)
+        crowd = scene.crowd(600, url=URL)
+        for i, client in enumerate(crowd):
+            scene.loop.call_later(i / 6000, client.start)
+        took = await scene.opened(*crowd[:1], within=1)
+        took += await scene.until(lambda: all(c.state is ClientState.OPEN for c in crowd), within=20, step=0.05)
+        assert took < 1.5 * len(crowd) / 100
+        assert len(scene.room.sessions) == len(crowd)
+        assert all(session.welcomed for session in scene.room.sessions.values())
+
+    scene = act(script)
+    assert {event.cause for event in scene.of(EventKind.TRANSPORT_FAILED)} == {"status_503"}
+    shed = scene.of(EventKind.JOIN_SHED)
+    assert 300 < len(shed) < 600
+    assert len({event.value for event in shed}) == len(shed)
+    assert not scene.of(EventKind.CONNECTION_REFUSED)
+    assert not scene.of(EventKind.GAVE_UP)
+
+
+def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may open few files, and more guests come than that leaves room for.
+
+    The door knows the limit before the system enforces it: who is too many is told when to come again, those inside
+    notice nothing, and a place that becomes free is taken.
+    """
+    for files, guests in ((20, 10), (256, 128), (1024, 896)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert descriptors_for_guests() == guests
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(quiz=WAITING)
+        crowd = scene.crowd(12)
+        await scene.opened(*crowd[:10])
+        late = crowd[10:]
+        for client in late:
+            client.start()
+        await asyncio.sleep(20)
+        assert not [client for client in late if client.state is ClientState.OPEN]
+        assert all(client.state is ClientState.OPEN for client in crowd[:10])
+        for client in crowd[:2]:
+            await client.leave()
+        await scene.opened(*late, within=11)
+
+    scene = act(script)
+    assert {event.cause for event in scene.of(EventKind.TRANSPORT_FAILED)} == {"status_503"}
+    assert {event.cause for event in scene.of(EventKind.JOIN_SHED)} == {"full"}
+    assert not scene.of(EventKind.SESSION_DETACHED)

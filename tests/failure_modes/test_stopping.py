@@ -1,0 +1,114 @@
+"""An orderly stop, and guests that hold up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from resilience.config import ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
+from resilience.protocol.states import ClientState
+from tests.failure_modes.scene import CALM, Scene, act, dial, hear, say
+from tests.resilience.virtual import URL
+
+GUESTS = 200
+CAPACITY = 50.0
+BUFFER = 20_000
+
+
+def test_f20_graceful_drain() -> None:
+    """The server is told to stop while two hundred are connected, half of whom have just answered.
+
+    Closes are spread over at least the time in which it could take everybody back. Every answer is acknowledged before
+    its close. Everybody comes back, each at a moment of its own, to a server that is there again.
+    """
+
+    async def script(scene: Scene) -> None:
+        await scene.serve(ServerConfig(join_capacity=CAPACITY, restart_pause=1, admission_seconds=10), CALM)
+        crowd = scene.crowd(GUESTS)
+        for i, client in enumerate(crowd):
+            scene.loop.call_later(i / CAPACITY, client.start)
+        await asyncio.sleep(GUESTS / CAPACITY + 6)
+        for client in crowd[::2]:
+            client.answer("q1", 1)
+        await asyncio.sleep(0.005)
+        assert all(client.machine.pending for client in crowd[::2])
+        stopped_at = scene.clock.now()
+        await scene.server.stop()
+        assert not [client for client in crowd if client.machine.pending]
+        await scene.restart()
+        back_at = scene.clock.now()
+        await scene.opened(*crowd, within=30)
+        lost = [event.t - stopped_at for event in scene.of(EventKind.TRANSPORT_LOST) if event.actor != "server"]
+        _spread(lost, GUESTS / CAPACITY)
+        _spread([event.t - back_at for event in scene.of(EventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
+
+    scene = act(script, commit=0.01)
+    assert {event.cause for event in scene.of(EventKind.BACKOFF_SCHEDULED)} == {"advice"}
+    assert [event.outcome for event in scene.of(EventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
+    assert not scene.of(EventKind.JOIN_SHED)
+
+
+def _spread(times: list[float], window: float) -> None:
+    """All of them, over the window, and no burst among them."""
+    assert len(times) == GUESTS
+    assert 0.9 * window <= max(times) - min(times) <= 1.5 * window
+    assert max(Counter(int(4 * t) for t in times).values()) <= GUESTS / window / 4 * 1.5
+
+
+def test_f21_slow_consumer() -> None:
+    """One of twenty clients reads nothing while the server has a lot to tell it.
+
+    The others are answered as fast as ever. What is kept for the slow one is bounded; beyond that it is cut off, with
+    its session, its answer and its score kept for its return.
+    """
+    most = 0
+
+    async def script(scene: Scene) -> None:
+        nonlocal most
+        await scene.serve(ServerConfig(write_buffer_bytes=BUFFER, message_rate=0), CALM)
+        crowd = scene.crowd(19, url=URL)
+        slow, quick = await dial(), await dial()
+        await say(slow, Join(event="quiz", name="slow", instance="slow"))
+        token = (await hear(slow, Joined)).credentials.token
+        await say(quick, Join(event="quiz", name="quick", instance="quick"))
+        await scene.opened(*crowd)
+        await asyncio.sleep(2)
+        await say(slow, Answer("q1", 1, "k"))
+        await hear(slow, AnswerResult)
+        watching = asyncio.get_running_loop().create_task(_quickest_and_slowest(scene, quick))
+        with suppress(ConnectionClosed):
+            for _ in range(10_000):
+                await say(slow, Probe(10**15))
+                most = max(most, _buffered(scene))
+        watching.cancel()
+        await scene.until(lambda: bool(scene.of(EventKind.SESSION_DETACHED)))
+        assert all(client.state is ClientState.OPEN for client in crowd)
+        again = await dial()
+        await say(again, Resume(event="quiz", token=token, instance="slow"))
+        back = await hear(again, StateRestored)
+        assert (back.snapshot.answer, back.credentials.participant) == (1, "p1")
+
+    (lost,) = act(script).of(EventKind.SESSION_DETACHED)
+    assert (lost.session_id, lost.cause) == ("p1", "slow")
+    assert BUFFER / 2 < most <= BUFFER + 1000
+
+
+async def _quickest_and_slowest(scene: Scene, socket: ClientConnection) -> None:
+    """Ask again and again; each reply comes in one round trip."""
+    number = 0
+    while True:
+        number += 1
+        asked_at = scene.clock.now()
+        await say(socket, Probe(number))
+        await hear(socket, ProbeReply)
+        assert scene.clock.now() - asked_at < 0.005
+
+
+def _buffered(scene: Scene) -> int:
+    return max(s.connection.transport.get_write_buffer_size() for s in scene.server._gateway.sockets.values())

@@ -1,0 +1,50 @@
+"""Many scripted clients in one loop: each dials at its own moment, and none after the fleet was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from resilience.client.fleet import Fleet
+from resilience.config import QuizConfig
+from resilience.events import EventKind, Lane
+from resilience.experiment.crew import members
+from resilience.experiment.loader import parse
+
+from ..virtual import LINKED, Stage, play
+
+RAMP = """
+name = "ramp"
+title = "Ten clients in ten seconds"
+seed = 1
+duration = 30.0
+ramp = 10.0
+[[cohorts]]
+name = "all"
+clients = 10
+"""
+
+
+@pytest.mark.parametrize("stopped_at", [5.0, 15.0])
+def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
+    """Not even those whose moment had not come; and nothing is reported to the loop."""
+    reported: list[dict[str, Any]] = []
+
+    async def script(stage: Stage) -> None:
+        stage.loop.set_exception_handler(lambda _loop, context: reported.append(context))
+        await stage.serve(quiz=QuizConfig(lobby=100))
+        experiment = parse(RAMP, "ramp.toml")
+        urls = {"all": LINKED}
+        fleet = Fleet(members(experiment), experiment, urls, 1, clock=stage.clock, sink=stage.log, lane=Lane.VIRTUAL)
+        fleet.start()
+        await asyncio.sleep(stopped_at)
+        assert fleet.open_count("all") == fleet.open_count()
+        assert (fleet.open_count() == 10) is (stopped_at > 10)
+        await fleet.stop()
+        await asyncio.sleep(30)
+
+    stage = play(script)
+    assert reported == []
+    assert max(event.t for event in stage.events(EventKind.TRANSPORT_OPENING)) <= min(stopped_at, 10.0)
