@@ -40,58 +40,87 @@ def _require_not_negative(config: msgspec.Struct, *keys: str) -> None:
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The server's settings; all durations in seconds.
-
-    ``heartbeat_interval`` < ``grace_period`` <= ``cleanup_interval``: ping, temporary absence, final absence, the last
-    two counted from the last sign of life. ``join_capacity`` is joins per second this server was measured to take and
-    sets the return window. ``presence_interval`` is the least time between two presence frames, ``flap_hidden`` how
-    long an absence must last before other players see it. ``participants_cap`` bounds the list in a snapshot.
-
-    ``adaptive_heartbeat`` lets each connection's interval and grace follow its round trips and the phase, down to
-    ``interval_floor`` and ``grace_floor``; off, they are exactly the three above. ``checkpoint_interval`` is how often
-    what nobody waits for (signs of life, retired tokens) is stored.
-
-    ``drain_window`` is the least time that an orderly stop takes to close everybody, ``restart_pause`` how long the
-    next start is expected to take.
-
-    ``admission_seconds`` is how many seconds of joins may queue before newcomers are told to come back later.
-    ``max_connections`` 0 follows the limit on open files. ``message_rate`` and ``message_burst`` bound what one
-    connection may say a second; ``address_rate`` and ``address_burst`` how many connections one address may open, and
-    ``address_failures`` how many refusals a minute (wrong tokens, keys, origins) it may earn; 0 turns a limit off.
-    ``allowed_origins`` are browser origins beside the server's own; ``trust_forwarded`` believes ``X-Forwarded-For``.
-    """
+    """The server's settings; all durations in seconds."""
 
     heartbeat_interval: Seconds = 15.0
+    """How often the server pings each participant; the first ping of each is spread at random over this time."""
     grace_period: Seconds = 30.0
+    """Silence, counted from the last sign of life, after which a participant is cut off and counts as temporarily
+    disconnected.
+    """
     cleanup_interval: Seconds = 60.0
+    """Absence, counted from the last sign of life, after which a participant counts as disconnected.
+
+    Score and answers stay.
+    """
     join_capacity: float = 3000.0
+    """Joins per second that this server was measured to take.
+
+    Sets the return window that clients are told, the pace of admission and the length of a drain.
+    """
     presence_interval: Seconds = 0.5
+    """The least time between two presence frames."""
     flap_hidden: Seconds = 1.0
+    """How long an absence must last before other players see it."""
     participants_cap: int = 200
+    """The most participants that a snapshot lists one by one; above it, it counts them."""
     leaderboard_size: int = 10
+    """How many the leaderboard shows."""
     late_window: Seconds = 0.0
+    """How long after its close a question still takes the answers of those whose outage overlapped the close.
+
+    0 turns this off.
+    """
     first_message_deadline: Seconds = 5.0
+    """How long a connection may take, from its first moment, to shake hands and say join, resume or host."""
     strike_limit: int = 10
+    """How many unreadable messages a connection may send before it is closed."""
     max_message_bytes: int = 16_384
+    """The longest message that a participant may send."""
     write_buffer_bytes: int = 262_144
+    """How much may wait in this process for one slow reader before it is cut off; it may resume."""
     send_buffer_bytes: int = 65_536
+    """How much the operating system may hold for one socket, so that a slow reader is noticed."""
     backlog: int = 4096
+    """How many connections may wait to be accepted; a herd that finds no place there loses seconds."""
     drain_window: Seconds = 2.0
+    """The least time that an orderly stop takes to close everybody."""
     restart_pause: Seconds = 1.0
+    """How long the next start is expected to take; added to what leavers are told to wait."""
     adaptive_heartbeat: bool = False
+    """Whether each connection's interval and grace follow its round trips and the phase.
+
+    Off, they are exactly ``heartbeat_interval`` and ``grace_period``.
+    """
     interval_floor: Seconds = 5.0
+    """The shortest interval that the adaptive heartbeat may choose."""
     grace_floor: Seconds = 10.0
+    """The shortest grace that the adaptive heartbeat may choose."""
     checkpoint_interval: Seconds = 1.0
+    """How often what nobody waits for (signs of life, retired tokens) is stored."""
     admission_seconds: Seconds = 2.0
+    """How many seconds of joins may queue before newcomers are told to come back later."""
     max_connections: int = 0
+    """The most open connections; 0 takes what the limit on open files leaves room for."""
     max_events: int = 100
+    """The most events that run at once."""
     message_rate: float = 50.0
+    """Messages per second that one connection may keep sending; the rest waits. 0 turns the limit off."""
     message_burst: int = 200
+    """How many messages a connection may send at once before that rate holds."""
     address_rate: float = 1000.0
+    """Connections per second that one address may keep opening. 0 turns the limit off."""
     address_burst: int = 20_000
+    """How many connections an address may open at once before that rate holds."""
     address_failures: float = 60.0
+    """Refusals per minute (wrong tokens, keys, origins) that one address may earn before it has to wait.
+
+    0 turns the limit off.
+    """
     allowed_origins: tuple[str, ...] = ()
+    """Browser origins that may connect, beside the server's own."""
     trust_forwarded: bool = False
+    """Whether to believe the last address in ``X-Forwarded-For``; only behind a proxy that sets it."""
 
     def __post_init__(self) -> None:
         """Check each rule once."""
@@ -153,25 +182,32 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A client's settings; all durations in seconds. ``None`` takes the preset's number.
-
-    ``probe_after`` is the silence that triggers a probe, ``probe_deadline`` how long its reply may take,
-    ``open_timeout`` how long a dial may take, ``join_timeout`` how long an open connection may take to answer join or
-    resume.
-    """
+    """A client's settings; all durations in seconds. ``None`` takes the preset's number."""
 
     preset: Preset = Preset.WINDOW
+    """The policy that gives every number left out below."""
     attempts: int | None = None
+    """How many attempts an outage may cost before the client gives up; left out, the preset's."""
     initial: Seconds | None = None
+    """The first delay of the ladder; left out, the preset's."""
     maximum: Seconds | None = None
+    """The longest delay of the ladder; left out, the preset's."""
     multiplier: float | None = None
+    """How much longer each delay is than the one before; left out, the preset's."""
     jitter: Jitter | None = None
+    """How a delay is spread at random; left out, the preset's."""
     budget: Seconds | None = None
+    """How long after the loss the client goes on trying; left out, the preset's."""
     stable_after: Seconds = 5.0
+    """How long a session must last before the next loss starts at the foot of the ladder again."""
     probe_after: Seconds = 4.0
+    """The silence that makes the client probe the server."""
     probe_deadline: Seconds = 2.0
+    """How long the reply to a probe may take before the connection counts as dead."""
     open_timeout: Seconds = 5.0
+    """How long a dial may take."""
     join_timeout: Seconds = 5.0
+    """How long an open connection may take to answer join or resume."""
 
     def __post_init__(self) -> None:
         """Check each rule once."""
@@ -208,20 +244,24 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A quiz that advances by itself, and how its scripted players answer. Durations in seconds.
-
-    The lobby is counted from the first join. A player answers a question with probability ``answer_share``, at a moment
-    uniform between ``fastest`` and ``slowest`` as shares of the question's time.
-    """
+    """A quiz that advances by itself, and how its scripted players answer. Durations in seconds."""
 
     questions: int = 6
+    """How many questions there are."""
     lobby: Seconds = 6.0
+    """The time from the first join to the first question."""
     question_time: Seconds = 6.0
+    """How long each question is open."""
     reveal_time: Seconds = 2.0
+    """How long the right answer is shown."""
     leaderboard_time: Seconds = 2.0
+    """How long the leaderboard is shown."""
     answer_share: float = 0.95
+    """The probability that a scripted player answers a question."""
     fastest: float = 0.05
+    """The earliest moment of an answer, as a share of the question's time."""
     slowest: float = 0.85
+    """The latest moment of an answer, as a share of the question's time."""
 
     def __post_init__(self) -> None:
         """Check each rule once."""

@@ -90,7 +90,7 @@ class Podium:
         self.settled = asyncio.Event()
         self._view, self._again = view, again
         self._status: HostStatus | None = None
-        self._is_ours = self._asking = False
+        self._is_ours = self._asking = self._is_offline = False
         self._commands: dict[str, Callable[[], None]] = {
             "": self._onward,
             "n": self._onward,
@@ -135,7 +135,7 @@ class Podium:
     def record(self, record: Record) -> None:
         """Show how the connection is doing."""
         if record.kind is EventKind.BACKOFF_SCHEDULED:
-            attempt = record.attempt or 1
+            attempt, self._is_offline = record.attempt or 1, True
             self._view.offline(attempt)
             if attempt == 1 or attempt % UNREACHABLE_EVERY == 0:
                 self._view.say(f"no connection to the server; trying again (attempt {attempt})")
@@ -145,6 +145,9 @@ class Podium:
     def _attached(self, message: Hosting) -> None:
         """Before anything is ordered, the server says whether the event it has is the one of these questions."""
         self._view.online()
+        if self._is_offline:
+            self._view.say("the connection is back")
+        self._is_offline = False
         if message.status is None:
             return
         if self._is_ours or message.status.phase != Phase.FINISHED:

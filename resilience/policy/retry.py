@@ -13,14 +13,26 @@ class CloseCode(IntEnum):
     """Why the server ends a connection."""
 
     NORMAL = 1000
+    """All is said: the client goes, or the event is over and makes room for another."""
     GOING_AWAY = 1001
+    """The other side goes away, such as a page that is left."""
     PROTOCOL_ERROR = 1002
+    """The frames or the protocol version are wrong."""
     POLICY_VIOLATION = 1008
+    """What was sent is not allowed."""
     TOO_BIG = 1009
+    """A message is longer than ``max_message_bytes``."""
     INTERNAL_ERROR = 1011
+    """The server failed at something unforeseen."""
     SERVICE_RESTART = 1012
+    """The server stops in order; the reason says when to come back."""
     TRY_AGAIN_LATER = 1013
+    """What was asked could not be stored, or the event is moving to another server.
+
+    The reason says when to come back.
+    """
     ABNORMAL = 1006
+    """Never sent: what an end sees that got no close frame, such as one that was cut off."""
     SILENT = 4000
     """No sign of life within the grace period."""
     FIRST_MESSAGE_LATE = 4001
@@ -43,8 +55,11 @@ class RetryClass(Enum):
     """What a client does after an ending."""
 
     RETRY = "retry"
+    """Come back by the usual policy."""
     RETRY_ADVISED = "retry_advised"
+    """Come back after the time in the reason, ``retry_after=<seconds>``; without one, by the usual policy."""
     NEVER = "never"
+    """Do not come back by yourself."""
 
 
 _NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})

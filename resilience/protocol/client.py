@@ -117,11 +117,19 @@ class ClientMachine(LinkMachine):
     def _introduce(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
         me, dials = self.identity, self._dials
         if self.credentials is None:
-            self._send(Join(event=me.event, name=me.name, instance=me.instance, attempt=dials))
+            self._send(Join(event=me.event, name=me.name, instance=me.instance, inflates=True, attempt=dials))
             return
         token = self.credentials.token
         self._send(
-            Resume(event=me.event, token=token, instance=me.instance, epoch=self.epoch, seq=self.seq, attempt=dials)
+            Resume(
+                event=me.event,
+                token=token,
+                instance=me.instance,
+                epoch=self.epoch,
+                seq=self.seq,
+                inflates=True,
+                attempt=dials,
+            )
         )
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:

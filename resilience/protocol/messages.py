@@ -71,6 +71,8 @@ class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     event: Word
     name: Word
     instance: Word
+    inflates: bool = False
+    """Whether this client can inflate a packed roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
 
@@ -85,6 +87,8 @@ class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The stream that this client last heard."""
     seq: Count = 0
     """How far it had heard."""
+    inflates: bool = False
+    """Whether this client can inflate a packed roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
 
@@ -241,7 +245,10 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     server_time_ms: int
     """The server's run clock, which has nothing to do with the time of day."""
     roster: msgspec.Raw
-    """A :class:`Roster`, serialised once for all who are told the same."""
+    """A :class:`Roster`, serialised once for all who are told the same.
+
+    To a client that ``inflates``, a large one is a string: base64 of the roster's JSON in zlib form.
+    """
     question: OpenQuestion | None = None
     """The question that is open, revealed or on the leaderboard; absent before the first and after the last."""
     answer: int | None = None
@@ -401,7 +408,7 @@ class Hosting(Message, frozen=True):
 
 
 class HostResult(Message, frozen=True):
-    """Answer to ``create_event`` and ``host_command``, sent after the commit."""
+    """Answer to ``create_event`` and ``host_command``, sent after the commit; ``action`` is ``create`` or the order."""
 
     action: str
     """The order that is answered: ``create`` or a :class:`HostAction`."""

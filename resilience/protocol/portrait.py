@@ -25,7 +25,7 @@ class Portrait:
         self.event, self.title, self.epoch = event, title, epoch
         self._game, self._stage, self._board = game, stage, board
 
-    def snapshot(self, participant: str, seq: int, now: Instant) -> Snapshot:
+    def snapshot(self, participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
         """All that a client needs to go on from this position of the stream."""
         question = self._game.question
         answer = self._game.answer_of(participant, question.id) if question else None
@@ -35,7 +35,7 @@ class Portrait:
             phase=self._game.phase,
             score=self._game.visible_score(participant),
             server_time_ms=round(now * 1000),
-            roster=self._board.roster(self._stage.leaders),
+            roster=self._board.roster(self._stage.leaders, pack=pack),
             question=self._stage.question_at(now) if question else None,
             answer=answer.choice if answer else None,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from resilience.protocol.messages import Player, Roster, Standing
+from resilience.protocol.packing import packed
 from resilience.protocol.states import ConnectionState
 from resilience.units import Instant, Seconds
 
@@ -21,6 +22,7 @@ class PresenceBoard:
         self._next_flush: Instant = float("-inf")
         self._earliest: Instant = float("inf")
         self._roster: msgspec.Raw | None = None
+        self._packed: msgspec.Raw | None = None
 
     @property
     def count(self) -> int:
@@ -67,9 +69,14 @@ class PresenceBoard:
         """The leaderboard changed: the roster must be serialised anew."""
         self._roster = None
 
-    def roster(self, leaders: Callable[[], tuple[Standing, ...]]) -> msgspec.Raw:
-        """The shown state as JSON, ranked and serialised once until it changes."""
+    def roster(self, leaders: Callable[[], tuple[Standing, ...]], *, pack: bool = False) -> msgspec.Raw:
+        """The shown state as JSON, ranked, serialised and packed once until it changes."""
         if self._roster is None:
             players = tuple(self._shown.values()) if len(self._shown) <= self._cap else ()
             self._roster = msgspec.Raw(msgspec.json.encode(Roster(len(self._shown), players, leaders())))
-        return self._roster
+            self._packed = None
+        if not pack:
+            return self._roster
+        if self._packed is None:
+            self._packed = packed(bytes(self._roster)) or self._roster
+        return self._packed

@@ -29,6 +29,7 @@ class Arrival(msgspec.Struct):
     outcome: str
     since: Instant
     attempt: int
+    inflates: bool = False
     presented: str | None = None
     token: str = ""
 
@@ -64,7 +65,7 @@ class Reception:
             participant = f"p{self._created}"
             session = ServerSession(participant, message.name, self._rules, self._effects, message.instance)
             self.sessions[participant] = self._unconfirmed[message.instance] = session
-        return Arrival(session, connection, CREATED, now, message.attempt)
+        return Arrival(session, connection, CREATED, now, message.attempt, message.inflates)
 
     def resume(self, message: Resume, connection: int, now: Instant) -> Arrival | None:
         """The holder of an accepted token; any other is told so."""
@@ -76,7 +77,7 @@ class Reception:
             self._effects.append(SendDown(connection, ResumeRejected(refusal)))
             return None
         outcome = REJOINED if session.state is ConnectionState.DISCONNECTED else RESUMED
-        return Arrival(session, connection, outcome, now, message.attempt, presented)
+        return Arrival(session, connection, outcome, now, message.attempt, message.inflates, presented)
 
     # until it is durable ----------------------------------------------------------------------------------------------
 

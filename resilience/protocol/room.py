@@ -272,7 +272,7 @@ class Room:
         session = arrival.session
         credentials = Credentials(session.participant, arrival.token, session.generation, session.connection_no)
         told = timing(self._rules.heartbeat, self._window())
-        snapshot = self._portrait.snapshot(session.participant, self.seq, now)
+        snapshot = self._portrait.snapshot(session.participant, self.seq, now, pack=arrival.inflates)
         if arrival.outcome == CREATED:
             return Joined(credentials, told, snapshot)
         return StateRestored(credentials, told, snapshot, arrival.outcome == REJOINED)

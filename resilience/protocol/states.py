@@ -12,20 +12,30 @@ class ClientState(StrEnum):
     """Where a client stands."""
 
     IDLE = "idle"
+    """Not started."""
     CONNECTING = "connecting"
+    """A dial is under way."""
     JOINING = "joining"
+    """The transport is open, the welcome not here yet."""
     OPEN = "open"
+    """The session is up."""
     BACKING_OFF = "backing_off"
+    """Waiting for the next attempt."""
     GAVE_UP = "gave_up"
+    """A budget is spent; only the application, a wake-up or the network's return starts again."""
     CLOSED = "closed"
+    """Over: left, or told never to come back."""
 
 
 class ConnectionState(StrEnum):
     """Where a participant stands, as the server sees it (SPEC S3)."""
 
     CONNECTED = "connected"
+    """Here, as far as the server knows."""
     TEMPORARILY_DISCONNECTED = "temporarily_disconnected"
+    """Absent for less than the clean-up time."""
     DISCONNECTED = "disconnected"
+    """Gone for longer, or left on purpose."""
 
 
 CLIENT_TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {

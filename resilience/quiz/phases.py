@@ -9,10 +9,15 @@ class Phase(StrEnum):
     """Where a quiz stands."""
 
     LOBBY = "lobby"
+    """Before the first question."""
     QUESTION = "question"
+    """A question is open."""
     REVEAL = "reveal"
+    """It is closed and the right answer shown."""
     LEADERBOARD = "leaderboard"
+    """The best are shown."""
     FINISHED = "finished"
+    """The quiz is over."""
 
 
 NEXT: dict[Phase, frozenset[Phase]] = {

@@ -22,8 +22,11 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a quiz stays in the phases between questions, seconds; ``None`` waits for the host."""
 
     lobby: Pause | None = None
+    """Time from the first join to the first question; absent: the host starts."""
     reveal: Pause | None = None
+    """Time from a question's close to the leaderboard; absent: the host moves on."""
     leaderboard: Pause | None = None
+    """Time from the leaderboard to what follows it; absent: the host moves on."""
 
 
 BY_HAND = Pace()
@@ -34,8 +37,11 @@ class QuizPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event before it has begun."""
 
     questions: Annotated[tuple[Question, ...], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
+    """The questions, in their order; no two with the same id."""
     title: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)] = ""
+    """The event's title, for people."""
     pace: Pace = BY_HAND
+    """When the quiz moves on by itself."""
 
     def __post_init__(self) -> None:
         """No two questions share an id."""

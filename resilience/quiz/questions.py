@@ -22,10 +22,15 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One question with its right answer (counted from 0); never sent as it is before the reveal."""
 
     id: Name
+    """The question's id."""
     text: Line
+    """What is asked."""
     choices: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=12)]
+    """What can be answered; no two alike."""
     correct: Annotated[int, msgspec.Meta(ge=0)]
+    """The right choice, counted from 0."""
     time_s: Annotated[Seconds, msgspec.Meta(gt=0, le=3600)]
+    """How long it is open."""
 
     def __post_init__(self) -> None:
         """The right answer is one of the choices, and no two choices are alike."""

@@ -9,7 +9,12 @@ class AnswerVerdict(StrEnum):
     """Exactly one of these answers each submission; ``duplicate`` repeats what was stored first."""
 
     ACCEPTED = "accepted"
+    """It counts, and is stored."""
     DUPLICATE = "duplicate"
+    """Another answer of this participant to this question was first; that one counts."""
     REJECTED_LATE = "rejected_late"
+    """The question was closed."""
     REJECTED_PHASE = "rejected_phase"
+    """The question is not open yet."""
     REJECTED_INVALID = "rejected_invalid"
+    """There is no such question or no such choice."""

@@ -206,6 +206,7 @@ class QuizServer:
             close_timeout=CLOSE_TIMEOUT,
             max_size=self._config.max_message_bytes,
             max_queue=RECEIVE_QUEUE,
+            write_limit=self._config.write_buffer_bytes,
             process_request=self._answer_handshake,
             server_header=None,
             logger=_quiet,

@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import Any
 
 import click
+import structlog
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.writer import EventWriter
@@ -21,9 +22,13 @@ from resilience.runtime import Log, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.directory import EventPlan
 from resilience.server.lag import LoopLag
+from resilience.server.limits import backlog_limit, raise_open_files, shortcomings
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
+
+LIMIT = "a system limit is low"
+"""The line that says so; ``why`` is the rest."""
 
 TOKEN_BYTES = 24
 TOKENS_AT_ONCE = 256
@@ -36,6 +41,9 @@ the defaults a quarter of each join was spent on looking through everybody else'
 def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
     """Serve as the options say; returns after an orderly stop."""
     configure()
+    raise_open_files()
+    for sentence in shortcomings(server, backlog_limit()):
+        structlog.get_logger().warning(LIMIT, why=sentence)
     _run(_serve(options, server, quiz))
 
 

@@ -7,7 +7,6 @@ everybody else gets the status and its ``Retry-After`` at the cost of one line.
 from __future__ import annotations
 
 import ipaddress
-import resource
 from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -21,10 +20,8 @@ from resilience.policy.admission import Admission
 from resilience.policy.rate import AddressBook
 from resilience.protocol.effects import Record
 from resilience.runtime import Log, RunClock
+from resilience.server.limits import room_for_guests
 from resilience.units import Seconds
-
-SPARE_FILES = 128
-"""Descriptors kept for the database, logs and those who are being told to come back later."""
 
 FULL: Seconds = 5.0
 _MINUTE: Seconds = 60.0
@@ -52,7 +49,7 @@ class Door:
         count: Callable[[], int],
     ) -> None:
         self.draining_for: Seconds | None = None
-        self.capacity = config.max_connections or descriptors_for_guests()
+        self.capacity = config.max_connections or room_for_guests()
         self._config, self._clock, self._log, self._lag, self._count = config, clock, log, lag, count
         self._admission = Admission(config.join_capacity, config.admission_seconds)
         self._opened = AddressBook(config.address_rate, config.address_burst)
@@ -73,9 +70,11 @@ class Door:
             peer = (forwarded[-1].rpartition(",")[2].strip() if forwarded else "") or peer
         return network_of(peer)
 
-    def failed(self, address: str) -> None:
-        """Somebody at this address presented something that opens nothing."""
-        self._failed.spend(address, self._clock.now())
+    def failed(self, address: str) -> Seconds:
+        """Somebody at this address presented something that opens nothing; returns for how long it is held off now."""
+        now = self._clock.now()
+        self._failed.spend(address, now)
+        return self._failed.wait(address, now)
 
     def _judge(self, headers: Headers, address: str) -> Refusal | None:
         now = self._clock.now()
@@ -98,12 +97,6 @@ class Door:
         if not origins or origins in ([origin] for origin in self._config.allowed_origins):
             return True
         return len(origins) == len(hosts) == 1 and _host_of(origins[0]) == hosts[0].lower() != ""
-
-
-def descriptors_for_guests() -> int:
-    """How many sockets the limit on open files leaves room for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - SPARE_FILES, soft // 2)
 
 
 def network_of(address: str) -> str:

@@ -80,43 +80,43 @@ class Visit(ServerConnection):
         self._gateway.left(self)
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """More waits for this peer than may: what it is told, or the library's own replies to its pings."""
+        super().pause_writing()
+        self.loop.call_soon(self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self.paused:
+            self._gateway.too_slow(self)
+
 
 class Socket:
     """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection."""
 
-    __slots__ = ("_buffer_bytes", "_closing", "_refused", "cause", "connection", "hub", "key")
+    __slots__ = ("_closing", "_refused", "cause", "connection", "hub", "is_ended", "key")
 
-    def __init__(
-        self,
-        connection: Visit,
-        buffer_bytes: int,
-        closing: set[asyncio.Task[None]],
-        refused: Callable[[int], None],
-    ) -> None:
+    def __init__(self, connection: Visit, closing: set[asyncio.Task[None]], refused: Callable[[Socket], None]) -> None:
         self.connection, self.key, self.cause = connection, connection.key, "closed"
         self.hub: Hub | None = None
-        self._buffer_bytes, self._closing, self._refused = buffer_bytes, closing, refused
+        self.is_ended = False
+        self._closing, self._refused = closing, refused
 
     def send(self, frame: bytes) -> None:
-        """Queue a whole frame; a peer that reads too slowly is cut off and may resume.
+        """Queue a whole frame.
 
         A server's frames are the same for everybody, so they are made once and written past the library's own framing,
         which knows of no other sender on these connections.
         """
-        if self.connection.protocol.state is not OPEN:
-            return
-        transport = self.connection.transport
-        transport.write(frame)
-        if transport.get_write_buffer_size() > self._buffer_bytes and not transport.is_closing():
-            self.cause = "slow"
-            transport.abort()
+        if self.connection.protocol.state is OPEN:
+            self.connection.transport.write(frame)
 
     def say(self, message: ServerMessage) -> None:
         """Send a message that no room has to do with."""
         self.send(framed(codec.encode(message)))
 
     def end(self, code: int, reason: str) -> None:
-        """Close with this code; one that went silent is cut off at once."""
+        """Close with this code; one that went silent is cut off at once. Nothing that it says counts any more."""
+        self.is_ended = True
         if code == CloseCode.SILENT:
             self.connection.transport.abort()
             return
@@ -126,7 +126,7 @@ class Socket:
 
     def refused(self) -> None:
         """What it presented opens nothing."""
-        self._refused(self.key)
+        self._refused(self)
 
 
 class Gateway:
@@ -166,8 +166,8 @@ class Gateway:
         """Serve one connection, its hands shaken, until it ends."""
         assert isinstance(connection, Visit)  # noqa: S101 - made by this gateway
         connection.request, connection.response = _SPENT, None
-        key, buffer_bytes = connection.key, self._config.write_buffer_bytes
-        socket = self.sockets[key] = Socket(connection, buffer_bytes, self._closing, self._note_failure)
+        key = connection.key
+        socket = self.sockets[key] = Socket(connection, self._closing, self._refused)
         try:
             await self._serve(socket)
         except ConnectionClosed as closed:
@@ -220,6 +220,12 @@ class Gateway:
         else:
             self.visits[key].transport.abort()
 
+    def too_slow(self, visit: Visit) -> None:
+        """A peer reads less than it is sent: it is cut off, and may resume."""
+        if visit.key in self.sockets:
+            self.sockets[visit.key].cause = "slow"
+        visit.transport.abort()
+
     def stop(self) -> None:
         """Wait for nobody's first message any more."""
         self._patience.stop()
@@ -228,8 +234,14 @@ class Gateway:
         self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
         await socket.connection.close(code, reason)
 
-    def _note_failure(self, key: int) -> None:
-        self.door.failed(self.visits[key].address)
+    def _refused(self, socket: Socket) -> None:
+        """A token opened nothing: its holder has the deadline again to say who it is, unless it has tried too often."""
+        wait = self.door.failed(socket.connection.address)
+        if wait:
+            self._log(Record(EventKind.JOIN_SHED, self._clock.now(), cause="address", value=wait))
+            socket.end(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
+        else:
+            self._patience.begin(socket.key)
 
     # participants -----------------------------------------------------------------------------------------------------
 
@@ -238,18 +250,25 @@ class Gateway:
         if hub is not None:
             socket.hub = hub
             hub.received(first, socket.key, socket)
-            await self._read(socket, lambda message: hub.received(message, socket.key, socket))
+            await self._read(socket, lambda message: self._hear_participant(socket, hub, message))
         elif first.event in self._directory.elsewhere:
             reason = f"retry_after={ELSEWHERE:.1f} the event is moving to another server"
             await socket.connection.close(CloseCode.TRY_AGAIN_LATER, reason)
         else:
             await self._turn_away(socket, CloseCode.EVENT_UNKNOWN, "there is no such event here", "event")
 
+    def _hear_participant(self, socket: Socket, hub: Hub, message: ClientMessage) -> None:
+        if isinstance(message, Join | Resume):
+            self._patience.done(socket.key)
+        hub.received(message, socket.key, socket)
+
     async def _read(self, socket: Socket, act: Act) -> None:
         bucket = Bucket(self._config.message_rate, self._config.message_burst)
         strikes = 0
         while True:
             data = await socket.connection.recv(decode=False)
+            if socket.is_ended:
+                continue
             await self._hold_back(bucket)
             message = self._decode(data, socket)
             if message is not None:
@@ -257,8 +276,8 @@ class Gateway:
                 continue
             strikes += 1
             if strikes >= self._config.strike_limit:
+                self.door.failed(socket.connection.address)
                 await self._turn_away(socket, CloseCode.STRIKES, "too many unreadable messages", "strikes")
-                self._note_failure(socket.key)
                 return
 
     async def _hold_back(self, bucket: Bucket) -> None:
@@ -272,7 +291,7 @@ class Gateway:
 
     async def _serve_host(self, socket: Socket, first: Host) -> None:
         if self._host_key is None or not hmac.compare_digest(first.key.encode(), self._host_key.encode()):
-            self._note_failure(socket.key)
+            self.door.failed(socket.connection.address)
             why = "this server takes no hosts" if self._host_key is None else "the host key is wrong"
             await self._turn_away(socket, CloseCode.KEY_REFUSED, why, "key")
             return

@@ -15,20 +15,20 @@ class Patience:
     def __init__(self, clock: RunClock, patience: Seconds, late: Callable[[int], None]) -> None:
         self._clock, self._patience, self._late = clock, patience, late
         self._queue: deque[tuple[Instant, int]] = deque()
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, Instant] = {}
         self._timer: DeadlineTimer | None = None
 
     def begin(self, key: int) -> None:
-        """Wait for this key; keys are never used twice."""
-        self._waiting.add(key)
-        self._queue.append((self._clock.now() + self._patience, key))
+        """Wait for this key, from now on."""
+        deadline = self._waiting[key] = self._clock.now() + self._patience
+        self._queue.append((deadline, key))
         if self._timer is None:
             self._timer = DeadlineTimer(self._clock, self._on_deadline)
         self._timer.aim(self._queue[0][0])
 
     def done(self, key: int) -> None:
         """It spoke, or it is gone."""
-        self._waiting.discard(key)
+        self._waiting.pop(key, None)
 
     def stop(self) -> None:
         """Wait for nobody any more."""
@@ -40,11 +40,11 @@ class Patience:
         assert self._timer is not None  # noqa: S101 - it called
         now = self._timer.fired()
         while self._queue and self._queue[0][0] <= now:
-            key = self._queue.popleft()[1]
-            if key in self._waiting:
-                self._waiting.discard(key)
+            deadline, key = self._queue.popleft()
+            if self._waiting.get(key) == deadline:
+                del self._waiting[key]
                 self._late(key)
-        while self._queue and self._queue[0][1] not in self._waiting:
+        while self._queue and self._waiting.get(self._queue[0][1]) != self._queue[0][0]:
             self._queue.popleft()
         if self._queue:
             self._timer.aim(self._queue[0][0])

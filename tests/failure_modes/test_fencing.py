@@ -13,7 +13,7 @@ from resilience.events import EventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.failure_modes.scene import CALM, WAITING, Scene, act, url_of
+from tests.failure_modes.scene import CALM, Scene, act, url_of
 from tests.resilience.virtual import LINKED, URL
 
 

@@ -76,5 +76,3 @@ def _replayed(joined: Joined, stream: list[PresenceChanged]) -> dict[str, str]:
     for frame in stream:
         shown |= {player.participant: player.state for player in (*frame.joined, *frame.changed)}
     return shown
-
-

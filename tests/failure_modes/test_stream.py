@@ -191,4 +191,3 @@ def _wrong(snapshot: Snapshot, phase_at: dict[int, str]) -> list[str]:
     if (snapshot.score == 0) != secret:
         found.append(f"a score of {snapshot.score} in {snapshot.phase}")
     return found
-

@@ -14,7 +14,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import Mark
 from tests.failure_modes.drowsy import CoarseTimer, Machine
-from tests.failure_modes.scene import CALM, WAITING, Scene, act, url_of
+from tests.failure_modes.scene import CALM, WAITING, Scene, act
 
 HOUR = 3600.0
 DEAF = ClientConfig(probe_after=1000)

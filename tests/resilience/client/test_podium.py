@@ -233,6 +233,9 @@ async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
     for attempt in range(1, 26):
         host.podium.record(Record(EventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
     assert [line.split("(")[1] for line in host.lines()] == ["attempt 1)", "attempt 10)", "attempt 20)"]
+    for _ in range(2):
+        host.hear(Hosting("e"))
+    assert host.lines()[3:] == ["the connection is back"]
 
 
 async def test_an_error_of_the_server_is_told() -> None:

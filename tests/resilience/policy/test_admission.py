@@ -18,7 +18,9 @@ GAPS = st.lists(st.floats(0.0, 0.5), min_size=1, max_size=300)
 
 
 @given(CAPACITIES, LIMITS, GAPS)
-def test_no_more_come_in_than_the_queue_and_the_capacity_allow(capacity: float, limit: float, gaps: list[float]) -> None:
+def test_no_more_come_in_than_the_queue_and_the_capacity_allow(
+    capacity: float, limit: float, gaps: list[float]
+) -> None:
     """From the first arrival on: at most capacity x (time + limit) and the one that meets the bound."""
     admission, let_in = Admission(capacity, limit), 0
     for now in itertools.accumulate(gaps):

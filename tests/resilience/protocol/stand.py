@@ -33,6 +33,7 @@ from resilience.protocol.messages import (
     StateRestored,
     Timing,
 )
+from resilience.protocol.packing import roster_of
 from resilience.protocol.room import Room
 
 
@@ -192,11 +193,6 @@ def credentials_in(message: Message) -> Credentials:
     """Who the receiver is told to be."""
     assert isinstance(message, Joined | StateRestored), message
     return message.credentials
-
-
-def roster_of(snapshot: Snapshot) -> Roster:
-    """The roster inside a snapshot."""
-    return msgspec.json.decode(snapshot.roster, type=Roster)
 
 
 def joined(*, seq: int = 0) -> Joined:

@@ -47,7 +47,7 @@ def test_a_first_start_dials_and_joins() -> None:
     seat.machine.start(0.0)
     assert seat.take() == [Dial(1, 0)]
     seat.machine.transport_opened(1, 0.1)
-    assert seat.said() == [Join(event="e", name="ann", instance="i1", attempt=1)]
+    assert seat.said() == [Join(event="e", name="ann", instance="i1", inflates=True, attempt=1)]
     welcome = joined(seq=4)
     seat.machine.receive(welcome, 1, 0.2)
     assert seat.take() == [SendUp(TokenStored(1)), Deliver(welcome)]
@@ -63,7 +63,7 @@ def test_a_return_resumes_with_token_and_position() -> None:
     machine.transport_lost(1, "closed", 2.0)
     machine.handle_timeout(10.0)
     machine.transport_opened(2, 10.1)
-    assert Resume(event="e", token="t1", instance="i1", epoch="1", seq=5, attempt=1) in seat.said()
+    assert Resume(event="e", token="t1", instance="i1", epoch="1", seq=5, inflates=True, attempt=1) in seat.said()
 
 
 def test_zero_event_resume() -> None:
@@ -73,7 +73,7 @@ def test_zero_event_resume() -> None:
     seat.machine.transport_lost(1, "closed", 0.1)
     seat.machine.handle_timeout(5.0)
     seat.machine.transport_opened(2, 5.1)
-    assert seat.said() == [Resume(event="e", token="t1", instance="i1", epoch="1", seq=0, attempt=1)]
+    assert seat.said() == [Resume(event="e", token="t1", instance="i1", epoch="1", seq=0, inflates=True, attempt=1)]
 
 
 @pytest.mark.parametrize("timeout", [0.5, 5.0])
@@ -111,7 +111,7 @@ def test_a_rejected_resume_joins_anew_on_the_same_connection() -> None:
     seat.machine.transport_opened(2, 9.0)
     seat.take()
     seat.machine.receive(ResumeRejected("unknown"), 2, 9.1)
-    assert seat.said() == [Join(event="e", name="ann", instance="i1", attempt=1)]
+    assert seat.said() == [Join(event="e", name="ann", instance="i1", inflates=True, attempt=1)]
     seat.machine.receive(joined(), 2, 9.2)
     assert seat.machine.state is ClientState.OPEN
 

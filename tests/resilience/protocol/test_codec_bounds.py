@@ -66,7 +66,9 @@ def test_no_word_has_a_null_character(message: dict[str, object], field: str) ->
     assert refusal({**message, field: "a\0b"}).field == field
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1", "9007199254740992", "1" * 400, "1.5"])
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e400", "-1", "9007199254740992", "1" * 400, "1.5"]
+)
 def test_counts_are_whole_and_fit_every_language(number: str) -> None:
     """0 to 2**53 - 1; what is no number at all is named like any other text that is no JSON."""
     error = refusal('{"type":"pong","id":' + number + "}")
@@ -82,7 +84,9 @@ def test_a_choice_is_a_small_whole_number(choice: object) -> None:
 
 def test_of_a_repeated_key_the_last_counts_and_is_checked() -> None:
     """A bad value cannot hide behind a good one, nor the other way round."""
-    assert codec.decode_client('{"type":"answer","question":"q","choice":1,"choice":3,"key":"k"}') == Answer("q", 3, "k")
+    assert codec.decode_client('{"type":"answer","question":"q","choice":1,"choice":3,"key":"k"}') == Answer(
+        "q", 3, "k"
+    )
     refusal('{"type":"answer","question":"q","choice":1,"choice":"x","key":"k"}')
     refusal('{"type":"answer","question":"q","choice":"x","choice":1,"key":"k"}')
 
@@ -103,7 +107,9 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 5_000, 200_000])
-@pytest.mark.parametrize("start", ['{"type":"join","event":', '{"more":', '{"type":"create_event","plan":{"questions":'])
+@pytest.mark.parametrize(
+    "start", ['{"type":"join","event":', '{"more":', '{"type":"create_event","plan":{"questions":']
+)
 @pytest.mark.parametrize("bracket", ["[", '{"a":'])
 def test_depth_is_refused_without_a_crash(depth: int, start: str, bracket: str) -> None:
     """Wherever it is nested."""

@@ -94,8 +94,8 @@ class WrongSnapshot(Room):
         super().__init__(*arguments, **more)
         honest = self._portrait.snapshot
 
-        def wrong(participant: str, seq: int, now: Instant) -> Snapshot:
-            snapshot = honest(participant, seq, now)
+        def wrong(participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
+            snapshot = honest(participant, seq, now, pack=pack)
             return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
 
         self._portrait.snapshot = wrong  # type: ignore[method-assign]

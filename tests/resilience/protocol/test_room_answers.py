@@ -15,7 +15,8 @@ from resilience.protocol.messages import (
     QuestionRevealed,
     ScoreChanged,
 )
-from tests.resilience.protocol.stand import Stand, in_order, resume, roster_of, seqs
+from resilience.protocol.packing import roster_of
+from tests.resilience.protocol.stand import Stand, in_order, resume, seqs
 
 # answers --------------------------------------------------------------------------------------------------------------
 

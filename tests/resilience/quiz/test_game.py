@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.quiz.game import Game, StoredAnswer
-from resilience.quiz.plan import Pace
 from resilience.quiz.phases import Phase
+from resilience.quiz.plan import Pace
 from resilience.quiz.questions import Question
 from resilience.quiz.verdicts import AnswerVerdict
 

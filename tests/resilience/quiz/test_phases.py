@@ -8,8 +8,8 @@ import pytest
 
 from resilience.errors import LocalProtocolError
 from resilience.quiz.game import Game
-from resilience.quiz.plan import Pace
 from resilience.quiz.phases import NEXT, Phase
+from resilience.quiz.plan import Pace
 from resilience.quiz.questions import arithmetic_questions
 
 

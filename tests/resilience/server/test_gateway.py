@@ -1,0 +1,531 @@
+"""One socket's life among bad peers: silent, talkative, deaf, without a key. Each ends, is counted, harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from resilience.config import QuizConfig, ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.messages import (
+    CreateEvent,
+    Error,
+    Host,
+    HostAction,
+    HostCommand,
+    Hosting,
+    HostResult,
+    Join,
+    Joined,
+    Probe,
+    ProbeReply,
+    Resume,
+    ResumeRejected,
+    StateRestored,
+    TokenStored,
+)
+from resilience.protocol.states import ClientState
+from resilience.quiz.plan import QuizPlan
+from resilience.quiz.questions import arithmetic_questions
+from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
+
+from ..virtual import HOST, PORT, URL, Stage, play
+from .peers import KEY, QUIET, causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
+from .recount import assert_agrees
+
+NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
+PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")
+
+REFUSED, MESSAGE = EventKind.CONNECTION_REFUSED, EventKind.MESSAGE_REFUSED
+
+
+# the first message ----------------------------------------------------------------------------------------------------
+
+
+def test_who_never_finishes_a_handshake_is_shown_out() -> None:
+    """A byte a second is no progress: the deadline counts from the connection."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage)
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+        for byte in upgrade(f"Host: {HOST}"):
+            writer.write(bytes([byte]))
+            await asyncio.sleep(1.0)
+            if reader.at_eof():
+                break
+        assert stage.clock.now() < 8
+        assert app.connections() == 0
+
+    assert causes(play(script), REFUSED) == ["late"]
+
+
+@pytest.mark.parametrize("request_bytes", [b"", b"\x00" * 100, b"GET /ws HTTP/1.1\r\n", b"SSH-2.0-x\r\n", b"\r\n" * 50])
+def test_what_is_no_http_ends(request_bytes: bytes) -> None:
+    """At once or at the deadline; nothing is left of it."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage)
+        answer = await http(request_bytes)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        await asyncio.sleep(1)
+        assert app.connections() == 0
+
+    play(script)
+
+
+def test_too_much_nonsense_first_is_a_strike_and_not_a_delay() -> None:
+    """Before any word of who it is: closed for good, with the right cause."""
+
+    async def script(stage: Stage) -> None:
+        _, metrics = await serve(stage, ServerConfig(strike_limit=3))
+        socket = await dial()
+        for text in ("}{", '{"type":"probe","id":1}', b"\xff\xfe"):
+            await say(socket, text)
+        assert (await ending(socket))[0] == 4203
+        assert stage.clock.now() < 1
+        assert_agrees(metrics, stage.log)
+
+    stage = play(script)
+    assert causes(stage, REFUSED) == ["strikes"]
+    assert causes(stage, MESSAGE) == ["unreadable", "out_of_place", "unreadable"]
+
+
+def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
+    """Whoever was refused has the deadline again to say who it is; a half-open socket must not stay."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage)
+        socket = await dial()
+        await say(socket, Resume(event="quiz", token="guess", instance="i"))
+        await hear(socket, ResumeRejected)
+        assert (await ending(socket))[0] == 4001
+        assert stage.clock.now() < 6
+        await asyncio.sleep(2)
+        assert app.connections() == 0
+
+    assert causes(play(script), REFUSED) == ["late"]
+
+
+def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
+    """On the same connection, within the deadline, for as long as it likes after that."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, quiz=QUIET)
+        socket = await dial()
+        await say(socket, Resume(event="quiz", token="guess", instance="i"))
+        await asyncio.sleep(4)
+        await say(socket, join())
+        await hear(socket, Joined)
+        await asyncio.sleep(20)
+        await say(socket, Probe(1))
+        await hear(socket, ProbeReply)
+
+    play(script)
+
+
+def test_guesses_over_one_connection_are_bounded_too() -> None:
+    """Not only new connections: when its address has failed too often, the guesser is sent away."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, ServerConfig(address_failures=5))
+        socket = await dial()
+        with suppress(ConnectionClosed):
+            for number in range(100):
+                await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
+        assert (await ending(socket))[0] in {4100, 4203}
+        assert len(stage.events(EventKind.RESUME_REFUSED)) <= 7
+
+    play(script)
+
+
+@pytest.mark.parametrize("event", ["nowhere", "quiz ", "QUIZ", "quiz#1"])
+def test_an_event_that_is_not_here(event: str) -> None:
+    """Closed for good, and counted."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        for first in (Join(event=event, name="e", instance="e"), Resume(event=event, token="t", instance="e")):
+            socket = await dial()
+            await say(socket, first)
+            assert (await ending(socket))[0] == 4202
+
+    assert causes(play(script), REFUSED) == ["event", "event"]
+
+
+# too much -------------------------------------------------------------------------------------------------------------
+
+
+def test_who_says_too_much_is_read_late_and_loses_nothing() -> None:
+    """50 a second after a burst of 200: every reply comes, in order, at the rate; another is answered at once."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        loud, other = await dial(), await dial()
+        for socket, name in ((loud, "loud"), (other, "other")):
+            await say(socket, join(name))
+            await hear(socket, Joined)
+        for number in range(400):
+            await loud.send(f'{{"type":"probe","id":{number}}}')
+        began = stage.clock.now()
+        await say(other, Probe(7))
+        await hear(other, ProbeReply)
+        assert stage.clock.now() - began < 0.1
+        assert [(await hear(loud, ProbeReply)).id for _ in range(400)] == list(range(400))
+        assert stage.clock.now() == pytest.approx(4.0, abs=0.5)
+
+    stage = play(script)
+    assert 190 <= len(stage.events(EventKind.MESSAGE_DELAYED)) <= 210
+
+
+@pytest.mark.parametrize("size", [16_385, 1_048_576])
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_message_over_the_limit_ends_the_connection(size: int, is_joined: bool) -> None:
+    """Before and after the first message; its announcement is enough."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        socket = await dial()
+        if is_joined:
+            await say(socket, join())
+            await hear(socket, Joined)
+        socket.transport.write(announced(size))
+        assert (await ending(socket))[0] == 1009
+
+    play(script)
+
+
+def test_a_message_in_endless_pieces_ends_the_connection() -> None:
+    """Empty pieces cost memory too; their number is bounded, or their time."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        socket = await dial()
+        await say(socket, join())
+        await hear(socket, Joined)
+        socket.transport.write(frame(b"", TEXT, fin=False))
+        for _ in range(100):
+            socket.transport.write(frame(b"", CONTINUATION, fin=False) * 100)
+            await asyncio.sleep(0.01)
+        assert (await ending(socket))[0] in {1002, 1009, 1006}
+        assert stage.clock.now() < 5
+        assert app.connections() == 0
+
+    play(script)
+
+
+def test_a_deaf_peer_that_pings_is_cut_off() -> None:
+    """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+        writer.write(upgrade(f"Host: {HOST}"))
+        await asyncio.sleep(0.1)
+        writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": "d", "instance": "d"}).encode()))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        most = 0
+        with suppress(ConnectionError):
+            for _ in range(400):
+                writer.write(frame(b"p" * 125, PING) * 100)
+                await asyncio.sleep(0.02)
+                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.visits.values()]
+                most = max([most, *buffers])
+        assert most <= 2 * NO_LIMITS.write_buffer_bytes
+        assert app.connections() == 0
+        del reader
+
+    stage = play(script)
+    assert causes(stage, EventKind.SESSION_DETACHED) == ["slow"]
+
+
+# deaf -----------------------------------------------------------------------------------------------------------------
+
+
+async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
+    """A participant that stopped reading, with so many kilobytes waiting for it at the server: not enough to evict."""
+    reader, writer = await asyncio.open_connection(HOST, PORT)
+    writer.write(upgrade(f"Host: {HOST}"))
+    await asyncio.sleep(0.1)
+    writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": name, "instance": name}).encode()))
+    await asyncio.sleep(0.1)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    stage.kept = (reader, writer)  # type: ignore[attr-defined]
+    probe = frame(b'{"type":"probe","id":9007199254740991}')
+    (visit,) = [v for v in stage._servers[-1]._gateway.visits.values()]
+    for _ in range(20_000):
+        if visit.transport.get_write_buffer_size() > filled * 1024:
+            return
+        writer.write(probe * 20)
+        await asyncio.sleep(0.001)
+    raise AssertionError("nothing piled up")
+
+
+def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
+    """A close that cannot be written must not keep the socket: its token is used elsewhere, and the old one ends."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        socket = await dial()
+        await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
+        await hear(socket, Joined)
+        await asyncio.sleep(5)
+        assert app.connections() == 1
+        await say(socket, Probe(1))
+        await hear(socket, ProbeReply)
+
+    play(script)
+
+
+def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
+    """A stop ends within its window and a few seconds, whoever does not listen."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        began = stage.clock.now()
+        async with asyncio.timeout(60):
+            await app.stop()
+        assert stage.clock.now() - began < NO_LIMITS.drain_window + 5
+        stage._servers.clear()
+
+    play(script)
+
+
+@pytest.mark.parametrize("message", ["nonsense"])
+def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
+    """Nor does being turned away wait for it."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        _, writer = stage.kept  # type: ignore[attr-defined]
+        writer.write(frame(message.encode()) * 10)
+        await asyncio.sleep(8)
+        assert app.connections() == 0
+
+    assert causes(play(script), REFUSED) == ["strikes"]
+
+
+# hosts ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> None:
+    """Whether or not there is a right one; too many wrong ones shut the door."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, ServerConfig(address_failures=3), host_key=key)
+        for guess in ("wrong", KEY + "x", "a" * 256):
+            socket = await dial()
+            await say(socket, Host(event="quiz", key=guess))
+            code, reason = await ending(socket)
+            assert code == 4204
+            assert guess not in reason
+        refused = await refusal()
+        assert refused is not None
+        assert refused[0] == 429
+
+    stage = play(script)
+    assert causes(stage, REFUSED) == ["key"] * 3
+    assert EventKind.HOST_ATTACHED not in [event.kind for event in stage.log]
+
+
+def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
+    """The limit is lifted by the key, for that connection alone."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        long = QuizPlan(arithmetic_questions(1, 400, 5.0), "Long")
+        guest = await dial()
+        await say(guest, CreateEvent(long))
+        assert (await ending(guest))[0] == 1009
+        host = await dial()
+        await say(host, Host(event="long", key=KEY))
+        assert (await hear(host, Hosting)).status is None
+        await say(host, CreateEvent(long))
+        assert (await hear(host, HostResult)).verdict == "done"
+        host.transport.write(announced(1_048_577))
+        assert (await ending(host))[0] == 1009
+
+    play(script)
+
+
+def test_a_host_without_an_event_that_falls_silent_is_let_go() -> None:
+    """A half-open host of nothing must not stay for ever; one that probes may wait as long as it likes."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage)
+        silent, patient = await dial(), await dial()
+        for host in (silent, patient):
+            await say(host, Host(event="later", key=KEY))
+            await hear(host, Hosting)
+        for _ in range(20):
+            await asyncio.sleep(5)
+            await say(patient, Probe(1))
+            await hear(patient, ProbeReply)
+        assert app.connections() == 1
+
+    play(script)
+
+
+def test_orders_without_a_key_change_nothing() -> None:
+    """First or after a join, of a participant or of nobody."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage)
+        stranger = await dial()
+        await say(stranger, HostCommand(HostAction.START, 0))
+        assert (await hear(stranger, Error)).code == "out_of_place"
+        await say(stranger, join())
+        await hear(stranger, Joined)
+        await say(stranger, HostCommand(HostAction.FINISH, 0))
+        assert (await hear(stranger, Error)).rule == "only a host may say this"
+        await say(stranger, CreateEvent(PLAN))
+        assert (await hear(stranger, Error)).rule == "only a host may say this"
+        assert list(app.hubs) == ["quiz"]
+        assert app.hubs["quiz"].room.game.progress.step == 0
+
+    play(script)
+
+
+def test_a_host_that_creates_and_is_refused_is_told_why_and_stays() -> None:
+    """Other questions for an event that is under way."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        host = await dial()
+        await say(host, Host(event="quiz", key=KEY))
+        await hear(host, Hosting)
+        await say(host, CreateEvent(PLAN))
+        result = await hear(host, HostResult)
+        assert result.verdict == "refused"
+        assert "under way" in result.rule
+        await say(host, HostCommand(HostAction.START, 0))
+        assert (await hear(host, HostResult)).verdict == "done"
+
+    play(script)
+
+
+# tokens ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
+    """Its replay is told apart from a guess, counted, and the owner stays where it is."""
+
+    async def script(stage: Stage) -> None:
+        _, metrics = await serve(stage)
+        first = await dial()
+        await say(first, join())
+        old = (await hear(first, Joined)).credentials
+        await say(first, TokenStored(1))
+        first.transport.abort()
+        owner = await dial()
+        await say(owner, Resume(event="quiz", token=old.token, instance="i"))
+        fresh = (await hear(owner, StateRestored)).credentials
+        await say(owner, TokenStored(fresh.generation))
+        for _ in range(3):
+            thief = await dial()
+            await say(thief, Resume(event="quiz", token=old.token, instance="i"))
+            assert (await hear(thief, ResumeRejected)).reason == "retired"
+            thief.transport.abort()
+        await say(owner, Probe(1))
+        await hear(owner, ProbeReply)
+        assert_agrees(metrics, stage.log)
+
+    stage = play(script)
+    assert causes(stage, EventKind.RESUME_REFUSED) == ["retired"] * 3
+    assert EventKind.SESSION_FENCED not in [event.kind for event in stage.log]
+
+
+def test_no_secret_is_in_the_log() -> None:
+    """Neither tokens nor the key, whoever showed them and however."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        for text in (
+            json.dumps({"type": "resume", "event": "quiz", "token": "sesame" * 3, "instance": "i"}),
+            json.dumps({"type": "host", "event": "quiz", "key": "sesame" * 3}),
+            json.dumps({"type": "host", "event": "quiz", "key": ["sesame"]}),
+            json.dumps({"type": "resume", "event": "quiz", "token": "sesame", "instance": "i", "sesame": 1}),
+        ):
+            socket = await dial()
+            await say(socket, text)
+            await asyncio.sleep(0.2)
+            socket.transport.abort()
+        owner = await dial()
+        await say(owner, join())
+        await hear(owner, Joined)
+        host = await dial()
+        await say(host, Host(event="quiz", key=KEY))
+        await hear(host, Hosting)
+
+    stage = play(script)
+    written = repr(stage.log)
+    assert "sesame" not in written
+    assert "token-" not in written
+    assert KEY not in written
+
+
+# everybody at once ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
+    """Tasks, timers, sockets and the room's own books are back where they were; an honest client saw nothing of it."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, ServerConfig(address_failures=0, address_rate=0), QuizConfig(lobby=3000))
+        honest = stage.client(url=URL)
+        honest.start()
+        await asyncio.sleep(2)
+        books = []
+        for _ in range(2):
+            await asyncio.gather(*(_misbehave(kind, number) for number in range(20) for kind in range(7)))
+            await asyncio.sleep(100)
+            tasks, timers = len(stage.loop.pending_tasks()), _timers(stage)
+            room = app.hubs["quiz"].room
+            books.append((tasks, timers, app.connections(), len(room._by_connection), len(app.hubs["quiz"]._peers)))
+        assert books[0][2:] == (1, 1, 1)
+        assert books[0][0] == books[1][0]
+        assert books[1][1] <= books[0][1] + 1
+        assert honest.machine.state is ClientState.OPEN
+
+    stage = play(script)
+    assert [event.kind for event in stage.events(EventKind.TRANSPORT_LOST) if event.actor == "ada"] == []
+
+
+def _timers(stage: Stage) -> int:
+    return sum(not timer.cancelled() for _, _, timer in stage.loop._timers)
+
+
+async def _misbehave(kind: int, number: int) -> None:
+    """One bad peer of a kind, to its end or for a while."""
+    if kind == 0:
+        await http(b"GET /ws HTTP/1.1\r\n")
+        return
+    socket = await dial()
+    with suppress(ConnectionClosed):
+        if kind == 1:
+            await ending(socket)
+        elif kind == 2:
+            for _ in range(12):
+                await say(socket, "nonsense")
+            await ending(socket)
+        elif kind == 3:
+            await say(socket, join(f"bad{number}"))
+            await asyncio.sleep(3)
+        elif kind == 4:
+            await say(socket, Resume(event="quiz", token="x", instance="i"))
+            await ending(socket)
+        elif kind == 5:
+            await say(socket, Host(event="quiz", key="wrong"))
+            await ending(socket)
+        else:
+            await say(socket, join(f"loud{number}"))
+            socket.transport.write(frame(b'{"type":"probe","id":1}') * 300)
+            await asyncio.sleep(1)
+    socket.transport.abort()

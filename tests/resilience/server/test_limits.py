@@ -1,0 +1,75 @@
+"""What the system allows is held against the settings before anybody suffers from it (F19)."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from resilience.config import ServerConfig
+from resilience.server import limits
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> list[tuple[int, int]]:
+    """Pretend that these are the limits on open files; returns what is set."""
+    given = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: given[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: given.append(pair))
+    return given
+
+
+def test_nothing_to_say_on_a_roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, 20_000, 20_000)
+    assert limits.shortcomings(ServerConfig(), 4096) == []
+    assert limits.shortcomings(ServerConfig(), None) == []
+
+
+@pytest.mark.parametrize(
+    "soft, config, backlog, words",
+    [
+        (1024, ServerConfig(), 4096, "room for 896 connections, wanted 1000"),
+        (20_000, ServerConfig(max_connections=50_000), 4096, "room for 19872 connections, wanted 50000"),
+        (20_000, ServerConfig(), 128, "queues 128 connections at most, backlog is 4096"),
+    ],
+)
+def test_each_shortcoming_says_what_would_be_right(
+    monkeypatch: pytest.MonkeyPatch, soft: int, config: ServerConfig, backlog: int, words: str
+) -> None:
+    allow(monkeypatch, soft, soft)
+    (sentence,) = limits.shortcomings(config, backlog)
+    assert words in sentence
+    assert "raise" in sentence
+
+
+def test_the_limit_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = allow(monkeypatch, 1024, 4096)
+    limits.raise_open_files()
+    assert given[-1] == (4096, 4096)
+    limits.raise_open_files()
+    assert len(given) == 2
+
+
+def test_few_descriptors_are_shared_with_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, 100, 100)
+    assert limits.room_for_guests() == 50
+
+
+def test_the_command_says_so_in_its_log() -> None:
+    """A real process with few descriptors: one warning, then its own end for want of a good port."""
+    lower = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))"
+    code = f"{lower}; from resilience.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--db", "sqlite://", "--host", "203.0.113.1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert '"a system limit is low"' in ended.stderr
+    assert "room for 100 connections" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 4
+
+
+def test_the_kernels_own_limit_can_be_read_here() -> None:
+    """On Linux; elsewhere nothing is claimed."""
+    known = limits.backlog_limit()
+    assert known is None or known > 0
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
