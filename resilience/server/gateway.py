@@ -204,7 +204,7 @@ class Gateway:
 
     async def _first(self, socket: Socket) -> FirstMessage | None:
         for _ in range(self._config.strike_limit):
-            message = self._decode(await socket.connection.recv(decode=False), socket)
+            message = self._decode(await self._next(socket), socket)
             if isinstance(message, FirstMessage):
                 self._patience.done(socket.key)
                 return message
@@ -266,9 +266,7 @@ class Gateway:
         bucket = Bucket(self._config.message_rate, self._config.message_burst)
         strikes = 0
         while True:
-            data = await socket.connection.recv(decode=False)
-            if socket.is_ended:
-                continue
+            data = await (self._next(socket) if socket.hub is not None else self._next_of_idle(socket))
             await self._hold_back(bucket)
             message = self._decode(data, socket)
             if message is not None:
@@ -279,6 +277,22 @@ class Gateway:
                 self.door.failed(socket.connection.address)
                 await self._turn_away(socket, CloseCode.STRIKES, "too many unreadable messages", "strikes")
                 return
+
+    async def _next(self, socket: Socket) -> bytes:
+        """What this peer says next; what it says once it was told to go is not heard."""
+        while True:
+            data = await socket.connection.recv(decode=False)
+            if not socket.is_ended:
+                return data
+
+    async def _next_of_idle(self, socket: Socket) -> bytes:
+        """The same of a host whose event is not there yet, so that no room notices its silence."""
+        try:
+            async with asyncio.timeout(self._config.grace_period):
+                return await self._next(socket)
+        except TimeoutError:
+            socket.end(CloseCode.SILENT, "no sign of life")
+            return await self._next(socket)
 
     async def _hold_back(self, bucket: Bucket) -> None:
         """Read on only when this connection may speak again: nothing is lost, and TCP holds back the rest."""

@@ -102,7 +102,7 @@ class Scene(Stage):
 
     def wall_clock(self) -> float:
         """Seconds since 1970, as the server's machine sees it."""
-        return self.wall_ahead + self.clock.now()
+        return self.wall_ahead + self.loop.time()
 
     @property
     def room(self) -> Room:

@@ -51,11 +51,11 @@ def test_who_never_finishes_a_handshake_is_shown_out() -> None:
 
     async def script(stage: Stage) -> None:
         app, _ = await serve(stage)
-        reader, writer = await asyncio.open_connection(HOST, PORT)
+        _, writer = await asyncio.open_connection(HOST, PORT)
         for byte in upgrade(f"Host: {HOST}"):
             writer.write(bytes([byte]))
             await asyncio.sleep(1.0)
-            if reader.at_eof():
+            if writer.is_closing():
                 break
         assert stage.clock.now() < 8
         assert app.connections() == 0
@@ -208,6 +208,8 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
         await hear(socket, Joined)
         socket.transport.write(frame(b"", TEXT, fin=False))
         for _ in range(100):
+            if socket.protocol.eof_sent:
+                break
             socket.transport.write(frame(b"", CONTINUATION, fin=False) * 100)
             await asyncio.sleep(0.01)
         assert (await ending(socket))[0] in {1002, 1009, 1006}
@@ -320,12 +322,13 @@ def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> No
 
     async def script(stage: Stage) -> None:
         await serve(stage, ServerConfig(address_failures=3), host_key=key)
-        for guess in ("wrong", KEY + "x", "a" * 256):
+        for guess in ("wrong", KEY + "x", "x" * 256):
             socket = await dial()
             await say(socket, Host(event="quiz", key=guess))
             code, reason = await ending(socket)
             assert code == 4204
-            assert guess not in reason
+            assert "xxx" not in reason
+            assert KEY not in reason
         refused = await refusal()
         assert refused is not None
         assert refused[0] == 429

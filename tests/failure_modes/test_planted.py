@@ -1,0 +1,271 @@
+"""Each failure is planted into the product once, and the test of it finds it: none of them passes whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import WebSocketException
+
+from resilience.client.sleep import SleepWatch
+from resilience.errors import ResilienceError
+from resilience.policy import liveness
+from resilience.policy.admission import Admission
+from resilience.policy.backoff import Backoff, BackoffPolicy, Preset
+from resilience.policy.liveness import ClientLiveness, ServerLiveness
+from resilience.policy.retry import RetryClass
+from resilience.protocol import link
+from resilience.protocol.client import ClientMachine
+from resilience.protocol.desk import AnswerDesk
+from resilience.protocol.effects import SendDown
+from resilience.protocol.link import LinkMachine
+from resilience.protocol.messages import ResumeRejected
+from resilience.protocol.presence import PresenceBoard
+from resilience.protocol.reception import REJOINED, Reception
+from resilience.protocol.session import ServerSession
+from resilience.protocol.tokens import TokenBook
+from resilience.runtime import RunClock
+from resilience.server import app, directory, drain, gateway
+from resilience.server.door import Door
+from resilience.server.gateway import Socket
+from tests.failure_modes import (
+    test_answers,
+    test_crash,
+    test_fencing,
+    test_half_open,
+    test_herd,
+    test_identity,
+    test_logs,
+    test_presence,
+    test_stopping,
+    test_stream,
+    test_time,
+)
+from tests.failure_modes.scene import SPRING
+from tests.resilience.protocol.test_planted_defects import (
+    AckBeforeCommit,
+    LeakyStage,
+    RegisteredLate,
+    WithoutRotationGrace,
+    WrongSnapshot,
+)
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+FOUND = (AssertionError, ValueError, TimeoutError, WebSocketException, ResilienceError)
+NEVER = 1e9
+
+
+def in_place_of(owner: Any, name: str, broken: Callable[..., Any]) -> Plant:  # noqa: ANN401 - a class or a module
+    """``broken`` instead of a method; it is handed the honest one first."""
+    honest = getattr(owner, name)
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def method(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - handed on
+            return broken(honest, *arguments, **more)
+
+        patch.setattr(owner, name, method)
+
+    return plant
+
+
+def value(owner: Any, name: str, broken: Any) -> Plant:  # noqa: ANN401 - any constant
+    """Another value of a constant."""
+    return lambda patch: patch.setattr(owner, name, broken)
+
+
+def room(broken: type) -> Plant:
+    """Another kind of room."""
+    return value(directory, "Room", broken)
+
+
+def both(*plants: Plant) -> Plant:
+    """Several at once."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        for each in plants:
+            each(patch)
+
+    return plant
+
+
+def nothing(_: object, *_arguments: object, **_more: object) -> None:
+    """Not done at all."""
+
+
+def always(result: object) -> Callable[..., Any]:
+    """The same, whatever was asked."""
+    return lambda *_, **__: result
+
+
+# the defects ----------------------------------------------------------------------------------------------------------
+
+NO_PROBE = in_place_of(ClientLiveness, "next_deadline", always(NEVER))
+ONE_STRIKE = in_place_of(ServerLiveness, "dead_at", lambda _, self: self.last_heard + 16.0)
+TRUSTING_SLEEPER = both(*(value(owner, "LAG_TOLERANCE", NEVER) for owner in (liveness, link)), value(link, "SLEPT", NEVER))
+NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))
+
+
+def any_end_detaches(_: object, self: ServerSession, connection: int, cause: str, now: float) -> bool:
+    """The end of an older connection counts as that of the newest."""
+    del connection
+    self._detach(cause, now)
+    return True
+
+
+def already_connected(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+    """Whoever seems to be here is not let in again."""
+    arrival = honest(self, message, connection, now)
+    if arrival is None or arrival.session.connection is None:
+        return arrival
+    self._effects.append(SendDown(connection, ResumeRejected("already connected")))
+    return None
+
+
+def newcomer_at_0(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+    """Who has heard nothing yet has nothing to come back to."""
+    if message.seq == 0:
+        self._effects.append(SendDown(connection, ResumeRejected("unknown")))
+        return None
+    return honest(self, message, connection, now)
+
+
+def by_name(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+    """A name is taken for an identity."""
+    known = next((session for session in self.sessions.values() if session.name == message.name), None)
+    if known is not None:
+        self._unconfirmed[message.instance] = known
+    return honest(self, message, connection, now)
+
+
+def resume_again(_: object, self: ClientMachine, message: ResumeRejected, now: float) -> None:
+    """A rejected token is tried again at once."""
+    del message
+    self._introduce(now)
+
+
+def forgets_who_waits(honest: Callable[..., Any], self: AnswerDesk, who: str, answer: Any, *more: Any, **named: Any) -> Any:  # noqa: ANN401
+    """Check, then write: what is being written is not looked at."""
+    self._waiting.pop((who, answer.question), None)
+    return honest(self, who, answer, *more, **named)
+
+
+def never_resent(honest: Callable[..., Any], self: ClientMachine, *arguments: Any) -> None:  # noqa: ANN401
+    """What was sent once is not sent again."""
+    pending, self.pending = self.pending, {}
+    honest(self, *arguments)
+    self.pending = pending
+
+
+def any_dial(honest: Callable[..., Any], self: LinkMachine, _dial: int, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
+    """An event of an old dial is taken for one of the newest."""
+    honest(self, self.dial, *arguments, **more)
+
+
+def still_rejoined(honest: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - handed on
+    """Everybody who returns is said to have been cleaned up."""
+    arrival = honest(*arguments)
+    if arrival is not None:
+        arrival.outcome = REJOINED
+    return arrival
+
+
+def at_once(_: object, self: PresenceBoard) -> float | None:
+    """Each change is shown when it is there."""
+    return self._earliest if self._waiting else None
+
+
+def unbounded(_: object, self: Socket, text: bytes) -> None:
+    """Whatever a peer does not read is kept for it."""
+    gateway.broadcast((self.connection,), text, text=True)
+
+
+def reset_at_once(honest: Callable[..., Any], self: Backoff, now: float) -> None:
+    """A session that lasted a moment counts as a stable one."""
+    self._up_since = None
+    honest(self, now)
+
+
+PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
+    ("f01", NO_PROBE, partial(test_half_open.test_f01_half_open_both, 15, True)),
+    ("f02", in_place_of(ClientLiveness, "asked", nothing), partial(test_half_open.test_f02_half_open_oneway, "up", True)),
+    ("f03", in_place_of(ServerSession, "transport_lost", any_end_detaches), partial(test_fencing.test_f03_late_close_of_old_socket, 1)),
+    ("f04", in_place_of(LinkMachine, "transport_lost", any_dial), test_fencing.test_f04_stale_client_events),
+    ("f05", ONE_STRIKE, partial(test_time.test_f05_background_tab_throttle, test_time.DEAF)),
+    ("f06", TRUSTING_SLEEPER, partial(test_time.test_f06_sleep_wake, 5, False)),
+    ("f07 restart", value(directory, "not_ahead", lambda progress, _: progress), partial(test_time.test_f07_clock_step_across_a_restart, -3600.0, 20.0)),
+    ("f08", in_place_of(ServerSession, "forgive", nothing), partial(test_time.test_f08_server_stall_of_the_server_alone, True)),
+    ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
+    ("f10", in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(link.ClientState.OPEN)), partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
+    ("f11", value(link, "retry_class", always(RetryClass.RETRY)), test_fencing.test_f11_two_tabs_duel),
+    ("f13", in_place_of(Reception, "resume", already_connected), test_half_open.test_f13_half_open_owner_lockout),
+    ("f14 name", in_place_of(Reception, "join", by_name), test_identity.test_f14_token_theft),
+    ("f14 retired", in_place_of(TokenBook, "_retire", nothing), test_identity.test_f14_token_theft),
+    ("f15", room(WithoutRotationGrace), partial(test_identity.test_f15_lost_rotation_reply, "hole", True)),
+    ("f16", in_place_of(BackoffPolicy, "delay", always(2.1)), test_herd.test_f16_herd_after_restart),
+    ("f17", in_place_of(Backoff, "lost", reset_at_once), test_herd.test_f17_flap_accept_then_close_after_a_welcome),
+    ("f17 fast", in_place_of(BackoffPolicy, "delay", always(0.1)), partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream")),
+    ("f18", in_place_of(Admission, "arrive", always(None)), test_herd.test_f18_handshake_overload),
+    ("f20", value(drain, "window_for", always(0.0)), test_stopping.test_f20_graceful_drain),
+    ("f22", in_place_of(ClientMachine, "_enter", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
+    ("f23", in_place_of(ServerSession, "was_absent_at", always(True)), partial(test_answers.test_f23_offline_answer_late, 2.0, 11.5, 30.0, 30.0, "rejected_late")),
+    ("f24", in_place_of(AnswerDesk, "submit", forgets_who_waits), test_answers.test_f24_double_submit_race_on_one_socket),
+    ("f25", NO_PROBE, partial(test_stream.test_f25_quiet_gap, "reveal")),
+    ("f26", room(RegisteredLate), partial(test_stream.test_f26_snapshot_live_gap, True)),
+    ("f27", in_place_of(Reception, "resume", newcomer_at_0), test_stream.test_f27_zero_event_resume),
+    ("f28", room(WrongSnapshot), partial(test_identity.test_f28_blank_state_on_rejoin, 2)),
+    ("f29", room(AckBeforeCommit), partial(test_crash.test_f29_crash_restart, 2.5)),
+    ("f30", in_place_of(Reception, "resume", still_rejoined), partial(test_identity.test_f30_sweep_vs_rejoin, -1.0)),
+    ("f31", room(LeakyStage), partial(test_stream.test_f31_rejoin_phase_change, "question")),
+    ("f32", in_place_of(PresenceBoard, "next_deadline", at_once), partial(test_presence.test_f32_presence_storm, 0.0)),
+    ("f33", in_place_of(ServerLiveness, "next_deadline", lambda _, self: self.dead_at()), partial(test_time.test_f33_idle_proxy_cut, 30, False)),
+    ("f36", in_place_of(ClientMachine, "_rejected", resume_again), test_identity.test_f36_resume_loop),
+]
+
+
+@pytest.mark.parametrize("name, plant, test", PLANTED)
+def test_a_planted_failure_is_found(
+    name: str, plant: Plant, test: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(FOUND):
+        test()
+
+
+def test_a_planted_failure_of_the_clock_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunClock, "now", lambda _: time.time() - SPRING)
+    monkeypatch.setattr(time, "time", lambda: SPRING)
+    with pytest.raises(FOUND):
+        test_time.test_f07_clock_step(3600.0, monkeypatch)
+
+
+def test_a_planted_failure_of_the_door_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(Door, "look", always(None))(monkeypatch)
+    with pytest.raises(FOUND):
+        test_herd.test_f19_fd_limit(monkeypatch)
+
+
+def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(Socket, "send", unbounded)(monkeypatch)
+    with pytest.raises(FOUND):
+        test_stopping.test_f21_slow_consumer(monkeypatch)
+
+
+def test_a_planted_traceback_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    NOISY(monkeypatch)
+    with pytest.raises(FOUND):
+        test_logs.test_f37_abrupt_log_storm("reset", caplog)
+
+
+def test_a_planted_theft_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_place_of(ServerSession, "_fence", nothing)(monkeypatch)
+    with pytest.raises(FOUND):
+        test_fencing.test_f12_duplicated_tab_clones_storage(tmp_path)
+
+
+_ = (asyncio, SleepWatch)
