@@ -6,6 +6,7 @@ The clients are real ones in this process, on direct connections; every word of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -73,6 +74,7 @@ class _Clients:
 
     def __init__(self, plan: CrashPlan, url: str, clock: RunClock, log: Path) -> None:
         self._writer = EventWriter(log)
+        self._answers, self._enough = 0, asyncio.Event()
         self.welcomed: dict[str, Instant] = {}
         world = experiment(plan)
         urls = {cohort.name: url for cohort in world.cohorts}
@@ -84,6 +86,18 @@ class _Clients:
         self._writer.write(event)
         if event.kind in (EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED):
             self.welcomed[event.actor] = event.t
+        elif event.kind is EventKind.ANSWER_SUBMITTED:
+            self._answers -= 1
+            if self._answers == 0:
+                self._enough.set()
+
+    async def answers(self, count: int, within: Seconds) -> None:
+        """Wait until so many more answers were given, but no longer than that."""
+        self._answers = count
+        self._enough.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._enough.wait()
 
     def missing(self, since: Instant) -> list[str]:
         """Who has not been welcomed since then, or is not connected now."""
@@ -161,6 +175,9 @@ class Rounds:
     async def _round(self, number: int) -> None:
         due = kill(self._plan, number, self._clock.now(), self._clients.closing() or 0.0)
         await self._until(due.at)
+        if due.answer:
+            await self._clients.answers(due.answer, PERIOD)
+            await asyncio.sleep(due.delay)
         death = self.server.death()
         if death:
             self.result.broken["server_lives"] = f"round {number}: {death}"

@@ -23,10 +23,9 @@ _RAMP: Seconds = 1.0
 PERIOD: Seconds = _QUESTION + 2 * _PAUSE
 """From one question to the next."""
 
-BURST_LENGTH: Seconds = _QUESTION * _SLOWEST
-"""For so long after a question opens answers come in."""
-
 LEAD: Seconds = 0.05
+COMMIT: Seconds = 0.004
+"""About what an answer takes from its client to its acknowledgement, on a disk that is not slow."""
 
 
 class CrashPlan(msgspec.Struct, frozen=True):
@@ -39,10 +38,12 @@ class CrashPlan(msgspec.Struct, frozen=True):
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """A death that is due: ``aim`` is ``burst`` (among the answers to a new question) or ``anytime``."""
+    """A death that is due: ``at`` an instant, or, from then on, ``delay`` seconds after the ``answer``-th answer."""
 
     aim: str
     at: Instant
+    answer: int = 0
+    delay: Seconds = 0.0
 
 
 def experiment(plan: CrashPlan) -> Experiment:
@@ -77,11 +78,12 @@ def experiment(plan: CrashPlan) -> Experiment:
 def kill(plan: CrashPlan, number: int, now: Instant, closes_at: Instant) -> Kill:
     """When round ``number`` (from 1) kills, decided ``now``; ``closes_at`` is when some question closes.
 
-    Two rounds of three strike within the burst of answers to the next question, the others anywhere in one period.
+    Two rounds of three strike among the answers to the next question, the others anywhere in one period.
     """
     u = uniform(plan.seed, "kill", number)
     if number % _AIMED_OF == 0:
         return Kill(ANYTIME, now + u * PERIOD)
     opening = closes_at - _QUESTION
     next_opening = opening + ((now + LEAD - opening) // PERIOD + 1) * PERIOD
-    return Kill(BURST, next_opening + u * BURST_LENGTH)
+    delay = COMMIT * uniform(plan.seed, "delay", number)
+    return Kill(BURST, next_opening - LEAD, 1 + int(u * plan.clients), delay)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from websockets.exceptions import WebSocketException
 
-from resilience.client.sleep import SleepWatch
 from resilience.errors import ResilienceError
 from resilience.policy import liveness
 from resilience.policy.admission import Admission
@@ -33,7 +31,6 @@ from resilience.protocol.tokens import TokenBook
 from resilience.runtime import RunClock
 from resilience.server import app, directory, drain, gateway
 from resilience.server.door import Door
-from resilience.server.gateway import Socket
 from tests.failure_modes import (
     test_answers,
     test_crash,
@@ -106,8 +103,14 @@ def always(result: object) -> Callable[..., Any]:
 # the defects ----------------------------------------------------------------------------------------------------------
 
 NO_PROBE = in_place_of(ClientLiveness, "next_deadline", always(NEVER))
+DEAF_TO_DEBTS = in_place_of(
+    ClientLiveness, "next_deadline", lambda _, self: self._when(self.last_heard, self._probed_at)
+)
 ONE_STRIKE = in_place_of(ServerLiveness, "dead_at", lambda _, self: self.last_heard + 16.0)
-TRUSTING_SLEEPER = both(*(value(owner, "LAG_TOLERANCE", NEVER) for owner in (liveness, link)), value(link, "SLEPT", NEVER))
+STALE_PROBE = both(
+    in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(link.ClientState.OPEN)),
+    in_place_of(ClientLiveness, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
+)
 NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))
 
 
@@ -149,7 +152,9 @@ def resume_again(_: object, self: ClientMachine, message: ResumeRejected, now: f
     self._introduce(now)
 
 
-def forgets_who_waits(honest: Callable[..., Any], self: AnswerDesk, who: str, answer: Any, *more: Any, **named: Any) -> Any:  # noqa: ANN401
+def forgets_who_waits(
+    honest: Callable[..., Any], self: AnswerDesk, who: str, answer: Any, *more: Any, **named: Any
+) -> Any:  # noqa: ANN401
     """Check, then write: what is being written is not looked at."""
     self._waiting.pop((who, answer.question), None)
     return honest(self, who, answer, *more, **named)
@@ -180,11 +185,6 @@ def at_once(_: object, self: PresenceBoard) -> float | None:
     return self._earliest if self._waiting else None
 
 
-def unbounded(_: object, self: Socket, text: bytes) -> None:
-    """Whatever a peer does not read is kept for it."""
-    gateway.broadcast((self.connection,), text, text=True)
-
-
 def reset_at_once(honest: Callable[..., Any], self: Backoff, now: float) -> None:
     """A session that lasted a moment counts as a stable one."""
     self._up_since = None
@@ -193,15 +193,27 @@ def reset_at_once(honest: Callable[..., Any], self: Backoff, now: float) -> None
 
 PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f01", NO_PROBE, partial(test_half_open.test_f01_half_open_both, 15, True)),
-    ("f02", in_place_of(ClientLiveness, "asked", nothing), partial(test_half_open.test_f02_half_open_oneway, "up", True)),
-    ("f03", in_place_of(ServerSession, "transport_lost", any_end_detaches), partial(test_fencing.test_f03_late_close_of_old_socket, 1)),
+    ("f02", DEAF_TO_DEBTS, partial(test_half_open.test_f02_half_open_oneway, "up", True)),
+    (
+        "f03",
+        in_place_of(ServerSession, "transport_lost", any_end_detaches),
+        partial(test_fencing.test_f03_late_close_of_old_socket, 1),
+    ),
     ("f04", in_place_of(LinkMachine, "transport_lost", any_dial), test_fencing.test_f04_stale_client_events),
     ("f05", ONE_STRIKE, partial(test_time.test_f05_background_tab_throttle, test_time.DEAF)),
-    ("f06", TRUSTING_SLEEPER, partial(test_time.test_f06_sleep_wake, 5, False)),
-    ("f07 restart", value(directory, "not_ahead", lambda progress, _: progress), partial(test_time.test_f07_clock_step_across_a_restart, -3600.0, 20.0)),
-    ("f08", in_place_of(ServerSession, "forgive", nothing), partial(test_time.test_f08_server_stall_of_the_server_alone, True)),
+    ("f06", NO_PROBE, partial(test_time.test_f06_sleep_wake, 5, False)),
+    (
+        "f07 restart",
+        value(directory, "not_ahead", lambda progress, _: progress),
+        partial(test_time.test_f07_clock_step_across_a_restart, -3600.0, 20.0),
+    ),
+    (
+        "f08",
+        in_place_of(ServerSession, "forgive", nothing),
+        partial(test_time.test_f08_server_stall_of_the_server_alone, True),
+    ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
-    ("f10", in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(link.ClientState.OPEN)), partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
+    ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
     ("f11", value(link, "retry_class", always(RetryClass.RETRY)), test_fencing.test_f11_two_tabs_duel),
     ("f13", in_place_of(Reception, "resume", already_connected), test_half_open.test_f13_half_open_owner_lockout),
     ("f14 name", in_place_of(Reception, "join", by_name), test_identity.test_f14_token_theft),
@@ -209,12 +221,24 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f15", room(WithoutRotationGrace), partial(test_identity.test_f15_lost_rotation_reply, "hole", True)),
     ("f16", in_place_of(BackoffPolicy, "delay", always(2.1)), test_herd.test_f16_herd_after_restart),
     ("f17", in_place_of(Backoff, "lost", reset_at_once), test_herd.test_f17_flap_accept_then_close_after_a_welcome),
-    ("f17 fast", in_place_of(BackoffPolicy, "delay", always(0.1)), partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream")),
+    (
+        "f17 fast",
+        in_place_of(BackoffPolicy, "delay", always(0.1)),
+        partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream"),
+    ),
     ("f18", in_place_of(Admission, "arrive", always(None)), test_herd.test_f18_handshake_overload),
     ("f20", value(drain, "window_for", always(0.0)), test_stopping.test_f20_graceful_drain),
     ("f22", in_place_of(ClientMachine, "_enter", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
-    ("f23", in_place_of(ServerSession, "was_absent_at", always(True)), partial(test_answers.test_f23_offline_answer_late, 2.0, 11.5, 30.0, 30.0, "rejected_late")),
-    ("f24", in_place_of(AnswerDesk, "submit", forgets_who_waits), test_answers.test_f24_double_submit_race_on_one_socket),
+    (
+        "f23",
+        in_place_of(ServerSession, "was_absent_at", always(True)),
+        partial(test_answers.test_f23_offline_answer_late, 2.0, 11.5, 30.0, 30.0, "rejected_late"),
+    ),
+    (
+        "f24",
+        in_place_of(AnswerDesk, "submit", forgets_who_waits),
+        test_answers.test_f24_double_submit_race_on_one_socket,
+    ),
     ("f25", NO_PROBE, partial(test_stream.test_f25_quiet_gap, "reveal")),
     ("f26", room(RegisteredLate), partial(test_stream.test_f26_snapshot_live_gap, True)),
     ("f27", in_place_of(Reception, "resume", newcomer_at_0), test_stream.test_f27_zero_event_resume),
@@ -223,7 +247,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f30", in_place_of(Reception, "resume", still_rejoined), partial(test_identity.test_f30_sweep_vs_rejoin, -1.0)),
     ("f31", room(LeakyStage), partial(test_stream.test_f31_rejoin_phase_change, "question")),
     ("f32", in_place_of(PresenceBoard, "next_deadline", at_once), partial(test_presence.test_f32_presence_storm, 0.0)),
-    ("f33", in_place_of(ServerLiveness, "next_deadline", lambda _, self: self.dead_at()), partial(test_time.test_f33_idle_proxy_cut, 30, False)),
+    (
+        "f33",
+        in_place_of(ServerLiveness, "next_deadline", lambda _, self: self.dead_at()),
+        partial(test_time.test_f33_idle_proxy_cut, 30, False),
+    ),
     ("f36", in_place_of(ClientMachine, "_rejected", resume_again), test_identity.test_f36_resume_loop),
 ]
 
@@ -251,7 +279,7 @@ def test_a_planted_failure_of_the_door_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_place_of(Socket, "send", unbounded)(monkeypatch)
+    in_place_of(gateway.Visit, "_cut_off", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_stopping.test_f21_slow_consumer(monkeypatch)
 
@@ -266,6 +294,3 @@ def test_a_planted_theft_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     in_place_of(ServerSession, "_fence", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_fencing.test_f12_duplicated_tab_clones_storage(tmp_path)
-
-
-_ = (asyncio, SleepWatch)

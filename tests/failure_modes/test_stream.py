@@ -21,6 +21,7 @@ from resilience.protocol.messages import (
     Snapshot,
     StateRestored,
 )
+from resilience.protocol.states import ClientState
 from tests.failure_modes.scene import WAITING, Scene, act, dial, hear, say
 from tests.resilience.protocol.stand import Stand
 from tests.resilience.virtual import URL
@@ -49,17 +50,13 @@ def test_f25_quiet_gap(lost: str) -> None:
         ada = scene.client()
         await scene.opened(ada)
         await asyncio.sleep(at - 0.5 - scene.clock.now())
-        scene.link.stall(up=False, down=True)
-        await asyncio.sleep(1)
         scene.link.blackhole(up=False, down=True)
-        scene.link.stall(up=False, down=False)
-        await asyncio.sleep(0.1)
+        probed = ClientConfig().probe_after + ClientConfig().probe_deadline
+        await scene.until(lambda: ada.state is not ClientState.OPEN, within=probed + 1)
         assert scene.room.game.phase == lost
         assert ada.machine.seq < scene.room.seq
-        scene.link.refuse(True)
         scene.link.heal()
-        probed = ClientConfig().probe_after + ClientConfig().probe_deadline
-        await scene.until(lambda: bool(scene.told("ada", StateRestored)), within=probed + 1)
+        await scene.opened(ada, within=1)
         assert ada.machine.seq == scene.room.seq
         assert scene.told("ada", StateRestored)[-1].snapshot.phase == lost
 

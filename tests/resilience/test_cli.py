@@ -86,10 +86,12 @@ def test_help_names_every_command_without_loading_the_laboratory(tmp_path: Path)
 
 
 @asynccontextmanager
-async def serving(folder: Path, *more: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def serving(
+    folder: Path, *more: str, port: int | None = None, quiz: str = QUIZ
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """A real server process, healthy; ended when the test is over."""
-    (folder / "quiz.toml").write_text(QUIZ)
-    (port,) = free_ports(1)
+    (folder / "quiz.toml").write_text(quiz)
+    port = port or free_ports(1)[0]
     command = ["-m", "resilience", "serve", "--port", str(port), "--config", "quiz.toml", *more]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

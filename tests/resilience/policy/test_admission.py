@@ -89,7 +89,7 @@ def test_a_herd_of_ten_thousand_is_served_at_nearly_full_speed(over: float) -> N
 
 
 def test_a_herd_beyond_the_longest_slot_still_comes_in_without_being_sent_away_often() -> None:
-    """Ten times as many: those past the longest slot ask again then, and nobody does so more than a handful of times."""
+    """Ten times as many: those past the longest slot ask again then, nobody more than a handful of times."""
     herd, capacity = 60_000, 300.0
     entered, turned, longest = served(herd, capacity, 2.0)
     assert len(entered) == herd

@@ -41,7 +41,7 @@ WORDS = [(JOIN, "event"), (JOIN, "name"), (JOIN, "instance"), (ANSWER, "question
 @pytest.mark.parametrize("length", [1, 64])
 def test_words_have_1_to_64_characters(message: dict[str, object], field: str, length: int) -> None:
     """Characters, not bytes: 64 of four bytes each are fine."""
-    assert codec.decode_client(json.dumps({**message, field: "😀" * length}))
+    codec.decode_client(json.dumps({**message, field: "😀" * length}))
 
 
 @pytest.mark.parametrize("message, field", WORDS)
@@ -54,7 +54,7 @@ def test_other_lengths_are_refused_by_field(message: dict[str, object], field: s
 @pytest.mark.parametrize("message, field", [(RESUME, "token"), (HOST, "key")])
 def test_secrets_have_1_to_256_characters(message: dict[str, object], field: str) -> None:
     """What is hashed or compared is bounded too, and never quoted."""
-    assert codec.decode_client(json.dumps({**message, field: "s" * 256}))
+    codec.decode_client(json.dumps({**message, field: "s" * 256}))
     assert refusal({**message, field: ""}).field == field
     error = refusal({**message, field: "s" * 257})
     assert (error.field, "sss" in str(error)) == (field, False)

@@ -63,6 +63,11 @@ def order(stand: Stand, action: HostAction, connection: int = HOST, step: int | 
     stand.say(connection, HostCommand(action, current if step is None else step))
 
 
+def phase_of(stand: Stand) -> Phase:
+    """Where the quiz is now."""
+    return stand.room.game.phase
+
+
 def statuses(stand: Stand, connection: int = HOST) -> list[HostStatus]:
     """Every status that this host was shown."""
     return [message for message in stand.sent[connection] if isinstance(message, HostStatus)]
@@ -90,9 +95,9 @@ def test_an_order_is_answered_after_its_commit_and_moves_the_quiz_then() -> None
     """Nothing is said or done before."""
     stand = hosted(instant=False)
     order(stand, HostAction.START)
-    assert (results(stand), stand.room.game.phase) == ([], Phase.LOBBY)
+    assert (results(stand), phase_of(stand)) == ([], Phase.LOBBY)
     stand.commit()
-    assert (results(stand), stand.room.game.phase) == ([("start", "done", 1)], Phase.QUESTION)
+    assert (results(stand), phase_of(stand)) == ([("start", "done", 1)], Phase.QUESTION)
 
 
 def test_an_order_whose_commit_fails_was_never_given() -> None:
@@ -103,10 +108,10 @@ def test_an_order_whose_commit_fails_was_never_given() -> None:
     result = stand.last(HOST)
     assert isinstance(result, HostResult)
     assert (result.verdict, result.step, result.rule) == ("refused", 0, "it could not be stored; try again")
-    assert stand.room.game.phase is Phase.LOBBY
+    assert phase_of(stand) is Phase.LOBBY
     order(stand, HostAction.START)
     stand.commit()
-    assert stand.room.game.phase is Phase.QUESTION
+    assert phase_of(stand) is Phase.QUESTION
 
 
 @pytest.mark.parametrize("again", [1, 5])
@@ -150,7 +155,7 @@ def test_two_hosts_with_different_orders_for_one_step() -> None:
     stand.commit()
     assert results(stand, HOST) == [("start", "done", 1)]
     assert [verdict for _, verdict, _ in results(stand, OTHER)] == ["moved_on"]
-    assert stand.room.game.phase is Phase.QUESTION
+    assert phase_of(stand) is Phase.QUESTION
 
 
 def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
@@ -158,7 +163,7 @@ def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
     stand = hosted(timed=True)
     stand.join(1)
     stand.run(4.5)
-    assert stand.room.game.phase is Phase.QUESTION
+    assert phase_of(stand) is Phase.QUESTION
     stand.instant = False
     stand.run(13.9)
     order(stand, HostAction.REVEAL)
@@ -184,9 +189,9 @@ def test_an_early_reveal_moves_the_timer_with_it() -> None:
     stand.join(1)
     stand.run(6.0)
     order(stand, HostAction.REVEAL)
-    assert stand.room.game.phase is Phase.REVEAL
+    assert phase_of(stand) is Phase.REVEAL
     stand.run(8.1)
-    assert stand.room.game.phase is Phase.LEADERBOARD
+    assert phase_of(stand) is Phase.LEADERBOARD
     stand.run(10.1)
     assert (stand.room.game.phase, stand.room.game.index) == (Phase.QUESTION, 1)
 

@@ -1,4 +1,4 @@
-"""The adaptive heartbeat in a room: off it is exactly the plain rules; on it is quicker only while a question is open."""
+"""The adaptive heartbeat in a room: off it is the plain rules exactly; on it is quicker while a question is open."""
 
 from __future__ import annotations
 

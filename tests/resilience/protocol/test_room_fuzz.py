@@ -1,4 +1,4 @@
-"""Whatever is said to a room, in whatever order, over whichever connection: it raises nothing and keeps its promises."""
+"""Whatever is said to a room, in whatever order and over whichever connection, it raises nothing, breaks no promise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from resilience.protocol.effects import Persist
+from resilience.protocol.effects import Row
 from resilience.protocol.messages import (
     Answer,
     ClientMessage,
@@ -174,10 +174,10 @@ TestRoomUnderFire.settings = settings(
 class Hasty(Room):
     """Answers before the commit."""
 
-    def _persist(self, rows: tuple[object, ...]) -> int:  # type: ignore[override]
-        ticket = super()._persist(rows)  # type: ignore[arg-type]
+    def _persist(self, rows: tuple[Row, ...]) -> int:
+        ticket = super()._persist(rows)
         if any(isinstance(row, StoredAnswer) for row in rows):
-            self._desk.waiting_for(ticket, rows[0])  # type: ignore[arg-type]
+            self._desk.waiting_for(ticket, rows[0])
             self.committed(ticket, 0.0)
         return ticket
 
@@ -230,4 +230,4 @@ def test_orders_are_committed_in_the_order_they_were_given() -> None:
     hostile = HostileRoom(by_hand=False)
     for connection in range(1, 6):
         hostile.say(connection, Join(event="quiz", name="a", instance=f"i{connection}"))
-    assert [persist.ticket for persist in hostile.tickets if isinstance(persist, Persist)] == [1, 2, 3, 4, 5]
+    assert [persist.ticket for persist in hostile.tickets] == [1, 2, 3, 4, 5]

@@ -1,4 +1,4 @@
-"""Peers that say what no client of ours would, in virtual time, and a server with everything switched on to hear them."""
+"""Peers that say what no client of ours would, in virtual time, and a server with everything switched on for them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def dial(**headers: str) -> ClientConnection:
     )
 
 
-async def refusal(headers: Mapping[str, str] | None = None) -> tuple[int, float | None] | None:
+async def refusal(headers: Mapping[str, str] | None = None) -> object:
     """How a handshake is refused: status and ``Retry-After``; ``None`` when it is not."""
     try:
         socket = await dial(**(headers or {}))

@@ -13,7 +13,6 @@ from resilience.eventlog.writer import EventList
 from resilience.events import EventKind, Lane, Role
 from resilience.protocol.messages import Joined, Resume, ResumeRejected
 from resilience.runtime import RunClock, log_to
-from resilience.server import door as door_module
 from resilience.server.door import Door, network_of
 from resilience.server.limits import room_for_guests
 
@@ -38,7 +37,7 @@ class Doorway:
             count=lambda: self.guests,
         )
 
-    def knock(self, address: str = "10.0.0.1", **headers: str) -> tuple[int, str, float | None] | None:
+    def knock(self, address: str = "10.0.0.1", **headers: str) -> object:
         """How a handshake is judged."""
         given = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
         refused = self.door.look(given, address)
@@ -128,7 +127,7 @@ def test_an_address_that_presents_what_opens_nothing_is_held_off() -> None:
     for _ in range(3):
         doorway.door.failed("10.0.0.1")
     refused = doorway.knock()
-    assert refused is not None
+    assert isinstance(refused, tuple)
     assert (refused[0], refused[1]) == (429, "address")
     assert doorway.knock("10.0.0.2") is None
     doorway.now += (refused[2] or 0.0) + 0.001
@@ -218,20 +217,19 @@ def test_capacity_follows_the_limit_on_open_files(monkeypatch: pytest.MonkeyPatc
     for soft, guests in ((65_536, 65_536 - 128), (1024, 896), (256, 128), (20, 10)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, soft=soft: (soft, 65_536))
         assert room_for_guests() == guests == Doorway().door.capacity
-    assert door_module.SPARE_FILES == 128
 
 
 def test_overload_gives_slots_and_lag_counts_as_work() -> None:
     """F18: a queue of two seconds, then slots of one's own; a loop that runs late takes nobody."""
     doorway = Doorway(join_capacity=10.0, address_rate=0.0)
     let_in = [doorway.knock() for _ in range(30)]
-    slots = [slot[2] for slot in let_in if slot is not None and slot[2] is not None]
+    slots = [slot[2] for slot in let_in if isinstance(slot, tuple)]
     assert len(slots) == 9
     assert slots == sorted(set(slots))
     doorway.now += 100.0
     doorway.lag = 2.5
     refused = doorway.knock()
-    assert refused is not None
+    assert isinstance(refused, tuple)
     assert (refused[1], (refused[2] or 0.0) >= 2.5) == ("overload", True)
 
 
@@ -268,7 +266,7 @@ def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
             await hear(socket, ResumeRejected)
             socket.transport.abort()
         refused = await refusal()
-        assert refused is not None
+        assert isinstance(refused, tuple)
         assert refused[0] == 429
         await asyncio.sleep((refused[1] or 0.0) + 0.01)
         assert await refusal() is None

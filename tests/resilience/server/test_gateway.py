@@ -257,7 +257,7 @@ async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     stage.kept = (reader, writer)  # type: ignore[attr-defined]
     probe = frame(b'{"type":"probe","id":9007199254740991}')
-    (visit,) = [v for v in stage._servers[-1]._gateway.visits.values()]
+    (visit,) = stage._servers[-1]._gateway.visits.values()
     for _ in range(20_000):
         if visit.transport.get_write_buffer_size() > filled * 1024:
             return
@@ -330,7 +330,7 @@ def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> No
             assert "xxx" not in reason
             assert KEY not in reason
         refused = await refusal()
-        assert refused is not None
+        assert isinstance(refused, tuple)
         assert refused[0] == 429
 
     stage = play(script)
