@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from resilience.events import Lane
+from resilience.eventlog.writer import EventWriter
+from resilience.events import Event, Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 
@@ -38,6 +40,49 @@ def run(
     loaded = load(experiment, overrides, scale)
     chosen = loaded.seed if seed is None else seed
     return run_and_report(loaded, Lane(lane), chosen, out)
+
+
+@sim.command()
+@click.option(
+    "--seeds", type=click.IntRange(1), default=2000, show_default=True, help="How many worlds to live through."
+)
+@click.option("--from", "first", type=click.IntRange(0), default=1, show_default=True, help="The first seed.")
+@click.option("--clients", type=click.IntRange(1), default=8, show_default=True, help="Clients in each world.")
+@click.option("--log", type=click.Path(path_type=Path), help="Write the last world's event log to this file.")
+def crash(seeds: int, first: int, clients: int, log: Path | None) -> int:
+    """Crash the real server at every boundary under a virtual clock, and look whether anything is lost.
+
+    A seed is a world of its own: where the server dies (before, in and after a commit, in a handshake, a drain, a
+    restart), what storage had by then, and for how long there is none. The same seed is the same world.
+
+    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed).
+    """
+    import time
+
+    from resilience.errors import ExitCode
+
+    from .virtual.crash_tally import Tally, explore, story
+
+    tally, began = Tally(clients), time.perf_counter()
+    for outcome in explore(first, seeds, clients):
+        tally.take(outcome)
+        if tally.seeds % max(seeds // 10, 1) == 0:
+            click.echo(tally.line(seeds))
+        if seeds == 1:
+            click.echo("\n".join(story(outcome)))
+        if log is not None and tally.seeds == seeds:
+            _write(log, outcome.events)
+    click.echo("\n".join(["the server died", *tally.boundaries(), tally.totals(time.perf_counter() - began)]))
+    for line in tally.failures():
+        click.echo(line)
+    return ExitCode.FAIL if tally.broken else ExitCode.PASS
+
+
+def _write(log: Path, events: Iterable[Event]) -> None:
+    writer = EventWriter(log)
+    for event in events:
+        writer.write(event)
+    writer.close()
 
 
 def run_and_report(experiment: Experiment, lane: Lane, seed: int, out: Path | None) -> int:

@@ -15,7 +15,7 @@ MOST_ROUNDS = 150
 BURST, ANYTIME = "burst", "anytime"
 
 _QUESTIONS = 500
-_AIMED_OF = 3
+_ANYTIME_OF = 5
 _QUESTION, _PAUSE = 1.6, 0.2
 _SLOWEST = 0.1
 _RAMP: Seconds = 1.0
@@ -24,7 +24,7 @@ PERIOD: Seconds = _QUESTION + 2 * _PAUSE
 """From one question to the next."""
 
 LEAD: Seconds = 0.05
-COMMIT: Seconds = 0.004
+COMMIT: Seconds = 0.002
 """About what an answer takes from its client to its acknowledgement, on a disk that is not slow."""
 
 
@@ -78,10 +78,10 @@ def experiment(plan: CrashPlan) -> Experiment:
 def kill(plan: CrashPlan, number: int, now: Instant, closes_at: Instant) -> Kill:
     """When round ``number`` (from 1) kills, decided ``now``; ``closes_at`` is when some question closes.
 
-    Two rounds of three strike among the answers to the next question, the others anywhere in one period.
+    Four rounds of five strike among the answers to the next question, the fifth anywhere in one period.
     """
     u = uniform(plan.seed, "kill", number)
-    if number % _AIMED_OF == 0:
+    if number % _ANYTIME_OF == 0:
         return Kill(ANYTIME, now + u * PERIOD)
     opening = closes_at - _QUESTION
     next_opening = opening + ((now + LEAD - opening) // PERIOD + 1) * PERIOD

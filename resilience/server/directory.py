@@ -223,7 +223,7 @@ def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) ->
 
 
 def not_ahead(progress: Progress, now: Instant) -> Progress:
-    """Where a stored quiz stands; a phase that began after now was timed by a clock that was set back: it begins now."""
+    """Where a stored quiz stands; a phase that began after now was timed by a clock since set back: it begins now."""
     ahead = max(progress.since - now, 0.0)
     return msgspec.structs.replace(
         progress,

@@ -7,7 +7,6 @@ second (refusals, joins told to come back) is one line a second with a count. ``
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -87,6 +86,7 @@ class LineLog:
     def __init__(self) -> None:
         self._counts: dict[_Sum, int] = {}
         self._told: dict[_Sum, Instant] = {}
+        self._bound: Any = None
 
     def __call__(self, record: Record) -> None:
         """Write the record as a line, or count it for one, if it is worth it."""
@@ -99,7 +99,7 @@ class LineLog:
             self._count((record.kind, record.cause), record.t)
         else:
             shown = {name: getattr(record, field) for field, name in line.fields.items()}
-            _write(line, {name: _neat(value) for name, value in shown.items() if value is not None})
+            self._write(line, {name: _neat(value) for name, value in shown.items() if value is not None})
 
     def settle(self, now: Instant) -> None:
         """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
@@ -125,7 +125,16 @@ class LineLog:
             return
         kind, cause = key
         self._told[key] = now
-        _write(line_of(kind, cause), {"count": count} | ({"cause": cause} if cause else {}))
+        self._write(line_of(kind, cause), {"count": count} | ({"cause": cause} if cause else {}))
+
+    def rebind(self) -> None:
+        """Write by the configuration of this moment from now on."""
+        self._bound = None
+
+    def _write(self, line: Line, fields: Mapping[str, object]) -> None:
+        if self._bound is None:  # a fresh logger for each line would cost more than the line
+            self._bound = structlog.get_logger().bind()
+        getattr(self._bound, line.level)(line.words, **fields)
 
 
 def line_of(kind: EventKind, variant: str | None) -> Line:
@@ -142,17 +151,6 @@ def _neat(value: object) -> object:
     if not isinstance(value, float):
         return value
     return int(value) if value.is_integer() else round(value, 6)
-
-
-def _write(line: Line, fields: Mapping[str, object]) -> None:
-    getattr(_logger(), line.level)(line.words, **fields)
-
-
-@functools.cache
-def _logger() -> structlog.typing.FilteringBoundLogger:
-    """Bound once: a fresh one for each line costs more than the line."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
-    return bound
 
 
 # where lines go -------------------------------------------------------------------------------------------------------
@@ -177,7 +175,7 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY) -> Line
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: _Put(writer),
     )
-    _logger.cache_clear()
+    log_line.rebind()
     root = logging.getLogger()
     if not any(isinstance(handler, _Stray) for handler in root.handlers):
         root.addHandler(_Stray(logging.WARNING))

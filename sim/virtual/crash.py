@@ -24,7 +24,7 @@ from resilience.eventlog.writer import EventList
 from resilience.events import Event, EventKind, Lane, Role, Verdict
 from resilience.experiment.crew import EVENT, members
 from resilience.experiment.witness import Sight, Witness, witness
-from resilience.protocol.states import ClientState
+from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
@@ -48,6 +48,9 @@ LONGEST_LIFE: Seconds = 8.0
 HANDSHAKE_PACKETS = 6
 TOLERANCE: Seconds = 0.5
 """A stalled disk may hold a server's start, or a snapshot, up for so long."""
+
+PARTING: Seconds = 2.0
+PARTING_SHARE = 0.3
 
 PATIENCE: Seconds = 60.0
 POLL: Seconds = 0.25
@@ -93,12 +96,14 @@ class World:
         }
         self._dialled: Callable[[], None] = lambda: None
         self._witnesses: dict[str, Witness] = {}
+        self._gone: dict[str, Witness] = {}
 
     async def live(self) -> Outcome:
         """From the first start to the judgement."""
         fleet = self._fleet()
         fleet.start()
         self._disturb(self._links.get(ROUGH))
+        parting = self.loop.create_task(self._part(fleet))
         trouble: dict[str, str] = {}
         try:
             for i, crash in enumerate(self.plan.crashes):
@@ -109,6 +114,7 @@ class World:
             await last.end()
         except ResilienceError as error:
             trouble["no_error"] = f"{type(error).__name__}: {error}"
+        parting.cancel()
         outcome = self._judged(trouble)
         await fleet.stop()
         self._store.close()
@@ -137,12 +143,18 @@ class World:
         if room.game.phase is not Phase.FINISHED:
             return f"the quiz is in {room.game.phase}"
         for actor, machine in self._witnesses.items():
+            if actor in self._gone:
+                continue
             if machine.state is not ClientState.OPEN:
                 return f"{actor} is {machine.state}"
             if machine.pending:
                 return f"{actor} waits for the verdict on {sorted(machine.pending)}"
             if (machine.epoch, machine.seq) != (room.epoch, room.seq):
                 return f"{actor} is at {machine.epoch}/{machine.seq}, the room at {room.epoch}/{room.seq}"
+        for actor, machine in self._gone.items():
+            session = room.sessions[machine.participant or "?"]
+            if session.state is not ConnectionState.DISCONNECTED:
+                return f"{actor} is gone for good, the server has it {session.state}"
         return None
 
     # parts ------------------------------------------------------------------------------------------------------------
@@ -177,6 +189,16 @@ class World:
             begin, end = _FAULTS[int(kind * len(_FAULTS))]
             self.loop.call_at(LAST_RESTART * at, begin, link)
             self.loop.call_at(LAST_RESTART * at + 2.0 * long, end, link)
+
+    async def _part(self, fleet: Fleet) -> None:
+        """In some worlds one participant goes for good, with a word or without, so that it must be cleaned up."""
+        kind, at = uniform(self.plan.seed, "parting"), uniform(self.plan.seed, "parting", "at")
+        await asyncio.sleep(PARTING + at * (LAST_DEATH - PARTING))
+        member, client = fleet.clients[0]
+        machine = self._witnesses[member.actor]
+        if kind < PARTING_SHARE and machine.state is ClientState.OPEN:
+            self._gone[member.actor] = machine
+            await (client.leave() if kind < PARTING_SHARE / 3 else client.stop())
 
     def serve(self, number: int, clock: Watch, disk: Disk, log: LogFile) -> QuizServer:
         """The ``number``-th server of this world, from 0."""

@@ -54,16 +54,17 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm:
     ]
 
 
-def churn(folder: Path, steady: int, flapping: int, over: float, *, most: float = 2.5, calm: float = 2.0) -> list[Row]:
-    """Clients drop and come back; the others, who are shown everybody, count the frames that tell them so."""
-    with (
-        product(folder, LIMITS + "participants_cap = 100000\n" + LOBBY.removeprefix(LIMITS)) as server,
-        Crowd(server, steady + flapping) as crowd,
-    ):
+def churn(folder: Path, steady: int, flapping: int, over: float, *, hidden: float = 1.0) -> list[Row]:
+    """Clients drop and come back; the others, who are shown everybody, count the frames that tell them so.
+
+    ``hidden`` is the server's own setting: how long an absence must last to be shown, seconds.
+    """
+    settings = f"{LIMITS}participants_cap = 100000\nflap_hidden = {hidden}\n{LOBBY.removeprefix(LIMITS)}"
+    with product(folder, settings) as server, Crowd(server, steady + flapping) as crowd:
         found = crowd.ask("dial", say="join")
         assert found["arrived"] == steady + flapping, found
-        time.sleep(calm)
-        seen = crowd.ask("flap", count=flapping, over=over, least=0.2, most=most, seed=1)
+        time.sleep(2 * hidden)
+        seen = crowd.ask("flap", count=flapping, over=over, away=(hidden / 5, 2.5 * hidden), shown=1.5 * hidden, seed=1)
     frames, busiest = seen["frames"], seen["in_a_second"]
     return [
         Row(
@@ -85,7 +86,7 @@ def test_a_question_to_a_few_is_timed(tmp_path: Path) -> None:
 
 
 def test_the_churn_of_a_few_is_counted(tmp_path: Path) -> None:
-    (row,) = churn(tmp_path, 5, 20, 0.2, most=1.2, calm=0.3)
+    (row,) = churn(tmp_path, 5, 20, 0.2, hidden=0.3)
     assert row.met, row.line()
 
 

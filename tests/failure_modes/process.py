@@ -95,7 +95,7 @@ def _frame(message: Message) -> bytes:
 
 
 class Stopwatch:
-    """Asks the server for a reply again and again, on a thread of its own: how late is it at worst?"""
+    """Asks the server for a reply again and again, on a thread of its own; ``worst`` is how late one came, seconds."""
 
     def __init__(self, port: int, name: str) -> None:
         self.worst = 0.0

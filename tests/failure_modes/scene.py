@@ -23,6 +23,7 @@ from resilience.eventlog.writer import EventList
 from resilience.events import Event, EventKind, Lane, Role
 from resilience.protocol import codec
 from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.effects import Record
 from resilience.protocol.messages import Message
 from resilience.protocol.room import Room
 from resilience.protocol.session import ServerSession
@@ -85,7 +86,7 @@ class Scene(Stage):
             config,
             self.store,
             clock=self.clock,
-            log=tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), lambda record: self.also_log(record)),
+            log=tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), self._tell),
             tokens=lambda: f"token-{next(self._tokens):032d}",
             wall_clock=self.wall_clock,
         )
@@ -99,6 +100,9 @@ class Scene(Stage):
         self.server.abandon()
         self.network.crash(PORT)
         self._servers.clear()
+
+    def _tell(self, record: Record) -> None:
+        self.also_log(record)
 
     def wall_clock(self) -> float:
         """Seconds since 1970, as the server's machine sees it."""

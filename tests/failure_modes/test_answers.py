@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -72,17 +73,15 @@ def test_f23_offline_answer_late(
         await scene.serve(ServerConfig(late_window=window), SHORT)
         ada = scene.client()
         await scene.opened(ada)
-        for at, act_on in sorted(
-            [
-                (answered, lambda: ada.answer("q1", scene.room.game.questions[0].correct)),
-                (away_from, lambda: scene.link.refuse(True)),
-                (away_until, lambda: scene.link.refuse(False)),
-                (away_until + 0.05, ada.wake),
-            ],
-            key=lambda entry: entry[0],
-        ):
+        happens: list[tuple[float, Callable[[], object]]] = [
+            (answered, lambda: ada.answer("q1", scene.room.game.questions[0].correct)),
+            (away_from, lambda: scene.link.refuse(True)),
+            (away_until, lambda: scene.link.refuse(False)),
+            (away_until + 0.05, ada.wake),
+        ]
+        for at, action in sorted(happens, key=lambda entry: entry[0]):
             await asyncio.sleep(max(at - scene.clock.now(), 0))
-            act_on()
+            action()
         await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=2)
         assert scene.room.game.phase is (Phase.REVEAL if scene.clock.now() > CLOSES_AT + MS else Phase.QUESTION)
         assert scene.store.scores("quiz#1")["p1"] == scene.room.game.recomputed_score("p1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
         await scene.opened(ada, witness)
         await asyncio.sleep(2)
         links = [scene.link, *(scene.another_way(f"way {i}") for i in range(3))]
-        for old, new in zip(links, links[1:], strict=False):
+        for old, new in pairwise(links):
             old.freeze(True)
             ada.url = url_of(new)
             await scene.until(lambda: ada.state is not ClientState.OPEN, within=7)

@@ -13,7 +13,6 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from resilience.errors import ResilienceError
-from resilience.policy import liveness
 from resilience.policy.admission import Admission
 from resilience.policy.backoff import Backoff, BackoffPolicy, Preset
 from resilience.policy.liveness import ClientLiveness, ServerLiveness
@@ -23,10 +22,11 @@ from resilience.protocol.client import ClientMachine
 from resilience.protocol.desk import AnswerDesk
 from resilience.protocol.effects import SendDown
 from resilience.protocol.link import LinkMachine
-from resilience.protocol.messages import ResumeRejected
+from resilience.protocol.messages import Answer, ResumeRejected
 from resilience.protocol.presence import PresenceBoard
 from resilience.protocol.reception import REJOINED, Reception
 from resilience.protocol.session import ServerSession
+from resilience.protocol.states import ClientState
 from resilience.protocol.tokens import TokenBook
 from resilience.runtime import RunClock
 from resilience.server import app, directory, drain, gateway
@@ -108,7 +108,7 @@ DEAF_TO_DEBTS = in_place_of(
 )
 ONE_STRIKE = in_place_of(ServerLiveness, "dead_at", lambda _, self: self.last_heard + 16.0)
 STALE_PROBE = both(
-    in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(link.ClientState.OPEN)),
+    in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(ClientState.OPEN)),
     in_place_of(ClientLiveness, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
 )
 NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))
@@ -153,8 +153,8 @@ def resume_again(_: object, self: ClientMachine, message: ResumeRejected, now: f
 
 
 def forgets_who_waits(
-    honest: Callable[..., Any], self: AnswerDesk, who: str, answer: Any, *more: Any, **named: Any
-) -> Any:  # noqa: ANN401
+    honest: Callable[..., object], self: AnswerDesk, who: str, answer: Answer, *more: object, **named: object
+) -> object:
     """Check, then write: what is being written is not looked at."""
     self._waiting.pop((who, answer.question), None)
     return honest(self, who, answer, *more, **named)

@@ -25,8 +25,6 @@ BROADCAST = b"at "
 RETRY_AFTER = "retry_after="
 PATIENCE = 60.0
 TRIES = 10
-SHOWN = 1.5
-"""Seconds after which every change has been shown."""
 
 Answer = dict[str, Any]
 
@@ -99,14 +97,14 @@ class Crowd:
         said = text.encode()
         return await self._submit(lambda _: (said, said), spread, seed)
 
-    async def flap(self, count: int, over: float, least: float, most: float, seed: int) -> Answer:
-        """The last ``count`` clients each drop once within ``over`` and resume ``least`` to ``most`` later."""
+    async def flap(self, count: int, over: float, away: tuple[float, float], shown: float, seed: int) -> Answer:
+        """The last ``count`` each drop within ``over`` and resume after a part of ``away``; ``shown`` to see it."""
         self._by_seat.clear()
         chance, began = random.Random(seed), time.monotonic()
         flapping = self._seats[-count:]
-        plans = [(seat, chance.uniform(0, over), chance.uniform(least, most)) for seat in flapping]
+        plans = [(seat, chance.uniform(0, over), chance.uniform(*away)) for seat in flapping]
         returned = await asyncio.gather(*(self._flap(*plan) for plan in plans))
-        await asyncio.sleep(SHOWN)
+        await asyncio.sleep(shown)
         steady = [self._by_seat[seat.number] for seat in self._seats[:-count]]
         return {
             "returned": sum(returned),

@@ -5,6 +5,7 @@ Rows of one file come from one machine and one set of versions; a run elsewhere,
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -117,9 +118,9 @@ def middle(values: Sequence[float]) -> float:
 
 
 def rank(values: Sequence[float], share: float) -> float:
-    """The value that this share of the others does not exceed, by nearest rank."""
+    """The value that this share of them does not exceed, by nearest rank."""
     ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, max(0, round(share * len(ranked) + 0.5) - 1))]
+    return ranked[max(0, math.ceil(round(share * len(ranked), 6)) - 1)]
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:

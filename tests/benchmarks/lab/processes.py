@@ -5,6 +5,7 @@ Linux only. CPU is seconds on a processor, of all threads, to the nanosecond (``
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -158,7 +159,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    for port in PORTS:
+    begin = os.getpid() % len(PORTS)  # two runs at once do not race for the same ones
+    for port in itertools.chain(PORTS[begin:], PORTS[:begin]):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):

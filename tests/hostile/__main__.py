@@ -1,0 +1,146 @@
+"""A wave of hostile guests against one server, honest ones beside it; prints what both saw.
+
+``python -m tests.hostile --messages 100000``
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resilience.units import Seconds
+
+from .honest import Party, percentile
+from .target import ROOT, Target, target
+
+SETTINGS = """
+[server]
+heartbeat_interval = 1.0
+grace_period = 3.0
+cleanup_interval = 6.0
+first_message_deadline = 2.0
+address_rate = 0
+address_failures = 0
+[quiz]
+questions = 400
+lobby = 1.0
+question_time = 1.5
+reveal_time = 0.5
+leaderboard_time = 0.5
+"""
+GUESTS = 50
+QUIET: Seconds = 20.0
+"""Within so long after a wave everything is as before."""
+
+
+class State(NamedTuple):
+    """What a server holds at one moment."""
+
+    connections: int
+    descriptors: int
+    threads: int
+    memory: int
+    participants: int
+
+
+async def state(server: Target) -> State:
+    """Measured now; the connection that asks is not counted."""
+    shown = await server.metrics()
+    people = sum(value for name, value in shown.items() if name.startswith("quiz_participants{"))
+    connections = int(shown["quiz_connections"]) - 1
+    return State(connections, server.descriptors(), server.threads(), server.memory(), int(people))
+
+
+async def attack(server: Target, messages: int, seed: int) -> dict[str, dict[str, int]]:
+    """Let a mob loose, in a process of its own, until it is done."""
+    words = [sys.executable, "-m", "tests.hostile.mob", str(server.port), str(messages), str(seed)]
+    process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    told, _ = await process.communicate()
+    done: dict[str, dict[str, int]] = json.loads(told)
+    return done
+
+
+async def quiet(server: Target, connections: int) -> State:
+    """Wait until only so many connections are left; returns what the server holds then."""
+    async with asyncio.timeout(QUIET):
+        while (now := await state(server)).connections > connections:
+            await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
+    return await state(server)
+
+
+class Wave(NamedTuple):
+    """One wave and what was left of it."""
+
+    sent: dict[str, dict[str, int]]
+    before: State
+    after: State
+
+
+async def waves(server: Target, messages: int, count: int) -> list[Wave]:
+    """Several waves, with quiet between them."""
+    found = []
+    for seed in range(count):
+        before = await state(server)
+        sent = await attack(server, messages, seed)
+        found.append(Wave(sent, before, await quiet(server, before.connections)))
+    return found
+
+
+async def besieged(folder: Path, messages: int, guests: int = GUESTS) -> dict[str, Any]:
+    """Two waves of so many messages beside honest guests; what everybody saw, and the server's own account."""
+    async with target(folder, SETTINGS, "--event-log", str(folder / "events.jsonl")) as server:
+        async with Party(guests, server.url) as party:
+            while not party.are_open:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(4.0)
+            calm = party.acks()
+            for guest in party.guests:
+                guest.acks.clear()
+            found = await waves(server, messages, 2)
+            stormy, wrongs = party.acks(), party.wrongs()
+        shown = await server.get("/metrics")
+        server.terminate()
+        code = await server.wait()
+        return {
+            "waves": found,
+            "calm": calm,
+            "stormy": stormy,
+            "wrongs": wrongs,
+            "verdicts": party.verdicts(),
+            "exit": code,
+            "noise": server.noise(),
+            "metrics": shown.body,
+        }
+
+
+def told(found: dict[str, Any]) -> str:
+    """For a person."""
+    lines = []
+    for number, wave in enumerate(found["waves"], 1):
+        lines += [f"wave {number}: {sum(wave.sent['sent'].values())} messages in {wave.sent['rounds']}"]
+        lines += [f"  failed {wave.sent['failed']}", f"  before {wave.before}", f"  after  {wave.after}"]
+    for when in ("calm", "stormy"):
+        acks: Sequence[Seconds] = found[when]
+        lines.append(f"acks, {when}: n {len(acks)}, p50 {percentile(acks, 0.5):.4f} s, p99 {percentile(acks, 0.99):.4f} s")
+    lines += [f"{key}: {found[key]}" for key in ("verdicts", "wrongs", "exit", "noise")]
+    words = ("refused", "shed", "reconnections", "delayed", "losses")
+    lines += [line for line in found["metrics"].splitlines() if line[0] != "#" and any(word in line for word in words)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile")
+    parser.add_argument("--messages", type=int, default=100_000, help="messages of each wave")
+    parser.add_argument("--guests", type=int, default=GUESTS, help="honest guests beside it")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        found = asyncio.run(besieged(Path(place), options.messages, options.guests))
+    sys.stdout.write(told(found) + "\n")
+    sys.exit(bool(found["wrongs"] or found["noise"] or found["exit"]))

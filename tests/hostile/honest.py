@@ -1,0 +1,122 @@
+"""Honest guests beside the hostile ones: real clients that answer every question and note how they were served."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from resilience.client.client import ReconnectingClient
+from resilience.config import ClientConfig
+from resilience.draws import draws_for
+from resilience.events import EventKind
+from resilience.protocol.client import ClientMachine, Identity, open_question
+from resilience.protocol.effects import Record
+from resilience.protocol.messages import AnswerResult, Joined, Message, QuestionRevealed, StateRestored
+from resilience.protocol.states import ClientState
+from resilience.units import Seconds
+
+
+class Guest:
+    """One client that answers a moment after each question opens. ``over`` spreads the answers, seconds."""
+
+    def __init__(self, name: str, url: str, *, seed: int, over: Seconds, config: ClientConfig | None = None) -> None:
+        self.name = name
+        self.records: list[Record] = []
+        self.acks: list[Seconds] = []
+        self.broadcasts: dict[str, float] = {}
+        self.verdicts: defaultdict[str, list[str]] = defaultdict(list)
+        self.submitted: dict[str, float] = {}
+        self.welcomes: list[float] = []
+        self.participants: set[str] = set()
+        self._chance, self._over = random.Random(f"{seed} {name}"), over
+        machine = ClientMachine(Identity("quiz", name, name), (config or ClientConfig()).rules, draws_for(seed, name))
+        self.client = ReconnectingClient(machine, url, log=self.records.append, deliver=self._hear)
+
+    def _hear(self, message: Message) -> None:
+        now = time.monotonic()
+        question = open_question(message)
+        if question is not None and question.id not in self.submitted:
+            self.broadcasts[question.id] = now
+            self.submitted[question.id] = 0.0
+            asyncio.get_running_loop().call_later(self._chance.uniform(0.0, self._over), self._answer, question.id)
+        if isinstance(message, Joined | StateRestored):
+            self.welcomes.append(now)
+            self.participants.add(message.credentials.participant)
+        elif isinstance(message, AnswerResult):
+            self.verdicts[message.question].append(message.verdict)
+            self.acks.append(now - self.submitted[message.question])
+        elif isinstance(message, QuestionRevealed):
+            self.broadcasts[f"{message.question} revealed"] = now
+
+    def _answer(self, question: str) -> None:
+        if not self.client.is_over:
+            self.submitted[question] = time.monotonic()
+            self.client.answer(question, self._chance.randrange(4))
+
+    def count(self, kind: EventKind) -> int:
+        """How often this happened to it."""
+        return sum(record.kind is kind for record in self.records)
+
+
+class Party:
+    """So many honest guests together."""
+
+    def __init__(
+        self, count: int, url: str, *, seed: int = 1, over: Seconds = 1.0, config: ClientConfig | None = None
+    ) -> None:
+        self.guests = [Guest(f"guest {i}", url, seed=seed, over=over, config=config) for i in range(count)]
+
+    async def __aenter__(self) -> Party:
+        for guest in self.guests:
+            guest.client.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(guest.client.stop() for guest in self.guests))
+
+    @property
+    def are_open(self) -> bool:
+        """Whether everybody is in."""
+        return all(guest.client.state is ClientState.OPEN for guest in self.guests)
+
+    def acks(self) -> list[Seconds]:
+        """Every answer's time from being given to its verdict, shortest first."""
+        return sorted(ack for guest in self.guests for ack in guest.acks)
+
+    def delivery(self) -> list[Seconds]:
+        """How long after the first guest each of the others heard the same broadcast, shortest first."""
+        heard: defaultdict[str, list[float]] = defaultdict(list)
+        for guest in self.guests:
+            for what, when in guest.broadcasts.items():
+                heard[what].append(when)
+        return sorted(when - min(times) for times in heard.values() for when in times)
+
+    def wrongs(self) -> list[str]:
+        """Whatever an honest guest may complain of once it is all over: lost, refused, unanswered, answered twice."""
+        found = []
+        for guest in self.guests:
+            lost = guest.count(EventKind.TRANSPORT_LOST) + guest.count(EventKind.TRANSPORT_FAILED)
+            found += [f"{guest.name} lost its connection {lost} times"] * bool(lost)
+            found += self._unserved(guest)
+        return found
+
+    @staticmethod
+    def _unserved(guest: Guest) -> list[str]:
+        found = [f"{guest.name} has been {sorted(guest.participants)}"] * (len(guest.participants) != 1)
+        for question, when in guest.submitted.items():
+            verdicts = guest.verdicts[question]
+            if when and verdicts not in (["accepted"], ["rejected_late"]):
+                found.append(f"{guest.name} was told {verdicts} of {question}")
+        return found
+
+    def verdicts(self) -> Counter[str]:
+        """All verdicts."""
+        return Counter(verdict for guest in self.guests for told in guest.verdicts.values() for verdict in told)
+
+
+def percentile(values: Sequence[Seconds], share: float) -> Seconds:
+    """The value that this share of sorted values does not exceed."""
+    return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0

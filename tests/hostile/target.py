@@ -1,0 +1,164 @@
+"""A server process to be attacked: started, asked over HTTP, looked into through ``/proc``, ended. Linux only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from resilience.units import Seconds
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDRESS = "127.0.0.1"
+STARTUP: Seconds = 30.0
+PORTS = (20_000, 32_000)
+"""Below the ports that the system gives to clients."""
+
+KEY = "the key of the hosts"
+NOISE = ("Traceback", "was never retrieved", "was never awaited", "Exception in callback", "Unhandled exception")
+"""What no guest may make a server write."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+class Target:
+    """One process of ``resilience serve`` on ``port``, with its files in ``folder``."""
+
+    def __init__(self, folder: Path, port: int, process: asyncio.subprocess.Process) -> None:
+        self.folder, self.port, self.process = folder, port, process
+
+    @property
+    def url(self) -> str:
+        """Where its clients dial."""
+        return f"ws://{ADDRESS}:{self.port}/ws"
+
+    @property
+    def log(self) -> Path:
+        """What it writes to its terminal."""
+        return self.folder / "server.log"
+
+    def noise(self) -> list[str]:
+        """Lines of its log that speak of a fault in itself."""
+        return [line for line in self.log.read_text().splitlines() if any(word in line for word in NOISE)]
+
+    # asked ------------------------------------------------------------------------------------------------------------
+
+    async def get(self, path: str) -> Answer:
+        """Ask for a page."""
+        reader, writer = await asyncio.open_connection(ADDRESS, self.port)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {ADDRESS}\r\nConnection: close\r\n\r\n".encode())
+            head, _, body = (await reader.read(-1)).decode().partition("\r\n\r\n")
+        finally:
+            writer.close()
+        first, *lines = head.split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample of ``/metrics``, by name and labels as they are written."""
+        body = (await self.get("/metrics")).body
+        lines = (line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    # looked into ------------------------------------------------------------------------------------------------------
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self._proc("statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def threads(self) -> int:
+        """Threads."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def cpu(self) -> Seconds:
+        """Processor time so far."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self.process.pid}/{name}").read_text()
+
+    # ended ------------------------------------------------------------------------------------------------------------
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def wait(self, within: Seconds = 60.0) -> int:
+        """Its exit code, once it has stopped."""
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def target(
+    folder: Path, settings: str, *flags: str, files: int | None = None, port: int | None = None
+) -> AsyncIterator[Target]:
+    """A server with these settings; ``files`` limits its open files. Ended, if need be killed, with the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "server.toml").write_text(settings)
+    port = port or free_port()
+    command = [sys.executable, "-m", "resilience", "serve", "--host", ADDRESS, "--port", str(port)]
+    command += ["--db", f"sqlite:///{folder / 'quiz.db'}", "--config", str(folder / "server.toml"), *flags]
+    if files is not None:
+        command = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"', *command]
+    environment = {**os.environ, "RESILIENCE_HOST_KEY": KEY, "PYTHONPATH": str(ROOT), "PYTHONASYNCIODEBUG": ""}
+    with (folder / "server.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment, cwd=folder)
+    started = Target(folder, port, process)
+    try:
+        await _listening(started)
+        yield started
+    finally:
+        await _end(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    source = random.Random()
+    while True:
+        port = source.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((ADDRESS, port))
+            return port
+
+
+async def _listening(started: Target) -> None:
+    async with asyncio.timeout(STARTUP):
+        while started.process.returncode is None:
+            with suppress(OSError):
+                if (await started.get("/healthz")).status == 200:
+                    return
+            await asyncio.sleep(0.05)
+    raise RuntimeError(f"the server did not start: {started.log.read_text()[-2000:]}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(20):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
