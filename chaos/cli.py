@@ -86,18 +86,20 @@ def crash(rounds: int, clients: int, seed: int, db: str | None, out: Path | None
     from .crash.plan import CrashPlan
     from .crash.run import run as run_campaign
     from .crash.screen import figures_of, line_of, table_of
+    from .crash.verdict import FILE, judged
 
     plan, console = CrashPlan(rounds, clients, seed, db), Console()
     run_dir = create_run_dir("crash", lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
     _plain(console, f"{rounds} rounds, {clients} clients, seed {seed}: {run_dir}")
-    report = asyncio.run(run_campaign(plan, run_dir, lambda this: _plain(console, line_of(this, rounds))))
-    if report is None:
+    campaign = asyncio.run(run_campaign(plan, run_dir, lambda this: _plain(console, line_of(this, rounds))))
+    if campaign is None:
         _plain(console, "interrupted", style="bold red")
         return ExitCode.HARNESS
+    report = judged(plan, campaign, run_dir)
     console.print(table_of(report))
     for line in figures_of(report):
         _plain(console, line)
-    _plain(console, f"{report.verdict}: {run_dir / 'crash.json'}")
+    _plain(console, f"{report.verdict}: {run_dir / FILE}")
     return {"pass": ExitCode.PASS, "fail": ExitCode.FAIL}.get(report.verdict, ExitCode.HARNESS)
 
 

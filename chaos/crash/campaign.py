@@ -56,13 +56,18 @@ class Round:
 
 @dataclass
 class Campaign:
-    """What happened; ``broken`` is why the rounds ended early, by rule."""
+    """What happened; ``broken`` is why the rounds ended early, by rule. ``db`` is where the server wrote.
 
+    ``origin`` is the wall time of the run clock's zero, ``lag`` the worst lateness of the clients' own loop.
+    """
+
+    db: str
+    origin: float
     rounds: list[Round] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     sights: dict[str, list[Sight]] = field(default_factory=dict)
-    origin: float = 0.0
     lag: Seconds = 0.0
+    wall_s: Seconds = 0.0
 
 
 Say = Callable[[Round], None]
@@ -133,8 +138,8 @@ class Rounds:
     def __init__(self, plan: CrashPlan, run_dir: Path, say: Say) -> None:
         self._plan, self._run_dir, self._say = plan, run_dir, say
         self._clock = RunClock()
-        self.result = Campaign(origin=time.time() - self._clock.now())
         self.server = Server(experiment(plan), run_dir, db=plan.db, seed=plan.seed, epoch=self._clock.epoch)
+        self.result = Campaign(self.server.db, origin=time.time() - self._clock.now())
         self._clients = _Clients(plan, self.server.url, self._clock, run_dir / "events" / "clients.jsonl")
 
     async def run(self, interruption: Interruption) -> Campaign:
@@ -150,7 +155,7 @@ class Rounds:
                 await self._go_on()
             finally:
                 interruption.hold()
-                self.result.lag = meter.max
+                self.result.lag, self.result.wall_s = meter.max, self._clock.now()
         self.result.sights = {actor: machine.sights for actor, machine in self._clients.machines.items()}
         return self.result
 
@@ -168,8 +173,9 @@ class Rounds:
             await self._round(number)
             if self.result.broken:
                 return
-        closes = (self._clients.closing() or 0.0) + PERIOD  # of the next question: this one may be over
-        await self._until(closes + AFTER_REVEAL)
+        closes = self._clients.closing() or 0.0
+        is_over = closes < self._clock.now()
+        await self._until(closes + AFTER_REVEAL + (PERIOD if is_over else 0.0))
         await self.server.stop()
 
     async def _round(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""One campaign as a directory: what was asked for, the event logs, and ``crash.json`` with what was proved."""
+"""One campaign as a directory: what was asked for, how it ended, and the event logs. Judges nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from resilience.experiment.loader import to_toml
 
 from .campaign import Campaign, Rounds, Say
 from .plan import CrashPlan, experiment
-from .verdict import Report, judged
 
 
-async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Report | None:
+async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Campaign | None:
     """Carry it out in ``run_dir``, empty or absent; ``None`` when a signal ended it. From the main thread only.
 
     Raises HarnessError when the laboratory failed. Nothing is left running either way.
@@ -33,16 +32,15 @@ async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Report | None:
     info, began = _opening(plan), time.monotonic()
     write_run_info(run_dir, info)
     raise_open_files(files_needed(world))
-    rounds = Rounds(plan, run_dir, say)
     ended = HARNESS_FAILED
     try:
-        campaign = await _interruptible(rounds)
+        campaign = await _interruptible(Rounds(plan, run_dir, say))
         ended = COMPLETED if campaign else INTERRUPTED
     finally:
         wall_s = time.monotonic() - began
         cause = None if ended == COMPLETED else ended.replace("_", " ")
         write_run_info(run_dir, msgspec.structs.replace(info, status=ended, cause=cause, wall_s=wall_s))
-    return None if campaign is None else judged(plan, campaign, run_dir, rounds.server.db, wall_s)
+    return campaign
 
 
 async def _interruptible(rounds: Rounds) -> Campaign | None:

@@ -75,10 +75,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     deaths: tuple[Death, ...]
 
 
-def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path, db: str, wall_s: Seconds) -> Report:
+def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
     """Hold everything against everything, and write the report."""
     log = load_log(run_dir)
-    books = read_books(db, EVENT, campaign.origin)
+    books = read_books(campaign.db, EVENT, campaign.origin)
     checks = _checks(plan, campaign, log, books)
     ups = [e.t for e in log.of(EventKind.SERVER_STARTED, Role.SERVER)][1:]
     rounds = campaign.rounds
@@ -90,8 +90,8 @@ def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path, db: str, wall_s: 
         rounds=len(rounds),
         rounds_planned=plan.rounds,
         clients=plan.clients,
-        database=db.partition(":")[0].partition("+")[0],
-        wall_s=wall_s,
+        database=campaign.db.partition(":")[0].partition("+")[0],
+        wall_s=campaign.wall_s,
         acknowledged=sum(e.outcome in _KEPT for e in log.of(EventKind.ANSWER_ACKED, Role.CLIENT)),
         rounds_with_answers_in_flight=sum(bool(this.in_flight) for this in rounds),
         in_flight=sum(len(this.in_flight) for this in rounds),
@@ -158,5 +158,5 @@ def spread(durations: Iterable[Seconds]) -> Spread | None:
     ranked = sorted(durations)
     if not ranked:
         return None
-    last = len(ranked) - 1
-    return Spread(len(ranked), sum(ranked) / len(ranked), ranked[last // 2], ranked[-(-last * 19 // 20)], ranked[last])
+    n = len(ranked)
+    return Spread(n, sum(ranked) / n, ranked[(n + 1) // 2 - 1], ranked[-(-n * 19 // 20) - 1], ranked[-1])

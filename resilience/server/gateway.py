@@ -50,6 +50,8 @@ HOST_MESSAGE_BYTES = 1_048_576
 
 ELSEWHERE: Seconds = 5.0
 
+_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+
 _SPENT = Request("", Headers())
 """Stands for every handshake that is over, whose headers would be kept for as long as the connection."""
 
@@ -61,12 +63,12 @@ class Visit(ServerConnection):
     """A connection from its first moment, before any handshake: counted, waited for, perhaps sent away again.
 
     ``address`` is whom the limits of one address count for; ``retry_after`` is set for a browser that is let in only to
-    be told when to come again.
+    be told when to come again; ``was_ended`` when this server itself told it to go.
     """
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
-        self.key, self.address = 0, ""
+        self.key, self.address, self.was_ended = 0, "", False
         self.retry_after: Seconds | None = None
         self._gateway = gateway
 
@@ -93,12 +95,11 @@ class Visit(ServerConnection):
 class Socket:
     """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection."""
 
-    __slots__ = ("_closing", "_refused", "cause", "connection", "hub", "is_ended", "key")
+    __slots__ = ("_closing", "_refused", "cause", "connection", "hub", "key")
 
     def __init__(self, connection: Visit, closing: set[asyncio.Task[None]], refused: Callable[[Socket], None]) -> None:
         self.connection, self.key, self.cause = connection, connection.key, "closed"
         self.hub: Hub | None = None
-        self.is_ended = False
         self._closing, self._refused = closing, refused
 
     def send(self, frame: bytes) -> None:
@@ -116,7 +117,7 @@ class Socket:
 
     def end(self, code: int, reason: str) -> None:
         """Close with this code; one that went silent is cut off at once. Nothing that it says counts any more."""
-        self.is_ended = True
+        self.connection.was_ended = True
         if code == CloseCode.SILENT:
             self.connection.transport.abort()
             return
@@ -161,6 +162,8 @@ class Gateway:
         """A connection is gone."""
         self._patience.done(visit.key)
         del self.visits[visit.key]
+        if broke_protocol(visit):
+            self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause="protocol"))
 
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection, its hands shaken, until it ends."""
@@ -282,7 +285,7 @@ class Gateway:
         """What this peer says next; what it says once it was told to go is not heard."""
         while True:
             data = await socket.connection.recv(decode=False)
-            if not socket.is_ended:
+            if not socket.connection.was_ended:
                 return data
 
     async def _next_of_idle(self, socket: Socket) -> bytes:
@@ -362,3 +365,12 @@ class Gateway:
     def _complain(self, socket: Socket, code: ErrorCode, field: str, rule: str) -> None:
         self._log(Record(EventKind.MESSAGE_REFUSED, self._clock.now(), cause=code))
         socket.say(Error(code, field, rule))
+
+
+def broke_protocol(visit: Visit) -> bool:
+    """Whether the library ended it for what its peer sent: no handshake, no frame, or more than may be said at once."""
+    failed = visit.protocol.handshake_exc
+    if failed is not None:
+        return not isinstance(failed.__cause__, EOFError)  # who is gone in the middle of a handshake broke nothing
+    sent, is_echo = visit.protocol.close_sent, visit.protocol.close_rcvd_then_sent
+    return sent is not None and sent.code in _VIOLATIONS and not is_echo and not visit.was_ended

@@ -54,18 +54,18 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
 async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None:
     """A thousand real sockets are closed at once, and somebody else is served meanwhile.
 
-    The server process writes one line for each, no traceback, and never answers later than 50 ms: on a machine that is
-    busy with other things, at one of three attempts.
+    The server process writes one line for each and no traceback, and never works for more than 50 ms on them before it
+    answers the other; of three attempts one counts, so that a stray pause of the machine does not.
     """
-    worst = []
+    late = []
     with Served(tmp_path) as served:
         for attempt in range(3):
             guests = await _guests(served.port, f"{attempt}.")
-            worst.append(await _drop(Stopwatch(served.port, f"{attempt}"), guests))
+            late.append(await _drop(Stopwatch(served, f"watch {attempt}"), guests))
             await _until_lines(served.log, (attempt + 1) * GUESTS)
-            if worst[-1] < MOST_LAG:
+            if late[-1] < MOST_LAG:
                 break
-    assert min(worst) < MOST_LAG, worst
+    assert min(late) < MOST_LAG, late
     text = served.log.read_text()
     assert "Traceback" not in text
     assert '"unexpected"' not in text
@@ -78,7 +78,7 @@ async def _guests(port: int, prefix: str) -> list[asyncio.StreamWriter]:
 
 
 async def _drop(watch: Stopwatch, guests: list[asyncio.StreamWriter]) -> float:
-    """Close all at once; returns how late the server answered at worst, seconds."""
+    """Close all of these at once; returns how late somebody else was answered at worst, seconds."""
     await asyncio.sleep(0.5)
     with watch.running():
         await asyncio.sleep(0.1)

@@ -69,7 +69,7 @@ async def attack(server: Target, messages: int, seed: int) -> dict[str, dict[str
 async def quiet(server: Target, connections: int) -> State:
     """Wait until only so many connections are left; returns what the server holds then."""
     async with asyncio.timeout(QUIET):
-        while (now := await state(server)).connections > connections:
+        while (await state(server)).connections > connections:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.2)
     await asyncio.sleep(0.5)
     return await state(server)
@@ -95,10 +95,9 @@ async def waves(server: Target, messages: int, count: int) -> list[Wave]:
 
 async def besieged(folder: Path, messages: int, guests: int = GUESTS) -> dict[str, Any]:
     """Two waves of so many messages beside honest guests; what everybody saw, and the server's own account."""
-    async with target(folder, SETTINGS, "--event-log", str(folder / "events.jsonl")) as server:
+    async with target(folder, SETTINGS, "--event-log", str(folder / "log" / "events" / "server.jsonl")) as server:
         async with Party(guests, server.url) as party:
-            while not party.are_open:  # noqa: ASYNC110 - no event tells of it
-                await asyncio.sleep(0.05)
+            await party.opened()
             await asyncio.sleep(4.0)
             calm = party.acks()
             for guest in party.guests:
@@ -125,10 +124,13 @@ def told(found: dict[str, Any]) -> str:
     lines = []
     for number, wave in enumerate(found["waves"], 1):
         lines += [f"wave {number}: {sum(wave.sent['sent'].values())} messages in {wave.sent['rounds']}"]
-        lines += [f"  failed {wave.sent['failed']}", f"  before {wave.before}", f"  after  {wave.after}"]
+        lines += [f"  {key} {wave.sent[key]}" for key in ("failed", "overstayed")]
+        lines += [f"  before {wave.before}", f"  after  {wave.after}"]
     for when in ("calm", "stormy"):
         acks: Sequence[Seconds] = found[when]
-        lines.append(f"acks, {when}: n {len(acks)}, p50 {percentile(acks, 0.5):.4f} s, p99 {percentile(acks, 0.99):.4f} s")
+        lines.append(
+            f"acks, {when}: n {len(acks)}, p50 {percentile(acks, 0.5):.4f} s, p99 {percentile(acks, 0.99):.4f} s"
+        )
     lines += [f"{key}: {found[key]}" for key in ("verdicts", "wrongs", "exit", "noise")]
     words = ("refused", "shed", "reconnections", "delayed", "losses")
     lines += [line for line in found["metrics"].splitlines() if line[0] != "#" and any(word in line for word in words)]

@@ -32,6 +32,10 @@ NONSENSE = (
 )  # fmt: skip
 
 
+class Overstayed(Exception):  # noqa: N818 - what a guest did
+    """Somebody who should have been shown out by now is still there."""
+
+
 class Peer:
     """A raw connection of a bad guest."""
 
@@ -48,7 +52,11 @@ class Peer:
         """Connect and shake hands; what the server says to it is read when it comes."""
         peer = await cls.dial(port)
         peer.writer.write(handshake(f"127.0.0.1:{port}", *headers))
-        await peer.hear(b"\r\n\r\n")
+        try:
+            await peer.hear(b"\r\n\r\n")
+        except OSError:
+            peer.drop()
+            raise
         return peer
 
     def send(self, *frames: bytes) -> None:
@@ -84,6 +92,11 @@ class Peer:
 def join(name: str) -> dict[str, object]:
     """Take part under this name, as this instance."""
     return {"type": "join", "event": "quiz", "name": name, "instance": name}
+
+
+def resume(token: str) -> dict[str, object]:
+    """Come back with a token."""
+    return {"type": "resume", "event": "quiz", "token": token, "instance": "x"}
 
 
 async def nonsense(port: int, chance: random.Random) -> int:
@@ -139,7 +152,7 @@ async def wrong_order(port: int, chance: random.Random) -> int:
     answer = {"type": "answer", "question": "q1", "choice": 0, "key": "k"}
     peer.say(answer, {"type": "pong", "id": 1}, {"type": "leave"}, {"type": "token_stored", "generation": 9})
     peer.say(who, who, answer, {"type": "answer", "question": "q99", "choice": 0, "key": "k"}, who)
-    peer.say({"type": "resume", "event": "quiz", "token": "x", "instance": "x"}, {"type": "leave"}, answer)
+    peer.say(resume("x"), {"type": "leave"}, answer)
     await peer.drain()
     return peer.drop()
 
@@ -160,8 +173,7 @@ async def replays(port: int, chance: random.Random) -> int:
 async def guessed_tokens(port: int, chance: random.Random) -> int:
     """Tokens that open nothing."""
     peer = await Peer.upgraded(port)
-    guesses = (chance.randbytes(24).hex() for _ in range(20))
-    peer.say(*({"type": "resume", "event": "quiz", "token": token, "instance": "x"} for token in guesses))
+    peer.say(*(resume(chance.randbytes(24).hex()) for _ in range(20)))
     await peer.drain()
     return peer.drop()
 
@@ -171,13 +183,13 @@ async def retired_token(port: int, chance: random.Random) -> int:
     owner = await Peer.upgraded(port)
     owner.say(join(f"owner{chance.randrange(5)}"))
     old = await _token(owner)
-    owner.say({"type": "resume", "event": "quiz", "token": old, "instance": "x"})
+    owner.say(resume(old))
     again = await Peer.upgraded(port)
-    again.say({"type": "resume", "event": "quiz", "token": old, "instance": "x"})
+    again.say(resume(old))
     await _token(again)
     again.say({"type": "token_stored", "generation": 2})
     thief = await Peer.upgraded(port)
-    thief.say(*[{"type": "resume", "event": "quiz", "token": old, "instance": "x"}] * 3)
+    thief.say(resume(old), resume(old), resume(old))
     await thief.drain(0.1)
     again.say({"type": "leave"})
     await again.drain(0.1)
@@ -194,10 +206,11 @@ async def slow_handshake(port: int, chance: random.Random) -> int:
     peer = await Peer.dial(port)
     for byte in handshake("x"):
         if peer.writer.is_closing():
-            break
+            return peer.drop()
         peer.send(bytes([byte]))
         await asyncio.sleep(0.1)
-    return peer.drop()
+    peer.drop()
+    raise Overstayed("a slow handshake")
 
 
 async def silent(port: int, chance: random.Random) -> int:
@@ -207,9 +220,12 @@ async def silent(port: int, chance: random.Random) -> int:
     if kind == 2:
         peer.say(join(f"bad{chance.randrange(5)}"))
     elif kind == 3:
-        peer.say({"type": "resume", "event": "quiz", "token": "x", "instance": "x"})
+        peer.say(resume("x"))
     await peer.drain(PATIENCE)
-    return peer.drop() + 1
+    sent, is_out = peer.drop() + 1, peer.reader.at_eof() or peer.reader.exception() is not None
+    if not is_out:
+        raise Overstayed(f"a silent guest of kind {kind}")
+    return sent
 
 
 async def flood(port: int, chance: random.Random) -> int:

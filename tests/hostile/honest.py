@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Self
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig
@@ -30,10 +31,16 @@ class Guest:
         self.verdicts: defaultdict[str, list[str]] = defaultdict(list)
         self.submitted: dict[str, float] = {}
         self.welcomes: list[float] = []
+        self.losses: list[tuple[float, str | None]] = []
         self.participants: set[str] = set()
         self._chance, self._over = random.Random(f"{seed} {name}"), over
         machine = ClientMachine(Identity("quiz", name, name), (config or ClientConfig()).rules, draws_for(seed, name))
-        self.client = ReconnectingClient(machine, url, log=self.records.append, deliver=self._hear)
+        self.client = ReconnectingClient(machine, url, log=self._note, deliver=self._hear)
+
+    def _note(self, record: Record) -> None:
+        self.records.append(record)
+        if record.kind is EventKind.TRANSPORT_LOST:
+            self.losses.append((time.monotonic(), record.cause))
 
     def _hear(self, message: Message) -> None:
         now = time.monotonic()
@@ -56,6 +63,11 @@ class Guest:
             self.submitted[question] = time.monotonic()
             self.client.answer(question, self._chance.randrange(4))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer that it gave has no verdict yet."""
+        return any(when and not self.verdicts[question] for question, when in list(self.submitted.items()))
+
     def count(self, kind: EventKind) -> int:
         """How often this happened to it."""
         return sum(record.kind is kind for record in self.records)
@@ -69,7 +81,7 @@ class Party:
     ) -> None:
         self.guests = [Guest(f"guest {i}", url, seed=seed, over=over, config=config) for i in range(count)]
 
-    async def __aenter__(self) -> Party:
+    async def __aenter__(self) -> Self:
         for guest in self.guests:
             guest.client.start()
         return self
@@ -100,17 +112,24 @@ class Party:
         for guest in self.guests:
             lost = guest.count(EventKind.TRANSPORT_LOST) + guest.count(EventKind.TRANSPORT_FAILED)
             found += [f"{guest.name} lost its connection {lost} times"] * bool(lost)
-            found += self._unserved(guest)
+            found += self.unserved(guest)
         return found
 
     @staticmethod
-    def _unserved(guest: Guest) -> list[str]:
+    def unserved(guest: Guest) -> list[str]:
+        """What it may complain of even where connections had to be lost."""
         found = [f"{guest.name} has been {sorted(guest.participants)}"] * (len(guest.participants) != 1)
         for question, when in guest.submitted.items():
             verdicts = guest.verdicts[question]
             if when and verdicts not in (["accepted"], ["rejected_late"]):
                 found.append(f"{guest.name} was told {verdicts} of {question}")
         return found
+
+    async def opened(self, within: Seconds = 30.0) -> None:
+        """Wait until everybody is in."""
+        async with asyncio.timeout(within):
+            while not self.are_open:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.02)
 
     def verdicts(self) -> Counter[str]:
         """All verdicts."""

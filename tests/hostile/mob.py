@@ -9,7 +9,7 @@ import random
 import sys
 from collections import Counter
 
-from .attacks import ATTACKS, Attack
+from .attacks import ATTACKS, Attack, Overstayed
 
 AT_ONCE = 25
 
@@ -24,14 +24,16 @@ class Mob:
         self.sent: Counter[str] = Counter()
         self.rounds: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.overstayed: Counter[str] = Counter()
 
     def _any(self) -> Attack:
         return self._chance.choice(ATTACKS)
 
     async def run(self) -> dict[str, dict[str, int]]:
-        """Be done with it; returns messages, rounds and failed dials by attack."""
+        """Be done with it; returns messages, rounds and failed dials by attack, and who was not shown out in time."""
         await asyncio.gather(*(self._worker(number) for number in range(AT_ONCE)))
-        return {"sent": dict(self.sent), "rounds": dict(self.rounds), "failed": dict(self.failed)}
+        counts = {"sent": self.sent, "rounds": self.rounds, "failed": self.failed, "overstayed": self.overstayed}
+        return {name: dict(count) for name, count in counts.items()}
 
     async def _worker(self, number: int) -> None:
         chance = random.Random(self._chance.random() + number)
@@ -43,6 +45,8 @@ class Mob:
                 self.sent[name] += await attack(self._port, chance)
             except OSError:
                 self.failed[name] += 1
+            except Overstayed as error:
+                self.overstayed[str(error)] += 1
 
 
 if __name__ == "__main__":

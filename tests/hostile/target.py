@@ -113,9 +113,8 @@ async def target(
     folder: Path, settings: str, *flags: str, files: int | None = None, port: int | None = None
 ) -> AsyncIterator[Target]:
     """A server with these settings; ``files`` limits its open files. Ended, if need be killed, with the block."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "server.toml").write_text(settings)
     port = port or free_port()
+    _write(folder, settings)
     command = [sys.executable, "-m", "resilience", "serve", "--host", ADDRESS, "--port", str(port)]
     command += ["--db", f"sqlite:///{folder / 'quiz.db'}", "--config", str(folder / "server.toml"), *flags]
     if files is not None:
@@ -140,6 +139,11 @@ def free_port() -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((ADDRESS, port))
             return port
+
+
+def _write(folder: Path, settings: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "server.toml").write_text(settings)
 
 
 async def _listening(started: Target) -> None:

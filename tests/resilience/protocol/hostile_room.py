@@ -21,6 +21,7 @@ from resilience.protocol.messages import (
     Message,
     OpenQuestion,
     QuestionRevealed,
+    ScoreChanged,
     StateRestored,
 )
 from resilience.protocol.room import Room
@@ -162,7 +163,12 @@ class HostileRoom:
         if isinstance(message, HostStatus):
             assert b"correct" not in codec.encode(message)
             for standing in message.leaders:
-                assert standing.score <= game.recomputed_score(standing.participant)
+                assert standing.score <= game.recomputed_visible_score(standing.participant)
+        if isinstance(message, ScoreChanged):
+            assert self._is_closed(message.question)
+        if isinstance(message, Joined | StateRestored):
+            who = message.credentials.participant
+            assert message.snapshot.score == game.recomputed_visible_score(who)
 
     def _is_closed(self, question: str) -> bool:
         game = self.room.game

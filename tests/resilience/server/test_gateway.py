@@ -31,7 +31,7 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
+from tests.hostile.wire import CONTINUATION, TEXT, announced, frame
 
 from ..virtual import HOST, PORT, URL, Stage, play
 from .peers import KEY, QUIET, causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
@@ -217,100 +217,6 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
         assert app.connections() == 0
 
     play(script)
-
-
-def test_a_deaf_peer_that_pings_is_cut_off() -> None:
-    """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
-
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        reader, writer = await asyncio.open_connection(HOST, PORT)
-        writer.write(upgrade(f"Host: {HOST}"))
-        await asyncio.sleep(0.1)
-        writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": "d", "instance": "d"}).encode()))
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        most = 0
-        with suppress(ConnectionError):
-            for _ in range(400):
-                writer.write(frame(b"p" * 125, PING) * 100)
-                await asyncio.sleep(0.02)
-                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.visits.values()]
-                most = max([most, *buffers])
-        assert most <= 2 * NO_LIMITS.write_buffer_bytes
-        assert app.connections() == 0
-        del reader
-
-    stage = play(script)
-    assert causes(stage, EventKind.SESSION_DETACHED) == ["slow"]
-
-
-# deaf -----------------------------------------------------------------------------------------------------------------
-
-
-async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
-    """A participant that stopped reading, with so many kilobytes waiting for it at the server: not enough to evict."""
-    reader, writer = await asyncio.open_connection(HOST, PORT)
-    writer.write(upgrade(f"Host: {HOST}"))
-    await asyncio.sleep(0.1)
-    writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": name, "instance": name}).encode()))
-    await asyncio.sleep(0.1)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
-    stage.kept = (reader, writer)  # type: ignore[attr-defined]
-    probe = frame(b'{"type":"probe","id":9007199254740991}')
-    (visit,) = stage._servers[-1]._gateway.visits.values()
-    for _ in range(20_000):
-        if visit.transport.get_write_buffer_size() > filled * 1024:
-            return
-        writer.write(probe * 20)
-        await asyncio.sleep(0.001)
-    raise AssertionError("nothing piled up")
-
-
-def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
-    """A close that cannot be written must not keep the socket: its token is used elsewhere, and the old one ends."""
-
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
-        socket = await dial()
-        await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
-        await hear(socket, Joined)
-        await asyncio.sleep(5)
-        assert app.connections() == 1
-        await say(socket, Probe(1))
-        await hear(socket, ProbeReply)
-
-    play(script)
-
-
-def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
-    """A stop ends within its window and a few seconds, whoever does not listen."""
-
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
-        began = stage.clock.now()
-        async with asyncio.timeout(60):
-            await app.stop()
-        assert stage.clock.now() - began < NO_LIMITS.drain_window + 5
-        stage._servers.clear()
-
-    play(script)
-
-
-@pytest.mark.parametrize("message", ["nonsense"])
-def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
-    """Nor does being turned away wait for it."""
-
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
-        _, writer = stage.kept  # type: ignore[attr-defined]
-        writer.write(frame(message.encode()) * 10)
-        await asyncio.sleep(8)
-        assert app.connections() == 0
-
-    assert causes(play(script), REFUSED) == ["strikes"]
 
 
 # hosts ----------------------------------------------------------------------------------------------------------------

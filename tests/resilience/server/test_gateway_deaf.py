@@ -1,0 +1,184 @@
+"""Peers that do not listen, and bytes that are no protocol: cut off soon, counted once, holding up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+import pytest
+
+from resilience.config import ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.messages import Join, Joined, Probe, ProbeReply
+from tests.hostile.wire import CONTINUATION, PING, announced, frame
+
+from ..virtual import HOST, PORT, Stage, play
+from .peers import causes, dial, ending, hear, http, join, say, serve, upgrade
+from .recount import assert_agrees
+
+NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
+REFUSED = EventKind.CONNECTION_REFUSED
+
+
+def test_a_deaf_peer_that_pings_is_cut_off() -> None:
+    """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+        writer.write(upgrade(f"Host: {HOST}"))
+        await asyncio.sleep(0.1)
+        writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": "d", "instance": "d"}).encode()))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        most = 0
+        with suppress(ConnectionError):
+            for _ in range(400):
+                writer.write(frame(b"p" * 125, PING) * 100)
+                await asyncio.sleep(0.02)
+                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.visits.values()]
+                most = max([most, *buffers])
+        assert most <= 2 * NO_LIMITS.write_buffer_bytes
+        assert app.connections() == 0
+        del reader
+
+    stage = play(script)
+    assert causes(stage, EventKind.SESSION_DETACHED) == ["slow"]
+
+
+# deaf -----------------------------------------------------------------------------------------------------------------
+
+
+async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
+    """A participant that stopped reading, with so many kilobytes waiting for it at the server: not enough to evict."""
+    reader, writer = await asyncio.open_connection(HOST, PORT)
+    writer.write(upgrade(f"Host: {HOST}"))
+    await asyncio.sleep(0.1)
+    writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": name, "instance": name}).encode()))
+    await asyncio.sleep(0.1)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    stage.kept = (reader, writer)  # type: ignore[attr-defined]
+    probe = frame(b'{"type":"probe","id":9007199254740991}')
+    (visit,) = stage._servers[-1]._gateway.visits.values()
+    for _ in range(20_000):
+        if visit.transport.get_write_buffer_size() > filled * 1024:
+            return
+        writer.write(probe * 20)
+        await asyncio.sleep(0.001)
+    raise AssertionError("nothing piled up")
+
+
+def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
+    """A close that cannot be written must not keep the socket: its token is used elsewhere, and the old one ends."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        socket = await dial()
+        await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
+        await hear(socket, Joined)
+        await asyncio.sleep(5)
+        assert app.connections() == 1
+        await say(socket, Probe(1))
+        await hear(socket, ProbeReply)
+
+    play(script)
+
+
+def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
+    """A stop ends within its window and a few seconds, whoever does not listen."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        began = stage.clock.now()
+        async with asyncio.timeout(60):
+            await app.stop()
+        assert stage.clock.now() - began < NO_LIMITS.drain_window + 5
+        stage._servers.clear()
+
+    play(script)
+
+
+@pytest.mark.parametrize("message", ["nonsense"])
+def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
+    """Nor does being turned away wait for it."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        await deafen(stage)
+        _, writer = stage.kept  # type: ignore[attr-defined]
+        writer.write(frame(message.encode()) * 10)
+        await asyncio.sleep(8)
+        assert app.connections() == 0
+
+    assert causes(play(script), REFUSED) == ["strikes"]
+
+
+# what the library ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        announced(16_385),
+        frame(b"{}", masked=False),
+        frame(b"{}", reserved=4),
+        frame(b"", 0x3),
+        frame(b"x" * 126, PING),
+        frame(b"x", CONTINUATION),
+    ],
+    ids=["size", "unmasked", "reserved", "opcode", "ping", "continuation"],
+)
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_frames_that_break_the_protocol_are_counted(bad: bytes, is_joined: bool) -> None:
+    """Whoever notices: the connection ends and says why, in the log and in the numbers."""
+
+    async def script(stage: Stage) -> None:
+        _, metrics = await serve(stage)
+        socket = await dial()
+        if is_joined:
+            await say(socket, join())
+            await hear(socket, Joined)
+        socket.transport.write(bad)
+        assert (await ending(socket))[0] in {1002, 1009}
+        await asyncio.sleep(2)
+        assert_agrees(metrics, stage.log)
+
+    assert causes(play(script), REFUSED) == ["protocol"]
+
+
+@pytest.mark.parametrize("request_bytes", [b"\x00" * 100, b"SSH-2.0-x\r\n", b"POST /ws HTTP/1.1\r\n\r\n", b"a" * 9000])
+def test_handshakes_that_are_none_are_counted(request_bytes: bytes) -> None:
+    """Once each."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        await http(request_bytes + b"\r\n\r\n")
+        await asyncio.sleep(10)
+
+    assert causes(play(script), REFUSED) == ["protocol"]
+
+
+def test_what_breaks_nothing_is_not_counted() -> None:
+    """Pages, a connection that says nothing and goes, one that goes in the middle of its handshake, a plain close."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage)
+        await http(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        await http(f"GET /nothing HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        for beginning in (b"", b"GET /ws HTT"):
+            _, writer = await asyncio.open_connection(HOST, PORT)
+            writer.write(beginning)
+            await asyncio.sleep(1)
+            writer.close()
+        socket = await dial()
+        await say(socket, join())
+        await hear(socket, Joined)
+        await socket.close(1002)
+        again = await dial()
+        await say(again, Join(event="quiz", name="x", instance="x", protocol=9))
+        assert (await ending(again))[0] == 1002
+        await asyncio.sleep(10)
+
+    assert causes(play(script), REFUSED) == ["protocol"]

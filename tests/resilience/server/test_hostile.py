@@ -1,0 +1,113 @@
+"""A live server process under attack over real sockets, honest guests beside it; at full size under ``bench``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from resilience.eventlog.reader import read_events
+from resilience.events import EventKind, Role
+from tests.hostile.__main__ import Wave, attack, besieged, told
+from tests.hostile.attacks import HOSTILE
+from tests.hostile.honest import Party, percentile
+from tests.hostile.target import target
+
+from .recount import exposed, recounted
+
+MESSAGES = 1500
+MEGABYTE = 1_048_576
+
+SCRAPED_LATER = {"quiz_draining", "quiz_connection_losses", "quiz_heartbeats_sent", "quiz_heartbeat_rtt_seconds"}
+"""What goes on, or is done, between the scrape and the end of the log."""
+
+
+def check_account(folder: Path, metrics: str) -> Counter[str | None]:
+    """The server's numbers are those of its log; returns refusals by cause."""
+    log = [event for event in read_events(folder) if event.role is Role.SERVER]
+    shown = exposed(metrics.encode())
+    for name, expected in recounted(log, shown).items():
+        if name not in SCRAPED_LATER:
+            counts = {sample: value for sample, value in expected.items() if not sample[0].endswith("_sum")}
+            assert {sample: shown[name].get(sample) for sample in counts} == counts, name
+    return Counter(event.cause for event in log if event.kind is EventKind.CONNECTION_REFUSED)
+
+
+def check_left(wave: Wave) -> None:
+    """After a wave everything is as before it."""
+    assert wave.after.connections == wave.before.connections
+    assert wave.after.descriptors <= wave.before.descriptors + 1
+    assert wave.after.threads <= wave.before.threads + 1
+
+
+def check_siege(folder: Path, messages: int, p99: float) -> None:
+    """Nobody honest was harmed, nothing was left, everything was counted."""
+    found = asyncio.run(besieged(folder, messages))
+    summary = told(found)
+    assert (found["wrongs"], found["noise"], found["exit"]) == ([], [], 0), summary
+    assert percentile(found["stormy"], 0.99) < p99, summary
+    first, second = found["waves"]
+    for wave in (first, second):
+        assert sum(wave.sent["sent"].values()) >= messages
+        assert all(wave.sent["rounds"].values())
+        assert wave.sent["overstayed"] == {}
+        check_left(wave)
+    per_guest = 10_000 * (second.after.participants - first.after.participants)
+    assert second.after.memory - first.after.memory < 8 * MEGABYTE + per_guest, summary
+    refused = check_account(folder / "log", found["metrics"])
+    assert set(refused) >= {"origin", "event", "late", "strikes", "key", "protocol"}, summary
+
+
+def test_hostile_guests_harm_nobody_and_leave_nothing(tmp_path: Path) -> None:
+    """Two waves of every attack: no crash, no traceback, no lost session or verdict, sockets and memory as before."""
+    check_siege(tmp_path, MESSAGES, p99=1.0)
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_hostile_messages(tmp_path: Path) -> None:
+    """The same at full size."""
+    check_siege(tmp_path, 100_000, p99=1.0)
+
+
+LIMITED = """
+[server]
+address_failures = 10
+address_rate = 20.0
+address_burst = 40
+[quiz]
+lobby = 1.0
+question_time = 2.0
+questions = 100
+"""
+
+
+async def test_the_limits_of_one_address_bite_and_harm_no_other(tmp_path: Path) -> None:
+    """429 with the time to wait for the hostile address; guests from another one play on and more of them come."""
+    async with target(tmp_path, LIMITED) as server, asyncio.timeout(60):
+        async with Party(10, server.url) as party:
+            await attack(server, 300, seed=1)
+            refused = await _refusal(server.url)
+            assert refused.response.status_code == 429
+            assert 0 < float(refused.response.headers["Retry-After"]) < 600
+            async with Party(5, server.url, seed=2) as more:
+                await more.opened()
+            assert party.are_open
+            assert party.wrongs() == []
+        shown = await server.metrics()
+        assert shown['quiz_joins_shed_total{cause="address"}'] > 0
+        assert server.noise() == []
+
+
+async def _refusal(url: str) -> InvalidStatus:
+    """How the hostile address is refused."""
+    while True:
+        try:
+            async with connect(url, local_addr=(HOSTILE, 0), proxy=None):
+                pass
+        except InvalidStatus as error:
+            return error

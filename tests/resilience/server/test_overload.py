@@ -1,0 +1,266 @@
+"""More guests than the server can take: shed early with a slot of their own, slow ones cut off, files that run out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+from resilience.config import ServerConfig
+from resilience.events import EventKind
+from resilience.protocol.states import ClientState
+from tests.hostile.attacks import HOSTILE, Peer, join
+from tests.hostile.honest import Party, percentile
+from tests.hostile.target import Target, target
+from tests.hostile.wire import handshake
+
+from ..virtual import HOST, URL, Stage, play
+from .peers import causes, dial, ending, serve
+
+# joins ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_joins_against_a_hundred_a_second() -> None:
+    """F18: all are in within 1.3 x N/capacity, sent away twice at most, nobody gives up or is left half joined."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, ServerConfig(join_capacity=100.0, address_rate=0))
+        clients = [stage.client(f"c{i}", url=URL) for i in range(1000)]
+        for client in clients:
+            client.start()
+        await asyncio.sleep(13.0)
+        assert {client.state for client in clients} == {ClientState.OPEN}
+        await asyncio.sleep(60.0)
+
+    stage = play(script)
+    created = [event.t for event in stage.events(EventKind.SESSION_CREATED)]
+    assert len(created) == 1000
+    assert max(created) <= 1.3 * 1000 / 100
+    busiest = max(Counter(int(t) for t in created if t >= 2.0).values())
+    assert busiest <= 1.3 * 100
+    shed = causes(stage, EventKind.JOIN_SHED)
+    assert 700 <= len(shed) <= 1000
+    assert set(shed) == {"overload"}
+    assert not stage.events(EventKind.GAVE_UP)
+    assert not stage.events(EventKind.SESSION_DETACHED)
+    waits = stage.events(EventKind.BACKOFF_SCHEDULED)
+    assert {event.cause for event in waits} == {"advice"}
+    tried = Counter(event.actor for event in waits)
+    assert max(tried.values()) <= 2
+
+
+def test_a_browser_is_told_its_slot_in_the_close() -> None:
+    """A page cannot read a 503: it is let in, closed with 4100 and its own slot, and no two get the same."""
+
+    async def script(stage: Stage) -> None:
+        await serve(stage, ServerConfig(join_capacity=10.0, address_rate=0))
+        slots = []
+        for socket_ in [await dial(Origin=f"http://{HOST}") for _ in range(40)]:
+            if socket_.protocol.close_rcvd or await _is_closed(socket_):
+                code, reason = await ending(socket_)
+                assert code == 4100
+                slots.append(float(reason.removeprefix("retry_after=")))
+        assert 15 <= len(slots) <= 25
+        assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(sorted(slots)))
+
+    assert set(causes(play(script), EventKind.JOIN_SHED)) == {"overload"}
+
+
+async def _is_closed(socket_: object) -> bool:
+    """Whether the server ends it within a moment."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await socket_.wait_closed()  # type: ignore[attr-defined]
+            return True
+    return False
+
+
+CROWDED = """
+[server]
+join_capacity = 60.0
+[quiz]
+lobby = 600
+"""
+
+
+async def test_a_herd_over_real_sockets_comes_in_at_the_servers_pace(tmp_path: Path) -> None:
+    """300 at once against 60 a second: the same, by the wall clock."""
+    async with target(tmp_path, CROWDED) as server, asyncio.timeout(60):
+        began = time.monotonic()
+        async with Party(300, server.url) as party:
+            await party.opened()
+            took = sorted(welcome - began for guest in party.guests for welcome in guest.welcomes)
+        assert len(took) == 300
+        assert took[-1] <= 1.3 * 300 / 60 + 1.0
+        assert max(Counter(int(t) for t in took if t >= 2.5).values()) <= 1.5 * 60
+        assert not any(guest.count(EventKind.GAVE_UP) for guest in party.guests)
+        assert not any(guest.count(EventKind.TRANSPORT_LOST) for guest in party.guests)
+        shown = await server.metrics()
+        assert shown['quiz_joins_shed_total{cause="overload"}'] >= 100
+        assert shown["quiz_joins_total"] == 300
+        assert server.noise() == []
+
+
+# slow consumers -------------------------------------------------------------------------------------------------------
+
+TALKATIVE = """
+[server]
+leaderboard_size = 100
+write_buffer_bytes = 16384
+send_buffer_bytes = 4096
+heartbeat_interval = 5.0
+[quiz]
+questions = 400
+lobby = 1.0
+question_time = 0.2
+reveal_time = 0.1
+leaderboard_time = 0.1
+"""
+GUESTS, SLOW = 57, 3
+
+
+class Slow(Peer):
+    """A guest with a small window that reads a kilobyte a second."""
+
+    @classmethod
+    async def seated(cls, server: Target, name: str) -> Slow:
+        """Joined; returns once it has its token."""
+        link = socket.socket()
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        link.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", server.port))
+        peer = cls(*await asyncio.open_connection(sock=link, limit=1024))
+        peer.writer.write(handshake(f"127.0.0.1:{server.port}"))
+        await peer.hear(b"\r\n\r\n")
+        peer.say(join(name))
+        await peer.hear(b'"token":"')
+        peer.token = (await peer.hear(b'"'))[:-1].decode()
+        peer.say({"type": "token_stored", "generation": 1})
+        return peer
+
+    token = ""
+
+    async def dawdle(self) -> None:
+        """Read on, slowly, until it is cut off."""
+        with contextlib.suppress(ConnectionError):
+            while await self.reader.read(1024):  # noqa: ASYNC110 - it is slow on purpose
+                await asyncio.sleep(1.0)
+
+
+async def _evening(server: Target, slow: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Delivery and acknowledgement times of the quick ones, beside so many slow ones."""
+    async with Party(GUESTS, server.url, over=0.1) as party:
+        await party.opened()
+        seats = [await Slow.seated(server, f"slow{i}") for i in range(slow)]
+        dawdlers = [asyncio.create_task(seat.dawdle()) for seat in seats]
+        await asyncio.sleep(seconds)
+        assert party.wrongs() == []
+        for seat in seats:
+            await _returns(server, seat)
+        for dawdler, seat in zip(dawdlers, seats, strict=True):
+            dawdler.cancel()
+            seat.drop()
+        return party.delivery(), party.acks()
+
+
+async def _returns(server: Target, seat: Slow) -> None:
+    """Its session waits for it, as itself."""
+    back = await Peer.upgraded(server.port)
+    back.say({"type": "resume", "event": "quiz", "token": seat.token, "instance": "x"})
+    heard = await back.hear(b'"token":"')
+    assert b"state_restored" in heard
+    back.drop()
+
+
+async def test_slow_guests_are_cut_off_and_hold_up_nobody(tmp_path: Path) -> None:
+    """F21: one in twenty reads 1 KB/s. The others hear everything as soon as without them; memory is bounded."""
+    async with target(tmp_path / "a", TALKATIVE) as server, asyncio.timeout(60):
+        alone, _ = await _evening(server, 0, 6.0)
+    async with target(tmp_path / "b", TALKATIVE) as server, asyncio.timeout(60):
+        before = server.memory()
+        beside, acks = await _evening(server, SLOW, 8.0)
+        shown = await server.metrics()
+        assert shown['quiz_connection_losses_total{cause="slow"}'] == SLOW
+        assert shown['quiz_reconnections_total{outcome="resumed"}'] == SLOW
+        assert server.memory() - before < 16 * 2**20
+        assert server.noise() == []
+    assert len(beside) > 1000
+    assert percentile(beside, 0.99) < percentile(alone, 0.99) + 0.1
+    assert percentile(acks, 0.99) < 1.0
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+FEW_FILES = """
+[server]
+first_message_deadline = 3.0
+address_rate = 0
+[quiz]
+lobby = 1.0
+question_time = 1.0
+questions = 100
+"""
+
+
+async def _knock(server: Target) -> tuple[int, str]:
+    """Status and Retry-After for one more guest."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(HOSTILE, 0))
+    writer.write(handshake(f"127.0.0.1:{server.port}"))
+    try:
+        async with asyncio.timeout(5):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    except (EOFError, ConnectionError):
+        return 0, ""
+    finally:
+        writer.transport.abort()
+    lines = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    return int(head.split()[1]), lines.get("Retry-After", "")
+
+
+async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_path: Path) -> None:
+    """F19: 256 files. Full is full: 503 and when to come; who is in stays in and is served; room is found again."""
+    async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
+        async with Party(100, server.url) as party:
+            await party.opened()
+            crowd = [await Peer.upgraded(server.port) for _ in range(28)]
+            for peer in crowd:
+                peer.say(join(f"bad{peer.writer.get_extra_info('sockname')[1]}"))
+            assert {await _knock(server) for _ in range(40)} == {(503, "5.000")}
+            for peer in crowd:
+                peer.drop()
+            await _until_let_in(server)
+            assert party.wrongs() == []
+        shown = await server.metrics()
+        assert shown['quiz_joins_shed_total{cause="full"}'] >= 40
+        assert server.noise() == []
+
+
+async def test_more_sockets_than_files_stall_nobody_and_do_not_spin(tmp_path: Path) -> None:
+    """F19: bare connections use up every file. Those inside play on, the processor rests, and it passes."""
+    async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
+        async with Party(60, server.url) as party:
+            await party.opened()
+            idle = [await Peer.dial(server.port) for _ in range(250)]
+            await asyncio.sleep(0.5)
+            began, used = time.monotonic(), server.cpu()
+            await asyncio.sleep(1.5)
+            assert server.descriptors() <= 256
+            assert (server.cpu() - used) / (time.monotonic() - began) < 0.6
+            assert party.are_open
+            for peer in idle:
+                peer.drop()
+            await _until_let_in(server)
+            assert party.wrongs() == []
+            assert len(party.acks()) >= 60
+        assert server.noise() == []
+
+
+async def _until_let_in(server: Target) -> None:
+    """A newcomer is welcome again, soon."""
+    async with asyncio.timeout(15):
+        while (await _knock(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else
+            await asyncio.sleep(0.1)
