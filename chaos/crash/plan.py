@@ -24,8 +24,8 @@ PERIOD: Seconds = _QUESTION + 2 * _PAUSE
 """From one question to the next."""
 
 LEAD: Seconds = 0.05
-COMMIT: Seconds = 0.002
-"""About what an answer takes from its client to its acknowledgement, on a disk that is not slow."""
+COMMIT: Seconds = 0.001
+"""About what an answer takes from its client into the database, on a disk that is not slow."""
 
 
 class CrashPlan(msgspec.Struct, frozen=True):

@@ -47,13 +47,14 @@ class Due(Enum):
 class ServerLiveness:
     """One attached connection as its server sees it: next ping, last sign of life."""
 
-    __slots__ = ("_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
+    __slots__ = ("_again_at", "_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
 
     def __init__(self, rules: HeartbeatRules, now: Instant, u: float) -> None:
         """``u`` in [0, 1) spreads the first ping over the interval, so that a herd does not beat as one."""
         self._rules, self._spread = rules, u
         self.last_heard = now
         self._ping_at = now + u * rules.interval
+        self._again_at: Instant | None = None
         self._extension: Seconds = 0.0
         self._tightened_at: Instant = now
 
@@ -61,6 +62,7 @@ class ServerLiveness:
         """An application message arrived."""
         self.last_heard = now
         self._extension = 0.0
+        self._again_at = None
 
     def forgive(self, lag: Seconds) -> None:
         """The scheduler slept through ``lag`` seconds: the peer gets them back."""
@@ -92,16 +94,25 @@ class ServerLiveness:
 
     def next_deadline(self) -> Instant:
         """When :meth:`due` has something to say next."""
-        return min(self._ping_at, self.dead_at())
+        ping_at = self._ping_at if self._again_at is None else min(self._again_at, self._ping_at)
+        return min(ping_at, self.dead_at())
 
     def due(self, now: Instant) -> Due:
-        """What is due at ``now``; asking for a ping moves the next one an interval on."""
+        """What is due at ``now``.
+
+        Pings come an interval apart. Half an interval after one that nothing was heard of, another goes out: with a
+        grace of two intervals a single lost reply must not be the end.
+        """
         if now >= self.dead_at():
             return Due.DEAD
+        if self._again_at is not None and self._again_at <= now < self._ping_at:
+            self._again_at = None
+            return Due.PING
         if now < self._ping_at:
             return Due.NOTHING
-        missed = (now - self._ping_at) // self._rules.interval
-        self._ping_at += (missed + 1) * self._rules.interval
+        interval = self._rules.interval
+        self._ping_at += ((now - self._ping_at) // interval + 1) * interval
+        self._again_at = now + interval / 2
         return Due.PING
 
 

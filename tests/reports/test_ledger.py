@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reports.ledger import LEDGER_CHECKS, Evidence, Ledger, judge
-from resilience.events import EventKind, Role, Verdict
+from resilience.events import Event, EventKind, Role, Verdict
 from resilience.experiment.witness import Sight
 from resilience.quiz.game import Progress, StoredAnswer
 from resilience.quiz.phases import Phase
@@ -23,6 +23,7 @@ OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
 PLAN = QuizPlan(QUESTIONS, pace=Pace(0.0, PAUSES / 2, PAUSES / 2))
 TIMES = {q.id: OPENS + i * (TIME + PAUSES) for i, q in enumerate(QUESTIONS)}
+AT_THE_REVEAL = Progress(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=TIMES["q2"] + TIME)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Case:
     answers: list[StoredAnswer] = field(default_factory=list)
     scores: dict[str, int] = field(default_factory=dict)
     sights: dict[str, list[Sight]] = field(default_factory=dict)
-    progress: Progress = Progress(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=TIMES["q2"] + TIME)
+    progress: Progress = AT_THE_REVEAL
 
     def judged(self) -> dict[str, Verdict]:
         """Every rule's verdict."""
@@ -60,10 +61,10 @@ def _won(question: str, t: float) -> int:
     return points(correct=True, taken=t - TIMES[question], allowed=TIME)
 
 
-def _with_points(event: object) -> object:
-    if getattr(event, "kind", None) is not EventKind.ANSWER_COMMITTED:
+def _with_points(event: Event) -> Event:
+    if event.kind is not EventKind.ANSWER_COMMITTED:
         return event
-    return msgspec.structs.replace(event, value=float(_won(event.ref.partition("/")[0], event.t)))  # type: ignore[attr-defined,type-var]
+    return msgspec.structs.replace(event, value=float(_won((event.ref or "").partition("/")[0], event.t)))
 
 
 def _row(session: str, who: str, question: str, t: float) -> StoredAnswer:

@@ -65,6 +65,20 @@ def test_one_lost_pong_changes_nothing() -> None:
     assert first_death(liveness) == pytest.approx(60.005)
 
 
+@given(UNIT)
+def test_a_lost_pong_gets_its_second_chance_well_before_the_end(u: float) -> None:
+    """F9: with a grace of two intervals the next ping would race with the end; another goes out half an interval on."""
+    liveness = server(u)
+    assert liveness.due(15 * u) is Due.PING
+    liveness.heard(15 * u + 0.01)
+    unanswered = liveness.next_deadline()
+    assert liveness.due(unanswered) is Due.PING
+    again = liveness.next_deadline()
+    assert again == pytest.approx(unanswered + 7.5)
+    assert liveness.due(again) is Due.PING
+    assert liveness.dead_at() - again > 7
+
+
 @given(UNIT, MOMENTS)
 def test_silence_kills_at_grace_after_the_last_sign_of_life(u: float, moments: list[float]) -> None:
     """Never before, and not a tick later."""

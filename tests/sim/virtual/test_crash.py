@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind
+from resilience.events import Event, EventKind
 from resilience.protocol.effects import SessionRow
 from resilience.protocol.presence import PresenceBoard
 from resilience.protocol.reception import Reception
@@ -67,6 +67,24 @@ def test_some_worlds_are_hard(outcomes: list[Outcome]) -> None:
     unlogged = [o for o in outcomes if _answers(o, EventKind.ANSWER_TAKEN_UP) - _answers(o, EventKind.ANSWER_COMMITTED)]
     assert len(late) > SEEDS // 10
     assert unlogged
+
+
+def test_a_new_server_says_whom_it_finds_away(outcomes: list[Outcome]) -> None:
+    """Those whose connection died with the one before it, and those who were away already; each once, at its start."""
+    found = {EventKind.SESSION_DETACHED: 0, EventKind.SESSION_STATE: 0}
+    for outcome in outcomes:
+        started: Event | None = None
+        named: set[str | None] = set()
+        for event in outcome.events:
+            if event.kind is EventKind.SERVER_STARTED:
+                started, named = event, set()
+            elif event.cause == "restart":
+                assert started is not None
+                assert event.t == started.t
+                assert event.session_id not in named
+                named.add(event.session_id)
+                found[event.kind] += 1
+    assert all(found.values())
 
 
 def _answers(outcome: Outcome, kind: EventKind) -> set[str | None]:
