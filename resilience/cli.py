@@ -42,8 +42,8 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "drop the network under real clients: run, list, show, doctor",
-    "sim": "run the same experiment in a simulator: run",
+    "chaos": "drop the network under real clients, kill the server under them: run, crash, list, show, doctor",
+    "sim": "run the same experiment in a simulator, or crash it by the thousand: run, crash",
     "report": "build a run's report, compare runs: build, compare",
 }
 
@@ -78,7 +78,14 @@ def root() -> None:
 @root.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
-@click.option("--db", default="sqlite:///quiz.db", show_default=True, help="Database URL; sqlite:// keeps nothing.")
+@click.option(
+    "--db",
+    envvar="RESILIENCE_DB",
+    show_envvar=True,
+    default="sqlite:///quiz.db",
+    show_default=True,
+    help="Database URL; sqlite:// keeps nothing.",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with [server] and [quiz] tables.")
 @click.option("--event", default="quiz", show_default=True, help="Id of the event to serve.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the questions.")

@@ -22,8 +22,8 @@ class Admission:
     def __init__(self, capacity: float, limit: Seconds) -> None:
         self._cost: Seconds = 1.0 / capacity
         self._limit = limit
-        self._busy_until: Instant = 0.0
-        self._slots_until: Instant = 0.0
+        self._busy_until: Instant = float("-inf")
+        self._slots_until: Instant = float("-inf")
 
     def backlog(self, now: Instant, lag: Seconds = 0.0) -> Seconds:
         """Seconds of work ahead of a join that arrives now; ``lag`` is how late the server's own loop runs."""

@@ -57,11 +57,6 @@ class AddressBook:
             bucket.take(now)
         return wait
 
-    def spend(self, address: str, now: Instant) -> None:
-        """Take a token, whether or not there is one."""
-        if self._rate:
-            self._bucket(address, now).take(now)
-
     def wait(self, address: str, now: Instant) -> Seconds:
         """The seconds until this address has a token; takes none and remembers nobody."""
         bucket = self._buckets.get(address)

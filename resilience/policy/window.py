@@ -7,6 +7,8 @@ it can take a second. The client draws its first delay over ``spread_s`` and cli
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from resilience.units import Seconds
@@ -27,6 +29,7 @@ class ReturnWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cap_s: Seconds
 
 
+@functools.lru_cache(maxsize=1024)
 def return_window(population: int, joins_per_s: float) -> ReturnWindow:
     """The window for ``population`` clients against a capacity of ``joins_per_s``.
 

@@ -322,6 +322,7 @@ class Room:
             case Pong():
                 session.ponged(message.id, now)
                 self._retune(session, now)
+                self._schedule(session, now)
                 self._save_later(session, now)
             case Probe():
                 self._send(connection, ProbeReply(message.id))

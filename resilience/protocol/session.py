@@ -6,6 +6,8 @@ one still says or does changes nothing.
 
 from __future__ import annotations
 
+import functools
+
 from resilience.events import EventKind
 from resilience.policy.adaptive import RoundTrips
 from resilience.policy.liveness import Due, HeartbeatRules, ServerLiveness
@@ -25,7 +27,12 @@ RESTART = "restart"
 
 def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
     """A heartbeat that carries the return window of this moment."""
-    return Ping(ping_id, *(round(s * 1000) for s in (window.spread_s, window.step_s, window.cap_s)))
+    return Ping(ping_id, *_in_ms(window))
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_ms(window: ReturnWindow) -> tuple[int, int, int]:
+    return round(window.spread_s * 1000), round(window.step_s * 1000), round(window.cap_s * 1000)
 
 
 class ServerSession:

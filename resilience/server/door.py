@@ -71,10 +71,11 @@ class Door:
         return network_of(peer)
 
     def failed(self, address: str) -> Seconds:
-        """Somebody at this address presented something that opens nothing; returns for how long it is held off now."""
-        now = self._clock.now()
-        self._failed.spend(address, now)
-        return self._failed.wait(address, now)
+        """Somebody at this address presented what opens nothing; returns for how long that is too much, else 0.
+
+        Failures beyond the rate add no debt: a school behind one address must not be shut out for what a few did.
+        """
+        return self._failed.take(address, self._clock.now())
 
     def _judge(self, headers: Headers, address: str) -> Refusal | None:
         now = self._clock.now()
@@ -83,7 +84,7 @@ class Door:
         if self._count() > self.capacity:
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", FULL)
         if not self._is_welcome(headers):
-            self._failed.spend(address, now)
+            self._failed.take(address, now)
             return Refusal(HTTPStatus.FORBIDDEN, "origin")
         wait = self._failed.wait(address, now) or self._opened.take(address, now)
         if wait:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,9 @@ HOST_MESSAGE_BYTES = 1_048_576
 ELSEWHERE: Seconds = 5.0
 
 _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+
+_defects = logging.getLogger("resilience.server")
+"""What should never be needed: the library would close the connection with 1011 and say nothing."""
 
 _SPENT = Request("", Headers())
 """Stands for every handshake that is over, whose headers would be kept for as long as the connection."""
@@ -176,6 +180,9 @@ class Gateway:
         except ConnectionClosed as closed:
             if closed.rcvd and socket.cause == "closed":
                 socket.cause = f"close_{closed.rcvd.code}"
+        except Exception:
+            _defects.exception("the handler of a connection failed")
+            raise
         finally:
             del self.sockets[key]
             if socket.hub is not None:

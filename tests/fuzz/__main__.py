@@ -1,6 +1,7 @@
 """Fuzz the codec or a whole room: ``python -m tests.fuzz codec|room -max_total_time=60`` (options are libFuzzer's).
 
-A finding is an uncaught exception; libFuzzer writes the input that caused it to a file, which replays it as an argument.
+A finding is an uncaught exception; libFuzzer writes the input that caused it to a file, which as an argument replays
+it. The decoder itself is native code that coverage does not see: give it a folder of messages to start from.
 """
 
 from __future__ import annotations

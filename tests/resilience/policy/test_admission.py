@@ -96,3 +96,9 @@ def test_a_herd_beyond_the_longest_slot_still_comes_in_without_being_sent_away_o
     assert max(entered) <= 1.25 * herd / capacity
     assert max(turned.values()) <= 6
     assert longest <= 2.0 + 1 / capacity + 1e-9
+
+
+@given(st.floats(-1e6, 1e6))
+def test_the_clock_may_stand_anywhere_at_the_start(now: float) -> None:
+    """A run's clock shows less than zero before the run begins: that is no queue."""
+    assert Admission(3000.0, 2.0).arrive(now) is None

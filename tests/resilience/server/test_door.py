@@ -122,16 +122,21 @@ def test_an_address_opens_so_many_connections_and_no_more() -> None:
 
 
 def test_an_address_that_presents_what_opens_nothing_is_held_off() -> None:
-    """So many failures a minute; the wait grows with further ones, and passes."""
+    """So many failures a minute, and then until the next one may be afforded; other addresses are unharmed."""
     doorway = Doorway(address_failures=3)
-    for _ in range(3):
-        doorway.door.failed("10.0.0.1")
-    refused = doorway.knock()
-    assert isinstance(refused, tuple)
-    assert (refused[0], refused[1]) == (429, "address")
+    assert [doorway.door.failed("10.0.0.1") for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(20.0)]
+    assert doorway.knock() == (429, "address", pytest.approx(20.0))
     assert doorway.knock("10.0.0.2") is None
-    doorway.now += (refused[2] or 0.0) + 0.001
+    doorway.now += 20.001
     assert doorway.knock() is None
+
+
+def test_however_many_fail_the_others_at_their_address_wait_no_longer() -> None:
+    """A whole school behind one address whose old tokens open nothing any more is not shut out for minutes."""
+    doorway = Doorway(address_failures=60)
+    for _ in range(1000):
+        doorway.door.failed("10.0.0.1")
+    assert doorway.knock() == (429, "address", pytest.approx(1.0))
 
 
 def test_limits_that_are_off_limit_nothing() -> None:

@@ -31,7 +31,7 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from tests.hostile.wire import CONTINUATION, TEXT, announced, frame
+from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
 
 from ..virtual import HOST, PORT, URL, Stage, play
 from .peers import KEY, QUIET, causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
@@ -217,6 +217,31 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
         assert app.connections() == 0
 
     play(script)
+
+
+def test_a_deaf_peer_that_pings_is_cut_off() -> None:
+    """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
+
+    async def script(stage: Stage) -> None:
+        app, _ = await serve(stage, NO_LIMITS)
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+        writer.write(upgrade(f"Host: {HOST}"))
+        await asyncio.sleep(0.1)
+        writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": "d", "instance": "d"}).encode()))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        most = 0
+        with suppress(ConnectionError):
+            for _ in range(400):
+                writer.write(frame(b"p" * 125, PING) * 100)
+                await asyncio.sleep(0.02)
+                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.visits.values()]
+                most = max([most, *buffers])
+        assert most <= 2 * NO_LIMITS.write_buffer_bytes
+        assert app.connections() == 0
+        del reader
+
+    stage = play(script)
+    assert causes(stage, EventKind.SESSION_DETACHED) == ["slow"]
 
 
 # hosts ----------------------------------------------------------------------------------------------------------------
