@@ -117,3 +117,19 @@ class Reception:
         self._tokens.forget(session)
         self._unconfirmed.pop(session.instance, None)
         return True
+
+
+def recorded(arrival: Arrival, seq: int, truth: str, now: Instant) -> Record:
+    """The log line of an arrival that is let in at this position of the stream, with this state."""
+    session = arrival.session
+    return Record(
+        EventKind.SESSION_CREATED if arrival.outcome == CREATED else EventKind.SESSION_RESUMED,
+        now,
+        session.participant,
+        session.connection_no,
+        seq=seq,
+        attempt=arrival.attempt or None,
+        outcome=arrival.outcome,
+        value=now - arrival.since,
+        detail=truth,
+    )

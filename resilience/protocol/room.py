@@ -54,7 +54,7 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.portrait import Portrait, count_states, timing
 from resilience.protocol.presence import PresenceBoard
-from resilience.protocol.reception import CREATED, REJOINED, Arrival, Reception
+from resilience.protocol.reception import CREATED, REJOINED, Arrival, Reception, recorded
 from resilience.protocol.rules import RoomRules
 from resilience.protocol.session import ServerSession
 from resilience.protocol.stage import Stage
@@ -265,7 +265,7 @@ class Room:
             self.game.enrol(session.participant)
             self._start_lobby(now)
         self._presence_changed(session, now)
-        self._log_arrival(arrival, now)
+        self._effects.append(recorded(arrival, self.seq, self.truth(session.participant), now))
         self._send(connection, self._welcome_message(arrival, now))
 
     def _welcome_message(self, arrival: Arrival, now: Instant) -> Joined | StateRestored:
@@ -276,22 +276,6 @@ class Room:
         if arrival.outcome == CREATED:
             return Joined(credentials, told, snapshot)
         return StateRestored(credentials, told, snapshot, arrival.outcome == REJOINED)
-
-    def _log_arrival(self, arrival: Arrival, now: Instant) -> None:
-        who, number = arrival.session.participant, arrival.session.connection_no
-        kind = EventKind.SESSION_CREATED if arrival.outcome == CREATED else EventKind.SESSION_RESUMED
-        record = Record(
-            kind,
-            now,
-            who,
-            number,
-            seq=self.seq,
-            attempt=arrival.attempt or None,
-            outcome=arrival.outcome,
-            value=now - arrival.since,
-            detail=self.truth(who),
-        )
-        self._effects.append(record)
 
     def _window(self) -> ReturnWindow:
         """For all who are here or are expected back."""
