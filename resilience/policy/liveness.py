@@ -10,6 +10,7 @@ never mistakes its own sleep for everybody else's death.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import msgspec
@@ -18,6 +19,10 @@ from resilience.units import Instant, Seconds
 
 LAG_TOLERANCE: Seconds = 0.5
 """Wake-ups later than this are the scheduler's fault and extend the deadlines by the whole lag."""
+
+
+SLOT: Seconds = 0.05
+"""Heartbeats of one room fall on a grid this wide, so that one wake-up does for many connections."""
 
 
 class HeartbeatRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,3 +187,8 @@ class ClientLiveness:
     def _is_overdue(self, now: Instant) -> bool:
         out = (at for at in (self._probed_at, self._pressed_at) if at is not None)
         return any(now >= at + self._rules.deadline for at in out)
+
+
+def slotted(u: float, now: Instant, interval: Seconds) -> float:
+    """The share ``u`` of an interval, moved on to where ``now`` plus that share of it is on the grid of slots."""
+    return (math.ceil((now + u * interval) / SLOT) * SLOT - now) / interval

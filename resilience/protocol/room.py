@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable
 from resilience.draws import Draw, text_word
 from resilience.events import EventKind
 from resilience.policy.adaptive import RoundTrips, tuned
-from resilience.policy.liveness import LAG_TOLERANCE
+from resilience.policy.liveness import LAG_TOLERANCE, slotted
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow, return_window
 from resilience.protocol.agenda import Agenda
@@ -176,10 +176,6 @@ class Room:
         """How many participants are in each connection state."""
         return count_states(self.sessions.values())
 
-    def is_host(self, connection: int) -> bool:
-        """Whether a connection is a host's."""
-        return connection in self._hosts
-
     def is_waiting(self, connections: Container[int]) -> bool:
         """Whether one of these connections has said something that is not durable yet."""
         return self._reception.is_waiting(connections) or self._desk.is_waiting(connections)
@@ -242,8 +238,8 @@ class Room:
         session = arrival.session
         if session.connection is not None:
             self._live.pop(session.connection, None)
-        spread = self._draw("first_ping", text_word(session.participant), session.connection_no)
-        session.attach(arrival.connection, now, spread)
+        u = self._draw("first_ping", text_word(session.participant), session.connection_no)
+        session.attach(arrival.connection, now, slotted(u, now, self._rules.heartbeat.interval))
         if self._rules.adaptive is not None:
             session.trips = RoundTrips()
             self._retune(session, now)

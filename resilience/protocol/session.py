@@ -44,8 +44,8 @@ class ServerSession:
         "_effects",
         "_expires_at",
         "_liveness",
-        "_ping",
         "_ping_id",
+        "_pings",
         "_rules",
         "confirmed",
         "connection",
@@ -74,7 +74,7 @@ class ServerSession:
         self.trips: RoundTrips | None = None
         self._rules = rules
         self._liveness: ServerLiveness | None = None
-        self._ping: tuple[int, Instant] | None = None
+        self._pings: tuple[tuple[int, Instant], ...] = ()
         self._ping_id = 0
         self._expires_at: Instant | None = None
         self._absent_since: Instant = 0.0
@@ -116,7 +116,7 @@ class ServerSession:
         if self.state is not ConnectionState.CONNECTED:
             self._go(ConnectionState.CONNECTED)
         self._liveness = ServerLiveness(self._rules, now, u)
-        self._ping = None
+        self._pings = ()
         self._expires_at = None
 
     def accept_tokens(self, fresh_hash: str, presented_hash: str | None) -> None:
@@ -139,10 +139,10 @@ class ServerSession:
 
     def ponged(self, ping_id: int, now: Instant) -> None:
         """The answer to a heartbeat; one that was never sent, or was answered before, is ignored."""
-        if self._ping is None or self._ping[0] != ping_id:
+        sent_at = next((at for known, at in self._pings if known == ping_id), None)
+        if sent_at is None:
             return
-        trip = now - self._ping[1]
-        self._ping = None
+        trip, self._pings = now - sent_at, ()
         self._record(EventKind.HEARTBEAT_ACKED, now, value=trip)
         if self.trips is not None:
             self.trips.note(trip)
@@ -214,7 +214,7 @@ class ServerSession:
             return True
         if due is Due.PING and self.connection is not None and self.ready:
             self._ping_id += 1
-            self._ping = (self._ping_id, now)
+            self._pings = (*self._pings[-1:], (self._ping_id, now))
             self._record(EventKind.HEARTBEAT_SENT, now)
             self._effects.append(SendDown(self.connection, ping_with(self._ping_id, window)))
         return False

@@ -105,11 +105,14 @@ class Directory:
 
     # by hosts ---------------------------------------------------------------------------------------------------------
 
-    async def create(self, event: str, plan: QuizPlan) -> None:
-        """Open an event; again with the same plan is harmless. UsageError says why it cannot be, StoreError too."""
+    async def create(self, event: str, plan: QuizPlan, by: int = 0) -> None:
+        """Open an event for the host on connection ``by``; again with the same plan is harmless.
+
+        UsageError says why it cannot be, StoreError too.
+        """
         hub = self.hubs.get(event)
         if hub is not None and hub.room.game.phase is Phase.FINISHED:
-            self._retire(event)
+            self._retire(event, keep=by)
             hub = None
         if hub is not None:
             if hub.room.game.questions == plan.questions and hub.room.game.pace == plan.pace:
@@ -133,9 +136,9 @@ class Directory:
             raise UsageError(f"this server runs {len(self.hubs)} events already, as many as max_events allows")
         self._retire(min(over, key=lambda event: self.hubs[event].room.game.progress.since))
 
-    def _retire(self, event: str) -> None:
+    def _retire(self, event: str, keep: int = 0) -> None:
         hub = self.hubs.pop(event)
-        hub.end_all(CloseCode.NORMAL, lambda _: "the event is over", hosts=False)
+        hub.end_all(CloseCode.NORMAL, lambda _: "the event is over", keep=keep)
         hub.abandon()
 
     # when the database says no ----------------------------------------------------------------------------------------

@@ -353,7 +353,7 @@ class Gateway:
         while True:
             order = await orders.get()
             try:
-                await self._directory.create(event, order.plan)
+                await self._directory.create(event, order.plan, by=socket.key)
             except (UsageError, StoreError) as error:
                 socket.say(HostResult("create", "refused", 0, str(error)))
                 continue

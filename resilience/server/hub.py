@@ -132,10 +132,10 @@ class Hub:
             log(Record(EventKind.SCORE_FINAL, now, participant, value=float(score)))
         self._log = discard
 
-    def end_all(self, code: int, reason: Callable[[int], str], *, hosts: bool = True) -> None:
-        """Close every connection, or all but the hosts'; ``reason`` is made per connection key."""
+    def end_all(self, code: int, reason: Callable[[int], str], *, keep: int = 0) -> None:
+        """Close every connection but the one with the key ``keep``; ``reason`` is made per connection key."""
         for connection, peer in list(self._peers.items()):
-            if hosts or not self.room.is_host(connection):
+            if connection != keep:
                 peer.end(code, reason(connection))
 
     # carrying out -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from resilience.events import Event, EventKind, Lane, Role
 from resilience.protocol.client import ClientMachine, Identity
 from resilience.protocol.messages import Message
 from resilience.runtime import RunClock, log_to
-from resilience.server.app import EventPlan, QuizServer
+from resilience.server.app import QuizServer
+from resilience.server.directory import EventPlan
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from resilience.policy.liveness import (
     LAG_TOLERANCE,
+    SLOT,
     ClientLiveness,
     Due,
     HeartbeatRules,
     ProbeRules,
     ServerLiveness,
+    slotted,
 )
 from tests.strategies import UNIT
 
@@ -191,3 +193,11 @@ def test_suspicion_from_outside_probes_once() -> None:
     assert liveness.suspect(1.0) is Due.PROBE
     assert liveness.suspect(1.5) is Due.NOTHING
     assert liveness.due(3.0) is Due.DEAD
+
+
+@given(UNIT, st.floats(0.0, 1e5), st.floats(1.0, 60.0))
+def test_first_pings_fall_on_the_grid_within_a_slot_of_their_moment(u: float, now: float, interval: float) -> None:
+    """One wake-up does for many connections, and nobody waits more than a slot for it."""
+    moment = now + slotted(u, now, interval) * interval
+    assert 0 <= moment - (now + u * interval) <= SLOT + 1e-9
+    assert abs(moment / SLOT - round(moment / SLOT)) < 1e-6
