@@ -128,7 +128,7 @@ def test_a_small_crowd_from_two_processes_all_gets_in(tmp_path: Path) -> None:
 @pytest.mark.bench
 @pytest.mark.timeout(900)
 def test_rate_of_join_and_restore(tmp_path: Path, book: Book) -> None:
-    book(measure(tmp_path, 2000, 7))
+    book(measure(tmp_path, 2000, 15))
 
 
 @pytest.mark.bench

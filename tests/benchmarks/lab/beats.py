@@ -1,12 +1,14 @@
 """Heartbeats without sockets: ``python -m tests.benchmarks.lab.beats room|tasks COUNT SECONDS``; prints JSON.
 
-``room``   the product's room machine under its one timer, every ping answered at once.
+``room``   the product's room machine under its one timer, every ping answered at once; the collector set as
+           ``resilience serve`` sets it.
 ``tasks``  the usual way: each connection has a task that sleeps, pings, and waits for the answer under a timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import random
@@ -22,6 +24,7 @@ from resilience.protocol.effects import Persist, SendDown
 from resilience.protocol.messages import Join, Ping, Pong
 from resilience.protocol.room import Room
 from resilience.runtime import DeadlineTimer, RunClock
+from resilience.server.command import COLLECTIONS
 
 RULES = ServerConfig()
 
@@ -96,6 +99,10 @@ class Tasks:
 async def main(how: str, count: int, seconds: float) -> None:
     """Let hearts beat for so long and print what it took."""
     beating: Beating | Tasks = Beating(count) if how == "room" else Tasks(count)
+    if how == "room":
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECTIONS)
     await asyncio.sleep(0.5)
     beating.late.clear()
     before, cpu = beating.beats, time.process_time()

@@ -65,7 +65,7 @@ def this_machine() -> Machine:
     return Machine(
         os.cpu_count() or 1,
         _processor(),
-        f"{platform.system()} {platform.release()}",
+        f"{platform.system()} {platform.release().partition('-')[0]}",
         platform.python_version(),
         {name: version(name) for name in names},
     )

@@ -132,8 +132,8 @@ def _check_return(evening: Evening, guests: int, window: float) -> None:
     back = sorted(welcome for guest in evening.party.guests for welcome in guest.welcomes[1:])
     assert len(back) == guests
     assert all(len(guest.participants) == 1 for guest in evening.party.guests)
-    burst = max(Counter(int(10 * (when - back[0])) for when in back).values())
-    assert burst <= max(2.5 * guests / (10 * window), 15), burst
+    burst = max(Counter(int(2 * (when - back[0])) for when in back).values())  # a busy machine may stall for 0.1 s
+    assert burst <= max(1.8 * guests / (2 * window), 15), burst
     complaints = [wrong for guest in evening.party.guests for wrong in evening.party.unserved(guest)]
     assert complaints == []
 
