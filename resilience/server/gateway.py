@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.protocol import OPEN
@@ -56,9 +55,6 @@ _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
 _defects = logging.getLogger("resilience.server")
 """What should never be needed: the library would close the connection with 1011 and say nothing."""
 
-_SPENT = Request("", Headers())
-"""Stands for every handshake that is over, whose headers would be kept for as long as the connection."""
-
 FirstMessage = Join | Resume | Host
 Act = Callable[[ClientMessage], None]
 
@@ -69,6 +65,8 @@ class Visit(ServerConnection):
     ``address`` is whom the limits of one address count for; ``retry_after`` is set for a browser that is let in only to
     be told when to come again; ``was_ended`` when this server itself told it to go.
     """
+
+    __slots__ = ("_gateway", "address", "key", "retry_after", "was_ended")  # beyond a dict that all connections share
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
@@ -172,7 +170,9 @@ class Gateway:
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection, its hands shaken, until it ends."""
         assert isinstance(connection, Visit)  # noqa: S101 - made by this gateway
-        connection.request, connection.response = _SPENT, None
+        if connection.request is not None:
+            connection.request.headers.clear()  # the library's parser keeps the request for as long as the connection
+        connection.response = None
         key = connection.key
         socket = self.sockets[key] = Socket(connection, self._closing, self._refused)
         try:
