@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 from resilience.client.canary import Canary
 from resilience.errors import ToxiproxyError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.faults import Cut, FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -54,7 +54,7 @@ class Injector:
                 if not link.process.alive:
                     cause = f"toxiproxy of {link.cohort} ended with exit code {link.process.exit_code}"
                     if await link.replace(seen):
-                        self._journal.run(EventKind.HARNESS_FAILED, cause=cause)
+                        self._journal.run(LogEventKind.HARNESS_FAILED, cause=cause)
             await asyncio.sleep(WATCH)
 
     async def _carry_out(self, window: FaultWindow, until: Instant) -> None:
@@ -72,7 +72,7 @@ class Injector:
             finally:
                 self.active.pop(window.fault_id, None)
             limit = min(CLEAR, until - self._clock.now())
-            await self._see(EventKind.FAULT_CLEARED, window, canary.healed(), since=healed_at, limit=limit)
+            await self._see(LogEventKind.FAULT_CLEARED, window, canary.healed(), since=healed_at, limit=limit)
 
     async def _impose(self, window: FaultWindow, link: Link, canary: Canary) -> Instant:
         """Have the fault in force for its window, and watched; returns when it ended."""
@@ -80,10 +80,10 @@ class Injector:
         try:
             async with imposed(link, window.fault) as fault:
                 self.active[window.fault_id] = window
-                started_at = self._note(EventKind.FAULT_STARTED, window, fault.began, planned=window.starts_at)
+                started_at = self._note(LogEventKind.FAULT_STARTED, window, fault.began, planned=window.starts_at)
                 watching = asyncio.create_task(self._confirm(window, canary, started_at))
                 await self._reach(window.ends_at)
-            ended_at = self._note(EventKind.FAULT_ENDED, window, fault.ended, planned=window.ends_at)
+            ended_at = self._note(LogEventKind.FAULT_ENDED, window, fault.ended, planned=window.ends_at)
             await watching
         finally:
             if watching is not None:
@@ -92,36 +92,36 @@ class Injector:
 
     async def _confirm(self, window: FaultWindow, canary: Canary, since: Instant) -> None:
         if canary.doubt is not None:
-            self._journal.fault(EventKind.FAULT_INVALID, window, cause=canary.doubt)
+            self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=canary.doubt)
             return
         limit = CONFIRM if isinstance(window.fault, Cut) else min(CONFIRM, window.ends_at - self._clock.now())
         seen = canary.begun(window.fault)
-        await self._see(EventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
+        await self._see(LogEventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
 
     async def _see(
-        self, kind: EventKind, window: FaultWindow, seen: Awaitable[None], *, since: Instant, limit: Seconds
+        self, kind: LogEventKind, window: FaultWindow, seen: Awaitable[None], *, since: Instant, limit: Seconds
     ) -> None:
         """Record ``kind`` when the canary has ``seen`` it, or the window's invalidity after ``limit`` seconds."""
         try:
             async with asyncio.timeout(limit):
                 await seen
         except TimeoutError:
-            edge = "begin" if kind is EventKind.FAULT_CONFIRMED else "end"
+            edge = "begin" if kind is LogEventKind.FAULT_CONFIRMED else "end"
             cause = f"the canary did not see the fault {edge} within {max(limit, 0.0):.1f} s"
-            self._journal.fault(EventKind.FAULT_INVALID, window, cause=cause)
+            self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=cause)
         else:
             self._journal.fault(kind, window, value=max(self._clock.now() - since, 0.0))
 
     async def _rescue(self, window: FaultWindow, link: Link, seen: int, error: ToxiproxyError) -> None:
         """Replace the proxy, unless that was done already, and say so in the log."""
         begun = window.fault_id in self.active
-        self._journal.run(EventKind.HARNESS_FAILED, ref=window.fault_id, cause=str(error))
-        self._journal.fault(EventKind.FAULT_INVALID, window, cause=f"the proxy failed: {error}")
+        self._journal.run(LogEventKind.HARNESS_FAILED, ref=window.fault_id, cause=str(error))
+        self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=f"the proxy failed: {error}")
         await link.replace(seen)
         if begun:
-            self._journal.fault(EventKind.FAULT_ENDED, window, value=window.ends_at)
+            self._journal.fault(LogEventKind.FAULT_ENDED, window, value=window.ends_at)
 
-    def _note(self, kind: EventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
+    def _note(self, kind: LogEventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
         before, after = call.before - self._clock.epoch, call.after - self._clock.epoch
         self._journal.fault(kind, window, t=before, value=planned, detail=f"{before:.6f}..{after:.6f}")
         return before

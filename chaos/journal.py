@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant
@@ -22,7 +22,7 @@ class Journal:
 
     def run(  # noqa: PLR0913 - the fields of an event
         self,
-        kind: EventKind,
+        kind: LogEventKind,
         *,
         t: Instant | None = None,
         outcome: str | None = None,
@@ -34,11 +34,11 @@ class Journal:
         """Record something of the run itself, now or at ``t``."""
         at = self._clock.now() if t is None else t
         fields = {"outcome": outcome, "value": value, "cause": cause, "ref": ref, "detail": detail}
-        self._write(Event(at, Lane.REAL, Role.RUNNER, "runner", kind, **fields))  # type: ignore[arg-type]
+        self._write(LogEvent(at, Lane.REAL, Role.RUNNER, "runner", kind, **fields))  # type: ignore[arg-type]
 
     def fault(  # noqa: PLR0913 - the fields of an event
         self,
-        kind: EventKind,
+        kind: LogEventKind,
         window: FaultWindow,
         *,
         t: Instant | None = None,
@@ -48,7 +48,7 @@ class Journal:
     ) -> None:
         """Record something of a fault window, now or at ``t``."""
         at, who = self._clock.now() if t is None else t, window.cohort
-        event = Event(
+        event = LogEvent(
             at, Lane.REAL, Role.INJECTOR, who, kind, who, value=value, cause=cause, ref=window.fault_id, detail=detail
         )
         self._write(event)
@@ -57,6 +57,6 @@ class Journal:
         """Close the file; nothing may be recorded afterwards."""
         self._writer.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: LogEvent) -> None:
         self._writer.write(event)
         self._writer.flush()

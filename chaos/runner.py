@@ -25,7 +25,7 @@ import msgspec
 
 from resilience.errors import HarnessError, ResilienceError
 from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, RunInfo, write_run_info
-from resilience.events import EventKind, Lane
+from resilience.events import Lane, LogEventKind
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock
@@ -179,7 +179,7 @@ class _Run:
         """The run itself, from its start to its end, with everything that keeps watch beside it."""
         self._injector = Injector(self._links, target.address, self._clock, self._journal)
         await self._until(0.0)
-        self._journal.run(EventKind.RUN_STARTED, value=self._experiment.duration)
+        self._journal.run(LogEventKind.RUN_STARTED, value=self._experiment.duration)
         self._started = True
         return await _beside(
             self._happen(self._injector),
@@ -233,7 +233,7 @@ class _Run:
         await self._until(hypothesis.within)
         share = self._share_open()
         steady = share >= hypothesis.joined
-        self._journal.run(EventKind.RUN_STEADY, outcome="pass" if steady else "fail", value=share)
+        self._journal.run(LogEventKind.RUN_STEADY, outcome="pass" if steady else "fail", value=share)
         if not steady:
             rule = (
                 f"{share:.1%} of the clients had joined after {hypothesis.within:g} s, wanted {hypothesis.joined:.1%}"
@@ -257,7 +257,7 @@ class _Run:
             if self._crew.lag_max > LAG_LIMIT and not noted:
                 noted = True
                 cause = f"fleet loop lag {self._crew.lag_max:.2f} s, allowed {LAG_LIMIT:g} s"
-                self._journal.run(EventKind.HARNESS_FAILED, cause=f"{cause}: too many clients for this machine")
+                self._journal.run(LogEventKind.HARNESS_FAILED, cause=f"{cause}: too many clients for this machine")
             await asyncio.sleep(TICK)
 
     async def _watch_server(self, target: Target) -> None:
@@ -274,7 +274,7 @@ class _Run:
         if error is not None:
             interrupted = isinstance(error, asyncio.CancelledError)
             outcome, cause = ("interrupted", "interrupted") if interrupted else ("failed", _told(error))
-        self._journal.run(EventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=self._lag())
+        self._journal.run(LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=self._lag())
 
     def _lag(self) -> str:
         p99 = self._crew.lag_p99

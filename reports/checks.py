@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from resilience.events import Event, EventKind, Role, Verdict
+from resilience.events import LogEvent, LogEventKind, Role, Verdict
 
 from .frames import Log
 from .summary import Invariant
@@ -24,7 +24,7 @@ CLEANUP_SLACK = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
 
 GRACE, RESTART = "grace", "restart"
-_TAKEN_UP = "taken_up"
+_TAKEN_UP = "recovered"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
 
@@ -61,7 +61,7 @@ def check_one(name: str, rule: str, check: Check, log: Log) -> Invariant:
     )
 
 
-def _question(event: Event) -> str:
+def _question(event: LogEvent) -> str:
     return (event.ref or "").partition("/")[0]
 
 
@@ -74,13 +74,13 @@ def _first(findings: Iterable[str | None]) -> tuple[int, str | None]:
 # --- answers and scores -----------------------------------------------------------------------------------------------
 
 
-def _commits(log: Log) -> list[Event]:
-    return [event for event in log.of(EventKind.ANSWER_COMMITTED, Role.SERVER) if event.outcome == _ACCEPTED]
+def _commits(log: Log) -> list[LogEvent]:
+    return [event for event in log.of(LogEventKind.ANSWER_COMMITTED, Role.SERVER) if event.outcome == _ACCEPTED]
 
 
-def _durable(log: Log) -> list[Event]:
+def _durable(log: Log) -> list[LogEvent]:
     """The server's words for durable answers: its commits, and what its successors found after it was killed."""
-    found = _commits(log) + log.of(EventKind.ANSWER_TAKEN_UP, Role.SERVER)
+    found = _commits(log) + log.of(LogEventKind.ANSWER_RECOVERED, Role.SERVER)
     return sorted(found, key=lambda event: event.t)
 
 
@@ -88,28 +88,28 @@ def acknowledged_answers_kept(log: Log) -> Found:
     """Every answer acknowledged as accepted or duplicate was committed for the same participant and question."""
     committed = {(event.session_id, _question(event)) for event in _durable(log)}
 
-    def lost(ack: Event) -> str | None:
+    def lost(ack: LogEvent) -> str | None:
         if (ack.session_id, _question(ack)) in committed:
             return None
         return (
             f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} acknowledged as {ack.outcome}, never committed"
         )
 
-    acks = (event for event in log.of(EventKind.ANSWER_ACKED, Role.CLIENT) if event.outcome in _KEPT)
+    acks = (event for event in log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT) if event.outcome in _KEPT)
     return Found(*_first(lost(ack) for ack in acks))
 
 
 def answers_scored_once(log: Log) -> Found:
     """At most one accepted commit per participant and question, and a new server finds it as it was committed."""
-    seen: dict[tuple[str | None, str], Event] = {}
+    seen: dict[tuple[str | None, str], LogEvent] = {}
 
-    def again(event: Event) -> str | None:
+    def again(event: LogEvent) -> str | None:
         before = seen.setdefault((event.session_id, _question(event)), event)
         is_same = (before.ref, before.value) == (event.ref, event.value)
-        if before is event or (event.kind is EventKind.ANSWER_TAKEN_UP and is_same):
+        if before is event or (event.kind is LogEventKind.ANSWER_RECOVERED and is_same):
             return None
         where = f"{event.session_id}: question {_question(event)} scored at {before.t:.3f} s"
-        if event.kind is EventKind.ANSWER_TAKEN_UP:
+        if event.kind is LogEventKind.ANSWER_RECOVERED:
             return (
                 f"{where} as {before.ref} with {before.value}, found at {event.t:.3f} s as {event.ref}, {event.value}"
             )
@@ -122,10 +122,10 @@ def scores_add_up(log: Log) -> Found:
     """Each final score of a server equals the sum of the points of the answers that were durable by then."""
     scored: dict[str | None, dict[str, float]] = defaultdict(dict)
 
-    def take(event: Event) -> str | None:
+    def take(event: LogEvent) -> str | None:
         mine = scored[event.session_id]
-        if event.kind is not EventKind.SCORE_FINAL:
-            before = mine.get(_question(event), 0.0) if event.kind is EventKind.ANSWER_COMMITTED else 0.0
+        if event.kind is not LogEventKind.SCORE_FINAL:
+            before = mine.get(_question(event), 0.0) if event.kind is LogEventKind.ANSWER_COMMITTED else 0.0
             mine[_question(event)] = before + (event.value or 0.0)
             return None
         stored, summed = event.value, math.fsum(mine.values())
@@ -133,7 +133,7 @@ def scores_add_up(log: Log) -> Found:
             return None
         return f"{event.session_id} at {event.t:.3f} s: stored score {stored}, committed answers add up to {summed:g}"
 
-    finals = log.of(EventKind.SCORE_FINAL, Role.SERVER)
+    finals = log.of(LogEventKind.SCORE_FINAL, Role.SERVER)
     _, broken = _first(take(event) for event in sorted(_durable(log) + finals, key=lambda event: event.t))
     return Found(len(finals), broken)
 
@@ -150,12 +150,12 @@ class _Fence:
     current: int = 0
     live: set[int] = field(default_factory=set)
 
-    def take(self, event: Event) -> str | None:
+    def take(self, event: LogEvent) -> str | None:
         """What this event breaks, in words, or None."""
         number = event.connection_no or 0
-        if event.kind in (EventKind.SESSION_CREATED, EventKind.SESSION_RESUMED):
+        if event.kind in (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED):
             return self._attach(number, event)
-        if event.kind is EventKind.SESSION_DETACHED:
+        if event.kind is LogEventKind.SESSION_DETACHED:
             return self._detach(number, event)
         self.live.discard(number)
         return None
@@ -165,7 +165,7 @@ class _Fence:
         self.live.clear()
         self.losses = losses
 
-    def _attach(self, number: int, event: Event) -> str | None:
+    def _attach(self, number: int, event: LogEvent) -> str | None:
         if number <= self.current:
             return self._say(event, f"attached as connection {number} after connection {self.current}")
         others = sorted(other for other in self.live if self._lives(other, event.t))
@@ -174,7 +174,7 @@ class _Fence:
             return self._say(event, f"connection {number} attached while {others[0]} was live and not fenced")
         return None
 
-    def _detach(self, number: int, event: Event) -> str | None:
+    def _detach(self, number: int, event: LogEvent) -> str | None:
         self.live.discard(number)
         if event.cause in (GRACE, RESTART):
             return None
@@ -187,18 +187,18 @@ class _Fence:
     def _lives(self, number: int, t: float) -> bool:
         return self.losses.get(number, math.inf) > t + TOLERANCE
 
-    def _say(self, event: Event, what: str) -> str:
+    def _say(self, event: LogEvent, what: str) -> str:
         return f"{self.who} at {event.t:.3f} s: {what}"
 
 
 _FENCING = (
-    EventKind.SESSION_CREATED,
-    EventKind.SESSION_RESUMED,
-    EventKind.SESSION_FENCED,
-    EventKind.SESSION_DETACHED,
-    EventKind.SESSION_LEFT,
-    EventKind.SESSION_EXPIRED,
-    EventKind.TRANSPORT_LOST,
+    LogEventKind.SESSION_CREATED,
+    LogEventKind.SESSION_RESUMED,
+    LogEventKind.SESSION_FENCED,
+    LogEventKind.SESSION_DETACHED,
+    LogEventKind.SESSION_LEFT,
+    LogEventKind.SESSION_EXPIRED,
+    LogEventKind.TRANSPORT_LOST,
 )
 
 
@@ -218,17 +218,17 @@ def one_live_connection(log: Log) -> Found:
     return Found(*_first(findings))
 
 
-def _is_of_connections(event: Event) -> bool:
+def _is_of_connections(event: LogEvent) -> bool:
     return _is_take_up(event) or (event.kind in _FENCING and event.session_id is not None)
 
 
-def _is_take_up(event: Event) -> bool:
-    return event.kind is EventKind.SERVER_STARTED and event.outcome == _TAKEN_UP
+def _is_take_up(event: LogEvent) -> bool:
+    return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _TAKEN_UP
 
 
-def _split_by_server(history: Iterable[Event]) -> list[list[Event]]:
+def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
     """The events of each server that had the run, one after the other."""
-    lives: list[list[Event]] = [[]]
+    lives: list[list[LogEvent]] = [[]]
     for event in history:
         if _is_take_up(event):
             lives.append([])
@@ -237,11 +237,11 @@ def _split_by_server(history: Iterable[Event]) -> list[list[Event]]:
     return lives
 
 
-def _losses(life: Iterable[Event]) -> dict[str, dict[int, float]]:
+def _losses(life: Iterable[LogEvent]) -> dict[str, dict[int, float]]:
     """When each connection was first seen to be lost, by participant and number."""
     losses: dict[str, dict[int, float]] = defaultdict(dict)
     for event in life:
-        if event.kind is EventKind.TRANSPORT_LOST:
+        if event.kind is LogEventKind.TRANSPORT_LOST:
             losses[event.session_id or "?"].setdefault(event.connection_no or 0, event.t)
     return losses
 
@@ -252,7 +252,7 @@ def nobody_stuck(log: Log) -> Found:
     A new server tells at its start who is away, and gives each the whole time: nobody pays for its predecessor's death.
     """
     limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK
-    absent: dict[str, Event] = {}
+    absent: dict[str, LogEvent] = {}
     known: set[str] = set()
     broken: list[str] = []
     checked = 0
@@ -264,7 +264,7 @@ def nobody_stuck(log: Log) -> Found:
             if _is_take_up(event):
                 absent.clear()
             continue
-        if event.kind is EventKind.SESSION_DETACHED or _is_found_away(event):
+        if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):
             checked += 1
             _note_overdue(absent, who, event.t, limit, broken)
             if who in known or event.cause == RESTART:  # a join that never reached its client leaves nothing behind
@@ -278,20 +278,20 @@ def nobody_stuck(log: Log) -> Found:
     return Found(checked, stuck[0] if stuck else None)
 
 
-def _is_found_away(event: Event) -> bool:
-    return event.kind is EventKind.SESSION_STATE and event.cause == RESTART
+def _is_found_away(event: LogEvent) -> bool:
+    return event.kind is LogEventKind.SESSION_STATE and event.cause == RESTART
 
 
 _ENDS_ABSENCE = (
-    EventKind.SESSION_CREATED,
-    EventKind.SESSION_RESUMED,
-    EventKind.SESSION_FENCED,
-    EventKind.SESSION_EXPIRED,
-    EventKind.SESSION_LEFT,
+    LogEventKind.SESSION_CREATED,
+    LogEventKind.SESSION_RESUMED,
+    LogEventKind.SESSION_FENCED,
+    LogEventKind.SESSION_EXPIRED,
+    LogEventKind.SESSION_LEFT,
 )
 
 
-def _note_overdue(absent: dict[str, Event], who: str, now: float, limit: float, broken: list[str]) -> None:
+def _note_overdue(absent: dict[str, LogEvent], who: str, now: float, limit: float, broken: list[str]) -> None:
     """End ``who``'s absence, if it has one, and note it when it lasted longer than ``limit`` seconds."""
     since = absent.pop(who, None)
     if since is not None and now - since.t > limit:
@@ -300,10 +300,10 @@ def _note_overdue(absent: dict[str, Event], who: str, now: float, limit: float, 
         )
 
 
-def _stuck_at_end(log: Log, absent: dict[str, Event]) -> list[str]:
+def _stuck_at_end(log: Log, absent: dict[str, LogEvent]) -> list[str]:
     """Participants whose last state is temporary absence though the server logged no absence that could still run."""
-    states = log.of(EventKind.SESSION_STATE, Role.SERVER)
-    reasons = log.of(EventKind.SESSION_DETACHED, Role.SERVER) + [event for event in states if _is_found_away(event)]
+    states = log.of(LogEventKind.SESSION_STATE, Role.SERVER)
+    reasons = log.of(LogEventKind.SESSION_DETACHED, Role.SERVER) + [event for event in states if _is_found_away(event)]
     last = {event.session_id or "?" for event in reasons}
     waiting = [
         event for event in states if event.outcome == "temporarily_disconnected" and event.session_id not in absent
@@ -317,9 +317,9 @@ def _stuck_at_end(log: Log, absent: dict[str, Event]) -> list[str]:
 
 def announced_once(log: Log) -> Found:
     """The room is told of each identity once; a reconnection is silent."""
-    seen: dict[str | None, Event] = {}
+    seen: dict[str | None, LogEvent] = {}
 
-    def again(event: Event) -> str | None:
+    def again(event: LogEvent) -> str | None:
         before = seen.setdefault(event.session_id, event)
         return (
             None
@@ -327,7 +327,7 @@ def announced_once(log: Log) -> Found:
             else f"{event.session_id}: announced at {before.t:.3f} s and again at {event.t:.3f} s"
         )
 
-    return Found(*_first(again(event) for event in log.of(EventKind.PARTICIPANT_ANNOUNCED)))
+    return Found(*_first(again(event) for event in log.of(LogEventKind.PARTICIPANT_ANNOUNCED)))
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -337,11 +337,11 @@ def stream_without_gap(log: Log) -> Found:
     """After joining at position s a client takes s+1, s+2 and so on, of one epoch, until its next session event."""
     place: dict[str, int | None] = {}
     epoch: dict[str, str | None] = {}
-    kinds = (EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED, EventKind.STREAM_DELIVERED)
+    kinds = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, LogEventKind.STREAM_DELIVERED)
 
-    def take(event: Event) -> str | None:
+    def take(event: LogEvent) -> str | None:
         who = event.actor
-        if event.kind is not EventKind.STREAM_DELIVERED:
+        if event.kind is not LogEventKind.STREAM_DELIVERED:
             place[who], epoch[who] = event.seq, None
             return None
         last, of = place.get(who), epoch.get(who) or event.detail
@@ -352,14 +352,14 @@ def stream_without_gap(log: Log) -> Found:
 
     mine = [event for event in log.events if event.role is Role.CLIENT and event.kind in kinds]
     _, broken = _first(take(event) for event in mine)
-    return Found(sum(event.kind is EventKind.STREAM_DELIVERED for event in mine), broken)
+    return Found(sum(event.kind is LogEventKind.STREAM_DELIVERED for event in mine), broken)
 
 
 def restored_state_true(log: Log) -> Found:
     """What a client holds after a restore equals what the server recomputes for that session and connection."""
-    truth = {(e.session_id, e.connection_no): e.detail for e in log.of(EventKind.SESSION_RESUMED, Role.SERVER)}
+    truth = {(e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)}
 
-    def wrong(event: Event) -> str | None:
+    def wrong(event: LogEvent) -> str | None:
         key = (event.session_id, event.connection_no)
         where = f"{event.actor} ({event.session_id}, connection {event.connection_no}) at {event.t:.3f} s"
         if key not in truth:
@@ -368,7 +368,7 @@ def restored_state_true(log: Log) -> Found:
             return f"{where}: holds {event.detail}, the server's truth is {truth[key]}"
         return None
 
-    return Found(*_first(wrong(event) for event in log.of(EventKind.SESSION_RESTORED, Role.CLIENT)))
+    return Found(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def restored_state_true(log: Log) -> Found:
 def faults_confirmed(log: Log) -> Found:
     """A canary saw every planned fault begin and end. Says nothing about the system, so it is never a failure."""
     windows = windows_frame(log)
-    problems = [f"{event.ref or 'the run'}: {event.cause}" for event in log.of(EventKind.HARNESS_FAILED)]
+    problems = [f"{event.ref or 'the run'}: {event.cause}" for event in log.of(LogEventKind.HARNESS_FAILED)]
     checks = (
         (windows["invalid"].notna(), "invalid"),
         (windows["fault_at"].isna(), "planned but not injected"),

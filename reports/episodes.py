@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.events import EventKind, Outcome, Role
+from resilience.events import LogEventKind, Outcome, Role
 
 from .frames import Log
 from .windows import windows_frame
@@ -60,21 +60,21 @@ _NEVER = (Outcome.GAVE_UP, Outcome.IDENTITY_LOST, Outcome.CORRUPT)
 _CATEGORIES = ("fault_id", "kind", "stratum", "cohort", "participant", "outcome", "came_back_by", "detected_by")
 
 STATE_AFTER = {
-    EventKind.TRANSPORT_OPENING: "dialing",
-    EventKind.TRANSPORT_OPENED: "joining",
-    EventKind.SESSION_JOINED: "open",
-    EventKind.SESSION_RESTORED: "open",
-    EventKind.TRANSPORT_FAILED: "down",
-    EventKind.TRANSPORT_LOST: "down",
-    EventKind.PEER_DEAD: "down",
-    EventKind.GAVE_UP: "gave_up",
-    EventKind.CLIENT_LEFT: "left",
-    EventKind.CLIENT_DISMISSED: "gave_up",
-    EventKind.SESSION_SUPERSEDED: "left",
+    LogEventKind.TRANSPORT_OPENING: "dialing",
+    LogEventKind.TRANSPORT_OPENED: "joining",
+    LogEventKind.SESSION_JOINED: "open",
+    LogEventKind.SESSION_RESTORED: "open",
+    LogEventKind.TRANSPORT_FAILED: "down",
+    LogEventKind.TRANSPORT_LOST: "down",
+    LogEventKind.PEER_DEAD: "down",
+    LogEventKind.GAVE_UP: "gave_up",
+    LogEventKind.CLIENT_LEFT: "left",
+    LogEventKind.CLIENT_DISMISSED: "gave_up",
+    LogEventKind.SESSION_SUPERSEDED: "left",
 }
 """What each client event says of the client's state from then on."""
 
-_FINAL = (EventKind.GAVE_UP, EventKind.CLIENT_DISMISSED)
+_FINAL = (LogEventKind.GAVE_UP, LogEventKind.CLIENT_DISMISSED)
 """Stopped for good, and not by the person's own wish."""
 
 _LINKED = ("dialing", "joining", "open")
@@ -96,7 +96,7 @@ class _Clients:
         self.states = self.events.assign(state=self.events["kind"].astype(str).map(dict(STATE_AFTER)))
         self.states = self.states.dropna(subset=["state"])
 
-    def of(self, *kinds: EventKind) -> pd.DataFrame:
+    def of(self, *kinds: LogEventKind) -> pd.DataFrame:
         """Their events of these kinds."""
         return self.events[self.events["kind"].isin([kind.value for kind in kinds])]
 
@@ -146,18 +146,18 @@ def _exposure(rows: pd.DataFrame, clients: _Clients) -> dict[str, pd.Series]:
     """Whether the fault found an open transport or a dial, and a session to lose."""
     states = clients.states[["who", "t", "state"]]
     before = _lookup(rows, "earliest", states, "backward", exact=False)["state"]
-    dials = clients.of(EventKind.TRANSPORT_OPENING, EventKind.TRANSPORT_OPENED)[["who", "t"]]
+    dials = clients.of(LogEventKind.TRANSPORT_OPENING, LogEventKind.TRANSPORT_OPENED)[["who", "t"]]
     dialed = _lookup(rows, "earliest", dials, "forward", exact=True)["t"] <= rows["heal_or_end"]
-    joined = clients.of(EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED)[["who", "t"]]
+    joined = clients.of(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)[["who", "t"]]
     had_session = _lookup(rows, "earliest", joined, "backward", exact=False)["t"].notna()
     return {"exposed": (before.isin(_LINKED) | dialed) & had_session, "open_at_fault": before == "open"}
 
 
 def _losses(log: Log, clients: _Clients) -> pd.DataFrame:
     """Losses noticed by either side: ``who``, ``t``, ``by``."""
-    client = clients.of(EventKind.TRANSPORT_LOST, EventKind.PEER_DEAD)[["who", "t"]].assign(by="client")
+    client = clients.of(LogEventKind.TRANSPORT_LOST, LogEventKind.PEER_DEAD)[["who", "t"]].assign(by="client")
     frame = log.frame
-    detached = frame[(frame["kind"] == EventKind.SESSION_DETACHED.value) & (frame["t"] <= log.end)]
+    detached = frame[(frame["kind"] == LogEventKind.SESSION_DETACHED.value) & (frame["t"] <= log.end)]
     who = clients.who_is.reindex(detached["session_id"].astype(str)).to_numpy()
     server = pd.DataFrame({"who": who, "t": detached["t"].to_numpy(), "by": "server"}).dropna(subset=["who"])
     return pd.concat([client, server]).sort_values("t", kind="stable")
@@ -176,15 +176,15 @@ def _detection(rows: pd.DataFrame, losses: pd.DataFrame, end: float) -> dict[str
 def _ending(rows: pd.DataFrame, clients: _Clients, log: Log) -> dict[str, pd.Series]:
     """How it ended: back (and by which way, with what), stopped for good, or still open at the run's end."""
     columns = ["who", "t", "kind", "session_id", "connection_no", "detail"]
-    arrivals = clients.of(EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED)[columns]
+    arrivals = clients.of(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)[columns]
     arrivals = _with_truth(arrivals, log)
     back = _lookup(rows, "detected_at", arrivals, "forward", exact=False)
-    stops = clients.of(*_FINAL, EventKind.CLIENT_LEFT, EventKind.SESSION_SUPERSEDED)[["who", "t", "kind"]]
+    stops = clients.of(*_FINAL, LogEventKind.CLIENT_LEFT, LogEventKind.SESSION_SUPERSEDED)[["who", "t", "kind"]]
     stop = _lookup(rows, "detected_at", stops, "forward", exact=True)
     is_back = back["t"].notna() & ~(stop["t"] < back["t"])
     return {
         "back": is_back,
-        "new_identity": back["kind"] == EventKind.SESSION_JOINED.value,
+        "new_identity": back["kind"] == LogEventKind.SESSION_JOINED.value,
         "agrees": back["agrees"].fillna(value=False).astype(bool),
         "resumed_as": back["resumed_as"],
         "gave_up": ~is_back & stop["kind"].isin([kind.value for kind in _FINAL]),
@@ -195,7 +195,7 @@ def _ending(rows: pd.DataFrame, clients: _Clients, log: Log) -> dict[str, pd.Ser
 def _with_truth(arrivals: pd.DataFrame, log: Log) -> pd.DataFrame:
     """Beside each arrival of a client: whether its digest equals the server's of the same session and connection."""
     frame = log.frame
-    resumed = frame[frame["kind"] == EventKind.SESSION_RESUMED.value]
+    resumed = frame[frame["kind"] == LogEventKind.SESSION_RESUMED.value]
     truth = resumed[["session_id", "connection_no", "detail", "outcome"]].astype({"session_id": "string"})
     truth = truth.drop_duplicates(["session_id", "connection_no"])
     truth = truth.rename(columns={"detail": "truth", "outcome": "resumed_as"})
@@ -224,7 +224,7 @@ def _times(rows: pd.DataFrame, clients: _Clients, end: float) -> dict[str, pd.Se
     returned = rows["outcome"] == Outcome.RESTORED.value
     ended, detected = rows["ended_at"].where(affected), rows["detected_at"].where(affected)
     healed = rows["healed_at"].fillna(end).clip(lower=rows["fault_at"])
-    opened = clients.of(EventKind.TRANSPORT_OPENED)[["who", "t"]]
+    opened = clients.of(LogEventKind.TRANSPORT_OPENED)[["who", "t"]]
     restored = rows["ended_at"].where(returned)
     last_open = _lookup(rows.assign(restored_at=restored), "restored_at", opened, "backward", exact=True)["t"]
     came = rows["resumed_as"].where(returned).astype(object)
@@ -248,7 +248,7 @@ def _times(rows: pd.DataFrame, clients: _Clients, end: float) -> dict[str, pd.Se
 
 def _attempts(rows: pd.DataFrame, clients: _Clients) -> pd.Series:
     """Dials at or after ``detected`` and up to ``ended``, by the difference of two running counts."""
-    dials = clients.of(EventKind.TRANSPORT_OPENING)[["who", "t"]]
+    dials = clients.of(LogEventKind.TRANSPORT_OPENING)[["who", "t"]]
     dials = dials.assign(n=dials.groupby("who").cumcount() + 1)
     until = _lookup(rows, "ended", dials, "backward", exact=True)["n"].fillna(0)
     before = _lookup(rows, "detected", dials, "backward", exact=False)["n"].fillna(0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.spec import CLOCKS, Expectation, Statistics
 
 from .frames import Log
@@ -55,13 +55,13 @@ class Evidence:
         owners = frame[frame["role"] == "client"].dropna(subset=["session_id", "cohort"]).drop_duplicates("session_id")
         cohorts = pd.Series(owners["cohort"].astype(str).to_numpy(), index=owners["session_id"].astype(str).to_numpy())
 
-        def rows(kind: EventKind) -> pd.DataFrame:
+        def rows(kind: LogEventKind) -> pd.DataFrame:
             found = frame.loc[frame["kind"] == kind.value, ["t", "session_id", "cause", "value"]]
             sessions = found["session_id"].astype(str)
             return found.assign(session_id=sessions, cohort=cohorts.reindex(sessions).to_numpy())
 
-        detached = rows(EventKind.SESSION_DETACHED)
-        round_trips = rows(EventKind.HEARTBEAT_ACKED).dropna(subset=["value"])
+        detached = rows(LogEventKind.SESSION_DETACHED)
+        round_trips = rows(LogEventKind.HEARTBEAT_ACKED).dropna(subset=["value"])
         return cls(
             episodes, round_trips, detached[detached["cause"] == GRACE], log.experiment.statistics, log.info.seed
         )

@@ -8,7 +8,7 @@ column         dtype     meaning
 t              float64   seconds since the run's start, one monotonic clock for all processes
 role           category  client, server, injector, runner
 actor          category  who recorded it
-kind           category  :class:`resilience.events.EventKind`
+kind           category  :class:`resilience.events.LogEventKind`
 cohort         category  of a client or a fault; missing elsewhere
 session_id     category  the participant's public id, once it has one
 connection_no  Int64     client transports: number of the dial; sessions: fencing number
@@ -35,7 +35,7 @@ import pandas as pd
 from resilience.errors import UsageError
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.rundir import COMPLETED, RunInfo, read_run_info
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 
@@ -50,7 +50,7 @@ class Log:
 
     info: RunInfo
     experiment: Experiment
-    events: Sequence[Event]
+    events: Sequence[LogEvent]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -60,18 +60,18 @@ class Log:
     @cached_property
     def end(self) -> float:
         """When observation ended, seconds: ``run.ended``, or else the last event; 0 for an empty log."""
-        ended = self.of(EventKind.RUN_ENDED)
+        ended = self.of(LogEventKind.RUN_ENDED)
         last = ended[:1] or self.events[-1:]
         return last[0].t if last else 0.0
 
     @cached_property
-    def _by_kind(self) -> dict[EventKind, list[Event]]:
-        groups: dict[EventKind, list[Event]] = defaultdict(list)
+    def _by_kind(self) -> dict[LogEventKind, list[LogEvent]]:
+        groups: dict[LogEventKind, list[LogEvent]] = defaultdict(list)
         for event in self.events:
             groups[event.kind].append(event)
         return groups
 
-    def of(self, kind: EventKind, role: Role | None = None) -> list[Event]:
+    def of(self, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
         """The events of one kind, in order; of one role only when it is given."""
         events = self._by_kind.get(kind, [])
         return events if role is None else [event for event in events if event.role is role]
@@ -92,12 +92,12 @@ def load_log(run_dir: Path) -> Log:
     return Log(info, experiment, events)
 
 
-def events_frame(events: Sequence[Event]) -> pd.DataFrame:
+def events_frame(events: Sequence[LogEvent]) -> pd.DataFrame:
     """The events as a table; columns and dtypes as in this module's docstring."""
     columns: dict[str, object] = {
         "t": pd.Series([event.t for event in events], dtype="float64"),
         "role": pd.Categorical([event.role for event in events], categories=[role.value for role in Role]),
-        "kind": pd.Categorical([event.kind for event in events], categories=[kind.value for kind in EventKind]),
+        "kind": pd.Categorical([event.kind for event in events], categories=[kind.value for kind in LogEventKind]),
         "value": pd.Series([event.value for event in events], dtype="float64"),
     }
     for name in _CATEGORIES:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from resilience.events import EventKind, Role
+from resilience.events import LogEventKind, Role
 from resilience.experiment.witness import Sight
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.scoring import points
@@ -40,7 +40,7 @@ class Ledger:
     """
 
     plan: QuizPlan
-    progress: Progress
+    progress: QuizState
     scores: Mapping[str, int]
     answers: Sequence[StoredAnswer]
 
@@ -87,7 +87,7 @@ class Evidence:
     def durable_since(self) -> dict[tuple[str | None, str], Instant]:
         """When the server first knew an answer to be durable, by participant and ref."""
         known: dict[tuple[str | None, str], Instant] = {}
-        for kind in (EventKind.ANSWER_COMMITTED, EventKind.ANSWER_TAKEN_UP):
+        for kind in (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED):
             for event in self.log.of(kind, Role.SERVER):
                 key = event.session_id, event.ref or ""
                 known[key] = min(known.get(key, event.t), event.t)
@@ -96,7 +96,9 @@ class Evidence:
     @cached_property
     def restarts(self) -> list[Instant]:
         """When a new server took the run up."""
-        return [event.t for event in self.log.of(EventKind.SERVER_STARTED, Role.SERVER) if event.outcome == "taken_up"]
+        return [
+            event.t for event in self.log.of(LogEventKind.SERVER_STARTED, Role.SERVER) if event.outcome == "recovered"
+        ]
 
     def is_on_time(self, t: Instant, planned: Instant) -> bool:
         """Whether ``t`` is when it was to be, or right after a server came that had not been there then."""
@@ -136,7 +138,7 @@ def acknowledged_are_stored(evidence: Evidence) -> Found:
             return f"{who}: {ref} was acknowledged as accepted; the database has {stored}"
         return None
 
-    acks = [e for e in evidence.log.of(EventKind.ANSWER_ACKED, Role.CLIENT) if e.outcome in _KEPT]
+    acks = [e for e in evidence.log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT) if e.outcome in _KEPT]
     return _found(lost(ack.session_id, ack.ref or "", ack.outcome) for ack in acks)
 
 
@@ -155,7 +157,7 @@ def stored_once(evidence: Evidence) -> Found:
 def log_agrees(evidence: Evidence) -> Found:
     """What the server logged as durable is in the database, with the same key and points."""
     rows = {(row.participant, f"{row.question}/{row.key}"): float(row.points) for row in evidence.ledger.answers}
-    kinds = (EventKind.ANSWER_COMMITTED, EventKind.ANSWER_TAKEN_UP)
+    kinds = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
     logged = [event for kind in kinds for event in evidence.log.of(kind, Role.SERVER)]
 
     def wrong(who: str | None, ref: str | None, won: float | None) -> str | None:
@@ -235,8 +237,8 @@ def deadlines_hold(evidence: Evidence) -> Found:
     """Questions open and close when they were to, or as soon as there is a server; nobody is shown another deadline."""
     times = evidence.ledger.times
 
-    def late(kind: EventKind, t: Instant, question: str) -> str | None:
-        planned = times[question][kind is EventKind.QUESTION_CLOSED]
+    def late(kind: LogEventKind, t: Instant, question: str) -> str | None:
+        planned = times[question][kind is LogEventKind.QUESTION_CLOSED]
         return None if evidence.is_on_time(t, planned) else f"{question}: {kind} at {t:.3f} s, due at {planned:.3f} s"
 
     def misled(client: str, sight: Sight) -> str | None:
@@ -247,7 +249,7 @@ def deadlines_hold(evidence: Evidence) -> Found:
             f"{client} at {sight.t:.3f} s: was told that {sight.question} closes at {told:.3f} s, due: {closes:.3f} s"
         )
 
-    kinds = (EventKind.QUESTION_OPENED, EventKind.QUESTION_CLOSED)
+    kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
     logged = [late(kind, event.t, event.ref or "?") for kind in kinds for event in evidence.log.of(kind, Role.SERVER)]
     told = [
         misled(client, sight)
@@ -279,9 +281,9 @@ def one_identity_each(evidence: Evidence) -> Found:
     log = evidence.log
     identities: dict[str, set[str]] = defaultdict(set)
     joins: Counter[str] = Counter()
-    for event in log.of(EventKind.SESSION_JOINED, Role.CLIENT) + log.of(EventKind.SESSION_RESTORED, Role.CLIENT):
+    for event in log.of(LogEventKind.SESSION_JOINED, Role.CLIENT) + log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT):
         identities[event.actor].add(event.session_id or "?")
-        joins[event.actor] += event.kind is EventKind.SESSION_JOINED
+        joins[event.actor] += event.kind is LogEventKind.SESSION_JOINED
 
     def wrong(client: str) -> str | None:
         ids = sorted(identities[client])
@@ -289,7 +291,7 @@ def one_identity_each(evidence: Evidence) -> Found:
 
     refused = [
         f"{event.actor} ({event.session_id}) at {event.t:.3f} s: its token was refused: {event.cause}"
-        for event in log.of(EventKind.SESSION_REJECTED, Role.CLIENT)
+        for event in log.of(LogEventKind.SESSION_REJECTED, Role.CLIENT)
     ]
     strangers = set(evidence.ledger.scores) ^ {who for ids in identities.values() for who in ids}
     odd = [f"{who}: known to the database or to a client, but not to both" for who in sorted(strangers)]

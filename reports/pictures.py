@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 
 from . import figures
 from .episodes import state_segments
@@ -57,7 +57,7 @@ def house_style() -> Iterator[None]:
 
 def run_pictures(log: Log, episodes: pd.DataFrame) -> list[Picture]:
     """Every picture of one run for which there is data."""
-    if episodes.empty and not log.of(EventKind.SESSION_JOINED):
+    if episodes.empty and not log.of(LogEventKind.SESSION_JOINED):
         return []
     affected = episodes[episodes["affected"]]
     with house_style():
@@ -171,7 +171,7 @@ def _returns(log: Log, affected: pd.DataFrame) -> Picture:
 
 
 def _round_trips(log: Log) -> Picture | None:
-    values = [event.value for event in log.of(EventKind.HEARTBEAT_ACKED) if event.value is not None]
+    values = [event.value for event in log.of(LogEventKind.HEARTBEAT_ACKED) if event.value is not None]
     if not values:
         return None
     fig = Figure(figsize=(4.9, 3.3), layout="constrained")

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from resilience.events import Event, EventKind
+from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import FaultWindow
 
 from .frames import Log
@@ -53,7 +53,7 @@ def fault_cohort(fault_id: str) -> str:
 def windows_frame(log: Log) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
-    started = {event.ref: event for event in log.of(EventKind.FAULT_STARTED) if event.ref}
+    started = {event.ref: event for event in log.of(LogEventKind.FAULT_STARTED) if event.ref}
     rows = [_row(log, fault_id, planned, started) for fault_id in dict.fromkeys([*planned, *started])]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_TIMES, "float64"))
     by_start = frame["fault_at"].fillna(frame["planned_start"]).to_numpy()
@@ -61,13 +61,13 @@ def windows_frame(log: Log) -> pd.DataFrame:
 
 
 def _row(
-    log: Log, fault_id: str, planned: Mapping[str, FaultWindow], started: Mapping[str, Event]
+    log: Log, fault_id: str, planned: Mapping[str, FaultWindow], started: Mapping[str, LogEvent]
 ) -> dict[str, object]:
     plan, start = planned.get(fault_id), started.get(fault_id)
-    ended = _first(log, EventKind.FAULT_ENDED, fault_id)
-    confirmed = _first(log, EventKind.FAULT_CONFIRMED, fault_id)
-    cleared = _first(log, EventKind.FAULT_CLEARED, fault_id)
-    invalid = _first(log, EventKind.FAULT_INVALID, fault_id)
+    ended = _first(log, LogEventKind.FAULT_ENDED, fault_id)
+    confirmed = _first(log, LogEventKind.FAULT_CONFIRMED, fault_id)
+    cleared = _first(log, LogEventKind.FAULT_CLEARED, fault_id)
+    invalid = _first(log, LogEventKind.FAULT_INVALID, fault_id)
     return {
         "fault_id": fault_id,
         "kind": fault_kind(fault_id),
@@ -84,7 +84,7 @@ def _row(
     }
 
 
-def _first(log: Log, kind: EventKind, fault_id: str) -> Event | None:
+def _first(log: Log, kind: LogEventKind, fault_id: str) -> LogEvent | None:
     return next((event for event in log.of(kind) if event.ref == fault_id), None)
 
 
@@ -95,7 +95,7 @@ def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction))))
 
 
-def _earliest(started: Event) -> float:
+def _earliest(started: LogEvent) -> float:
     """The start of the call's bracket ``"<before>..<after>"``, when the event carries one on the run's clock."""
     found = _BRACKET.match(started.detail or "")
     before = float(found.group(1)) if found else started.t

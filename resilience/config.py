@@ -10,14 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from resilience.errors import require
-from resilience.policy.adaptive import AdaptiveRules
-from resilience.policy.backoff import PRESETS, BackoffPolicy, Jitter, Ladder, Preset
-from resilience.policy.liveness import HeartbeatRules, ProbeRules
+from resilience.policy.adaptive import AdaptiveBounds
+from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
+from resilience.policy.liveness import HeartbeatTimeouts, ProbeTimeouts
 from resilience.protocol.client import ClientRules
-from resilience.protocol.rules import RoomRules
+from resilience.protocol.rules import RoomSettings
 from resilience.quiz.game import Game
 from resilience.quiz.plan import Pace, QuizPlan
-from resilience.quiz.player import PlayerRules
+from resilience.quiz.player import AnswerBehaviour
 from resilience.quiz.questions import arithmetic_questions
 from resilience.units import Seconds
 
@@ -167,17 +167,17 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(floor < least <= grace, "grace_floor", least, f"must exceed interval_floor, at most {grace:g} s")
 
     @property
-    def room(self) -> RoomRules:
+    def room(self) -> RoomSettings:
         """What the room machine works by."""
-        return RoomRules(
-            HeartbeatRules(self.heartbeat_interval, self.grace_period, self.cleanup_interval),
+        return RoomSettings(
+            HeartbeatTimeouts(self.heartbeat_interval, self.grace_period, self.cleanup_interval),
             self.join_capacity,
             self.presence_interval,
             self.flap_hidden,
             self.participants_cap,
             self.leaderboard_size,
             self.checkpoint_interval,
-            AdaptiveRules(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
+            AdaptiveBounds(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
         )
 
 
@@ -222,7 +222,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def backoff(self) -> BackoffPolicy:
         """The preset with this configuration's own numbers in it."""
         base = PRESETS[self.preset]
-        ladder = Ladder(
+        ladder = ExponentialDelays(
             base.ladder.initial if self.initial is None else self.initial,
             base.ladder.maximum if self.maximum is None else self.maximum,
             base.ladder.multiplier if self.multiplier is None else self.multiplier,
@@ -239,7 +239,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def rules(self) -> ClientRules:
         """What the client machine works by."""
-        probe = ProbeRules(self.probe_after, self.probe_deadline)
+        probe = ProbeTimeouts(self.probe_after, self.probe_deadline)
         return ClientRules(self.backoff, probe, self.open_timeout, self.join_timeout)
 
 
@@ -282,6 +282,6 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Game(plan.questions, plan.pace, late_window)
 
     @property
-    def player(self) -> PlayerRules:
+    def player(self) -> AnswerBehaviour:
         """How its scripted players answer."""
-        return PlayerRules(self.answer_share, self.fastest, self.slowest)
+        return AnswerBehaviour(self.answer_share, self.fastest, self.slowest)

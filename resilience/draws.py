@@ -13,7 +13,7 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _TO_UNIT = 1.0 / (1 << 53)
 
-Draw = Callable[[str, int, int], float]
+UniformSource = Callable[[str, int, int], float]
 """``draw(purpose, incident, attempt)``: one participant's uniform number in [0, 1)."""
 
 
@@ -23,7 +23,7 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
-def text_word(text: str) -> int:
+def hash64(text: str) -> int:
     """64 bits of ``text`` (FNV-1a), the same on every platform and in every process."""
     word = 0xCBF29CE484222325
     for byte in text.encode():
@@ -31,22 +31,22 @@ def text_word(text: str) -> int:
     return word
 
 
-def address(seed: int, *words: int | str) -> int:
+def derive_key(seed: int, *words: int | str) -> int:
     """Fold a seed and the words of an address into 64 well-mixed bits."""
     state = _mix((seed + _GOLDEN) & _MASK)
     for word in words:
-        state = _mix(((state ^ (text_word(word) if isinstance(word, str) else word & _MASK)) + _GOLDEN) & _MASK)
+        state = _mix(((state ^ (hash64(word) if isinstance(word, str) else word & _MASK)) + _GOLDEN) & _MASK)
     return state
 
 
 def uniform(seed: int, *words: int | str) -> float:
     """The uniform number in [0, 1) that lives at this address."""
-    return (address(seed, *words) >> 11) * _TO_UNIT
+    return (derive_key(seed, *words) >> 11) * _TO_UNIT
 
 
-def draws_for(seed: int, participant: str, replication: int = 0) -> Draw:
+def random_for(seed: int, participant: str, replication: int = 0) -> UniformSource:
     """One participant's own draws, addressed by (purpose, incident, attempt) under its seed and replication."""
-    base = address(seed, replication, participant)
+    base = derive_key(seed, replication, participant)
 
     def draw(purpose: str, incident: int, attempt: int) -> float:
         return uniform(base, purpose, incident, attempt)

@@ -1,7 +1,7 @@
 """The event log's closed vocabulary: what may be recorded, and with which fields. Pure words, no I/O.
 
-The protocol machines emit :class:`Event` fields themselves (as ``Record`` effects), so all lanes log the same kinds at
-the same points by construction; drivers add only what happens to transports, faults and the run itself.
+The protocol machines emit :class:`LogEvent` fields themselves (as ``Record`` effects), so all lanes log the same kinds
+at the same points by construction; drivers add only what happens to transports, faults and the run itself.
 
 Every event has ``t``: seconds since the run's start on one monotonic clock shared by all of its processes.
 """
@@ -54,7 +54,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class EventKind(StrEnum):
+class LogEventKind(StrEnum):
     """Every kind of event there is. Comments name the fields that matter beside ``t``, ``role`` and ``actor``."""
 
     # the run (runner)
@@ -94,7 +94,7 @@ class EventKind(StrEnum):
     PONG_SENT = "heartbeat.answered"
 
     # the server (no session): its start, its end, and whom it turned away
-    SERVER_STARTED = "server.started"  # ref: event; outcome: fresh | taken_up; value: sessions taken up; detail: epoch
+    SERVER_STARTED = "server.started"  # ref: event; outcome: fresh | recovered; value: sessions taken up; detail: epoch
     SERVER_DRAINING = "server.draining"  # closes are being spread; value: over how many seconds
     JOIN_SHED = "join.shed"  # a connection was told to come back; cause: overload | address | full | draining; value: s
     # turned away for good; cause: origin | event | late | strikes | key | protocol
@@ -104,7 +104,7 @@ class EventKind(StrEnum):
 
     # hosts, as the server sees them
     HOST_ATTACHED = "host.attached"  # ref: event
-    HOST_ORDERED = "host.ordered"  # ref: action; outcome: done | moved_on | refused
+    HOST_ORDERED = "host.ordered"  # ref: action; outcome: done | stale_step | refused
 
     # the server machines
     # created and resumed: connection_no; attempt: the client's own count; value: s from its word to the answer to it
@@ -122,7 +122,7 @@ class EventKind(StrEnum):
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
     ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
-    ANSWER_TAKEN_UP = "answer.taken_up"  # found durable by a new server, of the last questions; fields as above
+    ANSWER_RECOVERED = "answer.recovered"  # found durable by a new server, of the last questions; fields as above
     ANSWER_REPLIED = "answer.replied"  # answered without a commit; ref as above; outcome: the verdict
     COMMIT_FAILED = "store.commit_failed"  # nothing of it was acknowledged; cause; value: orders that were in it
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
@@ -132,14 +132,14 @@ class EventKind(StrEnum):
     SESSION_STATE = "session.state"
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One line of the log; ``session_id`` is the participant id, ``ref`` what the event is about (fault, answer)."""
 
     t: float
     lane: Lane
     role: Role
     actor: str
-    kind: EventKind
+    kind: LogEventKind
     cohort: str | None = None
     session_id: str | None = None
     connection_no: int | None = None

@@ -14,10 +14,10 @@ from resilience.events import Lane, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.units import Instant, Seconds
 
-ROUNDING: Seconds = 1e-6
-TICK: Seconds = 0.001
+ROUNDING_S: Seconds = 1e-6
+TICK_S: Seconds = 0.001
 
-Log = Callable[[Record], None]
+RecordSink = Callable[[Record], None]
 """Takes a machine's record."""
 
 
@@ -46,7 +46,7 @@ class DeadlineTimer:
         self._handle: asyncio.TimerHandle | None = None
         self._armed: Instant = float("inf")
 
-    def aim(self, deadline: Instant | None) -> None:
+    def set_deadline(self, deadline: Instant | None) -> None:
         """Be sure to fire by ``deadline``; ``None`` asks for nothing."""
         if deadline is None or deadline >= self._armed:
             return
@@ -69,14 +69,14 @@ class DeadlineTimer:
 
     def _wake(self) -> None:
         early = self._armed - self._clock.now()
-        if early > ROUNDING:
-            self._handle = self._loop.call_later(max(early, TICK), self._wake)
+        if early > ROUNDING_S:
+            self._handle = self._loop.call_later(max(early, TICK_S), self._wake)
         else:
             self._handle = None
             self._fire()
 
 
-def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> Log:
+def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> RecordSink:
     """A log that writes a machine's records to a sink under this name."""
 
     def write(record: Record) -> None:
@@ -85,7 +85,7 @@ def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | No
     return write
 
 
-def tee(*logs: Log) -> Log:
+def tee(*logs: RecordSink) -> RecordSink:
     """One log that tells them all, in this order."""
 
     def write(record: Record) -> None:
@@ -95,5 +95,5 @@ def tee(*logs: Log) -> Log:
     return write
 
 
-def discard(record: Record) -> None:
+def ignore_record(record: Record) -> None:
     """A log for those who keep none."""

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Event, Lane
+from resilience.events import Lane, LogEvent
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 
@@ -78,7 +78,7 @@ def crash(seeds: int, first: int, clients: int, log: Path | None) -> int:
     return ExitCode.FAIL if tally.broken else ExitCode.PASS
 
 
-def _write(log: Path, events: Iterable[Event]) -> None:
+def _write(log: Path, events: Iterable[LogEvent]) -> None:
     writer = EventWriter(log)
     for event in events:
         writer.write(event)

@@ -23,7 +23,7 @@ from resilience.eventlog.rundir import (
     write_run_info,
 )
 from resilience.eventlog.writer import EventSink, EventWriter
-from resilience.events import Event, EventKind, Lane
+from resilience.events import Lane, LogEvent, LogEventKind
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 
@@ -50,10 +50,10 @@ class _Ending:
         self._sink = sink
         self.status, self.cause = HARNESS_FAILED, "the run did not end"
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
         self._sink.write(event)
-        if event.kind is EventKind.RUN_ENDED:
+        if event.kind is LogEventKind.RUN_ENDED:
             completed = event.outcome == "completed"
             self.status, self.cause = (COMPLETED, "") if completed else (NOT_STARTED, event.cause or "")
 

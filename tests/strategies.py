@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from resilience.policy.backoff import BackoffPolicy, Jitter, Ladder, Preset
+from resilience.policy.backoff import BackoffPolicy, ExponentialDelays, Jitter, Preset
 from resilience.policy.window import ReturnWindow
 from resilience.protocol.messages import ClientMessage, Message, Roster, ServerMessage
 from resilience.quiz.plan import Pace, QuizPlan
@@ -98,11 +98,11 @@ SERVER_MESSAGES = messages_of(ServerMessage)
 
 
 @st.composite
-def ladders(draw: st.DrawFn, jitter: Jitter | None = None) -> Ladder:
+def ladders(draw: st.DrawFn, jitter: Jitter | None = None) -> ExponentialDelays:
     """A ladder whose cap is not below its foot."""
     initial = draw(st.floats(0.01, 10.0))
     maximum = draw(st.floats(initial, 120.0))
-    return Ladder(initial, maximum, draw(st.floats(1.0, 4.0)), draw(JITTERS) if jitter is None else jitter)
+    return ExponentialDelays(initial, maximum, draw(st.floats(1.0, 4.0)), draw(JITTERS) if jitter is None else jitter)
 
 
 @st.composite

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from reports.ledger import Ledger
 from resilience.errors import HarnessError
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
@@ -54,8 +54,8 @@ def _read(connection: Connection, event: str, origin: float) -> Books:
     return Books(Ledger(plan, _progress(run, origin), scores, answers), run["incarnation"])
 
 
-def _progress(run: RowMapping, origin: float) -> Progress:
-    return Progress(
+def _progress(run: RowMapping, origin: float) -> QuizState:
+    return QuizState(
         Phase(run["phase"]),
         run["question_index"],
         run["step"],

@@ -18,7 +18,7 @@ from chaos.interruption import Interruption
 from resilience.client.fleet import Fleet
 from resilience.errors import HarnessError
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Event, EventKind, Lane
+from resilience.events import Lane, LogEvent, LogEventKind
 from resilience.experiment.crew import members
 from resilience.experiment.witness import Sight, Witness, witness
 from resilience.protocol.states import ClientState
@@ -86,12 +86,12 @@ class _Clients:
         self.fleet = Fleet(members(world), world, urls, plan.seed, clock=clock, sink=self, lane=Lane.REAL, play=witness)
         self.machines = {m.actor: c.machine for m, c in self.fleet.clients if isinstance(c.machine, Witness)}
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event of a client."""
         self._writer.write(event)
-        if event.kind in (EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED):
+        if event.kind in (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED):
             self.welcomed[event.actor] = event.t
-        elif event.kind is EventKind.ANSWER_SUBMITTED:
+        elif event.kind is LogEventKind.ANSWER_SUBMITTED:
             self._answers -= 1
             if self._answers == 0:
                 self._enough.set()

@@ -12,7 +12,7 @@ from reports.checks import run_checks
 from reports.frames import Log, load_log
 from reports.ledger import Evidence, judge
 from reports.summary import Invariant
-from resilience.events import EventKind, Role, Verdict
+from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.crew import EVENT
 from resilience.units import Instant, Seconds
 
@@ -80,7 +80,7 @@ def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
     log = load_log(run_dir)
     books = read_books(campaign.db, EVENT, campaign.origin)
     checks = _checks(plan, campaign, log, books)
-    ups = [e.t for e in log.of(EventKind.SERVER_STARTED, Role.SERVER)][1:]
+    ups = [e.t for e in log.of(LogEventKind.SERVER_STARTED, Role.SERVER)][1:]
     rounds = campaign.rounds
     back = [(i, seconds) for i, this in enumerate(rounds) for seconds in this.back.values()]
     waits = [up - this.killed_at for this, up in zip(rounds, ups, strict=False)]
@@ -92,7 +92,7 @@ def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
         clients=plan.clients,
         database=campaign.db.partition(":")[0].partition("+")[0],
         wall_s=campaign.wall_s,
-        acknowledged=sum(e.outcome in _KEPT for e in log.of(EventKind.ANSWER_ACKED, Role.CLIENT)),
+        acknowledged=sum(e.outcome in _KEPT for e in log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT)),
         rounds_with_answers_in_flight=sum(bool(this.in_flight) for this in rounds),
         in_flight=sum(len(this.in_flight) for this in rounds),
         in_flight_verdicts=_verdicts(rounds, log),
@@ -109,8 +109,8 @@ def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
 def _checks(plan: CrashPlan, campaign: Campaign, log: Log, books: Books) -> tuple[Invariant, ...]:
     evidence = Evidence(log, books.ledger, campaign.sights, LATE + campaign.lag)
     own = [_own(name, rule, campaign, len(campaign.rounds)) for name, rule in _OWN.items()]
-    heirs = [e.outcome for e in log.of(EventKind.SERVER_STARTED, Role.SERVER)]
-    expected = ["fresh", *["taken_up"] * len(campaign.rounds)]
+    heirs = [e.outcome for e in log.of(LogEventKind.SERVER_STARTED, Role.SERVER)]
+    expected = ["fresh", *["recovered"] * len(campaign.rounds)]
     is_one_run = heirs == expected and books.incarnation == len(expected)
     told = f"starts were {Counter(heirs)}, the run is at server {books.incarnation} of {len(expected)}"
     own.append(
@@ -144,7 +144,7 @@ def _worst(checks: Sequence[Invariant]) -> Verdict:
 
 
 def _verdicts(rounds: Sequence[Round], log: Log) -> dict[str, int]:
-    verdicts = {(e.actor, e.ref): e.outcome for e in log.of(EventKind.ANSWER_ACKED, Role.CLIENT)}
+    verdicts = {(e.actor, e.ref): e.outcome for e in log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT)}
     found = Counter(verdicts.get(ref) or "none" for this in rounds for ref in this.in_flight)
     return dict(sorted(found.items()))
 

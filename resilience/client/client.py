@@ -10,11 +10,11 @@ from pathlib import Path
 from resilience.client.driver import LinkDriver, checked_url
 from resilience.client.identity import IdentityFile
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.errors import require
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import ClientMessage, Message, TokenStored
-from resilience.runtime import Log, RunClock, discard
+from resilience.runtime import RecordSink, RunClock, ignore_record
 
 LONGEST_WORD = 64
 """Characters of a name or an id that a server takes."""
@@ -22,16 +22,16 @@ LONGEST_WORD = 64
 _log = logging.getLogger("resilience.client")
 
 
-class ReconnectingClient(LinkDriver[ClientMachine]):
+class ReconnectingClient(LinkDriver[ParticipantClient]):
     """Takes part in a quiz, whatever the network does. ``kept`` is where its identity outlives the process."""
 
     def __init__(  # noqa: PLR0913 - all that a client depends on
         self,
-        machine: ClientMachine,
+        machine: ParticipantClient,
         url: str,
         *,
         clock: RunClock | None = None,
-        log: Log = discard,
+        log: RecordSink = ignore_record,
         deliver: Callable[[Message], None] | None = None,
         watch_sleep: bool = False,
         kept: IdentityFile | None = None,
@@ -68,7 +68,7 @@ def connect(  # noqa: PLR0913 - all that a participant may choose
     config: ClientConfig | None = None,
     identity_file: Path | None = None,
     deliver: Callable[[Message], None] | None = None,
-    log: Log = discard,
+    log: RecordSink = ignore_record,
 ) -> ReconnectingClient:
     """A participant called ``name`` of ``event`` on the server at ``url``; to be called where a loop runs.
 
@@ -81,8 +81,8 @@ def connect(  # noqa: PLR0913 - all that a participant may choose
     for key, word in (("name", name), ("event", event)):
         require(1 <= len(word) <= LONGEST_WORD, key, word, f"must have 1 to {LONGEST_WORD} characters")
     identity = Identity(event, name, secrets.token_hex(8))
-    draw = draws_for(secrets.randbits(63), identity.instance)
-    machine = ClientMachine(identity, (config or ClientConfig()).rules, draw)
+    draw = random_for(secrets.randbits(63), identity.instance)
+    machine = ParticipantClient(identity, (config or ClientConfig()).rules, draw)
     kept = None if identity_file is None else IdentityFile(identity_file, event)
     if kept is not None:
         machine.credentials = kept.read()

@@ -24,11 +24,19 @@ from resilience.client.sleep import SleepWatch
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
-from resilience.protocol.effects import Abandon, ClientEffect, Deliver, Dial, Hangup, Record, SendUp
-from resilience.protocol.link import LinkMachine
+from resilience.protocol.effects import (
+    AbortTransport,
+    ClientEffect,
+    CloseTransport,
+    Deliver,
+    OpenTransport,
+    Record,
+    SendToServer,
+)
+from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import ClientMessage, Message
 from resilience.protocol.states import ClientState
-from resilience.runtime import DeadlineTimer, Log, RunClock, discard
+from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.units import Seconds
 
 MAX_SIZE_BYTES = 4_194_304
@@ -45,7 +53,7 @@ _quiet.setLevel(logging.CRITICAL)
 _ADVICE = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
 _ADVISING = (429, 503)
 
-M = TypeVar("M", bound=LinkMachine)
+M = TypeVar("M", bound=ReconnectingConnection)
 
 
 class LinkDriver(Generic[M]):
@@ -63,7 +71,7 @@ class LinkDriver(Generic[M]):
         url: str,
         *,
         clock: RunClock | None = None,
-        log: Log = discard,
+        log: RecordSink = ignore_record,
         deliver: Callable[[Message], None] | None = None,
         watch_sleep: bool = False,
     ) -> None:
@@ -157,19 +165,19 @@ class LinkDriver(Generic[M]):
             self._carry_out(effect)
         if self.is_over or self.state is ClientState.GAVE_UP:
             self._news.set()
-        self._timer.aim(self.machine.next_deadline())
+        self._timer.set_deadline(self.machine.next_deadline())
 
     def _carry_out(self, effect: ClientEffect) -> None:
         match effect:
             case Record():
                 self._log(effect)
-            case SendUp():
+            case SendToServer():
                 self._send(effect.message)
-            case Dial():
+            case OpenTransport():
                 self._task = asyncio.get_running_loop().create_task(self._live(effect.dial))
-            case Abandon():
+            case AbortTransport():
                 self._abandon()
-            case Hangup():
+            case CloseTransport():
                 self._hang_up()
             case Deliver():
                 self._hand_over(effect.message)
@@ -245,9 +253,9 @@ class LinkDriver(Generic[M]):
         while True:
             data = await socket.recv(decode=False)
             try:
-                message = codec.read_server(data)
+                message = codec.decode_server_lenient(data)
             except RemoteProtocolError as error:
-                self.machine.transport_lost(dial, f"unreadable: {error}", self._clock.now())
+                self.machine.transport_lost(dial, f"malformed: {error}", self._clock.now())
                 self._pump()
                 return
             if isinstance(message, codec.Unknown):

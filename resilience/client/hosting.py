@@ -10,13 +10,13 @@ import msgspec
 from resilience.client.client import LONGEST_WORD
 from resilience.client.driver import LinkDriver, checked_url
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.errors import require
 from resilience.protocol.host import HostMachine
 from resilience.protocol.link import ClientRules
 from resilience.protocol.messages import HostAction, Message
 from resilience.quiz.plan import QuizPlan
-from resilience.runtime import Log, discard
+from resilience.runtime import RecordSink, ignore_record
 from resilience.units import Seconds
 
 LONGEST_KEY = 256
@@ -53,7 +53,7 @@ def host(  # noqa: PLR0913 - all that a host may choose
     event: str = "quiz",
     config: ClientConfig | None = None,
     deliver: Callable[[Message], None] | None = None,
-    log: Log = discard,
+    log: RecordSink = ignore_record,
 ) -> HostingClient:
     """A host of ``event`` on the server at ``url``, who creates it from ``plan`` where it does not exist yet.
 
@@ -62,6 +62,6 @@ def host(  # noqa: PLR0913 - all that a host may choose
     checked_url(url)
     require(1 <= len(event) <= LONGEST_WORD, "event", event, f"must have 1 to {LONGEST_WORD} characters")
     require(1 <= len(key) <= LONGEST_KEY, "host key", "...", f"must have 1 to {LONGEST_KEY} characters")
-    draw = draws_for(secrets.randbits(63), f"host of {event}")
+    draw = random_for(secrets.randbits(63), f"host of {event}")
     machine = HostMachine(event, key, plan, tireless((config or ClientConfig()).rules), draw)
     return HostingClient(machine, url, log=log, deliver=deliver, watch_sleep=True)

@@ -13,10 +13,10 @@ from resilience.client.keyboard import Keyboard
 from resilience.client.podium_view import LinesView, LiveView, View
 from resilience.client.questions import read_plan
 from resilience.errors import HarnessError, ResilienceError, UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.effects import Record
-from resilience.protocol.host import CREATE, onward
+from resilience.protocol.host import CREATE, next_action
 from resilience.protocol.messages import Error, HostAction, Hosting, HostResult, HostStatus, Message
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
@@ -134,12 +134,12 @@ class Podium:
 
     def record(self, record: Record) -> None:
         """Show how the connection is doing."""
-        if record.kind is EventKind.BACKOFF_SCHEDULED:
+        if record.kind is LogEventKind.BACKOFF_SCHEDULED:
             attempt, self._is_offline = record.attempt or 1, True
             self._view.offline(attempt)
             if attempt == 1 or attempt % UNREACHABLE_EVERY == 0:
                 self._view.say(f"no connection to the server; trying again (attempt {attempt})")
-        elif record.kind is EventKind.CLIENT_DISMISSED:
+        elif record.kind is LogEventKind.CLIENT_DISMISSED:
             self._end(_refusal(int(record.cause or 0)))
 
     def _attached(self, message: Hosting) -> None:
@@ -172,7 +172,7 @@ class Podium:
                 self._end(UsageError(result.rule))
             self._settle()
             return
-        if result.verdict == "moved_on":
+        if result.verdict == "stale_step":
             self._view.say("the quiz had moved on already")
         elif result.verdict != "done":
             self._view.say(f"refused: {result.rule}")
@@ -182,7 +182,7 @@ class Podium:
     # what is typed ----------------------------------------------------------------------------------------------------
 
     def _onward(self) -> None:
-        action = onward(self._status.phase) if self._status is not None and self._is_ours else None
+        action = next_action(self._status.phase) if self._status is not None and self._is_ours else None
         if action is None:
             self._view.say("there is nothing to move yet")
         else:

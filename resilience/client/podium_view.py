@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from resilience.client.words import plain, standings
-from resilience.protocol.host import onward
+from resilience.protocol.host import next_action
 from resilience.protocol.messages import HostAction, HostStatus
 from resilience.quiz.phases import Phase
 from resilience.units import Seconds
@@ -164,6 +164,6 @@ class LiveView(View):
 
 
 def _keys(status: HostStatus) -> str:
-    action = onward(status.phase)
+    action = next_action(status.phase)
     first = f"Enter: {_WORDS[action]}   " if action is not None else ""
     return f"{first}r: reveal   f: finish   q: detach"

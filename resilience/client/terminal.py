@@ -12,7 +12,7 @@ from resilience.client.client import ReconnectingClient, connect
 from resilience.client.keyboard import Keyboard
 from resilience.client.words import safe, standings
 from resilience.config import ClientConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.client import open_question
 from resilience.protocol.effects import Record
@@ -62,9 +62,9 @@ async def _listen(keyboard: Keyboard, seat: Seat) -> None:
 
 
 _FAREWELLS = {
-    EventKind.SESSION_SUPERSEDED: "you play on elsewhere",
-    EventKind.CLIENT_LEFT: "goodbye",
-    EventKind.CLIENT_DISMISSED: "[red]the server ended this connection for good[/]",
+    LogEventKind.SESSION_SUPERSEDED: "you play on elsewhere",
+    LogEventKind.CLIENT_LEFT: "goodbye",
+    LogEventKind.CLIENT_DISMISSED: "[red]the server ended this connection for good[/]",
 }
 
 
@@ -97,10 +97,10 @@ class Seat:
 
     def record(self, record: Record) -> None:
         """Show how the connection is doing."""
-        if record.kind is EventKind.BACKOFF_SCHEDULED:
+        if record.kind is LogEventKind.BACKOFF_SCHEDULED:
             hint = " What you answer now is sent with the return." if record.attempt == 1 and self._question else ""
             self._say(f"[black on yellow] OFFLINE [/] attempt {record.attempt} in {record.value:.1f} s.{hint}")
-        elif record.kind is EventKind.GAVE_UP:
+        elif record.kind is LogEventKind.GAVE_UP:
             self._say("[red]gave up; your progress is saved on the server: press Enter to try again, q to leave[/]")
         elif record.kind in _FAREWELLS:
             self._say(_FAREWELLS[record.kind])

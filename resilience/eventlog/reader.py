@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
-from resilience.events import Event
+from resilience.events import LogEvent
 
 
-def read_events(run_dir: Path) -> list[Event]:
+def read_events(run_dir: Path) -> list[LogEvent]:
     """All events below ``run_dir/events``, in order of ``t`` (ties: by file name, then line).
 
     A last line without its newline is what a killed process leaves: it is dropped. Any other broken line raises
@@ -26,8 +26,8 @@ def read_events(run_dir: Path) -> list[Event]:
     return list(heapq.merge(*streams, key=attrgetter("t")))
 
 
-def _events(path: Path) -> Iterator[Event]:
-    decoder = msgspec.json.Decoder(Event)
+def _events(path: Path) -> Iterator[LogEvent]:
+    decoder = msgspec.json.Decoder(LogEvent)
     lines = path.read_bytes().split(b"\n")
     lines.pop()
     for number, line in enumerate(lines, 1):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from resilience.events import Event
+from resilience.events import LogEvent
 
 FLUSH_BYTES = 65_536
 
@@ -15,7 +15,7 @@ FLUSH_BYTES = 65_536
 class EventSink(Protocol):
     """Anything that takes events: a file, a list in a test, nothing at all."""
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
 
 
@@ -33,7 +33,7 @@ class EventWriter:
         self._buffer = bytearray()
         self._encoder = msgspec.json.Encoder()
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
         self._encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
@@ -66,9 +66,9 @@ def _drop_torn_line(path: Path) -> None:
         file.truncate(0)
 
 
-class EventList(list[Event]):
+class EventList(list[LogEvent]):
     """An in-memory sink."""
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
         self.append(event)

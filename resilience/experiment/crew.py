@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.experiment.spec import Experiment
 from resilience.protocol.client import Identity
 from resilience.protocol.participant import ScriptedParticipant
@@ -37,9 +37,11 @@ def members(experiment: Experiment) -> list[Member]:
 def scripted(experiment: Experiment, member: Member, seed: int) -> ScriptedParticipant:
     """The machine of one member."""
     identity = Identity(EVENT, member.actor, member.actor)
-    return ScriptedParticipant(identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor))
+    return ScriptedParticipant(
+        identity, experiment.client.rules, experiment.quiz.player, random_for(seed, member.actor)
+    )
 
 
 def first_dial(experiment: Experiment, member: Member, seed: int) -> Instant:
     """When this member dials for the first time: its own moment of the ramp, seconds after the run's start."""
-    return experiment.ramp * draws_for(seed, member.actor)("first_dial", 0, 0)
+    return experiment.ramp * random_for(seed, member.actor)("first_dial", 0, 0)

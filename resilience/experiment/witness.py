@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.experiment.crew import EVENT, Member
 from resilience.experiment.spec import Experiment
 from resilience.protocol.client import Identity
@@ -74,6 +74,6 @@ def _of_snapshot(snapshot: Snapshot, who: str, now: Instant) -> Sight:
 def witness(experiment: Experiment, member: Member, seed: int) -> Witness:
     """The machine of one member, as :func:`~resilience.experiment.crew.scripted`, with a memory."""
     identity = Identity(EVENT, member.actor, member.actor)
-    made = Witness(identity, experiment.client.rules, experiment.quiz.player, draws_for(seed, member.actor))
+    made = Witness(identity, experiment.client.rules, experiment.quiz.player, random_for(seed, member.actor))
     made.sights = []
     return made

@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.policy.liveness import HeartbeatRules
+from resilience.policy.liveness import HeartbeatTimeouts
 from resilience.units import Seconds
 
 GAIN, DEVIATION_GAIN, DEVIATIONS = 1 / 8, 1 / 4, 4.0  # RFC 6298, section 2
 
-MISSES = 2
+MAX_MISSED_PINGS = 2
 """Pings in a row that may go unanswered: one lost pong changes nothing."""
 
-TRIPS_PER_PING = 10.0
+TIMEOUTS_PER_PING = 10.0
 """A slow link is not pinged more often than once in so many of its time-outs."""
 
-UNKNOWN_TRIP: Seconds = 1.0
+INITIAL_TIMEOUT_S: Seconds = 1.0
 
 
-class AdaptiveRules(msgspec.Struct, frozen=True):
+class AdaptiveBounds(msgspec.Struct, frozen=True):
     """The least that interval and grace may shrink to, seconds."""
 
     interval_floor: Seconds
     grace_floor: Seconds
 
 
-class RoundTrips:
+class RttEstimator:
     """What one connection's round trips were so far."""
 
     __slots__ = ("_deviation", "_mean")
@@ -39,7 +39,7 @@ class RoundTrips:
         self._mean: Seconds | None = None
         self._deviation: Seconds = 0.0
 
-    def note(self, trip: Seconds) -> None:
+    def observe(self, trip: Seconds) -> None:
         """One more measurement."""
         if self._mean is None:
             self._mean, self._deviation = trip, trip / 2
@@ -50,13 +50,15 @@ class RoundTrips:
     @property
     def timeout(self) -> Seconds:
         """A reply that takes longer than this is unusual."""
-        return UNKNOWN_TRIP if self._mean is None else self._mean + DEVIATIONS * self._deviation
+        return INITIAL_TIMEOUT_S if self._mean is None else self._mean + DEVIATIONS * self._deviation
 
 
-def tuned(plain: HeartbeatRules, rules: AdaptiveRules, timeout: Seconds, *, urgent: bool) -> HeartbeatRules:
+def adapt_timeouts(
+    plain: HeartbeatTimeouts, rules: AdaptiveBounds, timeout: Seconds, *, urgent: bool
+) -> HeartbeatTimeouts:
     """The rules for one connection now; ``urgent`` while a question is open."""
     if not urgent:
         return plain
-    interval = min(max(rules.interval_floor, TRIPS_PER_PING * timeout), plain.interval)
-    grace = min(max(rules.grace_floor, MISSES * interval + DEVIATIONS * timeout), plain.grace)
-    return HeartbeatRules(interval, grace, plain.cleanup)
+    interval = min(max(rules.interval_floor, TIMEOUTS_PER_PING * timeout), plain.interval)
+    grace = min(max(rules.grace_floor, MAX_MISSED_PINGS * interval + DEVIATIONS * timeout), plain.grace)
+    return HeartbeatTimeouts(interval, grace, plain.cleanup)

@@ -16,7 +16,7 @@ LONGEST_SLOT: Seconds = 60.0
 """Nobody is sent away for longer: by then the picture has changed."""
 
 
-class Admission:
+class AdmissionController:
     """The queue of one server: ``capacity`` joins a second, at most ``limit`` seconds of them waiting."""
 
     def __init__(self, capacity: float, limit: Seconds) -> None:
@@ -29,7 +29,7 @@ class Admission:
         """Seconds of work ahead of a join that arrives now; ``lag`` is how late the server's own loop runs."""
         return max(self._busy_until - now, lag, 0.0)
 
-    def arrive(self, now: Instant, lag: Seconds = 0.0) -> Seconds | None:
+    def try_admit(self, now: Instant, lag: Seconds = 0.0) -> Seconds | None:
         """``None``: come in. Else the seconds after which to come again; no two get the same slot."""
         backlog = self.backlog(now, lag)
         if backlog <= self._limit:

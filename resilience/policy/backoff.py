@@ -14,21 +14,21 @@ from enum import StrEnum
 
 import msgspec
 
-from resilience.policy.window import UNANNOUNCED, ReturnWindow
+from resilience.policy.window import DEFAULT_RETURN_WINDOW, ReturnWindow
 from resilience.units import Instant, Seconds
 
-ADVICE_FLOOR: Seconds = 0.05
-ADVICE_CEILING: Seconds = 60.0
+MIN_RETRY_AFTER_S: Seconds = 0.05
+MAX_RETRY_AFTER_S: Seconds = 60.0
 """Advice is kept between these two: a broken proxy can neither park a client for ever nor make it storm."""
 
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
 
 
-def sane_advice(advice: Seconds | None) -> Seconds | None:
+def clamp_retry_after(advice: Seconds | None) -> Seconds | None:
     """A server's retry-after within its bounds; ``None`` for what is no advice: absent, negative or not a number."""
     if advice is None or not advice >= 0:
         return None
-    return min(max(advice, ADVICE_FLOOR), ADVICE_CEILING)
+    return min(max(advice, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
 
 
 class Jitter(StrEnum):
@@ -47,7 +47,7 @@ class Preset(StrEnum):
     WINDOW = "window"
 
 
-class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ExponentialDelays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nominal delays ``initial * multiplier ** rung``, at most ``maximum``, spread by ``jitter``. Seconds."""
 
     initial: Seconds = 1.0
@@ -81,7 +81,7 @@ class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     preset: Preset
-    ladder: Ladder
+    ladder: ExponentialDelays
     attempts: int | None
     budget: Seconds | None
     stable_after: Seconds = 5.0
@@ -97,7 +97,7 @@ class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if attempt == 1:
             return u * window.spread_s
         if elapsed < self.window_until:
-            announced = Ladder(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
+            announced = ExponentialDelays(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
             return announced.delay(attempt - 2, u, previous)
         return self.ladder.delay(_BEYOND_EVERY_CAP, u, previous)
 
@@ -108,8 +108,8 @@ class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-CLASSIC = BackoffPolicy(Preset.CLASSIC, Ladder(), attempts=10, budget=None)
-WINDOW = BackoffPolicy(Preset.WINDOW, Ladder(jitter=Jitter.EQUAL), attempts=None, budget=600.0)
+CLASSIC = BackoffPolicy(Preset.CLASSIC, ExponentialDelays(), attempts=10, budget=None)
+WINDOW = BackoffPolicy(Preset.WINDOW, ExponentialDelays(jitter=Jitter.EQUAL), attempts=None, budget=600.0)
 PRESETS = {Preset.CLASSIC: CLASSIC, Preset.WINDOW: WINDOW}
 
 
@@ -121,7 +121,7 @@ class Retry(msgspec.Struct, frozen=True):
     cause: str
 
 
-class Backoff:
+class RetryState:
     """One client's place on its ladder: incidents, attempts and the previous delay. Holds no clock.
 
     An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then
@@ -150,7 +150,7 @@ class Backoff:
         """A session is up; it counts as stable once ``stable_after`` has passed."""
         self._up_since = now
 
-    def forgive(self, asleep: Seconds) -> None:
+    def exclude_sleep(self, asleep: Seconds) -> None:
         """The machine slept so long: no time budget pays for that."""
         self.lost_at += asleep
 
@@ -160,13 +160,13 @@ class Backoff:
         ``advice`` (the server's retry-after, seconds, within its bounds) overrides the delay and burns no attempt.
         """
         elapsed = now - self.lost_at
-        advice = sane_advice(advice)
+        advice = clamp_retry_after(advice)
         if advice is not None:
             spent = self.policy.budget is not None and elapsed >= self.policy.budget
             return None if spent else Retry(max(self.attempt, 1), advice, "advice")
         if self.policy.exhausted(self.attempt + 1, elapsed):
             return None
         self.attempt += 1
-        delay = self.policy.delay(self.attempt, elapsed, u, window or UNANNOUNCED, self._previous)
+        delay = self.policy.delay(self.attempt, elapsed, u, window or DEFAULT_RETURN_WINDOW, self._previous)
         self._previous = delay
         return Retry(self.attempt, delay, self.policy.preset.value)

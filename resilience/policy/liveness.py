@@ -1,7 +1,8 @@
 """When silence means death. Pure failure detectors for both ends; deadlines on the caller's monotonic clock.
 
-The server pings and counts its grace from the last sign of life (:class:`ServerLiveness`); the client waits for a fixed
-silence, probes, and gives the probe a short deadline (:class:`ClientLiveness`). A sign of life is an inbound
+The server pings and counts its grace from the last sign of life (:class:`ServerFailureDetector`); the client waits for
+a fixed silence, probes, and gives the probe a short deadline (:class:`ClientFailureDetector`). A sign of life is an
+inbound
 *application* message: a WebSocket-level pong proves only that a socket still answers.
 
 Both are told by how much their own scheduler woke late and give the peer that much more time, so a stalled process
@@ -17,15 +18,15 @@ import msgspec
 
 from resilience.units import Instant, Seconds
 
-LAG_TOLERANCE: Seconds = 0.5
+LAG_TOLERANCE_S: Seconds = 0.5
 """Wake-ups later than this are the scheduler's fault and extend the deadlines by the whole lag."""
 
 
-SLOT: Seconds = 0.05
+GRID_S: Seconds = 0.05
 """Heartbeats of one room fall on a grid this wide, so that one wake-up does for many connections."""
 
 
-class HeartbeatRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HeartbeatTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Server side, seconds: ping every ``interval``, ``grace`` from the last sign of life, sweep at ``cleanup``."""
 
     interval: Seconds = 15.0
@@ -33,14 +34,14 @@ class HeartbeatRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cleanup: Seconds = 60.0
 
 
-class ProbeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProbeTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Client-side timing, seconds: probe after ``silence`` without a message; dead ``deadline`` after the probe."""
 
     silence: Seconds = 4.0
     deadline: Seconds = 2.0
 
 
-class Due(Enum):
+class LivenessAction(Enum):
     """What a passed deadline asks for."""
 
     NOTHING = "nothing"
@@ -49,12 +50,12 @@ class Due(Enum):
     DEAD = "dead"
 
 
-class ServerLiveness:
+class ServerFailureDetector:
     """One attached connection as its server sees it: next ping, last sign of life."""
 
     __slots__ = ("_again_at", "_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
 
-    def __init__(self, rules: HeartbeatRules, now: Instant, u: float) -> None:
+    def __init__(self, rules: HeartbeatTimeouts, now: Instant, u: float) -> None:
         """``u`` in [0, 1) spreads the first ping over the interval, so that a herd does not beat as one."""
         self._rules, self._spread = rules, u
         self.last_heard = now
@@ -69,11 +70,11 @@ class ServerLiveness:
         self._extension = 0.0
         self._again_at = None
 
-    def forgive(self, lag: Seconds) -> None:
+    def extend_by_lag(self, lag: Seconds) -> None:
         """The scheduler slept through ``lag`` seconds: the peer gets them back."""
         self._extension += lag
 
-    def retune(self, rules: HeartbeatRules, now: Instant) -> bool:
+    def set_timeouts(self, rules: HeartbeatTimeouts, now: Instant) -> bool:
         """Watch by other rules from now on; returns whether they differ.
 
         A shorter grace counts from this moment at the earliest, a shorter interval is entered at a spread moment:
@@ -102,26 +103,26 @@ class ServerLiveness:
         ping_at = self._ping_at if self._again_at is None else min(self._again_at, self._ping_at)
         return min(ping_at, self.dead_at())
 
-    def due(self, now: Instant) -> Due:
+    def due(self, now: Instant) -> LivenessAction:
         """What is due at ``now``.
 
         Pings come an interval apart. Half an interval after one that nothing was heard of, another goes out: with a
         grace of two intervals a single lost reply must not be the end.
         """
         if now >= self.dead_at():
-            return Due.DEAD
+            return LivenessAction.DEAD
         if self._again_at is not None and self._again_at <= now < self._ping_at:
             self._again_at = None
-            return Due.PING
+            return LivenessAction.PING
         if now < self._ping_at:
-            return Due.NOTHING
+            return LivenessAction.NOTHING
         interval = self._rules.interval
         self._ping_at += ((now - self._ping_at) // interval + 1) * interval
         self._again_at = now + interval / 2
-        return Due.PING
+        return LivenessAction.PING
 
 
-class ClientLiveness:
+class ClientFailureDetector:
     """The server as one client sees it: silence, then a probe, then a verdict.
 
     What still comes down proves nothing about the way up. So while a reply is owed to this client for longer than
@@ -130,7 +131,7 @@ class ClientLiveness:
 
     __slots__ = ("_asked_at", "_pressed_at", "_probed_at", "_rules", "last_heard")
 
-    def __init__(self, rules: ProbeRules, now: Instant) -> None:
+    def __init__(self, rules: ProbeTimeouts, now: Instant) -> None:
         self._rules = rules
         self.last_heard = now
         self._probed_at: Instant | None = None
@@ -152,10 +153,10 @@ class ClientLiveness:
         self._pressed_at = None
         self._asked_at = now if owing else None
 
-    def suspect(self, now: Instant) -> Due:
+    def suspect(self, now: Instant) -> LivenessAction:
         """Something outside hints at trouble (wake from sleep, network change): probe now, unless one is out."""
         if self._probed_at is not None or self._pressed_at is not None:
-            return Due.NOTHING
+            return LivenessAction.NOTHING
         return self._probe(now)
 
     def silence(self, now: Instant) -> Seconds:
@@ -168,18 +169,18 @@ class ClientLiveness:
         heard = self._when(self.last_heard, self._probed_at)
         return heard if self._asked_at is None else min(heard, self._when(self._asked_at, self._pressed_at))
 
-    def due(self, now: Instant) -> Due:
+    def due(self, now: Instant) -> LivenessAction:
         """What is due at ``now``. A late wake-up with a probe out moves that probe's deadline instead of killing."""
         lag = now - self.next_deadline()
         if lag < 0:
-            return Due.NOTHING
-        return Due.DEAD if lag <= LAG_TOLERANCE and self._is_overdue(now) else self._probe(now)
+            return LivenessAction.NOTHING
+        return LivenessAction.DEAD if lag <= LAG_TOLERANCE_S and self._is_overdue(now) else self._probe(now)
 
-    def _probe(self, now: Instant) -> Due:
+    def _probe(self, now: Instant) -> LivenessAction:
         self._probed_at = now
         if self._asked_at is not None:
             self._pressed_at = now
-        return Due.PROBE
+        return LivenessAction.PROBE
 
     def _when(self, since: Instant, probed_at: Instant | None) -> Instant:
         return since + self._rules.silence if probed_at is None else probed_at + self._rules.deadline
@@ -189,6 +190,6 @@ class ClientLiveness:
         return any(now >= at + self._rules.deadline for at in out)
 
 
-def slotted(u: float, now: Instant, interval: Seconds) -> float:
+def align_to_grid(u: float, now: Instant, interval: Seconds) -> float:
     """The share ``u`` of an interval, moved on to where ``now`` plus that share of it is on the grid of slots."""
-    return (math.ceil((now + u * interval) / SLOT) * SLOT - now) / interval
+    return (math.ceil((now + u * interval) / GRID_S) * GRID_S - now) / interval

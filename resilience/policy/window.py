@@ -43,5 +43,5 @@ def return_window(population: int, joins_per_s: float) -> ReturnWindow:
     return ReturnWindow(min(max(load, SPREAD_FLOOR), SPREAD_CEILING), cap / STEPS_IN_CAP, cap)
 
 
-UNANNOUNCED = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=CAP_FLOOR)
+DEFAULT_RETURN_WINDOW = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=CAP_FLOOR)
 """What a client assumes before it has heard from any server: one second of spread, the ladder of a small event."""

@@ -10,7 +10,7 @@ import heapq
 from resilience.units import Instant
 
 
-class Agenda:
+class DeadlineQueue:
     """Keys with one deadline each. Ties come out in order of their keys."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Agenda:
             self._at[key] = at
             heapq.heappush(self._heap, (at, key))
 
-    def drop(self, key: str) -> None:
+    def cancel(self, key: str) -> None:
         """The key waits for nothing."""
         self._at.pop(key, None)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.draws import Draw
-from resilience.events import EventKind
+from resilience.draws import UniformSource
+from resilience.events import LogEventKind
 from resilience.policy.window import ReturnWindow
-from resilience.protocol.link import ClientRules, LinkMachine
+from resilience.protocol.link import ClientRules, ReconnectingConnection
 from resilience.protocol.messages import (
     Answer,
     AnswerResult,
@@ -40,9 +40,9 @@ from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
 
-__all__ = ["MOST_PENDING", "ClientMachine", "ClientRules", "Identity", "open_question"]
+__all__ = ["MAX_PENDING_ANSWERS", "ClientRules", "Identity", "ParticipantClient", "open_question"]
 
-MOST_PENDING = 1000
+MAX_PENDING_ANSWERS = 1000
 """Answers that may wait for their verdict: twice as many as a quiz has questions."""
 
 _SEQUENCED = (QuestionOpened, QuestionRevealed, LeaderboardShown, QuizFinished, PresenceChanged)
@@ -66,10 +66,10 @@ class Identity(msgspec.Struct, frozen=True):
     instance: str
 
 
-class ClientMachine(LinkMachine):
+class ParticipantClient(ReconnectingConnection):
     """A participant's decisions."""
 
-    def __init__(self, identity: Identity, rules: ClientRules, draw: Draw) -> None:
+    def __init__(self, identity: Identity, rules: ClientRules, draw: UniformSource) -> None:
         super().__init__(rules, draw)
         self.identity = identity
         self.credentials: Credentials | None = None
@@ -87,16 +87,17 @@ class ClientMachine(LinkMachine):
     def answer(self, question: str, choice: int, now: Instant) -> None:
         """Answer a question, now or when the connection is back.
 
-        A second answer to a question whose first has no verdict yet is ignored, as is one beyond ``MOST_PENDING``.
+        A second answer to a question whose first has no verdict yet is ignored, as is one beyond
+        ``MAX_PENDING_ANSWERS``.
         """
         if question in self.pending or self.state in (ClientState.CLOSED, ClientState.IDLE):
             return
-        if len(self.pending) >= MOST_PENDING:
+        if len(self.pending) >= MAX_PENDING_ANSWERS:
             return
         self._answers += 1
         answer = Answer(question, choice, f"{self.identity.instance}-{self._answers}")
         self.pending[question] = answer
-        self._record(EventKind.ANSWER_SUBMITTED, now, ref=f"{question}/{answer.key}", detail=str(choice))
+        self._record(LogEventKind.ANSWER_SUBMITTED, now, ref=f"{question}/{answer.key}", detail=str(choice))
         if self.state is ClientState.OPEN:
             self._submit(answer, now)
 
@@ -106,18 +107,18 @@ class ClientMachine(LinkMachine):
         """A message of a type that only newer clients know; one of the stream counts as taken."""
         super().receive_unknown(seq, dial, now)
         if seq is not None and dial == self.dial and self.state is ClientState.OPEN:
-            self._take(seq, now)
+            self._accept_sequenced(seq, now)
 
-    def _farewell(self) -> Leave:
+    def _leave_message(self) -> Leave:
         return Leave()
 
-    def _whom(self) -> str | None:
+    def _session_id(self) -> str | None:
         return self.participant
 
-    def _introduce(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
+    def _send_first_message(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
         me, dials = self.identity, self._dials
         if self.credentials is None:
-            self._send(Join(event=me.event, name=me.name, instance=me.instance, inflates=True, attempt=dials))
+            self._send(Join(event=me.event, name=me.name, instance=me.instance, accepts_deflate=True, attempt=dials))
             return
         token = self.credentials.token
         self._send(
@@ -127,16 +128,16 @@ class ClientMachine(LinkMachine):
                 instance=me.instance,
                 epoch=self.epoch,
                 seq=self.seq,
-                inflates=True,
+                accepts_deflate=True,
                 attempt=dials,
             )
         )
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, Joined):
-            self._enter(message, EventKind.SESSION_JOINED, now)
+            self._on_welcome(message, LogEventKind.SESSION_JOINED, now)
         elif isinstance(message, StateRestored):
-            self._enter(message, EventKind.SESSION_RESTORED, now)
+            self._on_welcome(message, LogEventKind.SESSION_RESTORED, now)
         elif isinstance(message, ResumeRejected):
             self._rejected(message, now)
         elif isinstance(message, Error):
@@ -144,14 +145,14 @@ class ClientMachine(LinkMachine):
 
     def _rejected(self, message: ResumeRejected, now: Instant) -> None:
         """Join anew, once: a server that rejects what nobody asked for is left to the ladder."""
-        self._record(EventKind.SESSION_REJECTED, now, cause=message.reason)
+        self._record(LogEventKind.SESSION_REJECTED, now, cause=message.reason)
         if self.credentials is None:
-            self._drop("resume_rejected", now)
+            self._abort_transport("resume_rejected", now)
             return
         self.credentials = None
-        self._introduce(now)
+        self._send_first_message(now)
 
-    def _enter(self, message: Joined | StateRestored, kind: EventKind, now: Instant) -> None:
+    def _on_welcome(self, message: Joined | StateRestored, kind: LogEventKind, now: Instant) -> None:
         self.credentials = message.credentials
         timing, snapshot = message.timing, message.snapshot
         self.window = ReturnWindow(timing.spread_ms / 1000, timing.step_ms / 1000, timing.cap_ms / 1000)
@@ -173,39 +174,39 @@ class ClientMachine(LinkMachine):
 
     def _receive_open(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, _SEQUENCED):
-            if self._take(message.seq, now):
+            if self._accept_sequenced(message.seq, now):
                 self._deliver(message, now)
         elif isinstance(message, Ping):
             self.window = ReturnWindow(message.spread_ms / 1000, message.step_ms / 1000, message.cap_ms / 1000)
             self._send(Pong(message.id))
-            self._record(EventKind.PONG_SENT, now)
+            self._record(LogEventKind.PONG_SENT, now)
         elif isinstance(message, AnswerResult):
-            self._settle(message, now)
+            self._on_answer_result(message, now)
         elif isinstance(message, ProbeReply):
             self._liveness.answered(now, owing=bool(self.pending))
         else:
             self._deliver(message, now)
 
-    def _take(self, seq: int, now: Instant) -> bool:
+    def _accept_sequenced(self, seq: int, now: Instant) -> bool:
         """Take the next number of the stream; returns whether it was the next. A gap is mended by a resume."""
         if seq <= self.seq:
             return False
         if seq > self.seq + 1:
-            self._drop("stream_gap", now)
+            self._abort_transport("stream_gap", now)
             return False
         self.seq = seq
-        self._record(EventKind.STREAM_DELIVERED, now, seq=seq, detail=self.epoch)
+        self._record(LogEventKind.STREAM_DELIVERED, now, seq=seq, detail=self.epoch)
         return True
 
     def _submit(self, answer: Answer, now: Instant) -> None:
         self._send(answer)
         self._liveness.asked(now)
 
-    def _settle(self, message: AnswerResult, now: Instant) -> None:
+    def _on_answer_result(self, message: AnswerResult, now: Instant) -> None:
         answer = self.pending.get(message.question)
         if answer is not None and answer.key == message.key:
             del self.pending[message.question]
             self._liveness.answered(now, owing=bool(self.pending))
             ref = f"{message.question}/{message.key}"
-            self._record(EventKind.ANSWER_ACKED, now, ref=ref, outcome=message.verdict)
+            self._record(LogEventKind.ANSWER_ACKED, now, ref=ref, outcome=message.verdict)
             self._deliver(message, now)

@@ -33,7 +33,7 @@ def decode_client(text: str | bytes) -> ClientMessage:
     try:
         return _from_client.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _complaint(error) from error
+        raise _protocol_error(error) from error
 
 
 def decode_server(text: str | bytes) -> ServerMessage:
@@ -41,10 +41,10 @@ def decode_server(text: str | bytes) -> ServerMessage:
     try:
         return _from_server.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _complaint(error) from error
+        raise _protocol_error(error) from error
 
 
-def read_server(text: str | bytes) -> ServerMessage | Unknown:
+def decode_server_lenient(text: str | bytes) -> ServerMessage | Unknown:
     """As :func:`decode_server`, but what only a newer server says is no error."""
     try:
         return decode_server(text)
@@ -63,7 +63,7 @@ def _header(text: str | bytes) -> Unknown | None:
     return None if header.type in _server_types else header
 
 
-def _complaint(error: Exception) -> RemoteProtocolError:
+def _protocol_error(error: Exception) -> RemoteProtocolError:
     rule, _, where = str(error).partition(" - at `$")
     field = rule.split("`")[1] if "field `" in rule else ""  # missing or unknown: named by the rule, not by the path
     path = [part for part in (where.rstrip("`").lstrip("."), field) if part]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from resilience.events import EventKind
-from resilience.protocol.effects import Record, Row, SendDown, ServerEffect
+from resilience.events import LogEventKind
+from resilience.protocol.effects import Record, Row, SendToClient, ServerEffect
 from resilience.protocol.messages import Answer, AnswerResult, ScoreChanged
 from resilience.quiz.game import Game, StoredAnswer
 from resilience.quiz.phases import Phase
@@ -16,7 +16,7 @@ from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant
 
 
-class AnswerDesk:
+class PendingAnswers:
     """Takes submissions for one game. ``effects`` is the room's list."""
 
     def __init__(self, game: Game, effects: list[ServerEffect]) -> None:
@@ -58,7 +58,7 @@ class AnswerDesk:
         self._game.store(stored)
         who, ref = stored.participant, f"{stored.question}/{stored.key}"
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
-        self._effects.append(Record(EventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
+        self._effects.append(Record(LogEventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
         (first, original), *others = self._waiting.pop((who, stored.question))
         self._send(first, original, AnswerVerdict.ACCEPTED)
         self._tell_score(first, stored)
@@ -82,17 +82,17 @@ class AnswerDesk:
     def _reply(self, who: str, connection: int, answer: Answer, verdict: AnswerVerdict, now: Instant) -> None:
         """Answer what needed no commit of its own."""
         ref = f"{answer.question}/{answer.key}"
-        self._effects.append(Record(EventKind.ANSWER_REPLIED, now, who, outcome=verdict, ref=ref))
+        self._effects.append(Record(LogEventKind.ANSWER_REPLIED, now, who, outcome=verdict, ref=ref))
         self._send(connection, answer, verdict)
 
     def _send(self, connection: int, answer: Answer, verdict: AnswerVerdict) -> None:
-        self._effects.append(SendDown(connection, AnswerResult(answer.question, answer.key, verdict)))
+        self._effects.append(SendToClient(connection, AnswerResult(answer.question, answer.key, verdict)))
 
     def _tell_score(self, connection: int, stored: StoredAnswer) -> None:
         """An answer whose commit outlasted its question missed the reveal's scores."""
         if not self._is_secret(stored):
             score = self._game.scores[stored.participant]
-            self._effects.append(SendDown(connection, ScoreChanged(stored.question, stored.points, score)))
+            self._effects.append(SendToClient(connection, ScoreChanged(stored.question, stored.points, score)))
 
     def _is_secret(self, stored: StoredAnswer) -> bool:
         question = self._game.question

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol.messages import ClientMessage, Message, SequencedMessage, ServerMessage
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.units import Instant
 
 
 class Record(msgspec.Struct, frozen=True):
-    """Write this to the event log; the driver adds lane, role, actor and cohort. Fields as in ``events.Event``."""
+    """Write this to the event log; the driver adds lane, role, actor and cohort. Fields as in ``LogEvent``."""
 
-    kind: EventKind
+    kind: LogEventKind
     t: Instant
     session_id: str | None = None
     connection_no: int | None = None
@@ -30,9 +30,9 @@ class Record(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
-def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> Event:
+def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> LogEvent:
     """The log line of a record, once a driver has said where it comes from."""
-    return Event(
+    return LogEvent(
         record.t,
         lane,
         role,
@@ -54,26 +54,26 @@ def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | N
 # --- of the client machine --------------------------------------------------------------------------------------------
 
 
-class Dial(msgspec.Struct, frozen=True):
+class OpenTransport(msgspec.Struct, frozen=True):
     """Open a transport under this number; answer with ``transport_opened`` or ``transport_failed``."""
 
     dial: int
     attempt: int
 
 
-class SendUp(msgspec.Struct, frozen=True):
+class SendToServer(msgspec.Struct, frozen=True):
     """Send to the server."""
 
     message: ClientMessage
 
 
-class Abandon(msgspec.Struct, frozen=True):
+class AbortTransport(msgspec.Struct, frozen=True):
     """Let go of this dial at once, whatever it is doing, and report nothing more of it."""
 
     dial: int
 
 
-class Hangup(msgspec.Struct, frozen=True):
+class CloseTransport(msgspec.Struct, frozen=True):
     """Close this dial in good order: the participant leaves."""
 
     dial: int
@@ -85,12 +85,12 @@ class Deliver(msgspec.Struct, frozen=True):
     message: Message
 
 
-ClientEffect = Record | Dial | SendUp | Abandon | Hangup | Deliver
+ClientEffect = Record | OpenTransport | SendToServer | AbortTransport | CloseTransport | Deliver
 
 # --- of the server's machines -----------------------------------------------------------------------------------------
 
 
-class SendDown(msgspec.Struct, frozen=True):
+class SendToClient(msgspec.Struct, frozen=True):
     """Send to one connection."""
 
     connection: int
@@ -130,7 +130,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     last_heard: Instant = 0.0
 
 
-class Forget(msgspec.Struct, frozen=True):
+class DeleteParticipant(msgspec.Struct, frozen=True):
     """Take back a participant whose join never reached it."""
 
     participant: str
@@ -144,7 +144,7 @@ class JoinAttempt(msgspec.Struct, frozen=True):
     at: Instant = 0.0
 
 
-Row = SessionRow | StoredAnswer | Progress | Forget | JoinAttempt
+Row = SessionRow | StoredAnswer | QuizState | DeleteParticipant | JoinAttempt
 
 
 class Persist(msgspec.Struct, frozen=True):
@@ -154,4 +154,4 @@ class Persist(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-ServerEffect = Record | SendDown | Broadcast | Disconnect | Persist
+ServerEffect = Record | SendToClient | Broadcast | Disconnect | Persist

@@ -1,16 +1,16 @@
 """A host's side of the protocol: show the key, create the event, give orders, hear how it stands. Pure.
 
 How it reaches the server and comes back is the link's part. An order carries the step it was meant for and is sent
-again, with that step, until it has an answer: so it is carried out once, and ``moved_on`` says that it was, or that
+again, with that step, until it has an answer: so it is carried out once, and ``stale_step`` says that it was, or that
 somebody or a timer was quicker.
 """
 
 from __future__ import annotations
 
-from resilience.draws import Draw
+from resilience.draws import UniformSource
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow
-from resilience.protocol.link import ClientRules, LinkMachine
+from resilience.protocol.link import ClientRules, ReconnectingConnection
 from resilience.protocol.messages import (
     CreateEvent,
     Error,
@@ -33,7 +33,7 @@ from resilience.units import Instant, Seconds
 CREATE = "create"
 """The action of a result that answers :class:`CreateEvent`."""
 
-_ONWARD: dict[str, HostAction] = {
+_NEXT_ACTION: dict[str, HostAction] = {
     Phase.LOBBY: HostAction.START,
     Phase.QUESTION: HostAction.REVEAL,
     Phase.REVEAL: HostAction.NEXT,
@@ -41,18 +41,18 @@ _ONWARD: dict[str, HostAction] = {
 }
 
 
-def onward(phase: str) -> HostAction | None:
+def next_action(phase: str) -> HostAction | None:
     """What moves a quiz on from this phase; ``None`` at its end."""
-    return _ONWARD.get(phase)
+    return _NEXT_ACTION.get(phase)
 
 
-class HostMachine(LinkMachine):
+class HostMachine(ReconnectingConnection):
     """A host's decisions. ``plan`` is what the event is created from where it does not exist yet.
 
     A server never asks a host anything, so it is this side that keeps asking: a reply is owed all the time.
     """
 
-    def __init__(self, event: str, key: str, plan: QuizPlan | None, rules: ClientRules, draw: Draw) -> None:
+    def __init__(self, event: str, key: str, plan: QuizPlan | None, rules: ClientRules, draw: UniformSource) -> None:
         super().__init__(rules, draw)
         self.event, self.plan = event, plan
         self.status: HostStatus | None = None
@@ -72,7 +72,7 @@ class HostMachine(LinkMachine):
             return False
         self.pending = HostCommand(action, self._step)
         if self.state is ClientState.OPEN:
-            self._press()
+            self._send_pending()
         return True
 
     def create(self) -> bool:
@@ -96,7 +96,7 @@ class HostMachine(LinkMachine):
 
     # what the server says ---------------------------------------------------------------------------------------------
 
-    def _introduce(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
+    def _send_first_message(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
         self._send(Host(event=self.event, key=self._key))
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
@@ -120,12 +120,12 @@ class HostMachine(LinkMachine):
         elif isinstance(message, ProbeReply):
             self._liveness.answered(now, owing=True)
         elif isinstance(message, HostStatus):
-            self._take(message)
+            self._on_status(message)
             self._deliver(message, now)
         elif isinstance(message, Hosting):
             self._created(message, now)
         elif isinstance(message, HostResult):
-            self._settle(message, now)
+            self._on_host_result(message, now)
         else:
             self._deliver(message, now)
 
@@ -133,19 +133,19 @@ class HostMachine(LinkMachine):
         """The event exists; an order that was given before is sent again."""
         if message.status is not None:
             self._creating = False
-            self._take(message.status)
-            self._press()
+            self._on_status(message.status)
+            self._send_pending()
             self._deliver(message, now)
 
-    def _take(self, status: HostStatus) -> None:
+    def _on_status(self, status: HostStatus) -> None:
         self.status = status
         self._step = status.step
 
-    def _press(self) -> None:
+    def _send_pending(self) -> None:
         if self.pending is not None:
             self._send(self.pending)
 
-    def _settle(self, message: HostResult, now: Instant) -> None:
+    def _on_host_result(self, message: HostResult, now: Instant) -> None:
         if message.action == CREATE:
             self._creating = False
         elif self.pending is not None and message.action == self.pending.action:

@@ -44,7 +44,7 @@ from resilience.quiz.questions import PRINTABLE
 
 PROTOCOL_VERSION = 1
 
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
+ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 """An id or a name: what a peer may make this server keep is bounded."""
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -68,10 +68,10 @@ class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Whoever never confirmed its first token and joins again with the same ``instance`` is given that identity again.
     """
 
-    event: Word
-    name: Word
-    instance: Word
-    inflates: bool = False
+    event: ShortText
+    name: ShortText
+    instance: ShortText
+    accepts_deflate: bool = False
     """Whether this client can inflate a packed roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
@@ -80,14 +80,14 @@ class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Come back as the holder of ``token``. The answer is a whole snapshot, however far this client had heard."""
 
-    event: Word
+    event: ShortText
     token: Secret
-    instance: Word
+    instance: ShortText
     epoch: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """The stream that this client last heard."""
     seq: Count = 0
     """How far it had heard."""
-    inflates: bool = False
+    accepts_deflate: bool = False
     """Whether this client can inflate a packed roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
@@ -114,10 +114,10 @@ class Probe(Message, frozen=True, forbid_unknown_fields=True):
 class Answer(Message, frozen=True, forbid_unknown_fields=True):
     """A choice for a question. Sent again, with the same key, until its verdict has come."""
 
-    question: Word
+    question: ShortText
     choice: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
     """Which of the question's choices, counted from 0."""
-    key: Word
+    key: ShortText
     """The client's own name for this answer; makes a resend recognisable."""
 
 
@@ -128,7 +128,7 @@ class Leave(Message, frozen=True, forbid_unknown_fields=True):
 class Host(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Run ``event`` from this connection; the first message of a host."""
 
-    event: Word
+    event: ShortText
     key: Secret
     """The server's host key."""
     protocol: Count = PROTOCOL_VERSION
@@ -247,7 +247,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     roster: msgspec.Raw
     """A :class:`Roster`, serialised once for all who are told the same.
 
-    To a client that ``inflates``, a large one is a string: base64 of the roster's JSON in zlib form.
+    To a client that ``accepts_deflate``, a large one is a string: base64 of the roster's JSON in zlib form.
     """
     question: OpenQuestion | None = None
     """The question that is open, revealed or on the leaderboard; absent before the first and after the last."""
@@ -293,7 +293,7 @@ class ResumeRejected(Message, frozen=True):
     """No session for this token. Join anew on the same connection."""
 
     reason: str
-    """A :class:`~resilience.protocol.tokens.Refusal`."""
+    """A :class:`~resilience.protocol.tokens.ResumeRejection`."""
 
 
 class Ping(Message, frozen=True):
@@ -413,7 +413,7 @@ class HostResult(Message, frozen=True):
     action: str
     """The order that is answered: ``create`` or a :class:`HostAction`."""
     verdict: str
-    """``done``; ``moved_on``: the quiz is at another step by now and nothing was done; ``refused``: see the rule."""
+    """``done``; ``stale_step``: the quiz is at another step by now and nothing was done; ``refused``: see the rule."""
     step: int
     rule: str = ""
 
@@ -421,9 +421,9 @@ class HostResult(Message, frozen=True):
 class ErrorCode(StrEnum):
     """The classes of :class:`Error`."""
 
-    UNREADABLE = "unreadable"
+    MALFORMED = "malformed"
     """Not JSON, no known type, or a field that breaks its rule."""
-    OUT_OF_PLACE = "out_of_place"
+    UNEXPECTED = "unexpected"
     """Well-formed, but not to be said at this moment or by this side."""
 
 

@@ -15,24 +15,24 @@ import msgspec
 from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import Roster, Snapshot
 
-WORTH_BYTES = 2048
+MIN_COMPRESS_BYTES = 2048
 """Smaller parts fit a few packets whatever is done to them."""
 
-WORTH_SHARE = 0.7
+MAX_COMPRESSED_SHARE = 0.7
 LEVEL = 6
-MOST_BYTES = 4_194_304
+MAX_ROSTER_BYTES = 4_194_304
 """Nobody's roster is larger; what inflates beyond it is an attack or a defect."""
 
 _ROSTERS = msgspec.json.Decoder(Roster)
 _STRINGS = msgspec.json.Decoder(str)
 
 
-def packed(part: bytes) -> msgspec.Raw | None:
+def compress_if_worth(part: bytes) -> msgspec.Raw | None:
     """The JSON of a part as a JSON string: base64 of its zlib form (RFC 1950). ``None`` where it does not pay."""
-    if len(part) < WORTH_BYTES:
+    if len(part) < MIN_COMPRESS_BYTES:
         return None
     text = b'"' + base64.b64encode(zlib.compress(part, LEVEL)) + b'"'
-    return msgspec.Raw(text) if len(text) <= WORTH_SHARE * len(part) else None
+    return msgspec.Raw(text) if len(text) <= MAX_COMPRESSED_SHARE * len(part) else None
 
 
 def roster_of(snapshot: Snapshot) -> Roster:
@@ -46,7 +46,7 @@ def roster_of(snapshot: Snapshot) -> Roster:
 
 def _inflated(text: str) -> bytes:
     inflater = zlib.decompressobj()
-    whole = inflater.decompress(base64.b64decode(text, validate=True), MOST_BYTES)
+    whole = inflater.decompress(base64.b64decode(text, validate=True), MAX_ROSTER_BYTES)
     if not inflater.eof:
-        raise ValueError(f"cut short, or larger than {MOST_BYTES} bytes")
+        raise ValueError(f"cut short, or larger than {MAX_ROSTER_BYTES} bytes")
     return whole

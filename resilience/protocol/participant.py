@@ -6,18 +6,18 @@ not there is a connection at that moment.
 
 from __future__ import annotations
 
-from resilience.draws import Draw
-from resilience.protocol.client import ClientMachine, ClientRules, Identity, open_question
+from resilience.draws import UniformSource
+from resilience.protocol.client import ClientRules, Identity, ParticipantClient, open_question
 from resilience.protocol.messages import Message, OpenQuestion
 from resilience.protocol.states import ClientState
-from resilience.quiz.player import PlayerRules, plan_answer
+from resilience.quiz.player import AnswerBehaviour, plan_answer
 from resilience.units import Instant
 
 
-class ScriptedParticipant(ClientMachine):
-    """A :class:`ClientMachine` whose application is a script."""
+class ScriptedParticipant(ParticipantClient):
+    """A :class:`ParticipantClient` whose application is a script."""
 
-    def __init__(self, identity: Identity, rules: ClientRules, player: PlayerRules, draw: Draw) -> None:
+    def __init__(self, identity: Identity, rules: ClientRules, player: AnswerBehaviour, draw: UniformSource) -> None:
         super().__init__(identity, rules, draw)
         self._player = player
         self._planned: tuple[Instant, str, int] | None = None

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from resilience.policy.liveness import HeartbeatRules
+from resilience.policy.liveness import HeartbeatTimeouts
 from resilience.policy.window import ReturnWindow
 from resilience.protocol.messages import HostStatus, Snapshot, Timing, state_digest
-from resilience.protocol.presence import PresenceBoard
+from resilience.protocol.presence import PresenceTracker
 from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import Stage
+from resilience.protocol.stage import GameMessages
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import Game
 from resilience.units import Instant
 
 
-class Portrait:
+class SnapshotBuilder:
     """Reads one room's game, stage and board; ``epoch`` names its stream."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what there is to see
-        self, event: str, title: str, epoch: str, game: Game, stage: Stage, board: PresenceBoard
+        self, event: str, title: str, epoch: str, game: Game, stage: GameMessages, board: PresenceTracker
     ) -> None:
         self.event, self.title, self.epoch = event, title, epoch
-        self._game, self._stage, self._board = game, stage, board
+        self._game, self._game_messages, self._presence = game, stage, board
 
     def snapshot(self, participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
         """All that a client needs to go on from this position of the stream."""
@@ -35,12 +35,12 @@ class Portrait:
             phase=self._game.phase,
             score=self._game.visible_score(participant),
             server_time_ms=round(now * 1000),
-            roster=self._board.roster(self._stage.leaders, pack=pack),
-            question=self._stage.question_at(now) if question else None,
+            roster=self._presence.roster(self._game_messages.leaders, pack=pack),
+            question=self._game_messages.question_at(now) if question else None,
             answer=answer.choice if answer else None,
         )
 
-    def truth(self, participant: str, seq: int) -> str:
+    def recomputed_digest(self, participant: str, seq: int) -> str:
         """The participant's state recomputed from the answer log, apart from everything that is cached or sent."""
         question = self._game.question
         answer = self._game.answer_of(participant, question.id) if question else None
@@ -71,11 +71,11 @@ class Portrait:
             states.get(ConnectionState.TEMPORARILY_DISCONNECTED, 0),
             states.get(ConnectionState.DISCONNECTED, 0),
             game.answered,
-            self._stage.leaders(),
+            self._game_messages.leaders(),
         )
 
 
-def timing(rules: HeartbeatRules, window: ReturnWindow) -> Timing:
+def timing_message(rules: HeartbeatTimeouts, window: ReturnWindow) -> Timing:
     """The effective settings as clients are told them."""
     seconds = (rules.interval, rules.grace, rules.cleanup, window.spread_s, window.step_s, window.cap_s)
     return Timing(*(round(value * 1000) for value in seconds))

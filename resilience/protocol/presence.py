@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from resilience.protocol.messages import Player, Roster, Standing
-from resilience.protocol.packing import packed
+from resilience.protocol.packing import compress_if_worth
 from resilience.protocol.states import ConnectionState
 from resilience.units import Instant, Seconds
 
 
-class PresenceBoard:
+class PresenceTracker:
     """The shown state of everybody, and the changes that wait to be shown."""
 
     def __init__(self, interval: Seconds, flap_hidden: Seconds, cap: int) -> None:
@@ -22,14 +22,14 @@ class PresenceBoard:
         self._next_flush: Instant = float("-inf")
         self._earliest: Instant = float("inf")
         self._roster: msgspec.Raw | None = None
-        self._packed: msgspec.Raw | None = None
+        self._compressed: msgspec.Raw | None = None
 
     @property
     def count(self) -> int:
         """How many have been shown."""
         return len(self._shown)
 
-    def changed(self, player: Player, now: Instant) -> None:
+    def update(self, player: Player, now: Instant) -> None:
         """A player came, or its state changed; an absence waits until it has lasted."""
         hidden = self._flap_hidden if player.state == ConnectionState.TEMPORARILY_DISCONNECTED else 0.0
         if self._shown.get(player.participant) == player:
@@ -38,7 +38,7 @@ class PresenceBoard:
             self._waiting[player.participant] = (now + hidden, player)
             self._earliest = min(self._earliest, now + hidden)
 
-    def take_up(self, players: Iterable[Player]) -> None:
+    def restore(self, players: Iterable[Player]) -> None:
         """These were shown by an earlier server: nobody is told of them again."""
         self._shown.update((player.participant, player) for player in players)
         self._roster = None
@@ -65,7 +65,7 @@ class PresenceBoard:
             self._roster = None
         return joined, changed
 
-    def stale(self) -> None:
+    def invalidate_roster(self) -> None:
         """The leaderboard changed: the roster must be serialised anew."""
         self._roster = None
 
@@ -74,9 +74,9 @@ class PresenceBoard:
         if self._roster is None:
             players = tuple(self._shown.values()) if len(self._shown) <= self._cap else ()
             self._roster = msgspec.Raw(msgspec.json.encode(Roster(len(self._shown), players, leaders())))
-            self._packed = None
+            self._compressed = None
         if not pack:
             return self._roster
-        if self._packed is None:
-            self._packed = packed(bytes(self._roster)) or self._roster
-        return self._packed
+        if self._compressed is None:
+            self._compressed = compress_if_worth(bytes(self._roster)) or self._roster
+        return self._compressed

@@ -9,19 +9,19 @@ from collections.abc import Callable, Container
 
 import msgspec
 
-from resilience.events import EventKind
-from resilience.policy.liveness import HeartbeatRules
-from resilience.protocol.effects import JoinAttempt, Record, SendDown, ServerEffect, SessionRow
+from resilience.events import LogEventKind
+from resilience.policy.liveness import HeartbeatTimeouts
+from resilience.protocol.effects import JoinAttempt, Record, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import Join, Resume, ResumeRejected
 from resilience.protocol.session import ServerSession
 from resilience.protocol.states import ConnectionState
-from resilience.protocol.tokens import TokenBook, token_hash
+from resilience.protocol.tokens import TokenRegistry, token_hash
 from resilience.units import Instant
 
 CREATED, RESUMED, REJOINED = "created", "resumed", "rejoined"
 
 
-class Arrival(msgspec.Struct):
+class PendingJoin(msgspec.Struct):
     """A join or resume: whose, over which connection, since when; ``token`` once it has been given one."""
 
     session: ServerSession
@@ -29,27 +29,27 @@ class Arrival(msgspec.Struct):
     outcome: str
     since: Instant
     attempt: int
-    inflates: bool = False
+    accepts_deflate: bool = False
     presented: str | None = None
     token: str = ""
 
 
-class Reception:
+class IdentityRegistry:
     """The identities of one room. ``effects`` is the room's list, ``tokens`` makes unguessable session tokens."""
 
-    def __init__(self, rules: HeartbeatRules, effects: list[ServerEffect], tokens: Callable[[], str]) -> None:
+    def __init__(self, rules: HeartbeatTimeouts, effects: list[ServerEffect], tokens: Callable[[], str]) -> None:
         self.sessions: dict[str, ServerSession] = {}
         self._rules, self._effects = rules, effects
-        self._tokens = TokenBook(tokens)
+        self._tokens = TokenRegistry(tokens)
         self._unconfirmed: dict[str, ServerSession] = {}
-        self._arrivals: dict[int, Arrival] = {}
+        self._pending_joins: dict[int, PendingJoin] = {}
         self._created = 0
 
-    def take_up(self, row: SessionRow, now: Instant) -> ServerSession:
+    def restore(self, row: SessionRow, now: Instant) -> ServerSession:
         """Know a session that an earlier server stored."""
-        session = ServerSession.stored(row, self._rules, self._effects, now)
+        session = ServerSession.from_row(row, self._rules, self._effects, now)
         self.sessions[session.participant] = session
-        self._tokens.take_up(session)
+        self._tokens.restore(session)
         self._created = max(self._created, int(session.participant[1:]))
         if session.instance and not session.confirmed:
             self._unconfirmed[session.instance] = session
@@ -57,7 +57,7 @@ class Reception:
 
     # who is it --------------------------------------------------------------------------------------------------------
 
-    def join(self, message: Join, connection: int, now: Instant) -> Arrival:
+    def join(self, message: Join, connection: int, now: Instant) -> PendingJoin:
         """Make a new identity, or give the one whose ``joined`` never arrived to the instance that asks again."""
         session = self._unconfirmed.get(message.instance)
         if session is None:
@@ -65,39 +65,39 @@ class Reception:
             participant = f"p{self._created}"
             session = ServerSession(participant, message.name, self._rules, self._effects, message.instance)
             self.sessions[participant] = self._unconfirmed[message.instance] = session
-        return Arrival(session, connection, CREATED, now, message.attempt, message.inflates)
+        return PendingJoin(session, connection, CREATED, now, message.attempt, message.accepts_deflate)
 
-    def resume(self, message: Resume, connection: int, now: Instant) -> Arrival | None:
+    def resume(self, message: Resume, connection: int, now: Instant) -> PendingJoin | None:
         """The holder of an accepted token; any other is told so."""
         presented = token_hash(message.token)
         session = self._tokens.find(presented)
         if session is None:
-            refusal, owner = self._tokens.why_not(presented)
-            self._effects.append(Record(EventKind.RESUME_REFUSED, now, owner, cause=refusal))
-            self._effects.append(SendDown(connection, ResumeRejected(refusal)))
+            refusal, owner = self._tokens.rejection_of(presented)
+            self._effects.append(Record(LogEventKind.RESUME_REFUSED, now, owner, cause=refusal))
+            self._effects.append(SendToClient(connection, ResumeRejected(refusal)))
             return None
         outcome = REJOINED if session.state is ConnectionState.DISCONNECTED else RESUMED
-        return Arrival(session, connection, outcome, now, message.attempt, message.inflates, presented)
+        return PendingJoin(session, connection, outcome, now, message.attempt, message.accepts_deflate, presented)
 
     # until it is durable ----------------------------------------------------------------------------------------------
 
-    def rows(self, arrival: Arrival) -> tuple[SessionRow, JoinAttempt]:
+    def rows(self, arrival: PendingJoin) -> tuple[SessionRow, JoinAttempt]:
         """Give an attached arrival its new token; returns what must be committed before it is told."""
         session = arrival.session
         arrival.token = self._tokens.rotate(session, arrival.presented)
         return session.row(), JoinAttempt(session.participant, arrival.outcome, arrival.since)
 
-    def waiting_for(self, ticket: int, arrival: Arrival) -> None:
+    def waiting_for(self, ticket: int, arrival: PendingJoin) -> None:
         """Its rows are being committed under this ticket."""
-        self._arrivals[ticket] = arrival
+        self._pending_joins[ticket] = arrival
 
-    def settled(self, ticket: int) -> Arrival | None:
+    def settled(self, ticket: int) -> PendingJoin | None:
         """The arrival whose rows were committed, or were not, under this ticket."""
-        return self._arrivals.pop(ticket, None)
+        return self._pending_joins.pop(ticket, None)
 
     def is_waiting(self, connections: Container[int]) -> bool:
         """Whether one of these connections waits for its commit."""
-        return any(arrival.connection in connections for arrival in self._arrivals.values())
+        return any(arrival.connection in connections for arrival in self._pending_joins.values())
 
     # afterwards -------------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Reception:
         self._unconfirmed.pop(session.instance, None)
         return self._tokens.stored(session, generation)
 
-    def ended(self, session: ServerSession) -> None:
+    def release_instance(self, session: ServerSession) -> None:
         """A session that was left or cleaned up is not given to whoever asks by its instance."""
         self._unconfirmed.pop(session.instance, None)
 
@@ -119,17 +119,17 @@ class Reception:
         return True
 
 
-def recorded(arrival: Arrival, seq: int, truth: str, now: Instant) -> Record:
+def join_record(pending_join: PendingJoin, seq: int, recomputed_digest: str, now: Instant) -> Record:
     """The log line of an arrival that is let in at this position of the stream, with this state."""
-    session = arrival.session
+    session = pending_join.session
     return Record(
-        EventKind.SESSION_CREATED if arrival.outcome == CREATED else EventKind.SESSION_RESUMED,
+        LogEventKind.SESSION_CREATED if pending_join.outcome == CREATED else LogEventKind.SESSION_RESUMED,
         now,
         session.participant,
         session.connection_no,
         seq=seq,
-        attempt=arrival.attempt or None,
-        outcome=arrival.outcome,
-        value=now - arrival.since,
-        detail=truth,
+        attempt=pending_join.attempt or None,
+        outcome=pending_join.outcome,
+        value=now - pending_join.since,
+        detail=recomputed_digest,
     )

@@ -9,27 +9,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Container, Iterable
 
-from resilience.draws import Draw, text_word
-from resilience.events import EventKind
-from resilience.policy.adaptive import RoundTrips, tuned
-from resilience.policy.liveness import LAG_TOLERANCE, slotted
+from resilience.draws import UniformSource, hash64
+from resilience.events import LogEventKind
+from resilience.policy.adaptive import RttEstimator, adapt_timeouts
+from resilience.policy.liveness import LAG_TOLERANCE_S, align_to_grid
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow, return_window
-from resilience.protocol.agenda import Agenda
-from resilience.protocol.desk import AnswerDesk
+from resilience.protocol.agenda import DeadlineQueue
+from resilience.protocol.desk import PendingAnswers
 from resilience.protocol.effects import (
     Broadcast,
+    DeleteParticipant,
     Disconnect,
-    Forget,
     JoinAttempt,
     Persist,
     Record,
     Row,
-    SendDown,
+    SendToClient,
     ServerEffect,
     SessionRow,
 )
-from resilience.protocol.hosting import HostDesk
+from resilience.protocol.hosting import HostCommands
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,
     Answer,
@@ -52,19 +52,19 @@ from resilience.protocol.messages import (
     StateRestored,
     TokenStored,
 )
-from resilience.protocol.portrait import Portrait, count_states, timing
-from resilience.protocol.presence import PresenceBoard
-from resilience.protocol.reception import CREATED, REJOINED, Arrival, Reception, recorded
-from resilience.protocol.rules import RoomRules
+from resilience.protocol.portrait import SnapshotBuilder, count_states, timing_message
+from resilience.protocol.presence import PresenceTracker
+from resilience.protocol.reception import CREATED, REJOINED, IdentityRegistry, PendingJoin, join_record
+from resilience.protocol.rules import RoomSettings
 from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import Stage
+from resilience.protocol.stage import GameMessages
 from resilience.protocol.states import ConnectionState
-from resilience.quiz.game import Game, Progress
+from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
 
 _QUIZ, _PRESENCE, _CHECKPOINT, _HOSTS = "", "\x00presence", "\x00checkpoint", "\x00hosts"
-"""Agenda keys; no participant id looks like one."""
+"""Keys of the deadline queue; no participant id looks like one."""
 
 
 class Room:
@@ -73,11 +73,11 @@ class Room:
     def __init__(  # noqa: PLR0913 - all that a room is made of
         self,
         game: Game,
-        rules: RoomRules,
+        rules: RoomSettings,
         *,
         epoch: str,
         tokens: Callable[[], str],
-        draw: Draw,
+        draw: UniformSource,
         event: str = "quiz",
         title: str = "",
     ) -> None:
@@ -85,29 +85,31 @@ class Room:
         self.event, self.title = event, title
         self._rules, self._draw = rules, draw
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
-        self._live: dict[int, ServerSession] = {}
-        self._expected: set[str] = set()
+        self._subscribers: dict[int, ServerSession] = {}
+        self._population: set[str] = set()
         self._unsaved: dict[str, None] = {}
         self._ticket = 0
-        self._agenda = Agenda()
-        self._board = PresenceBoard(rules.presence_interval, rules.flap_hidden, rules.participants_cap)
+        self._deadlines = DeadlineQueue()
+        self._presence = PresenceTracker(rules.presence_interval, rules.flap_hidden, rules.participants_cap)
         self._effects: list[ServerEffect] = []
-        self._reception = Reception(rules.heartbeat, self._effects, tokens)
-        self.sessions = self._reception.sessions
-        self._desk = AnswerDesk(game, self._effects)
-        self._stage = Stage(game, rules.leaderboard_size, self._name_of)
-        self._portrait = Portrait(event, title, epoch, game, self._stage, self._board)
-        status = functools.partial(self._portrait.host_status, self.sessions)
-        self._hosts = HostDesk(game, self._effects, status, rules.presence_interval, grace=rules.heartbeat.grace)
+        self._identities = IdentityRegistry(rules.heartbeat, self._effects, tokens)
+        self.sessions = self._identities.sessions
+        self._answers = PendingAnswers(game, self._effects)
+        self._game_messages = GameMessages(game, rules.leaderboard_size, self._name_of)
+        self._snapshots = SnapshotBuilder(event, title, epoch, game, self._game_messages, self._presence)
+        status = functools.partial(self._snapshots.host_status, self.sessions)
+        self._host_commands = HostCommands(
+            game, self._effects, status, rules.presence_interval, grace=rules.heartbeat.grace
+        )
 
-    def take_up(self, rows: Iterable[SessionRow], now: Instant) -> None:
+    def restore(self, rows: Iterable[SessionRow], now: Instant) -> None:
         """Go on where an earlier server of this event stopped; the game has taken up its own part already."""
         for row in rows:
-            session = self._reception.take_up(row, now)
-            self.game.enrol(session.participant)
-            self._board.take_up([Player(session.participant, row.name, row.join_status)])
+            session = self._identities.restore(row, now)
+            self.game.add_participant(session.participant)
+            self._presence.restore([Player(session.participant, row.name, row.join_status)])
             if session.state is not ConnectionState.DISCONNECTED:
-                self._expected.add(session.participant)
+                self._population.add(session.participant)
                 self._presence_changed(session, now)
         if self.sessions:
             self._start_lobby(now)
@@ -118,25 +120,25 @@ class Room:
     def receive(self, message: ClientMessage, connection: int, now: Instant) -> None:
         """A connection said something. Connection keys are the driver's and are never used twice."""
         if isinstance(message, Join | Resume):
-            self._arrive(message, connection, now)
-        elif connection in self._hosts:
+            self._on_join_or_resume(message, connection, now)
+        elif connection in self._host_commands:
             self._receive_host(message, connection, now)
         else:
             self._receive_participant(message, connection, now)
 
     def host(self, connection: int, now: Instant) -> None:
         """A connection proved to be a host's."""
-        self._hosts.attach(connection, self.event, now)
+        self._host_commands.attach(connection, self.event, now)
         self._schedule_hosts(now)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
         """A connection ended, for whatever reason."""
-        self._hosts.left(connection)
+        self._host_commands.left(connection)
         session, connection_no = self._by_connection.pop(connection, (None, 0))
-        self._live.pop(connection, None)
+        self._subscribers.pop(connection, None)
         if session is None:
             return
-        self._effects.append(Record(EventKind.TRANSPORT_LOST, now, session.participant, connection_no, cause=cause))
+        self._effects.append(Record(LogEventKind.TRANSPORT_LOST, now, session.participant, connection_no, cause=cause))
         if not session.welcomed and session.connection == connection:
             session.release()  # nobody knows of it yet; its commit will find it gone and forget it
         elif session.welcomed and session.transport_lost(connection, cause, now):
@@ -145,25 +147,25 @@ class Room:
 
     def committed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket are durable: answer whoever waits for them."""
-        arrival = self._reception.settled(ticket)
+        arrival = self._identities.settled(ticket)
         if arrival is not None:
             self._welcome(arrival, now)
             return
-        progress = self._hosts.committed(ticket, now)
+        progress = self._host_commands.committed(ticket, now)
         if progress is not None:
-            self._move(progress, now)
+            self._enter_phase(progress, now)
             self._schedule_quiz()
-        elif ticket in self._desk:
-            if self._desk.committed(ticket, now):
-                self._board.stale()
-            self._hosts_stale(now)
+        elif ticket in self._answers:
+            if self._answers.committed(ticket, now):
+                self._presence.invalidate_roster()
+            self._mark_host_status_dirty(now)
 
     def commit_failed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket were not written: nothing was promised, the waiting client is told to come again."""
-        self._hosts.commit_failed(ticket, now)
-        arrival = self._reception.settled(ticket)
+        self._host_commands.commit_failed(ticket, now)
+        arrival = self._identities.settled(ticket)
         if arrival is None:
-            for connection in self._desk.commit_failed(ticket):
+            for connection in self._answers.commit_failed(ticket):
                 self._refuse_for_now(connection, "the answer could not be stored")
             return
         self._refuse_for_now(arrival.connection, "the session could not be stored")
@@ -178,26 +180,26 @@ class Room:
 
     def is_waiting(self, connections: Container[int]) -> bool:
         """Whether one of these connections has said something that is not durable yet."""
-        return self._reception.is_waiting(connections) or self._desk.is_waiting(connections)
+        return self._identities.is_waiting(connections) or self._answers.is_waiting(connections)
 
-    def truth(self, participant: str) -> str:
+    def recomputed_digest(self, participant: str) -> str:
         """The participant's state recomputed from the answer log."""
-        return self._portrait.truth(participant, self.seq)
+        return self._snapshots.recomputed_digest(participant, self.seq)
 
     # time -------------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> Instant | None:
         """When :meth:`handle_timeout` wants to be called; ``None`` for never."""
-        return self._agenda.next_deadline()
+        return self._deadlines.next_deadline()
 
     def handle_timeout(self, now: Instant) -> None:
         """Do everything that is due; harmless when called early. A late call gives every peer the lag back first."""
-        deadline = self._agenda.next_deadline()
-        if deadline is not None and now - deadline > LAG_TOLERANCE:
+        deadline = self._deadlines.next_deadline()
+        if deadline is not None and now - deadline > LAG_TOLERANCE_S:
             for connection, (session, _) in self._by_connection.items():
                 if session.connection == connection:
-                    session.forgive(now - deadline)
-        for key in self._agenda.due(now):
+                    session.extend_by_lag(now - deadline)
+        for key in self._deadlines.due(now):
             if key == _QUIZ:
                 self._advance(now)
             elif key == _PRESENCE:
@@ -205,10 +207,10 @@ class Room:
             elif key == _CHECKPOINT:
                 self._save()
             elif key == _HOSTS:
-                self._hosts.handle_timeout(now)
+                self._host_commands.handle_timeout(now)
                 self._schedule_hosts(now)
             else:
-                self._tend(self.sessions.get(key), now)
+                self._check_session(self.sessions.get(key), now)
 
     def effects(self) -> list[ServerEffect]:
         """What the driver must do now, in this order; each effect is handed out once."""
@@ -218,81 +220,81 @@ class Room:
 
     # arriving ---------------------------------------------------------------------------------------------------------
 
-    def _arrive(self, message: Join | Resume, connection: int, now: Instant) -> None:
+    def _on_join_or_resume(self, message: Join | Resume, connection: int, now: Instant) -> None:
         if message.protocol != PROTOCOL_VERSION:
             reason = f"this server speaks protocol {PROTOCOL_VERSION}"
-            self._effects.append(Record(EventKind.CONNECTION_REFUSED, now, cause="protocol"))
+            self._effects.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="protocol"))
             self._effects.append(Disconnect(connection, CloseCode.PROTOCOL_ERROR, reason))
-        elif connection in self._by_connection or connection in self._hosts:
-            self._complain(connection, "this connection has joined already", now)
+        elif connection in self._by_connection or connection in self._host_commands:
+            self._send_error(connection, "this connection has joined already", now)
         elif isinstance(message, Join):
-            self._attach(self._reception.join(message, connection, now), now)
+            self._attach(self._identities.join(message, connection, now), now)
         else:
-            arrival = self._reception.resume(message, connection, now)
+            arrival = self._identities.resume(message, connection, now)
             if arrival is None:
                 self._persist((JoinAttempt(None, "refused", now),))
             else:
                 self._attach(arrival, now)
 
-    def _attach(self, arrival: Arrival, now: Instant) -> None:
+    def _attach(self, arrival: PendingJoin, now: Instant) -> None:
         session = arrival.session
         if session.connection is not None:
-            self._live.pop(session.connection, None)
-        u = self._draw("first_ping", text_word(session.participant), session.connection_no)
-        session.attach(arrival.connection, now, slotted(u, now, self._rules.heartbeat.interval))
+            self._subscribers.pop(session.connection, None)
+        u = self._draw("first_ping", hash64(session.participant), session.connection_no)
+        session.attach(arrival.connection, now, align_to_grid(u, now, self._rules.heartbeat.interval))
         if self._rules.adaptive is not None:
-            session.trips = RoundTrips()
-            self._retune(session, now)
+            session.trips = RttEstimator()
+            self._adapt_timeouts(session, now)
         self._by_connection[arrival.connection] = (session, session.connection_no)
-        rows = self._reception.rows(arrival)
+        rows = self._identities.rows(arrival)
         self._schedule(session, now)
-        self._reception.waiting_for(self._persist(rows), arrival)
+        self._identities.waiting_for(self._persist(rows), arrival)
 
-    def _welcome(self, arrival: Arrival, now: Instant) -> None:
+    def _welcome(self, arrival: PendingJoin, now: Instant) -> None:
         session, connection = arrival.session, arrival.connection
         if session.connection != connection:
             if not session.welcomed and session.connection is None:
                 self._forget(session)
             return
         session.ready = session.welcomed = True
-        self._expected.add(session.participant)
-        self._live[connection] = session
+        self._population.add(session.participant)
+        self._subscribers[connection] = session
         if arrival.outcome == CREATED:
-            self.game.enrol(session.participant)
+            self.game.add_participant(session.participant)
             self._start_lobby(now)
         self._presence_changed(session, now)
-        self._effects.append(recorded(arrival, self.seq, self.truth(session.participant), now))
+        self._effects.append(join_record(arrival, self.seq, self.recomputed_digest(session.participant), now))
         self._send(connection, self._welcome_message(arrival, now))
 
-    def _welcome_message(self, arrival: Arrival, now: Instant) -> Joined | StateRestored:
+    def _welcome_message(self, arrival: PendingJoin, now: Instant) -> Joined | StateRestored:
         session = arrival.session
         credentials = Credentials(session.participant, arrival.token, session.generation, session.connection_no)
-        told = timing(self._rules.heartbeat, self._window())
-        snapshot = self._portrait.snapshot(session.participant, self.seq, now, pack=arrival.inflates)
+        told = timing_message(self._rules.heartbeat, self._window())
+        snapshot = self._snapshots.snapshot(session.participant, self.seq, now, pack=arrival.accepts_deflate)
         if arrival.outcome == CREATED:
             return Joined(credentials, told, snapshot)
         return StateRestored(credentials, told, snapshot, arrival.outcome == REJOINED)
 
     def _window(self) -> ReturnWindow:
         """For all who are here or are expected back."""
-        return return_window(len(self._expected), self._rules.join_capacity)
+        return return_window(len(self._population), self._rules.join_capacity)
 
     def _forget(self, session: ServerSession) -> None:
         """A join that never reached its client leaves nothing behind."""
-        if not self._reception.forget(session):
+        if not self._identities.forget(session):
             return  # an earlier commit of the same identity did it
-        self._agenda.drop(session.participant)
-        self._board.forget(session.participant)
-        self._persist((Forget(session.participant),))
+        self._deadlines.cancel(session.participant)
+        self._presence.forget(session.participant)
+        self._persist((DeleteParticipant(session.participant),))
 
     # a known connection -----------------------------------------------------------------------------------------------
 
     def _receive_participant(self, message: ClientMessage, connection: int, now: Instant) -> None:
         session, _ = self._by_connection.get(connection, (None, 0))
         if session is None:
-            self._complain(connection, "the first message must be join or resume", now)
+            self._send_error(connection, "the first message must be join or resume", now)
         elif session.connection == connection and not session.ready:
-            self._complain(connection, "wait for the answer to join or resume", now)
+            self._send_error(connection, "wait for the answer to join or resume", now)
         elif session.connection == connection:
             session.heard(now)
             self._receive_known(message, session, connection, now)
@@ -300,65 +302,65 @@ class Room:
     def _receive_known(self, message: ClientMessage, session: ServerSession, connection: int, now: Instant) -> None:
         match message:
             case Pong():
-                session.ponged(message.id, now)
-                self._retune(session, now)
+                session.pong_received(message.id, now)
+                self._adapt_timeouts(session, now)
                 self._schedule(session, now)
                 self._save_later(session, now)
             case Probe():
                 self._send(connection, ProbeReply(message.id))
             case TokenStored():
-                if self._reception.token_stored(session, message.generation):
+                if self._identities.token_stored(session, message.generation):
                     self._save_later(session, now)
             case Answer():
                 excused = session.was_absent_at(self.game.progress.closes_at)
-                rows = self._desk.submit(session.participant, message, connection, now, excused=excused)
+                rows = self._answers.submit(session.participant, message, connection, now, excused=excused)
                 if rows:
-                    self._desk.waiting_for(self._persist(rows), rows[0])
+                    self._answers.waiting_for(self._persist(rows), rows[0])
             case Leave():
                 self._leave(session, connection, now)
             case _:
-                self._complain(connection, "only a host may say this", now)
+                self._send_error(connection, "only a host may say this", now)
 
     def _leave(self, session: ServerSession, connection: int, now: Instant) -> None:
         session.left(now)
-        self._live.pop(connection, None)
-        self._expected.discard(session.participant)
-        self._reception.ended(session)
-        self._agenda.drop(session.participant)
+        self._subscribers.pop(connection, None)
+        self._population.discard(session.participant)
+        self._identities.release_instance(session)
+        self._deadlines.cancel(session.participant)
         self._presence_changed(session, now)
         self._persist((session.row(),))
         self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
 
     def _receive_host(self, message: ClientMessage, connection: int, now: Instant) -> None:
-        self._hosts.heard(connection, now)
+        self._host_commands.heard(connection, now)
         if isinstance(message, Probe):
             self._send(connection, ProbeReply(message.id))
         elif isinstance(message, HostCommand):
-            progress = self._hosts.order(connection, message, now)
+            progress = self._host_commands.submit(connection, message, now)
             if progress is not None:
-                self._hosts.waiting_for(self._persist((progress,)), connection, message, progress)
+                self._host_commands.waiting_for(self._persist((progress,)), connection, message, progress)
         else:
-            self._complain(connection, "a host may say probe, create_event and host_command", now)
+            self._send_error(connection, "a host may say probe, create_event and host_command", now)
 
-    def _complain(self, connection: int, rule: str, now: Instant) -> None:
-        self._effects.append(Record(EventKind.MESSAGE_REFUSED, now, cause=ErrorCode.OUT_OF_PLACE))
-        self._send(connection, Error(ErrorCode.OUT_OF_PLACE, "type", rule))
+    def _send_error(self, connection: int, rule: str, now: Instant) -> None:
+        self._effects.append(Record(LogEventKind.MESSAGE_REFUSED, now, cause=ErrorCode.UNEXPECTED))
+        self._send(connection, Error(ErrorCode.UNEXPECTED, "type", rule))
 
     def _refuse_for_now(self, connection: int, why: str) -> None:
         self._effects.append(Disconnect(connection, CloseCode.TRY_AGAIN_LATER, f"retry_after=1.0 {why}"))
 
     # time's work ------------------------------------------------------------------------------------------------------
 
-    def _tend(self, session: ServerSession | None, now: Instant) -> None:
+    def _check_session(self, session: ServerSession | None, now: Instant) -> None:
         if session is None or not session.welcomed:
             return
         connection = session.connection
         if session.handle_timeout(now, self._window()):
             if connection is not None:
-                self._live.pop(connection, None)
+                self._subscribers.pop(connection, None)
             if session.state is ConnectionState.DISCONNECTED:
-                self._expected.discard(session.participant)
-                self._reception.ended(session)
+                self._population.discard(session.participant)
+                self._identities.release_instance(session)
             self._presence_changed(session, now)
             self._persist((session.row(),))
         self._schedule(session, now)
@@ -367,15 +369,15 @@ class Room:
         """A deadline that passed while nobody could act on it is due now: it says nothing about the scheduler's lag."""
         deadline = session.next_deadline()
         if deadline is not None:
-            self._agenda.schedule(session.participant, max(deadline, now))
+            self._deadlines.schedule(session.participant, max(deadline, now))
 
-    def _retune(self, session: ServerSession, now: Instant) -> None:
+    def _adapt_timeouts(self, session: ServerSession, now: Instant) -> None:
         """Let the heartbeat of one connection follow its link and the phase, if that is wanted."""
         adaptive, trips = self._rules.adaptive, session.trips
         if adaptive is None or trips is None:
             return
         urgent = self.game.phase is Phase.QUESTION
-        if session.retune(tuned(self._rules.heartbeat, adaptive, trips.timeout, urgent=urgent), now):
+        if session.set_timeouts(adapt_timeouts(self._rules.heartbeat, adaptive, trips.timeout, urgent=urgent), now):
             self._schedule(session, now)
 
     def _start_lobby(self, now: Instant) -> None:
@@ -385,80 +387,80 @@ class Room:
 
     def _schedule_quiz(self) -> None:
         if self.game.phase_ends_at is None:
-            self._agenda.drop(_QUIZ)
+            self._deadlines.cancel(_QUIZ)
         else:
-            self._agenda.schedule(_QUIZ, self.game.phase_ends_at)
+            self._deadlines.schedule(_QUIZ, self.game.phase_ends_at)
 
     def _advance(self, now: Instant) -> None:
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
-            progress = self.game.following(self.game.phase_ends_at)
+            progress = self.game.next_state(self.game.phase_ends_at)
             self._persist((progress,))
-            self._move(progress, now)
+            self._enter_phase(progress, now)
         self._schedule_quiz()
 
-    def _move(self, progress: Progress, now: Instant) -> None:
-        self.game.enter(progress)
-        self._board.stale()
-        self._broadcast(self._stage.announcement(self.seq + 1, now))
+    def _enter_phase(self, progress: QuizState, now: Instant) -> None:
+        self.game.apply(progress)
+        self._presence.invalidate_roster()
+        self._broadcast(self._game_messages.phase_message(self.seq + 1, now))
         self._log_phase(progress.phase, now)
         if progress.phase is Phase.REVEAL:
             self._send_scores()
-        for session in self._live.values() if self._rules.adaptive else ():
-            self._retune(session, now)
-        self._hosts.show(now)
+        for session in self._subscribers.values() if self._rules.adaptive else ():
+            self._adapt_timeouts(session, now)
+        self._host_commands.send_status(now)
 
     def _log_phase(self, phase: Phase, now: Instant) -> None:
         question = self.game.question
-        kinds = {Phase.QUESTION: EventKind.QUESTION_OPENED, Phase.REVEAL: EventKind.QUESTION_CLOSED}
+        kinds = {Phase.QUESTION: LogEventKind.QUESTION_OPENED, Phase.REVEAL: LogEventKind.QUESTION_CLOSED}
         if question is not None and phase in kinds:
             self._effects.append(Record(kinds[phase], now, seq=self.seq, ref=question.id))
 
     def _send_scores(self) -> None:
-        for connection, session in self._live.items():
-            change = self._stage.score_of(session.participant)
+        for connection, session in self._subscribers.items():
+            change = self._game_messages.score_of(session.participant)
             if change is not None:
                 self._send(connection, change)
 
     # stream, presence, storage ----------------------------------------------------------------------------------------
 
     def _send(self, connection: int, message: ServerMessage) -> None:
-        self._effects.append(SendDown(connection, message))
+        self._effects.append(SendToClient(connection, message))
 
     def _broadcast(self, message: SequencedMessage) -> None:
         self.seq += 1
-        self._effects.append(Broadcast(tuple(self._live), message))
+        self._effects.append(Broadcast(tuple(self._subscribers), message))
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
-        self._board.changed(Player(session.participant, session.name, session.state), now)
+        self._presence.update(Player(session.participant, session.name, session.state), now)
         self._schedule(session, now)
         self._schedule_presence()
-        self._hosts_stale(now)
+        self._mark_host_status_dirty(now)
 
     def _schedule_presence(self) -> None:
-        deadline = self._board.next_deadline()
+        deadline = self._presence.next_deadline()
         if deadline is not None:
-            self._agenda.schedule(_PRESENCE, deadline)
+            self._deadlines.schedule(_PRESENCE, deadline)
 
     def _show_presence(self, now: Instant) -> None:
-        before = self._board.count
-        joined, changed = self._board.flush(now)
-        if self._board.count > self._rules.participants_cap:  # nobody has a list that this could be applied to
-            if self._board.count != before:
-                self._broadcast(PresenceChanged(self.seq + 1, self._board.count, (), ()))
+        before = self._presence.count
+        joined, changed = self._presence.flush(now)
+        if self._presence.count > self._rules.participants_cap:  # nobody has a list that this could be applied to
+            if self._presence.count != before:
+                self._broadcast(PresenceChanged(self.seq + 1, self._presence.count, (), ()))
         elif joined or changed:
-            self._broadcast(PresenceChanged(self.seq + 1, self._board.count, joined, changed))
+            self._broadcast(PresenceChanged(self.seq + 1, self._presence.count, joined, changed))
         for player in joined:
-            self._effects.append(Record(EventKind.PARTICIPANT_ANNOUNCED, now, player.participant, seq=self.seq))
+            self._effects.append(Record(LogEventKind.PARTICIPANT_ANNOUNCED, now, player.participant, seq=self.seq))
         self._schedule_presence()
 
-    def _hosts_stale(self, now: Instant) -> None:
-        self._hosts.stale()
+    def _mark_host_status_dirty(self, now: Instant) -> None:
+        self._host_commands.mark_status_dirty()
         self._schedule_hosts(now)
 
     def _schedule_hosts(self, now: Instant) -> None:
-        deadline = self._hosts.next_deadline()
+        deadline = self._host_commands.next_deadline()
         if deadline is not None:
-            self._agenda.schedule(_HOSTS, max(deadline, now))
+            self._deadlines.schedule(_HOSTS, max(deadline, now))
 
     def _name_of(self, participant: str) -> str:
         session = self.sessions.get(participant)
@@ -467,7 +469,7 @@ class Room:
     def _save_later(self, session: ServerSession, now: Instant) -> None:
         """Store the session with the next checkpoint: nobody waits for it."""
         if not self._unsaved:
-            self._agenda.schedule(_CHECKPOINT, now + self._rules.checkpoint_interval)
+            self._deadlines.schedule(_CHECKPOINT, now + self._rules.checkpoint_interval)
         self._unsaved[session.participant] = None
 
     def _save(self) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.policy.adaptive import AdaptiveRules
-from resilience.policy.liveness import HeartbeatRules
+from resilience.policy.adaptive import AdaptiveBounds
+from resilience.policy.liveness import HeartbeatTimeouts
 from resilience.units import Seconds
 
 
-class RoomRules(msgspec.Struct, frozen=True):
+class RoomSettings(msgspec.Struct, frozen=True):
     """The settings a room works by; durations in seconds, capacity in joins per second."""
 
-    heartbeat: HeartbeatRules
+    heartbeat: HeartbeatTimeouts
     join_capacity: float
     presence_interval: Seconds
     flap_hidden: Seconds
     participants_cap: int
     leaderboard_size: int
     checkpoint_interval: Seconds = 1.0
-    adaptive: AdaptiveRules | None = None
+    adaptive: AdaptiveBounds | None = None

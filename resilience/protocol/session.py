@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 
-from resilience.events import EventKind
-from resilience.policy.adaptive import RoundTrips
-from resilience.policy.liveness import Due, HeartbeatRules, ServerLiveness
+from resilience.events import LogEventKind
+from resilience.policy.adaptive import RttEstimator
+from resilience.policy.liveness import HeartbeatTimeouts, LivenessAction, ServerFailureDetector
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow
-from resilience.protocol.effects import Disconnect, Record, SendDown, ServerEffect, SessionRow
+from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import Ping
-from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, moved
+from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, transition
 from resilience.units import Instant, Seconds
 
 GRACE = "grace"
@@ -62,7 +62,7 @@ class ServerSession:
     )
 
     def __init__(
-        self, participant: str, name: str, rules: HeartbeatRules, effects: list[ServerEffect], instance: str = ""
+        self, participant: str, name: str, rules: HeartbeatTimeouts, effects: list[ServerEffect], instance: str = ""
     ) -> None:
         self.participant, self.name, self.instance = participant, name, instance
         self.state = ConnectionState.CONNECTED
@@ -71,9 +71,9 @@ class ServerSession:
         self.generation = 0
         self.token_hashes: tuple[str, ...] = ()
         self.ready = self.welcomed = self.confirmed = False
-        self.trips: RoundTrips | None = None
+        self.trips: RttEstimator | None = None
         self._rules = rules
-        self._liveness: ServerLiveness | None = None
+        self._liveness: ServerFailureDetector | None = None
         self._pings: tuple[tuple[int, Instant], ...] = ()
         self._ping_id = 0
         self._expires_at: Instant | None = None
@@ -82,7 +82,9 @@ class ServerSession:
         self._effects = effects
 
     @classmethod
-    def stored(cls, row: SessionRow, rules: HeartbeatRules, effects: list[ServerEffect], now: Instant) -> ServerSession:
+    def from_row(
+        cls, row: SessionRow, rules: HeartbeatTimeouts, effects: list[ServerEffect], now: Instant
+    ) -> ServerSession:
         """The session of a row that an earlier server left; whoever was here is away now, with the whole clean-up time.
 
         The server's own absence is not held against anybody.
@@ -93,11 +95,11 @@ class ServerSession:
         session.state = ConnectionState(row.join_status)
         session._absent_since = min(row.last_heard, now)
         if session.state is ConnectionState.CONNECTED:
-            session._record(EventKind.SESSION_DETACHED, now, cause=RESTART)
+            session._record(LogEventKind.SESSION_DETACHED, now, cause=RESTART)
             session._go(ConnectionState.TEMPORARILY_DISCONNECTED)
         elif session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             who, state = session.participant, session.state
-            effects.append(Record(EventKind.SESSION_STATE, now, who, outcome=state, cause=RESTART))
+            effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=RESTART))
         if session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             session._expires_at = now + rules.cleanup
         return session
@@ -115,7 +117,7 @@ class ServerSession:
         self.ready = False
         if self.state is not ConnectionState.CONNECTED:
             self._go(ConnectionState.CONNECTED)
-        self._liveness = ServerLiveness(self._rules, now, u)
+        self._liveness = ServerFailureDetector(self._rules, now, u)
         self._pings = ()
         self._expires_at = None
 
@@ -137,19 +139,19 @@ class ServerSession:
         if self._liveness is not None:
             self._liveness.heard(now)
 
-    def ponged(self, ping_id: int, now: Instant) -> None:
+    def pong_received(self, ping_id: int, now: Instant) -> None:
         """The answer to a heartbeat; one that was never sent, or was answered before, is ignored."""
         sent_at = next((at for known, at in self._pings if known == ping_id), None)
         if sent_at is None:
             return
         trip, self._pings = now - sent_at, ()
-        self._record(EventKind.HEARTBEAT_ACKED, now, value=trip)
+        self._record(LogEventKind.HEARTBEAT_ACKED, now, value=trip)
         if self.trips is not None:
-            self.trips.note(trip)
+            self.trips.observe(trip)
 
-    def retune(self, rules: HeartbeatRules, now: Instant) -> bool:
+    def set_timeouts(self, rules: HeartbeatTimeouts, now: Instant) -> bool:
         """Be watched by other rules from now on; returns whether that changed anything."""
-        return self._liveness is not None and self._liveness.retune(rules, now)
+        return self._liveness is not None and self._liveness.set_timeouts(rules, now)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
         """A connection ended; returns whether that detached the session (an old one's end does not)."""
@@ -167,7 +169,7 @@ class ServerSession:
         self._absent_since = now
         self.release()
         self._go(ConnectionState.DISCONNECTED)
-        self._record(EventKind.SESSION_LEFT, now)
+        self._record(LogEventKind.SESSION_LEFT, now)
 
     # time -------------------------------------------------------------------------------------------------------------
 
@@ -175,10 +177,10 @@ class ServerSession:
         """The next heartbeat or end of grace while attached, the clean-up while detached."""
         return self._liveness.next_deadline() if self._liveness else self._expires_at
 
-    def forgive(self, lag: Seconds) -> None:
+    def extend_by_lag(self, lag: Seconds) -> None:
         """The scheduler slept through ``lag`` seconds."""
         if self._liveness is not None:
-            self._liveness.forgive(lag)
+            self._liveness.extend_by_lag(lag)
 
     def handle_timeout(self, now: Instant, window: ReturnWindow) -> bool:
         """Do what is due; returns whether the presence state changed."""
@@ -187,7 +189,7 @@ class ServerSession:
         if self._expires_at is not None and now >= self._expires_at:
             self._expires_at = None
             self._go(ConnectionState.DISCONNECTED)
-            self._record(EventKind.SESSION_EXPIRED, now)
+            self._record(LogEventKind.SESSION_EXPIRED, now)
             return True
         return False
 
@@ -207,27 +209,27 @@ class ServerSession:
 
     # the parts --------------------------------------------------------------------------------------------------------
 
-    def _handle_heartbeat(self, due: Due, now: Instant, window: ReturnWindow) -> bool:
-        if due is Due.DEAD and self.connection is not None:
+    def _handle_heartbeat(self, due: LivenessAction, now: Instant, window: ReturnWindow) -> bool:
+        if due is LivenessAction.DEAD and self.connection is not None:
             self._effects.append(Disconnect(self.connection, CloseCode.SILENT, "no sign of life"))
             self._detach(GRACE, now)
             return True
-        if due is Due.PING and self.connection is not None and self.ready:
+        if due is LivenessAction.PING and self.connection is not None and self.ready:
             self._ping_id += 1
             self._pings = (*self._pings[-1:], (self._ping_id, now))
-            self._record(EventKind.HEARTBEAT_SENT, now)
-            self._effects.append(SendDown(self.connection, ping_with(self._ping_id, window)))
+            self._record(LogEventKind.HEARTBEAT_SENT, now)
+            self._effects.append(SendToClient(self.connection, ping_with(self._ping_id, window)))
         return False
 
     def _fence(self, old: int, now: Instant) -> None:
-        self._record(EventKind.SESSION_FENCED, now)
+        self._record(LogEventKind.SESSION_FENCED, now)
         self._effects.append(Disconnect(old, CloseCode.SUPERSEDED, "a newer connection took over"))
 
     def _detach(self, cause: str, now: Instant) -> None:
         silent = cause == GRACE and self._liveness is not None
         self._absent_since = self._liveness.last_heard if silent and self._liveness else now
         counted_from = self._liveness.counted_from if silent and self._liveness else now
-        self._record(EventKind.SESSION_DETACHED, now, cause=cause)
+        self._record(LogEventKind.SESSION_DETACHED, now, cause=cause)
         self.release()
         self._go(ConnectionState.TEMPORARILY_DISCONNECTED)
         self._expires_at = max(counted_from + self._rules.cleanup, now)
@@ -238,8 +240,10 @@ class ServerSession:
         self._liveness = None
 
     def _go(self, state: ConnectionState) -> None:
-        self.state = moved(SESSION_TRANSITIONS, self.state, state)
+        self.state = transition(SESSION_TRANSITIONS, self.state, state)
 
-    def _record(self, kind: EventKind, now: Instant, *, cause: str | None = None, value: float | None = None) -> None:
+    def _record(
+        self, kind: LogEventKind, now: Instant, *, cause: str | None = None, value: float | None = None
+    ) -> None:
         who = self.participant
         self._effects.append(Record(kind, now, who, self.connection_no, cause=cause, value=value))

@@ -20,7 +20,7 @@ from resilience.quiz.phases import Phase
 from resilience.units import Instant
 
 
-class Stage:
+class GameMessages:
     """Messages about one game; the only place that turns a question into what players may see of it."""
 
     def __init__(self, game: Game, leaderboard_size: int, name_of: Callable[[str], str]) -> None:
@@ -46,7 +46,7 @@ class Stage:
             None if is_open else question.correct,
         )
 
-    def announcement(self, seq: int, now: Instant) -> SequencedMessage:
+    def phase_message(self, seq: int, now: Instant) -> SequencedMessage:
         """The message that tells the room of the phase it has just entered."""
         phase, question = self._game.phase, self._game.question
         if phase is Phase.QUESTION:

@@ -73,7 +73,7 @@ SESSION_TRANSITIONS: dict[ConnectionState, frozenset[ConnectionState]] = {
 S = TypeVar("S", ClientState, ConnectionState)
 
 
-def moved(table: dict[S, frozenset[S]], current: S, following: S) -> S:
+def transition(table: dict[S, frozenset[S]], current: S, following: S) -> S:
     """``following``, when the table allows it after ``current``; else an error in our own code."""
     if following not in table[current]:
         raise LocalProtocolError(f"no transition from {current} to {following}")

@@ -9,11 +9,11 @@ from enum import StrEnum
 
 from resilience.protocol.session import ServerSession
 
-REMEMBERED = 50_000
+MAX_RETIRED_TOKENS = 50_000
 """Retired tokens that are still told apart from guesses."""
 
 
-class Refusal(StrEnum):
+class ResumeRejection(StrEnum):
     """Why a token opens nothing."""
 
     UNKNOWN = "unknown"
@@ -22,11 +22,11 @@ class Refusal(StrEnum):
     """It was replaced, and its successor is in use: somebody replays an old one."""
 
 
-class TokenBook:
+class TokenRegistry:
     """The accepted tokens of one room; ``fresh`` makes unguessable ones."""
 
     def __init__(self, fresh: Callable[[], str]) -> None:
-        self._fresh = fresh
+        self._new_token = fresh
         self._sessions: dict[str, ServerSession] = {}
         self._retired: OrderedDict[str, str] = OrderedDict()
 
@@ -34,24 +34,24 @@ class TokenBook:
         """Whose token this is the hash of, if it is accepted."""
         return self._sessions.get(presented)
 
-    def why_not(self, presented: str) -> tuple[Refusal, str | None]:
+    def rejection_of(self, presented: str) -> tuple[ResumeRejection, str | None]:
         """Why the token with this hash opens nothing, and whose it was."""
         owner = self._retired.get(presented)
-        return (Refusal.UNKNOWN if owner is None else Refusal.RETIRED), owner
+        return (ResumeRejection.UNKNOWN if owner is None else ResumeRejection.RETIRED), owner
 
-    def take_up(self, session: ServerSession) -> None:
+    def restore(self, session: ServerSession) -> None:
         """Accept the tokens that a stored session has."""
         for accepted in session.token_hashes:
             self._sessions[accepted] = session
 
     def rotate(self, session: ServerSession, presented: str | None) -> str:
         """A new token for a session; the one it presented stays accepted until the new one is known to be kept."""
-        token = self._fresh()
+        token = self._new_token()
         for held in session.token_hashes:
             if held != presented:
                 self._retire(held, session)
         session.accept_tokens(token_hash(token), presented)
-        self.take_up(session)
+        self.restore(session)
         return token
 
     def stored(self, session: ServerSession, generation: int) -> bool:
@@ -70,7 +70,7 @@ class TokenBook:
     def _retire(self, held: str, session: ServerSession) -> None:
         del self._sessions[held]
         self._retired[held] = session.participant
-        if len(self._retired) > REMEMBERED:
+        if len(self._retired) > MAX_RETIRED_TOKENS:
             self._retired.popitem(last=False)
 
 

@@ -32,7 +32,7 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     points: int
 
 
-class Progress(msgspec.Struct, frozen=True):
+class QuizState(msgspec.Struct, frozen=True):
     """Where a quiz stands: what is written whenever it moves on.
 
     ``index`` counts questions from 0, -1 before the first. ``step`` counts moves, so that an order meant for an earlier
@@ -49,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True):
     ends_at: Instant | None = None
 
 
-_FIRST = Progress()
+_FIRST = QuizState()
 
 
 class Game:
@@ -90,7 +90,7 @@ class Game:
         """How many answered the last question."""
         return self._answered[self.questions[self.index].id] if self.index >= 0 else 0
 
-    def take_up(self, progress: Progress, answers: Iterable[StoredAnswer]) -> None:
+    def restore(self, progress: QuizState, answers: Iterable[StoredAnswer]) -> None:
         """Go on where a stored quiz stands."""
         self.progress = progress
         for answer in answers:
@@ -106,7 +106,7 @@ class Game:
         self.progress = msgspec.structs.replace(self.progress, ends_at=now + self.pace.lobby)
         return True
 
-    def enrol(self, participant: str, score: int = 0) -> None:
+    def add_participant(self, participant: str, score: int = 0) -> None:
         """A participant takes part, with the score it already has."""
         self.scores.setdefault(participant, score)
 
@@ -117,26 +117,26 @@ class Game:
         """
         if self.phase_ends_at is None:
             raise LocalProtocolError(f"a quiz in phase {self.phase} has no end to advance at")
-        self.enter(self.following(self.phase_ends_at))
+        self.apply(self.next_state(self.phase_ends_at))
         return self.phase
 
-    def following(self, at: Instant) -> Progress:
+    def next_state(self, at: Instant) -> QuizState:
         """Where the quiz stands once it moves on at ``at``. Changes nothing."""
         old, phase = self.progress, self._next_phase()
         index = old.index + (phase is Phase.QUESTION)
         opened_at, closes_at = old.opened_at, min(old.closes_at, at)
         if phase is Phase.QUESTION:
             opened_at, closes_at = at, at + self.questions[index].time_s
-        return Progress(phase, index, old.step + 1, at, opened_at, closes_at, self._end_of(phase, at, closes_at))
+        return QuizState(phase, index, old.step + 1, at, opened_at, closes_at, self._end_of(phase, at, closes_at))
 
-    def finished(self, at: Instant) -> Progress:
+    def finished(self, at: Instant) -> QuizState:
         """Where the quiz stands once it is ended at ``at``. Changes nothing."""
         old = self.progress
         closes_at = min(old.closes_at, at)
-        return Progress(Phase.FINISHED, old.index, old.step + 1, at, old.opened_at, closes_at)
+        return QuizState(Phase.FINISHED, old.index, old.step + 1, at, old.opened_at, closes_at)
 
-    def enter(self, progress: Progress) -> None:
-        """Move to where :meth:`following` or :meth:`finished` said."""
+    def apply(self, progress: QuizState) -> None:
+        """Move to where :meth:`next_state` or :meth:`finished` said."""
         if progress.phase not in NEXT[self.phase]:
             raise LocalProtocolError(f"a quiz cannot go from {self.phase} to {progress.phase}")
         self.progress = progress

@@ -13,9 +13,9 @@ from resilience.quiz.questions import PRINTABLE, Question
 from resilience.units import Seconds
 
 MAX_QUESTIONS = 500
-MAX_PAUSE: Seconds = 3600.0
+MAX_PAUSE_S: Seconds = 3600.0
 
-Pause = Annotated[Seconds, msgspec.Meta(ge=0, le=MAX_PAUSE)]
+Pause = Annotated[Seconds, msgspec.Meta(ge=0, le=MAX_PAUSE_S)]
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Time from the leaderboard to what follows it; absent: the host moves on."""
 
 
-BY_HAND = Pace()
+MANUAL_PACE = Pace()
 """Every step is the host's."""
 
 
@@ -40,7 +40,7 @@ class QuizPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The questions, in their order; no two with the same id."""
     title: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)] = ""
     """The event's title, for people."""
-    pace: Pace = BY_HAND
+    pace: Pace = MANUAL_PACE
     """When the quiz moves on by itself."""
 
     def __post_init__(self) -> None:

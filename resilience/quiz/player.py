@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.draws import Draw, text_word
+from resilience.draws import UniformSource, hash64
 from resilience.units import Seconds
 
 
-class PlayerRules(msgspec.Struct, frozen=True):
+class AnswerBehaviour(msgspec.Struct, frozen=True):
     """Probability of answering at all; earliest and latest moment as shares of the question's time."""
 
     answer_share: float
@@ -24,10 +24,10 @@ class PlannedAnswer(msgspec.Struct, frozen=True):
 
 
 def plan_answer(
-    rules: PlayerRules, question_id: str, choices: int, time_s: Seconds, draw: Draw
+    rules: AnswerBehaviour, question_id: str, choices: int, time_s: Seconds, draw: UniformSource
 ) -> PlannedAnswer | None:
     """This participant's answer to this question; ``None`` when it lets it pass."""
-    address = text_word(question_id)
+    address = hash64(question_id)
     if draw("answers", address, 0) >= rules.answer_share:
         return None
     moment = rules.fastest + (rules.slowest - rules.fastest) * draw("moment", address, 0)

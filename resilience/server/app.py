@@ -21,9 +21,9 @@ from websockets.http11 import Request, Response
 from resilience import __version__
 from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
-from resilience.runtime import Log, RunClock
+from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import Committer, Order
 from resilience.server.directory import Directory, EventPlan, states_of
 from resilience.server.drain import send_home, window_for
@@ -64,7 +64,7 @@ class QuizServer:
         store: Store,
         *,
         clock: RunClock,
-        log: Log,
+        log: RecordSink,
         tokens: Callable[[], str],
         executor: Executor | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -162,7 +162,7 @@ class QuizServer:
         door, guests = self._gateway.door, len(self._gateway.sockets)
         window = window_for(self._config, guests)
         door.draining_for = window + self._config.restart_pause
-        self._log(Record(EventKind.SERVER_DRAINING, self._clock.now(), value=window))
+        self._log(Record(LogEventKind.SERVER_DRAINING, self._clock.now(), value=window))
         await send_home(self._gateway.sockets, self._config, self._clock)
         await self.finish()
         if self._server is not None:

@@ -18,7 +18,7 @@ import structlog
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane, Role
-from resilience.runtime import Log, RunClock, log_to, tee
+from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.directory import EventPlan
 from resilience.server.lag import LoopLag
@@ -111,6 +111,6 @@ def _flush(writer: EventWriter | None) -> Callable[[], None]:
     return writer.flush if writer is not None else lambda: None
 
 
-def _log(writer: EventWriter | None, metrics: Metrics) -> Log:
+def _log(writer: EventWriter | None, metrics: Metrics) -> RecordSink:
     files = () if writer is None else (log_to(writer, Lane.REAL, Role.SERVER, "server"),)
     return tee(metrics.record, log_line, *files)

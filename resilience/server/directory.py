@@ -11,23 +11,23 @@ from typing import Any
 import msgspec
 
 from resilience.config import ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.errors import FencedError, UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.effects import Record
 from resilience.protocol.room import Room
-from resilience.quiz.game import Game, Progress
+from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.verdicts import AnswerVerdict
-from resilience.runtime import Log, RunClock
+from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import Order
 from resilience.server.hub import Hub
 from resilience.server.store import Claim, Store, StoredEvent
 from resilience.units import Instant, Seconds
 
-FRESH, TAKEN_UP = "fresh", "taken_up"
+FRESH, TAKEN_UP = "fresh", "recovered"
 
 RECENT_QUESTIONS = 2
 """A commit may outlast its question, but hardly the one after it."""
@@ -59,7 +59,7 @@ class Directory:
         *,
         clock: RunClock,
         origin: float,
-        log: Log,
+        log: RecordSink,
         flush: Callable[[], None],
         submit: Callable[[Order], None],
         off_loop: OffLoop,
@@ -97,7 +97,7 @@ class Directory:
             self._log(msgspec.structs.replace(record, t=now))
             if stored is not None:
                 self._log_answers(stored, now)
-                self.hubs[stored.event].room.take_up(stored.sessions, now)
+                self.hubs[stored.event].room.restore(stored.sessions, now)
         self._started.clear()
         self._flush()  # what was found must be on record before the quiz moves on
         for hub in self.hubs.values():
@@ -169,7 +169,7 @@ class Directory:
         claim = await self._off_loop(self._store.take_up, key)
         stored = await self._off_loop(self._store.latest, event, self._origin)
         hub = self._hub(event, claim, stored.plan, seed)
-        hub.room.game.take_up(not_ahead(stored.progress, self._clock.now()), stored.answers)
+        hub.room.game.restore(not_ahead(stored.progress, self._clock.now()), stored.answers)
         self._note(event, TAKEN_UP, stored)
 
     def _hub(self, event: str, claim: Claim, plan: QuizPlan, seed: int) -> Hub:
@@ -178,7 +178,7 @@ class Directory:
             self._config.room,
             epoch=f"{claim.key.rpartition('#')[2]}.{claim.incarnation}",
             tokens=self._tokens,
-            draw=draws_for(seed, "server"),
+            draw=random_for(seed, "server"),
             event=event,
             title=plan.title,
         )
@@ -196,7 +196,7 @@ class Directory:
 
     def _note(self, event: str, outcome: str, stored: StoredEvent | None = None) -> None:
         epoch, sessions = self.hubs[event].room.epoch, 0.0 if stored is None else float(len(stored.sessions))
-        record = Record(EventKind.SERVER_STARTED, 0.0, outcome=outcome, value=sessions, ref=event, detail=epoch)
+        record = Record(LogEventKind.SERVER_STARTED, 0.0, outcome=outcome, value=sessions, ref=event, detail=epoch)
         self._started.append((record, stored))
 
     def _log_answers(self, stored: StoredEvent, now: Instant) -> None:
@@ -207,7 +207,7 @@ class Directory:
                 ref, won = f"{answer.question}/{answer.key}", float(answer.points)
                 accepted = AnswerVerdict.ACCEPTED
                 self._log(
-                    Record(EventKind.ANSWER_TAKEN_UP, now, answer.participant, outcome=accepted, value=won, ref=ref)
+                    Record(LogEventKind.ANSWER_RECOVERED, now, answer.participant, outcome=accepted, value=won, ref=ref)
                 )
 
     def _fenced(self, hub: Hub, error: FencedError) -> None:
@@ -219,13 +219,13 @@ class Directory:
 def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) -> bool:
     """Whether a run is under way, or over for so short a time that its players may still come back to see the end."""
     game = Game(stored.plan.questions, stored.plan.pace)
-    game.take_up(stored.progress, ())
+    game.restore(stored.progress, ())
     while game.phase_ends_at is not None and game.phase_ends_at <= now:
         game.advance()
     return game.phase is not Phase.FINISHED or now - game.progress.since <= retention
 
 
-def not_ahead(progress: Progress, now: Instant) -> Progress:
+def not_ahead(progress: QuizState, now: Instant) -> QuizState:
     """Where a stored quiz stands; a phase that began after now was timed by a clock since set back: it begins now."""
     ahead = max(progress.since - now, 0.0)
     return msgspec.structs.replace(

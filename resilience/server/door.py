@@ -15,11 +15,11 @@ import msgspec
 from websockets.datastructures import Headers
 
 from resilience.config import ServerConfig
-from resilience.events import EventKind
-from resilience.policy.admission import Admission
-from resilience.policy.rate import AddressBook
+from resilience.events import LogEventKind
+from resilience.policy.admission import AdmissionController
+from resilience.policy.rate import PerAddressLimiter
 from resilience.protocol.effects import Record
-from resilience.runtime import Log, RunClock
+from resilience.runtime import RecordSink, RunClock
 from resilience.server.limits import room_for_guests
 from resilience.units import Seconds
 
@@ -44,22 +44,22 @@ class Door:
         config: ServerConfig,
         *,
         clock: RunClock,
-        log: Log,
+        log: RecordSink,
         lag: Callable[[], Seconds],
         count: Callable[[], int],
     ) -> None:
         self.draining_for: Seconds | None = None
         self.capacity = config.max_connections or room_for_guests()
         self._config, self._clock, self._log, self._lag, self._count = config, clock, log, lag, count
-        self._admission = Admission(config.join_capacity, config.admission_seconds)
-        self._opened = AddressBook(config.address_rate, config.address_burst)
-        self._failed = AddressBook(config.address_failures / _MINUTE, max(config.address_failures, 1.0))
+        self._admission = AdmissionController(config.join_capacity, config.admission_seconds)
+        self._opened = PerAddressLimiter(config.address_rate, config.address_burst)
+        self._failed = PerAddressLimiter(config.address_failures / _MINUTE, max(config.address_failures, 1.0))
 
     def look(self, headers: Headers, address: str) -> Refusal | None:
         """Judge a handshake for a socket; ``None`` lets it in."""
         refusal = self._judge(headers, address)
         if refusal is not None:
-            kind = EventKind.CONNECTION_REFUSED if refusal.retry_after is None else EventKind.JOIN_SHED
+            kind = LogEventKind.CONNECTION_REFUSED if refusal.retry_after is None else LogEventKind.JOIN_SHED
             self._log(Record(kind, self._clock.now(), cause=refusal.cause, value=refusal.retry_after))
         return refusal
 
@@ -89,7 +89,7 @@ class Door:
         wait = self._failed.wait(address, now) or self._opened.take(address, now)
         if wait:
             return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "address", wait)
-        slot = self._admission.arrive(now, self._lag())
+        slot = self._admission.try_admit(now, self._lag())
         return None if slot is None else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overload", slot)
 
     def _is_welcome(self, headers: Headers) -> bool:

@@ -19,8 +19,8 @@ from websockets.protocol import OPEN
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
-from resilience.events import EventKind
-from resilience.policy.rate import Bucket
+from resilience.events import LogEventKind
+from resilience.policy.rate import TokenBucket
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
 from resilience.protocol.effects import Record
@@ -38,7 +38,7 @@ from resilience.protocol.messages import (
     Resume,
     ServerMessage,
 )
-from resilience.runtime import Log, RunClock
+from resilience.runtime import RecordSink, RunClock
 from resilience.server.directory import Directory
 from resilience.server.door import Door, Refusal
 from resilience.server.hub import Hub, framed
@@ -141,7 +141,7 @@ class Gateway:
         config: ServerConfig,
         *,
         clock: RunClock,
-        log: Log,
+        log: RecordSink,
         lag: Callable[[], Seconds] = float,
         host_key: str | None = None,
     ) -> None:
@@ -165,7 +165,7 @@ class Gateway:
         self._patience.done(visit.key)
         del self.visits[visit.key]
         if broke_protocol(visit):
-            self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause="protocol"))
+            self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause="protocol"))
 
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection, its hands shaken, until it ends."""
@@ -219,12 +219,12 @@ class Gateway:
                 self._patience.done(socket.key)
                 return message
             if message is not None:
-                self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", "the first message must be join or resume")
+                self._complain(socket, ErrorCode.UNEXPECTED, "type", "the first message must be join or resume")
         return None
 
     def _show_out(self, key: int) -> None:
         """Somebody has not said who it is in time."""
-        self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause="late"))
+        self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause="late"))
         if key in self.sockets:
             self.sockets[key].end(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
         else:
@@ -241,14 +241,14 @@ class Gateway:
         self._patience.stop()
 
     async def _turn_away(self, socket: Socket, code: CloseCode, reason: str, cause: str) -> None:
-        self._log(Record(EventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
+        self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
         await socket.connection.close(code, reason)
 
     def _refused(self, socket: Socket) -> None:
         """A token opened nothing: its holder has the deadline again to say who it is, unless it has tried too often."""
         wait = self.door.failed(socket.connection.address)
         if wait:
-            self._log(Record(EventKind.JOIN_SHED, self._clock.now(), cause="address", value=wait))
+            self._log(Record(LogEventKind.JOIN_SHED, self._clock.now(), cause="address", value=wait))
             socket.end(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
         else:
             self._patience.begin(socket.key)
@@ -273,7 +273,7 @@ class Gateway:
         hub.received(message, socket.key, socket)
 
     async def _read(self, socket: Socket, act: Act) -> None:
-        bucket = Bucket(self._config.message_rate, self._config.message_burst)
+        bucket = TokenBucket(self._config.message_rate, self._config.message_burst)
         strikes = 0
         while True:
             data = await (self._next(socket) if socket.hub is not None else self._next_of_idle(socket))
@@ -304,11 +304,11 @@ class Gateway:
             socket.end(CloseCode.SILENT, "no sign of life")
             return await self._next(socket)
 
-    async def _hold_back(self, bucket: Bucket) -> None:
+    async def _hold_back(self, bucket: TokenBucket) -> None:
         """Read on only when this connection may speak again: nothing is lost, and TCP holds back the rest."""
         wait = bucket.take(self._clock.now())
         if wait:
-            self._log(Record(EventKind.MESSAGE_DELAYED, self._clock.now(), value=wait))
+            self._log(Record(LogEventKind.MESSAGE_DELAYED, self._clock.now(), value=wait))
             await asyncio.sleep(wait)
 
     # hosts ------------------------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ class Gateway:
         elif isinstance(message, Probe):
             socket.say(ProbeReply(message.id))
         else:
-            self._complain(socket, ErrorCode.OUT_OF_PLACE, "type", "create the event first")
+            self._complain(socket, ErrorCode.UNEXPECTED, "type", "create the event first")
 
     async def _create(self, socket: Socket, event: str, orders: asyncio.Queue[CreateEvent]) -> None:
         """Carry out a host's creations, one after the other."""
@@ -366,11 +366,11 @@ class Gateway:
         try:
             return codec.decode_client(data)
         except RemoteProtocolError as error:
-            self._complain(socket, ErrorCode.UNREADABLE, error.field, error.rule)
+            self._complain(socket, ErrorCode.MALFORMED, error.field, error.rule)
             return None
 
     def _complain(self, socket: Socket, code: ErrorCode, field: str, rule: str) -> None:
-        self._log(Record(EventKind.MESSAGE_REFUSED, self._clock.now(), cause=code))
+        self._log(Record(LogEventKind.MESSAGE_REFUSED, self._clock.now(), cause=code))
         socket.say(Error(code, field, rule))
 
 

@@ -13,12 +13,12 @@ from typing import Protocol
 from websockets.frames import Frame, Opcode
 
 from resilience.errors import FencedError, StoreError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol import codec
-from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendDown, ServerEffect
+from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ResumeRejected
 from resilience.protocol.room import Room
-from resilience.runtime import DeadlineTimer, Log, RunClock, discard
+from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.server.committer import Order, Settle
 from resilience.server.store import Claim
 
@@ -53,7 +53,7 @@ class Hub:
         claim: Claim,
         *,
         clock: RunClock,
-        log: Log,
+        log: RecordSink,
         submit: Callable[[Order], None],
         flush: Callable[[], None] = _nothing,
         fenced: Callable[[Hub, FencedError], None] | None = None,
@@ -98,7 +98,7 @@ class Hub:
             return
         now = self._clock.now()
         if failure is not None:
-            self._log(Record(EventKind.COMMIT_FAILED, now, cause=str(failure), value=float(len(batch))))
+            self._log(Record(LogEventKind.COMMIT_FAILED, now, cause=str(failure), value=float(len(batch))))
         for order in batch:
             if failure is None:
                 self.room.committed(order.ticket, now)
@@ -119,7 +119,7 @@ class Hub:
     def abandon(self) -> None:
         """Fall silent at once, as the hub of a killed process: nothing is sent, logged or ordered any more."""
         self._timer.stop()
-        self._log, self._is_over = discard, True
+        self._log, self._is_over = ignore_record, True
         self._peers.clear()
 
     def close_log(self, scores: Mapping[str, int]) -> None:
@@ -127,10 +127,10 @@ class Hub:
         now, log = self._clock.now(), self._log
         for session in self.room.sessions.values():
             if session.welcomed:
-                log(Record(EventKind.SESSION_STATE, now, session.participant, outcome=session.state))
+                log(Record(LogEventKind.SESSION_STATE, now, session.participant, outcome=session.state))
         for participant, score in scores.items():
-            log(Record(EventKind.SCORE_FINAL, now, participant, value=float(score)))
-        self._log = discard
+            log(Record(LogEventKind.SCORE_FINAL, now, participant, value=float(score)))
+        self._log = ignore_record
 
     def end_all(self, code: int, reason: Callable[[int], str], *, keep: int = 0) -> None:
         """Close every connection but the one with the key ``keep``; ``reason`` is made per connection key."""
@@ -154,13 +154,13 @@ class Hub:
             effects = [effect for effect in effects if not isinstance(effect, Record)]
         for effect in effects:
             self._carry_out(effect)
-        self._timer.aim(self.room.next_deadline())
+        self._timer.set_deadline(self.room.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
         match effect:
             case Record():
                 self._log(effect)
-            case SendDown():
+            case SendToClient():
                 self._send(effect.connection, framed(codec.encode(effect.message)))
                 if isinstance(effect.message, ResumeRejected) and effect.connection in self._peers:
                     self._peers[effect.connection].refused()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import ErrorCode
 from resilience.quiz.verdicts import AnswerVerdict
@@ -23,8 +23,8 @@ RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
 ARRIVALS = ("created", "resumed", "rejoined")
 SHED_CAUSES = ("overload", "address", "full", "draining")
 REFUSAL_CAUSES = ("origin", "event", "late", "strikes", "key", "protocol")
-ORDER_OUTCOMES = ("done", "moved_on", "refused")
-STARTS = ("fresh", "taken_up")
+ORDER_OUTCOMES = ("done", "stale_step", "refused")
+STARTS = ("fresh", "recovered")
 
 ROUND_TRIPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 SERVICE_TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -91,8 +91,8 @@ class Instruments:
         self.graces: Inc = Counter(
             "quiz_grace_expirations", "Losses by silence: the grace period passed.", registry=self._registry
         ).inc
-        self.taken_up: Observe = Counter(
-            "quiz_sessions_taken_up", "Sessions found in the database at a start.", registry=self._registry
+        self.recovered: Observe = Counter(
+            "quiz_sessions_recovered", "Sessions found in the database at a start.", registry=self._registry
         ).inc
         self.draining: Observe = Gauge(
             "quiz_draining", "1 once the server sends everybody home, else 0.", registry=self._registry
@@ -109,14 +109,14 @@ class Instruments:
 
 
 _PLAIN = {
-    EventKind.SESSION_CREATED: ("joins", "New participants."),
-    EventKind.SESSION_LEFT: ("leaves", "Participants who left on purpose."),
-    EventKind.SESSION_EXPIRED: ("cleanups", "Participants given up after the clean-up interval."),
-    EventKind.SESSION_FENCED: ("fenced_connections", "Older connections cut off by a newer one of the same person."),
-    EventKind.HEARTBEAT_SENT: ("heartbeats_sent", "Heartbeats sent."),
-    EventKind.COMMIT_FAILED: ("commit_failures", "Commits that the database did not take."),
-    EventKind.MESSAGE_DELAYED: ("messages_delayed", "Messages read late because their connection says too much."),
-    EventKind.HOST_ATTACHED: ("hosts_attached", "Hosts that proved the host key."),
-    EventKind.QUESTION_OPENED: ("questions_opened", "Questions opened."),
+    LogEventKind.SESSION_CREATED: ("joins", "New participants."),
+    LogEventKind.SESSION_LEFT: ("leaves", "Participants who left on purpose."),
+    LogEventKind.SESSION_EXPIRED: ("cleanups", "Participants given up after the clean-up interval."),
+    LogEventKind.SESSION_FENCED: ("fenced_connections", "Older connections cut off by a newer one of the same person."),
+    LogEventKind.HEARTBEAT_SENT: ("heartbeats_sent", "Heartbeats sent."),
+    LogEventKind.COMMIT_FAILED: ("commit_failures", "Commits that the database did not take."),
+    LogEventKind.MESSAGE_DELAYED: ("messages_delayed", "Messages read late because their connection says too much."),
+    LogEventKind.HOST_ATTACHED: ("hosts_attached", "Hosts that proved the host key."),
+    LogEventKind.QUESTION_OPENED: ("questions_opened", "Questions opened."),
 }
 """Kinds of which one number is kept."""

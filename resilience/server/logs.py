@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.server.lines import CAPACITY, LineWriter, writer_to
 from resilience.units import Instant, Seconds
@@ -50,38 +50,38 @@ _LOST = _WHO | {"cause": "cause"}
 _QUESTION = {"ref": "question", "seq": "seq"}
 _OPENED = {"ref": "quiz", "value": "sessions", "detail": "epoch"}
 
-LINES: Mapping[tuple[EventKind, str | None], Line] = {
-    (EventKind.SERVER_STARTED, None): Line("event opened", _OPENED),
-    (EventKind.SERVER_STARTED, "taken_up"): Line("event taken up", _OPENED),
-    (EventKind.SERVER_DRAINING, None): Line("draining", {"value": "seconds"}),
-    (EventKind.SESSION_CREATED, None): Line("heartbeat started", _ARRIVED),
-    (EventKind.SESSION_RESUMED, None): Line("reconnected", _ARRIVED),
-    (EventKind.SESSION_DETACHED, None): Line("connection lost", _LOST),
-    (EventKind.SESSION_DETACHED, "grace"): Line("stale connection detected", _LOST),
-    (EventKind.SESSION_EXPIRED, None): Line("stale session cleaned up", _WHO),
-    (EventKind.SESSION_FENCED, None): Line("older connection cut off", _WHO),
-    (EventKind.SESSION_LEFT, None): Line("left", _WHO),
-    (EventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
-    (EventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", {"session_id": "participant"}, "warning"),
-    (EventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
-    (EventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
-    (EventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),
-    (EventKind.MESSAGE_REFUSED, None): Line("messages refused", summed=True),
-    (EventKind.MESSAGE_DELAYED, None): Line("messages delayed", summed=True),
-    (EventKind.HOST_ATTACHED, None): Line("host attached", {"ref": "quiz"}),
-    (EventKind.HOST_ORDERED, None): Line("host ordered", {"ref": "action", "outcome": "outcome"}),
-    (EventKind.QUESTION_OPENED, None): Line("question opened", _QUESTION),
-    (EventKind.QUESTION_CLOSED, None): Line("question closed", _QUESTION),
-    (EventKind.COMMIT_FAILED, None): Line("commit failed", level="error", summed=True),
+LINES: Mapping[tuple[LogEventKind, str | None], Line] = {
+    (LogEventKind.SERVER_STARTED, None): Line("event opened", _OPENED),
+    (LogEventKind.SERVER_STARTED, "recovered"): Line("event taken up", _OPENED),
+    (LogEventKind.SERVER_DRAINING, None): Line("draining", {"value": "seconds"}),
+    (LogEventKind.SESSION_CREATED, None): Line("heartbeat started", _ARRIVED),
+    (LogEventKind.SESSION_RESUMED, None): Line("reconnected", _ARRIVED),
+    (LogEventKind.SESSION_DETACHED, None): Line("connection lost", _LOST),
+    (LogEventKind.SESSION_DETACHED, "grace"): Line("stale connection detected", _LOST),
+    (LogEventKind.SESSION_EXPIRED, None): Line("stale session cleaned up", _WHO),
+    (LogEventKind.SESSION_FENCED, None): Line("older connection cut off", _WHO),
+    (LogEventKind.SESSION_LEFT, None): Line("left", _WHO),
+    (LogEventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
+    (LogEventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", {"session_id": "participant"}, "warning"),
+    (LogEventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),
+    (LogEventKind.MESSAGE_REFUSED, None): Line("messages refused", summed=True),
+    (LogEventKind.MESSAGE_DELAYED, None): Line("messages delayed", summed=True),
+    (LogEventKind.HOST_ATTACHED, None): Line("host attached", {"ref": "quiz"}),
+    (LogEventKind.HOST_ORDERED, None): Line("host ordered", {"ref": "action", "outcome": "outcome"}),
+    (LogEventKind.QUESTION_OPENED, None): Line("question opened", _QUESTION),
+    (LogEventKind.QUESTION_CLOSED, None): Line("question closed", _QUESTION),
+    (LogEventKind.COMMIT_FAILED, None): Line("commit failed", level="error", summed=True),
 }
 """Which records make a line, by kind and by the cause or outcome that makes it a line of its own."""
 
 _KINDS = frozenset(kind for kind, _ in LINES)
-_Sum = tuple[EventKind, str | None]
+_Sum = tuple[LogEventKind, str | None]
 
 
 class LineLog:
-    """A log that writes lines through ``structlog``; a :data:`~resilience.runtime.Log`. Keeps the sums, no record."""
+    """Writes records as lines through ``structlog``; a :data:`~resilience.runtime.RecordSink`. Keeps only the sums."""
 
     def __init__(self) -> None:
         self._counts: dict[_Sum, int] = {}
@@ -137,7 +137,7 @@ class LineLog:
         getattr(self._bound, line.level)(line.words, **fields)
 
 
-def line_of(kind: EventKind, variant: str | None) -> Line:
+def line_of(kind: LogEventKind, variant: str | None) -> Line:
     """The line of a kind that has one; ``variant`` is the record's cause or outcome."""
     return LINES.get((kind, variant)) or LINES[kind, None]
 

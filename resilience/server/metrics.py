@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import resilience
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import PROTOCOL_VERSION
 from resilience.protocol.session import GRACE
@@ -42,7 +42,7 @@ class Truth(Protocol):
 
 
 class Metrics:
-    """The numbers of one server; ``record`` is a :data:`~resilience.runtime.Log`. Several may live in one process."""
+    """One server's numbers; ``record`` is a :data:`~resilience.runtime.RecordSink`. Several may live in one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -124,27 +124,27 @@ class _WithoutBirthdays(Collector):
             yield metric
 
 
-def _folds(made: Instruments) -> Mapping[EventKind, Fold]:
+def _folds(made: Instruments) -> Mapping[LogEventKind, Fold]:
     """What each kind does to the numbers."""
 
     def plainly(inc: Callable[[], None]) -> Fold:
         return lambda _: inc()
 
     folds = {kind: plainly(inc) for kind, inc in made.plain.items()}
-    folds[EventKind.SESSION_CREATED] = _arrival(made, plainly(made.plain[EventKind.SESSION_CREATED]), made.join)
-    folds[EventKind.SESSION_RESUMED] = _arrival(made, lambda r: made.reconnections.count(r.outcome), made.restore)
+    folds[LogEventKind.SESSION_CREATED] = _arrival(made, plainly(made.plain[LogEventKind.SESSION_CREATED]), made.join)
+    folds[LogEventKind.SESSION_RESUMED] = _arrival(made, lambda r: made.reconnections.count(r.outcome), made.restore)
     return folds | {
-        EventKind.HEARTBEAT_ACKED: _measured(made.round_trip),
-        EventKind.SESSION_DETACHED: _lost(made),
-        EventKind.RESUME_REFUSED: lambda r: made.reconnections.count(f"refused_{r.cause}"),
-        EventKind.ANSWER_COMMITTED: lambda r: made.answers.count(r.outcome),
-        EventKind.ANSWER_REPLIED: lambda r: made.answers.count(r.outcome),
-        EventKind.JOIN_SHED: lambda r: made.shed.count(r.cause),
-        EventKind.CONNECTION_REFUSED: lambda r: made.refused.count(r.cause),
-        EventKind.MESSAGE_REFUSED: lambda r: made.messages_refused.count(r.cause),
-        EventKind.HOST_ORDERED: lambda r: made.host_orders.count(r.outcome),
-        EventKind.SERVER_STARTED: _started(made),
-        EventKind.SERVER_DRAINING: lambda _: made.draining(1),
+        LogEventKind.HEARTBEAT_ACKED: _measured(made.round_trip),
+        LogEventKind.SESSION_DETACHED: _lost(made),
+        LogEventKind.RESUME_REFUSED: lambda r: made.reconnections.count(f"refused_{r.cause}"),
+        LogEventKind.ANSWER_COMMITTED: lambda r: made.answers.count(r.outcome),
+        LogEventKind.ANSWER_REPLIED: lambda r: made.answers.count(r.outcome),
+        LogEventKind.JOIN_SHED: lambda r: made.shed.count(r.cause),
+        LogEventKind.CONNECTION_REFUSED: lambda r: made.refused.count(r.cause),
+        LogEventKind.MESSAGE_REFUSED: lambda r: made.messages_refused.count(r.cause),
+        LogEventKind.HOST_ORDERED: lambda r: made.host_orders.count(r.outcome),
+        LogEventKind.SERVER_STARTED: _started(made),
+        LogEventKind.SERVER_DRAINING: lambda _: made.draining(1),
     }
 
 
@@ -180,6 +180,6 @@ def _lost(made: Instruments) -> Fold:
 def _started(made: Instruments) -> Fold:
     def fold(record: Record) -> None:
         made.starts.count(record.outcome)
-        made.taken_up(record.value or 0.0)
+        made.recovered(record.value or 0.0)
 
     return fold

@@ -24,7 +24,7 @@ class Patience:
         self._queue.append((deadline, key))
         if self._timer is None:
             self._timer = DeadlineTimer(self._clock, self._on_deadline)
-        self._timer.aim(self._queue[0][0])
+        self._timer.set_deadline(self._queue[0][0])
 
     def done(self, key: int) -> None:
         """It spoke, or it is gone."""
@@ -47,4 +47,4 @@ class Patience:
         while self._queue and self._waiting.get(self._queue[0][1]) != self._queue[0][0]:
             self._queue.popleft()
         if self._queue:
-            self._timer.aim(self._queue[0][0])
+            self._timer.set_deadline(self._queue[0][0])

@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, Select, Update, bindparam, func, literal_colu
 from sqlalchemy.dialects import postgresql, sqlite
 
 from resilience.protocol.effects import JoinAttempt, SessionRow
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
@@ -95,7 +95,7 @@ def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
 # --- statements for one event -----------------------------------------------------------------------------------------
 
 
-def move_on(key: str, progress: Progress, origin: float) -> Update:
+def move_on(key: str, progress: QuizState, origin: float) -> Update:
     """Write where a quiz stands."""
     return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
 
@@ -124,7 +124,7 @@ def event_row(key: str, event: str, plan: QuizPlan, origin: float, at: Instant) 
         "title": plan.title,
         "pace": msgspec.json.encode(plan.pace).decode(),
         "created_at": at + origin,
-        **progress_columns(Progress(since=at), origin),
+        **progress_columns(QuizState(since=at), origin),
     }
 
 
@@ -136,7 +136,7 @@ def question_rows(key: str, questions: Iterable[Question]) -> list[dict[str, Any
     ]
 
 
-def progress_columns(progress: Progress, origin: float) -> dict[str, Any]:
+def progress_columns(progress: QuizState, origin: float) -> dict[str, Any]:
     """Where a quiz stands, as columns of its event."""
     return {
         "phase": progress.phase.value,
@@ -152,10 +152,10 @@ def progress_columns(progress: Progress, origin: float) -> dict[str, Any]:
 # --- back to values ---------------------------------------------------------------------------------------------------
 
 
-def to_progress(row: Stored, origin: float) -> Progress:
+def to_progress(row: Stored, origin: float) -> QuizState:
     """From a row of ``events``."""
     ends_at = row["phase_ends_at"]
-    return Progress(
+    return QuizState(
         phase=Phase(row["phase"]),
         index=row["question_index"],
         step=row["step"],

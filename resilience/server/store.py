@@ -13,8 +13,8 @@ import msgspec
 from sqlalchemy import Connection, false, select
 
 from resilience.errors import FencedError, StoreError
-from resilience.protocol.effects import Forget, JoinAttempt, Row, SessionRow
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.plan import QuizPlan
 from resilience.server import rows as r
 from resilience.server.database import Database, OutcomeUnknownError
@@ -43,7 +43,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     claim: Claim
     event: str
     plan: QuizPlan
-    progress: Progress
+    progress: QuizState
     sessions: tuple[SessionRow, ...]
     answers: tuple[StoredAnswer, ...]
 
@@ -230,7 +230,7 @@ class _Batch:
         self.answers: list[r.Tuple] = []
         self.won: list[r.Tuple] = []
         self.attempts: list[r.Tuple] = []
-        self.progress: dict[str, Progress] = {}
+        self.progress: dict[str, QuizState] = {}
         for claim, row in rows:
             self.claims.add(claim)
             self._add(claim.key, row, origin)
@@ -245,9 +245,9 @@ class _Batch:
                 self.answers.append(r.answer(key, row, origin))
                 if row.points:
                     self.won.append(r.won(key, row))
-            case Progress():
+            case QuizState():
                 self.progress[key] = row
-            case Forget():
+            case DeleteParticipant():
                 self.participants.pop((key, row.participant), None)
                 self.gone[key, row.participant] = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resilience.protocol.effects import Abandon, Dial, Hangup, Record, SendUp
+from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTransport, Record, SendToServer
 from resilience.protocol.messages import ServerMessage
 from resilience.protocol.participant import ScriptedParticipant
 from resilience.protocol.states import ClientState
@@ -74,12 +74,12 @@ class ClientDriver:
         for effect in self.machine.effects():
             if isinstance(effect, Record):
                 self._journal.client(effect, self.actor, self.cohort)
-            elif isinstance(effect, SendUp):
+            elif isinstance(effect, SendToServer):
                 if self._connection is not None:
                     self._link.send_up(self._connection, self._wire.up(effect.message))
-            elif isinstance(effect, Dial):
+            elif isinstance(effect, OpenTransport):
                 self._connection = self._link.dial(self, effect.dial)
-            elif isinstance(effect, Abandon | Hangup):
+            elif isinstance(effect, AbortTransport | CloseTransport):
                 self._leave(effect.dial)
         self._alarm.set(self.machine.next_deadline())
 

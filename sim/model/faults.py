@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, FaultWindow, Refuse
 
 from .clock import Clock
@@ -31,26 +31,28 @@ class Injector:
 
     def _start(self, window: FaultWindow) -> None:
         link = self._links[window.cohort]
-        self._write(EventKind.FAULT_STARTED, window, value=window.starts_at)
+        self._write(LogEventKind.FAULT_STARTED, window, value=window.starts_at)
         begin(window, link)
-        self._judge(window, EventKind.FAULT_CONFIRMED, None if has_begun(window, link) else "the link did not change")
+        self._judge(
+            window, LogEventKind.FAULT_CONFIRMED, None if has_begun(window, link) else "the link did not change"
+        )
         if not window.fault.length:
             self._end(window)
 
     def _end(self, window: FaultWindow) -> None:
         link = self._links[window.cohort]
-        self._write(EventKind.FAULT_ENDED, window, value=window.ends_at)
+        self._write(LogEventKind.FAULT_ENDED, window, value=window.ends_at)
         finish(window, link)
-        self._judge(window, EventKind.FAULT_CLEARED, None if link.usable else "another fault still holds the link")
+        self._judge(window, LogEventKind.FAULT_CLEARED, None if link.usable else "another fault still holds the link")
 
-    def _judge(self, window: FaultWindow, good: EventKind, wrong: str | None) -> None:
+    def _judge(self, window: FaultWindow, good: LogEventKind, wrong: str | None) -> None:
         if wrong is None:
             self._write(good, window, value=0.0)
         else:
-            self._write(EventKind.FAULT_INVALID, window, cause=wrong)
+            self._write(LogEventKind.FAULT_INVALID, window, cause=wrong)
 
     def _write(
-        self, kind: EventKind, window: FaultWindow, *, value: float | None = None, cause: str | None = None
+        self, kind: LogEventKind, window: FaultWindow, *, value: float | None = None, cause: str | None = None
     ) -> None:
         self._journal.fault(kind, self._clock.now, window.cohort, window.fault_id, value=value, cause=cause)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resilience.eventlog.writer import EventSink
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.units import Instant
 
@@ -27,7 +27,7 @@ class Journal:
 
     def fault(  # noqa: PLR0913 - the fields of the log
         self,
-        kind: EventKind,
+        kind: LogEventKind,
         t: Instant,
         cohort: str,
         ref: str,
@@ -36,14 +36,16 @@ class Journal:
         cause: str | None = None,
     ) -> None:
         """Something about a fault; ``ref`` is its id. Calls to a modelled proxy take no time."""
-        detail = f"{t:.6f}..{t:.6f}" if kind is EventKind.FAULT_STARTED else None
+        detail = f"{t:.6f}..{t:.6f}" if kind is LogEventKind.FAULT_STARTED else None
         self._write(
-            Event(t, Lane.MODEL, Role.INJECTOR, cohort, kind, cohort, value=value, cause=cause, ref=ref, detail=detail)
+            LogEvent(
+                t, Lane.MODEL, Role.INJECTOR, cohort, kind, cohort, value=value, cause=cause, ref=ref, detail=detail
+            )
         )
 
     def run(
         self,
-        kind: EventKind,
+        kind: LogEventKind,
         t: Instant,
         *,
         value: float | None = None,
@@ -51,4 +53,4 @@ class Journal:
         cause: str | None = None,
     ) -> None:
         """Something about the run itself."""
-        self._write(Event(t, Lane.MODEL, Role.RUNNER, RUNNER, kind, value=value, outcome=outcome, cause=cause))
+        self._write(LogEvent(t, Lane.MODEL, Role.RUNNER, RUNNER, kind, value=value, outcome=outcome, cause=cause))

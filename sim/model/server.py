@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from resilience.draws import address, draws_for
-from resilience.events import EventKind
+from resilience.draws import derive_key, random_for
+from resilience.events import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.policy.retry import CloseCode
-from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendDown, ServerEffect
+from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.room import Room
 from resilience.units import Instant
@@ -80,9 +80,9 @@ class ServerDriver:
         now, write = self._clock.now, self._journal.server
         for session in self.room.sessions.values():
             if session.welcomed:
-                write(Record(EventKind.SESSION_STATE, now, session.participant, outcome=session.state))
+                write(Record(LogEventKind.SESSION_STATE, now, session.participant, outcome=session.state))
         for participant, score in self.store.scores().items():
-            write(Record(EventKind.SCORE_FINAL, now, participant, value=float(score)))
+            write(Record(LogEventKind.SCORE_FINAL, now, participant, value=float(score)))
 
     def _settled(self, batch: Sequence[Persist]) -> None:
         for order in batch:
@@ -121,7 +121,7 @@ class ServerDriver:
     def _carry_out(self, effect: ServerEffect) -> None:
         if isinstance(effect, Record):
             self._journal.server(effect)
-        elif isinstance(effect, SendDown):
+        elif isinstance(effect, SendToClient):
             self._send((effect.connection,), effect.message)
         elif isinstance(effect, Broadcast):
             self._send(effect.connections, effect.message)
@@ -160,8 +160,8 @@ def room_of(experiment: Experiment, seed: int) -> Room:
 
     def token() -> str:
         number = next(numbers)
-        return "".join(f"{address(seed, 'token', number, half):016x}" for half in range(2))
+        return "".join(f"{derive_key(seed, 'token', number, half):016x}" for half in range(2))
 
     game = experiment.quiz.game(seed, experiment.server.late_window)
-    draw = draws_for(seed, "server")
+    draw = random_for(seed, "server")
     return Room(game, experiment.server.room, epoch=EPOCH, tokens=token, draw=draw)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from resilience.errors import HarnessError
-from resilience.protocol.effects import Forget, JoinAttempt, Persist, Row, SessionRow
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Persist, Row, SessionRow
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.units import Seconds
 
 from .clock import Clock
@@ -25,7 +25,7 @@ class Store:
         self.sessions: dict[str, SessionRow] = {}
         self.answers: dict[tuple[str, str], StoredAnswer] = {}
         self.attempts: list[JoinAttempt] = []
-        self.progress = Progress()
+        self.progress = QuizState()
 
     def submit(self, order: Persist) -> None:
         """Commit these rows: at once, or with the next batch."""
@@ -64,9 +64,9 @@ class Store:
             self.answers[key] = row
         elif isinstance(row, SessionRow):
             self.sessions[row.participant] = row
-        elif isinstance(row, Forget):
+        elif isinstance(row, DeleteParticipant):
             self.sessions.pop(row.participant, None)
-        elif isinstance(row, Progress):
+        elif isinstance(row, QuizState):
             self.progress = row
         else:
             self.attempts.append(row)

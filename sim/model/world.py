@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resilience.eventlog.writer import EventSink
-from resilience.events import EventKind, Verdict
+from resilience.events import LogEventKind, Verdict
 from resilience.experiment.crew import first_dial, members, scripted
 from resilience.experiment.spec import Experiment
 
@@ -58,7 +58,7 @@ class World:
     def run(self) -> None:
         """Ramp up, look whether the steady state holds, break things, write the end."""
         experiment, journal = self.experiment, self.journal
-        journal.run(EventKind.RUN_STARTED, 0.0, value=experiment.duration)
+        journal.run(LogEventKind.RUN_STARTED, 0.0, value=experiment.duration)
         self._ramp_up()
         self.clock.run_until(experiment.hypothesis.within)
         if self._is_steady():
@@ -78,9 +78,9 @@ class World:
         share = sum(client.is_open for client in self.clients) / len(self.clients)
         holds = share >= self.experiment.hypothesis.joined
         verdict = Verdict.PASS if holds else Verdict.FAIL
-        self.journal.run(EventKind.RUN_STEADY, self.clock.now, value=share, outcome=verdict)
+        self.journal.run(LogEventKind.RUN_STEADY, self.clock.now, value=share, outcome=verdict)
         return holds
 
     def _end(self, outcome: str, cause: str | None = None) -> None:
         self.server.last_words()
-        self.journal.run(EventKind.RUN_ENDED, self.clock.now, outcome=outcome, cause=cause)
+        self.journal.run(LogEventKind.RUN_ENDED, self.clock.now, outcome=outcome, cause=cause)

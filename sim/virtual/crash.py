@@ -21,7 +21,7 @@ from resilience.draws import uniform
 from resilience.errors import ResilienceError
 from resilience.eventlog.rundir import COMPLETED, RunInfo
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind, Lane, Role, Verdict
+from resilience.events import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.crew import EVENT, members
 from resilience.experiment.witness import Sight, Witness, witness
 from resilience.protocol.states import ClientState, ConnectionState
@@ -170,10 +170,10 @@ class World:
         }
         return fleet
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event of a client."""
         self.events.write(event)
-        if event.kind is EventKind.TRANSPORT_OPENING:
+        if event.kind is LogEventKind.TRANSPORT_OPENING:
             self._dialled()
 
     def on_dial(self, callback: Callable[[], None]) -> None:

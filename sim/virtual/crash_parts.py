@@ -12,7 +12,7 @@ import msgspec
 
 from resilience.errors import StoreError
 from resilience.eventlog.writer import EventSink
-from resilience.events import Event
+from resilience.events import LogEvent
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock
@@ -94,10 +94,10 @@ class LogFile:
 
     def __init__(self, sink: EventSink, shift: Seconds, reached: Reached) -> None:
         self._sink, self._shift, self._reached = sink, shift, reached
-        self._buffer: list[Event] = []
+        self._buffer: list[LogEvent] = []
         self._dead = False
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
         if not self._dead:
             self._buffer.append(msgspec.structs.replace(event, t=event.t + self._shift))

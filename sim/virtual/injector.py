@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 
 from resilience.client.canary import Address, Canary
 from resilience.eventlog.writer import EventSink
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, FaultWindow, Refuse
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -41,16 +41,16 @@ class Injector:
             await self._sleep_until(window.starts_at)
             try:
                 begin(link, fault)
-                self._write(EventKind.FAULT_STARTED, window, value=window.starts_at)
-                await self._see(EventKind.FAULT_CONFIRMED, window, canary.begun(fault), canary.doubt)
+                self._write(LogEventKind.FAULT_STARTED, window, value=window.starts_at)
+                await self._see(LogEventKind.FAULT_CONFIRMED, window, canary.begun(fault), canary.doubt)
                 await self._sleep_until(window.ends_at)
             finally:
                 end(link, fault)
-                self._write(EventKind.FAULT_ENDED, window, value=window.ends_at)
-            await self._see(EventKind.FAULT_CLEARED, window, canary.healed())
+                self._write(LogEventKind.FAULT_ENDED, window, value=window.ends_at)
+            await self._see(LogEventKind.FAULT_CLEARED, window, canary.healed())
 
     async def _see(
-        self, kind: EventKind, window: FaultWindow, seen: Coroutine[object, object, None], doubt: str | None = None
+        self, kind: LogEventKind, window: FaultWindow, seen: Coroutine[object, object, None], doubt: str | None = None
     ) -> None:
         since = self._clock.now()
         try:
@@ -58,7 +58,7 @@ class Injector:
                 await seen
         except TimeoutError:
             cause = doubt or f"no {kind.value} by the canary within {PATIENCE:g} s"
-            self._write(EventKind.FAULT_INVALID, window, cause=cause)
+            self._write(LogEventKind.FAULT_INVALID, window, cause=cause)
         else:
             self._write(kind, window, value=self._clock.now() - since)
 
@@ -66,11 +66,11 @@ class Injector:
         await asyncio.sleep(max(when - self._clock.now(), 0.0))
 
     def _write(
-        self, kind: EventKind, window: FaultWindow, *, value: float | None = None, cause: str | None = None
+        self, kind: LogEventKind, window: FaultWindow, *, value: float | None = None, cause: str | None = None
     ) -> None:
         now, who = self._clock.now(), window.cohort
         self._sink.write(
-            Event(now, Lane.VIRTUAL, Role.INJECTOR, who, kind, who, value=value, cause=cause, ref=window.fault_id)
+            LogEvent(now, Lane.VIRTUAL, Role.INJECTOR, who, kind, who, value=value, cause=cause, ref=window.fault_id)
         )
 
 

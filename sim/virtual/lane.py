@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from resilience.client.fleet import Fleet
-from resilience.draws import address
+from resilience.draws import derive_key
 from resilience.eventlog.writer import EventSink
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.crew import EVENT, members
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
@@ -42,7 +42,7 @@ class _Gate:
         self._sink = sink
         self.is_open = True
 
-    def write(self, event: Event) -> None:
+    def write(self, event: LogEvent) -> None:
         """Take one event."""
         if self.is_open:
             self._sink.write(event)
@@ -80,7 +80,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
     fleet = Fleet(members(experiment), experiment, urls, seed, clock=clock, sink=gate, lane=Lane.VIRTUAL)
     injector = Injector(links, (HOST, PORT), clock, gate)
     runner = _Runner(experiment, clock, gate)
-    runner.write(EventKind.RUN_STARTED, value=experiment.duration)
+    runner.write(LogEventKind.RUN_STARTED, value=experiment.duration)
     fleet.start()
     await asyncio.sleep(experiment.hypothesis.within)
     if runner.steady(fleet.open_count() / experiment.clients):
@@ -111,7 +111,7 @@ def _tokens(seed: int) -> Callable[[], str]:
 
     def token() -> str:
         n = next(numbers)
-        return f"{address(seed, 'token', n, 0):016x}{address(seed, 'token', n, 1):016x}"
+        return f"{derive_key(seed, 'token', n, 0):016x}{derive_key(seed, 'token', n, 1):016x}"
 
     return token
 
@@ -123,11 +123,11 @@ class _Runner:
         self._experiment, self._clock, self._sink = experiment, clock, sink
         self._steady = True
 
-    def write(self, kind: EventKind, *, outcome: str | None = None, value: float | None = None) -> None:
+    def write(self, kind: LogEventKind, *, outcome: str | None = None, value: float | None = None) -> None:
         """Record something of the run."""
-        cause = "not steady" if kind is EventKind.RUN_ENDED and not self._steady else None
+        cause = "not steady" if kind is LogEventKind.RUN_ENDED and not self._steady else None
         self._sink.write(
-            Event(
+            LogEvent(
                 self._clock.now(), Lane.VIRTUAL, Role.RUNNER, "runner", kind, outcome=outcome, value=value, cause=cause
             )
         )
@@ -135,9 +135,9 @@ class _Runner:
     def steady(self, share: float) -> bool:
         """Judge the hypothesis on the share of clients with an open session."""
         self._steady = share >= self._experiment.hypothesis.joined
-        self.write(EventKind.RUN_STEADY, outcome="pass" if self._steady else "fail", value=share)
+        self.write(LogEventKind.RUN_STEADY, outcome="pass" if self._steady else "fail", value=share)
         return self._steady
 
     def end(self) -> None:
         """The run is over."""
-        self.write(EventKind.RUN_ENDED, outcome="completed" if self._steady else "failed")
+        self.write(LogEventKind.RUN_ENDED, outcome="completed" if self._steady else "failed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resilience.eventlog.reader import read_events
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from tests.benchmarks.conftest import Book
 from tests.benchmarks.lab.ledger import Row, middle, spread
 from tests.benchmarks.lab.processes import LIMITS, LOBBY, Crowd, bare, product, quiz
@@ -38,7 +38,7 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm:
                 heard = listening.ask("collect", kind="at ", count=count, within=10)
                 assert heard["count"] == count, heard
                 plain.append(heard["last"] - float(heard["text"].split()[1]))
-    opened = [event.t for event in read_events(folder) if event.kind is EventKind.QUESTION_OPENED]
+    opened = [event.t for event in read_events(folder) if event.kind is LogEventKind.QUESTION_OPENED]
     took = [last - epoch - at for last, at in zip(ours, opened, strict=True)]
     ratios = [own / other for own, other in zip(took, plain, strict=True)]
     return [

@@ -11,7 +11,7 @@ from typing import Self
 
 from chaos.links import Address
 from resilience.eventlog.reader import read_events
-from resilience.events import Event
+from resilience.events import LogEvent
 
 PATIENCE = 5.0
 """Seconds after which a condition that should come true is taken not to."""
@@ -108,7 +108,7 @@ def eventually_sync(condition: Callable[[], bool], within: float = PATIENCE) -> 
     return True
 
 
-def logged(run_dir: Path) -> list[Event]:
+def logged(run_dir: Path) -> list[LogEvent]:
     """The events written so far."""
     return read_events(run_dir) if any((run_dir / "events").glob("*.jsonl")) else []
 

@@ -12,7 +12,7 @@ import pytest
 
 from chaos.fleet import Counts, Ended, Go, Job, LagMeter, Ready, Report, Stop
 from resilience.eventlog.reader import read_events
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.loader import load
 
 REPORTS = msgspec.json.Decoder(Report)
@@ -55,7 +55,7 @@ def test_it_plays_its_share_and_reports_until_told_to_stop(tmp_path: Path) -> No
         assert isinstance(last, Ended)
         assert 0 <= last.lag_p99 <= last.lag_max
         assert worker.wait(5) == 0
-    dials = [event for event in read_events(tmp_path) if event.kind is EventKind.TRANSPORT_OPENING]
+    dials = [event for event in read_events(tmp_path) if event.kind is LogEventKind.TRANSPORT_OPENING]
     assert {event.actor for event in dials} <= {f"solo-{number:04d}" for number in (2, 4, 6, 8, 10)}
 
 

@@ -14,21 +14,21 @@ from chaos.journal import Journal
 from chaos.links import Link
 from chaos.toxiproxy.client import CallTimes
 from resilience.client.canary import Answer, ask
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
 from resilience.runtime import RunClock
 
 from .stand import Web, eventually, kinds, logged
 
 ALPHA = ("alpha",)
-K = EventKind
+K = LogEventKind
 
 
 def window(fault: AnyFault, number: int = 0) -> FaultWindow:
     return FaultWindow(f"{number}.0:{fault.kind}@alpha", fault, "alpha", fault.at, fault.at + fault.length)
 
 
-def told(folder: Path, kind: EventKind, number: int = 0) -> list[Event]:
+def told(folder: Path, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
     return [event for event in logged(folder) if event.kind is kind and (event.ref or "").startswith(f"{number}.")]
 
 

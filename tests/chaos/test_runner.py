@@ -23,14 +23,14 @@ from chaos.toxiproxy.provision import Binary
 from reports.build import analyse
 from resilience.errors import HarnessError
 from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, read_run_info
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
 from resilience.settings import server_settings
 
 from .stand import descendants, eventually, eventually_sync, kinds, listening, lives, logged
 
-K = EventKind
+K = LogEventKind
 SECONDS_TO_FAULT = 25.0
 SECONDS_TO_CLEAN = 15.0
 

@@ -11,7 +11,7 @@ from chaos.runner import run as run_real
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.rundir import COMPLETED
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.experiment.crew import first_dial, members, scripted
 from resilience.experiment.faults import FaultWindow
 from resilience.experiment.loader import load_file
@@ -22,16 +22,16 @@ from tests.resilience.protocol.pair import Pair, Peer
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
 
-Lane = Callable[[Experiment, int], Sequence[Event]]
+Lane = Callable[[Experiment, int], Sequence[LogEvent]]
 
 STORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
 """What a client goes through; heartbeats and the stream run beside it at their own pace."""
 
-ROUTINE = frozenset({EventKind.PEER_SUSPECTED})
+ROUTINE = frozenset({LogEventKind.PEER_SUSPECTED})
 """A probe of a healthy link is as routine as a heartbeat; whether one is due hangs on milliseconds."""
 
 
-def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence[Event]:
+def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence[LogEvent]:
     """The two machines over a fake link; ``latency`` is one way, seconds."""
     run = Pair(0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency)
     by_cohort: dict[str, list[Peer]] = {}
@@ -75,21 +75,21 @@ def _end(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
     return end
 
 
-def model(experiment: Experiment, seed: int) -> Sequence[Event]:
+def model(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """SimPy."""
     log = EventList()
     run_model(experiment, seed, log)
     return log
 
 
-def virtual(experiment: Experiment, seed: int) -> Sequence[Event]:
+def virtual(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """The real code under a virtual clock."""
     log = EventList()
     run_virtual(experiment, seed, log)
     return log
 
 
-def real(experiment: Experiment, seed: int) -> Sequence[Event]:
+def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """Real processes, real sockets, a real Toxiproxy."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
@@ -98,11 +98,11 @@ def real(experiment: Experiment, seed: int) -> Sequence[Event]:
         return read_events(run_dir)
 
 
-def stories(events: Iterable[Event], until: float = SMALL.duration) -> dict[str, list[str]]:
+def stories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict[str, list[str]]:
     """By client: the kinds of what it went through until then, in order, each with its cause or outcome."""
     told: dict[str, list[str]] = {}
     for event in events:
         if event.t < until and event.role is Role.CLIENT and event.kind.startswith(STORY) and event.kind not in ROUTINE:
-            about = event.outcome if event.kind is EventKind.ANSWER_ACKED else event.cause
+            about = event.outcome if event.kind is LogEventKind.ANSWER_ACKED else event.cause
             told.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
     return told

@@ -14,7 +14,7 @@ from reports.frames import Log
 from resilience.config import QuizConfig
 from resilience.eventlog.rundir import COMPLETED, RunInfo
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind, Lane
+from resilience.events import Lane, LogEventKind
 from resilience.protocol.session import ServerSession
 from tests.conformance.lanes import SMALL
 from tests.resilience.protocol.pair import Pair
@@ -79,7 +79,7 @@ def test_the_defect_is_caught(history: object) -> None:
     """The old connection's late end detaches the new one, and the fencing invariant names it."""
     assert callable(history)
     log = history()
-    assert any(event.kind is EventKind.SESSION_RESUMED for event in log)
+    assert any(event.kind is LogEventKind.SESSION_RESUMED for event in log)
     broken = one_live_connection(Log(INFO, SMALL, log)).broken
     assert broken is not None
     assert "connection" in broken

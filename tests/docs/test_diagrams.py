@@ -92,7 +92,7 @@ def test_a_lost_acknowledgement_costs_no_second_row() -> None:
 def test_an_order_that_crosses_the_clock_does_nothing() -> None:
     shown = scenes.host()
     assert shown.count("question_revealed") == 1
-    assert in_order(shown, "action reveal, step 1", "question_revealed", "action reveal, verdict moved_on, step 2")
+    assert in_order(shown, "action reveal, step 1", "question_revealed", "action reveal, verdict stale_step, step 2")
 
 
 def test_no_line_holds_the_word_that_breaks_mermaid(pages: dict[str, str]) -> None:

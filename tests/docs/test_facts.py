@@ -6,7 +6,7 @@ import inspect
 import re
 
 from resilience.policy.retry import CloseCode, RetryClass, retry_class
-from resilience.protocol.tokens import REMEMBERED
+from resilience.protocol.tokens import MAX_RETIRED_TOKENS
 from resilience.server import gateway
 from resilience.server import pages as server_pages
 from resilience.server.app import WEBSOCKET_PATH
@@ -36,7 +36,7 @@ def test_the_refusals_of_a_handshake_are_those_of_the_door(pages: dict[str, str]
 
 def test_numbers_in_prose_are_those_of_the_code(pages: dict[str, str]) -> None:
     resume, protocol, configuration = (pages[f"docs/{name}.md"] for name in ("resume", "protocol", "configuration"))
-    assert f"the last {REMEMBERED:,} of".replace(",", " ") in resume
+    assert f"the last {MAX_RETIRED_TOKENS:,} of".replace(",", " ") in resume
     assert f"{TOKEN_BYTES * 8} random bits" in resume
     assert gateway.HOST_MESSAGE_BYTES == 2**20
     assert "a host's 1 MiB" in protocol

@@ -41,11 +41,11 @@ class CoarseTimer(DeadlineTimer):
 
     every: Seconds = 60.0
 
-    def aim(self, deadline: Instant | None) -> None:
+    def set_deadline(self, deadline: Instant | None) -> None:
         """Be sure to fire by the first moment at or after the deadline that is allowed."""
         if deadline is not None and self.every:
             deadline = math.ceil(max(deadline, self._clock.now()) / self.every) * self.every
-        super().aim(deadline)
+        super().set_deadline(deadline)
 
 
 class Machine:
@@ -69,7 +69,7 @@ class Machine:
         timers = []
         for hub in server.hubs.values():
             hub._timer = HeldTimer(hub._clock, hub._on_deadline)
-            hub._timer.aim(hub.room.next_deadline())
+            hub._timer.set_deadline(hub.room.next_deadline())
             timers.append(hub._timer)
         return cls(links, timers)
 

@@ -18,17 +18,17 @@ from websockets.exceptions import ConnectionClosed
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol import codec
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import Message
 from resilience.protocol.room import Room
 from resilience.protocol.session import ServerSession
 from resilience.protocol.states import ClientState
-from resilience.runtime import Log, discard, log_to, tee
+from resilience.runtime import RecordSink, ignore_record, log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.directory import EventPlan
 from resilience.server.schema import METADATA
@@ -62,7 +62,7 @@ class Scene(Stage):
         self.store: Store = empty_store()
         self.heard: dict[str, list[Message]] = {}
         self.wall_ahead = SPRING
-        self.also_log: Log = discard
+        self.also_log: RecordSink = ignore_record
         self._settings = (ServerConfig(), QuizConfig())
         self._tokens = itertools.count()
         self._runs = itertools.count(1)
@@ -121,7 +121,7 @@ class Scene(Stage):
 
     def client(self, name: str = "ada", config: ClientConfig | None = None, url: str = LINKED) -> ReconnectingClient:
         """A client that has not dialled yet; what it is told is in ``heard[name]``."""
-        machine = ClientMachine(Identity("quiz", name, name), (config or ClientConfig()).rules, draws_for(1, name))
+        machine = ParticipantClient(Identity("quiz", name, name), (config or ClientConfig()).rules, random_for(1, name))
         log = log_to(self.log, Lane.VIRTUAL, Role.CLIENT, name)
         told = self.heard.setdefault(name, [])
         client = ReconnectingClient(machine, url, clock=self.clock, log=log, deliver=told.append)
@@ -160,7 +160,7 @@ class Scene(Stage):
 
     # the history ------------------------------------------------------------------------------------------------------
 
-    def of(self, kind: EventKind, actor: str | None = None, since: float = 0.0) -> list[Event]:
+    def of(self, kind: LogEventKind, actor: str | None = None, since: float = 0.0) -> list[LogEvent]:
         """Everything of this kind that this actor logged from some time on."""
         return [event for event in self.events(kind) if actor in (None, event.actor) and event.t >= since]
 
@@ -211,12 +211,12 @@ def act(
     return scene
 
 
-def clean(log: Sequence[Event], *, alone: bool = True) -> list[str]:
+def clean(log: Sequence[LogEvent], *, alone: bool = True) -> list[str]:
     """Every violation in a history. What a killed server stored without a word is told of by its successor."""
-    told = {event.ref for event in log if event.kind is EventKind.ANSWER_COMMITTED}
+    told = {event.ref for event in log if event.kind is LogEventKind.ANSWER_COMMITTED}
     log = [
-        msgspec.structs.replace(event, kind=EventKind.ANSWER_COMMITTED)
-        if event.kind is EventKind.ANSWER_TAKEN_UP and event.ref not in told
+        msgspec.structs.replace(event, kind=LogEventKind.ANSWER_COMMITTED)
+        if event.kind is LogEventKind.ANSWER_RECOVERED and event.ref not in told
         else event
         for event in log
     ]

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Resume, StateRestored, TokenStored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
@@ -46,7 +46,7 @@ def test_f22_lost_ack(after: float) -> None:
         assert scene.store.scores("quiz#1") == scene.room.game.scores
 
     scene = act(script, latency=2 * MS)
-    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == 1
+    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
     assert [result.verdict for result in scene.told("ada", AnswerResult)] == ["accepted"]
 
 
@@ -88,7 +88,7 @@ def test_f23_offline_answer_late(
 
     scene = act(script)
     assert [result.verdict for result in scene.told("ada", AnswerResult)] == [verdict]
-    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == (verdict == "accepted")
+    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == (verdict == "accepted")
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -110,14 +110,14 @@ def test_f24_double_submit_race(ahead: int, same: bool) -> None:
         await asyncio.gather(_submit_old(old, -ahead * MS), _submit_new(new, token, same, ahead * MS))
         await say(new, Answer("q1", 1, "k"))
         repeated = await hear(new, AnswerResult)
-        (stored,) = scene.of(EventKind.ANSWER_COMMITTED)
+        (stored,) = scene.of(LogEventKind.ANSWER_COMMITTED)
         assert (repeated.verdict == "accepted") == (stored.ref == "q1/k")
         await new.close()
 
     scene = act(script, commit=5 * MS)
-    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == 1
-    accepted = {event.ref for event in scene.of(EventKind.ANSWER_REPLIED) if event.outcome == "accepted"}
-    assert accepted <= {scene.of(EventKind.ANSWER_COMMITTED)[0].ref}
+    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
+    accepted = {event.ref for event in scene.of(LogEventKind.ANSWER_REPLIED) if event.outcome == "accepted"}
+    assert accepted <= {scene.of(LogEventKind.ANSWER_COMMITTED)[0].ref}
 
 
 async def _submit_old(socket: ClientConnection, delay: float) -> None:
@@ -150,4 +150,4 @@ def test_f24_double_submit_race_on_one_socket() -> None:
         assert [(await hear(socket, AnswerResult)).verdict for _ in range(3)] == ["accepted", "accepted", "duplicate"]
         await socket.close()
 
-    assert len(act(script, commit=50 * MS).of(EventKind.ANSWER_COMMITTED)) == 1
+    assert len(act(script, commit=50 * MS).of(LogEventKind.ANSWER_COMMITTED)) == 1

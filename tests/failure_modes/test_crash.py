@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from resilience.config import QuizConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import AnswerResult, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
@@ -43,7 +43,7 @@ def test_f29_crash_restart(after: float) -> None:
         await scene.opened(ada, bob, within=5)
         await scene.until(lambda: not ada.machine.pending, within=1)
         await scene.until(lambda: scene.room.game.phase is Phase.REVEAL)
-        (closed,) = scene.of(EventKind.QUESTION_CLOSED)
+        (closed,) = scene.of(LogEventKind.QUESTION_CLOSED)
         assert abs(closed.t - closes_at) < MS
         assert scene.room.game.scores == {"p1": scene.room.game.recomputed_score("p1"), "p2": 0} != {"p1": 0, "p2": 0}
         for name, client in (("ada", ada), ("bob", bob)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resilience.client import connect
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
 from resilience.protocol.states import ClientState, ConnectionState
@@ -46,8 +46,8 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
         assert len(scene.told("witness", PresenceChanged)) == seen
 
     scene = act(script)
-    assert len(scene.of(EventKind.SESSION_FENCED)) == 3
-    assert not scene.of(EventKind.SESSION_DETACHED)
+    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 3
+    assert not scene.of(LogEventKind.SESSION_DETACHED)
 
 
 def test_f04_stale_client_events() -> None:
@@ -99,19 +99,19 @@ def test_f11_two_tabs_duel() -> None:
         await scene.opened(second)
         await asyncio.sleep(300)
         assert (first.state, second.state) == (ClientState.CLOSED, ClientState.OPEN)
-        assert len(scene.of(EventKind.SESSION_FENCED)) == 1
+        assert len(scene.of(LogEventKind.SESSION_FENCED)) == 1
         third = scene.tab("the first again", second)
         await scene.opened(third)
         await asyncio.sleep(300)
         assert (second.state, third.state) == (ClientState.CLOSED, ClientState.OPEN)
 
     scene = act(script, alone=False)
-    assert len(scene.of(EventKind.SESSION_FENCED)) == 2
-    assert [(event.actor, event.cause) for event in scene.of(EventKind.SESSION_SUPERSEDED)] == [
+    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 2
+    assert [(event.actor, event.cause) for event in scene.of(LogEventKind.SESSION_SUPERSEDED)] == [
         ("first", "4200"),
         ("second", "4200"),
     ]
-    assert not scene.of(EventKind.BACKOFF_SCHEDULED)
+    assert not scene.of(LogEventKind.BACKOFF_SCHEDULED)
 
 
 def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
         await second.stop()
 
     scene = act(script, alone=False)
-    assert len(scene.of(EventKind.SESSION_FENCED)) == 1
+    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 1
     assert len(scene.room.sessions) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import ClientMessage, Join, Joined, Ping, Pong, PresenceChanged
 from resilience.protocol.states import ClientState, ConnectionState
 from tests.failure_modes.scene import CALM, LATENCY, WAITING, Scene, act, dial, hear, say, url_of
@@ -49,8 +49,8 @@ def test_f01_half_open_both(seconds: int, closes_pass: bool) -> None:
         _noticed(scene, hit_at, healed_at, closes_pass=closes_pass)
 
     scene = act(script)
-    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == 1
-    assert [event.outcome for event in scene.of(EventKind.ANSWER_ACKED)] == ["accepted"]
+    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in scene.of(LogEventKind.ANSWER_ACKED)] == ["accepted"]
 
 
 def _silence(scene: Scene, *, on: bool, closes_pass: bool) -> None:
@@ -63,10 +63,10 @@ def _silence(scene: Scene, *, on: bool, closes_pass: bool) -> None:
 def _noticed(scene: Scene, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
     """Both ends, as soon as they could."""
     lasted = healed_at - hit_at
-    dead = scene.of(EventKind.PEER_DEAD)
+    dead = scene.of(LogEventKind.PEER_DEAD)
     assert dead if lasted > PROBED else len(dead) <= 1
     assert not dead or dead[0].t - hit_at <= PROBED + TICK
-    away = [event for event in scene.of(EventKind.SESSION_DETACHED) if event.t < healed_at]
+    away = [event for event in scene.of(LogEventKind.SESSION_DETACHED) if event.t < healed_at]
     if closes_pass:
         assert [event.t - hit_at <= PROBED + TICK for event in away[:1]] == [True] * len(dead[:1])
     elif lasted > GRACE:
@@ -74,7 +74,7 @@ def _noticed(scene: Scene, hit_at: float, healed_at: float, *, closes_pass: bool
         assert GRACE - ClientConfig().probe_after - TICK <= away[0].t - hit_at <= GRACE + TICK
     else:
         assert not away
-    expired = [event.t - hit_at for event in scene.of(EventKind.SESSION_EXPIRED)]
+    expired = [event.t - hit_at for event in scene.of(LogEventKind.SESSION_EXPIRED)]
     assert all(CLEANUP - PROBED - TICK <= t <= CLEANUP + PROBED + TICK for t in expired)
     assert len(expired) == (lasted > CLEANUP + PROBED)
 
@@ -109,7 +109,7 @@ def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
 
     scene = act(script)
     assert len(scene.told("ada", PresenceChanged)) > (5 if dead == "up" else 0)
-    assert len(scene.of(EventKind.ANSWER_COMMITTED)) == owed
+    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == owed
 
 
 async def _fidgeting(scene: Scene) -> None:
@@ -145,7 +145,7 @@ def test_f09_two_strikes() -> None:
         await scene.until(lambda: scene.session().state is not ConnectionState.CONNECTED, within=2)
         assert abs(scene.clock.now() - heard_at - 30) < TICK
 
-    (away,) = act(script).of(EventKind.SESSION_DETACHED)
+    (away,) = act(script).of(LogEventKind.SESSION_DETACHED)
     assert (away.session_id, away.cause) == ("p1", "grace")
 
 
@@ -161,7 +161,7 @@ def test_f09_two_strikes_of_a_client_of_ours() -> None:
         assert len(lost) == 1
         assert ada.state is ClientState.OPEN
 
-    assert not act(script).of(EventKind.SESSION_DETACHED)
+    assert not act(script).of(LogEventKind.SESSION_DETACHED)
 
 
 def _lose_one_pong(client: ReconnectingClient) -> list[ClientMessage]:
@@ -191,12 +191,12 @@ def test_f10_stale_ack_carried_over(cut_after: float) -> None:
         await scene.serve(quiz=WAITING)
         ada = scene.client()
         await scene.opened(ada)
-        await scene.until(lambda: bool(scene.of(EventKind.PONG_SENT)), step=LATENCY / 10)
+        await scene.until(lambda: bool(scene.of(LogEventKind.PONG_SENT)), step=LATENCY / 10)
         scene.link.stall(up=True, down=True)
         await asyncio.sleep(cut_after)
         scene.link.cut()
         scene.link.stall(up=False, down=False)
-        assert not scene.of(EventKind.HEARTBEAT_ACKED)
+        assert not scene.of(LogEventKind.HEARTBEAT_ACKED)
         await asyncio.sleep(10 * LATENCY)
         back_in = await scene.opened(ada, within=5)
         assert back_in < 1
@@ -204,9 +204,9 @@ def test_f10_stale_ack_carried_over(cut_after: float) -> None:
         assert ada.state is ClientState.OPEN
 
     scene = act(script)
-    assert len(scene.of(EventKind.SESSION_RESTORED)) == 1
-    assert len(scene.of(EventKind.SESSION_DETACHED)) <= 1
-    assert not scene.of(EventKind.PEER_DEAD)
+    assert len(scene.of(LogEventKind.SESSION_RESTORED)) == 1
+    assert len(scene.of(LogEventKind.SESSION_DETACHED)) <= 1
+    assert not scene.of(LogEventKind.PEER_DEAD)
 
 
 def test_f13_half_open_owner_lockout() -> None:
@@ -227,6 +227,6 @@ def test_f13_half_open_owner_lockout() -> None:
         assert scene.session().connection_no == 2
 
     scene = act(script, alone=False)
-    assert not scene.of(EventKind.SESSION_REJECTED)
-    assert not scene.of(EventKind.SESSION_DETACHED)
-    assert not scene.of(EventKind.BACKOFF_SCHEDULED, "ada again")
+    assert not scene.of(LogEventKind.SESSION_REJECTED)
+    assert not scene.of(LogEventKind.SESSION_DETACHED)
+    assert not scene.of(LogEventKind.BACKOFF_SCHEDULED, "ada again")

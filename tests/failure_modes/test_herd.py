@@ -14,11 +14,11 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.policy.backoff import Preset
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 from resilience.server.limits import room_for_guests
@@ -49,16 +49,16 @@ def test_f16_herd_after_restart() -> None:
         back_at = scene.clock.now()
         await scene.restart()
         await scene.opened(*crowd, within=10)
-        restored = [event.t - back_at for event in scene.of(EventKind.SESSION_RESTORED)]
+        restored = [event.t - back_at for event in scene.of(LogEventKind.SESSION_RESTORED)]
         assert len(restored) == len(crowd)
         assert fmean(restored) < 1
         assert quantiles(restored, n=20)[-1] < 2
-        opened = Counter(int(10 * event.t) for event in scene.of(EventKind.TRANSPORT_OPENED, since=back_at))
+        opened = Counter(int(10 * event.t) for event in scene.of(LogEventKind.TRANSPORT_OPENED, since=back_at))
         assert max(opened.values()) <= CAPACITY / 10 * 2
 
     scene = act(script)
-    assert not scene.of(EventKind.GAVE_UP)
-    assert not scene.of(EventKind.JOIN_SHED)
+    assert not scene.of(LogEventKind.GAVE_UP)
+    assert not scene.of(LogEventKind.JOIN_SHED)
 
 
 async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> None:
@@ -76,18 +76,18 @@ async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> No
         back_at = clock.now()
         await _all_open(crowd)
         await asyncio.gather(*(client.stop() for client in crowd))
-    restored = [event for event in log if event.kind is EventKind.SESSION_RESTORED]
+    restored = [event for event in log if event.kind is LogEventKind.SESSION_RESTORED]
     waits = [event.t - back_at for event in restored]
     assert {event.actor for event in restored} == {client.machine.identity.name for client in crowd}
     assert fmean(waits) < 3
     assert quantiles(waits, n=20)[-1] < 5
     kinds = {event.kind for event in log}
-    assert not kinds & {EventKind.GAVE_UP, EventKind.SESSION_REJECTED, EventKind.CLIENT_DISMISSED}
+    assert not kinds & {LogEventKind.GAVE_UP, LogEventKind.SESSION_REJECTED, LogEventKind.CLIENT_DISMISSED}
     assert len({client.machine.participant for client in crowd}) == len(crowd)
 
 
 def _real_client(url: str, name: str, clock: RunClock, log: EventList) -> ReconnectingClient:
-    machine = ClientMachine(Identity("quiz", name, name), ClientConfig().rules, draws_for(1, name))
+    machine = ParticipantClient(Identity("quiz", name, name), ClientConfig().rules, random_for(1, name))
     told = log_to(log, Lane.REAL, Role.CLIENT, name)
     return ReconnectingClient(machine, url, clock=clock, log=told, deliver=lambda _: None)
 
@@ -126,8 +126,8 @@ def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
             await asyncio.sleep(60)
 
     scene = act(script)
-    dials = [event.t for event in scene.of(EventKind.TRANSPORT_OPENING)]
-    delays = [event.value or 0.0 for event in scene.of(EventKind.BACKOFF_SCHEDULED)]
+    dials = [event.t for event in scene.of(LogEventKind.TRANSPORT_OPENING)]
+    delays = [event.value or 0.0 for event in scene.of(LogEventKind.BACKOFF_SCHEDULED)]
     assert len(accepted) == (len(dials) if dead == "busy" else 0)
     if preset is Preset.CLASSIC:
         assert delays[:5] == [1, 2, 4, 8, 16]
@@ -157,7 +157,7 @@ def test_f17_flap_accept_then_close_after_a_welcome() -> None:
         scene.link.cut()
         await asyncio.sleep(0.1)
 
-    delays = [event.value for event in act(script).of(EventKind.BACKOFF_SCHEDULED)]
+    delays = [event.value for event in act(script).of(LogEventKind.BACKOFF_SCHEDULED)]
     assert delays == [1, 2, 4, 8, 1]
 
 
@@ -180,12 +180,12 @@ def test_f18_handshake_overload() -> None:
         assert all(session.welcomed for session in scene.room.sessions.values())
 
     scene = act(script)
-    assert {event.cause for event in scene.of(EventKind.TRANSPORT_FAILED)} == {"status_503"}
-    shed = scene.of(EventKind.JOIN_SHED)
+    assert {event.cause for event in scene.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
+    shed = scene.of(LogEventKind.JOIN_SHED)
     assert 300 < len(shed) < 600
     assert len({event.value for event in shed}) == len(shed)
-    assert not scene.of(EventKind.CONNECTION_REFUSED)
-    assert not scene.of(EventKind.GAVE_UP)
+    assert not scene.of(LogEventKind.CONNECTION_REFUSED)
+    assert not scene.of(LogEventKind.GAVE_UP)
 
 
 def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +214,6 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         await scene.opened(*late, within=11)
 
     scene = act(script)
-    assert {event.cause for event in scene.of(EventKind.TRANSPORT_FAILED)} == {"status_503"}
-    assert {event.cause for event in scene.of(EventKind.JOIN_SHED)} == {"full"}
-    assert not scene.of(EventKind.SESSION_DETACHED)
+    assert {event.cause for event in scene.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
+    assert {event.cause for event in scene.of(LogEventKind.JOIN_SHED)} == {"full"}
+    assert not scene.of(LogEventKind.SESSION_DETACHED)

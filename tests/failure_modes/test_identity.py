@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.messages import (
     Join,
@@ -65,7 +65,7 @@ def test_f14_token_theft() -> None:
         assert (await hear(thief, Joined)).credentials.participant == "p2"
         await thief.close()
 
-    refused = act(script, alone=False).of(EventKind.RESUME_REFUSED)
+    refused = act(script, alone=False).of(LogEventKind.RESUME_REFUSED)
     assert [(event.cause, event.session_id) for event in refused] == [("unknown", None), ("retired", "p1")]
 
 
@@ -103,7 +103,7 @@ def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> Non
     The server may have given a new token that its client never saw. The client is still taken for who it is, in the end
     and with what it had, and nobody else has come into being.
     """
-    restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(EventKind.SESSION_RESUMED)) for i in range(28))
+    restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(LogEventKind.SESSION_RESUMED)) for i in range(28))
     assert restored > (28 if back else 10)
 
 
@@ -208,14 +208,14 @@ def test_f30_sweep_vs_rejoin(offset: float) -> None:
         await asyncio.sleep(expires_at + offset * MS - scene.clock.now() - MS)
         await say(again, back_with(token))
         back = await hear(again, StateRestored)
-        assert back.rejoined == bool(scene.of(EventKind.SESSION_EXPIRED))
+        assert back.rejoined == bool(scene.of(LogEventKind.SESSION_EXPIRED))
         if abs(offset) >= 1:
             assert back.rejoined == (offset > 0)
         answering = asyncio.get_running_loop().create_task(_lively(again))
         await asyncio.sleep(2 * CLEANUP)
         assert (scene.session().state, scene.session().connection_no) == (ConnectionState.CONNECTED, 2)
-        assert len(scene.of(EventKind.SESSION_EXPIRED)) == back.rejoined
-        assert scene.of(EventKind.SESSION_RESUMED)[0].outcome == ("rejoined" if back.rejoined else "resumed")
+        assert len(scene.of(LogEventKind.SESSION_EXPIRED)) == back.rejoined
+        assert scene.of(LogEventKind.SESSION_RESUMED)[0].outcome == ("rejoined" if back.rejoined else "resumed")
         await again.close()
         await answering
 
@@ -280,9 +280,9 @@ def test_f36_resume_loop() -> None:
         await asyncio.sleep(60)
 
     scene = act(script, alone=False)
-    assert len(scene.of(EventKind.SESSION_REJECTED)) == 1
-    assert len(scene.of(EventKind.SESSION_JOINED, "ada")) == 2
-    assert len(scene.of(EventKind.RESUME_REFUSED)) == 1
+    assert len(scene.of(LogEventKind.SESSION_REJECTED)) == 1
+    assert len(scene.of(LogEventKind.SESSION_JOINED, "ada")) == 2
+    assert len(scene.of(LogEventKind.RESUME_REFUSED)) == 1
 
 
 def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:

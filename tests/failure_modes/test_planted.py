@@ -13,21 +13,21 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from resilience.errors import ResilienceError
-from resilience.policy.admission import Admission
-from resilience.policy.backoff import Backoff, BackoffPolicy, Preset
-from resilience.policy.liveness import ClientLiveness, ServerLiveness
+from resilience.policy.admission import AdmissionController
+from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
+from resilience.policy.liveness import ClientFailureDetector, ServerFailureDetector
 from resilience.policy.retry import RetryClass
 from resilience.protocol import link
-from resilience.protocol.client import ClientMachine
-from resilience.protocol.desk import AnswerDesk
-from resilience.protocol.effects import SendDown
-from resilience.protocol.link import LinkMachine
+from resilience.protocol.client import ParticipantClient
+from resilience.protocol.desk import PendingAnswers
+from resilience.protocol.effects import SendToClient
+from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import Answer, ResumeRejected
-from resilience.protocol.presence import PresenceBoard
-from resilience.protocol.reception import REJOINED, Reception
+from resilience.protocol.presence import PresenceTracker
+from resilience.protocol.reception import REJOINED, IdentityRegistry
 from resilience.protocol.session import ServerSession
 from resilience.protocol.states import ClientState
-from resilience.protocol.tokens import TokenBook
+from resilience.protocol.tokens import TokenRegistry
 from resilience.runtime import RunClock
 from resilience.server import app, directory, drain, gateway
 from resilience.server.door import Door
@@ -102,14 +102,14 @@ def always(result: object) -> Callable[..., Any]:
 
 # the defects ----------------------------------------------------------------------------------------------------------
 
-NO_PROBE = in_place_of(ClientLiveness, "next_deadline", always(NEVER))
+NO_PROBE = in_place_of(ClientFailureDetector, "next_deadline", always(NEVER))
 DEAF_TO_DEBTS = in_place_of(
-    ClientLiveness, "next_deadline", lambda _, self: self._when(self.last_heard, self._probed_at)
+    ClientFailureDetector, "next_deadline", lambda _, self: self._when(self.last_heard, self._probed_at)
 )
-ONE_STRIKE = in_place_of(ServerLiveness, "dead_at", lambda _, self: self.last_heard + 16.0)
+ONE_STRIKE = in_place_of(ServerFailureDetector, "dead_at", lambda _, self: self.last_heard + 16.0)
 STALE_PROBE = both(
-    in_place_of(LinkMachine, "_opened", lambda _, self, now: self._go(ClientState.OPEN)),
-    in_place_of(ClientLiveness, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
+    in_place_of(ReconnectingConnection, "_opened", lambda _, self, now: self._go(ClientState.OPEN)),
+    in_place_of(ClientFailureDetector, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
 )
 NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))
 
@@ -121,24 +121,30 @@ def any_end_detaches(_: object, self: ServerSession, connection: int, cause: str
     return True
 
 
-def already_connected(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+def already_connected(
+    honest: Callable[..., Any],
+    self: IdentityRegistry,
+    message: Any,  # noqa: ANN401
+    connection: int,
+    now: float,
+) -> Any:  # noqa: ANN401
     """Whoever seems to be here is not let in again."""
     arrival = honest(self, message, connection, now)
     if arrival is None or arrival.session.connection is None:
         return arrival
-    self._effects.append(SendDown(connection, ResumeRejected("already connected")))
+    self._effects.append(SendToClient(connection, ResumeRejected("already connected")))
     return None
 
 
-def newcomer_at_0(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+def newcomer_at_0(honest: Callable[..., Any], self: IdentityRegistry, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
     """Who has heard nothing yet has nothing to come back to."""
     if message.seq == 0:
-        self._effects.append(SendDown(connection, ResumeRejected("unknown")))
+        self._effects.append(SendToClient(connection, ResumeRejected("unknown")))
         return None
     return honest(self, message, connection, now)
 
 
-def by_name(honest: Callable[..., Any], self: Reception, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
+def by_name(honest: Callable[..., Any], self: IdentityRegistry, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
     """A name is taken for an identity."""
     known = next((session for session in self.sessions.values() if session.name == message.name), None)
     if known is not None:
@@ -146,28 +152,34 @@ def by_name(honest: Callable[..., Any], self: Reception, message: Any, connectio
     return honest(self, message, connection, now)
 
 
-def resume_again(_: object, self: ClientMachine, message: ResumeRejected, now: float) -> None:
+def resume_again(_: object, self: ParticipantClient, message: ResumeRejected, now: float) -> None:
     """A rejected token is tried again at once."""
     del message
-    self._introduce(now)
+    self._send_first_message(now)
 
 
 def forgets_who_waits(
-    honest: Callable[..., object], self: AnswerDesk, who: str, answer: Answer, *more: object, **named: object
+    honest: Callable[..., object], self: PendingAnswers, who: str, answer: Answer, *more: object, **named: object
 ) -> object:
     """Check, then write: what is being written is not looked at."""
     self._waiting.pop((who, answer.question), None)
     return honest(self, who, answer, *more, **named)
 
 
-def never_resent(honest: Callable[..., Any], self: ClientMachine, *arguments: Any) -> None:  # noqa: ANN401
+def never_resent(honest: Callable[..., Any], self: ParticipantClient, *arguments: Any) -> None:  # noqa: ANN401
     """What was sent once is not sent again."""
     pending, self.pending = self.pending, {}
     honest(self, *arguments)
     self.pending = pending
 
 
-def any_dial(honest: Callable[..., Any], self: LinkMachine, _dial: int, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
+def any_dial(
+    honest: Callable[..., Any],
+    self: ReconnectingConnection,
+    _dial: int,
+    *arguments: Any,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401
+) -> None:
     """An event of an old dial is taken for one of the newest."""
     honest(self, self.dial, *arguments, **more)
 
@@ -180,12 +192,12 @@ def still_rejoined(honest: Callable[..., Any], *arguments: Any) -> Any:  # noqa:
     return arrival
 
 
-def at_once(_: object, self: PresenceBoard) -> float | None:
+def at_once(_: object, self: PresenceTracker) -> float | None:
     """Each change is shown when it is there."""
     return self._earliest if self._waiting else None
 
 
-def reset_at_once(honest: Callable[..., Any], self: Backoff, now: float) -> None:
+def reset_at_once(honest: Callable[..., Any], self: RetryState, now: float) -> None:
     """A session that lasted a moment counts as a stable one."""
     self._up_since = None
     honest(self, now)
@@ -199,7 +211,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         in_place_of(ServerSession, "transport_lost", any_end_detaches),
         partial(test_fencing.test_f03_late_close_of_old_socket, 1),
     ),
-    ("f04", in_place_of(LinkMachine, "transport_lost", any_dial), test_fencing.test_f04_stale_client_events),
+    ("f04", in_place_of(ReconnectingConnection, "transport_lost", any_dial), test_fencing.test_f04_stale_client_events),
     ("f05", ONE_STRIKE, partial(test_time.test_f05_background_tab_throttle, test_time.DEAF)),
     ("f06", NO_PROBE, partial(test_time.test_f06_sleep_wake, 5, False)),
     (
@@ -215,20 +227,24 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
     ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
     ("f11", value(link, "retry_class", always(RetryClass.RETRY)), test_fencing.test_f11_two_tabs_duel),
-    ("f13", in_place_of(Reception, "resume", already_connected), test_half_open.test_f13_half_open_owner_lockout),
-    ("f14 name", in_place_of(Reception, "join", by_name), test_identity.test_f14_token_theft),
-    ("f14 retired", in_place_of(TokenBook, "_retire", nothing), test_identity.test_f14_token_theft),
+    (
+        "f13",
+        in_place_of(IdentityRegistry, "resume", already_connected),
+        test_half_open.test_f13_half_open_owner_lockout,
+    ),
+    ("f14 name", in_place_of(IdentityRegistry, "join", by_name), test_identity.test_f14_token_theft),
+    ("f14 retired", in_place_of(TokenRegistry, "_retire", nothing), test_identity.test_f14_token_theft),
     ("f15", room(WithoutRotationGrace), partial(test_identity.test_f15_lost_rotation_reply, "hole", True)),
     ("f16", in_place_of(BackoffPolicy, "delay", always(2.1)), test_herd.test_f16_herd_after_restart),
-    ("f17", in_place_of(Backoff, "lost", reset_at_once), test_herd.test_f17_flap_accept_then_close_after_a_welcome),
+    ("f17", in_place_of(RetryState, "lost", reset_at_once), test_herd.test_f17_flap_accept_then_close_after_a_welcome),
     (
         "f17 fast",
         in_place_of(BackoffPolicy, "delay", always(0.1)),
         partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream"),
     ),
-    ("f18", in_place_of(Admission, "arrive", always(None)), test_herd.test_f18_handshake_overload),
+    ("f18", in_place_of(AdmissionController, "arrive", always(None)), test_herd.test_f18_handshake_overload),
     ("f20", value(drain, "window_for", always(0.0)), test_stopping.test_f20_graceful_drain),
-    ("f22", in_place_of(ClientMachine, "_enter", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
+    ("f22", in_place_of(ParticipantClient, "_enter", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
     (
         "f23",
         in_place_of(ServerSession, "was_absent_at", always(True)),
@@ -236,23 +252,31 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     (
         "f24",
-        in_place_of(AnswerDesk, "submit", forgets_who_waits),
+        in_place_of(PendingAnswers, "submit", forgets_who_waits),
         test_answers.test_f24_double_submit_race_on_one_socket,
     ),
     ("f25", NO_PROBE, partial(test_stream.test_f25_quiet_gap, "reveal")),
     ("f26", room(RegisteredLate), partial(test_stream.test_f26_snapshot_live_gap, True)),
-    ("f27", in_place_of(Reception, "resume", newcomer_at_0), test_stream.test_f27_zero_event_resume),
+    ("f27", in_place_of(IdentityRegistry, "resume", newcomer_at_0), test_stream.test_f27_zero_event_resume),
     ("f28", room(WrongSnapshot), partial(test_identity.test_f28_blank_state_on_rejoin, 2)),
     ("f29", room(AckBeforeCommit), partial(test_crash.test_f29_crash_restart, 2.5)),
-    ("f30", in_place_of(Reception, "resume", still_rejoined), partial(test_identity.test_f30_sweep_vs_rejoin, -1.0)),
+    (
+        "f30",
+        in_place_of(IdentityRegistry, "resume", still_rejoined),
+        partial(test_identity.test_f30_sweep_vs_rejoin, -1.0),
+    ),
     ("f31", room(LeakyStage), partial(test_stream.test_f31_rejoin_phase_change, "question")),
-    ("f32", in_place_of(PresenceBoard, "next_deadline", at_once), partial(test_presence.test_f32_presence_storm, 0.0)),
+    (
+        "f32",
+        in_place_of(PresenceTracker, "next_deadline", at_once),
+        partial(test_presence.test_f32_presence_storm, 0.0),
+    ),
     (
         "f33",
-        in_place_of(ServerLiveness, "next_deadline", lambda _, self: self.dead_at()),
+        in_place_of(ServerFailureDetector, "next_deadline", lambda _, self: self.dead_at()),
         partial(test_time.test_f33_idle_proxy_cut, 30, False),
     ),
-    ("f36", in_place_of(ClientMachine, "_rejected", resume_again), test_identity.test_f36_resume_loop),
+    ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
 ]
 
 

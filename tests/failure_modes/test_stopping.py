@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.server.gateway import Socket
@@ -46,14 +46,14 @@ def test_f20_graceful_drain() -> None:
         await scene.restart()
         back_at = scene.clock.now()
         await scene.opened(*crowd, within=30)
-        lost = [event.t - stopped_at for event in scene.of(EventKind.TRANSPORT_LOST) if event.actor != "server"]
+        lost = [event.t - stopped_at for event in scene.of(LogEventKind.TRANSPORT_LOST) if event.actor != "server"]
         _spread(lost, GUESTS / CAPACITY)
-        _spread([event.t - back_at for event in scene.of(EventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
+        _spread([event.t - back_at for event in scene.of(LogEventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
 
     scene = act(script, commit=0.01)
-    assert {event.cause for event in scene.of(EventKind.BACKOFF_SCHEDULED)} == {"advice"}
-    assert [event.outcome for event in scene.of(EventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
-    assert not scene.of(EventKind.JOIN_SHED)
+    assert {event.cause for event in scene.of(LogEventKind.BACKOFF_SCHEDULED)} == {"advice"}
+    assert [event.outcome for event in scene.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
+    assert not scene.of(LogEventKind.JOIN_SHED)
 
 
 def _spread(times: list[float], window: float) -> None:
@@ -87,14 +87,14 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(10_000):
                 await say(slow, Probe(10**15))
         watching.cancel()
-        await scene.until(lambda: bool(scene.of(EventKind.SESSION_DETACHED)))
+        await scene.until(lambda: bool(scene.of(LogEventKind.SESSION_DETACHED)))
         assert all(client.state is ClientState.OPEN for client in crowd)
         again = await dial()
         await say(again, Resume(event="quiz", token=token, instance="slow"))
         back = await hear(again, StateRestored)
         assert (back.snapshot.answer, back.credentials.participant) == (1, "p1")
 
-    (lost,) = act(script).of(EventKind.SESSION_DETACHED)
+    (lost,) = act(script).of(LogEventKind.SESSION_DETACHED)
     assert (lost.session_id, lost.cause) == ("p1", "slow")
     assert BUFFER - 100 < max(kept) <= BUFFER + ONE_READ
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import StateRestored
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
@@ -38,7 +38,7 @@ def test_f05_background_tab_throttle(config: ClientConfig) -> None:
         scene.link.set_latency(up=lambda u: 10 * u, down=0.001)
         await asyncio.sleep(600)
         assert ada.state is ClientState.OPEN
-        assert not scene.of(EventKind.SESSION_DETACHED)
+        assert not scene.of(LogEventKind.SESSION_DETACHED)
         scene.link.set_latency(up=0.001, down=0.001)
         await asyncio.sleep(20)
         scene.link.cut()
@@ -50,8 +50,8 @@ def test_f05_background_tab_throttle(config: ClientConfig) -> None:
         assert len(scene.told("ada", StateRestored)) == 1
 
     scene = act(script)
-    assert max(event.value or 0 for event in scene.of(EventKind.HEARTBEAT_ACKED)) > 8
-    assert not scene.of(EventKind.PEER_DEAD)
+    assert max(event.value or 0 for event in scene.of(LogEventKind.HEARTBEAT_ACKED)) > 8
+    assert not scene.of(LogEventKind.PEER_DEAD)
 
 
 @pytest.mark.parametrize("timers_first", [False, True])
@@ -80,7 +80,10 @@ def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
         await asyncio.sleep(1)
         assert ada.state is ClientState.OPEN
         assert scene.session().state is ConnectionState.CONNECTED
-        doubted = [*scene.of(EventKind.PEER_SUSPECTED, since=woken_at), *scene.of(EventKind.TRANSPORT_LOST, "ada")]
+        doubted = [
+            *scene.of(LogEventKind.PEER_SUSPECTED, since=woken_at),
+            *scene.of(LogEventKind.TRANSPORT_LOST, "ada"),
+        ]
         assert min(event.t for event in doubted) - woken_at < 0.1
         back = scene.told("ada", StateRestored)
         assert [message.rejoined for message in back] == {5: [], 45: [False], 300: [True]}[asleep]
@@ -89,8 +92,8 @@ def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
         assert ada.state is ClientState.OPEN
 
     scene = act(script)
-    assert not scene.of(EventKind.PEER_DEAD)
-    assert not scene.of(EventKind.GAVE_UP)
+    assert not scene.of(LogEventKind.PEER_DEAD)
+    assert not scene.of(LogEventKind.GAVE_UP)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
@@ -119,10 +122,10 @@ def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
         assert ada.state is ClientState.OPEN
 
     scene = act(script)
-    (opened,), (closed,) = scene.of(EventKind.QUESTION_OPENED), scene.of(EventKind.QUESTION_CLOSED)
+    (opened,), (closed,) = scene.of(LogEventKind.QUESTION_OPENED), scene.of(LogEventKind.QUESTION_CLOSED)
     assert abs(closed.t - opened.t - 20) < 0.001
-    assert len(scene.of(EventKind.SESSION_RESTORED)) == 1
-    assert not scene.of(EventKind.SESSION_EXPIRED)
+    assert len(scene.of(LogEventKind.SESSION_RESTORED)) == 1
+    assert not scene.of(LogEventKind.SESSION_EXPIRED)
 
 
 @pytest.mark.parametrize("step, closes_after", [(0.0, 13.0), (-3.0, 16.0), (3.0, 10.0), (-HOUR, 20.0), (HOUR, 0.0)])
@@ -148,7 +151,7 @@ def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> No
         await scene.restart()
         await scene.opened(ada, within=5)
         await scene.until(lambda: scene.room.game.phase is Phase.REVEAL, step=0.001)
-        (closed,) = scene.of(EventKind.QUESTION_CLOSED)
+        (closed,) = scene.of(LogEventKind.QUESTION_CLOSED)
         assert abs(closed.t - began_at - closes_after) < 0.02
         await asyncio.sleep(1)
         assert ada.state is ClientState.OPEN
@@ -174,8 +177,8 @@ def test_f08_server_stall(stall: int) -> None:
         assert all(client.state is ClientState.OPEN for client in crowd)
 
     scene = act(script)
-    assert not scene.of(EventKind.SESSION_DETACHED)
-    assert not scene.of(EventKind.PEER_DEAD)
+    assert not scene.of(LogEventKind.SESSION_DETACHED)
+    assert not scene.of(LogEventKind.PEER_DEAD)
 
 
 def _stand_still(scene: Scene, seconds: float) -> None:
@@ -200,7 +203,7 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
         machine.wake(timers_first=timers_first)
         await asyncio.sleep(100)
 
-    assert not act(script).of(EventKind.SESSION_DETACHED)
+    assert not act(script).of(LogEventKind.SESSION_DETACHED)
 
 
 @pytest.mark.parametrize("idle", [10, 30, 60])
@@ -223,7 +226,7 @@ def test_f33_idle_proxy_cut(idle: int, asks: bool) -> None:
         assert scene.session().state is ConnectionState.CONNECTED
 
     scene = act(script)
-    cuts = len(scene.of(EventKind.SESSION_DETACHED))
+    cuts = len(scene.of(LogEventKind.SESSION_DETACHED))
     assert (cuts > 5) if idle == 10 and not asks else cuts == 0
     assert all(message.snapshot.answer == 1 for message in scene.told("ada", StateRestored))
 
@@ -242,7 +245,7 @@ def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
         await _impatient_proxy(scene, 15, lasts=300)
         await scene.opened(ada, within=2)
 
-    assert act(script).of(EventKind.SESSION_DETACHED)
+    assert act(script).of(LogEventKind.SESSION_DETACHED)
 
 
 async def _impatient_proxy(scene: Scene, idle: float, lasts: float) -> None:

@@ -17,7 +17,7 @@ CHOICES = 255
 def codec_target(data: bytes) -> None:
     """Any bytes are read, or refused with the one error; what is read can be said again."""
     codec, errors = _room("protocol.codec"), _room("errors")
-    for decode in (codec.decode_client, codec.decode_server, codec.read_server):
+    for decode in (codec.decode_client, codec.decode_server, codec.decode_server_lenient):
         try:
             message = decode(data)
         except errors.RemoteProtocolError as error:

@@ -11,9 +11,9 @@ from typing import Self
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
-from resilience.events import EventKind
-from resilience.protocol.client import ClientMachine, Identity, open_question
+from resilience.draws import random_for
+from resilience.events import LogEventKind
+from resilience.protocol.client import Identity, ParticipantClient, open_question
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import AnswerResult, Joined, Message, QuestionRevealed, StateRestored
 from resilience.protocol.states import ClientState
@@ -34,12 +34,14 @@ class Guest:
         self.losses: list[tuple[float, str | None]] = []
         self.participants: set[str] = set()
         self._chance, self._over = random.Random(f"{seed} {name}"), over
-        machine = ClientMachine(Identity("quiz", name, name), (config or ClientConfig()).rules, draws_for(seed, name))
+        machine = ParticipantClient(
+            Identity("quiz", name, name), (config or ClientConfig()).rules, random_for(seed, name)
+        )
         self.client = ReconnectingClient(machine, url, log=self._note, deliver=self._hear)
 
     def _note(self, record: Record) -> None:
         self.records.append(record)
-        if record.kind is EventKind.TRANSPORT_LOST:
+        if record.kind is LogEventKind.TRANSPORT_LOST:
             self.losses.append((time.monotonic(), record.cause))
 
     def _hear(self, message: Message) -> None:
@@ -68,7 +70,7 @@ class Guest:
         """Whether an answer that it gave has no verdict yet."""
         return any(when and not self.verdicts[question] for question, when in list(self.submitted.items()))
 
-    def count(self, kind: EventKind) -> int:
+    def count(self, kind: LogEventKind) -> int:
         """How often this happened to it."""
         return sum(record.kind is kind for record in self.records)
 
@@ -110,7 +112,7 @@ class Party:
         """Whatever an honest guest may complain of once it is all over: lost, refused, unanswered, answered twice."""
         found = []
         for guest in self.guests:
-            lost = guest.count(EventKind.TRANSPORT_LOST) + guest.count(EventKind.TRANSPORT_FAILED)
+            lost = guest.count(LogEventKind.TRANSPORT_LOST) + guest.count(LogEventKind.TRANSPORT_FAILED)
             found += [f"{guest.name} lost its connection {lost} times"] * bool(lost)
             found += self.unserved(guest)
         return found

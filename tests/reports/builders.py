@@ -10,7 +10,7 @@ import numpy as np
 from reports.frames import Log
 from resilience.eventlog.rundir import COMPLETED, RunInfo, write_run_info
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Refuse
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
@@ -62,20 +62,20 @@ class Story:
     lane: Lane = Lane.MODEL
     status: str = COMPLETED
     seed: int = 1
-    events: list[Event] = field(default_factory=list)
+    events: list[LogEvent] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
 
-    def add(self, t: float, role: Role, actor: str, kind: EventKind, **fields: object) -> Story:
+    def add(self, t: float, role: Role, actor: str, kind: LogEventKind, **fields: object) -> Story:
         """One event, with these other fields of ``Event``."""
-        self.events.append(Event(t, self.lane, role, actor, kind, **fields))  # type: ignore[arg-type]
+        self.events.append(LogEvent(t, self.lane, role, actor, kind, **fields))  # type: ignore[arg-type]
         return self
 
-    def client(self, t: float, who: str, kind: EventKind, **fields: object) -> Story:
+    def client(self, t: float, who: str, kind: LogEventKind, **fields: object) -> Story:
         """One event of a client."""
         person = self.people[who]
         return self.add(t, Role.CLIENT, who, kind, cohort=person.cohort, session_id=person.session, **fields)
 
-    def server(self, t: float, who: str, kind: EventKind, **fields: object) -> Story:
+    def server(self, t: float, who: str, kind: LogEventKind, **fields: object) -> Story:
         """One event of the server about a participant."""
         fields.setdefault("connection_no", self.people[who].connection)
         return self.add(t, Role.SERVER, "server", kind, session_id=self.people[who].session, **fields)
@@ -87,22 +87,22 @@ class Story:
         self.people[who] = Person(cohort, f"p-{who}")
         self.dial(who, t, t + 0.01)
         self._attach(who, t + 0.02, new=True, truth=f"new {t}")
-        return self.server(t + 0.5, who, EventKind.PARTICIPANT_ANNOUNCED)
+        return self.server(t + 0.5, who, LogEventKind.PARTICIPANT_ANNOUNCED)
 
     def dial(self, who: str, t: float, opened: float | None = None) -> Story:
         """Dial at ``t``; open at ``opened``, or fail half a second later."""
         person = self.people[who]
         person.dial += 1
-        self.client(t, who, EventKind.TRANSPORT_OPENING, connection_no=person.dial)
-        kind = EventKind.TRANSPORT_FAILED if opened is None else EventKind.TRANSPORT_OPENED
+        self.client(t, who, LogEventKind.TRANSPORT_OPENING, connection_no=person.dial)
+        kind = LogEventKind.TRANSPORT_FAILED if opened is None else LogEventKind.TRANSPORT_OPENED
         return self.client(t + 0.5 if opened is None else opened, who, kind, connection_no=person.dial)
 
     def lose(self, who: str, t: float, *, server_at: float | None = None) -> Story:
         """Both ends notice that the connection is gone; the server at ``server_at``."""
-        self.client(t, who, EventKind.TRANSPORT_LOST, connection_no=self.people[who].dial, cause="closed")
+        self.client(t, who, LogEventKind.TRANSPORT_LOST, connection_no=self.people[who].dial, cause="closed")
         at = t if server_at is None else server_at
-        self.server(at, who, EventKind.TRANSPORT_LOST, cause="closed")
-        return self.server(at, who, EventKind.SESSION_DETACHED, cause="closed")
+        self.server(at, who, LogEventKind.TRANSPORT_LOST, cause="closed")
+        return self.server(at, who, LogEventKind.SESSION_DETACHED, cause="closed")
 
     def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> Story:
         """Resumed by the server and taken over by the client, who ``holds`` the truth unless told otherwise."""
@@ -121,27 +121,27 @@ class Story:
 
     def give_up(self, who: str, t: float) -> Story:
         """Stop trying."""
-        return self.client(t, who, EventKind.GAVE_UP)
+        return self.client(t, who, LogEventKind.GAVE_UP)
 
     def answer(self, who: str, t: float, question: str = "q1", points: float = 100.0) -> Story:
         """Answer a question: submitted, committed, acknowledged."""
         ref = f"{question}/{who}-{question}"
         self.people[who].score += points
-        self.client(t, who, EventKind.ANSWER_SUBMITTED, ref=ref)
-        self.server(t + 0.01, who, EventKind.ANSWER_COMMITTED, ref=ref, outcome="accepted", value=points)
-        return self.client(t + 0.02, who, EventKind.ANSWER_ACKED, ref=ref, outcome="accepted")
+        self.client(t, who, LogEventKind.ANSWER_SUBMITTED, ref=ref)
+        self.server(t + 0.01, who, LogEventKind.ANSWER_COMMITTED, ref=ref, outcome="accepted", value=points)
+        return self.client(t + 0.02, who, LogEventKind.ANSWER_ACKED, ref=ref, outcome="accepted")
 
     def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> Story:
         """Take one message of the stream."""
-        return self.client(t, who, EventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
+        return self.client(t, who, LogEventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
 
     def _attach(
         self, who: str, t: float, *, new: bool, truth: str, holds: str | None = None, **fields: object
     ) -> Story:
         person = self.people[who]
         person.connection += 1
-        server = EventKind.SESSION_CREATED if new else EventKind.SESSION_RESUMED
-        client = EventKind.SESSION_JOINED if new else EventKind.SESSION_RESTORED
+        server = LogEventKind.SESSION_CREATED if new else LogEventKind.SESSION_RESUMED
+        client = LogEventKind.SESSION_JOINED if new else LogEventKind.SESSION_RESTORED
         self.server(t - 0.005, who, server, seq=0, detail=truth, **fields)
         return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or truth)
 
@@ -151,20 +151,20 @@ class Story:
         """A fault window with its canary's findings."""
         cohort = fault_id.partition("@")[2]
         inject = Role.INJECTOR
-        self.add(start, inject, cohort, EventKind.FAULT_STARTED, ref=fault_id, value=start)
+        self.add(start, inject, cohort, LogEventKind.FAULT_STARTED, ref=fault_id, value=start)
         if confirmed:
-            self.add(start + 0.01, inject, cohort, EventKind.FAULT_CONFIRMED, ref=fault_id, value=0.01)
-        self.add(end, inject, cohort, EventKind.FAULT_ENDED, ref=fault_id, value=end)
+            self.add(start + 0.01, inject, cohort, LogEventKind.FAULT_CONFIRMED, ref=fault_id, value=0.01)
+        self.add(end, inject, cohort, LogEventKind.FAULT_ENDED, ref=fault_id, value=end)
         if cleared:
-            self.add(end + 0.01, inject, cohort, EventKind.FAULT_CLEARED, ref=fault_id, value=0.01)
+            self.add(end + 0.01, inject, cohort, LogEventKind.FAULT_CLEARED, ref=fault_id, value=0.01)
         return self
 
     def end(self, t: float | None = None) -> Story:
         """Final scores and the run's end."""
         at = self.experiment.duration if t is None else t
         for who, person in self.people.items():
-            self.server(at, who, EventKind.SCORE_FINAL, value=person.score)
-        return self.add(at, Role.RUNNER, "runner", EventKind.RUN_ENDED, outcome="completed")
+            self.server(at, who, LogEventKind.SCORE_FINAL, value=person.score)
+        return self.add(at, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed")
 
     # what comes of it -------------------------------------------------------------------------------------------------
 
@@ -275,9 +275,9 @@ def _return(story: Story, who: str, noticed: float, healed: float, luck: Luck) -
     fate = luck.uniform(0, 1)
     if fate < luck.losing:
         luck.gone.add(who)
-        story.client(back, who, EventKind.TRANSPORT_LOST, cause="closed").give_up(who, back + 1.0)
+        story.client(back, who, LogEventKind.TRANSPORT_LOST, cause="closed").give_up(who, back + 1.0)
     elif fate < luck.losing * 1.2:
         story.become_new(who, back)
     else:
         story.restore(who, back).deliver(who, back + 0.1, 1)
-        story.server(back + 0.3, who, EventKind.HEARTBEAT_ACKED, value=float(luck.rng.lognormal(-6.5, 0.6)))
+        story.server(back + 0.3, who, LogEventKind.HEARTBEAT_ACKED, value=float(luck.rng.lognormal(-6.5, 0.6)))

@@ -17,7 +17,7 @@ from reports.episodes import episodes_frame
 from reports.summary import Summary
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.rundir import NOT_STARTED
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 
 from .builders import Story, clean_story, experiment, show_story
 
@@ -90,7 +90,7 @@ def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
 def test_the_command_ends_with_the_runs_exit_code(tmp_path: Path) -> None:
     """Pass 0, fail 1, inconclusive 3; the verdict is printed, and where the report is."""
     broken = clean_story(clients=60)
-    broken.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    broken.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     stories = {"PASS": clean_story(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_story()}
     for (word, story), code in zip(stories.items(), (0, 1, 3), strict=True):
         done = CliRunner().invoke(report, ["build", str(story.write(tmp_path / word))])

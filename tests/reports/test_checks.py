@@ -9,7 +9,7 @@ import pytest
 from reports.checks import CHECKS, Found, check_one, run_checks
 from reports.frames import Log
 from reports.summary import Invariant
-from resilience.events import EventKind, Role, Verdict
+from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.faults import Refuse
 
 from .builders import Story, clean_story, experiment
@@ -21,7 +21,7 @@ def _verdict(name: str, story: Story) -> Invariant:
     return next(item for item in run_checks(story.log()) if item.name == name)
 
 
-def _without(story: Story, kind: EventKind, who: str) -> None:
+def _without(story: Story, kind: LogEventKind, who: str) -> None:
     gone = next(e for e in story.events if e.kind is kind and e.session_id == story.people[who].session)
     story.events.remove(gone)
 
@@ -40,13 +40,13 @@ def test_nothing_to_check_is_never_a_pass() -> None:
 
 
 def _late_close_logged_under_its_own_number(story: Story) -> None:
-    story.server(30.0, "c0", EventKind.TRANSPORT_LOST, connection_no=1, cause="closed")
-    story.server(30.0, "c0", EventKind.SESSION_DETACHED, connection_no=1, cause="closed")
+    story.server(30.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=1, cause="closed")
+    story.server(30.0, "c0", LogEventKind.SESSION_DETACHED, connection_no=1, cause="closed")
 
 
 def _late_close_logged_under_the_current_number(story: Story) -> None:
-    story.server(30.0, "c0", EventKind.TRANSPORT_LOST, connection_no=1, cause="closed")
-    story.server(30.0, "c0", EventKind.SESSION_DETACHED, connection_no=2, cause="closed")
+    story.server(30.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=1, cause="closed")
+    story.server(30.0, "c0", LogEventKind.SESSION_DETACHED, connection_no=2, cause="closed")
 
 
 def _attached_twice(story: Story) -> None:
@@ -54,40 +54,40 @@ def _attached_twice(story: Story) -> None:
 
 
 def _number_goes_back(story: Story) -> None:
-    story.server(30.0, "c0", EventKind.SESSION_FENCED)
-    story.server(30.1, "c0", EventKind.SESSION_RESUMED, connection_no=2)
+    story.server(30.0, "c0", LogEventKind.SESSION_FENCED)
+    story.server(30.1, "c0", LogEventKind.SESSION_RESUMED, connection_no=2)
 
 
 def _stuck(story: Story) -> None:
     story.experiment = experiment(duration=200.0)
-    story.lose("c0", 50.0).add(130.0, Role.RUNNER, "runner", EventKind.RUN_STEADY)
-    story.events = [event for event in story.events if event.kind is not EventKind.RUN_ENDED]
+    story.lose("c0", 50.0).add(130.0, Role.RUNNER, "runner", LogEventKind.RUN_STEADY)
+    story.events = [event for event in story.events if event.kind is not LogEventKind.RUN_ENDED]
 
 
 def _swept_late(story: Story) -> None:
     _stuck(story)
-    story.server(120.0, "c0", EventKind.SESSION_EXPIRED)
+    story.server(120.0, "c0", LogEventKind.SESSION_EXPIRED)
 
 
 def _stuck_by_its_last_state(story: Story) -> None:
-    story.join("z", 9.0).server(60.0, "z", EventKind.SESSION_STATE, outcome="temporarily_disconnected")
+    story.join("z", 9.0).server(60.0, "z", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected")
 
 
 DEFECTS: list[tuple[str, Plant]] = [
-    ("acknowledged_answers_kept", lambda s: _without(s, EventKind.ANSWER_COMMITTED, "c1")),
+    ("acknowledged_answers_kept", lambda s: _without(s, LogEventKind.ANSWER_COMMITTED, "c1")),
     (
         "acknowledged_answers_kept",
-        lambda s: s.client(40.0, "c1", EventKind.ANSWER_ACKED, ref="q9/k", outcome="duplicate"),
+        lambda s: s.client(40.0, "c1", LogEventKind.ANSWER_ACKED, ref="q9/k", outcome="duplicate"),
     ),
     (
         "answers_scored_once",
-        lambda s: s.server(40.0, "c1", EventKind.ANSWER_COMMITTED, ref="q1/other", outcome="accepted", value=5.0),
+        lambda s: s.server(40.0, "c1", LogEventKind.ANSWER_COMMITTED, ref="q1/other", outcome="accepted", value=5.0),
     ),
     (
         "scores_add_up",
-        lambda s: s.server(40.0, "c1", EventKind.ANSWER_COMMITTED, ref="q3/k", outcome="accepted", value=1.0),
+        lambda s: s.server(40.0, "c1", LogEventKind.ANSWER_COMMITTED, ref="q3/k", outcome="accepted", value=1.0),
     ),
-    ("scores_add_up", lambda s: s.server(60.0, "c1", EventKind.SCORE_FINAL)),
+    ("scores_add_up", lambda s: s.server(60.0, "c1", LogEventKind.SCORE_FINAL)),
     ("one_live_connection", _late_close_logged_under_its_own_number),
     ("one_live_connection", _late_close_logged_under_the_current_number),
     ("one_live_connection", _attached_twice),
@@ -96,8 +96,8 @@ DEFECTS: list[tuple[str, Plant]] = [
     ("stream_without_gap", lambda s: s.deliver("c1", 25.0, 1)),
     ("stream_without_gap", lambda s: s.deliver("c1", 25.0, 2, epoch="e2")),
     ("restored_state_true", lambda s: s.restore("c1", 40.0, holds="made up")),
-    ("restored_state_true", lambda s: _without(s, EventKind.SESSION_RESUMED, "c1")),
-    ("announced_once", lambda s: s.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)),
+    ("restored_state_true", lambda s: _without(s, LogEventKind.SESSION_RESUMED, "c1")),
+    ("announced_once", lambda s: s.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)),
     ("nobody_stuck", _stuck),
     ("nobody_stuck", _swept_late),
     ("nobody_stuck", _stuck_by_its_last_state),
@@ -123,17 +123,17 @@ def test_an_unproved_fault_is_inconclusive_not_a_failure(what: str) -> None:
         ok = (what != "unconfirmed", what != "not cleared")
         story.fault("0.0:refuse@alpha", 10.0, 11.0, confirmed=ok[0], cleared=ok[1])
     if what == "invalid":
-        story.add(12.0, Role.INJECTOR, "alpha", EventKind.FAULT_INVALID, ref="0.0:refuse@alpha", cause="proxy hung")
+        story.add(12.0, Role.INJECTOR, "alpha", LogEventKind.FAULT_INVALID, ref="0.0:refuse@alpha", cause="proxy hung")
     if what == "harness":
-        story.add(12.0, Role.RUNNER, "runner", EventKind.HARNESS_FAILED, cause="out of ports")
+        story.add(12.0, Role.RUNNER, "runner", LogEventKind.HARNESS_FAILED, cause="out of ports")
     assert _verdict("faults_confirmed", story.end()).verdict is Verdict.INCONCLUSIVE
 
 
 def test_fencing_allows_a_take_over() -> None:
     """A newer connection, the older one fenced, its late close changing nothing: that is how it should be."""
     story = clean_story()
-    story.server(30.0, "c0", EventKind.SESSION_FENCED).restore("c0", 30.1)
-    story.server(31.0, "c0", EventKind.TRANSPORT_LOST, connection_no=2, cause="superseded")
+    story.server(30.0, "c0", LogEventKind.SESSION_FENCED).restore("c0", 30.1)
+    story.server(31.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=2, cause="superseded")
     assert _verdict("one_live_connection", story).verdict is Verdict.PASS
 
 
@@ -142,7 +142,9 @@ def test_a_loss_before_the_welcome_is_no_stale_close() -> None:
     story = clean_story()
     story.lose("c0", 30.0)
     story.people["c0"].connection += 1
-    story.server(31.0, "c0", EventKind.TRANSPORT_LOST).server(31.0, "c0", EventKind.SESSION_DETACHED, cause="closed")
+    story.server(31.0, "c0", LogEventKind.TRANSPORT_LOST).server(
+        31.0, "c0", LogEventKind.SESSION_DETACHED, cause="closed"
+    )
     story.restore("c0", 32.0)
     assert _verdict("one_live_connection", story).verdict is Verdict.PASS
 
@@ -150,17 +152,17 @@ def test_a_loss_before_the_welcome_is_no_stale_close() -> None:
 def test_silence_detaches_before_the_transport_is_lost() -> None:
     """The end of grace needs no lost transport; its close follows."""
     story = clean_story()
-    story.server(30.0, "c0", EventKind.SESSION_DETACHED, cause="grace")
-    story.server(33.0, "c0", EventKind.TRANSPORT_LOST, cause="silent")
+    story.server(30.0, "c0", LogEventKind.SESSION_DETACHED, cause="grace")
+    story.server(33.0, "c0", LogEventKind.TRANSPORT_LOST, cause="silent")
     assert _verdict("one_live_connection", story).verdict is Verdict.PASS
 
 
 def test_a_join_that_never_reached_its_client_is_not_stuck() -> None:
     """Nobody is told of it and nothing is left of it, so nobody waits for its clean-up."""
     story = clean_story()
-    story.add(20.0, Role.SERVER, "server", EventKind.SESSION_DETACHED, session_id="p-ghost", connection_no=1)
-    story.add(100.0, Role.RUNNER, "runner", EventKind.RUN_STEADY)
-    story.events = [event for event in story.events if event.kind is not EventKind.RUN_ENDED]
+    story.add(20.0, Role.SERVER, "server", LogEventKind.SESSION_DETACHED, session_id="p-ghost", connection_no=1)
+    story.add(100.0, Role.RUNNER, "runner", LogEventKind.RUN_STEADY)
+    story.events = [event for event in story.events if event.kind is not LogEventKind.RUN_ENDED]
     assert _verdict("nobody_stuck", story).verdict is Verdict.PASS
 
 

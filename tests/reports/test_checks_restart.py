@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from reports.checks import run_checks
-from resilience.events import EventKind, Role, Verdict
+from resilience.events import LogEventKind, Role, Verdict
 
 from .builders import Story, clean_story, experiment
 
@@ -21,34 +21,34 @@ def _found(name: str, story: Story) -> tuple[Verdict, str]:
 
 def _restart(story: Story, t: float, *away: str) -> Story:
     """Another server takes the run up; whom it finds connected is away from now on."""
-    story.add(t, Role.SERVER, "server", EventKind.SERVER_STARTED, outcome="taken_up", ref="quiz", value=4.0)
+    story.add(t, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered", ref="quiz", value=4.0)
     for who in away:
-        story.server(t, who, EventKind.SESSION_DETACHED, cause="restart")
+        story.server(t, who, LogEventKind.SESSION_DETACHED, cause="restart")
     return story
 
 
 def _long(story: Story) -> Story:
     """Observed for 200 s."""
     story.experiment = experiment(duration=200.0)
-    story.events = [event for event in story.events if event.kind is not EventKind.RUN_ENDED]
-    return story.add(200.0, Role.RUNNER, "runner", EventKind.RUN_ENDED, outcome="completed")
+    story.events = [event for event in story.events if event.kind is not LogEventKind.RUN_ENDED]
+    return story.add(200.0, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed")
 
 
 def _ghost_commit(story: Story, **found: object) -> Story:
     """c0's answer to q3 became durable, the server died before it could log that, the next one found it."""
-    story.client(29.0, "c0", EventKind.ANSWER_SUBMITTED, ref="q3/k")
+    story.client(29.0, "c0", LogEventKind.ANSWER_SUBMITTED, ref="q3/k")
     _restart(story, 30.0, "c0")
     told: dict[str, object] = {"ref": "q3/k", "outcome": "accepted", "value": 50.0}
-    story.server(30.0, "c0", EventKind.ANSWER_TAKEN_UP, **(told | found))
+    story.server(30.0, "c0", LogEventKind.ANSWER_RECOVERED, **(told | found))
     story.restore("c0", 31.0)
-    story.client(31.1, "c0", EventKind.ANSWER_ACKED, ref="q3/k", outcome="accepted")
-    return story.server(60.0, "c0", EventKind.SCORE_FINAL, value=250.0)
+    story.client(31.1, "c0", LogEventKind.ANSWER_ACKED, ref="q3/k", outcome="accepted")
+    return story.server(60.0, "c0", LogEventKind.SCORE_FINAL, value=250.0)
 
 
 def _final_anew(story: Story) -> Story:
     """Without the final score that the clean story tells of c0."""
     c0 = story.people["c0"].session
-    story.events = [e for e in story.events if e.kind is not EventKind.SCORE_FINAL or e.session_id != c0]
+    story.events = [e for e in story.events if e.kind is not LogEventKind.SCORE_FINAL or e.session_id != c0]
     return story
 
 
@@ -64,10 +64,10 @@ def test_no_connection_outlives_its_server() -> None:
 def test_a_loss_under_a_number_that_was_never_stored_is_forgotten() -> None:
     """A killed server may have given a number that the next one gives again."""
     story = clean_story()
-    story.server(29.0, "c0", EventKind.TRANSPORT_LOST, connection_no=3, cause="closed")
+    story.server(29.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=3, cause="closed")
     _restart(story, 30.0, "c0").restore("c0", 31.0)
-    story.server(40.0, "c0", EventKind.TRANSPORT_LOST, cause="closed")
-    story.server(40.0, "c0", EventKind.SESSION_DETACHED, cause="closed")
+    story.server(40.0, "c0", LogEventKind.TRANSPORT_LOST, cause="closed")
+    story.server(40.0, "c0", LogEventKind.SESSION_DETACHED, cause="closed")
     assert _found("one_live_connection", story)[0] is Verdict.PASS
 
 
@@ -83,7 +83,7 @@ def test_every_server_may_find_the_same_answers() -> None:
     for t in (30.0, 40.0):
         _restart(story, t, "c0")
         ref = "q2/c0-q2"
-        story.server(t, "c0", EventKind.ANSWER_TAKEN_UP, ref=ref, outcome="accepted", value=100.0)
+        story.server(t, "c0", LogEventKind.ANSWER_RECOVERED, ref=ref, outcome="accepted", value=100.0)
     assert _found("answers_scored_once", story)[0] is Verdict.PASS
     assert _found("scores_add_up", story)[0] is Verdict.PASS
 
@@ -92,8 +92,8 @@ def test_scores_at_an_orderly_end_are_those_of_that_moment() -> None:
     """A server that was stopped tells its scores; what the next one adds is not missing in them."""
     story = clean_story()
     for who in story.people:
-        story.server(30.0, who, EventKind.SCORE_FINAL, value=200.0)
-    story.events = [e for e in story.events if e.kind is not EventKind.SCORE_FINAL or e.t < 60.0]
+        story.server(30.0, who, LogEventKind.SCORE_FINAL, value=200.0)
+    story.events = [e for e in story.events if e.kind is not LogEventKind.SCORE_FINAL or e.t < 60.0]
     _restart(story, 31.0, "c0").restore("c0", 32.0).answer("c0", 33.0, "q3").end()
     assert _found("scores_add_up", story)[0] is Verdict.PASS
 
@@ -102,8 +102,8 @@ def test_the_clean_up_counts_from_the_restart() -> None:
     """Nobody pays for the time in which there was no server."""
     story = _long(clean_story()).lose("c0", 50.0)
     _restart(story, 100.0)
-    story.server(100.0, "c0", EventKind.SESSION_STATE, outcome="temporarily_disconnected", cause="restart")
-    story.server(160.0, "c0", EventKind.SESSION_EXPIRED)
+    story.server(100.0, "c0", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected", cause="restart")
+    story.server(160.0, "c0", LogEventKind.SESSION_EXPIRED)
     assert _found("nobody_stuck", story)[0] is Verdict.PASS
 
 
@@ -128,17 +128,17 @@ def _number_goes_back(story: Story) -> None:
 
 def _found_changed(story: Story) -> None:
     _restart(story, 30.0, "c0")
-    story.server(30.0, "c0", EventKind.ANSWER_TAKEN_UP, ref="q2/c0-q2", outcome="accepted", value=99.0)
+    story.server(30.0, "c0", LogEventKind.ANSWER_RECOVERED, ref="q2/c0-q2", outcome="accepted", value=99.0)
 
 
 def _committed_again(story: Story) -> None:
     _ghost_commit(story)
-    story.server(32.0, "c0", EventKind.ANSWER_COMMITTED, ref="q3/k", outcome="accepted", value=50.0)
+    story.server(32.0, "c0", LogEventKind.ANSWER_COMMITTED, ref="q3/k", outcome="accepted", value=50.0)
 
 
 def _lost_with_the_server(story: Story) -> None:
     _restart(story, 30.0, "c0").restore("c0", 31.0)
-    story.client(31.1, "c0", EventKind.ANSWER_ACKED, ref="q3/k", outcome="accepted")
+    story.client(31.1, "c0", LogEventKind.ANSWER_ACKED, ref="q3/k", outcome="accepted")
 
 
 def _score_lost(story: Story) -> None:
@@ -151,11 +151,11 @@ def _swept_late(story: Story) -> None:
 
 def _found_away_and_forgotten(story: Story) -> None:
     _restart(_long(story).lose("c0", 50.0), 70.0)
-    story.server(70.0, "c0", EventKind.SESSION_STATE, outcome="temporarily_disconnected", cause="restart")
+    story.server(70.0, "c0", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected", cause="restart")
 
 
 def _announced_again(story: Story) -> None:
-    _restart(story, 30.0, "c0").restore("c0", 31.0).server(31.5, "c0", EventKind.PARTICIPANT_ANNOUNCED)
+    _restart(story, 30.0, "c0").restore("c0", 31.0).server(31.5, "c0", LogEventKind.PARTICIPANT_ANNOUNCED)
 
 
 DEFECTS: list[tuple[str, Tell]] = [

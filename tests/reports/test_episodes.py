@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.episodes import episodes_frame, state_segments
-from resilience.events import EventKind, Role
+from resilience.events import LogEventKind, Role
 from resilience.experiment.faults import Blackhole, Cut, Refuse
 
 from .builders import Story, experiment, show_story
@@ -51,9 +51,11 @@ def test_the_server_may_notice_first() -> None:
 def test_a_loss_inside_the_call_bracket_belongs_to_the_fault() -> None:
     """A loss between the start of the injecting call and its stamp counts, with detection 0."""
     story = Story(experiment()).join("a")
-    story.add(10.0, Role.INJECTOR, "alpha", EventKind.FAULT_STARTED, ref=CUT, value=10.0, detail="9.900000..10.000000")
-    story.add(10.1, Role.INJECTOR, "alpha", EventKind.FAULT_CONFIRMED, ref=CUT)
-    story.add(10.1, Role.INJECTOR, "alpha", EventKind.FAULT_ENDED, ref=CUT)
+    story.add(
+        10.0, Role.INJECTOR, "alpha", LogEventKind.FAULT_STARTED, ref=CUT, value=10.0, detail="9.900000..10.000000"
+    )
+    story.add(10.1, Role.INJECTOR, "alpha", LogEventKind.FAULT_CONFIRMED, ref=CUT)
+    story.add(10.1, Role.INJECTOR, "alpha", LogEventKind.FAULT_ENDED, ref=CUT)
     row = _one(story.lose("a", 9.95).back("a", 11.0).end())
     assert (row["outcome"], row["detection_s"]) == ("restored", 0.0)
 
@@ -76,14 +78,14 @@ def test_a_wrong_state_is_corrupt_and_never_restored() -> None:
 def test_a_restore_the_server_knows_nothing_of_is_corrupt() -> None:
     """Without the server's record there is no truth to agree with."""
     story = _cut().lose("a", 10.0).dial("a", 10.2, 10.3).restore("a", 10.4).end()
-    story.events = [event for event in story.events if event.kind is not EventKind.SESSION_RESUMED]
+    story.events = [event for event in story.events if event.kind is not LogEventKind.SESSION_RESUMED]
     assert _one(story)["outcome"] == "corrupt"
 
 
 def test_missing_digests_never_read_as_agreement() -> None:
     """Two missing digests are not equal ones."""
     story = _cut().lose("a", 10.0).dial("a", 10.2, 10.3).restore("a", 10.4).end()
-    kinds = (EventKind.SESSION_RESUMED, EventKind.SESSION_RESTORED)
+    kinds = (LogEventKind.SESSION_RESUMED, LogEventKind.SESSION_RESTORED)
     blank = [event for event in story.events if event.kind in kinds]
     for event in blank:
         story.events.remove(event)
@@ -115,8 +117,8 @@ def test_giving_up_in_the_very_moment_of_the_loss() -> None:
 
 def test_a_terminal_close_counts_as_giving_up_and_a_leave_as_censored() -> None:
     """A dismissed client was stopped; one that left chose to go."""
-    stopped = _cut().lose("a", 10.0).client(11.0, "a", EventKind.CLIENT_DISMISSED, cause="4203").end()
-    left = _cut().lose("a", 10.0).client(11.0, "a", EventKind.CLIENT_LEFT).end()
+    stopped = _cut().lose("a", 10.0).client(11.0, "a", LogEventKind.CLIENT_DISMISSED, cause="4203").end()
+    left = _cut().lose("a", 10.0).client(11.0, "a", LogEventKind.CLIENT_LEFT).end()
     assert (_one(stopped)["outcome"], _one(left)["outcome"]) == ("gave_up", "censored")
 
 
@@ -189,7 +191,7 @@ def test_whoever_never_joined_has_nothing_to_lose() -> None:
     story = Story(experiment()).join("b")
     story.join("a", 11.0).fault(CUT, 10.0, 10.0)
     story.people["a"].session = ""
-    story.add(9.9, Role.CLIENT, "a", EventKind.TRANSPORT_OPENING, cohort="alpha").end()
+    story.add(9.9, Role.CLIENT, "a", LogEventKind.TRANSPORT_OPENING, cohort="alpha").end()
     assert _one(story)["outcome"] == "not_exposed"
 
 
@@ -198,7 +200,7 @@ def test_a_window_that_was_not_proved_is_the_harness(how: str) -> None:
     """Without a canary's word, or against it, nobody's fate is held against the system."""
     story = Story(experiment()).join("a").fault(CUT, 10.0, 10.0, confirmed=how != "unconfirmed")
     if how == "invalid":
-        story.add(10.5, Role.INJECTOR, "alpha", EventKind.FAULT_INVALID, ref=CUT, cause="proxy hung")
+        story.add(10.5, Role.INJECTOR, "alpha", LogEventKind.FAULT_INVALID, ref=CUT, cause="proxy hung")
     assert _one(story.lose("a", 10.0).give_up("a", 11.0).end())["outcome"] == "harness"
 
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from reports.ledger import LEDGER_CHECKS, Evidence, Ledger, judge
-from resilience.events import Event, EventKind, Role, Verdict
+from resilience.events import LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.witness import Sight
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
@@ -23,7 +23,7 @@ OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
 PLAN = QuizPlan(QUESTIONS, pace=Pace(0.0, PAUSES / 2, PAUSES / 2))
 TIMES = {q.id: OPENS + i * (TIME + PAUSES) for i, q in enumerate(QUESTIONS)}
-AT_THE_REVEAL = Progress(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=TIMES["q2"] + TIME)
+AT_THE_REVEAL = QuizState(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=TIMES["q2"] + TIME)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Case:
     answers: list[StoredAnswer] = field(default_factory=list)
     scores: dict[str, int] = field(default_factory=dict)
     sights: dict[str, list[Sight]] = field(default_factory=dict)
-    progress: Progress = AT_THE_REVEAL
+    progress: QuizState = AT_THE_REVEAL
 
     def judged(self) -> dict[str, Verdict]:
         """Every rule's verdict."""
@@ -52,8 +52,8 @@ def case() -> Case:
         made.scores[person.session] = sum(row.points for row in rows)
         made.sights[who] = _sights(person.session, rows)
     for question in ("q1", "q2"):
-        made.story.add(TIMES[question], Role.SERVER, "server", EventKind.QUESTION_OPENED, ref=question)
-        made.story.add(TIMES[question] + TIME, Role.SERVER, "server", EventKind.QUESTION_CLOSED, ref=question)
+        made.story.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
+        made.story.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
     return made
 
 
@@ -61,8 +61,8 @@ def _won(question: str, t: float) -> int:
     return points(correct=True, taken=t - TIMES[question], allowed=TIME)
 
 
-def _with_points(event: Event) -> Event:
-    if event.kind is not EventKind.ANSWER_COMMITTED:
+def _with_points(event: LogEvent) -> LogEvent:
+    if event.kind is not LogEventKind.ANSWER_COMMITTED:
         return event
     return msgspec.structs.replace(event, value=float(_won((event.ref or "").partition("/")[0], event.t)))
 
@@ -93,7 +93,7 @@ def test_witnesses_that_agree_break_no_rule() -> None:
 
 def test_nobody_who_says_anything_proves_nothing() -> None:
     """An empty run is inconclusive in every respect."""
-    empty = Case(story=Story(clean_story().experiment), progress=Progress())
+    empty = Case(story=Story(clean_story().experiment), progress=QuizState())
     assert set(empty.judged().values()) == {Verdict.INCONCLUSIVE}
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_comes_late_closes_late() -> None:
     """What was due while there was none is done at once when there is one, and so it is told."""
     made = case()
     _move_close(made, "q2", 8.0)
-    made.story.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", EventKind.SERVER_STARTED, outcome="taken_up")
+    made.story.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
 
@@ -111,7 +111,7 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
     session = made.story.people["c0"].session
     made.story.events = [
         msgspec.structs.replace(e, t=TIMES["q2"] + TIME + 0.3)
-        if e.kind is EventKind.ANSWER_COMMITTED and e.session_id == session and e.ref == "q2/c0-q2"
+        if e.kind is LogEventKind.ANSWER_COMMITTED and e.session_id == session and e.ref == "q2/c0-q2"
         else e
         for e in made.story.events
     ]
@@ -122,7 +122,7 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
 
 def _move_close(made: Case, question: str, by: float) -> None:
     made.story.events = [
-        msgspec.structs.replace(e, t=e.t + by) if e.kind is EventKind.QUESTION_CLOSED and e.ref == question else e
+        msgspec.structs.replace(e, t=e.t + by) if e.kind is LogEventKind.QUESTION_CLOSED and e.ref == question else e
         for e in made.story.events
     ]
 
@@ -141,7 +141,7 @@ def _restore_as_somebody_else(made: Case) -> None:
 
 
 def _join_again(made: Case) -> None:
-    made.story.client(40.0, "c0", EventKind.SESSION_JOINED, connection_no=1, seq=0)
+    made.story.client(40.0, "c0", LogEventKind.SESSION_JOINED, connection_no=1, seq=0)
 
 
 DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
@@ -169,7 +169,7 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
     "a client joins again": ("one_identity_each", _join_again),
     "a token is refused": (
         "one_identity_each",
-        lambda c: c.story.client(40.0, "c0", EventKind.SESSION_REJECTED, cause="unknown"),
+        lambda c: c.story.client(40.0, "c0", LogEventKind.SESSION_REJECTED, cause="unknown"),
     ),
 }
 

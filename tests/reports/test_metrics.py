@@ -9,7 +9,7 @@ from reports.metrics import summarise
 from reports.summary import ExpectationResult, Summary
 from resilience.errors import ExitCode
 from resilience.eventlog.rundir import HARNESS_FAILED, INTERRUPTED, NOT_STARTED
-from resilience.events import EventKind, Role, Verdict
+from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.faults import Cut, Refuse
 from resilience.experiment.spec import METRICS, Expectation, Op
 
@@ -67,7 +67,7 @@ def test_too_few_drops_are_inconclusive_however_well_they_went() -> None:
 def test_a_broken_invariant_fails_a_run_whose_targets_hold() -> None:
     """Coming back fast with a lost answer is a failure."""
     story = clean_story(clients=400)
-    story.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     summary = _summary(story)
     assert (summary.verdict, summary.exit_code) == (Verdict.FAIL, ExitCode.FAIL)
     assert summary.reasons[0].startswith("announced_once")
@@ -112,7 +112,7 @@ def test_no_data_never_passes() -> None:
 def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: ExitCode) -> None:
     """Even with a broken invariant in its torn log."""
     story = clean_story(clients=400)
-    story.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     story.status = status
     summary = _summary(story)
     assert (summary.verdict, summary.exit_code) == (Verdict.INCONCLUSIVE, code)
@@ -187,7 +187,7 @@ def test_what_belongs_to_the_run_is_not_judged_per_fault() -> None:
 
 def test_grace_expirations_are_detachments_by_silence() -> None:
     """Only those, not every detachment."""
-    story = _mixed().server(45.0, "c1", EventKind.SESSION_DETACHED, cause="grace")
+    story = _mixed().server(45.0, "c1", LogEventKind.SESSION_DETACHED, cause="grace")
     assert _judged(story, "grace_expirations", Op.AT_MOST, 0.0).verdict is Verdict.FAIL
     assert _summary(story).grace_expirations == 1
 

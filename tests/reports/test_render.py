@@ -16,7 +16,7 @@ from reports.summary import Summary
 from reports.words import DASH, MINUS, change, interval, percent, seconds
 from resilience.errors import ExitCode
 from resilience.eventlog.rundir import HARNESS_FAILED
-from resilience.events import EventKind, Verdict
+from resilience.events import LogEventKind, Verdict
 
 from .builders import Story, clean_story, experiment, show_story
 
@@ -108,9 +108,9 @@ def test_the_verdict_comes_first(show: tuple[Summary, str, _Page]) -> None:
 def test_text_from_a_run_is_escaped() -> None:
     """A cause that looks like markup stays text."""
     story = clean_story(clients=2)
-    story.server(40.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     story.people["c1"].session = "<script>alert(1)</script>"
-    story.server(41.0, "c1", EventKind.PARTICIPANT_ANNOUNCED).server(42.0, "c1", EventKind.PARTICIPANT_ANNOUNCED)
+    story.server(41.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED).server(42.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     summary, _ = _summary(story)
     assert "<script" not in to_html(summary, [])
 

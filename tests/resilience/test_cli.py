@@ -17,10 +17,10 @@ import pytest
 from chaos.ports import free_ports
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.eventlog.reader import read_events
-from resilience.events import EventKind
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.events import LogEventKind
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import Message, QuestionOpened
 
 PATIENCE = 30.0
@@ -131,7 +131,7 @@ async def test_a_served_quiz_keeps_an_answer_and_stops_in_order(tmp_path: Path) 
             acked.set()
 
     async with serving(tmp_path, "--event-log", str(log)) as (process, port), asyncio.timeout(PATIENCE):
-        machine = ClientMachine(Identity("quiz", "ada", "ada"), ClientConfig().rules, draws_for(1, "ada"))
+        machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))
         client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=deliver)
         client.start()
         await opened.wait()
@@ -141,8 +141,8 @@ async def test_a_served_quiz_keeps_an_answer_and_stops_in_order(tmp_path: Path) 
         assert await process.wait() == 0
         await client.stop()
     kinds = [event.kind for event in read_events(tmp_path)]
-    assert kinds.count(EventKind.ANSWER_COMMITTED) == 1
-    assert kinds.count(EventKind.SCORE_FINAL) == 1
+    assert kinds.count(LogEventKind.ANSWER_COMMITTED) == 1
+    assert kinds.count(LogEventKind.SCORE_FINAL) == 1
     assert (tmp_path / "quiz.db").exists()
 
 
@@ -175,7 +175,7 @@ async def test_a_second_run_on_the_same_database(tmp_path: Path, flags: tuple[st
     """Starting again goes on with the run that is under way, or begins a new one and leaves the first one alone."""
     for _ in range(2):
         async with serving(tmp_path, *flags) as (process, port), asyncio.timeout(PATIENCE):
-            machine = ClientMachine(Identity("quiz", "ada", "ada"), ClientConfig().rules, draws_for(1, "ada"))
+            machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))
             joined: asyncio.Queue[Message] = asyncio.Queue()
             client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=joined.put_nowait)
             client.start()

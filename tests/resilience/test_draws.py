@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.draws import address, draws_for, text_word, uniform
+from resilience.draws import derive_key, hash64, random_for, uniform
 
 WORDS = st.lists(
     st.integers(-(2**64), 2**64) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=5
@@ -17,10 +17,10 @@ WORDS = st.lists(
 
 def test_golden_values() -> None:
     """Every seeded run in every lane depends on these: a change of the mixer must not go unnoticed."""
-    assert text_word("") == 0xCBF29CE484222325
-    assert text_word("a") == 0xAF63DC4C8601EC8C  # FNV-1a's published value
-    assert address(0) == 0xE220A8397B1DCDAF  # splitmix64's published first output for seed 0
-    drawn = (address(1, "backoff", 2, 3), uniform(1, "q", 1), draws_for(7, "c1")("backoff", 1, 1))
+    assert hash64("") == 0xCBF29CE484222325
+    assert hash64("a") == 0xAF63DC4C8601EC8C  # FNV-1a's published value
+    assert derive_key(0) == 0xE220A8397B1DCDAF  # splitmix64's published first output for seed 0
+    drawn = (derive_key(1, "backoff", 2, 3), uniform(1, "q", 1), random_for(7, "c1")("backoff", 1, 1))
     assert drawn == GOLDEN
 
 
@@ -40,7 +40,7 @@ def test_a_draw_is_a_function_of_its_address(seed: int, words: list[int | str]) 
 )
 def test_another_address_is_another_number(other: tuple[int, int | str]) -> None:
     """Every word counts, and so does their order."""
-    assert address(other[0], *other[1:]) != address(1, "a", 1, 1)
+    assert derive_key(other[0], *other[1:]) != derive_key(1, "a", 1, 1)
 
 
 def chi_square(numbers: list[float], bins: int = 20) -> float:
@@ -56,11 +56,11 @@ def chi_square(numbers: list[float], bins: int = 20) -> float:
 def test_draws_are_uniform_along_every_axis(axis: str) -> None:
     """Coarsely: 19 degrees of freedom stay below 43.8, which chance passes once in a thousand."""
     at: Callable[[int], float] = {
-        "participant": lambda i: draws_for(1, f"c{i}")("backoff", 1, 1),
-        "incident": lambda i: draws_for(1, "c")("backoff", i, 1),
-        "attempt": lambda i: draws_for(1, "c")("backoff", 1, i),
-        "seed": lambda i: draws_for(i, "c")("backoff", 1, 1),
-        "purpose": lambda i: draws_for(1, "c")(f"purpose {i}", 1, 1),
+        "participant": lambda i: random_for(1, f"c{i}")("backoff", 1, 1),
+        "incident": lambda i: random_for(1, "c")("backoff", i, 1),
+        "attempt": lambda i: random_for(1, "c")("backoff", 1, i),
+        "seed": lambda i: random_for(i, "c")("backoff", 1, 1),
+        "purpose": lambda i: random_for(1, "c")(f"purpose {i}", 1, 1),
     }[axis]
     assert chi_square([at(i) for i in range(4000)]) < 43.8
 
@@ -90,7 +90,7 @@ def test_adding_participants_moves_nobodys_draws() -> None:
 
     def crowd(size: int) -> dict[str, float]:
         names = [f"c{i}" for i in range(size)]
-        return {name: draws_for(1, name)("backoff", 1, 1) for name in reversed(names)}
+        return {name: random_for(1, name)("backoff", 1, 1) for name in reversed(names)}
 
     small, large = crowd(10), crowd(1000)
     assert small == {name: large[name] for name in small}
@@ -98,4 +98,4 @@ def test_adding_participants_moves_nobodys_draws() -> None:
 
 def test_replications_are_apart() -> None:
     """The same participant in another replication draws other numbers."""
-    assert len({draws_for(1, "c", replication)("backoff", 1, 1) for replication in range(100)}) == 100
+    assert len({random_for(1, "c", replication)("backoff", 1, 1) for replication in range(100)}) == 100

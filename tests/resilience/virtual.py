@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind, Lane, Role
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.events import Lane, LogEvent, LogEventKind, Role
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import Message
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import QuizServer
@@ -56,18 +56,18 @@ class Stage:
 
     def client(self, name: str = "ada", config: ClientConfig | None = None, url: str = LINKED) -> ReconnectingClient:
         """A client that has not dialled yet."""
-        machine = ClientMachine(Identity("quiz", name, name), (config or ClientConfig()).rules, draws_for(1, name))
+        machine = ParticipantClient(Identity("quiz", name, name), (config or ClientConfig()).rules, random_for(1, name))
         log = log_to(self.log, Lane.VIRTUAL, Role.CLIENT, name)
         client = ReconnectingClient(machine, url, clock=self.clock, log=log, deliver=self.delivered.append)
         self._clients.append(client)
         return client
 
-    def kinds(self, actor: str) -> list[EventKind]:
+    def kinds(self, actor: str) -> list[LogEventKind]:
         """What this actor logged, but for stream and heartbeats."""
         dull = ("stream.", "heartbeat.")
         return [event.kind for event in self.log if event.actor == actor and not event.kind.startswith(dull)]
 
-    def events(self, kind: EventKind) -> Sequence[Event]:
+    def events(self, kind: LogEventKind) -> Sequence[LogEvent]:
         """Everything of this kind."""
         return [event for event in self.log if event.kind is kind]
 

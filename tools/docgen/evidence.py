@@ -8,12 +8,12 @@ import msgspec
 
 from docgen.sources import table
 from reports.checks import CHECKS
-from resilience.policy.liveness import HeartbeatRules
+from resilience.policy.liveness import HeartbeatTimeouts
 from resilience.policy.window import return_window
 from resilience.protocol.session import ServerSession
-from resilience.protocol.tokens import TokenBook, token_hash
+from resilience.protocol.tokens import TokenRegistry, token_hash
 from resilience.quiz.game import Game
-from resilience.quiz.plan import BY_HAND
+from resilience.quiz.plan import MANUAL_PACE
 from resilience.quiz.questions import arithmetic_questions
 
 QUESTION_S, LATE_S = 20.0, 2.0
@@ -59,8 +59,8 @@ def verdicts() -> str:
 
 def _game(submission: Submission) -> Game:
     """A game at the moment of a submission: its first question is open, or closed and revealed."""
-    game = Game(arithmetic_questions(1, 2, QUESTION_S), BY_HAND, late_window=LATE_S)
-    game.enter(game.following(0.0))
+    game = Game(arithmetic_questions(1, 2, QUESTION_S), MANUAL_PACE, late_window=LATE_S)
+    game.apply(game.next_state(0.0))
     if submission.after is not None:
         _, stored = game.judge("p1", "q1", submission.after, 0, 5.0)
         if stored is not None:
@@ -73,14 +73,14 @@ def _game(submission: Submission) -> Game:
 def tokens() -> str:
     """Which tokens open the session after each step of one participant's life."""
     numbers = itertools.count(1)
-    book = TokenBook(lambda: f"T{next(numbers)}")
-    session = ServerSession("p1", "Ada", HeartbeatRules(), [])
+    book = TokenRegistry(lambda: f"T{next(numbers)}")
+    session = ServerSession("p1", "Ada", HeartbeatTimeouts(), [])
     rows: list[list[str]] = []
 
     def happened(what: str, given: str = "") -> None:
         known = [f"T{i}" for i in range(1, 5)]
         accepted = [token for token in known if book.find(token_hash(token)) is session]
-        retired = [token for token in known if book.why_not(token_hash(token))[1] == "p1"]
+        retired = [token for token in known if book.rejection_of(token_hash(token))[1] == "p1"]
         rows.append([what, given, ", ".join(accepted), ", ".join(retired)])
 
     happened("the participant joins", book.rotate(session, None))

@@ -10,7 +10,7 @@ from msgspec import inspect as mi
 from docgen import shapes
 from resilience.protocol.messages import Credentials, HostAction, Player, Roster, Snapshot, Standing
 from resilience.protocol.states import ConnectionState
-from resilience.protocol.tokens import Refusal
+from resilience.protocol.tokens import ResumeRejection
 from resilience.quiz.phases import Phase
 from resilience.quiz.questions import Question
 from resilience.quiz.verdicts import AnswerVerdict
@@ -52,7 +52,7 @@ _BY_NAME: dict[str, Any] = {
     "cap_ms": 3000,
     "phase": Phase.QUESTION.value,
     "state": ConnectionState.CONNECTED.value,
-    "reason": Refusal.RETIRED.value,
+    "reason": ResumeRejection.RETIRED.value,
     "verdict": AnswerVerdict.ACCEPTED.value,
     "action": HostAction.REVEAL.value,
     "questions": 6,
@@ -60,7 +60,7 @@ _BY_NAME: dict[str, Any] = {
     "away": 2,
     "gone": 1,
     "answered": 64,
-    "code": "unreadable",
+    "code": "malformed",
     "field": "choice",
     "rule": "Expected `int`, got `str`",
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from docgen.transcripts import AUTOMATIC, Scene
-from resilience.protocol.client import ClientMachine
+from resilience.protocol.client import ParticipantClient
 from resilience.protocol.effects import SessionRow
 from resilience.protocol.host import HostMachine
-from resilience.protocol.link import LinkMachine
+from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import AnswerResult, HostAction, ScoreChanged
 from resilience.quiz.phases import Phase
 
@@ -83,11 +83,11 @@ def _joined(cast: dict[str, str], *, question: bool = False) -> Scene:
     return scene
 
 
-def _answer(client: LinkMachine, scene: Scene) -> None:
-    if isinstance(client, ClientMachine):
+def _answer(client: ReconnectingConnection, scene: Scene) -> None:
+    if isinstance(client, ParticipantClient):
         client.answer("q1", 2, scene.now)
 
 
-def _order(client: LinkMachine, action: HostAction) -> None:
+def _order(client: ReconnectingConnection, action: HostAction) -> None:
     if isinstance(client, HostMachine):
         client.order(action)

@@ -13,24 +13,24 @@ import msgspec
 
 from docgen.protocol import tag_of
 from resilience.config import ClientConfig, ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.policy.retry import CloseCode
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.effects import (
-    Abandon,
+    AbortTransport,
     Broadcast,
-    Dial,
+    CloseTransport,
+    DeleteParticipant,
     Disconnect,
-    Forget,
-    Hangup,
     JoinAttempt,
+    OpenTransport,
     Persist,
-    SendDown,
-    SendUp,
+    SendToClient,
+    SendToServer,
     SessionRow,
 )
 from resilience.protocol.host import CREATE, HostMachine
-from resilience.protocol.link import LinkMachine
+from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import (
     ClientMessage,
     CreateEvent,
@@ -46,7 +46,7 @@ from resilience.protocol.messages import (
     ServerMessage,
 )
 from resilience.protocol.room import Room
-from resilience.quiz.game import Game, Progress, StoredAnswer
+from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
@@ -60,8 +60,8 @@ _ROWS: dict[type, str] = {
     SessionRow: "session",
     JoinAttempt: "join attempt",
     StoredAnswer: "answer",
-    Progress: "progress",
-    Forget: "forget the session",
+    QuizState: "progress",
+    DeleteParticipant: "forget the session",
 }
 
 
@@ -92,12 +92,12 @@ class Scene:
             event=EVENT,
             title=PLAN.title,
         )
-        self.clients: dict[str, LinkMachine] = {name: _machine(name) for name in cast}
+        self.clients: dict[str, ReconnectingConnection] = {name: _machine(name) for name in cast}
         self.cast = cast
 
     # what a scene may say ---------------------------------------------------------------------------------------------
 
-    def do(self, name: str, act: Callable[[LinkMachine], object]) -> None:
+    def do(self, name: str, act: Callable[[ReconnectingConnection], object]) -> None:
         """Something happens to this client: it is started, its user wants something."""
         act(self.clients[name])
         self._client(name)
@@ -107,7 +107,7 @@ class Scene:
         """The client dials for the first time."""
         self.do(name, lambda client: client.start(self.now))
 
-    def cross(self, name: str, act: Callable[[LinkMachine], object], phase: Phase) -> None:
+    def cross(self, name: str, act: Callable[[ReconnectingConnection], object], phase: Phase) -> None:
         """The same, but what the client says of it arrives only when the quiz has moved on to this phase."""
         act(self.clients[name])
         self._client(name)
@@ -131,7 +131,7 @@ class Scene:
 
     def wait(self, until: str) -> None:
         """Let time pass to the next deadline of this client or, for ``S``, of the server."""
-        machine: LinkMachine | Room = self.room if until == "S" else self.clients[until]
+        machine: ReconnectingConnection | Room = self.room if until == "S" else self.clients[until]
         deadline = machine.next_deadline()
         if deadline is None:
             raise ValueError(f"{until} waits for nothing")
@@ -184,20 +184,20 @@ class Scene:
         while self._travelling:
             self._travelling.popleft()()
 
-    def _participant(self, name: str) -> ClientMachine:
+    def _participant(self, name: str) -> ParticipantClient:
         client = self.clients[name]
-        if not isinstance(client, ClientMachine):
+        if not isinstance(client, ParticipantClient):
             raise TypeError(f"{name} takes no part")
         return client
 
     def _client(self, name: str) -> None:
         for effect in self.clients[name].effects():
             match effect:
-                case Dial():
+                case OpenTransport():
                     self._open(name, effect.dial)
-                case SendUp():
+                case SendToServer():
                     self._up(name, effect.message)
-                case Abandon() | Hangup():
+                case AbortTransport() | CloseTransport():
                     self._drop(self._current.pop(name, 0))
 
     def _drop(self, connection: int) -> None:
@@ -236,7 +236,7 @@ class Scene:
     def _server(self) -> None:
         for effect in self.room.effects():
             match effect:
-                case SendDown():
+                case SendToClient():
                     self._down(effect.connection, effect.message)
                 case Broadcast():
                     for connection in effect.connections:
@@ -291,8 +291,8 @@ def _shown(message: Message) -> str:
     return ", ".join(f"{key} {value}" for key, value in flat.items() if value not in ("", None))
 
 
-def _machine(name: str) -> LinkMachine:
+def _machine(name: str) -> ReconnectingConnection:
     rules = ClientConfig().rules
     if name == "H":
-        return HostMachine(EVENT, "the host key", PLAN, rules, draws_for(1, name))
-    return ClientMachine(Identity(EVENT, "Ada", f"tab-{name}"), rules, draws_for(1, name))
+        return HostMachine(EVENT, "the host key", PLAN, rules, random_for(1, name))
+    return ParticipantClient(Identity(EVENT, "Ada", f"tab-{name}"), rules, random_for(1, name))

@@ -18,9 +18,9 @@ import time
 import uvloop
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.draws import draws_for
+from resilience.draws import random_for
 from resilience.protocol import codec
-from resilience.protocol.effects import Persist, SendDown
+from resilience.protocol.effects import Persist, SendToClient
 from resilience.protocol.messages import Join, Ping, Pong
 from resilience.protocol.room import Room
 from resilience.runtime import DeadlineTimer, RunClock
@@ -35,7 +35,7 @@ class Beating:
     def __init__(self, count: int) -> None:
         tokens = itertools.count(1)
         game = QuizConfig(lobby=86_400.0).game(1, 0.0)
-        draws = draws_for(1, "server")
+        draws = random_for(1, "server")
         self.room = Room(game, RULES.room, epoch="1", tokens=lambda: f"t{next(tokens)}", draw=draws)
         self.clock, self.late, self.beats = RunClock(), [0.0], 0
         self._timer = DeadlineTimer(self.clock, self._due)
@@ -51,12 +51,12 @@ class Beating:
             for effect in effects:
                 if isinstance(effect, Persist):
                     self.room.committed(effect.ticket, now)
-                elif isinstance(effect, SendDown):
+                elif isinstance(effect, SendToClient):
                     codec.encode(effect.message)
                     if isinstance(effect.message, Ping):
                         self.beats += 1
                         self.room.receive(Pong(effect.message.id), effect.connection, now)
-        self._timer.aim(self.room.next_deadline())
+        self._timer.set_deadline(self.room.next_deadline())
 
     def _due(self) -> None:
         deadline, now = self.room.next_deadline(), self._timer.fired()

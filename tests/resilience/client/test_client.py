@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from resilience.config import ClientConfig, QuizConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.client import Identity
 from resilience.protocol.messages import AnswerResult, Joined, QuestionOpened, StateRestored
@@ -56,7 +56,7 @@ def test_an_answer_given_offline_is_synced_and_acknowledged_once() -> None:
 
     stage = play(script)
     assert [m.verdict for m in stage.delivered if isinstance(m, AnswerResult)] == ["accepted"]
-    assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 1
+    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 1
 
 
 def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
@@ -74,7 +74,7 @@ def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
         assert client.machine.state is ClientState.OPEN
 
     stage = play(script)
-    (dead,) = stage.events(EventKind.PEER_DEAD)
+    (dead,) = stage.events(LogEventKind.PEER_DEAD)
     assert dead.value is not None
     assert 5.9 < dead.value < 6.1
 
@@ -94,8 +94,8 @@ def test_a_newer_connection_wins_and_the_older_client_stays_down() -> None:
         assert second.machine.state is ClientState.OPEN
 
     stage = play(script)
-    assert stage.kinds("ada")[-1] is EventKind.SESSION_SUPERSEDED
-    assert stage.events(EventKind.SESSION_DETACHED) == []
+    assert stage.kinds("ada")[-1] is LogEventKind.SESSION_SUPERSEDED
+    assert stage.events(LogEventKind.SESSION_DETACHED) == []
 
 
 def test_an_unknown_event_is_final() -> None:
@@ -109,7 +109,7 @@ def test_an_unknown_event_is_final() -> None:
         await asyncio.sleep(30)
         assert client.machine.state is ClientState.CLOSED
 
-    assert play(script).kinds("ada").count(EventKind.TRANSPORT_OPENING) == 1
+    assert play(script).kinds("ada").count(LogEventKind.TRANSPORT_OPENING) == 1
 
 
 def test_giving_up_is_recorded_and_can_be_undone() -> None:
@@ -126,9 +126,9 @@ def test_giving_up_is_recorded_and_can_be_undone() -> None:
         assert client.machine.participant == "p1"
 
     stage = play(script)
-    delays = [event.value for event in stage.events(EventKind.BACKOFF_SCHEDULED)]
+    delays = [event.value for event in stage.events(LogEventKind.BACKOFF_SCHEDULED)]
     assert delays == [1, 2, 4]
-    assert len(stage.events(EventKind.GAVE_UP)) == 1
+    assert len(stage.events(LogEventKind.GAVE_UP)) == 1
 
 
 def test_leaving_is_not_a_drop() -> None:
@@ -143,9 +143,9 @@ def test_leaving_is_not_a_drop() -> None:
         await asyncio.sleep(5)
 
     stage = play(script)
-    assert stage.kinds("ada")[-1] is EventKind.CLIENT_LEFT
-    assert len(stage.events(EventKind.SESSION_LEFT)) == 1
-    assert stage.events(EventKind.SESSION_DETACHED) == []
+    assert stage.kinds("ada")[-1] is LogEventKind.CLIENT_LEFT
+    assert len(stage.events(LogEventKind.SESSION_LEFT)) == 1
+    assert stage.events(LogEventKind.SESSION_DETACHED) == []
 
 
 def test_a_dial_that_is_never_answered_times_out() -> None:
@@ -158,7 +158,7 @@ def test_a_dial_that_is_never_answered_times_out() -> None:
         client.start()
         await asyncio.sleep(3.5)
 
-    (failed,) = play(script).events(EventKind.TRANSPORT_FAILED)
+    (failed,) = play(script).events(LogEventKind.TRANSPORT_FAILED)
     assert (failed.cause, round(failed.t, 3)) == ("open_timeout", 3.0)
 
 
@@ -182,7 +182,7 @@ def test_a_join_whose_reply_was_lost_makes_one_participant() -> None:
         app = await stage.serve(quiz=QUICK)
         client = stage.client()
         client.start()
-        while not stage.events(EventKind.SESSION_CREATED):  # noqa: ASYNC110 - there is no event to wait for
+        while not stage.events(LogEventKind.SESSION_CREATED):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.0001)  # virtual: finer than the link's latency
         assert client.machine.participant is None
         stage.link.cut()
@@ -190,4 +190,4 @@ def test_a_join_whose_reply_was_lost_makes_one_participant() -> None:
         assert client.machine.participant == "p1"
         assert list(app.hubs["quiz"].room.sessions) == ["p1"]
 
-    assert len(play(script).events(EventKind.PARTICIPANT_ANNOUNCED)) == 1
+    assert len(play(script).events(LogEventKind.PARTICIPANT_ANNOUNCED)) == 1

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from resilience.client.driver import advice_in, advice_of, checked_url
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.messages import Join, QuizFinished, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
@@ -28,7 +28,7 @@ CLASSIC = ClientConfig(preset=Preset.CLASSIC)
 
 def dials(stage: Stage) -> list[float]:
     """When the client dialled."""
-    return [round(event.t, 2) for event in stage.events(EventKind.TRANSPORT_OPENING)]
+    return [round(event.t, 2) for event in stage.events(LogEventKind.TRANSPORT_OPENING)]
 
 
 # what a server may say ------------------------------------------------------------------------------------------------
@@ -76,9 +76,9 @@ def test_what_cannot_be_read_ends_the_connection(nonsense: str) -> None:
         await client.stop()
         server.close()
 
-    (lost, *_) = play(script).events(EventKind.TRANSPORT_LOST)
+    (lost, *_) = play(script).events(LogEventKind.TRANSPORT_LOST)
     assert lost.cause is not None
-    assert lost.cause.startswith("unreadable")
+    assert lost.cause.startswith("malformed")
 
 
 def test_accept_then_close_is_no_storm() -> None:
@@ -142,7 +142,7 @@ def test_a_refused_handshake_may_say_when_to_come_back(status: int, waits: float
         await client.stop()
         server.close()
 
-    (scheduled,) = play(script).events(EventKind.BACKOFF_SCHEDULED)
+    (scheduled,) = play(script).events(LogEventKind.BACKOFF_SCHEDULED)
     assert scheduled.value == waits
 
 
@@ -216,7 +216,7 @@ def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: 
         assert list(app.hubs["quiz"].room.sessions) == ["p1"]
 
     stage = play(script)
-    outcomes = [event.outcome for event in stage.events(EventKind.SESSION_RESUMED)]
+    outcomes = [event.outcome for event in stage.events(LogEventKind.SESSION_RESUMED)]
     assert outcomes == ["rejoined" if rejoined else "resumed"]
 
 
@@ -232,14 +232,14 @@ def test_half_of_a_link_is_no_link(up: bool, down: bool) -> None:
         stage.link.blackhole(up=up, down=down)
         client.answer("q1", 0)
         await asyncio.sleep(8)
-        assert stage.events(EventKind.PEER_DEAD)
+        assert stage.events(LogEventKind.PEER_DEAD)
         stage.link.blackhole(up=False, down=False)
         await asyncio.sleep(10)
         assert client.state is ClientState.OPEN
         assert not client.machine.pending
         assert app.states()["connected"] == 1
 
-    assert len(play(script).events(EventKind.ANSWER_COMMITTED)) == 1
+    assert len(play(script).events(LogEventKind.ANSWER_COMMITTED)) == 1
 
 
 # the end --------------------------------------------------------------------------------------------------------------

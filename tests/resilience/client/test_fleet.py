@@ -9,7 +9,7 @@ import pytest
 
 from resilience.client.fleet import Fleet
 from resilience.config import QuizConfig
-from resilience.events import EventKind, Lane
+from resilience.events import Lane, LogEventKind
 from resilience.experiment.crew import members
 from resilience.experiment.loader import parse
 
@@ -47,4 +47,4 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
 
     stage = play(script)
     assert reported == []
-    assert max(event.t for event in stage.events(EventKind.TRANSPORT_OPENING)) <= min(stopped_at, 10.0)
+    assert max(event.t for event in stage.events(LogEventKind.TRANSPORT_OPENING)) <= min(stopped_at, 10.0)

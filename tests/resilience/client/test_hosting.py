@@ -10,7 +10,7 @@ from resilience.client.client import ReconnectingClient
 from resilience.client.hosting import HostingClient, host
 from resilience.config import ClientConfig
 from resilience.errors import UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.client import Identity
 from resilience.protocol.messages import (
     AnswerResult,
@@ -121,11 +121,11 @@ def test_an_order_is_carried_out_once_whatever_is_cut(moment: str) -> None:
         await asyncio.sleep(5)
         assert evening.client.machine.pending is None
         assert evening.status.phase == Phase.REVEAL
-        assert evening.verdicts == ["done", "moved_on" if down else "done"]
+        assert evening.verdicts == ["done", "stale_step" if down else "done"]
         await evening.client.leave()
         await app.stop()
 
-    orders = [event.outcome for event in play(script).events(EventKind.HOST_ORDERED)]
+    orders = [event.outcome for event in play(script).events(LogEventKind.HOST_ORDERED)]
     assert orders.count("done") == 2
 
 

@@ -16,7 +16,7 @@ from resilience.client import ClientConfig, ClientState, connect
 from resilience.client.sleep import SleepWatch, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.messages import Joined, Message, QuizFinished, StateRestored
 
@@ -47,9 +47,9 @@ def test_the_printed_example_joins_answers_and_survives() -> None:
         assert isinstance(await playing, int)
 
     stage = play(script)
-    assert len(stage.events(EventKind.SESSION_RESUMED)) == 3
-    assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 2
-    assert len(stage.events(EventKind.SESSION_LEFT)) == 1
+    assert len(stage.events(LogEventKind.SESSION_RESUMED)) == 3
+    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 2
+    assert len(stage.events(LogEventKind.SESSION_LEFT)) == 1
 
 
 def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
@@ -87,7 +87,7 @@ def test_an_error_in_the_block_is_no_leaving() -> None:
             async for _ in client:
                 raise ZeroDivisionError
 
-    assert play(script).events(EventKind.SESSION_LEFT) == []
+    assert play(script).events(LogEventKind.SESSION_LEFT) == []
 
 
 def test_a_fault_in_the_callback_costs_no_connection() -> None:
@@ -105,7 +105,7 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
             assert client.state is ClientState.OPEN
 
     stage = play(script)
-    assert len(stage.events(EventKind.SESSION_CREATED)) == 1
+    assert len(stage.events(LogEventKind.SESSION_CREATED)) == 1
     assert reported
     assert all(isinstance(context["exception"], ZeroDivisionError) for context in reported)
 

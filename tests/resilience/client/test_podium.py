@@ -13,7 +13,7 @@ from resilience.client.hosting import HostingClient
 from resilience.client.podium import Podium
 from resilience.client.podium_view import LinesView, LiveView, View
 from resilience.errors import HarnessError, UsageError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import Error, HostAction, Hosting, HostResult, HostStatus, Message, Standing
@@ -143,7 +143,7 @@ async def test_a_new_event_is_waited_for() -> None:
     assert host.podium.settled.is_set()
 
 
-@pytest.mark.parametrize("verdict, told", [("moved_on", "had moved on already"), ("refused", "refused: because")])
+@pytest.mark.parametrize("verdict, told", [("stale_step", "had moved on already"), ("refused", "refused: because")])
 async def test_orders_that_came_to_nothing_are_told(verdict: str, told: str) -> None:
     """And the next one may be given."""
     host = Host()
@@ -222,7 +222,7 @@ async def test_detaching_leaves_the_quiz_alone() -> None:
 async def test_being_sent_away_is_one_line(code: CloseCode, kind: type[Exception], told: str) -> None:
     """With the exit code of its class."""
     host = Host()
-    host.podium.record(Record(EventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
+    host.podium.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
     with pytest.raises(kind, match=told):
         await host.podium.over
 
@@ -231,7 +231,7 @@ async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
     """Not at each attempt of an hour."""
     host = Host()
     for attempt in range(1, 26):
-        host.podium.record(Record(EventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
+        host.podium.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
     assert [line.split("(")[1] for line in host.lines()] == ["attempt 1)", "attempt 10)", "attempt 20)"]
     for _ in range(2):
         host.hear(Hosting("e"))
@@ -241,7 +241,7 @@ async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
 async def test_an_error_of_the_server_is_told() -> None:
     """With the field that it names."""
     host = Host()
-    host.podium.show(Error("unreadable", "plan.pace", "bad"))
+    host.podium.show(Error("malformed", "plan.pace", "bad"))
     assert host.lines() == ["the server cannot use plan.pace: bad"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resilience.client.questions import AUTOMATIC, LARGEST_PLAN_BYTES, parse_plan, read_plan
 from resilience.errors import UsageError
-from resilience.quiz.plan import BY_HAND, Pace, QuizPlan
+from resilience.quiz.plan import MANUAL_PACE, Pace, QuizPlan
 from resilience.quiz.questions import Question
 
 ONE = '[[questions]]\ntext = "a?"\nchoices = ["x", "y"]\nanswer = "y"\n'
@@ -29,7 +29,7 @@ def test_a_file_says_all_there_is_to_say() -> None:
 
 def test_what_is_left_out_is_by_hand() -> None:
     """No title, no pace, 20 seconds."""
-    assert parse_plan(ONE, "f.toml") == QuizPlan((Question("q1", "a?", ("x", "y"), 1, 20.0),), "", BY_HAND)
+    assert parse_plan(ONE, "f.toml") == QuizPlan((Question("q1", "a?", ("x", "y"), 1, 20.0),), "", MANUAL_PACE)
 
 
 def test_an_automatic_quiz_fills_in_what_is_left_out() -> None:

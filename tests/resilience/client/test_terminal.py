@@ -11,7 +11,7 @@ from rich.console import Console
 
 from resilience.client.client import ReconnectingClient
 from resilience.client.terminal import Seat
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (
     AnswerResult,
@@ -98,7 +98,7 @@ def test_an_outage_is_a_banner_and_answers_are_kept(player: Seat) -> None:
     """The person knows that nothing is lost."""
     player.show(QuestionOpened(1, QUESTION))
     cast("FakeClient", player.client).state = ClientState.BACKING_OFF
-    player.record(Record(EventKind.BACKOFF_SCHEDULED, 1.0, attempt=1, value=0.3))
+    player.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=1, value=0.3))
     player.typed("1")
     assert "OFFLINE" in lines(player)[-2]
     assert "sent with the return" in lines(player)[-2]
@@ -110,7 +110,7 @@ def test_an_outage_is_a_banner_and_answers_are_kept(player: Seat) -> None:
 def test_enter_tries_again(player: Seat, state: ClientState) -> None:
     """After giving up, and while waiting."""
     cast("FakeClient", player.client).state = state
-    player.record(Record(EventKind.GAVE_UP, 1.0, attempt=10))
+    player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=10))
     assert "your progress is saved" in lines(player)[-1]
     player.typed("")
     assert did(player) == ["wake"]
@@ -142,12 +142,12 @@ def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: Seat) -> 
 @pytest.mark.parametrize(
     "kind, told",
     [
-        (EventKind.SESSION_SUPERSEDED, "you play on elsewhere"),
-        (EventKind.CLIENT_LEFT, "goodbye"),
-        (EventKind.CLIENT_DISMISSED, "the server ended this connection for good"),
+        (LogEventKind.SESSION_SUPERSEDED, "you play on elsewhere"),
+        (LogEventKind.CLIENT_LEFT, "goodbye"),
+        (LogEventKind.CLIENT_DISMISSED, "the server ended this connection for good"),
     ],
 )
-def test_every_end_has_its_words(player: Seat, kind: EventKind, told: str) -> None:
+def test_every_end_has_its_words(player: Seat, kind: LogEventKind, told: str) -> None:
     """And ends the program."""
     player.record(Record(kind, 1.0))
     assert lines(player) == [told]
@@ -156,5 +156,5 @@ def test_every_end_has_its_words(player: Seat, kind: EventKind, told: str) -> No
 
 def test_an_error_of_the_server_is_told(player: Seat) -> None:
     """With the field that it names."""
-    player.show(Error("unreadable", "name", "too [b]long"))
+    player.show(Error("malformed", "name", "too [b]long"))
     assert lines(player) == ["the server cannot use name: too [b]long"]

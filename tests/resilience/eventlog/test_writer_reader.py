@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.writer import FLUSH_BYTES, EventList, EventWriter
-from resilience.events import Event, EventKind, Lane, Role
+from resilience.events import Lane, LogEvent, LogEventKind, Role
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 EVENTS = st.builds(
-    Event,
+    LogEvent,
     t=st.floats(0, 1e6),
     lane=st.sampled_from(Lane),
     role=st.sampled_from(Role),
     actor=st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
-    kind=st.sampled_from(EventKind),
+    kind=st.sampled_from(LogEventKind),
     cohort=TEXT,
     seq=st.none() | st.integers(0, 2**53),
     value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
@@ -29,12 +29,12 @@ EVENTS = st.builds(
 )
 
 
-def event(t: float, actor: str = "c0", kind: EventKind = EventKind.PONG_SENT) -> Event:
+def event(t: float, actor: str = "c0", kind: LogEventKind = LogEventKind.PONG_SENT) -> LogEvent:
     """Some event at a time."""
-    return Event(t, Lane.PAIR, Role.CLIENT, actor, kind)
+    return LogEvent(t, Lane.PAIR, Role.CLIENT, actor, kind)
 
 
-def write(path: Path, *events: Event, resume: bool = False) -> Path:
+def write(path: Path, *events: LogEvent, resume: bool = False) -> Path:
     """A whole log file, or more of one."""
     writer = EventWriter(path, resume=resume)
     for one in events:
@@ -44,7 +44,7 @@ def write(path: Path, *events: Event, resume: bool = False) -> Path:
 
 
 @given(events=st.lists(EVENTS, max_size=10))
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, events: list[LogEvent]) -> None:
     """What was written is read, in order of time."""
     run_dir = tmp_path_factory.mktemp("run")
     write(run_dir / "events" / "a.jsonl", *events)
@@ -171,4 +171,4 @@ def test_a_list_is_a_sink_too() -> None:
 
 def test_kinds_are_distinct_words() -> None:
     """No two kinds share a name on disk."""
-    assert len({kind.value for kind in EventKind}) == len(EventKind.__members__)
+    assert len({kind.value for kind in LogEventKind}) == len(LogEventKind.__members__)

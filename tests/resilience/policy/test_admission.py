@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.admission import LONGEST_SLOT, SLOT_SHARE, Admission
+from resilience.policy.admission import LONGEST_SLOT, SLOT_SHARE, AdmissionController
 
 CAPACITIES = st.floats(1.0, 5000.0)
 LIMITS = st.floats(0.1, 5.0)
@@ -22,9 +22,9 @@ def test_no_more_come_in_than_the_queue_and_the_capacity_allow(
     capacity: float, limit: float, gaps: list[float]
 ) -> None:
     """From the first arrival on: at most capacity x (time + limit) and the one that meets the bound."""
-    admission, let_in = Admission(capacity, limit), 0
+    admission, let_in = AdmissionController(capacity, limit), 0
     for now in itertools.accumulate(gaps):
-        let_in += admission.arrive(now) is None
+        let_in += admission.try_admit(now) is None
         assert let_in <= capacity * (now - gaps[0] + limit) + 1 + 1e-6
         assert admission.backlog(now) <= limit + 1 / capacity + 1e-6
 
@@ -32,8 +32,8 @@ def test_no_more_come_in_than_the_queue_and_the_capacity_allow(
 @given(CAPACITIES, LIMITS, st.integers(1, 2000))
 def test_no_two_are_given_the_same_slot(capacity: float, limit: float, herd: int) -> None:
     """Slots up to the longest one are at least 1/(0.9 capacity) apart, and none is before the queue has gone."""
-    admission = Admission(capacity, limit)
-    slots = [slot for slot in (admission.arrive(5.0) for _ in range(herd)) if slot is not None]
+    admission = AdmissionController(capacity, limit)
+    slots = [slot for slot in (admission.try_admit(5.0) for _ in range(herd)) if slot is not None]
     own = [slot for slot in slots if slot < LONGEST_SLOT]
     apart = 1 / (SLOT_SHARE * capacity)
     assert all(later - earlier >= apart * (1 - 1e-6) - 1e-9 for earlier, later in itertools.pairwise(own))
@@ -43,31 +43,31 @@ def test_no_two_are_given_the_same_slot(capacity: float, limit: float, herd: int
 @given(CAPACITIES, LIMITS, st.integers(1, 50), st.floats(0.0, 100.0))
 def test_a_server_that_runs_late_takes_nobody(capacity: float, limit: float, herd: int, lag: float) -> None:
     """The loop's own lag is work too: above the limit everybody is sent away, for at least as long as it runs late."""
-    slots = [Admission(capacity, limit).arrive(0.0, lag) for _ in range(herd)]
+    slots = [AdmissionController(capacity, limit).try_admit(0.0, lag) for _ in range(herd)]
     assert all((slot is None) == (lag <= limit) for slot in slots)
     assert all(slot is None or slot >= min(lag, LONGEST_SLOT) for slot in slots)
 
 
 def test_an_idle_server_owes_nothing() -> None:
     """Work that is done is forgotten: after a pause the whole queue is free again."""
-    admission = Admission(10.0, 1.0)
+    admission = AdmissionController(10.0, 1.0)
     for start in (0.0, 1000.0):
         assert admission.backlog(start) == 0.0
-        herd = [admission.arrive(start) for _ in range(12)]
+        herd = [admission.try_admit(start) for _ in range(12)]
         assert herd[:10] == [None] * 10
         assert herd[11] is not None
 
 
 def served(herd: int, capacity: float, limit: float, over: float = 0.0) -> tuple[list[float], Counter[int], float]:
     """When each of a herd got in that returns exactly in its slots, how often each was sent away, the longest queue."""
-    admission, longest = Admission(capacity, limit), 0.0
+    admission, longest = AdmissionController(capacity, limit), 0.0
     arrivals = [(i * over / herd, i) for i in range(herd)]
     heapq.heapify(arrivals)
     entered: dict[int, float] = {}
     turned: Counter[int] = Counter()
     while arrivals:
         now, who = heapq.heappop(arrivals)
-        slot = admission.arrive(now)
+        slot = admission.try_admit(now)
         longest = max(longest, admission.backlog(now))
         if slot is None:
             entered[who] = now + admission.backlog(now)
@@ -101,4 +101,4 @@ def test_a_herd_beyond_the_longest_slot_still_comes_in_without_being_sent_away_o
 @given(st.floats(-1e6, 1e6))
 def test_the_clock_may_stand_anywhere_at_the_start(now: float) -> None:
     """A run's clock shows less than zero before the run begins: that is no queue."""
-    assert Admission(3000.0, 2.0).arrive(now) is None
+    assert AdmissionController(3000.0, 2.0).try_admit(now) is None

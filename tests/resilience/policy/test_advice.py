@@ -8,31 +8,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.backoff import ADVICE_CEILING, ADVICE_FLOOR, CLASSIC, WINDOW, Backoff, sane_advice
+from resilience.policy.backoff import (
+    CLASSIC,
+    MAX_RETRY_AFTER_S,
+    MIN_RETRY_AFTER_S,
+    WINDOW,
+    RetryState,
+    clamp_retry_after,
+)
 from tests.strategies import UNIT
 
 
 @given(st.floats())
 def test_whatever_is_advised_is_bounded_or_none(advice: float) -> None:
     """Nobody is parked for ever, nobody is made to storm."""
-    sane = sane_advice(advice)
+    sane = clamp_retry_after(advice)
     if math.isnan(advice) or advice < 0:
         assert sane is None
     else:
         assert sane is not None
-        assert ADVICE_FLOOR <= sane <= ADVICE_CEILING
-        assert sane == advice or not ADVICE_FLOOR <= advice <= ADVICE_CEILING
+        assert MIN_RETRY_AFTER_S <= sane <= MAX_RETRY_AFTER_S
+        assert sane == advice or not MIN_RETRY_AFTER_S <= advice <= MAX_RETRY_AFTER_S
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(), UNIT), max_size=100))
 def test_no_advice_burns_an_attempt(steps: list[tuple[float | None, float]]) -> None:
     """The ladder below it is the one without it."""
-    advised, plain = Backoff(CLASSIC), Backoff(CLASSIC)
+    advised, plain = RetryState(CLASSIC), RetryState(CLASSIC)
     for backoff in (advised, plain):
         backoff.lost(0.0)
     for advice, u in steps:
         retry = advised.next(1.0, u, None, advice)
-        if sane_advice(advice) is None:
+        if clamp_retry_after(advice) is None:
             assert retry == plain.next(1.0, u, None)
         else:
             assert retry is not None
@@ -43,8 +50,8 @@ def test_no_advice_burns_an_attempt(steps: list[tuple[float | None, float]]) -> 
 @pytest.mark.parametrize("asleep", [0.0, 3600.0])
 def test_the_budget_counts_time_awake(asleep: float) -> None:
     """Ten minutes of it, whatever the night was."""
-    backoff = Backoff(WINDOW)
+    backoff = RetryState(WINDOW)
     backoff.lost(0.0)
-    backoff.forgive(asleep)
+    backoff.exclude_sleep(asleep)
     assert backoff.next(599.9 + asleep, 0.5, None) is not None
     assert backoff.next(600.0 + asleep, 0.5, None) is None

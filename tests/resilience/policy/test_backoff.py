@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.backoff import CLASSIC, WINDOW, Backoff, BackoffPolicy, Jitter, Ladder, Preset
-from resilience.policy.window import UNANNOUNCED, ReturnWindow, return_window
+from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, ExponentialDelays, Jitter, Preset, RetryState
+from resilience.policy.window import DEFAULT_RETURN_WINDOW, ReturnWindow, return_window
 from tests.strategies import UNIT, ladders, policies, windows
 
 SMALL = ReturnWindow(0.1, 0.3, 3.0)
 
 
-def delays(backoff: Backoff, count: int, *, u: float = 0.5, window: ReturnWindow | None = SMALL) -> list[float | None]:
+def delays(
+    backoff: RetryState, count: int, *, u: float = 0.5, window: ReturnWindow | None = SMALL
+) -> list[float | None]:
     """The delays of ``count`` attempts in a row, each made when the delay before it has passed."""
     now, found = backoff.lost_at, list[float | None]()
     for _ in range(count):
@@ -23,9 +25,9 @@ def delays(backoff: Backoff, count: int, *, u: float = 0.5, window: ReturnWindow
     return found
 
 
-def lost(policy: BackoffPolicy, now: float = 0.0) -> Backoff:
+def lost(policy: BackoffPolicy, now: float = 0.0) -> RetryState:
     """A backoff right after a loss."""
-    backoff = Backoff(policy)
+    backoff = RetryState(policy)
     backoff.lost(now)
     return backoff
 
@@ -53,33 +55,33 @@ def test_classic_takes_no_notice_of_the_window_or_of_chance() -> None:
 )
 def test_jitter_bounds_by_hand(jitter: Jitter, low: float, high: float) -> None:
     """The fifth delay of the contract's ladder, after 8 s, at both ends of chance."""
-    ladder = Ladder(jitter=jitter)
+    ladder = ExponentialDelays(jitter=jitter)
     assert ladder.delay(4, 0.0, 8.0) == low
     assert ladder.delay(4, 1 - 1e-12, 8.0) == pytest.approx(high)
 
 
 @given(ladders(Jitter.NONE), st.integers(0, 100), UNIT)
-def test_no_jitter_is_the_nominal_delay(ladder: Ladder, rung: int, u: float) -> None:
+def test_no_jitter_is_the_nominal_delay(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Without jitter the delay never falls, and never passes the cap."""
     assert ladder.delay(rung, u) <= ladder.delay(rung + 1, u) <= ladder.maximum
 
 
 @given(ladders(Jitter.EQUAL), st.integers(0, 100), UNIT)
-def test_equal_jitter_keeps_half(ladder: Ladder, rung: int, u: float) -> None:
+def test_equal_jitter_keeps_half(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Equal jitter lies between half of the nominal delay and all of it."""
-    nominal = Ladder(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
+    nominal = ExponentialDelays(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
     assert nominal / 2 <= ladder.delay(rung, u) <= nominal
 
 
 @given(ladders(Jitter.FULL), st.integers(0, 100), UNIT)
-def test_full_jitter_starts_at_zero(ladder: Ladder, rung: int, u: float) -> None:
+def test_full_jitter_starts_at_zero(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Full jitter lies between nothing and the nominal delay."""
-    nominal = Ladder(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
+    nominal = ExponentialDelays(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
     assert 0 <= ladder.delay(rung, u) <= nominal
 
 
 @given(ladders(Jitter.DECORRELATED), st.lists(UNIT, min_size=1, max_size=20))
-def test_decorrelated_jitter_follows_the_delay_before(ladder: Ladder, chances: list[float]) -> None:
+def test_decorrelated_jitter_follows_the_delay_before(ladder: ExponentialDelays, chances: list[float]) -> None:
     """Decorrelated jitter lies between the foot and three times the delay before, and never passes the cap."""
     previous: float | None = None
     for rung, u in enumerate(chances):
@@ -90,7 +92,7 @@ def test_decorrelated_jitter_follows_the_delay_before(ladder: Ladder, chances: l
 
 
 @given(ladders(), st.integers(0, 10_000), UNIT)
-def test_no_ladder_overflows(ladder: Ladder, rung: int, u: float) -> None:
+def test_no_ladder_overflows(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """However long the ladder, the delay stays within the cap."""
     assert 0 <= ladder.delay(rung, u, ladder.maximum) <= ladder.maximum
 
@@ -98,7 +100,7 @@ def test_no_ladder_overflows(ladder: Ladder, rung: int, u: float) -> None:
 @pytest.mark.parametrize("multiplier", [1.0, 1.01, 1e6, 1e300])
 def test_extreme_multipliers_end_at_the_cap(multiplier: float) -> None:
     """A ladder that cannot be computed is at its cap; one that does not climb stays at its foot."""
-    assert Ladder(multiplier=multiplier).delay(100_000, 0.5) == (1.0 if multiplier == 1.0 else 30.0)
+    assert ExponentialDelays(multiplier=multiplier).delay(100_000, 0.5) == (1.0 if multiplier == 1.0 else 30.0)
 
 
 def test_window_preset_climbs_from_step_to_cap() -> None:
@@ -142,7 +144,7 @@ def test_an_unannounced_window_spreads_over_a_second() -> None:
     """A client that never heard from a server spreads its first attempt over one second."""
     retry = lost(WINDOW).next(0.0, 0.75, None)
     assert retry is not None
-    assert retry.delay == pytest.approx(0.75 * UNANNOUNCED.spread_s) == 0.75
+    assert retry.delay == pytest.approx(0.75 * DEFAULT_RETURN_WINDOW.spread_s) == 0.75
 
 
 @pytest.mark.parametrize("population, first", [(30, 0.025), (300, 0.05), (150_000, 2.5)])
@@ -223,7 +225,7 @@ def test_a_first_session_that_ends_early_is_an_incident_of_its_own() -> None:
 
 def test_incidents_are_numbered_in_order() -> None:
     """Each stable session that ends adds one."""
-    backoff, numbers = Backoff(CLASSIC), []
+    backoff, numbers = RetryState(CLASSIC), []
     for start in range(0, 100, 20):
         backoff.lost(float(start))
         numbers.append(backoff.incident)
@@ -234,7 +236,7 @@ def test_incidents_are_numbered_in_order() -> None:
 
 def test_decorrelated_delays_do_not_leak_into_the_next_incident() -> None:
     """A new incident draws its first delay from the foot, not from the last delay of the one before."""
-    backoff = lost(BackoffPolicy(Preset.CLASSIC, Ladder(jitter=Jitter.DECORRELATED), 10, None))
+    backoff = lost(BackoffPolicy(Preset.CLASSIC, ExponentialDelays(jitter=Jitter.DECORRELATED), 10, None))
     delays(backoff, 6, u=0.9)
     backoff.restored(1000.0)
     backoff.lost(2000.0)

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.policy.backoff import CLASSIC, WINDOW, Backoff, BackoffPolicy, Jitter, Preset
-from resilience.policy.liveness import ClientLiveness, ProbeRules
+from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter, Preset, RetryState
+from resilience.policy.liveness import ClientFailureDetector, ProbeTimeouts
 from resilience.policy.retry import CloseCode, retry_class
 from resilience.policy.window import ReturnWindow, return_window
 
@@ -81,14 +81,14 @@ def test_the_file_says_what_the_arithmetic_says(vector: Json) -> None:
 @pytest.mark.parametrize("vector", VECTORS, ids=NAMES)
 def test_python_agrees_number_by_number(vector: Json) -> None:
     """The production policy, driven through the same incident, waits as long."""
-    backoff = Backoff(msgspec.convert(vector["policy"], BackoffPolicy))
+    backoff = RetryState(msgspec.convert(vector["policy"], BackoffPolicy))
     backoff.lost(1000.0)
     for number, step in enumerate(vector["steps"]):
         now = 1000.0 + step["elapsed"]
         if "up_for" in step:
             backoff.restored(now - step["up_for"])
             backoff.lost(now)
-        backoff.forgive(step.get("asleep", 0.0))
+        backoff.exclude_sleep(step.get("asleep", 0.0))
         window = msgspec.convert(step["window"], ReturnWindow | None)
         retry = backoff.next(now, step["u"], window, step["advice"])
         assert (retry.delay if retry else None) == close_to(step["expect_delay"]), f"step {number}"
@@ -149,13 +149,13 @@ LIVENESS: list[Json] = json.loads((FOLDER / "liveness.json").read_text())
 @pytest.mark.parametrize("vector", LIVENESS, ids=lambda vector: vector["name"])
 def test_the_failure_detector_agrees_step_by_step(vector: Json) -> None:
     """What is due, and when to look again."""
-    liveness = ClientLiveness(msgspec.convert(vector["rules"], ProbeRules), 0.0)
+    liveness = ClientFailureDetector(msgspec.convert(vector["rules"], ProbeTimeouts), 0.0)
     for step in vector["steps"]:
         assert told(liveness, step) == step.get("expect"), step
         assert liveness.next_deadline() == step["next"], step
 
 
-def told(liveness: ClientLiveness, step: Json) -> str | None:
+def told(liveness: ClientFailureDetector, step: Json) -> str | None:
     """Carry out a step; what it says is due, if it says something."""
     now, event = step["at"], step["event"]
     if event == "answered":

@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.liveness import LAG_TOLERANCE, ClientLiveness, Due, ProbeRules
+from resilience.policy.liveness import LAG_TOLERANCE_S, ClientFailureDetector, LivenessAction, ProbeTimeouts
 
-RULES = ProbeRules()
+RULES = ProbeTimeouts()
 STEPS = st.lists(st.tuples(st.floats(0.0, 0.4), st.sampled_from(("", "", "heard", "asked", "answered", "hint"))))
 
 
 @given(STEPS)
 def test_nobody_is_dead_whose_probe_was_not_left_alone(steps: list[tuple[float, str]]) -> None:
     """Death needs a probe that had its whole deadline, and either silence since, or a reply that is owed."""
-    liveness, now, probed, heard, replied, owed = ClientLiveness(RULES, 0.0), 0.0, -1.0, 0.0, 0.0, False
+    liveness, now, probed, heard, replied, owed = ClientFailureDetector(RULES, 0.0), 0.0, -1.0, 0.0, 0.0, False
     for wait, event in steps:
         now += wait
         if event in ("heard", "answered"):
@@ -27,9 +27,9 @@ def test_nobody_is_dead_whose_probe_was_not_left_alone(steps: list[tuple[float, 
             liveness.asked(now)
             owed = True
         due = liveness.suspect(now) if event == "hint" else liveness.due(now)
-        if due is Due.PROBE:
+        if due is LivenessAction.PROBE:
             probed = now
-        elif due is Due.DEAD:
+        elif due is LivenessAction.DEAD:
             assert now - probed >= RULES.deadline
             assert heard <= probed or (owed and replied <= probed)
             return
@@ -38,12 +38,12 @@ def test_nobody_is_dead_whose_probe_was_not_left_alone(steps: list[tuple[float, 
 @given(st.lists(st.floats(0.0, 0.4), min_size=40))
 def test_an_owed_reply_is_missed_in_time_whatever_is_heard(waits: list[float]) -> None:
     """Silence and deadline after it was asked for, and at most the time between two looks more."""
-    liveness, now = ClientLiveness(RULES, 0.0), 0.0
+    liveness, now = ClientFailureDetector(RULES, 0.0), 0.0
     liveness.asked(0.0)
     for wait in waits:
         now += wait
         liveness.heard(now)
-        if liveness.due(now) is Due.DEAD:
+        if liveness.due(now) is LivenessAction.DEAD:
             assert now >= RULES.silence + RULES.deadline
             return
     assert now <= RULES.silence + RULES.deadline + 3 * 0.4
@@ -52,30 +52,30 @@ def test_an_owed_reply_is_missed_in_time_whatever_is_heard(waits: list[float]) -
 @given(STEPS)
 def test_after_a_look_the_next_one_is_later(steps: list[tuple[float, str]]) -> None:
     """Unless the peer is dead, nobody is asked to look twice at once."""
-    liveness, now = ClientLiveness(RULES, 0.0), 0.0
+    liveness, now = ClientFailureDetector(RULES, 0.0), 0.0
     for wait, event in steps:
         now += wait
         if event == "asked":
             liveness.asked(now)
         elif event == "heard":
             liveness.heard(now)
-        if liveness.due(now) is Due.DEAD:
+        if liveness.due(now) is LivenessAction.DEAD:
             return
         assert liveness.next_deadline() > now
 
 
 def test_a_late_look_at_an_owed_reply_asks_again() -> None:
     """F6: a client that slept does not take its own sleep for the server's."""
-    liveness = ClientLiveness(RULES, 0.0)
+    liveness = ClientFailureDetector(RULES, 0.0)
     liveness.asked(0.0)
-    assert liveness.due(4.0) is Due.PROBE
-    liveness.heard(6.0 + LAG_TOLERANCE)
-    assert liveness.due(6.1 + LAG_TOLERANCE) is Due.PROBE
+    assert liveness.due(4.0) is LivenessAction.PROBE
+    liveness.heard(6.0 + LAG_TOLERANCE_S)
+    assert liveness.due(6.1 + LAG_TOLERANCE_S) is LivenessAction.PROBE
 
 
 def test_silence_is_told_as_silence_and_a_missing_reply_as_that() -> None:
     """The longer of what was waited for."""
-    liveness = ClientLiveness(RULES, 0.0)
+    liveness = ClientFailureDetector(RULES, 0.0)
     liveness.asked(1.0)
     assert liveness.silence(5.0) == 5.0
     liveness.heard(4.0)

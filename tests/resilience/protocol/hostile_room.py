@@ -12,7 +12,7 @@ import msgspec
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.protocol import codec
-from resilience.protocol.effects import Broadcast, Disconnect, Persist, SendDown
+from resilience.protocol.effects import Broadcast, Disconnect, Persist, SendToClient
 from resilience.protocol.messages import (
     AnswerResult,
     ClientMessage,
@@ -120,7 +120,7 @@ class HostileRoom:
     def collect(self) -> None:
         """Check every effect, then the room itself."""
         for effect in self.room.effects():
-            if isinstance(effect, SendDown):
+            if isinstance(effect, SendToClient):
                 self._check_sent(effect.connection, effect.message)
             elif isinstance(effect, Broadcast):
                 self._check_broadcast(effect)
@@ -179,8 +179,8 @@ class HostileRoom:
         room, sessions = self.room, self.room.sessions.values()
         attached = [session.connection for session in sessions if session.connection is not None]
         assert len(set(attached)) == len(attached)
-        assert len({id(session) for session in room._live.values()}) == len(room._live)
-        assert all(session.connection == connection for connection, session in room._live.items())
+        assert len({id(session) for session in room._subscribers.values()}) == len(room._subscribers)
+        assert all(session.connection == connection for connection, session in room._subscribers.items())
         for who, score in room.game.scores.items():
             assert score == room.game.recomputed_score(who)
 
@@ -189,23 +189,23 @@ class HostileRoom:
         room = self.room
         left = {
             "connections": room._by_connection,
-            "live": room._live,
-            "expected": room._expected,
+            "live": room._subscribers,
+            "expected": room._population,
             "unsaved": room._unsaved,
-            "arrivals": room._reception._arrivals,
-            "unconfirmed": room._reception._unconfirmed,
-            "answers": room._desk._waiting,
-            "tickets": room._desk._tickets,
-            "hosts": room._hosts._heard,
-            "orders": room._hosts._orders,
-            "shown later": room._board._waiting,
-            "agenda": [key for key in room._agenda._at if key],
+            "arrivals": room._identities._pending_joins,
+            "unconfirmed": room._identities._unconfirmed,
+            "answers": room._answers._waiting,
+            "tickets": room._answers._tickets,
+            "hosts": room._host_commands._heard,
+            "orders": room._host_commands._pending,
+            "shown later": room._presence._waiting,
+            "agenda": [key for key in room._deadlines._at if key],
         }
         assert {name: kept for name, kept in left.items() if kept} == {}
-        assert len(room._agenda._heap) <= 2
+        assert len(room._deadlines._heap) <= 2
         assert {session.state for session in room.sessions.values()} <= {ConnectionState.DISCONNECTED}
         held = {hashed for session in room.sessions.values() for hashed in session.token_hashes}
-        assert set(room._reception._tokens._sessions) == held
+        assert set(room._identities._tokens._sessions) == held
 
 
 def _questions_in(message: Message) -> list[OpenQuestion]:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.protocol.states import ClientState, ConnectionState
 from tests.resilience.protocol.pair import Pair, Peer
 
-_ENTERED = (EventKind.SESSION_JOINED, EventKind.SESSION_RESTORED)
-_ATTACHED = (EventKind.SESSION_CREATED, EventKind.SESSION_RESUMED)
-_ENDED = (EventKind.SESSION_FENCED, EventKind.TRANSPORT_LOST, EventKind.SESSION_DETACHED, EventKind.SESSION_LEFT)
+_ENTERED = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
+_ATTACHED = (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED)
+_ENDED = (
+    LogEventKind.SESSION_FENCED,
+    LogEventKind.TRANSPORT_LOST,
+    LogEventKind.SESSION_DETACHED,
+    LogEventKind.SESSION_LEFT,
+)
 
 
 def broken(pair: Pair) -> list[str]:
@@ -34,45 +39,45 @@ def broken(pair: Pair) -> list[str]:
     ]
 
 
-def stream_gaps(log: Iterable[Event]) -> Iterator[str]:
+def stream_gaps(log: Iterable[LogEvent]) -> Iterator[str]:
     """Per connection each sequenced message has the number after its predecessor's, from the snapshot's on."""
     at: dict[str, int] = {}
     for event in log:
         if event.role is Role.CLIENT and event.kind in _ENTERED:
             at[event.actor] = _seq(event)
-        elif event.kind is EventKind.STREAM_DELIVERED:
+        elif event.kind is LogEventKind.STREAM_DELIVERED:
             if _seq(event) != at.get(event.actor, -1) + 1:
                 yield f"{event.actor} went from seq {at.get(event.actor)} to {event.seq} at {event.t:.3f}"
             at[event.actor] = _seq(event)
-        elif event.kind is EventKind.TRANSPORT_LOST and event.cause == "stream_gap":
+        elif event.kind is LogEventKind.TRANSPORT_LOST and event.cause == "stream_gap":
             yield f"{event.actor} saw a gap after seq {at.get(event.actor)} at {event.t:.3f}"
 
 
-def lost_acks(log: Iterable[Event]) -> Iterator[str]:
+def lost_acks(log: Iterable[LogEvent]) -> Iterator[str]:
     """Every answer acknowledged as accepted was committed before."""
     committed: set[str | None] = set()
     for event in log:
-        if event.kind is EventKind.ANSWER_COMMITTED:
+        if event.kind is LogEventKind.ANSWER_COMMITTED:
             committed.add(event.ref)
-        elif event.kind is EventKind.ANSWER_ACKED and event.outcome == "accepted" and event.ref not in committed:
+        elif event.kind is LogEventKind.ANSWER_ACKED and event.outcome == "accepted" and event.ref not in committed:
             yield f"{event.ref} of {event.actor} was acknowledged at {event.t:.3f} but not committed"
 
 
-def double_verdicts(log: Iterable[Event]) -> Iterator[str]:
+def double_verdicts(log: Iterable[LogEvent]) -> Iterator[str]:
     """Each submitted key got at most one verdict."""
-    acked = Counter((event.actor, event.ref) for event in log if event.kind is EventKind.ANSWER_ACKED)
+    acked = Counter((event.actor, event.ref) for event in log if event.kind is LogEventKind.ANSWER_ACKED)
     yield from (f"{ref} of {actor} got {times} verdicts" for (actor, ref), times in acked.items() if times > 1)
 
 
-def double_commits(log: Iterable[Event]) -> Iterator[str]:
+def double_commits(log: Iterable[LogEvent]) -> Iterator[str]:
     """No participant has two committed answers to one question."""
     rows = Counter(
-        (event.session_id, str(event.ref).split("/")[0]) for event in log if event.kind is EventKind.ANSWER_COMMITTED
+        (event.session_id, str(event.ref).split("/")[0]) for event in log if event.kind is LogEventKind.ANSWER_COMMITTED
     )
     yield from (f"{who} has {times} answers to {question}" for (who, question), times in rows.items() if times > 1)
 
 
-def two_live(log: Iterable[Event]) -> Iterator[str]:
+def two_live(log: Iterable[LogEvent]) -> Iterator[str]:
     """No connection of a participant is let in before the one before it has ended or been cut off."""
     live: defaultdict[str | None, set[int | None]] = defaultdict(set)
     for event in log:
@@ -87,21 +92,21 @@ def two_live(log: Iterable[Event]) -> Iterator[str]:
             mine.discard(event.connection_no)
 
 
-def lost_identities(log: Iterable[Event]) -> Iterator[str]:
+def lost_identities(log: Iterable[LogEvent]) -> Iterator[str]:
     """Nobody comes back as somebody new, is refused, or is announced twice."""
     log = list(log)
-    joined = Counter(event.actor for event in log if event.kind is EventKind.SESSION_JOINED)
+    joined = Counter(event.actor for event in log if event.kind is LogEventKind.SESSION_JOINED)
     yield from (f"{actor} joined {times} times" for actor, times in joined.items() if times > 1)
-    shown = Counter(event.session_id for event in log if event.kind is EventKind.PARTICIPANT_ANNOUNCED)
+    shown = Counter(event.session_id for event in log if event.kind is LogEventKind.PARTICIPANT_ANNOUNCED)
     yield from (f"{who} was announced {times} times" for who, times in shown.items() if times > 1)
     for event in log:
-        if event.kind is EventKind.SESSION_REJECTED:
+        if event.kind is LogEventKind.SESSION_REJECTED:
             yield f"the session of {event.actor} was refused at {event.t:.3f}: {event.cause}"
-        if event.kind is EventKind.SESSION_SUPERSEDED:
+        if event.kind is LogEventKind.SESSION_SUPERSEDED:
             yield f"{event.actor} was superseded at {event.t:.3f} though it is alone"
 
 
-def wrong_restores(log: Iterable[Event]) -> Iterator[str]:
+def wrong_restores(log: Iterable[LogEvent]) -> Iterator[str]:
     """What a client holds after a restore is what the server recomputed from its answer log at that moment."""
     truth: dict[tuple[str | None, int | None], str | None] = {}
     for event in log:
@@ -117,7 +122,7 @@ def wrong_scores(pair: Pair) -> Iterator[str]:
     """Every score is the sum of the points committed for it."""
     points: Counter[str | None] = Counter()
     for event in pair.log:
-        if event.kind is EventKind.ANSWER_COMMITTED:
+        if event.kind is LogEventKind.ANSWER_COMMITTED:
             points[event.session_id] += int(event.value or 0)
     for who, score in pair.room.game.scores.items():
         if not score == pair.room.game.recomputed_score(who) == points[who]:
@@ -149,7 +154,7 @@ def _stuck_peer(peer: Peer, pair: Pair) -> Iterator[str]:
 
 def early_secrets(pair: Pair) -> Iterator[str]:
     """The right answer is in nothing that was sent before its question was closed."""
-    closed_at = {event.ref: event.t for event in pair.log if event.kind is EventKind.QUESTION_CLOSED}
+    closed_at = {event.ref: event.t for event in pair.log if event.kind is LogEventKind.QUESTION_CLOSED}
     for sent in pair.wire:
         if '"correct"' in sent.text:
             questions = [question.id for question in pair.room.game.questions if f'"{question.id}"' in sent.text]
@@ -157,5 +162,5 @@ def early_secrets(pair: Pair) -> Iterator[str]:
                 yield f"a right answer left at {sent.t:.3f}: {sent.text}"
 
 
-def _seq(event: Event) -> int:
+def _seq(event: LogEvent) -> int:
     return -1 if event.seq is None else event.seq

@@ -13,21 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import draws_for, uniform
+from resilience.draws import random_for, uniform
 from resilience.eventlog.writer import EventList
 from resilience.events import Lane, Role
 from resilience.protocol import codec
 from resilience.protocol.client import Identity
 from resilience.protocol.effects import (
-    Abandon,
+    AbortTransport,
     Broadcast,
-    Dial,
+    CloseTransport,
     Disconnect,
-    Hangup,
+    OpenTransport,
     Persist,
     Record,
-    SendDown,
-    SendUp,
+    SendToClient,
+    SendToServer,
     event_of,
 )
 from resilience.protocol.messages import Message
@@ -91,11 +91,11 @@ class Pair:
             (server or ServerConfig()).room,
             epoch="1",
             tokens=lambda: f"token-{uniform(seed, 'token', next(tokens)):.16f}",
-            draw=draws_for(seed, "server"),
+            draw=random_for(seed, "server"),
         )
         rules = (client or ClientConfig()).rules
         self.peers = [
-            Peer(name, ScriptedParticipant(Identity("e", name, name), rules, quiz.player, draws_for(seed, name)))
+            Peer(name, ScriptedParticipant(Identity("e", name, name), rules, quiz.player, random_for(seed, name)))
             for name in (f"c{i}" for i in range(clients))
         ]
 
@@ -195,12 +195,12 @@ class Pair:
         for effect in peer.machine.effects():
             if isinstance(effect, Record):
                 self._log(effect, Role.CLIENT, peer.name)
-            elif isinstance(effect, Dial):
+            elif isinstance(effect, OpenTransport):
                 peer.dial = effect.dial
                 self._open(peer, effect.dial)
-            elif isinstance(effect, SendUp):
+            elif isinstance(effect, SendToServer):
                 self._send_up(peer, effect.message)
-            elif isinstance(effect, Abandon | Hangup):
+            elif isinstance(effect, AbortTransport | CloseTransport):
                 self._close_from_client(peer)
 
     def _open(self, peer: Peer, dial: int) -> None:
@@ -241,7 +241,7 @@ class Pair:
         for effect in self.room.effects():
             if isinstance(effect, Record):
                 self._log(effect, Role.SERVER, "server")
-            elif isinstance(effect, SendDown):
+            elif isinstance(effect, SendToClient):
                 self._send_down(effect.connection, codec.encode(effect.message).decode())
             elif isinstance(effect, Broadcast):
                 text = codec.encode(effect.message).decode()

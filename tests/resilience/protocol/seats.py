@@ -7,7 +7,7 @@ from collections.abc import Callable
 from resilience.config import ClientConfig
 from resilience.policy.backoff import Preset
 from resilience.policy.retry import CloseCode
-from resilience.protocol.client import ClientMachine
+from resilience.protocol.client import ParticipantClient
 from resilience.protocol.messages import Ping, QuizFinished, ResumeRejected
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.stand import Seat, joined, restored
@@ -37,14 +37,14 @@ def seat_in(state: ClientState) -> Seat:
     return seat
 
 
-def exhaust(machine: ClientMachine) -> None:
+def exhaust(machine: ParticipantClient) -> None:
     """Every dial is refused until the client gives up."""
     for _ in range(100):
         machine.transport_failed(machine.dial, "refused", machine.next_deadline() or 0.0)
         machine.handle_timeout(machine.next_deadline() or 0.0)
 
 
-INPUTS: dict[str, Callable[[ClientMachine, int], None]] = {
+INPUTS: dict[str, Callable[[ParticipantClient, int], None]] = {
     "start": lambda m, _: m.start(1.0),
     "opened": lambda m, dial: m.transport_opened(dial, 1.0),
     "failed": lambda m, dial: m.transport_failed(dial, "refused", 1.0),

@@ -9,15 +9,15 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.protocol import codec
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.effects import (
     Broadcast,
     ClientEffect,
     Disconnect,
     Persist,
     Record,
-    SendDown,
-    SendUp,
+    SendToClient,
+    SendToServer,
     SessionRow,
 )
 from resilience.protocol.messages import (
@@ -71,7 +71,7 @@ class Stand:
         for effect in self.room.effects():
             if isinstance(effect, Record):
                 self.records.append(effect)
-            elif isinstance(effect, SendDown):
+            elif isinstance(effect, SendToClient):
                 self.sent[effect.connection].append(over_the_wire(effect.message))
             elif isinstance(effect, Broadcast):
                 for connection in effect.connections:
@@ -152,7 +152,7 @@ class Seat:
     """One client machine; every random number it draws is ``u``."""
 
     def __init__(self, config: ClientConfig | None = None, u: float = 0.5) -> None:
-        self.machine = ClientMachine(
+        self.machine = ParticipantClient(
             Identity("e", "ann", "i1"), (config or ClientConfig()).rules, lambda _purpose, _incident, _attempt: u
         )
         self.records: list[Record] = []
@@ -165,7 +165,7 @@ class Seat:
 
     def said(self) -> list[Message]:
         """What the machine wants sent now."""
-        return [effect.message for effect in self.take() if isinstance(effect, SendUp)]
+        return [effect.message for effect in self.take() if isinstance(effect, SendToServer)]
 
     def open(self, now: float = 0.0, *, seq: int = 0) -> None:
         """Dial and join for the first time; what that wants done is dropped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.protocol.agenda import Agenda
+from resilience.protocol.agenda import DeadlineQueue
 
 STEPS = st.lists(
     st.one_of(
@@ -20,13 +20,13 @@ STEPS = st.lists(
 @given(STEPS)
 def test_it_is_a_dictionary_of_deadlines(steps: list[tuple[str, str, float]]) -> None:
     """Whatever is scheduled, moved and dropped: the same deadlines and the same order as sorting a plain dictionary."""
-    agenda, naive = Agenda(), dict[str, float]()
+    agenda, naive = DeadlineQueue(), dict[str, float]()
     for what, key, at in steps:
         if what == "schedule":
             agenda.schedule(key, at)
             naive[key] = at
         elif what == "drop":
-            agenda.drop(key)
+            agenda.cancel(key)
             naive.pop(key, None)
         else:
             due = sorted((when, name) for name, when in naive.items() if when <= at)
@@ -38,7 +38,7 @@ def test_it_is_a_dictionary_of_deadlines(steps: list[tuple[str, str, float]]) ->
 
 def test_a_deadline_is_due_at_its_instant() -> None:
     """Neither before nor twice."""
-    agenda = Agenda()
+    agenda = DeadlineQueue()
     agenda.schedule("a", 5.0)
     assert agenda.due(4.999) == []
     assert agenda.due(5.0) == ["a"]
@@ -47,7 +47,7 @@ def test_a_deadline_is_due_at_its_instant() -> None:
 
 def test_moving_a_deadline_forgets_the_old_one() -> None:
     """Earlier or later."""
-    agenda = Agenda()
+    agenda = DeadlineQueue()
     agenda.schedule("a", 5.0)
     agenda.schedule("a", 9.0)
     agenda.schedule("b", 9.0)
@@ -58,7 +58,7 @@ def test_moving_a_deadline_forgets_the_old_one() -> None:
 
 def test_it_does_not_grow_by_repetition() -> None:
     """The same deadline set again and again is kept once."""
-    agenda = Agenda()
+    agenda = DeadlineQueue()
     for _ in range(1000):
         agenda.schedule("a", 5.0)
     assert len(agenda._heap) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.protocol.effects import Abandon, Deliver, Dial, SendUp
+from resilience.protocol.effects import AbortTransport, Deliver, OpenTransport, SendToServer
 from resilience.protocol.messages import Join, PresenceChanged, QuizFinished, Resume, ResumeRejected, TokenStored
 from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState
 from tests.resilience.protocol.seats import INPUTS, MOVES, seat_in
@@ -45,12 +45,12 @@ def test_a_first_start_dials_and_joins() -> None:
     """Dial one, then ``join``, then the token is acknowledged."""
     seat = Seat()
     seat.machine.start(0.0)
-    assert seat.take() == [Dial(1, 0)]
+    assert seat.take() == [OpenTransport(1, 0)]
     seat.machine.transport_opened(1, 0.1)
-    assert seat.said() == [Join(event="e", name="ann", instance="i1", inflates=True, attempt=1)]
+    assert seat.said() == [Join(event="e", name="ann", instance="i1", accepts_deflate=True, attempt=1)]
     welcome = joined(seq=4)
     seat.machine.receive(welcome, 1, 0.2)
-    assert seat.take() == [SendUp(TokenStored(1)), Deliver(welcome)]
+    assert seat.take() == [SendToServer(TokenStored(1)), Deliver(welcome)]
     assert (seat.machine.seq, seat.machine.epoch, seat.machine.participant) == (4, "1", "p1")
 
 
@@ -63,7 +63,9 @@ def test_a_return_resumes_with_token_and_position() -> None:
     machine.transport_lost(1, "closed", 2.0)
     machine.handle_timeout(10.0)
     machine.transport_opened(2, 10.1)
-    assert Resume(event="e", token="t1", instance="i1", epoch="1", seq=5, inflates=True, attempt=1) in seat.said()
+    assert (
+        Resume(event="e", token="t1", instance="i1", epoch="1", seq=5, accepts_deflate=True, attempt=1) in seat.said()
+    )
 
 
 def test_zero_event_resume() -> None:
@@ -73,7 +75,9 @@ def test_zero_event_resume() -> None:
     seat.machine.transport_lost(1, "closed", 0.1)
     seat.machine.handle_timeout(5.0)
     seat.machine.transport_opened(2, 5.1)
-    assert seat.said() == [Resume(event="e", token="t1", instance="i1", epoch="1", seq=0, inflates=True, attempt=1)]
+    assert seat.said() == [
+        Resume(event="e", token="t1", instance="i1", epoch="1", seq=0, accepts_deflate=True, attempt=1)
+    ]
 
 
 @pytest.mark.parametrize("timeout", [0.5, 5.0])
@@ -86,7 +90,7 @@ def test_open_timeout(timeout: float) -> None:
     seat.machine.handle_timeout(timeout - 0.001)
     assert seat.take() == []
     seat.machine.handle_timeout(timeout)
-    assert seat.take() == [Abandon(1)]
+    assert seat.take() == [AbortTransport(1)]
     assert seat.machine.state is ClientState.BACKING_OFF
     assert seat.records[-2].cause == "open_timeout"
 
@@ -98,7 +102,7 @@ def test_join_timeout() -> None:
     seat.machine.handle_timeout(4.999)
     assert seat.take() == []
     seat.machine.handle_timeout(5.0)
-    assert seat.take() == [Abandon(1)]
+    assert seat.take() == [AbortTransport(1)]
     assert seat.machine.state is ClientState.BACKING_OFF
 
 
@@ -111,7 +115,7 @@ def test_a_rejected_resume_joins_anew_on_the_same_connection() -> None:
     seat.machine.transport_opened(2, 9.0)
     seat.take()
     seat.machine.receive(ResumeRejected("unknown"), 2, 9.1)
-    assert seat.said() == [Join(event="e", name="ann", instance="i1", inflates=True, attempt=1)]
+    assert seat.said() == [Join(event="e", name="ann", instance="i1", accepts_deflate=True, attempt=1)]
     seat.machine.receive(joined(), 2, 9.2)
     assert seat.machine.state is ClientState.OPEN
 

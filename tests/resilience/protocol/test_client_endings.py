@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
-from resilience.protocol.effects import Dial, Hangup, SendUp
+from resilience.protocol.effects import CloseTransport, OpenTransport, SendToServer
 from resilience.protocol.messages import Leave
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.seats import CLASSIC, INPUTS, seat_in
@@ -31,9 +31,9 @@ def test_terminal_codes_stop(code: CloseCode) -> None:
 def test_a_takeover_is_recorded_as_one() -> None:
     """And the other terminal codes are told apart too."""
     for code, kind in [
-        (CloseCode.SUPERSEDED, EventKind.SESSION_SUPERSEDED),
-        (CloseCode.LEFT, EventKind.CLIENT_LEFT),
-        (CloseCode.STRIKES, EventKind.CLIENT_DISMISSED),
+        (CloseCode.SUPERSEDED, LogEventKind.SESSION_SUPERSEDED),
+        (CloseCode.LEFT, LogEventKind.CLIENT_LEFT),
+        (CloseCode.STRIKES, LogEventKind.CLIENT_DISMISSED),
     ]:
         seat = Seat()
         seat.open()
@@ -69,7 +69,7 @@ def test_leaving_tells_the_server_and_stays_gone() -> None:
     seat = Seat()
     seat.open()
     seat.machine.leave(1.0)
-    assert seat.take() == [SendUp(Leave()), Hangup(1)]
+    assert seat.take() == [SendToServer(Leave()), CloseTransport(1)]
     seat.machine.leave(2.0)
     assert seat.take() == []
     assert seat.machine.next_deadline() is None
@@ -79,7 +79,7 @@ def test_classic_gives_up_after_ten_attempts() -> None:
     """One first dial and ten more; then no deadline is left."""
     seat = seat_in(ClientState.GAVE_UP)
     assert (seat.machine.dial, seat.machine.next_deadline()) == (11, None)
-    assert seat.records[-1].kind is EventKind.GAVE_UP
+    assert seat.records[-1].kind is LogEventKind.GAVE_UP
     assert seat.records[-1].attempt == 10
 
 
@@ -89,7 +89,7 @@ def test_a_client_that_gave_up_can_be_revived(revive: str) -> None:
     seat = seat_in(ClientState.GAVE_UP)
     machine = seat.machine
     INPUTS[revive](machine, machine.dial)
-    assert seat.take() == [Dial(12, 0)]
+    assert seat.take() == [OpenTransport(12, 0)]
     delays = []
     for _ in range(10):
         machine.transport_failed(machine.dial, "refused", 1000.0)
@@ -105,7 +105,7 @@ def test_a_wake_up_while_backing_off_dials_at_once() -> None:
     seat.machine.transport_failed(1, "refused", 0.0)
     seat.take()
     seat.machine.wake(0.2)
-    assert seat.take() == [Dial(2, 1)]
+    assert seat.take() == [OpenTransport(2, 1)]
     seat.machine.transport_failed(2, "refused", 0.3)
     assert seat.machine.next_deadline() == pytest.approx(2.3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.protocol.effects import Abandon, Deliver
+from resilience.protocol.effects import AbortTransport, Deliver
 from resilience.protocol.messages import Error, Ping, Pong, Probe, ProbeReply, QuizFinished, TokenStored
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.stand import Seat
@@ -34,7 +34,7 @@ def test_a_gap_in_the_stream_reconnects() -> None:
     seat = Seat()
     seat.open(seq=3)
     seat.machine.receive(QuizFinished(5, ()), 1, 1.0)
-    assert seat.take() == [Abandon(1)]
+    assert seat.take() == [AbortTransport(1)]
     assert (seat.machine.state, seat.machine.seq) == (ClientState.BACKING_OFF, 3)
     seat.machine.handle_timeout(9.0)
     assert isinstance(seat.back(9.0, seq=5)[0], TokenStored)
@@ -48,7 +48,7 @@ def test_silence_probes_and_then_reconnects() -> None:
     seat.machine.handle_timeout(4.0)
     assert seat.said() == [Probe(1)]
     seat.machine.handle_timeout(6.0)
-    assert seat.take() == [Abandon(1)]
+    assert seat.take() == [AbortTransport(1)]
     assert seat.machine.state is ClientState.BACKING_OFF
 
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
-from resilience.events import EventKind
-from resilience.policy.backoff import ADVICE_CEILING, Preset
+from resilience.draws import random_for
+from resilience.events import LogEventKind
+from resilience.policy.backoff import MAX_RETRY_AFTER_S, Preset
 from resilience.policy.retry import CloseCode
-from resilience.protocol.client import ClientMachine, Identity
-from resilience.protocol.effects import Abandon, Dial, Hangup, Record
+from resilience.protocol.client import Identity, ParticipantClient
+from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTransport, Record
 from resilience.protocol.host import HostMachine
-from resilience.protocol.link import LinkMachine
+from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import (
     AnswerResult,
     Error,
@@ -50,13 +50,13 @@ MESSAGES: tuple[ServerMessage, ...] = (
     PresenceChanged(1, 0, (), ()),
     AnswerResult("q1", "i1-1", "accepted"),
     ProbeReply(1),
-    Error("unreadable", "message", "bad"),
+    Error("malformed", "message", "bad"),
     Hosting("e"),
     Hosting("e", STATUS),
     STATUS,
-    *(HostResult(action, verdict, 2) for action in ("create", "start") for verdict in ("done", "moved_on")),
+    *(HostResult(action, verdict, 2) for action in ("create", "start") for verdict in ("done", "stale_step")),
 )
-WELCOMES = {ClientMachine: (Joined, StateRestored), HostMachine: (Hosting,)}
+WELCOMES = {ParticipantClient: (Joined, StateRestored), HostMachine: (Hosting,)}
 CODES = (1000, 1006, 1012, 1013, *(int(code) for code in CloseCode), 4150, 4999)
 ADVICE = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 
@@ -83,20 +83,20 @@ def happenings() -> st.SearchStrategy[list[Happening]]:
     return st.lists(one, max_size=60)
 
 
-def participant(config: ClientConfig) -> ClientMachine:
+def participant(config: ClientConfig) -> ParticipantClient:
     """Somebody who plays."""
-    return ClientMachine(Identity("e", "ann", "i1"), config.rules, draws_for(1, "ann"))
+    return ParticipantClient(Identity("e", "ann", "i1"), config.rules, random_for(1, "ann"))
 
 
 def host(config: ClientConfig) -> HostMachine:
     """Somebody who hosts."""
-    return HostMachine("e", "k", QuizPlan(arithmetic_questions(1, 3, 9.0)), config.rules, draws_for(1, "ann"))
+    return HostMachine("e", "k", QuizPlan(arithmetic_questions(1, 3, 9.0)), config.rules, random_for(1, "ann"))
 
 
 class Watcher:
     """Drives a machine, and holds against each step what must be true of it."""
 
-    def __init__(self, machine: LinkMachine, config: ClientConfig) -> None:
+    def __init__(self, machine: ReconnectingConnection, config: ClientConfig) -> None:
         self.machine, self.budget = machine, config.backoff.attempts
         self.now = 0.0
         self.live: int | None = None
@@ -152,7 +152,7 @@ class Watcher:
         self.machine.leave(self.now)
 
     def answer(self, _dial: int, step: Happening) -> None:
-        if isinstance(self.machine, ClientMachine):
+        if isinstance(self.machine, ParticipantClient):
             self.machine.answer(f"q{step.which % 3}", 0, self.now)
         elif isinstance(self.machine, HostMachine):
             self.machine.order(HostAction.START)
@@ -160,10 +160,10 @@ class Watcher:
     def check(self) -> None:
         """At most one dial is alive; nobody is in who was not welcomed; no attempt is beyond its budget."""
         for effect in self.machine.effects():
-            if isinstance(effect, Dial):
+            if isinstance(effect, OpenTransport):
                 assert self.live is None, "two dials are alive"
                 self.live, self.open, self.welcomed = effect.dial, None, None
-            elif isinstance(effect, Abandon | Hangup) and effect.dial == self.live:
+            elif isinstance(effect, AbortTransport | CloseTransport) and effect.dial == self.live:
                 self.live = self.open = None
             elif isinstance(effect, Record):
                 self.check_record(effect)
@@ -175,9 +175,9 @@ class Watcher:
     def check_record(self, record: Record) -> None:
         assert record.t == self.now
         assert self.budget is None or (record.attempt or 0) <= self.budget
-        if record.kind is EventKind.BACKOFF_SCHEDULED:
+        if record.kind is LogEventKind.BACKOFF_SCHEDULED:
             assert record.value is not None
-            assert 0 <= record.value <= ADVICE_CEILING
+            assert 0 <= record.value <= MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize("preset", Preset)
@@ -200,7 +200,7 @@ def test_the_same_history_gives_the_same_effects(steps: list[Happening], seed: i
     """Nothing but time, messages and draws decides."""
     found = []
     for _ in range(2):
-        machine = ClientMachine(Identity("e", "ann", "i1"), ClientConfig().rules, draws_for(seed, "ann"))
+        machine = ParticipantClient(Identity("e", "ann", "i1"), ClientConfig().rules, random_for(seed, "ann"))
         log: list[object] = []
         watcher = Watcher(machine, ClientConfig())
         watcher.check_record = log.append  # type: ignore[method-assign, assignment]

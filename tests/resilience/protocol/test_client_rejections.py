@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.policy.backoff import ADVICE_CEILING, ADVICE_FLOOR
+from resilience.policy.backoff import MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S
 from resilience.policy.retry import CloseCode
-from resilience.protocol.client import MOST_PENDING
-from resilience.protocol.effects import Abandon, Deliver, Dial
+from resilience.protocol.client import MAX_PENDING_ANSWERS
+from resilience.protocol.effects import AbortTransport, Deliver, OpenTransport
 from resilience.protocol.messages import Error, Join, QuizFinished, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.seats import CLASSIC, seat_in
@@ -76,7 +76,7 @@ def test_how_many_dials_it_took_is_told() -> None:
 def test_an_error_in_answer_to_a_join_is_handed_on() -> None:
     """The application learns why nobody lets it in."""
     seat = seat_in(ClientState.JOINING)
-    error = Error("unreadable", "name", "too long")
+    error = Error("malformed", "name", "too long")
     seat.machine.receive(error, 1, 1.0)
     assert seat.take() == [Deliver(error)]
 
@@ -86,7 +86,13 @@ def test_an_error_in_answer_to_a_join_is_handed_on() -> None:
 
 @pytest.mark.parametrize(
     "advice, delay",
-    [(0.0, ADVICE_FLOOR), (1e9, ADVICE_CEILING), (float("inf"), ADVICE_CEILING), (-5.0, 1.0), (float("nan"), 1.0)],
+    [
+        (0.0, MIN_RETRY_AFTER_S),
+        (1e9, MAX_RETRY_AFTER_S),
+        (float("inf"), MAX_RETRY_AFTER_S),
+        (-5.0, 1.0),
+        (float("nan"), 1.0),
+    ],
 )
 def test_absurd_advice_is_bounded(advice: float, delay: float) -> None:
     """No proxy can park a client for ever, nor make it storm; what is no number is no advice."""
@@ -130,7 +136,7 @@ def test_a_gap_before_an_unknown_message_is_a_gap() -> None:
     seat = Seat()
     seat.open(seq=3)
     seat.machine.receive_unknown(5, 1, 1.0)
-    assert seat.take() == [Abandon(1)]
+    assert seat.take() == [AbortTransport(1)]
 
 
 @pytest.mark.parametrize("state", [ClientState.CONNECTING, ClientState.JOINING, ClientState.BACKING_OFF])
@@ -148,10 +154,10 @@ def test_an_unknown_message_outside_a_session_does_nothing(state: ClientState) -
 def test_answers_that_wait_are_bounded() -> None:
     """A client that is offline for good does not fill its memory."""
     seat = seat_in(ClientState.GAVE_UP)
-    for number in range(MOST_PENDING + 10):
+    for number in range(MAX_PENDING_ANSWERS + 10):
         seat.machine.answer(f"q{number}", 0, 1.0)
-    assert len(seat.machine.pending) == MOST_PENDING
-    assert f"q{MOST_PENDING}" not in seat.machine.pending
+    assert len(seat.machine.pending) == MAX_PENDING_ANSWERS
+    assert f"q{MAX_PENDING_ANSWERS}" not in seat.machine.pending
 
 
 def test_a_client_that_closed_can_no_longer_be_started() -> None:
@@ -161,4 +167,4 @@ def test_a_client_that_closed_can_no_longer_be_started() -> None:
     seat.machine.transport_lost(1, "closed", 1.0, CloseCode.SUPERSEDED)
     seat.take()
     seat.machine.start(2.0)
-    assert Dial(2, 0) not in seat.take()
+    assert OpenTransport(2, 0) not in seat.take()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.events import EventKind
-from resilience.protocol.effects import Abandon, Dial, SendUp
-from resilience.protocol.link import FRESH, SLEPT
+from resilience.events import LogEventKind
+from resilience.protocol.effects import AbortTransport, OpenTransport, SendToServer
+from resilience.protocol.link import FRESH_DIAL_S, SLEEP_THRESHOLD_S
 from resilience.protocol.messages import Answer, AnswerResult, Ping, Pong, PresenceChanged, Probe, ProbeReply
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.seats import CLASSIC, seat_in
@@ -20,9 +20,9 @@ from tests.resilience.protocol.stand import Seat, joined
 def test_a_wake_up_gives_a_stale_dial_up_for_a_fresh_one(state: ClientState) -> None:
     """A phone that wakes with a dead dial does not wait for its timeout."""
     seat = seat_in(state)
-    seat.machine.wake(FRESH + 0.1)
-    assert seat.take() == [Abandon(1), Dial(2, 0)]
-    assert seat.machine.next_deadline() == FRESH + 5.1
+    seat.machine.wake(FRESH_DIAL_S + 0.1)
+    assert seat.take() == [AbortTransport(1), OpenTransport(2, 0)]
+    assert seat.machine.next_deadline() == FRESH_DIAL_S + 5.1
     assert seat.records[-2].cause == "stale"
 
 
@@ -30,7 +30,7 @@ def test_a_wake_up_gives_a_stale_dial_up_for_a_fresh_one(state: ClientState) -> 
 def test_a_wake_up_leaves_a_young_dial_alone(state: ClientState) -> None:
     """It was made by the network that is here now."""
     seat = seat_in(state)
-    seat.machine.wake(FRESH)
+    seat.machine.wake(FRESH_DIAL_S)
     assert (seat.take(), seat.machine.state) == ([], state)
 
 
@@ -79,16 +79,16 @@ def test_a_message_in_time_asks_for_no_probe() -> None:
 def test_a_dial_that_was_slept_through_is_made_again_at_once(state: ClientState) -> None:
     """Without a step on the ladder: nothing says that the server is to blame."""
     seat = seat_in(state)
-    seat.machine.handle_timeout(5.0 + SLEPT + 0.1)
-    assert seat.take() == [Abandon(1), Dial(2, 0)]
+    seat.machine.handle_timeout(5.0 + SLEEP_THRESHOLD_S + 0.1)
+    assert seat.take() == [AbortTransport(1), OpenTransport(2, 0)]
 
 
 @pytest.mark.parametrize("state", [ClientState.CONNECTING, ClientState.JOINING])
 def test_a_timeout_that_is_merely_late_climbs_the_ladder(state: ClientState) -> None:
     """An overloaded machine must not dial without a pause."""
     seat = seat_in(state)
-    seat.machine.handle_timeout(5.0 + SLEPT)
-    assert seat.take() == [Abandon(1)]
+    seat.machine.handle_timeout(5.0 + SLEEP_THRESHOLD_S)
+    assert seat.take() == [AbortTransport(1)]
     assert seat.machine.state is ClientState.BACKING_OFF
 
 
@@ -132,7 +132,7 @@ def test_what_comes_down_does_not_prove_the_way_up() -> None:
         machine.handle_timeout(tenth / 10 + 0.05)
     assert machine.state is ClientState.BACKING_OFF
     seat.take()
-    doubts = [record for record in seat.records if record.kind in (EventKind.PEER_SUSPECTED, EventKind.PEER_DEAD)]
+    doubts = [record for record in seat.records if record.kind in (LogEventKind.PEER_SUSPECTED, LogEventKind.PEER_DEAD)]
     assert [record.value for record in doubts] == pytest.approx([4.05, 6.05])
 
 
@@ -144,7 +144,7 @@ def test_a_reply_to_the_probe_proves_the_way_up() -> None:
     machine.answer("q1", 2, 0.0)
     for second in range(1, 60):
         machine.handle_timeout(float(second))
-        probes = [effect.message for effect in seat.take() if isinstance(effect, SendUp)]
+        probes = [effect.message for effect in seat.take() if isinstance(effect, SendToServer)]
         for probe in probes:
             if isinstance(probe, Probe):
                 machine.receive(ProbeReply(probe.id), 1, second + 0.1)

@@ -8,8 +8,16 @@ import pytest
 
 from resilience.config import ClientConfig
 from resilience.policy.retry import CloseCode
-from resilience.protocol.effects import Abandon, ClientEffect, Deliver, Dial, Hangup, Record, SendUp
-from resilience.protocol.host import HostMachine, onward
+from resilience.protocol.effects import (
+    AbortTransport,
+    ClientEffect,
+    CloseTransport,
+    Deliver,
+    OpenTransport,
+    Record,
+    SendToServer,
+)
+from resilience.protocol.host import HostMachine, next_action
 from resilience.protocol.messages import (
     CreateEvent,
     Error,
@@ -54,7 +62,7 @@ class Desk:
 
     def said(self) -> list[Message]:
         """What the machine wants sent now."""
-        return [effect.message for effect in self.take() if isinstance(effect, SendUp)]
+        return [effect.message for effect in self.take() if isinstance(effect, SendToServer)]
 
     def hear(self, message: object, now: float = 0.0) -> list[ClientEffect]:
         """The server says something over the current dial; returns what that wants done."""
@@ -104,7 +112,7 @@ def test_an_event_that_is_missing_is_created(answer: Message) -> None:
     """From the plan; then the first status is waited for."""
     desk = Desk()
     desk.dial()
-    assert desk.hear(Hosting("e")) == [SendUp(CreateEvent(PLAN)), Deliver(Hosting("e"))]
+    assert desk.hear(Hosting("e")) == [SendToServer(CreateEvent(PLAN)), Deliver(Hosting("e"))]
     assert desk.hear(answer) == [Deliver(answer)]
     desk.hear(status())
     assert desk.machine.order(HostAction.START)
@@ -126,7 +134,7 @@ def test_a_creation_that_was_cut_off_is_tried_again() -> None:
     desk.hear(Hosting("e"))
     desk.cut(1.0)
     assert desk.dial(9.0) == [Host(event="e", key="secret")]
-    assert SendUp(CreateEvent(PLAN)) in desk.hear(Hosting("e"), 9.0)
+    assert SendToServer(CreateEvent(PLAN)) in desk.hear(Hosting("e"), 9.0)
 
 
 # orders --------------------------------------------------------------------------------------------------------------
@@ -162,12 +170,12 @@ def test_an_unanswered_order_is_sent_again_with_the_same_step() -> None:
     for again in range(2, 5):
         desk.cut(again * 100.0)
         desk.dial(again * 100.0 + 9.0)
-        assert SendUp(START) in desk.hear(Hosting("e", status(1, Phase.QUESTION)), again * 100.0 + 9.0)
-    desk.hear(HostResult("start", "moved_on", 1))
+        assert SendToServer(START) in desk.hear(Hosting("e", status(1, Phase.QUESTION)), again * 100.0 + 9.0)
+    desk.hear(HostResult("start", "stale_step", 1))
     assert desk.machine.pending is None
     desk.cut(900.0)
     desk.dial(909.0)
-    assert SendUp(START) not in desk.hear(Hosting("e", status(1, Phase.QUESTION)), 909.0)
+    assert SendToServer(START) not in desk.hear(Hosting("e", status(1, Phase.QUESTION)), 909.0)
 
 
 def test_an_order_given_offline_waits() -> None:
@@ -178,7 +186,7 @@ def test_an_order_given_offline_waits() -> None:
     assert desk.machine.order(HostAction.NEXT)
     assert desk.take() == []
     desk.dial(9.0)
-    assert SendUp(NEXT_ORDER) in desk.hear(Hosting("e", status(2, Phase.REVEAL)), 9.0)
+    assert SendToServer(NEXT_ORDER) in desk.hear(Hosting("e", status(2, Phase.REVEAL)), 9.0)
 
 
 def test_a_result_of_another_order_settles_nothing() -> None:
@@ -206,7 +214,7 @@ def test_no_orders_before_the_first_status_or_after_the_end(state: str) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_but_the_last_has_a_way_onward(phase: Phase) -> None:
     """So that one key is enough to run a quiz."""
-    assert (onward(phase) is None) == (not NEXT[phase])
+    assert (next_action(phase) is None) == (not NEXT[phase])
 
 
 # the link ------------------------------------------------------------------------------------------------------------
@@ -219,9 +227,9 @@ def test_a_host_notices_silence_like_a_participant() -> None:
     desk.machine.handle_timeout(4.0)
     assert desk.said() == [Probe(1)]
     desk.machine.handle_timeout(6.0)
-    assert desk.take() == [Abandon(1)]
+    assert desk.take() == [AbortTransport(1)]
     desk.machine.handle_timeout(desk.machine.next_deadline() or 0.0)
-    assert desk.take() == [Dial(2, 1)]
+    assert desk.take() == [OpenTransport(2, 1)]
 
 
 def test_a_status_is_no_answer_to_an_order() -> None:
@@ -232,7 +240,7 @@ def test_a_status_is_no_answer_to_an_order() -> None:
     for half in range(1, 13):
         desk.hear(status(), half / 2)
         desk.machine.handle_timeout(half / 2)
-    assert Abandon(1) in desk.take()
+    assert AbortTransport(1) in desk.take()
 
 
 def test_a_host_that_only_listens_is_not_taken_for_dead() -> None:
@@ -281,7 +289,7 @@ def test_pings_are_answered() -> None:
     """Should a server send any."""
     desk = Desk()
     desk.open()
-    assert desk.hear(Ping(3, 100, 300, 3000)) == [SendUp(Pong(3))]
+    assert desk.hear(Ping(3, 100, 300, 3000)) == [SendToServer(Pong(3))]
 
 
 @pytest.mark.parametrize("code", [CloseCode.KEY_REFUSED, CloseCode.STRIKES, CloseCode.NORMAL])
@@ -313,7 +321,7 @@ def test_leaving_closes_in_good_order_and_says_nothing() -> None:
     desk = Desk()
     desk.open()
     desk.machine.leave(1.0)
-    assert desk.take() == [Hangup(1)]
+    assert desk.take() == [CloseTransport(1)]
 
 
 @pytest.mark.parametrize("opened", [True, False])
@@ -324,7 +332,7 @@ def test_errors_are_handed_on(opened: bool) -> None:
         desk.open()
     else:
         desk.dial()
-    error = Error("unreadable", "plan.questions", "too many")
+    error = Error("malformed", "plan.questions", "too many")
     assert desk.hear(error) == [Deliver(error)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import QuizConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
 from resilience.protocol.messages import (
@@ -25,9 +25,9 @@ from resilience.protocol.messages import (
     Probe,
     ProbeReply,
 )
-from resilience.quiz.game import Progress
+from resilience.quiz.game import QuizState
 from resilience.quiz.phases import Phase
-from resilience.quiz.plan import BY_HAND, QuizPlan
+from resilience.quiz.plan import MANUAL_PACE, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.resilience.protocol.stand import Stand
 
@@ -39,7 +39,7 @@ def hosted(*hosts: int, instant: bool = True, timed: bool = False) -> Stand:
     """A room with these hosts, moved by hand unless ``timed``."""
     stand = Stand(quiz=QUIZ, instant=instant)
     if not timed:
-        stand.room.game.pace = BY_HAND
+        stand.room.game.pace = MANUAL_PACE
     for connection in hosts or (HOST,):
         stand.room.host(connection, stand.now)
         stand.collect()
@@ -52,9 +52,9 @@ def results(stand: Stand, connection: int = HOST) -> list[tuple[str, str, int]]:
     return [(result.action, result.verdict, result.step) for result in found]
 
 
-def moves(stand: Stand) -> list[Progress]:
+def moves(stand: Stand) -> list[QuizState]:
     """Every step that was handed to the store."""
-    return [row for persist in stand.persisted for row in persist.rows if isinstance(row, Progress)]
+    return [row for persist in stand.persisted for row in persist.rows if isinstance(row, QuizState)]
 
 
 def order(stand: Stand, action: HostAction, connection: int = HOST, step: int | None = None) -> None:
@@ -130,7 +130,7 @@ def test_an_order_sent_again_after_its_commit_does_nothing_more() -> None:
     stand = hosted()
     order(stand, HostAction.START)
     order(stand, HostAction.START, step=0)
-    assert results(stand) == [("start", "done", 1), ("start", "moved_on", 1)]
+    assert results(stand) == [("start", "done", 1), ("start", "stale_step", 1)]
     assert len(moves(stand)) == 1
 
 
@@ -154,7 +154,7 @@ def test_two_hosts_with_different_orders_for_one_step() -> None:
     order(stand, HostAction.FINISH, OTHER)
     stand.commit()
     assert results(stand, HOST) == [("start", "done", 1)]
-    assert [verdict for _, verdict, _ in results(stand, OTHER)] == ["moved_on"]
+    assert [verdict for _, verdict, _ in results(stand, OTHER)] == ["stale_step"]
     assert phase_of(stand) is Phase.QUESTION
 
 
@@ -169,7 +169,7 @@ def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
     order(stand, HostAction.REVEAL)
     stand.run(14.1)
     stand.commit()
-    assert [verdict for _, verdict, _ in results(stand)] == ["moved_on"]
+    assert [verdict for _, verdict, _ in results(stand)] == ["stale_step"]
     assert (stand.room.game.phase, stand.room.game.index) == (Phase.REVEAL, 0)
     assert moves(stand)[-1] == stand.room.game.progress
 
@@ -180,7 +180,7 @@ def test_an_order_that_arrives_after_the_timer() -> None:
     stand.join(1)
     stand.run(14.1)
     order(stand, HostAction.REVEAL, step=1)
-    assert [verdict for _, verdict, _ in results(stand)] == ["moved_on"]
+    assert [verdict for _, verdict, _ in results(stand)] == ["stale_step"]
 
 
 def test_an_early_reveal_moves_the_timer_with_it() -> None:
@@ -267,7 +267,7 @@ def test_a_host_does_not_take_part_and_who_takes_part_does_not_host() -> None:
     forbidden: list[Message] = [HostCommand(HostAction.START, 0), CreateEvent(plan), Host(event="e", key="x")]
     for message in forbidden:
         stand.say(1, message)  # type: ignore[arg-type]
-        assert stand.last(1) == Error("out_of_place", "type", "only a host may say this")
+        assert stand.last(1) == Error("unexpected", "type", "only a host may say this")
     assert (stand.room.game.phase, moves(stand)) == (Phase.LOBBY, [])
 
 
@@ -324,5 +324,5 @@ def test_a_silent_host_is_let_go_after_the_grace_period() -> None:
     stand.lose(HOST)
     stand.lose(OTHER)
     stand.run(200.0)
-    assert stand.room._hosts._heard == {}
-    assert [record.kind for record in stand.records].count(EventKind.HOST_ATTACHED) == 2
+    assert stand.room._host_commands._heard == {}
+    assert [record.kind for record in stand.records].count(LogEventKind.HOST_ATTACHED) == 2

@@ -11,7 +11,7 @@ import pytest
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import Join, Joined, Player, Roster, Snapshot
-from resilience.protocol.packing import MOST_BYTES, WORTH_BYTES, packed, roster_of
+from resilience.protocol.packing import MAX_ROSTER_BYTES, MIN_COMPRESS_BYTES, compress_if_worth, roster_of
 from tests.resilience.protocol.stand import Stand
 
 CROWD = Roster(150, tuple(Player(f"p{i}", f"somebody {i}", "connected") for i in range(150)), ())
@@ -29,7 +29,7 @@ def text_of(data: bytes) -> bytes:
 
 def test_a_packed_roster_is_the_same_roster_and_much_smaller() -> None:
     plain = msgspec.json.encode(CROWD)
-    small = packed(plain)
+    small = compress_if_worth(plain)
     assert small is not None
     assert len(bytes(small)) < len(plain) / 3
     assert roster_of(snapshot(bytes(small))) == roster_of(snapshot(plain)) == CROWD
@@ -37,9 +37,9 @@ def test_a_packed_roster_is_the_same_roster_and_much_smaller() -> None:
 
 def test_what_does_not_pay_is_left_alone() -> None:
     """Small parts, and those that do not shrink."""
-    noise = b"".join(zlib.crc32(bytes([i % 256, i // 256])).to_bytes(4, "big") for i in range(WORTH_BYTES))
-    assert packed(b"[" + b"1," * 500 + b"1]") is None
-    assert packed(base64.b64encode(noise)) is None
+    noise = b"".join(zlib.crc32(bytes([i % 256, i // 256])).to_bytes(4, "big") for i in range(MIN_COMPRESS_BYTES))
+    assert compress_if_worth(b"[" + b"1," * 500 + b"1]") is None
+    assert compress_if_worth(base64.b64encode(noise)) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_does_not_pay_is_left_alone() -> None:
         b'"not base64!"',
         text_of(b"not zlib"),
         text_of(zlib.compress(b"[]")),
-        text_of(zlib.compress(b" " * (MOST_BYTES + 1))),
+        text_of(zlib.compress(b" " * (MAX_ROSTER_BYTES + 1))),
         text_of(zlib.compress(msgspec.json.encode(CROWD))[:-9]),
     ],
 )
@@ -66,8 +66,10 @@ def test_a_room_packs_for_those_who_inflate_only() -> None:
         stand.join(i, f"somebody {i}")
     stand.run(3.0)
     received = []
-    for connection, inflates in ((500, True), (501, False), (502, True)):
-        stand.say(connection, Join(event="e", name="late", instance=f"late {connection}", inflates=inflates))
+    for connection, accepts_deflate in ((500, True), (501, False), (502, True)):
+        stand.say(
+            connection, Join(event="e", name="late", instance=f"late {connection}", accepts_deflate=accepts_deflate)
+        )
         message = stand.sent[connection][0]
         assert isinstance(message, Joined)
         received.append(message.snapshot)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from resilience.config import ClientConfig, QuizConfig
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.policy.backoff import Preset
 from resilience.protocol.states import ClientState, ConnectionState
 from tests.resilience.protocol import invariants
@@ -15,7 +15,7 @@ from tests.resilience.protocol.trouble import QUIZ, hammered, heal_all, plan
 from tests.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
 
 
-def seen(pair: Pair, kind: EventKind, role: Role | None = None) -> list[Event]:
+def seen(pair: Pair, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
     """The log's events of a kind."""
     return [event for event in pair.log if event.kind is kind and role in (None, event.role)]
 
@@ -28,7 +28,7 @@ def test_a_quiet_quiz() -> None:
     assert invariants.broken(pair) == []
     assert {peer.machine.dial for peer in pair.peers} == {1}
     assert pair.room.game.phase_ends_at is None
-    assert len(seen(pair, EventKind.ANSWER_COMMITTED)) > 20
+    assert len(seen(pair, LogEventKind.ANSWER_COMMITTED)) > 20
 
 
 @pytest.mark.parametrize("lasts", [5.0, 15.0, 45.0, 90.0, 300.0])
@@ -40,7 +40,7 @@ def test_coming_back_from_one_outage(kind: str, lasts: float) -> None:
     plan(pair, [Trouble(kind, 0, 20.0, lasts, 0.0)])
     heal_all(pair, 20.0 + lasts)
     assert invariants.broken(pair) == []
-    (restored,) = seen(pair, EventKind.SESSION_RESTORED)
+    (restored,) = seen(pair, LogEventKind.SESSION_RESTORED)
     cap, hanging_dial = (3.5 if lasts < 50 else 30.5), (5.0 if kind == "silent" else 0.0)
     assert restored.t - (20.0 + lasts) < cap + hanging_dial
 
@@ -52,9 +52,9 @@ def test_a_hole_is_noticed_by_both_ends_in_time(at: float) -> None:
     pair.start()
     pair.at(at, lambda: setattr(pair.peers[0], "link", "silent"))
     pair.run(at + 60.0)
-    (dead,) = seen(pair, EventKind.PEER_DEAD)
+    (dead,) = seen(pair, LogEventKind.PEER_DEAD)
     assert 2.0 <= dead.t - at <= 6.0 + 0.05
-    (detached,) = seen(pair, EventKind.SESSION_DETACHED)
+    (detached,) = seen(pair, LogEventKind.SESSION_DETACHED)
     assert detached.cause == "grace"
     assert 24.0 <= detached.t - at <= 30.0
 
@@ -101,13 +101,13 @@ def test_a_cut_at_any_moment_of_an_answer(after_ms: int) -> None:
     """F22: between submission, commit and acknowledgement; the resend gets a verdict and the answer counts once."""
     pair = Pair(1, quiz=QuizConfig(questions=3, answer_share=1.0))
     pair.start()
-    while not seen(pair, EventKind.ANSWER_SUBMITTED):
+    while not seen(pair, LogEventKind.ANSWER_SUBMITTED):
         pair.run(pair.now + 0.001)
-    submitted = seen(pair, EventKind.ANSWER_SUBMITTED)[0].t
+    submitted = seen(pair, LogEventKind.ANSWER_SUBMITTED)[0].t
     pair.at(submitted + after_ms / 1000, lambda: pair.cut(pair.peers[0]))
     heal_all(pair, pair.now + 60.0)
     assert invariants.broken(pair) == []
-    first = [event for event in seen(pair, EventKind.ANSWER_ACKED) if str(event.ref).startswith("q1/")]
+    first = [event for event in seen(pair, LogEventKind.ANSWER_ACKED) if str(event.ref).startswith("q1/")]
     assert [event.outcome for event in first] == ["accepted"]
 
 
@@ -119,7 +119,7 @@ def test_a_stalled_server_evicts_nobody(seconds: float) -> None:
     plan(pair, [Trouble("stall", 0, 25.0, seconds, 0.0)])
     heal_all(pair, 25.0 + seconds)
     assert invariants.broken(pair) == []
-    assert not [event for event in seen(pair, EventKind.SESSION_DETACHED) if event.cause == "grace"]
+    assert not [event for event in seen(pair, LogEventKind.SESSION_DETACHED) if event.cause == "grace"]
 
 
 def test_a_broken_store_promises_nothing() -> None:
@@ -129,7 +129,7 @@ def test_a_broken_store_promises_nothing() -> None:
     plan(pair, [Trouble("store", 0, 0.001, 9.0, 0.0), Trouble("store", 0, 20.0, 15.0, 0.0)])
     heal_all(pair, 40.0, leave_in_peace=400.0)
     assert invariants.broken(pair) == []
-    acked = [event.t for event in seen(pair, EventKind.ANSWER_ACKED) if event.outcome == "accepted"]
+    acked = [event.t for event in seen(pair, LogEventKind.ANSWER_ACKED) if event.outcome == "accepted"]
     assert not [t for t in acked if 20.1 < t < 35.0]
     assert acked
 
@@ -171,4 +171,4 @@ def test_hours_of_trouble() -> None:
     plan(pair, [Trouble(kinds[i % 4], i % 3, 20.0 + i * 15.0, (i * 7) % 40 + 0.5, i % 2 * 5.0) for i in range(470)])
     heal_all(pair, 7150.0)
     assert invariants.broken(pair) == []
-    assert len(seen(pair, EventKind.SESSION_RESTORED)) > 300
+    assert len(seen(pair, LogEventKind.SESSION_RESTORED)) > 300

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.events import EventKind
-from resilience.protocol.desk import AnswerDesk
+from resilience.events import LogEventKind
+from resilience.protocol.desk import PendingAnswers
 from resilience.protocol.effects import ServerEffect
 from resilience.protocol.messages import ClientMessage, Join, OpenQuestion, Resume, Snapshot
-from resilience.protocol.reception import Arrival
+from resilience.protocol.reception import PendingJoin
 from resilience.protocol.room import Room
 from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import Stage
+from resilience.protocol.stage import GameMessages
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.verdicts import AnswerVerdict
@@ -39,7 +39,7 @@ class WithoutFencing(Room):
             session.connection = connection
         super().transport_lost(connection, cause, now)
 
-    def _attach(self, arrival: Arrival, now: Instant) -> None:
+    def _attach(self, arrival: PendingJoin, now: Instant) -> None:
         arrival.session.connection = None
         super()._attach(arrival, now)
 
@@ -47,12 +47,12 @@ class WithoutFencing(Room):
 class WithoutRotationGrace(Room):
     """A token is retired as soon as its successor is made."""
 
-    def _attach(self, arrival: Arrival, now: Instant) -> None:
+    def _attach(self, arrival: PendingJoin, now: Instant) -> None:
         arrival.presented = None
         super()._attach(arrival, now)
 
 
-class _EagerDesk(AnswerDesk):
+class _EagerDesk(PendingAnswers):
     def submit(self, *arguments: Any, **more: Any) -> tuple[StoredAnswer, ...]:  # noqa: ANN401 - handed on
         rows = super().submit(*arguments, **more)
         _, answer, connection, *_ = arguments
@@ -76,13 +76,13 @@ class RegisteredLate(Room):
 
     def _welcome(self, arrival: Any, now: Instant) -> None:  # noqa: ANN401 - handed on
         super()._welcome(arrival, now)
-        session = self._live.pop(arrival.connection, None)
+        session = self._subscribers.pop(arrival.connection, None)
         if session is not None:
             self._late = (self._late[0], {**self._late[1], arrival.connection: session})
 
     def effects(self) -> list[ServerEffect]:
         due, fresh = self._late
-        self._live.update({key: session for key, session in due.items() if session.connection == key})
+        self._subscribers.update({key: session for key, session in due.items() if session.connection == key})
         self._late = (fresh, {})
         return super().effects()
 
@@ -92,16 +92,16 @@ class WrongSnapshot(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        honest = self._portrait.snapshot
+        honest = self._snapshots.snapshot
 
         def wrong(participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
             snapshot = honest(participant, seq, now, pack=pack)
             return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
 
-        self._portrait.snapshot = wrong  # type: ignore[method-assign]
+        self._snapshots.snapshot = wrong  # type: ignore[method-assign]
 
 
-class _LeakyStage(Stage):
+class _LeakyStage(GameMessages):
     def question_at(self, now: Instant) -> OpenQuestion:
         shown = super().question_at(now)
         assert self._game.question is not None
@@ -113,7 +113,7 @@ class LeakyStage(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._stage = self._portrait._stage = _LeakyStage(self.game, 10, self._name_of)
+        self._stage = self._snapshots._game_messages = _LeakyStage(self.game, 10, self._name_of)
 
 
 PLANTED: list[tuple[type[Room], str]] = [
@@ -131,7 +131,7 @@ def test_the_run_is_clean_without_a_defect(seed: int) -> None:
     """What the defects are held against; there is enough in it to go wrong."""
     pair = hammered(seed=seed)
     assert invariants.broken(pair) == []
-    assert len([event for event in pair.log if event.kind is EventKind.SESSION_RESTORED]) > 20
+    assert len([event for event in pair.log if event.kind is LogEventKind.SESSION_RESTORED]) > 20
 
 
 @pytest.mark.parametrize("room_type, complaint", PLANTED)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.protocol.messages import Player, Roster, Standing
-from resilience.protocol.presence import PresenceBoard
+from resilience.protocol.presence import PresenceTracker
 from resilience.protocol.states import ConnectionState
 
 HERE, AWAY, GONE = ConnectionState.CONNECTED, ConnectionState.TEMPORARILY_DISCONNECTED, ConnectionState.DISCONNECTED
@@ -19,13 +19,13 @@ class Watched:
     """A board, flushed at each of its deadlines; keeps every frame with its time."""
 
     def __init__(self, cap: int = 200) -> None:
-        self.board = PresenceBoard(interval=0.5, flap_hidden=1.0, cap=cap)
+        self.board = PresenceTracker(interval=0.5, flap_hidden=1.0, cap=cap)
         self.frames: list[tuple[float, tuple[Player, ...], tuple[Player, ...]]] = []
 
     def change(self, at: float, who: str, state: ConnectionState) -> None:
         """A participant's state changes."""
         self.run(at)
-        self.board.changed(player(who, state), at)
+        self.board.update(player(who, state), at)
 
     def run(self, until: float) -> None:
         """Let time pass."""
@@ -45,7 +45,7 @@ def player(who: str, state: ConnectionState) -> Player:
     return Player(who, who.upper(), state)
 
 
-def roster(board: PresenceBoard, leaders: tuple[Standing, ...] = ()) -> Roster:
+def roster(board: PresenceTracker, leaders: tuple[Standing, ...] = ()) -> Roster:
     """The roster, decoded."""
     return msgspec.json.decode(board.roster(lambda: leaders), type=Roster)
 
@@ -111,7 +111,7 @@ def test_who_is_taken_back_is_never_shown() -> None:
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.run(1.0)
-    watched.board.changed(player("p2", HERE), 1.0)
+    watched.board.update(player("p2", HERE), 1.0)
     watched.board.forget("p2")
     watched.run(10.0)
     assert watched.shown() == {"p1": HERE}
@@ -125,7 +125,7 @@ def test_the_roster_is_serialised_once_until_it_changes() -> None:
     watched.run(1.0)
     first = watched.board.roster(tuple)
     assert watched.board.roster(tuple) is first
-    watched.board.stale()
+    watched.board.invalidate_roster()
     assert watched.board.roster(tuple) is not first
     watched.change(1.0, "p2", HERE)
     watched.run(2.0)
@@ -137,7 +137,7 @@ def test_the_roster_holds_nobody_who_was_not_shown() -> None:
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.run(0.1)
-    watched.board.changed(player("p2", HERE), 0.1)
+    watched.board.update(player("p2", HERE), 0.1)
     assert [p.participant for p in roster(watched.board).players] == ["p1"]
 
 

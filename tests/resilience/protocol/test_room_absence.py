@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import (
     Join,
@@ -36,8 +36,8 @@ def test_leaving_is_no_absence() -> None:
     assert [(player.participant, player.state) for player in last.changed] == [("p1", "disconnected")]
     stand.lose(1)
     assert [r.kind for r in stand.records if r.session_id == "p1"][-2:] == [
-        EventKind.SESSION_LEFT,
-        EventKind.TRANSPORT_LOST,
+        LogEventKind.SESSION_LEFT,
+        LogEventKind.TRANSPORT_LOST,
     ]
 
 

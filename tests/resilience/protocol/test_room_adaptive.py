@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import Ping, Pong, Probe, TokenStored
 from resilience.quiz.phases import Phase
 from tests.resilience.protocol.stand import Stand
@@ -76,9 +76,9 @@ def cut_at(server: ServerConfig, moment: float, trip: float = 0.05) -> float:
             seen = len(pings)
             stand.run(stand.now + trip)
             pong(stand, 1)
-    last = max(record.t for record in stand.records if record.kind is EventKind.HEARTBEAT_ACKED)
+    last = max(record.t for record in stand.records if record.kind is LogEventKind.HEARTBEAT_ACKED)
     stand.run(moment + 60.0)
-    (detached,) = [record for record in stand.records if record.kind is EventKind.SESSION_DETACHED]
+    (detached,) = [record for record in stand.records if record.kind is LogEventKind.SESSION_DETACHED]
     assert detached.cause == "grace"
     return detached.t - last
 
@@ -126,4 +126,4 @@ def test_one_missed_pong_while_a_question_is_open_changes_nothing(trip: float) -
                 pong(stand, 1)
                 answered += 1
     assert answered >= 4
-    assert EventKind.SESSION_DETACHED not in [record.kind for record in stand.records]
+    assert LogEventKind.SESSION_DETACHED not in [record.kind for record in stand.records]

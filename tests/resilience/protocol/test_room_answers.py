@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
 from resilience.protocol.messages import (
@@ -43,7 +43,7 @@ def test_a_resend_gets_the_same_verdict_and_one_row() -> None:
     stand.resume(2, token)
     stand.say(2, Answer("q1", 0, "k"))
     assert stand.last(2) == AnswerResult("q1", "k", "accepted")
-    assert len([r for r in stand.records if r.kind is EventKind.ANSWER_COMMITTED]) == 1
+    assert len([r for r in stand.records if r.kind is LogEventKind.ANSWER_COMMITTED]) == 1
 
 
 @pytest.mark.parametrize("first", ["answer", "resume"])
@@ -64,7 +64,7 @@ def test_the_same_answer_in_flight_on_two_connections(first: str) -> None:
     stand.say(2, Answer("q1", 0, "k"))
     results = [{m for m in stand.sent[c] if isinstance(m, AnswerResult)} for c in (1, 2)]
     assert results == [{AnswerResult("q1", "k", "accepted")}] * 2
-    assert len([r for r in stand.records if r.kind is EventKind.ANSWER_COMMITTED]) == 1
+    assert len([r for r in stand.records if r.kind is LogEventKind.ANSWER_COMMITTED]) == 1
 
 
 def test_another_answer_in_flight_is_a_duplicate() -> None:
@@ -247,4 +247,4 @@ def test_an_identity_that_nobody_confirmed_is_not_kept_for_ever() -> None:
     stand.join(1)
     stand.room.transport_lost(1, "closed", stand.now)
     stand.run(100)
-    assert stand.room._reception._unconfirmed == {}
+    assert stand.room._identities._unconfirmed == {}

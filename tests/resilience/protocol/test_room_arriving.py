@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import QuizConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
-from resilience.protocol.effects import Forget, JoinAttempt
+from resilience.protocol.effects import DeleteParticipant, JoinAttempt
 from resilience.protocol.messages import (
     Answer,
     Error,
@@ -64,7 +64,7 @@ def test_the_first_message_must_arrive(message: Probe | Pong | Answer | Leave | 
     """Anything but join and resume is answered with a typed error, and changes nothing."""
     stand = Stand()
     stand.say(1, message)
-    assert stand.last(1) == Error("out_of_place", "type", "the first message must be join or resume")
+    assert stand.last(1) == Error("unexpected", "type", "the first message must be join or resume")
     assert (stand.room.sessions, stand.closed) == ({}, {})
 
 
@@ -74,7 +74,7 @@ def test_a_connection_arrives_once() -> None:
     token = stand.join(1).token
     for message in (JOIN, resume(token)):
         stand.say(1, message)
-        assert stand.last(1) == Error("out_of_place", "type", "this connection has joined already")
+        assert stand.last(1) == Error("unexpected", "type", "this connection has joined already")
     assert len(stand.room.sessions) == 1
 
 
@@ -84,7 +84,7 @@ def test_a_refused_resume_may_join_on_the_same_connection() -> None:
     stand.say(1, resume("stolen"))
     assert stand.sent[1] == [ResumeRejected("unknown")]
     assert JoinAttempt(None, "refused") in [row for persist in stand.persisted for row in persist.rows]
-    assert [r.kind for r in stand.records] == [EventKind.RESUME_REFUSED]
+    assert [r.kind for r in stand.records] == [LogEventKind.RESUME_REFUSED]
     assert stand.join(1).participant == "p1"
 
 
@@ -94,16 +94,16 @@ def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None
     stand.say(1, JOIN)
     stand.lose(1)
     stand.commit()
-    assert Forget("p1") in [row for persist in stand.persisted for row in persist.rows]
+    assert DeleteParticipant("p1") in [row for persist in stand.persisted for row in persist.rows]
     assert stand.room.sessions == {}
-    assert stand.room._reception._tokens._sessions == {}
+    assert stand.room._identities._tokens._sessions == {}
     assert stand.sent[1] == []
     stand.instant = True
     stand.join(2, "bob")
     stand.run(5.0)
     stand.join(3, "late")
     assert [player.participant for player in stand.roster(3).players] == ["p2"]
-    assert [r.session_id for r in stand.records if r.kind is EventKind.PARTICIPANT_ANNOUNCED] == ["p2"]
+    assert [r.session_id for r in stand.records if r.kind is LogEventKind.PARTICIPANT_ANNOUNCED] == ["p2"]
 
 
 def test_a_failed_commit_of_a_join_leaves_nothing() -> None:
@@ -115,9 +115,9 @@ def test_a_failed_commit_of_a_join_leaves_nothing() -> None:
     stand.lose(1)
     stand.commit()
     assert stand.room.sessions == {}
-    assert stand.room._reception._tokens._sessions == {}
+    assert stand.room._identities._tokens._sessions == {}
     stand.run(100.0)
-    assert {r.kind for r in stand.records} == {EventKind.TRANSPORT_LOST}
+    assert {r.kind for r in stand.records} == {LogEventKind.TRANSPORT_LOST}
 
 
 def test_a_failed_commit_of_a_resume_keeps_the_session() -> None:
@@ -163,7 +163,7 @@ def test_a_join_whose_reply_was_lost_is_given_back_its_identity() -> None:
     stand.run(9.0)
     assert (first.participant, second.participant) == ("p1", "p1")
     assert second.token != first.token
-    assert len([r for r in stand.records if r.kind is EventKind.PARTICIPANT_ANNOUNCED]) == 1
+    assert len([r for r in stand.records if r.kind is LogEventKind.PARTICIPANT_ANNOUNCED]) == 1
 
 
 def test_a_join_that_was_confirmed_is_not_given_away() -> None:
@@ -196,7 +196,7 @@ def test_two_joins_of_one_instance_that_both_died(outcome: str) -> None:
         stand.lose(connection)
     stand.commit() if outcome == "committed" else stand.fail()
     stand.commit()
-    assert (stand.room.sessions, stand.room._reception._tokens._sessions) == ({}, {})
+    assert (stand.room.sessions, stand.room._identities._tokens._sessions) == ({}, {})
     stand.instant = True
     assert stand.join(3).participant == "p2"
 
@@ -209,7 +209,7 @@ def test_two_joins_of_one_instance_that_both_failed() -> None:
     stand.fail()
     stand.commit()
     assert stand.closed[2] == CloseCode.TRY_AGAIN_LATER
-    assert (stand.room.sessions, stand.room._reception._tokens._sessions) == ({}, {})
+    assert (stand.room.sessions, stand.room._identities._tokens._sessions) == ({}, {})
 
 
 def test_a_failed_first_join_does_not_undo_the_second() -> None:

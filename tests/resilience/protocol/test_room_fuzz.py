@@ -150,7 +150,7 @@ class RoomUnderFire(RuleBasedStateMachine):
 
     def _live(self, who: int) -> int:
         """Somebody who is here, if anybody is."""
-        here = list(self.hostile.room._live) or [1]
+        here = list(self.hostile.room._subscribers) or [1]
         return here[who % len(here)]
 
     def _host(self, who: int) -> int:
@@ -177,7 +177,7 @@ class Hasty(Room):
     def _persist(self, rows: tuple[Row, ...]) -> int:
         ticket = super()._persist(rows)
         if any(isinstance(row, StoredAnswer) for row in rows):
-            self._desk.waiting_for(ticket, rows[0])
+            self._answers.waiting_for(ticket, rows[0])
             self.committed(ticket, 0.0)
         return ticket
 

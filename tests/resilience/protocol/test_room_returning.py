@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import (
     Answer,
@@ -33,7 +33,7 @@ def test_coming_back_is_silent() -> None:
     stand.run(10.0)
     assert (again.participant, again.connection_no, again.generation) == ("p1", 2, 2)
     assert not stand.restored(2).rejoined
-    assert len([r for r in stand.records if r.kind is EventKind.PARTICIPANT_ANNOUNCED]) == 1
+    assert len([r for r in stand.records if r.kind is LogEventKind.PARTICIPANT_ANNOUNCED]) == 1
     assert not any(isinstance(message, PresenceChanged) for message in stand.sent[2])
 
 
@@ -63,7 +63,7 @@ def test_late_ends_of_old_connections_change_nothing() -> None:
     assert (session.connection, session.state) == (4, ConnectionState.CONNECTED)
     stand.run(29.0)
     assert session.state is ConnectionState.CONNECTED
-    assert not [r for r in stand.records if r.kind is EventKind.SESSION_DETACHED]
+    assert not [r for r in stand.records if r.kind is LogEventKind.SESSION_DETACHED]
 
 
 def test_a_pong_of_an_old_connection_keeps_nobody_alive() -> None:
@@ -86,7 +86,7 @@ def test_a_lost_rotation_reply_does_not_lock_out() -> None:
     for connection in (2, 3, 4):
         stand.lose(connection - 1)
         assert stand.resume(connection, token).participant == "p1"
-    assert not [r for r in stand.records if r.kind is EventKind.RESUME_REFUSED]
+    assert not [r for r in stand.records if r.kind is LogEventKind.RESUME_REFUSED]
 
 
 def test_a_retired_token_is_refused_and_recorded() -> None:
@@ -98,7 +98,7 @@ def test_a_retired_token_is_refused_and_recorded() -> None:
     stand.say(2, TokenStored(fresh.generation))
     stand.say(3, resume(old))
     assert stand.last(3) == ResumeRejected("retired")
-    assert [r.kind for r in stand.records][-1] is EventKind.RESUME_REFUSED
+    assert [r.kind for r in stand.records][-1] is LogEventKind.RESUME_REFUSED
     assert stand.room.sessions["p1"].connection == 2
 
 
@@ -160,7 +160,7 @@ def test_sweep_against_rejoin(offset_ms: int) -> None:
     session = stand.room.sessions["p1"]
     assert (again.participant, session.state, session.connection) == ("p1", ConnectionState.CONNECTED, 2)
     assert stand.restored(2).rejoined is (offset_ms >= 0)
-    expired = [r for r in stand.records if r.kind is EventKind.SESSION_EXPIRED]
+    expired = [r for r in stand.records if r.kind is LogEventKind.SESSION_EXPIRED]
     assert len(expired) == (1 if offset_ms >= 0 else 0)
     stand.say(2, Pong(0))
     stand.run(now + 20.0)
@@ -209,7 +209,7 @@ def test_coming_back_in_each_phase(phase: Phase, left_at: float, back_at: float)
     snapshot = stand.restored(2).snapshot
     assert stand.room.sessions["p1"] is session
     assert snapshot.phase == phase
-    assert snapshot.digest() == stand.room.truth("p1")
+    assert snapshot.digest() == stand.room.recomputed_digest("p1")
     answered = left_at > 7 and phase not in (Phase.LOBBY, Phase.FINISHED)
     assert snapshot.answer == (right if answered else None)
     assert snapshot.score == (917 if phase in (Phase.REVEAL, Phase.LEADERBOARD, Phase.FINISHED) else 0)

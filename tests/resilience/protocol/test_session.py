@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.events import EventKind
-from resilience.policy.liveness import HeartbeatRules
+from resilience.events import LogEventKind
+from resilience.policy.liveness import HeartbeatTimeouts
 from resilience.policy.retry import CloseCode
 from resilience.policy.window import ReturnWindow
-from resilience.protocol.effects import Disconnect, Record, SendDown, ServerEffect
+from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import Ping
 from resilience.protocol.session import ServerSession, ping_with
 from resilience.protocol.states import ConnectionState
@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.effects: list[ServerEffect] = []
-        self.session = ServerSession("p1", "ann", HeartbeatRules(), self.effects)
+        self.session = ServerSession("p1", "ann", HeartbeatTimeouts(), self.effects)
         self.attach(1, 0.0)
 
     def attach(self, connection: int, now: float) -> None:
@@ -44,7 +44,7 @@ class Bench:
         """Where the session stands now."""
         return self.session.state
 
-    def recorded(self, kind: EventKind) -> list[Record]:
+    def recorded(self, kind: LogEventKind) -> list[Record]:
         """The records of a kind."""
         return [effect for effect in self.effects if isinstance(effect, Record) and effect.kind is kind]
 
@@ -59,10 +59,10 @@ def test_a_silent_participant_is_cut_off_at_grace() -> None:
     bench = Bench()
     bench.session.heard(4.0)
     bench.run(33.999)
-    assert [type(effect) for effect in bench.effects if not isinstance(effect, Record)] == [SendDown] * 4
+    assert [type(effect) for effect in bench.effects if not isinstance(effect, Record)] == [SendToClient] * 4
     bench.take()
     bench.run(34.0)
-    assert bench.recorded(EventKind.SESSION_DETACHED)[0].cause == "grace"
+    assert bench.recorded(LogEventKind.SESSION_DETACHED)[0].cause == "grace"
     assert bench.take() == [Disconnect(1, CloseCode.SILENT, "no sign of life")]
     assert bench.state() is ConnectionState.TEMPORARILY_DISCONNECTED
 
@@ -91,10 +91,10 @@ def test_a_pong_is_timed_once() -> None:
     """One that was never asked for, or comes again, is no measurement."""
     bench = Bench()
     bench.run(7.5)
-    bench.session.ponged(9, 7.6)
-    bench.session.ponged(1, 7.75)
-    bench.session.ponged(1, 8.0)
-    assert [record.value for record in bench.recorded(EventKind.HEARTBEAT_ACKED)] == [0.25]
+    bench.session.pong_received(9, 7.6)
+    bench.session.pong_received(1, 7.75)
+    bench.session.pong_received(1, 8.0)
+    assert [record.value for record in bench.recorded(LogEventKind.HEARTBEAT_ACKED)] == [0.25]
 
 
 def test_a_pong_does_not_count_for_the_next_connection() -> None:
@@ -102,8 +102,8 @@ def test_a_pong_does_not_count_for_the_next_connection() -> None:
     bench = Bench()
     bench.run(7.5)
     bench.attach(2, 8.0)
-    bench.session.ponged(1, 9.0)
-    assert bench.recorded(EventKind.HEARTBEAT_ACKED) == []
+    bench.session.pong_received(1, 9.0)
+    assert bench.recorded(LogEventKind.HEARTBEAT_ACKED) == []
     assert bench.session.next_deadline() == 15.5
 
 
@@ -126,7 +126,7 @@ def test_a_newer_connection_cuts_off_the_older() -> None:
             assert not bench.session.transport_lost(old, "closed", new * 1.0 + 0.5)
     assert (bench.session.connection, bench.session.connection_no) == (4, 4)
     assert bench.state() is ConnectionState.CONNECTED
-    assert bench.recorded(EventKind.SESSION_DETACHED) == []
+    assert bench.recorded(LogEventKind.SESSION_DETACHED) == []
 
 
 def test_the_newest_token_retires_the_others_when_it_is_kept() -> None:
@@ -157,7 +157,7 @@ def test_a_session_that_ended_can_come_back(end: str) -> None:
 def test_forgiven_lag_moves_the_grace() -> None:
     """F8: a server that slept evicts nobody for it."""
     bench = Bench()
-    bench.session.forgive(40.0)
+    bench.session.extend_by_lag(40.0)
     bench.run(69.9)
     assert bench.state() is ConnectionState.CONNECTED
     bench.session.handle_timeout(70.0, WINDOW)
@@ -167,7 +167,7 @@ def test_forgiven_lag_moves_the_grace() -> None:
 def test_forgiven_lag_moves_the_sweep() -> None:
     """F8: between grace and sweep lie 30 s in which to come back, stall or no stall."""
     bench = Bench()
-    bench.session.forgive(40.0)
+    bench.session.extend_by_lag(40.0)
     bench.run(99.9)
     assert bench.state() is ConnectionState.TEMPORARILY_DISCONNECTED
     bench.run(100.0)

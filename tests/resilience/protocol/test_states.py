@@ -13,7 +13,7 @@ from resilience.protocol.states import (
     ClientState,
     ConnectionState,
     S,
-    moved,
+    transition,
 )
 
 
@@ -42,10 +42,10 @@ def reachable(table: dict[S, frozenset[S]], start: S) -> set[S]:
 def test_clients_move_by_the_table_only(current: ClientState, following: ClientState) -> None:
     """What the table does not list is an error in our own code."""
     if following in CLIENT_TRANSITIONS[current]:
-        assert moved(CLIENT_TRANSITIONS, current, following) is following
+        assert transition(CLIENT_TRANSITIONS, current, following) is following
     else:
         with pytest.raises(LocalProtocolError, match=f"from {current} to {following}"):
-            moved(CLIENT_TRANSITIONS, current, following)
+            transition(CLIENT_TRANSITIONS, current, following)
 
 
 @pytest.mark.parametrize("current, following", list(product(ConnectionState, ConnectionState)))

@@ -124,7 +124,7 @@ def test_judging_changes_nothing() -> None:
 def test_the_visible_score_hides_the_open_question() -> None:
     """Until the reveal a right answer shows in no score and no standing."""
     game = game_at(7.0)
-    game.enrol("p2")
+    game.add_participant("p2")
     give(game, "p1", "q1", 1, at=6.0)
     assert (game.scores["p1"], game.visible_score("p1"), game.leaders(5)) == (1000, 0, [("p1", 0), ("p2", 0)])
     game.advance()
@@ -135,15 +135,15 @@ def test_ties_stand_in_order_of_ids() -> None:
     """The board does not depend on who came first."""
     game = game_at(13.0)
     for who in ("p3", "p1", "p2"):
-        game.enrol(who, 10)
+        game.add_participant(who, 10)
     assert game.leaders(2) == [("p1", 10), ("p2", 10)]
 
 
 def test_enrolling_again_keeps_the_score() -> None:
     """A participant that comes back loses nothing."""
     game = game_at(13.0)
-    game.enrol("p1", 700)
-    game.enrol("p1")
+    game.add_participant("p1", 700)
+    game.add_participant("p1")
     assert game.scores["p1"] == 700
 
 

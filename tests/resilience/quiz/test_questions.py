@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.draws import draws_for
-from resilience.quiz.player import PlannedAnswer, PlayerRules, plan_answer
+from resilience.draws import random_for
+from resilience.quiz.player import AnswerBehaviour, PlannedAnswer, plan_answer
 from resilience.quiz.questions import arithmetic_questions
 from tests.strategies import UNIT
 
@@ -35,8 +35,8 @@ def test_the_correct_choice_is_not_always_the_same_one() -> None:
 @given(UNIT, UNIT, st.integers(0, 10_000))
 def test_planned_answers_keep_to_their_rules(one: float, other: float, seed: int) -> None:
     """The moment lies between the shares, the choice among those offered."""
-    rules = PlayerRules(1.0, min(one, other), max(one, other))
-    planned = plan_answer(rules, "q1", 4, 8.0, draws_for(seed, "ann"))
+    rules = AnswerBehaviour(1.0, min(one, other), max(one, other))
+    planned = plan_answer(rules, "q1", 4, 8.0, random_for(seed, "ann"))
     assert planned is not None
     assert 0 <= planned.choice < 4
     assert 8 * rules.fastest - 1e-9 <= planned.after <= 8 * rules.slowest + 1e-9
@@ -45,14 +45,14 @@ def test_planned_answers_keep_to_their_rules(one: float, other: float, seed: int
 @pytest.mark.parametrize("share, low, high", [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)])
 def test_the_answer_share_holds(share: float, low: int, high: int) -> None:
     """Of 400 players about that share answers."""
-    rules = PlayerRules(share, 0.1, 0.9)
-    answers = [plan_answer(rules, "q1", 4, 6.0, draws_for(1, f"c{i}")) for i in range(400)]
+    rules = AnswerBehaviour(share, 0.1, 0.9)
+    answers = [plan_answer(rules, "q1", 4, 6.0, random_for(1, f"c{i}")) for i in range(400)]
     assert low <= sum(answer is not None for answer in answers) <= high
 
 
 def test_a_plan_can_be_made_twice() -> None:
     """The same participant, question and seed give the same answer."""
-    rules, plans = PlayerRules(1.0, 0.1, 0.9), set[PlannedAnswer | None]()
+    rules, plans = AnswerBehaviour(1.0, 0.1, 0.9), set[PlannedAnswer | None]()
     for _ in range(3):
-        plans.add(plan_answer(rules, "q1", 4, 6.0, draws_for(1, "ann")))
+        plans.add(plan_answer(rules, "q1", 4, 6.0, random_for(1, "ann")))
     assert len(plans) == 1

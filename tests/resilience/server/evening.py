@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import StoreError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Row
 from resilience.protocol.messages import (
@@ -37,7 +37,7 @@ from resilience.protocol.messages import (
     TokenStored,
 )
 from resilience.quiz.game import StoredAnswer
-from resilience.runtime import Log
+from resilience.runtime import RecordSink
 from resilience.server.app import QuizServer
 from resilience.server.directory import EventPlan
 from resilience.server.metrics import Metrics
@@ -66,27 +66,27 @@ CONFIG = ServerConfig(
 QUIZ = QuizConfig(questions=3, lobby=1, question_time=30)
 
 HAPPENS = {
-    EventKind.SERVER_STARTED,
-    EventKind.SERVER_DRAINING,
-    EventKind.JOIN_SHED,
-    EventKind.CONNECTION_REFUSED,
-    EventKind.MESSAGE_REFUSED,
-    EventKind.MESSAGE_DELAYED,
-    EventKind.HOST_ATTACHED,
-    EventKind.HOST_ORDERED,
-    EventKind.SESSION_CREATED,
-    EventKind.SESSION_RESUMED,
-    EventKind.RESUME_REFUSED,
-    EventKind.SESSION_FENCED,
-    EventKind.SESSION_DETACHED,
-    EventKind.SESSION_EXPIRED,
-    EventKind.SESSION_LEFT,
-    EventKind.HEARTBEAT_SENT,
-    EventKind.HEARTBEAT_ACKED,
-    EventKind.ANSWER_COMMITTED,
-    EventKind.ANSWER_REPLIED,
-    EventKind.COMMIT_FAILED,
-    EventKind.QUESTION_OPENED,
+    LogEventKind.SERVER_STARTED,
+    LogEventKind.SERVER_DRAINING,
+    LogEventKind.JOIN_SHED,
+    LogEventKind.CONNECTION_REFUSED,
+    LogEventKind.MESSAGE_REFUSED,
+    LogEventKind.MESSAGE_DELAYED,
+    LogEventKind.HOST_ATTACHED,
+    LogEventKind.HOST_ORDERED,
+    LogEventKind.SESSION_CREATED,
+    LogEventKind.SESSION_RESUMED,
+    LogEventKind.RESUME_REFUSED,
+    LogEventKind.SESSION_FENCED,
+    LogEventKind.SESSION_DETACHED,
+    LogEventKind.SESSION_EXPIRED,
+    LogEventKind.SESSION_LEFT,
+    LogEventKind.HEARTBEAT_SENT,
+    LogEventKind.HEARTBEAT_ACKED,
+    LogEventKind.ANSWER_COMMITTED,
+    LogEventKind.ANSWER_REPLIED,
+    LogEventKind.COMMIT_FAILED,
+    LogEventKind.QUESTION_OPENED,
 }
 """What the evening must contain, or a test of it proves nothing."""
 
@@ -106,7 +106,7 @@ class Disk(SqlStore):
 class Evening:
     """The server of one stage, and what goes on in it. Its records go to ``log``, its numbers to ``metrics``."""
 
-    def __init__(self, stage: Stage, log: Log, metrics: Metrics | None = None) -> None:
+    def __init__(self, stage: Stage, log: RecordSink, metrics: Metrics | None = None) -> None:
         self.stage, self.disk = stage, Disk(MEMORY)
         numbers = itertools.count()
         self.app = QuizServer(

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol import codec
 from resilience.protocol.messages import Join, Message
 from resilience.runtime import log_to, tee
@@ -133,6 +133,6 @@ def upgrade(*headers: str, path: str = "/ws") -> bytes:
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
-def causes(stage: Stage, kind: EventKind) -> list[str | None]:
+def causes(stage: Stage, kind: LogEventKind) -> list[str | None]:
     """The cause of each event of this kind."""
     return [event.cause for event in stage.events(kind)]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from resilience.events import Event, EventKind, Role
+from resilience.events import LogEvent, LogEventKind, Role
 from resilience.server.metrics import Metrics
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -20,15 +20,15 @@ FED_BY_CALLS = {"quiz_commit_rows", "quiz_commit_seconds", "quiz_loop_lag_second
 """Measured where no record tells of it."""
 
 PLAIN = {
-    "quiz_joins": EventKind.SESSION_CREATED,
-    "quiz_leaves": EventKind.SESSION_LEFT,
-    "quiz_cleanups": EventKind.SESSION_EXPIRED,
-    "quiz_fenced_connections": EventKind.SESSION_FENCED,
-    "quiz_heartbeats_sent": EventKind.HEARTBEAT_SENT,
-    "quiz_commit_failures": EventKind.COMMIT_FAILED,
-    "quiz_messages_delayed": EventKind.MESSAGE_DELAYED,
-    "quiz_hosts_attached": EventKind.HOST_ATTACHED,
-    "quiz_questions_opened": EventKind.QUESTION_OPENED,
+    "quiz_joins": LogEventKind.SESSION_CREATED,
+    "quiz_leaves": LogEventKind.SESSION_LEFT,
+    "quiz_cleanups": LogEventKind.SESSION_EXPIRED,
+    "quiz_fenced_connections": LogEventKind.SESSION_FENCED,
+    "quiz_heartbeats_sent": LogEventKind.HEARTBEAT_SENT,
+    "quiz_commit_failures": LogEventKind.COMMIT_FAILED,
+    "quiz_messages_delayed": LogEventKind.MESSAGE_DELAYED,
+    "quiz_hosts_attached": LogEventKind.HOST_ATTACHED,
+    "quiz_questions_opened": LogEventKind.QUESTION_OPENED,
 }
 
 
@@ -40,42 +40,42 @@ def exposed(body: bytes) -> Mapping[str, Samples]:
     }
 
 
-def labelled(events: Sequence[Event]) -> Mapping[str, tuple[str, Counter[str]]]:
+def labelled(events: Sequence[LogEvent]) -> Mapping[str, tuple[str, Counter[str]]]:
     """Counters by one label, as the log has them: which label, and how often each of its values."""
 
-    def count(kind: EventKind, field: str, prefix: str = "") -> Counter[str]:
+    def count(kind: LogEventKind, field: str, prefix: str = "") -> Counter[str]:
         return Counter(f"{prefix}{getattr(event, field)}" for event in events if event.kind is kind)
 
-    verdicts = count(EventKind.ANSWER_COMMITTED, "outcome") + count(EventKind.ANSWER_REPLIED, "outcome")
-    returns = count(EventKind.SESSION_RESUMED, "outcome") + count(EventKind.RESUME_REFUSED, "cause", "refused_")
+    verdicts = count(LogEventKind.ANSWER_COMMITTED, "outcome") + count(LogEventKind.ANSWER_REPLIED, "outcome")
+    returns = count(LogEventKind.SESSION_RESUMED, "outcome") + count(LogEventKind.RESUME_REFUSED, "cause", "refused_")
     return {
-        "quiz_connection_losses": ("cause", count(EventKind.SESSION_DETACHED, "cause")),
+        "quiz_connection_losses": ("cause", count(LogEventKind.SESSION_DETACHED, "cause")),
         "quiz_reconnections": ("outcome", returns),
         "quiz_answers": ("verdict", verdicts),
-        "quiz_joins_shed": ("cause", count(EventKind.JOIN_SHED, "cause")),
-        "quiz_connections_refused": ("cause", count(EventKind.CONNECTION_REFUSED, "cause")),
-        "quiz_messages_refused": ("code", count(EventKind.MESSAGE_REFUSED, "cause")),
-        "quiz_host_orders": ("outcome", count(EventKind.HOST_ORDERED, "outcome")),
-        "quiz_events_opened": ("outcome", count(EventKind.SERVER_STARTED, "outcome")),
+        "quiz_joins_shed": ("cause", count(LogEventKind.JOIN_SHED, "cause")),
+        "quiz_connections_refused": ("cause", count(LogEventKind.CONNECTION_REFUSED, "cause")),
+        "quiz_messages_refused": ("code", count(LogEventKind.MESSAGE_REFUSED, "cause")),
+        "quiz_host_orders": ("outcome", count(LogEventKind.HOST_ORDERED, "outcome")),
+        "quiz_events_opened": ("outcome", count(LogEventKind.SERVER_STARTED, "outcome")),
     }
 
 
-def measured(events: Sequence[Event]) -> Mapping[str, list[float]]:
+def measured(events: Sequence[LogEvent]) -> Mapping[str, list[float]]:
     """What each histogram without labels was given."""
 
-    def values(kind: EventKind) -> list[float]:
+    def values(kind: LogEventKind) -> list[float]:
         return [event.value for event in events if event.kind is kind and event.value is not None]
 
     return {
-        "quiz_heartbeat_rtt_seconds": values(EventKind.HEARTBEAT_ACKED),
-        "quiz_join_seconds": values(EventKind.SESSION_CREATED),
-        "quiz_restore_seconds": values(EventKind.SESSION_RESUMED),
+        "quiz_heartbeat_rtt_seconds": values(LogEventKind.HEARTBEAT_ACKED),
+        "quiz_join_seconds": values(LogEventKind.SESSION_CREATED),
+        "quiz_restore_seconds": values(LogEventKind.SESSION_RESUMED),
     }
 
 
-def attempts(events: Sequence[Event]) -> Mapping[str, list[float]]:
+def attempts(events: Sequence[LogEvent]) -> Mapping[str, list[float]]:
     """Dials per success, by how it ended."""
-    arrived = [e for e in events if e.kind in {EventKind.SESSION_CREATED, EventKind.SESSION_RESUMED}]
+    arrived = [e for e in events if e.kind in {LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED}]
     outcomes = {event.outcome for event in arrived if event.outcome is not None}
     return {o: [float(e.attempt) for e in arrived if e.outcome == o and e.attempt is not None] for o in outcomes}
 
@@ -90,7 +90,7 @@ def bucketed(name: str, values: Iterable[float], bounds: Iterable[str], labels: 
     return buckets | {(f"{name}_count", base): float(len(given)), (f"{name}_sum", base): sum(given)}
 
 
-def recounted(events: Sequence[Event], shown: Mapping[str, Samples]) -> Mapping[str, Samples]:
+def recounted(events: Sequence[LogEvent], shown: Mapping[str, Samples]) -> Mapping[str, Samples]:
     """The families that follow from the log; labels beyond those that are shown count as ``other``."""
     result: dict[str, Samples] = {}
     kinds = Counter(event.kind for event in events)
@@ -112,13 +112,13 @@ def recounted(events: Sequence[Event], shown: Mapping[str, Samples]) -> Mapping[
     return result | _others(events)
 
 
-def _others(events: Sequence[Event]) -> dict[str, Samples]:
-    found = sum(event.value or 0 for event in events if event.kind is EventKind.SERVER_STARTED)
-    graces = sum(event.kind is EventKind.SESSION_DETACHED and event.cause == "grace" for event in events)
-    draining = any(event.kind is EventKind.SERVER_DRAINING for event in events)
+def _others(events: Sequence[LogEvent]) -> dict[str, Samples]:
+    found = sum(event.value or 0 for event in events if event.kind is LogEventKind.SERVER_STARTED)
+    graces = sum(event.kind is LogEventKind.SESSION_DETACHED and event.cause == "grace" for event in events)
+    draining = any(event.kind is LogEventKind.SERVER_DRAINING for event in events)
     none = frozenset[tuple[str, str]]()
     return {
-        "quiz_sessions_taken_up": {("quiz_sessions_taken_up_total", none): float(found)},
+        "quiz_sessions_recovered": {("quiz_sessions_recovered_total", none): float(found)},
         "quiz_grace_expirations": {("quiz_grace_expirations_total", none): float(graces)},
         "quiz_draining": {("quiz_draining", none): float(draining)},
     }
@@ -128,7 +128,7 @@ def _bounds(samples: Samples) -> list[str]:
     return sorted({dict(labels)["le"] for name, labels in samples if name.endswith("_bucket")})
 
 
-def assert_agrees(metrics: Metrics, events: Iterable[Event]) -> Mapping[str, Samples]:
+def assert_agrees(metrics: Metrics, events: Iterable[LogEvent]) -> Mapping[str, Samples]:
     """Every counter and histogram of the server says what its log says; returns what is exposed."""
     shown = exposed(metrics.exposition()[1])
     told = [event for event in events if event.role is Role.SERVER]

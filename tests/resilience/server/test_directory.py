@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import PortInUseError
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.messages import (
     Answer,
     AnswerResult,
@@ -87,7 +87,7 @@ async def host(event: str = "sums") -> ClientConnection:
 
 def started(stage: Stage) -> list[tuple[str | None, str | None, float | None]]:
     """Which events servers opened: id, how, with how many sessions."""
-    return [(event.ref, event.outcome, event.value) for event in stage.events(EventKind.SERVER_STARTED)]
+    return [(event.ref, event.outcome, event.value) for event in stage.events(LogEventKind.SERVER_STARTED)]
 
 
 def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
@@ -115,7 +115,7 @@ def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
         assert stage.clock.now() + snapshot.question.remaining_ms / 1000 == pytest.approx(closes_at, abs=0.01)
         assert snapshot.epoch.endswith(".2")
 
-    assert started(play(script)) == [("quiz", "fresh", 0), ("quiz", "taken_up", 1)]
+    assert started(play(script)) == [("quiz", "fresh", 0), ("quiz", "recovered", 1)]
 
 
 def test_a_reply_that_the_crash_swallowed_makes_no_second_person() -> None:
@@ -150,7 +150,7 @@ def test_a_run_that_is_long_over_is_not_gone_on_with() -> None:
                 await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
             await crash(stage, current)
 
-    assert [how for _, how, _ in started(play(script))] == ["fresh", "taken_up", "fresh"]
+    assert [how for _, how, _ in started(play(script))] == ["fresh", "recovered", "fresh"]
 
 
 def test_fresh_begins_anew() -> None:
@@ -252,7 +252,7 @@ def test_a_host_without_the_key_is_refused() -> None:
         await server(stage, SqlStore(MEMORY)).start(HOST, PORT)
         assert await close_code(await speak(Host(event="sums", key="another key"))) == 4204
 
-    (refused,) = play(script).events(EventKind.CONNECTION_REFUSED)
+    (refused,) = play(script).events(LogEventKind.CONNECTION_REFUSED)
     assert refused.cause == "key"
 
 
@@ -274,8 +274,8 @@ def test_a_run_that_another_server_has_taken_up_is_left_to_it() -> None:
         assert (await _create(PLAN)).verdict == "done"
 
     stage = play(script)
-    assert len(stage.events(EventKind.COMMIT_FAILED)) == 1
-    assert len(stage.events(EventKind.SESSION_CREATED)) == 1
+    assert len(stage.events(LogEventKind.COMMIT_FAILED)) == 1
+    assert len(stage.events(LogEventKind.SESSION_CREATED)) == 1
 
 
 def test_a_port_that_is_taken_is_noticed_before_any_run_is_touched() -> None:

@@ -10,7 +10,7 @@ from websockets.datastructures import Headers
 
 from resilience.config import ServerConfig
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.messages import Joined, Resume, ResumeRejected
 from resilience.runtime import RunClock, log_to
 from resilience.server.door import Door, network_of
@@ -43,7 +43,7 @@ class Doorway:
         refused = self.door.look(given, address)
         return None if refused is None else (refused.status.value, refused.cause, refused.retry_after)
 
-    def logged(self) -> list[tuple[EventKind, str | None]]:
+    def logged(self) -> list[tuple[LogEventKind, str | None]]:
         """What was written down."""
         return [(event.kind, event.cause) for event in self.log]
 
@@ -83,7 +83,7 @@ def test_any_other_origin_is_refused_for_good(origin: str) -> None:
     """Look-alikes, opaque ones, and what is no origin at all; each counts as a failure of its address."""
     doorway = Doorway(allowed_origins=("https://friend.example",), address_failures=1)
     assert doorway.knock(Host="quiz.example:8000", Origin=origin) == (403, "origin", None)
-    assert doorway.logged() == [(EventKind.CONNECTION_REFUSED, "origin")]
+    assert doorway.logged() == [(LogEventKind.CONNECTION_REFUSED, "origin")]
     assert doorway.knock(Host="quiz.example:8000") == (429, "address", pytest.approx(60.0))
 
 
@@ -104,7 +104,7 @@ def test_two_headers_where_there_may_be_one_are_refused_and_counted(header: str)
         assert answer.startswith(b"HTTP/1.1 403"), answer
         assert not (await http(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")).startswith(b"HTTP/1.1 500")
 
-    assert causes(play(script), EventKind.CONNECTION_REFUSED) == ["origin"]
+    assert causes(play(script), LogEventKind.CONNECTION_REFUSED) == ["origin"]
 
 
 # one address ----------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_an_address_opens_so_many_connections_and_no_more() -> None:
     assert doorway.knock("10.0.0.2") is None
     doorway.now += 0.5
     assert doorway.knock() is None
-    assert doorway.logged() == [(EventKind.JOIN_SHED, "address")]
+    assert doorway.logged() == [(LogEventKind.JOIN_SHED, "address")]
 
 
 def test_an_address_that_presents_what_opens_nothing_is_held_off() -> None:
@@ -257,7 +257,7 @@ def test_a_program_gets_a_status_and_a_browser_a_close_code() -> None:
         assert_agrees(metrics, stage.log)
 
     stage = play(script)
-    assert causes(stage, EventKind.JOIN_SHED) == ["address", "address"]
+    assert causes(stage, LogEventKind.JOIN_SHED) == ["address", "address"]
 
 
 def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
@@ -277,4 +277,4 @@ def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
         assert await refusal() is None
 
     stage = play(script)
-    assert causes(stage, EventKind.RESUME_REFUSED) == ["unknown"] * 5
+    assert causes(stage, LogEventKind.RESUME_REFUSED) == ["unknown"] * 5

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from tests.hostile.honest import Party
 from tests.hostile.target import Target, free_port, target
 
@@ -149,7 +149,7 @@ def _check_stored(folder: Path) -> None:
         points[who] += won
     assert {who: score for who, score in totals.items() if score} == {who: won for who, won in points.items() if won}
     events = read_events(folder / "log")
-    committed = Counter(e.ref for e in events if e.kind is EventKind.ANSWER_COMMITTED)
+    committed = Counter(e.ref for e in events if e.kind is LogEventKind.ANSWER_COMMITTED)
     assert set(committed.values()) == {1}
     assert len(committed) == len(rows)
 

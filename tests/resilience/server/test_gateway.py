@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import (
     CreateEvent,
     Error,
@@ -40,7 +40,7 @@ from .recount import assert_agrees
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
 PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")
 
-REFUSED, MESSAGE = EventKind.CONNECTION_REFUSED, EventKind.MESSAGE_REFUSED
+REFUSED, MESSAGE = LogEventKind.CONNECTION_REFUSED, LogEventKind.MESSAGE_REFUSED
 
 
 # the first message ----------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_too_much_nonsense_first_is_a_strike_and_not_a_delay() -> None:
 
     stage = play(script)
     assert causes(stage, REFUSED) == ["strikes"]
-    assert causes(stage, MESSAGE) == ["unreadable", "out_of_place", "unreadable"]
+    assert causes(stage, MESSAGE) == ["malformed", "unexpected", "malformed"]
 
 
 def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
@@ -137,7 +137,7 @@ def test_guesses_over_one_connection_are_bounded_too() -> None:
             for number in range(100):
                 await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
         assert (await ending(socket))[0] in {4100, 4203}
-        assert len(stage.events(EventKind.RESUME_REFUSED)) <= 7
+        assert len(stage.events(LogEventKind.RESUME_REFUSED)) <= 7
 
     play(script)
 
@@ -178,7 +178,7 @@ def test_who_says_too_much_is_read_late_and_loses_nothing() -> None:
         assert stage.clock.now() == pytest.approx(4.0, abs=0.5)
 
     stage = play(script)
-    assert 190 <= len(stage.events(EventKind.MESSAGE_DELAYED)) <= 210
+    assert 190 <= len(stage.events(LogEventKind.MESSAGE_DELAYED)) <= 210
 
 
 @pytest.mark.parametrize("size", [16_385, 1_048_576])
@@ -241,7 +241,7 @@ def test_a_deaf_peer_that_pings_is_cut_off() -> None:
         del reader
 
     stage = play(script)
-    assert causes(stage, EventKind.SESSION_DETACHED) == ["slow"]
+    assert causes(stage, LogEventKind.SESSION_DETACHED) == ["slow"]
 
 
 # hosts ----------------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> No
 
     stage = play(script)
     assert causes(stage, REFUSED) == ["key"] * 3
-    assert EventKind.HOST_ATTACHED not in [event.kind for event in stage.log]
+    assert LogEventKind.HOST_ATTACHED not in [event.kind for event in stage.log]
 
 
 def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
@@ -314,7 +314,7 @@ def test_orders_without_a_key_change_nothing() -> None:
         app, _ = await serve(stage)
         stranger = await dial()
         await say(stranger, HostCommand(HostAction.START, 0))
-        assert (await hear(stranger, Error)).code == "out_of_place"
+        assert (await hear(stranger, Error)).code == "unexpected"
         await say(stranger, join())
         await hear(stranger, Joined)
         await say(stranger, HostCommand(HostAction.FINISH, 0))
@@ -372,8 +372,8 @@ def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
         assert_agrees(metrics, stage.log)
 
     stage = play(script)
-    assert causes(stage, EventKind.RESUME_REFUSED) == ["retired"] * 3
-    assert EventKind.SESSION_FENCED not in [event.kind for event in stage.log]
+    assert causes(stage, LogEventKind.RESUME_REFUSED) == ["retired"] * 3
+    assert LogEventKind.SESSION_FENCED not in [event.kind for event in stage.log]
 
 
 def test_no_secret_is_in_the_log() -> None:
@@ -429,7 +429,7 @@ def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
         assert honest.machine.state is ClientState.OPEN
 
     stage = play(script)
-    assert [event.kind for event in stage.events(EventKind.TRANSPORT_LOST) if event.actor == "ada"] == []
+    assert [event.kind for event in stage.events(LogEventKind.TRANSPORT_LOST) if event.actor == "ada"] == []
 
 
 def _timers(stage: Stage) -> int:

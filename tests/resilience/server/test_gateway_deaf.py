@@ -8,7 +8,7 @@ import json
 import pytest
 
 from resilience.config import ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.messages import Join, Joined, Probe, ProbeReply
 from tests.hostile.wire import CONTINUATION, PING, announced, frame
 
@@ -17,7 +17,7 @@ from .peers import causes, dial, ending, hear, http, join, say, serve, upgrade
 from .recount import assert_agrees
 
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
-REFUSED = EventKind.CONNECTION_REFUSED
+REFUSED = LogEventKind.CONNECTION_REFUSED
 
 
 # deaf -----------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
-from resilience.events import EventKind, Role
+from resilience.events import LogEventKind, Role
 from tests.hostile.__main__ import Wave, attack, besieged, told
 from tests.hostile.attacks import HOSTILE
 from tests.hostile.honest import Party, percentile
@@ -34,7 +34,7 @@ def check_account(folder: Path, metrics: str) -> Counter[str | None]:
         if name not in SCRAPED_LATER:
             counts = {sample: value for sample, value in expected.items() if not sample[0].endswith("_sum")}
             assert {sample: shown[name].get(sample) for sample in counts} == counts, name
-    return Counter(event.cause for event in log if event.kind is EventKind.CONNECTION_REFUSED)
+    return Counter(event.cause for event in log if event.kind is LogEventKind.CONNECTION_REFUSED)
 
 
 def check_left(wave: Wave) -> None:

@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, text
 
 from resilience.client import ReconnectingClient
 from resilience.config import ClientConfig
-from resilience.draws import draws_for
-from resilience.protocol.client import ClientMachine, Identity
+from resilience.draws import random_for
+from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import AnswerResult, Joined, Message, QuestionOpened, QuestionRevealed, StateRestored
 
 from ..test_cli import PATIENCE, serving
@@ -38,7 +38,7 @@ class Inbox:
 async def player(port: int) -> AsyncIterator[tuple[ReconnectingClient, Inbox]]:
     """A client that keeps trying until the test is over."""
     inbox = Inbox()
-    machine = ClientMachine(Identity("quiz", "ada", "ada"), ClientConfig().rules, draws_for(1, "ada"))
+    machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))
     client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=inbox.messages.put_nowait)
     client.start()
     try:

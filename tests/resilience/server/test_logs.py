@@ -19,7 +19,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.runtime import RunClock
 from resilience.server.lag import LoopLag
@@ -50,23 +50,27 @@ def told(*records: Record) -> list[Any]:
 
 def drops(count: int) -> list[Record]:
     """So many participants lose their connections at once."""
-    return [Record(EventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed") for i in range(count)]
+    return [Record(LogEventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed") for i in range(count)]
 
 
 @pytest.mark.parametrize(
     "record, words, level",
     [
-        (Record(EventKind.SESSION_CREATED, 1.0, "p1", 1, outcome="created"), "heartbeat started", "info"),
-        (Record(EventKind.SESSION_RESUMED, 1.0, "p1", 2, outcome="rejoined"), "reconnected", "info"),
-        (Record(EventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="grace"), "stale connection detected", "info"),
-        (Record(EventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="slow"), "connection lost", "info"),
-        (Record(EventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="fresh", value=0.0), "event opened", "info"),
-        (Record(EventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="taken_up", value=9.0), "event taken up", "info"),
-        (Record(EventKind.SERVER_DRAINING, 1.0, value=2.0), "draining", "info"),
-        (Record(EventKind.CONNECTION_REFUSED, 1.0, cause="origin"), "connections refused", "info"),
-        (Record(EventKind.CONNECTION_REFUSED, 1.0, cause="key"), "host key refused", "warning"),
-        (Record(EventKind.HOST_ORDERED, 1.0, ref="start", outcome="done"), "host ordered", "info"),
-        (Record(EventKind.COMMIT_FAILED, 1.0, cause="disk full", value=3.0), "commit failed", "error"),
+        (Record(LogEventKind.SESSION_CREATED, 1.0, "p1", 1, outcome="created"), "heartbeat started", "info"),
+        (Record(LogEventKind.SESSION_RESUMED, 1.0, "p1", 2, outcome="rejoined"), "reconnected", "info"),
+        (Record(LogEventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="grace"), "stale connection detected", "info"),
+        (Record(LogEventKind.SESSION_DETACHED, 1.0, "p1", 2, cause="slow"), "connection lost", "info"),
+        (Record(LogEventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="fresh", value=0.0), "event opened", "info"),
+        (
+            Record(LogEventKind.SERVER_STARTED, 1.0, ref="quiz", outcome="recovered", value=9.0),
+            "event taken up",
+            "info",
+        ),
+        (Record(LogEventKind.SERVER_DRAINING, 1.0, value=2.0), "draining", "info"),
+        (Record(LogEventKind.CONNECTION_REFUSED, 1.0, cause="origin"), "connections refused", "info"),
+        (Record(LogEventKind.CONNECTION_REFUSED, 1.0, cause="key"), "host key refused", "warning"),
+        (Record(LogEventKind.HOST_ORDERED, 1.0, ref="start", outcome="done"), "host ordered", "info"),
+        (Record(LogEventKind.COMMIT_FAILED, 1.0, cause="disk full", value=3.0), "commit failed", "error"),
     ],
 )
 def test_a_record_worth_it_is_one_line_with_stable_words(record: Record, words: str, level: str) -> None:
@@ -76,24 +80,24 @@ def test_a_record_worth_it_is_one_line_with_stable_words(record: Record, words: 
 
 def test_a_line_shows_the_fields_that_its_entry_names_and_no_other() -> None:
     hidden = {"detail": "hidden", "ref": "hidden"}
-    (line,) = told(Record(EventKind.SESSION_RESUMED, 1.0, "p1", 2, 9, 3, "resumed", None, 0.00399999999, **hidden))
+    (line,) = told(Record(LogEventKind.SESSION_RESUMED, 1.0, "p1", 2, 9, 3, "resumed", None, 0.00399999999, **hidden))
     shown = {"participant": "p1", "connection_no": 2, "outcome": "resumed", "attempt": 3, "seconds": 0.004}
     assert line == shown | {"event": "reconnected", "log_level": "info"}
 
 
 def test_a_replayed_token_is_a_warning_that_names_the_participant() -> None:
-    (line,) = told(Record(EventKind.RESUME_REFUSED, 1.0, "p7", cause="retired"))
+    (line,) = told(Record(LogEventKind.RESUME_REFUSED, 1.0, "p7", cause="retired"))
     assert line == {"event": "retired token replayed", "log_level": "warning", "participant": "p7"}
 
 
 def test_what_has_no_entry_makes_no_line() -> None:
-    silent = set(EventKind) - {kind for kind, _ in LINES}
-    assert {EventKind.HEARTBEAT_SENT, EventKind.ANSWER_COMMITTED, EventKind.TRANSPORT_LOST} <= silent
+    silent = set(LogEventKind) - {kind for kind, _ in LINES}
+    assert {LogEventKind.HEARTBEAT_SENT, LogEventKind.ANSWER_COMMITTED, LogEventKind.TRANSPORT_LOST} <= silent
     assert not told(*(Record(kind, 1.0, "p1") for kind in silent))
 
 
 def test_a_storm_of_refusals_is_one_line_a_second_with_its_count() -> None:
-    shed = [Record(EventKind.JOIN_SHED, 5.0 + i / 1000, cause="overload", value=2.0) for i in range(2500)]
+    shed = [Record(LogEventKind.JOIN_SHED, 5.0 + i / 1000, cause="overload", value=2.0) for i in range(2500)]
     lines = told(*shed)
     assert [line["count"] for line in lines] == [1, 999, 1000, 500]
     assert all(line["event"] == "joins shed" and line["cause"] == "overload" for line in lines)
@@ -103,13 +107,13 @@ def test_causes_are_summed_apart_and_a_timer_tells_the_last_of_them() -> None:
     log = LineLog()
     with capture_logs() as lines:
         for cause in ("overload", "full", "overload"):
-            log(Record(EventKind.JOIN_SHED, 1.0, cause=cause))
+            log(Record(LogEventKind.JOIN_SHED, 1.0, cause=cause))
         assert [(line["cause"], line["count"]) for line in lines] == [("overload", 1), ("full", 1)]
         log.settle(1.9)
         assert len(lines) == 2
         log.settle(2.0)
         assert (lines[2]["cause"], lines[2]["count"]) == ("overload", 1)
-        log(Record(EventKind.JOIN_SHED, 9.0, cause="full"))
+        log(Record(LogEventKind.JOIN_SHED, 9.0, cause="full"))
     assert (lines[3]["cause"], lines[3]["count"]) == ("full", 1)
 
 
@@ -117,7 +121,7 @@ def test_causes_that_never_come_again_are_forgotten() -> None:
     log = LineLog()
     with capture_logs():
         for i in range(1000):
-            log(Record(EventKind.COMMIT_FAILED, i * 2.0, cause=f"failure {i}"))
+            log(Record(LogEventKind.COMMIT_FAILED, i * 2.0, cause=f"failure {i}"))
     assert len(log._told) <= 2
 
 
@@ -218,13 +222,13 @@ def test_a_reader_that_is_gone_costs_lines_but_no_server() -> None:
 
 
 PROGRAM = """
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.server.logs import LineLog, configure
 configure()
 log = LineLog()
 for i in range(3000):
-    log(Record(EventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed"))
+    log(Record(LogEventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed"))
 """
 
 
@@ -267,7 +271,7 @@ class Terminal(io.StringIO):
 def test_people_get_words_that_cannot_steer_their_terminal() -> None:
     stream = Terminal()
     writer = configure(stream)
-    LineLog()(Record(EventKind.HOST_ATTACHED, 1.0, ref="\x1b]0;mine\x07"))
+    LineLog()(Record(LogEventKind.HOST_ATTACHED, 1.0, ref="\x1b]0;mine\x07"))
     assert writer.close()
     assert "host attached" in stream.getvalue()
     assert "\x1b]0" not in stream.getvalue()

@@ -14,9 +14,9 @@ from rich.console import Console
 
 import resilience
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.effects import Record, event_of
-from resilience.runtime import Log, log_to, tee
+from resilience.runtime import RecordSink, log_to, tee
 from resilience.server.metrics import ATTEMPTS_CEILING, Metrics
 
 from .recount import FED_BY_CALLS, assert_agrees, exposed, recounted
@@ -30,10 +30,10 @@ CAUSES = (
     "unknown",
     "overload",
     "origin",
-    "out_of_place",
+    "unexpected",
     "?",
 )
-OUTCOMES = ("created", "resumed", "rejoined", "accepted", "rejected_late", "done", "fresh", "taken_up", "?")
+OUTCOMES = ("created", "resumed", "rejoined", "accepted", "rejected_late", "done", "fresh", "recovered", "?")
 
 
 class House:
@@ -57,7 +57,7 @@ def value(metrics: Metrics, family: str, sample: str, **labels: str) -> float | 
 def anything(draw: random.Random) -> Record:
     """A record of any kind with any fields, sensible or not."""
     return Record(
-        draw.choice(list(EventKind)),
+        draw.choice(list(LogEventKind)),
         draw.random(),
         f"p{draw.randrange(9)}",
         attempt=draw.choice([None, 1, 2, 7]),
@@ -86,7 +86,7 @@ def test_the_recount_leaves_no_metric_of_the_quiz_out() -> None:
 
 def test_a_recount_of_another_log_does_not_agree() -> None:
     metrics = Metrics()
-    metrics.record(Record(EventKind.SESSION_EXPIRED, 1.0, "p1"))
+    metrics.record(Record(LogEventKind.SESSION_EXPIRED, 1.0, "p1"))
     with pytest.raises(AssertionError, match="quiz_cleanups"):
         assert_agrees(metrics, [])
 
@@ -95,8 +95,8 @@ def test_what_peers_say_makes_no_new_series() -> None:
     metrics = Metrics()
     before = metrics.exposition()[1].count(b"\nquiz_")
     for code in range(3000, 4000):
-        metrics.record(Record(EventKind.SESSION_DETACHED, 1.0, f"p{code}", cause=f"close_{code}"))
-        metrics.record(Record(EventKind.RESUME_REFUSED, 1.0, cause=f"reason {code}"))
+        metrics.record(Record(LogEventKind.SESSION_DETACHED, 1.0, f"p{code}", cause=f"close_{code}"))
+        metrics.record(Record(LogEventKind.RESUME_REFUSED, 1.0, cause=f"reason {code}"))
     assert metrics.exposition()[1].count(b"\nquiz_") == before
     assert value(metrics, "quiz_connection_losses", "quiz_connection_losses_total", cause="other") == 1000
     assert b"p3500" not in metrics.exposition()[1]
@@ -104,7 +104,7 @@ def test_what_peers_say_makes_no_new_series() -> None:
 
 def test_a_client_that_lies_about_its_attempts_spoils_no_sum() -> None:
     metrics = Metrics()
-    metrics.record(Record(EventKind.SESSION_CREATED, 1.0, "p1", attempt=2**53, outcome="created"))
+    metrics.record(Record(LogEventKind.SESSION_CREATED, 1.0, "p1", attempt=2**53, outcome="created"))
     total = value(metrics, "quiz_attempts_per_success", "quiz_attempts_per_success_sum", outcome="created")
     assert total == ATTEMPTS_CEILING
 
@@ -123,7 +123,7 @@ def test_who_is_here_is_asked_for_at_the_scrape() -> None:
 
 def test_several_servers_of_one_process_keep_their_numbers_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.record(Record(EventKind.SESSION_LEFT, 1.0, "p1"))
+    one.record(Record(LogEventKind.SESSION_LEFT, 1.0, "p1"))
     assert value(one, "quiz_leaves", "quiz_leaves_total") == 1
     assert value(other, "quiz_leaves", "quiz_leaves_total") == 0
     assert not [metric for metric in REGISTRY.collect() if metric.name.startswith("quiz_")]
@@ -139,7 +139,7 @@ def test_commits_are_observed_with_rows_and_seconds() -> None:
 
 def test_open_metrics_is_spoken_to_who_asks_for_it() -> None:
     metrics = Metrics()
-    metrics.record(Record(EventKind.SESSION_CREATED, 1.0, "p1", outcome="created", value=0.01))
+    metrics.record(Record(LogEventKind.SESSION_CREATED, 1.0, "p1", outcome="created", value=0.01))
     content_type, body = metrics.exposition("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert content_type.startswith("application/openmetrics-text")
     families = {family.name for family in open_metrics(body.decode())}  # type: ignore[no-untyped-call]
@@ -158,7 +158,7 @@ def test_nobody_is_born_in_the_exposition() -> None:
     assert b"_created" not in Metrics().exposition("application/openmetrics-text")[1].replace(b'"created"', b"")
 
 
-def cost(log: Log, records: list[Record]) -> float:
+def cost(log: RecordSink, records: list[Record]) -> float:
     """Seconds for one record; the best of five, since a busy machine can only make it worse."""
     best = float("inf")
     for _ in range(5):

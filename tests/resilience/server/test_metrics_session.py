@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from resilience.events import EventKind, Lane, Role
+from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.states import ConnectionState
 from resilience.runtime import log_to, tee
 from resilience.server.app import QuizServer
@@ -54,9 +54,9 @@ def test_the_numbers_of_an_eventful_evening_are_those_of_its_log() -> None:
     assert happened >= HAPPENS, HAPPENS - happened
     body = metrics.exposition()[1].decode()
     assert not [secret for secret in SECRETS if secret in body]
-    outcomes = {event.outcome for event in stage.events(EventKind.SESSION_RESUMED)}
+    outcomes = {event.outcome for event in stage.events(LogEventKind.SESSION_RESUMED)}
     assert outcomes == {"resumed", "rejoined"}
-    assert {event.cause for event in stage.events(EventKind.RESUME_REFUSED)} == {"unknown", "retired"}
-    causes = {event.cause for event in stage.events(EventKind.CONNECTION_REFUSED)}
+    assert {event.cause for event in stage.events(LogEventKind.RESUME_REFUSED)} == {"unknown", "retired"}
+    causes = {event.cause for event in stage.events(LogEventKind.CONNECTION_REFUSED)}
     assert causes >= {"origin", "event", "late", "strikes", "key"}
-    assert {event.cause for event in stage.events(EventKind.JOIN_SHED)} == {"full", "draining"}
+    assert {event.cause for event in stage.events(LogEventKind.JOIN_SHED)} == {"full", "draining"}

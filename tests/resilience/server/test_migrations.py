@@ -18,7 +18,7 @@ from sqlalchemy import Constraint, Engine, Index, create_engine, inspect, text
 
 from resilience.errors import StoreError
 from resilience.protocol.effects import SessionRow
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.questions import arithmetic_questions
 from resilience.server import migrations
@@ -171,7 +171,7 @@ def test_a_database_of_the_first_version_keeps_its_rows(shared_url: str, engine:
     assert newest is not None
     assert newest.claim == Claim("quiz#bb", 1)
     assert newest.plan.questions == QUESTIONS
-    assert newest.progress == Progress(Phase.FINISHED, 1, 0, 500.0, 500.0, 500.0)
+    assert newest.progress == QuizState(Phase.FINISHED, 1, 0, 500.0, 500.0, 500.0)
     people = "select participant, name, join_status, connection_no, token_hash, previous_token_hash, confirmed"
     assert found(shared_url, f"{people} from event_participants order by participant") == [
         ("p1", "Ada", "connected", 2, "h1", "h0", True),

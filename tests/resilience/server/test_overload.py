@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from resilience.config import ServerConfig
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol.states import ClientState
 from tests.hostile.attacks import HOSTILE, Peer, join
 from tests.hostile.honest import Party, percentile
@@ -37,17 +37,17 @@ def test_a_thousand_joins_against_a_hundred_a_second() -> None:
         await asyncio.sleep(60.0)
 
     stage = play(script)
-    created = [event.t for event in stage.events(EventKind.SESSION_CREATED)]
+    created = [event.t for event in stage.events(LogEventKind.SESSION_CREATED)]
     assert len(created) == 1000
     assert max(created) <= 1.3 * 1000 / 100
     busiest = max(Counter(int(t) for t in created if t >= 2.0).values())
     assert busiest <= 1.3 * 100
-    shed = causes(stage, EventKind.JOIN_SHED)
+    shed = causes(stage, LogEventKind.JOIN_SHED)
     assert 700 <= len(shed) <= 1000
     assert set(shed) == {"overload"}
-    assert not stage.events(EventKind.GAVE_UP)
-    assert not stage.events(EventKind.SESSION_DETACHED)
-    waits = stage.events(EventKind.BACKOFF_SCHEDULED)
+    assert not stage.events(LogEventKind.GAVE_UP)
+    assert not stage.events(LogEventKind.SESSION_DETACHED)
+    waits = stage.events(LogEventKind.BACKOFF_SCHEDULED)
     assert {event.cause for event in waits} == {"advice"}
     tried = Counter(event.actor for event in waits)
     assert max(tried.values()) <= 2
@@ -67,7 +67,7 @@ def test_a_browser_is_told_its_slot_in_the_close() -> None:
         assert 15 <= len(slots) <= 25
         assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(sorted(slots)))
 
-    assert set(causes(play(script), EventKind.JOIN_SHED)) == {"overload"}
+    assert set(causes(play(script), LogEventKind.JOIN_SHED)) == {"overload"}
 
 
 async def _is_closed(socket_: object) -> bool:
@@ -97,8 +97,8 @@ async def test_a_herd_over_real_sockets_comes_in_at_the_servers_pace(tmp_path: P
         assert len(took) == 300
         assert took[-1] <= 1.3 * 300 / 60 + 1.0
         assert max(Counter(int(t) for t in took if t >= 2.5).values()) <= 1.5 * 60
-        assert not any(guest.count(EventKind.GAVE_UP) for guest in party.guests)
-        assert not any(guest.count(EventKind.TRANSPORT_LOST) for guest in party.guests)
+        assert not any(guest.count(LogEventKind.GAVE_UP) for guest in party.guests)
+        assert not any(guest.count(LogEventKind.TRANSPORT_LOST) for guest in party.guests)
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="overload"}'] >= 100
         assert shown["quiz_joins_total"] == 300

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, StoreError
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Row
 from resilience.protocol.messages import Answer, AnswerResult, Error, Join, Joined, Message, Resume, ResumeRejected
@@ -125,7 +125,7 @@ def test_a_guessed_token_is_refused_and_counted() -> None:
         await say(socket, JOIN)
         await hear(socket, Joined)
 
-    assert len(play(script).events(EventKind.RESUME_REFUSED)) == 1
+    assert len(play(script).events(LogEventKind.RESUME_REFUSED)) == 1
 
 
 class FullDisk(SqlStore):
@@ -161,10 +161,10 @@ def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again(failu
         assert not client.machine.pending
 
     stage = play(script)
-    assert len(stage.events(EventKind.ANSWER_COMMITTED)) == 1
-    assert [event.outcome for event in stage.events(EventKind.ANSWER_ACKED)] == ["accepted"]
-    assert all(str(failure) in (event.cause or "") for event in stage.events(EventKind.COMMIT_FAILED))
-    assert stage.events(EventKind.COMMIT_FAILED)
+    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in stage.events(LogEventKind.ANSWER_ACKED)] == ["accepted"]
+    assert all(str(failure) in (event.cause or "") for event in stage.events(LogEventKind.COMMIT_FAILED))
+    assert stage.events(LogEventKind.COMMIT_FAILED)
 
 
 def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> None:
@@ -183,7 +183,7 @@ def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> 
         await asyncio.sleep(10)
         assert honest.machine.state is ClientState.OPEN
 
-    (lost,) = play(script).events(EventKind.SESSION_DETACHED)
+    (lost,) = play(script).events(LogEventKind.SESSION_DETACHED)
     assert (lost.session_id, lost.cause) == ("p1", "slow")
 
 
@@ -198,8 +198,8 @@ def test_silence_is_detached_after_the_grace_period_and_cleaned_up_later() -> No
         await asyncio.sleep(100)
 
     stage = play(script)
-    (detached,) = stage.events(EventKind.SESSION_DETACHED)
-    (expired,) = stage.events(EventKind.SESSION_EXPIRED)
+    (detached,) = stage.events(LogEventKind.SESSION_DETACHED)
+    (expired,) = stage.events(LogEventKind.SESSION_EXPIRED)
     assert (detached.cause, round(detached.t), round(expired.t)) == ("grace", 30, 60)
 
 
@@ -217,10 +217,10 @@ def test_stopping_settles_answers_and_sends_everybody_home_with_a_return_slot() 
         await asyncio.sleep(1)
 
     stage = play(script)
-    advised = [event for event in stage.events(EventKind.BACKOFF_SCHEDULED) if event.cause == "advice"]
+    advised = [event for event in stage.events(LogEventKind.BACKOFF_SCHEDULED) if event.cause == "advice"]
     assert len(advised) == 1
-    (score,) = stage.events(EventKind.SCORE_FINAL)
-    (committed,) = stage.events(EventKind.ANSWER_COMMITTED)
+    (score,) = stage.events(LogEventKind.SCORE_FINAL)
+    (committed,) = stage.events(LogEventKind.ANSWER_COMMITTED)
     assert score.value == committed.value
 
 

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resilience.errors import FencedError, StoreError
-from resilience.protocol.effects import Forget, JoinAttempt, Row, SessionRow
-from resilience.quiz.game import Progress, StoredAnswer
+from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
+from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.server.store import Claim, SqlStore, StoredEvent
 from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, PLAN, found, with_quiz
 
-FINISHED = Progress(Phase.FINISHED, 11, 40, 300.0, 280.0, 290.0)
+FINISHED = QuizState(Phase.FINISHED, 11, 40, 300.0, 280.0, 290.0)
 
 
 def latest(store: SqlStore, event: str = "quiz", origin: float = ORIGIN) -> StoredEvent:
@@ -39,14 +39,14 @@ def put(store: SqlStore, *rows: Row, claim: Claim = CLAIM, origin: float = ORIGI
 def test_a_new_event_is_read_back_whole(store: SqlStore) -> None:
     """Title, pace and every question in their order (q10 after q9); in the lobby since it began."""
     stored = latest(with_quiz(store))
-    lobby = Progress(since=1.0, opened_at=0.0, closes_at=0.0)
+    lobby = QuizState(since=1.0, opened_at=0.0, closes_at=0.0)
     assert stored == StoredEvent(CLAIM, "quiz", PLAN, lobby, (), ())
 
 
 def test_all_that_was_committed_is_read_back(store: SqlStore) -> None:
     with_quiz(store)
     bob = SessionRow("p0", "Bob", "disconnected", 7, 3, ("cc", "bb"), "tab-2", confirmed=True, last_heard=-2.0)
-    progress = Progress(Phase.QUESTION, 4, 9, 20.0, 20.0, 30.0, 30.0)
+    progress = QuizState(Phase.QUESTION, 4, 9, 20.0, 20.0, 30.0, 30.0)
     earlier = StoredAnswer("p0", "q2", "k9", 0, 3.25, 0)
     put(store, ADA, bob, ANSWER, earlier, progress)
     stored = latest(store)
@@ -69,7 +69,7 @@ def test_any_values_of_the_wire_come_back(store: SqlStore, name: str, number: in
     claim = _another_run(store)
     row = msgspec.structs.replace(ADA, name=name, instance=name, connection_no=number, generation=number, last_heard=at)
     answer = StoredAnswer("p1", name, name, choice, at, number)
-    put(store, row, answer, Progress(step=number, ends_at=at), claim=claim)
+    put(store, row, answer, QuizState(step=number, ends_at=at), claim=claim)
     stored = latest(store)
     assert (stored.sessions, stored.answers) == ((row,), (answer,))
     assert (stored.progress.step, stored.progress.ends_at) == (number, at)
@@ -86,9 +86,9 @@ def _another_run(store: SqlStore) -> Claim:
 def test_instants_are_read_on_the_clock_of_whoever_asks(store: SqlStore) -> None:
     """A server that started a minute after the first sees everything a minute earlier on its own clock."""
     with_quiz(store)
-    put(store, ADA, ANSWER, Progress(Phase.QUESTION, 0, 1, 1.0, 1.0, 11.0, 11.0))
+    put(store, ADA, ANSWER, QuizState(Phase.QUESTION, 0, 1, 1.0, 1.0, 11.0, 11.0))
     stored = latest(store, origin=ORIGIN + 60)
-    assert stored.progress == Progress(Phase.QUESTION, 0, 1, -59.0, -59.0, -49.0, -49.0)
+    assert stored.progress == QuizState(Phase.QUESTION, 0, 1, -59.0, -59.0, -49.0, -49.0)
     assert (stored.sessions[0].last_heard, stored.answers[0].received_at) == (-55.5, -56.5)
 
 
@@ -170,14 +170,20 @@ def test_a_forgotten_participant_is_gone(store: SqlStore) -> None:
     """Whether it was stored by an earlier commit, by the same one, or never."""
     with_quiz(store)
     put(store, ADA)
-    put(store, Forget("p1"), SessionRow("p2", "Bob", "connected", 1, 1, ("bb",)), Forget("p2"), Forget("p3"))
+    put(
+        store,
+        DeleteParticipant("p1"),
+        SessionRow("p2", "Bob", "connected", 1, 1, ("bb",)),
+        DeleteParticipant("p2"),
+        DeleteParticipant("p3"),
+    )
     assert store.scores(CLAIM.key) == {}
 
 
 def test_a_participant_who_comes_after_having_been_forgotten_is_there(store: SqlStore) -> None:
     with_quiz(store)
     put(store, ADA, ANSWER)
-    put(store, Forget("p1"), ADA)
+    put(store, DeleteParticipant("p1"), ADA)
     assert store.scores(CLAIM.key) == {"p1": 0}
 
 
@@ -202,7 +208,7 @@ def test_a_second_answer_to_a_question_fails_its_whole_commit(store: SqlStore) -
     other = SessionRow("p2", "Bob", "connected", 1, 1, ("bb",))
     again = StoredAnswer("p1", "q1", "k2", 1, 4.0, 900)
     with pytest.raises(StoreError, match="did not take a commit"):
-        put(store, other, Progress(Phase.REVEAL, step=8), again, StoredAnswer("p1", "q2", "k3", 1, 4.0, 5))
+        put(store, other, QuizState(Phase.REVEAL, step=8), again, StoredAnswer("p1", "q2", "k3", 1, 4.0, 5))
     assert latest(store) == before
     assert store.scores(CLAIM.key) == {"p1": 700}
     put(store, other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ServerConfig
-from resilience.events import Event, EventKind
+from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, Direction, Refuse
 
 from .worlds import experiment, of, run, world_of
@@ -16,10 +16,10 @@ OPENING = 0.0003 + 0.0005 + 0.0004 + 0.00002 + 0.0005
 RESTORING = OPENING + 0.0005 + 0.003 + 0.00002 + 0.0005
 """Dial to session: and then the request, one commit, one frame's cost, the reply."""
 
-K = EventKind
+K = LogEventKind
 
 
-def _one(log: list[Event], kind: EventKind, **where: str) -> Event:
+def _one(log: list[LogEvent], kind: LogEventKind, **where: str) -> LogEvent:
     found = of(log, kind, **where)
     assert len(found) == 1, found
     return found[0]

@@ -8,7 +8,7 @@ import pytest
 
 from resilience.config import ClientConfig
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.faults import Refuse
 from sim.model import ModelCosts, World
 from sim.model.clock import Clock
@@ -66,8 +66,8 @@ def _opened_in_a_crush(*, wasted_work: bool) -> int:
     for client in world.clients:
         client.start()
     world.clock.run_until(25.0)
-    assert [event.t for event in of(log, EventKind.TRANSPORT_FAILED)][:4] == [0.6] * 4
-    return len(of(log, EventKind.SESSION_JOINED))
+    assert [event.t for event in of(log, LogEventKind.TRANSPORT_FAILED)][:4] == [0.6] * 4
+    return len(of(log, LogEventKind.SESSION_JOINED))
 
 
 def test_handshakes_of_those_who_left_are_served_as_wasted_work() -> None:
@@ -84,6 +84,6 @@ def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
     """A crowd that dials at one instant opens at the station's pace."""
     costs = ModelCosts(handshake=0.01, message=0.0)
     _, log = world_of(experiment(Refuse(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
-    first = [event.t for event in of(log, EventKind.TRANSPORT_OPENED) if event.t < 1.0]
+    first = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t < 1.0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
     assert gaps == pytest.approx([0.01] * 7)

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from resilience.errors import HarnessError
-from resilience.protocol.effects import Forget, JoinAttempt, Persist, Row, SessionRow
+from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Persist, Row, SessionRow
 from resilience.quiz.game import StoredAnswer
 from sim.model.clock import Clock
 from sim.model.store import Store
@@ -79,7 +79,7 @@ def test_scores_are_sums_of_committed_answers() -> None:
         _answer("p1", "q1", 700),
         _answer("p1", "q2", 0),
         _answer("p1", "q3", 500),
-        Forget("p3"),
+        DeleteParticipant("p3"),
         JoinAttempt("p1", "created"),
     )
     store.submit(Persist(1, rows))

@@ -15,7 +15,7 @@ import pytest
 from resilience.config import ClientConfig
 from resilience.errors import ConfigError
 from resilience.eventlog.writer import EventList, EventWriter
-from resilience.events import Event, EventKind
+from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, Refuse
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
@@ -26,7 +26,7 @@ from sim.model import ModelCosts, World, simulate
 
 from .worlds import LIVELY, experiment, of, run, world_of
 
-K = EventKind
+K = LogEventKind
 ROOT = Path(__file__).parents[3]
 ALL_KINDS = (
     Cut(at=4.0, cohorts=("a",)),
@@ -195,7 +195,7 @@ def test_passing_messages_as_objects_changes_nothing(stormy: tuple[World, EventL
 # --- conservation and invariants --------------------------------------------------------------------------------------
 
 
-def _ends_of_losses(log: list[Event]) -> Counter[str]:
+def _ends_of_losses(log: list[LogEvent]) -> Counter[str]:
     """What became of every loss of an open session that its client noticed."""
     down: set[str] = set()
     ends: Counter[str] = Counter()
@@ -293,7 +293,7 @@ def test_the_pending_set_stays_near_two_per_client() -> None:
     peak = 0
 
     class Sink:
-        def write(self, event: Event) -> None:
+        def write(self, event: LogEvent) -> None:
             nonlocal peak
             peak = max(peak, world.clock.pending)
 

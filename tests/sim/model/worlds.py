@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind
+from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from sim.model import ModelCosts, World
@@ -54,7 +54,9 @@ def world_of(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -
     return world, log
 
 
-def of(log: Iterable[Event], *kinds: EventKind, role: str | None = None, actor: str | None = None) -> list[Event]:
+def of(
+    log: Iterable[LogEvent], *kinds: LogEventKind, role: str | None = None, actor: str | None = None
+) -> list[LogEvent]:
     """Those events of these kinds, in their order."""
     return [
         event

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from resilience.eventlog.writer import EventList
-from resilience.events import Event, EventKind
+from resilience.events import LogEvent, LogEventKind
 from resilience.protocol.effects import SessionRow
-from resilience.protocol.presence import PresenceBoard
-from resilience.protocol.reception import Reception
+from resilience.protocol.presence import PresenceTracker
+from resilience.protocol.reception import IdentityRegistry
 from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import Stage
-from resilience.quiz.game import Game, Progress, StoredAnswer
+from resilience.protocol.stage import GameMessages
+from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.server.committer import Committer, Order
 from resilience.server.directory import Directory
@@ -64,19 +64,21 @@ def test_every_check_finds_something_to_look_at(outcomes: list[Outcome]) -> None
 def test_some_worlds_are_hard(outcomes: list[Outcome]) -> None:
     """Deadlines pass while there is no server, commits stay unlogged, sessions come back as others' commits vanish."""
     late = [o for o in outcomes if any(crash.pause > 2 for crash in o.plan.crashes)]
-    unlogged = [o for o in outcomes if _answers(o, EventKind.ANSWER_TAKEN_UP) - _answers(o, EventKind.ANSWER_COMMITTED)]
+    unlogged = [
+        o for o in outcomes if _answers(o, LogEventKind.ANSWER_RECOVERED) - _answers(o, LogEventKind.ANSWER_COMMITTED)
+    ]
     assert len(late) > SEEDS // 10
     assert unlogged
 
 
 def test_a_new_server_says_whom_it_finds_away(outcomes: list[Outcome]) -> None:
     """Those whose connection died with the one before it, and those who were away already; each once, at its start."""
-    found = {EventKind.SESSION_DETACHED: 0, EventKind.SESSION_STATE: 0}
+    found = {LogEventKind.SESSION_DETACHED: 0, LogEventKind.SESSION_STATE: 0}
     for outcome in outcomes:
-        started: Event | None = None
+        started: LogEvent | None = None
         named: set[str | None] = set()
         for event in outcome.events:
-            if event.kind is EventKind.SERVER_STARTED:
+            if event.kind is LogEventKind.SERVER_STARTED:
                 started, named = event, set()
             elif event.cause == "restart":
                 assert started is not None
@@ -87,7 +89,7 @@ def test_a_new_server_says_whom_it_finds_away(outcomes: list[Outcome]) -> None:
     assert all(found.values())
 
 
-def _answers(outcome: Outcome, kind: EventKind) -> set[str | None]:
+def _answers(outcome: Outcome, kind: LogEventKind) -> set[str | None]:
     return {event.ref for event in outcome.events if event.kind is kind}
 
 
@@ -112,64 +114,64 @@ def _acknowledge_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Reception.take_up
+    restore = IdentityRegistry.restore
 
-    def forgetful(self: Reception, row: SessionRow, now: float) -> ServerSession:
-        session = take_up(self, row, now)
+    def forgetful(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
+        session = restore(self, row, now)
         self._tokens._sessions.clear()
         session.token_hashes = ()
         return session
 
-    monkeypatch.setattr(Reception, "take_up", forgetful)
+    monkeypatch.setattr(IdentityRegistry, "restore", forgetful)
 
 
 def _restart_the_question_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Game.take_up
+    restore = Game.restore
 
-    def generous(self: Game, progress: Progress, answers: Iterable[StoredAnswer]) -> None:
+    def generous(self: Game, progress: QuizState, answers: Iterable[StoredAnswer]) -> None:
         if progress.phase is Phase.QUESTION and progress.ends_at is not None:
             later = progress.ends_at + 1.0
             progress = msgspec.structs.replace(progress, closes_at=later, ends_at=later)
-        take_up(self, progress, answers)
+        restore(self, progress, answers)
 
-    monkeypatch.setattr(Game, "take_up", generous)
+    monkeypatch.setattr(Game, "restore", generous)
 
 
 def _count_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Game.take_up
+    restore = Game.restore
 
-    def twice(self: Game, progress: Progress, answers: Iterable[StoredAnswer]) -> None:
+    def twice(self: Game, progress: QuizState, answers: Iterable[StoredAnswer]) -> None:
         found = tuple(answers)
-        take_up(self, progress, found + found)
+        restore(self, progress, found + found)
 
-    monkeypatch.setattr(Game, "take_up", twice)
+    monkeypatch.setattr(Game, "restore", twice)
 
 
 def _forget_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Game.take_up
-    monkeypatch.setattr(Game, "take_up", lambda self, progress, _: take_up(self, progress, ()))
+    restore = Game.restore
+    monkeypatch.setattr(Game, "restore", lambda self, progress, _: restore(self, progress, ()))
 
 
 def _number_connections_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Reception.take_up
+    restore = IdentityRegistry.restore
 
-    def anew(self: Reception, row: SessionRow, now: float) -> ServerSession:
-        return take_up(self, msgspec.structs.replace(row, connection_no=0), now)
+    def anew(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
+        return restore(self, msgspec.structs.replace(row, connection_no=0), now)
 
-    monkeypatch.setattr(Reception, "take_up", anew)
+    monkeypatch.setattr(IdentityRegistry, "restore", anew)
 
 
 def _hand_out_identities_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Reception.take_up
+    restore = IdentityRegistry.restore
 
-    def without_instance(self: Reception, row: SessionRow, now: float) -> ServerSession:
-        return take_up(self, msgspec.structs.replace(row, instance=""), now)
+    def without_instance(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
+        return restore(self, msgspec.structs.replace(row, instance=""), now)
 
-    monkeypatch.setattr(Reception, "take_up", without_instance)
+    monkeypatch.setattr(IdentityRegistry, "restore", without_instance)
 
 
 def _announce_everybody_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PresenceBoard, "take_up", lambda *_: None)
+    monkeypatch.setattr(PresenceTracker, "restore", lambda *_: None)
 
 
 def _speak_before_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,23 +183,23 @@ def _say_nothing_of_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_to_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_up = Reception.take_up
+    restore = IdentityRegistry.restore
 
-    def lax(self: Reception, row: SessionRow, now: float) -> ServerSession:
-        session = take_up(self, row, now)
+    def lax(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
+        session = restore(self, row, now)
         session._expires_at = None
         return session
 
-    monkeypatch.setattr(Reception, "take_up", lax)
+    monkeypatch.setattr(IdentityRegistry, "restore", lax)
 
 
 def _show_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    question_at = Stage.question_at
+    question_at = GameMessages.question_at
 
-    def leaky(self: Stage, now: float) -> object:
+    def leaky(self: GameMessages, now: float) -> object:
         return msgspec.structs.replace(question_at(self, now), correct=0)
 
-    monkeypatch.setattr(Stage, "question_at", leaky)
+    monkeypatch.setattr(GameMessages, "question_at", leaky)
 
 
 DEFECTS: list[tuple[Plant, str]] = [

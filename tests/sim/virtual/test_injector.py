@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.eventlog.writer import EventList
-from resilience.events import EventKind
+from resilience.events import LogEventKind
 from resilience.experiment.loader import load
 from sim.virtual import injector
 from sim.virtual.lane import simulate
@@ -13,7 +13,7 @@ from sim.virtual.lane import simulate
 DEMO = load("demo", scale=0.03)
 
 
-def kinds(log: EventList) -> list[EventKind]:
+def kinds(log: EventList) -> list[LogEventKind]:
     """What the injector recorded."""
     return [event.kind for event in log if event.kind.startswith("fault.")]
 
@@ -22,10 +22,15 @@ def test_every_window_is_confirmed_and_cleared() -> None:
     """Nine windows, nine beginnings seen, nine ends seen, each at its planned time."""
     log = EventList()
     simulate(DEMO, 7, log)
-    for kind in (EventKind.FAULT_STARTED, EventKind.FAULT_CONFIRMED, EventKind.FAULT_ENDED, EventKind.FAULT_CLEARED):
+    for kind in (
+        LogEventKind.FAULT_STARTED,
+        LogEventKind.FAULT_CONFIRMED,
+        LogEventKind.FAULT_ENDED,
+        LogEventKind.FAULT_CLEARED,
+    ):
         assert kinds(log).count(kind) == 9
-    assert EventKind.FAULT_INVALID not in kinds(log)
-    assert all(event.t == event.value for event in log if event.kind is EventKind.FAULT_STARTED)
+    assert LogEventKind.FAULT_INVALID not in kinds(log)
+    assert all(event.t == event.value for event in log if event.kind is LogEventKind.FAULT_STARTED)
 
 
 def test_a_fault_that_was_not_injected_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +38,8 @@ def test_a_fault_that_was_not_injected_is_invalid(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(injector, "begin", lambda link, fault: None)
     log = EventList()
     simulate(DEMO, 7, log)
-    assert kinds(log).count(EventKind.FAULT_INVALID) == 9
-    assert EventKind.FAULT_CONFIRMED not in kinds(log)
+    assert kinds(log).count(LogEventKind.FAULT_INVALID) == 9
+    assert LogEventKind.FAULT_CONFIRMED not in kinds(log)
 
 
 def test_a_fault_that_does_not_end_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,4 +47,4 @@ def test_a_fault_that_does_not_end_is_invalid(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(injector, "end", lambda link, fault: None)
     log = EventList()
     simulate(DEMO, 7, log)
-    assert kinds(log).count(EventKind.FAULT_INVALID) >= 6
+    assert kinds(log).count(LogEventKind.FAULT_INVALID) >= 6
