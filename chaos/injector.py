@@ -72,7 +72,9 @@ class Injector:
             finally:
                 self.active.pop(window.fault_id, None)
             limit = min(CLEAR, until - self._clock.now())
-            await self._see(LogEventKind.FAULT_CLEARED, window, canary.healed(), since=healed_at, limit=limit)
+            await self._see(
+                LogEventKind.FAULT_CLEARED, window, canary.wait_until_healthy(), since=healed_at, limit=limit
+            )
 
     async def _impose(self, window: FaultWindow, link: Link, canary: Canary) -> Instant:
         """Have the fault in force for its window, and watched; returns when it ended."""
@@ -95,7 +97,7 @@ class Injector:
             self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=canary.doubt)
             return
         limit = CONFIRM if isinstance(window.fault, Cut) else min(CONFIRM, window.ends_at - self._clock.now())
-        seen = canary.begun(window.fault)
+        seen = canary.wait_until_faulty(window.fault)
         await self._see(LogEventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
 
     async def _see(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.client.canary import PAUSE, Answer, ask
+from resilience.client.canary import PROBE_INTERVAL_S, ProbeResult, probe
 from resilience.errors import HarnessError, PortInUseError
 from resilience.experiment.crew import EVENT
 from resilience.experiment.loader import to_toml
@@ -87,12 +87,12 @@ class Target:
             raise HarnessError(f"the server did not stop within {STOP:g} s of SIGTERM; {self.child.last_words()}")
 
     async def _healthy(self, by: Instant) -> None:
-        while await ask(self.address) is not Answer.ANSWERED:
+        while await probe(self.address) is not ProbeResult.ANSWERED:
             if self.child.exit_code is not None:
                 raise self._early_end()
             if time.monotonic() > by:
                 raise LateError(f"the server was not healthy in time; {self.child.last_words()}")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PROBE_INTERVAL_S)
 
     def _early_end(self) -> HarnessError:
         words = self.child.last_words()

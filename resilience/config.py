@@ -21,10 +21,10 @@ from resilience.quiz.player import AnswerBehaviour
 from resilience.quiz.questions import arithmetic_questions
 from resilience.units import Seconds
 
-PRESENCE_FLOOR: Seconds = 0.25
+MIN_PRESENCE_INTERVAL_S: Seconds = 0.25
 """At most four presence frames a second reach any receiver (SPEC S3)."""
 
-LATE_WINDOW_CEILING: Seconds = 2.0
+MAX_LATE_WINDOW_S: Seconds = 2.0
 
 
 def _require_positive(config: msgspec.Struct, *keys: str) -> None:
@@ -134,13 +134,13 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(cleanup >= grace, "cleanup_interval", cleanup, f"must be at least grace_period ({grace:g} s)")
         presence = self.presence_interval
         require(
-            PRESENCE_FLOOR <= presence < float("inf"),
+            MIN_PRESENCE_INTERVAL_S <= presence < float("inf"),
             "presence_interval",
             presence,
-            f"must be at least {PRESENCE_FLOOR} s",
+            f"must be at least {MIN_PRESENCE_INTERVAL_S} s",
         )
         late = self.late_window
-        require(0 <= late <= LATE_WINDOW_CEILING, "late_window", late, f"must be within 0 and {LATE_WINDOW_CEILING} s")
+        require(0 <= late <= MAX_LATE_WINDOW_S, "late_window", late, f"must be within 0 and {MAX_LATE_WINDOW_S} s")
         _require_not_negative(
             self, "flap_hidden", "participants_cap", "leaderboard_size", "drain_window", "restart_pause"
         )

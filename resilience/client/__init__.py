@@ -23,7 +23,7 @@ a participant, ``hosting`` a host, ``identity`` and ``questions`` files, ``fleet
 """
 
 from resilience.client.client import ReconnectingClient, connect
-from resilience.client.hosting import HostingClient, host
+from resilience.client.hosting import HostClient, host
 from resilience.config import ClientConfig
 from resilience.protocol.client import open_question
 from resilience.protocol.messages import QuizFinished
@@ -32,7 +32,7 @@ from resilience.protocol.states import ClientState
 __all__ = [
     "ClientConfig",
     "ClientState",
-    "HostingClient",
+    "HostClient",
     "QuizFinished",
     "ReconnectingClient",
     "connect",

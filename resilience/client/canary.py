@@ -15,23 +15,23 @@ from typing import Self
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction
 from resilience.units import Seconds
 
-Address = tuple[str, int]
+HostPort = tuple[str, int]
 """Host and port."""
 
-SILENCE: Seconds = 0.4
+MIN_SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
 
-PATIENCE: Seconds = 1.0
+PROBE_TIMEOUT_S: Seconds = 1.0
 """How long a server under load may take to answer one request."""
 
-PAUSE: Seconds = 0.05
+PROBE_INTERVAL_S: Seconds = 0.05
 """Between two looks at the link."""
 
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n"
 _HEALTHY = b"HTTP/1.1 200"
 
 
-class Answer(StrEnum):
+class ProbeResult(StrEnum):
     """What a fresh connection met."""
 
     ANSWERED = "answered"
@@ -40,37 +40,37 @@ class Answer(StrEnum):
     CLOSED = "closed"
 
 
-async def ask(address: Address, patience: Seconds = PATIENCE) -> Answer:
-    """Open a connection, ask for ``/healthz`` and say what came of it within ``patience`` seconds."""
+async def probe(address: HostPort, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
+    """Open a connection, ask for ``/healthz`` and say what came of it within ``within`` seconds."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(within):
             return await _exchange(address)
     except TimeoutError:
-        return Answer.SILENT
+        return ProbeResult.SILENT
     except ConnectionRefusedError:
-        return Answer.REFUSED
+        return ProbeResult.REFUSED
     except OSError:
-        return Answer.CLOSED
+        return ProbeResult.CLOSED
 
 
-async def _exchange(address: Address) -> Answer:
+async def _exchange(address: HostPort) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
         writer.write(_REQUEST)
         said = await reader.read(64)
     finally:
         writer.transport.abort()
-    return Answer.ANSWERED if said.startswith(_HEALTHY) else Answer.CLOSED
+    return ProbeResult.ANSWERED if said.startswith(_HEALTHY) else ProbeResult.CLOSED
 
 
-class Held:
+class IdleConnection:
     """An idle connection, to see whether and when somebody ends it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, address: Address) -> Held:
+    async def open(cls, address: HostPort) -> IdleConnection:
         """Connect and say nothing."""
         return cls(*await asyncio.open_connection(*address))
 
@@ -95,11 +95,11 @@ class Held:
 class Canary:
     """Watches one link during one fault; as a context manager it lets go of its connections."""
 
-    def __init__(self, link: Address, server: Address) -> None:
+    def __init__(self, link: HostPort, server: HostPort) -> None:
         self._link, self._server = link, server
-        self._control: Held | None = None
-        self._held: Held | None = None
-        self._last = Answer.SILENT
+        self._control: IdleConnection | None = None
+        self._held: IdleConnection | None = None
+        self._last = ProbeResult.SILENT
         self.doubt: str | None = "nobody looked at the link before the fault"
 
     async def __aenter__(self) -> Self:
@@ -116,29 +116,29 @@ class Canary:
         """See the link healthy and take hold of it, ``within`` so many seconds; else ``doubt`` says what was wrong."""
         try:
             async with asyncio.timeout(within):
-                await self.healed()
+                await self.wait_until_healthy()
                 # The control first: if the server loses patience with idle connections it does so in this order.
-                self._control = await Held.open(self._server)
-                self._held = await Held.open(self._link)
+                self._control = await IdleConnection.open(self._server)
+                self._held = await IdleConnection.open(self._link)
         except (TimeoutError, OSError):
             self.doubt = f"the link was not usable before the fault: {self._last}"
         else:
             self.doubt = None
 
-    async def begun(self, fault: AnyFault) -> None:
+    async def wait_until_faulty(self, fault: AnyFault) -> None:
         """Return when the fault shows; the caller limits how long that may take."""
         if isinstance(fault, Cut):
             await self._cut_off()
         else:
             await _until(lambda: self._shows(fault))
 
-    async def healed(self) -> None:
+    async def wait_until_healthy(self) -> None:
         """Return when the link answers; the caller limits how long that may take."""
         await _until(self._answers)
 
     async def _answers(self) -> bool:
-        self._last = await ask(self._link)
-        return self._last is Answer.ANSWERED
+        self._last = await probe(self._link)
+        return self._last is ProbeResult.ANSWERED
 
     async def _cut_off(self) -> None:
         if self._held is not None and self._control is not None:
@@ -149,27 +149,27 @@ class Canary:
 
     async def _shows(self, fault: AnyFault) -> bool:
         if not isinstance(fault, Blackhole):
-            return await ask(self._link) is Answer.REFUSED
+            return await probe(self._link) is ProbeResult.REFUSED
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        met = asyncio.create_task(ask(self._link, 3 * PATIENCE))
+        met = asyncio.create_task(probe(self._link, 3 * PROBE_TIMEOUT_S))
         try:
-            control = await ask(self._server)
+            control = await probe(self._server)
             took = loop.time() - asked_at
-            await asyncio.wait({met}, timeout=max(SILENCE, 2 * took) - took)
-            shown = met.result() if met.done() else Answer.SILENT
+            await asyncio.wait({met}, timeout=max(MIN_SILENCE_S, 2 * took) - took)
+            shown = met.result() if met.done() else ProbeResult.SILENT
         finally:
             met.cancel()
-        return control is Answer.ANSWERED and shown in _met_in(fault)
+        return control is ProbeResult.ANSWERED and shown in _met_in(fault)
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     while True:
         if await condition():
             return
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PROBE_INTERVAL_S)
 
 
-def _met_in(fault: Blackhole) -> tuple[Answer, ...]:
+def _met_in(fault: Blackhole) -> tuple[ProbeResult, ...]:
     """Only downstream, the request arrives, the answer vanishes, and the close after it passes."""
-    return (Answer.SILENT, Answer.CLOSED) if fault.direction is Direction.DOWN else (Answer.SILENT,)
+    return (ProbeResult.SILENT, ProbeResult.CLOSED) if fault.direction is Direction.DOWN else (ProbeResult.SILENT,)

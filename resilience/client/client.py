@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from resilience.client.driver import LinkDriver, checked_url
+from resilience.client.driver import ClientDriver, checked_url
 from resilience.client.identity import IdentityFile
 from resilience.config import ClientConfig
 from resilience.draws import random_for
@@ -16,13 +16,13 @@ from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import ClientMessage, Message, TokenStored
 from resilience.runtime import RecordSink, RunClock, ignore_record
 
-LONGEST_WORD = 64
+MAX_NAME_CHARACTERS = 64
 """Characters of a name or an id that a server takes."""
 
 _log = logging.getLogger("resilience.client")
 
 
-class ReconnectingClient(LinkDriver[ParticipantClient]):
+class ReconnectingClient(ClientDriver[ParticipantClient]):
     """Takes part in a quiz, whatever the network does. ``kept`` is where its identity outlives the process."""
 
     def __init__(  # noqa: PLR0913 - all that a client depends on
@@ -79,7 +79,7 @@ def connect(  # noqa: PLR0913 - all that a participant may choose
     """
     checked_url(url)
     for key, word in (("name", name), ("event", event)):
-        require(1 <= len(word) <= LONGEST_WORD, key, word, f"must have 1 to {LONGEST_WORD} characters")
+        require(1 <= len(word) <= MAX_NAME_CHARACTERS, key, word, f"must have 1 to {MAX_NAME_CHARACTERS} characters")
     identity = Identity(event, name, secrets.token_hex(8))
     draw = random_for(secrets.randbits(63), identity.instance)
     machine = ParticipantClient(identity, (config or ClientConfig()).rules, draw)

@@ -20,7 +20,7 @@ from websockets.asyncio.server import broadcast
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from resilience.client.sleep import SleepWatch
+from resilience.client.sleep import SuspendDetector
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from resilience.policy.retry import CloseCode
 from resilience.protocol import codec
@@ -39,24 +39,24 @@ from resilience.protocol.states import ClientState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.units import Seconds
 
-MAX_SIZE_BYTES = 4_194_304
+MAX_MESSAGE_BYTES = 4_194_304
 """A snapshot of a large event may be this big; anything bigger is not ours."""
 
-MOST_UNREAD = 10_000
+MAX_UNREAD_MESSAGES = 10_000
 """Messages kept for whoever iterates; of more than that the oldest are lost."""
 
-CLOSE_TIMEOUT: Seconds = 1.0
+CLOSE_TIMEOUT_S: Seconds = 1.0
 
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
 
-_ADVICE = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
+_RETRY_AFTER = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
 _ADVISING = (429, 503)
 
 M = TypeVar("M", bound=ReconnectingConnection)
 
 
-class LinkDriver(Generic[M]):
+class ClientDriver(Generic[M]):
     """Drives ``machine`` against ``url``.
 
     What the machine hands to the application goes to ``deliver``, or, without one, to whoever iterates over the driver.
@@ -79,12 +79,12 @@ class LinkDriver(Generic[M]):
         self._clock = clock or RunClock(source=asyncio.get_running_loop().time)
         self._log, self._deliver = log, deliver
         self._timer = DeadlineTimer(self._clock, self._on_deadline)
-        self._sleep = SleepWatch(self.wake) if watch_sleep else None
+        self._sleep = SuspendDetector(self.wake) if watch_sleep else None
         self._task: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._stopped = False
-        self._unread: deque[Message] = deque(maxlen=MOST_UNREAD)
+        self._unread: deque[Message] = deque(maxlen=MAX_UNREAD_MESSAGES)
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -174,19 +174,19 @@ class LinkDriver(Generic[M]):
             case SendToServer():
                 self._send(effect.message)
             case OpenTransport():
-                self._task = asyncio.get_running_loop().create_task(self._live(effect.dial))
+                self._task = asyncio.get_running_loop().create_task(self._run_dial(effect.dial))
             case AbortTransport():
                 self._abandon()
             case CloseTransport():
-                self._hang_up()
+                self._close()
             case Deliver():
-                self._hand_over(effect.message)
+                self._deliver_message(effect.message)
 
     def _send(self, message: ClientMessage) -> None:
         if self._socket is not None:
             broadcast((self._socket,), codec.encode(message), text=True)
 
-    def _hand_over(self, message: Message) -> None:
+    def _deliver_message(self, message: Message) -> None:
         if self._deliver is None:
             self._unread.append(message)
             self._news.set()
@@ -208,14 +208,14 @@ class LinkDriver(Generic[M]):
         if socket is not None:
             socket.transport.abort()
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         socket, self._socket = self._socket, None
         if socket is not None:
             self._leaving = asyncio.get_running_loop().create_task(socket.close())
 
     # one dial's life --------------------------------------------------------------------------------------------------
 
-    async def _live(self, dial: int) -> None:
+    async def _run_dial(self, dial: int) -> None:
         socket = await self._open(dial)
         if socket is None:
             return
@@ -239,13 +239,13 @@ class LinkDriver(Generic[M]):
                 proxy=None,
                 ping_interval=None,
                 open_timeout=None,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=MAX_SIZE_BYTES,
+                close_timeout=CLOSE_TIMEOUT_S,
+                max_size=MAX_MESSAGE_BYTES,
                 user_agent_header=None,
                 logger=_quiet,
             )
         except (OSError, EOFError, WebSocketException) as error:
-            self.machine.transport_failed(dial, cause_of(error), self._clock.now(), advice_of(error))
+            self.machine.transport_failed(dial, cause_of(error), self._clock.now(), retry_after_of_response(error))
             self._pump()
             return None
 
@@ -268,7 +268,7 @@ class LinkDriver(Generic[M]):
         code = closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL
         reason = closed.rcvd.reason if closed.rcvd else ""
         cause = f"close_{code}" if closed.rcvd else "closed"
-        self.machine.transport_lost(dial, cause, self._clock.now(), code, advice_in(reason))
+        self.machine.transport_lost(dial, cause, self._clock.now(), code, retry_after_in_reason(reason))
         self._pump()
 
 
@@ -296,7 +296,7 @@ def cause_of(error: Exception) -> str:
     return type(error).__name__
 
 
-def advice_of(error: Exception) -> Seconds | None:
+def retry_after_of_response(error: Exception) -> Seconds | None:
     """The ``Retry-After`` (RFC 9110, section 10.2.3) of a handshake refused with 429 or 503, seconds."""
     if not isinstance(error, InvalidStatus) or error.response.status_code not in _ADVISING:
         return None
@@ -314,7 +314,7 @@ def _until(headers: Headers) -> Seconds | None:
     return max(wait.total_seconds(), 0.0)
 
 
-def advice_in(reason: str) -> Seconds | None:
+def retry_after_in_reason(reason: str) -> Seconds | None:
     """The ``retry_after`` in the reason of a close, seconds."""
-    found = _ADVICE.search(reason)
+    found = _RETRY_AFTER.search(reason)
     return float(found.group(1)) if found else None

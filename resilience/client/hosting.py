@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from resilience.client.client import LONGEST_WORD
-from resilience.client.driver import LinkDriver, checked_url
+from resilience.client.client import MAX_NAME_CHARACTERS
+from resilience.client.driver import ClientDriver, checked_url
 from resilience.config import ClientConfig
 from resilience.draws import random_for
 from resilience.errors import require
@@ -19,17 +19,17 @@ from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RecordSink, ignore_record
 from resilience.units import Seconds
 
-LONGEST_KEY = 256
-FOR_EVER: Seconds = 1e9
+MAX_KEY_CHARACTERS = 256
+NO_LIMIT_S: Seconds = 1e9
 
 
-def tireless(rules: ClientRules) -> ClientRules:
+def retry_forever(rules: ClientRules) -> ClientRules:
     """These rules without an end and without the later, slower ladder: an event has few hosts, and waits for them."""
-    backoff = msgspec.structs.replace(rules.backoff, attempts=None, budget=FOR_EVER, window_until=FOR_EVER)
+    backoff = msgspec.structs.replace(rules.backoff, attempts=None, budget=NO_LIMIT_S, window_until=NO_LIMIT_S)
     return msgspec.structs.replace(rules, backoff=backoff)
 
 
-class HostingClient(LinkDriver[HostMachine]):
+class HostClient(ClientDriver[HostMachine]):
     """Runs a quiz, whatever the network does. Leaving detaches the host; the quiz stays where it is, or moves on."""
 
     def order(self, action: HostAction) -> bool:
@@ -54,14 +54,14 @@ def host(  # noqa: PLR0913 - all that a host may choose
     config: ClientConfig | None = None,
     deliver: Callable[[Message], None] | None = None,
     log: RecordSink = ignore_record,
-) -> HostingClient:
+) -> HostClient:
     """A host of ``event`` on the server at ``url``, who creates it from ``plan`` where it does not exist yet.
 
     It never gives up. :class:`~resilience.errors.UsageError` for a URL, an event or a key that cannot be used.
     """
     checked_url(url)
-    require(1 <= len(event) <= LONGEST_WORD, "event", event, f"must have 1 to {LONGEST_WORD} characters")
-    require(1 <= len(key) <= LONGEST_KEY, "host key", "...", f"must have 1 to {LONGEST_KEY} characters")
+    require(1 <= len(event) <= MAX_NAME_CHARACTERS, "event", event, f"must have 1 to {MAX_NAME_CHARACTERS} characters")
+    require(1 <= len(key) <= MAX_KEY_CHARACTERS, "host key", "...", f"must have 1 to {MAX_KEY_CHARACTERS} characters")
     draw = random_for(secrets.randbits(63), f"host of {event}")
-    machine = HostMachine(event, key, plan, tireless((config or ClientConfig()).rules), draw)
-    return HostingClient(machine, url, log=log, deliver=deliver, watch_sleep=True)
+    machine = HostMachine(event, key, plan, retry_forever((config or ClientConfig()).rules), draw)
+    return HostClient(machine, url, log=log, deliver=deliver, watch_sleep=True)

@@ -17,7 +17,7 @@ from resilience.errors import UsageError
 from resilience.protocol.messages import Credentials
 
 
-class KeptIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StoredIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the file holds."""
 
     event: str
@@ -38,7 +38,7 @@ class IdentityFile:
         :class:`~resilience.errors.UsageError` when it is unusable: unreadable, not ours, or another event's.
         """
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=KeptIdentity)
+            kept = msgspec.json.decode(self.path.read_bytes(), type=StoredIdentity)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -52,21 +52,21 @@ class IdentityFile:
     def check(self) -> None:
         """:class:`~resilience.errors.UsageError` unless the file could be written."""
         try:
-            Path(self._draft(b"")).unlink()
+            Path(self._write_temporary(b"")).unlink()
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def write(self, credentials: Credentials) -> None:
         """Keep these from now on; returns when they are on the disk. Raises ``OSError``."""
-        kept = KeptIdentity(self._event, credentials.participant, credentials.token, credentials.generation)
-        draft = self._draft(msgspec.json.encode(kept) + b"\n")
+        kept = StoredIdentity(self._event, credentials.participant, credentials.token, credentials.generation)
+        draft = self._write_temporary(msgspec.json.encode(kept) + b"\n")
         try:
             Path(draft).replace(self.path)
         except OSError:
             Path(draft).unlink()
             raise
 
-    def _draft(self, content: bytes) -> str:
+    def _write_temporary(self, content: bytes) -> str:
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -11,7 +11,7 @@ import tty
 from types import TracebackType
 from typing import Self
 
-CHUNK = 4096
+CHUNK_BYTES = 4096
 
 
 class Keyboard:
@@ -50,7 +50,7 @@ class Keyboard:
     ) -> None:
         if self._before is not None:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._before)
-        self._hush()
+        self._stop_reading()
 
     async def next(self) -> str | None:
         """The next line without its end, or the next key (Enter is empty); ``None`` when nothing more can come."""
@@ -59,16 +59,16 @@ class Keyboard:
 
     def _read(self) -> None:
         try:
-            typed = os.read(self._descriptor or 0, CHUNK)
+            typed = os.read(self._descriptor or 0, CHUNK_BYTES)
         except OSError:  # the terminal is gone
             typed = b""
         if typed:
             self._reader.feed_data(typed)
         else:
-            self._hush()
+            self._stop_reading()
             self._reader.feed_eof()
 
-    def _hush(self) -> None:
+    def _stop_reading(self) -> None:
         if self._descriptor is not None:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         self._descriptor = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resilience.client.hosting import HostingClient, host
+from resilience.client.hosting import HostClient, host
 from resilience.client.keyboard import Keyboard
 from resilience.client.podium_view import LinesView, LiveView, View
 from resilience.client.questions import read_plan
@@ -23,7 +23,7 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.units import Seconds
 
-LOOK_EVERY: Seconds = 0.25
+REFRESH_INTERVAL_S: Seconds = 0.25
 UNREACHABLE_EVERY = 10
 """Attempts between two complaints."""
 
@@ -41,36 +41,38 @@ def host_command(  # noqa: PLR0913 - one for each option
 async def _host(url: str, plan: QuizPlan, event: str, key: str, *, again: bool) -> None:
     console = Console(highlight=False)
     view: View = LiveView(console) if console.is_terminal else LinesView(console)
-    podium = Podium(view, again=again)
-    client = podium.client = host(url, key=key, plan=plan, event=event, deliver=podium.show, log=podium.record)
+    host_console = HostConsole(view, again=again)
+    client = host_console.client = host(
+        url, key=key, plan=plan, event=event, deliver=host_console.show, log=host_console.record
+    )
     view.say(f"event '{event}'; players come in with: resilience play {url} --event {event}")
     with view, Keyboard(by_key=console.is_terminal) as keyboard:
         loop = asyncio.get_running_loop()
-        chores = [loop.create_task(_listen(keyboard, podium, plan)), loop.create_task(_look(view))]
+        chores = [loop.create_task(_listen(keyboard, host_console, plan)), loop.create_task(_refresh_view(view))]
         try:
             async with client:
-                await podium.over
+                await host_console.over
         finally:
             for chore in chores:
                 chore.cancel()
 
 
-async def _listen(keyboard: Keyboard, podium: Podium, plan: QuizPlan) -> None:
+async def _listen(keyboard: Keyboard, host_console: HostConsole, plan: QuizPlan) -> None:
     """Keys act at once; lines, which may all be there already, each when the one before has been answered."""
     while (typed := await keyboard.next()) is not None:
         if not keyboard.by_key and typed.strip() != "q":
-            await podium.settled.wait()
-        if podium.over.done():
+            await host_console.settled.wait()
+        if host_console.over.done():
             return
-        podium.typed(typed)
+        host_console.typed(typed)
     if is_endless(plan):
-        await podium.settled.wait()
-        podium.detach()
+        await host_console.settled.wait()
+        host_console.detach()
 
 
-async def _look(view: View) -> None:
+async def _refresh_view(view: View) -> None:
     while True:
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(REFRESH_INTERVAL_S)
         view.refresh()
 
 
@@ -79,10 +81,10 @@ def is_endless(plan: QuizPlan) -> bool:
     return None in (plan.pace.lobby, plan.pace.reveal, plan.pace.leaderboard)
 
 
-class Podium:
+class HostConsole:
     """What one host sees and types. ``over`` is done when there is nothing more to do, or fails with the reason."""
 
-    client: HostingClient
+    client: HostClient
 
     def __init__(self, view: View, *, again: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -92,9 +94,9 @@ class Podium:
         self._status: HostStatus | None = None
         self._is_ours = self._asking = self._is_offline = False
         self._commands: dict[str, Callable[[], None]] = {
-            "": self._onward,
-            "n": self._onward,
-            "r": lambda: self._order(HostAction.REVEAL),
+            "": self._send_next_action,
+            "n": self._send_next_action,
+            "r": lambda: self._send_action(HostAction.REVEAL),
             "f": self._ask,
             "q": self.detach,
         }
@@ -103,7 +105,7 @@ class Podium:
         """Carry out a command: Enter or ``n``, ``r``, ``f`` (asks again), ``q``."""
         command, asking, self._asking = text.strip().lower(), self._asking, False
         if asking and command == "y":
-            self._order(HostAction.FINISH)
+            self._send_action(HostAction.FINISH)
         elif self.client.state is ClientState.BACKING_OFF and command == "":
             self.client.wake()
         elif command in self._commands:
@@ -123,11 +125,11 @@ class Podium:
     def show(self, message: Message) -> None:
         """Show what the server told us."""
         if isinstance(message, Hosting):
-            self._attached(message)
+            self._on_hosting(message)
         elif isinstance(message, HostStatus):
-            self._stands(message)
+            self._on_status(message)
         elif isinstance(message, HostResult):
-            self._answered(message)
+            self._on_result(message)
         elif isinstance(message, Error):
             self._view.say(f"the server cannot use {message.field}: {message.rule}")
             self._settle()
@@ -142,7 +144,7 @@ class Podium:
         elif record.kind is LogEventKind.CLIENT_DISMISSED:
             self._end(_refusal(int(record.cause or 0)))
 
-    def _attached(self, message: Hosting) -> None:
+    def _on_hosting(self, message: Hosting) -> None:
         """Before anything is ordered, the server says whether the event it has is the one of these questions."""
         self._view.online()
         if self._is_offline:
@@ -151,21 +153,21 @@ class Podium:
         if message.status is None:
             return
         if self._is_ours or message.status.phase != Phase.FINISHED:
-            self._stands(message.status)
+            self._on_status(message.status)
         elif not self._again:
             self._view.say("this quiz is over; --again begins it anew")
-            self._stands(message.status)
+            self._on_status(message.status)
         if not self._is_ours and not self.over.done():
             self.client.create()
 
-    def _stands(self, status: HostStatus) -> None:
+    def _on_status(self, status: HostStatus) -> None:
         self._status = status
         self._view.show(status)
         self._settle()
         if status.phase == Phase.FINISHED:
             self._end(None)
 
-    def _answered(self, result: HostResult) -> None:
+    def _on_result(self, result: HostResult) -> None:
         if result.action == CREATE:
             self._is_ours = result.verdict == "done"
             if not self._is_ours:
@@ -181,14 +183,14 @@ class Podium:
 
     # what is typed ----------------------------------------------------------------------------------------------------
 
-    def _onward(self) -> None:
+    def _send_next_action(self) -> None:
         action = next_action(self._status.phase) if self._status is not None and self._is_ours else None
         if action is None:
             self._view.say("there is nothing to move yet")
         else:
-            self._order(action)
+            self._send_action(action)
 
-    def _order(self, action: HostAction) -> None:
+    def _send_action(self, action: HostAction) -> None:
         if not self._is_ours or not self.client.order(action):
             self._view.say("wait: the server has not answered yet")
             return

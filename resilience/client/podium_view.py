@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from resilience.client.words import plain, standings
+from resilience.client.words import standings, strip_control_characters
 from resilience.protocol.host import next_action
 from resilience.protocol.messages import HostAction, HostStatus
 from resilience.quiz.phases import Phase
@@ -27,8 +27,8 @@ def headline(status: HostStatus) -> str:
     number = f"question {status.question} of {status.questions}"
     return {
         Phase.LOBBY: f"lobby, {status.questions} questions to come",
-        Phase.QUESTION: f"{number}: {plain(status.text)}",
-        Phase.REVEAL: f"{number} is closed: {plain(status.text)}",
+        Phase.QUESTION: f"{number}: {strip_control_characters(status.text)}",
+        Phase.REVEAL: f"{number} is closed: {strip_control_characters(status.text)}",
         Phase.LEADERBOARD: f"leaderboard after {number}",
         Phase.FINISHED: "the quiz is over",
     }.get(Phase(status.phase), status.phase)
@@ -93,7 +93,7 @@ class LinesView(View):
 
     def say(self, text: str) -> None:
         """Print it, whole and as it is."""
-        self._console.print(plain(text), markup=False, soft_wrap=True)
+        self._console.print(strip_control_characters(text), markup=False, soft_wrap=True)
 
 
 class LiveView(View):
@@ -123,7 +123,7 @@ class LiveView(View):
 
     def say(self, text: str) -> None:
         """Print it above the picture."""
-        self._console.print(Text(plain(text), style="dim"))
+        self._console.print(Text(strip_control_characters(text), style="dim"))
 
     def online(self) -> None:
         """No banner."""
@@ -147,7 +147,7 @@ class LiveView(View):
         parts += [Text(crowd(status)), *(Text(f"  {line}") for line in standings(status.leaders))]
         parts.append(Text(_keys(status), style="dim"))
         banner = self._banner()
-        title = Text(plain(status.title or status.event))
+        title = Text(strip_control_characters(status.title or status.event))
         return Panel(Group(*([banner] if banner else []), *parts), title=title)
 
     def _banner(self) -> Text | None:

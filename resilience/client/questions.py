@@ -20,7 +20,7 @@ from resilience.units import Seconds
 AUTOMATIC = Pace(lobby=10.0, reveal=5.0, leaderboard=5.0)
 """How a quiz moves by itself where its file does not say."""
 
-LARGEST_PLAN_BYTES = 1_000_000
+MAX_PLAN_BYTES = 1_000_000
 """A server takes no more from a host at once."""
 
 
@@ -62,8 +62,8 @@ def parse_plan(text: str, file: str, *, automatic: bool = False) -> QuizPlan:
     pace = _automatic(read.pace) if automatic else read.pace
     plan = QuizPlan(tuple(_question(i, question, file) for i, question in enumerate(read.questions)), read.title, pace)
     size = len(msgspec.json.encode(plan))
-    if size > LARGEST_PLAN_BYTES:
-        raise UsageError(f"{file}: questions: {size} bytes in all; a server takes at most {LARGEST_PLAN_BYTES}")
+    if size > MAX_PLAN_BYTES:
+        raise UsageError(f"{file}: questions: {size} bytes in all; a server takes at most {MAX_PLAN_BYTES}")
     return plan
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from resilience.units import Seconds
 
-LOOK_EVERY: Seconds = 1.0
-SHORTEST: Seconds = 2.0
+CHECK_INTERVAL_S: Seconds = 1.0
+MIN_SUSPEND_S: Seconds = 2.0
 """A shorter suspension costs no connection; clocks that are read one after the other differ by far less."""
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
@@ -24,7 +24,7 @@ def suspended() -> Seconds:
     return 0.0 if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-class SleepWatch:
+class SuspendDetector:
     """Calls ``woke`` within a second after a suspension."""
 
     def __init__(self, woke: Callable[[], None], asleep: Callable[[], Seconds] = suspended) -> None:
@@ -44,11 +44,11 @@ class SleepWatch:
         self._handle = None
 
     def _arm(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+        self._handle = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._arm()
         asleep = self._asleep()
         slept, self._seen = asleep - self._seen, asleep
-        if slept >= SHORTEST:
+        if slept >= MIN_SUSPEND_S:
             self._woke()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from resilience.client.client import ReconnectingClient, connect
 from resilience.client.keyboard import Keyboard
-from resilience.client.words import safe, standings
+from resilience.client.words import escape_markup, standings
 from resilience.config import ClientConfig
 from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
@@ -40,35 +40,35 @@ def play_command(url: str, name: str, event: str, preset: str, resume: Path | No
 
 
 async def _play(url: str, name: str, event: str, config: ClientConfig, resume: Path | None) -> None:
-    seat = Seat(Console(highlight=False))
-    client = seat.client = connect(
-        url, name=name, event=event, config=config, identity_file=resume, deliver=seat.show, log=seat.record
+    player = PlayerConsole(Console(highlight=False))
+    client = player.client = connect(
+        url, name=name, event=event, config=config, identity_file=resume, deliver=player.show, log=player.record
     )
     with Keyboard() as keyboard:
-        listening = asyncio.get_running_loop().create_task(_listen(keyboard, seat))
+        listening = asyncio.get_running_loop().create_task(_listen(keyboard, player))
         try:
             async with client:
-                await seat.over.wait()
+                await player.over.wait()
                 if client.state is not ClientState.OPEN:
                     await client.stop()
         finally:
             listening.cancel()
 
 
-async def _listen(keyboard: Keyboard, seat: Seat) -> None:
-    while not seat.over.is_set():
+async def _listen(keyboard: Keyboard, player: PlayerConsole) -> None:
+    while not player.over.is_set():
         typed = await keyboard.next()
-        seat.typed("q" if typed is None else typed)
+        player.typed("q" if typed is None else typed)
 
 
-_FAREWELLS = {
+_END_MESSAGES = {
     LogEventKind.SESSION_SUPERSEDED: "you play on elsewhere",
     LogEventKind.CLIENT_LEFT: "goodbye",
     LogEventKind.CLIENT_DISMISSED: "[red]the server ended this connection for good[/]",
 }
 
 
-class Seat:
+class PlayerConsole:
     """What one person sees and types."""
 
     client: ReconnectingClient
@@ -78,15 +78,17 @@ class Seat:
         self._console = console
         self._question: OpenQuestion | None = None
         self._handlers: dict[type[Message], Callable[..., None]] = {
-            Joined: lambda m: self._arrived("you are in", m),
-            StateRestored: lambda m: self._arrived("back, with everything you had", m),
-            QuestionOpened: lambda m: self._ask(m.question),
-            AnswerResult: lambda m: self._say(f"  your answer: {safe(m.verdict)}"),
-            QuestionRevealed: self._reveal,
+            Joined: lambda m: self._on_welcome("you are in", m),
+            StateRestored: lambda m: self._on_welcome("back, with everything you had", m),
+            QuestionOpened: lambda m: self._show_question(m.question),
+            AnswerResult: lambda m: self._say(f"  your answer: {escape_markup(m.verdict)}"),
+            QuestionRevealed: self._show_reveal,
             ScoreChanged: lambda m: self._say(f"  +{m.points} points, {m.score} in all"),
-            LeaderboardShown: lambda m: self._board(m.leaders),
+            LeaderboardShown: lambda m: self._show_leaders(m.leaders),
             QuizFinished: self._finish,
-            Error: lambda m: self._say(f"[red]the server cannot use {safe(m.field)}: {safe(m.rule)}[/]"),
+            Error: lambda m: self._say(
+                f"[red]the server cannot use {escape_markup(m.field)}: {escape_markup(m.rule)}[/]"
+            ),
         }
 
     def show(self, message: Message) -> None:
@@ -102,8 +104,8 @@ class Seat:
             self._say(f"[black on yellow] OFFLINE [/] attempt {record.attempt} in {record.value:.1f} s.{hint}")
         elif record.kind is LogEventKind.GAVE_UP:
             self._say("[red]gave up; your progress is saved on the server: press Enter to try again, q to leave[/]")
-        elif record.kind in _FAREWELLS:
-            self._say(_FAREWELLS[record.kind])
+        elif record.kind in _END_MESSAGES:
+            self._say(_END_MESSAGES[record.kind])
             self.over.set()
 
     def typed(self, line: str) -> None:
@@ -125,30 +127,30 @@ class Seat:
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
-    def _arrived(self, words: str, message: Joined | StateRestored) -> None:
+    def _on_welcome(self, words: str, message: Joined | StateRestored) -> None:
         snapshot = message.snapshot
-        self._say(f"[green]{words}[/] (phase {safe(snapshot.phase)}, {snapshot.score} points)")
+        self._say(f"[green]{words}[/] (phase {escape_markup(snapshot.phase)}, {snapshot.score} points)")
         self._question = snapshot.question if snapshot.phase == Phase.QUESTION else None
         question = open_question(message)
         if question is not None and question.remaining_ms > 0:
-            self._ask(question)
+            self._show_question(question)
 
-    def _ask(self, question: OpenQuestion) -> None:
+    def _show_question(self, question: OpenQuestion) -> None:
         self._question = question
-        self._say(f"\n[bold]{safe(question.text)}[/]  ({question.remaining_ms / 1000:.0f} s)")
+        self._say(f"\n[bold]{escape_markup(question.text)}[/]  ({question.remaining_ms / 1000:.0f} s)")
         for i, choice in enumerate(question.choices, 1):
-            self._say(f"  {i}) {safe(choice)}")
+            self._say(f"  {i}) {escape_markup(choice)}")
 
-    def _reveal(self, message: QuestionRevealed) -> None:
+    def _show_reveal(self, message: QuestionRevealed) -> None:
         question, self._question = self._question, None
         if question is not None and question.id == message.question and message.correct < len(question.choices):
-            self._say(f"  right was {message.correct + 1}) {safe(question.choices[message.correct])}")
+            self._say(f"  right was {message.correct + 1}) {escape_markup(question.choices[message.correct])}")
 
-    def _board(self, leaders: tuple[Standing, ...]) -> None:
+    def _show_leaders(self, leaders: tuple[Standing, ...]) -> None:
         for line in standings(leaders, self.client.machine.participant):
-            self._say(f"  {safe(line)}")
+            self._say(f"  {escape_markup(line)}")
 
     def _finish(self, message: QuizFinished) -> None:
         self._say("\n[bold]the quiz is over[/]")
-        self._board(message.leaders)
+        self._show_leaders(message.leaders)
         self.over.set()

@@ -11,14 +11,14 @@ from resilience.protocol.messages import Standing
 SHOWN_LEADERS = 5
 
 
-def plain(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """Text that somebody else wrote, without anything that a terminal would obey."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def safe(text: str) -> str:
+def escape_markup(text: str) -> str:
     """The same, for where ``rich`` reads markup."""
-    return escape(plain(text))
+    return escape(strip_control_characters(text))
 
 
 def standings(leaders: Sequence[Standing], me: str | None = None) -> list[str]:
@@ -29,5 +29,7 @@ def standings(leaders: Sequence[Standing], me: str | None = None) -> list[str]:
         mine = standing.participant == me
         if i < SHOWN_LEADERS or mine:
             mark = "  (you)" if mine else ""
-            lines.append(f"{scores.index(standing.score) + 1}. {plain(standing.name)}  {standing.score}{mark}")
+            lines.append(
+                f"{scores.index(standing.score) + 1}. {strip_control_characters(standing.name)}  {standing.score}{mark}"
+            )
     return lines

@@ -12,7 +12,7 @@ from resilience.units import Instant, Seconds
 SLOT_SHARE = 0.9
 """Slots are handed out at this share of the capacity, so that those who return meet a queue that shrinks."""
 
-LONGEST_SLOT: Seconds = 60.0
+MAX_SLOT_S: Seconds = 60.0
 """Nobody is sent away for longer: by then the picture has changed."""
 
 
@@ -36,7 +36,7 @@ class AdmissionController:
             self._busy_until = max(self._busy_until, now) + self._cost
             return None
         free = now + backlog
-        if self._slots_until > now + LONGEST_SLOT:
-            return LONGEST_SLOT
+        if self._slots_until > now + MAX_SLOT_S:
+            return MAX_SLOT_S
         self._slots_until = max(self._slots_until, free) + self._cost / SLOT_SHARE
         return self._slots_until - now

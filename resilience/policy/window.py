@@ -13,10 +13,10 @@ import msgspec
 
 from resilience.units import Seconds
 
-SPREAD_FLOOR: Seconds = 0.05
-SPREAD_CEILING: Seconds = 5.0
-CAP_FLOOR: Seconds = 3.0
-CAP_CEILING: Seconds = 60.0
+MIN_SPREAD_S: Seconds = 0.05
+MAX_SPREAD_S: Seconds = 5.0
+MIN_CAP_S: Seconds = 3.0
+MAX_CAP_S: Seconds = 60.0
 CAP_PER_LOAD = 3.0
 STEPS_IN_CAP = 10.0
 
@@ -39,9 +39,9 @@ def return_window(population: int, joins_per_s: float) -> ReturnWindow:
     3,000 joins/s get 0.1 s, 0.3 s and 3 s; a million against 50,000 joins/s get 5 s, 6 s and 60 s.
     """
     load = population / joins_per_s
-    cap = min(max(CAP_PER_LOAD * load, CAP_FLOOR), CAP_CEILING)
-    return ReturnWindow(min(max(load, SPREAD_FLOOR), SPREAD_CEILING), cap / STEPS_IN_CAP, cap)
+    cap = min(max(CAP_PER_LOAD * load, MIN_CAP_S), MAX_CAP_S)
+    return ReturnWindow(min(max(load, MIN_SPREAD_S), MAX_SPREAD_S), cap / STEPS_IN_CAP, cap)
 
 
-DEFAULT_RETURN_WINDOW = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=CAP_FLOOR)
+DEFAULT_RETURN_WINDOW = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=MIN_CAP_S)
 """What a client assumes before it has heard from any server: one second of spread, the ladder of a small event."""

@@ -24,10 +24,10 @@ from resilience.errors import HarnessError, PortInUseError
 from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.runtime import RecordSink, RunClock
-from resilience.server.committer import Committer, Order
-from resilience.server.directory import Directory, EventPlan, states_of
-from resilience.server.drain import send_home, window_for
-from resilience.server.gateway import Gateway, Visit
+from resilience.server.committer import CommitRequest, Committer
+from resilience.server.directory import EventRegistry, EventSpec, states_of
+from resilience.server.drain import drain_connections, drain_window
+from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
 from resilience.server.metrics import Metrics
@@ -36,9 +36,9 @@ from resilience.server.store import Store
 from resilience.units import Seconds
 
 WEBSOCKET_PATH = "/ws"
-CLOSE_TIMEOUT: Seconds = 1.0
+CLOSE_TIMEOUT_S: Seconds = 1.0
 RECEIVE_QUEUE = 16
-RECENT: Seconds = 1.0
+LAG_WINDOW_S: Seconds = 1.0
 """A loop lag older than this says nothing about now."""
 
 _quiet = logging.getLogger("resilience.server.transport")
@@ -59,7 +59,7 @@ class QuizServer:
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
         self,
-        plans: Sequence[EventPlan],
+        plans: Sequence[EventSpec],
         config: ServerConfig,
         store: Store,
         *,
@@ -80,7 +80,7 @@ class QuizServer:
         self._origin = wall_clock() - clock.now()
         self._lag = LoopLag(clock, metrics.observe_lag) if metrics else None
         self._committer = Committer(self._write, executor, metrics.observe_commit if metrics else None)
-        self._directory = Directory(
+        self._registry = EventRegistry(
             config,
             store,
             clock=clock,
@@ -93,7 +93,7 @@ class QuizServer:
             runs=runs,
             fenced=self._recover,
         )
-        self._gateway = Gateway(self._directory, config, clock=clock, log=log, lag=self.recent_lag, host_key=host_key)
+        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.recent_lag, host_key=host_key)
         self._server: Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
         self._started_at = clock.now()
@@ -105,19 +105,19 @@ class QuizServer:
     @property
     def hubs(self) -> Mapping[str, Hub]:
         """The events that run here, by id."""
-        return self._directory.hubs
+        return self._registry.hubs
 
     def states(self) -> Mapping[str, int]:
         """Participants by connection state, over all events."""
-        return states_of(self._directory.hubs)
+        return states_of(self._registry.hubs)
 
     def connections(self) -> int:
         """Open sockets."""
-        return len(self._gateway.visits)
+        return len(self._gateway.connections)
 
     def recent_lag(self) -> Seconds:
         """How late the loop ran lately; 0 when nobody measures it."""
-        return self._lag.worst(RECENT) if self._lag else 0.0
+        return self._lag.worst(LAG_WINDOW_S) if self._lag else 0.0
 
     def view(self, address: str) -> ServerView:
         """How the server stands, for its pages."""
@@ -126,11 +126,11 @@ class QuizServer:
             self._clock.now() - self._started_at,
             address,
             self.connections(),
-            self._gateway.door.capacity,
-            self._gateway.door.draining_for is not None,
+            self._gateway.handshake.capacity,
+            self._gateway.handshake.draining_for is not None,
             self._committer.trouble is not None,
             self.recent_lag(),
-            tuple(_event_view(hub) for hub in self._directory.hubs.values()),
+            tuple(_event_view(hub) for hub in self._registry.hubs.values()),
         )
 
     # its life ---------------------------------------------------------------------------------------------------------
@@ -147,45 +147,45 @@ class QuizServer:
                 raise PortInUseError(host, port) from error
             raise HarnessError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
         try:
-            await self._directory.open(self._plans, fresh=self._fresh)
+            await self._registry.open(self._plans, fresh=self._fresh)
         except BaseException:
             server.close()
             raise
         self._server = server
-        self._directory.announce()
+        self._registry.activate()
         if self._lag is not None:
             self._lag.start()
         await server.start_serving()
 
     async def stop(self) -> None:
         """Take no more, close everybody over a while, settle every commit, write the closing records."""
-        door, guests = self._gateway.door, len(self._gateway.sockets)
-        window = window_for(self._config, guests)
-        door.draining_for = window + self._config.restart_pause
+        handshake, connections = self._gateway.handshake, len(self._gateway.peers)
+        window = drain_window(self._config, connections)
+        handshake.draining_for = window + self._config.restart_pause
         self._log(Record(LogEventKind.SERVER_DRAINING, self._clock.now(), value=window))
-        await send_home(self._gateway.sockets, self._config, self._clock)
-        await self.finish()
+        await drain_connections(self._gateway.peers, self._config, self._clock)
+        await self.flush_and_write_final_records()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
         self._gateway.stop()
-        await self._committer.drained()
+        await self._committer.flush()
         if self._lag is not None:
             self._lag.stop()
 
-    async def finish(self) -> None:
+    async def flush_and_write_final_records(self) -> None:
         """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
-        for hub in self._directory.hubs.values():
+        for hub in self._registry.hubs.values():
             hub.stop_timer()
-        await self._committer.drained()
-        for hub in self._directory.hubs.values():
-            hub.close_log(await self._off_loop(self._store.scores, hub.claim.key))
+        await self._committer.flush()
+        for hub in self._registry.hubs.values():
+            hub.write_final_records(await self._off_loop(self._store.scores, hub.lease.key))
 
-    def abandon(self) -> None:
+    def simulate_kill(self) -> None:
         """Fall silent at once, as a killed process: what is not committed by now never will be."""
         self._committer.abandon()
         self._gateway.stop()
-        for hub in self._directory.hubs.values():
+        for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
             self._server.close(close_connections=False)
@@ -202,8 +202,8 @@ class QuizServer:
             compression=None,
             ping_interval=None,
             open_timeout=None,
-            create_connection=cast("type[ServerConnection]", functools.partial(Visit, self._gateway)),
-            close_timeout=CLOSE_TIMEOUT,
+            create_connection=cast("type[ServerConnection]", functools.partial(QuizConnection, self._gateway)),
+            close_timeout=CLOSE_TIMEOUT_S,
             max_size=self._config.max_message_bytes,
             max_queue=RECEIVE_QUEUE,
             write_limit=self._config.write_buffer_bytes,
@@ -219,10 +219,10 @@ class QuizServer:
     def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return self._page(request)
-        refusal = self._gateway.knock(connection, request)
+        refusal = self._gateway.process_handshake(connection, request)
         if refusal is None:
             return None
-        if refusal.retry_after is not None and "Origin" in request.headers and isinstance(connection, Visit):
+        if refusal.retry_after is not None and "Origin" in request.headers and isinstance(connection, QuizConnection):
             connection.retry_after = refusal.retry_after
             return None
         response = connection.respond(refusal.status, f"{refusal.cause}\n")
@@ -239,15 +239,15 @@ class QuizServer:
         page = respond(request.path, functools.partial(self.view, address), exposition, accept)
         return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
 
-    def _write(self, batch: Sequence[Order]) -> None:
-        rows = [(order.claim, row) for order in batch for row in order.persist.rows]
+    def _write(self, batch: Sequence[CommitRequest]) -> None:
+        rows = [(order.lease, row) for order in batch for row in order.persist.rows]
         self._store.commit(rows, self._origin)
 
     async def _off_loop(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any call of the store
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
     def _recover(self, hub: Hub) -> None:
-        task = asyncio.get_running_loop().create_task(self._directory.recover(hub))
+        task = asyncio.get_running_loop().create_task(self._registry.recover(hub))
         self._recovering.add(task)
         task.add_done_callback(self._recovering.discard)
 

@@ -20,9 +20,9 @@ from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane, Role
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.lag import LoopLag
-from resilience.server.limits import backlog_limit, raise_open_files, shortcomings
+from resilience.server.limits import backlog_limit, limit_warnings, raise_open_files
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
@@ -33,7 +33,7 @@ LIMIT = "a system limit is low"
 TOKEN_BYTES = 24
 TOKENS_AT_ONCE = 256
 
-COLLECTIONS = (50_000, 20, 1000)
+GC_THRESHOLDS = (50_000, 20, 1000)
 """Thresholds of the cyclic collector: a crowd that arrives makes many objects that live and hardly any cycles; with
 the defaults a quarter of each join was spent on looking through everybody else's objects."""
 
@@ -42,7 +42,7 @@ def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, 
     """Serve as the options say; returns after an orderly stop."""
     configure()
     raise_open_files()
-    for sentence in shortcomings(server, backlog_limit()):
+    for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)
     _run(_serve(options, server, quiz))
 
@@ -61,9 +61,9 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    plan = EventPlan(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
+    plan = EventSpec(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
     metrics, clock = Metrics(), RunClock(options["epoch"])
-    pulse = LoopLag(clock, lambda _: log_line.settle(clock.now()), every=1.0)
+    pulse = LoopLag(clock, lambda _: log_line.flush_due(clock.now()), every=1.0)
     with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
         try:
             server = QuizServer(
@@ -72,7 +72,7 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
                 store,
                 clock=clock,
                 log=_log(writer, metrics),
-                tokens=token_mint(),
+                tokens=token_generator(),
                 executor=executor,
                 host_key=options["host_key"],
                 metrics=metrics,
@@ -84,7 +84,7 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
             pulse.start()
             gc.collect()
             gc.freeze()
-            gc.set_threshold(*COLLECTIONS)
+            gc.set_threshold(*GC_THRESHOLDS)
             click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
             await stop.wait()
             await server.stop()
@@ -95,7 +95,7 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
                 writer.close()
 
 
-def token_mint() -> Callable[[], str]:
+def token_generator() -> Callable[[], str]:
     """Unguessable tokens; the system is asked for randomness of many at once."""
 
     def tokens() -> Iterator[str]:

@@ -14,19 +14,19 @@ import msgspec
 
 from resilience.errors import FencedError, StoreError
 from resilience.protocol.effects import Persist
-from resilience.server.store import Claim
+from resilience.server.store import RunLease
 from resilience.units import Seconds
 
-Settle = Callable[[Sequence[Persist], StoreError | None], None]
+CommitCallback = Callable[[Sequence[Persist], StoreError | None], None]
 """Told, on the loop, which orders are durable (no error) or were not written."""
 
 
-class Order(msgspec.Struct, frozen=True):
-    """Rows to commit under a claim, and whom to tell."""
+class CommitRequest(msgspec.Struct, frozen=True):
+    """Rows to commit under a lease, and whom to tell."""
 
-    claim: Claim
+    lease: RunLease
     persist: Persist
-    settle: Settle
+    settle: CommitCallback
 
 
 class Committer:
@@ -37,18 +37,18 @@ class Committer:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Order]], None],
+        write: Callable[[Sequence[CommitRequest]], None],
         executor: Executor | None,
         observe: Callable[[int, Seconds], None] | None = None,
     ) -> None:
         self._write, self._executor, self._observe = write, executor, observe
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[Order] = []
+        self._waiting: list[CommitRequest] = []
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         self.trouble: StoreError | None = None
 
-    def submit(self, order: Order) -> None:
+    def submit(self, order: CommitRequest) -> None:
         """Commit these rows with the next batch."""
         if self._is_over:
             return
@@ -56,7 +56,7 @@ class Committer:
         if self._task is None:
             self._task = self._loop.create_task(self._run())
 
-    async def drained(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything that was submitted is settled."""
         while self._task is not None:
             await asyncio.wait([self._task])
@@ -76,22 +76,22 @@ class Committer:
         finally:
             self._task = None
 
-    async def _commit(self, batch: Sequence[Order]) -> None:
+    async def _commit(self, batch: Sequence[CommitRequest]) -> None:
         began = self._loop.time()
         failure = await self._written(batch)
         if self._observe is not None:
             self._observe(sum(len(order.persist.rows) for order in batch), self._loop.time() - began)
         if isinstance(failure, FencedError):
             keys = failure.keys
-            _settle([order for order in batch if order.claim.key in keys], failure)
-            kept = [order for order in batch if order.claim.key not in keys]
+            _settle([order for order in batch if order.lease.key in keys], failure)
+            kept = [order for order in batch if order.lease.key not in keys]
             if kept and len(kept) < len(batch):
                 await self._commit(kept)
             return
         self.trouble = failure
         _settle(batch, failure)
 
-    async def _written(self, batch: Sequence[Order]) -> StoreError | None:
+    async def _written(self, batch: Sequence[CommitRequest]) -> StoreError | None:
         try:
             await self._loop.run_in_executor(self._executor, self._write, batch)
         except StoreError as error:
@@ -101,8 +101,8 @@ class Committer:
         return None
 
 
-def _settle(batch: Sequence[Order], failure: StoreError | None) -> None:
-    by_owner: dict[Settle, list[Persist]] = {}
+def _settle(batch: Sequence[CommitRequest], failure: StoreError | None) -> None:
+    by_owner: dict[CommitCallback, list[Persist]] = {}
     for order in batch:
         by_owner.setdefault(order.settle, []).append(order.persist)
     for settle, orders in by_owner.items():

@@ -44,7 +44,7 @@ BUSY_S: Seconds = 5.0
 PRAGMAS = (f"busy_timeout={BUSY_S * 1000:.0f}", "synchronous=FULL", "foreign_keys=ON")
 """SQLite: wait for another writer; what is committed is on the disk."""
 
-WAITS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
+POSTGRES_TIMEOUTS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
 """PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction holds up nobody."""
 
 SOCKET = {
@@ -56,7 +56,7 @@ SOCKET = {
 }
 """How soon libpq gives a silent PostgreSQL up: seconds, the last in milliseconds. The URL's own options win."""
 
-PATIENCE: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
+OUTCOME_RETRY_DELAYS_S: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
 """Pauses before each attempt to ask what became of a transaction."""
 
 
@@ -68,7 +68,7 @@ class Database:
     """What a URL names; ``run`` does work in one transaction, from any thread, one at a time."""
 
     def __init__(self, url: str) -> None:
-        self._mask = _Mask(url)
+        self._mask = UrlRedactor(url)
         self._url, self._engine = _engine(url, self._mask)
         self._lock = threading.Lock()
         self.dialect = self._engine.dialect
@@ -99,7 +99,7 @@ class Database:
 
     def outcome(self, transaction: int) -> bool | None:
         """Whether a PostgreSQL transaction was committed, asked until the answer is final; ``None``: nobody told."""
-        for pause in PATIENCE:
+        for pause in OUTCOME_RETRY_DELAYS_S:
             time.sleep(pause)
             with suppress(StoreError):
                 status = self.run(lambda c: c.scalar(select(func.txid_status(transaction))), "outcome of a commit")
@@ -129,7 +129,7 @@ def _commit(connection: Connection) -> None:
         raise
 
 
-class _Mask:
+class UrlRedactor:
     """Takes the secrets of a database URL out of a text."""
 
     def __init__(self, url: str) -> None:
@@ -138,12 +138,13 @@ class _Mask:
         self._secrets = sorted(written | {unquote(secret) for secret in written}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        """Replace each secret with asterisks."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
 
-def _engine(url: str, mask: _Mask) -> tuple[URL, Engine]:
+def _engine(url: str, mask: UrlRedactor) -> tuple[URL, Engine]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SAWarning)  # of options that the driver would ignore
@@ -182,13 +183,13 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     deadline = time.monotonic() + BUSY_S
-    while not _writes_ahead(connection):
+    while not _enable_wal(connection):
         if time.monotonic() > deadline:
             raise sqlite3.OperationalError("database is locked")
         time.sleep(0.02)
 
 
-def _writes_ahead(connection: sqlite3.Connection) -> bool:
+def _enable_wal(connection: sqlite3.Connection) -> bool:
     """Switch to the write-ahead log; for others who are just switching SQLite itself does not wait."""
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -204,6 +205,6 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def _postgresql_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
-    for wait in WAITS:
+    for wait in POSTGRES_TIMEOUTS:
         connection.execute(f"SET {wait}")
     connection.commit()

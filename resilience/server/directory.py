@@ -22,12 +22,12 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.runtime import RecordSink, RunClock
-from resilience.server.committer import Order
+from resilience.server.committer import CommitRequest
 from resilience.server.hub import Hub
-from resilience.server.store import Claim, Store, StoredEvent
+from resilience.server.store import RunLease, Store, StoredEvent
 from resilience.units import Instant, Seconds
 
-FRESH, TAKEN_UP = "fresh", "recovered"
+FRESH, RECOVERED = "fresh", "recovered"
 
 RECENT_QUESTIONS = 2
 """A commit may outlast its question, but hardly the one after it."""
@@ -36,7 +36,7 @@ OffLoop = Callable[..., Awaitable[Any]]
 """Calls a function of the store in the writer's thread."""
 
 
-class EventPlan(msgspec.Struct, frozen=True):
+class EventSpec(msgspec.Struct, frozen=True):
     """One event to serve: its id, what it consists of, the name of a new run of it, and the seed of its draws."""
 
     event: str
@@ -45,7 +45,7 @@ class EventPlan(msgspec.Struct, frozen=True):
     seed: int = 1
 
 
-class Directory:
+class EventRegistry:
     """Hubs by event id.
 
     ``runs`` makes names of runs that were never used before; ``origin`` is the wall time of the run clock's zero;
@@ -61,7 +61,7 @@ class Directory:
         origin: float,
         log: RecordSink,
         flush: Callable[[], None],
-        submit: Callable[[Order], None],
+        submit: Callable[[CommitRequest], None],
         off_loop: OffLoop,
         tokens: Callable[[], str],
         runs: Callable[[], str],
@@ -77,20 +77,20 @@ class Directory:
 
     # at the start -----------------------------------------------------------------------------------------------------
 
-    async def open(self, plans: Sequence[EventPlan], *, fresh: bool = False) -> None:
+    async def open(self, plans: Sequence[EventSpec], *, fresh: bool = False) -> None:
         """Go on with every run that is not over, and begin the planned events that have none; ``fresh`` begins anew."""
         for plan in plans:
             stored = None if fresh else await self._off_loop(self._store.latest, plan.event, self._origin)
-            if stored is not None and is_worth_taking_up(stored, self._clock.now(), self._config.cleanup_interval):
-                await self._take_up(stored.claim.key, plan.event, plan.seed)
+            if stored is not None and is_resumable(stored, self._clock.now(), self._config.cleanup_interval):
+                await self._resume(stored.lease.key, plan.event, plan.seed)
             else:
                 await self._begin(plan)
         for event in await self._off_loop(self._store.unfinished):
             if event not in self.hubs:
                 stored = await self._off_loop(self._store.latest, event, self._origin)
-                await self._take_up(stored.claim.key, event, 1)
+                await self._resume(stored.lease.key, event, 1)
 
-    def announce(self) -> None:
+    def activate(self) -> None:
         """Log what :meth:`open` did and let the rooms go: the server listens now, and absences count from now."""
         for record, stored in self._started:
             now = self._clock.now()
@@ -123,10 +123,10 @@ class Directory:
         self._make_room()
         self._creating.add(event)
         try:
-            await self._begin(EventPlan(event, plan, self._runs()))
+            await self._begin(EventSpec(event, plan, self._runs()))
         finally:
             self._creating.discard(event)
-        self.announce()
+        self.activate()
 
     def _make_room(self) -> None:
         if len(self.hubs) < self._config.max_events:
@@ -138,7 +138,7 @@ class Directory:
 
     def _retire(self, event: str, keep: int = 0) -> None:
         hub = self.hubs.pop(event)
-        hub.end_all(CloseCode.NORMAL, lambda _: "the event is over", keep=keep)
+        hub.close_all(CloseCode.NORMAL, lambda _: "the event is over", keep=keep)
         hub.abandon()
 
     # when the database says no ----------------------------------------------------------------------------------------
@@ -152,31 +152,31 @@ class Directory:
         self.elsewhere.add(event)
         hub.abandon()
         stored = await self._off_loop(self._store.latest, event, self._origin)
-        if stored is not None and stored.claim == hub.claim:
-            await self._take_up(hub.claim.key, event, 1)
+        if stored is not None and stored.lease == hub.lease:
+            await self._resume(hub.lease.key, event, 1)
             self.elsewhere.discard(event)
-            self.announce()
+            self.activate()
 
     # making hubs ------------------------------------------------------------------------------------------------------
 
-    async def _begin(self, plan: EventPlan) -> None:
-        claim = Claim(f"{plan.event}#{plan.run}", 1)
-        await self._off_loop(self._store.create_event, claim, plan.event, plan.plan, self._origin, self._clock.now())
-        self._hub(plan.event, claim, plan.plan, plan.seed)
+    async def _begin(self, plan: EventSpec) -> None:
+        lease = RunLease(f"{plan.event}#{plan.run}", 1)
+        await self._off_loop(self._store.create_event, lease, plan.event, plan.plan, self._origin, self._clock.now())
+        self._hub(plan.event, lease, plan.plan, plan.seed)
         self._note(plan.event, FRESH)
 
-    async def _take_up(self, key: str, event: str, seed: int) -> None:
-        claim = await self._off_loop(self._store.take_up, key)
+    async def _resume(self, key: str, event: str, seed: int) -> None:
+        lease = await self._off_loop(self._store.acquire_lease, key)
         stored = await self._off_loop(self._store.latest, event, self._origin)
-        hub = self._hub(event, claim, stored.plan, seed)
-        hub.room.game.restore(not_ahead(stored.progress, self._clock.now()), stored.answers)
-        self._note(event, TAKEN_UP, stored)
+        hub = self._hub(event, lease, stored.plan, seed)
+        hub.room.game.restore(clamp_to_now(stored.progress, self._clock.now()), stored.answers)
+        self._note(event, RECOVERED, stored)
 
-    def _hub(self, event: str, claim: Claim, plan: QuizPlan, seed: int) -> Hub:
+    def _hub(self, event: str, lease: RunLease, plan: QuizPlan, seed: int) -> Hub:
         room = Room(
             Game(plan.questions, plan.pace, self._config.late_window),
             self._config.room,
-            epoch=f"{claim.key.rpartition('#')[2]}.{claim.incarnation}",
+            epoch=f"{lease.key.rpartition('#')[2]}.{lease.incarnation}",
             tokens=self._tokens,
             draw=random_for(seed, "server"),
             event=event,
@@ -184,7 +184,7 @@ class Directory:
         )
         hub = Hub(
             room,
-            claim,
+            lease,
             clock=self._clock,
             log=self._log,
             submit=self._submit,
@@ -212,11 +212,11 @@ class Directory:
 
     def _fenced(self, hub: Hub, error: FencedError) -> None:
         del error
-        hub.end_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
+        hub.close_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
         self._on_fenced(hub)
 
 
-def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) -> bool:
+def is_resumable(stored: StoredEvent, now: Instant, retention: Seconds) -> bool:
     """Whether a run is under way, or over for so short a time that its players may still come back to see the end."""
     game = Game(stored.plan.questions, stored.plan.pace)
     game.restore(stored.progress, ())
@@ -225,7 +225,7 @@ def is_worth_taking_up(stored: StoredEvent, now: Instant, retention: Seconds) ->
     return game.phase is not Phase.FINISHED or now - game.progress.since <= retention
 
 
-def not_ahead(progress: QuizState, now: Instant) -> QuizState:
+def clamp_to_now(progress: QuizState, now: Instant) -> QuizState:
     """Where a stored quiz stands; a phase that began after now was timed by a clock since set back: it begins now."""
     ahead = max(progress.since - now, 0.0)
     return msgspec.structs.replace(

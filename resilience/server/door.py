@@ -20,15 +20,15 @@ from resilience.policy.admission import AdmissionController
 from resilience.policy.rate import PerAddressLimiter
 from resilience.protocol.effects import Record
 from resilience.runtime import RecordSink, RunClock
-from resilience.server.limits import room_for_guests
+from resilience.server.limits import max_connections_by_open_files
 from resilience.units import Seconds
 
-FULL: Seconds = 5.0
-_MINUTE: Seconds = 60.0
+FULL_RETRY_AFTER_S: Seconds = 5.0
+_MINUTE_S: Seconds = 60.0
 _NETWORK_BITS = 64
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class HandshakeRejection(msgspec.Struct, frozen=True):
     """Not now (``retry_after`` seconds) or not at all (``None``)."""
 
     status: HTTPStatus
@@ -36,7 +36,7 @@ class Refusal(msgspec.Struct, frozen=True):
     retry_after: Seconds | None = None
 
 
-class Door:
+class HandshakePolicy:
     """``lag`` tells how late the loop runs; ``count`` how many sockets are open."""
 
     def __init__(
@@ -49,13 +49,13 @@ class Door:
         count: Callable[[], int],
     ) -> None:
         self.draining_for: Seconds | None = None
-        self.capacity = config.max_connections or room_for_guests()
+        self.capacity = config.max_connections or max_connections_by_open_files()
         self._config, self._clock, self._log, self._lag, self._count = config, clock, log, lag, count
         self._admission = AdmissionController(config.join_capacity, config.admission_seconds)
         self._opened = PerAddressLimiter(config.address_rate, config.address_burst)
-        self._failed = PerAddressLimiter(config.address_failures / _MINUTE, max(config.address_failures, 1.0))
+        self._failures = PerAddressLimiter(config.address_failures / _MINUTE_S, max(config.address_failures, 1.0))
 
-    def look(self, headers: Headers, address: str) -> Refusal | None:
+    def check(self, headers: Headers, address: str) -> HandshakeRejection | None:
         """Judge a handshake for a socket; ``None`` lets it in."""
         refusal = self._judge(headers, address)
         if refusal is not None:
@@ -70,29 +70,29 @@ class Door:
             peer = (forwarded[-1].rpartition(",")[2].strip() if forwarded else "") or peer
         return network_of(peer)
 
-    def failed(self, address: str) -> Seconds:
+    def record_failure(self, address: str) -> Seconds:
         """Somebody at this address presented what opens nothing; returns for how long that is too much, else 0.
 
         Failures beyond the rate add no debt: a school behind one address must not be shut out for what a few did.
         """
-        return self._failed.take(address, self._clock.now())
+        return self._failures.take(address, self._clock.now())
 
-    def _judge(self, headers: Headers, address: str) -> Refusal | None:
+    def _judge(self, headers: Headers, address: str) -> HandshakeRejection | None:
         now = self._clock.now()
         if self.draining_for is not None:
-            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)
+            return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)
         if self._count() > self.capacity:
-            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", FULL)
-        if not self._is_welcome(headers):
-            self._failed.take(address, now)
-            return Refusal(HTTPStatus.FORBIDDEN, "origin")
-        wait = self._failed.wait(address, now) or self._opened.take(address, now)
+            return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "full", FULL_RETRY_AFTER_S)
+        if not self._is_origin_allowed(headers):
+            self._failures.take(address, now)
+            return HandshakeRejection(HTTPStatus.FORBIDDEN, "origin")
+        wait = self._failures.wait(address, now) or self._opened.take(address, now)
         if wait:
-            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "address", wait)
+            return HandshakeRejection(HTTPStatus.TOO_MANY_REQUESTS, "address", wait)
         slot = self._admission.try_admit(now, self._lag())
-        return None if slot is None else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overload", slot)
+        return None if slot is None else HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "overload", slot)
 
-    def _is_welcome(self, headers: Headers) -> bool:
+    def _is_origin_allowed(self, headers: Headers) -> bool:
         """Only browsers send an origin; theirs must be this server's own or a listed one."""
         origins, hosts = headers.get_all("Origin"), headers.get_all("Host")
         if not origins or origins in ([origin] for origin in self._config.allowed_origins):

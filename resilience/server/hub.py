@@ -19,8 +19,8 @@ from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, 
 from resilience.protocol.messages import ClientMessage, ResumeRejected
 from resilience.protocol.room import Room
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
-from resilience.server.committer import Order, Settle
-from resilience.server.store import Claim
+from resilience.server.committer import CommitCallback, CommitRequest
+from resilience.server.store import RunLease
 
 
 class Peer(Protocol):
@@ -29,10 +29,10 @@ class Peer(Protocol):
     def send(self, frame: bytes) -> None:
         """Queue a whole frame."""
 
-    def end(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
 
-    def refused(self) -> None:
+    def on_resume_rejected(self) -> None:
         """It presented something that opens nothing."""
 
 
@@ -41,7 +41,7 @@ def _nothing() -> None:
 
 
 class Hub:
-    """One event's room on one loop, written for under ``claim``.
+    """One event's room on one loop, written for under ``lease``.
 
     ``submit`` takes what is to be committed; ``flush`` hands the log to the operating system; ``fenced`` is called when
     the run turns out to be somebody else's.
@@ -50,19 +50,19 @@ class Hub:
     def __init__(  # noqa: PLR0913 - all that a hub depends on
         self,
         room: Room,
-        claim: Claim,
+        lease: RunLease,
         *,
         clock: RunClock,
         log: RecordSink,
-        submit: Callable[[Order], None],
+        submit: Callable[[CommitRequest], None],
         flush: Callable[[], None] = _nothing,
         fenced: Callable[[Hub, FencedError], None] | None = None,
     ) -> None:
-        self.room, self.claim = room, claim
+        self.room, self.lease = room, lease
         self._clock, self._log, self._submit, self._flush, self._fenced = clock, log, submit, flush, fenced
         self._peers: dict[int, Peer] = {}
         self._timer = DeadlineTimer(clock, self._on_deadline)
-        self._settle: Settle = self.settled
+        self._on_commit: CommitCallback = self.on_commit
         self._is_over = False
 
     def start(self) -> None:
@@ -92,7 +92,7 @@ class Hub:
             self.room.transport_lost(connection, cause, self._clock.now())
             self._pump()
 
-    def settled(self, batch: Sequence[Persist], failure: StoreError | None) -> None:
+    def on_commit(self, batch: Sequence[Persist], failure: StoreError | None) -> None:
         """A batch was committed, or was not."""
         if self._is_over:
             return
@@ -122,7 +122,7 @@ class Hub:
         self._log, self._is_over = ignore_record, True
         self._peers.clear()
 
-    def close_log(self, scores: Mapping[str, int]) -> None:
+    def write_final_records(self, scores: Mapping[str, int]) -> None:
         """Write the closing records, every session's state and stored score; nothing is logged after them."""
         now, log = self._clock.now(), self._log
         for session in self.room.sessions.values():
@@ -132,11 +132,11 @@ class Hub:
             log(Record(LogEventKind.SCORE_FINAL, now, participant, value=float(score)))
         self._log = ignore_record
 
-    def end_all(self, code: int, reason: Callable[[int], str], *, keep: int = 0) -> None:
+    def close_all(self, code: int, reason: Callable[[int], str], *, keep: int = 0) -> None:
         """Close every connection but the one with the key ``keep``; ``reason`` is made per connection key."""
         for connection, peer in list(self._peers.items()):
             if connection != keep:
-                peer.end(code, reason(connection))
+                peer.close(code, reason(connection))
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
@@ -163,17 +163,17 @@ class Hub:
             case SendToClient():
                 self._send(effect.connection, framed(codec.encode(effect.message)))
                 if isinstance(effect.message, ResumeRejected) and effect.connection in self._peers:
-                    self._peers[effect.connection].refused()
+                    self._peers[effect.connection].on_resume_rejected()
             case Broadcast():
                 frame = framed(codec.encode(effect.message))
                 for connection in effect.connections:
                     self._send(connection, frame)
             case Persist():
-                self._submit(Order(self.claim, effect, self._settle))
+                self._submit(CommitRequest(self.lease, effect, self._on_commit))
             case Disconnect():
                 peer = self._peers.get(effect.connection)
                 if peer is not None:
-                    peer.end(effect.code, effect.reason)
+                    peer.close(effect.code, effect.reason)
 
     def _send(self, connection: int, frame: bytes) -> None:
         peer = self._peers.get(connection)

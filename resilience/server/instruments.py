@@ -23,7 +23,7 @@ RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
 ARRIVALS = ("created", "resumed", "rejoined")
 SHED_CAUSES = ("overload", "address", "full", "draining")
 REFUSAL_CAUSES = ("origin", "event", "late", "strikes", "key", "protocol")
-ORDER_OUTCOMES = ("done", "stale_step", "refused")
+COMMAND_OUTCOMES = ("done", "stale_step", "refused")
 STARTS = ("fresh", "recovered")
 
 ROUND_TRIPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
@@ -35,7 +35,7 @@ Inc = Callable[[], None]
 Observe = Callable[[float], None]
 
 
-class Choice:
+class LabelledCounter:
     """One number per value of a label, each made beforehand; what is not among them counts as ``other``."""
 
     def __init__(self, metric: Counter, values: Iterable[str]) -> None:
@@ -52,22 +52,28 @@ class Instruments:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.losses = self._choice(
+        self.losses = self._labelled_counter(
             "connection_losses", "Participants whose connection was lost, by how it ended.", "cause", LOSS_CAUSES
         )
-        self.reconnections = self._choice(
+        self.reconnections = self._labelled_counter(
             "reconnections", "Resumes by what became of them; rejoined: after the clean-up.", "outcome", RETURNS
         )
-        self.answers = self._choice("answers", "Answers by verdict.", "verdict", [v.value for v in AnswerVerdict])
-        self.shed = self._choice("joins_shed", "Newcomers told to come back later, by reason.", "cause", SHED_CAUSES)
-        self.refused = self._choice(
+        self.answers = self._labelled_counter(
+            "answers", "Answers by verdict.", "verdict", [v.value for v in AnswerVerdict]
+        )
+        self.shed = self._labelled_counter(
+            "joins_shed", "Newcomers told to come back later, by reason.", "cause", SHED_CAUSES
+        )
+        self.refused = self._labelled_counter(
             "connections_refused", "Connections turned away for good, by reason.", "cause", REFUSAL_CAUSES
         )
-        self.messages_refused = self._choice(
+        self.messages_refused = self._labelled_counter(
             "messages_refused", "Messages answered with an error, by class.", "code", [c.value for c in ErrorCode]
         )
-        self.host_orders = self._choice("host_orders", "Orders of hosts, by outcome.", "outcome", ORDER_OUTCOMES)
-        self.starts = self._choice("events_opened", "Events opened, anew or as stored.", "outcome", STARTS)
+        self.host_orders = self._labelled_counter(
+            "host_orders", "Orders of hosts, by outcome.", "outcome", COMMAND_OUTCOMES
+        )
+        self.starts = self._labelled_counter("events_opened", "Events opened, anew or as stored.", "outcome", STARTS)
         self.plain = {kind: self._plain(name, text) for kind, (name, text) in _PLAIN.items()}
         self._arrivals()
         self._machinery()
@@ -88,7 +94,7 @@ class Instruments:
         self.lag = self._histogram("loop_lag_seconds", "How late the event loop ran a timer.", SERVICE_TIMES)
         self.commit_rows = self._histogram("commit_rows", "Rows in one commit, stored or not.", ROWS)
         self.commit_time = self._histogram("commit_seconds", "What one commit took, stored or not.", SERVICE_TIMES)
-        self.graces: Inc = Counter(
+        self.grace_expirations: Inc = Counter(
             "quiz_grace_expirations", "Losses by silence: the grace period passed.", registry=self._registry
         ).inc
         self.recovered: Observe = Counter(
@@ -101,8 +107,8 @@ class Instruments:
     def _plain(self, name: str, text: str) -> Inc:
         return Counter(f"quiz_{name}", text, registry=self._registry).inc
 
-    def _choice(self, name: str, text: str, label: str, values: Sequence[str]) -> Choice:
-        return Choice(Counter(f"quiz_{name}", text, [label], registry=self._registry), values)
+    def _labelled_counter(self, name: str, text: str, label: str, values: Sequence[str]) -> LabelledCounter:
+        return LabelledCounter(Counter(f"quiz_{name}", text, [label], registry=self._registry), values)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Observe:
         return Histogram(f"quiz_{name}", text, buckets=buckets, registry=self._registry).observe

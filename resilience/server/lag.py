@@ -14,16 +14,16 @@ from itertools import islice
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-EVERY: Seconds = 0.25
-KEPT: Seconds = 60.0
+SAMPLE_INTERVAL_S: Seconds = 0.25
+RETENTION_S: Seconds = 60.0
 
 
 class LoopLag:
     """Wakes every ``every`` seconds and tells ``listen`` how late it was, in seconds; keeps the last minute."""
 
-    def __init__(self, clock: RunClock, listen: Callable[[Seconds], None], every: Seconds = EVERY) -> None:
+    def __init__(self, clock: RunClock, listen: Callable[[Seconds], None], every: Seconds = SAMPLE_INTERVAL_S) -> None:
         self._clock, self._listen, self._every = clock, listen, every
-        self._kept: deque[Seconds] = deque(maxlen=max(1, round(KEPT / every)))
+        self._kept: deque[Seconds] = deque(maxlen=max(1, round(RETENTION_S / every)))
         self._handle: asyncio.TimerHandle | None = None
         self._due: Instant = 0.0
 
@@ -38,7 +38,7 @@ class LoopLag:
             self._handle.cancel()
             self._handle = None
 
-    def worst(self, within: Seconds = KEPT) -> Seconds:
+    def worst(self, within: Seconds = RETENTION_S) -> Seconds:
         """The largest lag of the last ``within`` seconds; 0 before the first."""
         return max(islice(reversed(self._kept), round(within / self._every)), default=0.0)
 

@@ -10,7 +10,7 @@ from resilience.config import ServerConfig
 SPARE_FILES = 128
 """Descriptors kept for the database, logs and those who are being told to come back later."""
 
-FEW_GUESTS = 1000
+MIN_CONNECTIONS = 1000
 """Room for fewer guests than this is worth a warning."""
 
 _BACKLOG_LIMIT = Path("/proc/sys/net/core/somaxconn")
@@ -23,19 +23,19 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def room_for_guests() -> int:
+def max_connections_by_open_files() -> int:
     """How many sockets the limit on open files leaves room for."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft - SPARE_FILES, soft // 2)
 
 
-def shortcomings(config: ServerConfig, backlog_limit: int | None) -> list[str]:
+def limit_warnings(config: ServerConfig, backlog_limit: int | None) -> list[str]:
     """What will hurt when a crowd comes, one sentence each with what would be right.
 
     ``backlog_limit`` is what the kernel allows a listener, if that is known.
     """
-    found, room = [], room_for_guests()
-    wanted = config.max_connections or FEW_GUESTS
+    found, room = [], max_connections_by_open_files()
+    wanted = config.max_connections or MIN_CONNECTIONS
     if room < wanted:
         found.append(
             f"the limit on open files leaves room for {room} connections, wanted {wanted}: raise it (ulimit -n), "

@@ -16,24 +16,24 @@ from typing import TextIO
 
 from resilience.units import Seconds
 
-CAPACITY = 10_000
+CAPACITY_LINES = 10_000
 """Lines that wait at most; about 2 MB."""
 
-BATCH = 100
-PATIENCE: Seconds = 2.0
+BATCH_LINES = 100
+CLOSE_TIMEOUT_S: Seconds = 2.0
 """How long the end of the process waits for a reader."""
 
 Write = Callable[[bytes], None]
 
 
-class LineWriter:
+class NonBlockingWriter:
     """Hands lines to ``write``, in order, in a thread of its own; one thread may ``put``.
 
     ``write`` may block and may fail: what it did not take counts as dropped. ``epitaph`` words the line that stands for
     so many dropped ones; it is written as soon as the reader takes lines again.
     """
 
-    def __init__(self, write: Write, epitaph: Callable[[int], str], capacity: int = CAPACITY) -> None:
+    def __init__(self, write: Write, epitaph: Callable[[int], str], capacity: int = CAPACITY_LINES) -> None:
         self._write, self._epitaph, self._capacity = write, epitaph, capacity
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._overflowed = self._failed = self._reported = 0
@@ -52,10 +52,10 @@ class LineWriter:
         else:
             self._queue.put(line)
 
-    def close(self, patience: Seconds = PATIENCE) -> bool:
+    def close(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
         """Write what waits, but give a stuck reader no more than ``patience``; returns whether everything was tried."""
         self._queue.put(None)
-        self._thread.join(patience)
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     # in the thread ----------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class LineWriter:
     def _batch(self) -> list[str | None]:
         batch = [self._queue.get()]
         with suppress(Empty):
-            while len(batch) < BATCH:
+            while len(batch) < BATCH_LINES:
                 batch.append(self._queue.get_nowait())
         return batch
 

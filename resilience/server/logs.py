@@ -17,10 +17,10 @@ import structlog
 
 from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
-from resilience.server.lines import CAPACITY, LineWriter, writer_to
+from resilience.server.lines import CAPACITY_LINES, NonBlockingWriter, writer_to
 from resilience.units import Instant, Seconds
 
-SUMMED_OVER: Seconds = 1.0
+SUMMARY_INTERVAL_S: Seconds = 1.0
 """The least time between two lines that sum up the same thing."""
 
 _FIRST = ("timestamp", "level", "event")
@@ -28,7 +28,7 @@ _FIRST = ("timestamp", "level", "event")
 DROPPED = "log lines dropped"
 STRAY = "unexpected"
 
-_CHATTER = "socket.send() raised exception."
+_ASYNCIO_SEND_WARNING = "socket.send() raised exception."
 """What asyncio warns of, once per write, when a peer is gone that was not yet noticed to be."""
 
 
@@ -80,7 +80,7 @@ _KINDS = frozenset(kind for kind, _ in LINES)
 _Sum = tuple[LogEventKind, str | None]
 
 
-class LineLog:
+class RecordLogger:
     """Writes records as lines through ``structlog``; a :data:`~resilience.runtime.RecordSink`. Keeps only the sums."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class LineLog:
     def __call__(self, record: Record) -> None:
         """Write the record as a line, or count it for one, if it is worth it."""
         if self._told:
-            self.settle(record.t)
+            self.flush_due(record.t)
         if record.kind not in _KINDS:
             return
         line = line_of(record.kind, record.cause or record.outcome)
@@ -99,12 +99,12 @@ class LineLog:
             self._count((record.kind, record.cause), record.t)
         else:
             shown = {name: getattr(record, field) for field, name in line.fields.items()}
-            self._write(line, {name: _neat(value) for name, value in shown.items() if value is not None})
+            self._write(line, {name: _round_float(value) for name, value in shown.items() if value is not None})
 
-    def settle(self, now: Instant) -> None:
+    def flush_due(self, now: Instant) -> None:
         """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
         for key, told in list(self._told.items()):
-            if now - told >= SUMMED_OVER:
+            if now - told >= SUMMARY_INTERVAL_S:
                 self._sum_up(key, now)
 
     def flush(self) -> None:
@@ -142,11 +142,11 @@ def line_of(kind: LogEventKind, variant: str | None) -> Line:
     return LINES.get((kind, variant)) or LINES[kind, None]
 
 
-log_line = LineLog()
+log_line = RecordLogger()
 """The log of a process that runs one server."""
 
 
-def _neat(value: object) -> object:
+def _round_float(value: object) -> object:
     """Numbers to the microsecond, whole ones as such."""
     if not isinstance(value, float):
         return value
@@ -156,7 +156,7 @@ def _neat(value: object) -> object:
 # where lines go -------------------------------------------------------------------------------------------------------
 
 
-def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY) -> LineWriter:
+def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -> NonBlockingWriter:
     """Lines for people on a terminal, JSON for everything else, without ever waiting for the reader.
 
     What other libraries warn of becomes a line too. The writer that is returned writes what waits when the process
@@ -168,33 +168,34 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY) -> Line
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *_renderers(people=stream.isatty()),
     ]
-    writer = LineWriter(writer_to(stream), lambda count: _rendered(processors, DROPPED, count), capacity)
+    writer = NonBlockingWriter(writer_to(stream), lambda count: _rendered(processors, DROPPED, count), capacity)
     atexit.register(writer.close)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: _Put(writer),
+        logger_factory=lambda *_: _WriterLogger(writer),
     )
     log_line.rebind()
     root = logging.getLogger()
-    if not any(isinstance(handler, _Stray) for handler in root.handlers):
-        root.addHandler(_Stray(logging.WARNING))
+    if not any(isinstance(handler, ForeignLogHandler) for handler in root.handlers):
+        root.addHandler(ForeignLogHandler(logging.WARNING))
     return writer
 
 
-class _Put:
+class _WriterLogger:
     """What ``structlog`` hands a rendered line to, whatever its level."""
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, writer: NonBlockingWriter) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = self.msg = writer.put
 
 
-class _Stray(logging.Handler):
+class ForeignLogHandler(logging.Handler):
     """Makes one line of what a library logs. The traceback is its field: it means a defect, not a lost client."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one line for the record."""
         message = record.getMessage()
-        if message == _CHATTER:
+        if message == _ASYNCIO_SEND_WARNING:
             return
         fields = {"logger": record.name, "message": message}
         if record.exc_info and record.exc_info[0] is not None:

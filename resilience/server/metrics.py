@@ -25,13 +25,13 @@ from resilience.protocol.states import ConnectionState
 from resilience.server.instruments import Instruments
 from resilience.units import Seconds
 
-ATTEMPTS_CEILING = 100
+MAX_ATTEMPTS = 100
 """A client's own count is taken up to here: no peer can spoil a sum for good."""
 
-Fold = Callable[[Record], None]
+RecordHandler = Callable[[Record], None]
 
 
-class Truth(Protocol):
+class GaugeSource(Protocol):
     """Who is here, as the rooms and the gateway know it; asked at each scrape, on the loop."""
 
     def states(self) -> Mapping[str, int]:
@@ -47,16 +47,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._made = Instruments(self.registry)
-        self._folds = _folds(self._made)
-        self._asked = _Asked()
-        self.registry.register(self._asked)
+        self._handlers = _handlers(self._made)
+        self._gauges = _ScrapeGauges()
+        self.registry.register(self._gauges)
         self._about()
 
     def record(self, record: Record) -> None:
         """Take one record into account."""
-        fold = self._folds.get(record.kind)
-        if fold is not None:
-            fold(record)
+        handler = self._handlers.get(record.kind)
+        if handler is not None:
+            handler(record)
 
     def observe_commit(self, rows: int, seconds: Seconds) -> None:
         """A commit of so many rows took so long, whether or not the database took it."""
@@ -67,14 +67,14 @@ class Metrics:
         """The loop ran a timer so late."""
         self._made.lag(lag)
 
-    def watch(self, truth: Truth, worst_lag: Callable[[], Seconds] | None = None) -> None:
+    def watch(self, source: GaugeSource, worst_lag: Callable[[], Seconds] | None = None) -> None:
         """Ask these at each scrape; what is not asked for has no series, which is truer than a zero."""
-        self._asked.truth, self._asked.worst_lag = truth, worst_lag
+        self._gauges.source, self._gauges.worst_lag = source, worst_lag
 
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
         """Content type and body of ``/metrics``: the text format, or OpenMetrics for who accepts that."""
         encode, content_type = choose_encoder(accept)
-        return content_type, encode(_WithoutBirthdays(self.registry))
+        return content_type, encode(_WithoutCreatedSamples(self.registry))
 
     def _about(self) -> None:
         about = {
@@ -88,10 +88,10 @@ class Metrics:
         GCCollector(registry=self.registry)
 
 
-class _Asked(Collector):
-    """Gauges that are read off the truth at each scrape."""
+class _ScrapeGauges(Collector):
+    """Gauges that are read from the source at each scrape."""
 
-    truth: Truth | None = None
+    source: GaugeSource | None = None
     worst_lag: Callable[[], Seconds] | None = None
 
     def describe(self) -> Iterator[Metric]:
@@ -99,20 +99,20 @@ class _Asked(Collector):
             yield GaugeMetricFamily(name, "")
 
     def collect(self) -> Iterator[Metric]:
-        if self.truth is not None:
-            counted = self.truth.states()
+        if self.source is not None:
+            counted = self.source.states()
             people = GaugeMetricFamily("quiz_participants", "Participants by connection state.", labels=["state"])
             for state in ConnectionState:
                 people.add_metric([state.value], counted.get(state.value, 0))
             yield people
-            sockets = self.truth.connections()
+            sockets = self.source.connections()
             yield GaugeMetricFamily("quiz_connections", "Open sockets, hosts and newcomers too.", sockets)
         if self.worst_lag is not None:
             worst = self.worst_lag()
             yield GaugeMetricFamily("quiz_loop_lag_max_seconds", "The worst loop lag of the last minute.", worst)
 
 
-class _WithoutBirthdays(Collector):
+class _WithoutCreatedSamples(Collector):
     """A registry without the ``_created`` series, which would add half as many again and which few ask for."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -124,10 +124,10 @@ class _WithoutBirthdays(Collector):
             yield metric
 
 
-def _folds(made: Instruments) -> Mapping[LogEventKind, Fold]:
+def _handlers(made: Instruments) -> Mapping[LogEventKind, RecordHandler]:
     """What each kind does to the numbers."""
 
-    def plainly(inc: Callable[[], None]) -> Fold:
+    def plainly(inc: Callable[[], None]) -> RecordHandler:
         return lambda _: inc()
 
     folds = {kind: plainly(inc) for kind, inc in made.plain.items()}
@@ -148,19 +148,19 @@ def _folds(made: Instruments) -> Mapping[LogEventKind, Fold]:
     }
 
 
-def _arrival(made: Instruments, count: Fold, time: Callable[[float], None]) -> Fold:
+def _arrival(made: Instruments, count: RecordHandler, time: Callable[[float], None]) -> RecordHandler:
     def fold(record: Record) -> None:
         count(record)
         if record.value is not None:
             time(record.value)
         observe = made.attempts.get(record.outcome)
         if observe is not None and record.attempt is not None:
-            observe(min(record.attempt, ATTEMPTS_CEILING))
+            observe(min(record.attempt, MAX_ATTEMPTS))
 
     return fold
 
 
-def _measured(observe: Callable[[float], None]) -> Fold:
+def _measured(observe: Callable[[float], None]) -> RecordHandler:
     def fold(record: Record) -> None:
         if record.value is not None:
             observe(record.value)
@@ -168,16 +168,16 @@ def _measured(observe: Callable[[float], None]) -> Fold:
     return fold
 
 
-def _lost(made: Instruments) -> Fold:
+def _lost(made: Instruments) -> RecordHandler:
     def fold(record: Record) -> None:
         made.losses.count(record.cause)
         if record.cause == GRACE:
-            made.graces()
+            made.grace_expirations()
 
     return fold
 
 
-def _started(made: Instruments) -> Fold:
+def _started(made: Instruments) -> RecordHandler:
     def fold(record: Record) -> None:
         made.starts.count(record.outcome)
         made.recovered(record.value or 0.0)

@@ -18,8 +18,8 @@ import msgspec
 
 from resilience.units import Seconds
 
-REFRESH: Seconds = 5
-LAG_BOUND: Seconds = 0.5
+REFRESH_INTERVAL_S: Seconds = 5
+MAX_HEALTHY_LAG_S: Seconds = 0.5
 """A loop this late takes no more guests."""
 
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
@@ -92,7 +92,8 @@ def not_ready(view: ServerView) -> tuple[str, ...]:
     reasons = {
         "draining: guests are being sent home": view.draining,
         "database: the last commit was not taken": view.commit_failed,
-        f"overloaded: the loop ran {view.loop_lag:.2f} s late, at most {LAG_BOUND:g} s": view.loop_lag > LAG_BOUND,
+        f"overloaded: the loop ran {view.loop_lag:.2f} s late, at most {MAX_HEALTHY_LAG_S:g} s": view.loop_lag
+        > MAX_HEALTHY_LAG_S,
         f"full: {view.connections} of {view.max_connections} connections": full,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
@@ -100,7 +101,7 @@ def not_ready(view: ServerView) -> tuple[str, ...]:
 
 def status_page(view: ServerView, *, refresh: bool = True) -> str:
     """The page for people."""
-    reload = f'<meta http-equiv="refresh" content="{REFRESH:g}">' if refresh else ""
+    reload = f'<meta http-equiv="refresh" content="{REFRESH_INTERVAL_S:g}">' if refresh else ""
     other = '<a href="/?still">Hold this page still</a>' if refresh else '<a href="/">Keep this page fresh</a>'
     return f"""<!doctype html>
 <html lang="en">

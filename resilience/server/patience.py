@@ -9,24 +9,24 @@ from resilience.runtime import DeadlineTimer, RunClock
 from resilience.units import Instant, Seconds
 
 
-class Patience:
+class TimeoutQueue:
     """Calls ``late`` with each key that is not done ``patience`` seconds after it began."""
 
-    def __init__(self, clock: RunClock, patience: Seconds, late: Callable[[int], None]) -> None:
-        self._clock, self._patience, self._late = clock, patience, late
+    def __init__(self, clock: RunClock, timeout: Seconds, on_timeout: Callable[[int], None]) -> None:
+        self._clock, self._timeout, self._on_timeout = clock, timeout, on_timeout
         self._queue: deque[tuple[Instant, int]] = deque()
         self._waiting: dict[int, Instant] = {}
         self._timer: DeadlineTimer | None = None
 
-    def begin(self, key: int) -> None:
+    def start(self, key: int) -> None:
         """Wait for this key, from now on."""
-        deadline = self._waiting[key] = self._clock.now() + self._patience
+        deadline = self._waiting[key] = self._clock.now() + self._timeout
         self._queue.append((deadline, key))
         if self._timer is None:
             self._timer = DeadlineTimer(self._clock, self._on_deadline)
         self._timer.set_deadline(self._queue[0][0])
 
-    def done(self, key: int) -> None:
+    def cancel(self, key: int) -> None:
         """It spoke, or it is gone."""
         self._waiting.pop(key, None)
 
@@ -43,7 +43,7 @@ class Patience:
             deadline, key = self._queue.popleft()
             if self._waiting.get(key) == deadline:
                 del self._waiting[key]
-                self._late(key)
+                self._on_timeout(key)
         while self._queue and self._waiting.get(self._queue[0][1]) != self._queue[0][0]:
             self._queue.popleft()
         if self._queue:

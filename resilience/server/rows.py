@@ -44,7 +44,7 @@ FORGET = PARTICIPANTS.delete().where(
 )
 
 
-def claim_of(dialect: str) -> Select[Any]:
+def select_lease(dialect: str) -> Select[Any]:
     """A run's incarnation and the transaction's number (0 on SQLite); the row is held until the transaction ends."""
     number = func.txid_current() if dialect == "postgresql" else literal_column("0")
     return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
@@ -82,7 +82,7 @@ def answer(key: str, row: StoredAnswer, origin: float) -> Tuple:
     return (key, row.participant, row.question, row.key, row.choice, row.received_at + origin, row.points)
 
 
-def won(key: str, row: StoredAnswer) -> Tuple:
+def add_points_params(key: str, row: StoredAnswer) -> Tuple:
     """For ``ADD_POINTS``."""
     return (row.points, key, row.participant)
 
@@ -95,7 +95,7 @@ def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
 # --- statements for one event -----------------------------------------------------------------------------------------
 
 
-def move_on(key: str, progress: QuizState, origin: float) -> Update:
+def update_progress(key: str, progress: QuizState, origin: float) -> Update:
     """Write where a quiz stands."""
     return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
 

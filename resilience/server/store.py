@@ -1,7 +1,7 @@
 """What the server needs of a database, and the same on SQL. Synchronous; called off the event loop.
 
 A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises. Whoever writes shows
-a :class:`Claim`; a server that was replaced while it slept is refused by the database itself.
+a :class:`RunLease`; a server that was replaced while it slept is refused by the database itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEMORY = "sqlite://"
 """A database that lives and dies with its store."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class RunLease(msgspec.Struct, frozen=True):
     """Which run of an event a server writes for, and as which of its servers.
 
     ``key`` is ``<event>#<run>``; ``incarnation`` is 1 for the server that created the run and one more at each take-up:
@@ -40,7 +40,7 @@ class Claim(msgspec.Struct, frozen=True):
 class StoredEvent(msgspec.Struct, frozen=True):
     """One run of an event as the database has it; instants are on the run clock of whoever asked."""
 
-    claim: Claim
+    lease: RunLease
     event: str
     plan: QuizPlan
     progress: QuizState
@@ -55,11 +55,11 @@ class Store(Protocol):
     Everything raises :class:`~resilience.errors.StoreError` when the database does not do it.
     """
 
-    def create_event(self, claim: Claim, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
         """Begin a run, in the lobby since ``at``. A run that is already there is an error."""
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
-        """The newest run of an event, whole; claims nothing.
+        """The newest run of an event, whole; leases nothing.
 
         To go on with a run, take it up first and read it then: what was read before may lack its old server's last
         rows.
@@ -68,14 +68,14 @@ class Store(Protocol):
     def unfinished(self) -> list[str]:
         """Ids of events whose newest run has not finished, the longest running first."""
 
-    def take_up(self, key: str) -> Claim:
-        """Become the run's server: from now on every older claim is refused."""
+    def acquire_lease(self, key: str) -> RunLease:
+        """Become the run's server: from now on every older lease is refused."""
 
-    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+    def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction, in their order.
 
         :class:`~resilience.errors.StoreError`: nothing was written, and a later commit may succeed.
-        :class:`~resilience.errors.FencedError`: nor will anything be under these claims: the run has another server,
+        :class:`~resilience.errors.FencedError`: nor will anything be under these leases: the run has another server,
         or it is not known what became of an earlier commit. Both are mended by taking it up and reading it again.
         """
 
@@ -95,9 +95,9 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self._void: set[Claim] = set()
+        self._void: set[RunLease] = set()
         name, sql = self._database.dialect.name, self._database.sql
-        self._claim_of = sql(r.claim_of(name))
+        self._select_lease = sql(r.select_lease(name))
         self._forget = sql(r.FORGET)
         self._upsert_participant = sql(r.upsert_participant(name))
         self._insert_answer = sql(r.INSERT_ANSWER)
@@ -109,13 +109,13 @@ class SqlStore:
             self._database.close()
             raise
 
-    def create_event(self, claim: Claim, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
         """Begin a run, in the lobby since ``at``."""
 
         def work(connection: Connection) -> None:
-            row = r.event_row(claim.key, event, plan, origin, at)
-            connection.execute(EVENTS.insert().values({**row, "incarnation": claim.incarnation}))
-            connection.execute(QUESTIONS.insert(), r.question_rows(claim.key, plan.questions))
+            row = r.event_row(lease.key, event, plan, origin, at)
+            connection.execute(EVENTS.insert().values({**row, "incarnation": lease.incarnation}))
+            connection.execute(QUESTIONS.insert(), r.question_rows(lease.key, plan.questions))
 
         self._database.run(work, f"the database did not create event {event}")
 
@@ -128,7 +128,7 @@ class SqlStore:
                 return None
             questions, people, answers = (connection.execute(q).mappings().all() for q in r.rows_of(run["id"]))
             return StoredEvent(
-                claim=Claim(run["id"], run["incarnation"]),
+                lease=RunLease(run["id"], run["incarnation"]),
                 event=event,
                 plan=r.to_plan(run, questions),
                 progress=r.to_progress(run, origin),
@@ -143,34 +143,34 @@ class SqlStore:
         statement = r.unfinished_events()
         return self._database.run(lambda c: list(c.scalars(statement)), "the database did not list its events")
 
-    def take_up(self, key: str) -> Claim:
+    def acquire_lease(self, key: str) -> RunLease:
         """Become the run's server."""
         statement = EVENTS.update().where(EVENTS.c.id == key).values(incarnation=EVENTS.c.incarnation + 1)
 
-        def work(connection: Connection) -> Claim:
+        def work(connection: Connection) -> RunLease:
             incarnation = connection.scalar(statement.returning(EVENTS.c.incarnation))
             if incarnation is None:
                 raise StoreError(f"the database has no run {key} to take up")
-            return Claim(key, incarnation)
+            return RunLease(key, incarnation)
 
         return self._database.run(work, f"the database did not let {key} be taken up")
 
-    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+    def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction, later rows of one participant over earlier ones."""
         batch = _Batch(rows, origin)
-        if void := self._void & batch.claims:
+        if void := self._void & batch.leases:
             raise FencedError(_keys(void), "what became of an earlier commit is not known; take it up again")
         transaction = 0
 
         def work(connection: Connection) -> None:
             nonlocal transaction
-            transaction = self._check(connection, batch.claims)
+            transaction = self._check(connection, batch.leases)
             self._write(connection, batch, origin)
 
         try:
             self._database.run(work, "the database did not take a commit")
         except OutcomeUnknownError as error:
-            self._settle(transaction, batch.claims, error)
+            self._settle(transaction, batch.leases, error)
 
     def scores(self, key: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
@@ -184,13 +184,13 @@ class SqlStore:
 
     # inside a commit --------------------------------------------------------------------------------------------------
 
-    def _check(self, connection: Connection, claims: set[Claim]) -> int:
-        """Hold every claim until the transaction ends, or refuse; returns the transaction's number."""
+    def _check(self, connection: Connection, leases: set[RunLease]) -> int:
+        """Hold every lease until the transaction ends, or refuse; returns the transaction's number."""
         transaction, stale = 0, set()
-        for claim in sorted(claims, key=lambda c: (c.key, c.incarnation)):
-            found = connection.exec_driver_sql(self._claim_of, (claim.key,)).one_or_none()
-            if found is None or found[0] != claim.incarnation:
-                stale.add(claim)
+        for lease in sorted(leases, key=lambda c: (c.key, c.incarnation)):
+            found = connection.exec_driver_sql(self._select_lease, (lease.key,)).one_or_none()
+            if found is None or found[0] != lease.incarnation:
+                stale.add(lease)
             else:
                 transaction = found[1]
         if stale:
@@ -199,7 +199,7 @@ class SqlStore:
 
     def _write(self, connection: Connection, batch: _Batch, origin: float) -> None:
         for key, progress in batch.progress.items():
-            connection.execute(r.move_on(key, progress, origin))
+            connection.execute(r.update_progress(key, progress, origin))
         for sql, many in (
             (self._forget, list(batch.gone)),
             (self._upsert_participant, list(batch.participants.values())),
@@ -210,12 +210,12 @@ class SqlStore:
             if many:
                 connection.exec_driver_sql(sql, many)
 
-    def _settle(self, transaction: int, claims: set[Claim], error: StoreError) -> None:
+    def _settle(self, transaction: int, leases: set[RunLease], error: StoreError) -> None:
         """Find out what became of a commit whose answer was lost; return if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
         if outcome is None:
-            self._void |= claims
-            raise FencedError(_keys(claims), f"what became of its last commit is not known ({error})") from error
+            self._void |= leases
+            raise FencedError(_keys(leases), f"what became of its last commit is not known ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error
 
@@ -223,17 +223,17 @@ class SqlStore:
 class _Batch:
     """The rows of one commit, by statement, once those that a later row replaces are gone."""
 
-    def __init__(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
-        self.claims: set[Claim] = set()
+    def __init__(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
+        self.leases: set[RunLease] = set()
         self.gone: dict[r.Tuple, None] = {}
         self.participants: dict[r.Tuple, r.Tuple] = {}
         self.answers: list[r.Tuple] = []
         self.won: list[r.Tuple] = []
         self.attempts: list[r.Tuple] = []
         self.progress: dict[str, QuizState] = {}
-        for claim, row in rows:
-            self.claims.add(claim)
-            self._add(claim.key, row, origin)
+        for lease, row in rows:
+            self.leases.add(lease)
+            self._add(lease.key, row, origin)
 
     def _add(self, key: str, row: Row, origin: float) -> None:
         match row:
@@ -244,7 +244,7 @@ class _Batch:
             case StoredAnswer():
                 self.answers.append(r.answer(key, row, origin))
                 if row.points:
-                    self.won.append(r.won(key, row))
+                    self.won.append(r.add_points_params(key, row))
             case QuizState():
                 self.progress[key] = row
             case DeleteParticipant():
@@ -258,8 +258,8 @@ def _prepare(connection: Connection, database: str) -> None:
     connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 
 
-def _keys(claims: set[Claim]) -> tuple[str, ...]:
-    return tuple(sorted({claim.key for claim in claims}))
+def _keys(leases: set[RunLease]) -> tuple[str, ...]:
+    return tuple(sorted({lease.key for lease in leases}))
 
 
 def _by_time(answer: StoredAnswer) -> tuple[Any, ...]:

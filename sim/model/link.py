@@ -97,7 +97,7 @@ class Link:
     def __init__(self, clock: Clock, costs: ModelCosts, server: ServerEnd) -> None:
         self._clock, self._server = clock, server
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
-        self._patience = costs.close_patience
+        self._close_timeout = costs.close_timeout
         self._refusals = 0
         self._holes = {Direction.UP: 0, Direction.DOWN: 0}
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
@@ -239,7 +239,7 @@ class Link:
         if ending.code is None:
             self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
         elif vanished:
-            self._fins.put(self._clock.now + self._patience, connection)
+            self._fins.put(self._clock.now + self._close_timeout, connection)
         else:
             self._tell_client(connection, f"close_{int(ending.code)}", ending.code)
 

@@ -53,7 +53,7 @@ class ServerDriver:
         self._idle_from: Instant = 0.0
         self._keys = itertools.count(1)
         self._connections: dict[int, Connection] = {}
-        self._patience = experiment.server.first_message_deadline
+        self._first_message_deadline = experiment.server.first_message_deadline
         self._first_messages: Feed[Connection] = Feed(clock, self._expect_first)
         self._alarm = Alarm(clock, self._ring)
 
@@ -103,7 +103,7 @@ class ServerDriver:
             return
         connection.key = next(self._keys)
         self._connections[connection.key] = connection
-        self._first_messages.put(self._clock.now + self._patience, connection)
+        self._first_messages.put(self._clock.now + self._first_message_deadline, connection)
         connection.link.send_down(connection, UPGRADE, self._departure())
 
     def _expect_first(self, connection: Connection) -> None:

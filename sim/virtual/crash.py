@@ -28,7 +28,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Instant, Seconds
 
@@ -204,7 +204,7 @@ class World:
         """The ``number``-th server of this world, from 0."""
         experiment, seed = self.plan.experiment, self.plan.seed
         return QuizServer(
-            [EventPlan(EVENT, experiment.quiz.plan(seed), f"run{number}", seed)],
+            [EventSpec(EVENT, experiment.quiz.plan(seed), f"run{number}", seed)],
             experiment.server,
             disk,
             clock=clock,
@@ -237,7 +237,7 @@ class World:
         stored = self._store.latest(EVENT, ORIGIN)
         if stored is None:
             raise LookupError("the database has no run at all")
-        return Ledger(stored.plan, stored.progress, self._store.scores(stored.claim.key), stored.answers)
+        return Ledger(stored.plan, stored.progress, self._store.scores(stored.lease.key), stored.answers)
 
     def _sights(self) -> Mapping[str, list[Sight]]:
         return {actor: machine.sights for actor, machine in self._witnesses.items()}
@@ -276,9 +276,9 @@ class Life:
 
     async def end(self) -> None:
         """Write the closing records."""
-        await self.server.finish()
+        await self.server.flush_and_write_final_records()
         self._log.save()
-        self.server.abandon()
+        self.server.simulate_kill()
 
     # dying ------------------------------------------------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class Life:
         self._death.set_result((self._loop.time(), point))
         self._disk.die(lands=crash.lands)
         self._log.die(crash.kept)
-        self.server.abandon()
+        self.server.simulate_kill()
         self._world.network.crash(PORT, flush=crash.flushes)
         self._world.on_dial(lambda: None)
         for task in self._tasks:

@@ -16,7 +16,7 @@ from resilience.events import LogEvent
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock
-from resilience.server.store import Claim, SqlStore, StoredEvent
+from resilience.server.store import RunLease, SqlStore, StoredEvent
 from resilience.units import Instant, Seconds
 
 from .crash_plan import Point
@@ -40,10 +40,10 @@ class Disk:
         """Nothing is done for this server any more, but for a commit that is under way if it ``lands``."""
         self._dead, self._lands = True, lands
 
-    def create_event(self, claim: Claim, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
         """Begin a run."""
         self._require_life()
-        self._store.create_event(claim, event, plan, origin, at)
+        self._store.create_event(lease, event, plan, origin, at)
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """Read the newest run."""
@@ -56,15 +56,15 @@ class Disk:
         self._require_life()
         return self._store.unfinished()
 
-    def take_up(self, key: str) -> Claim:
+    def acquire_lease(self, key: str) -> RunLease:
         """Become a run's server; a death on either side of it."""
         self._reached(Point.TAKING_UP)
         self._require_life()
-        claim = self._store.take_up(key)
+        lease = self._store.acquire_lease(key)
         self._reached(Point.TAKING_UP)
-        return claim
+        return lease
 
-    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+    def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write in one transaction."""
         if not self._dead:
             self._reached(Point.NEVER_WRITTEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 
-from resilience.client.canary import Address, Canary
+from resilience.client.canary import Canary, HostPort
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, FaultWindow, Refuse
@@ -24,7 +24,7 @@ PATIENCE: Seconds = 2.0
 class Injector:
     """Walks a schedule. ``links`` by cohort, ``server`` behind them; every fault is undone however the walk ends."""
 
-    def __init__(self, links: Mapping[str, Link], server: Address, clock: RunClock, sink: EventSink) -> None:
+    def __init__(self, links: Mapping[str, Link], server: HostPort, clock: RunClock, sink: EventSink) -> None:
         self._links, self._server, self._clock, self._sink = links, server, clock, sink
 
     async def walk(self, windows: Sequence[FaultWindow], *, until: Instant) -> None:
@@ -42,12 +42,12 @@ class Injector:
             try:
                 begin(link, fault)
                 self._write(LogEventKind.FAULT_STARTED, window, value=window.starts_at)
-                await self._see(LogEventKind.FAULT_CONFIRMED, window, canary.begun(fault), canary.doubt)
+                await self._see(LogEventKind.FAULT_CONFIRMED, window, canary.wait_until_faulty(fault), canary.doubt)
                 await self._sleep_until(window.ends_at)
             finally:
                 end(link, fault)
                 self._write(LogEventKind.FAULT_ENDED, window, value=window.ends_at)
-            await self._see(LogEventKind.FAULT_CLEARED, window, canary.healed())
+            await self._see(LogEventKind.FAULT_CLEARED, window, canary.wait_until_healthy())
 
     async def _see(
         self, kind: LogEventKind, window: FaultWindow, seen: Coroutine[object, object, None], doubt: str | None = None

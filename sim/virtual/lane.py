@@ -19,7 +19,7 @@ from resilience.experiment.crew import EVENT, members
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
@@ -86,7 +86,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
     if runner.steady(fleet.open_count() / experiment.clients):
         await injector.walk(experiment.windows(seed), until=experiment.duration)
         await asyncio.sleep(experiment.duration - clock.now())
-    await server.finish()
+    await server.flush_and_write_final_records()
     runner.end()
     gate.is_open = False
     await fleet.stop()
@@ -96,7 +96,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
 
 def _server(experiment: Experiment, seed: int, store: SqlStore, clock: RunClock, sink: EventSink) -> QuizServer:
     return QuizServer(
-        [EventPlan(EVENT, experiment.quiz.plan(seed), "1", seed)],
+        [EventSpec(EVENT, experiment.quiz.plan(seed), "1", seed)],
         experiment.server,
         store,
         clock=clock,

@@ -15,28 +15,28 @@ from resilience.protocol.effects import JoinAttempt, Row, SessionRow
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from resilience.server.schema import PARTICIPANTS
-from resilience.server.store import Claim, SqlStore
+from resilience.server.store import RunLease, SqlStore
 
 JOINS = 30_000
-CLAIM = Claim("quiz#1", 1)
+LEASE = RunLease("quiz#1", 1)
 ORIGIN = 1_700_000_000.0
 FLOOR = 0.4
 """Of SQLite's own speed; measured 0.74 at 50 joins a commit to 0.83 at 300."""
 
 
-def joins(first: int, count: int) -> list[tuple[Claim, Row]]:
+def joins(first: int, count: int) -> list[tuple[RunLease, Row]]:
     """A row and an attempt each."""
-    made: list[tuple[Claim, Row]] = []
+    made: list[tuple[RunLease, Row]] = []
     for i in range(first, first + count):
         row = SessionRow(f"p{i}", f"Name {i}", "connected", 1, 1, (f"{i:064x}",), f"tab-{i:020d}", last_heard=float(i))
-        made += [(CLAIM, row), (CLAIM, JoinAttempt(row.participant, "created", float(i)))]
+        made += [(LEASE, row), (LEASE, JoinAttempt(row.participant, "created", float(i)))]
     return made
 
 
 def opened(path: Path) -> SqlStore:
     """A store with an event."""
     store = SqlStore(f"sqlite:///{path}")
-    store.create_event(CLAIM, "quiz", QuizPlan(arithmetic_questions(1, 3, 10.0)), ORIGIN)
+    store.create_event(LEASE, "quiz", QuizPlan(arithmetic_questions(1, 3, 10.0)), ORIGIN)
     return store
 
 
@@ -60,10 +60,10 @@ def by_sqlite_alone(path: Path, size: int) -> float:
         connection.execute(f"PRAGMA {pragma}")
     rest = ("connected", 1, 1)
     people = [
-        (CLAIM.key, f"p{i}", f"Name {i}", f"tab-{i:020d}", False, *rest, f"{i:064x}", None, 0, ORIGIN)
+        (LEASE.key, f"p{i}", f"Name {i}", f"tab-{i:020d}", False, *rest, f"{i:064x}", None, 0, ORIGIN)
         for i in range(JOINS)
     ]
-    attempts = [(CLAIM.key, f"p{i}", "created", ORIGIN) for i in range(JOINS)]
+    attempts = [(LEASE.key, f"p{i}", "created", ORIGIN) for i in range(JOINS)]
     places = ", ".join("?" * len(PARTICIPANTS.columns))
     began = time.perf_counter()
     for first in range(0, JOINS, size):

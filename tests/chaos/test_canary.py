@@ -9,7 +9,7 @@ import pytest
 from chaos.impositions import imposed
 from chaos.links import Address, Link
 from chaos.ports import free_ports
-from resilience.client.canary import Answer, Canary, ask
+from resilience.client.canary import Canary, ProbeResult, probe
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 
 from .stand import Web
@@ -26,7 +26,7 @@ every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys(
 async def seen(canary: Canary, fault: AnyFault, within: float = 0.6) -> bool:
     try:
         async with asyncio.timeout(within):
-            await canary.begun(fault)
+            await canary.wait_until_faulty(fault)
     except TimeoutError:
         return False
     return True
@@ -41,7 +41,7 @@ async def test_it_sees_a_fault_that_is_there_and_its_end(link: Link, web: Web, f
         async with imposed(link, fault):
             assert await seen(canary, fault)
         async with asyncio.timeout(1.0):
-            await canary.healed()
+            await canary.wait_until_healthy()
 
 
 @every_fault
@@ -84,4 +84,4 @@ async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
         assert canary.doubt is not None
         await canary.prepare(0.2)
         assert canary.doubt == "the link was not usable before the fault: refused"
-    assert await ask(nowhere) is Answer.REFUSED
+    assert await probe(nowhere) is ProbeResult.REFUSED

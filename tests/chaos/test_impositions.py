@@ -9,7 +9,7 @@ import pytest
 from chaos.impositions import imposed
 from chaos.links import Link
 from chaos.ports import free_ports
-from resilience.client.canary import Answer, ask
+from resilience.client.canary import ProbeResult, probe
 from resilience.errors import ToxiproxyError
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 
@@ -30,7 +30,7 @@ async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: Link
     async with imposed(link, CUT):
         pass
     assert await held.hear() == b""
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -40,8 +40,8 @@ async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: 
     assert await held.echo(b"hello") == b"hello"
     async with imposed(link, REFUSE) as fault:
         assert await held.hear() == b""
-        assert await ask(link.address) is Answer.REFUSED
-    assert await ask(link.address) is Answer.ANSWERED
+        assert await probe(link.address) is ProbeResult.REFUSED
+    assert await probe(link.address) is ProbeResult.ANSWERED
     assert fault.began.before <= fault.began.after < fault.ended.before <= fault.ended.after
     held.drop()
 
@@ -52,10 +52,10 @@ async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(
     assert await held.echo(b"before") == b"before"
     async with imposed(link, blackhole()):
         assert await held.echo(b"during", within=0.3) is None
-        assert await ask(link.address, 0.3) is Answer.SILENT
+        assert await probe(link.address, 0.3) is ProbeResult.SILENT
     assert await held.hear() == b""
     assert b"during" not in web.received
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -84,11 +84,11 @@ async def test_a_fault_is_undone_when_its_task_is_cancelled(link: Link, fault: A
 
     task = asyncio.create_task(hold())
     await inside.wait()
-    assert await ask(link.address, 0.3) is not Answer.ANSWERED
+    assert await probe(link.address, 0.3) is not ProbeResult.ANSWERED
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_two_refusals_at_once_end_with_the_later_one(link: Link) -> None:
@@ -96,8 +96,8 @@ async def test_two_refusals_at_once_end_with_the_later_one(link: Link) -> None:
     async with imposed(link, REFUSE):
         async with imposed(link, REFUSE):
             pass
-        assert await ask(link.address) is Answer.REFUSED
-    assert await ask(link.address) is Answer.ANSWERED
+        assert await probe(link.address) is ProbeResult.REFUSED
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_two_blackholes_at_once_do_not_trip_over_each_other(link: Link) -> None:
@@ -105,8 +105,8 @@ async def test_two_blackholes_at_once_do_not_trip_over_each_other(link: Link) ->
     async with imposed(link, blackhole()):
         async with imposed(link, blackhole(Direction.UP)):
             pass
-        assert await ask(link.address, 0.3) is Answer.SILENT
-    assert await ask(link.address) is Answer.ANSWERED
+        assert await probe(link.address, 0.3) is ProbeResult.SILENT
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_a_fault_that_went_with_its_proxy_says_so(link: Link) -> None:
@@ -114,7 +114,7 @@ async def test_a_fault_that_went_with_its_proxy_says_so(link: Link) -> None:
     with pytest.raises(ToxiproxyError, match="replaced meanwhile"):
         async with imposed(link, REFUSE):
             assert await link.replace(link.generation)
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: Link) -> None:
@@ -124,7 +124,7 @@ async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: Link) 
     assert sorted(await asyncio.gather(link.replace(seen), link.replace(seen))) == [False, True]
     assert link.address == address
     assert link.process.starts == starts + 1
-    assert await ask(address) is Answer.ANSWERED
+    assert await probe(address) is ProbeResult.ANSWERED
 
 
 async def test_a_link_whose_port_is_taken_opens_on_another(
@@ -139,6 +139,6 @@ async def test_a_link_whose_port_is_taken_opens_on_another(
     await link.connect(web.address)
     assert link.address.port == free[0]
     await eventually(lambda: link.process.alive)
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
     taken.close()
     await taken.wait_closed()

@@ -13,7 +13,7 @@ from chaos.injector import Injector
 from chaos.journal import Journal
 from chaos.links import Link
 from chaos.toxiproxy.client import CallTimes
-from resilience.client.canary import Answer, ask
+from resilience.client.canary import ProbeResult, probe
 from resilience.events import LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
 from resilience.runtime import RunClock
@@ -115,7 +115,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     assert not told(tmp_path, K.FAULT_INVALID, 1)
     assert told(tmp_path, K.FAULT_CONFIRMED, 1)
     assert link.process.starts == 2
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_invalid(
@@ -134,7 +134,7 @@ async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_in
     await walk
     assert told(tmp_path, K.FAULT_INVALID)
     assert told(tmp_path, K.FAULT_ENDED)
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
 
 
 async def test_a_proxy_that_dies_between_faults_is_replaced(
@@ -146,7 +146,7 @@ async def test_a_proxy_that_dies_between_faults_is_replaced(
     await eventually(lambda: link.generation == 1)
     (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
     assert "ended with exit code -9" in (failed.cause or "")
-    assert await ask(link.address) is Answer.ANSWERED
+    assert await probe(link.address) is ProbeResult.ANSWERED
     guard.cancel()
 
 

@@ -30,7 +30,7 @@ from resilience.protocol.session import ServerSession
 from resilience.protocol.states import ClientState
 from resilience.runtime import RecordSink, ignore_record, log_to, tee
 from resilience.server.app import QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.schema import METADATA
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
@@ -82,7 +82,7 @@ class Scene(Stage):
         """Another server, with the settings of the last one, on the same database."""
         config, quiz = self._settings
         self.server = QuizServer(
-            [EventPlan("quiz", quiz.plan(1), str(next(self._runs)), 1)],
+            [EventSpec("quiz", quiz.plan(1), str(next(self._runs)), 1)],
             config,
             self.store,
             clock=self.clock,
@@ -97,7 +97,7 @@ class Scene(Stage):
 
     def crash(self) -> None:
         """Kill the server: what it has not committed by now never will be."""
-        self.server.abandon()
+        self.server.simulate_kill()
         self.network.crash(PORT)
         self._servers.clear()
 

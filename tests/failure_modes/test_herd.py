@@ -21,7 +21,7 @@ from resilience.policy.backoff import Preset
 from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
-from resilience.server.limits import room_for_guests
+from resilience.server.limits import max_connections_by_open_files
 from tests.failure_modes.process import Served
 from tests.failure_modes.scene import WAITING, Scene, act
 from tests.resilience.virtual import HOST, PORT, URL
@@ -196,7 +196,7 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for files, guests in ((20, 10), (256, 128), (1024, 896)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert room_for_guests() == guests
+        assert max_connections_by_open_files() == guests
     monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
 
     async def script(scene: Scene) -> None:

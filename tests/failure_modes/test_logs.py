@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from resilience.server.logs import LineLog
+from resilience.server.logs import RecordLogger
 from tests.failure_modes.process import Served, Stopwatch, raw_guest
 from tests.failure_modes.scene import WAITING, Scene, act
 
@@ -36,7 +36,7 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
         for client in crowd:
             client._timer.stop()
         with capture_logs() as lines:
-            log = scene.also_log = LineLog()
+            log = scene.also_log = RecordLogger()
             if how == "reset":
                 link.reset()
             link.refuse(True)

@@ -30,7 +30,7 @@ from resilience.protocol.states import ClientState
 from resilience.protocol.tokens import TokenRegistry
 from resilience.runtime import RunClock
 from resilience.server import app, directory, drain, gateway
-from resilience.server.door import Door
+from resilience.server.door import HandshakePolicy
 from tests.failure_modes import (
     test_answers,
     test_crash,
@@ -216,7 +216,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f06", NO_PROBE, partial(test_time.test_f06_sleep_wake, 5, False)),
     (
         "f07 restart",
-        value(directory, "not_ahead", lambda progress, _: progress),
+        value(directory, "clamp_to_now", lambda progress, _: progress),
         partial(test_time.test_f07_clock_step_across_a_restart, -3600.0, 20.0),
     ),
     (
@@ -297,13 +297,13 @@ def test_a_planted_failure_of_the_clock_is_found(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_planted_failure_of_the_door_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_place_of(Door, "look", always(None))(monkeypatch)
+    in_place_of(HandshakePolicy, "check", always(None))(monkeypatch)
     with pytest.raises(FOUND):
         test_herd.test_f19_fd_limit(monkeypatch)
 
 
 def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_place_of(gateway.Visit, "_cut_off", nothing)(monkeypatch)
+    in_place_of(gateway.QuizConnection, "_cut_off", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_stopping.test_f21_slow_consumer(monkeypatch)
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from resilience.client.client import ReconnectingClient
-from resilience.config import PRESENCE_FLOOR, ServerConfig
+from resilience.config import MIN_PRESENCE_INTERVAL_S, ServerConfig
 from resilience.protocol.messages import Joined, PresenceChanged, Roster
 from resilience.protocol.states import ClientState
 from resilience.units import Instant
@@ -29,7 +29,7 @@ def test_f32_presence_storm(hidden: float) -> None:
     frames: list[tuple[Instant, PresenceChanged]] = []
 
     async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(presence_interval=PRESENCE_FLOOR, flap_hidden=hidden), WAITING)
+        await scene.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
         witness, crowd = scene.client("witness", url=URL), scene.crowd(FLAPPING)
         await scene.opened(witness, *crowd)
         await asyncio.sleep(6)

@@ -14,7 +14,7 @@ from resilience.config import ServerConfig
 from resilience.events import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
-from resilience.server.gateway import Socket
+from resilience.server.gateway import WebSocketPeer
 from tests.failure_modes.scene import CALM, Scene, act, dial, hear, say
 from tests.resilience.virtual import URL
 
@@ -113,12 +113,12 @@ async def _ask_again_and_again(scene: Scene, socket: ClientConnection) -> None:
 def _watch_buffers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes the server keeps for a socket, at each message to one."""
     kept: list[int] = []
-    send = Socket.send
+    send = WebSocketPeer.send
 
-    def noting(socket: Socket, text: bytes) -> None:
+    def noting(socket: WebSocketPeer, text: bytes) -> None:
         before = socket.connection.transport.get_write_buffer_size()
         send(socket, text)
         kept.append(max(before, socket.connection.transport.get_write_buffer_size()))
 
-    monkeypatch.setattr(Socket, "send", noting)
+    monkeypatch.setattr(WebSocketPeer, "send", noting)
     return kept

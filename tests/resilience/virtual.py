@@ -14,7 +14,7 @@ from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.messages import Message
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork
@@ -41,7 +41,7 @@ class Stage:
         """A server of the event ``quiz``, listening."""
         numbers = itertools.count()
         app = QuizServer(
-            [EventPlan("quiz", (quiz or QuizConfig()).plan(1), "1", 1)],
+            [EventSpec("quiz", (quiz or QuizConfig()).plan(1), "1", 1)],
             server or ServerConfig(),
             store or SqlStore(MEMORY),
             clock=self.clock,

@@ -24,7 +24,7 @@ from resilience.protocol.effects import Persist, SendToClient
 from resilience.protocol.messages import Join, Ping, Pong
 from resilience.protocol.room import Room
 from resilience.runtime import DeadlineTimer, RunClock
-from resilience.server.command import COLLECTIONS
+from resilience.server.command import GC_THRESHOLDS
 
 RULES = ServerConfig()
 
@@ -102,7 +102,7 @@ async def main(how: str, count: int, seconds: float) -> None:
     if how == "room":
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*COLLECTIONS)
+        gc.set_threshold(*GC_THRESHOLDS)
     await asyncio.sleep(0.5)
     beating.late.clear()
     before, cpu = beating.beats, time.process_time()

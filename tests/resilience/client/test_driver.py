@@ -11,7 +11,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
-from resilience.client.driver import advice_in, advice_of, checked_url
+from resilience.client.driver import checked_url, retry_after_in_reason, retry_after_of_response
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
 from resilience.events import LogEventKind
@@ -162,7 +162,7 @@ def test_a_refused_handshake_may_say_when_to_come_back(status: int, waits: float
 )
 def test_retry_after_by_hand(headers: dict[str, str], expected: float | None) -> None:
     """Seconds or a date; a date is held against the server's own clock."""
-    assert advice_of(InvalidStatus(Response(503, "no", Headers(headers)))) == expected
+    assert retry_after_of_response(InvalidStatus(Response(503, "no", Headers(headers)))) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_retry_after_by_hand(headers: dict[str, str], expected: float | None) ->
 )
 def test_advice_in_a_reason(reason: str, expected: float | None) -> None:
     """Wherever in the text it stands."""
-    assert advice_in(reason) == expected
+    assert retry_after_in_reason(reason) == expected
 
 
 # waking up ------------------------------------------------------------------------------------------------------------

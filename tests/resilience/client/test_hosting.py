@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from resilience.client.client import ReconnectingClient
-from resilience.client.hosting import HostingClient, host
+from resilience.client.hosting import HostClient, host
 from resilience.config import ClientConfig
 from resilience.errors import UsageError
 from resilience.events import LogEventKind
@@ -39,7 +39,7 @@ class Evening:
 
     def __init__(self, stage: Stage, plan: QuizPlan = PLAN, key: str = HOST_KEY, url: str = LINKED) -> None:
         self.heard: list[Message] = []
-        self.client: HostingClient = host(url, key=key, plan=plan, event="sums", deliver=self.heard.append)
+        self.client: HostClient = host(url, key=key, plan=plan, event="sums", deliver=self.heard.append)
         self.client._clock = stage.clock
 
     @property

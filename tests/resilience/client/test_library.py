@@ -13,7 +13,7 @@ import pytest
 
 import resilience.client
 from resilience.client import ClientConfig, ClientState, connect
-from resilience.client.sleep import SleepWatch, suspended
+from resilience.client.sleep import SuspendDetector, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
 from resilience.events import LogEventKind
@@ -225,7 +225,7 @@ def test_a_suspension_is_noticed_within_a_second() -> None:
     asleep, woken = [0.0], []
 
     async def script(stage: Stage) -> None:
-        watch = SleepWatch(lambda: woken.append(stage.loop.time()), lambda: asleep[0])
+        watch = SuspendDetector(lambda: woken.append(stage.loop.time()), lambda: asleep[0])
         watch.start()
         await asyncio.sleep(10.5)
         asleep[0] += 0.5

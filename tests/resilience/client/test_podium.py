@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from resilience.client.hosting import HostingClient
-from resilience.client.podium import Podium
+from resilience.client.hosting import HostClient
+from resilience.client.podium import HostConsole
 from resilience.client.podium_view import LinesView, LiveView, View
 from resilience.errors import HarnessError, UsageError
 from resilience.events import LogEventKind
@@ -56,21 +56,21 @@ class FakeClient:
 
 
 class Host:
-    """A podium on a screen of text, and what stands behind it. To be made where a loop runs."""
+    """A console on a screen of text, and what stands behind it. To be made where a loop runs."""
 
     def __init__(self, *, again: bool = False, live: bool = False) -> None:
         self.screen = io.StringIO()
         console = Console(file=self.screen, width=100, force_terminal=live, highlight=False)
         self.view: View = LiveView(console) if live else LinesView(console)
-        self.podium, self.client = Podium(self.view, again=again), FakeClient()
-        self.podium.client = cast("HostingClient", self.client)
+        self.console, self.client = HostConsole(self.view, again=again), FakeClient()
+        self.console.client = cast("HostClient", self.client)
 
     def hear(self, *messages: Message) -> None:
         """The server says something; a result settles what was ordered."""
         for message in messages:
             if isinstance(message, HostResult) and message.action == self.client.pending:
                 self.client.pending = None
-            self.podium.show(message)
+            self.console.show(message)
 
     def ready(self, phase: Phase = Phase.LOBBY) -> None:
         """Attached to an event of these questions."""
@@ -97,7 +97,7 @@ async def test_one_key_is_enough(phase: Phase, typed: str, order: HostAction) ->
     """Whatever is the sensible next step."""
     host = Host()
     host.ready(phase)
-    host.podium.typed(typed)
+    host.console.typed(typed)
     assert host.client.orders == [order]
 
 
@@ -108,11 +108,11 @@ async def test_finishing_is_asked_twice(answer: str, orders: list[HostAction]) -
     """And anything else is no yes."""
     host = Host()
     host.ready()
-    host.podium.typed("f")
+    host.console.typed("f")
     assert host.client.orders == []
-    host.podium.typed(answer)
+    host.console.typed(answer)
     assert host.client.orders == orders
-    host.podium.typed("y")
+    host.console.typed("y")
     assert HostAction.FINISH not in host.client.orders[1:] or answer == "f"
 
 
@@ -120,27 +120,27 @@ async def test_nothing_is_ordered_before_the_event_is_known_to_be_ours() -> None
     """It could be somebody else's quiz of the same name."""
     host = Host()
     host.hear(Hosting("e", status()))
-    host.podium.typed("")
-    host.podium.typed("r")
+    host.console.typed("")
+    host.console.typed("r")
     assert host.client.orders == ["create"]
     host.hear(HostResult("create", "refused", 0, "event 'e' is under way with other questions"))
     with pytest.raises(UsageError, match="other questions"):
-        await host.podium.over
+        await host.console.over
 
 
 async def test_a_new_event_is_waited_for() -> None:
     """Lines that were typed ahead are held back until the server has said how it stands."""
     host = Host()
     host.hear(Hosting("e"))
-    assert not host.podium.settled.is_set()
+    assert not host.console.settled.is_set()
     host.hear(HostResult("create", "done", 0))
-    assert not host.podium.settled.is_set()
+    assert not host.console.settled.is_set()
     host.hear(Hosting("e", status()))
-    assert host.podium.settled.is_set()
-    host.podium.typed("")
-    assert not host.podium.settled.is_set()
+    assert host.console.settled.is_set()
+    host.console.typed("")
+    assert not host.console.settled.is_set()
     host.hear(HostResult("start", "done", 1), status(Phase.QUESTION, 1))
-    assert host.podium.settled.is_set()
+    assert host.console.settled.is_set()
 
 
 @pytest.mark.parametrize("verdict, told", [("stale_step", "had moved on already"), ("refused", "refused: because")])
@@ -148,18 +148,18 @@ async def test_orders_that_came_to_nothing_are_told(verdict: str, told: str) -> 
     """And the next one may be given."""
     host = Host()
     host.ready()
-    host.podium.typed("")
+    host.console.typed("")
     host.hear(HostResult("start", verdict, 1, "because"))
     assert told in host.lines()[-1]
-    assert host.podium.settled.is_set()
+    assert host.console.settled.is_set()
 
 
 async def test_a_second_order_waits_for_the_first() -> None:
     """The person is told so."""
     host = Host()
     host.ready()
-    host.podium.typed("")
-    host.podium.typed("r")
+    host.console.typed("")
+    host.console.typed("r")
     assert host.client.orders == [HostAction.START]
     assert "has not answered yet" in host.lines()[-1]
 
@@ -169,9 +169,9 @@ async def test_an_order_given_offline_is_announced() -> None:
     host = Host()
     host.ready()
     host.client.state = ClientState.BACKING_OFF
-    host.podium.typed("n")
+    host.console.typed("n")
     assert "will be sent with the return" in host.lines()[-1]
-    host.podium.typed("")
+    host.console.typed("")
     assert host.client.orders == [HostAction.START, "wake"]
 
 
@@ -180,7 +180,7 @@ async def test_the_end_of_the_quiz_is_the_end() -> None:
     host = Host()
     host.ready(Phase.LEADERBOARD)
     host.hear(status(Phase.FINISHED, 9))
-    await host.podium.over
+    await host.console.over
     assert host.lines()[-4:] == [
         "the quiz is over; 5 connected, 2 away, 1 gone",
         "  1. Ada  900",
@@ -195,18 +195,18 @@ async def test_a_quiz_that_is_over_already_is_begun_anew_on_demand_only(again: b
     host = Host(again=again)
     host.hear(Hosting("e", status(Phase.FINISHED, 9)))
     assert host.client.orders == (["create"] if again else [])
-    assert host.podium.over.done() is not again
+    assert host.console.over.done() is not again
     if again:
         host.hear(HostResult("create", "done", 0), Hosting("e", status(Phase.LOBBY)))
-        assert not host.podium.over.done()
+        assert not host.console.over.done()
 
 
 async def test_detaching_leaves_the_quiz_alone() -> None:
     """And says how to come back."""
     host = Host()
     host.ready()
-    host.podium.typed("q")
-    await host.podium.over
+    host.console.typed("q")
+    await host.console.over
     assert host.client.orders == []
     assert "run the same command again" in host.lines()[-1]
 
@@ -222,16 +222,16 @@ async def test_detaching_leaves_the_quiz_alone() -> None:
 async def test_being_sent_away_is_one_line(code: CloseCode, kind: type[Exception], told: str) -> None:
     """With the exit code of its class."""
     host = Host()
-    host.podium.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
+    host.console.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
     with pytest.raises(kind, match=told):
-        await host.podium.over
+        await host.console.over
 
 
 async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
     """Not at each attempt of an hour."""
     host = Host()
     for attempt in range(1, 26):
-        host.podium.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
+        host.console.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
     assert [line.split("(")[1] for line in host.lines()] == ["attempt 1)", "attempt 10)", "attempt 20)"]
     for _ in range(2):
         host.hear(Hosting("e"))
@@ -241,7 +241,7 @@ async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
 async def test_an_error_of_the_server_is_told() -> None:
     """With the field that it names."""
     host = Host()
-    host.podium.show(Error("malformed", "plan.pace", "bad"))
+    host.console.show(Error("malformed", "plan.pace", "bad"))
     assert host.lines() == ["the server cannot use plan.pace: bad"]
 
 
@@ -284,7 +284,7 @@ async def test_a_live_picture_ends_as_it_was_last() -> None:
     host = Host(live=True)
     with host.view:
         host.ready()
-        host.podium.typed("?")
+        host.console.typed("?")
         await asyncio.sleep(0)
     shown = host.screen.getvalue()
     assert "Enter or n: go on" in shown

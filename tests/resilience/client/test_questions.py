@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.client.questions import AUTOMATIC, LARGEST_PLAN_BYTES, parse_plan, read_plan
+from resilience.client.questions import AUTOMATIC, MAX_PLAN_BYTES, parse_plan, read_plan
 from resilience.errors import UsageError
 from resilience.quiz.plan import MANUAL_PACE, Pace, QuizPlan
 from resilience.quiz.questions import Question
@@ -94,9 +94,7 @@ def test_complaints_about_json(text: str, told: str) -> None:
 def test_more_than_a_server_takes_is_refused_here() -> None:
     """Not by a closed connection later."""
     long = ONE.replace("a?", "\N{SNOWMAN}" * 490).replace('"x"', ", ".join(f'"{i}{"e" * 490}"' for i in range(10)))
-    with pytest.raises(
-        UsageError, match=f"questions: [0-9]+ bytes in all; a server takes at most {LARGEST_PLAN_BYTES}"
-    ):
+    with pytest.raises(UsageError, match=f"questions: [0-9]+ bytes in all; a server takes at most {MAX_PLAN_BYTES}"):
         parse_plan(long * 300, "f.toml")
 
 

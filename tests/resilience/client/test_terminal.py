@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from resilience.client.client import ReconnectingClient
-from resilience.client.terminal import Seat
+from resilience.client.terminal import PlayerConsole
 from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (
@@ -50,24 +50,24 @@ class FakeClient:
 
 
 @pytest.fixture
-def player() -> Seat:
+def player() -> PlayerConsole:
     """Somebody at a screen of text."""
-    seat = Seat(Console(file=io.StringIO(), width=80, highlight=False))
-    seat.client = cast("ReconnectingClient", FakeClient())
-    return seat
+    player = PlayerConsole(Console(file=io.StringIO(), width=80, highlight=False))
+    player.client = cast("ReconnectingClient", FakeClient())
+    return player
 
 
-def lines(seat: Seat) -> list[str]:
+def lines(player: PlayerConsole) -> list[str]:
     """What was printed."""
-    return cast("io.StringIO", seat._console.file).getvalue().splitlines()
+    return cast("io.StringIO", player._console.file).getvalue().splitlines()
 
 
-def did(seat: Seat) -> list[object]:
+def did(player: PlayerConsole) -> list[object]:
     """What the client was told."""
-    return cast("FakeClient", seat.client).did
+    return cast("FakeClient", player.client).did
 
 
-def test_a_question_is_shown_as_it_is_and_answered_by_number(player: Seat) -> None:
+def test_a_question_is_shown_as_it_is_and_answered_by_number(player: PlayerConsole) -> None:
     """Neither markup nor escape sequences of a stranger do anything."""
     player.show(QuestionOpened(1, QUESTION))
     assert lines(player)[-4:] == ["2 [b]+ 2?  (20 s)", "  1) 3", "  2) [/]4", "  3) \N{REPLACEMENT CHARACTER}[31m5"]
@@ -81,7 +81,7 @@ def test_a_question_is_shown_as_it_is_and_answered_by_number(player: Seat) -> No
     assert lines(player)[-1] == "  no question is open"
 
 
-def test_the_leaderboard_names_ranks_and_the_player(player: Seat) -> None:
+def test_the_leaderboard_names_ranks_and_the_player(player: PlayerConsole) -> None:
     """The first five, and oneself below them."""
     player.show(LeaderboardShown(1, LEADERS))
     assert lines(player) == [
@@ -94,7 +94,7 @@ def test_the_leaderboard_names_ranks_and_the_player(player: Seat) -> None:
     ]
 
 
-def test_an_outage_is_a_banner_and_answers_are_kept(player: Seat) -> None:
+def test_an_outage_is_a_banner_and_answers_are_kept(player: PlayerConsole) -> None:
     """The person knows that nothing is lost."""
     player.show(QuestionOpened(1, QUESTION))
     cast("FakeClient", player.client).state = ClientState.BACKING_OFF
@@ -107,7 +107,7 @@ def test_an_outage_is_a_banner_and_answers_are_kept(player: Seat) -> None:
 
 
 @pytest.mark.parametrize("state", [ClientState.GAVE_UP, ClientState.BACKING_OFF])
-def test_enter_tries_again(player: Seat, state: ClientState) -> None:
+def test_enter_tries_again(player: PlayerConsole, state: ClientState) -> None:
     """After giving up, and while waiting."""
     cast("FakeClient", player.client).state = state
     player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=10))
@@ -124,7 +124,9 @@ def at_question(message: Joined | StateRestored, answer: int | None) -> Joined |
 
 
 @pytest.mark.parametrize("answer", [None, 1])
-def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(player: Seat, answer: int | None) -> None:
+def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(
+    player: PlayerConsole, answer: int | None
+) -> None:
     """The reveal is understood in both cases."""
     player.show(at_question(restored(), answer))
     assert ("  1) 3" in lines(player)) is (answer is None)
@@ -132,7 +134,7 @@ def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(play
     assert lines(player)[-1] == "  right was 2) [/]4"
 
 
-def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: Seat) -> None:
+def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerConsole) -> None:
     """There is nothing to hold it against."""
     player.show(joined())
     player.show(QuestionRevealed(2, "q7", 1))
@@ -147,14 +149,14 @@ def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: Seat) -> 
         (LogEventKind.CLIENT_DISMISSED, "the server ended this connection for good"),
     ],
 )
-def test_every_end_has_its_words(player: Seat, kind: LogEventKind, told: str) -> None:
+def test_every_end_has_its_words(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
     """And ends the program."""
     player.record(Record(kind, 1.0))
     assert lines(player) == [told]
     assert player.over.is_set()
 
 
-def test_an_error_of_the_server_is_told(player: Seat) -> None:
+def test_an_error_of_the_server_is_told(player: PlayerConsole) -> None:
     """With the field that it names."""
     player.show(Error("malformed", "name", "too [b]long"))
     assert lines(player) == ["the server cannot use name: too [b]long"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.admission import LONGEST_SLOT, SLOT_SHARE, AdmissionController
+from resilience.policy.admission import MAX_SLOT_S, SLOT_SHARE, AdmissionController
 
 CAPACITIES = st.floats(1.0, 5000.0)
 LIMITS = st.floats(0.1, 5.0)
@@ -34,7 +34,7 @@ def test_no_two_are_given_the_same_slot(capacity: float, limit: float, herd: int
     """Slots up to the longest one are at least 1/(0.9 capacity) apart, and none is before the queue has gone."""
     admission = AdmissionController(capacity, limit)
     slots = [slot for slot in (admission.try_admit(5.0) for _ in range(herd)) if slot is not None]
-    own = [slot for slot in slots if slot < LONGEST_SLOT]
+    own = [slot for slot in slots if slot < MAX_SLOT_S]
     apart = 1 / (SLOT_SHARE * capacity)
     assert all(later - earlier >= apart * (1 - 1e-6) - 1e-9 for earlier, later in itertools.pairwise(own))
     assert all(slot >= limit for slot in own)
@@ -45,7 +45,7 @@ def test_a_server_that_runs_late_takes_nobody(capacity: float, limit: float, her
     """The loop's own lag is work too: above the limit everybody is sent away, for at least as long as it runs late."""
     slots = [AdmissionController(capacity, limit).try_admit(0.0, lag) for _ in range(herd)]
     assert all((slot is None) == (lag <= limit) for slot in slots)
-    assert all(slot is None or slot >= min(lag, LONGEST_SLOT) for slot in slots)
+    assert all(slot is None or slot >= min(lag, MAX_SLOT_S) for slot in slots)
 
 
 def test_an_idle_server_owes_nothing() -> None:

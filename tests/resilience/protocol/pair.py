@@ -284,7 +284,9 @@ class Pair:
         if peer.link != "silent":
             self.at(
                 self._in_order(("down", connection), self.now + self.latency),
-                lambda: peer.machine.transport_lost(dial, "closed", self.now, effect.code, advice_in(effect.reason)),
+                lambda: peer.machine.transport_lost(
+                    dial, "closed", self.now, effect.code, retry_after_in_reason(effect.reason)
+                ),
                 peer,
             )
 
@@ -292,7 +294,7 @@ class Pair:
         self.log.write(event_of(record, Lane.PAIR, role, actor, None if role is Role.SERVER else "all"))
 
 
-def advice_in(reason: str) -> float | None:
+def retry_after(reason: str) -> float | None:
     """The retry-after that a close reason carries, seconds."""
     found = [word.removeprefix("retry_after=") for word in reason.split() if word.startswith("retry_after=")]
     return float(found[0]) if found else None

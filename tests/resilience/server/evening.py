@@ -39,9 +39,9 @@ from resilience.protocol.messages import (
 from resilience.quiz.game import StoredAnswer
 from resilience.runtime import RecordSink
 from resilience.server.app import QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.metrics import Metrics
-from resilience.server.store import MEMORY, Claim, SqlStore
+from resilience.server.store import MEMORY, RunLease, SqlStore
 
 from ..virtual import HOST, PORT, URL, Stage
 
@@ -96,7 +96,7 @@ class Disk(SqlStore):
 
     full = False
 
-    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+    def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Refuse or commit."""
         if self.full and any(isinstance(row, StoredAnswer) for _, row in rows):
             raise StoreError("the database did not take a commit: disk I/O error")
@@ -110,7 +110,7 @@ class Evening:
         self.stage, self.disk = stage, Disk(MEMORY)
         numbers = itertools.count()
         self.app = QuizServer(
-            [EventPlan("quiz", QUIZ.plan(1), "1", 1)],
+            [EventSpec("quiz", QUIZ.plan(1), "1", 1)],
             CONFIG,
             self.disk,
             clock=stage.clock,

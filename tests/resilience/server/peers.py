@@ -16,7 +16,7 @@ from resilience.protocol import codec
 from resilience.protocol.messages import Join, Message
 from resilience.runtime import log_to, tee
 from resilience.server.app import QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
@@ -44,7 +44,7 @@ async def serve(
     """A server that hosts may use and that counts what it does."""
     numbers, metrics = itertools.count(), Metrics()
     app = QuizServer(
-        [EventPlan("quiz", quiz.plan(1), "1", 1)],
+        [EventSpec("quiz", quiz.plan(1), "1", 1)],
         server or ServerConfig(),
         SqlStore(MEMORY),
         clock=stage.clock,

@@ -10,20 +10,20 @@ from resilience.protocol.effects import SessionRow
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from resilience.server.store import Claim, SqlStore
+from resilience.server.store import RunLease, SqlStore
 
 ORIGIN = 1_700_000_000.0
 """The wall time of these servers' zero: whole and far from 0, so that a forgotten conversion shows."""
 
 PLAN = QuizPlan(arithmetic_questions(1, 12, 10.0), "Sums", Pace(lobby=3.0, leaderboard=2.5))
-CLAIM = Claim("quiz#1", 1)
+LEASE = RunLease("quiz#1", 1)
 ADA = SessionRow("p1", "Ada", "connected", 1, 1, ("aa",), "tab-1", confirmed=False, last_heard=4.5)
 ANSWER = StoredAnswer("p1", "q1", "k1", 2, 3.5, 700)
 
 
 def with_quiz(store: SqlStore) -> SqlStore:
     """The store once the quiz is in it."""
-    store.create_event(CLAIM, "quiz", PLAN, ORIGIN, 1.0)
+    store.create_event(LEASE, "quiz", PLAN, ORIGIN, 1.0)
     return store
 
 

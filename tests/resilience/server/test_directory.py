@@ -33,7 +33,7 @@ from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
 from resilience.runtime import log_to
 from resilience.server.app import QuizServer
-from resilience.server.directory import EventPlan
+from resilience.server.directory import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 
 from ..virtual import HOST, PORT, URL, Stage, play
@@ -48,7 +48,7 @@ _NUMBERS = itertools.count()
 def server(stage: Stage, store: SqlStore, config: ServerConfig | None = None, *, fresh: bool = False) -> QuizServer:
     """A server that is not started yet, with the automatic event ``quiz`` and a host key."""
     return QuizServer(
-        [EventPlan("quiz", QUIZ.plan(1), f"run{next(_NUMBERS)}")],
+        [EventSpec("quiz", QUIZ.plan(1), f"run{next(_NUMBERS)}")],
         config or ServerConfig(),
         store,
         clock=stage.clock,
@@ -63,7 +63,7 @@ def server(stage: Stage, store: SqlStore, config: ServerConfig | None = None, *,
 
 async def crash(stage: Stage, old: QuizServer) -> None:
     """Kill a server: its sockets end, its timers and commits with it."""
-    old.abandon()
+    old.simulate_kill()
     stage.network.crash(PORT)
     await asyncio.sleep(0.1)
 
@@ -163,7 +163,7 @@ def test_fresh_begins_anew() -> None:
         await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
         await crash(stage, first)
         await server(stage, store, fresh=True).start(HOST, PORT)
-        assert len(store.scores(first.hubs["quiz"].claim.key)) == 1
+        assert len(store.scores(first.hubs["quiz"].lease.key)) == 1
 
     assert [how for _, how, _ in started(play(script))] == ["fresh", "fresh"]
 
@@ -265,7 +265,7 @@ def test_a_run_that_another_server_has_taken_up_is_left_to_it() -> None:
         await app.start(HOST, PORT)
         socket = await speak(Join(event="quiz", name="Ada", instance="i1"))
         await hear(socket, Joined)
-        store.take_up(app.hubs["quiz"].claim.key)
+        store.acquire_lease(app.hubs["quiz"].lease.key)
         await speak(Join(event="quiz", name="Bob", instance="i2"))
         assert await close_code(socket) == 1012
         assert await close_code(await speak(Join(event="quiz", name="Cy", instance="i3"))) == 1013

@@ -13,8 +13,8 @@ from resilience.eventlog.writer import EventList
 from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.messages import Joined, Resume, ResumeRejected
 from resilience.runtime import RunClock, log_to
-from resilience.server.door import Door, network_of
-from resilience.server.limits import room_for_guests
+from resilience.server.door import HandshakePolicy, network_of
+from resilience.server.limits import max_connections_by_open_files
 
 from ..virtual import HOST, Stage, play
 from .peers import causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
@@ -23,24 +23,24 @@ from .recount import assert_agrees
 OWN = {"Host": "quiz.example:8000"}
 
 
-class Doorway:
-    """A door on its own, at a time of the test's choosing, with as many guests and as much lag as it says."""
+class PolicyHarness:
+    """A door on its own, at a time of the test's choosing, with as many connections and as much lag as it says."""
 
     def __init__(self, **settings: object) -> None:
-        self.now, self.guests, self.lag = 100.0, 0, 0.0
+        self.now, self.connections, self.lag = 100.0, 0, 0.0
         self.log = EventList()
-        self.door = Door(
+        self.policy = HandshakePolicy(
             ServerConfig(**settings),  # type: ignore[arg-type]
             clock=RunClock(0.0, lambda: self.now),
             log=log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"),
             lag=lambda: self.lag,
-            count=lambda: self.guests,
+            count=lambda: self.connections,
         )
 
-    def knock(self, address: str = "10.0.0.1", **headers: str) -> object:
+    def check(self, address: str = "10.0.0.1", **headers: str) -> object:
         """How a handshake is judged."""
         given = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
-        refused = self.door.look(given, address)
+        refused = self.policy.check(given, address)
         return None if refused is None else (refused.status.value, refused.cause, refused.retry_after)
 
     def logged(self) -> list[tuple[LogEventKind, str | None]]:
@@ -57,7 +57,10 @@ class Doorway:
 )
 def test_its_own_and_listed_origins_are_welcome(origin: str) -> None:
     """By host and port, however it is written; behind a proxy the scheme may differ."""
-    assert Doorway(allowed_origins=("https://friend.example",)).knock(Host="quiz.example:8000", Origin=origin) is None
+    assert (
+        PolicyHarness(allowed_origins=("https://friend.example",)).check(Host="quiz.example:8000", Origin=origin)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,16 +84,16 @@ def test_its_own_and_listed_origins_are_welcome(origin: str) -> None:
 )
 def test_any_other_origin_is_refused_for_good(origin: str) -> None:
     """Look-alikes, opaque ones, and what is no origin at all; each counts as a failure of its address."""
-    doorway = Doorway(allowed_origins=("https://friend.example",), address_failures=1)
-    assert doorway.knock(Host="quiz.example:8000", Origin=origin) == (403, "origin", None)
-    assert doorway.logged() == [(LogEventKind.CONNECTION_REFUSED, "origin")]
-    assert doorway.knock(Host="quiz.example:8000") == (429, "address", pytest.approx(60.0))
+    harness = PolicyHarness(allowed_origins=("https://friend.example",), address_failures=1)
+    assert harness.check(Host="quiz.example:8000", Origin=origin) == (403, "origin", None)
+    assert harness.logged() == [(LogEventKind.CONNECTION_REFUSED, "origin")]
+    assert harness.check(Host="quiz.example:8000") == (429, "address", pytest.approx(60.0))
 
 
 def test_who_sends_no_origin_is_no_browser() -> None:
     """Programs and phones are welcome; origins protect browsers' users only."""
-    assert Doorway().knock() is None
-    assert Doorway().knock(Origin="http://quiz.example") == (403, "origin", None)  # it names no host of ours
+    assert PolicyHarness().check() is None
+    assert PolicyHarness().check(Origin="http://quiz.example") == (403, "origin", None)  # it names no host of ours
 
 
 @pytest.mark.parametrize("header", ["Origin", "Host"])
@@ -112,39 +115,39 @@ def test_two_headers_where_there_may_be_one_are_refused_and_counted(header: str)
 
 def test_an_address_opens_so_many_connections_and_no_more() -> None:
     """429 with the time to wait; others are unharmed, and after that time there is one more."""
-    doorway = Doorway(address_rate=2.0, address_burst=3)
-    assert [doorway.knock() for _ in range(3)] == [None] * 3
-    assert doorway.knock() == (429, "address", pytest.approx(0.5))
-    assert doorway.knock("10.0.0.2") is None
-    doorway.now += 0.5
-    assert doorway.knock() is None
-    assert doorway.logged() == [(LogEventKind.JOIN_SHED, "address")]
+    harness = PolicyHarness(address_rate=2.0, address_burst=3)
+    assert [harness.check() for _ in range(3)] == [None] * 3
+    assert harness.check() == (429, "address", pytest.approx(0.5))
+    assert harness.check("10.0.0.2") is None
+    harness.now += 0.5
+    assert harness.check() is None
+    assert harness.logged() == [(LogEventKind.JOIN_SHED, "address")]
 
 
 def test_an_address_that_presents_what_opens_nothing_is_held_off() -> None:
     """So many failures a minute, and then until the next one may be afforded; other addresses are unharmed."""
-    doorway = Doorway(address_failures=3)
-    assert [doorway.door.failed("10.0.0.1") for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(20.0)]
-    assert doorway.knock() == (429, "address", pytest.approx(20.0))
-    assert doorway.knock("10.0.0.2") is None
-    doorway.now += 20.001
-    assert doorway.knock() is None
+    harness = PolicyHarness(address_failures=3)
+    assert [harness.policy.record_failure("10.0.0.1") for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(20.0)]
+    assert harness.check() == (429, "address", pytest.approx(20.0))
+    assert harness.check("10.0.0.2") is None
+    harness.now += 20.001
+    assert harness.check() is None
 
 
 def test_however_many_fail_the_others_at_their_address_wait_no_longer() -> None:
     """A whole school behind one address whose old tokens open nothing any more is not shut out for minutes."""
-    doorway = Doorway(address_failures=60)
+    harness = PolicyHarness(address_failures=60)
     for _ in range(1000):
-        doorway.door.failed("10.0.0.1")
-    assert doorway.knock() == (429, "address", pytest.approx(1.0))
+        harness.policy.record_failure("10.0.0.1")
+    assert harness.check() == (429, "address", pytest.approx(1.0))
 
 
 def test_limits_that_are_off_limit_nothing() -> None:
     """0 is off."""
-    doorway = Doorway(address_rate=0.0, address_failures=0.0)
+    harness = PolicyHarness(address_rate=0.0, address_failures=0.0)
     for _ in range(1000):
-        doorway.door.failed("10.0.0.1")
-        assert doorway.knock() is None or doorway.knock() == (503, "overload", pytest.approx(2.0, abs=2.0))
+        harness.policy.record_failure("10.0.0.1")
+        assert harness.check() is None or harness.check() == (503, "overload", pytest.approx(2.0, abs=2.0))
 
 
 @pytest.mark.parametrize(
@@ -184,13 +187,13 @@ def test_version_4_in_version_6_counts_by_itself() -> None:
 def test_a_proxy_is_believed_only_where_it_is_trusted(trusted: bool, forwarded: str | None, counted: str) -> None:
     """And only the last hop, which the proxy itself has added."""
     headers = Headers() if forwarded is None else Headers([("X-Forwarded-For", forwarded)])
-    assert Doorway(trust_forwarded=trusted).door.address_of(headers, "10.0.0.1") == counted
+    assert PolicyHarness(trust_forwarded=trusted).policy.address_of(headers, "10.0.0.1") == counted
 
 
 def test_a_second_forwarded_header_does_not_hide_the_proxys_own() -> None:
     """A guest may send one of its own; the proxy's comes last."""
     headers = Headers([("X-Forwarded-For", "spoofed"), ("X-Forwarded-For", "6.6.6.6")])
-    assert Doorway(trust_forwarded=True).door.address_of(headers, "10.0.0.1") == "6.6.6.6"
+    assert PolicyHarness(trust_forwarded=True).policy.address_of(headers, "10.0.0.1") == "6.6.6.6"
 
 
 # capacity, overload, draining -----------------------------------------------------------------------------------------
@@ -198,42 +201,42 @@ def test_a_second_forwarded_header_does_not_hide_the_proxys_own() -> None:
 
 def test_the_order_of_reasons() -> None:
     """Draining before full before origin before address before overload: each costs less to say than the next."""
-    doorway = Doorway(address_rate=1.0, address_burst=1, max_connections=5)
-    assert doorway.knock() is None
-    assert doorway.knock() == (429, "address", pytest.approx(1.0))
-    assert doorway.knock(Origin="http://evil.example") == (403, "origin", None)
-    doorway.guests = 6
-    assert doorway.knock(Origin="http://evil.example") == (503, "full", 5.0)
-    doorway.door.draining_for = 7.5
-    assert doorway.knock() == (503, "draining", 7.5)
+    harness = PolicyHarness(address_rate=1.0, address_burst=1, max_connections=5)
+    assert harness.check() is None
+    assert harness.check() == (429, "address", pytest.approx(1.0))
+    assert harness.check(Origin="http://evil.example") == (403, "origin", None)
+    harness.connections = 6
+    assert harness.check(Origin="http://evil.example") == (503, "full", 5.0)
+    harness.policy.draining_for = 7.5
+    assert harness.check() == (503, "draining", 7.5)
 
 
 def test_as_many_guests_as_there_is_room_for() -> None:
     """The one who knocks is counted; its place is free again as soon as somebody goes."""
-    doorway = Doorway(max_connections=5)
-    doorway.guests = 5
-    assert doorway.knock() is None
-    doorway.guests = 6
-    assert doorway.knock() == (503, "full", 5.0)
+    harness = PolicyHarness(max_connections=5)
+    harness.connections = 5
+    assert harness.check() is None
+    harness.connections = 6
+    assert harness.check() == (503, "full", 5.0)
 
 
 def test_capacity_follows_the_limit_on_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are kept for the database and for saying no; a tiny limit still serves half."""
-    for soft, guests in ((65_536, 65_536 - 128), (1024, 896), (256, 128), (20, 10)):
+    for soft, connections in ((65_536, 65_536 - 128), (1024, 896), (256, 128), (20, 10)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, soft=soft: (soft, 65_536))
-        assert room_for_guests() == guests == Doorway().door.capacity
+        assert max_connections_by_open_files() == connections == PolicyHarness().policy.capacity
 
 
 def test_overload_gives_slots_and_lag_counts_as_work() -> None:
     """F18: a queue of two seconds, then slots of one's own; a loop that runs late takes nobody."""
-    doorway = Doorway(join_capacity=10.0, address_rate=0.0)
-    let_in = [doorway.knock() for _ in range(30)]
+    harness = PolicyHarness(join_capacity=10.0, address_rate=0.0)
+    let_in = [harness.check() for _ in range(30)]
     slots = [slot[2] for slot in let_in if isinstance(slot, tuple)]
     assert len(slots) == 9
     assert slots == sorted(set(slots))
-    doorway.now += 100.0
-    doorway.lag = 2.5
-    refused = doorway.knock()
+    harness.now += 100.0
+    harness.lag = 2.5
+    refused = harness.check()
     assert isinstance(refused, tuple)
     assert (refused[1], (refused[2] or 0.0) >= 2.5) == ("overload", True)
 

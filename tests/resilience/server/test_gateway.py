@@ -234,7 +234,7 @@ def test_a_deaf_peer_that_pings_is_cut_off() -> None:
             for _ in range(400):
                 writer.write(frame(b"p" * 125, PING) * 100)
                 await asyncio.sleep(0.02)
-                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.visits.values()]
+                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.connections.values()]
                 most = max([most, *buffers])
         assert most <= 2 * NO_LIMITS.write_buffer_bytes
         assert app.connections() == 0

@@ -33,7 +33,7 @@ async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     stage.kept = (reader, writer)  # type: ignore[attr-defined]
     probe = frame(b'{"type":"probe","id":9007199254740991}')
-    (visit,) = stage._servers[-1]._gateway.visits.values()
+    (visit,) = stage._servers[-1]._gateway.connections.values()
     for _ in range(20_000):
         if visit.transport.get_write_buffer_size() > filled * 1024:
             return

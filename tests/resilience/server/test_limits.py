@@ -22,8 +22,8 @@ def allow(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> list[tuple[i
 
 def test_nothing_to_say_on_a_roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 20_000, 20_000)
-    assert limits.shortcomings(ServerConfig(), 4096) == []
-    assert limits.shortcomings(ServerConfig(), None) == []
+    assert limits.limit_warnings(ServerConfig(), 4096) == []
+    assert limits.limit_warnings(ServerConfig(), None) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_each_shortcoming_says_what_would_be_right(
     monkeypatch: pytest.MonkeyPatch, soft: int, config: ServerConfig, backlog: int, words: str
 ) -> None:
     allow(monkeypatch, soft, soft)
-    (sentence,) = limits.shortcomings(config, backlog)
+    (sentence,) = limits.limit_warnings(config, backlog)
     assert words in sentence
     assert "raise" in sentence
 
@@ -53,7 +53,7 @@ def test_the_limit_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -
 
 def test_few_descriptors_are_shared_with_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 100, 100)
-    assert limits.room_for_guests() == 50
+    assert limits.max_connections_by_open_files() == 50
 
 
 def test_the_command_says_so_in_its_log() -> None:

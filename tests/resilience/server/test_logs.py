@@ -23,7 +23,7 @@ from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.runtime import RunClock
 from resilience.server.lag import LoopLag
-from resilience.server.logs import DROPPED, LINES, LineLog, configure
+from resilience.server.logs import DROPPED, LINES, RecordLogger, configure
 
 from ..virtual import Stage, play
 from .evening import SECRETS, Evening
@@ -41,7 +41,7 @@ def as_before() -> Iterator[None]:
 def told(*records: Record) -> list[Any]:
     """The lines of these records, sums included."""
     with capture_logs() as lines:
-        log = LineLog()
+        log = RecordLogger()
         for record in records:
             log(record)
         log.flush()
@@ -104,21 +104,21 @@ def test_a_storm_of_refusals_is_one_line_a_second_with_its_count() -> None:
 
 
 def test_causes_are_summed_apart_and_a_timer_tells_the_last_of_them() -> None:
-    log = LineLog()
+    log = RecordLogger()
     with capture_logs() as lines:
         for cause in ("overload", "full", "overload"):
             log(Record(LogEventKind.JOIN_SHED, 1.0, cause=cause))
         assert [(line["cause"], line["count"]) for line in lines] == [("overload", 1), ("full", 1)]
-        log.settle(1.9)
+        log.flush_due(1.9)
         assert len(lines) == 2
-        log.settle(2.0)
+        log.flush_due(2.0)
         assert (lines[2]["cause"], lines[2]["count"]) == ("overload", 1)
         log(Record(LogEventKind.JOIN_SHED, 9.0, cause="full"))
     assert (lines[3]["cause"], lines[3]["count"]) == ("full", 1)
 
 
 def test_causes_that_never_come_again_are_forgotten() -> None:
-    log = LineLog()
+    log = RecordLogger()
     with capture_logs():
         for i in range(1000):
             log(Record(LogEventKind.COMMIT_FAILED, i * 2.0, cause=f"failure {i}"))
@@ -128,7 +128,7 @@ def test_causes_that_never_come_again_are_forgotten() -> None:
 def test_a_thousand_dropped_clients_are_a_thousand_lines_of_json_in_order() -> None:
     stream = io.StringIO()
     writer = configure(stream)
-    log = LineLog()
+    log = RecordLogger()
     for record in drops(1000):
         log(record)
     assert writer.close()
@@ -170,7 +170,7 @@ def pipe() -> Iterator[Pipe]:
     made.close()
 
 
-async def lag_while(log: LineLog, records: list[Record]) -> float:
+async def lag_while(log: RecordLogger, records: list[Record]) -> float:
     """The worst lag of this loop while it logs these between two of its ticks."""
     ticks: asyncio.Queue[float] = asyncio.Queue()
     ticker = LoopLag(RunClock(), ticks.put_nowait, every=0.005)
@@ -186,7 +186,7 @@ async def lag_while(log: LineLog, records: list[Record]) -> float:
 
 async def test_a_pipe_that_nobody_reads_holds_nobody_up_and_loses_no_line(pipe: Pipe) -> None:
     writer = configure(pipe.stream)
-    log = LineLog()
+    log = RecordLogger()
     lag = min([await lag_while(log, drops(1000)) for _ in range(3)])  # what a busy machine adds is not of interest
     assert lag < 0.05
     assert writer.dropped == 0
@@ -197,7 +197,7 @@ async def test_a_pipe_that_nobody_reads_holds_nobody_up_and_loses_no_line(pipe: 
 
 def test_beyond_its_bound_lines_are_dropped_and_counted(pipe: Pipe) -> None:
     writer = configure(pipe.stream, capacity=500)
-    log = LineLog()
+    log = RecordLogger()
     for record in drops(5000):
         log(record)
     assert writer.dropped > 3000
@@ -216,7 +216,7 @@ def test_a_reader_that_is_gone_costs_lines_but_no_server() -> None:
     writer = configure(pipe.stream)
     pipe.close()
     for record in drops(10):
-        LineLog()(record)
+        RecordLogger()(record)
     assert writer.close()
     assert writer.dropped == 10
 
@@ -224,9 +224,9 @@ def test_a_reader_that_is_gone_costs_lines_but_no_server() -> None:
 PROGRAM = """
 from resilience.events import LogEventKind
 from resilience.protocol.effects import Record
-from resilience.server.logs import LineLog, configure
+from resilience.server.logs import RecordLogger, configure
 configure()
-log = LineLog()
+log = RecordLogger()
 for i in range(3000):
     log(Record(LogEventKind.SESSION_DETACHED, 1.0, f"p{i}", 1, cause="closed"))
 """
@@ -244,7 +244,7 @@ def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
 
 
 def test_a_whole_evening_tells_everything_but_secrets_and_names() -> None:
-    log = LineLog()
+    log = RecordLogger()
 
     async def script(stage: Stage) -> None:
         evening = Evening(stage, log)
@@ -271,7 +271,7 @@ class Terminal(io.StringIO):
 def test_people_get_words_that_cannot_steer_their_terminal() -> None:
     stream = Terminal()
     writer = configure(stream)
-    LineLog()(Record(LogEventKind.HOST_ATTACHED, 1.0, ref="\x1b]0;mine\x07"))
+    RecordLogger()(Record(LogEventKind.HOST_ATTACHED, 1.0, ref="\x1b]0;mine\x07"))
     assert writer.close()
     assert "host attached" in stream.getvalue()
     assert "\x1b]0" not in stream.getvalue()

@@ -17,7 +17,7 @@ from resilience.eventlog.writer import EventList
 from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.runtime import RecordSink, log_to, tee
-from resilience.server.metrics import ATTEMPTS_CEILING, Metrics
+from resilience.server.metrics import MAX_ATTEMPTS, Metrics
 
 from .recount import FED_BY_CALLS, assert_agrees, exposed, recounted
 
@@ -106,7 +106,7 @@ def test_a_client_that_lies_about_its_attempts_spoils_no_sum() -> None:
     metrics = Metrics()
     metrics.record(Record(LogEventKind.SESSION_CREATED, 1.0, "p1", attempt=2**53, outcome="created"))
     total = value(metrics, "quiz_attempts_per_success", "quiz_attempts_per_success_sum", outcome="created")
-    assert total == ATTEMPTS_CEILING
+    assert total == MAX_ATTEMPTS
 
 
 def test_who_is_here_is_asked_for_at_the_scrape() -> None:

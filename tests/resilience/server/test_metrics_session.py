@@ -41,7 +41,7 @@ def test_the_numbers_of_an_eventful_evening_are_those_of_its_log() -> None:
         shown = assert_agrees(metrics, stage.log)
         assert people(shown) == truth(evening.app)
         assert people(shown)["connected"] == 2
-        assert total(shown, "quiz_connections") == len(evening.app._gateway.sockets) == 2
+        assert total(shown, "quiz_connections") == len(evening.app._gateway.peers) == 2
         assert shown["quiz_commit_rows"]["quiz_commit_rows_count", frozenset()] > 5
         assert shown["quiz_loop_lag_seconds"]["quiz_loop_lag_seconds_count", frozenset()] > 100
         await evening.end()

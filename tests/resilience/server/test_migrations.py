@@ -23,9 +23,9 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.questions import arithmetic_questions
 from resilience.server import migrations
 from resilience.server.schema import METADATA
-from resilience.server.store import MEMORY, Claim, SqlStore
+from resilience.server.store import MEMORY, RunLease, SqlStore
 from tests.resilience.server import first_schema as old
-from tests.resilience.server.stored import ADA, CLAIM, ORIGIN, found, with_quiz
+from tests.resilience.server.stored import ADA, LEASE, ORIGIN, found, with_quiz
 
 CREATED = ORIGIN + 100.0
 QUESTIONS = arithmetic_questions(3, 2, 10.0)
@@ -118,7 +118,7 @@ def test_the_newest_script_is_the_one_the_code_asks_for() -> None:
 
 def test_opening_again_changes_nothing(shared_url: str) -> None:
     store = with_quiz(SqlStore(shared_url))
-    store.commit([(CLAIM, ADA)], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     before = store.latest("quiz", ORIGIN)
     store.close()
     again = SqlStore(shared_url)
@@ -169,7 +169,7 @@ def test_a_database_of_the_first_version_keeps_its_rows(shared_url: str, engine:
     assert store.scores("quiz#aa") == {"p1": 700, "p2": 0}
     newest = store.latest("quiz", CREATED)
     assert newest is not None
-    assert newest.claim == Claim("quiz#bb", 1)
+    assert newest.lease == RunLease("quiz#bb", 1)
     assert newest.plan.questions == QUESTIONS
     assert newest.progress == QuizState(Phase.FINISHED, 1, 0, 500.0, 500.0, 500.0)
     people = "select participant, name, join_status, connection_no, token_hash, previous_token_hash, confirmed"
@@ -197,17 +197,17 @@ def test_an_old_run_is_read_whole(shared_url: str, engine: Engine) -> None:
     ada = SessionRow("p1", "Ada", "connected", 2, 2, ("h1", "h0"), "", confirmed=True, last_heard=9.0)
     assert stored.sessions[0] == ada
     assert plain is not None
-    assert plain.claim == Claim("plain", 1)
+    assert plain.lease == RunLease("plain", 1)
     store.close()
 
 
 def test_a_new_run_follows_the_old_ones(shared_url: str, engine: Engine) -> None:
     fill_first(engine)
     store = with_quiz(SqlStore(shared_url))
-    store.commit([(CLAIM, ADA)], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     stored = store.latest("quiz", ORIGIN)
     assert stored is not None
-    assert stored.claim == CLAIM
+    assert stored.lease == LEASE
     assert store.unfinished() == ["quiz"]
     store.close()
 

@@ -19,7 +19,7 @@ from resilience.protocol.effects import Row
 from resilience.protocol.messages import Answer, AnswerResult, Error, Join, Joined, Message, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from resilience.quiz.game import StoredAnswer
-from resilience.server.store import MEMORY, Claim, SqlStore
+from resilience.server.store import MEMORY, RunLease, SqlStore
 
 from ..virtual import HOST, URL, Stage, play
 
@@ -134,7 +134,7 @@ class FullDisk(SqlStore):
     full = True
     failure: Exception = StoreError("the database did not take a commit: disk I/O error")
 
-    def commit(self, rows: Sequence[tuple[Claim, Row]], origin: float) -> None:
+    def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Refuse or commit."""
         if self.full and any(isinstance(row, StoredAnswer) for _, row in rows):
             raise self.failure

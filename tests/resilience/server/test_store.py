@@ -17,8 +17,8 @@ from resilience.errors import FencedError, StoreError
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
-from resilience.server.store import Claim, SqlStore, StoredEvent
-from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, PLAN, found, with_quiz
+from resilience.server.store import RunLease, SqlStore, StoredEvent
+from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, PLAN, found, with_quiz
 
 FINISHED = QuizState(Phase.FINISHED, 11, 40, 300.0, 280.0, 290.0)
 
@@ -29,8 +29,8 @@ def latest(store: SqlStore, event: str = "quiz", origin: float = ORIGIN) -> Stor
     return stored
 
 
-def put(store: SqlStore, *rows: Row, claim: Claim = CLAIM, origin: float = ORIGIN) -> None:
-    store.commit([(claim, row) for row in rows], origin)
+def put(store: SqlStore, *rows: Row, lease: RunLease = LEASE, origin: float = ORIGIN) -> None:
+    store.commit([(lease, row) for row in rows], origin)
 
 
 # --- an event and what is read back -----------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_a_new_event_is_read_back_whole(store: SqlStore) -> None:
     """Title, pace and every question in their order (q10 after q9); in the lobby since it began."""
     stored = latest(with_quiz(store))
     lobby = QuizState(since=1.0, opened_at=0.0, closes_at=0.0)
-    assert stored == StoredEvent(CLAIM, "quiz", PLAN, lobby, (), ())
+    assert stored == StoredEvent(LEASE, "quiz", PLAN, lobby, (), ())
 
 
 def test_all_that_was_committed_is_read_back(store: SqlStore) -> None:
@@ -66,21 +66,21 @@ def test_all_that_was_committed_is_read_back(store: SqlStore) -> None:
 )
 def test_any_values_of_the_wire_come_back(store: SqlStore, name: str, number: int, choice: int, at: float) -> None:
     """Every alphabet, the bounds of the whole numbers, and instants on both sides of the run's zero."""
-    claim = _another_run(store)
+    lease = _another_run(store)
     row = msgspec.structs.replace(ADA, name=name, instance=name, connection_no=number, generation=number, last_heard=at)
     answer = StoredAnswer("p1", name, name, choice, at, number)
-    put(store, row, answer, QuizState(step=number, ends_at=at), claim=claim)
+    put(store, row, answer, QuizState(step=number, ends_at=at), lease=lease)
     stored = latest(store)
     assert (stored.sessions, stored.answers) == ((row,), (answer,))
     assert (stored.progress.step, stored.progress.ends_at) == (number, at)
 
 
-def _another_run(store: SqlStore) -> Claim:
+def _another_run(store: SqlStore) -> RunLease:
     earlier = store.latest("quiz", ORIGIN)
-    number = 1 if earlier is None else int(earlier.claim.key.partition("#")[2]) + 1
-    claim = Claim(f"quiz#{number}", 1)
-    store.create_event(claim, "quiz", PLAN, ORIGIN)
-    return claim
+    number = 1 if earlier is None else int(earlier.lease.key.partition("#")[2]) + 1
+    lease = RunLease(f"quiz#{number}", 1)
+    store.create_event(lease, "quiz", PLAN, ORIGIN)
+    return lease
 
 
 def test_instants_are_read_on_the_clock_of_whoever_asks(store: SqlStore) -> None:
@@ -102,29 +102,29 @@ def test_the_newest_run_is_the_one_created_last_whatever_the_clock_says(store: S
     """A clock that was set back does not bring an old run to life; the runs know nothing of one another."""
     with_quiz(store)
     put(store, ADA)
-    second = Claim("quiz#0", 1)
+    second = RunLease("quiz#0", 1)
     store.create_event(second, "quiz", PLAN, ORIGIN - 3600)
-    assert latest(store).claim == second
+    assert latest(store).lease == second
     assert latest(store).sessions == ()
-    assert store.scores(CLAIM.key) == {"p1": 0}
+    assert store.scores(LEASE.key) == {"p1": 0}
 
 
 def test_a_run_is_created_once(store: SqlStore) -> None:
     with_quiz(store)
     with pytest.raises(StoreError, match="did not create event quiz"):
-        store.create_event(CLAIM, "quiz", PLAN, ORIGIN)
+        store.create_event(LEASE, "quiz", PLAN, ORIGIN)
     assert latest(store).plan == PLAN
 
 
 def test_the_unfinished_are_listed_oldest_first_by_their_newest_run(store: SqlStore) -> None:
     for event, at in (("late", 50.0), ("done", 0.0), ("early", 10.0), ("again", 5.0)):
-        store.create_event(Claim(f"{event}#1", 1), event, PLAN, ORIGIN, at)
-    put(store, FINISHED, claim=Claim("done#1", 1))
-    put(store, FINISHED, claim=Claim("again#1", 1))
+        store.create_event(RunLease(f"{event}#1", 1), event, PLAN, ORIGIN, at)
+    put(store, FINISHED, lease=RunLease("done#1", 1))
+    put(store, FINISHED, lease=RunLease("again#1", 1))
     assert store.unfinished() == ["early", "late"]
-    store.create_event(Claim("again#2", 1), "again", PLAN, ORIGIN, 60.0)
-    store.create_event(Claim("late#2", 1), "late", PLAN, ORIGIN, 70.0)
-    put(store, FINISHED, claim=Claim("late#2", 1))
+    store.create_event(RunLease("again#2", 1), "again", PLAN, ORIGIN, 60.0)
+    store.create_event(RunLease("late#2", 1), "late", PLAN, ORIGIN, 70.0)
+    put(store, FINISHED, lease=RunLease("late#2", 1))
     assert store.unfinished() == ["early", "again"]
 
 
@@ -139,7 +139,7 @@ def test_the_last_row_of_a_participant_wins_and_the_score_stays(store: SqlStore)
     back = SessionRow("p1", "Eve", "connected", 2, 2, ("bb", "aa"), "tab-3", confirmed=True, last_heard=9.0)
     put(store, away, back)
     assert latest(store).sessions == (msgspec.structs.replace(back, name="Ada"),)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    assert store.scores(LEASE.key) == {"p1": 700}
 
 
 def test_simultaneous_joins_of_one_participant_give_one_row(store: SqlStore) -> None:
@@ -161,9 +161,9 @@ def test_a_token_opens_one_session_of_an_event_only(store: SqlStore) -> None:
     put(store, ADA)
     with pytest.raises(StoreError):
         put(store, SessionRow("p2", "Bob", "connected", 1, 1, ("aa",)))
-    other = Claim("other#1", 1)
+    other = RunLease("other#1", 1)
     store.create_event(other, "other", PLAN, ORIGIN)
-    put(store, ADA, claim=other)
+    put(store, ADA, lease=other)
 
 
 def test_a_forgotten_participant_is_gone(store: SqlStore) -> None:
@@ -177,14 +177,14 @@ def test_a_forgotten_participant_is_gone(store: SqlStore) -> None:
         DeleteParticipant("p2"),
         DeleteParticipant("p3"),
     )
-    assert store.scores(CLAIM.key) == {}
+    assert store.scores(LEASE.key) == {}
 
 
 def test_a_participant_who_comes_after_having_been_forgotten_is_there(store: SqlStore) -> None:
     with_quiz(store)
     put(store, ADA, ANSWER)
     put(store, DeleteParticipant("p1"), ADA)
-    assert store.scores(CLAIM.key) == {"p1": 0}
+    assert store.scores(LEASE.key) == {"p1": 0}
 
 
 # --- answers and points -----------------------------------------------------------------------------------------------
@@ -194,10 +194,10 @@ def test_points_are_added_with_their_answer(store: SqlStore) -> None:
     """Also with a participant that the same commit brings, also two in one commit, also none."""
     with_quiz(store)
     put(store, ANSWER, ADA)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    assert store.scores(LEASE.key) == {"p1": 700}
     more = [StoredAnswer("p1", f"q{i}", f"k{i}", 1, 4.0, points) for i, points in ((2, 100), (3, 0), (4, 20))]
     put(store, *more)
-    assert store.scores(CLAIM.key) == {"p1": 820}
+    assert store.scores(LEASE.key) == {"p1": 820}
 
 
 def test_a_second_answer_to_a_question_fails_its_whole_commit(store: SqlStore) -> None:
@@ -210,7 +210,7 @@ def test_a_second_answer_to_a_question_fails_its_whole_commit(store: SqlStore) -
     with pytest.raises(StoreError, match="did not take a commit"):
         put(store, other, QuizState(Phase.REVEAL, step=8), again, StoredAnswer("p1", "q2", "k3", 1, 4.0, 5))
     assert latest(store) == before
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    assert store.scores(LEASE.key) == {"p1": 700}
     put(store, other)
     assert len(latest(store).sessions) == 2
 
@@ -219,33 +219,33 @@ def test_a_commit_of_nothing_is_one(store: SqlStore) -> None:
     store.commit([], ORIGIN)
 
 
-# --- claims -----------------------------------------------------------------------------------------------------------
+# --- leases -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_was_replaced_writes_nothing_more(store: SqlStore) -> None:
     """Its successor does; and a third server ends the second's time."""
     with_quiz(store)
-    second = store.take_up(CLAIM.key)
-    assert second == Claim(CLAIM.key, 2)
+    second = store.acquire_lease(LEASE.key)
+    assert second == RunLease(LEASE.key, 2)
     with pytest.raises(FencedError) as refused:
         put(store, ADA)
-    assert refused.value.keys == (CLAIM.key,)
-    put(store, ADA, claim=second)
-    assert latest(store).claim == second
-    third = store.take_up(CLAIM.key)
+    assert refused.value.keys == (LEASE.key,)
+    put(store, ADA, lease=second)
+    assert latest(store).lease == second
+    third = store.acquire_lease(LEASE.key)
     with pytest.raises(FencedError):
-        put(store, ANSWER, claim=second)
-    put(store, ANSWER, claim=third)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+        put(store, ANSWER, lease=second)
+    put(store, ANSWER, lease=third)
+    assert store.scores(LEASE.key) == {"p1": 700}
 
 
 def test_one_lost_claim_of_many_is_named_and_nothing_is_written(store: SqlStore) -> None:
     with_quiz(store)
-    other = Claim("other#1", 1)
+    other = RunLease("other#1", 1)
     store.create_event(other, "other", PLAN, ORIGIN)
-    store.take_up(other.key)
+    store.acquire_lease(other.key)
     with pytest.raises(FencedError) as refused:
-        store.commit([(CLAIM, ADA), (other, ADA)], ORIGIN)
+        store.commit([(LEASE, ADA), (other, ADA)], ORIGIN)
     assert refused.value.keys == (other.key,)
     assert latest(store).sessions == ()
 
@@ -254,17 +254,17 @@ def test_what_was_never_created_can_be_neither_written_nor_taken_up(store: SqlSt
     with pytest.raises(FencedError, match="quiz#1"):
         put(store, ADA)
     with pytest.raises(StoreError, match="no run quiz#1 to take up"):
-        store.take_up(CLAIM.key)
+        store.acquire_lease(LEASE.key)
 
 
 def test_of_two_stores_on_one_database_the_later_owner_writes(shared_url: str) -> None:
     old, new = with_quiz(SqlStore(shared_url)), SqlStore(shared_url)
     put(old, ADA)
-    claim = new.take_up(CLAIM.key)
+    lease = new.acquire_lease(LEASE.key)
     with pytest.raises(FencedError, match="another server has taken it up since"):
         put(old, ANSWER)
-    put(new, ANSWER, claim=claim)
-    assert new.scores(CLAIM.key) == old.scores(CLAIM.key) == {"p1": 700}
+    put(new, ANSWER, lease=lease)
+    assert new.scores(LEASE.key) == old.scores(LEASE.key) == {"p1": 700}
     old.close()
     new.close()
 
@@ -287,7 +287,7 @@ def test_no_commit_of_the_old_server_outlives_a_take_up(shared_url: str) -> None
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(write)
         assert started.wait(30)
-        new.take_up(CLAIM.key)
+        new.acquire_lease(LEASE.key)
         seen = len(latest(new).sessions)
         assert written.result(30) == seen
     assert len(latest(new).sessions) == seen
@@ -316,10 +316,10 @@ def test_another_store_goes_on_where_the_first_was_left(shared_url: str) -> None
     abandoned = with_quiz(SqlStore(shared_url))
     put(abandoned, ADA, ANSWER)
     store = SqlStore(shared_url)
-    claim = store.take_up(CLAIM.key)
+    lease = store.acquire_lease(LEASE.key)
     assert latest(store).sessions == (ADA,)
-    put(store, StoredAnswer("p1", "q2", "k2", 0, 9.0, 50), claim=claim)
-    assert store.scores(CLAIM.key) == {"p1": 750}
+    put(store, StoredAnswer("p1", "q2", "k2", 0, 9.0, 50), lease=lease)
+    assert store.scores(LEASE.key) == {"p1": 750}
     store.close()
     abandoned.close()
 
@@ -327,12 +327,12 @@ def test_another_store_goes_on_where_the_first_was_left(shared_url: str) -> None
 WRITER = """
 import sys
 from resilience.server.store import SqlStore
-from tests.resilience.server.stored import ADA, CLAIM, ORIGIN, StoredAnswer, with_quiz
+from tests.resilience.server.stored import ADA, LEASE, ORIGIN, StoredAnswer, with_quiz
 
 store = with_quiz(SqlStore(sys.argv[1]))
-store.commit([(CLAIM, ADA)], ORIGIN)
+store.commit([(LEASE, ADA)], ORIGIN)
 for number in range(1_000_000):
-    store.commit([(CLAIM, StoredAnswer("p1", f"q{number}", "k", 1, 4.0, 1))], ORIGIN)
+    store.commit([(LEASE, StoredAnswer("p1", f"q{number}", "k", 1, 4.0, 1))], ORIGIN)
     print(number, flush=True)
 """
 
@@ -345,11 +345,11 @@ def test_a_writer_that_is_killed_has_lost_no_commit_that_returned(root: Path, sh
     child.kill()
     acknowledged += [int(line) for line in child.communicate()[0].splitlines()]
     store = SqlStore(shared_url)
-    store.take_up(CLAIM.key)
+    store.acquire_lease(LEASE.key)
     kept = {answer.question for answer in latest(store).answers}
     assert {f"q{number}" for number in acknowledged} <= kept
     assert len(kept) <= len(acknowledged) + 1
-    assert store.scores(CLAIM.key) == {"p1": len(kept)}
+    assert store.scores(LEASE.key) == {"p1": len(kept)}
     store.close()
 
 

@@ -13,7 +13,7 @@ from resilience.errors import ConfigError, StoreError
 from resilience.protocol.effects import SessionRow
 from resilience.server import database
 from resilience.server.store import MEMORY, SqlStore
-from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, found, with_quiz
+from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, found, with_quiz
 
 
 def refusal(url: str) -> str:
@@ -50,7 +50,7 @@ def test_a_database_whose_pages_are_garbage_fails_commits_with_an_error(tmp_path
     """A file that opens but is damaged further in."""
     path = tmp_path / "quiz.db"
     store = with_quiz(SqlStore(f"sqlite:///{path}"))
-    store.commit([(CLAIM, SessionRow(f"p{i}", "x" * 60, "connected", 1, 1, (str(i),))) for i in range(500)], ORIGIN)
+    store.commit([(LEASE, SessionRow(f"p{i}", "x" * 60, "connected", 1, 1, (str(i),))) for i in range(500)], ORIGIN)
     store.close()
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
@@ -119,17 +119,17 @@ def test_what_makes_a_commit_durable_is_switched_on(file_url: str) -> None:
 def test_a_full_disk_fails_a_commit_and_nothing_of_it_is_written(file_url: str) -> None:
     """SQLite's own limit of pages gives the very error; when there is room again the same commit succeeds."""
     store = with_quiz(SqlStore(file_url))
-    many = [(CLAIM, SessionRow(f"p{i}", "x" * 60, "connected", 1, 1, (str(i),))) for i in range(2000)]
+    many = [(LEASE, SessionRow(f"p{i}", "x" * 60, "connected", 1, 1, (str(i),))) for i in range(2000)]
     limit = store._database.run(lambda c: c.exec_driver_sql("PRAGMA max_page_count=40").scalar(), "")
     assert limit == 40
     with pytest.raises(StoreError, match="did not take a commit: database or disk is full"):
         store.commit(many, ORIGIN)
-    assert store.scores(CLAIM.key) == {}
-    store.commit([(CLAIM, ADA)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 0}
+    assert store.scores(LEASE.key) == {}
+    store.commit([(LEASE, ADA)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 0}
     store._database.run(lambda c: c.exec_driver_sql("PRAGMA max_page_count=4000").scalar(), "")
     store.commit(many, ORIGIN)
-    assert len(store.scores(CLAIM.key)) == 2000
+    assert len(store.scores(LEASE.key)) == 2000
     store.close()
 
 
@@ -140,10 +140,10 @@ def test_a_database_held_by_another_writer_is_waited_for_and_then_given_up(file_
     other = sqlite3.connect(tmp_path / "quiz.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="did not take a commit: database is locked"):
-        store.commit([(CLAIM, ADA)], ORIGIN)
+        store.commit([(LEASE, ADA)], ORIGIN)
     other.execute("COMMIT")
     other.close()
-    store.commit([(CLAIM, ADA)], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     store.close()
 
 
@@ -153,10 +153,10 @@ def test_another_writer_that_is_soon_done_is_waited_for(file_url: str, tmp_path:
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.2, other.execute, ["COMMIT"])
     release.start()
-    store.commit([(CLAIM, ADA)], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     release.join()
     other.close()
-    assert store.scores(CLAIM.key) == {"p1": 0}
+    assert store.scores(LEASE.key) == {"p1": 0}
     store.close()
 
 
@@ -170,20 +170,20 @@ def test_a_commit_that_fails_at_its_very_end_leaves_nothing(file_url: str) -> No
 
     with pytest.raises(StoreError, match="FOREIGN KEY"):
         store._database.run(orphan, "orphan")
-    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 700}
-    assert found(file_url, "select event from answers") == [(CLAIM.key,)]
+    store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
+    assert found(file_url, "select event from answers") == [(LEASE.key,)]
     store.close()
 
 
 def test_in_memory_a_failure_loses_nothing_that_was_stored() -> None:
     """The one connection is the database: it must stay."""
     store = with_quiz(SqlStore(MEMORY))
-    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+    store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
     for _ in range(3):
         with pytest.raises(StoreError):
-            store.commit([(CLAIM, ANSWER)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+            store.commit([(LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
     store.close()
 
 

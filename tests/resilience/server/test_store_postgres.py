@@ -18,7 +18,7 @@ from resilience.errors import FencedError, StoreError
 from resilience.server import database, migrations
 from resilience.server.store import SqlStore
 from tests.postgres import SUPERUSER, Cluster
-from tests.resilience.server.stored import ADA, ANSWER, CLAIM, ORIGIN, with_quiz
+from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, with_quiz
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_a_connection_lost_between_commits_costs_one_commit(store: SqlStore, postgres: Cluster) -> None:
     """That commit says so and wrote nothing; the next one connects again."""
-    store.commit([(CLAIM, ADA)], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     assert postgres.cut() == 1
     with pytest.raises(StoreError, match="did not take a commit: ") as lost:
-        store.commit([(CLAIM, ANSWER)], ORIGIN)
+        store.commit([(LEASE, ANSWER)], ORIGIN)
     assert not isinstance(lost.value, FencedError)
-    store.commit([(CLAIM, ANSWER)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    store.commit([(LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
 
 
 def test_a_commit_whose_answer_was_lost_is_known_to_be_durable(
@@ -69,8 +69,8 @@ def test_a_commit_whose_answer_was_lost_is_known_to_be_durable(
 ) -> None:
     """The database had carried it out: it is asked, and the commit returns as if nothing had been."""
     breaking(monkeypatch, store, postgres, before=False)
-    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
 
 
 def test_a_commit_that_never_reached_the_database_is_known_not_to_be(
@@ -79,11 +79,11 @@ def test_a_commit_that_never_reached_the_database_is_known_not_to_be(
     """An ordinary error: the same rows can be committed again."""
     breaking(monkeypatch, store, postgres, before=True)
     with pytest.raises(StoreError, match="did not take a commit") as lost:
-        store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+        store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
     assert not isinstance(lost.value, FencedError)
-    assert store.scores(CLAIM.key) == {}
-    store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
-    assert store.scores(CLAIM.key) == {"p1": 700}
+    assert store.scores(LEASE.key) == {}
+    store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
 
 
 def test_a_commit_of_which_nobody_knows_ends_its_claim(
@@ -92,25 +92,25 @@ def test_a_commit_of_which_nobody_knows_ends_its_claim(
     """The database stays away: to write on could write twice. Who takes the run up anew sees what is there."""
     breaking(monkeypatch, store, postgres, before=False)
     with pytest.MonkeyPatch.context() as away:
-        away.setattr(database, "PATIENCE", ())
+        away.setattr(database, "OUTCOME_RETRY_DELAYS_S", ())
         with pytest.raises(FencedError, match="what became of its last commit is not known"):
-            store.commit([(CLAIM, ADA), (CLAIM, ANSWER)], ORIGIN)
+            store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
     with pytest.raises(FencedError, match="take it up again") as refused:
-        store.commit([(CLAIM, ADA)], ORIGIN)
-    assert refused.value.keys == (CLAIM.key,)
-    claim = store.take_up(CLAIM.key)
+        store.commit([(LEASE, ADA)], ORIGIN)
+    assert refused.value.keys == (LEASE.key,)
+    lease = store.acquire_lease(LEASE.key)
     stored = store.latest("quiz", ORIGIN)
     assert stored is not None
     assert stored.answers == (ANSWER,)
-    store.commit([(claim, ADA)], ORIGIN)
+    store.commit([(lease, ADA)], ORIGIN)
 
 
 def test_each_other_call_survives_a_lost_connection_too(store: SqlStore, postgres: Cluster) -> None:
     calls: list[Callable[[], object]] = [
         lambda: store.latest("quiz", ORIGIN),
         store.unfinished,
-        lambda: store.scores(CLAIM.key),
-        lambda: store.take_up(CLAIM.key),
+        lambda: store.scores(LEASE.key),
+        lambda: store.acquire_lease(LEASE.key),
     ]
     for call in calls:
         assert postgres.cut() == 1
@@ -129,16 +129,16 @@ def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: Sql
         stuck.execute("SELECT 1 FROM events FOR UPDATE")
         store._database.run(lambda c: c.exec_driver_sql("SET lock_timeout = '20ms'").close(), "")
         with pytest.raises(StoreError, match="lock timeout"):
-            store.commit([(CLAIM, ADA)], ORIGIN)
+            store.commit([(LEASE, ADA)], ORIGIN)
         with pytest.raises(StoreError, match="lock timeout"):
-            store.take_up(CLAIM.key)
-    store.commit([(CLAIM, ADA)], ORIGIN)
+            store.acquire_lease(LEASE.key)
+    store.commit([(LEASE, ADA)], ORIGIN)
 
 
 def test_taking_up_waits_for_the_commit_that_is_under_way(
     store: SqlStore, postgres: Cluster, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old server's claim was found good, so its rows come first; whoever takes up then sees them."""
+    """The old server's lease was found good, so its rows come first; whoever takes up then sees them."""
     checked, write = threading.Event(), store._write
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE events%'"
 
@@ -149,10 +149,10 @@ def test_taking_up_waits_for_the_commit_that_is_under_way(
 
     monkeypatch.setattr(store, "_write", write_once_somebody_waits)
     with closing(SqlStore(postgres_url)) as successor, ThreadPoolExecutor(1) as pool:
-        commit = pool.submit(store.commit, [(CLAIM, ADA)], ORIGIN)
+        commit = pool.submit(store.commit, [(LEASE, ADA)], ORIGIN)
         assert checked.wait(30)
-        successor.take_up(CLAIM.key)
-        assert successor.scores(CLAIM.key) == {"p1": 0}
+        successor.acquire_lease(LEASE.key)
+        assert successor.scores(LEASE.key) == {"p1": 0}
         commit.result(30)
 
 

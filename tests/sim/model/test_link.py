@@ -12,7 +12,7 @@ from sim.model import ModelCosts
 from sim.model.clock import Clock
 from sim.model.link import UPGRADE, Connection, Link
 
-COSTS = ModelCosts(latency=0.010, connect=0.004, close_patience=1.0)
+COSTS = ModelCosts(latency=0.010, connect=0.004, close_timeout=1.0)
 OPEN_AT = 0.024
 """Dial at 0: connected at 4 ms, request there at 14 ms, response back at 24 ms (this server takes no time)."""
 

@@ -311,7 +311,7 @@ def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
     assert arrivals[-1] - arrivals[0] == pytest.approx(0.009)
 
 
-@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "close_patience"])
+@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "close_timeout"])
 @pytest.mark.parametrize("value", [-0.001, float("inf"), float("nan")])
 def test_costs_must_be_durations(key: str, value: float) -> None:
     """A negative or infinite cost is refused by its name."""

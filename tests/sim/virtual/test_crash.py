@@ -18,8 +18,8 @@ from resilience.protocol.session import ServerSession
 from resilience.protocol.stage import GameMessages
 from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
-from resilience.server.committer import Committer, Order
-from resilience.server.directory import Directory
+from resilience.server.committer import CommitRequest, Committer
+from resilience.server.directory import EventRegistry
 from sim import cli
 from sim.virtual.crash import Outcome, crash_seed
 from sim.virtual.crash_parts import Disk, GoneError, LogFile
@@ -106,7 +106,7 @@ def test_the_same_seed_is_the_same_world(outcomes: list[Outcome]) -> None:
 def _acknowledge_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     submit = Committer.submit
 
-    def eager(self: Committer, order: Order) -> None:
+    def eager(self: Committer, order: CommitRequest) -> None:
         order.settle([order.persist], None)
         submit(self, msgspec.structs.replace(order, settle=lambda *_: None))
 
@@ -179,7 +179,7 @@ def _speak_before_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _say_nothing_of_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Directory, "_log_answers", lambda *_: None)
+    monkeypatch.setattr(EventRegistry, "_log_answers", lambda *_: None)
 
 
 def _forget_to_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ def test_the_disk_of_the_dead_takes_what_was_under_way_at_most() -> None:
     disk = Disk(Books(), lambda _: None)  # type: ignore[arg-type]
     disk.die(lands=True)
     disk.commit([], 0.0)
-    for call in (lambda: disk.commit([], 1.0), disk.unfinished, lambda: disk.take_up("quiz#1")):
+    for call in (lambda: disk.commit([], 1.0), disk.unfinished, lambda: disk.acquire_lease("quiz#1")):
         with pytest.raises(GoneError):
             call()
     assert done == [([], 0.0)]

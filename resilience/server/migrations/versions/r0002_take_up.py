@@ -1,4 +1,4 @@
-"""All that a server needs to take up a run: plan, progress, claim, and every time in seconds since 1970.
+"""All that a server needs to take up a run: plan, progress, lease, and every time in seconds since 1970.
 
 Runs of the old schema cannot be gone on with, as nobody knows where they stood: they are kept as finished. Their
 answers were timed by a clock that began with the run, so that its zero is taken to be when the run was created.
