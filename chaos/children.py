@@ -14,7 +14,7 @@ from pathlib import Path
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
-from .deathpact import death_pact
+from .deathpact import die_with_parent
 
 LINE_LIMIT_BYTES = 1 << 22
 """The longest line a piped child may print."""
@@ -22,7 +22,7 @@ LINE_LIMIT_BYTES = 1 << 22
 _LOG_TAIL = 400
 
 
-class Child:
+class SupervisedProcess:
     """A running child; make one with :meth:`spawn`, from the event loop's thread. Its words for people go to a log."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -31,13 +31,13 @@ class Child:
     @classmethod
     async def spawn(
         cls, name: str, command: Sequence[str], log: Path, *, piped: bool = False, env: Mapping[str, str] | None = None
-    ) -> Child:
+    ) -> SupervisedProcess:
         """Start ``command``; ``piped`` connects its standard input and output, else its output goes to the log too."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *death_pact(),
+                    *die_with_parent(),
                     *command,
                     stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE if piped else out,
@@ -79,7 +79,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):  # it is gone already
             self.process.kill()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log, for an error message."""
         text = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip() if self.log.exists() else ""
         return f"its log, {self.log}, ends: {text or '(empty)'}"

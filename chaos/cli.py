@@ -184,9 +184,9 @@ def _carry_out(
     import asyncio
 
     from .runner import run as run_lane
-    from .screen import watching
+    from .screen import show_progress
 
-    with watching(console) as watcher:
+    with show_progress(console) as watcher:
         return asyncio.run(run_lane(experiment, seed, run_dir, toxiproxy=binary, workers=workers, progress=watcher))
 
 

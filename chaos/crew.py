@@ -15,23 +15,23 @@ from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
-from .children import Child
-from .fleet import Counts, Ended, Go, Job, Order, Ready, Report, Stop
+from .children import SupervisedProcess
+from .fleet import Counts, Ended, Go, Job, Ready, Stop, WorkerCommand, WorkerReport
 
-READY: Seconds = 30.0
+READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
 
-STOP: Seconds = 10.0
-SILENT: Seconds = 10.0
+STOP_TIMEOUT_S: Seconds = 10.0
+SILENCE_TIMEOUT_S: Seconds = 10.0
 """A worker that reports four times a second and then not for this long is stuck."""
 
-_REPORTS = msgspec.json.Decoder(Report)
+_REPORTS = msgspec.json.Decoder(WorkerReport)
 
 
 class Worker:
     """One process of the fleet and what it reported last."""
 
-    def __init__(self, child: Child, job: Job) -> None:
+    def __init__(self, child: SupervisedProcess, job: Job) -> None:
         self.child, self._job = child, job
         self.counts = Counts({}, 0.0)
         self.ended: Ended | None = None
@@ -42,10 +42,10 @@ class Worker:
         """Start worker number ``worker`` of ``workers``, counted from 0; it gets its job with :meth:`prepare`."""
         name = f"clients-{worker + 1}"
         command = [sys.executable, "-P", "-m", "chaos.fleet"]
-        child = await Child.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
+        child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
         return cls(child, Job(experiment, seed, worker, workers, str(run_dir / "events" / f"{name}.jsonl")))
 
-    async def tell(self, order: Order) -> None:
+    async def send(self, order: WorkerCommand) -> None:
         """Give an order; HarnessError when nobody is there to take it."""
         pipe = self.child.process.stdin
         try:
@@ -57,25 +57,25 @@ class Worker:
 
     async def prepare(self) -> None:
         """Give it its job and wait until it is loaded."""
-        await self.tell(self._job)
+        await self.send(self._job)
         try:
-            async with asyncio.timeout(READY):
-                report = await self._hear()
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                report = await self._read_report()
         except TimeoutError:
             raise HarnessError(
-                f"{self.child.name} did not load within {READY:g} s; {self.child.last_words()}"
+                f"{self.child.name} did not load within {READY_TIMEOUT_S:g} s; {self.child.log_tail()}"
             ) from None
         if not isinstance(report, Ready):
             raise self._lost()
 
-    async def listen(self) -> None:
+    async def read_reports(self) -> None:
         """Take its reports until cancelled; HarnessError when it dies or falls silent."""
         while True:
             try:
-                async with asyncio.timeout(SILENT):
-                    report = await self._hear()
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    report = await self._read_report()
             except TimeoutError:
-                raise HarnessError(f"{self.child.name} has not reported for {SILENT:g} s") from None
+                raise HarnessError(f"{self.child.name} has not reported for {SILENCE_TIMEOUT_S:g} s") from None
             if not isinstance(report, Counts):
                 raise self._lost()
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
@@ -83,24 +83,24 @@ class Worker:
     async def stop(self) -> None:
         """End its clients, then itself; killed when it does not obey. Nobody may be listening any more."""
         with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
-            await self.tell(Stop())
-            async with asyncio.timeout(STOP):
-                while (report := await self._hear()) is not None:
+            await self.send(Stop())
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                while (report := await self._read_report()) is not None:
                     self.ended = report if isinstance(report, Ended) else self.ended
-        if not await self.child.ended(STOP if self.ended else 0.0):
+        if not await self.child.ended(STOP_TIMEOUT_S if self.ended else 0.0):
             self.child.kill()
             await self.child.process.wait()
 
-    async def _hear(self) -> Report | None:
+    async def _read_report(self) -> WorkerReport | None:
         pipe = self.child.process.stdout
         line = await pipe.readline() if pipe is not None else b""
         return _REPORTS.decode(line) if line else None
 
     def _lost(self) -> HarnessError:
-        return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.last_words()}")
+        return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.log_tail()}")
 
 
-class Crew:
+class WorkerPool:
     """All workers of a run."""
 
     def __init__(self, workers: list[Worker]) -> None:
@@ -109,7 +109,7 @@ class Crew:
     async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
         """Send everybody off."""
         for worker in self.workers:
-            await worker.tell(Go(epoch, dict(urls)))
+            await worker.send(Go(epoch, dict(urls)))
 
     @property
     def open(self) -> Counter[str]:

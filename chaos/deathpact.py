@@ -17,7 +17,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def death_pact() -> list[str]:
+def die_with_parent() -> list[str]:
     """Return a command that makes the process die with its parent and then becomes the command after it.
 
     A fresh interpreter, since running Python between fork and exec is unsafe once there are threads. Elsewhere than on

@@ -17,13 +17,13 @@ import msgspec
 from resilience.client.fleet import Fleet
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane
-from resilience.experiment.crew import members
+from resilience.experiment.crew import participants_of
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-REPORT_EVERY: Seconds = 0.25
-TICK: Seconds = 0.05
+REPORT_INTERVAL_S: Seconds = 0.25
+TICK_S: Seconds = 0.05
 
 _LINE_LIMIT = 1 << 22
 
@@ -67,8 +67,8 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     lag_p99: Seconds
 
 
-Order = Job | Go | Stop
-Report = Ready | Counts | Ended
+WorkerCommand = Job | Go | Stop
+WorkerReport = Ready | Counts | Ended
 
 
 class LagMeter:
@@ -82,8 +82,8 @@ class LagMeter:
         """Tick until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + TICK
-            await asyncio.sleep(TICK)
+            due = loop.time() + TICK_S
+            await asyncio.sleep(TICK_S)
             self.note(loop.time() - due)
 
     def note(self, late: Seconds) -> None:
@@ -98,7 +98,7 @@ class LagMeter:
         return ranked[(len(ranked) - 1) * 99 // 100] if ranked else 0.0
 
 
-def say(report: Report) -> None:
+def say(report: WorkerReport) -> None:
     """One line to the runner."""
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.buffer.flush()
@@ -118,9 +118,9 @@ async def work() -> None:
 
 async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     writer, lag = EventWriter(Path(job.log)), LagMeter()
-    crew = members(job.experiment)[job.worker :: job.workers]
+    participants = participants_of(job.experiment)[job.worker :: job.workers]
     clock = RunClock(go.epoch)
-    fleet = Fleet(crew, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
+    fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
     helpers = [asyncio.create_task(lag.run()), asyncio.create_task(_report(fleet, sorted(go.urls), lag, writer))]
     try:
         fleet.start()
@@ -137,7 +137,7 @@ async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: Event
     while True:
         say(Counts({cohort: fleet.open_count(cohort) for cohort in cohorts}, lag.max))
         writer.flush()
-        await asyncio.sleep(REPORT_EVERY)
+        await asyncio.sleep(REPORT_INTERVAL_S)
 
 
 async def _orders() -> asyncio.StreamReader:
@@ -146,10 +146,10 @@ async def _orders() -> asyncio.StreamReader:
     return reader
 
 
-async def _next(orders: asyncio.StreamReader) -> Order | None:
+async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
     """The next order; None when the runner is gone."""
     line = await orders.readline()
-    return msgspec.json.decode(line, type=Order) if line else None
+    return msgspec.json.decode(line, type=WorkerCommand) if line else None
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ STREAMS: dict[Direction, tuple[Stream, ...]] = {
 _numbers = itertools.count(1)
 
 
-class Carrier(Protocol):
+class FaultableLink(Protocol):
     """A link, as far as faults need one."""
 
     @property
@@ -50,14 +50,14 @@ class Carrier(Protocol):
         """Take it off."""
 
 
-class imposed:  # noqa: N801 - reads as a verb: async with imposed(link, fault)
+class injected:  # noqa: N801 - reads as a verb: async with injected(link, fault)
     """A fault on a link for as long as the block lasts. ``began`` and, afterwards, ``ended`` bracket the orders.
 
     Raises ToxiproxyError when an order fails or the proxy was replaced meanwhile; on any other way out of the block
     undoing it is tried once and quietly.
     """
 
-    def __init__(self, link: Carrier, fault: AnyFault) -> None:
+    def __init__(self, link: FaultableLink, fault: AnyFault) -> None:
         self._link, self._fault = link, fault
         self._generation = link.generation
         self._toxics: list[str] = []

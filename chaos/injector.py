@@ -16,31 +16,31 @@ from resilience.experiment.faults import Cut, FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .impositions import imposed
+from .impositions import injected
 from .journal import Journal
-from .links import Address, Link
+from .links import Address, ProxiedLink
 from .toxiproxy.client import CallTimes
 
-PREPARE: Seconds = 1.0
+PREPARE_S: Seconds = 1.0
 """How long before a fault its canary takes hold of the link."""
 
-CONFIRM: Seconds = 3.0
+CONFIRM_TIMEOUT_S: Seconds = 3.0
 """A fault that no canary saw after this long was not one."""
 
-CLEAR: Seconds = 5.0
+CLEAR_TIMEOUT_S: Seconds = 5.0
 """A link that does not answer this long after the fault's end has not healed."""
 
-WATCH: Seconds = 0.25
+WATCH_INTERVAL_S: Seconds = 0.25
 
 
 class Injector:
     """Carries out fault windows on the links (by cohort); ``active`` names the faults in force."""
 
-    def __init__(self, links: Mapping[str, Link], server: Address, clock: RunClock, journal: Journal) -> None:
+    def __init__(self, links: Mapping[str, ProxiedLink], server: Address, clock: RunClock, journal: Journal) -> None:
         self._links, self._server, self._clock, self._journal = links, server, clock, journal
         self.active: dict[str, FaultWindow] = {}
 
-    async def walk(self, windows: Sequence[FaultWindow], until: Instant) -> None:
+    async def run_schedule(self, windows: Sequence[FaultWindow], until: Instant) -> None:
         """Inject every window at its planned time; returns when all are over and seen to, or ``until`` has passed."""
         async with asyncio.TaskGroup() as group:
             for window in windows:
@@ -55,37 +55,39 @@ class Injector:
                     cause = f"toxiproxy of {link.cohort} ended with exit code {link.process.exit_code}"
                     if await link.replace(seen):
                         self._journal.run(LogEventKind.HARNESS_FAILED, cause=cause)
-            await asyncio.sleep(WATCH)
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
     async def _carry_out(self, window: FaultWindow, until: Instant) -> None:
         link = self._links[window.cohort]
-        await self._reach(window.starts_at - PREPARE)
+        await self._sleep_until(window.starts_at - PREPARE_S)
         seen = link.generation
         async with Canary(link.address, self._server) as canary:
-            await canary.prepare(max(window.starts_at - self._clock.now(), PREPARE / 4))
-            await self._reach(window.starts_at)
+            await canary.prepare(max(window.starts_at - self._clock.now(), PREPARE_S / 4))
+            await self._sleep_until(window.starts_at)
             try:
                 healed_at = await self._impose(window, link, canary)
             except ToxiproxyError as error:
-                await self._rescue(window, link, seen, error)
+                await self._replace_proxy(window, link, seen, error)
                 return
             finally:
                 self.active.pop(window.fault_id, None)
-            limit = min(CLEAR, until - self._clock.now())
-            await self._see(
+            limit = min(CLEAR_TIMEOUT_S, until - self._clock.now())
+            await self._await_canary(
                 LogEventKind.FAULT_CLEARED, window, canary.wait_until_healthy(), since=healed_at, limit=limit
             )
 
-    async def _impose(self, window: FaultWindow, link: Link, canary: Canary) -> Instant:
+    async def _impose(self, window: FaultWindow, link: ProxiedLink, canary: Canary) -> Instant:
         """Have the fault in force for its window, and watched; returns when it ended."""
         watching: asyncio.Task[None] | None = None
         try:
-            async with imposed(link, window.fault) as fault:
+            async with injected(link, window.fault) as fault:
                 self.active[window.fault_id] = window
-                started_at = self._note(LogEventKind.FAULT_STARTED, window, fault.began, planned=window.starts_at)
+                started_at = self._record_call(
+                    LogEventKind.FAULT_STARTED, window, fault.began, planned=window.starts_at
+                )
                 watching = asyncio.create_task(self._confirm(window, canary, started_at))
-                await self._reach(window.ends_at)
-            ended_at = self._note(LogEventKind.FAULT_ENDED, window, fault.ended, planned=window.ends_at)
+                await self._sleep_until(window.ends_at)
+            ended_at = self._record_call(LogEventKind.FAULT_ENDED, window, fault.ended, planned=window.ends_at)
             await watching
         finally:
             if watching is not None:
@@ -93,14 +95,18 @@ class Injector:
         return ended_at
 
     async def _confirm(self, window: FaultWindow, canary: Canary, since: Instant) -> None:
-        if canary.doubt is not None:
-            self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=canary.doubt)
+        if canary.problem is not None:
+            self._journal.fault(LogEventKind.FAULT_INVALID, window, cause=canary.problem)
             return
-        limit = CONFIRM if isinstance(window.fault, Cut) else min(CONFIRM, window.ends_at - self._clock.now())
+        limit = (
+            CONFIRM_TIMEOUT_S
+            if isinstance(window.fault, Cut)
+            else min(CONFIRM_TIMEOUT_S, window.ends_at - self._clock.now())
+        )
         seen = canary.wait_until_faulty(window.fault)
-        await self._see(LogEventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
+        await self._await_canary(LogEventKind.FAULT_CONFIRMED, window, seen, since=since, limit=limit)
 
-    async def _see(
+    async def _await_canary(
         self, kind: LogEventKind, window: FaultWindow, seen: Awaitable[None], *, since: Instant, limit: Seconds
     ) -> None:
         """Record ``kind`` when the canary has ``seen`` it, or the window's invalidity after ``limit`` seconds."""
@@ -114,7 +120,7 @@ class Injector:
         else:
             self._journal.fault(kind, window, value=max(self._clock.now() - since, 0.0))
 
-    async def _rescue(self, window: FaultWindow, link: Link, seen: int, error: ToxiproxyError) -> None:
+    async def _replace_proxy(self, window: FaultWindow, link: ProxiedLink, seen: int, error: ToxiproxyError) -> None:
         """Replace the proxy, unless that was done already, and say so in the log."""
         begun = window.fault_id in self.active
         self._journal.run(LogEventKind.HARNESS_FAILED, ref=window.fault_id, cause=str(error))
@@ -123,10 +129,10 @@ class Injector:
         if begun:
             self._journal.fault(LogEventKind.FAULT_ENDED, window, value=window.ends_at)
 
-    def _note(self, kind: LogEventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
+    def _record_call(self, kind: LogEventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> Instant:
         before, after = call.before - self._clock.epoch, call.after - self._clock.epoch
         self._journal.fault(kind, window, t=before, value=planned, detail=f"{before:.6f}..{after:.6f}")
         return before
 
-    async def _reach(self, when: Instant) -> None:
+    async def _sleep_until(self, when: Instant) -> None:
         await asyncio.sleep(max(when - self._clock.now(), 0.0))

@@ -10,36 +10,36 @@ from contextlib import contextmanager
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interruption:
+class SignalCancellation:
     """Which signal ended the run, if one did."""
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self._task = task
-        self._held = False
+        self._masked = False
         self.by: str | None = None
 
-    def hold(self) -> None:
+    def mask(self) -> None:
         """From now on the task is cleaning up: no signal stops it any more."""
-        self._held = True
+        self._masked = True
 
     def arrive(self, number: signal.Signals) -> None:
         """Cancel the task, once and not while it cleans up."""
-        if self.by is None and not self._held:
+        if self.by is None and not self._masked:
             self.by = number.name
             self._task.cancel()
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[SignalCancellation]:
     """Let signals cancel the current task for as long as the block lasts. From the main thread only."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is None:
         raise RuntimeError("only a task can be interrupted")
-    interruption = Interruption(task)
+    signals = SignalCancellation(task)
     for number in _SIGNALS:
-        loop.add_signal_handler(number, interruption.arrive, number)
+        loop.add_signal_handler(number, signals.arrive, number)
     try:
-        yield interruption
+        yield signals
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -20,7 +20,7 @@ from .toxiproxy.provision import Binary
 
 HOST = "127.0.0.1"
 
-API_DEADLINE: Seconds = 3.0
+API_DEADLINE_S: Seconds = 3.0
 """How long one order may take before the proxy counts as hung; healthy ones were measured at up to 0.7 s under load."""
 
 _TRIES = 5
@@ -37,19 +37,19 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
-class Link:
+class ProxiedLink:
     """The proxied way of one cohort. ``generation`` grows whenever the proxy had to be replaced."""
 
     def __init__(self, cohort: str, process: ToxiproxyProcess) -> None:
         self.cohort, self.process, self.generation = cohort, process, 0
-        self.api: ToxiproxyApi = process.api(API_DEADLINE)
+        self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
         self.address = Address(HOST, 0)
         self._upstream = Address(HOST, 0)
         self._closers = 0
         self._mending = asyncio.Lock()
 
     @classmethod
-    async def start(cls, cohort: str, binary: Binary, log: Path) -> Link:
+    async def start(cls, cohort: str, binary: Binary, log: Path) -> ProxiedLink:
         """Start the cohort's own Toxiproxy; it carries nothing until :meth:`connect`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         return cls(cohort, await ToxiproxyProcess.start(binary, HOST, log_path=log))
@@ -97,7 +97,7 @@ class Link:
                 return False
             self.api.close()
             await self.process.respawn()
-            self.api = self.process.api(API_DEADLINE)
+            self.api = self.process.api(API_DEADLINE_S)
             self._closers = 0
             await self._create()
             self.generation += 1

@@ -20,8 +20,8 @@ class Progress:
     faults: tuple[str, ...] = ()
 
 
-Watcher = Callable[[Progress], None]
+ProgressListener = Callable[[Progress], None]
 
 
-def nobody(_: Progress) -> None:
+def ignore_progress(_: Progress) -> None:
     """Watch nothing."""

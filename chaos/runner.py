@@ -31,34 +31,34 @@ from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .crew import Crew, Worker
+from .crew import Worker, WorkerPool
 from .injector import Injector
-from .interruption import Interruption, interruptible
+from .interruption import SignalCancellation, interruptible
 from .journal import Journal
 from .limits import files_needed, raise_open_files
-from .links import Link
-from .progress import Progress, Watcher, nobody
-from .target import LateError, Target
+from .links import ProxiedLink
+from .progress import Progress, ProgressListener, ignore_progress
+from .target import StartupTimeoutError, Target
 from .toxiproxy.provision import Binary, find_toxiproxy
 
-LEADS: tuple[Seconds, ...] = (3.0, 12.0)
+START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
 """How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
 
-MARGIN: Seconds = 0.5
+START_MARGIN_S: Seconds = 0.5
 """What must be left of the lead when the server is healthy: proxies are opened and clients sent off in it."""
 
-LAG_LIMIT: Seconds = 1.0
+MAX_LAG_S: Seconds = 1.0
 """A fleet whose loops come later than this measures itself."""
 
-STALE: Seconds = 2.0
+MAX_REPORT_AGE_S: Seconds = 2.0
 """Counts older than this say nothing about the steady state."""
 
-TICK: Seconds = 0.25
+TICK_S: Seconds = 0.25
 
 _KIB_PER_MIB = 1024.0
 
 
-class Ending(msgspec.Struct, frozen=True):
+class RunOutcome(msgspec.Struct, frozen=True):
     """How a run ended, in ``run.json``'s words."""
 
     status: str
@@ -72,7 +72,7 @@ async def run(  # noqa: PLR0913 - what to run, where, and with what
     *,
     toxiproxy: Path | None = None,
     workers: int | None = None,
-    progress: Watcher = nobody,
+    progress: ProgressListener = ignore_progress,
 ) -> RunInfo:
     """Run ``experiment`` against real processes and leave its history in ``run_dir``, which must be empty or absent.
 
@@ -85,24 +85,24 @@ async def run(  # noqa: PLR0913 - what to run, where, and with what
     info = _opening(experiment, seed)
     write_run_info(run_dir, info)
     began = time.monotonic()
-    ending = Ending(INTERRUPTED, "the run was interrupted")
-    with interruptible() as interruption:
+    outcome = RunOutcome(INTERRUPTED, "the run was interrupted")
+    with interruptible() as signals:
         try:
             raise_open_files(files_needed(experiment))
             binary = find_toxiproxy(toxiproxy)
             info = msgspec.structs.replace(info, versions={**info.versions, "toxiproxy": binary.version})
             count = min(workers or os.cpu_count() or 1, experiment.clients)
-            ending = await _Run(experiment, seed, run_dir, binary, count, progress).carry_out(interruption)
+            outcome = await _Run(experiment, seed, run_dir, binary, count, progress).carry_out(signals)
         except asyncio.CancelledError:
-            if interruption.by is None:
+            if signals.by is None:
                 raise
-            ending = Ending(INTERRUPTED, f"interrupted by {interruption.by}")
+            outcome = RunOutcome(INTERRUPTED, f"interrupted by {signals.by}")
             _uncancel()
         except Exception as error:
-            ending = Ending(HARNESS_FAILED, _told(error))
+            outcome = RunOutcome(HARNESS_FAILED, describe_error(error))
             raise
         finally:
-            info = _closing(info, ending, time.monotonic() - began)
+            info = _closing(info, outcome, time.monotonic() - began)
             write_run_info(run_dir, info)
     return info
 
@@ -122,14 +122,14 @@ def _opening(experiment: Experiment, seed: int) -> RunInfo:
     )
 
 
-def _closing(info: RunInfo, ending: Ending, wall_s: Seconds) -> RunInfo:
+def _closing(info: RunInfo, outcome: RunOutcome, wall_s: Seconds) -> RunInfo:
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return msgspec.structs.replace(
-        info, status=ending.status, cause=ending.cause, wall_s=wall_s, peak_rss_mb=peak / _KIB_PER_MIB
+        info, status=outcome.status, cause=outcome.cause, wall_s=wall_s, peak_rss_mb=peak / _KIB_PER_MIB
     )
 
 
-def _told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line; one that nobody raised on purpose with its name."""
     return str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
 
@@ -144,22 +144,22 @@ class _Run:
     """One run under way."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one run is made of
-        self, experiment: Experiment, seed: int, run_dir: Path, binary: Binary, workers: int, progress: Watcher
+        self, experiment: Experiment, seed: int, run_dir: Path, binary: Binary, workers: int, progress: ProgressListener
     ) -> None:
         self._experiment, self._seed, self._run_dir = experiment, seed, run_dir
         self._binary, self._workers, self._progress = binary, workers, progress
         self._clock = RunClock()
         self._journal = Journal(run_dir, self._clock)
-        self._links: dict[str, Link] = {}
-        self._crew = Crew([])
+        self._links: dict[str, ProxiedLink] = {}
+        self._pool = WorkerPool([])
         self._injector: Injector | None = None
         self._phase = "starting"
         self._started = False
         self._ended_at: Instant | None = None
-        self._ending = Ending(INTERRUPTED)
+        self._ending = RunOutcome(INTERRUPTED)
         self._server_death: str | None = None
 
-    async def carry_out(self, interruption: Interruption) -> Ending:
+    async def carry_out(self, signals: SignalCancellation) -> RunOutcome:
         """Start everything, let the run happen, undo everything; signals cannot stop the undoing."""
         async with AsyncExitStack() as stack:
             stack.callback(self._journal.close)
@@ -170,23 +170,23 @@ class _Run:
                 target = await self._start_server(stack)
                 self._ending = await self._observe(target)
             finally:
-                interruption.hold()
+                signals.mask()
                 self._ended_at = self._clock.now()
-                self._enter("ending")
+                self._set_phase("ending")
         return self._ending
 
-    async def _observe(self, target: Target) -> Ending:
+    async def _observe(self, target: Target) -> RunOutcome:
         """The run itself, from its start to its end, with everything that keeps watch beside it."""
         self._injector = Injector(self._links, target.address, self._clock, self._journal)
         await self._until(0.0)
         self._journal.run(LogEventKind.RUN_STARTED, value=self._experiment.duration)
         self._started = True
-        return await _beside(
-            self._happen(self._injector),
+        return await run_with_helpers(
+            self._run_schedule(self._injector),
             self._injector.guard(),
             self._tick(),
             self._watch_server(target),
-            *(worker.listen() for worker in self._crew.workers),
+            *(worker.read_reports() for worker in self._pool.workers),
         )
 
     # starting ---------------------------------------------------------------------------------------------------------
@@ -198,38 +198,38 @@ class _Run:
         await _all(*starts)
 
     async def _start_link(self, cohort: str, stack: AsyncExitStack) -> None:
-        link = await Link.start(cohort, self._binary, self._run_dir / "logs" / f"toxiproxy-{cohort}.log")
+        link = await ProxiedLink.start(cohort, self._binary, self._run_dir / "logs" / f"toxiproxy-{cohort}.log")
         stack.push_async_callback(link.close)
         self._links[cohort] = link
 
     async def _start_worker(self, number: int, stack: AsyncExitStack) -> None:
         worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, self._workers)
         stack.push_async_callback(worker.stop)
-        self._crew.workers.append(worker)
+        self._pool.workers.append(worker)
         await worker.prepare()
 
     async def _start_server(self, stack: AsyncExitStack) -> Target:
         """The server, its proxies and the clients' marching orders, all before the run's start."""
-        for lead in LEADS:
+        for lead in START_LEADS_S:
             self._clock.epoch = time.monotonic() + lead
-            by = self._clock.epoch - MARGIN
+            by = self._clock.epoch - START_MARGIN_S
             try:
                 target = await Target.start(self._experiment, self._seed, self._run_dir, epoch=self._clock.epoch, by=by)
-            except LateError as error:
+            except StartupTimeoutError as error:
                 late = error
                 continue
             stack.push_async_callback(target.stop)
             await _all(*(link.connect(target.address) for link in self._links.values()))
             urls = {name: f"ws://{link.address}{target.url_path}" for name, link in self._links.items()}
-            await self._crew.go(self._clock.epoch, urls)
+            await self._pool.go(self._clock.epoch, urls)
             return target
         raise HarnessError(f"the machine is too slow or too busy: {late}")
 
     # the run itself ---------------------------------------------------------------------------------------------------
 
-    async def _happen(self, injector: Injector) -> Ending:
+    async def _run_schedule(self, injector: Injector) -> RunOutcome:
         hypothesis, duration = self._experiment.hypothesis, self._experiment.duration
-        self._enter("joining")
+        self._set_phase("joining")
         await self._until(hypothesis.within)
         share = self._share_open()
         steady = share >= hypothesis.joined
@@ -238,30 +238,30 @@ class _Run:
             rule = (
                 f"{share:.1%} of the clients had joined after {hypothesis.within:g} s, wanted {hypothesis.joined:.1%}"
             )
-            return Ending(NOT_STARTED, f"no steady state: {rule}; nothing was injected")
-        self._enter("running")
-        await injector.walk(self._experiment.windows(self._seed), until=duration)
+            return RunOutcome(NOT_STARTED, f"no steady state: {rule}; nothing was injected")
+        self._set_phase("running")
+        await injector.run_schedule(self._experiment.windows(self._seed), until=duration)
         await self._until(duration)
-        return Ending(COMPLETED, self._server_death)
+        return RunOutcome(COMPLETED, self._server_death)
 
     def _share_open(self) -> float:
-        if self._crew.age > STALE:
-            raise HarnessError(f"the fleet's counts are {self._crew.age:.1f} s old; the machine is too busy")
-        return sum(self._crew.open.values()) / self._experiment.clients
+        if self._pool.age > MAX_REPORT_AGE_S:
+            raise HarnessError(f"the fleet's counts are {self._pool.age:.1f} s old; the machine is too busy")
+        return sum(self._pool.open.values()) / self._experiment.clients
 
     async def _tick(self) -> None:
         """Keep watchers informed, and note once when the fleet itself is too slow to be believed."""
         noted = False
         while True:
             self._show()
-            if self._crew.lag_max > LAG_LIMIT and not noted:
+            if self._pool.lag_max > MAX_LAG_S and not noted:
                 noted = True
-                cause = f"fleet loop lag {self._crew.lag_max:.2f} s, allowed {LAG_LIMIT:g} s"
+                cause = f"fleet loop lag {self._pool.lag_max:.2f} s, allowed {MAX_LAG_S:g} s"
                 self._journal.run(LogEventKind.HARNESS_FAILED, cause=f"{cause}: too many clients for this machine")
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(TICK_S)
 
     async def _watch_server(self, target: Target) -> None:
-        self._server_death = await target.died()
+        self._server_death = await target.wait_for_exit()
 
     async def _until(self, when: Instant) -> None:
         await asyncio.sleep(max(when - self._clock.now(), 0.0))
@@ -273,16 +273,16 @@ class _Run:
         outcome, cause = ("completed" if self._ending.status == COMPLETED else "failed"), self._ending.cause
         if error is not None:
             interrupted = isinstance(error, asyncio.CancelledError)
-            outcome, cause = ("interrupted", "interrupted") if interrupted else ("failed", _told(error))
+            outcome, cause = ("interrupted", "interrupted") if interrupted else ("failed", describe_error(error))
         self._journal.run(LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=self._lag())
 
     def _lag(self) -> str:
-        p99 = self._crew.lag_p99
-        return f"fleet loop lag: max {self._crew.lag_max:.3f} s, p99 " + ("unknown" if p99 is None else f"{p99:.3f} s")
+        p99 = self._pool.lag_p99
+        return f"fleet loop lag: max {self._pool.lag_max:.3f} s, p99 " + ("unknown" if p99 is None else f"{p99:.3f} s")
 
     # watchers ---------------------------------------------------------------------------------------------------------
 
-    def _enter(self, phase: str) -> None:
+    def _set_phase(self, phase: str) -> None:
         self._phase = phase
         self._show()
 
@@ -290,20 +290,20 @@ class _Run:
         experiment = self._experiment
         clients = {cohort.name: cohort.clients for cohort in experiment.cohorts}
         faults = tuple(sorted(self._injector.active)) if self._injector else ()
-        self._progress(Progress(self._phase, self._clock.now(), experiment.duration, self._crew.open, clients, faults))
+        self._progress(Progress(self._phase, self._clock.now(), experiment.duration, self._pool.open, clients, faults))
 
 
-async def _beside(main: Coroutine[Any, Any, Ending], *helpers: Coroutine[Any, Any, None]) -> Ending:
+async def run_with_helpers(main: Coroutine[Any, Any, RunOutcome], *helpers: Coroutine[Any, Any, None]) -> RunOutcome:
     """Run ``main`` while the helpers run; a helper that fails ends it, its end ends them."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(helper) for helper in helpers]
-            ending = await main
+            outcome = await main
             for task in tasks:
                 task.cancel()
     except BaseExceptionGroup as failures:
         raise _first(failures) from failures
-    return ending
+    return outcome
 
 
 async def _all(*parts: Coroutine[Any, Any, None]) -> None:

@@ -13,17 +13,17 @@ from rich.text import Text
 
 from resilience.units import Seconds
 
-from .progress import Progress, Watcher
+from .progress import Progress, ProgressListener
 
-LINE_EVERY: Seconds = 5.0
+LINE_INTERVAL_S: Seconds = 5.0
 BAR_WIDTH = 30
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watcher]:
+def show_progress(console: Console) -> Iterator[ProgressListener]:
     """A watcher that draws on ``console`` for as long as the block lasts."""
     if not console.is_terminal:
-        yield Lines(console)
+        yield ProgressLines(console)
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         yield lambda progress: live.update(table_of(progress))
@@ -48,7 +48,7 @@ def line_of(progress: Progress) -> str:
     return f"{progress.t:5.1f}/{progress.duration:.0f} s  {progress.phase:8}  connected: {cohorts}  faults: {faults}"
 
 
-class Lines:
+class ProgressLines:
     """A watcher that prints a line when the phase changes, and one every five seconds."""
 
     def __init__(self, console: Console) -> None:
@@ -60,7 +60,7 @@ class Lines:
         """Print the moment, if it is time to."""
         if progress.phase == self._phase and progress.t < self._next:
             return
-        self._phase, self._next = progress.phase, (progress.t // LINE_EVERY + 1) * LINE_EVERY
+        self._phase, self._next = progress.phase, (progress.t // LINE_INTERVAL_S + 1) * LINE_INTERVAL_S
         self._console.print(line_of(progress), soft_wrap=True, highlight=False)
 
 

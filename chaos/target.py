@@ -24,11 +24,11 @@ from resilience.server.app import WEBSOCKET_PATH
 from resilience.settings import PLAIN_NAMES
 from resilience.units import Instant, Seconds
 
-from .children import Child
+from .children import SupervisedProcess
 from .links import HOST, Address
 from .ports import free_ports
 
-STOP: Seconds = 10.0
+STOP_TIMEOUT_S: Seconds = 10.0
 """How long the server may take to settle its commits and write its closing records."""
 
 _TRIES = 5
@@ -38,7 +38,7 @@ _OWN_VARIABLES = ("RESILIENCE_", *(name.upper() for name in PLAIN_NAMES))
 class Target:
     """A running quiz server; make one with :meth:`start`."""
 
-    def __init__(self, child: Child, address: Address) -> None:
+    def __init__(self, child: SupervisedProcess, address: Address) -> None:
         self.child, self.address = child, address
 
     @classmethod
@@ -46,14 +46,15 @@ class Target:
         """Start the experiment's server and return it once ``/healthz`` answers.
 
         ``epoch`` and ``by`` are instants of the system's monotonic clock: the run's start, and when to lose patience.
-        Raises HarnessError with the end of the server's log, :class:`LateError` when it was not healthy in time.
+        Raises HarnessError with the end of the server's log, :class:`StartupTimeoutError` when it was not healthy in
+        time.
         """
         config = run_dir / "server.toml"
         config.write_text(settings_of(experiment), encoding="utf-8")
         for _ in range(_TRIES):
             address = Address(HOST, free_ports(1, HOST)[0])
             (run_dir / "quiz.db").unlink(missing_ok=True)
-            child = await Child.spawn(
+            child = await SupervisedProcess.spawn(
                 "server",
                 _command(address, config, run_dir, seed, epoch),
                 run_dir / "logs" / "server.log",
@@ -76,32 +77,33 @@ class Target:
         """Where on the server clients connect."""
         return WEBSOCKET_PATH
 
-    async def died(self) -> str:
+    async def wait_for_exit(self) -> str:
         """Return, should it ever end by itself, how it did."""
         code = await self.child.process.wait()
-        return f"the server ended by itself with exit code {code}; {self.child.last_words()}"
+        return f"the server ended by itself with exit code {code}; {self.child.log_tail()}"
 
     async def stop(self) -> None:
         """End it in order: it writes its closing records first. HarnessError when it had to be killed."""
-        if self.child.exit_code is None and not await self.child.stop(STOP):
-            raise HarnessError(f"the server did not stop within {STOP:g} s of SIGTERM; {self.child.last_words()}")
+        if self.child.exit_code is None and not await self.child.stop(STOP_TIMEOUT_S):
+            log_tail = self.child.log_tail()
+            raise HarnessError(f"the server did not stop within {STOP_TIMEOUT_S:g} s of SIGTERM; {log_tail}")
 
     async def _healthy(self, by: Instant) -> None:
         while await probe(self.address) is not ProbeResult.ANSWERED:
             if self.child.exit_code is not None:
                 raise self._early_end()
             if time.monotonic() > by:
-                raise LateError(f"the server was not healthy in time; {self.child.last_words()}")
+                raise StartupTimeoutError(f"the server was not healthy in time; {self.child.log_tail()}")
             await asyncio.sleep(PROBE_INTERVAL_S)
 
     def _early_end(self) -> HarnessError:
-        words = self.child.last_words()
+        words = self.child.log_tail()
         if "already in use" in words:
             return PortInUseError(*self.address)
         return HarnessError(f"the server ended at once with exit code {self.child.exit_code}; {words}")
 
 
-class LateError(HarnessError):
+class StartupTimeoutError(HarnessError):
     """The server works but was not ready in time."""
 
 

@@ -9,16 +9,16 @@ import pandas as pd
 from resilience.errors import UsageError
 
 from .episodes import episodes_frame
-from .frames import Log, load_log
+from .frames import RunHistory, load_history
 from .metrics import summarise
-from .pictures import run_pictures
+from .pictures import run_charts
 from .render import to_html, to_json, to_junit, to_markdown
 from .summary import Summary
 
 
-def analyse(run_dir: Path) -> tuple[Log, pd.DataFrame, Summary]:
+def analyse(run_dir: Path) -> tuple[RunHistory, pd.DataFrame, Summary]:
     """Read and compute, write nothing: the log, its episode frame, its summary. Errors as of :func:`build_report`."""
-    log = load_log(run_dir)
+    log = load_history(run_dir)
     episodes = episodes_frame(log)
     return log, episodes, summarise(log, episodes)
 
@@ -30,7 +30,7 @@ def build_report(run_dir: Path) -> Summary:
     :class:`~resilience.errors.UsageError`, in one line, when the directory is missing, broken or cannot be written.
     """
     log, episodes, summary = analyse(run_dir)
-    page = to_html(summary, run_pictures(log, episodes))
+    page = to_html(summary, run_charts(log, episodes))
     try:
         (run_dir / "summary.json").write_bytes(to_json(summary))
         (run_dir / "summary.md").write_text(to_markdown(summary), encoding="utf-8")

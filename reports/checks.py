@@ -1,7 +1,7 @@
 """The invariants: each a small pure function over a run's log that looks for one counterexample. Computes no statistic.
 
-A check returns :class:`Found`: how many cases it looked at and the first case that breaks the rule, if any. No case
-at all is inconclusive, never a pass; so is a check that stumbles over the log itself.
+A check returns :class:`CheckResult`: how many cases it looked at and the first case that breaks the rule, if any. No
+case at all is inconclusive, never a pass; so is a check that stumbles over the log itself.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 
 from resilience.events import LogEvent, LogEventKind, Role, Verdict
 
-from .frames import Log
+from .frames import RunHistory
 from .summary import Invariant
 from .windows import windows_frame
 
-TOLERANCE = 0.5
+TOLERANCE_S = 0.5
 """Seconds by which the records of two tasks of one server may be out of order."""
 
-CLEANUP_SLACK = 2.0
+CLEANUP_SLACK_S = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
 
 GRACE, RESTART = "grace", "restart"
-_TAKEN_UP = "recovered"
+_RECOVERED = "recovered"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckResult:
     """What a check saw. ``broken``: the first counterexample in words; ``unknown``: why it could not tell."""
 
     checked: int
@@ -38,20 +38,20 @@ class Found:
     unknown: str | None = None
 
 
-Check = Callable[[Log], Found]
+Check = Callable[[RunHistory], CheckResult]
 
 
-def run_checks(log: Log) -> tuple[Invariant, ...]:
+def run_checks(log: RunHistory) -> tuple[Invariant, ...]:
     """Every invariant on this run, in a fixed order."""
     return tuple(check_one(name, rule, check, log) for name, (rule, check) in CHECKS.items())
 
 
-def check_one(name: str, rule: str, check: Check, log: Log) -> Invariant:
+def check_one(name: str, rule: str, check: Check, log: RunHistory) -> Invariant:
     """One invariant; an exception inside the check says that it could not tell, with the exception's text."""
     try:
         found = check(log)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, it is not the system's failure
-        found = Found(0, unknown=f"the check itself failed: {type(error).__name__}: {error}")
+        found = CheckResult(0, unknown=f"the check itself failed: {type(error).__name__}: {error}")
     if found.broken is not None:
         return Invariant(name=name, rule=rule, verdict=Verdict.FAIL, detail=found.broken, checked=found.checked)
     unknown = found.unknown or (None if found.checked else "nothing to check: the log has no such event")
@@ -74,17 +74,17 @@ def _first(findings: Iterable[str | None]) -> tuple[int, str | None]:
 # --- answers and scores -----------------------------------------------------------------------------------------------
 
 
-def _commits(log: Log) -> list[LogEvent]:
+def _commits(log: RunHistory) -> list[LogEvent]:
     return [event for event in log.of(LogEventKind.ANSWER_COMMITTED, Role.SERVER) if event.outcome == _ACCEPTED]
 
 
-def _durable(log: Log) -> list[LogEvent]:
+def _durable(log: RunHistory) -> list[LogEvent]:
     """The server's words for durable answers: its commits, and what its successors found after it was killed."""
     found = _commits(log) + log.of(LogEventKind.ANSWER_RECOVERED, Role.SERVER)
     return sorted(found, key=lambda event: event.t)
 
 
-def acknowledged_answers_kept(log: Log) -> Found:
+def acknowledged_answers_kept(log: RunHistory) -> CheckResult:
     """Every answer acknowledged as accepted or duplicate was committed for the same participant and question."""
     committed = {(event.session_id, _question(event)) for event in _durable(log)}
 
@@ -96,10 +96,10 @@ def acknowledged_answers_kept(log: Log) -> Found:
         )
 
     acks = (event for event in log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT) if event.outcome in _KEPT)
-    return Found(*_first(lost(ack) for ack in acks))
+    return CheckResult(*_first(lost(ack) for ack in acks))
 
 
-def answers_scored_once(log: Log) -> Found:
+def answers_scored_once(log: RunHistory) -> CheckResult:
     """At most one accepted commit per participant and question, and a new server finds it as it was committed."""
     seen: dict[tuple[str | None, str], LogEvent] = {}
 
@@ -115,10 +115,10 @@ def answers_scored_once(log: Log) -> Found:
             )
         return f"{where} and again at {event.t:.3f} s"
 
-    return Found(*_first(again(event) for event in _durable(log)))
+    return CheckResult(*_first(again(event) for event in _durable(log)))
 
 
-def scores_add_up(log: Log) -> Found:
+def scores_add_up(log: RunHistory) -> CheckResult:
     """Each final score of a server equals the sum of the points of the answers that were durable by then."""
     scored: dict[str | None, dict[str, float]] = defaultdict(dict)
 
@@ -135,14 +135,14 @@ def scores_add_up(log: Log) -> Found:
 
     finals = log.of(LogEventKind.SCORE_FINAL, Role.SERVER)
     _, broken = _first(take(event) for event in sorted(_durable(log) + finals, key=lambda event: event.t))
-    return Found(len(finals), broken)
+    return CheckResult(len(finals), broken)
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class _Fence:
+class _ConnectionHistory:
     """Replays one participant's connections on the server. ``current``: the newest number that was attached."""
 
     who: str
@@ -180,12 +180,12 @@ class _Fence:
             return None
         if number < self.current:
             return self._say(event, f"detached by connection {number}, which {self.current} had replaced")
-        if self.losses.get(number, math.inf) > event.t + TOLERANCE:
+        if self.losses.get(number, math.inf) > event.t + TOLERANCE_S:
             return self._say(event, f"connection {number} was detached ({event.cause}) though it had not been lost")
         return None
 
     def _lives(self, number: int, t: float) -> bool:
-        return self.losses.get(number, math.inf) > t + TOLERANCE
+        return self.losses.get(number, math.inf) > t + TOLERANCE_S
 
     def _say(self, event: LogEvent, what: str) -> str:
         return f"{self.who} at {event.t:.3f} s: {what}"
@@ -202,11 +202,11 @@ _FENCING = (
 )
 
 
-def one_live_connection(log: Log) -> Found:
+def one_live_connection(log: RunHistory) -> CheckResult:
     """One live connection per participant; numbers only grow; only the loss of the current one detaches."""
     history = [event for event in log.events if event.role is Role.SERVER and _is_of_connections(event)]
     lives = _split_by_server(history)
-    fences: dict[str, _Fence] = {}
+    fences: dict[str, _ConnectionHistory] = {}
     findings: list[str | None] = []
     for life in lives:
         losses = _losses(life)
@@ -214,8 +214,8 @@ def one_live_connection(log: Log) -> Found:
             fence.restart(losses[who])
         for event in life:
             who = event.session_id or "?"
-            findings.append(fences.setdefault(who, _Fence(who, losses[who])).take(event))
-    return Found(*_first(findings))
+            findings.append(fences.setdefault(who, _ConnectionHistory(who, losses[who])).take(event))
+    return CheckResult(*_first(findings))
 
 
 def _is_of_connections(event: LogEvent) -> bool:
@@ -223,7 +223,7 @@ def _is_of_connections(event: LogEvent) -> bool:
 
 
 def _is_take_up(event: LogEvent) -> bool:
-    return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _TAKEN_UP
+    return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _RECOVERED
 
 
 def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
@@ -246,12 +246,12 @@ def _losses(life: Iterable[LogEvent]) -> dict[str, dict[int, float]]:
     return losses
 
 
-def nobody_stuck(log: Log) -> Found:
+def nobody_stuck(log: RunHistory) -> CheckResult:
     """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ended first.
 
     A new server tells at its start who is away, and gives each the whole time: nobody pays for its predecessor's death.
     """
-    limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK
+    limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK_S
     absent: dict[str, LogEvent] = {}
     known: set[str] = set()
     broken: list[str] = []
@@ -275,7 +275,7 @@ def nobody_stuck(log: Log) -> Found:
     for who in list(absent):
         _note_overdue(absent, who, log.end, limit, broken)
     stuck = broken or _stuck_at_end(log, absent)
-    return Found(checked, stuck[0] if stuck else None)
+    return CheckResult(checked, stuck[0] if stuck else None)
 
 
 def _is_found_away(event: LogEvent) -> bool:
@@ -300,7 +300,7 @@ def _note_overdue(absent: dict[str, LogEvent], who: str, now: float, limit: floa
         )
 
 
-def _stuck_at_end(log: Log, absent: dict[str, LogEvent]) -> list[str]:
+def _stuck_at_end(log: RunHistory, absent: dict[str, LogEvent]) -> list[str]:
     """Participants whose last state is temporary absence though the server logged no absence that could still run."""
     states = log.of(LogEventKind.SESSION_STATE, Role.SERVER)
     reasons = log.of(LogEventKind.SESSION_DETACHED, Role.SERVER) + [event for event in states if _is_found_away(event)]
@@ -315,7 +315,7 @@ def _stuck_at_end(log: Log, absent: dict[str, LogEvent]) -> list[str]:
     ]
 
 
-def announced_once(log: Log) -> Found:
+def announced_once(log: RunHistory) -> CheckResult:
     """The room is told of each identity once; a reconnection is silent."""
     seen: dict[str | None, LogEvent] = {}
 
@@ -327,13 +327,13 @@ def announced_once(log: Log) -> Found:
             else f"{event.session_id}: announced at {before.t:.3f} s and again at {event.t:.3f} s"
         )
 
-    return Found(*_first(again(event) for event in log.of(LogEventKind.PARTICIPANT_ANNOUNCED)))
+    return CheckResult(*_first(again(event) for event in log.of(LogEventKind.PARTICIPANT_ANNOUNCED)))
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-def stream_without_gap(log: Log) -> Found:
+def stream_without_gap(log: RunHistory) -> CheckResult:
     """After joining at position s a client takes s+1, s+2 and so on, of one epoch, until its next session event."""
     place: dict[str, int | None] = {}
     epoch: dict[str, str | None] = {}
@@ -352,10 +352,10 @@ def stream_without_gap(log: Log) -> Found:
 
     mine = [event for event in log.events if event.role is Role.CLIENT and event.kind in kinds]
     _, broken = _first(take(event) for event in mine)
-    return Found(sum(event.kind is LogEventKind.STREAM_DELIVERED for event in mine), broken)
+    return CheckResult(sum(event.kind is LogEventKind.STREAM_DELIVERED for event in mine), broken)
 
 
-def restored_state_true(log: Log) -> Found:
+def restored_state_true(log: RunHistory) -> CheckResult:
     """What a client holds after a restore equals what the server recomputes for that session and connection."""
     truth = {(e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)}
 
@@ -368,13 +368,13 @@ def restored_state_true(log: Log) -> Found:
             return f"{where}: holds {event.detail}, the server's truth is {truth[key]}"
         return None
 
-    return Found(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))
+    return CheckResult(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------
 
 
-def faults_confirmed(log: Log) -> Found:
+def faults_confirmed(log: RunHistory) -> CheckResult:
     """A canary saw every planned fault begin and end. Says nothing about the system, so it is never a failure."""
     windows = windows_frame(log)
     problems = [f"{event.ref or 'the run'}: {event.cause}" for event in log.of(LogEventKind.HARNESS_FAILED)]
@@ -387,7 +387,7 @@ def faults_confirmed(log: Log) -> Found:
     for bad, why in checks:
         problems += [f"{fault_id}: {why}" for fault_id in windows.loc[bad, "fault_id"]]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Found(len(windows), unknown=f"{problems[0]}{more}" if problems else None)
+    return CheckResult(len(windows), unknown=f"{problems[0]}{more}" if problems else None)
 
 
 CHECKS: dict[str, tuple[str, Check]] = {

@@ -19,11 +19,11 @@ from resilience.experiment.spec import Expectation, Op
 from . import words
 from .build import analyse
 from .expectations import Estimate, Evidence, estimate_metric
-from .frames import Log
-from .pictures import Picture, gaps, overlay
+from .frames import RunHistory
+from .pictures import Chart, gaps, overlay
 from .render import comparison_html, table, to_json
 from .stats import difference
-from .summary import Summary, known
+from .summary import Summary, finite_or_none
 
 CONFIDENCE = 0.995
 """Of each one-sided bound: 99 % two-sided."""
@@ -47,7 +47,7 @@ INFORMATIVE = ("heartbeat_rtt_s.p50",)
 """Shown, but no merit of the system: it tells the networks apart that the runs had."""
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One run against the first, for one metric. ``relative``: share of the first's value. Bounds: of ``absolute``."""
 
     label: str
@@ -58,16 +58,16 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One metric: its value and size in each run, and the gaps of all but the first to the first."""
 
     metric: str
     values: tuple[float | None, ...]
     sizes: tuple[int, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Difference, ...]
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     """One of the runs."""
 
     label: str
@@ -83,8 +83,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """``compare.json``. ``confidence`` is of each one-sided bound; ``notes`` say what makes the runs unlike."""
 
     schema_version: int = SCHEMA_VERSION
-    sides: tuple[Side, ...]
-    rows: tuple[Row, ...]
+    sides: tuple[ComparedRun, ...]
+    rows: tuple[ComparisonRow, ...]
     confidence: float
     notes: tuple[str, ...]
 
@@ -118,7 +118,7 @@ WORSE, BETTER, DIFFERS, NO_CHANGE, NO_DATA = "worse", "better", "differs", "no c
 @dataclass(frozen=True)
 class _Run:
     label: str
-    log: Log
+    log: RunHistory
     episodes: pd.DataFrame
     summary: Summary
     evidence: Evidence
@@ -133,7 +133,7 @@ def write_comparison(runs: list[Path], out: Path) -> Comparison:
     """:func:`compare`, and ``compare.json``, ``compare.md`` and ``compare.html`` (with overlaid curves) in ``out``."""
     read = _read(runs)
     comparison = _compared(read)
-    page = comparison_html(comparison, _pictures(read, comparison))
+    page = comparison_html(comparison, _charts(read, comparison))
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "compare.json").write_bytes(to_json(comparison))
@@ -175,9 +175,9 @@ def _compared(runs: list[_Run]) -> Comparison:
     )
 
 
-def _side(run: _Run) -> Side:
+def _side(run: _Run) -> ComparedRun:
     info = run.log.info
-    return Side(
+    return ComparedRun(
         label=run.label,
         experiment=info.experiment,
         experiment_digest=info.experiment_digest,
@@ -199,31 +199,31 @@ def _notes(runs: list[_Run]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row(metric: str, runs: list[_Run]) -> Row:
+def _row(metric: str, runs: list[_Run]) -> ComparisonRow:
     expectation = Expectation(metric, Op.AT_LEAST, 0.0, CONFIDENCE)
     found = [estimate_metric(expectation, run.evidence.affected(None, None), run.evidence) for run in runs]
     gaps_found = [_gap(metric, found[0], other, run.label) for other, run in zip(found[1:], runs[1:], strict=True)]
-    values, sizes = tuple(known(estimate.value) for estimate in found), tuple(estimate.n for estimate in found)
-    return Row(metric=metric, values=values, sizes=sizes, gaps=tuple(gaps_found))
+    values, sizes = tuple(finite_or_none(estimate.value) for estimate in found), tuple(estimate.n for estimate in found)
+    return ComparisonRow(metric=metric, values=values, sizes=sizes, gaps=tuple(gaps_found))
 
 
-def _gap(metric: str, first: Estimate, other: Estimate, label: str) -> Gap:
+def _gap(metric: str, first: Estimate, other: Estimate, label: str) -> Difference:
     a, b = _triple(first), _triple(other)
     if not (first.n and other.n) or any(map(math.isnan, (*a, *b))):
-        return Gap(label=label, absolute=None, relative=None, low=None, high=None, verdict=NO_DATA)
+        return Difference(label=label, absolute=None, relative=None, low=None, high=None, verdict=NO_DATA)
     if not (
         math.isfinite(a[0]) and math.isfinite(b[0])
     ):  # a quantile that was not reached: only whole intervals compare
         verdict = _verdict(metric, b[1] - a[2], b[2] - a[1])
-        return Gap(label=label, absolute=None, relative=None, low=None, high=None, verdict=verdict)
+        return Difference(label=label, absolute=None, relative=None, low=None, high=None, verdict=verdict)
     low, high = difference(a, b)
     gap = b[0] - a[0]
-    return Gap(
+    return Difference(
         label=label,
         absolute=gap,
-        relative=known(gap / a[0]) if a[0] else None,
-        low=known(low),
-        high=known(high),
+        relative=finite_or_none(gap / a[0]) if a[0] else None,
+        low=finite_or_none(low),
+        high=finite_or_none(high),
         verdict=_verdict(metric, low, high),
     )
 
@@ -254,7 +254,7 @@ def to_markdown(comparison: Comparison) -> str:
     return "\n\n".join([f"## {comparison.headline}", "\n".join(sides + notes), table(head, rows), said]) + "\n"
 
 
-def _markdown_rows(row: Row) -> list[list[str]]:
+def _markdown_rows(row: ComparisonRow) -> list[list[str]]:
     values = [words.metric_value(row.metric, value) for value in row.values]
     return [
         [
@@ -269,15 +269,15 @@ def _markdown_rows(row: Row) -> list[list[str]]:
     ]
 
 
-def _pictures(runs: list[_Run], comparison: Comparison) -> list[Picture]:
+def _charts(runs: list[_Run], comparison: Comparison) -> list[Chart]:
     deadline = runs[0].log.experiment.statistics.deadline
     lanes = {run.label: run.evidence.affected(None, None) for run in runs}
-    pictures = [overlay(lanes, deadline)] if all(len(rows) for rows in lanes.values()) else []
+    charts = [overlay(lanes, deadline)] if all(len(rows) for rows in lanes.values()) else []
     lines = [line for row in comparison.rows for line in _forest_lines(row)]
-    return [*pictures, gaps(pd.DataFrame(lines))] if lines else pictures
+    return [*charts, gaps(pd.DataFrame(lines))] if lines else charts
 
 
-def _forest_lines(row: Row) -> list[dict[str, object]]:
+def _forest_lines(row: ComparisonRow) -> list[dict[str, object]]:
     base = row.values[0]
     return [
         {

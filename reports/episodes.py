@@ -41,10 +41,10 @@ from numpy.typing import NDArray
 
 from resilience.events import LogEventKind, Outcome, Role
 
-from .frames import Log
+from .frames import RunHistory
 from .windows import windows_frame
 
-HEAL_ECHO = 3.0
+POST_HEAL_WINDOW_S = 3.0
 """Seconds after the heal within which a loss is the heal's own work, even if another fault has begun."""
 
 CLOCKS = {
@@ -83,7 +83,7 @@ _LINKED = ("dialing", "joining", "open")
 class _Clients:
     """The clients' side of the log as small tables sorted by ``t``; ``who`` numbers the participants."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: RunHistory) -> None:
         frame = log.frame
         mine = frame[(frame["role"] == Role.CLIENT.value) & (frame["t"] <= log.end)]
         self.names = pd.Index(sorted(mine["actor"].dropna().unique()))
@@ -101,10 +101,10 @@ class _Clients:
         return self.events[self.events["kind"].isin([kind.value for kind in kinds])]
 
 
-def episodes_frame(log: Log) -> pd.DataFrame:
+def episodes_frame(log: RunHistory) -> pd.DataFrame:
     """Every episode of the run; columns and dtypes as in this module's docstring."""
     clients = _Clients(log)
-    rows = _touched(log, clients)
+    rows = _window_participant_pairs(log, clients)
     rows = rows.assign(**_exposure(rows, clients))
     rows = rows.assign(**_detection(rows, _losses(log, clients), log.end))
     rows = rows.assign(**_ending(rows, clients, log))
@@ -113,7 +113,7 @@ def episodes_frame(log: Log) -> pd.DataFrame:
     return _typed(rows)
 
 
-def _touched(log: Log, clients: _Clients) -> pd.DataFrame:
+def _window_participant_pairs(log: RunHistory, clients: _Clients) -> pd.DataFrame:
     """Window x participant of its cohort, with the time before which a loss still belongs to the window."""
     windows = windows_frame(log).dropna(subset=["fault_at"])
     upcoming = windows.groupby("cohort")["earliest"].shift(-1).fillna(np.inf)
@@ -153,7 +153,7 @@ def _exposure(rows: pd.DataFrame, clients: _Clients) -> dict[str, pd.Series]:
     return {"exposed": (before.isin(_LINKED) | dialed) & had_session, "open_at_fault": before == "open"}
 
 
-def _losses(log: Log, clients: _Clients) -> pd.DataFrame:
+def _losses(log: RunHistory, clients: _Clients) -> pd.DataFrame:
     """Losses noticed by either side: ``who``, ``t``, ``by``."""
     client = clients.of(LogEventKind.TRANSPORT_LOST, LogEventKind.PEER_DEAD)[["who", "t"]].assign(by="client")
     frame = log.frame
@@ -166,14 +166,14 @@ def _losses(log: Log, clients: _Clients) -> pd.DataFrame:
 def _detection(rows: pd.DataFrame, losses: pd.DataFrame, end: float) -> dict[str, pd.Series]:
     """When the loss was noticed; a loss counts until the cohort's next fault, and always shortly after the heal."""
     first = _lookup(rows, "earliest", losses, "forward", exact=True)
-    ours = (first["t"] < rows["next_fault"]) | (first["t"] <= rows["heal_or_end"] + HEAL_ECHO)
+    ours = (first["t"] < rows["next_fault"]) | (first["t"] <= rows["heal_or_end"] + POST_HEAL_WINDOW_S)
     noticed = first["t"].where(ours & (first["t"] <= end)).clip(lower=rows["fault_at"])
     detected = noticed.where(rows["open_at_fault"], rows["fault_at"])
     by = first["by"].where(noticed.notna()).where(rows["open_at_fault"], "fault")
     return {"detected_at": detected, "detected_by": by, "unnoticed": rows["open_at_fault"] & noticed.isna()}
 
 
-def _ending(rows: pd.DataFrame, clients: _Clients, log: Log) -> dict[str, pd.Series]:
+def _ending(rows: pd.DataFrame, clients: _Clients, log: RunHistory) -> dict[str, pd.Series]:
     """How it ended: back (and by which way, with what), stopped for good, or still open at the run's end."""
     columns = ["who", "t", "kind", "session_id", "connection_no", "detail"]
     arrivals = clients.of(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)[columns]
@@ -192,7 +192,7 @@ def _ending(rows: pd.DataFrame, clients: _Clients, log: Log) -> dict[str, pd.Ser
     }
 
 
-def _with_truth(arrivals: pd.DataFrame, log: Log) -> pd.DataFrame:
+def _with_truth(arrivals: pd.DataFrame, log: RunHistory) -> pd.DataFrame:
     """Beside each arrival of a client: whether its digest equals the server's of the same session and connection."""
     frame = log.frame
     resumed = frame[frame["kind"] == LogEventKind.SESSION_RESUMED.value]
@@ -269,7 +269,7 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(outcome=frame["outcome"].cat.set_categories(outcomes))
 
 
-def state_segments(log: Log) -> pd.DataFrame:
+def state_segments(log: RunHistory) -> pd.DataFrame:
     """What each participant was doing when: ``participant``, ``cohort`` (str), ``start``, ``stop`` (s), ``state``.
 
     ``state`` is connected (a session is open), reconnecting (lost one and not back), gave_up, joining (no session yet).

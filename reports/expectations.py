@@ -15,11 +15,11 @@ import pandas as pd
 from resilience.events import LogEventKind
 from resilience.experiment.spec import CLOCKS, Expectation, Statistics
 
-from .frames import Log
+from .frames import RunHistory
 from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval, rate_interval
 from .stats import verdict as judged
-from .summary import Beside, ExpectationResult, known
-from .survival import Times, quantile_interval, restricted_values
+from .summary import ExpectationResult, SecondaryEstimate, finite_or_none
+from .survival import RecoveryTimes, quantile_interval, restricted_values
 
 GRACE = "grace"
 """The cause of a detachment by silence."""
@@ -49,7 +49,7 @@ class Evidence:
     seed: int
 
     @classmethod
-    def of(cls, log: Log, episodes: pd.DataFrame) -> Evidence:
+    def of(cls, log: RunHistory, episodes: pd.DataFrame) -> Evidence:
         """Collect it from a run."""
         frame = log.frame
         owners = frame[frame["role"] == "client"].dropna(subset=["session_id", "cohort"]).drop_duplicates("session_id")
@@ -77,10 +77,10 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     """The expectation's value, bounds and verdict. No data never passes."""
     name, _, statistic = expectation.metric.partition(".")
     rows = evidence.affected(expectation.cohort, expectation.fault)
-    population, beside = "all affected episodes", tuple[Beside, ...]()
+    population, beside = "all affected episodes", tuple[SecondaryEstimate, ...]()
     if name == "reconnection_s":
         limit = expectation.threshold
-        beside = (_excess_beside(rows, statistic, expectation, evidence),)
+        beside = (_secondary_excess(rows, statistic, expectation, evidence),)
         rows = rows[rows["healed_at"] - rows["fault_at"] <= limit]
         population = f"affected episodes whose outage healed within {limit:g} s"
     elif name in ("heartbeat_rtt_s", "grace_expirations"):
@@ -91,9 +91,9 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
         metric=expectation.metric,
         op=expectation.op.value,
         threshold=expectation.threshold,
-        value=known(estimate.value),
-        low=known(interval.low),
-        high=known(interval.high),
+        value=finite_or_none(estimate.value),
+        low=finite_or_none(interval.low),
+        high=finite_or_none(interval.high),
         verdict=judged(expectation.op, expectation.threshold, interval.low, interval.high),
         confidence=expectation.confidence,
         cohort=expectation.cohort,
@@ -106,14 +106,16 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     )
 
 
-def _excess_beside(rows: pd.DataFrame, statistic: str, expectation: Expectation, evidence: Evidence) -> Beside:
+def _secondary_excess(
+    rows: pd.DataFrame, statistic: str, expectation: Expectation, evidence: Evidence
+) -> SecondaryEstimate:
     estimate = clock_estimate(rows, "excess_s", statistic, expectation.confidence, evidence)
-    return Beside(
+    return SecondaryEstimate(
         metric=f"excess_s.{statistic}",
         population="all affected episodes, counted from the heal",
-        value=known(estimate.value),
-        low=known(estimate.interval.low),
-        high=known(estimate.interval.high),
+        value=finite_or_none(estimate.value),
+        low=finite_or_none(estimate.interval.low),
+        high=finite_or_none(estimate.interval.high),
         n=estimate.n,
     )
 
@@ -157,10 +159,10 @@ def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) 
 
 def clock_estimate(rows: pd.DataFrame, clock: str, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
     """One statistic of one clock over affected rows of an episode frame, seconds; infinite when it was not reached."""
-    return time_estimate(Times.of(rows, clock), statistic, confidence, evidence)
+    return time_estimate(RecoveryTimes.of(rows, clock), statistic, confidence, evidence)
 
 
-def time_estimate(times: Times, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
+def time_estimate(times: RecoveryTimes, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
     """As :func:`clock_estimate`, of durations that were taken from the rows already."""
     if not len(times):
         return NOTHING
@@ -173,7 +175,7 @@ def time_estimate(times: Times, statistic: str, confidence: float, evidence: Evi
     return Estimate(times.curve.quantile(level), interval, len(times))
 
 
-def _mean_time(times: Times, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
+def _mean_time(times: RecoveryTimes, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
     deadline, stated = evidence.statistics.deadline, evidence.statistics.correlation
     restricted = statistic == "restricted_mean"
     values = restricted_values(times, deadline) if restricted else times.at_least(deadline)
@@ -184,7 +186,7 @@ def _mean_time(times: Times, statistic: str, confidence: float, evidence: Eviden
     return Estimate(float(values.mean()), _unbounded(interval), len(times), note)
 
 
-def _longest(times: Times) -> Estimate:
+def _longest(times: RecoveryTimes) -> Estimate:
     value = float(times.seconds[times.returned].max(initial=0.0)) if times.returned.any() else math.nan
     interval = Interval(value, value, "exact")
     if not times.censored:
@@ -216,7 +218,7 @@ def plain_estimate(
         return Estimate(float(values.max()), Interval(float(values.max()), float(values.max()), "exact"), n)
     level = float(statistic.removeprefix("p")) / 100
     known_all = np.ones(n, dtype=bool)
-    times = Times(values, known_all, ~known_all, clusters)
+    times = RecoveryTimes(values, known_all, ~known_all, clusters)
     return Estimate(times.curve.quantile(level), quantile_interval(times, level, confidence, stated), n)
 
 

@@ -15,7 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from .stats import Floats
-from .survival import Times, recovery_band
+from .survival import RecoveryTimes, recovery_band
 
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#d8dee4"
 STATE_COLOURS = {"connected": "#9cc7e4", "reconnecting": "#e08e0b", "gave_up": "#b2182b", "joining": "#bfc7d0"}
@@ -23,13 +23,13 @@ STATE_WORDS = {"connected": "connected", "reconnecting": "reconnecting", "gave_u
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.2)), "dashdot", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
 
-MOST_ROWS = 420
+MAX_ROWS = 420
 """More participants than this are thinned evenly, per cohort, before they are drawn."""
 
-MOST_STEPS = 300
+MAX_STEPS = 300
 """More steps of a curve than this are thinned evenly in the share that is back."""
 
-MOST_POINTS = 250
+MAX_POINTS = 250
 """More points of a strip than this are thinned evenly."""
 
 
@@ -76,9 +76,9 @@ def _headroom(rows: int) -> float:
 
 
 def timeline_rows(segments: pd.DataFrame) -> pd.DataFrame:
-    """Participants that are drawn: ``cohort`` and row ``y``, by participant; thinned evenly above ``MOST_ROWS``."""
+    """Participants that are drawn: ``cohort`` and row ``y``, by participant; thinned evenly above ``MAX_ROWS``."""
     people = segments.drop_duplicates("participant").sort_values(["cohort", "participant"], kind="stable")
-    step = max(math.ceil(len(people) / MOST_ROWS), 1)
+    step = max(math.ceil(len(people) / MAX_ROWS), 1)
     kept = people[people.groupby("cohort").cumcount() % step == 0]
     gap = _headroom(len(kept))
     order = np.arange(len(kept)) + kept.groupby("cohort", sort=False).ngroup().to_numpy() * gap
@@ -109,11 +109,11 @@ def _fault_marks(windows: pd.DataFrame, low: float, high: float, axes: Axes) -> 
 # --- how fast they came back ------------------------------------------------------------------------------------------
 
 
-def recovery(curves: Mapping[str, Times], target: float | None, limit: float, axes: Axes) -> None:
+def recovery(curves: Mapping[str, RecoveryTimes], target: float | None, limit: float, axes: Axes) -> None:
     """The share back over time, one step curve with its band per name; ``target`` as a line, x up to ``limit`` s."""
     for i, (name, times) in enumerate(curves.items()):
         curve, colour = times.curve, PALETTE[i % len(PALETTE)]
-        kept = np.unique(np.linspace(0, max(len(curve.seconds) - 1, 0), MOST_STEPS).astype(int))[: len(curve.seconds)]
+        kept = np.unique(np.linspace(0, max(len(curve.seconds) - 1, 0), MAX_STEPS).astype(int))[: len(curve.seconds)]
         x = np.concatenate([[0.0], curve.seconds[kept], [limit]])
         steps = [_stretched(values[kept]) for values in (curve.share, *recovery_band(times))]
         back = int(times.returned.sum())
@@ -146,18 +146,18 @@ def _stretched(values: Floats) -> Floats:
     return np.concatenate([[0.0], values, last])
 
 
-def sensible_limit(times: Sequence[Times], deadline: float) -> float:
+def sensible_limit(times: Sequence[RecoveryTimes], deadline: float) -> float:
     """Where the x axis of recovery curves ends, seconds: a little after the last return, at most the deadline."""
     longest = max((float(t.seconds[t.returned].max(initial=0.0)) for t in times), default=0.0)
     return min(max(longest * 1.12, 0.2), deadline) if longest else deadline
 
 
-def spread(groups: Mapping[str, Times], deadline: float, axes: Axes) -> None:
+def spread(groups: Mapping[str, RecoveryTimes], deadline: float, axes: Axes) -> None:
     """One row per name: every episode a dot, the middle half a bar, median and p95 marked and named, losses named."""
     limit = sensible_limit(list(groups.values()), deadline)
     for row, times in enumerate(groups.values()):
         seconds = np.sort(times.seconds[times.returned])
-        dots = seconds[:: max(len(seconds) // MOST_POINTS, 1)]
+        dots = seconds[:: max(len(seconds) // MAX_POINTS, 1)]
         jitter = (np.arange(len(dots)) * 0.618034 % 1 - 0.5) * 0.42  # golden-ratio sequence: even, the same every time
         colour = PALETTE[row % len(PALETTE)]
         axes.plot(dots, row + jitter, "o", color=colour, markersize=2.8, alpha=0.6, markeredgewidth=0)
@@ -174,7 +174,7 @@ def spread(groups: Mapping[str, Times], deadline: float, axes: Axes) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def _spread_words(times: Times) -> str:
+def _spread_words(times: RecoveryTimes) -> str:
     median, p95 = times.curve.quantile(0.5), times.curve.quantile(0.95)
     return f"median {_short(median)}, p95 {_short(p95)}"
 
@@ -186,7 +186,7 @@ def _short(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 0.01 or not seconds else f"{seconds * 1000:.2g} ms"  # noqa: PLR2004 - 10 ms
 
 
-def _marks(times: Times, row: int, axes: Axes) -> None:
+def _marks(times: RecoveryTimes, row: int, axes: Axes) -> None:
     quarter, median, upper, p95 = (times.curve.quantile(level) for level in (0.25, 0.5, 0.75, 0.95))
     if math.isfinite(upper):
         axes.plot([quarter, upper], [row, row], color=INK, linewidth=3.2, solid_capstyle="butt", zorder=4)

@@ -45,7 +45,7 @@ _TEXTS = ("outcome", "cause", "ref", "detail")
 
 
 @dataclass(frozen=True)
-class Log:
+class RunHistory:
     """One run, read back: what it was (``info``, ``experiment``) and what happened (``events``, in order of ``t``)."""
 
     info: RunInfo
@@ -77,7 +77,7 @@ class Log:
         return events if role is None else [event for event in events if event.role is role]
 
 
-def load_log(run_dir: Path) -> Log:
+def load_history(run_dir: Path) -> RunHistory:
     """Read a run directory of any lane.
 
     Raises :class:`~resilience.errors.UsageError`, in one line, when it is missing or broken. A run that never started
@@ -89,7 +89,7 @@ def load_log(run_dir: Path) -> Log:
     experiment = load_file(run_dir / "experiment.toml")
     has_events = any((run_dir / "events").glob("*.jsonl"))
     events = read_events(run_dir) if has_events or info.status == COMPLETED else []
-    return Log(info, experiment, events)
+    return RunHistory(info, experiment, events)
 
 
 def events_frame(events: Sequence[LogEvent]) -> pd.DataFrame:

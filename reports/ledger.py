@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from resilience.events import LogEventKind, Role
-from resilience.experiment.witness import Sight
+from resilience.experiment.witness import Observation
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.scoring import points
 from resilience.units import Instant, Seconds
 
-from .checks import Found, check_one
-from .frames import Log
+from .checks import CheckResult, check_one
+from .frames import RunHistory
 from .summary import Invariant
 
-ROUNDING: Seconds = 0.001
+CLOCK_TOLERANCE_S: Seconds = 0.001
 """Wall time as a double, and the run clock from it."""
 
-EARLY: Seconds = 0.02
+EARLY_S: Seconds = 0.02
 """By how much two clocks of one machine may disagree."""
 
 _KEPT = ("accepted", "duplicate")
 
 
 @dataclass(frozen=True)
-class Ledger:
+class StoredRun:
     """One run of an event as the database has it. Instants are seconds on the run's clock.
 
     ``scores`` is ``total_score`` by participant; there are as many participants as it has entries.
@@ -75,12 +75,12 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Everything there is on one run; ``sights`` by client. ``tolerance``: how late a healthy server may be."""
+class DurabilityEvidence:
+    """Everything there is on one run; ``observations`` by client. ``tolerance``: how late a healthy server may be."""
 
-    log: Log
-    ledger: Ledger
-    sights: Mapping[str, Sequence[Sight]]
+    log: RunHistory
+    stored: StoredRun
+    observations: Mapping[str, Sequence[Observation]]
     tolerance: Seconds
 
     @cached_property
@@ -106,28 +106,28 @@ class Evidence:
         return abs(t - planned) <= slack or any(planned <= up + slack and 0 <= t - up <= slack for up in self.restarts)
 
 
-Look = Callable[[Evidence], Found]
+DurabilityCheck = Callable[[DurabilityEvidence], CheckResult]
 
 
-def judge(evidence: Evidence) -> tuple[Invariant, ...]:
+def judge(evidence: DurabilityEvidence) -> tuple[Invariant, ...]:
     """Every check, in a fixed order; a check that stumbles is inconclusive, as is one with nothing to look at."""
     return tuple(
-        check_one(name, rule, lambda _, look=look: look(evidence), evidence.log)  # type: ignore[misc]
-        for name, (rule, look) in LEDGER_CHECKS.items()
+        check_one(name, rule, lambda _, check=check: check(evidence), evidence.log)  # type: ignore[misc]
+        for name, (rule, check) in DURABILITY_CHECKS.items()
     )
 
 
-def _found(findings: Iterable[str | None]) -> Found:
+def _found(findings: Iterable[str | None]) -> CheckResult:
     seen = list(findings)
-    return Found(len(seen), next((finding for finding in seen if finding), None))
+    return CheckResult(len(seen), next((finding for finding in seen if finding), None))
 
 
 # --- answers and scores -----------------------------------------------------------------------------------------------
 
 
-def acknowledged_are_stored(evidence: Evidence) -> Found:
+def acknowledged_are_stored(evidence: DurabilityEvidence) -> CheckResult:
     """Every acknowledged answer has its row; an accepted one with the key that was acknowledged."""
-    rows = {(row.participant, row.question): row.key for row in evidence.ledger.answers}
+    rows = {(row.participant, row.question): row.key for row in evidence.stored.answers}
 
     def lost(who: str | None, ref: str, verdict: str | None) -> str | None:
         question, _, key = ref.partition("/")
@@ -142,21 +142,21 @@ def acknowledged_are_stored(evidence: Evidence) -> Found:
     return _found(lost(ack.session_id, ack.ref or "", ack.outcome) for ack in acks)
 
 
-def stored_once(evidence: Evidence) -> Found:
+def stored_once(evidence: DurabilityEvidence) -> CheckResult:
     """At most one row per participant and question, all of known participants."""
-    counted = Counter((row.participant, row.question) for row in evidence.ledger.answers)
+    counted = Counter((row.participant, row.question) for row in evidence.stored.answers)
 
     def wrong(who: str, question: str, count: int) -> str | None:
-        if who not in evidence.ledger.scores:
+        if who not in evidence.stored.scores:
             return f"{who}: an answer to {question}, but no such participant"
         return f"{who}: {count} answers to {question}" if count > 1 else None
 
     return _found(wrong(who, question, count) for (who, question), count in counted.items())
 
 
-def log_agrees(evidence: Evidence) -> Found:
+def log_agrees(evidence: DurabilityEvidence) -> CheckResult:
     """What the server logged as durable is in the database, with the same key and points."""
-    rows = {(row.participant, f"{row.question}/{row.key}"): float(row.points) for row in evidence.ledger.answers}
+    rows = {(row.participant, f"{row.question}/{row.key}"): float(row.points) for row in evidence.stored.answers}
     kinds = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
     logged = [event for kind in kinds for event in evidence.log.of(kind, Role.SERVER)]
 
@@ -167,116 +167,123 @@ def log_agrees(evidence: Evidence) -> Found:
     return _found(wrong(event.session_id, event.ref, event.value) for event in logged)
 
 
-def scores_recompute(evidence: Evidence) -> Found:
+def scores_recompute(evidence: DurabilityEvidence) -> CheckResult:
     """Each score is the sum of its rows' points, and each row's points follow from choice and time (give or take 1)."""
-    ledger = evidence.ledger
+    stored = evidence.stored
 
     def wrong_sum(who: str, score: int) -> str | None:
-        summed = sum(row.points for row in ledger.of.get(who, ()))
+        summed = sum(row.points for row in stored.of.get(who, ()))
         return None if summed == score else f"{who}: total_score {score}, its answers add up to {summed}"
 
     def wrong_points(row: StoredAnswer) -> str | None:
-        question, (opened, _) = ledger.plan.questions[ledger.numbers[row.question]], ledger.times[row.question]
+        question, (opened, _) = stored.plan.questions[stored.numbers[row.question]], stored.times[row.question]
         is_right = row.choice == question.correct
         due = points(correct=is_right, taken=row.received_at - opened, allowed=question.time_s)
         if abs(due - row.points) <= is_right:
             return None
         return f"{row.participant}: {row.points} points for {row.question}, {due} are due"
 
-    sums = [wrong_sum(who, score) for who, score in ledger.scores.items()]
-    return _found(sums + [wrong_points(row) for row in ledger.answers])
+    sums = [wrong_sum(who, score) for who, score in stored.scores.items()]
+    return _found(sums + [wrong_points(row) for row in stored.answers])
 
 
-def shown_scores_true(evidence: Evidence) -> Found:
+def shown_scores_true(evidence: DurabilityEvidence) -> CheckResult:
     """Every score that a client was ever shown is the sum of its rows up to the question that it was shown for.
 
     An answer whose commit outlasted its question may be missing until that commit.
     """
-    ledger = evidence.ledger
+    stored = evidence.stored
 
-    def wrong(client: str, sight: Sight) -> str | None:
-        mine = [row for row in ledger.of.get(sight.participant, ()) if ledger.numbers[row.question] <= _up_to(sight)]
+    def wrong(client: str, observation: Observation) -> str | None:
+        rows, last = stored.of.get(observation.participant, ()), _up_to(observation)
+        mine = [row for row in rows if stored.numbers[row.question] <= last]
         full = sum(row.points for row in mine)
-        late = sum(row.points for row in mine if is_late(row, sight))
-        if sight.score is not None and full - late <= sight.score <= full:
+        late = sum(row.points for row in mine if is_late(row, observation))
+        if observation.score is not None and full - late <= observation.score <= full:
             return None
-        where = f"{client} ({sight.participant}) at {sight.t:.3f} s, {sight.phase} {sight.question or ''}"
-        return f"{where}: was shown {sight.score}, its answers until then add up to {full}"
+        moment = f"{observation.t:.3f} s, {observation.phase} {observation.question or ''}"
+        where = f"{client} ({observation.participant}) at {moment}"
+        return f"{where}: was shown {observation.score}, its answers until then add up to {full}"
 
-    def is_late(row: StoredAnswer, sight: Sight) -> bool:
+    def is_late(row: StoredAnswer, observation: Observation) -> bool:
         since = evidence.durable_since.get((row.participant, f"{row.question}/{row.key}"), float("inf"))
-        return since > sight.t - evidence.tolerance
+        return since > observation.t - evidence.tolerance
 
-    def _up_to(sight: Sight) -> int:
-        if sight.question is None:
-            return len(ledger.numbers) if sight.phase is Phase.FINISHED else -1
-        return ledger.numbers[sight.question] - (sight.phase is Phase.QUESTION)
+    def _up_to(observation: Observation) -> int:
+        if observation.question is None:
+            return len(stored.numbers) if observation.phase is Phase.FINISHED else -1
+        return stored.numbers[observation.question] - (observation.phase is Phase.QUESTION)
 
-    sights = [(client, sight) for client, seen in evidence.sights.items() for sight in seen if sight.score is not None]
-    return _found(wrong(client, sight) for client, sight in sights)
+    return _found(
+        wrong(client, observation)
+        for client, seen in evidence.observations.items()
+        for observation in seen
+        if observation.score is not None
+    )
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-def answers_in_time(evidence: Evidence) -> Found:
+def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
     """No stored answer was received before its question opened, or once it was to close."""
-    times = evidence.ledger.times
+    times = evidence.stored.times
 
     def wrong(row: StoredAnswer) -> str | None:
         opens, closes = times[row.question]
-        if opens - ROUNDING <= row.received_at < closes + ROUNDING:
+        if opens - CLOCK_TOLERANCE_S <= row.received_at < closes + CLOCK_TOLERANCE_S:
             return None
         rule = f"{row.question} was open from {opens:.3f} to {closes:.3f} s"
         return f"{row.participant}: answered {row.question} at {row.received_at:.3f} s; {rule}"
 
-    return _found(wrong(row) for row in evidence.ledger.answers)
+    return _found(wrong(row) for row in evidence.stored.answers)
 
 
-def deadlines_hold(evidence: Evidence) -> Found:
+def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     """Questions open and close when they were to, or as soon as there is a server; nobody is shown another deadline."""
-    times = evidence.ledger.times
+    times = evidence.stored.times
 
     def late(kind: LogEventKind, t: Instant, question: str) -> str | None:
         planned = times[question][kind is LogEventKind.QUESTION_CLOSED]
         return None if evidence.is_on_time(t, planned) else f"{question}: {kind} at {t:.3f} s, due at {planned:.3f} s"
 
-    def misled(client: str, sight: Sight) -> str | None:
-        closes, told = times[sight.question or "?"][1], sight.t + (sight.remaining or 0.0)
-        if abs(told - closes) <= evidence.tolerance or (not sight.remaining and evidence.is_on_time(sight.t, closes)):
+    def misled(client: str, observation: Observation) -> str | None:
+        closes, told = times[observation.question or "?"][1], observation.t + (observation.remaining or 0.0)
+        if abs(told - closes) <= evidence.tolerance or (
+            not observation.remaining and evidence.is_on_time(observation.t, closes)
+        ):
             return None
-        return (
-            f"{client} at {sight.t:.3f} s: was told that {sight.question} closes at {told:.3f} s, due: {closes:.3f} s"
-        )
+        where = f"{client} at {observation.t:.3f} s"
+        return f"{where}: was told that {observation.question} closes at {told:.3f} s, due: {closes:.3f} s"
 
     kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
     logged = [late(kind, event.t, event.ref or "?") for kind in kinds for event in evidence.log.of(kind, Role.SERVER)]
     told = [
-        misled(client, sight)
-        for client, seen in evidence.sights.items()
-        for sight in seen
-        if sight.remaining is not None
+        misled(client, observation)
+        for client, seen in evidence.observations.items()
+        for observation in seen
+        if observation.remaining is not None
     ]
     return _found(logged + told)
 
 
-def nothing_told_early(evidence: Evidence) -> Found:
+def nothing_told_early(evidence: DurabilityEvidence) -> CheckResult:
     """Neither a right answer nor what an answer brought is shown before the question was to close."""
-    times = evidence.ledger.times
+    times = evidence.stored.times
 
-    def early(client: str, sight: Sight) -> str | None:
-        tells = sight.correct is not None or (sight.score is not None and sight.phase is Phase.REVEAL)
-        if not tells or sight.question is None or sight.t >= times[sight.question][1] - EARLY:
+    def early(client: str, observation: Observation) -> str | None:
+        tells = observation.correct is not None or (observation.score is not None and observation.phase is Phase.REVEAL)
+        if not tells or observation.question is None or observation.t >= times[observation.question][1] - EARLY_S:
             return None
-        return f"{client} at {sight.t:.3f} s: was shown what is right in {sight.question}, before it closed"
+        return f"{client} at {observation.t:.3f} s: was shown what is right in {observation.question}, before it closed"
 
-    return _found(early(client, sight) for client, seen in evidence.sights.items() for sight in seen)
+    return _found(early(client, observation) for client, seen in evidence.observations.items() for observation in seen)
 
 
 # --- who is who -------------------------------------------------------------------------------------------------------
 
 
-def one_identity_each(evidence: Evidence) -> Found:
+def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     """Every client joined once and was the same participant ever after; the database knows them and nobody else."""
     log = evidence.log
     identities: dict[str, set[str]] = defaultdict(set)
@@ -293,12 +300,12 @@ def one_identity_each(evidence: Evidence) -> Found:
         f"{event.actor} ({event.session_id}) at {event.t:.3f} s: its token was refused: {event.cause}"
         for event in log.of(LogEventKind.SESSION_REJECTED, Role.CLIENT)
     ]
-    strangers = set(evidence.ledger.scores) ^ {who for ids in identities.values() for who in ids}
+    strangers = set(evidence.stored.scores) ^ {who for ids in identities.values() for who in ids}
     odd = [f"{who}: known to the database or to a client, but not to both" for who in sorted(strangers)]
     return _found([*map(wrong, identities), *refused, *odd])
 
 
-LEDGER_CHECKS: dict[str, tuple[str, Look]] = {
+DURABILITY_CHECKS: dict[str, tuple[str, DurabilityCheck]] = {
     "acknowledged_are_stored": ("no acknowledged answer is missing in the database", acknowledged_are_stored),
     "stored_once": ("no answer is in the database twice", stored_once),
     "log_agrees": ("what was logged as durable is in the database", log_agrees),

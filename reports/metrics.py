@@ -24,13 +24,13 @@ from .expectations import (
     time_estimate,
     unanswered,
 )
-from .frames import Log
+from .frames import RunHistory
 from .stats import NO_INTERVAL, Clusters, wilson
 from .summary import (
     AttemptRow,
     Attempts,
-    Block,
     ExpectationResult,
+    GroupSummary,
     Invariant,
     Latency,
     Outcomes,
@@ -38,21 +38,21 @@ from .summary import (
     SuccessRate,
     Summary,
     WindowResult,
-    known,
+    finite_or_none,
 )
-from .survival import Times
+from .survival import RecoveryTimes
 from .windows import windows_frame
 
 CONFIDENCE = 0.95
 """Of every bound that no expectation states otherwise for."""
 
 
-def summarise(log: Log, episodes: pd.DataFrame) -> Summary:
+def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
     invariants = run_checks(log)
-    whole = block(episodes, evidence)
+    whole = group_summary(episodes, evidence)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
     info = log.info
     return Summary(
@@ -86,7 +86,7 @@ def summarise(log: Log, episodes: pd.DataFrame) -> Summary:
 
 
 def _overall(
-    log: Log, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
+    log: RunHistory, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words."""
     if log.info.status != COMPLETED:
@@ -102,10 +102,10 @@ def _overall(
     return (Verdict.INCONCLUSIVE, tuple(unknown)) if unknown else (Verdict.PASS, ())
 
 
-def block(episodes: pd.DataFrame, evidence: Evidence) -> Block:
+def group_summary(episodes: pd.DataFrame, evidence: Evidence) -> GroupSummary:
     """Every number of a set of episodes."""
     affected = episodes[episodes["affected"]]
-    return Block(
+    return GroupSummary(
         success_rate=_success(episodes, affected, evidence),
         detection_s=latency(affected, "detection_s", evidence),
         reconnection_s=latency(affected, "reconnection_s", evidence),
@@ -121,19 +121,19 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
     plain_low, plain_high = wilson(restored, len(affected), CONFIDENCE)
     informed = interval is not NO_INTERVAL
     return SuccessRate(
-        value=known(estimate.value),
-        low=known(interval.low),
-        high=known(interval.high),
+        value=finite_or_none(estimate.value),
+        low=finite_or_none(interval.low),
+        high=finite_or_none(interval.high),
         confidence=CONFIDENCE,
         restored=restored,
         rejoined=int((affected["returned"] & (affected["came_back_by"] == "rejoined")).sum()),
         affected=len(affected),
         outcomes=count_outcomes(episodes),
-        plain_low=known(plain_low),
-        plain_high=known(plain_high),
+        plain_low=finite_or_none(plain_low),
+        plain_high=finite_or_none(plain_high),
         method=interval.method,
         events=int(affected["fault_id"].nunique()),
-        effective_n=known(interval.effective_n),
+        effective_n=finite_or_none(interval.effective_n),
         design_effect=interval.design_effect if informed else None,
         correlation=interval.correlation if informed else None,
         correlation_source=interval.source,
@@ -147,26 +147,26 @@ def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
 
 def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> Latency:
     """One clock over affected rows of an episode frame."""
-    times = Times.of(affected, clock)
+    times = RecoveryTimes.of(affected, clock)
     mean, restricted, longest = (
         time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")
     )
-    p50, p90, p95, p99 = (known(times.curve.quantile(level)) for level in (0.5, 0.9, 0.95, 0.99))
+    p50, p90, p95, p99 = (finite_or_none(times.curve.quantile(level)) for level in (0.5, 0.9, 0.95, 0.99))
     not_back = 0 if clock == "detection_s" else int((~affected["returned"]).sum())
     return Latency(
         clock=CLOCKS[clock],
-        mean=known(mean.value),
-        low=known(mean.interval.low),
-        high=known(mean.interval.high),
-        restricted_mean=known(restricted.value),
-        restricted_low=known(restricted.interval.low),
-        restricted_high=known(restricted.interval.high),
+        mean=finite_or_none(mean.value),
+        low=finite_or_none(mean.interval.low),
+        high=finite_or_none(mean.interval.high),
+        restricted_mean=finite_or_none(restricted.value),
+        restricted_low=finite_or_none(restricted.interval.low),
+        restricted_high=finite_or_none(restricted.interval.high),
         deadline=evidence.statistics.deadline,
         p50=p50,
         p90=p90,
         p95=p95,
         p99=p99,
-        max=known(longest.value),
+        max=finite_or_none(longest.value),
         n=len(affected),
         censored=not_back,
     )
@@ -177,9 +177,9 @@ def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
     clusters = Clusters.of(affected["fault_id"], affected["stratum"])
     mean = plain_estimate(values, "mean", clusters, CONFIDENCE, evidence)
     return Attempts(
-        mean=known(mean.value),
-        low=known(mean.interval.low),
-        high=known(mean.interval.high),
+        mean=finite_or_none(mean.value),
+        low=finite_or_none(mean.interval.low),
+        high=finite_or_none(mean.interval.high),
         p95=_quantile(values, 0.95),
         max=_quantile(values, 1.0),
         n=len(values),
@@ -191,9 +191,9 @@ def _round_trip(evidence: Evidence) -> RoundTrip:
     values = rows["value"].to_numpy(dtype=np.float64)
     mean = round_trip_estimate(rows, "mean", CONFIDENCE, evidence)
     return RoundTrip(
-        mean=known(mean.value),
-        low=known(mean.interval.low),
-        high=known(mean.interval.high),
+        mean=finite_or_none(mean.value),
+        low=finite_or_none(mean.interval.low),
+        high=finite_or_none(mean.interval.high),
         p50=_quantile(values, 0.5),
         p95=_quantile(values, 0.95),
         p99=_quantile(values, 0.99),
@@ -204,12 +204,12 @@ def _round_trip(evidence: Evidence) -> RoundTrip:
 
 def _quantile(values: np.ndarray, level: float) -> float | None:
     """The smallest value that at least the share ``level`` of the values does not exceed."""
-    return known(float(np.quantile(values, level, method="inverted_cdf"))) if len(values) else None
+    return finite_or_none(float(np.quantile(values, level, method="inverted_cdf"))) if len(values) else None
 
 
-def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, Block]:
+def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, GroupSummary]:
     names = sorted(episodes[column].astype(str).unique())
-    return {name: block(episodes[episodes[column] == name], evidence) for name in names}
+    return {name: group_summary(episodes[episodes[column] == name], evidence) for name in names}
 
 
 def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
@@ -222,18 +222,18 @@ def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
     )
 
 
-def _windows(log: Log, episodes: pd.DataFrame) -> tuple[WindowResult, ...]:
+def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...]:
     return tuple(
         WindowResult(
             fault_id=row["fault_id"],
             kind=row["kind"],
             cohort=row["cohort"],
-            planned_start=known(row["planned_start"]),
-            planned_end=known(row["planned_end"]),
-            started_at=known(row["fault_at"]),
-            ended_at=known(row["healed_at"]),
-            confirmed_at=known(row["confirmed_at"]),
-            cleared_at=known(row["cleared_at"]),
+            planned_start=finite_or_none(row["planned_start"]),
+            planned_end=finite_or_none(row["planned_end"]),
+            started_at=finite_or_none(row["fault_at"]),
+            ended_at=finite_or_none(row["healed_at"]),
+            confirmed_at=finite_or_none(row["confirmed_at"]),
+            cleared_at=finite_or_none(row["cleared_at"]),
             valid=(reason := _why_invalid(row)) is None,
             reason=reason,
             outcomes=count_outcomes(episodes[episodes["fault_id"] == row["fault_id"]]),
@@ -254,11 +254,11 @@ def _why_invalid(row: Mapping[Hashable, Any]) -> str | None:
     return next((why for column, why in missing.items() if math.isnan(row[column])), None)
 
 
-def _participants(log: Log) -> int:
+def _participants(log: RunHistory) -> int:
     return len({event.actor for event in log.events if event.role is Role.CLIENT})
 
 
-def _reproduce(log: Log) -> str:
+def _reproduce(log: RunHistory) -> str:
     info = log.info
     if info.lane is Lane.REAL:
         return f"resilience chaos run {info.experiment} --seed {info.seed}"

@@ -24,8 +24,8 @@ from resilience.events import LogEventKind
 
 from . import figures
 from .episodes import state_segments
-from .frames import Log
-from .survival import Times
+from .frames import RunHistory
+from .survival import RecoveryTimes
 from .windows import windows_frame
 
 _INKS = {figures.INK: "--ink", figures.MUTED: "--muted", figures.GRID: "--grid", "#8b949e": "--muted"}
@@ -38,8 +38,8 @@ _VISIBLE = 0.0005
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture for a page: ``svg`` is markup without a document around it; ``alt`` says in words what it shows."""
+class Chart:
+    """One chart for a page: ``svg`` is markup without a document around it; ``alt`` says in words what it shows."""
 
     title: str
     caption: str
@@ -49,26 +49,26 @@ class Picture:
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def report_style() -> Iterator[None]:
     """The house style for whatever is drawn inside."""
     with as_file(files(__package__).joinpath("house.mplstyle")) as path, mpl.style.context(["default", path]):
         yield
 
 
-def run_pictures(log: Log, episodes: pd.DataFrame) -> list[Picture]:
-    """Every picture of one run for which there is data."""
+def run_charts(log: RunHistory, episodes: pd.DataFrame) -> list[Chart]:
+    """Every chart of one run for which there is data."""
     if episodes.empty and not log.of(LogEventKind.SESSION_JOINED):
         return []
     affected = episodes[episodes["affected"]]
-    with house_style():
+    with report_style():
         drawn = [_timeline(log)]
         if len(affected):
             drawn += [_recovery(log, affected), _spread(log, affected), _attempts(affected), _returns(log, affected)]
         drawn += [_round_trips(log)]
-    return [picture for picture in drawn if picture is not None]
+    return [chart for chart in drawn if chart is not None]
 
 
-def _timeline(log: Log) -> Picture | None:
+def _timeline(log: RunHistory) -> Chart | None:
     segments = state_segments(log)
     if segments.empty:
         return None
@@ -82,7 +82,7 @@ def _timeline(log: Log) -> Picture | None:
     handles = [Patch(color=figures.STATE_COLOURS[state], label=figures.STATE_WORDS[state]) for state in used]
     fig.legend(handles=handles, loc="outside upper right", ncols=4)
     thinned = "" if len(rows) == everybody else f" Every row stands for about {everybody / len(rows):.0f} participants."
-    return Picture(
+    return Chart(
         "Who was where, when",
         f"One row per participant, grouped by cohort; bars and dotted lines mark each fault.{thinned}",
         f"Timeline of {everybody} participants over {log.end:.0f} seconds; the share reconnecting rises at each fault.",
@@ -90,12 +90,12 @@ def _timeline(log: Log) -> Picture | None:
     )
 
 
-def _by_kind(affected: pd.DataFrame, clock: str) -> dict[str, Times]:
+def _by_kind(affected: pd.DataFrame, clock: str) -> dict[str, RecoveryTimes]:
     kinds = sorted(affected["kind"].astype(str).unique())
-    return {kind: Times.of(affected[affected["kind"] == kind], clock) for kind in kinds}
+    return {kind: RecoveryTimes.of(affected[affected["kind"] == kind], clock) for kind in kinds}
 
 
-def _recovery(log: Log, affected: pd.DataFrame) -> Picture:
+def _recovery(log: RunHistory, affected: pd.DataFrame) -> Chart:
     deadline = log.experiment.statistics.deadline
     rates = [item.threshold for item in log.experiment.expectations if item.metric == "success_rate"]
     fig = Figure(figsize=(10, 3.9), layout="constrained")
@@ -112,7 +112,7 @@ def _recovery(log: Log, affected: pd.DataFrame) -> Picture:
     if rates:
         figures.target_label(max(rates), right)
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return Picture(
+    return Chart(
         "How fast they came back",
         "Share of affected participants with a restored session, one curve per kind of fault (one minus "
         "Kaplan-Meier; those who never return stay in it). Bands: pointwise 95 %, drops taken as independent.",
@@ -127,7 +127,7 @@ def _recovery_words(affected: pd.DataFrame) -> str:
     return "Recovery curves counted from the heal and from the fault. Counted from the heal, " + "; ".join(parts) + "."
 
 
-def _spread(log: Log, affected: pd.DataFrame) -> Picture:
+def _spread(log: RunHistory, affected: pd.DataFrame) -> Chart:
     deadline = log.experiment.statistics.deadline
     fig = Figure(figsize=(10, 1.2 + 0.8 * affected["kind"].nunique()), layout="constrained")
     left, right = fig.subplots(1, 2, sharey=True)
@@ -137,7 +137,7 @@ def _spread(log: Log, affected: pd.DataFrame) -> Picture:
     right.set_title("excess: link usable → restored")
     for axes in (left, right):
         axes.set_xlabel("seconds")
-    return Picture(
+    return Chart(
         "Noticing the loss, and what the policy costs",
         "Each dot one episode; thick bar the middle half, long tick the median, short tick the 95th percentile.",
         "Detection and excess times per kind of fault as strips with median and 95th percentile.",
@@ -145,11 +145,11 @@ def _spread(log: Log, affected: pd.DataFrame) -> Picture:
     )
 
 
-def _attempts(affected: pd.DataFrame) -> Picture:
+def _attempts(affected: pd.DataFrame) -> Chart:
     fig = Figure(figsize=(4.9, 3.3), layout="constrained")
     figures.attempts(affected[["kind", "attempts"]], fig.add_subplot())
     mean = float(affected["attempts"].mean())
-    return Picture(
+    return Chart(
         "Attempts",
         "Dials per affected episode, those that did not come back included.",
         f"Histogram of dials per episode; the mean is {mean:.1f}.",
@@ -158,11 +158,11 @@ def _attempts(affected: pd.DataFrame) -> Picture:
     )
 
 
-def _returns(log: Log, affected: pd.DataFrame) -> Picture:
+def _returns(log: RunHistory, affected: pd.DataFrame) -> Chart:
     fig = Figure(figsize=(10, 2.6), layout="constrained")
     restored = affected["restored_at"].dropna().to_numpy(dtype=np.float64)
     figures.returns_per_second(restored, log.end, log.experiment.server.join_capacity, fig.add_subplot())
-    return Picture(
+    return Chart(
         "The load of coming back",
         "Sessions restored per second, against the join capacity stated for the server.",
         f"Reconnections per second over the run; {len(restored)} in all.",
@@ -170,13 +170,13 @@ def _returns(log: Log, affected: pd.DataFrame) -> Picture:
     )
 
 
-def _round_trips(log: Log) -> Picture | None:
+def _round_trips(log: RunHistory) -> Chart | None:
     values = [event.value for event in log.of(LogEventKind.HEARTBEAT_ACKED) if event.value is not None]
     if not values:
         return None
     fig = Figure(figsize=(4.9, 3.3), layout="constrained")
     figures.round_trips(np.asarray(values, dtype=np.float64), fig.add_subplot())
-    return Picture(
+    return Chart(
         "Heartbeat round trips",
         f"{len(values):,} heartbeats answered: ping sent → pong received, by the server's clock.",
         f"Histogram of {len(values)} heartbeat round trips in milliseconds.",
@@ -185,13 +185,13 @@ def _round_trips(log: Log) -> Picture | None:
     )
 
 
-def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Picture:
+def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Chart:
     """Recovery curves of several runs over one another; ``lanes``: label -> affected rows of its episode frame."""
-    with house_style():
+    with report_style():
         fig = Figure(figsize=(10, 3.9), layout="constrained")
         left, right = fig.subplots(1, 2, sharey=True)
         for axes, clock in ((left, "excess_s"), (right, "reconnection_s")):
-            curves = {label: Times.of(rows, clock) for label, rows in lanes.items()}
+            curves = {label: RecoveryTimes.of(rows, clock) for label, rows in lanes.items()}
             figures.recovery(curves, None, figures.sensible_limit(list(curves.values()), deadline), axes)
         left.set_title("excess: link usable again → restored")
         right.set_title("reconnection: loss noticed → restored")
@@ -200,7 +200,7 @@ def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Picture:
         for axes in (left, right):
             axes.set_xlabel("seconds")
         svg = svg_of(fig)
-    return Picture(
+    return Chart(
         "Recovery, one run over the other",
         "Share of affected participants with a restored session (one minus Kaplan-Meier). Bands: pointwise 95 %.",
         f"Recovery curves of {len(lanes)} runs overlaid.",
@@ -208,13 +208,13 @@ def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Picture:
     )
 
 
-def gaps(table: pd.DataFrame) -> Picture:
+def gaps(table: pd.DataFrame) -> Chart:
     """The relative gaps of a comparison; columns as in :func:`reports.figures.forest`."""
-    with house_style():
+    with report_style():
         fig = Figure(figsize=(10, 0.9 + 0.34 * len(table)), layout="constrained")
         figures.forest(table, fig.add_subplot())
         svg = svg_of(fig)
-    return Picture("What changed", "Dot: relative change; line: its interval.", "Relative change per metric.", svg)
+    return Chart("What changed", "Dot: relative change; line: its interval.", "Relative change per metric.", svg)
 
 
 def svg_of(figure: Figure) -> str:

@@ -13,11 +13,11 @@ from resilience.eventlog.rundir import COMPLETED
 from resilience.events import Verdict
 
 from . import words
-from .summary import Block, Summary
+from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
     from .compare import Comparison
-    from .pictures import Picture
+    from .pictures import Chart
 
 CLOCK_NAMES = {
     "detection_s": "Detection",
@@ -76,12 +76,12 @@ def _clock_lines(summary: Summary) -> str:
     for key, name in CLOCK_NAMES.items():
         block = getattr(summary, key)
         values = (block.mean, block.restricted_mean, block.p50, block.p95, block.p99)
-        rows.append([f"{name}: {block.clock}", *map(words.seconds, values), words.back_of(block)])
+        rows.append([f"{name}: {block.clock}", *map(words.seconds, values), words.format_sample(block)])
     head = ["latency", "mean", f"restricted mean at {summary.excess_s.deadline:g} s", "p50", "p95", "p99", "n"]
     return table(head, rows)
 
 
-def _group_lines(groups: dict[str, Block], name: str) -> str:
+def _group_lines(groups: dict[str, GroupSummary], name: str) -> str:
     rows = [
         [
             key,
@@ -149,13 +149,13 @@ def _environment() -> jinja2.Environment:
     return env
 
 
-def to_html(summary: Summary, pictures: Sequence[Picture]) -> str:
+def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """One file that needs nothing else: no script, no network, images inline."""
-    page: str = _environment().get_template("report.html.j2").render(summary=summary, pictures=pictures)
+    page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts)
     return page
 
 
-def comparison_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
+def comparison_html(comparison: Comparison, charts: Sequence[Chart]) -> str:
     """The comparison as one file that needs nothing else."""
-    page: str = _environment().get_template("compare.html.j2").render(comparison=comparison, pictures=pictures)
+    page: str = _environment().get_template("compare.html.j2").render(comparison=comparison, charts=charts)
     return page

@@ -31,13 +31,13 @@ ESTIMATE_FROM = 10
 RESAMPLE_FROM = 20
 """Fewest fault events over which an interval is resampled."""
 
-SPARE = 5
+MIN_DEGREES_OF_FREEDOM = 5
 """Fewest degrees of freedom between events (events less strata) for an estimate; twice as many for resampling."""
 
-RARE = 10
+MIN_COUNT = 10
 """A rate needs this many drops of either kind, or its correlation cannot be told from noise."""
 
-LINEARISE_FROM = 400
+LINEARISE_FROM_EVENTS = 400
 """Fault events from which resampling them tells no more than its own normal limit does."""
 
 RESAMPLES = 2000
@@ -143,7 +143,7 @@ def rate_interval(
         return NO_INTERVAL
     correlation, source = correlation_of(values, clusters, stated)
     effect = design_effect(correlation, clusters.sizes)
-    if _many(clusters) and int((clusters.sums(1 - values) > 0).sum()) >= SPARE:
+    if _many(clusters) and int((clusters.sums(1 - values) > 0).sum()) >= MIN_DEGREES_OF_FREEDOM:
         low, high = _resampled_mean(values, clusters, confidence, seed)
         plain_low, plain_high = wilson(values.sum(), n, confidence)
         bounds = min(low, plain_low), max(high, plain_high)
@@ -187,10 +187,10 @@ def anova_correlation(values: Floats, clusters: Clusters) -> float:
 
 def correlation_of(values: Floats, clusters: Clusters, stated: float) -> tuple[float, str]:
     """The correlation to work with and where it came from: estimated when the data can tell, else as stated."""
-    enough = clusters.events >= ESTIMATE_FROM and clusters.spare >= SPARE
+    enough = clusters.events >= ESTIMATE_FROM and clusters.spare >= MIN_DEGREES_OF_FREEDOM
     ones = int((values == 1).sum())
     binary = bool(np.isin(values, (0.0, 1.0)).all())
-    rare = binary and min(ones, len(values) - ones) < RARE
+    rare = binary and min(ones, len(values) - ones) < MIN_COUNT
     estimate = anova_correlation(values, clusters) if enough and not rare else math.nan
     return (stated, "stated") if math.isnan(estimate) else (estimate, "estimated")
 
@@ -212,7 +212,7 @@ def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated:
     correlation, source = correlation_of(values, clusters, stated)
     effect = design_effect(correlation, clusters.sizes)
     if _many(clusters):
-        if clusters.events >= LINEARISE_FROM:
+        if clusters.events >= LINEARISE_FROM_EVENTS:
             bounds, method = _linearised_mean(values, clusters, confidence), "linearised over events"
         else:
             bounds, method = _resampled_mean(values, clusters, confidence, seed), "bootstrap over events"
@@ -225,7 +225,7 @@ def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated:
 
 
 def _many(clusters: Clusters) -> bool:
-    return clusters.events >= RESAMPLE_FROM and clusters.spare >= 2 * SPARE
+    return clusters.events >= RESAMPLE_FROM and clusters.spare >= 2 * MIN_DEGREES_OF_FREEDOM
 
 
 def _resampled_mean(values: Floats, clusters: Clusters, confidence: float, seed: int) -> tuple[float, float]:

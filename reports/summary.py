@@ -106,7 +106,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
     n: int
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is computed for a set of episodes."""
 
     success_rate: SuccessRate
@@ -117,7 +117,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Attempts
 
 
-class Beside(msgspec.Struct, frozen=True, kw_only=True):
+class SecondaryEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """A number shown next to an expectation's own, over another population."""
 
     metric: str
@@ -145,7 +145,7 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     method: str
     note: str | None = None
-    beside: tuple[Beside, ...] = ()
+    beside: tuple[SecondaryEstimate, ...] = ()
 
 
 class Invariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,8 +216,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_rtt_s: RoundTrip
     grace_expirations: int
     invariants: tuple[Invariant, ...]
-    by_cohort: dict[str, Block]
-    by_fault: dict[str, Block]
+    by_cohort: dict[str, GroupSummary]
+    by_fault: dict[str, GroupSummary]
     by_attempt: tuple[AttemptRow, ...]
     windows: tuple[WindowResult, ...]
     reproduce: str
@@ -231,6 +231,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return codes[self.verdict]
 
 
-def known(number: float) -> float | None:
+def finite_or_none(number: float) -> float | None:
     """The number, or None when there is none: NaN and infinities are not JSON."""
     return float(number) if math.isfinite(number) else None

@@ -25,7 +25,7 @@ _EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
-class Times:
+class RecoveryTimes:
     """Durations of one clock, seconds. ``returned``: known; ``never``: infinite; else a lower bound."""
 
     seconds: Floats
@@ -34,7 +34,7 @@ class Times:
     clusters: Clusters
 
     @classmethod
-    def of(cls, episodes: pd.DataFrame, clock: str) -> Times:
+    def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
         """From rows of an episode frame, affected ones only. Detection is known for every one of them."""
         clusters = Clusters.of(episodes["fault_id"], episodes["stratum"])
         seconds = episodes[clock].to_numpy(dtype=np.float64)
@@ -85,7 +85,7 @@ class Curve:
         return float(self.seconds[reached[0]]) if len(reached) and level <= 1 else math.inf
 
 
-def recovery_curve(times: Times) -> Curve:
+def recovery_curve(times: RecoveryTimes) -> Curve:
     """Share returned over time, by Kaplan and Meier 1958 through ``scipy.stats.ecdf``.
 
     Those who never return stay at risk beyond every time seen, which makes the curve the cumulative incidence of
@@ -98,7 +98,7 @@ def recovery_curve(times: Times) -> Curve:
     return Curve(np.asarray(fit.cdf.quantiles, dtype=np.float64)[seen], share[seen])
 
 
-def recovery_band(times: Times, confidence: float = 0.95) -> tuple[Floats, Floats]:
+def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Pointwise two-sided log-log band (Borgan and Liestoel 1990) at the curve's times, for independent drops."""
     if not len(times):
         return np.zeros(0), np.zeros(0)
@@ -112,7 +112,7 @@ def recovery_band(times: Times, confidence: float = 0.95) -> tuple[Floats, Float
     return low, high
 
 
-def _fit(times: Times) -> tuple[Any, NDArray[np.bool_]]:
+def _fit(times: RecoveryTimes) -> tuple[Any, NDArray[np.bool_]]:
     """Scipy's fit, and which of its steps lie within what was seen."""
     beyond = float(times.seconds.max()) + 1.0
     seconds = np.where(times.never, beyond, times.seconds)
@@ -120,7 +120,7 @@ def _fit(times: Times) -> tuple[Any, NDArray[np.bool_]]:
     return fit, np.asarray(fit.cdf.quantiles) < beyond
 
 
-def restricted_values(times: Times, deadline: float) -> Floats:
+def restricted_values(times: RecoveryTimes, deadline: float) -> Floats:
     """One value per episode whose mean is the restricted mean, ``∫ S(t) dt`` from 0 to ``deadline``, seconds.
 
     Without censoring before the deadline these are ``min(time, deadline)``. With it they are the
@@ -132,7 +132,7 @@ def restricted_values(times: Times, deadline: float) -> Floats:
     return _pseudo_values(times, deadline) if unknown.any() else known
 
 
-def _pseudo_values(times: Times, deadline: float) -> Floats:
+def _pseudo_values(times: RecoveryTimes, deadline: float) -> Floats:
     seconds = np.where(times.never, np.inf, times.seconds)
     n = len(seconds)
     grid = np.unique(seconds[times.returned & (seconds <= deadline)])
@@ -153,7 +153,7 @@ def _pseudo_values(times: Times, deadline: float) -> Floats:
     return np.asarray(mean - jump + drift[passed], dtype=np.float64)
 
 
-def quantile_interval(times: Times, level: float, confidence: float, stated: float) -> Interval:
+def quantile_interval(times: RecoveryTimes, level: float, confidence: float, stated: float) -> Interval:
     """Bounds of a quantile: the curve read where the score test for ``level`` gives way, on the effective number.
 
     Source: Woodruff 1952, with the null variance as in Wilson's test: ``level ± z sqrt(level (1 - level) /

@@ -30,10 +30,10 @@ import pandas as pd
 from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import FaultWindow
 
-from .frames import Log
+from .frames import RunHistory
 
 _BRACKET = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\.\.")
-_LONGEST_CALL = 5.0
+_MAX_CALL_S = 5.0
 """Seconds; a bracket that claims more is not one."""
 
 _TIMES = ("planned_start", "planned_end", "fault_at", "earliest", "healed_at", "confirmed_at", "cleared_at")
@@ -50,7 +50,7 @@ def fault_cohort(fault_id: str) -> str:
     return fault_id.partition("@")[2]
 
 
-def windows_frame(log: Log) -> pd.DataFrame:
+def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
     started = {event.ref: event for event in log.of(LogEventKind.FAULT_STARTED) if event.ref}
@@ -61,7 +61,7 @@ def windows_frame(log: Log) -> pd.DataFrame:
 
 
 def _row(
-    log: Log, fault_id: str, planned: Mapping[str, FaultWindow], started: Mapping[str, LogEvent]
+    log: RunHistory, fault_id: str, planned: Mapping[str, FaultWindow], started: Mapping[str, LogEvent]
 ) -> dict[str, object]:
     plan, start = planned.get(fault_id), started.get(fault_id)
     ended = _first(log, LogEventKind.FAULT_ENDED, fault_id)
@@ -84,7 +84,7 @@ def _row(
     }
 
 
-def _first(log: Log, kind: LogEventKind, fault_id: str) -> LogEvent | None:
+def _first(log: RunHistory, kind: LogEventKind, fault_id: str) -> LogEvent | None:
     return next((event for event in log.of(kind) if event.ref == fault_id), None)
 
 
@@ -99,4 +99,4 @@ def _earliest(started: LogEvent) -> float:
     """The start of the call's bracket ``"<before>..<after>"``, when the event carries one on the run's clock."""
     found = _BRACKET.match(started.detail or "")
     before = float(found.group(1)) if found else started.t
-    return before if 0.0 <= started.t - before <= _LONGEST_CALL else started.t
+    return before if 0.0 <= started.t - before <= _MAX_CALL_S else started.t

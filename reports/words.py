@@ -98,7 +98,7 @@ def relative(gap: float | None) -> str:
     return DASH if gap is None else f"{gap * 100:+.1f} %".replace("-", MINUS)
 
 
-def reached(value: float | None, n: int) -> str:
+def format_quantile(value: float | None, n: int) -> str:
     """A quantile; of ``n`` episodes that never got there it is not reached, of none there is none."""
     return "not reached" if value is None and n else seconds(value)
 
@@ -148,13 +148,13 @@ def headline(summary: Summary) -> str:
     if summary.verdict is Verdict.FAIL:
         misses = sum(item.verdict is Verdict.FAIL for item in summary.expectations)
         broken = sum(item.verdict is Verdict.FAIL for item in summary.invariants)
-        said = [counted(misses, "target") + " missed"] if misses else []
-        said += [counted(broken, "invariant") + " broken"] if broken else []
+        said = [pluralise(misses, "target") + " missed"] if misses else []
+        said += [pluralise(broken, "invariant") + " broken"] if broken else []
         return f"{came_back(summary.success_rate)}; {' and '.join(said)}."
     return f"{came_back(summary.success_rate)}; the run does not decide: {summary.reasons[0]}."
 
 
-def counted(n: int, thing: str) -> str:
+def pluralise(n: int, thing: str) -> str:
     """``1 target``, ``2 targets``."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
@@ -163,11 +163,11 @@ def tested(summary: Summary) -> str:
     """What was tested, in one sentence."""
     kinds = ", ".join(summary.by_fault) or "no fault"
     return (
-        f"{counted(summary.participants, 'participant')}, {counted(len(summary.windows), 'fault window')} ({kinds}), "
-        f"{summary.duration_s:g} s; lane {summary.lane.value}: {LANES[summary.lane]}; seed {summary.seed}."
+        f"{pluralise(summary.participants, 'participant')}, {pluralise(len(summary.windows), 'fault window')} "
+        f"({kinds}), {summary.duration_s:g} s; lane {summary.lane.value}: {LANES[summary.lane]}; seed {summary.seed}."
     )
 
 
-def back_of(latency: Latency) -> str:
+def format_sample(latency: Latency) -> str:
     """``900 episodes``, or how many of them were not back."""
     return f"{latency.n:,}" if not latency.censored else f"{latency.n:,}, {latency.censored:,} not back"

@@ -81,12 +81,12 @@ def run(experiment: Experiment, lane: Lane, seed: int, *, out: Path | None, root
     )
     write_run_info(run_dir, info)
     writer = EventWriter(run_dir / "events" / "run.jsonl")
-    ending, began = _Ending(writer), time.perf_counter()
+    outcome, began = _Ending(writer), time.perf_counter()
     try:
-        simulate(experiment, seed, ending)
+        simulate(experiment, seed, outcome)
     finally:
         writer.close()
-    ended = {"status": ending.status, "cause": ending.cause or None, "wall_s": time.perf_counter() - began}
+    ended = {"status": outcome.status, "cause": outcome.cause or None, "wall_s": time.perf_counter() - began}
     write_run_info(run_dir, msgspec.structs.replace(info, **ended, peak_rss_mb=peak_rss_mb()))
     return run_dir
 

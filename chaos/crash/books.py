@@ -7,7 +7,7 @@ from sqlalchemy import Connection, RowMapping, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from reports.ledger import Ledger
+from reports.ledger import StoredRun
 from resilience.errors import HarnessError
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
@@ -23,7 +23,7 @@ _ANSWERS = "SELECT participant, question, key, choice, received_at, points FROM 
 class Books(msgspec.Struct, frozen=True):
     """The newest run of an event, and how many servers had it."""
 
-    ledger: Ledger
+    stored: StoredRun
     incarnation: int
 
 
@@ -51,7 +51,7 @@ def _read(connection: Connection, event: str, origin: float) -> Books:
     plan = QuizPlan(questions, run["title"], msgspec.json.decode(run["pace"], type=Pace))
     scores = {who: score for who, score in connection.execute(text(_SCORES), key)}  # noqa: C416 - rows are no tuples
     answers = [_answer(row, origin) for row in connection.execute(text(_ANSWERS), key).mappings()]
-    return Books(Ledger(plan, _progress(run, origin), scores, answers), run["incarnation"])
+    return Books(StoredRun(plan, _progress(run, origin), scores, answers), run["incarnation"])
 
 
 def _progress(run: RowMapping, origin: float) -> QuizState:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.fleet import LagMeter
-from chaos.interruption import Interruption
+from chaos.interruption import SignalCancellation
 from resilience.client.fleet import Fleet
 from resilience.errors import HarnessError
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane, LogEvent, LogEventKind
-from resilience.experiment.crew import members
-from resilience.experiment.witness import Sight, Witness, witness
+from resilience.experiment.crew import participants_of
+from resilience.experiment.witness import Observation, ObservingClient, make_observing_client
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -65,7 +65,7 @@ class Campaign:
     origin: float
     rounds: list[Round] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
-    sights: dict[str, list[Sight]] = field(default_factory=dict)
+    sights: dict[str, list[Observation]] = field(default_factory=dict)
     lag: Seconds = 0.0
     wall_s: Seconds = 0.0
 
@@ -83,8 +83,17 @@ class _Clients:
         self.welcomed: dict[str, Instant] = {}
         world = experiment(plan)
         urls = {cohort.name: url for cohort in world.cohorts}
-        self.fleet = Fleet(members(world), world, urls, plan.seed, clock=clock, sink=self, lane=Lane.REAL, play=witness)
-        self.machines = {m.actor: c.machine for m, c in self.fleet.clients if isinstance(c.machine, Witness)}
+        self.fleet = Fleet(
+            participants_of(world),
+            world,
+            urls,
+            plan.seed,
+            clock=clock,
+            sink=self,
+            lane=Lane.REAL,
+            play=make_observing_client,
+        )
+        self.machines = {m.actor: c.machine for m, c in self.fleet.clients if isinstance(c.machine, ObservingClient)}
 
     def write(self, event: LogEvent) -> None:
         """Take one event of a client."""
@@ -123,7 +132,7 @@ class _Clients:
 
     def closing(self) -> Instant | None:
         """When the question that was shown last closes, or closed, as it was told."""
-        recent = (sight for machine in self.machines.values() for sight in machine.sights[-RECENT:])
+        recent = (sight for machine in self.machines.values() for sight in machine.observations[-RECENT:])
         return max((s.t + s.remaining for s in recent if s.remaining is not None), default=None)
 
     async def close(self) -> None:
@@ -142,7 +151,7 @@ class Rounds:
         self.result = Campaign(self.server.db, origin=time.time() - self._clock.now())
         self._clients = _Clients(plan, self.server.url, self._clock, run_dir / "events" / "clients.jsonl")
 
-    async def run(self, interruption: Interruption) -> Campaign:
+    async def run(self, signals: SignalCancellation) -> Campaign:
         """All rounds, then an orderly end; whatever happens, nothing is left running."""
         meter = LagMeter()
         async with AsyncExitStack() as stack:
@@ -154,9 +163,9 @@ class Rounds:
                 await self._begin()
                 await self._go_on()
             finally:
-                interruption.hold()
+                signals.mask()
                 self.result.lag, self.result.wall_s = meter.max, self._clock.now()
-        self.result.sights = {actor: machine.sights for actor, machine in self._clients.machines.items()}
+        self.result.sights = {actor: machine.observations for actor, machine in self._clients.machines.items()}
         return self.result
 
     async def _begin(self) -> None:

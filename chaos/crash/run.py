@@ -44,12 +44,12 @@ async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Campaign | None:
 
 
 async def _interruptible(rounds: Rounds) -> Campaign | None:
-    with interruptible() as interruption:
+    with interruptible() as signals:
         try:
-            return await rounds.run(interruption)
+            return await rounds.run(signals)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if interruption.by is None or task is None:
+            if signals.by is None or task is None:
                 raise
             task.uncancel()
             return None

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from chaos.children import Child
+from chaos.children import SupervisedProcess
 from chaos.links import HOST, Address
 from chaos.ports import free_ports
-from chaos.target import STOP, clean_environment, settings_of
+from chaos.target import STOP_TIMEOUT_S, clean_environment, settings_of
 from resilience.errors import HarnessError
 from resilience.experiment.crew import EVENT
 from resilience.experiment.spec import Experiment
@@ -28,7 +28,7 @@ class Server:
         self._run_dir, self._seed, self._epoch = run_dir, seed, epoch
         self._config = run_dir / "server.toml"
         self._config.write_text(settings_of(experiment), encoding="utf-8")
-        self._child: Child | None = None
+        self._child: SupervisedProcess | None = None
 
     @property
     def url(self) -> str:
@@ -40,13 +40,13 @@ class Server:
         child = self._child
         if child is None or child.exit_code is None:
             return None
-        return f"the server ended by itself with exit code {child.exit_code}; {child.last_words()}"
+        return f"the server ended by itself with exit code {child.exit_code}; {child.log_tail()}"
 
     async def start(self, *, fresh: bool = False) -> None:
         """Start a process and return at once; ``fresh`` begins a new run whatever the database holds."""
         log = self._run_dir / "logs" / "server.log"
         command = [*self._command(), *(["--fresh"] if fresh else [])]
-        self._child = await Child.spawn("server", command, log, env=clean_environment(os.environ))
+        self._child = await SupervisedProcess.spawn("server", command, log, env=clean_environment(os.environ))
 
     async def kill(self) -> None:
         """SIGKILL; it is gone on return."""
@@ -58,8 +58,8 @@ class Server:
     async def stop(self) -> None:
         """SIGTERM; HarnessError when it had to be killed."""
         child, self._child = self._child, None
-        if child is not None and child.exit_code is None and not await child.stop(STOP):
-            raise HarnessError(f"the server did not stop within {STOP:g} s of SIGTERM; {child.last_words()}")
+        if child is not None and child.exit_code is None and not await child.stop(STOP_TIMEOUT_S):
+            raise HarnessError(f"the server did not stop within {STOP_TIMEOUT_S:g} s of SIGTERM; {child.log_tail()}")
 
     def _command(self) -> list[str]:
         options = {

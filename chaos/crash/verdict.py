@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from reports.checks import run_checks
-from reports.frames import Log, load_log
-from reports.ledger import Evidence, judge
+from reports.frames import RunHistory, load_history
+from reports.ledger import DurabilityEvidence, judge
 from reports.summary import Invariant
 from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.crew import EVENT
@@ -77,7 +77,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
     """Hold everything against everything, and write the report."""
-    log = load_log(run_dir)
+    log = load_history(run_dir)
     books = read_books(campaign.db, EVENT, campaign.origin)
     checks = _checks(plan, campaign, log, books)
     ups = [e.t for e in log.of(LogEventKind.SERVER_STARTED, Role.SERVER)][1:]
@@ -106,8 +106,8 @@ def judged(plan: CrashPlan, campaign: Campaign, run_dir: Path) -> Report:
     return report
 
 
-def _checks(plan: CrashPlan, campaign: Campaign, log: Log, books: Books) -> tuple[Invariant, ...]:
-    evidence = Evidence(log, books.ledger, campaign.sights, LATE + campaign.lag)
+def _checks(plan: CrashPlan, campaign: Campaign, log: RunHistory, books: Books) -> tuple[Invariant, ...]:
+    evidence = DurabilityEvidence(log, books.stored, campaign.sights, LATE + campaign.lag)
     own = [_own(name, rule, campaign, len(campaign.rounds)) for name, rule in _OWN.items()]
     heirs = [e.outcome for e in log.of(LogEventKind.SERVER_STARTED, Role.SERVER)]
     expected = ["fresh", *["recovered"] * len(campaign.rounds)]
@@ -116,7 +116,7 @@ def _checks(plan: CrashPlan, campaign: Campaign, log: Log, books: Books) -> tupl
     own.append(
         _invariant("one_run", "every server went on with the same run", None if is_one_run else told, len(heirs))
     )
-    present = len(books.ledger.scores)
+    present = len(books.stored.scores)
     count = None if present == plan.clients else f"{present} participants, {plan.clients} clients"
     own.append(_invariant("nobody_doubled", "as many participants in the database as clients", count, present))
     logged = [item for item in run_checks(log) if item.name not in _SKIPPED]
@@ -143,7 +143,7 @@ def _worst(checks: Sequence[Invariant]) -> Verdict:
     return next((v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE) if v in verdicts), Verdict.PASS)
 
 
-def _verdicts(rounds: Sequence[Round], log: Log) -> dict[str, int]:
+def _verdicts(rounds: Sequence[Round], log: RunHistory) -> dict[str, int]:
     verdicts = {(e.actor, e.ref): e.outcome for e in log.of(LogEventKind.ANSWER_ACKED, Role.CLIENT)}
     found = Counter(verdicts.get(ref) or "none" for this in rounds for ref in this.in_flight)
     return dict(sorted(found.items()))

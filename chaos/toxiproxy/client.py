@@ -18,7 +18,7 @@ import msgspec
 
 from resilience.errors import PortInUseError, ToxiproxyError
 
-from .consumer import ToxiproxyForeignError, ToxiproxyHungError, ToxiproxyRefusedError, Wire
+from .consumer import HttpApi, NotToxiproxyError, ToxiproxyHungError, ToxiproxyRefusedError
 from .toxics import (
     Bandwidth,
     Latency,
@@ -42,6 +42,7 @@ __all__ = [
     "CallTimes",
     "Latency",
     "LimitData",
+    "NotToxiproxyError",
     "Proxy",
     "ResetPeer",
     "SafeRemoval",
@@ -52,14 +53,13 @@ __all__ = [
     "Toxic",
     "ToxicState",
     "ToxiproxyApi",
-    "ToxiproxyForeignError",
     "ToxiproxyHungError",
     "ToxiproxyRefusedError",
 ]
 
 T = TypeVar("T")
 
-DELICATE = frozenset({Latency.kind, Bandwidth.kind})
+UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind})
 """Removing or changing these under traffic can hang the control API for good (Toxiproxy issues 412 and 558)."""
 
 
@@ -143,7 +143,7 @@ class ToxiproxyApi:
     ) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
         self._clock = clock
-        self._wire = Wire(host, port, timeout_s)
+        self._wire = HttpApi(host, port, timeout_s)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"toxiproxy-{port}")
         self._turn = asyncio.Lock()
         self._closed = False
@@ -322,7 +322,7 @@ class ToxiproxyApi:
 
     def _guard(self, proxy: Proxy, toxic: ToxicState, doing: str, *, live: bool) -> None:
         """Refuse what can hang the server, unless the caller insists."""
-        if toxic.type in DELICATE and proxy.enabled and not live:
+        if toxic.type in UNSAFE_TO_CHANGE_LIVE and proxy.enabled and not live:
             raise ToxiproxyError(
                 f"{self._wire.where}: {doing}: doing this to a {toxic.type} toxic under traffic can hang the "
                 f"server for good; {_SAFELY}, or say live=True and be ready to respawn it"

@@ -1,7 +1,7 @@
 """The only file that touches ``toxiproxy-python``: one blocking HTTP exchange, and every way it can fail, in our words.
 
 The library keeps host and port on a class that all its users share, sets no timeouts and ignores unexpected statuses.
-So each :class:`Wire` owns a subclass of the library's consumer with its own host and port, bounds every exchange,
+So each :class:`HttpApi` owns a subclass of the library's consumer with its own host and port, bounds every exchange,
 keeps the environment's HTTP proxies out of it, and raises on every status from 400 up. Nothing here knows what a proxy
 or a toxic means, or of asyncio.
 """
@@ -42,7 +42,7 @@ class ToxiproxyHungError(ToxiproxyError):
     """The control API did not answer in time; it may never again (kill and respawn the process)."""
 
 
-class ToxiproxyForeignError(ToxiproxyError):
+class NotToxiproxyError(ToxiproxyError):
     """Something answers at that address, but it is not Toxiproxy."""
 
 
@@ -68,7 +68,7 @@ class _BoundedConsumer(APIConsumer):  # type: ignore[misc]  # the library has no
         return validate_response(requests.patch(f"http://{cls.host}:{cls.port}{url}", **kwargs))  # noqa: S113
 
 
-class Wire:
+class HttpApi:
     """One server's control API, one exchange at a time. Blocking; not to be shared between threads.
 
     After the first exchange that did not end in time it is ``hung`` and refuses all others at once.
@@ -122,9 +122,9 @@ class Wire:
         remedy = _REMEDIES.get(status, "look at the server's log; kill and respawn the process if it persists")
         return ToxiproxyRefusedError(f"{self.where}: {doing}: refused with {status} ({said}); {remedy}", status, said)
 
-    def foreign_error(self, doing: str, why: object) -> ToxiproxyForeignError:
+    def foreign_error(self, doing: str, why: object) -> NotToxiproxyError:
         """Return the error for an answer that Toxiproxy would not give."""
-        return ToxiproxyForeignError(
+        return NotToxiproxyError(
             f"{self.where}: {doing}: not an answer of Toxiproxy's ({why}); another server has the port: choose another"
         )
 

@@ -25,9 +25,9 @@ from typing import IO, TYPE_CHECKING
 
 from resilience.errors import PortInUseError, ToxiproxyError
 
-from ..deathpact import death_pact
+from ..deathpact import die_with_parent
 from ..ports import free_ports, require_free
-from .client import CallTimes, ToxiproxyApi, ToxiproxyForeignError, ToxiproxyHungError, ToxiproxyRefusedError
+from .client import CallTimes, NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,7 +207,7 @@ class ToxiproxyProcess:
         try:
             with self._log() as log:
                 child = subprocess.Popen(
-                    [*death_pact(), *server],
+                    [*die_with_parent(), *server],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -288,7 +288,7 @@ async def _ask(api: ToxiproxyApi, marker: str) -> _Start | None:
         await api.delete_proxy(marker)
     except ToxiproxyHungError:
         return _Start.LATE
-    except (ToxiproxyForeignError, ToxiproxyRefusedError):
+    except (NotToxiproxyError, ToxiproxyRefusedError):
         return _Start.PORT_TAKEN
     except ToxiproxyError:
         return None

@@ -25,13 +25,13 @@ from typing import ClassVar, Literal, get_args
 Stream = Literal["upstream", "downstream"]
 """``upstream``: bytes from client to server. ``downstream``: bytes from server to client."""
 
-MOST_MS = 24 * 60 * 60 * 1000
+MAX_MS = 24 * 60 * 60 * 1000
 """A day: the longest delay accepted, in milliseconds."""
 
-MOST_BYTES = 1 << 40
+MAX_BYTES = 1 << 40
 """The largest size accepted, in bytes."""
 
-MOST_KB_S = 10_000_000
+MAX_KB_S = 10_000_000
 """The highest rate accepted, in kilobytes a second."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -102,7 +102,7 @@ class Latency(Toxic):
     jitter_ms: int = _wire("jitter")
 
     def _check(self) -> None:
-        self._whole("latency_ms", 0, MOST_MS)
+        self._whole("latency_ms", 0, MAX_MS)
         self._whole("jitter_ms", 0, self.latency_ms)
 
 
@@ -114,7 +114,7 @@ class Bandwidth(Toxic):
     rate_kb_s: int = _wire("rate")
 
     def _check(self) -> None:
-        self._whole("rate_kb_s", 0, MOST_KB_S)
+        self._whole("rate_kb_s", 0, MAX_KB_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class SlowClose(Toxic):
     delay_ms: int = _wire("delay")
 
     def _check(self) -> None:
-        self._whole("delay_ms", 0, MOST_MS)
+        self._whole("delay_ms", 0, MAX_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class Timeout(Toxic):
     timeout_ms: int = _wire("timeout")
 
     def _check(self) -> None:
-        self._whole("timeout_ms", 0, MOST_MS)
+        self._whole("timeout_ms", 0, MAX_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ class ResetPeer(Toxic):
     timeout_ms: int = _wire("timeout")
 
     def _check(self) -> None:
-        self._whole("timeout_ms", 0, MOST_MS)
+        self._whole("timeout_ms", 0, MAX_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +163,9 @@ class Slicer(Toxic):
     delay_us: int = _wire("delay")
 
     def _check(self) -> None:
-        self._whole("average_size", 1, MOST_BYTES)
+        self._whole("average_size", 1, MAX_BYTES)
         self._whole("size_variation", 0, self.average_size - 1)
-        self._whole("delay_us", 0, MOST_MS * 1000)
+        self._whole("delay_us", 0, MAX_MS * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,4 +176,4 @@ class LimitData(Toxic):
     limit_bytes: int = _wire("bytes")
 
     def _check(self) -> None:
-        self._whole("limit_bytes", 0, MOST_BYTES)
+        self._whole("limit_bytes", 0, MAX_BYTES)

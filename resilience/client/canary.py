@@ -100,7 +100,7 @@ class Canary:
         self._control: IdleConnection | None = None
         self._held: IdleConnection | None = None
         self._last = ProbeResult.SILENT
-        self.doubt: str | None = "nobody looked at the link before the fault"
+        self.problem: str | None = "nobody looked at the link before the fault"
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,9 +121,9 @@ class Canary:
                 self._control = await IdleConnection.open(self._server)
                 self._held = await IdleConnection.open(self._link)
         except (TimeoutError, OSError):
-            self.doubt = f"the link was not usable before the fault: {self._last}"
+            self.problem = f"the link was not usable before the fault: {self._last}"
         else:
-            self.doubt = None
+            self.problem = None
 
     async def wait_until_faulty(self, fault: AnyFault) -> None:
         """Return when the fault shows; the caller limits how long that may take."""

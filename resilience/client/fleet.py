@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from resilience.client.client import ReconnectingClient
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, Role
-from resilience.experiment.crew import Member, first_dial, scripted
+from resilience.experiment.crew import ParticipantSpec, first_dial, make_scripted_client
 from resilience.experiment.spec import Experiment
-from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.participant import ScriptedClient
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 
@@ -23,7 +23,7 @@ class Fleet:
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
         self,
-        crew: Iterable[Member],
+        participants: Iterable[ParticipantSpec],
         experiment: Experiment,
         urls: Mapping[str, str],
         seed: int,
@@ -31,18 +31,18 @@ class Fleet:
         clock: RunClock,
         sink: EventSink,
         lane: Lane,
-        play: Callable[[Experiment, Member, int], ScriptedParticipant] = scripted,
+        play: Callable[[Experiment, ParticipantSpec, int], ScriptedClient] = make_scripted_client,
     ) -> None:
         self._clock = clock
-        self.clients: list[tuple[Member, ReconnectingClient]] = []
+        self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
         self._first_dials: list[float] = []
         self._starting: list[asyncio.TimerHandle] = []
-        for member in crew:
-            machine = play(experiment, member, seed)
-            log = log_to(sink, lane, Role.CLIENT, member.actor, member.cohort)
-            client = ReconnectingClient(machine, urls[member.cohort], clock=clock, log=log)
-            self.clients.append((member, client))
-            self._first_dials.append(first_dial(experiment, member, seed))
+        for participant in participants:
+            machine = play(experiment, participant, seed)
+            log = log_to(sink, lane, Role.CLIENT, participant.actor, participant.cohort)
+            client = ReconnectingClient(machine, urls[participant.cohort], clock=clock, log=log)
+            self.clients.append((participant, client))
+            self._first_dials.append(first_dial(experiment, participant, seed))
 
     def start(self) -> None:
         """Let each client dial at its own moment of the ramp."""
@@ -54,8 +54,8 @@ class Fleet:
         """How many have an open session now, in all or in one cohort."""
         return sum(
             client.machine.state is ClientState.OPEN
-            for member, client in self.clients
-            if cohort is None or member.cohort == cohort
+            for participant, client in self.clients
+            if cohort is None or participant.cohort == cohort
         )
 
     async def stop(self) -> None:

@@ -124,12 +124,12 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
         """Every fault window in the order of its start; moved by jitter as the seed says."""
         seed = self.seed if seed is None else seed
-        unfolded = (_unfold(i, fault, cohort, seed) for i, fault in enumerate(self.faults) for cohort in fault.cohorts)
+        unfolded = (_expand(i, fault, cohort, seed) for i, fault in enumerate(self.faults) for cohort in fault.cohorts)
         windows = [window for group in unfolded for window in group]
         return tuple(sorted(windows, key=lambda window: (window.starts_at, window.fault_id)))
 
 
-def _unfold(index: int, fault: AnyFault, cohort: str, seed: int) -> list[FaultWindow]:
+def _expand(index: int, fault: AnyFault, cohort: str, seed: int) -> list[FaultWindow]:
     windows = []
     for repetition in range(fault.times):
         moved = fault.jitter * uniform(seed, "fault", index, repetition) if fault.jitter else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from resilience.draws import random_for
-from resilience.experiment.crew import EVENT, Member
+from resilience.experiment.crew import EVENT, ParticipantSpec
 from resilience.experiment.spec import Experiment
 from resilience.protocol.client import Identity
 from resilience.protocol.messages import (
@@ -17,12 +17,12 @@ from resilience.protocol.messages import (
     Snapshot,
     StateRestored,
 )
-from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.participant import ScriptedClient
 from resilience.quiz.phases import Phase
 from resilience.units import Instant, Seconds
 
 
-class Sight(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """What a participant was shown at one moment.
 
     ``score`` is its own, over all questions before ``question`` while the ``phase`` is *question*, else with it;
@@ -38,42 +38,44 @@ class Sight(msgspec.Struct, frozen=True):
     correct: int | None = None
 
 
-class Witness(ScriptedParticipant):
-    """Plays, and keeps every :class:`Sight` in ``sights``."""
+class ObservingClient(ScriptedClient):
+    """Plays, and keeps every :class:`Observation` in ``sights``."""
 
-    sights: list[Sight]
+    observations: list[Observation]
 
     def _deliver(self, message: Message, now: Instant) -> None:
         """Remember it, then let the player have it."""
         who = self.participant or "?"
         match message:
             case Joined() | StateRestored():
-                self.sights.append(_of_snapshot(message.snapshot, who, now))
+                self.observations.append(_of_snapshot(message.snapshot, who, now))
             case QuestionOpened(question=shown):
                 remaining = shown.remaining_ms / 1000
-                self.sights.append(
-                    Sight(now, who, Phase.QUESTION, shown.id, remaining=remaining, correct=shown.correct)
+                self.observations.append(
+                    Observation(now, who, Phase.QUESTION, shown.id, remaining=remaining, correct=shown.correct)
                 )
             case QuestionRevealed():
-                self.sights.append(Sight(now, who, Phase.REVEAL, message.question, correct=message.correct))
+                self.observations.append(Observation(now, who, Phase.REVEAL, message.question, correct=message.correct))
             case ScoreChanged():
-                self.sights.append(Sight(now, who, Phase.REVEAL, message.question, message.score))
+                self.observations.append(Observation(now, who, Phase.REVEAL, message.question, message.score))
             case _:
                 pass
         super()._deliver(message, now)
 
 
-def _of_snapshot(snapshot: Snapshot, who: str, now: Instant) -> Sight:
+def _of_snapshot(snapshot: Snapshot, who: str, now: Instant) -> Observation:
     phase, question = Phase(snapshot.phase), snapshot.question
     if question is None:
-        return Sight(now, who, phase, None, snapshot.score)
+        return Observation(now, who, phase, None, snapshot.score)
     remaining = question.remaining_ms / 1000 if phase is Phase.QUESTION else None
-    return Sight(now, who, phase, question.id, snapshot.score, remaining, question.correct)
+    return Observation(now, who, phase, question.id, snapshot.score, remaining, question.correct)
 
 
-def witness(experiment: Experiment, member: Member, seed: int) -> Witness:
-    """The machine of one member, as :func:`~resilience.experiment.crew.scripted`, with a memory."""
-    identity = Identity(EVENT, member.actor, member.actor)
-    made = Witness(identity, experiment.client.rules, experiment.quiz.player, random_for(seed, member.actor))
-    made.sights = []
+def make_observing_client(experiment: Experiment, participant: ParticipantSpec, seed: int) -> ObservingClient:
+    """The machine of one participant, as :func:`~resilience.experiment.crew.make_scripted_client`, with a memory."""
+    identity = Identity(EVENT, participant.actor, participant.actor)
+    made = ObservingClient(
+        identity, experiment.client.rules, experiment.quiz.player, random_for(seed, participant.actor)
+    )
+    made.observations = []
     return made

@@ -14,7 +14,7 @@ from resilience.quiz.player import AnswerBehaviour, plan_answer
 from resilience.units import Instant
 
 
-class ScriptedParticipant(ParticipantClient):
+class ScriptedClient(ParticipantClient):
     """A :class:`ParticipantClient` whose application is a script."""
 
     def __init__(self, identity: Identity, rules: ClientRules, player: AnswerBehaviour, draw: UniformSource) -> None:

@@ -7,6 +7,6 @@ proxy), ``station`` and ``store`` (where work queues), ``server`` and ``client``
 from __future__ import annotations
 
 from .costs import ModelCosts
-from .world import World, simulate
+from .world import ModelRun, simulate
 
-__all__ = ["ModelCosts", "World", "simulate"]
+__all__ = ["ModelCosts", "ModelRun", "simulate"]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTransport, Record, SendToServer
 from resilience.protocol.messages import ServerMessage
-from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.participant import ScriptedClient
 from resilience.protocol.states import ClientState
 
-from .clock import Alarm, Clock
+from .clock import LazyTimer, SimEnvironment
 from .journal import Journal
-from .link import Connection, Link
-from .wire import Wire
+from .link import ModelConnection, ModelLink
+from .wire import MessageCodecHook
 
 
-class ClientDriver:
+class ModelClientDriver:
     """One participant: the machine, its current connection, its alarm."""
 
     __slots__ = ("_alarm", "_clock", "_connection", "_journal", "_link", "_wire", "actor", "cohort", "machine")
@@ -22,17 +22,17 @@ class ClientDriver:
         self,
         actor: str,
         cohort: str,
-        machine: ScriptedParticipant,
+        machine: ScriptedClient,
         *,
-        clock: Clock,
-        link: Link,
+        clock: SimEnvironment,
+        link: ModelLink,
         journal: Journal,
-        wire: Wire,
+        wire: MessageCodecHook,
     ) -> None:
         self.actor, self.cohort, self.machine = actor, cohort, machine
         self._clock, self._link, self._journal, self._wire = clock, link, journal, wire
-        self._connection: Connection | None = None
-        self._alarm = Alarm(clock, self._ring)
+        self._connection: ModelConnection | None = None
+        self._alarm = LazyTimer(clock, self._on_deadline)
 
     @property
     def is_open(self) -> bool:
@@ -44,29 +44,29 @@ class ClientDriver:
         self.machine.start(self._clock.now)
         self._pump()
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ModelConnection) -> None:
         """The upgrade is complete."""
         self.machine.transport_opened(connection.dial, self._clock.now)
         self._pump()
 
-    def failed(self, connection: Connection, cause: str) -> None:
+    def failed(self, connection: ModelConnection, cause: str) -> None:
         """The dial came to nothing."""
         self._connection = None
         self.machine.transport_failed(connection.dial, cause, self._clock.now)
         self._pump()
 
-    def lost(self, connection: Connection, cause: str, code: int) -> None:
+    def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
         """The open connection ended."""
         self._connection = None
         self.machine.transport_lost(connection.dial, cause, self._clock.now, code)
         self._pump()
 
-    def receive(self, connection: Connection, message: ServerMessage) -> None:
+    def receive(self, connection: ModelConnection, message: ServerMessage) -> None:
         """The server said something."""
         self.machine.receive(message, connection.dial, self._clock.now)
         self._pump()
 
-    def _ring(self) -> None:
+    def _on_deadline(self) -> None:
         self.machine.handle_timeout(self._clock.now)
         self._pump()
 

@@ -1,7 +1,7 @@
 """SimPy as this lane uses it: calls at absolute times, sorted feeds, lazy alarms. Knows nothing of links or machines.
 
-The pending set is SimPy's enemy, not the number of events: whatever shares one delay queues in a :class:`Feed`, which
-keeps one event in SimPy's heap, and a deadline that moves later never touches the heap (:class:`Alarm`).
+The pending set is SimPy's enemy, not the number of events: whatever shares one delay queues in a :class:`DelayLine`,
+which keeps one event in SimPy's heap, and a deadline that moves later never touches the heap (:class:`LazyTimer`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ NEVER: Instant = float("inf")
 class _Call(Event):
     """An event that has already succeeded and does one thing when its time comes (cf. ``simpy.Timeout``)."""
 
-    def __init__(self, clock: Clock, action: Callable[[Event], None]) -> None:
+    def __init__(self, clock: SimEnvironment, action: Callable[[Event], None]) -> None:
         self.env, self.callbacks = clock, [action]
         self._ok, self._value = True, None
 
 
-class Clock(simpy.Environment):
+class SimEnvironment(simpy.Environment):
     """SimPy's environment with *absolute* times, so that a deadline comes at exactly its own value."""
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Clock(simpy.Environment):
         heapq.heappush(self._queue, (max(when, self._now), priority, next(self._eid), event))
 
 
-class Feed(Generic[T]):
+class DelayLine(Generic[T]):
     """Items that come in order of time, each handed to ``deliver`` at its time. One SimPy event, however many wait."""
 
     __slots__ = ("_armed", "_clock", "_deliver", "_items")
 
-    def __init__(self, clock: Clock, deliver: Callable[[T], None]) -> None:
+    def __init__(self, clock: SimEnvironment, deliver: Callable[[T], None]) -> None:
         self._clock, self._deliver = clock, deliver
         self._items: deque[tuple[Instant, T]] = deque()
         self._armed = False
@@ -88,17 +88,17 @@ class Feed(Generic[T]):
             self._arm()
 
 
-class Alarm:
+class LazyTimer:
     """Rings by the deadline set last, or earlier and then again: its owner must look whether anything is due.
 
     Calls already in SimPy's heap are kept and used again, earliest last, so that a client whose deadlines jump to and
     fro (a dial's timeout, a delay, a dial's timeout) has two of them there and not one for each jump.
     """
 
-    __slots__ = ("_calls", "_clock", "_ring")
+    __slots__ = ("_callback", "_calls", "_clock")
 
-    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
-        self._clock, self._ring = clock, ring
+    def __init__(self, clock: SimEnvironment, ring: Callable[[], None]) -> None:
+        self._clock, self._callback = clock, ring
         self._calls: list[Instant] = []
 
     def set(self, deadline: Instant | None) -> None:
@@ -109,4 +109,4 @@ class Alarm:
 
     def _fire(self, _: Event) -> None:
         self._calls.pop()
-        self._ring()
+        self._callback()

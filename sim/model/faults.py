@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping
 from resilience.events import LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, FaultWindow, Refuse
 
-from .clock import Clock
+from .clock import SimEnvironment
 from .journal import Journal
-from .link import Link
+from .link import ModelLink
 
 
 class Injector:
     """Opens and closes windows on ``links``, by the name of their cohort."""
 
-    def __init__(self, clock: Clock, links: Mapping[str, Link], journal: Journal) -> None:
+    def __init__(self, clock: SimEnvironment, links: Mapping[str, ModelLink], journal: Journal) -> None:
         self._clock, self._links, self._journal = clock, links, journal
 
     def schedule(self, windows: Iterable[FaultWindow]) -> None:
@@ -57,7 +57,7 @@ class Injector:
         self._journal.fault(kind, self._clock.now, window.cohort, window.fault_id, value=value, cause=cause)
 
 
-def begin(window: FaultWindow, link: Link) -> None:
+def begin(window: FaultWindow, link: ModelLink) -> None:
     """Do to the link what the fault's beginning does."""
     match window.fault:
         case Cut():
@@ -68,7 +68,7 @@ def begin(window: FaultWindow, link: Link) -> None:
             link.open_hole(direction)
 
 
-def has_begun(window: FaultWindow, link: Link) -> bool:
+def has_begun(window: FaultWindow, link: ModelLink) -> bool:
     """Whether the link is as the fault wants it, right after its beginning."""
     match window.fault:
         case Cut():
@@ -79,7 +79,7 @@ def has_begun(window: FaultWindow, link: Link) -> bool:
             return link.is_hole(direction)
 
 
-def finish(window: FaultWindow, link: Link) -> None:
+def finish(window: FaultWindow, link: ModelLink) -> None:
     """Do to the link what the fault's end does; a cut has none."""
     match window.fault:
         case Refuse():

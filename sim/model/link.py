@@ -22,7 +22,7 @@ from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.units import Instant
 
-from .clock import NEVER, Clock, Feed
+from .clock import NEVER, DelayLine, SimEnvironment
 from .costs import ModelCosts
 
 REFUSED, CLOSED = "refused", "closed"
@@ -35,52 +35,52 @@ class Upgrade:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CloseSignal:
     """A connection's end, after all that was sent before it; ``code`` is that of the close frame, if there was one."""
 
     code: int | None = None
 
 
-UPGRADE, FIN = Upgrade(), Ending()
+UPGRADE, FIN = Upgrade(), CloseSignal()
 
 
 class ClientEnd(Protocol):
     """Who dialled."""
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ModelConnection) -> None:
         """The upgrade is complete."""
 
-    def failed(self, connection: Connection, cause: str) -> None:
+    def failed(self, connection: ModelConnection, cause: str) -> None:
         """The dial came to nothing."""
 
-    def lost(self, connection: Connection, cause: str, code: int) -> None:
+    def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
         """The open connection ended."""
 
-    def receive(self, connection: Connection, message: ServerMessage) -> None:
+    def receive(self, connection: ModelConnection, message: ServerMessage) -> None:
         """The server said something."""
 
 
 class ServerEnd(Protocol):
     """Who was dialled."""
 
-    def upgrade(self, connection: Connection) -> None:
+    def upgrade(self, connection: ModelConnection) -> None:
         """A handshake request arrived."""
 
-    def lost(self, connection: Connection, cause: str) -> None:
+    def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
 
-    def receive(self, connection: Connection, message: ClientMessage) -> None:
+    def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something."""
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
+class ModelConnection:
     """One dial and what became of it. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
     An end that is *gone* has let go or was told of the end: nothing reaches it any more. ``severed``: by the proxy.
     """
 
-    link: Link
+    link: ModelLink
     client: ClientEnd
     dial: int
     key: int = 0
@@ -91,21 +91,25 @@ class Connection:
     severed: bool = False
 
 
-class Link:
+class ModelLink:
     """The link of one cohort; ``connections`` are those that pass the proxy now, in the order of their dials."""
 
-    def __init__(self, clock: Clock, costs: ModelCosts, server: ServerEnd) -> None:
+    def __init__(self, clock: SimEnvironment, costs: ModelCosts, server: ServerEnd) -> None:
         self._clock, self._server = clock, server
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
         self._close_timeout = costs.close_timeout
         self._refusals = 0
         self._holes = {Direction.UP: 0, Direction.DOWN: 0}
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
-        self.connections: dict[Connection, None] = {}
-        self._dials: Feed[Connection] = Feed(clock, self._dialled)
-        self._up: Feed[tuple[Connection, ClientMessage | Upgrade | Ending]] = Feed(clock, self._arrive_up)
-        self._down: Feed[tuple[Connection, ServerMessage | Upgrade | Ending]] = Feed(clock, self._arrive_down)
-        self._fins: Feed[Connection] = Feed(clock, self._give_up_closing)
+        self.connections: dict[ModelConnection, None] = {}
+        self._dials: DelayLine[ModelConnection] = DelayLine(clock, self._dialled)
+        self._up: DelayLine[tuple[ModelConnection, ClientMessage | Upgrade | CloseSignal]] = DelayLine(
+            clock, self._arrive_up
+        )
+        self._down: DelayLine[tuple[ModelConnection, ServerMessage | Upgrade | CloseSignal]] = DelayLine(
+            clock, self._arrive_down
+        )
+        self._fins: DelayLine[ModelConnection] = DelayLine(clock, self._give_up_closing)
 
     # what a canary would see ------------------------------------------------------------------------------------------
 
@@ -125,32 +129,32 @@ class Link:
 
     # what the ends do -------------------------------------------------------------------------------------------------
 
-    def dial(self, client: ClientEnd, number: int) -> Connection:
+    def dial(self, client: ClientEnd, number: int) -> ModelConnection:
         """Open a connection; the client is told that it ``opened`` or ``failed``, or nothing as long as it hangs."""
-        connection = Connection(self, client, number)
+        connection = ModelConnection(self, client, number)
         self._dials.put(self._clock.now + self._connect, connection)
         return connection
 
-    def send_up(self, connection: Connection, message: ClientMessage) -> None:
+    def send_up(self, connection: ModelConnection, message: ClientMessage) -> None:
         """The client says something now."""
         self._up.put(self._clock.now + self._latency, (connection, message))
 
-    def send_down(self, connection: Connection, frame: ServerMessage | Upgrade, departs: Instant) -> None:
+    def send_down(self, connection: ModelConnection, frame: ServerMessage | Upgrade, departs: Instant) -> None:
         """The server says something, which leaves it at ``departs``."""
         self._down.put(departs + self._latency, (connection, frame))
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: ModelConnection) -> None:
         """The client lets go of the connection now: it is told nothing more, the server of the end."""
         connection.client_gone = True
         if not connection.server_gone and connection in self.connections:
             self._up.put(self._clock.now + self._latency, (connection, FIN))
         self._forget_if_over(connection)
 
-    def end(self, connection: Connection, code: int | None, departs: Instant) -> None:
+    def end(self, connection: ModelConnection, code: int | None, departs: Instant) -> None:
         """The server ends the connection with a close code, or without (an abort)."""
         connection.server_gone = True
         if not connection.client_gone:
-            self._down.put(departs + self._latency, (connection, Ending(code)))
+            self._down.put(departs + self._latency, (connection, CloseSignal(code)))
         self._forget_if_over(connection)
 
     # what faults do ---------------------------------------------------------------------------------------------------
@@ -188,7 +192,7 @@ class Link:
 
     # on the way -------------------------------------------------------------------------------------------------------
 
-    def _dialled(self, connection: Connection) -> None:
+    def _dialled(self, connection: ModelConnection) -> None:
         if connection.client_gone:
             return
         if self._refusals:
@@ -205,11 +209,11 @@ class Link:
         """
         return self._clock.now - self._half >= self._hole_since[direction]
 
-    def _arrive_up(self, item: tuple[Connection, ClientMessage | Upgrade | Ending]) -> None:
+    def _arrive_up(self, item: tuple[ModelConnection, ClientMessage | Upgrade | CloseSignal]) -> None:
         connection, frame = item
         if connection.severed or connection.server_gone:
             return
-        if isinstance(frame, Ending):
+        if isinstance(frame, CloseSignal):
             connection.server_gone = True
             self._forget_if_over(connection)
             self._server.lost(connection, CLOSED)
@@ -220,13 +224,13 @@ class Link:
         else:
             self._server.receive(connection, frame)
 
-    def _arrive_down(self, item: tuple[Connection, ServerMessage | Upgrade | Ending]) -> None:
+    def _arrive_down(self, item: tuple[ModelConnection, ServerMessage | Upgrade | CloseSignal]) -> None:
         connection, frame = item
         if connection.severed or connection.client_gone:
             return
         vanished = self._vanished(Direction.DOWN)
-        if isinstance(frame, Ending):
-            self._arrive_ending(connection, frame, vanished=vanished)
+        if isinstance(frame, CloseSignal):
+            self._arrive_close(connection, frame, vanished=vanished)
         elif vanished:
             return
         elif isinstance(frame, Upgrade):
@@ -235,19 +239,19 @@ class Link:
         else:
             connection.client.receive(connection, frame)
 
-    def _arrive_ending(self, connection: Connection, ending: Ending, *, vanished: bool) -> None:
-        if ending.code is None:
+    def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
+        if signal.code is None:
             self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
         elif vanished:
             self._fins.put(self._clock.now + self._close_timeout, connection)
         else:
-            self._tell_client(connection, f"close_{int(ending.code)}", ending.code)
+            self._tell_client(connection, f"close_{int(signal.code)}", signal.code)
 
-    def _give_up_closing(self, connection: Connection) -> None:
+    def _give_up_closing(self, connection: ModelConnection) -> None:
         if not (connection.severed or connection.client_gone):
             self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
 
-    def _tell_severed(self, severed: Iterable[Connection]) -> None:
+    def _tell_severed(self, severed: Iterable[ModelConnection]) -> None:
         for connection in severed:
             if not connection.client_gone:
                 self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
@@ -255,7 +259,7 @@ class Link:
                 connection.server_gone = True
                 self._server.lost(connection, CLOSED)
 
-    def _tell_client(self, connection: Connection, cause: str, code: int) -> None:
+    def _tell_client(self, connection: ModelConnection, cause: str, code: int) -> None:
         connection.client_gone = True
         self._forget_if_over(connection)
         if connection.opened:
@@ -263,7 +267,7 @@ class Link:
         else:
             connection.client.failed(connection, cause)
 
-    def _forget_if_over(self, connection: Connection) -> None:
+    def _forget_if_over(self, connection: ModelConnection) -> None:
         if connection.client_gone and connection.server_gone:
             self.connections.pop(connection, None)
 

@@ -18,19 +18,19 @@ from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.room import Room
 from resilience.units import Instant
 
-from .clock import Alarm, Clock, Feed
+from .clock import DelayLine, LazyTimer, SimEnvironment
 from .costs import ModelCosts
 from .journal import Journal
-from .link import CLOSED, UPGRADE, Connection
+from .link import CLOSED, UPGRADE, ModelConnection
 from .station import Station
-from .store import Store
-from .wire import Wire
+from .store import ModelStore
+from .wire import MessageCodecHook
 
 EPOCH = "1.1"
 """The stream of the first server of the first run, by the name that a real server gives it."""
 
 
-class ServerDriver:
+class ModelServerDriver:
     """The server of one event."""
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
@@ -38,44 +38,44 @@ class ServerDriver:
         experiment: Experiment,
         seed: int,
         *,
-        clock: Clock,
+        clock: SimEnvironment,
         costs: ModelCosts,
         journal: Journal,
-        wire: Wire,
+        wire: MessageCodecHook,
     ) -> None:
         self._clock, self._journal, self._wire = clock, journal, wire
         self.room = room_of(experiment, seed)
-        self.store = Store(clock, costs.commit, self._settled)
-        self.station: Station[Connection] = Station(
+        self.store = ModelStore(clock, costs.commit, self._settled)
+        self.station: Station[ModelConnection] = Station(
             clock, costs.handshake_slots, costs.handshake, wanted=self._wanted, done=self._accept
         )
         self._wasted_work, self._frame_cost = costs.wasted_work, costs.message
         self._idle_from: Instant = 0.0
         self._keys = itertools.count(1)
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, ModelConnection] = {}
         self._first_message_deadline = experiment.server.first_message_deadline
-        self._first_messages: Feed[Connection] = Feed(clock, self._expect_first)
-        self._alarm = Alarm(clock, self._ring)
+        self._first_messages: DelayLine[ModelConnection] = DelayLine(clock, self._expect_first)
+        self._alarm = LazyTimer(clock, self._on_deadline)
 
     # what happened ----------------------------------------------------------------------------------------------------
 
-    def upgrade(self, connection: Connection) -> None:
+    def upgrade(self, connection: ModelConnection) -> None:
         """A handshake request arrived."""
         self.station.enter(connection)
 
-    def receive(self, connection: Connection, message: ClientMessage) -> None:
+    def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something."""
         connection.spoke = True
         self.room.receive(message, connection.key, self._clock.now)
         self._pump()
 
-    def lost(self, connection: Connection, cause: str) -> None:
+    def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
         if self._connections.pop(connection.key, None) is not None:
             self.room.transport_lost(connection.key, cause, self._clock.now)
             self._pump()
 
-    def last_words(self) -> None:
+    def write_final_records(self) -> None:
         """Write what a server writes when it stops: every session's state, every score as stored."""
         now, write = self._clock.now, self._journal.server
         for session in self.room.sessions.values():
@@ -89,24 +89,24 @@ class ServerDriver:
             self.room.committed(order.ticket, self._clock.now)
         self._pump()
 
-    def _ring(self) -> None:
+    def _on_deadline(self) -> None:
         self.room.handle_timeout(self._clock.now)
         self._pump()
 
     # handshakes -------------------------------------------------------------------------------------------------------
 
-    def _wanted(self, connection: Connection) -> bool:
+    def _wanted(self, connection: ModelConnection) -> bool:
         return self._wasted_work or not connection.server_gone
 
-    def _accept(self, connection: Connection) -> None:
+    def _accept(self, connection: ModelConnection) -> None:
         if connection.server_gone:
             return
         connection.key = next(self._keys)
         self._connections[connection.key] = connection
         self._first_messages.put(self._clock.now + self._first_message_deadline, connection)
-        connection.link.send_down(connection, UPGRADE, self._departure())
+        connection.link.send_down(connection, UPGRADE, self._next_send_time())
 
-    def _expect_first(self, connection: Connection) -> None:
+    def _expect_first(self, connection: ModelConnection) -> None:
         if not connection.spoke and connection.key in self._connections:
             self._end(connection, CloseCode.FIRST_MESSAGE_LATE)
 
@@ -135,9 +135,9 @@ class ServerDriver:
         for key in keys:
             connection = self._connections.get(key)
             if connection is not None:
-                connection.link.send_down(connection, heard, self._departure())
+                connection.link.send_down(connection, heard, self._next_send_time())
 
-    def _departure(self) -> Instant:
+    def _next_send_time(self) -> Instant:
         self._idle_from = max(self._idle_from, self._clock.now) + self._frame_cost
         return self._idle_from
 
@@ -146,11 +146,11 @@ class ServerDriver:
         if connection is not None:
             self._end(connection, effect.code)
 
-    def _end(self, connection: Connection, code: int) -> None:
+    def _end(self, connection: ModelConnection, code: int) -> None:
         """As the production server: a silent peer is cut off, any other one is sent a close frame."""
         silent = code == CloseCode.SILENT
         del self._connections[connection.key]
-        connection.link.end(connection, None if silent else code, self._departure())
+        connection.link.end(connection, None if silent else code, self._next_send_time())
         self.room.transport_lost(connection.key, CLOSED if silent else f"close_{int(code)}", self._clock.now)
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from resilience.units import Seconds
 
-from .clock import Clock, Feed
+from .clock import DelayLine, SimEnvironment
 
 J = TypeVar("J")
 
@@ -25,13 +25,19 @@ class Station(Generic[J]):
     """
 
     def __init__(
-        self, clock: Clock, slots: int, service: Seconds, *, wanted: Callable[[J], bool], done: Callable[[J], None]
+        self,
+        clock: SimEnvironment,
+        slots: int,
+        service: Seconds,
+        *,
+        wanted: Callable[[J], bool],
+        done: Callable[[J], None],
     ) -> None:
         self._clock, self._service = clock, service
         self._wanted, self._done = wanted, done
         self._free = slots
         self._queue: deque[J] = deque()
-        self._in_service: Feed[J] = Feed(clock, self._finish)
+        self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
 
     @property
     def queued(self) -> int:

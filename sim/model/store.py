@@ -12,13 +12,13 @@ from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Persist,
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.units import Seconds
 
-from .clock import Clock
+from .clock import SimEnvironment
 
 
-class Store:
+class ModelStore:
     """Tables of one event; ``settled`` is told of each batch once it is durable. ``latency``: one commit, seconds."""
 
-    def __init__(self, clock: Clock, latency: Seconds, settled: Callable[[Sequence[Persist]], None]) -> None:
+    def __init__(self, clock: SimEnvironment, latency: Seconds, settled: Callable[[Sequence[Persist]], None]) -> None:
         self._clock, self._latency, self._settled = clock, latency, settled
         self._waiting: list[Persist] = []
         self._busy = False

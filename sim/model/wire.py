@@ -7,7 +7,7 @@ from typing import Protocol
 from resilience.protocol.messages import ClientMessage, ServerMessage
 
 
-class Wire(Protocol):
+class MessageCodecHook(Protocol):
     """Both directions of a message's way."""
 
     def up(self, message: ClientMessage) -> ClientMessage:
@@ -17,7 +17,7 @@ class Wire(Protocol):
         """What the clients hear of it."""
 
 
-class AsObjects:
+class IdentityCodec:
     """Messages are frozen values, so the receiver may have the sender's own."""
 
     def up(self, message: ClientMessage) -> ClientMessage:

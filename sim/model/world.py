@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from resilience.eventlog.writer import EventSink
 from resilience.events import LogEventKind, Verdict
-from resilience.experiment.crew import first_dial, members, scripted
+from resilience.experiment.crew import first_dial, make_scripted_client, participants_of
 from resilience.experiment.spec import Experiment
 
-from .client import ClientDriver
-from .clock import Clock, Feed
+from .client import ModelClientDriver
+from .clock import DelayLine, SimEnvironment
 from .costs import ModelCosts
 from .faults import Injector
 from .journal import Journal
-from .link import Link
-from .server import ServerDriver
-from .wire import AsObjects, Wire
+from .link import ModelLink
+from .server import ModelServerDriver
+from .wire import IdentityCodec, MessageCodecHook
 
 
 def simulate(experiment: Experiment, seed: int, sink: EventSink, costs: ModelCosts | None = None) -> None:
@@ -22,10 +22,10 @@ def simulate(experiment: Experiment, seed: int, sink: EventSink, costs: ModelCos
 
     The same experiment, seed and costs give the same events, byte for byte, in any process.
     """
-    World(experiment, seed, sink, costs).run()
+    ModelRun(experiment, seed, sink, costs).run()
 
 
-class World:
+class ModelRun:
     """Everything that takes part in one run."""
 
     def __init__(
@@ -34,24 +34,26 @@ class World:
         seed: int,
         sink: EventSink,
         costs: ModelCosts | None = None,
-        wire: Wire | None = None,
+        wire: MessageCodecHook | None = None,
     ) -> None:
-        costs, wire = costs or ModelCosts(), wire or AsObjects()
+        costs, wire = costs or ModelCosts(), wire or IdentityCodec()
         self.experiment, self.seed = experiment, seed
-        self.clock, self.journal = Clock(), Journal(sink)
-        self.server = ServerDriver(experiment, seed, clock=self.clock, costs=costs, journal=self.journal, wire=wire)
-        self.links = {cohort.name: Link(self.clock, costs, self.server) for cohort in experiment.cohorts}
+        self.clock, self.journal = SimEnvironment(), Journal(sink)
+        self.server = ModelServerDriver(
+            experiment, seed, clock=self.clock, costs=costs, journal=self.journal, wire=wire
+        )
+        self.links = {cohort.name: ModelLink(self.clock, costs, self.server) for cohort in experiment.cohorts}
         self.clients = [
-            ClientDriver(
-                member.actor,
-                member.cohort,
-                scripted(experiment, member, seed),
+            ModelClientDriver(
+                participant.actor,
+                participant.cohort,
+                make_scripted_client(experiment, participant, seed),
                 clock=self.clock,
-                link=self.links[member.cohort],
+                link=self.links[participant.cohort],
                 journal=self.journal,
                 wire=wire,
             )
-            for member in members(experiment)
+            for participant in participants_of(experiment)
         ]
         self._injector = Injector(self.clock, self.links, self.journal)
 
@@ -69,8 +71,10 @@ class World:
             self._end("failed", "not steady")
 
     def _ramp_up(self) -> None:
-        first_dials: Feed[ClientDriver] = Feed(self.clock, ClientDriver.start)
-        moments = [first_dial(self.experiment, member, self.seed) for member in members(self.experiment)]
+        first_dials: DelayLine[ModelClientDriver] = DelayLine(self.clock, ModelClientDriver.start)
+        moments = [
+            first_dial(self.experiment, participant, self.seed) for participant in participants_of(self.experiment)
+        ]
         for i in sorted(range(len(moments)), key=moments.__getitem__):
             first_dials.put(moments[i], self.clients[i])
 
@@ -82,5 +86,5 @@ class World:
         return holds
 
     def _end(self, outcome: str, cause: str | None = None) -> None:
-        self.server.last_words()
+        self.server.write_final_records()
         self.journal.run(LogEventKind.RUN_ENDED, self.clock.now, outcome=outcome, cause=cause)

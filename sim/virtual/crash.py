@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from reports.checks import run_checks
-from reports.frames import Log
-from reports.ledger import Evidence, Ledger, judge
+from reports.frames import RunHistory
+from reports.ledger import DurabilityEvidence, StoredRun, judge
 from resilience.client.fleet import Fleet
 from resilience.draws import uniform
 from resilience.errors import ResilienceError
 from resilience.eventlog.rundir import COMPLETED, RunInfo
 from resilience.eventlog.writer import EventList
 from resilience.events import Lane, LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.crew import EVENT, members
-from resilience.experiment.witness import Sight, Witness, witness
+from resilience.experiment.crew import EVENT, participants_of
+from resilience.experiment.witness import Observation, ObservingClient, make_observing_client
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from resilience.runtime import RunClock, log_to
@@ -35,7 +35,7 @@ from resilience.units import Instant, Seconds
 from .crash_parts import Disk, LogFile, Reached, Watch
 from .crash_plan import LAST_DEATH, LAST_RESTART, ROUGH, Crash, Plan, Point, plan
 from .loop import VirtualLoop, run_virtual
-from .network import Link, VirtualNetwork
+from .network import VirtualLink, VirtualNetwork
 
 HOST, PORT, FIRST_LINK_PORT = "server.test", 80, 8001
 ORIGIN: Seconds = 1.7e9
@@ -95,8 +95,8 @@ class World:
             name: network.link(name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT)) for i, name in enumerate(cohorts)
         }
         self._dialled: Callable[[], None] = lambda: None
-        self._witnesses: dict[str, Witness] = {}
-        self._gone: dict[str, Witness] = {}
+        self._witnesses: dict[str, ObservingClient] = {}
+        self._gone: dict[str, ObservingClient] = {}
 
     async def live(self) -> Outcome:
         """From the first start to the judgement."""
@@ -163,10 +163,14 @@ class World:
         experiment, seed = self.plan.experiment, self.plan.seed
         urls = {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in self._links.items()}
         clock = RunClock(0.0, self.loop.time)
-        crew = members(experiment)
-        fleet = Fleet(crew, experiment, urls, seed, clock=clock, sink=self, lane=Lane.VIRTUAL, play=witness)
+        participants = participants_of(experiment)
+        fleet = Fleet(
+            participants, experiment, urls, seed, clock=clock, sink=self, lane=Lane.VIRTUAL, play=make_observing_client
+        )
         self._witnesses = {
-            member.actor: client.machine for member, client in fleet.clients if isinstance(client.machine, Witness)
+            participant.actor: client.machine
+            for participant, client in fleet.clients
+            if isinstance(client.machine, ObservingClient)
         }
         return fleet
 
@@ -180,7 +184,7 @@ class World:
         """Have this called at every dial from now on."""
         self._dialled = callback
 
-    def _disturb(self, link: Link | None) -> None:
+    def _disturb(self, link: VirtualLink | None) -> None:
         """A few short faults on the link that does not hold."""
         if link is None:
             return
@@ -194,10 +198,10 @@ class World:
         """In some worlds one participant goes for good, with a word or without, so that it must be cleaned up."""
         kind, at = uniform(self.plan.seed, "parting"), uniform(self.plan.seed, "parting", "at")
         await asyncio.sleep(PARTING + at * (LAST_DEATH - PARTING))
-        member, client = fleet.clients[0]
-        machine = self._witnesses[member.actor]
+        participant, client = fleet.clients[0]
+        machine = self._witnesses[participant.actor]
         if kind < PARTING_SHARE and machine.state is ClientState.OPEN:
-            self._gone[member.actor] = machine
+            self._gone[participant.actor] = machine
             await (client.leave() if kind < PARTING_SHARE / 3 else client.stop())
 
     def serve(self, number: int, clock: Watch, disk: Disk, log: LogFile) -> QuizServer:
@@ -222,8 +226,8 @@ class World:
 
     def _judged(self, trouble: dict[str, str]) -> Outcome:
         self.events.sort(key=lambda event: event.t)
-        log = Log(_info(self.plan), self.plan.experiment, self.events)
-        evidence = Evidence(log, self._ledger(), self._sights(), TOLERANCE)
+        log = RunHistory(_info(self.plan), self.plan.experiment, self.events)
+        evidence = DurabilityEvidence(log, self._ledger(), self._sights(), TOLERANCE)
         verdicts = [*run_checks(log), *judge(evidence)]
         outcome = Outcome(self.plan, dict(trouble), self.deaths, self.events)
         for item in verdicts:
@@ -233,14 +237,14 @@ class World:
                 outcome.broken[item.name] = item.detail
         return outcome
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self) -> StoredRun:
         stored = self._store.latest(EVENT, ORIGIN)
         if stored is None:
             raise LookupError("the database has no run at all")
-        return Ledger(stored.plan, stored.progress, self._store.scores(stored.lease.key), stored.answers)
+        return StoredRun(stored.plan, stored.progress, self._store.scores(stored.lease.key), stored.answers)
 
-    def _sights(self) -> Mapping[str, list[Sight]]:
-        return {actor: machine.sights for actor, machine in self._witnesses.items()}
+    def _sights(self) -> Mapping[str, list[Observation]]:
+        return {actor: machine.observations for actor, machine in self._witnesses.items()}
 
 
 class Life:
@@ -337,31 +341,31 @@ class Life:
             task.cancel()
 
 
-def _cut(link: Link) -> None:
+def _cut(link: VirtualLink) -> None:
     link.cut()
 
 
-def _nothing(link: Link) -> None:
+def _nothing(link: VirtualLink) -> None:
     del link
 
 
-def _refuse(link: Link) -> None:
+def _refuse(link: VirtualLink) -> None:
     link.refuse(True)  # noqa: FBT003 - the link's own switch
 
 
-def _allow(link: Link) -> None:
+def _allow(link: VirtualLink) -> None:
     link.refuse(False)  # noqa: FBT003 - the link's own switch
 
 
-def _swallow(link: Link) -> None:
+def _swallow(link: VirtualLink) -> None:
     link.blackhole(up=True, down=True)
 
 
-def _pass(link: Link) -> None:
+def _pass(link: VirtualLink) -> None:
     link.blackhole(up=False, down=False)
 
 
-_FAULTS: tuple[tuple[Callable[[Link], None], Callable[[Link], None]], ...] = (
+_FAULTS: tuple[tuple[Callable[[VirtualLink], None], Callable[[VirtualLink], None]], ...] = (
     (_cut, _nothing),
     (_refuse, _allow),
     (_swallow, _pass),

@@ -12,19 +12,19 @@ from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Fa
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .network import Link
+from .network import VirtualLink
 
-PREPARE: Seconds = 0.5
+PREPARE_S: Seconds = 0.5
 """How long before its window a canary looks at the link and takes hold of it."""
 
-PATIENCE: Seconds = 2.0
+CANARY_TIMEOUT_S: Seconds = 2.0
 """A fault that no canary saw begin, or end, after this long was none."""
 
 
 class Injector:
     """Walks a schedule. ``links`` by cohort, ``server`` behind them; every fault is undone however the walk ends."""
 
-    def __init__(self, links: Mapping[str, Link], server: HostPort, clock: RunClock, sink: EventSink) -> None:
+    def __init__(self, links: Mapping[str, VirtualLink], server: HostPort, clock: RunClock, sink: EventSink) -> None:
         self._links, self._server, self._clock, self._sink = links, server, clock, sink
 
     async def walk(self, windows: Sequence[FaultWindow], *, until: Instant) -> None:
@@ -36,13 +36,13 @@ class Injector:
     async def _inject(self, window: FaultWindow) -> None:
         link, fault = self._links[window.cohort], window.fault
         async with Canary((self._server[0], link.port), self._server) as canary:
-            await self._sleep_until(window.starts_at - PREPARE)
-            await canary.prepare(PREPARE)
+            await self._sleep_until(window.starts_at - PREPARE_S)
+            await canary.prepare(PREPARE_S)
             await self._sleep_until(window.starts_at)
             try:
                 begin(link, fault)
                 self._write(LogEventKind.FAULT_STARTED, window, value=window.starts_at)
-                await self._see(LogEventKind.FAULT_CONFIRMED, window, canary.wait_until_faulty(fault), canary.doubt)
+                await self._see(LogEventKind.FAULT_CONFIRMED, window, canary.wait_until_faulty(fault), canary.problem)
                 await self._sleep_until(window.ends_at)
             finally:
                 end(link, fault)
@@ -54,10 +54,10 @@ class Injector:
     ) -> None:
         since = self._clock.now()
         try:
-            async with asyncio.timeout(0 if doubt else PATIENCE):
+            async with asyncio.timeout(0 if doubt else CANARY_TIMEOUT_S):
                 await seen
         except TimeoutError:
-            cause = doubt or f"no {kind.value} by the canary within {PATIENCE:g} s"
+            cause = doubt or f"no {kind.value} by the canary within {CANARY_TIMEOUT_S:g} s"
             self._write(LogEventKind.FAULT_INVALID, window, cause=cause)
         else:
             self._write(kind, window, value=self._clock.now() - since)
@@ -74,7 +74,7 @@ class Injector:
         )
 
 
-def begin(link: Link, fault: AnyFault) -> None:
+def begin(link: VirtualLink, fault: AnyFault) -> None:
     """Put the fault on the link."""
     match fault:
         case Cut():
@@ -85,7 +85,7 @@ def begin(link: Link, fault: AnyFault) -> None:
             link.blackhole(up=fault.direction is not Direction.DOWN, down=fault.direction is not Direction.UP)
 
 
-def end(link: Link, fault: AnyFault) -> None:
+def end(link: VirtualLink, fault: AnyFault) -> None:
     """Take the fault off the link; harmless twice."""
     match fault:
         case Refuse():

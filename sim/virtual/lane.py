@@ -15,7 +15,7 @@ from resilience.client.fleet import Fleet
 from resilience.draws import derive_key
 from resilience.eventlog.writer import EventSink
 from resilience.events import Lane, LogEvent, LogEventKind, Role
-from resilience.experiment.crew import EVENT, members
+from resilience.experiment.crew import EVENT, participants_of
 from resilience.experiment.spec import Experiment
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
@@ -31,11 +31,11 @@ HOST = "server.test"
 PORT = 80
 FIRST_LINK_PORT = 8001
 
-LATENCY: Seconds = 0.0005
+LATENCY_S: Seconds = 0.0005
 """One way. Half the heartbeat round trip of the real lane (0.85 to 1.1 ms on loopback through Toxiproxy)."""
 
 
-class _Gate:
+class StoppableSink:
     """Lets events through until the run is over."""
 
     def __init__(self, sink: EventSink) -> None:
@@ -50,7 +50,7 @@ class _Gate:
 
 def simulate(experiment: Experiment, seed: int, sink: EventSink) -> None:
     """Run the experiment in virtual time and write its history; the same seed writes the same bytes."""
-    network = VirtualNetwork(seed, latency_s=LATENCY)
+    network = VirtualNetwork(seed, latency_s=LATENCY_S)
     with _no_collector_pauses():
         run_virtual(lambda loop: _run(experiment, seed, sink, network, loop), network)
 
@@ -67,7 +67,7 @@ def _no_collector_pauses() -> Iterator[None]:
 
 
 async def _run(experiment: Experiment, seed: int, sink: EventSink, network: VirtualNetwork, loop: VirtualLoop) -> None:
-    clock, gate = RunClock(0.0, loop.time), _Gate(sink)
+    clock, gate = RunClock(0.0, loop.time), StoppableSink(sink)
     store = SqlStore(MEMORY)
     server = _server(experiment, seed, store, clock, gate)
     with loop.instant_executor():
@@ -77,7 +77,7 @@ async def _run(experiment: Experiment, seed: int, sink: EventSink, network: Virt
         for i, cohort in enumerate(experiment.cohorts)
     }
     urls = {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in links.items()}
-    fleet = Fleet(members(experiment), experiment, urls, seed, clock=clock, sink=gate, lane=Lane.VIRTUAL)
+    fleet = Fleet(participants_of(experiment), experiment, urls, seed, clock=clock, sink=gate, lane=Lane.VIRTUAL)
     injector = Injector(links, (HOST, PORT), clock, gate)
     runner = _Runner(experiment, clock, gate)
     runner.write(LogEventKind.RUN_STARTED, value=experiment.duration)

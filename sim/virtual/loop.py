@@ -30,7 +30,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-EXECUTOR_LATENCY: Seconds = 0.002
+EXECUTOR_LATENCY_S: Seconds = 0.002
 """What a call in an executor takes unless said otherwise: a group commit to a local disk."""
 
 IGNORED_OPTIONS = frozenset(
@@ -111,7 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         network: Network | None = None,
         *,
         origin: Instant = 0.0,
-        executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
+        executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY_S,
         executor_share: float = 0.0,
     ) -> None:
         if network is not None:
@@ -330,7 +330,7 @@ def run_virtual(
     network: Network | None = None,
     *,
     origin: Instant = 0.0,
-    executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY,
+    executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY_S,
     executor_share: float = 0.0,
 ) -> T:
     """Run ``main(loop)`` in a new virtual loop and return what it returns; the thread's own loop stays as it was.

@@ -21,12 +21,12 @@ from resilience.errors import HarnessError
 from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop
-from .pipe import WINDOW, Block, Courier, Latency, Mark, Pipe
+from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, Latency, Obstruction, Pipe
 from .transport import VirtualTransport
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-LATENCY: Seconds = 0.001
+LATENCY_S: Seconds = 0.001
 """One way, unless a network or link says otherwise: a machine to itself through a proxy, generously."""
 
 CLIENT_HOST = "127.0.0.1"
@@ -49,16 +49,16 @@ class ListeningSocket(NamedTuple):
         return self.host, self.port
 
 
-class Connection:
+class VirtualConnection:
     """Both ends of one connection and the pipes between them; ``number`` counts the dials of the network from 1."""
 
-    def __init__(self, number: int, up: Pipe, down: Pipe, opened_at: Instant, link: Link | None) -> None:
+    def __init__(self, number: int, up: Pipe, down: Pipe, opened_at: Instant, link: VirtualLink | None) -> None:
         self.number, self.up, self.down, self.opened_at, self.link = number, up, down, opened_at, link
         self.client: VirtualTransport
         self.server: VirtualTransport
         self.is_severed = self.is_over = False
 
-    def sever(self, mark: Mark) -> None:
+    def sever(self, mark: ControlSignal) -> None:
         """Take the connection away: both ends see the mark one latency from now, what is under way is lost."""
         self.is_severed = True
         self.up.sever(mark)
@@ -86,7 +86,7 @@ class VirtualServer(asyncio.AbstractServer):
         backlog: int,
     ) -> None:
         self._network, self.factory, self.address, self.backlog = network, factory, address, backlog
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, VirtualConnection] = {}
         self._serving = self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -97,7 +97,7 @@ class VirtualServer(asyncio.AbstractServer):
 
     def get_loop(self) -> VirtualLoop:
         """The loop it lives in."""
-        return self._network.courier.loop
+        return self._network.deliveries.loop
 
     def is_serving(self) -> bool:
         """Whether new connections are accepted."""
@@ -119,7 +119,7 @@ class VirtualServer(asyncio.AbstractServer):
         """Stop listening; open connections stay."""
         if not self._closed:
             self._closed = True
-            self._network.forget(self)
+            self._network.unregister(self)
             self._settle()
 
     def close_clients(self) -> None:
@@ -151,7 +151,7 @@ class VirtualServer(asyncio.AbstractServer):
             else:
                 connection.server.crash()
 
-    def accept(self, connection: Connection) -> None:
+    def accept(self, connection: VirtualConnection) -> None:
         """Make the server's end talk; a protocol that cannot be made ends the connection."""
         if connection.server.is_closing():
             return
@@ -175,7 +175,7 @@ class VirtualServer(asyncio.AbstractServer):
                     waiter.set_result(None)
 
 
-class Link:
+class VirtualLink:
     """One cohort's way to its server: dials to ``port`` are forwarded to ``upstream``.
 
     ``resets_cross``: whether an abort reaches the other end as a reset; Toxiproxy makes a FIN of it.
@@ -197,12 +197,12 @@ class Link:
         self.is_refusing = False
         self._network = network
         self._latencies = (latency_s, latency_s)
-        self._blocks = (Block(0), Block(0))
-        self._live: dict[int, Connection] = {}
-        self._unanswered: list[Connection] = []
+        self._blocks = (Obstruction(0), Obstruction(0))
+        self._live: dict[int, VirtualConnection] = {}
+        self._unanswered: list[VirtualConnection] = []
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[VirtualConnection]:
         """The live ones, oldest first."""
         return [self._live[number] for number in sorted(self._live)]
 
@@ -231,12 +231,12 @@ class Link:
     def cut(self) -> None:
         """Close every connection once: both ends see a FIN, what is under way is lost."""
         for connection in self.connections:
-            connection.sever(Mark.FIN)
+            connection.sever(ControlSignal.FIN)
 
     def reset(self) -> None:
         """Reset every connection once: both ends lose it with ``ConnectionResetError``."""
         for connection in self.connections:
-            connection.sever(Mark.RST)
+            connection.sever(ControlSignal.RST)
 
     def refuse(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Close every connection and refuse new ones, until switched off."""
@@ -246,21 +246,21 @@ class Link:
 
     def blackhole(self, *, up: bool, down: bool) -> None:
         """Throw bytes away in these directions, those under way too. Closes pass; a direction healed is a cut."""
-        was_up, was_down = (bool(blocks & Block.HOLE) for blocks in self._blocks)
+        was_up, was_down = (bool(blocks & Obstruction.HOLE) for blocks in self._blocks)
         if (was_up and not up) or (was_down and not down):
             self.cut()
-        self._switch(Block.HOLE, up=up, down=down)
+        self._switch(Obstruction.HOLE, up=up, down=down)
 
     def stall(self, *, up: bool, down: bool) -> None:
         """Hold bytes in these directions, and a close behind them; all arrive in order when switched off."""
-        self._switch(Block.STALLED, up=up, down=down)
+        self._switch(Obstruction.STALLED, up=up, down=down)
 
     def freeze(self, on: bool) -> None:  # noqa: FBT001 - a switch
         """Hold everything both ways; dials are accepted, as by the system of a stopped proxy, and go no further.
 
         Switched off, the held dials reach the server, oldest first, and all that was held arrives in order.
         """
-        self._switch(Block.FROZEN, up=on, down=on)
+        self._switch(Obstruction.FROZEN, up=on, down=on)
         if not on:
             unanswered, self._unanswered = self._unanswered, []
             for connection in unanswered:
@@ -273,7 +273,7 @@ class Link:
         self.blackhole(up=False, down=False)
         self.freeze(False)  # noqa: FBT003 - a switch
 
-    def _switch(self, why: Block, *, up: bool, down: bool) -> None:
+    def _switch(self, why: Obstruction, *, up: bool, down: bool) -> None:
         was_up, was_down = self._blocks
         self._blocks = (was_up | why if up else was_up & ~why, was_down | why if down else was_down & ~why)
         for connection in self.connections:
@@ -282,14 +282,14 @@ class Link:
 
     # What the network tells it.
 
-    def taken(self, connection: Connection) -> bool:
+    def on_accepted(self, connection: VirtualConnection) -> bool:
         """A dial was accepted; whether it may go on to the server at once."""
         self._live[connection.number] = connection
         for pipe, blocks in zip((connection.up, connection.down), self._blocks, strict=True):
-            for why in Block:
+            for why in Obstruction:
                 if blocks & why:
                     pipe.block(why)
-        is_frozen = bool(self._blocks[0] & Block.FROZEN)
+        is_frozen = bool(self._blocks[0] & Obstruction.FROZEN)
         if is_frozen:
             self._unanswered.append(connection)
         return not is_frozen
@@ -309,26 +309,26 @@ class VirtualNetwork:
 
     """
 
-    courier: Courier
+    deliveries: DeliveryScheduler
 
-    def __init__(self, seed: int, *, latency_s: Latency = LATENCY, window: int = WINDOW) -> None:
+    def __init__(self, seed: int, *, latency_s: Latency = LATENCY_S, window: int = WINDOW_BYTES) -> None:
         self.seed, self.latency_s, self.window = seed, latency_s, window
-        self.links: dict[str, Link] = {}
-        self._doors: dict[tuple[str, int], VirtualServer | Link] = {}
+        self.links: dict[str, VirtualLink] = {}
+        self._doors: dict[tuple[str, int], VirtualServer | VirtualLink] = {}
         self._servers: list[VirtualServer] = []
-        self._live: dict[int, Connection] = {}
+        self._live: dict[int, VirtualConnection] = {}
         self._dials: Iterator[int] = itertools.count(1)
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[VirtualConnection]:
         """All live ones, oldest first, through links or not."""
         return [self._live[number] for number in sorted(self._live)]
 
     def attach(self, loop: VirtualLoop) -> None:
         """Serve this loop; raises :class:`HarnessError` the second time."""
-        if hasattr(self, "courier"):
+        if hasattr(self, "deliveries"):
             raise HarnessError("a virtual network serves one loop; make another for another")
-        self.courier = Courier(loop)
+        self.deliveries = DeliveryScheduler(loop)
 
     def link(  # noqa: PLR0913 - all that a link is
         self,
@@ -339,13 +339,13 @@ class VirtualNetwork:
         host: str | None = None,
         latency_s: Latency | None = None,
         resets_cross: bool = False,
-    ) -> Link:
+    ) -> VirtualLink:
         """Open a link; ``host`` none: reached under every name. Raises ``OSError`` (``EADDRINUSE``)."""
         if name in self.links:
             raise HarnessError(f"there is a link named {name} already")
         latency = self.latency_s if latency_s is None else latency_s
-        link = Link(self, name, port, upstream, latency_s=latency, resets_cross=resets_cross)
-        self._open_door(_address(host, port), link)
+        link = VirtualLink(self, name, port, upstream, latency_s=latency, resets_cross=resets_cross)
+        self._bind(_address(host, port), link)
         self.links[name] = link
         return link
 
@@ -355,13 +355,13 @@ class VirtualNetwork:
         """Open a listener; port 0: the first free one. Raises ``OSError`` (``EADDRINUSE``)."""
         address = _address(host, port or self._free_port())
         server = VirtualServer(self, factory, address, backlog)
-        self._open_door(address, server)
+        self._bind(address, server)
         self._servers.append(server)
         if start:
             await server.start_serving()
         return server
 
-    def forget(self, server: VirtualServer) -> None:
+    def unregister(self, server: VirtualServer) -> None:
         """Nobody listens there any more."""
         if self._doors.get(server.address) is server:
             del self._doors[server.address]
@@ -377,15 +377,15 @@ class VirtualNetwork:
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
-        number, door = next(self._dials), self._door(host, port)
-        link = door if isinstance(door, Link) else None
+        number, door = next(self._dials), self._server_at(host, port)
+        link = door if isinstance(door, VirtualLink) else None
         up, down = self._pipes(number, link)
         await asyncio.sleep(up.draw_latency())
         self._require(host, port)
         if link is not None and link.accept_delay_s > 0.0:
             await asyncio.sleep(link.accept_delay_s)
             self._require(host, port)
-        client = self._take(Connection(number, up, down, self.courier.loop.now, link), (host, port))
+        client = self._take(VirtualConnection(number, up, down, self.deliveries.loop.now, link), (host, port))
         try:
             await asyncio.sleep(down.draw_latency())
             protocol = factory()
@@ -395,60 +395,60 @@ class VirtualNetwork:
             raise
         return client, protocol
 
-    def establish(self, connection: Connection, upstream: tuple[str, int]) -> None:
+    def establish(self, connection: VirtualConnection, upstream: tuple[str, int]) -> None:
         """Let the dial reach the server; where none listens the client's end sees EOF."""
-        server = self._door(*upstream)
+        server = self._server_at(*upstream)
         if connection.is_severed or not isinstance(server, VirtualServer) or not server.is_serving():
-            connection.sever(Mark.FIN)
+            connection.sever(ControlSignal.FIN)
             connection.server.is_lost = True
             self._left(connection)
         else:
             connection.server.on_lost(partial(self._server_left, connection, server))
             server.connections[connection.number] = connection
-            self.courier.soon(server.accept, connection)
+            self.deliveries.soon(server.accept, connection)
 
-    def _take(self, connection: Connection, address: tuple[str, int]) -> VirtualTransport:
+    def _take(self, connection: VirtualConnection, address: tuple[str, int]) -> VirtualTransport:
         link = connection.link
         near = (CLIENT_HOST, _FIRST_CLIENT_PORT + connection.number % _CLIENT_PORTS)
-        mark = Mark.RST if link is None or link.resets_cross else Mark.FIN
+        mark = ControlSignal.RST if link is None or link.resets_cross else ControlSignal.FIN
         up, down, upstream = connection.up, connection.down, address if link is None else link.upstream
-        client = VirtualTransport(self.courier, down, up, {"sockname": near, "peername": address}, abort_mark=mark)
-        server = VirtualTransport(self.courier, up, down, {"sockname": upstream, "peername": near}, abort_mark=mark)
+        client = VirtualTransport(self.deliveries, down, up, {"sockname": near, "peername": address}, abort_mark=mark)
+        server = VirtualTransport(self.deliveries, up, down, {"sockname": upstream, "peername": near}, abort_mark=mark)
         connection.client, connection.server = client, server
         client.on_lost(partial(self._left, connection))
         self._live[connection.number] = connection
-        if link is None or link.taken(connection):
+        if link is None or link.on_accepted(connection):
             self.establish(connection, upstream)
         return client
 
-    def _server_left(self, connection: Connection, server: VirtualServer) -> None:
+    def _server_left(self, connection: VirtualConnection, server: VirtualServer) -> None:
         server.left(connection.number)
         self._left(connection)
 
-    def _left(self, connection: Connection) -> None:
+    def _left(self, connection: VirtualConnection) -> None:
         if connection.ended():
             self._live.pop(connection.number, None)
             if connection.link is not None:
                 connection.link.left(connection.number)
 
-    def _pipes(self, number: int, link: Link | None) -> tuple[Pipe, Pipe]:
+    def _pipes(self, number: int, link: VirtualLink | None) -> tuple[Pipe, Pipe]:
         latencies = (self.latency_s, self.latency_s) if link is None else link.latencies
         name = "" if link is None else link.name
         up, down = (
-            Pipe(self.courier, at, latency, partial(uniform, self.seed, name, at), self.window)
+            Pipe(self.deliveries, at, latency, partial(uniform, self.seed, name, at), self.window)
             for at, latency in zip((2 * number, 2 * number + 1), latencies, strict=True)
         )
         return up, down
 
-    def _door(self, host: str, port: int) -> VirtualServer | Link | None:
+    def _server_at(self, host: str, port: int) -> VirtualServer | VirtualLink | None:
         return self._doors.get((host, port)) or self._doors.get((_ANY_HOST, port))
 
     def _require(self, host: str, port: int) -> None:
-        door = self._door(host, port)
-        if door is None or (door.is_refusing if isinstance(door, Link) else not door.is_serving()):
+        door = self._server_at(host, port)
+        if door is None or (door.is_refusing if isinstance(door, VirtualLink) else not door.is_serving()):
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(host, port)}")
 
-    def _open_door(self, address: tuple[str, int], door: VirtualServer | Link) -> None:
+    def _bind(self, address: tuple[str, int], door: VirtualServer | VirtualLink) -> None:
         host, port = address
         taken = [at for at in self._doors if at[1] == port and (host in {_ANY_HOST, at[0]} or at[0] == _ANY_HOST)]
         if taken:
@@ -464,7 +464,7 @@ def _address(host: str | None, port: int) -> tuple[str, int]:
     return (_ANY_HOST, port) if host is None or host in _ANY_HOSTS else (host, port)
 
 
-def _throw(pipe: Pipe, why: Block, *, on: bool) -> None:
+def _throw(pipe: Pipe, why: Obstruction, *, on: bool) -> None:
     if on:
         pipe.block(why)
     else:

@@ -3,7 +3,7 @@
 Knows time and order; not who dialled whom, nor which fault is the reason for an obstacle. Nothing here calls a protocol
 from inside somebody else's call: what happens far away is seen after a turn of the loop at the earliest.
 
-A pipe keeps at most one booking with the courier, and the courier one timer per instant, so that a broadcast to
+A pipe keeps at most one booking with the deliveries, and the deliveries one timer per instant, so that a broadcast to
 hundreds of connections costs one. What arrives at one instant is handed over in the order of the pipes' numbers,
 whoever wrote first: a sender that walks over a set of its connections therefore changes nobody's history.
 """
@@ -22,7 +22,7 @@ from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop
 
-WINDOW = 64 * 1024
+WINDOW_BYTES = 64 * 1024
 """Bytes that may be under way or unread in one direction before the sender has to keep the rest."""
 
 Latency = Seconds | Callable[[float], Seconds]
@@ -31,14 +31,14 @@ Latency = Seconds | Callable[[float], Seconds]
 _by_number = attrgetter("number")
 
 
-class Mark(Enum):
+class ControlSignal(Enum):
     """What travels besides bytes."""
 
     FIN = "the sender is done"
     RST = "the connection is gone"
 
 
-class Block(IntFlag):
+class Obstruction(IntFlag):
     """What stands in a pipe's way; several may."""
 
     OPENING = 1  # the receiver's protocol is not connected yet
@@ -49,7 +49,7 @@ class Block(IntFlag):
     SEVERED = 32  # nobody is at the other end any more: whoever writes is reset
 
 
-_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Block)
+_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Obstruction)
 _HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED
 _LOSING = _HOLE | _SEVERED
 
@@ -63,14 +63,14 @@ class End(Protocol):
     def feed(self, data: bytes) -> None:
         """Bytes arrived."""
 
-    def feed_mark(self, mark: Mark) -> None:
+    def feed_mark(self, mark: ControlSignal) -> None:
         """A mark arrived."""
 
     def drained(self) -> None:
         """Some of the backlog has left."""
 
 
-class Courier:
+class DeliveryScheduler:
     """Wakes pipes when their next packet arrives."""
 
     def __init__(self, loop: VirtualLoop) -> None:
@@ -78,7 +78,7 @@ class Courier:
         self._batches: dict[Instant, list[Pipe]] = {}
         self._context = Context()
 
-    def book(self, when: Instant, pipe: Pipe) -> None:
+    def schedule(self, when: Instant, pipe: Pipe) -> None:
         """Have the pipe deliver at ``when``."""
         batch = self._batches.get(when)
         if batch is None:
@@ -110,7 +110,7 @@ class Pipe:
         "_backlog",
         "_blocks",
         "_booked",
-        "_courier",
+        "_deliveries",
         "_draw",
         "_last",
         "_loop",
@@ -126,12 +126,17 @@ class Pipe:
     )
 
     def __init__(
-        self, courier: Courier, number: int, latency: Latency, draw: Callable[[int], float], window: int = WINDOW
+        self,
+        deliveries: DeliveryScheduler,
+        number: int,
+        latency: Latency,
+        draw: Callable[[int], float],
+        window: int = WINDOW_BYTES,
     ) -> None:
-        self._courier, self._loop = courier, courier.loop
+        self._deliveries, self._loop = deliveries, deliveries.loop
         self.number, self.latency, self._draw, self.window = number, latency, draw, window
-        self._queue: deque[tuple[Instant, bytes | Mark]] = deque()
-        self._backlog: deque[bytes | Mark] = deque()
+        self._queue: deque[tuple[Instant, bytes | ControlSignal]] = deque()
+        self._backlog: deque[bytes | ControlSignal] = deque()
         self.backlog_size = 0
         self._blocks = _OPENING
         self._booked = math.inf
@@ -147,7 +152,7 @@ class Pipe:
         size = len(data)
         if self._blocks & _LOSING:
             if self._blocks & _SEVERED:
-                self._bounce()
+                self._send_reset_back()
         elif self._backlog or self._under_way + size > self.window:
             self.backlog_size += size
             self._backlog.extend(data[at : at + self.window] for at in range(0, size, self.window))
@@ -159,21 +164,21 @@ class Pipe:
     def finish(self) -> None:
         """A FIN behind everything sent so far."""
         if self._backlog:
-            self._backlog.append(Mark.FIN)
+            self._backlog.append(ControlSignal.FIN)
         elif not self._blocks & _SEVERED:
-            self._post(Mark.FIN)
+            self._post(ControlSignal.FIN)
 
-    def discard(self, mark: Mark) -> None:
+    def discard(self, mark: ControlSignal) -> None:
         """Forget all bytes that did not arrive; the mark is all that still comes."""
         if not self._blocks & _SEVERED:
             self._purge()
             self._post(mark)
 
-    def sever(self, mark: Mark) -> None:
+    def sever(self, mark: ControlSignal) -> None:
         """Cut the pipe: its end sees the mark one latency from now, and its sender speaks to nobody."""
         self.discard(mark)
         self._blocks |= _SEVERED
-        self._courier.soon(self.source.drained)
+        self._deliveries.soon(self.source.drained)
 
     def draw_latency(self) -> Seconds:
         """What the next packet takes, seconds."""
@@ -181,7 +186,7 @@ class Pipe:
         self._packets += 1
         return max(latency(self._draw(self._packets)), 0.0) if callable(latency) else latency
 
-    def _post(self, item: bytes | Mark) -> None:
+    def _post(self, item: bytes | ControlSignal) -> None:
         latency = self.latency
         arrival = self._loop.now + (latency if isinstance(latency, float) else self.draw_latency())
         if arrival < self._last:  # noqa: PLR1730 - max() is slow, and this is the hot path
@@ -189,7 +194,7 @@ class Pipe:
         self._last = arrival
         self._queue.append((arrival, item))
         if arrival < self._booked:
-            self._book(arrival)
+            self._schedule(arrival)
 
     def _admit(self) -> None:
         backlog = self._backlog
@@ -212,38 +217,38 @@ class Pipe:
         self._under_way = self.backlog_size = 0
         self._last = -math.inf
 
-    def _bounce(self) -> None:
+    def _send_reset_back(self) -> None:
         back = self.source.inbound
         if not back.resets():
-            back._post(Mark.RST)  # noqa: SLF001 - the other direction of the same connection
+            back._post(ControlSignal.RST)  # noqa: SLF001 - the other direction of the same connection
 
     def resets(self) -> bool:
         """Whether a reset is under way."""
-        return any(item is Mark.RST for _, item in self._queue)
+        return any(item is ControlSignal.RST for _, item in self._queue)
 
     # What stands in the way.
 
-    def block(self, why: Block) -> None:
+    def block(self, why: Obstruction) -> None:
         """Put an obstacle in the way; a hole also swallows the bytes under way."""
-        if why is Block.HOLE and not self._blocks & _HOLE:
-            self._swallow()
+        if why is Obstruction.HOLE and not self._blocks & _HOLE:
+            self._drop_in_flight()
         self._blocks |= why.value
 
-    def unblock(self, why: Block) -> None:
+    def unblock(self, why: Obstruction) -> None:
         """Take the obstacle away; what waited behind it alone is handed over at this instant."""
         if self._blocks & why.value:
             self._blocks &= ~why.value
-            self._rebook()
+            self._reschedule()
 
-    def _swallow(self) -> None:
-        under_way = [entry for entry in self._queue if isinstance(entry[1], Mark)]
-        kept = [item for item in self._backlog if isinstance(item, Mark)]
+    def _drop_in_flight(self) -> None:
+        under_way = [entry for entry in self._queue if isinstance(entry[1], ControlSignal)]
+        kept = [item for item in self._backlog if isinstance(item, ControlSignal)]
         self._purge()
         self._queue.extend(under_way)
         for mark in kept:
             self._post(mark)
-        self._rebook()
-        self._courier.soon(self.source.drained)
+        self._reschedule()
+        self._deliveries.soon(self.source.drained)
 
     # The receiver's side.
 
@@ -255,7 +260,7 @@ class Pipe:
         if not queue or (self._blocks & _HOLDING and self._held(queue[0][1])):
             return
         if queue[0][0] > now:
-            self._rebook()
+            self._reschedule()
             return
         item = queue.popleft()[1]
         if isinstance(item, bytes):
@@ -265,13 +270,13 @@ class Pipe:
         else:
             self.sink.feed_mark(item)
         if queue:
-            self._rebook()
+            self._reschedule()
 
     def _hand_over(self, data: bytes) -> None:
         if self.sink.is_lost:
             self._blocks |= _SEVERED
             self._purge()
-            self._bounce()
+            self._send_reset_back()
             return
         self._under_way -= len(data)
         self.sink.feed(data)
@@ -283,29 +288,29 @@ class Pipe:
         queue, parts = self._queue, [first]
         while queue and queue[0][0] <= now:
             item = queue[0][1]
-            if isinstance(item, Mark):
+            if isinstance(item, ControlSignal):
                 break
             parts.append(item)
             queue.popleft()
         return b"".join(parts)
 
-    def _held(self, item: bytes | Mark) -> bool:
+    def _held(self, item: bytes | ControlSignal) -> bool:
         blocks = self._blocks
         if blocks & (_OPENING | _FROZEN):
             return True
-        if item is Mark.RST:
+        if item is ControlSignal.RST:
             return False
         return bool(blocks & _PAUSED) or (bool(blocks & _STALLED) and isinstance(item, bytes))
 
-    def _rebook(self) -> None:
+    def _reschedule(self) -> None:
         if self._queue:
             arrival = max(self._queue[0][0], self._loop.now)
             if arrival < self._booked:
-                self._book(arrival)
+                self._schedule(arrival)
 
-    def _book(self, arrival: Instant) -> None:
+    def _schedule(self, arrival: Instant) -> None:
         self._booked = arrival
-        self._courier.book(arrival, self)
+        self._deliveries.schedule(arrival, self)
 
     def dispose(self) -> None:
         """Both ends are gone; forget them."""

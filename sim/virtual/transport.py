@@ -11,9 +11,9 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .pipe import Block, Courier, Mark, Pipe
+from .pipe import ControlSignal, DeliveryScheduler, Obstruction, Pipe
 
-HIGH_WATER = 64 * 1024
+HIGH_WATER_BYTES = 64 * 1024
 """asyncio's own mark: a write buffer above it pauses the protocol."""
 
 
@@ -27,7 +27,7 @@ class VirtualTransport(asyncio.Transport):
         "__weakref__",
         "_abort_mark",
         "_closing",
-        "_courier",
+        "_deliveries",
         "_ending",
         "_eof_seen",
         "_eof_sent",
@@ -44,16 +44,16 @@ class VirtualTransport(asyncio.Transport):
 
     def __init__(
         self,
-        courier: Courier,
+        deliveries: DeliveryScheduler,
         inbound: Pipe,
         outbound: Pipe,
         extra: dict[str, Any],
         *,
-        abort_mark: Mark,
+        abort_mark: ControlSignal,
     ) -> None:
         super().__init__({"socket": None, **extra})
-        self._courier, self.inbound, self.outbound = courier, inbound, outbound
-        self._abort_mark: Mark = abort_mark
+        self._deliveries, self.inbound, self.outbound = deliveries, inbound, outbound
+        self._abort_mark: ControlSignal = abort_mark
         self._on_lost: Callable[[], None] = _nothing
         self._protocol: Any = None
         self._closing = self._ending = self._writing_paused = False
@@ -72,7 +72,7 @@ class VirtualTransport(asyncio.Transport):
         self._protocol = protocol
         protocol.connection_made(self)
         if not self.is_lost:
-            self.inbound.unblock(Block.OPENING)
+            self.inbound.unblock(Obstruction.OPENING)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Change who is told."""
@@ -97,13 +97,13 @@ class VirtualTransport(asyncio.Transport):
         """Leave bytes in the pipe until its window is full and the sender has to wait."""
         if self._reading and not self._closing:
             self._reading = False
-            self.inbound.block(Block.PAUSED)
+            self.inbound.block(Obstruction.PAUSED)
 
     def resume_reading(self) -> None:
         """Take bytes again, from the next turn on."""
         if not self._reading and not self._closing:
             self._reading = True
-            self.inbound.unblock(Block.PAUSED)
+            self.inbound.unblock(Obstruction.PAUSED)
 
     def feed(self, data: bytes) -> None:
         """Bytes arrived; a closing end drops them."""
@@ -114,9 +114,9 @@ class VirtualTransport(asyncio.Transport):
         except Exception as error:  # noqa: BLE001 - reported, and the connection ends, as in asyncio
             self._fail(error, "data_received")
 
-    def feed_mark(self, mark: Mark) -> None:
+    def feed_mark(self, mark: ControlSignal) -> None:
         """A FIN or a reset arrived."""
-        if mark is Mark.RST:
+        if mark is ControlSignal.RST:
             self._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
         elif not self._closing and not self._eof_seen:
             self._eof_seen = True
@@ -168,7 +168,7 @@ class VirtualTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the marks as asyncio does: low is a quarter of high unless given."""
         if high is None:
-            high = HIGH_WATER if low is None else 4 * low
+            high = HIGH_WATER_BYTES if low is None else 4 * low
         if low is None:
             low = high // 4
         if not high >= low >= 0:
@@ -199,7 +199,7 @@ class VirtualTransport(asyncio.Transport):
         self._closing = True
         if not self._eof_sent:
             self.outbound.finish()
-        self.inbound.unblock(Block.PAUSED)
+        self.inbound.unblock(Obstruction.PAUSED)
         self.drained()
 
     def abort(self) -> None:
@@ -218,12 +218,12 @@ class VirtualTransport(asyncio.Transport):
     def _lose(self, error: Exception | None) -> None:
         if not self._ending:
             self._closing = True
-            self.inbound.unblock(Block.PAUSED)
+            self.inbound.unblock(Obstruction.PAUSED)
             self._end(error)
 
     def _end(self, error: Exception | None) -> None:
         self._ending = True
-        self._courier.soon(self._connection_lost, error)
+        self._deliveries.soon(self._connection_lost, error)
 
     def _connection_lost(self, error: Exception | None) -> None:
         protocol, self._protocol = self._protocol, None
@@ -241,7 +241,7 @@ class VirtualTransport(asyncio.Transport):
 
     def _report(self, error: Exception, where: str) -> None:
         message = f"protocol.{where}() failed"
-        self._courier.loop.call_exception_handler(
+        self._deliveries.loop.call_exception_handler(
             {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
         )
 

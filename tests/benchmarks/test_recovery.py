@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chaos.links import Address, Link
+from chaos.links import Address, ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.experiment.loader import load
 from tests.benchmarks.conftest import Book
@@ -96,7 +96,7 @@ async def test_a_close_of_a_resetting_link_is_a_reset(binary: Binary, tmp_path: 
         writer.close()
 
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
-    link = await Link.start("all", binary, tmp_path / "toxiproxy.log")
+    link = await ProxiedLink.start("all", binary, tmp_path / "toxiproxy.log")
     try:
         await link.connect(Address(*server.sockets[0].getsockname()))
         await asyncio.to_thread(make_closes_resets, link)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chaos.journal import Journal
-from chaos.links import Link
+from chaos.links import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
@@ -23,9 +23,9 @@ async def web() -> AsyncIterator[Web]:
 
 
 @pytest.fixture
-async def link(binary: Binary, web: Web, tmp_path: Path) -> AsyncIterator[Link]:
+async def link(binary: Binary, web: Web, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
     """The cohort's way to that server."""
-    started = await Link.start("alpha", binary, tmp_path / "toxiproxy.log")
+    started = await ProxiedLink.start("alpha", binary, tmp_path / "toxiproxy.log")
     try:
         await started.connect(web.address)
         yield started

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from chaos.impositions import imposed
-from chaos.links import Address, Link
+from chaos.impositions import injected
+from chaos.links import Address, ProxiedLink
 from chaos.ports import free_ports
 from resilience.client.canary import Canary, ProbeResult, probe
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
@@ -33,34 +33,34 @@ async def seen(canary: Canary, fault: AnyFault, within: float = 0.6) -> bool:
 
 
 @every_fault
-async def test_it_sees_a_fault_that_is_there_and_its_end(link: Link, web: Web, fault: AnyFault) -> None:
+async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, web: Web, fault: AnyFault) -> None:
     """Within a second of either, over real sockets and the real proxy."""
     async with Canary(link.address, web.address) as canary:
         await canary.prepare(1.0)
-        assert canary.doubt is None
-        async with imposed(link, fault):
+        assert canary.problem is None
+        async with injected(link, fault):
             assert await seen(canary, fault)
         async with asyncio.timeout(1.0):
             await canary.wait_until_healthy()
 
 
 @every_fault
-async def test_it_does_not_see_a_fault_that_was_not_injected(link: Link, web: Web, fault: AnyFault) -> None:
+async def test_it_does_not_see_a_fault_that_was_not_injected(link: ProxiedLink, web: Web, fault: AnyFault) -> None:
     """A healthy link shows nothing, however long one looks."""
     async with Canary(link.address, web.address) as canary:
         await canary.prepare(1.0)
         assert not await seen(canary, fault)
 
 
-async def test_a_cut_is_not_taken_for_a_blackhole_nor_a_blackhole_for_a_cut(link: Link, web: Web) -> None:
+async def test_a_cut_is_not_taken_for_a_blackhole_nor_a_blackhole_for_a_cut(link: ProxiedLink, web: Web) -> None:
     """Each kind shows in its own way only."""
-    async with Canary(link.address, web.address) as canary, imposed(link, HOLES[Direction.BOTH]):
+    async with Canary(link.address, web.address) as canary, injected(link, HOLES[Direction.BOTH]):
         await canary.prepare(0.1)
         assert not await seen(canary, CUT, within=0.5)
         assert not await seen(canary, REFUSE, within=0.5)
 
 
-async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: Link, web: Web) -> None:
+async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: ProxiedLink, web: Web) -> None:
     """Silence counts only while the server answers whoever goes there directly."""
     async with Canary(link.address, web.address) as canary:
         await canary.prepare(1.0)
@@ -69,7 +69,7 @@ async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: Link, web: We
         web.stalled = False
 
 
-async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: Link, web: Web) -> None:
+async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: ProxiedLink, web: Web) -> None:
     """The end counts only while a direct connection goes on."""
     async with Canary(link.address, web.address) as canary:
         await canary.prepare(1.0)
@@ -81,7 +81,7 @@ async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
     """What was broken already proves nothing."""
     nowhere = Address("127.0.0.1", free_ports(1)[0])
     async with Canary(nowhere, nowhere) as canary:
-        assert canary.doubt is not None
+        assert canary.problem is not None
         await canary.prepare(0.2)
-        assert canary.doubt == "the link was not usable before the fault: refused"
+        assert canary.problem == "the link was not usable before the fault: refused"
     assert await probe(nowhere) is ProbeResult.REFUSED

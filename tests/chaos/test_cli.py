@@ -13,7 +13,7 @@ from rich.console import Console
 
 from chaos import cli
 from chaos.progress import Progress
-from chaos.screen import Lines, line_of, table_of, watching
+from chaos.screen import ProgressLines, line_of, show_progress, table_of
 from chaos.toxiproxy.provision import Binary
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.rundir import INTERRUPTED, RunInfo
@@ -132,8 +132,8 @@ def test_a_moment_as_a_line_and_as_a_table() -> None:
 def test_without_a_terminal_a_line_comes_every_five_seconds_and_at_each_phase() -> None:
     """Logs of a build server stay short."""
     drawn = console()
-    with watching(drawn) as watcher:
-        assert isinstance(watcher, Lines)
+    with show_progress(drawn) as watcher:
+        assert isinstance(watcher, ProgressLines)
         for tenths in range(120):
             watcher(Progress("joining" if tenths < 20 else "running", tenths / 10, 60.0, {}, {"a": 1}))
     assert [line.split("/")[0].strip() for line in text_of(drawn).splitlines()] == ["0.0", "2.0", "5.0", "10.0"]
@@ -142,6 +142,6 @@ def test_without_a_terminal_a_line_comes_every_five_seconds_and_at_each_phase() 
 def test_on_a_terminal_it_is_drawn_in_place() -> None:
     """The live display takes the same moments."""
     drawn = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with watching(drawn) as watcher:
+    with show_progress(drawn) as watcher:
         watcher(MOMENT)
     assert "alpha" in text_of(drawn)

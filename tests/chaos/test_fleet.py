@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.fleet import Counts, Ended, Go, Job, LagMeter, Ready, Report, Stop
+from chaos.fleet import Counts, Ended, Go, Job, LagMeter, Ready, Stop, WorkerReport
 from resilience.eventlog.reader import read_events
 from resilience.events import LogEventKind
 from resilience.experiment.loader import load
 
-REPORTS = msgspec.json.Decoder(Report)
+REPORTS = msgspec.json.Decoder(WorkerReport)
 
 
 def order(worker: subprocess.Popen[bytes], what: Job | Go | Stop) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from chaos.impositions import imposed
-from chaos.links import Link
+from chaos.impositions import injected
+from chaos.links import ProxiedLink
 from chaos.ports import free_ports
 from resilience.client.canary import ProbeResult, probe
 from resilience.errors import ToxiproxyError
@@ -23,22 +23,22 @@ def blackhole(direction: Direction = Direction.BOTH) -> Blackhole:
     return Blackhole(at=1.0, cohorts=("alpha",), duration=1.0, direction=direction)
 
 
-async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: Link) -> None:
+async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: ProxiedLink) -> None:
     """The open one sees its end; the next one is answered."""
     held = await Raw.open(link.address)
     assert await held.echo(b"hello") == b"hello"
-    async with imposed(link, CUT):
+    async with injected(link, CUT):
         pass
     assert await held.hear() == b""
     assert await probe(link.address) is ProbeResult.ANSWERED
     held.drop()
 
 
-async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: Link) -> None:
+async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: ProxiedLink) -> None:
     """Refused for as long as it lasts, answered right after."""
     held = await Raw.open(link.address)
     assert await held.echo(b"hello") == b"hello"
-    async with imposed(link, REFUSE) as fault:
+    async with injected(link, REFUSE) as fault:
         assert await held.hear() == b""
         assert await probe(link.address) is ProbeResult.REFUSED
     assert await probe(link.address) is ProbeResult.ANSWERED
@@ -46,11 +46,11 @@ async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: 
     held.drop()
 
 
-async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(link: Link, web: Web) -> None:
+async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(link: ProxiedLink, web: Web) -> None:
     """Nothing arrives at either end, new connections are accepted and never answered, healing is an end."""
     held = await Raw.open(link.address)
     assert await held.echo(b"before") == b"before"
-    async with imposed(link, blackhole()):
+    async with injected(link, blackhole()):
         assert await held.echo(b"during", within=0.3) is None
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
     assert await held.hear() == b""
@@ -61,24 +61,24 @@ async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(
 
 @pytest.mark.parametrize("direction, arrives", [(Direction.UP, False), (Direction.DOWN, True)])
 async def test_a_blackhole_of_one_direction_leaves_the_other(
-    link: Link, web: Web, direction: Direction, arrives: bool
+    link: ProxiedLink, web: Web, direction: Direction, arrives: bool
 ) -> None:
     """Upwards the server hears nothing; downwards it hears, and its echo vanishes."""
     held = await Raw.open(link.address)
     assert await held.echo(b"before") == b"before"
-    async with imposed(link, blackhole(direction)):
+    async with injected(link, blackhole(direction)):
         assert await held.echo(b"during", within=0.3) is None
         assert (b"during" in web.received) is arrives
     held.drop()
 
 
 @pytest.mark.parametrize("fault", [REFUSE, blackhole()], ids=["refuse", "blackhole"])
-async def test_a_fault_is_undone_when_its_task_is_cancelled(link: Link, fault: AnyFault) -> None:
+async def test_a_fault_is_undone_when_its_task_is_cancelled(link: ProxiedLink, fault: AnyFault) -> None:
     """Cancelled in the middle, the link is whole again when the task has ended."""
     inside = asyncio.Event()
 
     async def hold() -> None:
-        async with imposed(link, fault):
+        async with injected(link, fault):
             inside.set()
             await asyncio.Event().wait()
 
@@ -91,33 +91,33 @@ async def test_a_fault_is_undone_when_its_task_is_cancelled(link: Link, fault: A
     assert await probe(link.address) is ProbeResult.ANSWERED
 
 
-async def test_two_refusals_at_once_end_with_the_later_one(link: Link) -> None:
+async def test_two_refusals_at_once_end_with_the_later_one(link: ProxiedLink) -> None:
     """The link is down until both have ended."""
-    async with imposed(link, REFUSE):
-        async with imposed(link, REFUSE):
+    async with injected(link, REFUSE):
+        async with injected(link, REFUSE):
             pass
         assert await probe(link.address) is ProbeResult.REFUSED
     assert await probe(link.address) is ProbeResult.ANSWERED
 
 
-async def test_two_blackholes_at_once_do_not_trip_over_each_other(link: Link) -> None:
+async def test_two_blackholes_at_once_do_not_trip_over_each_other(link: ProxiedLink) -> None:
     """Each has toxics of its own."""
-    async with imposed(link, blackhole()):
-        async with imposed(link, blackhole(Direction.UP)):
+    async with injected(link, blackhole()):
+        async with injected(link, blackhole(Direction.UP)):
             pass
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
     assert await probe(link.address) is ProbeResult.ANSWERED
 
 
-async def test_a_fault_that_went_with_its_proxy_says_so(link: Link) -> None:
+async def test_a_fault_that_went_with_its_proxy_says_so(link: ProxiedLink) -> None:
     """A proxy replaced in the middle has no fault to undo, and that is an error of the window."""
     with pytest.raises(ToxiproxyError, match="replaced meanwhile"):
-        async with imposed(link, REFUSE):
+        async with injected(link, REFUSE):
             assert await link.replace(link.generation)
     assert await probe(link.address) is ProbeResult.ANSWERED
 
 
-async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: Link) -> None:
+async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: ProxiedLink) -> None:
     """Two who found the same proxy dead get one new one, where the clients expect it."""
     seen, address, starts = link.generation, link.address, link.process.starts
     link.process.suspend()
@@ -128,7 +128,7 @@ async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: Link) 
 
 
 async def test_a_link_whose_port_is_taken_opens_on_another(
-    link: Link, web: Web, monkeypatch: pytest.MonkeyPatch
+    link: ProxiedLink, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port lost between the choice and the listening costs another try, not the run."""
     free = free_ports(1)

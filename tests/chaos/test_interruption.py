@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from chaos.interruption import Interruption, interruptible
+from chaos.interruption import SignalCancellation, interruptible
 
 from .stand import eventually
 
@@ -17,17 +17,17 @@ async def test_the_first_signal_cancels_and_later_ones_leave_the_clean_up_alone(
     """A second Ctrl-C during the clean-up changes nothing; the first one is remembered by name."""
     cleaned = []
 
-    async def body() -> Interruption:
-        with interruptible() as interruption:
+    async def body() -> SignalCancellation:
+        with interruptible() as signals:
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                interruption.hold()
+                signals.mask()
                 os.kill(os.getpid(), signal.SIGINT)
                 await asyncio.sleep(0.05)
                 cleaned.append(True)
-            return interruption
+            return signals
 
     assert (await asyncio.create_task(body())).by == "SIGTERM"
     assert cleaned
@@ -35,11 +35,11 @@ async def test_the_first_signal_cancels_and_later_ones_leave_the_clean_up_alone(
 
 async def test_a_signal_during_the_clean_up_of_a_finished_run_does_not_interrupt_it() -> None:
     """What was completed stays completed."""
-    with interruptible() as interruption:
-        interruption.hold()
+    with interruptible() as signals:
+        signals.mask()
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.05)
-    assert interruption.by is None
+    assert signals.by is None
 
 
 async def test_afterwards_signals_mean_what_they_meant() -> None:

@@ -97,7 +97,7 @@ async def test_without_a_steady_state_nothing_is_injected(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fleet that has not joined in time is a run that did not start: exit code 4. Its watcher saw it all."""
-    monkeypatch.setattr(runner, "LAG_LIMIT", -1.0)
+    monkeypatch.setattr(runner, "MAX_LAG_S", -1.0)
     seen: list[Progress] = []
     slow = ("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40")
     assert await run(experiment(*slow), tmp_path, binary, seen) == NOT_STARTED
@@ -150,7 +150,7 @@ async def test_a_server_that_starts_too_slowly_gets_more_time_once(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch that has come too close is given up for a later one; twice too late is the machine's fault."""
-    monkeypatch.setattr(runner, "LEADS", (0.6, 0.7))
+    monkeypatch.setattr(runner, "START_LEADS_S", (0.6, 0.7))
     with pytest.raises(HarnessError, match="too slow or too busy"):
         await run(experiment(), tmp_path, binary)
     assert not descendants(os.getpid())

@@ -12,7 +12,7 @@ from resilience.eventlog.reader import read_events
 from resilience.eventlog.rundir import COMPLETED
 from resilience.eventlog.writer import EventList
 from resilience.events import LogEvent, LogEventKind, Role
-from resilience.experiment.crew import first_dial, members, scripted
+from resilience.experiment.crew import first_dial, make_scripted_client, participants_of
 from resilience.experiment.faults import FaultWindow
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
@@ -35,8 +35,8 @@ def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence
     """The two machines over a fake link; ``latency`` is one way, seconds."""
     run = Pair(0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency)
     by_cohort: dict[str, list[Peer]] = {}
-    for member in members(experiment):
-        peer = Peer(member.actor, scripted(experiment, member, seed))
+    for member in participants_of(experiment):
+        peer = Peer(member.actor, make_scripted_client(experiment, member, seed))
         run.peers.append(peer)
         by_cohort.setdefault(member.cohort, []).append(peer)
         run.at(first_dial(experiment, member, seed), _start(run, peer), peer)

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from reports.checks import one_live_connection
-from reports.frames import Log
+from reports.frames import RunHistory
 from resilience.config import QuizConfig
 from resilience.eventlog.rundir import COMPLETED, RunInfo
 from resilience.eventlog.writer import EventList
@@ -80,7 +80,7 @@ def test_the_defect_is_caught(history: object) -> None:
     assert callable(history)
     log = history()
     assert any(event.kind is LogEventKind.SESSION_RESUMED for event in log)
-    broken = one_live_connection(Log(INFO, SMALL, log)).broken
+    broken = one_live_connection(RunHistory(INFO, SMALL, log)).broken
     assert broken is not None
     assert "connection" in broken
 
@@ -89,6 +89,6 @@ def test_the_defect_is_caught(history: object) -> None:
 def test_a_sound_server_passes(history: object) -> None:
     """The same history without the defect breaks nothing, and there was something to check."""
     assert callable(history)
-    found = one_live_connection(Log(INFO, SMALL, history()))
+    found = one_live_connection(RunHistory(INFO, SMALL, history()))
     assert found.broken is None
     assert found.checked > 1

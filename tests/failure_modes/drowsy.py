@@ -9,7 +9,7 @@ from resilience.client.client import ReconnectingClient
 from resilience.runtime import DeadlineTimer
 from resilience.server.app import QuizServer
 from resilience.units import Instant, Seconds
-from sim.virtual.network import Link
+from sim.virtual.network import VirtualLink
 
 
 class HeldTimer(DeadlineTimer):
@@ -54,17 +54,17 @@ class Machine:
     Asleep, it reads nothing and no timer fires; what others send, their closes too, waits for it.
     """
 
-    def __init__(self, links: Iterable[Link], timers: Iterable[HeldTimer]) -> None:
+    def __init__(self, links: Iterable[VirtualLink], timers: Iterable[HeldTimer]) -> None:
         self._links, self._timers = list(links), list(timers)
 
     @classmethod
-    def of_client(cls, client: ReconnectingClient, link: Link) -> Machine:
+    def of_client(cls, client: ReconnectingClient, link: VirtualLink) -> Machine:
         """The machine of a client that has not started; ``link`` is its way out."""
         timer = client._timer = HeldTimer(client._clock, client._on_deadline)
         return cls([link], [timer])
 
     @classmethod
-    def of_server(cls, server: QuizServer, links: Iterable[Link]) -> Machine:
+    def of_server(cls, server: QuizServer, links: Iterable[VirtualLink]) -> Machine:
         """The machine of a server without guests yet; ``links`` are all ways in."""
         timers = []
         for hub in server.hubs.values():

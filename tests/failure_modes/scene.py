@@ -34,7 +34,7 @@ from resilience.server.directory import EventSpec
 from resilience.server.schema import METADATA
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import Link, VirtualNetwork
+from sim.virtual.network import VirtualLink, VirtualNetwork
 from tests.resilience.protocol import invariants
 from tests.resilience.virtual import HOST, LINK_PORT, LINKED, PORT, URL, Stage
 
@@ -139,7 +139,7 @@ class Scene(Stage):
         client.machine.epoch, client.machine.seq = other.machine.epoch, other.machine.seq
         return client
 
-    def another_way(self, name: str) -> Link:
+    def another_way(self, name: str) -> VirtualLink:
         """One more link to the server."""
         return self.network.link(name, port=next(self._ports), upstream=(HOST, PORT))
 
@@ -266,6 +266,6 @@ async def close_code(socket: ClientConnection, within: float = 60.0) -> int:
             return closed.rcvd.code if closed.rcvd else 1006
 
 
-def url_of(link: Link) -> str:
+def url_of(link: VirtualLink) -> str:
     """The server through this link."""
     return f"ws://{HOST}:{link.port}/ws"

@@ -12,7 +12,7 @@ from resilience.events import LogEventKind
 from resilience.protocol.messages import StateRestored
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
-from sim.virtual.pipe import Mark
+from sim.virtual.pipe import ControlSignal
 from tests.failure_modes.drowsy import CoarseTimer, Machine
 from tests.failure_modes.scene import CALM, WAITING, Scene, act
 
@@ -258,5 +258,5 @@ async def _impatient_proxy(scene: Scene, idle: float, lasts: float) -> None:
             if arrives_at <= now:
                 passed_at[number] = max(arrives_at, connection.opened_at)
             if now - passed_at.get(number, now) >= idle:
-                connection.sever(Mark.FIN)
+                connection.sever(ControlSignal.FIN)
         await asyncio.sleep(0.01)

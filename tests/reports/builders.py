@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.frames import Log
+from reports.frames import RunHistory
 from resilience.eventlog.rundir import COMPLETED, RunInfo, write_run_info
 from resilience.eventlog.writer import EventWriter
 from resilience.events import Lane, LogEvent, LogEventKind, Role
@@ -184,9 +184,9 @@ class Story:
             versions={"python": "3.11"},
         )
 
-    def log(self) -> Log:
+    def log(self) -> RunHistory:
         """The run as the reports read it."""
-        return Log(self.info, self.experiment, sorted(self.events, key=lambda event: event.t))
+        return RunHistory(self.info, self.experiment, sorted(self.events, key=lambda event: event.t))
 
     def write(self, run_dir: Path) -> Path:
         """The run as a directory."""

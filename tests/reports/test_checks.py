@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from reports.checks import CHECKS, Found, check_one, run_checks
-from reports.frames import Log
+from reports.checks import CHECKS, CheckResult, check_one, run_checks
+from reports.frames import RunHistory
 from reports.summary import Invariant
 from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.faults import Refuse
@@ -169,7 +169,7 @@ def test_a_join_that_never_reached_its_client_is_not_stuck() -> None:
 def test_an_exception_inside_a_check_is_inconclusive_with_its_text() -> None:
     """A check that stumbles says so; it neither passes nor takes the report down."""
 
-    def stumbling(log: Log) -> Found:
+    def stumbling(log: RunHistory) -> CheckResult:
         raise KeyError("no such column")
 
     found = check_one("stumbling", "rule", stumbling, clean_story().log())

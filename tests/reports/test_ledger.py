@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 
-from reports.ledger import LEDGER_CHECKS, Evidence, Ledger, judge
+from reports.ledger import DURABILITY_CHECKS, DurabilityEvidence, StoredRun, judge
 from resilience.events import LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.witness import Sight
+from resilience.experiment.witness import Observation
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
@@ -33,13 +33,15 @@ class Case:
     story: Story = field(default_factory=clean_story)
     answers: list[StoredAnswer] = field(default_factory=list)
     scores: dict[str, int] = field(default_factory=dict)
-    sights: dict[str, list[Sight]] = field(default_factory=dict)
+    sights: dict[str, list[Observation]] = field(default_factory=dict)
     progress: QuizState = AT_THE_REVEAL
 
     def judged(self) -> dict[str, Verdict]:
         """Every rule's verdict."""
-        ledger = Ledger(PLAN, self.progress, self.scores, self.answers)
-        return {item.name: item.verdict for item in judge(Evidence(self.story.log(), ledger, self.sights, 0.5))}
+        stored = StoredRun(PLAN, self.progress, self.scores, self.answers)
+        return {
+            item.name: item.verdict for item in judge(DurabilityEvidence(self.story.log(), stored, self.sights, 0.5))
+        }
 
 
 def case() -> Case:
@@ -71,24 +73,24 @@ def _row(session: str, who: str, question: str, t: float) -> StoredAnswer:
     return StoredAnswer(session, question, f"{who}-{question}", 0, t, _won(question, t))
 
 
-def _sights(session: str, rows: list[StoredAnswer]) -> list[Sight]:
+def _sights(session: str, rows: list[StoredAnswer]) -> list[Observation]:
     total, seen = 0, []
     for row in rows:
         opens = TIMES[row.question]
         closes = opens + TIME
         total += row.points
         seen += [
-            Sight(opens, session, Phase.QUESTION, row.question, remaining=TIME),
-            Sight(opens + 1.0, session, Phase.QUESTION, row.question, total - row.points, TIME - 1.0),
-            Sight(closes, session, Phase.REVEAL, row.question, correct=0),
-            Sight(closes, session, Phase.REVEAL, row.question, total),
+            Observation(opens, session, Phase.QUESTION, row.question, remaining=TIME),
+            Observation(opens + 1.0, session, Phase.QUESTION, row.question, total - row.points, TIME - 1.0),
+            Observation(closes, session, Phase.REVEAL, row.question, correct=0),
+            Observation(closes, session, Phase.REVEAL, row.question, total),
         ]
     return seen
 
 
 def test_witnesses_that_agree_break_no_rule() -> None:
     """And every rule has something to look at."""
-    assert case().judged() == dict.fromkeys(LEDGER_CHECKS, Verdict.PASS)
+    assert case().judged() == dict.fromkeys(DURABILITY_CHECKS, Verdict.PASS)
 
 
 def test_nobody_who_says_anything_proves_nothing() -> None:

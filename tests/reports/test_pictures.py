@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reports import figures
 from reports.episodes import episodes_frame, state_segments
-from reports.pictures import house_style, run_pictures, svg_of
+from reports.pictures import report_style, run_charts, svg_of
 from reports.windows import windows_frame
 
 from .builders import Story, clean_story, experiment, show_story
@@ -19,8 +19,8 @@ from .builders import Story, clean_story, experiment, show_story
 def test_a_run_has_its_six_pictures() -> None:
     """Timeline, recovery, spread, attempts, load, round trips: each titled, captioned and described."""
     log = show_story(clients=5).log()
-    drawn = run_pictures(log, episodes_frame(log))
-    assert [picture.title for picture in drawn] == [
+    drawn = run_charts(log, episodes_frame(log))
+    assert [chart.title for chart in drawn] == [
         "Who was where, when",
         "How fast they came back",
         "Noticing the loss, and what the policy costs",
@@ -28,20 +28,20 @@ def test_a_run_has_its_six_pictures() -> None:
         "The load of coming back",
         "Heartbeat round trips",
     ]
-    assert all(picture.caption and picture.alt for picture in drawn)
+    assert all(chart.caption and chart.alt for chart in drawn)
 
 
 def test_pictures_are_the_same_each_time() -> None:
     """Same run, same bytes."""
     log = clean_story(clients=3).log()
     episodes = episodes_frame(log)
-    assert run_pictures(log, episodes) == run_pictures(log, episodes)
+    assert run_charts(log, episodes) == run_charts(log, episodes)
 
 
 def test_pictures_take_their_colours_from_the_page() -> None:
     """Ink and series are CSS variables, so that a dark page has light ink."""
     log = clean_story(clients=3).log()
-    svg = "".join(picture.svg for picture in run_pictures(log, episodes_frame(log)))
+    svg = "".join(chart.svg for chart in run_charts(log, episodes_frame(log)))
     assert "var(--ink)" in svg
     assert "var(--series-1)" in svg
     assert not re.search(figures.INK, svg)
@@ -62,7 +62,7 @@ def test_a_huge_crowd_is_thinned_evenly() -> None:
     )
     rows = figures.timeline_rows(people)
     assert rows["cohort"].value_counts().min() > 100
-    assert len(rows) <= figures.MOST_ROWS + 2
+    assert len(rows) <= figures.MAX_ROWS + 2
     assert rows["y"].is_monotonic_increasing
 
 
@@ -70,7 +70,7 @@ def test_three_participants_fill_a_timeline() -> None:
     """A tiny run is drawn too, without a fault as well as with one."""
     for story in (clean_story(clients=3), Story(experiment(faults=())).join("a").end()):
         log = story.log()
-        with house_style():
+        with report_style():
             fig = Figure()
             figures.timeline(state_segments(log), windows_frame(log), log.end, fig.add_subplot())
             assert "<svg" in svg_of(fig)

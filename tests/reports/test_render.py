@@ -10,7 +10,7 @@ import pytest
 
 from reports.episodes import episodes_frame
 from reports.metrics import summarise
-from reports.pictures import Picture, run_pictures
+from reports.pictures import Chart, run_charts
 from reports.render import to_html, to_junit, to_markdown
 from reports.summary import Summary
 from reports.words import DASH, MINUS, change, interval, percent, seconds
@@ -23,10 +23,10 @@ from .builders import Story, clean_story, experiment, show_story
 _VOID = {"meta", "br", "hr", "img", "link", "input", "image", "path", "use", "rect", "circle"}
 
 
-def _summary(story: Story) -> tuple[Summary, list[Picture]]:
+def _summary(story: Story) -> tuple[Summary, list[Chart]]:
     log = story.log()
     episodes = episodes_frame(log)
-    return summarise(log, episodes), run_pictures(log, episodes)
+    return summarise(log, episodes), run_charts(log, episodes)
 
 
 class _Page(HTMLParser):
@@ -59,8 +59,8 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module", name="show")
 def _show() -> tuple[Summary, str, _Page]:
-    summary, pictures = _summary(show_story(clients=20))
-    html = to_html(summary, pictures)
+    summary, charts = _summary(show_story(clients=20))
+    html = to_html(summary, charts)
     page = _Page()
     page.feed(html)
     return summary, html, page
@@ -84,7 +84,7 @@ def test_the_page_is_well_formed_and_small(show: tuple[Summary, str, _Page]) -> 
 
 
 def test_the_page_is_accessible(show: tuple[Summary, str, _Page]) -> None:
-    """A language, a title, one first heading, captions on all tables, words for all pictures, headed rows."""
+    """A language, a title, one first heading, captions on all tables, words for all charts, headed rows."""
     _, _, page = show
     assert next(attrs for tag, attrs in page.seen if tag == "html").get("lang") == "en"
     assert page.count("title") >= 1
@@ -97,7 +97,7 @@ def test_the_page_is_accessible(show: tuple[Summary, str, _Page]) -> None:
 
 
 def test_the_verdict_comes_first(show: tuple[Summary, str, _Page]) -> None:
-    """Before any table or picture, in words, with numerator and denominator."""
+    """Before any table or chart, in words, with numerator and denominator."""
     summary, html, _ = show
     top = html[: html.index("<table")]
     rate = summary.success_rate
@@ -116,10 +116,10 @@ def test_text_from_a_run_is_escaped() -> None:
 
 
 def test_a_run_without_anything_still_has_a_page() -> None:
-    """No event, no picture, and still a verdict in words."""
-    summary, pictures = _summary(Story(experiment(), status=HARNESS_FAILED))
-    html = to_html(summary, pictures)
-    assert pictures == []
+    """No event, no chart, and still a verdict in words."""
+    summary, charts = _summary(Story(experiment(), status=HARNESS_FAILED))
+    html = to_html(summary, charts)
+    assert charts == []
     assert summary.exit_code is ExitCode.HARNESS
     assert "could not be carried out" in html
 
@@ -132,9 +132,9 @@ def test_a_run_nobody_returned_from_can_be_drawn() -> None:
     story.fault("0.0:cut@alpha", 10.0, 10.0)
     for i in range(5):
         story.lose(f"c{i}", 10.0).dial(f"c{i}", 10.5).give_up(f"c{i}", 12.0)
-    summary, pictures = _summary(story.end())
+    summary, charts = _summary(story.end())
     assert summary.success_rate.value == 0.0
-    assert len(pictures) == 5
+    assert len(charts) == 5
 
 
 def test_markdown_says_it_all_in_one_comment(show: tuple[Summary, str, _Page]) -> None:

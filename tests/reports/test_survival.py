@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.stats import Clusters
-from reports.survival import Times, quantile_interval, recovery_band, restricted_values
+from reports.survival import RecoveryTimes, quantile_interval, recovery_band, restricted_values
 
 
-def _times(seconds: list[float], returned: list[bool] | None = None, never: list[bool] | None = None) -> Times:
+def _times(seconds: list[float], returned: list[bool] | None = None, never: list[bool] | None = None) -> RecoveryTimes:
     n = len(seconds)
     back = np.ones(n, dtype=bool) if returned is None else np.array(returned, dtype=bool)
     gone = np.zeros(n, dtype=bool) if never is None else np.array(never, dtype=bool)
     clusters = Clusters(np.arange(n), np.zeros(n, dtype=np.int64))
-    return Times(np.array(seconds, dtype=np.float64), back, gone, clusters)
+    return RecoveryTimes(np.array(seconds, dtype=np.float64), back, gone, clusters)
 
 
-def _freireich() -> Times:
+def _freireich() -> RecoveryTimes:
     """Remission times of 6-mercaptopurine, weeks; Freireich and others 1963, the textbook's data."""
     seen = [6, 6, 6, 7, 10, 13, 16, 22, 23]
     cut_off = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]

@@ -11,13 +11,13 @@ from typing import NoReturn
 
 import requests
 
-from chaos.links import Address, Link
+from chaos.links import Address, ProxiedLink
 from resilience.cli import main
 
-_connect = Link.connect
+_connect = ProxiedLink.connect
 
 
-def make_closes_resets(link: Link) -> None:
+def make_closes_resets(link: ProxiedLink) -> None:
     """From now on a close of a new connection of this link is a reset; Toxiproxy only knows toxicity 0 by raw call."""
     url = f"http://{link.process.host}:{link.process.api_port}/proxies/{link.cohort}/toxics"
     for stream in ("upstream", "downstream"):
@@ -25,14 +25,14 @@ def make_closes_resets(link: Link) -> None:
         requests.post(url, json=toxic | {"attributes": {"timeout": 0}}, timeout=5).raise_for_status()
 
 
-async def _connect_hard(link: Link, upstream: Address) -> None:
+async def _connect_hard(link: ProxiedLink, upstream: Address) -> None:
     await _connect(link, upstream)
     await asyncio.get_running_loop().run_in_executor(None, make_closes_resets, link)
 
 
 def run() -> NoReturn:
     """Run the command line with every link's closes made resets."""
-    Link.connect = _connect_hard  # type: ignore[method-assign,assignment]
+    ProxiedLink.connect = _connect_hard  # type: ignore[method-assign,assignment]
     main()
 
 

@@ -18,13 +18,13 @@ from chaos.toxiproxy.client import (
     CallTimes,
     Latency,
     LimitData,
+    NotToxiproxyError,
     ResetPeer,
     Slicer,
     SlowClose,
     Timeout,
     Toxic,
     ToxiproxyApi,
-    ToxiproxyForeignError,
     ToxiproxyHungError,
     ToxiproxyRefusedError,
 )
@@ -423,7 +423,7 @@ async def test_answers_of_somebody_else_are_recognised(body: bytes) -> None:
     """A 200 that is not Toxiproxy's is an error, not an empty list."""
     async with fake(http(200, body)) as api:
         for order in (api.list_proxies(), api.version()):
-            with pytest.raises(ToxiproxyForeignError, match="another server has the port"):
+            with pytest.raises(NotToxiproxyError, match="another server has the port"):
                 await order
 
 

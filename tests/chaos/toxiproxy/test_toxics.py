@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chaos.toxiproxy.toxics import (
-    MOST_MS,
+    MAX_MS,
     Bandwidth,
     Latency,
     LimitData,
@@ -54,7 +54,7 @@ def test_the_body_has_the_servers_names(toxic: Toxic, kind: str, attributes: dic
         (Latency, {"latency_ms": True, "jitter_ms": 0}, "latency_ms"),
         (Latency, {"latency_ms": 10, "jitter_ms": 11}, "jitter_ms"),
         (Bandwidth, {"rate_kb_s": -1}, "rate_kb_s"),
-        (SlowClose, {"delay_ms": MOST_MS + 1}, "delay_ms"),
+        (SlowClose, {"delay_ms": MAX_MS + 1}, "delay_ms"),
         (Timeout, {"timeout_ms": -5}, "timeout_ms"),
         (ResetPeer, {"timeout_ms": -5}, "timeout_ms"),
         (Slicer, {"average_size": 0, "size_variation": 0, "delay_us": 0}, "average_size"),

@@ -10,7 +10,7 @@ import pytest
 from resilience.client.fleet import Fleet
 from resilience.config import QuizConfig
 from resilience.events import Lane, LogEventKind
-from resilience.experiment.crew import members
+from resilience.experiment.crew import participants_of
 from resilience.experiment.loader import parse
 
 from ..virtual import LINKED, Stage, play
@@ -37,7 +37,9 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
         await stage.serve(quiz=QuizConfig(lobby=100))
         experiment = parse(RAMP, "ramp.toml")
         urls = {"all": LINKED}
-        fleet = Fleet(members(experiment), experiment, urls, 1, clock=stage.clock, sink=stage.log, lane=Lane.VIRTUAL)
+        fleet = Fleet(
+            participants_of(experiment), experiment, urls, 1, clock=stage.clock, sink=stage.log, lane=Lane.VIRTUAL
+        )
         fleet.start()
         await asyncio.sleep(stopped_at)
         assert fleet.open_count("all") == fleet.open_count()

@@ -31,7 +31,7 @@ from resilience.protocol.effects import (
     event_of,
 )
 from resilience.protocol.messages import Message
-from resilience.protocol.participant import ScriptedParticipant
+from resilience.protocol.participant import ScriptedClient
 from resilience.protocol.room import Room
 
 COMMIT_S = 0.003
@@ -42,7 +42,7 @@ class Peer:
     """One participant and the two ends of its current link."""
 
     name: str
-    machine: ScriptedParticipant
+    machine: ScriptedClient
     dial: int = 0
     connection: int | None = None
     link: str = "up"
@@ -95,7 +95,7 @@ class Pair:
         )
         rules = (client or ClientConfig()).rules
         self.peers = [
-            Peer(name, ScriptedParticipant(Identity("e", name, name), rules, quiz.player, random_for(seed, name)))
+            Peer(name, ScriptedClient(Identity("e", name, name), rules, quiz.player, random_for(seed, name)))
             for name in (f"c{i}" for i in range(clients))
         ]
 
@@ -284,9 +284,7 @@ class Pair:
         if peer.link != "silent":
             self.at(
                 self._in_order(("down", connection), self.now + self.latency),
-                lambda: peer.machine.transport_lost(
-                    dial, "closed", self.now, effect.code, retry_after_in_reason(effect.reason)
-                ),
+                lambda: peer.machine.transport_lost(dial, "closed", self.now, effect.code, retry_after(effect.reason)),
                 peer,
             )
 

@@ -8,18 +8,18 @@ from typing import TypeVar
 import pytest
 
 from resilience.errors import HarnessError
-from sim.model.clock import Alarm, Clock, Feed
+from sim.model.clock import DelayLine, LazyTimer, SimEnvironment
 
 T = TypeVar("T")
 
 
-def _note(seen: list[tuple[float, T]], clock: Clock, what: T, _: object) -> None:
+def _note(seen: list[tuple[float, T]], clock: SimEnvironment, what: T, _: object) -> None:
     seen.append((clock.now, what))
 
 
 def test_a_run_stops_before_what_is_due_at_its_end() -> None:
     """The end of a leg is exclusive, so that whoever asks then sees the state before that instant's events."""
-    clock = Clock()
+    clock = SimEnvironment()
     seen: list[tuple[float, float]] = []
     for when in (0.1, 0.3, 0.7):
         clock.at(when, partial(_note, seen, clock, when))
@@ -31,7 +31,7 @@ def test_a_run_stops_before_what_is_due_at_its_end() -> None:
 
 def test_a_call_into_the_past_comes_at_once() -> None:
     """Time never runs backwards, whatever a machine asks for."""
-    clock, seen = Clock(), []
+    clock, seen = SimEnvironment(), []
     clock.at(2.0, lambda _: clock.at(1.0, lambda _: seen.append(clock.now)))
     clock.run_until(3.0)
     assert seen == [2.0]
@@ -39,7 +39,7 @@ def test_a_call_into_the_past_comes_at_once() -> None:
 
 def test_calls_of_one_instant_come_in_the_order_of_asking() -> None:
     """Ties are broken by order, never by anything that could differ between processes."""
-    clock = Clock()
+    clock = SimEnvironment()
     seen: list[tuple[float, str]] = []
     for name in "zayb":
         clock.at(1.0, partial(_note, seen, clock, name))
@@ -49,8 +49,8 @@ def test_calls_of_one_instant_come_in_the_order_of_asking() -> None:
 
 def test_a_feed_keeps_one_pending_event_and_delivers_on_time() -> None:
     """However many items wait, the heap holds one."""
-    clock, seen = Clock(), []
-    feed: Feed[int] = Feed(clock, lambda item: seen.append((clock.now, item)))
+    clock, seen = SimEnvironment(), []
+    feed: DelayLine[int] = DelayLine(clock, lambda item: seen.append((clock.now, item)))
     for i in range(1000):
         feed.put(i // 2 + 1.0, i)
     assert clock.pending == 1
@@ -60,14 +60,14 @@ def test_a_feed_keeps_one_pending_event_and_delivers_on_time() -> None:
 
 def test_a_feed_may_be_fed_by_its_own_delivery() -> None:
     """What a delivery causes joins the same feed without a second timer."""
-    clock, seen = Clock(), []
+    clock, seen = SimEnvironment(), []
 
     def deliver(item: int) -> None:
         seen.append((clock.now, item))
         if item < 3:
             feed.put(clock.now + 1.0, item + 1)
 
-    feed: Feed[int] = Feed(clock, deliver)
+    feed: DelayLine[int] = DelayLine(clock, deliver)
     feed.put(1.0, 1)
     clock.run_until(10.0)
     assert seen == [(1.0, 1), (2.0, 2), (3.0, 3)]
@@ -75,7 +75,7 @@ def test_a_feed_may_be_fed_by_its_own_delivery() -> None:
 
 def test_a_feed_refuses_what_is_out_of_order() -> None:
     """An item earlier than the last one is our own mistake, and said so."""
-    feed: Feed[int] = Feed(Clock(), lambda _: None)
+    feed: DelayLine[int] = DelayLine(SimEnvironment(), lambda _: None)
     feed.put(2.0, 1)
     with pytest.raises(HarnessError, match="order of time"):
         feed.put(1.0, 2)
@@ -83,7 +83,7 @@ def test_a_feed_refuses_what_is_out_of_order() -> None:
 
 def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> None:
     """An alarm rings at the armed time, its owner sets the later one, and nothing piles up in the heap."""
-    clock, rings = Clock(), []
+    clock, rings = SimEnvironment(), []
     deadline = 1.0
 
     def ring() -> None:
@@ -91,7 +91,7 @@ def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> 
         if clock.now < deadline:
             alarm.set(deadline)
 
-    alarm = Alarm(clock, ring)
+    alarm = LazyTimer(clock, ring)
     alarm.set(deadline)
     for deadline in (2.0, 3.0, 5.0):
         alarm.set(deadline)
@@ -102,14 +102,14 @@ def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> 
 
 def test_a_deadline_that_moves_earlier_is_kept_and_the_old_call_serves_the_next() -> None:
     """The call at 5 s is used again on the way to 8 s: it rings early and the owner asks anew."""
-    clock, rings = Clock(), []
+    clock, rings = SimEnvironment(), []
 
     def ring() -> None:
         rings.append(clock.now)
         if clock.now < 8.0:
             alarm.set(8.0)
 
-    alarm = Alarm(clock, ring)
+    alarm = LazyTimer(clock, ring)
     alarm.set(5.0)
     alarm.set(2.0)
     clock.run_until(10.0)
@@ -118,8 +118,8 @@ def test_a_deadline_that_moves_earlier_is_kept_and_the_old_call_serves_the_next(
 
 def test_deadlines_that_jump_to_and_fro_do_not_pile_up() -> None:
     """A client in a refusal alternates between a dial's timeout and a short delay; two calls are enough for both."""
-    clock, peak = Clock(), 0
-    alarm = Alarm(clock, lambda: None)
+    clock, peak = SimEnvironment(), 0
+    alarm = LazyTimer(clock, lambda: None)
 
     def dial(_: object) -> None:
         nonlocal peak

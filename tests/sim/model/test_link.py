@@ -9,8 +9,8 @@ import pytest
 from resilience.experiment.faults import Direction
 from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
 from sim.model import ModelCosts
-from sim.model.clock import Clock
-from sim.model.link import UPGRADE, Connection, Link
+from sim.model.clock import SimEnvironment
+from sim.model.link import UPGRADE, ModelConnection, ModelLink
 
 COSTS = ModelCosts(latency=0.010, connect=0.004, close_timeout=1.0)
 OPEN_AT = 0.024
@@ -21,31 +21,31 @@ class Ends:
     """Both ends of a link; ``seen`` is what they were told, with milliseconds."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
-        self.link = Link(self.clock, COSTS, self)
+        self.clock = SimEnvironment()
+        self.link = ModelLink(self.clock, COSTS, self)
         self.seen: list[tuple[float, str]] = []
 
     def _see(self, what: str) -> None:
         self.seen.append((round(self.clock.now * 1000, 6), what))
 
-    def upgrade(self, connection: Connection) -> None:
+    def upgrade(self, connection: ModelConnection) -> None:
         self._see("upgrade")
         connection.key = 1
         self.link.send_down(connection, UPGRADE, self.clock.now)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ModelConnection) -> None:
         self._see("opened")
 
-    def failed(self, connection: Connection, cause: str) -> None:
+    def failed(self, connection: ModelConnection, cause: str) -> None:
         self._see(f"failed {cause}")
 
-    def lost(self, connection: Connection, cause: str, code: int | None = None) -> None:
+    def lost(self, connection: ModelConnection, cause: str, code: int | None = None) -> None:
         self._see(f"server lost {cause}" if code is None else f"client lost {cause} {code}")
 
-    def receive(self, connection: Connection, message: ClientMessage | ServerMessage) -> None:
+    def receive(self, connection: ModelConnection, message: ClientMessage | ServerMessage) -> None:
         self._see(repr(message).partition(",")[0])
 
-    def at(self, ms: float, action: Callable[..., Connection | None], *arguments: object) -> None:
+    def at(self, ms: float, action: Callable[..., ModelConnection | None], *arguments: object) -> None:
         """Call something at a time in milliseconds."""
 
         def act(_: object) -> None:
@@ -53,11 +53,11 @@ class Ends:
 
         self.clock.at(ms / 1000, act)
 
-    def up(self, connection: Connection, ms: float, number: int) -> None:
+    def up(self, connection: ModelConnection, ms: float, number: int) -> None:
         """The client says something."""
         self.at(ms, lambda: self.link.send_up(connection, Probe(number)))
 
-    def down(self, connection: Connection, ms: float, number: int) -> None:
+    def down(self, connection: ModelConnection, ms: float, number: int) -> None:
         """The server says something."""
         self.at(ms, lambda: self.link.send_down(connection, Ping(number, 0, 0, 0), self.clock.now))
 
@@ -67,7 +67,7 @@ class Ends:
         return [line for line in self.seen if line[1] not in ("upgrade", "opened")]
 
 
-def _open() -> tuple[Ends, Connection]:
+def _open() -> tuple[Ends, ModelConnection]:
     ends = Ends()
     connection = ends.link.dial(ends, 1)
     ends.clock.run_until(0.05)

@@ -10,15 +10,17 @@ from resilience.config import ClientConfig
 from resilience.eventlog.writer import EventList
 from resilience.events import LogEventKind
 from resilience.experiment.faults import Refuse
-from sim.model import ModelCosts, World
-from sim.model.clock import Clock
+from sim.model import ModelCosts, ModelRun
+from sim.model.clock import SimEnvironment
 from sim.model.station import Station
 
 from .worlds import experiment, of, world_of
 
 
-def _station(slots: int, unwanted: set[str] | None = None) -> tuple[Clock, Station[str], list[tuple[float, str]]]:
-    clock, done = Clock(), []
+def _station(
+    slots: int, unwanted: set[str] | None = None
+) -> tuple[SimEnvironment, Station[str], list[tuple[float, str]]]:
+    clock, done = SimEnvironment(), []
     gone = set() if unwanted is None else unwanted
     station: Station[str] = Station(
         clock, slots, 1.0, wanted=lambda job: job not in gone, done=lambda job: done.append((clock.now, job))
@@ -62,7 +64,7 @@ def _opened_in_a_crush(*, wasted_work: bool) -> int:
     """Five dials at once, half a second each, and a patience of 0.6 s."""
     costs = ModelCosts(handshake=0.5, wasted_work=wasted_work)
     log = EventList()
-    world = World(experiment(clients=5, client=ClientConfig(open_timeout=0.6)), 1, log, costs)
+    world = ModelRun(experiment(clients=5, client=ClientConfig(open_timeout=0.6)), 1, log, costs)
     for client in world.clients:
         client.start()
     world.clock.run_until(25.0)

@@ -9,14 +9,14 @@ import pytest
 from resilience.errors import HarnessError
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Persist, Row, SessionRow
 from resilience.quiz.game import StoredAnswer
-from sim.model.clock import Clock
-from sim.model.store import Store
+from sim.model.clock import SimEnvironment
+from sim.model.store import ModelStore
 
 
-def _store() -> tuple[Clock, Store, list[tuple[float, list[int]]]]:
-    clock = Clock()
+def _store() -> tuple[SimEnvironment, ModelStore, list[tuple[float, list[int]]]]:
+    clock = SimEnvironment()
     batches: list[tuple[float, list[int]]] = []
-    store = Store(clock, 0.003, lambda batch: batches.append((clock.now, [order.ticket for order in batch])))
+    store = ModelStore(clock, 0.003, lambda batch: batches.append((clock.now, [order.ticket for order in batch])))
     return clock, store, batches
 
 
@@ -28,7 +28,7 @@ def _answer(who: str, question: str, points: int) -> StoredAnswer:
     return StoredAnswer(who, question, "key", 0, 1.0, points)
 
 
-def _submit(store: Store, ticket: int, _: object) -> None:
+def _submit(store: ModelStore, ticket: int, _: object) -> None:
     store.submit(Persist(ticket, ()))
 
 
@@ -44,7 +44,7 @@ def test_orders_that_arrive_during_a_commit_go_together_into_the_next() -> None:
 
 def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:
     """Orders made while being told of a commit do not wait for another one to pass."""
-    clock = Clock()
+    clock = SimEnvironment()
     settled: list[tuple[float, list[int]]] = []
 
     def tell(batch: object) -> None:
@@ -52,7 +52,7 @@ def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:
         if len(settled) == 1:
             store.submit(Persist(3, ()))
 
-    store = Store(clock, 0.003, tell)
+    store = ModelStore(clock, 0.003, tell)
     store.submit(Persist(1, ()))
     store.submit(Persist(2, ()))
     clock.run_until(1.0)

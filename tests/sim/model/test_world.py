@@ -22,7 +22,7 @@ from resilience.experiment.spec import Experiment
 from resilience.policy.backoff import Jitter, Preset
 from resilience.protocol import codec
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
-from sim.model import ModelCosts, World, simulate
+from sim.model import ModelCosts, ModelRun, simulate
 
 from .worlds import LIVELY, experiment, of, run, world_of
 
@@ -41,27 +41,27 @@ def _stormy() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def stormy() -> tuple[World, EventList]:
+def stormy() -> tuple[ModelRun, EventList]:
     return world_of(_stormy())
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_begins_and_ends_with_the_runners_words(stormy: tuple[World, EventList]) -> None:
+def test_a_run_begins_and_ends_with_the_runners_words(stormy: tuple[ModelRun, EventList]) -> None:
     """Started at 0 with the planned duration, ended as completed at that duration."""
     log = stormy[1]
     assert (log[0].kind, log[0].t, log[0].value, log[0].actor) == (K.RUN_STARTED, 0.0, 35.0, "runner")
     assert (log[-1].kind, log[-1].t, log[-1].outcome) == (K.RUN_ENDED, 35.0, "completed")
 
 
-def test_events_are_written_in_order_of_time(stormy: tuple[World, EventList]) -> None:
+def test_events_are_written_in_order_of_time(stormy: tuple[ModelRun, EventList]) -> None:
     """No event is earlier than the one before it."""
     times = [event.t for event in stormy[1]]
     assert times == sorted(times)
 
 
-def test_every_event_says_where_it_comes_from(stormy: tuple[World, EventList]) -> None:
+def test_every_event_says_where_it_comes_from(stormy: tuple[ModelRun, EventList]) -> None:
     """One lane; clients by the name they have in every lane; one server."""
     log = stormy[1]
     assert {event.lane for event in log} == {"model"}
@@ -71,7 +71,7 @@ def test_every_event_says_where_it_comes_from(stormy: tuple[World, EventList]) -
     assert all(event.actor.startswith(f"{event.cohort}-") for event in log if event.role == "client")
 
 
-def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[World, EventList]) -> None:
+def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[ModelRun, EventList]) -> None:
     """One of each per participant, at the end, and the scores are the sums of the committed points."""
     log = stormy[1]
     states, scores = of(log, K.SESSION_STATE), of(log, K.SCORE_FINAL)
@@ -97,7 +97,7 @@ def test_a_run_that_does_not_get_steady_injects_nothing_and_fails() -> None:
     assert not [event for event in log if event.role == "injector"]
 
 
-def test_a_steady_run_says_so_before_anything_is_injected(stormy: tuple[World, EventList]) -> None:
+def test_a_steady_run_says_so_before_anything_is_injected(stormy: tuple[ModelRun, EventList]) -> None:
     """All are in; the first fault comes later in the log."""
     log = stormy[1]
     steady = of(log, K.RUN_STEADY)[0]
@@ -157,7 +157,7 @@ def test_a_further_cohort_moves_nobody_elses_draws() -> None:
         assert draws(small, actor)[2]
 
 
-def test_a_token_is_128_bits_and_never_comes_twice(stormy: tuple[World, EventList]) -> None:
+def test_a_token_is_128_bits_and_never_comes_twice(stormy: tuple[ModelRun, EventList]) -> None:
     """The credentials that the clients hold at the end."""
     tokens = [client.machine.credentials.token for client in stormy[0].clients if client.machine.credentials]
     assert len(set(tokens)) == 24
@@ -184,10 +184,10 @@ class _AsText:
         return codec.decode_server(codec.encode(message))
 
 
-def test_passing_messages_as_objects_changes_nothing(stormy: tuple[World, EventList]) -> None:
+def test_passing_messages_as_objects_changes_nothing(stormy: tuple[ModelRun, EventList]) -> None:
     """The same run with every message encoded and decoded writes the same log."""
     log, wire = EventList(), _AsText()
-    World(_stormy(), 1, log, wire=wire).run()
+    ModelRun(_stormy(), 1, log, wire=wire).run()
     assert log == stormy[1]
     assert min(wire.carried["up"], wire.carried["down"]) > 100
 
@@ -225,7 +225,7 @@ def test_every_noticed_loss_is_restored_given_up_or_open_at_the_end() -> None:
     assert states == {"gave_up": 10, "backing_off": 10}
 
 
-def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[World, EventList]) -> None:
+def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[ModelRun, EventList]) -> None:
     """The log's account and the machines' states agree at the end, and so does the server's."""
     world, log = stormy
     ends = _ends_of_losses(log)
@@ -235,7 +235,7 @@ def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[World, Even
     assert sum(len(link.connections) for link in world.links.values()) == 24
 
 
-def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[World, EventList]) -> None:
+def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[ModelRun, EventList]) -> None:
     """Each accepted answer has its commit earlier in the log, and each commit happened once."""
     committed: set[tuple[str | None, str | None]] = set()
     acked = 0
@@ -250,7 +250,7 @@ def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[World, Eve
     assert acked > 50
 
 
-def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[World, EventList]) -> None:
+def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[ModelRun, EventList]) -> None:
     """Each restored session carries the digest that the server recomputed for that connection."""
     truth = {(event.session_id, event.connection_no): event.detail for event in of(stormy[1], K.SESSION_RESUMED)}
     restored = of(stormy[1], K.SESSION_RESTORED)
@@ -258,14 +258,14 @@ def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[World, Eve
     assert all(truth[event.session_id, event.connection_no] == event.detail for event in restored)
 
 
-def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[World, EventList]) -> None:
+def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[ModelRun, EventList]) -> None:
     """Coming back is silent: one announcement per participant, one participant per client."""
     announced = Counter(event.session_id for event in of(stormy[1], K.PARTICIPANT_ANNOUNCED))
     assert announced == {f"p{i}": 1 for i in range(1, 25)}
     assert len(of(stormy[1], K.SESSION_JOINED)) == 24
 
 
-def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[World, EventList]) -> None:
+def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[ModelRun, EventList]) -> None:
     """Per client the numbers go up by one, or to the snapshot's number when it comes back."""
     position: dict[str, int] = {}
     for event in of(stormy[1], K.SESSION_JOINED, K.SESSION_RESTORED, K.STREAM_DELIVERED):
@@ -278,7 +278,7 @@ def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[World, EventList])
 def test_a_join_that_was_lost_before_its_commit_leaves_nothing_behind() -> None:
     """The client joins as somebody new; the participant it never heard of has neither state nor score at the end."""
     log = EventList()
-    world = World(experiment(), 1, log)
+    world = ModelRun(experiment(), 1, log)
     world.clock.at(0.003, lambda _: world.links["a"].cut())
     world.run()
     assert [event.session_id for event in of(log, K.SESSION_JOINED, K.SESSION_STATE, K.SCORE_FINAL)] == ["p2"] * 3
@@ -297,7 +297,7 @@ def test_the_pending_set_stays_near_two_per_client() -> None:
             nonlocal peak
             peak = max(peak, world.clock.pending)
 
-    world = World(_stormy(), 1, Sink())
+    world = ModelRun(_stormy(), 1, Sink())
     world.run()
     assert 24 <= peak <= 2 * 24 + 32
 

@@ -9,7 +9,7 @@ from resilience.eventlog.writer import EventList
 from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
-from sim.model import ModelCosts, World
+from sim.model import ModelCosts, ModelRun
 
 QUIET = QuizConfig(lobby=1000.0)
 """A quiz that never leaves its lobby: nothing on the wire but what a test is about."""
@@ -46,10 +46,10 @@ def run(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> Eve
     return world_of(plan, seed, costs)[1]
 
 
-def world_of(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> tuple[World, EventList]:
+def world_of(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> tuple[ModelRun, EventList]:
     """The world after its run, and its log."""
     log = EventList()
-    world = World(plan, seed, log, costs)
+    world = ModelRun(plan, seed, log, costs)
     world.run()
     return world, log
 

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import Link, VirtualNetwork
+from sim.virtual.network import VirtualLink, VirtualNetwork
 
 HOST, PORT, LINK = "server.test", 80, 8001
 CLIENTS = 50
@@ -27,7 +27,9 @@ class Hour:
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork, seed: int) -> None:
         self.loop, self.network, self.seed = loop, network, seed
         self.lines: list[str] = []
-        self.link: Link = network.link("all", port=LINK, upstream=(HOST, PORT), latency_s=lambda u: 0.005 + 0.02 * u)
+        self.link: VirtualLink = network.link(
+            "all", port=LINK, upstream=(HOST, PORT), latency_s=lambda u: 0.005 + 0.02 * u
+        )
 
     def note(self, *words: object) -> None:
         """One line of history."""

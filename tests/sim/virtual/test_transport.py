@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from sim.virtual.pipe import WINDOW
+from sim.virtual.pipe import WINDOW_BYTES
 
 from .worlds import HOST, LATENCY, LINK, PORT, RTT, Recorder, World, play
 
-BIG = WINDOW + 100_000
+BIG = WINDOW_BYTES + 100_000
 
 
 def test_writes_of_one_instant_arrive_as_one_a_latency_later() -> None:
@@ -89,11 +89,11 @@ def test_a_reader_that_pauses_stops_its_writer() -> None:
         assert not client.transport.is_reading()
         sent = bytes(range(256)) * (BIG // 256)
         server.transport.write(sent)
-        assert server.transport.get_write_buffer_size() == len(sent) - WINDOW
+        assert server.transport.get_write_buffer_size() == len(sent) - WINDOW_BYTES
         assert server.seen[-1] == (RTT, "pause", None)
         await asyncio.sleep(100.0)
         assert client.received() == b""
-        assert server.transport.get_write_buffer_size() == len(sent) - WINDOW
+        assert server.transport.get_write_buffer_size() == len(sent) - WINDOW_BYTES
         client.transport.resume_reading()
         await asyncio.sleep(10.0)
         assert client.received() == sent

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import Link, VirtualNetwork
-from sim.virtual.pipe import WINDOW
+from sim.virtual.network import VirtualLink, VirtualNetwork
+from sim.virtual.pipe import WINDOW_BYTES
 from sim.virtual.transport import VirtualTransport
 
 LATENCY = 0.125  # exact in binary, so that instants can be compared for equality
@@ -65,7 +65,7 @@ class World:
         self.loop, self.network = loop, network
         self.accepted: list[Recorder] = []
         self.keep_open = False
-        self.link: Link = network.link("cohort", port=LINK, upstream=(HOST, PORT), resets_cross=resets_cross)
+        self.link: VirtualLink = network.link("cohort", port=LINK, upstream=(HOST, PORT), resets_cross=resets_cross)
         self.server: asyncio.AbstractServer
 
     async def listen(self) -> None:
@@ -93,7 +93,7 @@ def play(
     *,
     resets_cross: bool = False,
     listen: bool = True,
-    window: int = WINDOW,
+    window: int = WINDOW_BYTES,
 ) -> None:
     """Run a scenario in a fresh world whose packets take LATENCY."""
     network = VirtualNetwork(1, latency_s=LATENCY, window=window)
