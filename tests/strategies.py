@@ -98,7 +98,7 @@ SERVER_MESSAGES = messages_of(ServerMessage)
 
 
 @st.composite
-def ladders(draw: st.DrawFn, jitter: Jitter | None = None) -> ExponentialDelays:
+def exponential_delays(draw: st.DrawFn, jitter: Jitter | None = None) -> ExponentialDelays:
     """A ladder whose cap is not below its foot."""
     initial = draw(st.floats(0.01, 10.0))
     maximum = draw(st.floats(initial, 120.0))
@@ -117,7 +117,7 @@ def policies(draw: st.DrawFn) -> BackoffPolicy:
     """Any policy with at least one budget."""
     attempts = draw(st.none() | st.integers(1, 20))
     budget = draw(st.floats(1.0, 1000.0)) if attempts is None else draw(st.none() | st.floats(1.0, 1000.0))
-    return BackoffPolicy(draw(st.sampled_from(Preset)), draw(ladders()), attempts, budget)
+    return BackoffPolicy(draw(st.sampled_from(Preset)), draw(exponential_delays()), attempts, budget)
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -10,11 +10,11 @@ import pytest
 
 from tests.benchmarks.lab.ledger import Row, keep, record
 
-Book = Callable[[Sequence[Row]], None]
+RecordRows = Callable[[Sequence[Row]], None]
 
 
 @pytest.fixture
-def book(root: Path, capfd: pytest.CaptureFixture[str]) -> Book:
+def record_rows(root: Path, capfd: pytest.CaptureFixture[str]) -> RecordRows:
     """Shows and keeps rows, then fails unless every target is met; ``RECORD=1`` rewrites the table in docs/ too."""
 
     def enter(rows: Sequence[Row]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row, middle, rank, spread
-from tests.benchmarks.lab.processes import Crowd, bare, product, quiz
+from tests.benchmarks.lab.processes import LoadProcess, bare, product, quiz
 
 LIMIT = 0.1
 TEXT = '{"type":"answer","question":"q12","choice":0,"key":"k12345"}'
@@ -23,13 +23,13 @@ def both(
     """The same crowd at both servers: so many questions, each answered over ``over`` seconds, and echoes in between."""
     settings = quiz(questions=rounds, lobby=lobby, question_time=question)
     ours, plain = [], []
-    with bare() as reference, Crowd(reference, count) as echoing:
+    with bare() as reference, LoadProcess(reference, count) as echoing:
         echoing.ask("dial", say="echo")
-        with product(folder, settings) as server, Crowd(server, count) as crowd:
-            found = crowd.ask("dial", say="join")
+        with product(folder, settings) as server, LoadProcess(server, count) as load:
+            found = load.ask("dial", say="join")
             assert found["arrived"] == count, found
             for i in range(rounds):
-                ours.append(crowd.ask("answer", spread=over, seed=i, within=lobby + question + 5))
+                ours.append(load.ask("answer", spread=over, seed=i, within=lobby + question + 5))
                 plain.append(echoing.ask("say", text=TEXT, spread=over, seed=i))
     return ours, plain
 
@@ -79,11 +79,11 @@ def test_a_few_answers_are_timed(tmp_path: Path) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_latency_of_durable_answers(tmp_path: Path, book: Book) -> None:
-    book(latency(tmp_path, 1000, 7))
+def test_latency_of_durable_answers(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(latency(tmp_path, 1000, 7))
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_rate_of_durable_answers(tmp_path: Path, book: Book) -> None:
-    book(rate(tmp_path, 5000, 5))
+def test_rate_of_durable_answers(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(rate(tmp_path, 5000, 5))

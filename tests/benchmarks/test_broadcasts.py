@@ -9,9 +9,9 @@ import pytest
 
 from resilience.eventlog.reader import read_events
 from resilience.events import LogEventKind
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row, middle, spread
-from tests.benchmarks.lab.processes import LIMITS, LOBBY, Crowd, bare, product, quiz
+from tests.benchmarks.lab.processes import LIMITS, LOBBY, LoadProcess, bare, product, quiz
 
 OPENED = '{"type":"question_opened"'
 SLOWER = 1.5
@@ -23,14 +23,14 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm:
     settings, epoch = quiz(questions=rounds, lobby=lobby, question_time=2.5), time.monotonic()
     (folder / "events").mkdir()
     ours, plain = [], []
-    with bare() as reference, Crowd(reference, count) as listening:
+    with bare() as reference, LoadProcess(reference, count) as listening:
         listening.ask("dial", say="echo")
         flags = ("--event-log", str(folder / "events" / "server.jsonl"), "--epoch", repr(epoch))
-        with product(folder, settings, *flags) as server, Crowd(server, count) as crowd:
-            found = crowd.ask("dial", say="join")
+        with product(folder, settings, *flags) as server, LoadProcess(server, count) as load:
+            found = load.ask("dial", say="join")
             assert found["arrived"] == count, found
             for _ in range(rounds):
-                question = crowd.ask("collect", kind=OPENED, count=count, within=lobby + 10)
+                question = load.ask("collect", kind=OPENED, count=count, within=lobby + 10)
                 assert question["count"] == count, question
                 ours.append(question["last"])
                 time.sleep(calm)
@@ -60,11 +60,11 @@ def churn(folder: Path, steady: int, flapping: int, over: float, *, hidden: floa
     ``hidden`` is the server's own setting: how long an absence must last to be shown, seconds.
     """
     settings = f"{LIMITS}participants_cap = 100000\nflap_hidden = {hidden}\n{LOBBY.removeprefix(LIMITS)}"
-    with product(folder, settings) as server, Crowd(server, steady + flapping) as crowd:
-        found = crowd.ask("dial", say="join")
+    with product(folder, settings) as server, LoadProcess(server, steady + flapping) as load:
+        found = load.ask("dial", say="join")
         assert found["arrived"] == steady + flapping, found
         time.sleep(2 * hidden)
-        seen = crowd.ask("flap", count=flapping, over=over, away=(hidden / 5, 2.5 * hidden), shown=1.5 * hidden, seed=1)
+        seen = load.ask("flap", count=flapping, over=over, away=(hidden / 5, 2.5 * hidden), shown=1.5 * hidden, seed=1)
     frames, busiest = seen["frames"], seen["in_a_second"]
     return [
         Row(
@@ -92,11 +92,11 @@ def test_the_churn_of_a_few_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_question_to_everybody(tmp_path: Path, book: Book) -> None:
-    book(measure(tmp_path, 5000, 7))
+def test_question_to_everybody(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(measure(tmp_path, 5000, 7))
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(120)
-def test_presence_churn(tmp_path: Path, book: Book) -> None:
-    book(churn(tmp_path, 200, 1000, 2.0))
+def test_presence_churn(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(churn(tmp_path, 200, 1000, 2.0))

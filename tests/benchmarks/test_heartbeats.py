@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row, middle, spread
 
 LATE = 0.05
@@ -59,5 +59,5 @@ def test_a_few_hearts_beat(root: Path, how: str) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(600)
-def test_cost_of_heartbeats(root: Path, book: Book) -> None:
-    book(measure(root, 10_000, INTERVAL, 5))
+def test_cost_of_heartbeats(root: Path, record_rows: RecordRows) -> None:
+    record_rows(measure(root, 10_000, INTERVAL, 5))

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row, middle, spread
-from tests.benchmarks.lab.processes import LOBBY, Crowd, Server, bare, product
+from tests.benchmarks.lab.processes import LOBBY, LoadProcess, Server, bare, product
 
 SHARE = 0.6
 WARM = 50
@@ -32,33 +32,37 @@ class Round(NamedTuple):
     resume: Herd
 
 
-def arrive(server: Server, crowd: Crowd, say: str, count: int, calm: float) -> Herd:
+def arrive(server: Server, load: LoadProcess, say: str, count: int, calm: float) -> Herd:
     """All of a crowd come at once; every one must get in, and at the first try."""
     before = server.cpu
-    found = crowd.ask("dial", say=say)
+    found = load.ask("dial", say=say)
     assert (found["arrived"], found["deferred"]) == (count, 0), found
     time.sleep(calm)  # what follows the last answer is part of an arrival's price
     return Herd(count / (found["last"] - found["began"]), (server.cpu - before) / count * 1e6)
 
 
-def go_home(crowd: Crowd, calm: float) -> None:
+def go_home(load: LoadProcess, calm: float) -> None:
     """All leave; the server has ``calm`` seconds to notice."""
-    crowd.ask("drop")
+    load.ask("drop")
     time.sleep(calm)
 
 
 def one_round(folder: Path, count: int, calm: float) -> Round:
     """Fresh servers, each warmed by a few, then the herd."""
-    with bare() as server, Crowd(server, count) as crowd:
-        crowd.ask("dial", say="echo", share=WARM / count)
-        go_home(crowd, calm)
-        echo = arrive(server, crowd, "echo", count, calm)
-    with product(folder, LOBBY) as server, Crowd(server, count, start=count) as few, Crowd(server, count) as crowd:
+    with bare() as server, LoadProcess(server, count) as load:
+        load.ask("dial", say="echo", share=WARM / count)
+        go_home(load, calm)
+        echo = arrive(server, load, "echo", count, calm)
+    with (
+        product(folder, LOBBY) as server,
+        LoadProcess(server, count, start=count) as few,
+        LoadProcess(server, count) as load,
+    ):
         few.ask("dial", say="join", share=WARM / count)
         go_home(few, calm)
-        join = arrive(server, crowd, "join", count, calm)
-        go_home(crowd, calm)
-        return Round(echo, join, arrive(server, crowd, "resume", count, calm))
+        join = arrive(server, load, "join", count, calm)
+        go_home(load, calm)
+        return Round(echo, join, arrive(server, load, "resume", count, calm))
 
 
 def measure(folder: Path, count: int, rounds: int, calm: float = CALM) -> list[Row]:
@@ -82,11 +86,11 @@ def measure(folder: Path, count: int, rounds: int, calm: float = CALM) -> list[R
     return rows
 
 
-def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]]:
+def dial_both(crowds: list[LoadProcess], say: str) -> tuple[float, int, int, list[str]]:
     """Two client processes at once: seconds until the last is in, how many are, how many after a slot, why not."""
-    for crowd in crowds:
-        crowd.order("dial", say=say)
-    found: list[dict[str, Any]] = [crowd.answer() for crowd in crowds]
+    for load in crowds:
+        load.order("dial", say=say)
+    found: list[dict[str, Any]] = [load.answer() for load in crowds]
     took = max(f["last"] for f in found) - min(f["began"] for f in found)
     failures = [why for f in found for why in f["failures"]]
     return took, sum(f["arrived"] for f in found), sum(f["deferred"] for f in found), failures
@@ -95,7 +99,11 @@ def dial_both(crowds: list[Crowd], say: str) -> tuple[float, int, int, list[str]
 def measure_crowd(folder: Path, count: int, calm: float = CALM) -> list[Row]:
     """A herd through two client processes: everybody joins, everybody comes back, nobody fails."""
     half = count // 2
-    with product(folder, LOBBY) as server, Crowd(server, half) as one, Crowd(server, half, start=half) as other:
+    with (
+        product(folder, LOBBY) as server,
+        LoadProcess(server, half) as one,
+        LoadProcess(server, half, start=half) as other,
+    ):
         rows = []
         for name, say in (("join", "join"), ("restore", "resume")):
             took, arrived, deferred, failures = dial_both([one, other], say)
@@ -127,11 +135,11 @@ def test_a_small_crowd_from_two_processes_all_gets_in(tmp_path: Path) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(900)
-def test_rate_of_join_and_restore(tmp_path: Path, book: Book) -> None:
-    book(measure(tmp_path, 2000, 15))
+def test_rate_of_join_and_restore(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(measure(tmp_path, 2000, 15))
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_ten_thousand_join_and_return(tmp_path: Path, book: Book) -> None:
-    book(measure_crowd(tmp_path, 10_000))
+def test_ten_thousand_join_and_return(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(measure_crowd(tmp_path, 10_000))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row, middle, spread
-from tests.benchmarks.lab.processes import LOBBY, Crowd, Server, bare, product
+from tests.benchmarks.lab.processes import LOBBY, LoadProcess, Server, bare, product
 
 MOST = 1.4
 WARM = 100
@@ -19,12 +19,12 @@ SETTLED = 2.0
 
 def per_connection(server: Server, say: str, count: int) -> float:
     """Resident bytes that each of ``count`` idle connections adds to a server that has served before."""
-    with Crowd(server, WARM, start=count) as few:
+    with LoadProcess(server, WARM, start=count) as few:
         few.ask("dial", say=say)
     time.sleep(SETTLED)
     before = server.memory()
-    with Crowd(server, count) as crowd:
-        found = crowd.ask("dial", say=say)
+    with LoadProcess(server, count) as load:
+        found = load.ask("dial", say=say)
         assert found["arrived"] == count, found
         time.sleep(SETTLED)
         return (server.memory() - before) / count
@@ -60,5 +60,5 @@ def test_a_few_connections_are_weighed(tmp_path: Path) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(600)
-def test_memory_of_an_idle_connection(tmp_path: Path, book: Book) -> None:
-    book(measure(tmp_path, 5000, 3))
+def test_memory_of_an_idle_connection(tmp_path: Path, record_rows: RecordRows) -> None:
+    record_rows(measure(tmp_path, 5000, 3))

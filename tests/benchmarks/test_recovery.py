@@ -19,7 +19,7 @@ import pytest
 from chaos.links import Address, ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.experiment.loader import load
-from tests.benchmarks.conftest import Book
+from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.ledger import Row
 from tests.benchmarks.lab.resetting import make_closes_resets
 
@@ -113,5 +113,5 @@ async def test_a_close_of_a_resetting_link_is_a_reset(binary: Binary, tmp_path: 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PEERS)
-def test_excess_against_peers(root: Path, tmp_path: Path, book: Book, name: str) -> None:
-    book([row_of(name, run(root, tmp_path / "run", name))])
+def test_excess_against_peers(root: Path, tmp_path: Path, record_rows: RecordRows, name: str) -> None:
+    record_rows([row_of(name, run(root, tmp_path / "run", name))])

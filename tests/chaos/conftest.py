@@ -12,22 +12,22 @@ from chaos.links import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
-from .stand import Web
+from .stand import HttpStub
 
 
 @pytest.fixture
-async def web() -> AsyncIterator[Web]:
+async def stub() -> AsyncIterator[HttpStub]:
     """A server that answers /healthz."""
-    async with Web() as server:
+    async with HttpStub() as server:
         yield server
 
 
 @pytest.fixture
-async def link(binary: Binary, web: Web, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
+async def link(binary: Binary, stub: HttpStub, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
     """The cohort's way to that server."""
     started = await ProxiedLink.start("alpha", binary, tmp_path / "toxiproxy.log")
     try:
-        await started.connect(web.address)
+        await started.connect(stub.address)
         yield started
     finally:
         await started.close()

@@ -17,7 +17,7 @@ PATIENCE = 5.0
 """Seconds after which a condition that should come true is taken not to."""
 
 
-class Web:
+class HttpStub:
     """Answers every request with 200 and closes, like the quiz server's /healthz; keeps what it was sent."""
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Web:
                 writer.close()
 
 
-class Raw:
+class RawConnection:
     """A connection with nothing on top."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(cls, address: Address) -> Raw:
+    async def open(cls, address: Address) -> RawConnection:
         """Connect."""
         return cls(*await asyncio.open_connection(*address))
 

@@ -12,7 +12,7 @@ from chaos.ports import free_ports
 from resilience.client.canary import Canary, ProbeResult, probe
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 
-from .stand import Web
+from .stand import HttpStub
 
 ALPHA = ("alpha",)
 CUT = Cut(at=1.0, cohorts=ALPHA)
@@ -33,9 +33,9 @@ async def seen(canary: Canary, fault: AnyFault, within: float = 0.6) -> bool:
 
 
 @every_fault
-async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, web: Web, fault: AnyFault) -> None:
+async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, stub: HttpStub, fault: AnyFault) -> None:
     """Within a second of either, over real sockets and the real proxy."""
-    async with Canary(link.address, web.address) as canary:
+    async with Canary(link.address, stub.address) as canary:
         await canary.prepare(1.0)
         assert canary.problem is None
         async with injected(link, fault):
@@ -45,35 +45,37 @@ async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, web:
 
 
 @every_fault
-async def test_it_does_not_see_a_fault_that_was_not_injected(link: ProxiedLink, web: Web, fault: AnyFault) -> None:
+async def test_it_does_not_see_a_fault_that_was_not_injected(
+    link: ProxiedLink, stub: HttpStub, fault: AnyFault
+) -> None:
     """A healthy link shows nothing, however long one looks."""
-    async with Canary(link.address, web.address) as canary:
+    async with Canary(link.address, stub.address) as canary:
         await canary.prepare(1.0)
         assert not await seen(canary, fault)
 
 
-async def test_a_cut_is_not_taken_for_a_blackhole_nor_a_blackhole_for_a_cut(link: ProxiedLink, web: Web) -> None:
+async def test_a_cut_is_not_taken_for_a_blackhole_nor_a_blackhole_for_a_cut(link: ProxiedLink, stub: HttpStub) -> None:
     """Each kind shows in its own way only."""
-    async with Canary(link.address, web.address) as canary, injected(link, HOLES[Direction.BOTH]):
+    async with Canary(link.address, stub.address) as canary, injected(link, HOLES[Direction.BOTH]):
         await canary.prepare(0.1)
         assert not await seen(canary, CUT, within=0.5)
         assert not await seen(canary, REFUSE, within=0.5)
 
 
-async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: ProxiedLink, web: Web) -> None:
+async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: ProxiedLink, stub: HttpStub) -> None:
     """Silence counts only while the server answers whoever goes there directly."""
-    async with Canary(link.address, web.address) as canary:
+    async with Canary(link.address, stub.address) as canary:
         await canary.prepare(1.0)
-        web.stalled = True
+        stub.stalled = True
         assert not await seen(canary, HOLES[Direction.BOTH])
-        web.stalled = False
+        stub.stalled = False
 
 
-async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: ProxiedLink, web: Web) -> None:
+async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: ProxiedLink, stub: HttpStub) -> None:
     """The end counts only while a direct connection goes on."""
-    async with Canary(link.address, web.address) as canary:
+    async with Canary(link.address, stub.address) as canary:
         await canary.prepare(1.0)
-        web.drop_all()
+        stub.drop_all()
         assert not await seen(canary, CUT)
 
 

@@ -13,7 +13,7 @@ from resilience.client.canary import ProbeResult, probe
 from resilience.errors import ToxiproxyError
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
 
-from .stand import Raw, Web, eventually
+from .stand import HttpStub, RawConnection, eventually
 
 CUT = Cut(at=1.0, cohorts=("alpha",))
 REFUSE = Refuse(at=1.0, cohorts=("alpha",), duration=1.0)
@@ -25,7 +25,7 @@ def blackhole(direction: Direction = Direction.BOTH) -> Blackhole:
 
 async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: ProxiedLink) -> None:
     """The open one sees its end; the next one is answered."""
-    held = await Raw.open(link.address)
+    held = await RawConnection.open(link.address)
     assert await held.echo(b"hello") == b"hello"
     async with injected(link, CUT):
         pass
@@ -36,7 +36,7 @@ async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: Prox
 
 async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: ProxiedLink) -> None:
     """Refused for as long as it lasts, answered right after."""
-    held = await Raw.open(link.address)
+    held = await RawConnection.open(link.address)
     assert await held.echo(b"hello") == b"hello"
     async with injected(link, REFUSE) as fault:
         assert await held.hear() == b""
@@ -46,29 +46,31 @@ async def test_refuse_ends_connections_and_refuses_new_ones_until_it_ends(link: 
     held.drop()
 
 
-async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(link: ProxiedLink, web: Web) -> None:
+async def test_a_blackhole_is_silent_without_an_end_and_its_end_closes_the_link(
+    link: ProxiedLink, stub: HttpStub
+) -> None:
     """Nothing arrives at either end, new connections are accepted and never answered, healing is an end."""
-    held = await Raw.open(link.address)
+    held = await RawConnection.open(link.address)
     assert await held.echo(b"before") == b"before"
     async with injected(link, blackhole()):
         assert await held.echo(b"during", within=0.3) is None
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
     assert await held.hear() == b""
-    assert b"during" not in web.received
+    assert b"during" not in stub.received
     assert await probe(link.address) is ProbeResult.ANSWERED
     held.drop()
 
 
 @pytest.mark.parametrize("direction, arrives", [(Direction.UP, False), (Direction.DOWN, True)])
 async def test_a_blackhole_of_one_direction_leaves_the_other(
-    link: ProxiedLink, web: Web, direction: Direction, arrives: bool
+    link: ProxiedLink, stub: HttpStub, direction: Direction, arrives: bool
 ) -> None:
     """Upwards the server hears nothing; downwards it hears, and its echo vanishes."""
-    held = await Raw.open(link.address)
+    held = await RawConnection.open(link.address)
     assert await held.echo(b"before") == b"before"
     async with injected(link, blackhole(direction)):
         assert await held.echo(b"during", within=0.3) is None
-        assert (b"during" in web.received) is arrives
+        assert (b"during" in stub.received) is arrives
     held.drop()
 
 
@@ -128,7 +130,7 @@ async def test_a_replaced_proxy_keeps_its_port_and_is_replaced_once(link: Proxie
 
 
 async def test_a_link_whose_port_is_taken_opens_on_another(
-    link: ProxiedLink, web: Web, monkeypatch: pytest.MonkeyPatch
+    link: ProxiedLink, stub: HttpStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port lost between the choice and the listening costs another try, not the run."""
     free = free_ports(1)
@@ -136,7 +138,7 @@ async def test_a_link_whose_port_is_taken_opens_on_another(
     offers = iter([taken.sockets[0].getsockname()[1], *free])
     await link.api.delete_proxy(link.cohort)
     monkeypatch.setattr("chaos.links.free_ports", lambda n, host: [next(offers)])
-    await link.connect(web.address)
+    await link.connect(stub.address)
     assert link.address.port == free[0]
     await eventually(lambda: link.process.alive)
     assert await probe(link.address) is ProbeResult.ANSWERED

@@ -18,7 +18,7 @@ from resilience.events import LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
 from resilience.runtime import RunClock
 
-from .stand import Web, eventually, kinds, logged
+from .stand import HttpStub, eventually, kinds, logged
 
 ALPHA = ("alpha",)
 K = LogEventKind
@@ -41,7 +41,7 @@ def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
 
 
 async def test_every_fault_is_injected_on_time_confirmed_and_cleared(
-    link: ProxiedLink, web: Web, clock: RunClock, journal: Journal, tmp_path: Path
+    link: ProxiedLink, stub: HttpStub, clock: RunClock, journal: Journal, tmp_path: Path
 ) -> None:
     """Each window leaves four events, with planned time, bracket, cohort and fault id."""
     faults: list[AnyFault] = [
@@ -50,7 +50,7 @@ async def test_every_fault_is_injected_on_time_confirmed_and_cleared(
         Blackhole(at=2.6, cohorts=ALPHA, duration=0.9),
     ]
     windows = [window(fault, number) for number, fault in enumerate(faults)]
-    injector = Injector({"alpha": link}, web.address, clock, journal)
+    injector = Injector({"alpha": link}, stub.address, clock, journal)
     await injector.run_schedule(windows, until=10.0)
     for number, planned in enumerate(windows):
         started, ended = told(tmp_path, K.FAULT_STARTED, number), told(tmp_path, K.FAULT_ENDED, number)
@@ -84,7 +84,7 @@ class DeadLink(ProxiedLink):
 )
 async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  # noqa: PLR0917 - fixtures
     link: ProxiedLink,
-    web: Web,
+    stub: HttpStub,
     clock: RunClock,
     journal: Journal,
     tmp_path: Path,
@@ -94,14 +94,14 @@ async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  
     """The canary does not take the proxy's word for it."""
     link.__class__ = DeadLink
     with patience(monkeypatch, 0.6):
-        await Injector({"alpha": link}, web.address, clock, journal).run_schedule([window(fault)], until=10.0)
+        await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([window(fault)], until=10.0)
     (invalid,) = told(tmp_path, K.FAULT_INVALID)
     assert "did not see the fault begin" in (invalid.cause or "")
     assert not told(tmp_path, K.FAULT_CONFIRMED)
 
 
 async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid(
-    link: ProxiedLink, web: Web, clock: RunClock, journal: Journal, tmp_path: Path
+    link: ProxiedLink, stub: HttpStub, clock: RunClock, journal: Journal, tmp_path: Path
 ) -> None:
     """A proxy that stands still costs its window, not the run."""
     link.api.close()
@@ -109,7 +109,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     link.process.suspend()
     first = window(Refuse(at=0.1, cohorts=ALPHA, duration=0.5), 0)
     second = window(Cut(at=3.5, cohorts=ALPHA), 1)
-    await Injector({"alpha": link}, web.address, clock, journal).run_schedule([first, second], until=10.0)
+    await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([first, second], until=10.0)
     assert told(tmp_path, K.FAULT_INVALID, 0)
     assert told(tmp_path, K.HARNESS_FAILED, 0)
     assert not told(tmp_path, K.FAULT_INVALID, 1)
@@ -119,13 +119,13 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
 
 
 async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_invalid(
-    link: ProxiedLink, web: Web, clock: RunClock, journal: Journal, tmp_path: Path
+    link: ProxiedLink, stub: HttpStub, clock: RunClock, journal: Journal, tmp_path: Path
 ) -> None:
     """The fault began, nobody could end it, so the proxy is replaced and the end is on record."""
     link.api.close()
     link.api = link.process.api(0.4)
     walk = asyncio.create_task(
-        Injector({"alpha": link}, web.address, clock, journal).run_schedule(
+        Injector({"alpha": link}, stub.address, clock, journal).run_schedule(
             [window(Refuse(at=0.1, cohorts=ALPHA, duration=0.6))], until=10.0
         )
     )
@@ -138,10 +138,10 @@ async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_in
 
 
 async def test_a_proxy_that_dies_between_faults_is_replaced(
-    link: ProxiedLink, web: Web, clock: RunClock, journal: Journal, tmp_path: Path
+    link: ProxiedLink, stub: HttpStub, clock: RunClock, journal: Journal, tmp_path: Path
 ) -> None:
     """The guard notices, says so and puts a new one on the same port."""
-    guard = asyncio.create_task(Injector({"alpha": link}, web.address, clock, journal).guard())
+    guard = asyncio.create_task(Injector({"alpha": link}, stub.address, clock, journal).guard())
     link.process.kill()
     await eventually(lambda: link.generation == 1)
     (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
@@ -151,13 +151,18 @@ async def test_a_proxy_that_dies_between_faults_is_replaced(
 
 
 async def test_a_window_that_is_stuck_does_not_delay_the_next(  # noqa: PLR0917 - fixtures
-    link: ProxiedLink, web: Web, clock: RunClock, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: ProxiedLink,
+    stub: HttpStub,
+    clock: RunClock,
+    journal: Journal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Faults start when planned even while the canary of an earlier one still looks in vain."""
-    web.stalled = True
+    stub.stalled = True
     windows = [window(Cut(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
     with patience(monkeypatch, 1.5):
-        await Injector({"alpha": link}, web.address, clock, journal).run_schedule(windows, until=2.0)
+        await Injector({"alpha": link}, stub.address, clock, journal).run_schedule(windows, until=2.0)
     starts = [event.t for event in logged(tmp_path) if event.kind is K.FAULT_STARTED]
     assert starts == pytest.approx([0.3, 0.6, 0.9], abs=0.25)
     assert len([kind for kind in kinds(tmp_path) if kind == K.FAULT_INVALID.value]) >= 3

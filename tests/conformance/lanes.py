@@ -18,7 +18,7 @@ from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from sim.model import simulate as run_model
 from sim.virtual.lane import simulate as run_virtual
-from tests.resilience.protocol.pair import Pair, Peer
+from tests.resilience.protocol.pair import MachinePair, Peer
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
 
@@ -33,7 +33,9 @@ ROUTINE = frozenset({LogEventKind.PEER_SUSPECTED})
 
 def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence[LogEvent]:
     """The two machines over a fake link; ``latency`` is one way, seconds."""
-    run = Pair(0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency)
+    run = MachinePair(
+        0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency
+    )
     by_cohort: dict[str, list[Peer]] = {}
     for member in participants_of(experiment):
         peer = Peer(member.actor, make_scripted_client(experiment, member, seed))
@@ -48,11 +50,11 @@ def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence
     return run.log
 
 
-def _start(run: Pair, peer: Peer) -> Callable[[], None]:
+def _start(run: MachinePair, peer: Peer) -> Callable[[], None]:
     return lambda: peer.machine.start(run.now)
 
 
-def _begin(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
+def _begin(run: MachinePair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
     def begin() -> None:
         if window.fault.kind == "blackhole":
             peer.link = "hole"
@@ -64,7 +66,7 @@ def _begin(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
     return begin
 
 
-def _end(run: Pair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
+def _end(run: MachinePair, window: FaultWindow, peer: Peer) -> Callable[[], None]:
     def end() -> None:
         if window.fault.kind == "blackhole":
             run.heal(peer)
@@ -98,7 +100,7 @@ def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
         return read_events(run_dir)
 
 
-def stories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict[str, list[str]]:
+def histories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict[str, list[str]]:
     """By client: the kinds of what it went through until then, in order, each with its cause or outcome."""
     told: dict[str, list[str]] = {}
     for event in events:

@@ -17,8 +17,8 @@ from resilience.eventlog.writer import EventList
 from resilience.events import Lane, LogEventKind
 from resilience.protocol.session import ServerSession
 from tests.conformance.lanes import SMALL
-from tests.resilience.protocol.pair import Pair
-from tests.resilience.virtual import URL, Stage, play
+from tests.resilience.protocol.pair import MachinePair
+from tests.resilience.virtual import URL, VirtualServerHarness, play
 
 INFO = RunInfo(
     experiment="small",
@@ -45,7 +45,7 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 def takeover_over_sockets() -> EventList:
     """One participant on a link that freezes, and again over another way while the old connection still seems open."""
 
-    async def script(stage: Stage) -> None:
+    async def script(stage: VirtualServerHarness) -> None:
         await stage.serve(quiz=QuizConfig(lobby=100))
         first, second = stage.client("ada"), stage.client("ada-again", url=URL)
         first.start()
@@ -62,7 +62,7 @@ def takeover_over_sockets() -> EventList:
 
 def takeover_in_pair() -> EventList:
     """The same between the two bare machines."""
-    run = Pair(1)
+    run = MachinePair(1)
     run.start()
     run.run(2)
     peer = run.peers[0]

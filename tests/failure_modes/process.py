@@ -32,7 +32,7 @@ HANDSHAKE = (
 _SHORT, _TEXT, _MASKED = 126, 0x81, 0x80
 
 
-class Served:
+class ServerProcess:
     """``resilience serve`` on a port of its own; its lines are in ``log``. As a context manager it ends with it."""
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class Stopwatch:
     its main thread really ran, where the system tells. What other processes took from it is not its doing.
     """
 
-    def __init__(self, served: Served, name: str) -> None:
+    def __init__(self, served: ServerProcess, name: str) -> None:
         self.worst = 0.0
         self._ran = Path(f"/proc/{served.pid}/task/{served.pid}/schedstat")
         self._socket = socket.create_connection((HOST, served.port), PATIENCE)

@@ -36,7 +36,7 @@ from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualLink, VirtualNetwork
 from tests.resilience.protocol import invariants
-from tests.resilience.virtual import HOST, LINK_PORT, LINKED, PORT, URL, Stage
+from tests.resilience.virtual import HOST, LINK_PORT, LINKED, PORT, URL, VirtualServerHarness
 
 M = TypeVar("M", bound=Message)
 
@@ -52,7 +52,7 @@ WAITING = QuizConfig(lobby=3000)
 """A quiz that does nothing."""
 
 
-class Scene(Stage):
+class RestartableServerHarness(VirtualServerHarness):
     """A stage whose server can die and come back, with more links, and a wall clock that can be turned."""
 
     server: QuizServer
@@ -184,31 +184,31 @@ def empty_store() -> SqlStore:
 
 
 def act(
-    script: Callable[[Scene], Awaitable[None]],
+    script: Callable[[RestartableServerHarness], Awaitable[None]],
     *,
     latency: float = LATENCY,
     commit: float = COMMIT,
     alone: bool = True,
-) -> Scene:
+) -> RestartableServerHarness:
     """Play a scene and hold its history against the invariants; ``alone``: nobody loses, or takes over, an identity."""
     network = VirtualNetwork(1, latency_s=latency)
 
-    async def main(loop: VirtualLoop) -> Scene:
-        scene = Scene(loop, network)
-        await script(scene)
-        scene.log = EventList(scene.log)  # what the end of the test itself causes is not of interest
+    async def main(loop: VirtualLoop) -> RestartableServerHarness:
+        harness = RestartableServerHarness(loop, network)
+        await script(harness)
+        harness.log = EventList(harness.log)  # what the end of the test itself causes is not of interest
         for link in network.links.values():
             link.heal()
-        await scene.close()
+        await harness.close()
         await asyncio.sleep(10)
         left = [task for task in loop.pending_tasks() if task is not asyncio.current_task()]
         assert not left, left
         assert not network.connections
-        return scene
+        return harness
 
-    scene = run_virtual(main, network, executor_latency=commit)
-    assert clean(scene.log, alone=alone) == []
-    return scene
+    harness = run_virtual(main, network, executor_latency=commit)
+    assert clean(harness.log, alone=alone) == []
+    return harness
 
 
 def clean(log: Sequence[LogEvent], *, alone: bool = True) -> list[str]:

@@ -15,7 +15,7 @@ from resilience.events import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Resume, StateRestored, TokenStored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import CALM, Scene, act, dial, hear, say
+from tests.failure_modes.scene import CALM, RestartableServerHarness, act, dial, hear, say
 from tests.resilience.virtual import URL
 
 MS = 0.001
@@ -31,23 +31,23 @@ def test_f22_lost_ack(after: float) -> None:
     The client sends it again. There is exactly one row, one score and one verdict, the same as without the break.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        ada = harness.client()
+        await harness.opened(ada)
         await asyncio.sleep(5)
-        ada.answer("q1", scene.room.game.questions[0].correct)
+        ada.answer("q1", harness.room.game.questions[0].correct)
         await asyncio.sleep(after * MS)
-        scene.link.cut()
+        harness.link.cut()
         await asyncio.sleep(MS)
-        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=5)
+        await harness.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=5)
         await asyncio.sleep(5)
-        assert scene.room.game.scores["p1"] == scene.room.game.recomputed_score("p1") > 0
-        assert scene.store.scores("quiz#1") == scene.room.game.scores
+        assert harness.room.game.scores["p1"] == harness.room.game.recomputed_score("p1") > 0
+        assert harness.store.scores("quiz#1") == harness.room.game.scores
 
-    scene = act(script, latency=2 * MS)
-    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
-    assert [result.verdict for result in scene.told("ada", AnswerResult)] == ["accepted"]
+    harness = act(script, latency=2 * MS)
+    assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == 1
+    assert [result.verdict for result in harness.told("ada", AnswerResult)] == ["accepted"]
 
 
 @pytest.mark.parametrize(
@@ -69,26 +69,26 @@ def test_f23_offline_answer_late(
     It is rejected as late in so many words, or accepted by the written rule; whenever its client says it was given.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(late_window=window), SHORT)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(late_window=window), SHORT)
+        ada = harness.client()
+        await harness.opened(ada)
         happens: list[tuple[float, Callable[[], object]]] = [
-            (answered, lambda: ada.answer("q1", scene.room.game.questions[0].correct)),
-            (away_from, lambda: scene.link.refuse(True)),
-            (away_until, lambda: scene.link.refuse(False)),
+            (answered, lambda: ada.answer("q1", harness.room.game.questions[0].correct)),
+            (away_from, lambda: harness.link.refuse(True)),
+            (away_until, lambda: harness.link.refuse(False)),
             (away_until + 0.05, ada.wake),
         ]
         for at, action in sorted(happens, key=lambda entry: entry[0]):
-            await asyncio.sleep(max(at - scene.clock.now(), 0))
+            await asyncio.sleep(max(at - harness.clock.now(), 0))
             action()
-        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=2)
-        assert scene.room.game.phase is (Phase.REVEAL if scene.clock.now() > CLOSES_AT + MS else Phase.QUESTION)
-        assert scene.store.scores("quiz#1")["p1"] == scene.room.game.recomputed_score("p1")
+        await harness.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=2)
+        assert harness.room.game.phase is (Phase.REVEAL if harness.clock.now() > CLOSES_AT + MS else Phase.QUESTION)
+        assert harness.store.scores("quiz#1")["p1"] == harness.room.game.recomputed_score("p1")
 
-    scene = act(script)
-    assert [result.verdict for result in scene.told("ada", AnswerResult)] == [verdict]
-    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == (verdict == "accepted")
+    harness = act(script)
+    assert [result.verdict for result in harness.told("ada", AnswerResult)] == [verdict]
+    assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == (verdict == "accepted")
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -100,8 +100,8 @@ def test_f24_double_submit_race(ahead: int, same: bool) -> None:
     socket says once it is replaced is not heard.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
         old, new = await dial(), await dial(URL)
         await say(old, Join(event="quiz", name="ada", instance="i"))
         token = (await hear(old, Joined)).credentials.token
@@ -110,14 +110,14 @@ def test_f24_double_submit_race(ahead: int, same: bool) -> None:
         await asyncio.gather(_submit_old(old, -ahead * MS), _submit_new(new, token, same, ahead * MS))
         await say(new, Answer("q1", 1, "k"))
         repeated = await hear(new, AnswerResult)
-        (stored,) = scene.of(LogEventKind.ANSWER_COMMITTED)
+        (stored,) = harness.of(LogEventKind.ANSWER_COMMITTED)
         assert (repeated.verdict == "accepted") == (stored.ref == "q1/k")
         await new.close()
 
-    scene = act(script, commit=5 * MS)
-    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
-    accepted = {event.ref for event in scene.of(LogEventKind.ANSWER_REPLIED) if event.outcome == "accepted"}
-    assert accepted <= {scene.of(LogEventKind.ANSWER_COMMITTED)[0].ref}
+    harness = act(script, commit=5 * MS)
+    assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == 1
+    accepted = {event.ref for event in harness.of(LogEventKind.ANSWER_REPLIED) if event.outcome == "accepted"}
+    assert accepted <= {harness.of(LogEventKind.ANSWER_COMMITTED)[0].ref}
 
 
 async def _submit_old(socket: ClientConnection, delay: float) -> None:
@@ -140,8 +140,8 @@ async def _submit_new(socket: ClientConnection, token: str, same: bool, delay: f
 def test_f24_double_submit_race_on_one_socket() -> None:
     """Both copies wait for the same commit: one row, the same verdict twice; a third, other one is a duplicate."""
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
         socket = await dial()
         await say(socket, Join(event="quiz", name="ada", instance="i"))
         await hear(socket, Joined)

@@ -11,7 +11,7 @@ from resilience.events import LogEventKind
 from resilience.protocol.messages import AnswerResult, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import Scene, act
+from tests.failure_modes.scene import RestartableServerHarness, act
 
 MS = 0.001
 QUIZ = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=100)
@@ -25,30 +25,32 @@ def test_f29_crash_restart(after: float) -> None:
     when it was to close, the stream has a new name, and everybody resumes as who they were.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=QUIZ)
-        ada, bob = scene.client(), scene.client("bob")
-        await scene.opened(ada, bob)
-        await scene.until(lambda: scene.room.game.phase is Phase.QUESTION)
-        epoch, closes_at = scene.room.epoch, scene.room.game.progress.closes_at
-        ada.answer("q1", scene.room.game.questions[0].correct)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=QUIZ)
+        ada, bob = harness.client(), harness.client("bob")
+        await harness.opened(ada, bob)
+        await harness.until(lambda: harness.room.game.phase is Phase.QUESTION)
+        epoch, closes_at = harness.room.epoch, harness.room.game.progress.closes_at
+        ada.answer("q1", harness.room.game.questions[0].correct)
         await asyncio.sleep(after * MS)
         acked = not ada.machine.pending
-        scene.crash()
+        harness.crash()
         await asyncio.sleep(2)
-        await scene.restart()
-        assert scene.room.epoch != epoch
+        await harness.restart()
+        assert harness.room.epoch != epoch
         if acked:
-            assert scene.room.game.scores["p1"] > 0
-        await scene.opened(ada, bob, within=5)
-        await scene.until(lambda: not ada.machine.pending, within=1)
-        await scene.until(lambda: scene.room.game.phase is Phase.REVEAL)
-        (closed,) = scene.of(LogEventKind.QUESTION_CLOSED)
+            assert harness.room.game.scores["p1"] > 0
+        await harness.opened(ada, bob, within=5)
+        await harness.until(lambda: not ada.machine.pending, within=1)
+        await harness.until(lambda: harness.room.game.phase is Phase.REVEAL)
+        (closed,) = harness.of(LogEventKind.QUESTION_CLOSED)
         assert abs(closed.t - closes_at) < MS
-        assert scene.room.game.scores == {"p1": scene.room.game.recomputed_score("p1"), "p2": 0} != {"p1": 0, "p2": 0}
+        assert (
+            harness.room.game.scores == {"p1": harness.room.game.recomputed_score("p1"), "p2": 0} != {"p1": 0, "p2": 0}
+        )
         for name, client in (("ada", ada), ("bob", bob)):
-            (back,) = scene.told(name, StateRestored)
-            assert (client.state, back.rejoined, back.snapshot.epoch) == (ClientState.OPEN, False, scene.room.epoch)
+            (back,) = harness.told(name, StateRestored)
+            assert (client.state, back.rejoined, back.snapshot.epoch) == (ClientState.OPEN, False, harness.room.epoch)
 
-    scene = act(script, commit=2 * MS)
-    assert [result.verdict for result in scene.told("ada", AnswerResult)] == ["accepted"]
+    harness = act(script, commit=2 * MS)
+    assert [result.verdict for result in harness.told("ada", AnswerResult)] == ["accepted"]

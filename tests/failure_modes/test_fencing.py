@@ -14,7 +14,7 @@ from resilience.events import LogEventKind
 from resilience.policy.retry import CloseCode
 from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.failure_modes.scene import CALM, Scene, act, url_of
+from tests.failure_modes.scene import CALM, RestartableServerHarness, act, url_of
 from tests.resilience.virtual import LINKED, URL
 
 
@@ -25,29 +25,29 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
     The last session stays: nobody is told of a leave, and no grace period begins.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        ada, witness = scene.client(), scene.client("witness", url=URL)
-        await scene.opened(ada, witness)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        ada, witness = harness.client(), harness.client("witness", url=URL)
+        await harness.opened(ada, witness)
         await asyncio.sleep(2)
-        links = [scene.link, *(scene.another_way(f"way {i}") for i in range(3))]
+        links = [harness.link, *(harness.another_way(f"way {i}") for i in range(3))]
         for old, new in pairwise(links):
             old.freeze(True)
             ada.url = url_of(new)
-            await scene.until(lambda: ada.state is not ClientState.OPEN, within=7)
-            await scene.opened(ada)
-        seen = len(scene.told("witness", PresenceChanged))
+            await harness.until(lambda: ada.state is not ClientState.OPEN, within=7)
+            await harness.opened(ada)
+        seen = len(harness.told("witness", PresenceChanged))
         await asyncio.sleep(later)
         for old in links[:-1]:
             old.freeze(False)
         await asyncio.sleep(120)
         assert ada.state is ClientState.OPEN
-        assert (scene.session().state, scene.session().connection_no) == (ConnectionState.CONNECTED, 4)
-        assert len(scene.told("witness", PresenceChanged)) == seen
+        assert (harness.session().state, harness.session().connection_no) == (ConnectionState.CONNECTED, 4)
+        assert len(harness.told("witness", PresenceChanged)) == seen
 
-    scene = act(script)
-    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 3
-    assert not scene.of(LogEventKind.SESSION_DETACHED)
+    harness = act(script)
+    assert len(harness.of(LogEventKind.SESSION_FENCED)) == 3
+    assert not harness.of(LogEventKind.SESSION_DETACHED)
 
 
 def test_f04_stale_client_events() -> None:
@@ -56,18 +56,18 @@ def test_f04_stale_client_events() -> None:
     It belongs to an older dial, and is ignored: the client keeps its place, its one socket and its one timer.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        ada = scene.client()
-        await scene.opened(ada)
-        scene.link.stall(up=False, down=True)
-        ada.url = url_of(scene.another_way("mobile"))
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        ada = harness.client()
+        await harness.opened(ada)
+        harness.link.stall(up=False, down=True)
+        ada.url = url_of(harness.another_way("mobile"))
         await asyncio.sleep(20)
         assert ada.machine.dial == 2
         before = (ada.machine.seq, ada.machine.next_deadline(), ada.machine.credentials)
-        scene.link.stall(up=False, down=False)
+        harness.link.stall(up=False, down=False)
         await asyncio.sleep(0.1)
-        now = scene.clock.now()
+        now = harness.clock.now()
         ada.machine.receive(QuestionRevealed(ada.machine.seq + 1, "q1", 0), 1, now)
         ada.machine.receive(ResumeRejected("unknown"), 1, now)
         ada.machine.transport_lost(1, "closed", now, CloseCode.SUPERSEDED)
@@ -76,7 +76,7 @@ def test_f04_stale_client_events() -> None:
         assert ada.machine.effects() == []
         assert (ada.machine.seq, ada.machine.next_deadline(), ada.machine.credentials) == before
         assert ada.state is ClientState.OPEN
-        assert len(scene.network.connections) == 1
+        assert len(harness.network.connections) == 1
         await asyncio.sleep(60)
         assert ada.machine.dial == 2
 
@@ -90,28 +90,28 @@ def test_f11_two_tabs_duel() -> None:
     it there, which is one takeover more.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        first = scene.client("first")
-        await scene.opened(first)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        first = harness.client("first")
+        await harness.opened(first)
         await asyncio.sleep(1)
-        second = scene.tab("second", first)
-        await scene.opened(second)
+        second = harness.tab("second", first)
+        await harness.opened(second)
         await asyncio.sleep(300)
         assert (first.state, second.state) == (ClientState.CLOSED, ClientState.OPEN)
-        assert len(scene.of(LogEventKind.SESSION_FENCED)) == 1
-        third = scene.tab("the first again", second)
-        await scene.opened(third)
+        assert len(harness.of(LogEventKind.SESSION_FENCED)) == 1
+        third = harness.tab("the first again", second)
+        await harness.opened(third)
         await asyncio.sleep(300)
         assert (second.state, third.state) == (ClientState.CLOSED, ClientState.OPEN)
 
-    scene = act(script, alone=False)
-    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 2
-    assert [(event.actor, event.cause) for event in scene.of(LogEventKind.SESSION_SUPERSEDED)] == [
+    harness = act(script, alone=False)
+    assert len(harness.of(LogEventKind.SESSION_FENCED)) == 2
+    assert [(event.actor, event.cause) for event in harness.of(LogEventKind.SESSION_SUPERSEDED)] == [
         ("first", "4200"),
         ("second", "4200"),
     ]
-    assert not scene.of(LogEventKind.BACKOFF_SCHEDULED)
+    assert not harness.of(LogEventKind.BACKOFF_SCHEDULED)
 
 
 def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
@@ -121,18 +121,18 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
     not left with a stream that has silently gone to another.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
         original, copy = tmp_path / "ada.json", tmp_path / "copy.json"
         first = connect(LINKED, name="ada", identity_file=original)
         first.start()
-        await scene.until(lambda: first.state is ClientState.OPEN and original.exists())
+        await harness.until(lambda: first.state is ClientState.OPEN and original.exists())
         await asyncio.sleep(1)
         shutil.copy(original, copy)
         second = connect(LINKED, name="ada", identity_file=copy)
         second.start()
-        await scene.until(lambda: second.state is ClientState.OPEN)
-        await scene.until(lambda: first.is_over, within=1)
+        await harness.until(lambda: second.state is ClientState.OPEN)
+        await harness.until(lambda: first.is_over, within=1)
         assert first.machine.identity.instance != second.machine.identity.instance
         assert first.machine.participant == second.machine.participant
         assert first.machine.credentials != second.machine.credentials
@@ -141,6 +141,6 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
         await first.stop()
         await second.stop()
 
-    scene = act(script, alone=False)
-    assert len(scene.of(LogEventKind.SESSION_FENCED)) == 1
-    assert len(scene.room.sessions) == 1
+    harness = act(script, alone=False)
+    assert len(harness.of(LogEventKind.SESSION_FENCED)) == 1
+    assert len(harness.room.sessions) == 1

@@ -12,7 +12,7 @@ from resilience.config import ClientConfig, ServerConfig
 from resilience.events import LogEventKind
 from resilience.protocol.messages import ClientMessage, Join, Joined, Ping, Pong, PresenceChanged
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.failure_modes.scene import CALM, LATENCY, WAITING, Scene, act, dial, hear, say, url_of
+from tests.failure_modes.scene import CALM, LATENCY, WAITING, RestartableServerHarness, act, dial, hear, say, url_of
 from tests.resilience.virtual import URL
 
 PROBED = ClientConfig().probe_after + ClientConfig().probe_deadline
@@ -32,41 +32,41 @@ def test_f01_half_open_both(seconds: int, closes_pass: bool) -> None:
     the grace period, give or take a tick. What was answered meanwhile is stored once, when the link is back.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        ada = harness.client()
+        await harness.opened(ada)
         await asyncio.sleep(20)
-        hit_at = scene.clock.now()
-        _silence(scene, on=True, closes_pass=closes_pass)
+        hit_at = harness.clock.now()
+        _silence(harness, on=True, closes_pass=closes_pass)
         await asyncio.sleep(1)
         ada.answer("q1", 1)
         await asyncio.sleep(seconds - 1)
-        healed_at = scene.clock.now()
-        _silence(scene, on=False, closes_pass=closes_pass)
+        healed_at = harness.clock.now()
+        _silence(harness, on=False, closes_pass=closes_pass)
         soon = 10 if seconds < PATIENT else ClientConfig().backoff.ladder.maximum + TICK
-        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=soon)
-        _noticed(scene, hit_at, healed_at, closes_pass=closes_pass)
+        await harness.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=soon)
+        _noticed(harness, hit_at, healed_at, closes_pass=closes_pass)
 
-    scene = act(script)
-    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == 1
-    assert [event.outcome for event in scene.of(LogEventKind.ANSWER_ACKED)] == ["accepted"]
+    harness = act(script)
+    assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"]
 
 
-def _silence(scene: Scene, *, on: bool, closes_pass: bool) -> None:
+def _silence(harness: RestartableServerHarness, *, on: bool, closes_pass: bool) -> None:
     if closes_pass:
-        scene.link.blackhole(up=on, down=on)
+        harness.link.blackhole(up=on, down=on)
     else:
-        scene.link.freeze(on)
+        harness.link.freeze(on)
 
 
-def _noticed(scene: Scene, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
+def _noticed(harness: RestartableServerHarness, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
     """Both ends, as soon as they could."""
     lasted = healed_at - hit_at
-    dead = scene.of(LogEventKind.PEER_DEAD)
+    dead = harness.of(LogEventKind.PEER_DEAD)
     assert dead if lasted > PROBED else len(dead) <= 1
     assert not dead or dead[0].t - hit_at <= PROBED + TICK
-    away = [event for event in scene.of(LogEventKind.SESSION_DETACHED) if event.t < healed_at]
+    away = [event for event in harness.of(LogEventKind.SESSION_DETACHED) if event.t < healed_at]
     if closes_pass:
         assert [event.t - hit_at <= PROBED + TICK for event in away[:1]] == [True] * len(dead[:1])
     elif lasted > GRACE:
@@ -74,7 +74,7 @@ def _noticed(scene: Scene, hit_at: float, healed_at: float, *, closes_pass: bool
         assert GRACE - ClientConfig().probe_after - TICK <= away[0].t - hit_at <= GRACE + TICK
     else:
         assert not away
-    expired = [event.t - hit_at for event in scene.of(LogEventKind.SESSION_EXPIRED)]
+    expired = [event.t - hit_at for event in harness.of(LogEventKind.SESSION_EXPIRED)]
     assert all(CLEANUP - PROBED - TICK <= t <= CLEANUP + PROBED + TICK for t in expired)
     assert len(expired) == (lasted > CLEANUP + PROBED)
 
@@ -88,31 +88,31 @@ def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
     by its probe, any other is let go by the server at the end of the grace period. Either way both agree in the end.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(flap_hidden=0.0), CALM)
-        ada, fidget = scene.client(), scene.client("fidget", url=URL)
-        await scene.opened(ada, fidget)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(flap_hidden=0.0), CALM)
+        ada, fidget = harness.client(), harness.client("fidget", url=URL)
+        await harness.opened(ada, fidget)
         await asyncio.sleep(5)
-        hit_at = scene.clock.now()
-        scene.link.blackhole(up=dead == "up", down=dead == "down")
+        hit_at = harness.clock.now()
+        harness.link.blackhole(up=dead == "up", down=dead == "down")
         if owed:
             ada.answer("q1", 1)
-        chatter = asyncio.get_running_loop().create_task(_fidgeting(scene))
+        chatter = asyncio.get_running_loop().create_task(_fidgeting(harness))
         limit = GRACE if dead == "up" and not owed else 2 * ClientConfig().probe_after + PROBED
-        await scene.until(lambda: ada.state is not ClientState.OPEN, within=limit + TICK)
-        await scene.until(lambda: scene.session().connection is None, within=GRACE + TICK)
-        assert scene.clock.now() - hit_at <= GRACE + TICK
+        await harness.until(lambda: ada.state is not ClientState.OPEN, within=limit + TICK)
+        await harness.until(lambda: harness.session().connection is None, within=GRACE + TICK)
+        assert harness.clock.now() - hit_at <= GRACE + TICK
         chatter.cancel()
-        scene.link.blackhole(up=False, down=False)
-        await scene.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=10)
-        assert scene.session().state is ConnectionState.CONNECTED
+        harness.link.blackhole(up=False, down=False)
+        await harness.until(lambda: ada.state is ClientState.OPEN and not ada.machine.pending, within=10)
+        assert harness.session().state is ConnectionState.CONNECTED
 
-    scene = act(script)
-    assert len(scene.told("ada", PresenceChanged)) > (5 if dead == "up" else 0)
-    assert len(scene.of(LogEventKind.ANSWER_COMMITTED)) == owed
+    harness = act(script)
+    assert len(harness.told("ada", PresenceChanged)) > (5 if dead == "up" else 0)
+    assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == owed
 
 
-async def _fidgeting(scene: Scene) -> None:
+async def _fidgeting(harness: RestartableServerHarness) -> None:
     """Somebody comes and goes, so that the room always has something to tell."""
     number = 0
     while True:
@@ -131,19 +131,19 @@ def test_f09_two_strikes() -> None:
     asked again half an interval later. The whole grace period without a word does.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
         dull = await dial()
         await say(dull, Join(event="quiz", name="dull", instance="d"))
         await hear(dull, Joined)
         await say(dull, Pong((await hear(dull, Ping)).id))
         await hear(dull, Ping)  # not answered
         await say(dull, Pong((await hear(dull, Ping)).id))
-        heard_at = scene.clock.now()
+        heard_at = harness.clock.now()
         await asyncio.sleep(29)
-        assert scene.session().state is ConnectionState.CONNECTED
-        await scene.until(lambda: scene.session().state is not ConnectionState.CONNECTED, within=2)
-        assert abs(scene.clock.now() - heard_at - 30) < TICK
+        assert harness.session().state is ConnectionState.CONNECTED
+        await harness.until(lambda: harness.session().state is not ConnectionState.CONNECTED, within=2)
+        assert abs(harness.clock.now() - heard_at - 30) < TICK
 
     (away,) = act(script).of(LogEventKind.SESSION_DETACHED)
     assert (away.session_id, away.cause) == ("p1", "grace")
@@ -152,10 +152,10 @@ def test_f09_two_strikes() -> None:
 def test_f09_two_strikes_of_a_client_of_ours() -> None:
     """The same with the plain settings, whose grace is two intervals: our client's own probes are signs of life too."""
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client()
+        await harness.opened(ada)
         lost = _lose_one_pong(ada)
         await asyncio.sleep(90)
         assert len(lost) == 1
@@ -187,26 +187,26 @@ def test_f10_stale_ack_carried_over(cut_after: float) -> None:
     client does not reconnect again and again.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client()
-        await scene.opened(ada)
-        await scene.until(lambda: bool(scene.of(LogEventKind.PONG_SENT)), step=LATENCY / 10)
-        scene.link.stall(up=True, down=True)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client()
+        await harness.opened(ada)
+        await harness.until(lambda: bool(harness.of(LogEventKind.PONG_SENT)), step=LATENCY / 10)
+        harness.link.stall(up=True, down=True)
         await asyncio.sleep(cut_after)
-        scene.link.cut()
-        scene.link.stall(up=False, down=False)
-        assert not scene.of(LogEventKind.HEARTBEAT_ACKED)
+        harness.link.cut()
+        harness.link.stall(up=False, down=False)
+        assert not harness.of(LogEventKind.HEARTBEAT_ACKED)
         await asyncio.sleep(10 * LATENCY)
-        back_in = await scene.opened(ada, within=5)
+        back_in = await harness.opened(ada, within=5)
         assert back_in < 1
         await asyncio.sleep(120)
         assert ada.state is ClientState.OPEN
 
-    scene = act(script)
-    assert len(scene.of(LogEventKind.SESSION_RESTORED)) == 1
-    assert len(scene.of(LogEventKind.SESSION_DETACHED)) <= 1
-    assert not scene.of(LogEventKind.PEER_DEAD)
+    harness = act(script)
+    assert len(harness.of(LogEventKind.SESSION_RESTORED)) == 1
+    assert len(harness.of(LogEventKind.SESSION_DETACHED)) <= 1
+    assert not harness.of(LogEventKind.PEER_DEAD)
 
 
 def test_f13_half_open_owner_lockout() -> None:
@@ -215,18 +215,18 @@ def test_f13_half_open_owner_lockout() -> None:
     It is let in at once, not when the old one's ping has timed out, and never told that it is connected already.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client()
+        await harness.opened(ada)
         await asyncio.sleep(1)
-        scene.link.freeze(True)
-        again = scene.tab("ada again", ada, url_of(scene.another_way("mobile")))
-        assert await scene.opened(again, within=1) < 20 * LATENCY
+        harness.link.freeze(True)
+        again = harness.tab("ada again", ada, url_of(harness.another_way("mobile")))
+        assert await harness.opened(again, within=1) < 20 * LATENCY
         assert again.machine.participant == ada.machine.participant == "p1"
-        assert scene.session().connection_no == 2
+        assert harness.session().connection_no == 2
 
-    scene = act(script, alone=False)
-    assert not scene.of(LogEventKind.SESSION_REJECTED)
-    assert not scene.of(LogEventKind.SESSION_DETACHED)
-    assert not scene.of(LogEventKind.BACKOFF_SCHEDULED, "ada again")
+    harness = act(script, alone=False)
+    assert not harness.of(LogEventKind.SESSION_REJECTED)
+    assert not harness.of(LogEventKind.SESSION_DETACHED)
+    assert not harness.of(LogEventKind.BACKOFF_SCHEDULED, "ada again")

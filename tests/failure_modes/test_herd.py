@@ -22,8 +22,8 @@ from resilience.protocol.client import Identity, ParticipantClient
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 from resilience.server.limits import max_connections_by_open_files
-from tests.failure_modes.process import Served
-from tests.failure_modes.scene import WAITING, Scene, act
+from tests.failure_modes.process import ServerProcess
+from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
 from tests.resilience.virtual import HOST, PORT, URL
 
 CAPACITY = 1000.0
@@ -38,34 +38,34 @@ def test_f16_herd_after_restart() -> None:
     in two of them; nobody has to be sent away, and nobody gives up.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(join_capacity=CAPACITY), WAITING)
-        crowd = scene.crowd(1000)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(join_capacity=CAPACITY), WAITING)
+        crowd = harness.crowd(1000)
         for i, client in enumerate(crowd):
-            scene.loop.call_later(i / CAPACITY * 2, client.start)
+            harness.loop.call_later(i / CAPACITY * 2, client.start)
         await asyncio.sleep(2 + STABLE)
-        scene.crash()
+        harness.crash()
         await asyncio.sleep(2)
-        back_at = scene.clock.now()
-        await scene.restart()
-        await scene.opened(*crowd, within=10)
-        restored = [event.t - back_at for event in scene.of(LogEventKind.SESSION_RESTORED)]
+        back_at = harness.clock.now()
+        await harness.restart()
+        await harness.opened(*crowd, within=10)
+        restored = [event.t - back_at for event in harness.of(LogEventKind.SESSION_RESTORED)]
         assert len(restored) == len(crowd)
         assert fmean(restored) < 1
         assert quantiles(restored, n=20)[-1] < 2
-        opened = Counter(int(10 * event.t) for event in scene.of(LogEventKind.TRANSPORT_OPENED, since=back_at))
+        opened = Counter(int(10 * event.t) for event in harness.of(LogEventKind.TRANSPORT_OPENED, since=back_at))
         assert max(opened.values()) <= CAPACITY / 10 * 2
 
-    scene = act(script)
-    assert not scene.of(LogEventKind.GAVE_UP)
-    assert not scene.of(LogEventKind.JOIN_SHED)
+    harness = act(script)
+    assert not harness.of(LogEventKind.GAVE_UP)
+    assert not harness.of(LogEventKind.JOIN_SHED)
 
 
 async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> None:
     """The same with three hundred real sockets, and a server process that is killed and started again."""
     log = EventList()
     clock = RunClock(0.0)
-    with Served(tmp_path) as served:
+    with ServerProcess(tmp_path) as served:
         crowd = [_real_client(served.url, f"c{i:03d}", clock, log) for i in range(300)]
         for client in crowd:
             client.start()
@@ -115,8 +115,8 @@ def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
         accepted.append(socket)
         await socket.close(1013)
 
-    async def script(scene: Scene) -> None:
-        ada = scene.client(config=ClientConfig(preset=preset))
+    async def script(harness: RestartableServerHarness) -> None:
+        ada = harness.client(config=ClientConfig(preset=preset))
         if dead == "upstream":
             ada.start()
             await asyncio.sleep(60)
@@ -125,9 +125,9 @@ def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
             ada.start()
             await asyncio.sleep(60)
 
-    scene = act(script)
-    dials = [event.t for event in scene.of(LogEventKind.TRANSPORT_OPENING)]
-    delays = [event.value or 0.0 for event in scene.of(LogEventKind.BACKOFF_SCHEDULED)]
+    harness = act(script)
+    dials = [event.t for event in harness.of(LogEventKind.TRANSPORT_OPENING)]
+    delays = [event.value or 0.0 for event in harness.of(LogEventKind.BACKOFF_SCHEDULED)]
     assert len(accepted) == (len(dials) if dead == "busy" else 0)
     if preset is Preset.CLASSIC:
         assert delays[:5] == [1, 2, 4, 8, 16]
@@ -143,18 +143,18 @@ def test_f17_flap_accept_then_close_after_a_welcome() -> None:
     The ladder begins anew only once a session has lasted: until then each return takes longer than the one before.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client(config=ClientConfig(preset=Preset.CLASSIC))
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client(config=ClientConfig(preset=Preset.CLASSIC))
+        await harness.opened(ada)
         await asyncio.sleep(STABLE + 1)
         for _ in range(4):
-            scene.link.cut()
-            await scene.until(lambda: ada.state is not ClientState.OPEN)
-            await scene.opened(ada)
+            harness.link.cut()
+            await harness.until(lambda: ada.state is not ClientState.OPEN)
+            await harness.opened(ada)
             await asyncio.sleep(1)
         await asyncio.sleep(STABLE)
-        scene.link.cut()
+        harness.link.cut()
         await asyncio.sleep(0.1)
 
     delays = [event.value for event in act(script).of(LogEventKind.BACKOFF_SCHEDULED)]
@@ -168,24 +168,24 @@ def test_f18_handshake_overload() -> None:
     the time that so much work takes; no join is left half done, and no dial waits in vain.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(join_capacity=100), WAITING)
-        crowd = scene.crowd(600, url=URL)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(join_capacity=100), WAITING)
+        crowd = harness.crowd(600, url=URL)
         for i, client in enumerate(crowd):
-            scene.loop.call_later(i / 6000, client.start)
-        took = await scene.opened(*crowd[:1], within=1)
-        took += await scene.until(lambda: all(c.state is ClientState.OPEN for c in crowd), within=20, step=0.05)
+            harness.loop.call_later(i / 6000, client.start)
+        took = await harness.opened(*crowd[:1], within=1)
+        took += await harness.until(lambda: all(c.state is ClientState.OPEN for c in crowd), within=20, step=0.05)
         assert took < 1.5 * len(crowd) / 100
-        assert len(scene.room.sessions) == len(crowd)
-        assert all(session.welcomed for session in scene.room.sessions.values())
+        assert len(harness.room.sessions) == len(crowd)
+        assert all(session.welcomed for session in harness.room.sessions.values())
 
-    scene = act(script)
-    assert {event.cause for event in scene.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
-    shed = scene.of(LogEventKind.JOIN_SHED)
+    harness = act(script)
+    assert {event.cause for event in harness.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
+    shed = harness.of(LogEventKind.JOIN_SHED)
     assert 300 < len(shed) < 600
     assert len({event.value for event in shed}) == len(shed)
-    assert not scene.of(LogEventKind.CONNECTION_REFUSED)
-    assert not scene.of(LogEventKind.GAVE_UP)
+    assert not harness.of(LogEventKind.CONNECTION_REFUSED)
+    assert not harness.of(LogEventKind.GAVE_UP)
 
 
 def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,10 +199,10 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert max_connections_by_open_files() == guests
     monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        crowd = scene.crowd(12)
-        await scene.opened(*crowd[:10])
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        crowd = harness.crowd(12)
+        await harness.opened(*crowd[:10])
         late = crowd[10:]
         for client in late:
             client.start()
@@ -211,9 +211,9 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(client.state is ClientState.OPEN for client in crowd[:10])
         for client in crowd[:2]:
             await client.leave()
-        await scene.opened(*late, within=11)
+        await harness.opened(*late, within=11)
 
-    scene = act(script)
-    assert {event.cause for event in scene.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
-    assert {event.cause for event in scene.of(LogEventKind.JOIN_SHED)} == {"full"}
-    assert not scene.of(LogEventKind.SESSION_DETACHED)
+    harness = act(script)
+    assert {event.cause for event in harness.of(LogEventKind.TRANSPORT_FAILED)} == {"status_503"}
+    assert {event.cause for event in harness.of(LogEventKind.JOIN_SHED)} == {"full"}
+    assert not harness.of(LogEventKind.SESSION_DETACHED)

@@ -26,8 +26,18 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import CALM, WAITING, Scene, act, close_code, dial, empty_store, hear, say
-from tests.resilience.protocol.stand import Stand, credentials_in, resume
+from tests.failure_modes.scene import (
+    CALM,
+    WAITING,
+    RestartableServerHarness,
+    act,
+    close_code,
+    dial,
+    empty_store,
+    hear,
+    say,
+)
+from tests.resilience.protocol.stand import RoomHarness, credentials_in, resume
 from tests.resilience.virtual import HOST, URL
 
 JOIN = Join(event="quiz", name="ada", instance="i")
@@ -46,8 +56,8 @@ def test_f14_token_theft() -> None:
     The first two are refused, and the second is recorded with its owner's id; the name makes somebody new.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
         owner, thief = await dial(), await dial()
         await say(owner, JOIN)
         old = (await hear(owner, Joined)).credentials
@@ -72,8 +82,8 @@ def test_f14_token_theft() -> None:
 def test_f14_token_theft_of_the_token_of_now() -> None:
     """Whoever has the token that counts is let in, and its owner is told; no restart makes an old one count again."""
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
         owner, sniffer = await dial(), await dial()
         await say(owner, JOIN)
         old = (await hear(owner, Joined)).credentials
@@ -83,8 +93,8 @@ def test_f14_token_theft_of_the_token_of_now() -> None:
         assert await close_code(owner) == 4200
         await say(sniffer, TokenStored(2))
         await asyncio.sleep(2)
-        scene.crash()
-        await scene.restart()
+        harness.crash()
+        await harness.restart()
         late = await dial()
         await say(late, back_with(old.token))
         await hear(late, ResumeRejected)
@@ -107,37 +117,37 @@ def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> Non
     assert restored > (28 if back else 10)
 
 
-def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> Scene:
+def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> RestartableServerHarness:
     """One scene in which a handshake is broken off twice, so many seconds after it began."""
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client()
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client()
         if back:
-            await scene.opened(ada)
+            await harness.opened(ada)
             await asyncio.sleep(6)
-            scene.link.cut()
-            await scene.until(lambda: ada.state is ClientState.BACKING_OFF, step=MS)
+            harness.link.cut()
+            await harness.until(lambda: ada.state is ClientState.BACKING_OFF, step=MS)
         ada.start()
         for _ in range(2):
             ada.wake()
             await asyncio.sleep(after)
-            await _break(scene, how)
-        await scene.opened(ada, within=15)
+            await _break(harness, how)
+        await harness.opened(ada, within=15)
         await asyncio.sleep(3)
-        assert list(scene.room.sessions) == [ada.machine.participant]
+        assert list(harness.room.sessions) == [ada.machine.participant]
         assert back is False or ada.machine.participant == "p1"
-        assert len(scene.session(str(ada.machine.participant)).token_hashes) == 1
+        assert len(harness.session(str(ada.machine.participant)).token_hashes) == 1
 
     return act(script)
 
 
-async def _break(scene: Scene, how: Literal["cut", "hole"]) -> None:
+async def _break(harness: RestartableServerHarness, how: Literal["cut", "hole"]) -> None:
     if how == "hole":
-        scene.link.blackhole(up=False, down=True)
+        harness.link.blackhole(up=False, down=True)
         await asyncio.sleep(0.02)
-        scene.link.blackhole(up=False, down=False)
-    scene.link.cut()
+        harness.link.blackhole(up=False, down=False)
+    harness.link.cut()
     await asyncio.sleep(0.01)
 
 
@@ -155,28 +165,28 @@ def test_f28_blank_state_on_rejoin(away: int) -> None:
 def _returns_in(phase: Phase, away: float) -> None:
     long = QuizConfig(questions=1, lobby=200, question_time=200, reveal_time=200, leaderboard_time=200)
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=long)
-        ada = scene.client()
-        await scene.opened(ada)
-        before = scene.session()
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=long)
+        ada = harness.client()
+        await harness.opened(ada)
+        before = harness.session()
         if phase is not Phase.LOBBY:
             await asyncio.sleep(201)
-            ada.answer("q1", scene.room.game.questions[0].correct)
-        await scene.until(lambda: scene.room.game.phase is phase, within=1000, step=1)
-        score, seen = scene.room.game.visible_score("p1"), ada.machine.seq
+            ada.answer("q1", harness.room.game.questions[0].correct)
+        await harness.until(lambda: harness.room.game.phase is phase, within=1000, step=1)
+        score, seen = harness.room.game.visible_score("p1"), ada.machine.seq
         await asyncio.sleep(6)
-        scene.link.refuse(True)
+        harness.link.refuse(True)
         await asyncio.sleep(away)
-        scene.link.refuse(False)
-        await scene.opened(ada, within=31)
-        (back,) = scene.told("ada", StateRestored)
-        assert scene.session() is before
+        harness.link.refuse(False)
+        await harness.opened(ada, within=31)
+        (back,) = harness.told("ada", StateRestored)
+        assert harness.session() is before
         assert (back.snapshot.phase, back.snapshot.score) == (phase, score)
         assert back.rejoined == (away > CLEANUP)
         assert back.snapshot.seq >= seen
         open_now = phase not in {Phase.LOBBY, Phase.FINISHED}
-        assert back.snapshot.answer == (scene.room.game.questions[0].correct if open_now else None)
+        assert back.snapshot.answer == (harness.room.game.questions[0].correct if open_now else None)
         assert (score > 0) == (phase in {Phase.REVEAL, Phase.LEADERBOARD, Phase.FINISHED})
 
     act(script)
@@ -194,28 +204,28 @@ def test_f30_sweep_vs_rejoin(offset: float) -> None:
     lives on as any other.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
         socket = await dial()
         await say(socket, JOIN)
         token = (await hear(socket, Joined)).credentials.token
         await socket.close()
-        await scene.until(lambda: scene.session().connection is None, step=MS)
-        expires_at = scene.session().next_deadline()
+        await harness.until(lambda: harness.session().connection is None, step=MS)
+        expires_at = harness.session().next_deadline()
         assert expires_at is not None
-        await asyncio.sleep(expires_at - 1 - scene.clock.now())
+        await asyncio.sleep(expires_at - 1 - harness.clock.now())
         again = await dial()
-        await asyncio.sleep(expires_at + offset * MS - scene.clock.now() - MS)
+        await asyncio.sleep(expires_at + offset * MS - harness.clock.now() - MS)
         await say(again, back_with(token))
         back = await hear(again, StateRestored)
-        assert back.rejoined == bool(scene.of(LogEventKind.SESSION_EXPIRED))
+        assert back.rejoined == bool(harness.of(LogEventKind.SESSION_EXPIRED))
         if abs(offset) >= 1:
             assert back.rejoined == (offset > 0)
         answering = asyncio.get_running_loop().create_task(_lively(again))
         await asyncio.sleep(2 * CLEANUP)
-        assert (scene.session().state, scene.session().connection_no) == (ConnectionState.CONNECTED, 2)
-        assert len(scene.of(LogEventKind.SESSION_EXPIRED)) == back.rejoined
-        assert scene.of(LogEventKind.SESSION_RESUMED)[0].outcome == ("rejoined" if back.rejoined else "resumed")
+        assert (harness.session().state, harness.session().connection_no) == (ConnectionState.CONNECTED, 2)
+        assert len(harness.of(LogEventKind.SESSION_EXPIRED)) == back.rejoined
+        assert harness.of(LogEventKind.SESSION_RESUMED)[0].outcome == ("rejoined" if back.rejoined else "resumed")
         await again.close()
         await answering
 
@@ -235,7 +245,7 @@ async def _lively(socket: ClientConnection) -> None:
 @pytest.mark.parametrize("first", ["sweep", "resume"])
 def test_f30_sweep_vs_rejoin_at_one_instant(first: Literal["sweep", "resume"]) -> None:
     """Both fall on the very same instant, in either order: the room alone, whose driver may call it in any order."""
-    stand = Stand()
+    stand = RoomHarness()
     token = stand.join(1).token
     stand.run(10.0)
     stand.lose(1)
@@ -263,26 +273,26 @@ def test_f36_resume_loop() -> None:
     The client asks once, and then joins as somebody new over the same connection, within one dial.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        first, ada = await dial(), scene.client()
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        first, ada = await dial(), harness.client()
         await say(first, JOIN)
         await hear(first, Joined)
         await say(first, Leave())
-        await scene.opened(ada)
+        await harness.opened(ada)
         await asyncio.sleep(6)
-        scene.crash()
-        await scene.serve(quiz=WAITING, store=empty_store())
+        harness.crash()
+        await harness.serve(quiz=WAITING, store=empty_store())
         dials = ada.machine.dial
-        await scene.until(lambda: ada.state is not ClientState.OPEN)
-        await scene.opened(ada, within=5)
+        await harness.until(lambda: ada.state is not ClientState.OPEN)
+        await harness.opened(ada, within=5)
         assert ada.machine.dial == dials + 1
         await asyncio.sleep(60)
 
-    scene = act(script, alone=False)
-    assert len(scene.of(LogEventKind.SESSION_REJECTED)) == 1
-    assert len(scene.of(LogEventKind.SESSION_JOINED, "ada")) == 2
-    assert len(scene.of(LogEventKind.RESUME_REFUSED)) == 1
+    harness = act(script, alone=False)
+    assert len(harness.of(LogEventKind.SESSION_REJECTED)) == 1
+    assert len(harness.of(LogEventKind.SESSION_JOINED, "ada")) == 2
+    assert len(harness.of(LogEventKind.RESUME_REFUSED)) == 1
 
 
 def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:
@@ -294,12 +304,12 @@ def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:
             asked.append(type(codec.decode_client(data)).__name__)
             await socket.send(codec.encode(ResumeRejected("unknown")), text=True)
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client(url=URL)
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client(url=URL)
+        await harness.opened(ada)
         await asyncio.sleep(6)
-        scene.crash()
+        harness.crash()
         async with serve(reject, HOST, 80, ping_interval=None):
             await asyncio.sleep(60)
             await ada.stop()

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
-from tests.failure_modes.process import Served, Stopwatch, raw_guest
-from tests.failure_modes.scene import WAITING, Scene, act
+from tests.failure_modes.process import ServerProcess, Stopwatch, raw_guest
+from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
 
 GUESTS = 1000
 MOST_LAG = 0.05
@@ -26,17 +26,17 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
     """
     raised: list[dict[str, Any]] = []
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        scene.loop.set_exception_handler(lambda _, context: raised.append(context))
-        link = scene.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)
-        crowd = scene.crowd(GUESTS // 2, url=f"ws://server.test:{link.port}/ws")
-        await scene.opened(*crowd)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        harness.loop.set_exception_handler(lambda _, context: raised.append(context))
+        link = harness.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)
+        crowd = harness.crowd(GUESTS // 2, url=f"ws://server.test:{link.port}/ws")
+        await harness.opened(*crowd)
         await asyncio.sleep(2)
         for client in crowd:
             client._timer.stop()
         with capture_logs() as lines:
-            log = scene.also_log = RecordLogger()
+            log = harness.also_log = RecordLogger()
             if how == "reset":
                 link.reset()
             link.refuse(True)
@@ -58,7 +58,7 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
     answers the other; of three attempts one counts, so that a stray pause of the machine does not.
     """
     late = []
-    with Served(tmp_path) as served:
+    with ServerProcess(tmp_path) as served:
         for attempt in range(3):
             guests = await _guests(served.port, f"{attempt}.")
             late.append(await _drop(Stopwatch(served, f"watch {attempt}"), guests))

@@ -12,7 +12,7 @@ from resilience.config import MIN_PRESENCE_INTERVAL_S, ServerConfig
 from resilience.protocol.messages import Joined, PresenceChanged, Roster
 from resilience.protocol.states import ClientState
 from resilience.units import Instant
-from tests.failure_modes.scene import WAITING, Scene, act
+from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
 from tests.resilience.virtual import URL
 
 FRAMES_PER_S = 4
@@ -28,24 +28,24 @@ def test_f32_presence_storm(hidden: float) -> None:
     """
     frames: list[tuple[Instant, PresenceChanged]] = []
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
-        witness, crowd = scene.client("witness", url=URL), scene.crowd(FLAPPING)
-        await scene.opened(witness, *crowd)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
+        witness, crowd = harness.client("witness", url=URL), harness.crowd(FLAPPING)
+        await harness.opened(witness, *crowd)
         await asyncio.sleep(6)
-        settled = len(scene.told("witness", PresenceChanged))
-        witness._deliver = lambda message: _keep(scene, frames, message)
-        await _storm(scene, crowd)
+        settled = len(harness.told("witness", PresenceChanged))
+        witness._deliver = lambda message: _keep(harness, frames, message)
+        await _storm(harness, crowd)
         gone = crowd[::7]
         for client in gone:
             await client.stop()
         await asyncio.sleep(3)
-        (joined,) = scene.told("witness", Joined)
-        shown = _replayed(joined, [*scene.told("witness", PresenceChanged)[:settled], *(f for _, f in frames)])
-        assert shown == {who: str(session.state) for who, session in scene.room.sessions.items()}
+        (joined,) = harness.told("witness", Joined)
+        shown = _replayed(joined, [*harness.told("witness", PresenceChanged)[:settled], *(f for _, f in frames)])
+        assert shown == {who: str(session.state) for who, session in harness.room.sessions.items()}
         away = {client.machine.participant for client in gone}
         assert {who for who, state in shown.items() if state != "connected"} == away
-        assert sum(session.connection_no for session in scene.room.sessions.values()) > FLAPPING * FLAPS
+        assert sum(session.connection_no for session in harness.room.sessions.values()) > FLAPPING * FLAPS
 
     act(script)
     times = [at for at, _ in frames]
@@ -53,15 +53,15 @@ def test_f32_presence_storm(hidden: float) -> None:
     assert (len(frames) >= FRAMES_PER_S) == (hidden == 0)
 
 
-def _keep(scene: Scene, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:
+def _keep(harness: RestartableServerHarness, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:
     if isinstance(message, PresenceChanged):
-        frames.append((scene.clock.now(), message))
+        frames.append((harness.clock.now(), message))
 
 
-async def _storm(scene: Scene, crowd: list[ReconnectingClient]) -> None:
+async def _storm(harness: RestartableServerHarness, crowd: list[ReconnectingClient]) -> None:
     """Cut everybody again and again, and let everybody back at once."""
     for _ in range(FLAPS):
-        scene.link.cut()
+        harness.link.cut()
         await asyncio.sleep(0.003)
         for client in crowd:
             client.wake()

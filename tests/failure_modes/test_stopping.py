@@ -15,7 +15,7 @@ from resilience.events import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.server.gateway import WebSocketPeer
-from tests.failure_modes.scene import CALM, Scene, act, dial, hear, say
+from tests.failure_modes.scene import CALM, RestartableServerHarness, act, dial, hear, say
 from tests.resilience.virtual import URL
 
 GUESTS = 200
@@ -30,30 +30,30 @@ def test_f20_graceful_drain() -> None:
     its close. Everybody comes back, each at a moment of its own, to a server that is there again.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(join_capacity=CAPACITY, restart_pause=1, admission_seconds=10), CALM)
-        crowd = scene.crowd(GUESTS)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(join_capacity=CAPACITY, restart_pause=1, admission_seconds=10), CALM)
+        crowd = harness.crowd(GUESTS)
         for i, client in enumerate(crowd):
-            scene.loop.call_later(i / CAPACITY, client.start)
+            harness.loop.call_later(i / CAPACITY, client.start)
         await asyncio.sleep(GUESTS / CAPACITY + 6)
         for client in crowd[::2]:
             client.answer("q1", 1)
         await asyncio.sleep(0.005)
         assert all(client.machine.pending for client in crowd[::2])
-        stopped_at = scene.clock.now()
-        await scene.server.stop()
+        stopped_at = harness.clock.now()
+        await harness.server.stop()
         assert not [client for client in crowd if client.machine.pending]
-        await scene.restart()
-        back_at = scene.clock.now()
-        await scene.opened(*crowd, within=30)
-        lost = [event.t - stopped_at for event in scene.of(LogEventKind.TRANSPORT_LOST) if event.actor != "server"]
+        await harness.restart()
+        back_at = harness.clock.now()
+        await harness.opened(*crowd, within=30)
+        lost = [event.t - stopped_at for event in harness.of(LogEventKind.TRANSPORT_LOST) if event.actor != "server"]
         _spread(lost, GUESTS / CAPACITY)
-        _spread([event.t - back_at for event in scene.of(LogEventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
+        _spread([event.t - back_at for event in harness.of(LogEventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
 
-    scene = act(script, commit=0.01)
-    assert {event.cause for event in scene.of(LogEventKind.BACKOFF_SCHEDULED)} == {"advice"}
-    assert [event.outcome for event in scene.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
-    assert not scene.of(LogEventKind.JOIN_SHED)
+    harness = act(script, commit=0.01)
+    assert {event.cause for event in harness.of(LogEventKind.BACKOFF_SCHEDULED)} == {"advice"}
+    assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
+    assert not harness.of(LogEventKind.JOIN_SHED)
 
 
 def _spread(times: list[float], window: float) -> None:
@@ -71,23 +71,23 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     kept = _watch_buffers(monkeypatch)
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(write_buffer_bytes=BUFFER, message_rate=0), CALM)
-        crowd = scene.crowd(19, url=URL)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(write_buffer_bytes=BUFFER, message_rate=0), CALM)
+        crowd = harness.crowd(19, url=URL)
         slow, quick = await dial(), await dial()
         await say(slow, Join(event="quiz", name="slow", instance="slow"))
         token = (await hear(slow, Joined)).credentials.token
         await say(quick, Join(event="quiz", name="quick", instance="quick"))
-        await scene.opened(*crowd)
+        await harness.opened(*crowd)
         await asyncio.sleep(2)
         await say(slow, Answer("q1", 1, "k"))
         await hear(slow, AnswerResult)
-        watching = asyncio.get_running_loop().create_task(_ask_again_and_again(scene, quick))
+        watching = asyncio.get_running_loop().create_task(_ask_again_and_again(harness, quick))
         with suppress(ConnectionClosed):
             for _ in range(10_000):
                 await say(slow, Probe(10**15))
         watching.cancel()
-        await scene.until(lambda: bool(scene.of(LogEventKind.SESSION_DETACHED)))
+        await harness.until(lambda: bool(harness.of(LogEventKind.SESSION_DETACHED)))
         assert all(client.state is ClientState.OPEN for client in crowd)
         again = await dial()
         await say(again, Resume(event="quiz", token=token, instance="slow"))
@@ -99,15 +99,15 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BUFFER - 100 < max(kept) <= BUFFER + ONE_READ
 
 
-async def _ask_again_and_again(scene: Scene, socket: ClientConnection) -> None:
+async def _ask_again_and_again(harness: RestartableServerHarness, socket: ClientConnection) -> None:
     """Ask again and again; each reply comes in one round trip."""
     number = 0
     while True:
         number += 1
-        asked_at = scene.clock.now()
+        asked_at = harness.clock.now()
         await say(socket, Probe(number))
         await hear(socket, ProbeReply)
-        assert scene.clock.now() - asked_at < 0.005
+        assert harness.clock.now() - asked_at < 0.005
 
 
 def _watch_buffers(monkeypatch: pytest.MonkeyPatch) -> list[int]:

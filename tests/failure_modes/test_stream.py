@@ -22,8 +22,8 @@ from resilience.protocol.messages import (
     StateRestored,
 )
 from resilience.protocol.states import ClientState
-from tests.failure_modes.scene import WAITING, Scene, act, dial, hear, say
-from tests.resilience.protocol.stand import Stand
+from tests.failure_modes.scene import WAITING, RestartableServerHarness, act, dial, hear, say
+from tests.resilience.protocol.stand import RoomHarness
 from tests.resilience.virtual import URL
 
 MS = 0.001
@@ -45,20 +45,20 @@ def test_f25_quiet_gap(lost: str) -> None:
     """
     at = {"question": 10.0, "reveal": 20.0, "leaderboard": 30.0}[lost]
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=QUIZ)
-        ada = scene.client()
-        await scene.opened(ada)
-        await asyncio.sleep(at - 0.5 - scene.clock.now())
-        scene.link.blackhole(up=False, down=True)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=QUIZ)
+        ada = harness.client()
+        await harness.opened(ada)
+        await asyncio.sleep(at - 0.5 - harness.clock.now())
+        harness.link.blackhole(up=False, down=True)
         probed = ClientConfig().probe_after + ClientConfig().probe_deadline
-        await scene.until(lambda: ada.state is not ClientState.OPEN, within=probed + 1)
-        assert scene.room.game.phase == lost
-        assert ada.machine.seq < scene.room.seq
-        scene.link.heal()
-        await scene.opened(ada, within=1)
-        assert ada.machine.seq == scene.room.seq
-        assert scene.told("ada", StateRestored)[-1].snapshot.phase == lost
+        await harness.until(lambda: ada.state is not ClientState.OPEN, within=probed + 1)
+        assert harness.room.game.phase == lost
+        assert ada.machine.seq < harness.room.seq
+        harness.link.heal()
+        await harness.opened(ada, within=1)
+        assert ada.machine.seq == harness.room.seq
+        assert harness.told("ada", StateRestored)[-1].snapshot.phase == lost
 
     act(script)
 
@@ -70,28 +70,28 @@ def test_f26_snapshot_live_gap(back: bool) -> None:
     Each gets a snapshot at some position and then every number after it: no gap, nothing twice.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=QUIZ)
-        host = scene.client("first", url=URL)
-        await scene.opened(host)
-        crowd = scene.crowd(60)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=QUIZ)
+        host = harness.client("first", url=URL)
+        await harness.opened(host)
+        crowd = harness.crowd(60)
         if back:
-            await scene.opened(*crowd)
+            await harness.opened(*crowd)
             await asyncio.sleep(1)
-            scene.link.refuse(True)
+            harness.link.refuse(True)
             await asyncio.sleep(1)
-        opens_at = scene.room.game.phase_ends_at
+        opens_at = harness.room.game.phase_ends_at
         assert opens_at is not None
-        await asyncio.sleep(opens_at - 0.012 - scene.clock.now())
-        scene.link.refuse(False)
+        await asyncio.sleep(opens_at - 0.012 - harness.clock.now())
+        harness.link.refuse(False)
         for client in crowd:
             client.wake() if back else client.start()
             await asyncio.sleep(MS / 4)
-        await scene.opened(*crowd, within=5)
+        await harness.opened(*crowd, within=5)
         await asyncio.sleep(5)
-        assert {client.machine.seq for client in crowd} == {scene.room.seq}
+        assert {client.machine.seq for client in crowd} == {harness.room.seq}
         kind: type[Joined | StateRestored] = StateRestored if back else Joined
-        positions = {scene.told(name, kind)[0].snapshot.phase for name in scene.heard if name != "first"}
+        positions = {harness.told(name, kind)[0].snapshot.phase for name in harness.heard if name != "first"}
         assert positions == {"lobby", "question"}
 
     act(script)
@@ -103,8 +103,8 @@ def test_f27_zero_event_resume() -> None:
     It resumes all the same, from position 0 on, and then hears what the others hear.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
         socket = await dial()
         await say(socket, Join(event="quiz", name="ada", instance="i"))
         joined = await hear(socket, Joined)
@@ -122,7 +122,7 @@ def test_f27_zero_event_resume() -> None:
 
 def test_f27_zero_event_resume_at_position_0() -> None:
     """The room itself has said nothing yet: that is no reason to know nobody."""
-    stand = Stand()
+    stand = RoomHarness()
     token = stand.join(1).token
     assert stand.room.seq == 0
     stand.lose(1)
@@ -141,29 +141,29 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
     it brought, are in none that was made before the reveal.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=QUIZ)
-        witness, crowd = scene.client("witness", url=URL), scene.crowd(60)
-        await scene.opened(witness, *crowd)
-        await scene.until(lambda: scene.room.game.phase == "question")
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=QUIZ)
+        witness, crowd = harness.client("witness", url=URL), harness.crowd(60)
+        await harness.opened(witness, *crowd)
+        await harness.until(lambda: harness.room.game.phase == "question")
         for client in crowd:
-            client.answer("q1", scene.room.game.questions[0].correct)
-        await scene.until(lambda: scene.room.game.phase == closing)
+            client.answer("q1", harness.room.game.questions[0].correct)
+        await harness.until(lambda: harness.room.game.phase == closing)
         await asyncio.sleep(1)
-        scene.link.refuse(True)
-        ends_at = scene.room.game.phase_ends_at
+        harness.link.refuse(True)
+        ends_at = harness.room.game.phase_ends_at
         assert ends_at is not None
-        await asyncio.sleep(ends_at - 0.012 - scene.clock.now())
-        scene.link.refuse(False)
+        await asyncio.sleep(ends_at - 0.012 - harness.clock.now())
+        harness.link.refuse(False)
         for client in crowd:
             client.wake()
             await asyncio.sleep(MS / 4)
-        await scene.opened(*crowd, within=5)
+        await harness.opened(*crowd, within=5)
         await asyncio.sleep(1)
 
-    scene = act(script)
-    phase_at = _phases([message for message in scene.heard["witness"] if isinstance(message, SequencedMessage)])
-    snapshots = [m.snapshot for name in scene.heard for m in scene.told(name, StateRestored)]
+    harness = act(script)
+    phase_at = _phases([message for message in harness.heard["witness"] if isinstance(message, SequencedMessage)])
+    snapshots = [m.snapshot for name in harness.heard for m in harness.told(name, StateRestored)]
     assert len({snapshot.phase for snapshot in snapshots}) == 2
     assert [line for snapshot in snapshots for line in _wrong(snapshot, phase_at)] == []
 

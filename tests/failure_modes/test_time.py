@@ -14,7 +14,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import ControlSignal
 from tests.failure_modes.drowsy import CoarseTimer, Machine
-from tests.failure_modes.scene import CALM, WAITING, Scene, act
+from tests.failure_modes.scene import CALM, WAITING, RestartableServerHarness, act
 
 HOUR = 3600.0
 DEAF = ClientConfig(probe_after=1000)
@@ -29,29 +29,29 @@ def test_f05_background_tab_throttle(config: ClientConfig) -> None:
     foreground brings the client back within a second.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        ada = scene.client(config=config)
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        ada = harness.client(config=config)
+        await harness.opened(ada)
         timer = ada._timer = CoarseTimer(ada._clock, ada._on_deadline)
         ada._pump()
-        scene.link.set_latency(up=lambda u: 10 * u, down=0.001)
+        harness.link.set_latency(up=lambda u: 10 * u, down=0.001)
         await asyncio.sleep(600)
         assert ada.state is ClientState.OPEN
-        assert not scene.of(LogEventKind.SESSION_DETACHED)
-        scene.link.set_latency(up=0.001, down=0.001)
+        assert not harness.of(LogEventKind.SESSION_DETACHED)
+        harness.link.set_latency(up=0.001, down=0.001)
         await asyncio.sleep(20)
-        scene.link.cut()
+        harness.link.cut()
         await asyncio.sleep(5)
         assert ada.state is not ClientState.OPEN
         timer.every = 0
         ada.wake()
-        assert await scene.opened(ada, within=1) < 1
-        assert len(scene.told("ada", StateRestored)) == 1
+        assert await harness.opened(ada, within=1) < 1
+        assert len(harness.told("ada", StateRestored)) == 1
 
-    scene = act(script)
-    assert max(event.value or 0 for event in scene.of(LogEventKind.HEARTBEAT_ACKED)) > 8
-    assert not scene.of(LogEventKind.PEER_DEAD)
+    harness = act(script)
+    assert max(event.value or 0 for event in harness.of(LogEventKind.HEARTBEAT_ACKED)) > 8
+    assert not harness.of(LogEventKind.PEER_DEAD)
 
 
 @pytest.mark.parametrize("timers_first", [False, True])
@@ -64,36 +64,38 @@ def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
     sleep.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=QuizConfig(questions=2, lobby=1, question_time=5, reveal_time=2, leaderboard_time=3000))
-        ada = scene.client(config=ClientConfig(budget=60))
-        laptop = Machine.of_client(ada, scene.link)
-        await scene.opened(ada)
-        await scene.until(lambda: scene.room.game.phase is Phase.QUESTION)
-        ada.answer("q1", scene.room.game.questions[0].correct)
-        await scene.until(lambda: scene.room.game.phase is Phase.LEADERBOARD)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(
+            quiz=QuizConfig(questions=2, lobby=1, question_time=5, reveal_time=2, leaderboard_time=3000)
+        )
+        ada = harness.client(config=ClientConfig(budget=60))
+        laptop = Machine.of_client(ada, harness.link)
+        await harness.opened(ada)
+        await harness.until(lambda: harness.room.game.phase is Phase.QUESTION)
+        ada.answer("q1", harness.room.game.questions[0].correct)
+        await harness.until(lambda: harness.room.game.phase is Phase.LEADERBOARD)
         laptop.sleep()
         await asyncio.sleep(asleep)
         assert ada.state is ClientState.OPEN, "it knows nothing of it"
-        woken_at = scene.clock.now()
+        woken_at = harness.clock.now()
         laptop.wake(timers_first=timers_first)
         await asyncio.sleep(1)
         assert ada.state is ClientState.OPEN
-        assert scene.session().state is ConnectionState.CONNECTED
+        assert harness.session().state is ConnectionState.CONNECTED
         doubted = [
-            *scene.of(LogEventKind.PEER_SUSPECTED, since=woken_at),
-            *scene.of(LogEventKind.TRANSPORT_LOST, "ada"),
+            *harness.of(LogEventKind.PEER_SUSPECTED, since=woken_at),
+            *harness.of(LogEventKind.TRANSPORT_LOST, "ada"),
         ]
         assert min(event.t for event in doubted) - woken_at < 0.1
-        back = scene.told("ada", StateRestored)
+        back = harness.told("ada", StateRestored)
         assert [message.rejoined for message in back] == {5: [], 45: [False], 300: [True]}[asleep]
         assert all(message.snapshot.score > 0 for message in back)
         await asyncio.sleep(100)
         assert ada.state is ClientState.OPEN
 
-    scene = act(script)
-    assert not scene.of(LogEventKind.PEER_DEAD)
-    assert not scene.of(LogEventKind.GAVE_UP)
+    harness = act(script)
+    assert not harness.of(LogEventKind.PEER_DEAD)
+    assert not harness.of(LogEventKind.GAVE_UP)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
@@ -104,28 +106,28 @@ def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     quiz = QuizConfig(questions=2, lobby=1, question_time=20, reveal_time=1000)
 
-    async def script(scene: Scene) -> None:
-        monkeypatch.setattr(time, "time", scene.wall_clock)
-        await scene.serve(quiz=quiz)
-        ada = scene.client()
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        monkeypatch.setattr(time, "time", harness.wall_clock)
+        await harness.serve(quiz=quiz)
+        ada = harness.client()
+        await harness.opened(ada)
         await asyncio.sleep(6)
-        scene.wall_ahead += step
-        ada.answer("q1", scene.room.game.questions[0].correct)
+        harness.wall_ahead += step
+        ada.answer("q1", harness.room.game.questions[0].correct)
         await asyncio.sleep(10)
-        scene.link.cut()
-        await scene.until(lambda: ada.state is not ClientState.OPEN)
-        await scene.opened(ada, within=1)
-        await scene.until(lambda: scene.room.game.phase is Phase.REVEAL)
-        assert 500 < scene.room.game.scores["p1"] < 1000
+        harness.link.cut()
+        await harness.until(lambda: ada.state is not ClientState.OPEN)
+        await harness.opened(ada, within=1)
+        await harness.until(lambda: harness.room.game.phase is Phase.REVEAL)
+        assert 500 < harness.room.game.scores["p1"] < 1000
         await asyncio.sleep(200)
         assert ada.state is ClientState.OPEN
 
-    scene = act(script)
-    (opened,), (closed,) = scene.of(LogEventKind.QUESTION_OPENED), scene.of(LogEventKind.QUESTION_CLOSED)
+    harness = act(script)
+    (opened,), (closed,) = harness.of(LogEventKind.QUESTION_OPENED), harness.of(LogEventKind.QUESTION_CLOSED)
     assert abs(closed.t - opened.t - 20) < 0.001
-    assert len(scene.of(LogEventKind.SESSION_RESTORED)) == 1
-    assert not scene.of(LogEventKind.SESSION_EXPIRED)
+    assert len(harness.of(LogEventKind.SESSION_RESTORED)) == 1
+    assert not harness.of(LogEventKind.SESSION_EXPIRED)
 
 
 @pytest.mark.parametrize("step, closes_after", [(0.0, 13.0), (-3.0, 16.0), (3.0, 10.0), (-HOUR, 20.0), (HOUR, 0.0)])
@@ -137,25 +139,25 @@ def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> No
     """
     quiz = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=3600, leaderboard_time=3600)
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=quiz)
-        ada = scene.client()
-        await scene.opened(ada)
-        await scene.until(lambda: scene.room.game.phase is Phase.QUESTION)
-        ada.answer("q1", scene.room.game.questions[0].correct)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=quiz)
+        ada = harness.client()
+        await harness.opened(ada)
+        await harness.until(lambda: harness.room.game.phase is Phase.QUESTION)
+        ada.answer("q1", harness.room.game.questions[0].correct)
         await asyncio.sleep(5)
-        scene.crash()
-        scene.wall_ahead += step
+        harness.crash()
+        harness.wall_ahead += step
         await asyncio.sleep(2)
-        began_at = scene.clock.now()
-        await scene.restart()
-        await scene.opened(ada, within=5)
-        await scene.until(lambda: scene.room.game.phase is Phase.REVEAL, step=0.001)
-        (closed,) = scene.of(LogEventKind.QUESTION_CLOSED)
+        began_at = harness.clock.now()
+        await harness.restart()
+        await harness.opened(ada, within=5)
+        await harness.until(lambda: harness.room.game.phase is Phase.REVEAL, step=0.001)
+        (closed,) = harness.of(LogEventKind.QUESTION_CLOSED)
         assert abs(closed.t - began_at - closes_after) < 0.02
         await asyncio.sleep(1)
         assert ada.state is ClientState.OPEN
-        assert scene.room.game.scores == {"p1": scene.room.game.recomputed_score("p1")} != {"p1": 0}
+        assert harness.room.game.scores == {"p1": harness.room.game.recomputed_score("p1")} != {"p1": 0}
 
     act(script)
 
@@ -167,22 +169,22 @@ def test_f08_server_stall(stall: int) -> None:
     The sweeper sees how late it is and gives everybody that time: nobody is taken for dead.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=WAITING)
-        crowd = scene.crowd(50) + [scene.client(f"deaf {i}", DEAF) for i in range(50)]
-        await scene.opened(*crowd)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=WAITING)
+        crowd = harness.crowd(50) + [harness.client(f"deaf {i}", DEAF) for i in range(50)]
+        await harness.opened(*crowd)
         await asyncio.sleep(40)
-        scene.loop.call_soon(_stand_still, scene, stall)
+        harness.loop.call_soon(_stand_still, harness, stall)
         await asyncio.sleep(100)
         assert all(client.state is ClientState.OPEN for client in crowd)
 
-    scene = act(script)
-    assert not scene.of(LogEventKind.SESSION_DETACHED)
-    assert not scene.of(LogEventKind.PEER_DEAD)
+    harness = act(script)
+    assert not harness.of(LogEventKind.SESSION_DETACHED)
+    assert not harness.of(LogEventKind.PEER_DEAD)
 
 
-def _stand_still(scene: Scene, seconds: float) -> None:
-    scene.loop.now += seconds
+def _stand_still(harness: RestartableServerHarness, seconds: float) -> None:
+    harness.loop.now += seconds
 
 
 @pytest.mark.parametrize("timers_first", [False, True])
@@ -192,11 +194,11 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
     Their pongs wait in its buffers, or were never asked for. None of them is let go, whatever it sees first.
     """
 
-    async def script(scene: Scene) -> None:
-        server = await scene.serve(quiz=WAITING)
-        machine = Machine.of_server(server, [scene.link])
-        crowd = scene.crowd(100, DEAF)
-        await scene.opened(*crowd)
+    async def script(harness: RestartableServerHarness) -> None:
+        server = await harness.serve(quiz=WAITING)
+        machine = Machine.of_server(server, [harness.link])
+        crowd = harness.crowd(100, DEAF)
+        await harness.opened(*crowd)
         await asyncio.sleep(40)
         machine.sleep()
         await asyncio.sleep(40)
@@ -215,20 +217,20 @@ def test_f33_idle_proxy_cut(idle: int, asks: bool) -> None:
     answers loses its connection again and again to one of 10 s, and comes back each time with all it had.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(quiz=CALM)
-        ada = scene.client(config=ClientConfig() if asks else DEAF)
-        await scene.opened(ada)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        ada = harness.client(config=ClientConfig() if asks else DEAF)
+        await harness.opened(ada)
         await asyncio.sleep(2)
         ada.answer("q1", 1)
-        await _impatient_proxy(scene, idle, lasts=300)
-        await scene.opened(ada, within=2)
-        assert scene.session().state is ConnectionState.CONNECTED
+        await _impatient_proxy(harness, idle, lasts=300)
+        await harness.opened(ada, within=2)
+        assert harness.session().state is ConnectionState.CONNECTED
 
-    scene = act(script)
-    cuts = len(scene.of(LogEventKind.SESSION_DETACHED))
+    harness = act(script)
+    cuts = len(harness.of(LogEventKind.SESSION_DETACHED))
     assert (cuts > 5) if idle == 10 and not asks else cuts == 0
-    assert all(message.snapshot.answer == 1 for message in scene.told("ada", StateRestored))
+    assert all(message.snapshot.answer == 1 for message in harness.told("ada", StateRestored))
 
 
 def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
@@ -237,23 +239,23 @@ def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
     Pings leave exactly as often as the proxy asks for; a jitter of 50 ms is enough to lose the connection.
     """
 
-    async def script(scene: Scene) -> None:
-        await scene.serve(ServerConfig(heartbeat_interval=15), CALM)
-        ada = scene.client(config=DEAF)
-        await scene.opened(ada)
-        scene.link.latency_s = lambda u: 0.05 * u
-        await _impatient_proxy(scene, 15, lasts=300)
-        await scene.opened(ada, within=2)
+    async def script(harness: RestartableServerHarness) -> None:
+        await harness.serve(ServerConfig(heartbeat_interval=15), CALM)
+        ada = harness.client(config=DEAF)
+        await harness.opened(ada)
+        harness.link.latency_s = lambda u: 0.05 * u
+        await _impatient_proxy(harness, 15, lasts=300)
+        await harness.opened(ada, within=2)
 
     assert act(script).of(LogEventKind.SESSION_DETACHED)
 
 
-async def _impatient_proxy(scene: Scene, idle: float, lasts: float) -> None:
+async def _impatient_proxy(harness: RestartableServerHarness, idle: float, lasts: float) -> None:
     """End both sides of what said nothing downstream for too long, as nginx does by ``proxy_read_timeout``."""
-    ends_at = scene.clock.now() + lasts
+    ends_at = harness.clock.now() + lasts
     passed_at: dict[int, float] = {}
-    while (now := scene.clock.now()) < ends_at:
-        for connection in scene.link.connections:
+    while (now := harness.clock.now()) < ends_at:
+        for connection in harness.link.connections:
             number, arrives_at = connection.number, connection.down._last
             if arrives_at <= now:
                 passed_at[number] = max(arrives_at, connection.opened_at)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from resilience.units import Seconds
 
-from .honest import Party, percentile
-from .target import ROOT, Target, target
+from .honest import WellBehavedClients, percentile
+from .target import ROOT, ServerProcess, target
 
 SETTINGS = """
 [server]
@@ -49,7 +49,7 @@ class State(NamedTuple):
     participants: int
 
 
-async def state(server: Target) -> State:
+async def state(server: ServerProcess) -> State:
     """Measured now; the connection that asks is not counted."""
     shown = await server.metrics()
     people = sum(value for name, value in shown.items() if name.startswith("quiz_participants{"))
@@ -57,7 +57,7 @@ async def state(server: Target) -> State:
     return State(connections, server.descriptors(), server.threads(), server.memory(), int(people))
 
 
-async def attack(server: Target, messages: int, seed: int) -> dict[str, dict[str, int]]:
+async def attack(server: ServerProcess, messages: int, seed: int) -> dict[str, dict[str, int]]:
     """Let a mob loose, in a process of its own, until it is done."""
     words = [sys.executable, "-m", "tests.hostile.mob", str(server.port), str(messages), str(seed)]
     process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
@@ -66,7 +66,7 @@ async def attack(server: Target, messages: int, seed: int) -> dict[str, dict[str
     return done
 
 
-async def quiet(server: Target, connections: int) -> State:
+async def quiet(server: ServerProcess, connections: int) -> State:
     """Wait until only so many connections are left; returns what the server holds then."""
     async with asyncio.timeout(QUIET):
         while (await state(server)).connections > connections:  # noqa: ASYNC110 - no event tells of it
@@ -83,7 +83,7 @@ class Wave(NamedTuple):
     after: State
 
 
-async def waves(server: Target, messages: int, count: int) -> list[Wave]:
+async def waves(server: ServerProcess, messages: int, count: int) -> list[Wave]:
     """Several waves, with quiet between them."""
     found = []
     for seed in range(count):
@@ -93,17 +93,17 @@ async def waves(server: Target, messages: int, count: int) -> list[Wave]:
     return found
 
 
-async def besieged(folder: Path, messages: int, guests: int = GUESTS) -> dict[str, Any]:
+async def besieged(folder: Path, messages: int, clients: int = GUESTS) -> dict[str, Any]:
     """Two waves of so many messages beside honest guests; what everybody saw, and the server's own account."""
     async with target(folder, SETTINGS, "--event-log", str(folder / "log" / "events" / "server.jsonl")) as server:
-        async with Party(guests, server.url) as party:
-            await party.opened()
+        async with WellBehavedClients(clients, server.url) as well_behaved:
+            await well_behaved.opened()
             await asyncio.sleep(4.0)
-            calm = party.acks()
-            for guest in party.guests:
-                guest.acks.clear()
+            calm = well_behaved.acks()
+            for client in well_behaved.clients:
+                client.acks.clear()
             found = await waves(server, messages, 2)
-            stormy, wrongs = party.acks(), party.wrongs()
+            stormy, wrongs = well_behaved.acks(), well_behaved.wrongs()
         shown = await server.get("/metrics")
         server.terminate()
         code = await server.wait()
@@ -112,7 +112,7 @@ async def besieged(folder: Path, messages: int, guests: int = GUESTS) -> dict[st
             "calm": calm,
             "stormy": stormy,
             "wrongs": wrongs,
-            "verdicts": party.verdicts(),
+            "verdicts": well_behaved.verdicts(),
             "exit": code,
             "noise": server.noise(),
             "metrics": shown.body,
@@ -143,6 +143,6 @@ if __name__ == "__main__":
     parser.add_argument("--guests", type=int, default=GUESTS, help="honest guests beside it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        found = asyncio.run(besieged(Path(place), options.messages, options.guests))
+        found = asyncio.run(besieged(Path(place), options.messages, options.clients))
     sys.stdout.write(told(found) + "\n")
     sys.exit(bool(found["wrongs"] or found["noise"] or found["exit"]))

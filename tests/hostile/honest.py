@@ -20,7 +20,7 @@ from resilience.protocol.states import ClientState
 from resilience.units import Seconds
 
 
-class Guest:
+class WellBehavedClient:
     """One client that answers a moment after each question opens. ``over`` spreads the answers, seconds."""
 
     def __init__(self, name: str, url: str, *, seed: int, over: Seconds, config: ClientConfig | None = None) -> None:
@@ -75,56 +75,56 @@ class Guest:
         return sum(record.kind is kind for record in self.records)
 
 
-class Party:
+class WellBehavedClients:
     """So many honest guests together."""
 
     def __init__(
         self, count: int, url: str, *, seed: int = 1, over: Seconds = 1.0, config: ClientConfig | None = None
     ) -> None:
-        self.guests = [Guest(f"guest {i}", url, seed=seed, over=over, config=config) for i in range(count)]
+        self.clients = [WellBehavedClient(f"guest {i}", url, seed=seed, over=over, config=config) for i in range(count)]
 
     async def __aenter__(self) -> Self:
-        for guest in self.guests:
-            guest.client.start()
+        for client in self.clients:
+            client.client.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(guest.client.stop() for guest in self.guests))
+        await asyncio.gather(*(client.client.stop() for client in self.clients))
 
     @property
     def are_open(self) -> bool:
         """Whether everybody is in."""
-        return all(guest.client.state is ClientState.OPEN for guest in self.guests)
+        return all(client.client.state is ClientState.OPEN for client in self.clients)
 
     def acks(self) -> list[Seconds]:
         """Every answer's time from being given to its verdict, shortest first."""
-        return sorted(ack for guest in self.guests for ack in guest.acks)
+        return sorted(ack for client in self.clients for ack in client.acks)
 
     def delivery(self) -> list[Seconds]:
         """How long after the first guest each of the others heard the same broadcast, shortest first."""
         heard: defaultdict[str, list[float]] = defaultdict(list)
-        for guest in self.guests:
-            for what, when in guest.broadcasts.items():
+        for client in self.clients:
+            for what, when in client.broadcasts.items():
                 heard[what].append(when)
         return sorted(when - min(times) for times in heard.values() for when in times)
 
     def wrongs(self) -> list[str]:
         """Whatever an honest guest may complain of once it is all over: lost, refused, unanswered, answered twice."""
         found = []
-        for guest in self.guests:
-            lost = guest.count(LogEventKind.TRANSPORT_LOST) + guest.count(LogEventKind.TRANSPORT_FAILED)
-            found += [f"{guest.name} lost its connection {lost} times"] * bool(lost)
-            found += self.unserved(guest)
+        for client in self.clients:
+            lost = client.count(LogEventKind.TRANSPORT_LOST) + client.count(LogEventKind.TRANSPORT_FAILED)
+            found += [f"{client.name} lost its connection {lost} times"] * bool(lost)
+            found += self.unserved(client)
         return found
 
     @staticmethod
-    def unserved(guest: Guest) -> list[str]:
+    def unserved(client: WellBehavedClient) -> list[str]:
         """What it may complain of even where connections had to be lost."""
-        found = [f"{guest.name} has been {sorted(guest.participants)}"] * (len(guest.participants) != 1)
-        for question, when in guest.submitted.items():
-            verdicts = guest.verdicts[question]
+        found = [f"{client.name} has been {sorted(client.participants)}"] * (len(client.participants) != 1)
+        for question, when in client.submitted.items():
+            verdicts = client.verdicts[question]
             if when and verdicts not in (["accepted"], ["rejected_late"]):
-                found.append(f"{guest.name} was told {verdicts} of {question}")
+                found.append(f"{client.name} was told {verdicts} of {question}")
         return found
 
     async def opened(self, within: Seconds = 30.0) -> None:
@@ -135,7 +135,7 @@ class Party:
 
     def verdicts(self) -> Counter[str]:
         """All verdicts."""
-        return Counter(verdict for guest in self.guests for told in guest.verdicts.values() for verdict in told)
+        return Counter(verdict for client in self.clients for told in client.verdicts.values() for verdict in told)
 
 
 def percentile(values: Sequence[Seconds], share: float) -> Seconds:

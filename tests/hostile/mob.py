@@ -14,7 +14,7 @@ from .attacks import ATTACKS, Attack, Overstayed
 AT_ONCE = 25
 
 
-class Mob:
+class AttackerProcess:
     """Attacks until so many messages were sent, every kind at least once."""
 
     def __init__(self, port: int, messages: int, seed: int) -> None:
@@ -51,4 +51,4 @@ class Mob:
 
 if __name__ == "__main__":
     port, messages, seed = map(int, sys.argv[1:])
-    sys.stdout.write(json.dumps(asyncio.run(Mob(port, messages, seed).run())) + "\n")
+    sys.stdout.write(json.dumps(asyncio.run(AttackerProcess(port, messages, seed).run())) + "\n")

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     body: str
 
 
-class Target:
+class ServerProcess:
     """One process of ``resilience serve`` on ``port``, with its files in ``folder``."""
 
     def __init__(self, folder: Path, port: int, process: asyncio.subprocess.Process) -> None:
@@ -111,7 +111,7 @@ class Target:
 @asynccontextmanager
 async def target(
     folder: Path, settings: str, *flags: str, files: int | None = None, port: int | None = None
-) -> AsyncIterator[Target]:
+) -> AsyncIterator[ServerProcess]:
     """A server with these settings; ``files`` limits its open files. Ended, if need be killed, with the block."""
     port = port or free_port()
     _write(folder, settings)
@@ -122,7 +122,7 @@ async def target(
     environment = {**os.environ, "RESILIENCE_HOST_KEY": KEY, "PYTHONPATH": str(ROOT), "PYTHONASYNCIODEBUG": ""}
     with (folder / "server.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment, cwd=folder)
-    started = Target(folder, port, process)
+    started = ServerProcess(folder, port, process)
     try:
         await _listening(started)
         yield started
@@ -146,7 +146,7 @@ def _write(folder: Path, settings: str) -> None:
     (folder / "server.toml").write_text(settings)
 
 
-async def _listening(started: Target) -> None:
+async def _listening(started: ServerProcess) -> None:
     async with asyncio.timeout(STARTUP):
         while started.process.returncode is None:
             with suppress(OSError):

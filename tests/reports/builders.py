@@ -55,7 +55,7 @@ class Person:
 
 
 @dataclass
-class Story:
+class LogBuilder:
     """A run told event by event; nothing is checked, so that it can be told wrong on purpose."""
 
     experiment: Experiment
@@ -65,31 +65,31 @@ class Story:
     events: list[LogEvent] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
 
-    def add(self, t: float, role: Role, actor: str, kind: LogEventKind, **fields: object) -> Story:
+    def add(self, t: float, role: Role, actor: str, kind: LogEventKind, **fields: object) -> LogBuilder:
         """One event, with these other fields of ``Event``."""
         self.events.append(LogEvent(t, self.lane, role, actor, kind, **fields))  # type: ignore[arg-type]
         return self
 
-    def client(self, t: float, who: str, kind: LogEventKind, **fields: object) -> Story:
+    def client(self, t: float, who: str, kind: LogEventKind, **fields: object) -> LogBuilder:
         """One event of a client."""
         person = self.people[who]
         return self.add(t, Role.CLIENT, who, kind, cohort=person.cohort, session_id=person.session, **fields)
 
-    def server(self, t: float, who: str, kind: LogEventKind, **fields: object) -> Story:
+    def server(self, t: float, who: str, kind: LogEventKind, **fields: object) -> LogBuilder:
         """One event of the server about a participant."""
         fields.setdefault("connection_no", self.people[who].connection)
         return self.add(t, Role.SERVER, "server", kind, session_id=self.people[who].session, **fields)
 
     # what participants do ---------------------------------------------------------------------------------------------
 
-    def join(self, who: str, t: float = 1.0, cohort: str = "alpha") -> Story:
+    def join(self, who: str, t: float = 1.0, cohort: str = "alpha") -> LogBuilder:
         """Join as somebody new, told to the room a moment later."""
         self.people[who] = Person(cohort, f"p-{who}")
         self.dial(who, t, t + 0.01)
         self._attach(who, t + 0.02, new=True, truth=f"new {t}")
         return self.server(t + 0.5, who, LogEventKind.PARTICIPANT_ANNOUNCED)
 
-    def dial(self, who: str, t: float, opened: float | None = None) -> Story:
+    def dial(self, who: str, t: float, opened: float | None = None) -> LogBuilder:
         """Dial at ``t``; open at ``opened``, or fail half a second later."""
         person = self.people[who]
         person.dial += 1
@@ -97,33 +97,33 @@ class Story:
         kind = LogEventKind.TRANSPORT_FAILED if opened is None else LogEventKind.TRANSPORT_OPENED
         return self.client(t + 0.5 if opened is None else opened, who, kind, connection_no=person.dial)
 
-    def lose(self, who: str, t: float, *, server_at: float | None = None) -> Story:
+    def lose(self, who: str, t: float, *, server_at: float | None = None) -> LogBuilder:
         """Both ends notice that the connection is gone; the server at ``server_at``."""
         self.client(t, who, LogEventKind.TRANSPORT_LOST, connection_no=self.people[who].dial, cause="closed")
         at = t if server_at is None else server_at
         self.server(at, who, LogEventKind.TRANSPORT_LOST, cause="closed")
         return self.server(at, who, LogEventKind.SESSION_DETACHED, cause="closed")
 
-    def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> Story:
+    def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> LogBuilder:
         """Resumed by the server and taken over by the client, who ``holds`` the truth unless told otherwise."""
         return self._attach(who, t, new=False, truth=f"state {who} {t}", holds=holds, outcome=outcome)
 
-    def back(self, who: str, t: float) -> Story:
+    def back(self, who: str, t: float) -> LogBuilder:
         """Dial, open and restore, the last at ``t``."""
         return self.dial(who, t - 0.1, t - 0.05).restore(who, t)
 
-    def become_new(self, who: str, t: float) -> Story:
+    def become_new(self, who: str, t: float) -> LogBuilder:
         """The server does not know the session: the client joins as somebody else."""
         person = self.people[who]
         person.identities += 1
         person.session, person.connection = f"p-{who}-{person.identities}", 0
         return self._attach(who, t, new=True, truth=f"new {t}")
 
-    def give_up(self, who: str, t: float) -> Story:
+    def give_up(self, who: str, t: float) -> LogBuilder:
         """Stop trying."""
         return self.client(t, who, LogEventKind.GAVE_UP)
 
-    def answer(self, who: str, t: float, question: str = "q1", points: float = 100.0) -> Story:
+    def answer(self, who: str, t: float, question: str = "q1", points: float = 100.0) -> LogBuilder:
         """Answer a question: submitted, committed, acknowledged."""
         ref = f"{question}/{who}-{question}"
         self.people[who].score += points
@@ -131,13 +131,13 @@ class Story:
         self.server(t + 0.01, who, LogEventKind.ANSWER_COMMITTED, ref=ref, outcome="accepted", value=points)
         return self.client(t + 0.02, who, LogEventKind.ANSWER_ACKED, ref=ref, outcome="accepted")
 
-    def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> Story:
+    def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> LogBuilder:
         """Take one message of the stream."""
         return self.client(t, who, LogEventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
 
     def _attach(
         self, who: str, t: float, *, new: bool, truth: str, holds: str | None = None, **fields: object
-    ) -> Story:
+    ) -> LogBuilder:
         person = self.people[who]
         person.connection += 1
         server = LogEventKind.SESSION_CREATED if new else LogEventKind.SESSION_RESUMED
@@ -147,7 +147,9 @@ class Story:
 
     # what is done to them ---------------------------------------------------------------------------------------------
 
-    def fault(self, fault_id: str, start: float, end: float, *, confirmed: bool = True, cleared: bool = True) -> Story:
+    def fault(
+        self, fault_id: str, start: float, end: float, *, confirmed: bool = True, cleared: bool = True
+    ) -> LogBuilder:
         """A fault window with its canary's findings."""
         cohort = fault_id.partition("@")[2]
         inject = Role.INJECTOR
@@ -159,7 +161,7 @@ class Story:
             self.add(end + 0.01, inject, cohort, LogEventKind.FAULT_CLEARED, ref=fault_id, value=0.01)
         return self
 
-    def end(self, t: float | None = None) -> Story:
+    def end(self, t: float | None = None) -> LogBuilder:
         """Final scores and the run's end."""
         at = self.experiment.duration if t is None else t
         for who, person in self.people.items():
@@ -199,20 +201,22 @@ class Story:
         return run_dir
 
 
-def clean_story(clients: int = 4, correlation: float = 0.0) -> Story:
+def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:
     """One cut, everybody back within two seconds, answers and stream in order: a run that breaks no invariant."""
     statistics = Statistics(correlation=correlation)
-    story = Story(experiment(expectations=(TARGET,), clients=clients, statistics=statistics))
+    history = LogBuilder(experiment(expectations=(TARGET,), clients=clients, statistics=statistics))
     names = [f"c{i}" for i in range(clients)]
     for i, who in enumerate(names):
-        story.join(who, 1.0 + i * 0.001).deliver(who, 6.0, 1).deliver(who, 7.0, 2).answer(who, 8.0)
-    story.fault("0.0:cut@alpha", 10.0, 10.0)
+        history.join(who, 1.0 + i * 0.001).deliver(who, 6.0, 1).deliver(who, 7.0, 2).answer(who, 8.0)
+    history.fault("0.0:cut@alpha", 10.0, 10.0)
     for i, who in enumerate(names):
-        story.lose(who, 10.0 + i * 0.001).back(who, 11.0 + i % 10 * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
-    return story.end()
+        history.lose(who, 10.0 + i * 0.001).back(who, 11.0 + i % 10 * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
+    return history.end()
 
 
-def show_story(lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0.04, slow: float = 1.0) -> Story:
+def sample_history(
+    lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0.04, slow: float = 1.0
+) -> LogBuilder:
     """Three cohorts, nine windows of three kinds, some who give up or change identity: something to look at."""
     cohorts = ("alpha", "beta", "gamma")
     kinds = ("cut", "refuse", "blackhole")
@@ -232,13 +236,13 @@ def show_story(lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0
         Expectation("excess_s.p95", Op.BELOW, 5.0),
         Expectation("excess_s.restricted_mean", Op.BELOW, 2.0),
     )
-    story = Story(experiment(tuple(faults), targets, clients=clients, cohorts=cohorts, duration=64.0), lane)
-    _play(story, cohorts, clients, Luck(losing, slow))
-    return story.end()
+    history = LogBuilder(experiment(tuple(faults), targets, clients=clients, cohorts=cohorts, duration=64.0), lane)
+    _play(history, cohorts, clients, RandomHistory(losing, slow))
+    return history.end()
 
 
 @dataclass
-class Luck:
+class RandomHistory:
     """What chance does to participants. ``losing``: share that gives up per fault; ``slow``: scale of coming back."""
 
     losing: float
@@ -251,33 +255,33 @@ class Luck:
         return float(self.rng.uniform(low, high))
 
 
-def _play(story: Story, cohorts: tuple[str, ...], clients: int, luck: Luck) -> None:
+def _play(history: LogBuilder, cohorts: tuple[str, ...], clients: int, chance: RandomHistory) -> None:
     for cohort in cohorts:
         for i in range(clients):
-            story.join(f"{cohort}-{i:03d}", luck.uniform(0.5, 3.5), cohort)
-    for window in story.experiment.windows(story.seed):
-        story.fault(window.fault_id, window.starts_at, window.ends_at)
+            history.join(f"{cohort}-{i:03d}", chance.uniform(0.5, 3.5), cohort)
+    for window in history.experiment.windows(history.seed):
+        history.fault(window.fault_id, window.starts_at, window.ends_at)
         silent = window.fault.kind == "blackhole"
-        for who in [who for who, person in story.people.items() if person.cohort == window.cohort]:
-            if who not in luck.gone:
-                noticed = window.starts_at + (luck.uniform(2, 6) if silent else 0.003)
-                _return(story, who, noticed, window.ends_at, luck)
+        for who in [who for who, person in history.people.items() if person.cohort == window.cohort]:
+            if who not in chance.gone:
+                noticed = window.starts_at + (chance.uniform(2, 6) if silent else 0.003)
+                _return(history, who, noticed, window.ends_at, chance)
 
 
-def _return(story: Story, who: str, noticed: float, healed: float, luck: Luck) -> None:
-    story.lose(who, noticed)
-    t = noticed + luck.uniform(0.1, 0.4)
+def _return(history: LogBuilder, who: str, noticed: float, healed: float, chance: RandomHistory) -> None:
+    history.lose(who, noticed)
+    t = noticed + chance.uniform(0.1, 0.4)
     while t < healed:
-        story.dial(who, t)
-        t += 0.6 + luck.uniform(0.1, 0.9)
-    back = max(t, healed) + luck.slow * float(luck.rng.gamma(2.0, 0.25))
-    story.dial(who, max(t, healed), back - 0.02)
-    fate = luck.uniform(0, 1)
-    if fate < luck.losing:
-        luck.gone.add(who)
-        story.client(back, who, LogEventKind.TRANSPORT_LOST, cause="closed").give_up(who, back + 1.0)
-    elif fate < luck.losing * 1.2:
-        story.become_new(who, back)
+        history.dial(who, t)
+        t += 0.6 + chance.uniform(0.1, 0.9)
+    back = max(t, healed) + chance.slow * float(chance.rng.gamma(2.0, 0.25))
+    history.dial(who, max(t, healed), back - 0.02)
+    fate = chance.uniform(0, 1)
+    if fate < chance.losing:
+        chance.gone.add(who)
+        history.client(back, who, LogEventKind.TRANSPORT_LOST, cause="closed").give_up(who, back + 1.0)
+    elif fate < chance.losing * 1.2:
+        history.become_new(who, back)
     else:
-        story.restore(who, back).deliver(who, back + 0.1, 1)
-        story.server(back + 0.3, who, LogEventKind.HEARTBEAT_ACKED, value=float(luck.rng.lognormal(-6.5, 0.6)))
+        history.restore(who, back).deliver(who, back + 0.1, 1)
+        history.server(back + 0.3, who, LogEventKind.HEARTBEAT_ACKED, value=float(chance.rng.lognormal(-6.5, 0.6)))

@@ -19,11 +19,11 @@ from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.rundir import NOT_STARTED
 from resilience.events import LogEventKind
 
-from .builders import Story, clean_story, experiment, show_story
+from .builders import LogBuilder, clean_history, experiment, sample_history
 
 
 def _broken(run_dir: Path, what: str) -> Path:
-    clean_story().write(run_dir)
+    clean_history().write(run_dir)
     if what == "run.json missing":
         (run_dir / "run.json").unlink()
     elif what == "run.json broken":
@@ -39,11 +39,11 @@ def _broken(run_dir: Path, what: str) -> Path:
 
 def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
     """Six files beside the log; the stored summary and episodes are those that were computed."""
-    story = show_story(clients=6)
-    summary = build_report(story.write(tmp_path))
+    history = sample_history(clients=6)
+    summary = build_report(history.write(tmp_path))
     assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
     stored = pd.read_parquet(tmp_path / "episodes.parquet")
-    computed = episodes_frame(story.log())
+    computed = episodes_frame(history.log())
     assert len(stored) == len(computed) == len(pd.read_csv(tmp_path / "episodes.csv"))
     assert stored["excess_s"].equals(computed["excess_s"])
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
@@ -54,7 +54,7 @@ def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
 
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     """A report is a function of its run."""
-    run_dir = clean_story().write(tmp_path)
+    run_dir = clean_history().write(tmp_path)
     names = ("summary.json", "summary.md", "junit.xml", "report.html", "episodes.csv")
     build_report(run_dir)
     first = [(run_dir / name).read_bytes() for name in names]
@@ -81,7 +81,7 @@ def test_no_such_directory_is_one_line(tmp_path: Path) -> None:
 
 def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
     """Without any event file: exit code 4, and the page says why."""
-    run_dir = Story(experiment(), status=NOT_STARTED).write(tmp_path)
+    run_dir = LogBuilder(experiment(), status=NOT_STARTED).write(tmp_path)
     (run_dir / "events" / "run.jsonl").unlink()
     assert exit_code(build_report(run_dir)) is ExitCode.HARNESS
     assert "told so" in (run_dir / "report.html").read_text(encoding="utf-8")
@@ -89,18 +89,18 @@ def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_the_runs_exit_code(tmp_path: Path) -> None:
     """Pass 0, fail 1, inconclusive 3; the verdict is printed, and where the report is."""
-    broken = clean_story(clients=60)
+    broken = clean_history(clients=60)
     broken.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    stories = {"PASS": clean_story(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_story()}
-    for (word, story), code in zip(stories.items(), (0, 1, 3), strict=True):
-        done = CliRunner().invoke(report, ["build", str(story.write(tmp_path / word))])
+    stories = {"PASS": clean_history(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_history()}
+    for (word, history), code in zip(stories.items(), (0, 1, 3), strict=True):
+        done = CliRunner().invoke(report, ["build", str(history.write(tmp_path / word))])
         assert (done.exit_code, word in done.output, "report.html" in done.output) == (code, True, True)
 
 
 def test_compare_fails_only_when_asked_to(tmp_path: Path) -> None:
     """A worse run ends with 1 under --fail-on-worse, else with 0."""
-    good = str(show_story(clients=30, losing=0.0).write(tmp_path / "good"))
-    bad = str(show_story(clients=30, losing=0.4).write(tmp_path / "bad"))
+    good = str(sample_history(clients=30, losing=0.0).write(tmp_path / "good"))
+    bad = str(sample_history(clients=30, losing=0.4).write(tmp_path / "bad"))
     out = ["--out", str(tmp_path / "out")]
     assert CliRunner().invoke(report, ["compare", good, bad, *out]).exit_code == 0
     assert CliRunner().invoke(report, ["compare", good, bad, *out, "--fail-on-worse"]).exit_code == 1

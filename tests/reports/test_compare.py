@@ -11,19 +11,19 @@ from reports.compare import METRICS, Comparison, compare, write_comparison
 from resilience.errors import UsageError
 from resilience.events import Lane
 
-from .builders import show_story
+from .builders import sample_history
 
 
 @pytest.fixture(scope="module", name="runs")
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("runs")
     stories = {
-        "model": show_story(clients=60, losing=0.0),
-        "virtual": show_story(Lane.VIRTUAL, clients=60, losing=0.0),
-        "slow": show_story(Lane.VIRTUAL, clients=60, losing=0.0, slow=4.0),
-        "lossy": show_story(Lane.REAL, clients=60, losing=0.4),
+        "model": sample_history(clients=60, losing=0.0),
+        "virtual": sample_history(Lane.VIRTUAL, clients=60, losing=0.0),
+        "slow": sample_history(Lane.VIRTUAL, clients=60, losing=0.0, slow=4.0),
+        "lossy": sample_history(Lane.REAL, clients=60, losing=0.4),
     }
-    return {name: story.write(root / name) for name, story in stories.items()}
+    return {name: history.write(root / name) for name, history in stories.items()}
 
 
 def _verdicts(comparison: Comparison) -> dict[str, str]:

@@ -17,7 +17,7 @@ from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
 from resilience.quiz.scoring import points
 
-from .builders import Story, clean_story
+from .builders import LogBuilder, clean_history
 
 OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
@@ -30,7 +30,7 @@ AT_THE_REVEAL = QuizState(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=T
 class Case:
     """What the three say; the story's answers were right and came when its clients gave them."""
 
-    story: Story = field(default_factory=clean_story)
+    history: LogBuilder = field(default_factory=clean_history)
     answers: list[StoredAnswer] = field(default_factory=list)
     scores: dict[str, int] = field(default_factory=dict)
     sights: dict[str, list[Observation]] = field(default_factory=dict)
@@ -40,22 +40,22 @@ class Case:
         """Every rule's verdict."""
         stored = StoredRun(PLAN, self.progress, self.scores, self.answers)
         return {
-            item.name: item.verdict for item in judge(DurabilityEvidence(self.story.log(), stored, self.sights, 0.5))
+            item.name: item.verdict for item in judge(DurabilityEvidence(self.history.log(), stored, self.sights, 0.5))
         }
 
 
 def case() -> Case:
     """Four clients that answered two questions, each seen to the reveal."""
     made = Case()
-    made.story.events = [_with_points(event) for event in made.story.events]
-    for who, person in made.story.people.items():
+    made.history.events = [_with_points(event) for event in made.history.events]
+    for who, person in made.history.people.items():
         rows = [_row(person.session, who, question, t) for question, t in (("q1", 8.01), ("q2", 21.01))]
         made.answers += rows
         made.scores[person.session] = sum(row.points for row in rows)
         made.sights[who] = _sights(person.session, rows)
     for question in ("q1", "q2"):
-        made.story.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
-        made.story.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
+        made.history.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
+        made.history.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
     return made
 
 
@@ -95,7 +95,7 @@ def test_witnesses_that_agree_break_no_rule() -> None:
 
 def test_nobody_who_says_anything_proves_nothing() -> None:
     """An empty run is inconclusive in every respect."""
-    empty = Case(story=Story(clean_story().experiment), progress=QuizState())
+    empty = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
     assert set(empty.judged().values()) == {Verdict.INCONCLUSIVE}
 
 
@@ -103,19 +103,19 @@ def test_a_server_that_comes_late_closes_late() -> None:
     """What was due while there was none is done at once when there is one, and so it is told."""
     made = case()
     _move_close(made, "q2", 8.0)
-    made.story.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
+    made.history.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
 
 def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then() -> None:
     """The reveal showed the score without it; that is what was durable then."""
     made = case()
-    session = made.story.people["c0"].session
-    made.story.events = [
+    session = made.history.people["c0"].session
+    made.history.events = [
         msgspec.structs.replace(e, t=TIMES["q2"] + TIME + 0.3)
         if e.kind is LogEventKind.ANSWER_COMMITTED and e.session_id == session and e.ref == "q2/c0-q2"
         else e
-        for e in made.story.events
+        for e in made.history.events
     ]
     last = made.sights["c0"].pop()
     made.sights["c0"].append(msgspec.structs.replace(last, score=_won("q1", 8.01)))
@@ -123,9 +123,9 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
 
 
 def _move_close(made: Case, question: str, by: float) -> None:
-    made.story.events = [
+    made.history.events = [
         msgspec.structs.replace(e, t=e.t + by) if e.kind is LogEventKind.QUESTION_CLOSED and e.ref == question else e
-        for e in made.story.events
+        for e in made.history.events
     ]
 
 
@@ -138,12 +138,12 @@ def _change_sight(made: Case, number: int, **changes: object) -> None:
 
 
 def _restore_as_somebody_else(made: Case) -> None:
-    made.story.people["c0"] = replace(made.story.people["c0"], session="p-stranger")
-    made.story.restore("c0", 40.0)
+    made.history.people["c0"] = replace(made.history.people["c0"], session="p-stranger")
+    made.history.restore("c0", 40.0)
 
 
 def _join_again(made: Case) -> None:
-    made.story.client(40.0, "c0", LogEventKind.SESSION_JOINED, connection_no=1, seq=0)
+    made.history.client(40.0, "c0", LogEventKind.SESSION_JOINED, connection_no=1, seq=0)
 
 
 DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
@@ -171,7 +171,7 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
     "a client joins again": ("one_identity_each", _join_again),
     "a token is refused": (
         "one_identity_each",
-        lambda c: c.story.client(40.0, "c0", LogEventKind.SESSION_REJECTED, cause="unknown"),
+        lambda c: c.history.client(40.0, "c0", LogEventKind.SESSION_REJECTED, cause="unknown"),
     ),
 }
 

@@ -13,78 +13,78 @@ from resilience.events import LogEventKind, Role, Verdict
 from resilience.experiment.faults import Cut, Refuse
 from resilience.experiment.spec import METRICS, Expectation, Op
 
-from .builders import Story, clean_story, experiment, show_story
+from .builders import LogBuilder, clean_history, experiment, sample_history
 
 
-def _summary(story: Story) -> Summary:
-    log = story.log()
+def _summary(history: LogBuilder) -> Summary:
+    log = history.log()
     return summarise(log, episodes_frame(log))
 
 
-def _judged(story: Story, metric: str, op: Op, threshold: float, **narrow: str) -> ExpectationResult:
+def _judged(history: LogBuilder, metric: str, op: Op, threshold: float, **narrow: str) -> ExpectationResult:
     expectation = Expectation(metric, op, threshold, **narrow)  # type: ignore[arg-type]
-    faults, names = story.experiment.faults, tuple(cohort.name for cohort in story.experiment.cohorts)
-    story.experiment = experiment(faults, (expectation,), cohorts=names, duration=story.experiment.duration)
-    return _summary(story).expectations[0]
+    faults, names = history.experiment.faults, tuple(cohort.name for cohort in history.experiment.cohorts)
+    history.experiment = experiment(faults, (expectation,), cohorts=names, duration=history.experiment.duration)
+    return _summary(history).expectations[0]
 
 
-def _mixed() -> Story:
+def _mixed() -> LogBuilder:
     """Short and long outages, everybody back 1 s after the heal: 30 clients, two windows."""
     faults = (
         Refuse(at=10.0, cohorts=("alpha",), duration=2.0),
         Refuse(at=20.0, cohorts=("alpha",), duration=12.0),
     )
-    story = Story(experiment(faults))
+    history = LogBuilder(experiment(faults))
     for i in range(30):
-        story.join(f"c{i}")
-    story.fault("0.0:refuse@alpha", 10.0, 12.0).fault("1.0:refuse@alpha", 20.0, 32.0)
+        history.join(f"c{i}")
+    history.fault("0.0:refuse@alpha", 10.0, 12.0).fault("1.0:refuse@alpha", 20.0, 32.0)
     for i in range(30):
-        story.lose(f"c{i}", 10.0).back(f"c{i}", 13.0).lose(f"c{i}", 20.0).back(f"c{i}", 33.0 + 0.01 * i)
-    return story.end()
+        history.lose(f"c{i}", 10.0).back(f"c{i}", 13.0).lose(f"c{i}", 20.0).back(f"c{i}", 33.0 + 0.01 * i)
+    return history.end()
 
 
 def test_four_hundred_clients_all_back_pass() -> None:
     """Enough drops and no failure: the verdict, its reasons and the exit code."""
-    summary = _summary(clean_story(clients=400))
+    summary = _summary(clean_history(clients=400))
     assert (summary.verdict, summary.reasons, summary.exit_code) == (Verdict.PASS, (), ExitCode.PASS)
     assert summary.success_rate.restored == summary.success_rate.affected == 400
 
 
 def test_one_window_cannot_prove_what_it_may_share() -> None:
     """The same four hundred with a stated correlation of 0.05 are worth nineteen: not enough."""
-    summary = _summary(clean_story(clients=400, correlation=0.05))
+    summary = _summary(clean_history(clients=400, correlation=0.05))
     assert summary.verdict is Verdict.INCONCLUSIVE
     assert summary.success_rate.effective_n == pytest.approx(400 / (1 + 399 * 0.05))
 
 
 def test_too_few_drops_are_inconclusive_however_well_they_went() -> None:
     """Four of four proves nothing about 95 %."""
-    summary = _summary(clean_story())
+    summary = _summary(clean_history())
     assert (summary.verdict, summary.exit_code) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE)
     assert summary.expectations[0].value == 1.0
 
 
 def test_a_broken_invariant_fails_a_run_whose_targets_hold() -> None:
     """Coming back fast with a lost answer is a failure."""
-    story = clean_story(clients=400)
-    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    summary = _summary(story)
+    history = clean_history(clients=400)
+    history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
+    summary = _summary(history)
     assert (summary.verdict, summary.exit_code) == (Verdict.FAIL, ExitCode.FAIL)
     assert summary.reasons[0].startswith("announced_once")
 
 
 def test_half_of_the_crowd_gone_fails() -> None:
     """A rate far below the target is a failure, not a doubt."""
-    story = show_story(losing=0.3)
-    summary = _summary(story)
+    history = sample_history(losing=0.3)
+    summary = _summary(history)
     assert summary.verdict is Verdict.FAIL
     assert summary.expectations[0].verdict is Verdict.FAIL
 
 
 def test_a_run_without_faults_is_inconclusive() -> None:
     """No drop, no verdict: vacuous green is the worst colour."""
-    story = Story(experiment(faults=())).join("a").deliver("a", 5.0, 1).answer("a", 6.0).end()
-    summary = _summary(story)
+    history = LogBuilder(experiment(faults=())).join("a").deliver("a", 5.0, 1).answer("a", 6.0).end()
+    summary = _summary(history)
     assert summary.verdict is Verdict.INCONCLUSIVE
     assert "no episode" in summary.reasons[0]
     assert summary.success_rate.value is None
@@ -96,8 +96,8 @@ def test_no_data_never_passes() -> None:
         (Cut(at=10.0, cohorts=("alpha",)),),
         tuple(Expectation(metric, op, 0.5) for metric in METRICS for op in Op),
     )
-    story = Story(experiment(faults, asked)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).end()
-    found = _summary(story).expectations
+    history = LogBuilder(experiment(faults, asked)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).end()
+    found = _summary(history).expectations
     assert [(item.verdict, item.n) for item in found] == [(Verdict.INCONCLUSIVE, 0)] * len(METRICS) * len(Op)
 
 
@@ -111,17 +111,17 @@ def test_no_data_never_passes() -> None:
 )
 def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: ExitCode) -> None:
     """Even with a broken invariant in its torn log."""
-    story = clean_story(clients=400)
-    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    story.status = status
-    summary = _summary(story)
+    history = clean_history(clients=400)
+    history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
+    history.status = status
+    summary = _summary(history)
     assert (summary.verdict, summary.exit_code) == (Verdict.INCONCLUSIVE, code)
     assert "told so" in summary.reasons[0]
 
 
 def test_a_run_that_never_wrote_an_event_still_has_a_summary() -> None:
     """Nothing happened, and that is what it says."""
-    summary = _summary(Story(experiment(), status=NOT_STARTED))
+    summary = _summary(LogBuilder(experiment(), status=NOT_STARTED))
     assert summary.exit_code is ExitCode.HARNESS
     assert summary.participants == 0
 
@@ -151,50 +151,50 @@ def test_excess_is_judged_on_all() -> None:
 
 def test_a_mean_with_somebody_missing_has_no_upper_bound() -> None:
     """It can fail, never pass; the restricted mean can do both."""
-    story = _mixed()
-    story.events = [e for e in story.events if not (e.actor == "c0" and e.t > 20.0)]
-    mean = _judged(story, "excess_s.mean", Op.BELOW, 5.0)
+    history = _mixed()
+    history.events = [e for e in history.events if not (e.actor == "c0" and e.t > 20.0)]
+    mean = _judged(history, "excess_s.mean", Op.BELOW, 5.0)
     assert (mean.verdict, mean.high) == (Verdict.INCONCLUSIVE, None)
     assert "not back" in (mean.note or "")
-    assert _judged(story, "excess_s.restricted_mean", Op.BELOW, 5.0).verdict is Verdict.PASS
+    assert _judged(history, "excess_s.restricted_mean", Op.BELOW, 5.0).verdict is Verdict.PASS
 
 
 def test_a_quantile_nobody_reached_fails_an_upper_target() -> None:
     """Half of them gone for good: the 95th percentile lies beyond any threshold, and JSON says null."""
-    story = _mixed()
-    story.events = [e for e in story.events if not (e.role is Role.CLIENT and e.t > 12.0)]
+    history = _mixed()
+    history.events = [e for e in history.events if not (e.role is Role.CLIENT and e.t > 12.0)]
     for i in range(30):
-        story.give_up(f"c{i}", 15.0)
-    found = _judged(story, "excess_s.p95", Op.BELOW, 5.0)
+        history.give_up(f"c{i}", 15.0)
+    found = _judged(history, "excess_s.p95", Op.BELOW, 5.0)
     assert (found.value, found.verdict) == (None, Verdict.FAIL)
 
 
 def test_expectations_can_be_narrowed() -> None:
     """One kind of fault, or one cohort, only."""
-    story = show_story(clients=40)
-    only = _judged(story, "attempts.max", Op.AT_MOST, 1.0, fault="cut")
+    history = sample_history(clients=40)
+    only = _judged(history, "attempts.max", Op.AT_MOST, 1.0, fault="cut")
     assert (only.verdict, only.value) == (Verdict.PASS, 1.0)
-    cohort = _judged(story, "attempts.mean", Op.AT_MOST, 50.0, cohort="beta")
+    cohort = _judged(history, "attempts.mean", Op.AT_MOST, 50.0, cohort="beta")
     assert 0 < cohort.n < 40 * 9
 
 
 def test_what_belongs_to_the_run_is_not_judged_per_fault() -> None:
     """Heartbeats and grace expirations have no fault; asking anyway is inconclusive and says why."""
-    found = _judged(show_story(clients=10), "grace_expirations", Op.AT_MOST, 5.0, fault="cut")
+    found = _judged(sample_history(clients=10), "grace_expirations", Op.AT_MOST, 5.0, fault="cut")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "belongs to the run" in (found.note or "")
 
 
 def test_grace_expirations_are_detachments_by_silence() -> None:
     """Only those, not every detachment."""
-    story = _mixed().server(45.0, "c1", LogEventKind.SESSION_DETACHED, cause="grace")
-    assert _judged(story, "grace_expirations", Op.AT_MOST, 0.0).verdict is Verdict.FAIL
-    assert _summary(story).grace_expirations == 1
+    history = _mixed().server(45.0, "c1", LogEventKind.SESSION_DETACHED, cause="grace")
+    assert _judged(history, "grace_expirations", Op.AT_MOST, 0.0).verdict is Verdict.FAIL
+    assert _summary(history).grace_expirations == 1
 
 
 def test_groups_add_up_to_the_whole() -> None:
     """Per fault and per cohort the affected and the restored sum to the run's."""
-    summary = _summary(show_story(clients=20))
+    summary = _summary(sample_history(clients=20))
     for groups in (summary.by_fault, summary.by_cohort):
         assert sum(block.success_rate.affected for block in groups.values()) == summary.success_rate.affected
         assert sum(block.success_rate.restored for block in groups.values()) == summary.success_rate.restored
@@ -204,8 +204,8 @@ def test_groups_add_up_to_the_whole() -> None:
 
 def test_windows_say_what_was_planned_done_and_proved() -> None:
     """One row per window, invalid ones with their reason."""
-    story = Story(experiment()).join("a").fault("0.0:cut@alpha", 10.2, 10.2, confirmed=False).end()
-    window = _summary(story).windows[0]
+    history = LogBuilder(experiment()).join("a").fault("0.0:cut@alpha", 10.2, 10.2, confirmed=False).end()
+    window = _summary(history).windows[0]
     assert (window.planned_start, window.started_at, window.valid) == (10.0, 10.2, False)
     assert window.reason == "no canary saw it begin"
     assert window.outcomes.harness == 1
@@ -213,5 +213,5 @@ def test_windows_say_what_was_planned_done_and_proved() -> None:
 
 def test_the_same_log_gives_the_same_summary() -> None:
     """Nothing in it depends on anything but the run."""
-    story = show_story(clients=25)
-    assert _summary(story) == _summary(story)
+    history = sample_history(clients=25)
+    assert _summary(history) == _summary(history)

@@ -13,12 +13,12 @@ from reports.episodes import episodes_frame, state_segments
 from reports.pictures import report_style, run_charts, svg_of
 from reports.windows import windows_frame
 
-from .builders import Story, clean_story, experiment, show_story
+from .builders import LogBuilder, clean_history, experiment, sample_history
 
 
 def test_a_run_has_its_six_pictures() -> None:
     """Timeline, recovery, spread, attempts, load, round trips: each titled, captioned and described."""
-    log = show_story(clients=5).log()
+    log = sample_history(clients=5).log()
     drawn = run_charts(log, episodes_frame(log))
     assert [chart.title for chart in drawn] == [
         "Who was where, when",
@@ -33,14 +33,14 @@ def test_a_run_has_its_six_pictures() -> None:
 
 def test_pictures_are_the_same_each_time() -> None:
     """Same run, same bytes."""
-    log = clean_story(clients=3).log()
+    log = clean_history(clients=3).log()
     episodes = episodes_frame(log)
     assert run_charts(log, episodes) == run_charts(log, episodes)
 
 
 def test_pictures_take_their_colours_from_the_page() -> None:
     """Ink and series are CSS variables, so that a dark page has light ink."""
-    log = clean_story(clients=3).log()
+    log = clean_history(clients=3).log()
     svg = "".join(chart.svg for chart in run_charts(log, episodes_frame(log)))
     assert "var(--ink)" in svg
     assert "var(--series-1)" in svg
@@ -68,8 +68,8 @@ def test_a_huge_crowd_is_thinned_evenly() -> None:
 
 def test_three_participants_fill_a_timeline() -> None:
     """A tiny run is drawn too, without a fault as well as with one."""
-    for story in (clean_story(clients=3), Story(experiment(faults=())).join("a").end()):
-        log = story.log()
+    for history in (clean_history(clients=3), LogBuilder(experiment(faults=())).join("a").end()):
+        log = history.log()
         with report_style():
             fig = Figure()
             figures.timeline(state_segments(log), windows_frame(log), log.end, fig.add_subplot())

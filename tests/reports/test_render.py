@@ -18,13 +18,13 @@ from resilience.errors import ExitCode
 from resilience.eventlog.rundir import HARNESS_FAILED
 from resilience.events import LogEventKind, Verdict
 
-from .builders import Story, clean_story, experiment, show_story
+from .builders import LogBuilder, clean_history, experiment, sample_history
 
 _VOID = {"meta", "br", "hr", "img", "link", "input", "image", "path", "use", "rect", "circle"}
 
 
-def _summary(story: Story) -> tuple[Summary, list[Chart]]:
-    log = story.log()
+def _summary(history: LogBuilder) -> tuple[Summary, list[Chart]]:
+    log = history.log()
     episodes = episodes_frame(log)
     return summarise(log, episodes), run_charts(log, episodes)
 
@@ -59,7 +59,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module", name="show")
 def _show() -> tuple[Summary, str, _Page]:
-    summary, charts = _summary(show_story(clients=20))
+    summary, charts = _summary(sample_history(clients=20))
     html = to_html(summary, charts)
     page = _Page()
     page.feed(html)
@@ -107,17 +107,19 @@ def test_the_verdict_comes_first(show: tuple[Summary, str, _Page]) -> None:
 
 def test_text_from_a_run_is_escaped() -> None:
     """A cause that looks like markup stays text."""
-    story = clean_story(clients=2)
-    story.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    story.people["c1"].session = "<script>alert(1)</script>"
-    story.server(41.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED).server(42.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    summary, _ = _summary(story)
+    history = clean_history(clients=2)
+    history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
+    history.people["c1"].session = "<script>alert(1)</script>"
+    history.server(41.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED).server(
+        42.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED
+    )
+    summary, _ = _summary(history)
     assert "<script" not in to_html(summary, [])
 
 
 def test_a_run_without_anything_still_has_a_page() -> None:
     """No event, no chart, and still a verdict in words."""
-    summary, charts = _summary(Story(experiment(), status=HARNESS_FAILED))
+    summary, charts = _summary(LogBuilder(experiment(), status=HARNESS_FAILED))
     html = to_html(summary, charts)
     assert charts == []
     assert summary.exit_code is ExitCode.HARNESS
@@ -126,13 +128,13 @@ def test_a_run_without_anything_still_has_a_page() -> None:
 
 def test_a_run_nobody_returned_from_can_be_drawn() -> None:
     """All gave up: empty curves, no median, and no crash."""
-    story = Story(experiment())
+    history = LogBuilder(experiment())
     for i in range(5):
-        story.join(f"c{i}")
-    story.fault("0.0:cut@alpha", 10.0, 10.0)
+        history.join(f"c{i}")
+    history.fault("0.0:cut@alpha", 10.0, 10.0)
     for i in range(5):
-        story.lose(f"c{i}", 10.0).dial(f"c{i}", 10.5).give_up(f"c{i}", 12.0)
-    summary, charts = _summary(story.end())
+        history.lose(f"c{i}", 10.0).dial(f"c{i}", 10.5).give_up(f"c{i}", 12.0)
+    summary, charts = _summary(history.end())
     assert summary.success_rate.value == 0.0
     assert len(charts) == 5
 

@@ -24,7 +24,7 @@ URL = f"ws://{HOST}:{PORT}/ws"
 LINKED = f"ws://{HOST}:{LINK_PORT}/ws"
 
 
-class Stage:
+class VirtualServerHarness:
     """What a test acts on: a clock, a network with one link to the server, a log, a server, clients."""
 
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork) -> None:
@@ -79,15 +79,15 @@ class Stage:
             await server.stop()
 
 
-def play(script: Callable[[Stage], Awaitable[None]]) -> Stage:
+def play(script: Callable[[VirtualServerHarness], Awaitable[None]]) -> VirtualServerHarness:
     """Run a script in virtual time; returns its stage for assertions."""
     network = VirtualNetwork(1)
 
-    async def main(loop: VirtualLoop) -> Stage:
-        stage = Stage(loop, network)
-        await script(stage)
-        stage.log = EventList(stage.log)  # what the end of the test itself causes is not of interest
-        await stage.close()
-        return stage
+    async def main(loop: VirtualLoop) -> VirtualServerHarness:
+        harness = VirtualServerHarness(loop, network)
+        await script(harness)
+        harness.log = EventList(harness.log)  # what the end of the test itself causes is not of interest
+        await harness.close()
+        return harness
 
     return run_virtual(main, network)

@@ -65,7 +65,7 @@ _ROWS: dict[type, str] = {
 }
 
 
-class Scene:
+class SequenceRecorder:
     """A server with one event, its store, and some clients; what they say is written down while ``recording``."""
 
     def __init__(self, cast: dict[str, str], pace: Pace = PLAN.pace) -> None:

@@ -29,7 +29,7 @@ from resilience.server.command import GC_THRESHOLDS
 RULES = ServerConfig()
 
 
-class Beating:
+class HeartbeatBench:
     """A room whose clients are all well: commits at once, answers each ping at once."""
 
     def __init__(self, count: int) -> None:
@@ -98,7 +98,7 @@ class Tasks:
 
 async def main(how: str, count: int, seconds: float) -> None:
     """Let hearts beat for so long and print what it took."""
-    beating: Beating | Tasks = Beating(count) if how == "room" else Tasks(count)
+    beating: HeartbeatBench | Tasks = HeartbeatBench(count) if how == "room" else Tasks(count)
     if how == "room":
         gc.collect()
         gc.freeze()

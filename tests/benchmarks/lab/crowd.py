@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from .frames import frame, upgrade
-from .seat import WELCOMES, Seat
+from .seat import WELCOMES, RawClient
 
 QUESTION, PRESENCE, REVEALED = b'{"type":"question_opened"', b'{"type":"presence_changed"', b'{"type":"question_rev'
 BROADCAST = b"at "
@@ -29,26 +29,26 @@ TRIES = 10
 Answer = dict[str, Any]
 
 
-class Crowd:
+class LoadGenerator:
     """The clients of one process, and what they are told to do together."""
 
     def __init__(self, host: str, port: int, path: str, event: str, start: int) -> None:
         self._address, self._event, self._start = (host, port), event, start
         self._request = upgrade(f"{host}:{port}", path)
-        self._seats: list[Seat] = []
+        self._clients: list[RawClient] = []
         self._heard: dict[bytes, list[float]] = defaultdict(list)
-        self._by_seat: dict[int, list[float]] = defaultdict(list)
+        self._by_client: dict[int, list[float]] = defaultdict(list)
 
-    async def seats(self, count: int) -> Answer:
+    async def clients(self, count: int) -> Answer:
         """Have so many clients, none of them connected."""
-        self._seats = [Seat(self._start + i, self._request, self._hear) for i in range(count)]
+        self._clients = [RawClient(self._start + i, self._request, self._hear) for i in range(count)]
         return {}
 
     async def dial(self, say: str, share: float = 1.0) -> Answer:
         """All connect at once, say ``echo``, ``join`` or ``resume`` and wait for its answer."""
-        seats = self._seats[: round(len(self._seats) * share)]
+        clients = self._clients[: round(len(self._clients) * share)]
         began = time.monotonic()
-        took = await asyncio.gather(*(self._arrive(seat, say, began) for seat in seats))
+        took = await asyncio.gather(*(self._arrive(client, say, began) for client in clients))
         good = sorted(second for second, _ in took if second is not None)
         failures = sorted({why for second, why in took if second is None})
         return {
@@ -61,14 +61,14 @@ class Crowd:
 
     async def drop(self, hard: bool = True) -> Answer:
         """All leave at once without a word."""
-        for seat in self._seats:
-            seat.drop(hard=hard)
+        for client in self._clients:
+            client.drop(hard=hard)
         await asyncio.sleep(0)
-        return {"open": sum(seat.open for seat in self._seats)}
+        return {"open": sum(client.open for client in self._clients)}
 
     async def order(self, text: str) -> Answer:
         """The first client says this."""
-        self._seats[0].say(frame(text.encode()))
+        self._clients[0].say(frame(text.encode()))
         return {}
 
     async def collect(self, kind: str, count: int, within: float) -> Answer:
@@ -86,7 +86,7 @@ class Crowd:
 
     async def answer(self, spread: float, seed: int, within: float) -> Answer:
         """After the next question, each answers at a moment drawn over ``spread``; latencies from that moment."""
-        opened = await self.collect(QUESTION.decode(), len(self._seats), within)
+        opened = await self.collect(QUESTION.decode(), len(self._clients), within)
         name = json.loads(opened["text"])["question"]["id"].encode()
         text = b'{"type":"answer","question":"%s","choice":0,"key":"k%d"}'
         result = b'{"type":"answer_result","question":"%s","key":"k%d","verdict":"accepted"'
@@ -99,13 +99,13 @@ class Crowd:
 
     async def flap(self, count: int, over: float, away: tuple[float, float], shown: float, seed: int) -> Answer:
         """The last ``count`` each drop within ``over`` and resume after a part of ``away``; ``shown`` to see it."""
-        self._by_seat.clear()
+        self._by_client.clear()
         chance, began = random.Random(seed), time.monotonic()
-        flapping = self._seats[-count:]
-        plans = [(seat, chance.uniform(0, over), chance.uniform(*away)) for seat in flapping]
+        flapping = self._clients[-count:]
+        plans = [(client, chance.uniform(0, over), chance.uniform(*away)) for client in flapping]
         returned = await asyncio.gather(*(self._flap(*plan) for plan in plans))
         await asyncio.sleep(shown)
-        steady = [self._by_seat[seat.number] for seat in self._seats[:-count]]
+        steady = [self._by_client[client.number] for client in self._clients[:-count]]
         return {
             "returned": sum(returned),
             "frames": max(map(len, steady)),
@@ -115,11 +115,11 @@ class Crowd:
 
     # parts ------------------------------------------------------------------------------------------------------------
 
-    async def _arrive(self, seat: Seat, say: str, began: float) -> tuple[float | None, str]:
+    async def _arrive(self, client: RawClient, say: str, began: float) -> tuple[float | None, str]:
         why = ""
         for _ in range(TRIES):
             try:
-                return await self._dial(seat, say) - began, why
+                return await self._dial(client, say) - began, why
             except (OSError, TimeoutError) as error:
                 why = f"{type(error).__name__}: {error}"
                 _, found, after = why.partition(RETRY_AFTER)
@@ -128,19 +128,19 @@ class Crowd:
                 await asyncio.sleep(float(after.split()[0]))
         return None, why
 
-    async def _dial(self, seat: Seat, say: str) -> float:
-        seat.first, wanted = self._first(seat, say)
-        reply = seat.expect(wanted)
-        await asyncio.get_running_loop().create_connection(lambda: seat, *self._address)
+    async def _dial(self, client: RawClient, say: str) -> float:
+        client.first, wanted = self._first(client, say)
+        reply = client.expect(wanted)
+        await asyncio.get_running_loop().create_connection(lambda: client, *self._address)
         async with asyncio.timeout(PATIENCE):
             return await reply
 
-    def _first(self, seat: Seat, say: str) -> tuple[bytes, bytes]:
+    def _first(self, client: RawClient, say: str) -> tuple[bytes, bytes]:
         if say == "resume":
             text = b'{"type":"resume","event":"%s","token":"%s","instance":"i%d","epoch":"","seq":0,"protocol":1}'
-            return frame(text % (self._event.encode(), seat.token, seat.number)), WELCOMES[1]
+            return frame(text % (self._event.encode(), client.token, client.number)), WELCOMES[1]
         text = b'{"type":"join","event":"%s","name":"player %d","instance":"i%d","protocol":1}'
-        first = frame(text % (self._event.encode(), seat.number, seat.number))
+        first = frame(text % (self._event.encode(), client.number, client.number))
         return first, WELCOMES[0] if say == "join" else b'{"type":"join"'
 
     async def _submit(self, words: Callable[[int], tuple[bytes, bytes]], spread: float, seed: int) -> Answer:
@@ -148,27 +148,27 @@ class Crowd:
         chance, loop = random.Random(seed), asyncio.get_running_loop()
         began = time.monotonic() + 0.05
         waits: list[tuple[float, asyncio.Future[float]]] = []
-        for seat in self._seats:
+        for client in self._clients:
             planned = began + chance.uniform(0, spread)
-            said, wanted = words(seat.number)
-            waits.append((planned, seat.expect(wanted)))
-            loop.call_later(max(planned - time.monotonic(), 0.0), seat.say, frame(said))
+            said, wanted = words(client.number)
+            waits.append((planned, client.expect(wanted)))
+            loop.call_later(max(planned - time.monotonic(), 0.0), client.say, frame(said))
         async with asyncio.timeout(PATIENCE):
             late = [await reply - planned for planned, reply in waits]
         last = max(reply.result() for _, reply in waits)
         return {"latencies": sorted(late), "seconds": last - began}
 
-    async def _flap(self, seat: Seat, at: float, away: float) -> bool:
+    async def _flap(self, client: RawClient, at: float, away: float) -> bool:
         await asyncio.sleep(at)
-        seat.drop()
+        client.drop()
         await asyncio.sleep(away)
-        return (await self._arrive(seat, "resume", 0.0))[0] is not None
+        return (await self._arrive(client, "resume", 0.0))[0] is not None
 
-    def _hear(self, seat: Seat, now: float, text: bytes) -> None:
+    def _hear(self, client: RawClient, now: float, text: bytes) -> None:
         if text.startswith((QUESTION, REVEALED, BROADCAST)):
             self._heard[text].append(now)
         elif text.startswith(PRESENCE):
-            self._by_seat[seat.number].append(now)
+            self._by_client[client.number].append(now)
 
 
 def _most_in_a_second(times: list[float]) -> int:
@@ -181,10 +181,10 @@ async def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    crowd = Crowd(**json.loads(await reader.readline()))
+    load = LoadGenerator(**json.loads(await reader.readline()))
     while line := await reader.readline():
         order = json.loads(line)
-        act: Callable[..., Awaitable[Answer]] = getattr(crowd, order.pop("do"))
+        act: Callable[..., Awaitable[Answer]] = getattr(load, order.pop("do"))
         answer = await act(**order)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -16,10 +16,10 @@ WELCOMES = (b'{"type":"joined"', b'{"type":"state_restored"')
 ACCEPTED, RETRY_AFTER = b"HTTP/1.1 101", b"Retry-After: "
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
-Hear = Callable[["Seat", float, bytes], None]
+Hear = Callable[["RawClient", float, bytes], None]
 
 
-class Seat(asyncio.Protocol):
+class RawClient(asyncio.Protocol):
     """Says ``first`` when the upgrade is through; ``reply`` then waits for a text that begins with ``wanted``.
 
     Keeps the token it was given and answers pings; everything else goes to ``hear`` with the instant of its arrival.

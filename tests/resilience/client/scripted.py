@@ -16,7 +16,7 @@ from resilience.runtime import log_to
 from resilience.server.app import QuizServer
 from resilience.server.store import MEMORY, SqlStore
 
-from ..virtual import HOST, PORT, Stage
+from ..virtual import HOST, PORT, VirtualServerHarness
 
 HOST_KEY = "a key that is long enough"
 
@@ -43,17 +43,17 @@ async def hear(connection: ServerConnection) -> Message:
     return codec.decode_client(await connection.recv())
 
 
-async def hosting_server(stage: Stage) -> QuizServer:
+async def hosting_server(harness: VirtualServerHarness) -> QuizServer:
     """A real server without any event, whose hosts' key is ``HOST_KEY``."""
     numbers = itertools.count()
     app = QuizServer(
         [],
         ServerConfig(),
         SqlStore(MEMORY),
-        clock=stage.clock,
-        log=log_to(stage.log, Lane.VIRTUAL, Role.SERVER, "server"),
+        clock=harness.clock,
+        log=log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server"),
         tokens=lambda: f"token-{next(numbers):032d}",
-        wall_clock=stage.clock.now,
+        wall_clock=harness.clock.now,
         runs=lambda: f"r{next(numbers)}",
         host_key=HOST_KEY,
     )

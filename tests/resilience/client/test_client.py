@@ -11,7 +11,7 @@ from resilience.protocol.client import Identity
 from resilience.protocol.messages import AnswerResult, Joined, QuestionOpened, StateRestored
 from resilience.protocol.states import ClientState
 
-from ..virtual import HOST, Stage, play
+from ..virtual import HOST, VirtualServerHarness, play
 
 QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
 
@@ -19,21 +19,21 @@ QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
 def test_a_cut_client_comes_back_with_its_answer_and_score() -> None:
     """After a cut the same participant is restored, with the choice it had made."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         client.answer("q1", 2)
         await asyncio.sleep(0.1)
-        stage.link.cut()
+        harness.link.cut()
         await asyncio.sleep(2)
         assert client.machine.state is ClientState.OPEN
 
-    stage = play(script)
-    restored = [message for message in stage.delivered if isinstance(message, StateRestored)]
+    harness = play(script)
+    restored = [message for message in harness.delivered if isinstance(message, StateRestored)]
     assert [message.snapshot.answer for message in restored] == [2]
-    (joined,) = [message for message in stage.delivered if isinstance(message, Joined)]
+    (joined,) = [message for message in harness.delivered if isinstance(message, Joined)]
     assert restored[0].credentials.participant == joined.credentials.participant
     assert restored[0].credentials.token != joined.credentials.token
 
@@ -41,40 +41,40 @@ def test_a_cut_client_comes_back_with_its_answer_and_score() -> None:
 def test_an_answer_given_offline_is_synced_and_acknowledged_once() -> None:
     """What is answered while the link is down is sent after the resume and gets one verdict."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
-        stage.link.refuse(True)
+        harness.link.refuse(True)
         await asyncio.sleep(0.5)
         client.answer("q1", 1)
         await asyncio.sleep(1)
-        stage.link.refuse(False)
+        harness.link.refuse(False)
         await asyncio.sleep(4)
         assert not client.machine.pending
 
-    stage = play(script)
-    assert [m.verdict for m in stage.delivered if isinstance(m, AnswerResult)] == ["accepted"]
-    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 1
+    harness = play(script)
+    assert [m.verdict for m in harness.delivered if isinstance(m, AnswerResult)] == ["accepted"]
+    assert len(harness.events(LogEventKind.ANSWER_COMMITTED)) == 1
 
 
 def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
     """Four seconds of silence, a probe, two more: dead, without any help from TCP."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=100))
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=100))
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
-        stage.link.blackhole(up=True, down=True)
+        harness.link.blackhole(up=True, down=True)
         await asyncio.sleep(8)
-        stage.link.blackhole(up=False, down=False)
+        harness.link.blackhole(up=False, down=False)
         await asyncio.sleep(5)
         assert client.machine.state is ClientState.OPEN
 
-    stage = play(script)
-    (dead,) = stage.events(LogEventKind.PEER_DEAD)
+    harness = play(script)
+    (dead,) = harness.events(LogEventKind.PEER_DEAD)
     assert dead.value is not None
     assert 5.9 < dead.value < 6.1
 
@@ -82,9 +82,9 @@ def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
 def test_a_newer_connection_wins_and_the_older_client_stays_down() -> None:
     """Two clients with one token: the later one plays on, the earlier one is told and does not retry."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        first, second = stage.client("ada"), stage.client("tab")
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        first, second = harness.client("ada"), harness.client("tab")
         first.start()
         await asyncio.sleep(2)
         second.machine.credentials = first.machine.credentials
@@ -93,17 +93,17 @@ def test_a_newer_connection_wins_and_the_older_client_stays_down() -> None:
         assert first.machine.state is ClientState.CLOSED
         assert second.machine.state is ClientState.OPEN
 
-    stage = play(script)
-    assert stage.kinds("ada")[-1] is LogEventKind.SESSION_SUPERSEDED
-    assert stage.events(LogEventKind.SESSION_DETACHED) == []
+    harness = play(script)
+    assert harness.kinds("ada")[-1] is LogEventKind.SESSION_SUPERSEDED
+    assert harness.events(LogEventKind.SESSION_DETACHED) == []
 
 
 def test_an_unknown_event_is_final() -> None:
     """A client that asks for an event that is not here is told so and does not hammer."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.machine.identity = Identity("nowhere", "ada", "ada")
         client.start()
         await asyncio.sleep(30)
@@ -115,46 +115,46 @@ def test_an_unknown_event_is_final() -> None:
 def test_giving_up_is_recorded_and_can_be_undone() -> None:
     """The attempt budget ends the trying; starting again is up to the person."""
 
-    async def script(stage: Stage) -> None:
-        client = stage.client(config=ClientConfig(preset=Preset.CLASSIC, attempts=3))
+    async def script(harness: VirtualServerHarness) -> None:
+        client = harness.client(config=ClientConfig(preset=Preset.CLASSIC, attempts=3))
         client.start()
         await asyncio.sleep(60)
         assert client.machine.state is ClientState.GAVE_UP
-        await stage.serve(quiz=QUICK)
+        await harness.serve(quiz=QUICK)
         client.start()
         await asyncio.sleep(1)
         assert client.machine.participant == "p1"
 
-    stage = play(script)
-    delays = [event.value for event in stage.events(LogEventKind.BACKOFF_SCHEDULED)]
+    harness = play(script)
+    delays = [event.value for event in harness.events(LogEventKind.BACKOFF_SCHEDULED)]
     assert delays == [1, 2, 4]
-    assert len(stage.events(LogEventKind.GAVE_UP)) == 1
+    assert len(harness.events(LogEventKind.GAVE_UP)) == 1
 
 
 def test_leaving_is_not_a_drop() -> None:
     """The server hears of it, nobody retries, and the session does not wait for a return."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         await client.leave()
         await asyncio.sleep(5)
 
-    stage = play(script)
-    assert stage.kinds("ada")[-1] is LogEventKind.CLIENT_LEFT
-    assert len(stage.events(LogEventKind.SESSION_LEFT)) == 1
-    assert stage.events(LogEventKind.SESSION_DETACHED) == []
+    harness = play(script)
+    assert harness.kinds("ada")[-1] is LogEventKind.CLIENT_LEFT
+    assert len(harness.events(LogEventKind.SESSION_LEFT)) == 1
+    assert harness.events(LogEventKind.SESSION_DETACHED) == []
 
 
 def test_a_dial_that_is_never_answered_times_out() -> None:
     """An accepted connection whose upgrade hangs is abandoned after open_timeout and dialled again."""
 
-    async def script(stage: Stage) -> None:
-        stage.link.blackhole(up=True, down=True)
-        await stage.serve(quiz=QUICK)
-        client = stage.client(config=ClientConfig(open_timeout=3))
+    async def script(harness: VirtualServerHarness) -> None:
+        harness.link.blackhole(up=True, down=True)
+        await harness.serve(quiz=QUICK)
+        client = harness.client(config=ClientConfig(open_timeout=3))
         client.start()
         await asyncio.sleep(3.5)
 
@@ -165,9 +165,9 @@ def test_a_dial_that_is_never_answered_times_out() -> None:
 def test_what_the_server_sends_is_delivered_in_order() -> None:
     """The application sees the joining first, then the stream."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
-        stage.client(url=f"ws://{HOST}:80/ws").start()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
+        harness.client(url=f"ws://{HOST}:80/ws").start()
         await asyncio.sleep(3)
 
     kinds = [type(message) for message in play(script).delivered]
@@ -178,14 +178,14 @@ def test_what_the_server_sends_is_delivered_in_order() -> None:
 def test_a_join_whose_reply_was_lost_makes_one_participant() -> None:
     """Cut between the commit and ``joined``: the client that asks again is given the identity it never heard of."""
 
-    async def script(stage: Stage) -> None:
-        app = await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.start()
-        while not stage.events(LogEventKind.SESSION_CREATED):  # noqa: ASYNC110 - there is no event to wait for
+        while not harness.events(LogEventKind.SESSION_CREATED):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.0001)  # virtual: finer than the link's latency
         assert client.machine.participant is None
-        stage.link.cut()
+        harness.link.cut()
         await asyncio.sleep(5)
         assert client.machine.participant == "p1"
         assert list(app.hubs["quiz"].room.sessions) == ["p1"]

@@ -20,15 +20,15 @@ from resilience.protocol.messages import Join, QuizFinished, Resume, ResumeRejec
 from resilience.protocol.states import ClientState
 from tests.resilience.protocol.stand import joined
 
-from ..virtual import URL, Stage, play
+from ..virtual import URL, VirtualServerHarness, play
 from .scripted import hear, say, scripted
 
 CLASSIC = ClientConfig(preset=Preset.CLASSIC)
 
 
-def dials(stage: Stage) -> list[float]:
+def dials(harness: VirtualServerHarness) -> list[float]:
     """When the client dialled."""
-    return [round(event.t, 2) for event in stage.events(LogEventKind.TRANSPORT_OPENING)]
+    return [round(event.t, 2) for event in harness.events(LogEventKind.TRANSPORT_OPENING)]
 
 
 # what a server may say ------------------------------------------------------------------------------------------------
@@ -45,13 +45,13 @@ def test_what_only_newer_servers_say_is_passed_over(news: str) -> None:
             await say(connection, message)
         await connection.wait_closed()
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await scripted(part)
-        client = stage.client(url=URL)
+        client = harness.client(url=URL)
         client.start()
         await asyncio.sleep(1)
         assert client.state is ClientState.OPEN
-        assert stage.delivered[-1] == following
+        assert harness.delivered[-1] == following
         await client.stop()
         server.close()
 
@@ -68,9 +68,9 @@ def test_what_cannot_be_read_ends_the_connection(nonsense: str) -> None:
             await say(connection, message)
         await connection.wait_closed()
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await scripted(part)
-        client = stage.client(url=URL)
+        client = harness.client(url=URL)
         client.start()
         await asyncio.sleep(0.1)
         await client.stop()
@@ -89,9 +89,9 @@ def test_accept_then_close_is_no_storm() -> None:
         await say(connection, joined())
         await connection.close(1011)
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await scripted(part)
-        client = stage.client(url=URL, config=CLASSIC)
+        client = harness.client(url=URL, config=CLASSIC)
         client.start()
         await asyncio.sleep(30.5)
         await client.stop()
@@ -113,9 +113,9 @@ def test_a_server_that_rejects_every_resume_gets_one_join_for_each_dial() -> Non
         await say(connection, joined())
         await connection.close(1011)
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await scripted(part)
-        client = stage.client(url=URL, config=CLASSIC)
+        client = harness.client(url=URL, config=CLASSIC)
         client.start()
         await asyncio.sleep(10)
         await client.stop()
@@ -134,9 +134,9 @@ def test_a_refused_handshake_may_say_when_to_come_back(status: int, waits: float
         response.headers["Retry-After"] = "7"
         return response
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await scripted(hear, process_request=refuse)  # type: ignore[arg-type]
-        client = stage.client(url=URL, config=CLASSIC)
+        client = harness.client(url=URL, config=CLASSIC)
         client.start()
         await asyncio.sleep(0.5)
         await client.stop()
@@ -179,10 +179,10 @@ def test_advice_in_a_reason(reason: str, expected: float | None) -> None:
 def test_a_phone_that_wakes_with_a_dead_dial_is_back_at_once() -> None:
     """C3: not after the five seconds that the stale dial may take."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=100))
-        stage.link.blackhole(up=True, down=True)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=100))
+        harness.link.blackhole(up=True, down=True)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         client.url = URL  # the other network
@@ -197,17 +197,17 @@ def test_a_phone_that_wakes_with_a_dead_dial_is_back_at_once() -> None:
 def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: bool) -> None:
     """F6: within the clean-up it resumes, after it it rejoins; the same participant in both."""
 
-    async def script(stage: Stage) -> None:
-        app = await stage.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=5))
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=5))
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         client.answer("q1", 0)
         await asyncio.sleep(0.5)
         timer, client._timer._wake = client._timer._wake, lambda: None  # type: ignore[method-assign]
-        stage.link.freeze(True)  # a sleeper reads nothing, and its timers stand still
+        harness.link.freeze(True)  # a sleeper reads nothing, and its timers stand still
         await asyncio.sleep(asleep)
-        stage.link.freeze(False)
+        harness.link.freeze(False)
         client._timer._wake = timer  # type: ignore[method-assign]
         client._timer.stop()
         client._on_deadline()
@@ -215,8 +215,8 @@ def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: 
         assert client.state is ClientState.OPEN
         assert list(app.hubs["quiz"].room.sessions) == ["p1"]
 
-    stage = play(script)
-    outcomes = [event.outcome for event in stage.events(LogEventKind.SESSION_RESUMED)]
+    harness = play(script)
+    outcomes = [event.outcome for event in harness.events(LogEventKind.SESSION_RESUMED)]
     assert outcomes == ["rejoined" if rejoined else "resumed"]
 
 
@@ -224,16 +224,16 @@ def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: 
 def test_half_of_a_link_is_no_link(up: bool, down: bool) -> None:
     """F2: each direction by itself; the answer is taken in the end, and both ends agree."""
 
-    async def script(stage: Stage) -> None:
-        app = await stage.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=40))
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=40))
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
-        stage.link.blackhole(up=up, down=down)
+        harness.link.blackhole(up=up, down=down)
         client.answer("q1", 0)
         await asyncio.sleep(8)
-        assert stage.events(LogEventKind.PEER_DEAD)
-        stage.link.blackhole(up=False, down=False)
+        assert harness.events(LogEventKind.PEER_DEAD)
+        harness.link.blackhole(up=False, down=False)
         await asyncio.sleep(10)
         assert client.state is ClientState.OPEN
         assert not client.machine.pending
@@ -249,8 +249,8 @@ def test_half_of_a_link_is_no_link(up: bool, down: bool) -> None:
 def test_what_is_over_cannot_be_started(how: str) -> None:
     """Silence would look like a start."""
 
-    async def script(stage: Stage) -> None:
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        client = harness.client()
         client.start()
         await getattr(client, how)()
         with pytest.raises(LocalProtocolError, match="make another one"):

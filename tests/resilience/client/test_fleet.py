@@ -13,7 +13,7 @@ from resilience.events import Lane, LogEventKind
 from resilience.experiment.crew import participants_of
 from resilience.experiment.loader import parse
 
-from ..virtual import LINKED, Stage, play
+from ..virtual import LINKED, VirtualServerHarness, play
 
 RAMP = """
 name = "ramp"
@@ -32,13 +32,13 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
     """Not even those whose moment had not come; and nothing is reported to the loop."""
     reported: list[dict[str, Any]] = []
 
-    async def script(stage: Stage) -> None:
-        stage.loop.set_exception_handler(lambda _loop, context: reported.append(context))
-        await stage.serve(quiz=QuizConfig(lobby=100))
+    async def script(harness: VirtualServerHarness) -> None:
+        harness.loop.set_exception_handler(lambda _loop, context: reported.append(context))
+        await harness.serve(quiz=QuizConfig(lobby=100))
         experiment = parse(RAMP, "ramp.toml")
         urls = {"all": LINKED}
         fleet = Fleet(
-            participants_of(experiment), experiment, urls, 1, clock=stage.clock, sink=stage.log, lane=Lane.VIRTUAL
+            participants_of(experiment), experiment, urls, 1, clock=harness.clock, sink=harness.log, lane=Lane.VIRTUAL
         )
         fleet.start()
         await asyncio.sleep(stopped_at)
@@ -47,6 +47,6 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
         await fleet.stop()
         await asyncio.sleep(30)
 
-    stage = play(script)
+    harness = play(script)
     assert reported == []
-    assert max(event.t for event in stage.events(LogEventKind.TRANSPORT_OPENING)) <= min(stopped_at, 10.0)
+    assert max(event.t for event in harness.events(LogEventKind.TRANSPORT_OPENING)) <= min(stopped_at, 10.0)

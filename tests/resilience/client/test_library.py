@@ -20,7 +20,7 @@ from resilience.events import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.messages import Joined, Message, QuizFinished, StateRestored
 
-from ..virtual import LINKED, URL, Stage, play
+from ..virtual import LINKED, URL, VirtualServerHarness, play
 
 SHORT = QuizConfig(questions=2, lobby=1, question_time=4, reveal_time=1, leaderboard_time=1)
 
@@ -38,29 +38,29 @@ def test_the_printed_example_joins_answers_and_survives() -> None:
     names: dict[str, Any] = {}
     exec(program, names)  # noqa: S102 - the documentation's own words
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=SHORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=SHORT)
         playing = asyncio.get_running_loop().create_task(names["take_part"](LINKED))
         for _ in range(3):
             await asyncio.sleep(2.5)
-            stage.link.cut()
+            harness.link.cut()
         assert isinstance(await playing, int)
 
-    stage = play(script)
-    assert len(stage.events(LogEventKind.SESSION_RESUMED)) == 3
-    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 2
-    assert len(stage.events(LogEventKind.SESSION_LEFT)) == 1
+    harness = play(script)
+    assert len(harness.events(LogEventKind.SESSION_RESUMED)) == 3
+    assert len(harness.events(LogEventKind.ANSWER_COMMITTED)) == 2
+    assert len(harness.events(LogEventKind.SESSION_LEFT)) == 1
 
 
 def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
     """Whoever iterates hears of everything, and is not left waiting."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         client = connect(URL, name="Ada", config=ClientConfig(preset=Preset.CLASSIC, attempts=2))
         async with client:
             assert [message async for message in client] == []
             assert client.state is ClientState.GAVE_UP
-            await stage.serve(quiz=SHORT)
+            await harness.serve(quiz=SHORT)
             client.start()
             heard = []
             async for message in client:
@@ -76,8 +76,8 @@ def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
 def test_an_error_in_the_block_is_no_leaving() -> None:
     """What crashed may come back; what ended well has left."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=100))
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=100))
         with pytest.raises(ZeroDivisionError):
             await crash()
         await asyncio.sleep(1)
@@ -97,15 +97,15 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
     def fail(_message: Message) -> None:
         raise ZeroDivisionError
 
-    async def script(stage: Stage) -> None:
-        stage.loop.set_exception_handler(lambda _loop, context: reported.append(context))
-        await stage.serve(quiz=SHORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        harness.loop.set_exception_handler(lambda _loop, context: reported.append(context))
+        await harness.serve(quiz=SHORT)
         async with connect(URL, name="Ada", deliver=fail) as client:
             await asyncio.sleep(3)
             assert client.state is ClientState.OPEN
 
-    stage = play(script)
-    assert len(stage.events(LogEventKind.SESSION_CREATED)) == 1
+    harness = play(script)
+    assert len(harness.events(LogEventKind.SESSION_CREATED)) == 1
     assert reported
     assert all(isinstance(context["exception"], ZeroDivisionError) for context in reported)
 
@@ -117,7 +117,7 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
 def test_what_no_server_would_take_is_refused_at_once(key: str, arguments: dict[str, str]) -> None:
     """Instead of being retried for ten minutes."""
 
-    async def script(_stage: Stage) -> None:
+    async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"{key} = .*1 to 64 characters"):
             connect(URL, **arguments)  # type: ignore[arg-type]
 
@@ -131,8 +131,8 @@ def test_a_later_process_takes_over(tmp_path: Path) -> None:
     """C1, F12: the same participant with the same score; the earlier client is told and stays down."""
     file = tmp_path / "me"
 
-    async def script(stage: Stage) -> None:
-        app = await stage.serve(quiz=SHORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=SHORT)
         first = connect(LINKED, name="Ada", identity_file=file)
         first.start()
         await asyncio.sleep(1.5)
@@ -164,15 +164,15 @@ def test_the_token_is_on_the_disk_before_the_old_one_is_let_go(tmp_path: Path) -
     file = tmp_path / "folder" / "me"
     file.parent.mkdir()
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=100))
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=100))
         client = connect(LINKED, name="Ada", identity_file=file)
         client.start()
         await asyncio.sleep(1)
         kept = file.read_text()
         file.rename(tmp_path / "me")
         file.parent.rmdir()
-        stage.link.cut()
+        harness.link.cut()
         await asyncio.sleep(2)
         await client.stop()
         (tmp_path / "me").write_text(kept)
@@ -199,7 +199,7 @@ def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: 
     file = tmp_path / "me"
     file.write_text(content, "latin-1")
 
-    async def script(_stage: Stage) -> None:
+    async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"me: .*{rule}"):
             connect(URL, name="Ada", identity_file=file)
 
@@ -210,7 +210,7 @@ def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: 
 def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
     """Not after the quiz."""
 
-    async def script(_stage: Stage) -> None:
+    async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
             connect(URL, name="Ada", identity_file=tmp_path / "nowhere" / "me")
 
@@ -224,8 +224,8 @@ def test_a_suspension_is_noticed_within_a_second() -> None:
     """By the clock that went on; a difference of reading is none."""
     asleep, woken = [0.0], []
 
-    async def script(stage: Stage) -> None:
-        watch = SuspendDetector(lambda: woken.append(stage.loop.time()), lambda: asleep[0])
+    async def script(harness: VirtualServerHarness) -> None:
+        watch = SuspendDetector(lambda: woken.append(harness.loop.time()), lambda: asleep[0])
         watch.start()
         await asyncio.sleep(10.5)
         asleep[0] += 0.5

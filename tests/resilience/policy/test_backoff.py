@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, ExponentialDelays, Jitter, Preset, RetryState
 from resilience.policy.window import DEFAULT_RETURN_WINDOW, ReturnWindow, return_window
-from tests.strategies import UNIT, ladders, policies, windows
+from tests.strategies import UNIT, exponential_delays, policies, windows
 
 SMALL = ReturnWindow(0.1, 0.3, 3.0)
 
@@ -60,27 +60,27 @@ def test_jitter_bounds_by_hand(jitter: Jitter, low: float, high: float) -> None:
     assert ladder.delay(4, 1 - 1e-12, 8.0) == pytest.approx(high)
 
 
-@given(ladders(Jitter.NONE), st.integers(0, 100), UNIT)
+@given(exponential_delays(Jitter.NONE), st.integers(0, 100), UNIT)
 def test_no_jitter_is_the_nominal_delay(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Without jitter the delay never falls, and never passes the cap."""
     assert ladder.delay(rung, u) <= ladder.delay(rung + 1, u) <= ladder.maximum
 
 
-@given(ladders(Jitter.EQUAL), st.integers(0, 100), UNIT)
+@given(exponential_delays(Jitter.EQUAL), st.integers(0, 100), UNIT)
 def test_equal_jitter_keeps_half(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Equal jitter lies between half of the nominal delay and all of it."""
     nominal = ExponentialDelays(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
     assert nominal / 2 <= ladder.delay(rung, u) <= nominal
 
 
-@given(ladders(Jitter.FULL), st.integers(0, 100), UNIT)
+@given(exponential_delays(Jitter.FULL), st.integers(0, 100), UNIT)
 def test_full_jitter_starts_at_zero(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """Full jitter lies between nothing and the nominal delay."""
     nominal = ExponentialDelays(ladder.initial, ladder.maximum, ladder.multiplier).delay(rung, 0.0)
     assert 0 <= ladder.delay(rung, u) <= nominal
 
 
-@given(ladders(Jitter.DECORRELATED), st.lists(UNIT, min_size=1, max_size=20))
+@given(exponential_delays(Jitter.DECORRELATED), st.lists(UNIT, min_size=1, max_size=20))
 def test_decorrelated_jitter_follows_the_delay_before(ladder: ExponentialDelays, chances: list[float]) -> None:
     """Decorrelated jitter lies between the foot and three times the delay before, and never passes the cap."""
     previous: float | None = None
@@ -91,7 +91,7 @@ def test_decorrelated_jitter_follows_the_delay_before(ladder: ExponentialDelays,
         previous = delay
 
 
-@given(ladders(), st.integers(0, 10_000), UNIT)
+@given(exponential_delays(), st.integers(0, 10_000), UNIT)
 def test_no_ladder_overflows(ladder: ExponentialDelays, rung: int, u: float) -> None:
     """However long the ladder, the delay stays within the cap."""
     assert 0 <= ladder.delay(rung, u, ladder.maximum) <= ladder.maximum

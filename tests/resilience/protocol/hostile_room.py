@@ -35,7 +35,7 @@ QUIZ = QuizConfig(questions=3, lobby=4, question_time=5)
 BY_HAND = Pace(lobby=8.0)
 
 
-class HostileRoom:
+class RoomFuzzModel:
     """One room, and everything that may be done to it. Every violation is an ``AssertionError``."""
 
     def __init__(self, room_type: type[Room] = Room, *, by_hand: bool = True) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from resilience.events import LogEvent, LogEventKind, Role
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.resilience.protocol.pair import Pair, Peer
+from tests.resilience.protocol.pair import MachinePair, Peer
 
 _ENTERED = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 _ATTACHED = (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED)
@@ -22,7 +22,7 @@ _ENDED = (
 )
 
 
-def broken(pair: Pair) -> list[str]:
+def broken(pair: MachinePair) -> list[str]:
     """Every violation in a run that has been healed and left in peace."""
     log = pair.log
     return [
@@ -118,7 +118,7 @@ def wrong_restores(log: Iterable[LogEvent]) -> Iterator[str]:
                 yield f"{event.actor} holds {event.detail}, the server's truth is {expected}"
 
 
-def wrong_scores(pair: Pair) -> Iterator[str]:
+def wrong_scores(pair: MachinePair) -> Iterator[str]:
     """Every score is the sum of the points committed for it."""
     points: Counter[str | None] = Counter()
     for event in pair.log:
@@ -129,7 +129,7 @@ def wrong_scores(pair: Pair) -> Iterator[str]:
             yield f"{who} has {score}, its answers give {pair.room.game.recomputed_score(who)}, the log {points[who]}"
 
 
-def stuck(pair: Pair) -> Iterator[str]:
+def stuck(pair: MachinePair) -> Iterator[str]:
     """Once all is healed everybody is open at both ends, has heard the whole stream and waits for no verdict."""
     for peer in pair.peers:
         yield from _stuck_peer(peer, pair)
@@ -138,7 +138,7 @@ def stuck(pair: Pair) -> Iterator[str]:
             yield f"{who} is still temporarily disconnected"
 
 
-def _stuck_peer(peer: Peer, pair: Pair) -> Iterator[str]:
+def _stuck_peer(peer: Peer, pair: MachinePair) -> Iterator[str]:
     machine = peer.machine
     if machine.state is not ClientState.OPEN:
         yield f"{peer.name} is {machine.state}"
@@ -152,7 +152,7 @@ def _stuck_peer(peer: Peer, pair: Pair) -> Iterator[str]:
         yield f"{peer.name} still waits for verdicts on {sorted(machine.pending)}"
 
 
-def early_secrets(pair: Pair) -> Iterator[str]:
+def early_secrets(pair: MachinePair) -> Iterator[str]:
     """The right answer is in nothing that was sent before its question was closed."""
     closed_at = {event.ref: event.t for event in pair.log if event.kind is LogEventKind.QUESTION_CLOSED}
     for sent in pair.wire:

@@ -60,7 +60,7 @@ class Sent:
     text: str
 
 
-class Pair:
+class MachinePair:
     """One room, some participants, and the events in flight between them."""
 
     def __init__(

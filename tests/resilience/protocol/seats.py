@@ -10,17 +10,17 @@ from resilience.policy.retry import CloseCode
 from resilience.protocol.client import ParticipantClient
 from resilience.protocol.messages import Ping, QuizFinished, ResumeRejected
 from resilience.protocol.states import ClientState
-from tests.resilience.protocol.stand import Seat, joined, restored
+from tests.resilience.protocol.stand import ClientHarness, joined, restored
 
 CLASSIC = ClientConfig(preset=Preset.CLASSIC)
 
 
-def seat_in(state: ClientState) -> Seat:
+def client_in(state: ClientState) -> ClientHarness:
     """A client brought into a state at time 0 by ordinary means."""
-    seat = Seat(CLASSIC if state is ClientState.GAVE_UP else None)
-    machine = seat.machine
+    client = ClientHarness(CLASSIC if state is ClientState.GAVE_UP else None)
+    machine = client.machine
     if state is ClientState.IDLE:
-        return seat
+        return client
     machine.start(0.0)
     if state in (ClientState.JOINING, ClientState.OPEN, ClientState.CLOSED):
         machine.transport_opened(1, 0.0)
@@ -32,9 +32,9 @@ def seat_in(state: ClientState) -> Seat:
         machine.transport_failed(1, "refused", 0.0)
     if state is ClientState.GAVE_UP:
         exhaust(machine)
-    seat.take()
+    client.take_effects()
     assert machine.state is state
-    return seat
+    return client
 
 
 def exhaust(machine: ParticipantClient) -> None:

@@ -37,7 +37,7 @@ from resilience.protocol.packing import roster_of
 from resilience.protocol.room import Room
 
 
-class Stand:
+class RoomHarness:
     """One room. Commits wait until :meth:`commit` or :meth:`fail`, unless ``instant``."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Stand:
         return [row for persist in self.persisted for row in persist.rows if isinstance(row, SessionRow)]
 
 
-class Seat:
+class ClientHarness:
     """One client machine; every random number it draws is ``u``."""
 
     def __init__(self, config: ClientConfig | None = None, u: float = 0.5) -> None:
@@ -157,15 +157,15 @@ class Seat:
         )
         self.records: list[Record] = []
 
-    def take(self) -> list[ClientEffect]:
+    def take_effects(self) -> list[ClientEffect]:
         """What the machine wants done now; its records are kept apart."""
         effects = self.machine.effects()
         self.records += [effect for effect in effects if isinstance(effect, Record)]
         return [effect for effect in effects if not isinstance(effect, Record)]
 
-    def said(self) -> list[Message]:
+    def sent_messages(self) -> list[Message]:
         """What the machine wants sent now."""
-        return [effect.message for effect in self.take() if isinstance(effect, SendToServer)]
+        return [effect.message for effect in self.take_effects() if isinstance(effect, SendToServer)]
 
     def open(self, now: float = 0.0, *, seq: int = 0) -> None:
         """Dial and join for the first time; what that wants done is dropped."""
@@ -173,15 +173,15 @@ class Seat:
         machine.start(now)
         machine.transport_opened(machine.dial, now)
         machine.receive(joined(seq=seq), machine.dial, now)
-        self.take()
+        self.take_effects()
 
     def back(self, now: float, *, seq: int = 0, number: int = 2) -> list[Message]:
         """Be restored over the dial that is under way; returns what is said at once."""
         machine = self.machine
         machine.transport_opened(machine.dial, now)
-        self.take()
+        self.take_effects()
         machine.receive(restored(seq=seq, number=number), machine.dial, now)
-        return self.said()
+        return self.sent_messages()
 
 
 def over_the_wire(message: Message) -> ServerMessage:
@@ -222,10 +222,10 @@ def resume(token: str) -> Resume:
     return Resume(event="e", token=token, instance="i1")
 
 
-def seqs(stand: Stand, connection: int) -> list[int]:
+def seqs(harness: RoomHarness, connection: int) -> list[int]:
     """The stream numbers that a connection was sent, from its snapshot's on."""
     found = []
-    for message in stand.sent[connection]:
+    for message in harness.sent[connection]:
         if isinstance(message, Joined) or hasattr(message, "snapshot"):
             found.append(message.snapshot.seq)
         elif hasattr(message, "seq"):

@@ -12,7 +12,7 @@ from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import Join, Joined, Player, Roster, Snapshot
 from resilience.protocol.packing import MAX_ROSTER_BYTES, MIN_COMPRESS_BYTES, compress_if_worth, roster_of
-from tests.resilience.protocol.stand import Stand
+from tests.resilience.protocol.stand import RoomHarness
 
 CROWD = Roster(150, tuple(Player(f"p{i}", f"somebody {i}", "connected") for i in range(150)), ())
 
@@ -61,16 +61,16 @@ def test_anything_else_is_the_peers_fault(roster: bytes) -> None:
 
 def test_a_room_packs_for_those_who_inflate_only() -> None:
     """Everybody is told the same, in the form it can read; no frame is packed twice for the same state."""
-    stand = Stand(server=ServerConfig(presence_interval=0.25))
+    harness = RoomHarness(server=ServerConfig(presence_interval=0.25))
     for i in range(1, 121):
-        stand.join(i, f"somebody {i}")
-    stand.run(3.0)
+        harness.join(i, f"somebody {i}")
+    harness.run(3.0)
     received = []
     for connection, accepts_deflate in ((500, True), (501, False), (502, True)):
-        stand.say(
+        harness.say(
             connection, Join(event="e", name="late", instance=f"late {connection}", accepts_deflate=accepts_deflate)
         )
-        message = stand.sent[connection][0]
+        message = harness.sent[connection][0]
         assert isinstance(message, Joined)
         received.append(message.snapshot)
     first, plain, second = received

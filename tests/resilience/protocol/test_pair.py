@@ -10,19 +10,19 @@ from resilience.events import LogEvent, LogEventKind, Role
 from resilience.policy.backoff import Preset
 from resilience.protocol.states import ClientState, ConnectionState
 from tests.resilience.protocol import invariants
-from tests.resilience.protocol.pair import Pair
+from tests.resilience.protocol.pair import MachinePair
 from tests.resilience.protocol.trouble import QUIZ, hammered, heal_all, plan
 from tests.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
 
 
-def seen(pair: Pair, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
+def seen(pair: MachinePair, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
     """The log's events of a kind."""
     return [event for event in pair.log if event.kind is kind and role in (None, event.role)]
 
 
 def test_a_quiet_quiz() -> None:
     """Nothing is lost, everybody hears the whole stream, nobody is retried."""
-    pair = Pair(5)
+    pair = MachinePair(5)
     pair.start(spread=2.0)
     pair.run(120.0)
     assert invariants.broken(pair) == []
@@ -35,7 +35,7 @@ def test_a_quiet_quiz() -> None:
 @pytest.mark.parametrize("kind", ["hole", "silent", "refused"])
 def test_coming_back_from_one_outage(kind: str, lasts: float) -> None:
     """F1: whatever its length and kind, the session is restored as it was, within the ladder's cap."""
-    pair = Pair(2, quiz=QUIZ)
+    pair = MachinePair(2, quiz=QUIZ)
     pair.start()
     plan(pair, [Trouble(kind, 0, 20.0, lasts, 0.0)])
     heal_all(pair, 20.0 + lasts)
@@ -48,7 +48,7 @@ def test_coming_back_from_one_outage(kind: str, lasts: float) -> None:
 @pytest.mark.parametrize("at", [10.0, 11.3, 12.9, 14.2])
 def test_a_hole_is_noticed_by_both_ends_in_time(at: float) -> None:
     """F1: the client within 4 + 2 s and a probe's flight, the server's grace counts from its last sign of life."""
-    pair = Pair(1, quiz=QUIZ)
+    pair = MachinePair(1, quiz=QUIZ)
     pair.start()
     pair.at(at, lambda: setattr(pair.peers[0], "link", "silent"))
     pair.run(at + 60.0)
@@ -61,7 +61,7 @@ def test_a_hole_is_noticed_by_both_ends_in_time(at: float) -> None:
 
 def test_the_server_keeps_a_client_that_only_its_probes_keep_alive() -> None:
     """With a heartbeat of an hour the client's own probes are the signs of life."""
-    pair = Pair(1, quiz=QuizConfig(lobby=1000.0))
+    pair = MachinePair(1, quiz=QuizConfig(lobby=1000.0))
     pair.start()
     pair.run(900.0)
     assert pair.room.sessions["p1"].state is ConnectionState.CONNECTED
@@ -71,7 +71,7 @@ def test_the_server_keeps_a_client_that_only_its_probes_keep_alive() -> None:
 @pytest.mark.parametrize("preset", Preset)
 def test_the_end_of_a_budget_and_the_way_back(preset: Preset) -> None:
     """After ten attempts, or ten minutes, the client gives up; a click on retry restores it."""
-    pair = Pair(1, quiz=QUIZ, client=ClientConfig(preset=preset))
+    pair = MachinePair(1, quiz=QUIZ, client=ClientConfig(preset=preset))
     pair.start()
     plan(pair, [Trouble("refused", 0, 20.0, 1000.0, 0.0)])
     pair.run(1020.0)
@@ -86,7 +86,7 @@ def test_the_end_of_a_budget_and_the_way_back(preset: Preset) -> None:
 @pytest.mark.parametrize("after_ms", range(0, 45, 3))
 def test_a_cut_at_any_moment_of_a_resume(after_ms: int) -> None:
     """F15, F27, F30: dial, resume, commit, reply and acknowledgement are each cut once; nothing is lost."""
-    pair = Pair(2, quiz=QUIZ)
+    pair = MachinePair(2, quiz=QUIZ)
     pair.start()
     pair.at(20.0, lambda: pair.cut(pair.peers[0]))
     pair.run(20.0)
@@ -99,7 +99,7 @@ def test_a_cut_at_any_moment_of_a_resume(after_ms: int) -> None:
 @pytest.mark.parametrize("after_ms", range(0, 30, 2))
 def test_a_cut_at_any_moment_of_an_answer(after_ms: int) -> None:
     """F22: between submission, commit and acknowledgement; the resend gets a verdict and the answer counts once."""
-    pair = Pair(1, quiz=QuizConfig(questions=3, answer_share=1.0))
+    pair = MachinePair(1, quiz=QuizConfig(questions=3, answer_share=1.0))
     pair.start()
     while not seen(pair, LogEventKind.ANSWER_SUBMITTED):
         pair.run(pair.now + 0.001)
@@ -114,7 +114,7 @@ def test_a_cut_at_any_moment_of_an_answer(after_ms: int) -> None:
 @pytest.mark.parametrize("seconds", [5.0, 20.0, 40.0])
 def test_a_stalled_server_evicts_nobody(seconds: float) -> None:
     """F8: nobody's grace ends for the server's sleep, and nobody stays away for it."""
-    pair = Pair(10, quiz=QUIZ)
+    pair = MachinePair(10, quiz=QUIZ)
     pair.start(spread=3.0)
     plan(pair, [Trouble("stall", 0, 25.0, seconds, 0.0)])
     heal_all(pair, 25.0 + seconds)
@@ -124,7 +124,7 @@ def test_a_stalled_server_evicts_nobody(seconds: float) -> None:
 
 def test_a_broken_store_promises_nothing() -> None:
     """While nothing can be committed nothing is acknowledged; when it can, what waited is."""
-    pair = Pair(3, quiz=QUIZ)
+    pair = MachinePair(3, quiz=QUIZ)
     pair.start()
     plan(pair, [Trouble("store", 0, 0.001, 9.0, 0.0), Trouble("store", 0, 20.0, 15.0, 0.0)])
     heal_all(pair, 40.0, leave_in_peace=400.0)
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_history() -> None:
 @given(schedules(3, 300.0))
 def test_links_may_do_anything(troubles: list[Trouble]) -> None:
     """Cuts, holes, silences, refusals and slowness in any order: when all is healed every invariant holds."""
-    pair = Pair(3, quiz=QUIZ)
+    pair = MachinePair(3, quiz=QUIZ)
     pair.start(spread=1.0)
     plan(pair, troubles)
     heal_all(pair, 430.0)
@@ -156,7 +156,7 @@ def test_links_may_do_anything(troubles: list[Trouble]) -> None:
 @given(schedules(3, 200.0, LINK_TROUBLES + SERVER_TROUBLES))
 def test_the_server_may_fail_too(troubles: list[Trouble]) -> None:
     """The same with a store that fails and a server that stalls."""
-    pair = Pair(3, quiz=QUIZ)
+    pair = MachinePair(3, quiz=QUIZ)
     pair.start(spread=1.0)
     plan(pair, troubles)
     heal_all(pair, 330.0)
@@ -165,7 +165,7 @@ def test_the_server_may_fail_too(troubles: list[Trouble]) -> None:
 
 def test_hours_of_trouble() -> None:
     """Eight clients, two virtual hours, one link in trouble every fifteen seconds: hundreds of returns, none wrong."""
-    pair = Pair(4, quiz=QuizConfig(questions=700))
+    pair = MachinePair(4, quiz=QuizConfig(questions=700))
     pair.start(spread=3.0)
     kinds = ("cut", "hole", "silent", "refused")
     plan(pair, [Trouble(kinds[i % 4], i % 3, 20.0 + i * 15.0, (i * 7) % 40 + 0.5, i % 2 * 5.0) for i in range(470)])

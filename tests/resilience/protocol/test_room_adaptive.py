@@ -10,7 +10,7 @@ from resilience.config import QuizConfig, ServerConfig
 from resilience.events import LogEventKind
 from resilience.protocol.messages import Ping, Pong, Probe, TokenStored
 from resilience.quiz.phases import Phase
-from tests.resilience.protocol.stand import Stand
+from tests.resilience.protocol.stand import RoomHarness
 
 OFF, ON = ServerConfig(), ServerConfig(adaptive_heartbeat=True)
 QUIZ = QuizConfig(questions=3, lobby=40, question_time=60)
@@ -22,33 +22,33 @@ STEPS = st.lists(
 )
 
 
-def pong(stand: Stand, connection: int) -> None:
+def pong(harness: RoomHarness, connection: int) -> None:
     """Answer the last heartbeat, if there was one."""
-    pings = [message.id for message in stand.sent[connection] if isinstance(message, Ping)]
-    if pings and connection not in stand.closed:
-        stand.say(connection, Pong(pings[-1]))
+    pings = [message.id for message in harness.sent[connection] if isinstance(message, Ping)]
+    if pings and connection not in harness.closed:
+        harness.say(connection, Pong(pings[-1]))
 
 
 def history(server: ServerConfig, steps: list[tuple[str, int, float]]) -> list[object]:
     """All that a room logs, stores and closes when this is done to three participants."""
-    stand = Stand(server=server, quiz=QUIZ)
+    harness = RoomHarness(server=server, quiz=QUIZ)
     seats = {who: who for who in (1, 2, 3)}
-    tokens = {who: stand.join(who, f"n{who}").token for who in seats}
+    tokens = {who: harness.join(who, f"n{who}").token for who in seats}
     for number, (what, who, pause) in enumerate(steps):
-        stand.run(stand.now + pause)
+        harness.run(harness.now + pause)
         connection = seats[who]
         if what == "pong":
-            pong(stand, connection)
+            pong(harness, connection)
         elif what == "probe":
-            stand.say(connection, Probe(1))
+            harness.say(connection, Probe(1))
         elif what == "lose":
-            stand.lose(connection)
+            harness.lose(connection)
         elif what == "back":
             seats[who] = 100 + number
-            tokens[who] = stand.resume(seats[who], tokens[who]).token
-            stand.say(seats[who], TokenStored(stand.room.sessions[f"p{who}"].generation))
-    stand.run(stand.now + 100.0)
-    return [stand.records, stand.persisted, stand.closed, dict(stand.sent)]
+            tokens[who] = harness.resume(seats[who], tokens[who]).token
+            harness.say(seats[who], TokenStored(harness.room.sessions[f"p{who}"].generation))
+    harness.run(harness.now + 100.0)
+    return [harness.records, harness.persisted, harness.closed, dict(harness.sent)]
 
 
 @given(STEPS)
@@ -66,19 +66,19 @@ def test_on_with_nothing_to_shrink_is_exactly_the_plain_rules(steps: list[tuple[
 
 def cut_at(server: ServerConfig, moment: float, trip: float = 0.05) -> float:
     """Seconds from a silent cut to its detection, for somebody who answered every heartbeat until then."""
-    stand = Stand(server=server, quiz=QUIZ)
-    stand.join(1)
+    harness = RoomHarness(server=server, quiz=QUIZ)
+    harness.join(1)
     seen = 0
-    while stand.now < moment:
-        stand.run(min(stand.now + 0.05, moment))
-        pings = [message for message in stand.sent[1] if isinstance(message, Ping)]
-        if len(pings) > seen and stand.now + trip < moment:
+    while harness.now < moment:
+        harness.run(min(harness.now + 0.05, moment))
+        pings = [message for message in harness.sent[1] if isinstance(message, Ping)]
+        if len(pings) > seen and harness.now + trip < moment:
             seen = len(pings)
-            stand.run(stand.now + trip)
-            pong(stand, 1)
-    last = max(record.t for record in stand.records if record.kind is LogEventKind.HEARTBEAT_ACKED)
-    stand.run(moment + 60.0)
-    (detached,) = [record for record in stand.records if record.kind is LogEventKind.SESSION_DETACHED]
+            harness.run(harness.now + trip)
+            pong(harness, 1)
+    last = max(record.t for record in harness.records if record.kind is LogEventKind.HEARTBEAT_ACKED)
+    harness.run(moment + 60.0)
+    (detached,) = [record for record in harness.records if record.kind is LogEventKind.SESSION_DETACHED]
     assert detached.cause == "grace"
     return detached.t - last
 
@@ -99,31 +99,31 @@ def test_a_silent_cut_just_before_a_question_opens_is_noticed_soon_after() -> No
 
 def test_in_the_lobby_and_between_questions_nothing_changes() -> None:
     """The same pings at the same instants, the same grace."""
-    stands = [Stand(server=server, quiz=QuizConfig(lobby=500)) for server in (OFF, ON)]
-    for stand in stands:
-        stand.join(1)
+    stands = [RoomHarness(server=server, quiz=QuizConfig(lobby=500)) for server in (OFF, ON)]
+    for harness in stands:
+        harness.join(1)
         for _ in range(200):
-            stand.run(stand.now + 0.5)
-            pong(stand, 1)
-        stand.run(400.0)
-        assert stand.room.game.phase is Phase.LOBBY
+            harness.run(harness.now + 0.5)
+            pong(harness, 1)
+        harness.run(400.0)
+        assert harness.room.game.phase is Phase.LOBBY
     assert stands[0].records == stands[1].records
 
 
 @pytest.mark.parametrize("trip", [0.05, 0.4])
 def test_one_missed_pong_while_a_question_is_open_changes_nothing(trip: float) -> None:
     """F9, two strikes, in the room: every second heartbeat goes unanswered and nobody is detached."""
-    stand = Stand(server=ON, quiz=QUIZ)
-    stand.join(1)
+    harness = RoomHarness(server=ON, quiz=QUIZ)
+    harness.join(1)
     pings = answered = 0
-    while stand.now < 100.0:
-        stand.run(stand.now + 0.05)
-        count = sum(isinstance(message, Ping) for message in stand.sent[1])
+    while harness.now < 100.0:
+        harness.run(harness.now + 0.05)
+        count = sum(isinstance(message, Ping) for message in harness.sent[1])
         if count > pings:
             pings = count
             if pings % 2:
-                stand.run(stand.now + trip)
-                pong(stand, 1)
+                harness.run(harness.now + trip)
+                pong(harness, 1)
                 answered += 1
     assert answered >= 4
-    assert LogEventKind.SESSION_DETACHED not in [record.kind for record in stand.records]
+    assert LogEventKind.SESSION_DETACHED not in [record.kind for record in harness.records]

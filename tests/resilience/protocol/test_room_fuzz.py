@@ -24,7 +24,7 @@ from resilience.protocol.room import Room
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
-from tests.resilience.protocol.hostile_room import QUIZ, HostileRoom
+from tests.resilience.protocol.hostile_room import QUIZ, RoomFuzzModel
 from tests.strategies import _BIG, CLIENT_MESSAGES
 
 CONNECTIONS = st.integers(1, 12)
@@ -48,7 +48,7 @@ class RoomUnderFire(RuleBasedStateMachine):
 
     @initialize(by_hand=st.booleans())
     def begin(self, by_hand: bool) -> None:
-        self.hostile = HostileRoom(by_hand=by_hand)
+        self.hostile = RoomFuzzModel(by_hand=by_hand)
         self.fresh, self.hosts = 100, list[int]()
 
     # participants -----------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Skipping(Room):
 
 def attack(room_type: type[Room]) -> None:
     """A short life with an answer in it."""
-    hostile = HostileRoom(room_type, by_hand=False)
+    hostile = RoomFuzzModel(room_type, by_hand=False)
     hostile.say(1, Join(event="quiz", name="a", instance="a"))
     hostile.settle(well=True)
     hostile.sleep(4.5, soundly=False)
@@ -227,7 +227,7 @@ def test_a_planted_defect_is_noticed(planted: type[Room]) -> None:
 
 def test_orders_are_committed_in_the_order_they_were_given() -> None:
     """What the fuzz's store relies on: tickets count up by one."""
-    hostile = HostileRoom(by_hand=False)
+    hostile = RoomFuzzModel(by_hand=False)
     for connection in range(1, 6):
         hostile.say(connection, Join(event="quiz", name="a", instance=f"i{connection}"))
     assert [persist.ticket for persist in hostile.tickets] == [1, 2, 3, 4, 5]

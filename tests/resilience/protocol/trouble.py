@@ -5,14 +5,14 @@ from __future__ import annotations
 from resilience.config import QuizConfig
 from resilience.draws import uniform
 from resilience.protocol.room import Room
-from tests.resilience.protocol.pair import COMMIT_S, Pair, Peer
+from tests.resilience.protocol.pair import COMMIT_S, MachinePair, Peer
 from tests.strategies import Trouble
 
 QUIZ = QuizConfig(questions=30)
 """About five minutes of questions."""
 
 
-def plan(pair: Pair, troubles: list[Trouble]) -> None:
+def plan(pair: MachinePair, troubles: list[Trouble]) -> None:
     """Let each trouble begin and end at its time."""
     for trouble in troubles:
         peer = pair.peers[trouble.peer]
@@ -20,7 +20,7 @@ def plan(pair: Pair, troubles: list[Trouble]) -> None:
         pair.at(trouble.at + trouble.lasts, lambda t=trouble, p=peer: _end(pair, p, t))  # type: ignore[misc]
 
 
-def heal_all(pair: Pair, at: float, leave_in_peace: float = 240.0) -> None:
+def heal_all(pair: MachinePair, at: float, leave_in_peace: float = 240.0) -> None:
     """Everything works again from a time on; run until all that this takes must have happened."""
     pair.run(at)
     pair.store_broken, pair.commit_s = False, COMMIT_S
@@ -31,9 +31,9 @@ def heal_all(pair: Pair, at: float, leave_in_peace: float = 240.0) -> None:
     pair.run(at + leave_in_peace)
 
 
-def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0.3) -> Pair:
+def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0.3) -> MachinePair:
     """Two clients on a slow link to a slow store, cut, silenced and let back every other second for two minutes."""
-    pair = Pair(2, seed=seed, quiz=QUIZ, latency=0.1, commit_s=commit_s, room_type=room_type)
+    pair = MachinePair(2, seed=seed, quiz=QUIZ, latency=0.1, commit_s=commit_s, room_type=room_type)
     pair.start(spread=0.5)
     for number in range(60):
         for index, peer in enumerate(pair.peers):
@@ -47,7 +47,7 @@ def hammered(room_type: type[Room] = Room, *, seed: int = 1, commit_s: float = 0
     return pair
 
 
-def _begin(pair: Pair, peer: Peer, trouble: Trouble) -> None:
+def _begin(pair: MachinePair, peer: Peer, trouble: Trouble) -> None:
     match trouble.kind:
         case "cut":
             if peer.link == "up":
@@ -67,7 +67,7 @@ def _begin(pair: Pair, peer: Peer, trouble: Trouble) -> None:
             pair.stall(trouble.lasts)
 
 
-def _end(pair: Pair, peer: Peer, trouble: Trouble) -> None:
+def _end(pair: MachinePair, peer: Peer, trouble: Trouble) -> None:
     match trouble.kind:
         case "hole" | "silent" | "refused":
             pair.heal(peer, trouble.late)

@@ -43,7 +43,7 @@ from resilience.server.directory import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, RunLease, SqlStore
 
-from ..virtual import HOST, PORT, URL, Stage
+from ..virtual import HOST, PORT, URL, VirtualServerHarness
 
 T = TypeVar("T", bound=Message)
 
@@ -91,7 +91,7 @@ HAPPENS = {
 """What the evening must contain, or a test of it proves nothing."""
 
 
-class Disk(SqlStore):
+class FailingStore(SqlStore):
     """A database that takes no answer while ``full``."""
 
     full = False
@@ -103,20 +103,20 @@ class Disk(SqlStore):
         super().commit(rows, origin)
 
 
-class Evening:
+class FullScenario:
     """The server of one stage, and what goes on in it. Its records go to ``log``, its numbers to ``metrics``."""
 
-    def __init__(self, stage: Stage, log: RecordSink, metrics: Metrics | None = None) -> None:
-        self.stage, self.disk = stage, Disk(MEMORY)
+    def __init__(self, harness: VirtualServerHarness, log: RecordSink, metrics: Metrics | None = None) -> None:
+        self.harness, self.disk = harness, FailingStore(MEMORY)
         numbers = itertools.count()
         self.app = QuizServer(
             [EventSpec("quiz", QUIZ.plan(1), "1", 1)],
             CONFIG,
             self.disk,
-            clock=stage.clock,
+            clock=harness.clock,
             log=log,
             tokens=lambda: f"{TOKEN}{next(numbers):032d}",
-            wall_clock=stage.clock.now,
+            wall_clock=harness.clock.now,
             runs=lambda: "2",
             host_key=HOST_KEY,
             metrics=metrics,
@@ -125,24 +125,24 @@ class Evening:
     async def play(self) -> None:
         """From the first join to the last guest but those who stay; about a minute."""
         await self.app.start(HOST, PORT)
-        ada, bob = self.stage.client("ada"), self.stage.client("bob", url=URL)
+        ada, bob = self.harness.client("ada"), self.harness.client("bob", url=URL)
         ada.start()
         bob.start()
         await asyncio.sleep(2)
         ada.answer("q1", 1)
-        await self._tokens_are_tried()
-        await self._nonsense_is_said()
-        await self._a_host_comes()
+        await self._try_tokens()
+        await self._send_malformed_messages()
+        await self._attach_host()
         self.disk.full = True
         bob.answer("q1", 2)
         await asyncio.sleep(0.5)
         self.disk.full = False
-        self.stage.link.cut()
+        self.harness.link.cut()
         await asyncio.sleep(3)
-        await self._too_many_come()
-        self.stage.link.blackhole(up=True, down=True)
+        await self._overload()
+        self.harness.link.blackhole(up=True, down=True)
         await asyncio.sleep(20)
-        self.stage.link.blackhole(up=False, down=False)
+        self.harness.link.blackhole(up=False, down=False)
         await asyncio.sleep(15)
 
     async def end(self) -> None:
@@ -155,7 +155,7 @@ class Evening:
 
     # what guests do ---------------------------------------------------------------------------------------------------
 
-    async def _tokens_are_tried(self) -> None:
+    async def _try_tokens(self) -> None:
         first, second, third = await dial(), await dial(), await dial()
         await say(first, Resume(event="quiz", token=GUESS, instance="e1"))
         await hear(first, ResumeRejected)
@@ -175,7 +175,7 @@ class Evening:
             await hear(second, Joined)
         await third.close()
 
-    async def _nonsense_is_said(self) -> None:
+    async def _send_malformed_messages(self) -> None:
         silent, elsewhere, noisy = await dial(), await dial(), await dial()
         await say(elsewhere, Join(event="nowhere", name="eve", instance="e2"))
         await say(noisy, Answer("q1", 0, "k1"))
@@ -189,7 +189,7 @@ class Evening:
         with suppress(InvalidStatus):
             await connect(URL, origin="http://evil.example", proxy=None)  # type: ignore[arg-type]
 
-    async def _a_host_comes(self) -> None:
+    async def _attach_host(self) -> None:
         thief, host = await dial(), await dial()
         await say(thief, Host(event="pub", key=WRONG_KEY))
         await say(host, Host(event="pub", key=HOST_KEY))
@@ -201,7 +201,7 @@ class Evening:
             await hear(host, HostResult)
         await host.close()
 
-    async def _too_many_come(self) -> None:
+    async def _overload(self) -> None:
         crowd: list[ClientConnection] = []
         with suppress(InvalidStatus):
             for _ in range(CONFIG.max_connections + 1):

@@ -21,7 +21,7 @@ from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
-from ..virtual import HOST, PORT, URL, Stage
+from ..virtual import HOST, PORT, URL, VirtualServerHarness
 
 T = TypeVar("T", bound=Message)
 
@@ -39,7 +39,11 @@ def join(name: str = "eve") -> Join:
 
 
 async def serve(
-    stage: Stage, server: ServerConfig | None = None, quiz: QuizConfig = QUIET, *, host_key: str | None = KEY
+    harness: VirtualServerHarness,
+    server: ServerConfig | None = None,
+    quiz: QuizConfig = QUIET,
+    *,
+    host_key: str | None = KEY,
 ) -> tuple[QuizServer, Metrics]:
     """A server that hosts may use and that counts what it does."""
     numbers, metrics = itertools.count(), Metrics()
@@ -47,17 +51,17 @@ async def serve(
         [EventSpec("quiz", quiz.plan(1), "1", 1)],
         server or ServerConfig(),
         SqlStore(MEMORY),
-        clock=stage.clock,
-        log=tee(metrics.record, log_to(stage.log, Lane.VIRTUAL, Role.SERVER, "server")),
+        clock=harness.clock,
+        log=tee(metrics.record, log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")),
         tokens=lambda: f"token-{next(numbers):032d}",
-        wall_clock=stage.clock.now,
+        wall_clock=harness.clock.now,
         runs=lambda: f"run{next(numbers)}",
         host_key=host_key,
         metrics=metrics,
     )
-    with stage.loop.instant_executor():
+    with harness.loop.instant_executor():
         await app.start(HOST, PORT)
-    stage._servers.append(app)
+    harness._servers.append(app)
     return app, metrics
 
 
@@ -69,7 +73,7 @@ async def dial(**headers: str) -> ClientConnection:
     )
 
 
-async def refusal(headers: Mapping[str, str] | None = None) -> object:
+async def rejection(headers: Mapping[str, str] | None = None) -> object:
     """How a handshake is refused: status and ``Retry-After``; ``None`` when it is not."""
     try:
         socket = await dial(**(headers or {}))
@@ -97,7 +101,7 @@ async def hear(socket: ClientConnection, kind: type[T]) -> T:
                 return message
 
 
-async def ending(socket: ClientConnection) -> tuple[int, str]:
+async def close_code(socket: ClientConnection) -> tuple[int, str]:
     """How the server ends it: close code and reason; 1006 without a word."""
     async with asyncio.timeout(PATIENCE):
         try:
@@ -133,6 +137,6 @@ def upgrade(*headers: str, path: str = "/ws") -> bytes:
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
-def causes(stage: Stage, kind: LogEventKind) -> list[str | None]:
+def causes(harness: VirtualServerHarness, kind: LogEventKind) -> list[str | None]:
     """The cause of each event of this kind."""
-    return [event.cause for event in stage.events(kind)]
+    return [event.cause for event in harness.events(kind)]

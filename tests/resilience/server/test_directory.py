@@ -36,7 +36,7 @@ from resilience.server.app import QuizServer
 from resilience.server.directory import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 
-from ..virtual import HOST, PORT, URL, Stage, play
+from ..virtual import HOST, PORT, URL, VirtualServerHarness, play
 from .test_server import close_code, hear, say
 
 KEY = "a key of the hosts"
@@ -45,26 +45,28 @@ PLAN = QuizPlan((Question("q1", "1 + 1?", ("1", "2"), 1, 30.0), Question("q2", "
 _NUMBERS = itertools.count()
 
 
-def server(stage: Stage, store: SqlStore, config: ServerConfig | None = None, *, fresh: bool = False) -> QuizServer:
+def server(
+    harness: VirtualServerHarness, store: SqlStore, config: ServerConfig | None = None, *, fresh: bool = False
+) -> QuizServer:
     """A server that is not started yet, with the automatic event ``quiz`` and a host key."""
     return QuizServer(
         [EventSpec("quiz", QUIZ.plan(1), f"run{next(_NUMBERS)}")],
         config or ServerConfig(),
         store,
-        clock=stage.clock,
-        log=log_to(stage.log, Lane.VIRTUAL, Role.SERVER, "server"),
+        clock=harness.clock,
+        log=log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server"),
         tokens=lambda: f"token-{next(_NUMBERS):032d}",
-        wall_clock=stage.clock.now,
+        wall_clock=harness.clock.now,
         runs=lambda: f"run{next(_NUMBERS)}",
         host_key=KEY,
         fresh=fresh,
     )
 
 
-async def crash(stage: Stage, old: QuizServer) -> None:
+async def crash(harness: VirtualServerHarness, old: QuizServer) -> None:
     """Kill a server: its sockets end, its timers and commits with it."""
     old.simulate_kill()
-    stage.network.crash(PORT)
+    harness.network.crash(PORT)
     await asyncio.sleep(0.1)
 
 
@@ -85,34 +87,34 @@ async def host(event: str = "sums") -> ClientConnection:
     return await speak(Host(event=event, key=KEY))
 
 
-def started(stage: Stage) -> list[tuple[str | None, str | None, float | None]]:
+def started(harness: VirtualServerHarness) -> list[tuple[str | None, str | None, float | None]]:
     """Which events servers opened: id, how, with how many sessions."""
-    return [(event.ref, event.outcome, event.value) for event in stage.events(LogEventKind.SERVER_STARTED)]
+    return [(event.ref, event.outcome, event.value) for event in harness.events(LogEventKind.SERVER_STARTED)]
 
 
 def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
     """Same person, same answer, same deadline, although the question was open while nobody was there."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        old = server(stage, store)
+        old = server(harness, store)
         await old.start(HOST, PORT)
         socket = await speak(Join(event="quiz", name="Ada", instance="i1"))
         me = (await hear(socket, Joined)).credentials
         opened = await hear(socket, QuestionOpened)
-        closes_at = stage.clock.now() + opened.question.remaining_ms / 1000
+        closes_at = harness.clock.now() + opened.question.remaining_ms / 1000
         await say(socket, Answer("q1", 1, "k1"))
         await hear(socket, AnswerResult)
-        await crash(stage, old)
+        await crash(harness, old)
         await asyncio.sleep(5)
-        await server(stage, store).start(HOST, PORT)
+        await server(harness, store).start(HOST, PORT)
         back = await speak(Resume(event="quiz", token=me.token, instance="i1"))
         restored = await hear(back, StateRestored)
         snapshot = restored.snapshot
         assert restored.credentials.participant == me.participant
         assert snapshot.question is not None
         assert (snapshot.answer, snapshot.question.id) == (1, "q1")
-        assert stage.clock.now() + snapshot.question.remaining_ms / 1000 == pytest.approx(closes_at, abs=0.01)
+        assert harness.clock.now() + snapshot.question.remaining_ms / 1000 == pytest.approx(closes_at, abs=0.01)
         assert snapshot.epoch.endswith(".2")
 
     assert started(play(script)) == [("quiz", "fresh", 0), ("quiz", "recovered", 1)]
@@ -121,14 +123,14 @@ def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
 def test_a_reply_that_the_crash_swallowed_makes_no_second_person() -> None:
     """The join was durable, the answer to it was not sent: the same instance is the same person."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        old = server(stage, store)
+        old = server(harness, store)
         await old.start(HOST, PORT)
         await speak(Join(event="quiz", name="Ada", instance="i1"))
         await asyncio.sleep(0.003)
-        await crash(stage, old)
-        new = server(stage, store)
+        await crash(harness, old)
+        new = server(harness, store)
         await new.start(HOST, PORT)
         again = await speak(Join(event="quiz", name="Ada", instance="i1"))
         assert (await hear(again, Joined)).credentials.participant == "p1"
@@ -140,15 +142,15 @@ def test_a_reply_that_the_crash_swallowed_makes_no_second_person() -> None:
 def test_a_run_that_is_long_over_is_not_gone_on_with() -> None:
     """Over for less than the clean-up, players may come back to see the end; later a new run begins."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
         for pause in (0, 70, 200):
             await asyncio.sleep(pause)
-            current = server(stage, store)
+            current = server(harness, store)
             await current.start(HOST, PORT)
             if pause == 0:
                 await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
-            await crash(stage, current)
+            await crash(harness, current)
 
     assert [how for _, how, _ in started(play(script))] == ["fresh", "recovered", "fresh"]
 
@@ -156,13 +158,13 @@ def test_a_run_that_is_long_over_is_not_gone_on_with() -> None:
 def test_fresh_begins_anew() -> None:
     """Even though there is a run to go on with, which stays as it is."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        first = server(stage, store)
+        first = server(harness, store)
         await first.start(HOST, PORT)
         await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
-        await crash(stage, first)
-        await server(stage, store, fresh=True).start(HOST, PORT)
+        await crash(harness, first)
+        await server(harness, store, fresh=True).start(HOST, PORT)
         assert len(store.scores(first.hubs["quiz"].lease.key)) == 1
 
     assert [how for _, how, _ in started(play(script))] == ["fresh", "fresh"]
@@ -171,9 +173,9 @@ def test_fresh_begins_anew() -> None:
 def test_a_host_runs_an_event_and_a_restarted_server_takes_it_up_unasked() -> None:
     """Created over the wire, started, killed, and there again with the same question open."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        old = server(stage, store)
+        old = server(harness, store)
         await old.start(HOST, PORT)
         boss = await host()
         assert (await hear(boss, Hosting)).status is None
@@ -182,8 +184,8 @@ def test_a_host_runs_an_event_and_a_restarted_server_takes_it_up_unasked() -> No
         await say(boss, HostCommand(HostAction.START, 0))
         assert (await hear(boss, HostResult)) == HostResult("start", "done", 1)
         assert (await hear(boss, HostStatus)).phase == "question"
-        await crash(stage, old)
-        await server(stage, store).start(HOST, PORT)
+        await crash(harness, old)
+        await server(harness, store).start(HOST, PORT)
         status = (await hear(await host(), Hosting)).status
         assert status is not None
         assert (status.title, status.phase, status.step, status.text) == ("Sums", "question", 1, "1 + 1?")
@@ -203,8 +205,8 @@ async def _create(plan: QuizPlan, event: str = "sums") -> HostResult:
 def test_creating_again_is_harmless_with_the_same_plan_only() -> None:
     """A resend is done; other questions under the same name are refused while it is under way."""
 
-    async def script(stage: Stage) -> None:
-        await server(stage, SqlStore(MEMORY)).start(HOST, PORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        await server(harness, SqlStore(MEMORY)).start(HOST, PORT)
         other = QuizPlan(PLAN.questions[:1])
         assert [(await _create(plan)).verdict for plan in (PLAN, PLAN, other)] == ["done", "done", "refused"]
 
@@ -214,8 +216,8 @@ def test_creating_again_is_harmless_with_the_same_plan_only() -> None:
 def test_a_finished_event_may_be_created_anew() -> None:
     """Under the same name, as a run of its own."""
 
-    async def script(stage: Stage) -> None:
-        app = server(stage, SqlStore(MEMORY))
+    async def script(harness: VirtualServerHarness) -> None:
+        app = server(harness, SqlStore(MEMORY))
         await app.start(HOST, PORT)
         await _create(PLAN)
         boss = await host()
@@ -230,8 +232,8 @@ def test_a_finished_event_may_be_created_anew() -> None:
 def test_no_more_events_than_allowed_until_one_is_over() -> None:
     """The one that has been over for longest makes room."""
 
-    async def script(stage: Stage) -> None:
-        app = server(stage, SqlStore(MEMORY), ServerConfig(max_events=2))
+    async def script(harness: VirtualServerHarness) -> None:
+        app = server(harness, SqlStore(MEMORY), ServerConfig(max_events=2))
         await app.start(HOST, PORT)
         assert (await _create(PLAN, "one")).verdict == "done"
         refused = await _create(PLAN, "two")
@@ -248,8 +250,8 @@ def test_no_more_events_than_allowed_until_one_is_over() -> None:
 def test_a_host_without_the_key_is_refused() -> None:
     """For good, and counted."""
 
-    async def script(stage: Stage) -> None:
-        await server(stage, SqlStore(MEMORY)).start(HOST, PORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        await server(harness, SqlStore(MEMORY)).start(HOST, PORT)
         assert await close_code(await speak(Host(event="sums", key="another key"))) == 4204
 
     (refused,) = play(script).events(LogEventKind.CONNECTION_REFUSED)
@@ -259,9 +261,9 @@ def test_a_host_without_the_key_is_refused() -> None:
 def test_a_run_that_another_server_has_taken_up_is_left_to_it() -> None:
     """The older server's clients are sent away with a time to return; it stores nothing more of that run."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        app = server(stage, store)
+        app = server(harness, store)
         await app.start(HOST, PORT)
         socket = await speak(Join(event="quiz", name="Ada", instance="i1"))
         await hear(socket, Joined)
@@ -273,20 +275,20 @@ def test_a_run_that_another_server_has_taken_up_is_left_to_it() -> None:
         assert "sums" not in app.hubs
         assert (await _create(PLAN)).verdict == "done"
 
-    stage = play(script)
-    assert len(stage.events(LogEventKind.COMMIT_FAILED)) == 1
-    assert len(stage.events(LogEventKind.SESSION_CREATED)) == 1
+    harness = play(script)
+    assert len(harness.events(LogEventKind.COMMIT_FAILED)) == 1
+    assert len(harness.events(LogEventKind.SESSION_CREATED)) == 1
 
 
 def test_a_port_that_is_taken_is_noticed_before_any_run_is_touched() -> None:
     """Starting twice by mistake does not take the events from the server that is running."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
-        app = server(stage, store)
+        app = server(harness, store)
         await app.start(HOST, PORT)
         with pytest.raises(PortInUseError):
-            await server(stage, store).start(HOST, PORT)
+            await server(harness, store).start(HOST, PORT)
         await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
 
     assert len(started(play(script))) == 1
@@ -295,8 +297,8 @@ def test_a_port_that_is_taken_is_noticed_before_any_run_is_touched() -> None:
 def test_an_automatic_plan_moves_by_itself() -> None:
     """A host that sets a pace need not stay."""
 
-    async def script(stage: Stage) -> None:
-        await server(stage, SqlStore(MEMORY)).start(HOST, PORT)
+    async def script(harness: VirtualServerHarness) -> None:
+        await server(harness, SqlStore(MEMORY)).start(HOST, PORT)
         quick = tuple(msgspec.structs.replace(question, time_s=5.0) for question in PLAN.questions)
         plan = QuizPlan(quick, pace=Pace(2.0, 1.0, 1.0))
         await _create(plan)

@@ -16,8 +16,8 @@ from resilience.runtime import RunClock, log_to
 from resilience.server.door import HandshakePolicy, network_of
 from resilience.server.limits import max_connections_by_open_files
 
-from ..virtual import HOST, Stage, play
-from .peers import causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
+from ..virtual import HOST, VirtualServerHarness, play
+from .peers import causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
 from .recount import assert_agrees
 
 OWN = {"Host": "quiz.example:8000"}
@@ -100,8 +100,8 @@ def test_who_sends_no_origin_is_no_browser() -> None:
 def test_two_headers_where_there_may_be_one_are_refused_and_counted(header: str) -> None:
     """Not a server error: which of them counts is not guessed."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(server_harness: VirtualServerHarness) -> None:
+        await serve(server_harness)
         lines = [f"Host: {HOST}", f"Origin: http://{HOST}", f"{header}: http://{HOST}"]
         answer = await http(upgrade(*lines))
         assert answer.startswith(b"HTTP/1.1 403"), answer
@@ -247,37 +247,37 @@ def test_overload_gives_slots_and_lag_counts_as_work() -> None:
 def test_a_program_gets_a_status_and_a_browser_a_close_code() -> None:
     """A page cannot read a refused handshake: it is let in, told when to come, and has joined nothing."""
 
-    async def script(stage: Stage) -> None:
-        _, metrics = await serve(stage, ServerConfig(address_rate=1.0, address_burst=1))
+    async def script(server_harness: VirtualServerHarness) -> None:
+        _, metrics = await serve(server_harness, ServerConfig(address_rate=1.0, address_burst=1))
         first = await dial()
-        assert await refusal() == (429, pytest.approx(1.0, abs=0.01))
+        assert await rejection() == (429, pytest.approx(1.0, abs=0.01))
         browser = await dial(Origin=f"http://{HOST}")
-        code, reason = await ending(browser)
+        code, reason = await close_code(browser)
         assert code == 4100
         assert 0.9 < float(reason.removeprefix("retry_after=")) <= 1.0
         await say(first, join())
         await hear(first, Joined)
-        assert_agrees(metrics, stage.log)
+        assert_agrees(metrics, server_harness.log)
 
-    stage = play(script)
-    assert causes(stage, LogEventKind.JOIN_SHED) == ["address", "address"]
+    server_harness = play(script)
+    assert causes(server_harness, LogEventKind.JOIN_SHED) == ["address", "address"]
 
 
 def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
     """After so many failures a minute from one address even a right word is told to wait."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, ServerConfig(address_failures=5))
+    async def script(server_harness: VirtualServerHarness) -> None:
+        await serve(server_harness, ServerConfig(address_failures=5))
         for number in range(5):
             socket = await dial()
             await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
             await hear(socket, ResumeRejected)
             socket.transport.abort()
-        refused = await refusal()
+        refused = await rejection()
         assert isinstance(refused, tuple)
         assert refused[0] == 429
         await asyncio.sleep((refused[1] or 0.0) + 0.01)
-        assert await refusal() is None
+        assert await rejection() is None
 
-    stage = play(script)
-    assert causes(stage, LogEventKind.RESUME_REFUSED) == ["unknown"] * 5
+    server_harness = play(script)
+    assert causes(server_harness, LogEventKind.RESUME_REFUSED) == ["unknown"] * 5

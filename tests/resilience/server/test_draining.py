@@ -16,8 +16,8 @@ from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
 from resilience.events import LogEventKind
-from tests.hostile.honest import Party
-from tests.hostile.target import Target, free_port, target
+from tests.hostile.honest import WellBehavedClients
+from tests.hostile.target import ServerProcess, free_port, target
 
 LATENESS = 0.5
 """What a machine that is shared with others may add to any time here, seconds."""
@@ -44,7 +44,7 @@ class Watch(NamedTuple):
     newcomers: list[tuple[int, float]]
 
 
-async def _watch(server: Target) -> Watch:
+async def _watch(server: ServerProcess) -> Watch:
     """Ask again and again until nobody answers."""
     seen = Watch([], [], [])
     while True:
@@ -62,10 +62,10 @@ async def _watch(server: Target) -> Watch:
         await asyncio.sleep(0.05)
 
 
-class Evening(NamedTuple):
+class Scenario(NamedTuple):
     """All that a stop and a restart left to look at."""
 
-    party: Party
+    well_behaved: WellBehavedClients
     watch: Watch
     told: float
     ended: float
@@ -73,13 +73,13 @@ class Evening(NamedTuple):
     codes: list[int]
 
 
-async def _evening(folder: Path, guests: int, window: float) -> Evening:
+async def _scenario(folder: Path, clients: int, window: float) -> Scenario:
     settings, log = SETTINGS.format(window=window), str(folder / "log" / "events" / "server.jsonl")
     port = free_port()
     async with target(folder, settings, "--event-log", log, port=port) as first:
-        party = Party(guests, first.url, over=0.9)
-        await party.__aenter__()
-        await party.opened(60)
+        well_behaved = WellBehavedClients(clients, first.url, over=0.9)
+        await well_behaved.__aenter__()
+        await well_behaved.opened(60)
         await asyncio.sleep(2.5)
         told, watching = time.monotonic(), asyncio.create_task(_watch(first))
         first.terminate()
@@ -88,38 +88,38 @@ async def _evening(folder: Path, guests: int, window: float) -> Evening:
         assert first.noise() == []
     async with target(folder, settings, "--event-log", log, port=port) as second:
         restarted = time.monotonic()
-        await party.opened(60)
+        await well_behaved.opened(60)
         await asyncio.sleep(3.0)
-        await _settled(party)
-        await party.__aexit__()
+        await _settled(well_behaved)
+        await well_behaved.__aexit__()
         await asyncio.sleep(0.3)
         second.terminate()
         codes = [code, await second.wait()]
         assert second.noise() == []
-    return Evening(party, watch, told, ended, restarted, codes)
+    return Scenario(well_behaved, watch, told, ended, restarted, codes)
 
 
-async def _settled(party: Party) -> None:
+async def _settled(well_behaved: WellBehavedClients) -> None:
     """Wait until every answer that was given has its verdict."""
     async with asyncio.timeout(20):
-        while any(guest.is_waiting for guest in party.guests):  # noqa: ASYNC110 - no event tells of it
+        while any(client.is_waiting for client in well_behaved.clients):  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.02)
 
 
-def _check_closes(evening: Evening, guests: int, window: float) -> None:
+def _check_closes(scenario: Scenario, clients: int, window: float) -> None:
     """One orderly close each, spread evenly over the window."""
-    losses = [loss for guest in evening.party.guests for loss in guest.losses]
-    assert Counter(cause for _, cause in losses) == {"close_1012": guests}
-    times = sorted(when - evening.told for when, _ in losses)
+    losses = [loss for client in scenario.well_behaved.clients for loss in client.losses]
+    assert Counter(cause for _, cause in losses) == {"close_1012": clients}
+    times = sorted(when - scenario.told for when, _ in losses)
     assert 0.8 * window <= times[-1] - times[0] <= window + LATENESS
     per_tenth = Counter(int(t / (window / 10)) for t in times)
-    assert max(per_tenth.values()) <= 2.5 * guests / 10, per_tenth
-    assert evening.ended - evening.told <= window + 5.0
+    assert max(per_tenth.values()) <= 2.5 * clients / 10, per_tenth
+    assert scenario.ended - scenario.told <= window + 5.0
 
 
-def _check_watch(evening: Evening, window: float) -> None:
+def _check_watch(scenario: Scenario, window: float) -> None:
     """Not ready, but healthy; newcomers are told when to come."""
-    watch = evening.watch
+    watch = scenario.watch
     assert len(watch.newcomers) >= 5
     assert set(watch.ready) == {503}
     assert set(watch.health) == {200}
@@ -127,14 +127,14 @@ def _check_watch(evening: Evening, window: float) -> None:
     assert all(1.0 <= advice <= window + 2.0 for _, advice in watch.newcomers)
 
 
-def _check_return(evening: Evening, guests: int, window: float) -> None:
+def _check_return(scenario: Scenario, clients: int, window: float) -> None:
     """All came back by themselves as who they were, no faster than they were sent."""
-    back = sorted(welcome for guest in evening.party.guests for welcome in guest.welcomes[1:])
-    assert len(back) == guests
-    assert all(len(guest.participants) == 1 for guest in evening.party.guests)
+    back = sorted(welcome for client in scenario.well_behaved.clients for welcome in client.welcomes[1:])
+    assert len(back) == clients
+    assert all(len(client.participants) == 1 for client in scenario.well_behaved.clients)
     burst = max(Counter(int(2 * (when - back[0])) for when in back).values())  # a busy machine may stall for 0.1 s
-    assert burst <= max(1.8 * guests / (2 * window), 15), burst
-    complaints = [wrong for guest in evening.party.guests for wrong in evening.party.unserved(guest)]
+    assert burst <= max(1.8 * clients / (2 * window), 15), burst
+    complaints = [wrong for client in scenario.well_behaved.clients for wrong in scenario.well_behaved.unserved(client)]
     assert complaints == []
 
 
@@ -154,15 +154,15 @@ def _check_stored(folder: Path) -> None:
     assert len(committed) == len(rows)
 
 
-def _check(folder: Path, guests: int, window: float) -> Evening:
-    evening = asyncio.run(_evening(folder, guests, window))
-    assert evening.codes == [0, 0]
-    _check_closes(evening, guests, window)
-    _check_watch(evening, window)
-    _check_return(evening, guests, window)
+def _check(folder: Path, clients: int, window: float) -> Scenario:
+    scenario = asyncio.run(_scenario(folder, clients, window))
+    assert scenario.codes == [0, 0]
+    _check_closes(scenario, clients, window)
+    _check_watch(scenario, window)
+    _check_return(scenario, clients, window)
     _check_stored(folder)
-    assert evening.party.verdicts()["accepted"] >= 2 * guests
-    return evening
+    assert scenario.well_behaved.verdicts()["accepted"] >= 2 * clients
+    return scenario
 
 
 def test_f20_a_deploy_under_load(tmp_path: Path) -> None:

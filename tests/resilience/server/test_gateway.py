@@ -33,8 +33,8 @@ from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
 
-from ..virtual import HOST, PORT, URL, Stage, play
-from .peers import KEY, QUIET, causes, dial, ending, hear, http, join, refusal, say, serve, upgrade
+from ..virtual import HOST, PORT, URL, VirtualServerHarness, play
+from .peers import KEY, QUIET, causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
 from .recount import assert_agrees
 
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
@@ -49,15 +49,15 @@ REFUSED, MESSAGE = LogEventKind.CONNECTION_REFUSED, LogEventKind.MESSAGE_REFUSED
 def test_who_never_finishes_a_handshake_is_shown_out() -> None:
     """A byte a second is no progress: the deadline counts from the connection."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness)
         _, writer = await asyncio.open_connection(HOST, PORT)
         for byte in upgrade(f"Host: {HOST}"):
             writer.write(bytes([byte]))
             await asyncio.sleep(1.0)
             if writer.is_closing():
                 break
-        assert stage.clock.now() < 8
+        assert harness.clock.now() < 8
         assert app.connections() == 0
 
     assert causes(play(script), REFUSED) == ["late"]
@@ -67,8 +67,8 @@ def test_who_never_finishes_a_handshake_is_shown_out() -> None:
 def test_what_is_no_http_ends(request_bytes: bytes) -> None:
     """At once or at the deadline; nothing is left of it."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness)
         answer = await http(request_bytes)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
         await asyncio.sleep(1)
@@ -80,30 +80,30 @@ def test_what_is_no_http_ends(request_bytes: bytes) -> None:
 def test_too_much_nonsense_first_is_a_strike_and_not_a_delay() -> None:
     """Before any word of who it is: closed for good, with the right cause."""
 
-    async def script(stage: Stage) -> None:
-        _, metrics = await serve(stage, ServerConfig(strike_limit=3))
+    async def script(harness: VirtualServerHarness) -> None:
+        _, metrics = await serve(harness, ServerConfig(strike_limit=3))
         socket = await dial()
         for text in ("}{", '{"type":"probe","id":1}', b"\xff\xfe"):
             await say(socket, text)
-        assert (await ending(socket))[0] == 4203
-        assert stage.clock.now() < 1
-        assert_agrees(metrics, stage.log)
+        assert (await close_code(socket))[0] == 4203
+        assert harness.clock.now() < 1
+        assert_agrees(metrics, harness.log)
 
-    stage = play(script)
-    assert causes(stage, REFUSED) == ["strikes"]
-    assert causes(stage, MESSAGE) == ["malformed", "unexpected", "malformed"]
+    harness = play(script)
+    assert causes(harness, REFUSED) == ["strikes"]
+    assert causes(harness, MESSAGE) == ["malformed", "unexpected", "malformed"]
 
 
 def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
     """Whoever was refused has the deadline again to say who it is; a half-open socket must not stay."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness)
         socket = await dial()
         await say(socket, Resume(event="quiz", token="guess", instance="i"))
         await hear(socket, ResumeRejected)
-        assert (await ending(socket))[0] == 4001
-        assert stage.clock.now() < 6
+        assert (await close_code(socket))[0] == 4001
+        assert harness.clock.now() < 6
         await asyncio.sleep(2)
         assert app.connections() == 0
 
@@ -113,8 +113,8 @@ def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
 def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
     """On the same connection, within the deadline, for as long as it likes after that."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, quiz=QUIET)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness, quiz=QUIET)
         socket = await dial()
         await say(socket, Resume(event="quiz", token="guess", instance="i"))
         await asyncio.sleep(4)
@@ -130,14 +130,14 @@ def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
 def test_guesses_over_one_connection_are_bounded_too() -> None:
     """Not only new connections: when its address has failed too often, the guesser is sent away."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, ServerConfig(address_failures=5))
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness, ServerConfig(address_failures=5))
         socket = await dial()
         with suppress(ConnectionClosed):
             for number in range(100):
                 await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
-        assert (await ending(socket))[0] in {4100, 4203}
-        assert len(stage.events(LogEventKind.RESUME_REFUSED)) <= 7
+        assert (await close_code(socket))[0] in {4100, 4203}
+        assert len(harness.events(LogEventKind.RESUME_REFUSED)) <= 7
 
     play(script)
 
@@ -146,12 +146,12 @@ def test_guesses_over_one_connection_are_bounded_too() -> None:
 def test_an_event_that_is_not_here(event: str) -> None:
     """Closed for good, and counted."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         for first in (Join(event=event, name="e", instance="e"), Resume(event=event, token="t", instance="e")):
             socket = await dial()
             await say(socket, first)
-            assert (await ending(socket))[0] == 4202
+            assert (await close_code(socket))[0] == 4202
 
     assert causes(play(script), REFUSED) == ["event", "event"]
 
@@ -162,23 +162,23 @@ def test_an_event_that_is_not_here(event: str) -> None:
 def test_who_says_too_much_is_read_late_and_loses_nothing() -> None:
     """50 a second after a burst of 200: every reply comes, in order, at the rate; another is answered at once."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         loud, other = await dial(), await dial()
         for socket, name in ((loud, "loud"), (other, "other")):
             await say(socket, join(name))
             await hear(socket, Joined)
         for number in range(400):
             await loud.send(f'{{"type":"probe","id":{number}}}')
-        began = stage.clock.now()
+        began = harness.clock.now()
         await say(other, Probe(7))
         await hear(other, ProbeReply)
-        assert stage.clock.now() - began < 0.1
+        assert harness.clock.now() - began < 0.1
         assert [(await hear(loud, ProbeReply)).id for _ in range(400)] == list(range(400))
-        assert stage.clock.now() == pytest.approx(4.0, abs=0.5)
+        assert harness.clock.now() == pytest.approx(4.0, abs=0.5)
 
-    stage = play(script)
-    assert 190 <= len(stage.events(LogEventKind.MESSAGE_DELAYED)) <= 210
+    harness = play(script)
+    assert 190 <= len(harness.events(LogEventKind.MESSAGE_DELAYED)) <= 210
 
 
 @pytest.mark.parametrize("size", [16_385, 1_048_576])
@@ -186,14 +186,14 @@ def test_who_says_too_much_is_read_late_and_loses_nothing() -> None:
 def test_a_message_over_the_limit_ends_the_connection(size: int, is_joined: bool) -> None:
     """Before and after the first message; its announcement is enough."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         socket = await dial()
         if is_joined:
             await say(socket, join())
             await hear(socket, Joined)
         socket.transport.write(announced(size))
-        assert (await ending(socket))[0] == 1009
+        assert (await close_code(socket))[0] == 1009
 
     play(script)
 
@@ -201,8 +201,8 @@ def test_a_message_over_the_limit_ends_the_connection(size: int, is_joined: bool
 def test_a_message_in_endless_pieces_ends_the_connection() -> None:
     """Empty pieces cost memory too; their number is bounded, or their time."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, NO_LIMITS)
         socket = await dial()
         await say(socket, join())
         await hear(socket, Joined)
@@ -212,8 +212,8 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
                 break
             socket.transport.write(frame(b"", CONTINUATION, fin=False) * 100)
             await asyncio.sleep(0.01)
-        assert (await ending(socket))[0] in {1002, 1009, 1006}
-        assert stage.clock.now() < 5
+        assert (await close_code(socket))[0] in {1002, 1009, 1006}
+        assert harness.clock.now() < 5
         assert app.connections() == 0
 
     play(script)
@@ -222,8 +222,8 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
 def test_a_deaf_peer_that_pings_is_cut_off() -> None:
     """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, NO_LIMITS)
         reader, writer = await asyncio.open_connection(HOST, PORT)
         writer.write(upgrade(f"Host: {HOST}"))
         await asyncio.sleep(0.1)
@@ -240,8 +240,8 @@ def test_a_deaf_peer_that_pings_is_cut_off() -> None:
         assert app.connections() == 0
         del reader
 
-    stage = play(script)
-    assert causes(stage, LogEventKind.SESSION_DETACHED) == ["slow"]
+    harness = play(script)
+    assert causes(harness, LogEventKind.SESSION_DETACHED) == ["slow"]
 
 
 # hosts ----------------------------------------------------------------------------------------------------------------
@@ -251,40 +251,40 @@ def test_a_deaf_peer_that_pings_is_cut_off() -> None:
 def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> None:
     """Whether or not there is a right one; too many wrong ones shut the door."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, ServerConfig(address_failures=3), host_key=key)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness, ServerConfig(address_failures=3), host_key=key)
         for guess in ("wrong", KEY + "x", "x" * 256):
             socket = await dial()
             await say(socket, Host(event="quiz", key=guess))
-            code, reason = await ending(socket)
+            code, reason = await close_code(socket)
             assert code == 4204
             assert "xxx" not in reason
             assert KEY not in reason
-        refused = await refusal()
+        refused = await rejection()
         assert isinstance(refused, tuple)
         assert refused[0] == 429
 
-    stage = play(script)
-    assert causes(stage, REFUSED) == ["key"] * 3
-    assert LogEventKind.HOST_ATTACHED not in [event.kind for event in stage.log]
+    harness = play(script)
+    assert causes(harness, REFUSED) == ["key"] * 3
+    assert LogEventKind.HOST_ATTACHED not in [event.kind for event in harness.log]
 
 
 def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
     """The limit is lifted by the key, for that connection alone."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         long = QuizPlan(arithmetic_questions(1, 400, 5.0), "Long")
-        guest = await dial()
-        await say(guest, CreateEvent(long))
-        assert (await ending(guest))[0] == 1009
+        client = await dial()
+        await say(client, CreateEvent(long))
+        assert (await close_code(client))[0] == 1009
         host = await dial()
         await say(host, Host(event="long", key=KEY))
         assert (await hear(host, Hosting)).status is None
         await say(host, CreateEvent(long))
         assert (await hear(host, HostResult)).verdict == "done"
         host.transport.write(announced(1_048_577))
-        assert (await ending(host))[0] == 1009
+        assert (await close_code(host))[0] == 1009
 
     play(script)
 
@@ -292,8 +292,8 @@ def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
 def test_a_host_without_an_event_that_falls_silent_is_let_go() -> None:
     """A half-open host of nothing must not stay for ever; one that probes may wait as long as it likes."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness)
         silent, patient = await dial(), await dial()
         for host in (silent, patient):
             await say(host, Host(event="later", key=KEY))
@@ -310,8 +310,8 @@ def test_a_host_without_an_event_that_falls_silent_is_let_go() -> None:
 def test_orders_without_a_key_change_nothing() -> None:
     """First or after a join, of a participant or of nobody."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness)
         stranger = await dial()
         await say(stranger, HostCommand(HostAction.START, 0))
         assert (await hear(stranger, Error)).code == "unexpected"
@@ -330,8 +330,8 @@ def test_orders_without_a_key_change_nothing() -> None:
 def test_a_host_that_creates_and_is_refused_is_told_why_and_stays() -> None:
     """Other questions for an event that is under way."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         host = await dial()
         await say(host, Host(event="quiz", key=KEY))
         await hear(host, Hosting)
@@ -351,8 +351,8 @@ def test_a_host_that_creates_and_is_refused_is_told_why_and_stays() -> None:
 def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
     """Its replay is told apart from a guess, counted, and the owner stays where it is."""
 
-    async def script(stage: Stage) -> None:
-        _, metrics = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        _, metrics = await serve(harness)
         first = await dial()
         await say(first, join())
         old = (await hear(first, Joined)).credentials
@@ -369,18 +369,18 @@ def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
             thief.transport.abort()
         await say(owner, Probe(1))
         await hear(owner, ProbeReply)
-        assert_agrees(metrics, stage.log)
+        assert_agrees(metrics, harness.log)
 
-    stage = play(script)
-    assert causes(stage, LogEventKind.RESUME_REFUSED) == ["retired"] * 3
-    assert LogEventKind.SESSION_FENCED not in [event.kind for event in stage.log]
+    harness = play(script)
+    assert causes(harness, LogEventKind.RESUME_REFUSED) == ["retired"] * 3
+    assert LogEventKind.SESSION_FENCED not in [event.kind for event in harness.log]
 
 
 def test_no_secret_is_in_the_log() -> None:
     """Neither tokens nor the key, whoever showed them and however."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         for text in (
             json.dumps({"type": "resume", "event": "quiz", "token": "sesame" * 3, "instance": "i"}),
             json.dumps({"type": "host", "event": "quiz", "key": "sesame" * 3}),
@@ -398,8 +398,8 @@ def test_no_secret_is_in_the_log() -> None:
         await say(host, Host(event="quiz", key=KEY))
         await hear(host, Hosting)
 
-    stage = play(script)
-    written = repr(stage.log)
+    harness = play(script)
+    written = repr(harness.log)
     assert "sesame" not in written
     assert "token-" not in written
     assert KEY not in written
@@ -411,16 +411,16 @@ def test_no_secret_is_in_the_log() -> None:
 def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
     """Tasks, timers, sockets and the room's own books are back where they were; an honest client saw nothing of it."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, ServerConfig(address_failures=0, address_rate=0), QuizConfig(lobby=3000))
-        honest = stage.client(url=URL)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, ServerConfig(address_failures=0, address_rate=0), QuizConfig(lobby=3000))
+        honest = harness.client(url=URL)
         honest.start()
         await asyncio.sleep(2)
         books = []
         for _ in range(2):
             await asyncio.gather(*(_misbehave(kind, number) for number in range(20) for kind in range(7)))
             await asyncio.sleep(100)
-            tasks, timers = len(stage.loop.pending_tasks()), _timers(stage)
+            tasks, timers = len(harness.loop.pending_tasks()), _timers(harness)
             room = app.hubs["quiz"].room
             books.append((tasks, timers, app.connections(), len(room._by_connection), len(app.hubs["quiz"]._peers)))
         assert books[0][2:] == (1, 1, 1)
@@ -428,12 +428,12 @@ def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
         assert books[1][1] <= books[0][1] + 1
         assert honest.machine.state is ClientState.OPEN
 
-    stage = play(script)
-    assert [event.kind for event in stage.events(LogEventKind.TRANSPORT_LOST) if event.actor == "ada"] == []
+    harness = play(script)
+    assert [event.kind for event in harness.events(LogEventKind.TRANSPORT_LOST) if event.actor == "ada"] == []
 
 
-def _timers(stage: Stage) -> int:
-    return sum(not timer.cancelled() for _, _, timer in stage.loop._timers)
+def _timers(harness: VirtualServerHarness) -> int:
+    return sum(not timer.cancelled() for _, _, timer in harness.loop._timers)
 
 
 async def _misbehave(kind: int, number: int) -> None:
@@ -444,20 +444,20 @@ async def _misbehave(kind: int, number: int) -> None:
     socket = await dial()
     with suppress(ConnectionClosed):
         if kind == 1:
-            await ending(socket)
+            await close_code(socket)
         elif kind == 2:
             for _ in range(12):
                 await say(socket, "nonsense")
-            await ending(socket)
+            await close_code(socket)
         elif kind == 3:
             await say(socket, join(f"bad{number}"))
             await asyncio.sleep(3)
         elif kind == 4:
             await say(socket, Resume(event="quiz", token="x", instance="i"))
-            await ending(socket)
+            await close_code(socket)
         elif kind == 5:
             await say(socket, Host(event="quiz", key="wrong"))
-            await ending(socket)
+            await close_code(socket)
         else:
             await say(socket, join(f"loud{number}"))
             socket.transport.write(frame(b'{"type":"probe","id":1}') * 300)

@@ -12,8 +12,8 @@ from resilience.events import LogEventKind
 from resilience.protocol.messages import Join, Joined, Probe, ProbeReply
 from tests.hostile.wire import CONTINUATION, PING, announced, frame
 
-from ..virtual import HOST, PORT, Stage, play
-from .peers import causes, dial, ending, hear, http, join, say, serve, upgrade
+from ..virtual import HOST, PORT, VirtualServerHarness, play
+from .peers import causes, close_code, dial, hear, http, join, say, serve, upgrade
 from .recount import assert_agrees
 
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
@@ -23,7 +23,7 @@ REFUSED = LogEventKind.CONNECTION_REFUSED
 # deaf -----------------------------------------------------------------------------------------------------------------
 
 
-async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
+async def deafen(harness: VirtualServerHarness, name: str = "deaf", filled: int = 60) -> None:
     """A participant that stopped reading, with so many kilobytes waiting for it at the server: not enough to evict."""
     reader, writer = await asyncio.open_connection(HOST, PORT)
     writer.write(upgrade(f"Host: {HOST}"))
@@ -31,9 +31,9 @@ async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
     writer.write(frame(json.dumps({"type": "join", "event": "quiz", "name": name, "instance": name}).encode()))
     await asyncio.sleep(0.1)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    stage.kept = (reader, writer)  # type: ignore[attr-defined]
+    harness.kept = (reader, writer)  # type: ignore[attr-defined]
     probe = frame(b'{"type":"probe","id":9007199254740991}')
-    (visit,) = stage._servers[-1]._gateway.connections.values()
+    (visit,) = harness._servers[-1]._gateway.connections.values()
     for _ in range(20_000):
         if visit.transport.get_write_buffer_size() > filled * 1024:
             return
@@ -45,9 +45,9 @@ async def deafen(stage: Stage, name: str = "deaf", filled: int = 60) -> None:
 def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
     """A close that cannot be written must not keep the socket: its token is used elsewhere, and the old one ends."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, NO_LIMITS)
+        await deafen(harness)
         socket = await dial()
         await say(socket, Join(event="quiz", name="deaf", instance="deaf"))
         await hear(socket, Joined)
@@ -62,14 +62,14 @@ def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
 def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
     """A stop ends within its window and a few seconds, whoever does not listen."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
-        began = stage.clock.now()
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, NO_LIMITS)
+        await deafen(harness)
+        began = harness.clock.now()
         async with asyncio.timeout(60):
             await app.stop()
-        assert stage.clock.now() - began < NO_LIMITS.drain_window + 5
-        stage._servers.clear()
+        assert harness.clock.now() - began < NO_LIMITS.drain_window + 5
+        harness._servers.clear()
 
     play(script)
 
@@ -78,10 +78,10 @@ def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
 def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
     """Nor does being turned away wait for it."""
 
-    async def script(stage: Stage) -> None:
-        app, _ = await serve(stage, NO_LIMITS)
-        await deafen(stage)
-        _, writer = stage.kept  # type: ignore[attr-defined]
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve(harness, NO_LIMITS)
+        await deafen(harness)
+        _, writer = harness.kept  # type: ignore[attr-defined]
         writer.write(frame(message.encode()) * 10)
         await asyncio.sleep(8)
         assert app.connections() == 0
@@ -108,16 +108,16 @@ def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
 def test_frames_that_break_the_protocol_are_counted(bad: bytes, is_joined: bool) -> None:
     """Whoever notices: the connection ends and says why, in the log and in the numbers."""
 
-    async def script(stage: Stage) -> None:
-        _, metrics = await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        _, metrics = await serve(harness)
         socket = await dial()
         if is_joined:
             await say(socket, join())
             await hear(socket, Joined)
         socket.transport.write(bad)
-        assert (await ending(socket))[0] in {1002, 1009}
+        assert (await close_code(socket))[0] in {1002, 1009}
         await asyncio.sleep(2)
-        assert_agrees(metrics, stage.log)
+        assert_agrees(metrics, harness.log)
 
     assert causes(play(script), REFUSED) == ["protocol"]
 
@@ -126,8 +126,8 @@ def test_frames_that_break_the_protocol_are_counted(bad: bytes, is_joined: bool)
 def test_handshakes_that_are_none_are_counted(request_bytes: bytes) -> None:
     """Once each."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         await http(request_bytes + b"\r\n\r\n")
         await asyncio.sleep(10)
 
@@ -137,8 +137,8 @@ def test_handshakes_that_are_none_are_counted(request_bytes: bytes) -> None:
 def test_what_breaks_nothing_is_not_counted() -> None:
     """Pages, a connection that says nothing and goes, one that goes in the middle of its handshake, a plain close."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage)
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness)
         await http(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
         await http(f"GET /nothing HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
         for beginning in (b"", b"GET /ws HTT"):
@@ -152,7 +152,7 @@ def test_what_breaks_nothing_is_not_counted() -> None:
         await socket.close(1002)
         again = await dial()
         await say(again, Join(event="quiz", name="x", instance="x", protocol=9))
-        assert (await ending(again))[0] == 1002
+        assert (await close_code(again))[0] == 1002
         await asyncio.sleep(10)
 
     assert causes(play(script), REFUSED) == ["protocol"]

@@ -14,7 +14,7 @@ from resilience.eventlog.reader import read_events
 from resilience.events import LogEventKind, Role
 from tests.hostile.__main__ import Wave, attack, besieged, told
 from tests.hostile.attacks import HOSTILE
-from tests.hostile.honest import Party, percentile
+from tests.hostile.honest import WellBehavedClients, percentile
 from tests.hostile.target import target
 
 from .recount import exposed, recounted
@@ -89,15 +89,15 @@ questions = 100
 async def test_the_limits_of_one_address_bite_and_harm_no_other(tmp_path: Path) -> None:
     """429 with the time to wait for the hostile address; guests from another one play on and more of them come."""
     async with target(tmp_path, LIMITED) as server, asyncio.timeout(60):
-        async with Party(10, server.url) as party:
+        async with WellBehavedClients(10, server.url) as well_behaved:
             await attack(server, 300, seed=1)
             refused = await _refusal(server.url)
             assert refused.response.status_code == 429
             assert 0 < float(refused.response.headers["Retry-After"]) < 600
-            async with Party(5, server.url, seed=2) as more:
+            async with WellBehavedClients(5, server.url, seed=2) as more:
                 await more.opened()
-            assert party.are_open
-            assert party.wrongs() == []
+            assert well_behaved.are_open
+            assert well_behaved.wrongs() == []
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="address"}'] > 0
         assert server.noise() == []

@@ -25,8 +25,8 @@ from resilience.runtime import RunClock
 from resilience.server.lag import LoopLag
 from resilience.server.logs import DROPPED, LINES, RecordLogger, configure
 
-from ..virtual import Stage, play
-from .evening import SECRETS, Evening
+from ..virtual import VirtualServerHarness, play
+from .evening import SECRETS, FullScenario
 
 
 @pytest.fixture(autouse=True)
@@ -246,10 +246,10 @@ def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
 def test_a_whole_evening_tells_everything_but_secrets_and_names() -> None:
     log = RecordLogger()
 
-    async def script(stage: Stage) -> None:
-        evening = Evening(stage, log)
-        await evening.play()
-        await evening.end()
+    async def script(harness: VirtualServerHarness) -> None:
+        scenario = FullScenario(harness, log)
+        await scenario.play()
+        await scenario.end()
         log.flush()
 
     with capture_logs() as lines:

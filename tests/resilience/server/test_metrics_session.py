@@ -10,8 +10,8 @@ from resilience.runtime import log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.metrics import Metrics
 
-from ..virtual import Stage, play
-from .evening import HAPPENS, SECRETS, Evening
+from ..virtual import VirtualServerHarness, play
+from .evening import HAPPENS, SECRETS, FullScenario
 from .recount import Samples, assert_agrees
 
 
@@ -34,29 +34,29 @@ def truth(app: QuizServer) -> dict[str, int]:
 def test_the_numbers_of_an_eventful_evening_are_those_of_its_log() -> None:
     metrics = Metrics()
 
-    async def script(stage: Stage) -> None:
-        told = log_to(stage.log, Lane.VIRTUAL, Role.SERVER, "server")
-        evening = Evening(stage, tee(metrics.record, told), metrics)
-        await evening.play()
-        shown = assert_agrees(metrics, stage.log)
-        assert people(shown) == truth(evening.app)
+    async def script(harness: VirtualServerHarness) -> None:
+        told = log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")
+        scenario = FullScenario(harness, tee(metrics.record, told), metrics)
+        await scenario.play()
+        shown = assert_agrees(metrics, harness.log)
+        assert people(shown) == truth(scenario.app)
         assert people(shown)["connected"] == 2
-        assert total(shown, "quiz_connections") == len(evening.app._gateway.peers) == 2
+        assert total(shown, "quiz_connections") == len(scenario.app._gateway.peers) == 2
         assert shown["quiz_commit_rows"]["quiz_commit_rows_count", frozenset()] > 5
         assert shown["quiz_loop_lag_seconds"]["quiz_loop_lag_seconds_count", frozenset()] > 100
-        await evening.end()
-        ended = assert_agrees(metrics, stage.log)
+        await scenario.end()
+        ended = assert_agrees(metrics, harness.log)
         assert total(ended, "quiz_draining") == 1
         assert total(ended, "quiz_connections") == 0
 
-    stage = play(script)
-    happened = {event.kind for event in stage.log if event.role is Role.SERVER}
+    harness = play(script)
+    happened = {event.kind for event in harness.log if event.role is Role.SERVER}
     assert happened >= HAPPENS, HAPPENS - happened
     body = metrics.exposition()[1].decode()
     assert not [secret for secret in SECRETS if secret in body]
-    outcomes = {event.outcome for event in stage.events(LogEventKind.SESSION_RESUMED)}
+    outcomes = {event.outcome for event in harness.events(LogEventKind.SESSION_RESUMED)}
     assert outcomes == {"resumed", "rejoined"}
-    assert {event.cause for event in stage.events(LogEventKind.RESUME_REFUSED)} == {"unknown", "retired"}
-    causes = {event.cause for event in stage.events(LogEventKind.CONNECTION_REFUSED)}
+    assert {event.cause for event in harness.events(LogEventKind.RESUME_REFUSED)} == {"unknown", "retired"}
+    causes = {event.cause for event in harness.events(LogEventKind.CONNECTION_REFUSED)}
     assert causes >= {"origin", "event", "late", "strikes", "key"}
-    assert {event.cause for event in stage.events(LogEventKind.JOIN_SHED)} == {"full", "draining"}
+    assert {event.cause for event in harness.events(LogEventKind.JOIN_SHED)} == {"full", "draining"}

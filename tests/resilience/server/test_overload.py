@@ -14,12 +14,12 @@ from resilience.config import ServerConfig
 from resilience.events import LogEventKind
 from resilience.protocol.states import ClientState
 from tests.hostile.attacks import HOSTILE, Peer, join
-from tests.hostile.honest import Party, percentile
-from tests.hostile.target import Target, target
+from tests.hostile.honest import WellBehavedClients, percentile
+from tests.hostile.target import ServerProcess, target
 from tests.hostile.wire import handshake
 
-from ..virtual import HOST, URL, Stage, play
-from .peers import causes, dial, ending, serve
+from ..virtual import HOST, URL, VirtualServerHarness, play
+from .peers import causes, close_code, dial, serve
 
 # joins ----------------------------------------------------------------------------------------------------------------
 
@@ -27,27 +27,27 @@ from .peers import causes, dial, ending, serve
 def test_a_thousand_joins_against_a_hundred_a_second() -> None:
     """F18: all are in within 1.3 x N/capacity, sent away twice at most, nobody gives up or is left half joined."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, ServerConfig(join_capacity=100.0, address_rate=0))
-        clients = [stage.client(f"c{i}", url=URL) for i in range(1000)]
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness, ServerConfig(join_capacity=100.0, address_rate=0))
+        clients = [harness.client(f"c{i}", url=URL) for i in range(1000)]
         for client in clients:
             client.start()
         await asyncio.sleep(13.0)
         assert {client.state for client in clients} == {ClientState.OPEN}
         await asyncio.sleep(60.0)
 
-    stage = play(script)
-    created = [event.t for event in stage.events(LogEventKind.SESSION_CREATED)]
+    harness = play(script)
+    created = [event.t for event in harness.events(LogEventKind.SESSION_CREATED)]
     assert len(created) == 1000
     assert max(created) <= 1.3 * 1000 / 100
     busiest = max(Counter(int(t) for t in created if t >= 2.0).values())
     assert busiest <= 1.3 * 100
-    shed = causes(stage, LogEventKind.JOIN_SHED)
+    shed = causes(harness, LogEventKind.JOIN_SHED)
     assert 700 <= len(shed) <= 1000
     assert set(shed) == {"overload"}
-    assert not stage.events(LogEventKind.GAVE_UP)
-    assert not stage.events(LogEventKind.SESSION_DETACHED)
-    waits = stage.events(LogEventKind.BACKOFF_SCHEDULED)
+    assert not harness.events(LogEventKind.GAVE_UP)
+    assert not harness.events(LogEventKind.SESSION_DETACHED)
+    waits = harness.events(LogEventKind.BACKOFF_SCHEDULED)
     assert {event.cause for event in waits} == {"advice"}
     tried = Counter(event.actor for event in waits)
     assert max(tried.values()) <= 2
@@ -56,12 +56,12 @@ def test_a_thousand_joins_against_a_hundred_a_second() -> None:
 def test_a_browser_is_told_its_slot_in_the_close() -> None:
     """A page cannot read a 503: it is let in, closed with 4100 and its own slot, and no two get the same."""
 
-    async def script(stage: Stage) -> None:
-        await serve(stage, ServerConfig(join_capacity=10.0, address_rate=0))
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve(harness, ServerConfig(join_capacity=10.0, address_rate=0))
         slots = []
         for socket_ in [await dial(Origin=f"http://{HOST}") for _ in range(40)]:
             if socket_.protocol.close_rcvd or await _is_closed(socket_):
-                code, reason = await ending(socket_)
+                code, reason = await close_code(socket_)
                 assert code == 4100
                 slots.append(float(reason.removeprefix("retry_after=")))
         assert 15 <= len(slots) <= 25
@@ -91,14 +91,14 @@ async def test_a_herd_over_real_sockets_comes_in_at_the_servers_pace(tmp_path: P
     """300 at once against 60 a second: the same, by the wall clock."""
     async with target(tmp_path, CROWDED) as server, asyncio.timeout(60):
         began = time.monotonic()
-        async with Party(300, server.url) as party:
-            await party.opened()
-            took = sorted(welcome - began for guest in party.guests for welcome in guest.welcomes)
+        async with WellBehavedClients(300, server.url) as well_behaved:
+            await well_behaved.opened()
+            took = sorted(welcome - began for client in well_behaved.clients for welcome in client.welcomes)
         assert len(took) == 300
         assert took[-1] <= 1.3 * 300 / 60 + 1.0
         assert max(Counter(int(t) for t in took if t >= 2.5).values()) <= 1.5 * 60
-        assert not any(guest.count(LogEventKind.GAVE_UP) for guest in party.guests)
-        assert not any(guest.count(LogEventKind.TRANSPORT_LOST) for guest in party.guests)
+        assert not any(client.count(LogEventKind.GAVE_UP) for client in well_behaved.clients)
+        assert not any(client.count(LogEventKind.TRANSPORT_LOST) for client in well_behaved.clients)
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="overload"}'] >= 100
         assert shown["quiz_joins_total"] == 300
@@ -127,7 +127,7 @@ class Slow(Peer):
     """A guest with a small window that reads a kilobyte a second."""
 
     @classmethod
-    async def seated(cls, server: Target, name: str) -> Slow:
+    async def seated(cls, server: ServerProcess, name: str) -> Slow:
         """Joined; returns once it has its token."""
         link = socket.socket()
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -151,26 +151,26 @@ class Slow(Peer):
                 await asyncio.sleep(1.0)
 
 
-async def _evening(server: Target, slow: int, seconds: float) -> tuple[list[float], list[float]]:
+async def _scenario(server: ServerProcess, slow: int, seconds: float) -> tuple[list[float], list[float]]:
     """Delivery and acknowledgement times of the quick ones, beside so many slow ones."""
-    async with Party(GUESTS, server.url, over=0.1) as party:
-        await party.opened()
-        seats = [await Slow.seated(server, f"slow{i}") for i in range(slow)]
-        dawdlers = [asyncio.create_task(seat.dawdle()) for seat in seats]
+    async with WellBehavedClients(GUESTS, server.url, over=0.1) as well_behaved:
+        await well_behaved.opened()
+        clients = [await Slow.seated(server, f"slow{i}") for i in range(slow)]
+        dawdlers = [asyncio.create_task(client.dawdle()) for client in clients]
         await asyncio.sleep(seconds)
-        assert party.wrongs() == []
-        for seat in seats:
-            await _returns(server, seat)
-        for dawdler, seat in zip(dawdlers, seats, strict=True):
+        assert well_behaved.wrongs() == []
+        for client in clients:
+            await _returns(server, client)
+        for dawdler, client in zip(dawdlers, clients, strict=True):
             dawdler.cancel()
-            seat.drop()
-        return party.delivery(), party.acks()
+            client.drop()
+        return well_behaved.delivery(), well_behaved.acks()
 
 
-async def _returns(server: Target, seat: Slow) -> None:
+async def _returns(server: ServerProcess, client: Slow) -> None:
     """Its session waits for it, as itself."""
     back = await Peer.upgraded(server.port)
-    back.say({"type": "resume", "event": "quiz", "token": seat.token, "instance": "x"})
+    back.say({"type": "resume", "event": "quiz", "token": client.token, "instance": "x"})
     heard = await back.hear(b'"token":"')
     assert b"state_restored" in heard
     back.drop()
@@ -179,10 +179,10 @@ async def _returns(server: Target, seat: Slow) -> None:
 async def test_slow_guests_are_cut_off_and_hold_up_nobody(tmp_path: Path) -> None:
     """F21: one in twenty reads 1 KB/s. The others hear everything as soon as without them; memory is bounded."""
     async with target(tmp_path / "a", TALKATIVE) as server, asyncio.timeout(60):
-        alone, _ = await _evening(server, 0, 6.0)
+        alone, _ = await _scenario(server, 0, 6.0)
     async with target(tmp_path / "b", TALKATIVE) as server, asyncio.timeout(60):
         before = server.memory()
-        beside, acks = await _evening(server, SLOW, 8.0)
+        beside, acks = await _scenario(server, SLOW, 8.0)
         shown = await server.metrics()
         assert shown['quiz_connection_losses_total{cause="slow"}'] == SLOW
         assert shown['quiz_reconnections_total{outcome="resumed"}'] == SLOW
@@ -206,7 +206,7 @@ questions = 100
 """
 
 
-async def _knock(server: Target) -> tuple[int, str]:
+async def _knock(server: ServerProcess) -> tuple[int, str]:
     """Status and Retry-After for one more guest."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(HOSTILE, 0))
     writer.write(handshake(f"127.0.0.1:{server.port}"))
@@ -224,8 +224,8 @@ async def _knock(server: Target) -> tuple[int, str]:
 async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_path: Path) -> None:
     """F19: 256 files. Full is full: 503 and when to come; who is in stays in and is served; room is found again."""
     async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
-        async with Party(100, server.url) as party:
-            await party.opened()
+        async with WellBehavedClients(100, server.url) as well_behaved:
+            await well_behaved.opened()
             crowd = [await Peer.upgraded(server.port) for _ in range(28)]
             for peer in crowd:
                 peer.say(join(f"bad{peer.writer.get_extra_info('sockname')[1]}"))
@@ -233,7 +233,7 @@ async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_pa
             for peer in crowd:
                 peer.drop()
             await _until_let_in(server)
-            assert party.wrongs() == []
+            assert well_behaved.wrongs() == []
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="full"}'] >= 40
         assert server.noise() == []
@@ -242,24 +242,24 @@ async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_pa
 async def test_more_sockets_than_files_stall_nobody_and_do_not_spin(tmp_path: Path) -> None:
     """F19: bare connections use up every file. Those inside play on, the processor rests, and it passes."""
     async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
-        async with Party(60, server.url) as party:
-            await party.opened()
+        async with WellBehavedClients(60, server.url) as well_behaved:
+            await well_behaved.opened()
             idle = [await Peer.dial(server.port) for _ in range(250)]
             await asyncio.sleep(0.5)
             began, used = time.monotonic(), server.cpu()
             await asyncio.sleep(1.5)
             assert server.descriptors() <= 256
             assert (server.cpu() - used) / (time.monotonic() - began) < 0.6
-            assert party.are_open
+            assert well_behaved.are_open
             for peer in idle:
                 peer.drop()
             await _until_let_in(server)
-            assert party.wrongs() == []
-            assert len(party.acks()) >= 60
+            assert well_behaved.wrongs() == []
+            assert len(well_behaved.acks()) >= 60
         assert server.noise() == []
 
 
-async def _until_let_in(server: Target) -> None:
+async def _until_let_in(server: ServerProcess) -> None:
     """A newcomer is welcome again, soon."""
     async with asyncio.timeout(15):
         while (await _knock(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else

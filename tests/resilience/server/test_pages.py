@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from resilience.server.metrics import Metrics
 from resilience.server.pages import EventView, Page, ServerView, duration, not_ready, respond, status_page
 
-from ..virtual import HOST, PORT, Stage, play
+from ..virtual import HOST, PORT, VirtualServerHarness, play
 
 QUIZ = EventView("quiz", "Friday night", "question", 2, 6, connected=41, away=3, gone=1)
 VIEW = ServerView("1.2.3", 3725.4, "wss://quiz.example/ws", connections=44, max_connections=500, events=(QUIZ,))
@@ -190,7 +190,7 @@ def test_a_page_goes_through_the_websocket_library_as_it_is() -> None:
         writer.close()
         return answer
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         async with serve(handler, HOST, PORT, process_request=route, server_header=None):
             head, _, body = (await ask("/readyz")).partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -21,7 +21,7 @@ from resilience.protocol.states import ClientState
 from resilience.quiz.game import StoredAnswer
 from resilience.server.store import MEMORY, RunLease, SqlStore
 
-from ..virtual import HOST, URL, Stage, play
+from ..virtual import HOST, URL, VirtualServerHarness, play
 
 T = TypeVar("T", bound=Message)
 
@@ -61,8 +61,8 @@ async def close_code(socket: ClientConnection) -> int:
 def test_nonsense_is_answered_with_the_field_and_the_connection_stays() -> None:
     """A message that breaks the protocol gets a typed error; the honest one after it works."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
         socket = await dial()
         await say(socket, JOIN)
         await hear(socket, Joined)
@@ -78,8 +78,8 @@ def test_nonsense_is_answered_with_the_field_and_the_connection_stays() -> None:
 def test_too_much_nonsense_ends_the_connection_for_good() -> None:
     """The strike limit closes with a terminal code."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(ServerConfig(strike_limit=3), QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(strike_limit=3), QUICK)
         socket = await dial()
         await say(socket, JOIN)
         for _ in range(3):
@@ -92,11 +92,11 @@ def test_too_much_nonsense_ends_the_connection_for_good() -> None:
 def test_a_silent_newcomer_is_shown_the_door() -> None:
     """Who says neither join nor resume in time is closed, and may come again."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(ServerConfig(first_message_deadline=5), QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(first_message_deadline=5), QUICK)
         socket = await dial()
         assert await close_code(socket) == 4001
-        assert 5 <= stage.clock.now() < 5.1
+        assert 5 <= harness.clock.now() < 5.1
 
     play(script)
 
@@ -104,8 +104,8 @@ def test_a_silent_newcomer_is_shown_the_door() -> None:
 def test_an_oversized_message_ends_the_connection() -> None:
     """Nothing above the size limit is read into memory."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(ServerConfig(max_message_bytes=1000), QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(max_message_bytes=1000), QUICK)
         socket = await dial()
         await say(socket, JOIN)
         await say(socket, "x" * 1001)
@@ -117,8 +117,8 @@ def test_an_oversized_message_ends_the_connection() -> None:
 def test_a_guessed_token_is_refused_and_counted() -> None:
     """An unknown token learns nothing; the connection may still join as somebody new."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
         socket = await dial()
         await say(socket, Resume(event="quiz", token="guess", instance="e1"))
         assert (await hear(socket, ResumeRejected)).reason == "unknown"
@@ -145,11 +145,11 @@ class FullDisk(SqlStore):
 def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again(failure: Exception) -> None:
     """A full disk: no acknowledgement, the client returns when told to, and the resend is stored once."""
 
-    async def script(stage: Stage) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         store = FullDisk(MEMORY)
         store.failure = failure
-        await stage.serve(quiz=QUICK, store=store)
-        client = stage.client()
+        await harness.serve(quiz=QUICK, store=store)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         client.answer("q1", 1)
@@ -160,22 +160,22 @@ def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again(failu
         assert client.machine.state is ClientState.OPEN
         assert not client.machine.pending
 
-    stage = play(script)
-    assert len(stage.events(LogEventKind.ANSWER_COMMITTED)) == 1
-    assert [event.outcome for event in stage.events(LogEventKind.ANSWER_ACKED)] == ["accepted"]
-    assert all(str(failure) in (event.cause or "") for event in stage.events(LogEventKind.COMMIT_FAILED))
-    assert stage.events(LogEventKind.COMMIT_FAILED)
+    harness = play(script)
+    assert len(harness.events(LogEventKind.ANSWER_COMMITTED)) == 1
+    assert [event.outcome for event in harness.events(LogEventKind.ANSWER_ACKED)] == ["accepted"]
+    assert all(str(failure) in (event.cause or "") for event in harness.events(LogEventKind.COMMIT_FAILED))
+    assert harness.events(LogEventKind.COMMIT_FAILED)
 
 
 def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> None:
     """The write buffer of one connection is bounded; its session waits for it to come back."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(ServerConfig(write_buffer_bytes=20_000, message_rate=0), QuizConfig(lobby=100))
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(write_buffer_bytes=20_000, message_rate=0), QuizConfig(lobby=100))
         slow = await dial()
         await say(slow, JOIN)
         await hear(slow, Joined)
-        honest = stage.client(url=URL)
+        honest = harness.client(url=URL)
         honest.start()
         with suppress(ConnectionClosed):
             for _ in range(10_000):
@@ -190,25 +190,25 @@ def test_a_peer_that_never_reads_is_cut_off_and_the_others_are_not_held_up() -> 
 def test_silence_is_detached_after_the_grace_period_and_cleaned_up_later() -> None:
     """Temporarily after 30 s without a sign of life, for good after 60 s."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=500))
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=500))
         socket = await dial()
         await say(socket, JOIN)
         await hear(socket, Joined)
         await asyncio.sleep(100)
 
-    stage = play(script)
-    (detached,) = stage.events(LogEventKind.SESSION_DETACHED)
-    (expired,) = stage.events(LogEventKind.SESSION_EXPIRED)
+    harness = play(script)
+    (detached,) = harness.events(LogEventKind.SESSION_DETACHED)
+    (expired,) = harness.events(LogEventKind.SESSION_EXPIRED)
     assert (detached.cause, round(detached.t), round(expired.t)) == ("grace", 30, 60)
 
 
 def test_stopping_settles_answers_and_sends_everybody_home_with_a_return_slot() -> None:
     """An answer under way is stored before the close; each close says when to come back."""
 
-    async def script(stage: Stage) -> None:
-        app = await stage.serve(quiz=QUICK)
-        client = stage.client()
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=QUICK)
+        client = harness.client()
         client.start()
         await asyncio.sleep(2)
         client.answer("q1", 1)
@@ -216,11 +216,11 @@ def test_stopping_settles_answers_and_sends_everybody_home_with_a_return_slot() 
         await app.stop()
         await asyncio.sleep(1)
 
-    stage = play(script)
-    advised = [event for event in stage.events(LogEventKind.BACKOFF_SCHEDULED) if event.cause == "advice"]
+    harness = play(script)
+    advised = [event for event in harness.events(LogEventKind.BACKOFF_SCHEDULED) if event.cause == "advice"]
     assert len(advised) == 1
-    (score,) = stage.events(LogEventKind.SCORE_FINAL)
-    (committed,) = stage.events(LogEventKind.ANSWER_COMMITTED)
+    (score,) = harness.events(LogEventKind.SCORE_FINAL)
+    (committed,) = harness.events(LogEventKind.ANSWER_COMMITTED)
     assert score.value == committed.value
 
 
@@ -234,8 +234,8 @@ def test_health_and_unknown_paths_are_answered_as_plain_http() -> None:
         writer.close()
         return answer
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
         assert (await ask("/healthz")).startswith(b"HTTP/1.1 200")
         assert (await ask("/nothing")).startswith(b"HTTP/1.1 404")
 
@@ -251,8 +251,8 @@ def test_a_bad_database_url_names_the_rule() -> None:
 def test_an_answer_before_its_question_is_rejected_and_said_so() -> None:
     """No verdict is ever silent."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
         socket = await dial()
         await say(socket, JOIN)
         await hear(socket, Joined)
@@ -265,8 +265,8 @@ def test_an_answer_before_its_question_is_rejected_and_said_so() -> None:
 def test_a_client_of_another_protocol_version_is_told_for_good() -> None:
     """What cannot be understood is refused at the door, with the version that is spoken here."""
 
-    async def script(stage: Stage) -> None:
-        await stage.serve(quiz=QUICK)
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QUICK)
         socket = await dial()
         await say(socket, Join(event="quiz", name="eve", instance="e1", protocol=99))
         assert await close_code(socket) == 1002

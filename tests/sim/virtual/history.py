@@ -21,7 +21,7 @@ CLIENTS = 50
 URL = f"ws://{HOST}:{LINK}/"
 
 
-class Hour:
+class OneHourRun:
     """The scenario and what happened in it."""
 
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork, seed: int) -> None:
@@ -102,7 +102,7 @@ class Hour:
 def history(seed: int) -> list[str]:
     """The lines of one run."""
     network = VirtualNetwork(seed)
-    return run_virtual(lambda loop: Hour(loop, network, seed).run(), network)
+    return run_virtual(lambda loop: OneHourRun(loop, network, seed).run(), network)
 
 
 if __name__ == "__main__":

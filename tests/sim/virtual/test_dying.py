@@ -8,7 +8,7 @@ import pytest
 
 from sim.virtual.loop import VirtualLoop, run_virtual
 
-from .worlds import LATENCY, PORT, World, play
+from .worlds import LATENCY, PORT, VirtualScenario, play
 
 
 def test_a_call_comes_in_its_share_of_the_latency() -> None:
@@ -42,7 +42,7 @@ def test_a_call_that_nobody_waits_for_is_made_all_the_same() -> None:
 def test_what_a_killed_server_sent_arrives_if_it_is_flushed(flush: bool) -> None:
     """Then a FIN; without it nothing but the loss. Nobody listens any more either way."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         await asyncio.sleep(LATENCY)
         server.transport.write(b"acknowledged")

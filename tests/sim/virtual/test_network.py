@@ -18,7 +18,7 @@ from resilience.errors import HarnessError
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork, VirtualServer
 
-from .worlds import HOST, LATENCY, LINK, PORT, RTT, Recorder, World, play
+from .worlds import HOST, LATENCY, LINK, PORT, RTT, Recorder, VirtualScenario, play
 
 EOF_THEN_LOST = [("eof", None), ("lost", None)]
 RESET = [("lost", "ConnectionResetError")]
@@ -29,7 +29,7 @@ def at(when: float, entries: Sequence[tuple[str, object]]) -> list[tuple[float, 
     return [(when, *entry) for entry in entries]
 
 
-async def until(world: World, when: float) -> None:
+async def until(world: VirtualScenario, when: float) -> None:
     """Sleep until an instant."""
     await asyncio.sleep(when - world.loop.time())
 
@@ -43,7 +43,7 @@ async def until(world: World, when: float) -> None:
 def test_what_ends_connections_ends_both_ends(fault: str, ends: list[tuple[str, object]]) -> None:
     """A cut and a refusal are FINs, a reset is a reset; bytes under way are lost; each end sees it a latency later."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         await until(world, 1.0)
         client.transport.write(b"lost")
@@ -70,7 +70,7 @@ def test_what_ends_connections_ends_both_ends(fault: str, ends: list[tuple[str, 
 def test_a_cut_leaves_the_door_open() -> None:
     """New connections are taken at once."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         await world.pair()
         world.link.cut()
         client, server = await world.pair()
@@ -84,7 +84,7 @@ def test_a_cut_leaves_the_door_open() -> None:
 def test_a_refusing_link_refuses_after_one_latency() -> None:
     """Until it is healed, whoever dials gets ConnectionRefusedError."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.link.refuse(True)
         with pytest.raises(ConnectionRefusedError):
             await world.dial()
@@ -100,7 +100,7 @@ def test_a_refusing_link_refuses_after_one_latency() -> None:
 def test_a_dial_under_way_meets_the_refusal() -> None:
     """What counts is the moment the dial arrives."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.loop.call_later(LATENCY / 2, world.link.refuse, True)
         with pytest.raises(ConnectionRefusedError):
             await world.dial()
@@ -111,7 +111,7 @@ def test_a_dial_under_way_meets_the_refusal() -> None:
 def test_nobody_listens() -> None:
     """Direct dials are refused after one latency; a link accepts and then ends, as a proxy without upstream does."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         with pytest.raises(ConnectionRefusedError):
             await world.dial(PORT)
         assert world.loop.time() == LATENCY
@@ -126,7 +126,7 @@ def test_nobody_listens() -> None:
 def test_a_crash_takes_the_listener_and_silences_its_protocols() -> None:
     """Bytes under way to the crashed side reach nobody; a new server can listen there at once."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(PORT)
         client.transport.write(b"too late")
         world.network.crash(PORT)
@@ -146,7 +146,7 @@ def test_a_crash_takes_the_listener_and_silences_its_protocols() -> None:
 def test_a_crash_during_an_accept_makes_no_protocol() -> None:
     """A dial that the crashed server had not taken yet ends."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         dial = world.loop.create_task(world.dial(PORT))
         world.loop.call_at(LATENCY, world.network.crash, PORT)
         await asyncio.wait([dial])
@@ -164,7 +164,7 @@ def test_a_crash_during_an_accept_makes_no_protocol() -> None:
 def test_a_hole_swallows_bytes_in_its_directions(up: bool, down: bool) -> None:
     """Those under way too; nothing else is seen until it heals, and then every connection is closed."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         await until(world, 1.0)
         client.transport.write(b"up")
@@ -187,7 +187,7 @@ def test_a_hole_swallows_bytes_in_its_directions(up: bool, down: bool) -> None:
 def test_healing_one_direction_of_a_hole_closes_too() -> None:
     """Bytes are missing; widening a hole closes nothing."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, _ = await world.pair()
         world.link.blackhole(up=True, down=False)
         world.link.blackhole(up=True, down=True)
@@ -203,7 +203,7 @@ def test_healing_one_direction_of_a_hole_closes_too() -> None:
 def test_a_close_passes_through_a_hole() -> None:
     """As with Toxiproxy's timeout: a hole makes no ghosts."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         world.link.blackhole(up=True, down=True)
         client.transport.write(b"swallowed")
@@ -217,7 +217,7 @@ def test_a_close_passes_through_a_hole() -> None:
 def test_a_dial_into_a_hole_succeeds_and_is_never_answered() -> None:
     """The server sees the connection and none of its bytes."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.link.blackhole(up=True, down=True)
         client, server = await world.pair()
         client.transport.write(b"hello?")
@@ -231,7 +231,7 @@ def test_a_dial_into_a_hole_succeeds_and_is_never_answered() -> None:
 def test_a_stall_holds_bytes_and_what_is_behind_them() -> None:
     """All arrive at the moment it ends, in order; a close without bytes before it passes."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         other, other_server = await world.pair()
         world.link.stall(up=True, down=False)
@@ -256,7 +256,7 @@ def test_a_stall_holds_bytes_and_what_is_behind_them() -> None:
 def test_a_stall_fills_the_window() -> None:
     """Held bytes count as under way, so that a pushing server meets flow control."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         world.link.stall(up=False, down=True)
         for _ in range(300):
@@ -273,7 +273,7 @@ def test_a_stall_fills_the_window() -> None:
 def test_a_freeze_holds_everything_and_loses_nothing() -> None:
     """Bytes, closes and resets wait both ways and arrive in order at the thaw."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         closing, closing_server = await world.pair()
         await until(world, 1.0)
@@ -298,7 +298,7 @@ def test_a_freeze_holds_everything_and_loses_nothing() -> None:
 def test_a_dial_into_a_freeze_reaches_the_server_at_the_thaw() -> None:
     """The system accepts for the stopped proxy; the server meets even a client that gave up meanwhile."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.link.freeze(True)
         staying, leaving = await world.dial(), await world.dial()
         staying.transport.write(b"stays")
@@ -318,7 +318,7 @@ def test_a_dial_into_a_freeze_reaches_the_server_at_the_thaw() -> None:
 def test_a_freeze_under_which_the_server_dies() -> None:
     """The crash is seen at the thaw, and so is that nobody listens any more."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, _ = await world.pair()
         world.link.freeze(True)
         late = await world.dial()
@@ -336,7 +336,7 @@ def test_a_freeze_under_which_the_server_dies() -> None:
 def test_heal_undoes_every_fault() -> None:
     """Whatever was on: afterwards a dial is answered."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.link.refuse(True)
         world.link.blackhole(up=True, down=True)
         world.link.stall(up=True, down=True)
@@ -357,7 +357,7 @@ def test_heal_undoes_every_fault() -> None:
 def test_a_slow_accept_delays_the_connect() -> None:
     """A connect takes its round trip and the delay."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         world.link.accept_delay_s = 2.0
         await world.dial()
         assert world.loop.time() == RTT + 2.0
@@ -368,7 +368,7 @@ def test_a_slow_accept_delays_the_connect() -> None:
 def test_each_direction_has_its_latency() -> None:
     """Changes count from the next packet on, for live connections too, and nothing overtakes."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         world.link.set_latency(up=2.0, down=0.5)
         await until(world, 1.0)
@@ -386,7 +386,7 @@ def test_each_direction_has_its_latency() -> None:
 def test_a_cancelled_dial_leaves_nothing_behind() -> None:
     """The server's end of a connect that timed out ends too."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(LATENCY * 1.5):
                 await world.dial()
@@ -400,7 +400,7 @@ def test_a_cancelled_dial_leaves_nothing_behind() -> None:
 def test_connections_are_numbered_in_the_order_of_their_dials() -> None:
     """Numbers count all dials of the network; links list their own live ones."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         first, _, _ = await world.dial(), await world.dial(PORT), await world.dial()
         assert [connection.number for connection in world.network.connections] == [1, 2, 3]
         assert [connection.number for connection in world.link.connections] == [1, 3]
@@ -414,7 +414,7 @@ def test_connections_are_numbered_in_the_order_of_their_dials() -> None:
 def test_doors_are_one_per_address() -> None:
     """A second listener or link on a port is EADDRINUSE; port 0 finds a free one; the backlog is on record."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         for port in (PORT, LINK):
             with pytest.raises(OSError, match="already in use"):
                 await world.loop.create_server(Recorder, HOST, port)
@@ -438,7 +438,7 @@ def test_doors_are_one_per_address() -> None:
 def test_a_closed_server_waits_for_its_connections() -> None:
     """New dials are refused at once, open connections stay, and wait_closed returns when the last has ended."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         world.server.close()
         with pytest.raises(ConnectionRefusedError):
@@ -466,11 +466,11 @@ def test_a_network_serves_one_loop() -> None:
 
 
 def over_websockets(
-    scenario: Callable[[World], Awaitable[None]], handler: Callable[[ServerConnection], Awaitable[None]]
+    scenario: Callable[[VirtualScenario], Awaitable[None]], handler: Callable[[ServerConnection], Awaitable[None]]
 ) -> None:
     """Run a scenario with a websockets server where the recorder's would be."""
 
-    async def main(world: World) -> None:
+    async def main(world: VirtualScenario) -> None:
         async with serve(handler, HOST, PORT, compression=None, ping_interval=None):
             await scenario(world)
 
@@ -491,7 +491,7 @@ def dial_websocket() -> connect:
 def test_websockets_echo_and_close() -> None:
     """Handshake two round trips, an echo one, a close handshake one and a bit; both ends end in order."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         async with dial_websocket() as ws:
             assert world.loop.time() == 2 * RTT
             await ws.send("hello")
@@ -507,7 +507,7 @@ def test_websockets_echo_and_close() -> None:
 def test_websockets_sees_cuts_and_resets() -> None:
     """A cut is 1006 without a close frame; the client knows one latency later."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         for fault in (world.link.cut, world.link.reset):
             ws: ClientConnection = await dial_websocket()
             before = world.loop.time()
@@ -522,7 +522,7 @@ def test_websockets_sees_cuts_and_resets() -> None:
 def test_websockets_server_closes_with_its_clients() -> None:
     """server.close() says 1001 to everybody and returns when all connections are gone."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         server = await serve(echo, HOST, 81, compression=None, ping_interval=None)
         clients = [
             await connect(f"ws://{HOST}:81/", proxy=None, compression=None, ping_interval=None) for _ in range(20)
@@ -546,7 +546,7 @@ def test_a_websockets_client_that_stops_reading_pauses_its_server() -> None:
             await ws.send(b"x" * 4096)
             sent.append(k)
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         ws = await dial_websocket()
         await asyncio.sleep(60.0)
         stuck = len(sent)

@@ -11,7 +11,7 @@ import pytest
 
 from sim.virtual.pipe import WINDOW_BYTES
 
-from .worlds import HOST, LATENCY, LINK, PORT, RTT, Recorder, World, play
+from .worlds import HOST, LATENCY, LINK, PORT, RTT, Recorder, VirtualScenario, play
 
 BIG = WINDOW_BYTES + 100_000
 
@@ -19,7 +19,7 @@ BIG = WINDOW_BYTES + 100_000
 def test_writes_of_one_instant_arrive_as_one_a_latency_later() -> None:
     """Bytes come in order; what was written at one instant is handed over in one call."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         client.transport.write(b"a")
         client.transport.writelines([b"b", bytearray(b"c")])
@@ -34,7 +34,7 @@ def test_writes_of_one_instant_arrive_as_one_a_latency_later() -> None:
 def test_what_arrives_at_one_instant_is_handed_over_in_order_of_connections() -> None:
     """A sender that walks over a set of its connections changes nobody's history."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         order: list[int] = []
         clients = [await world.dial() for _ in range(8)]
         for number, server in enumerate(world.accepted):
@@ -50,7 +50,7 @@ def test_what_arrives_at_one_instant_is_handed_over_in_order_of_connections() ->
 def test_a_connection_costs_one_round_trip() -> None:
     """The server's end is made after one latency, the client's after two; a greeting needs no more."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         server.transport.write(b"hello")
         await asyncio.sleep(1.0)
@@ -63,7 +63,7 @@ def test_a_connection_costs_one_round_trip() -> None:
 def test_names_and_limits_are_told() -> None:
     """Each end knows both addresses, has no socket, and keeps its marks as asyncio does."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         ours, theirs = client.transport, server.transport
         assert ours.get_extra_info("peername") == (HOST, LINK)
@@ -83,7 +83,7 @@ def test_names_and_limits_are_told() -> None:
 def test_a_reader_that_pauses_stops_its_writer() -> None:
     """A window is under way, the rest waits in the buffer; the marks pause and resume the protocol; nothing is lost."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         client.transport.pause_reading()
         assert not client.transport.is_reading()
@@ -106,7 +106,7 @@ def test_a_reader_that_pauses_stops_its_writer() -> None:
 def test_a_slow_link_carries_a_window_per_latency() -> None:
     """What does not fit waits until the bytes before it were taken."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         client.transport.write(b"x" * 2500)
         await asyncio.sleep(10.0)
@@ -119,7 +119,7 @@ def test_a_slow_link_carries_a_window_per_latency() -> None:
 def test_a_paused_reader_sees_the_end_only_behind_the_bytes() -> None:
     """A FIN does not overtake."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         client.transport.pause_reading()
         server.transport.write(b"last")
@@ -136,7 +136,7 @@ def test_a_paused_reader_sees_the_end_only_behind_the_bytes() -> None:
 def test_half_closing_leaves_the_other_direction_open() -> None:
     """After write_eof the peer sees EOF and may go on writing; writing here is an error."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(keep_open=True)
         client.transport.write(b"question")
         client.transport.write_eof()
@@ -159,7 +159,7 @@ def test_half_closing_leaves_the_other_direction_open() -> None:
 def test_close_flushes_and_tells_in_a_turn_of_its_own() -> None:
     """connection_lost is never called from inside close, comes once, and the peer gets every byte before the EOF."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         client.transport.write(b"x" * BIG)
         client.transport.close()
@@ -185,7 +185,7 @@ def test_close_flushes_and_tells_in_a_turn_of_its_own() -> None:
 def test_abort_drops_what_was_not_delivered(port: int, resets_cross: bool, peer_sees: list[tuple[str, object]]) -> None:
     """The peer sees a reset, or a FIN where a proxy stands between; the aborting end is told without an error."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(port)
         client.transport.write(b"never")
         client.transport.abort()
@@ -201,7 +201,7 @@ def test_abort_drops_what_was_not_delivered(port: int, resets_cross: bool, peer_
 def test_writing_to_a_peer_that_is_gone_is_answered_by_a_reset() -> None:
     """A half-open end finds out by writing, one round trip later."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(keep_open=True)
         server.transport.close()
         await asyncio.sleep(1.0)
@@ -222,7 +222,7 @@ def test_a_protocol_that_fails_loses_its_connection() -> None:
         def data_received(self, data: bytes) -> None:
             raise ValueError(data)
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         reported: list[dict[str, Any]] = []
         world.loop.set_exception_handler(lambda _, context: reported.append(context))
         _, failing = await world.loop.create_connection(Failing, HOST, LINK)
@@ -242,7 +242,7 @@ def test_a_protocol_that_fails_loses_its_connection() -> None:
 def test_only_bytes_can_be_written() -> None:
     """Text is an error; nothing is nothing."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         with pytest.raises(TypeError, match="bytes-like"):
             client.transport.write("text")  # type: ignore[arg-type]
@@ -259,7 +259,7 @@ def test_drawn_latencies_keep_the_order_and_their_address() -> None:
     def arrivals(others: int) -> list[float]:
         seen: list[float] = []
 
-        async def scenario(world: World) -> None:
+        async def scenario(world: VirtualScenario) -> None:
             world.link.latency_s = lambda u: 0.01 + 0.2 * u
             client, server = await world.pair()
             rest = [await world.dial() for _ in range(others)]
@@ -284,7 +284,7 @@ def test_drawn_latencies_keep_the_order_and_their_address() -> None:
 def test_ended_connections_need_no_collector() -> None:
     """No reference cycle keeps an ended connection alive: long runs may switch the collector off."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()
         ends = [weakref.ref(client.transport), weakref.ref(server.transport)]
         client.transport.close()

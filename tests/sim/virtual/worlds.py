@@ -58,7 +58,7 @@ class Recorder(asyncio.Protocol):
         return b"".join(detail for _, _, detail in self.seen if isinstance(detail, bytes))
 
 
-class World:
+class VirtualScenario:
     """A server on (HOST, PORT), a link to it on LINK; ``accepted`` are the server's ends, oldest first."""
 
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork, *, resets_cross: bool = False) -> None:
@@ -89,7 +89,7 @@ class World:
 
 
 def play(
-    scenario: Callable[[World], Awaitable[None]],
+    scenario: Callable[[VirtualScenario], Awaitable[None]],
     *,
     resets_cross: bool = False,
     listen: bool = True,
@@ -99,7 +99,7 @@ def play(
     network = VirtualNetwork(1, latency_s=LATENCY, window=window)
 
     async def main(loop: VirtualLoop) -> None:
-        world = World(loop, network, resets_cross=resets_cross)
+        world = VirtualScenario(loop, network, resets_cross=resets_cross)
         if listen:
             await world.listen()
         await scenario(world)
