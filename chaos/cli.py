@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode
-from resilience.eventlog.rundir import INTERRUPTED, RunInfo
-from resilience.events import Lane
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import INTERRUPTED, RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def crash(rounds: int, clients: int, seed: int, db: str | None, out: Path | None
 
     from rich.console import Console
 
-    from resilience.eventlog.rundir import create_run_dir
+    from resilience.lab.run_directory import create_run_dir
 
     from .crash.plan import CrashPlan
     from .crash.run import run as run_campaign
@@ -173,7 +173,7 @@ def _stamp() -> str:
 
 
 def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
-    from resilience.eventlog.rundir import create_run_dir
+    from resilience.lab.run_directory import create_run_dir
 
     return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
 
@@ -183,8 +183,8 @@ def _carry_out(
 ) -> RunInfo:
     import asyncio
 
+    from .progress_view import show_progress
     from .runner import run as run_lane
-    from .screen import show_progress
 
     with show_progress(console) as watcher:
         return asyncio.run(run_lane(experiment, seed, run_dir, toxiproxy=binary, workers=workers, progress=watcher))

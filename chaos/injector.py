@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 
-from resilience.client.canary import Canary
 from resilience.errors import ToxiproxyError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import Cut, FaultWindow
+from resilience.lab.canary import Canary
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .impositions import injected
 from .journal import Journal
-from .links import Address, ProxiedLink
+from .link_faults import injected
+from .proxied_link import Address, ProxiedLink
 from .toxiproxy.client import CallTimes
 
 PREPARE_S: Seconds = 1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant

@@ -24,22 +24,22 @@ from typing import Any
 import msgspec
 
 from resilience.errors import HarnessError, ResilienceError
-from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, RunInfo, write_run_info
-from resilience.events import Lane, LogEventKind
+from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, RunInfo, write_run_info
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
-from .crew import Worker, WorkerPool
 from .injector import Injector
-from .interruption import SignalCancellation, interruptible
 from .journal import Journal
 from .limits import files_needed, raise_open_files
-from .links import ProxiedLink
 from .progress import Progress, ProgressListener, ignore_progress
+from .proxied_link import ProxiedLink
+from .signals import SignalCancellation, interruptible
 from .target import StartupTimeoutError, Target
 from .toxiproxy.provision import Binary, find_toxiproxy
+from .workers import Worker, WorkerPool
 
 START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
 """How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""

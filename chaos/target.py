@@ -15,18 +15,18 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.client.canary import PROBE_INTERVAL_S, ProbeResult, probe
 from resilience.errors import HarnessError, PortInUseError
-from resilience.experiment.crew import EVENT
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
+from resilience.lab.canary import PROBE_INTERVAL_S, ProbeResult, probe
+from resilience.lab.participants import EVENT
 from resilience.server.app import WEBSOCKET_PATH
 from resilience.settings import PLAIN_NAMES
 from resilience.units import Instant, Seconds
 
-from .children import SupervisedProcess
-from .links import HOST, Address
 from .ports import free_ports
+from .proxied_link import HOST, Address
+from .supervised import SupervisedProcess
 
 STOP_TIMEOUT_S: Seconds = 10.0
 """How long the server may take to settle its commits and write its closing records."""

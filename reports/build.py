@@ -8,10 +8,10 @@ import pandas as pd
 
 from resilience.errors import UsageError
 
+from .charts import run_charts
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
 from .metrics import summarise
-from .pictures import run_charts
 from .render import to_html, to_json, to_junit, to_markdown
 from .summary import Summary
 

@@ -73,22 +73,21 @@ def print_summary(summary: Summary, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from . import words
+    from . import formatting
 
     style = _STYLES[summary.verdict.value]
-    console.print(
-        Text.assemble((f" {words.VERDICTS[summary.verdict]} ", f"{style} reverse"), " ", words.headline(summary))
-    )
-    console.print(Text(words.certainty(summary.success_rate), style="dim"))
+    verdict = f" {formatting.VERDICTS[summary.verdict]} "
+    console.print(Text.assemble((verdict, f"{style} reverse"), " ", formatting.headline(summary)))
+    console.print(Text(formatting.certainty(summary.success_rate), style="dim"))
     targets = Table("expectation", "value", "target", "interval", "n", "verdict", box=None, pad_edge=False)
     for item in summary.expectations:
-        value, bounds = words.measured(item), words.interval(item.metric, item.low, item.high)
-        tag = Text(f"{words.SYMBOLS[item.verdict]} {item.verdict.value}", style=_STYLES[item.verdict.value])
-        targets.add_row(Text(words.scope(item)), value, words.target(item), bounds, f"{item.n:,}", tag)
+        value, bounds = formatting.measured(item), formatting.interval(item.metric, item.low, item.high)
+        tag = Text(f"{formatting.SYMBOLS[item.verdict]} {item.verdict.value}", style=_STYLES[item.verdict.value])
+        targets.add_row(Text(formatting.scope(item)), value, formatting.target(item), bounds, f"{item.n:,}", tag)
     if summary.expectations:
         console.print(targets)
     for check in summary.invariants:
-        mark = Text(f"{words.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
+        mark = Text(f"{formatting.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
         plain = "" if check.verdict.value == "pass" else f": {check.detail}"
         console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,})", plain))
 
@@ -97,15 +96,15 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """The comparison on a terminal: the first run against each of the others, a table each."""
     from rich.table import Table
 
-    from . import words
+    from . import formatting
 
     first, *others = comparison.labels
     for number, label in enumerate(others):
         table = Table("metric", first, label, "gap", "interval", "verdict", box=None, pad_edge=False)
         for row in comparison.rows:
             gap = row.gaps[number]
-            here, there = (words.metric_value(row.metric, row.values[i]) for i in (0, number + 1))
-            change, bounds = words.change(row.metric, gap.absolute), words.span(row.metric, gap.low, gap.high)
+            here, there = (formatting.metric_value(row.metric, row.values[i]) for i in (0, number + 1))
+            change, bounds = formatting.change(row.metric, gap.absolute), formatting.span(row.metric, gap.low, gap.high)
             table.add_row(row.metric, here, there, change, bounds, gap.verdict)
         console.print(table)
         console.print()

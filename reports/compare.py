@@ -16,11 +16,11 @@ import pandas as pd
 from resilience.errors import UsageError
 from resilience.experiment.spec import Expectation, Op
 
-from . import words
+from . import formatting
 from .build import analyse
+from .charts import Chart, gaps, overlay
 from .expectations import Estimate, Evidence, estimate_metric
 from .frames import RunHistory
-from .pictures import Chart, gaps, overlay
 from .render import comparison_html, table, to_json
 from .stats import difference
 from .summary import Summary, finite_or_none
@@ -255,14 +255,14 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def _markdown_rows(row: ComparisonRow) -> list[list[str]]:
-    values = [words.metric_value(row.metric, value) for value in row.values]
+    values = [formatting.metric_value(row.metric, value) for value in row.values]
     return [
         [
             f"`{row.metric}`",
             *values,
-            words.change(row.metric, gap.absolute),
-            words.relative(gap.relative),
-            words.span(row.metric, gap.low, gap.high),
+            formatting.change(row.metric, gap.absolute),
+            formatting.relative(gap.relative),
+            formatting.span(row.metric, gap.low, gap.high),
             gap.verdict if len(row.gaps) == 1 else f"{gap.label}: {gap.verdict}",
         ]
         for gap in row.gaps

@@ -9,7 +9,7 @@ fault_id          category  the window: the event by which drops are correlated
 kind, stratum     category  of the window
 cohort            category  of the window
 participant       category  the client's actor name
-outcome           category  :class:`resilience.events.Outcome`
+outcome           category  :class:`resilience.eventlog.vocabulary.Outcome`
 came_back_by      category  resumed, rejoined (after clean-up, same identity), joined (a new identity); else missing
 open_at_fault     bool      a session was open when the fault began
 fault_at          float64   ``fault.started``
@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.events import LogEventKind, Outcome, Role
+from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role
 
 from .frames import RunHistory
 from .windows import windows_frame

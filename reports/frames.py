@@ -8,7 +8,7 @@ column         dtype     meaning
 t              float64   seconds since the run's start, one monotonic clock for all processes
 role           category  client, server, injector, runner
 actor          category  who recorded it
-kind           category  :class:`resilience.events.LogEventKind`
+kind           category  :class:`resilience.eventlog.vocabulary.LogEventKind`
 cohort         category  of a client or a fault; missing elsewhere
 session_id     category  the participant's public id, once it has one
 connection_no  Int64     client transports: number of the dial; sessions: fencing number
@@ -34,10 +34,10 @@ import pandas as pd
 
 from resilience.errors import UsageError
 from resilience.eventlog.reader import read_events
-from resilience.eventlog.rundir import COMPLETED, RunInfo, read_run_info
-from resilience.events import LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import COMPLETED, RunInfo, read_run_info
 
 _CATEGORIES = ("actor", "cohort", "session_id")
 _INTEGERS = ("connection_no", "seq", "attempt")

@@ -10,10 +10,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from resilience.eventlog.rundir import COMPLETED, INTERRUPTED
-from resilience.events import Lane, Role, Verdict
+from resilience.eventlog.vocabulary import Lane, Role, Verdict
+from resilience.lab.run_directory import COMPLETED, INTERRUPTED
 
-from .checks import run_checks
 from .episodes import CLOCKS
 from .expectations import (
     Evidence,
@@ -25,6 +24,7 @@ from .expectations import (
     unanswered,
 )
 from .frames import RunHistory
+from .invariants import run_checks
 from .stats import NO_INTERVAL, Clusters, wilson
 from .summary import (
     AttemptRow,

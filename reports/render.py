@@ -9,15 +9,15 @@ from xml.etree import ElementTree as ET
 import jinja2
 import msgspec
 
-from resilience.eventlog.rundir import COMPLETED
-from resilience.events import Verdict
+from resilience.eventlog.vocabulary import Verdict
+from resilience.lab.run_directory import COMPLETED
 
-from . import words
+from . import formatting
 from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
+    from .charts import Chart
     from .compare import Comparison
-    from .pictures import Chart
 
 CLOCK_NAMES = {
     "detection_s": "Detection",
@@ -44,9 +44,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def to_markdown(summary: Summary) -> str:
     """For a pull-request comment: verdict, expectations, latencies, invariants that did not pass, how to reproduce."""
     parts = [
-        f"## {words.SYMBOLS[summary.verdict]} {words.VERDICTS[summary.verdict]}: {summary.title}",
-        f"**{words.headline(summary)}** {words.certainty(summary.success_rate)}",
-        words.tested(summary),
+        f"## {formatting.SYMBOLS[summary.verdict]} {formatting.VERDICTS[summary.verdict]}: {summary.title}",
+        f"**{formatting.headline(summary)}** {formatting.certainty(summary.success_rate)}",
+        formatting.tested(summary),
         _expectation_lines(summary),
         _clock_lines(summary),
         _group_lines(summary.by_fault, "fault"),
@@ -59,12 +59,12 @@ def to_markdown(summary: Summary) -> str:
 def _expectation_lines(summary: Summary) -> str:
     rows = [
         [
-            f"`{words.scope(item)}`",
-            words.measured(item),
-            words.target(item),
-            words.interval(item.metric, item.low, item.high),
+            f"`{formatting.scope(item)}`",
+            formatting.measured(item),
+            formatting.target(item),
+            formatting.interval(item.metric, item.low, item.high),
             f"{item.n:,} ({item.population})",
-            f"{words.SYMBOLS[item.verdict]} {item.verdict.value}",
+            f"{formatting.SYMBOLS[item.verdict]} {item.verdict.value}",
         ]
         for item in summary.expectations
     ]
@@ -76,7 +76,7 @@ def _clock_lines(summary: Summary) -> str:
     for key, name in CLOCK_NAMES.items():
         block = getattr(summary, key)
         values = (block.mean, block.restricted_mean, block.p50, block.p95, block.p99)
-        rows.append([f"{name}: {block.clock}", *map(words.seconds, values), words.format_sample(block)])
+        rows.append([f"{name}: {block.clock}", *map(formatting.seconds, values), formatting.format_sample(block)])
     head = ["latency", "mean", f"restricted mean at {summary.excess_s.deadline:g} s", "p50", "p95", "p99", "n"]
     return table(head, rows)
 
@@ -85,11 +85,11 @@ def _group_lines(groups: dict[str, GroupSummary], name: str) -> str:
     rows = [
         [
             key,
-            words.ratio(block.success_rate),
-            words.seconds(block.detection_s.mean),
-            words.seconds(block.excess_s.mean),
-            words.seconds(block.excess_s.p95),
-            words.number(block.attempts.mean, 1),
+            formatting.ratio(block.success_rate),
+            formatting.seconds(block.detection_s.mean),
+            formatting.seconds(block.excess_s.mean),
+            formatting.seconds(block.excess_s.p95),
+            formatting.number(block.attempts.mean, 1),
         ]
         for key, block in groups.items()
     ]
@@ -100,7 +100,7 @@ def _invariant_lines(summary: Summary) -> str:
     passed = sum(item.verdict is Verdict.PASS for item in summary.invariants)
     lines = [f"Invariants: {passed} of {len(summary.invariants)} hold."]
     lines += [
-        f"- {words.SYMBOLS[item.verdict]} `{item.name}` ({item.rule}): {item.detail}"
+        f"- {formatting.SYMBOLS[item.verdict]} `{item.name}` ({item.rule}): {item.detail}"
         for item in summary.invariants
         if item.verdict is not Verdict.PASS
     ]
@@ -117,10 +117,10 @@ def to_junit(summary: Summary) -> bytes:
         suite, "run", "completed", Verdict.PASS if summary.status == COMPLETED else Verdict.INCONCLUSIVE, summary.cause
     )
     for item in summary.expectations:
-        measured = words.measured(item)
-        bounds = words.interval(item.metric, item.low, item.high)
+        measured = formatting.measured(item)
+        bounds = formatting.interval(item.metric, item.low, item.high)
         detail = f"{measured}, interval {bounds}, n = {item.n} ({item.population}). {item.note or ''}".rstrip()
-        _case(suite, "expectation", f"{words.scope(item)} {words.target(item)}", item.verdict, detail)
+        _case(suite, "expectation", f"{formatting.scope(item)} {formatting.target(item)}", item.verdict, detail)
     for check in summary.invariants:
         _case(suite, "invariant", check.name, check.verdict, check.detail)
     for name, tag in (("tests", "testcase"), ("failures", ".//failure"), ("errors", ".//error")):
@@ -145,7 +145,7 @@ def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("reports")
     env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     env.lstrip_blocks = True
-    env.globals.update(words=words, clock_names=CLOCK_NAMES)
+    env.globals.update(formatting=formatting, clock_names=CLOCK_NAMES)
     return env
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from resilience.events import Verdict
+from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.spec import Op
 
 Floats = NDArray[np.float64]

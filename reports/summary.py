@@ -12,8 +12,8 @@ import math
 import msgspec
 
 from resilience.errors import ExitCode
-from resilience.eventlog.rundir import COMPLETED, INTERRUPTED
-from resilience.events import Lane, Verdict
+from resilience.eventlog.vocabulary import Lane, Verdict
+from resilience.lab.run_directory import COMPLETED, INTERRUPTED
 
 SCHEMA_VERSION = 1
 

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from resilience.events import LogEvent, LogEventKind
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.experiment.faults import FaultWindow
 
 from .frames import RunHistory

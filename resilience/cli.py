@@ -103,7 +103,7 @@ def serve(**options: object) -> None:
 
     On a database that has a run under way, such as after a crash, it goes on where that stopped.
     """
-    from resilience.server.command import serve_command
+    from resilience.server.serve import serve_command
     from resilience.settings import environment, host_key, server_settings
 
     flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
@@ -128,7 +128,7 @@ def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, 
 
     Enter or n goes on, r reveals, f finishes, q detaches: the quiz stays, and the same command takes it up again.
     """
-    from resilience.client.podium import host_command
+    from resilience.client.host_cli import host_command
     from resilience.settings import environment, host_key
 
     key = host_key(environment(), key_file)
@@ -143,7 +143,7 @@ def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, 
 @click.option("--resume", type=click.Path(path_type=Path), help="Keep who you are in this file, and come back as that.")
 def play(url: str, name: str, event: str, preset: str, resume: Path | None) -> None:
     """Take part in the quiz at URL (such as ws://127.0.0.1:8765/ws) in this terminal."""
-    from resilience.client.terminal import play_command
+    from resilience.client.play_cli import play_command
 
     play_command(url, name, event, preset, resume)
 

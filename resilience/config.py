@@ -10,14 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from resilience.errors import require
-from resilience.policy.adaptive import AdaptiveBounds
+from resilience.policy.adaptive_heartbeat import AdaptiveBounds
 from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
-from resilience.policy.liveness import HeartbeatTimeouts, ProbeTimeouts
-from resilience.protocol.client import ClientRules
-from resilience.protocol.rules import RoomSettings
+from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
+from resilience.protocol.client.participant import ClientRules
+from resilience.protocol.server.settings import RoomSettings
+from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.game import Game
 from resilience.quiz.plan import Pace, QuizPlan
-from resilience.quiz.player import AnswerBehaviour
 from resilience.quiz.questions import arithmetic_questions
 from resilience.units import Seconds
 

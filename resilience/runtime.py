@@ -9,8 +9,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
-from resilience.events import Lane, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.units import Instant, Seconds
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from resilience.eventlog.vocabulary import Lane, LogEvent
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Lane, LogEvent
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 

@@ -13,7 +13,11 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
-from resilience.eventlog.rundir import (
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
+from resilience.eventlog.writer import EventSink, EventWriter
+from resilience.experiment.loader import to_toml
+from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import (
     COMPLETED,
     HARNESS_FAILED,
     INTERRUPTED,
@@ -22,10 +26,6 @@ from resilience.eventlog.rundir import (
     create_run_dir,
     write_run_info,
 )
-from resilience.eventlog.writer import EventSink, EventWriter
-from resilience.events import Lane, LogEvent, LogEventKind
-from resilience.experiment.loader import to_toml
-from resilience.experiment.spec import Experiment
 
 Simulate = Callable[[Experiment, int, EventSink], None]
 

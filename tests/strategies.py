@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from resilience.policy.backoff import BackoffPolicy, ExponentialDelays, Jitter, Preset
-from resilience.policy.window import ReturnWindow
+from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.messages import ClientMessage, Message, Roster, ServerMessage
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question

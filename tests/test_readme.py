@@ -10,9 +10,9 @@ import pytest
 
 from resilience.cli import root
 from resilience.errors import ExitCode
-from resilience.eventlog.rundir import COMPLETED, read_run_info
-from resilience.events import Lane
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import parse
+from resilience.lab.run_directory import COMPLETED, read_run_info
 from sim.run import run
 
 

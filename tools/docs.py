@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docgen import configuration, diagrams, evidence, protocol, scenes
+from docgen import configuration, diagram_scenarios, diagrams, evidence, protocol
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 
@@ -25,11 +25,11 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "words": protocol.words,
     "close codes": protocol.close_codes,
     "retry classes": protocol.retry_classes,
-    "conversation: join": scenes.join,
-    "conversation: resume": scenes.resume,
-    "conversation: fencing": scenes.fencing,
-    "conversation: lost acknowledgement": scenes.lost_ack,
-    "conversation: host": scenes.host,
+    "conversation: join": diagram_scenarios.join,
+    "conversation: resume": diagram_scenarios.resume,
+    "conversation: fencing": diagram_scenarios.fencing,
+    "conversation: lost acknowledgement": diagram_scenarios.lost_ack,
+    "conversation: host": diagram_scenarios.host,
     "server settings": lambda: configuration.reference(ServerConfig),
     "quiz settings": lambda: configuration.reference(QuizConfig),
     "client settings": lambda: configuration.reference(ClientConfig),

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, RowMapping, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from reports.ledger import StoredRun
+from reports.durability_checks import StoredRun
 from resilience.errors import HarnessError
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase

@@ -13,14 +13,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.fleet import LagMeter
-from chaos.interruption import SignalCancellation
-from resilience.client.fleet import Fleet
+from chaos.signals import SignalCancellation
+from chaos.worker_main import LagMeter
 from resilience.errors import HarnessError
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Lane, LogEvent, LogEventKind
-from resilience.experiment.crew import participants_of
-from resilience.experiment.witness import Observation, ObservingClient, make_observing_client
+from resilience.lab.fleet import Fleet
+from resilience.lab.observer import Observation, ObservingClient, make_observing_client
+from resilience.lab.participants import participants_of
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds

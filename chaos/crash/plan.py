@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import uniform
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 MOST_ROUNDS = 150

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.interruption import interruptible
 from chaos.limits import files_needed, raise_open_files
-from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, RunInfo, write_run_info
-from resilience.events import Lane
+from chaos.signals import interruptible
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import to_toml
+from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, RunInfo, write_run_info
 
 from .campaign import Campaign, Rounds, Say
 from .plan import CrashPlan, experiment

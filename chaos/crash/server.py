@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from chaos.children import SupervisedProcess
-from chaos.links import HOST, Address
 from chaos.ports import free_ports
+from chaos.proxied_link import HOST, Address
+from chaos.supervised import SupervisedProcess
 from chaos.target import STOP_TIMEOUT_S, clean_environment, settings_of
 from resilience.errors import HarnessError
-from resilience.experiment.crew import EVENT
 from resilience.experiment.spec import Experiment
+from resilience.lab.participants import EVENT
 from resilience.server.app import WEBSOCKET_PATH
 from resilience.units import Instant
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from reports.checks import run_checks
+from reports.durability_checks import DurabilityEvidence, judge
 from reports.frames import RunHistory, load_history
-from reports.ledger import DurabilityEvidence, judge
+from reports.invariants import run_checks
 from reports.summary import Invariant
-from resilience.events import LogEventKind, Role, Verdict
-from resilience.experiment.crew import EVENT
+from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
+from resilience.lab.participants import EVENT
 from resilience.units import Instant, Seconds
 
 from .books import Books, read_books

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING
 
 from resilience.errors import PortInUseError, ToxiproxyError
 
-from ..deathpact import die_with_parent
+from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
 from .client import CallTimes, NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 

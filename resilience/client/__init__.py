@@ -18,14 +18,14 @@ The shortest useful program joins, answers, and survives whatever the network do
     asyncio.run(take_part("ws://127.0.0.1:8765/ws"))
 
 Everything the server says is in ``resilience.protocol.messages``. Rooms: ``driver`` one machine on one loop, ``client``
-a participant, ``hosting`` a host, ``identity`` and ``questions`` files, ``fleet`` many scripted participants,
-``terminal`` and ``podium`` a person who plays or hosts, ``canary`` an eyewitness.
+a participant, ``host_client`` a host, ``identity`` and ``question_file`` files, ``play_cli`` and ``host_cli`` a person
+who plays or hosts.
 """
 
 from resilience.client.client import ReconnectingClient, connect
-from resilience.client.hosting import HostClient, host
+from resilience.client.host_client import HostClient, host
 from resilience.config import ClientConfig
-from resilience.protocol.client import open_question
+from resilience.protocol.client.participant import open_question
 from resilience.protocol.messages import QuizFinished
 from resilience.protocol.states import ClientState
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from resilience.client.driver import ClientDriver, checked_url
 from resilience.client.identity import IdentityFile
 from resilience.config import ClientConfig
-from resilience.draws import random_for
 from resilience.errors import require
-from resilience.protocol.client import Identity, ParticipantClient
+from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import ClientMessage, Message, TokenStored
+from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, RunClock, ignore_record
 
 MAX_NAME_CHARACTERS = 64

@@ -20,10 +20,11 @@ from websockets.asyncio.server import broadcast
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from resilience.client.sleep import SuspendDetector
+from resilience.client.suspend import SuspendDetector
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
-from resilience.policy.retry import CloseCode
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol import codec
+from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.effects import (
     AbortTransport,
     ClientEffect,
@@ -33,7 +34,6 @@ from resilience.protocol.effects import (
     Record,
     SendToServer,
 )
-from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import ClientMessage, Message
 from resilience.protocol.states import ClientState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record

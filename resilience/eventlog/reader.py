@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
-from resilience.events import LogEvent
+from resilience.eventlog.vocabulary import LogEvent
 
 
 def read_events(run_dir: Path) -> list[LogEvent]:

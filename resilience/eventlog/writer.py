@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from resilience.events import LogEvent
+from resilience.eventlog.vocabulary import LogEvent
 
 FLUSH_BYTES = 65_536
 

@@ -12,9 +12,9 @@ from enum import StrEnum
 import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import uniform
 from resilience.errors import require
 from resilience.experiment.faults import AnyFault, FaultWindow
+from resilience.random_streams import uniform
 from resilience.units import Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
-from resilience.policy.window import DEFAULT_RETURN_WINDOW, ReturnWindow
+from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow
 from resilience.units import Instant, Seconds
 
 MIN_RETRY_AFTER_S: Seconds = 0.05

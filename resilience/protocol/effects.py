@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.events import Lane, LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol.messages import ClientMessage, Message, SequencedMessage, ServerMessage
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.units import Instant

@@ -293,7 +293,7 @@ class ResumeRejected(Message, frozen=True):
     """No session for this token. Join anew on the same connection."""
 
     reason: str
-    """A :class:`~resilience.protocol.tokens.ResumeRejection`."""
+    """A :class:`~resilience.protocol.server.tokens.ResumeRejection`."""
 
 
 class Ping(Message, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from resilience.draws import uniform
+from resilience.random_streams import uniform
 from resilience.units import Seconds
 
 CHOICES = 4

@@ -21,12 +21,12 @@ from websockets.http11 import Request, Response
 from resilience import __version__
 from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
-from resilience.server.directory import EventRegistry, EventSpec, states_of
 from resilience.server.drain import drain_connections, drain_window
+from resilience.server.event_registry import EventRegistry, EventSpec, states_of
 from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag

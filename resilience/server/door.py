@@ -15,9 +15,9 @@ import msgspec
 from websockets.datastructures import Headers
 
 from resilience.config import ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.admission import AdmissionController
-from resilience.policy.rate import PerAddressLimiter
+from resilience.policy.rate_limits import PerAddressLimiter
 from resilience.protocol.effects import Record
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.limits import max_connections_by_open_files

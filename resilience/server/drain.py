@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from resilience.config import ServerConfig
-from resilience.policy.retry import CloseCode
+from resilience.policy.close_codes import CloseCode
 from resilience.runtime import RunClock
 from resilience.server.gateway import WebSocketPeer
 from resilience.units import Seconds

@@ -19,9 +19,9 @@ from websockets.protocol import OPEN
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
-from resilience.events import LogEventKind
-from resilience.policy.rate import TokenBucket
-from resilience.policy.retry import CloseCode
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.close_codes import CloseCode
+from resilience.policy.rate_limits import TokenBucket
 from resilience.protocol import codec
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (
@@ -39,10 +39,10 @@ from resilience.protocol.messages import (
     ServerMessage,
 )
 from resilience.runtime import RecordSink, RunClock
-from resilience.server.directory import EventRegistry
 from resilience.server.door import HandshakePolicy, HandshakeRejection
+from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
-from resilience.server.patience import TimeoutQueue
+from resilience.server.timeouts import TimeoutQueue
 from resilience.units import Seconds
 
 HOST_MESSAGE_BYTES = 1_048_576

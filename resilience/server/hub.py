@@ -13,11 +13,11 @@ from typing import Protocol
 from websockets.frames import Frame, Opcode
 
 from resilience.errors import FencedError, StoreError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ResumeRejected
-from resilience.protocol.room import Room
+from resilience.protocol.server.room import Room
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.server.committer import CommitCallback, CommitRequest
 from resilience.server.store import RunLease

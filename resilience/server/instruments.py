@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from resilience.events import LogEventKind
-from resilience.policy.retry import CloseCode
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ErrorCode
 from resilience.quiz.verdicts import AnswerVerdict
 

@@ -15,9 +15,9 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
-from resilience.server.lines import CAPACITY_LINES, NonBlockingWriter, writer_to
+from resilience.server.log_writer import CAPACITY_LINES, NonBlockingWriter, writer_to
 from resilience.units import Instant, Seconds
 
 SUMMARY_INTERVAL_S: Seconds = 1.0

@@ -17,10 +17,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import resilience
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import PROTOCOL_VERSION
-from resilience.protocol.session import GRACE
+from resilience.protocol.server.session import GRACE
 from resilience.protocol.states import ConnectionState
 from resilience.server.instruments import Instruments
 from resilience.units import Seconds

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from resilience.lab.scripted_client import ScriptedClient
 from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTransport, Record, SendToServer
 from resilience.protocol.messages import ServerMessage
-from resilience.protocol.participant import ScriptedClient
 from resilience.protocol.states import ClientState
 
 from .clock import LazyTimer, SimEnvironment
+from .encoding import MessageCodecHook
 from .journal import Journal
 from .link import ModelConnection, ModelLink
-from .wire import MessageCodecHook
 
 
 class ModelClientDriver:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, FaultWindow, Refuse
 
 from .clock import SimEnvironment

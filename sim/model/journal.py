@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventSink
-from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.units import Instant
 

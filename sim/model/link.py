@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resilience.experiment.faults import Direction
-from resilience.policy.retry import CloseCode
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.units import Instant
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from resilience.draws import derive_key, random_for
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
-from resilience.policy.retry import CloseCode
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ServerMessage
-from resilience.protocol.room import Room
+from resilience.protocol.server.room import Room
+from resilience.random_streams import derive_key, random_for
 from resilience.units import Instant
 
 from .clock import DelayLine, LazyTimer, SimEnvironment
 from .costs import ModelCosts
+from .encoding import MessageCodecHook
 from .journal import Journal
 from .link import CLOSED, UPGRADE, ModelConnection
 from .station import Station
 from .store import ModelStore
-from .wire import MessageCodecHook
 
 EPOCH = "1.1"
 """The stream of the first server of the first run, by the name that a real server gives it."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.eventlog.writer import EventSink
-from resilience.events import LogEventKind, Verdict
-from resilience.experiment.crew import first_dial, make_scripted_client, participants_of
 from resilience.experiment.spec import Experiment
+from resilience.lab.participants import first_dial, make_scripted_client, participants_of
 
 from .client import ModelClientDriver
 from .clock import DelayLine, SimEnvironment
 from .costs import ModelCosts
+from .encoding import IdentityCodec, MessageCodecHook
 from .faults import Injector
 from .journal import Journal
 from .link import ModelLink
 from .server import ModelServerDriver
-from .wire import IdentityCodec, MessageCodecHook
 
 
 def simulate(experiment: Experiment, seed: int, sink: EventSink, costs: ModelCosts | None = None) -> None:

@@ -2,7 +2,7 @@
 
 One seed is one small world: real clients on links, a server that is killed and followed by another on the same
 database, until the quiz is over and everybody is back. What must hold is read from the log, from the database and from
-what clients were shown (``reports.checks``, ``reports.ledger``).
+what clients were shown (``reports.invariants``, ``reports.durability_checks``).
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from reports.checks import run_checks
+from reports.durability_checks import DurabilityEvidence, StoredRun, judge
 from reports.frames import RunHistory
-from reports.ledger import DurabilityEvidence, StoredRun, judge
-from resilience.client.fleet import Fleet
-from resilience.draws import uniform
+from reports.invariants import run_checks
 from resilience.errors import ResilienceError
-from resilience.eventlog.rundir import COMPLETED, RunInfo
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.eventlog.writer import EventList
-from resilience.events import Lane, LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.crew import EVENT, participants_of
-from resilience.experiment.witness import Observation, ObservingClient, make_observing_client
+from resilience.lab.fleet import Fleet
+from resilience.lab.observer import Observation, ObservingClient, make_observing_client
+from resilience.lab.participants import EVENT, participants_of
+from resilience.lab.run_directory import COMPLETED, RunInfo
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
+from resilience.random_streams import uniform
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.directory import EventSpec
+from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Instant, Seconds
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from resilience.errors import StoreError
+from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.writer import EventSink
-from resilience.events import LogEvent
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock

@@ -10,8 +10,8 @@ from enum import StrEnum
 import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.draws import uniform
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 CALM, ROUGH = "calm", "rough"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 
-from resilience.client.canary import Canary, HostPort
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventSink
-from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, FaultWindow, Refuse
+from resilience.lab.canary import Canary, HostPort
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 

@@ -11,15 +11,15 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from resilience.client.fleet import Fleet
-from resilience.draws import derive_key
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventSink
-from resilience.events import Lane, LogEvent, LogEventKind, Role
-from resilience.experiment.crew import EVENT, participants_of
 from resilience.experiment.spec import Experiment
+from resilience.lab.fleet import Fleet
+from resilience.lab.participants import EVENT, participants_of
+from resilience.random_streams import derive_key
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.directory import EventSpec
+from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from resilience.draws import uniform
 from resilience.errors import HarnessError
+from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop

@@ -37,7 +37,11 @@ def verdict(folder: Path, law: str) -> str:
     [
         ("resilience/units.py", "import time", "Decisions are pure"),
         ("resilience/experiment/spec.py", "import resilience.experiment.loader", "Experiments are values"),
-        ("resilience/events.py", "import resilience.protocol.effects", "Inside the product, downward only"),
+        (
+            "resilience/eventlog/vocabulary.py",
+            "import resilience.protocol.effects",
+            "Inside the product, downward only",
+        ),
         ("resilience/eventlog/writer.py", "import reports", "Four packages"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.lab.ledger import Row, keep, record
+from tests.benchmarks.lab.results import Row, keep, record
 
 RecordRows = Callable[[Sequence[Row]], None]
 

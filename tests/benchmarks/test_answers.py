@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row, middle, rank, spread
 from tests.benchmarks.lab.processes import LoadProcess, bare, product, quiz
+from tests.benchmarks.lab.results import Row, middle, rank, spread
 
 LIMIT = 0.1
 TEXT = '{"type":"answer","question":"q12","choice":0,"key":"k12345"}'

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from resilience.eventlog.reader import read_events
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row, middle, spread
 from tests.benchmarks.lab.processes import LIMITS, LOBBY, LoadProcess, bare, product, quiz
+from tests.benchmarks.lab.results import Row, middle, spread
 
 OPENED = '{"type":"question_opened"'
 SLOWER = 1.5

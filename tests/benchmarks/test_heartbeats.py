@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row, middle, spread
+from tests.benchmarks.lab.results import Row, middle, spread
 
 LATE = 0.05
 INTERVAL = 15.0
@@ -19,7 +19,7 @@ INTERVAL = 15.0
 
 def beat(root: Path, how: str, count: int, seconds: float) -> dict[str, Any]:
     """CPU seconds a minute, beats, and the lateness (seconds) that 99 in 100 did not exceed."""
-    command = [sys.executable, "-m", "tests.benchmarks.lab.beats", how, str(count), str(seconds)]
+    command = [sys.executable, "-m", "tests.benchmarks.lab.heartbeat_bench", how, str(count), str(seconds)]
     said = subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=seconds + 60)
     return dict(json.loads(said.stdout))
 

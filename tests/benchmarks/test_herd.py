@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row, middle, spread
 from tests.benchmarks.lab.processes import LOBBY, LoadProcess, Server, bare, product
+from tests.benchmarks.lab.results import Row, middle, spread
 
 SHARE = 0.6
 WARM = 50

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row, middle, spread
 from tests.benchmarks.lab.processes import LOBBY, LoadProcess, Server, bare, product
+from tests.benchmarks.lab.results import Row, middle, spread
 
 MOST = 1.4
 WARM = 100

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chaos.links import Address, ProxiedLink
+from chaos.proxied_link import Address, ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.experiment.loader import load
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.ledger import Row
 from tests.benchmarks.lab.resetting import make_closes_resets
+from tests.benchmarks.lab.results import Row
 
 HERE = Path(__file__).resolve().parent
 FILES = sorted((HERE / "experiments").glob("*.toml"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from chaos.journal import Journal
-from chaos.links import ProxiedLink
+from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
-from .stand import HttpStub
+from ..support.http_stub import HttpStub
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from chaos.impositions import injected
-from chaos.links import Address, ProxiedLink
+from chaos.link_faults import injected
 from chaos.ports import free_ports
-from resilience.client.canary import Canary, ProbeResult, probe
+from chaos.proxied_link import Address, ProxiedLink
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
+from resilience.lab.canary import Canary, ProbeResult, probe
 
-from .stand import HttpStub
+from ..support.http_stub import HttpStub
 
 ALPHA = ("alpha",)
 CUT = Cut(at=1.0, cohorts=ALPHA)

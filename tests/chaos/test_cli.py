@@ -13,11 +13,11 @@ from rich.console import Console
 
 from chaos import cli
 from chaos.progress import Progress
-from chaos.screen import ProgressLines, line_of, show_progress, table_of
+from chaos.progress_view import ProgressLines, line_of, show_progress, table_of
 from chaos.toxiproxy.provision import Binary
 from resilience.errors import ExitCode, UsageError
-from resilience.eventlog.rundir import INTERRUPTED, RunInfo
-from resilience.events import Lane
+from resilience.eventlog.vocabulary import Lane
+from resilience.lab.run_directory import INTERRUPTED, RunInfo
 
 MOMENT = Progress("running", 12.0, 60.0, {"alpha": 7}, {"alpha": 10, "beta": 5}, ("0.0:refuse@alpha",))
 

@@ -25,10 +25,10 @@ from chaos.crash.screen import figures_of, line_of, table_of
 from chaos.crash.verdict import FILE, Report, judged, spread
 from reports.build import analyse
 from resilience.errors import HarnessError
-from resilience.eventlog.rundir import INTERRUPTED, read_run_info
-from resilience.events import Verdict
+from resilience.eventlog.vocabulary import Verdict
+from resilience.lab.run_directory import INTERRUPTED, read_run_info
 
-from .stand import descendants, eventually_sync, lives
+from ..support.processes import descendants, eventually_sync, lives
 
 PLAN = CrashPlan(rounds=3, clients=30, seed=4)
 SECONDS_TO_START = 30.0

@@ -11,14 +11,15 @@ import pytest
 
 from chaos.injector import Injector
 from chaos.journal import Journal
-from chaos.links import ProxiedLink
+from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.client import CallTimes
-from resilience.client.canary import ProbeResult, probe
-from resilience.events import LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
+from resilience.lab.canary import ProbeResult, probe
 from resilience.runtime import RunClock
 
-from .stand import HttpStub, eventually, kinds, logged
+from ..support.http_stub import HttpStub
+from ..support.processes import eventually, kinds, logged
 
 ALPHA = ("alpha",)
 K = LogEventKind
@@ -36,7 +37,7 @@ def told(folder: Path, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
 def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr("chaos.injector.CONFIRM_TIMEOUT_S", seconds)
-        patch.setattr("chaos.links.API_DEADLINE_S", seconds)
+        patch.setattr("chaos.proxied_link.API_DEADLINE_S", seconds)
         yield
 
 

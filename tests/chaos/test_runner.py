@@ -22,13 +22,13 @@ from chaos.target import Target, clean_environment, settings_of
 from chaos.toxiproxy.provision import Binary
 from reports.build import analyse
 from resilience.errors import HarnessError
-from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, read_run_info
-from resilience.events import Lane, LogEventKind, Role
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, read_run_info
 from resilience.settings import server_settings
 
-from .stand import descendants, eventually, eventually_sync, kinds, listening, lives, logged
+from ..support.processes import descendants, eventually, eventually_sync, kinds, listening, lives, logged
 
 K = LogEventKind
 SECONDS_TO_FAULT = 25.0
@@ -121,7 +121,7 @@ async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary
     def watcher(progress: Progress) -> None:
         if progress.phase == "running" and not mine:
             mine.update(descendants(os.getpid()))
-            os.kill(next(pid for pid in mine if b"chaos.fleet" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
+            os.kill(next(pid for pid in mine if b"chaos.worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
 
     with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
         await runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path, workers=2, progress=watcher)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from chaos.runner import run as run_real
 from resilience.eventlog.reader import read_events
-from resilience.eventlog.rundir import COMPLETED
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.events import LogEvent, LogEventKind, Role
-from resilience.experiment.crew import first_dial, make_scripted_client, participants_of
 from resilience.experiment.faults import FaultWindow
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
+from resilience.lab.participants import first_dial, make_scripted_client, participants_of
+from resilience.lab.run_directory import COMPLETED
 from sim.model import simulate as run_model
 from sim.virtual.lane import simulate as run_virtual
-from tests.resilience.protocol.pair import MachinePair, Peer
+from tests.resilience.protocol.machine_pair import MachinePair, Peer
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
 

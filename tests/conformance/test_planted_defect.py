@@ -9,16 +9,16 @@ import asyncio
 
 import pytest
 
-from reports.checks import one_live_connection
 from reports.frames import RunHistory
+from reports.invariants import one_live_connection
 from resilience.config import QuizConfig
-from resilience.eventlog.rundir import COMPLETED, RunInfo
+from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.events import Lane, LogEventKind
-from resilience.protocol.session import ServerSession
+from resilience.lab.run_directory import COMPLETED, RunInfo
+from resilience.protocol.server.session import ServerSession
 from tests.conformance.lanes import SMALL
-from tests.resilience.protocol.pair import MachinePair
-from tests.resilience.virtual import URL, VirtualServerHarness, play
+from tests.resilience.protocol.machine_pair import MachinePair
+from tests.support.virtual_server import URL, VirtualServerHarness, play
 
 INFO = RunInfo(
     experiment="small",

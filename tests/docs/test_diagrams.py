@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from docgen import diagrams, protocol, scenes
+from docgen import diagram_scenarios, diagrams, protocol
 
-from resilience.policy.retry import CloseCode
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol.states import CLIENT_TRANSITIONS, SESSION_TRANSITIONS
 from resilience.quiz.phases import NEXT
 
@@ -74,23 +74,27 @@ def in_order(diagram: str, *wanted: str) -> bool:
 
 def test_a_welcome_waits_for_its_commit() -> None:
     assert in_order(
-        scenes.join(), "C->>S: join", "S->>DB: session", "DB-->>S: durable", "S->>C: joined", "token_stored"
+        diagram_scenarios.join(), "C->>S: join", "S->>DB: session", "DB-->>S: durable", "S->>C: joined", "token_stored"
     )
-    assert in_order(scenes.resume(), "--xS", "C->>S: resume", "durable", "S->>C: state_restored", "token_stored")
+    assert in_order(
+        diagram_scenarios.resume(), "--xS", "C->>S: resume", "durable", "S->>C: state_restored", "token_stored"
+    )
 
 
 def test_the_old_connection_is_told_before_the_new_one_is_welcome() -> None:
-    assert in_order(scenes.fencing(), "B->>S: resume", "S->>A: close 4200", "durable", "S->>B: state_restored")
+    assert in_order(
+        diagram_scenarios.fencing(), "B->>S: resume", "S->>A: close 4200", "durable", "S->>B: state_restored"
+    )
 
 
 def test_a_lost_acknowledgement_costs_no_second_row() -> None:
-    shown = scenes.lost_ack()
+    shown = diagram_scenarios.lost_ack()
     assert shown.count("S->>DB: answer") == 1
     assert in_order(shown, "S--xC: answer_result", "C->>S: answer", "S->>C: answer_result", "verdict accepted")
 
 
 def test_an_order_that_crosses_the_clock_does_nothing() -> None:
-    shown = scenes.host()
+    shown = diagram_scenarios.host()
     assert shown.count("question_revealed") == 1
     assert in_order(shown, "action reveal, step 1", "question_revealed", "action reveal, verdict stale_step, step 2")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 
-from resilience.policy.retry import CloseCode, RetryClass, retry_class
-from resilience.protocol.tokens import MAX_RETIRED_TOKENS
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.protocol.server.tokens import MAX_RETIRED_TOKENS
 from resilience.server import gateway
 from resilience.server import pages as server_pages
 from resilience.server.app import WEBSOCKET_PATH
-from resilience.server.command import TOKEN_BYTES
 from resilience.server.pages import ServerView, respond
+from resilience.server.serve import TOKEN_BYTES
 from resilience.settings import HOST_KEY, LEAST_KEY
 
 from .markdown import table_under

@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 import pytest
 from docgen import configuration, protocol, shapes, sources
-from docgen.unsaid import UNSAID
+from docgen.hidden_messages import UNSAID
 
-from resilience.policy.retry import CloseCode, RetryClass
+from resilience.policy.close_codes import CloseCode, RetryClass
 from resilience.protocol import messages
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
@@ -36,7 +36,7 @@ def messages_in_source() -> Iterator[type]:
 
 @pytest.mark.parametrize("owner", EXPLAINED, ids=lambda owner: owner.__name__)
 def test_everything_has_a_meaning(owner: type) -> None:
-    """In its own source, as a docstring; or for now in ``docgen/unsaid.py``."""
+    """In its own source, as a docstring; or for now in ``docgen/hidden_messages.py``."""
     assert sources.summary(owner), f"{owner.__name__} has no docstring"
     lacking = [name for name in names(owner) if not sources.meaning(owner, name)]
     assert not lacking, f"{owner.__name__}: no meaning for {', '.join(lacking)}; write a docstring below each"
@@ -48,11 +48,11 @@ def test_every_message_is_on_the_page() -> None:
 
 
 def test_what_the_source_says_is_not_said_for_it() -> None:
-    """An entry of ``docgen/unsaid.py`` goes when its source has taken it over, or when the thing itself has gone."""
+    """An entry of ``docgen/hidden_messages.py`` goes when its source has taken it over, or when the thing itself has gone."""
     wanted = {f"{owner.__name__}.{name}": (owner, name) for owner in EXPLAINED for name in names(owner)}
     assert set(UNSAID) <= set(wanted), f"no such thing: {sorted(set(UNSAID) - set(wanted))}"
     said = [key for key in UNSAID if sources.said(*wanted[key])]
-    assert not said, f"the source itself says it, docgen/unsaid.py need not: {said}"
+    assert not said, f"the source itself says it, docgen/hidden_messages.py need not: {said}"
 
 
 def test_meanings_are_sentences() -> None:

@@ -11,12 +11,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Resume, StateRestored, TokenStored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import CALM, RestartableServerHarness, act, dial, hear, say
-from tests.resilience.virtual import URL
+from tests.support.restartable_server import CALM, RestartableServerHarness, act, dial, hear, say
+from tests.support.virtual_server import URL
 
 MS = 0.001
 SHORT = QuizConfig(questions=2, lobby=1, question_time=10, reveal_time=60)

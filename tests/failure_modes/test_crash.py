@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from resilience.config import QuizConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import AnswerResult, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import RestartableServerHarness, act
+from tests.support.restartable_server import RestartableServerHarness, act
 
 MS = 0.001
 QUIZ = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=100)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from resilience.client import connect
-from resilience.events import LogEventKind
-from resilience.policy.retry import CloseCode
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.failure_modes.scene import CALM, RestartableServerHarness, act, url_of
-from tests.resilience.virtual import LINKED, URL
+from tests.support.restartable_server import CALM, RestartableServerHarness, act, url_of
+from tests.support.virtual_server import LINKED, URL
 
 
 @pytest.mark.parametrize("later", [1, 20, 60])

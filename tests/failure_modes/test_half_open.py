@@ -9,11 +9,21 @@ import pytest
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import ClientMessage, Join, Joined, Ping, Pong, PresenceChanged
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.failure_modes.scene import CALM, LATENCY, WAITING, RestartableServerHarness, act, dial, hear, say, url_of
-from tests.resilience.virtual import URL
+from tests.support.restartable_server import (
+    CALM,
+    LATENCY,
+    WAITING,
+    RestartableServerHarness,
+    act,
+    dial,
+    hear,
+    say,
+    url_of,
+)
+from tests.support.virtual_server import URL
 
 PROBED = ClientConfig().probe_after + ClientConfig().probe_deadline
 GRACE, CLEANUP = ServerConfig().grace_period, ServerConfig().cleanup_interval

@@ -14,17 +14,17 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig, ServerConfig
-from resilience.draws import random_for
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.events import Lane, LogEventKind, Role
 from resilience.policy.backoff import Preset
-from resilience.protocol.client import Identity, ParticipantClient
+from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.states import ClientState
+from resilience.random_streams import random_for
 from resilience.runtime import RunClock, log_to
 from resilience.server.limits import max_connections_by_open_files
-from tests.failure_modes.process import ServerProcess
-from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
-from tests.resilience.virtual import HOST, PORT, URL
+from tests.support.restartable_server import WAITING, RestartableServerHarness, act
+from tests.support.server_process import ServerProcess
+from tests.support.virtual_server import HOST, PORT, URL
 
 CAPACITY = 1000.0
 STABLE = ClientConfig().stable_after

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.messages import (
     Join,
@@ -26,7 +26,8 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
-from tests.failure_modes.scene import (
+from tests.support.machines import RoomHarness, credentials_in, resume
+from tests.support.restartable_server import (
     CALM,
     WAITING,
     RestartableServerHarness,
@@ -37,8 +38,7 @@ from tests.failure_modes.scene import (
     hear,
     say,
 )
-from tests.resilience.protocol.stand import RoomHarness, credentials_in, resume
-from tests.resilience.virtual import HOST, URL
+from tests.support.virtual_server import HOST, URL
 
 JOIN = Join(event="quiz", name="ada", instance="i")
 CLEANUP = ServerConfig().cleanup_interval

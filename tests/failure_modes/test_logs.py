@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
-from tests.failure_modes.process import ServerProcess, Stopwatch, raw_guest
-from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
+from tests.support.restartable_server import WAITING, RestartableServerHarness, act
+from tests.support.server_process import ServerProcess, Stopwatch, raw_guest
 
 GUESTS = 1000
 MOST_LAG = 0.05

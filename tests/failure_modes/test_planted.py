@@ -15,21 +15,21 @@ from websockets.exceptions import WebSocketException
 from resilience.errors import ResilienceError
 from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
-from resilience.policy.liveness import ClientFailureDetector, ServerFailureDetector
-from resilience.policy.retry import RetryClass
-from resilience.protocol import link
-from resilience.protocol.client import ParticipantClient
-from resilience.protocol.desk import PendingAnswers
+from resilience.policy.close_codes import RetryClass
+from resilience.policy.failure_detectors import ClientFailureDetector, ServerFailureDetector
+from resilience.protocol.client import connection
+from resilience.protocol.client.connection import ReconnectingConnection
+from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.effects import SendToClient
-from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import Answer, ResumeRejected
-from resilience.protocol.presence import PresenceTracker
-from resilience.protocol.reception import REJOINED, IdentityRegistry
-from resilience.protocol.session import ServerSession
+from resilience.protocol.server.answers import PendingAnswers
+from resilience.protocol.server.identities import REJOINED, IdentityRegistry
+from resilience.protocol.server.presence import PresenceTracker
+from resilience.protocol.server.session import ServerSession
+from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
-from resilience.protocol.tokens import TokenRegistry
 from resilience.runtime import RunClock
-from resilience.server import app, directory, drain, gateway
+from resilience.server import app, drain, event_registry, gateway
 from resilience.server.door import HandshakePolicy
 from tests.failure_modes import (
     test_answers,
@@ -44,7 +44,6 @@ from tests.failure_modes import (
     test_stream,
     test_time,
 )
-from tests.failure_modes.scene import SPRING
 from tests.resilience.protocol.test_planted_defects import (
     AckBeforeCommit,
     LeakyStage,
@@ -52,6 +51,7 @@ from tests.resilience.protocol.test_planted_defects import (
     WithoutRotationGrace,
     WrongSnapshot,
 )
+from tests.support.restartable_server import SPRING
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FOUND = (AssertionError, ValueError, TimeoutError, WebSocketException, ResilienceError)
@@ -78,7 +78,7 @@ def value(owner: Any, name: str, broken: Any) -> Plant:  # noqa: ANN401 - any co
 
 def room(broken: type) -> Plant:
     """Another kind of room."""
-    return value(directory, "Room", broken)
+    return value(event_registry, "Room", broken)
 
 
 def both(*plants: Plant) -> Plant:
@@ -216,7 +216,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ("f06", NO_PROBE, partial(test_time.test_f06_sleep_wake, 5, False)),
     (
         "f07 restart",
-        value(directory, "clamp_to_now", lambda progress, _: progress),
+        value(event_registry, "clamp_to_now", lambda progress, _: progress),
         partial(test_time.test_f07_clock_step_across_a_restart, -3600.0, 20.0),
     ),
     (
@@ -226,7 +226,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
     ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
-    ("f11", value(link, "retry_class", always(RetryClass.RETRY)), test_fencing.test_f11_two_tabs_duel),
+    ("f11", value(connection, "retry_class", always(RetryClass.RETRY)), test_fencing.test_f11_two_tabs_duel),
     (
         "f13",
         in_place_of(IdentityRegistry, "resume", already_connected),

@@ -12,8 +12,8 @@ from resilience.config import MIN_PRESENCE_INTERVAL_S, ServerConfig
 from resilience.protocol.messages import Joined, PresenceChanged, Roster
 from resilience.protocol.states import ClientState
 from resilience.units import Instant
-from tests.failure_modes.scene import WAITING, RestartableServerHarness, act
-from tests.resilience.virtual import URL
+from tests.support.restartable_server import WAITING, RestartableServerHarness, act
+from tests.support.virtual_server import URL
 
 FRAMES_PER_S = 4
 FLAPPING, FLAPS, STORM_S = 50, 20, 2.0

@@ -11,12 +11,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.server.gateway import WebSocketPeer
-from tests.failure_modes.scene import CALM, RestartableServerHarness, act, dial, hear, say
-from tests.resilience.virtual import URL
+from tests.support.restartable_server import CALM, RestartableServerHarness, act, dial, hear, say
+from tests.support.virtual_server import URL
 
 GUESTS = 200
 CAPACITY = 50.0

@@ -22,9 +22,9 @@ from resilience.protocol.messages import (
     StateRestored,
 )
 from resilience.protocol.states import ClientState
-from tests.failure_modes.scene import WAITING, RestartableServerHarness, act, dial, hear, say
-from tests.resilience.protocol.stand import RoomHarness
-from tests.resilience.virtual import URL
+from tests.support.machines import RoomHarness
+from tests.support.restartable_server import WAITING, RestartableServerHarness, act, dial, hear, say
+from tests.support.virtual_server import URL
 
 MS = 0.001
 OPENS_AT = 10.0

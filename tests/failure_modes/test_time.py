@@ -8,13 +8,13 @@ import time
 import pytest
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import StateRestored
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import ControlSignal
-from tests.failure_modes.drowsy import CoarseTimer, Machine
-from tests.failure_modes.scene import CALM, WAITING, RestartableServerHarness, act
+from tests.failure_modes.suspended_timers import CoarseTimer, Machine
+from tests.support.restartable_server import CALM, WAITING, RestartableServerHarness, act
 
 HOUR = 3600.0
 DEAF = ClientConfig(probe_after=1000)

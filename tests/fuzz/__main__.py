@@ -30,7 +30,7 @@ def codec_target(data: bytes) -> None:
 
 def room_target(data: bytes) -> None:
     """Every two bytes are one thing that is done to a room, which keeps its promises and ends empty."""
-    hostile = importlib.import_module("tests.resilience.protocol.hostile_room").HostileRoom()
+    hostile = importlib.import_module("tests.resilience.protocol.room_fuzz_model").RoomFuzzModel()
     for what, how in zip(data[::2], data[1::2], strict=False):
         _do(hostile, what % 9, how)
     hostile.empty()
@@ -56,7 +56,7 @@ def _do(hostile: Any, what: int, how: int) -> None:  # noqa: ANN401 - imported l
     elif what == 5:
         hostile.host(1000 + hostile.room.seq * 256 + how) if not how % 4 else hostile.settle(well=True)
     elif what == 6:
-        host = next(iter(hostile.room._hosts._heard), 1)
+        host = next(iter(hostile.room._host_commands._heard), 1)
         actions = list(m.HostAction)
         hostile.say(host, m.HostCommand(actions[how % len(actions)], game.progress.step))
     elif what == 7:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from resilience.units import Seconds
 
-from .honest import WellBehavedClients, percentile
-from .target import ROOT, ServerProcess, target
+from .server_process import ROOT, ServerProcess, target
+from .well_behaved import WellBehavedClients, percentile
 
 SETTINGS = """
 [server]
@@ -59,7 +59,7 @@ async def state(server: ServerProcess) -> State:
 
 async def attack(server: ServerProcess, messages: int, seed: int) -> dict[str, dict[str, int]]:
     """Let a mob loose, in a process of its own, until it is done."""
-    words = [sys.executable, "-m", "tests.hostile.mob", str(server.port), str(messages), str(seed)]
+    words = [sys.executable, "-m", "tests.hostile.attacker", str(server.port), str(messages), str(seed)]
     process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     told, _ = await process.communicate()
     done: dict[str, dict[str, int]] = json.loads(told)

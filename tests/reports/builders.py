@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from reports.frames import RunHistory
-from resilience.eventlog.rundir import COMPLETED, RunInfo, write_run_info
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
-from resilience.events import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, Blackhole, Cut, Refuse
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
+from resilience.lab.run_directory import COMPLETED, RunInfo, write_run_info
 
 EPOCH = "e1"
 TARGET = Expectation("success_rate", Op.AT_LEAST, 0.95)

@@ -16,8 +16,8 @@ from reports.cli import exit_code, report
 from reports.episodes import episodes_frame
 from reports.summary import Summary
 from resilience.errors import ExitCode, UsageError
-from resilience.eventlog.rundir import NOT_STARTED
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.lab.run_directory import NOT_STARTED
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 

@@ -9,7 +9,7 @@ import pytest
 
 from reports.compare import METRICS, Comparison, compare, write_comparison
 from resilience.errors import UsageError
-from resilience.events import Lane
+from resilience.eventlog.vocabulary import Lane
 
 from .builders import sample_history
 

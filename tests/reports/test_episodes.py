@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.episodes import episodes_frame, state_segments
-from resilience.events import LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import Blackhole, Cut, Refuse
 
 from .builders import LogBuilder, experiment, sample_history

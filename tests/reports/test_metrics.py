@@ -8,10 +8,10 @@ from reports.episodes import episodes_frame
 from reports.metrics import summarise
 from reports.summary import ExpectationResult, Summary
 from resilience.errors import ExitCode
-from resilience.eventlog.rundir import HARNESS_FAILED, INTERRUPTED, NOT_STARTED
-from resilience.events import LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import Cut, Refuse
 from resilience.experiment.spec import METRICS, Expectation, Op
+from resilience.lab.run_directory import HARNESS_FAILED, INTERRUPTED, NOT_STARTED
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 

@@ -8,15 +8,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from reports.charts import Chart, run_charts
 from reports.episodes import episodes_frame
+from reports.formatting import DASH, MINUS, change, interval, percent, seconds
 from reports.metrics import summarise
-from reports.pictures import Chart, run_charts
 from reports.render import to_html, to_junit, to_markdown
 from reports.summary import Summary
-from reports.words import DASH, MINUS, change, interval, percent, seconds
 from resilience.errors import ExitCode
-from resilience.eventlog.rundir import HARNESS_FAILED
-from resilience.events import LogEventKind, Verdict
+from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.lab.run_directory import HARNESS_FAILED
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 

@@ -23,7 +23,7 @@ from reports.stats import (
     verdict,
     wilson,
 )
-from resilience.events import Verdict
+from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.spec import Op
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

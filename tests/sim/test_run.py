@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from resilience.errors import UsageError
-from resilience.eventlog.rundir import COMPLETED, HARNESS_FAILED, NOT_STARTED, read_run_info
+from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventSink
-from resilience.events import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
+from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, NOT_STARTED, read_run_info
 from sim import run as runs
 
 SMALL = load("demo", scale=0.05)

@@ -7,11 +7,11 @@ import itertools
 import msgspec
 
 from docgen.sources import table
-from reports.checks import CHECKS
-from resilience.policy.liveness import HeartbeatTimeouts
-from resilience.policy.window import return_window
-from resilience.protocol.session import ServerSession
-from resilience.protocol.tokens import TokenRegistry, token_hash
+from reports.invariants import CHECKS
+from resilience.policy.failure_detectors import HeartbeatTimeouts
+from resilience.policy.return_window import return_window
+from resilience.protocol.server.session import ServerSession
+from resilience.protocol.server.tokens import TokenRegistry, token_hash
 from resilience.quiz.game import Game
 from resilience.quiz.plan import MANUAL_PACE
 from resilience.quiz.questions import arithmetic_questions

@@ -17,7 +17,7 @@ from msgspec import inspect as mi
 from docgen import shapes
 from docgen.samples import sample_json
 from docgen.sources import markdown, meaning, summary, table
-from resilience.policy.retry import CloseCode, RetryClass, retry_class
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
 from resilience.protocol import messages as m
 
 CLIENT, HOST, SERVER = "client to server", "host to server", "server to client"

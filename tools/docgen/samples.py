@@ -9,8 +9,8 @@ from msgspec import inspect as mi
 
 from docgen import shapes
 from resilience.protocol.messages import Credentials, HostAction, Player, Roster, Snapshot, Standing
+from resilience.protocol.server.tokens import ResumeRejection
 from resilience.protocol.states import ConnectionState
-from resilience.protocol.tokens import ResumeRejection
 from resilience.quiz.phases import Phase
 from resilience.quiz.questions import Question
 from resilience.quiz.verdicts import AnswerVerdict

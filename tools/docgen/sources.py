@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from docgen.unsaid import UNSAID
+from docgen.hidden_messages import UNSAID
 
 _ENTRY = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.+(?:\n  .+)*)", re.MULTILINE)
 _ASIDE = re.compile(r" \(SPEC [^)]*\)")
@@ -27,7 +27,7 @@ def meaning(owner: type, field: str) -> str | None:
 
 
 def said(owner: type, field: str) -> str | None:
-    """The same, without what is said for the source in :mod:`docgen.unsaid`."""
+    """The same, without what is said for the source in :mod:`docgen.hidden_messages`."""
     for cls in owner.__mro__:
         if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
             return own[field]

@@ -13,9 +13,10 @@ import msgspec
 
 from docgen.protocol import tag_of
 from resilience.config import ClientConfig, ServerConfig
-from resilience.draws import random_for
-from resilience.policy.retry import CloseCode
-from resilience.protocol.client import Identity, ParticipantClient
+from resilience.policy.close_codes import CloseCode
+from resilience.protocol.client.connection import ReconnectingConnection
+from resilience.protocol.client.host import CREATE, HostMachine
+from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.effects import (
     AbortTransport,
     Broadcast,
@@ -29,8 +30,6 @@ from resilience.protocol.effects import (
     SendToServer,
     SessionRow,
 )
-from resilience.protocol.host import CREATE, HostMachine
-from resilience.protocol.link import ReconnectingConnection
 from resilience.protocol.messages import (
     ClientMessage,
     CreateEvent,
@@ -45,11 +44,12 @@ from resilience.protocol.messages import (
     ProbeReply,
     ServerMessage,
 )
-from resilience.protocol.room import Room
+from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
+from resilience.random_streams import random_for
 
 EVENT = "friday"
 PLAN = QuizPlan(arithmetic_questions(1, 2, 20.0), "Friday quiz", Pace(reveal=4.0))

@@ -96,7 +96,7 @@ class LoadProcess:
     """A process of ``count`` clients, numbered from ``start``; ``ask`` gives an order and waits for what came of it."""
 
     def __init__(self, server: Server, count: int, *, start: int = 0) -> None:
-        command = [sys.executable, "-m", "tests.benchmarks.lab.crowd"]
+        command = [sys.executable, "-m", "tests.benchmarks.lab.load_generator"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._send({"host": HOST, "port": server.port, "path": server.path, "event": EVENT, "start": start})
         self.ask("clients", count=count)

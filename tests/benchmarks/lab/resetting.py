@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import requests
 
-from chaos.links import Address, ProxiedLink
+from chaos.proxied_link import Address, ProxiedLink
 from resilience.cli import main
 
 _connect = ProxiedLink.connect

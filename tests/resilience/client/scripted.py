@@ -9,14 +9,13 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import ServerConfig
-from resilience.events import Lane, Role
+from resilience.eventlog.vocabulary import Lane, Role
 from resilience.protocol import codec
 from resilience.protocol.messages import Message
 from resilience.runtime import log_to
 from resilience.server.app import QuizServer
 from resilience.server.store import MEMORY, SqlStore
-
-from ..virtual import HOST, PORT, VirtualServerHarness
+from tests.support.virtual_server import HOST, PORT, VirtualServerHarness
 
 HOST_KEY = "a key that is long enough"
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from resilience.config import ClientConfig, QuizConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
-from resilience.protocol.client import Identity
+from resilience.protocol.client.participant import Identity
 from resilience.protocol.messages import AnswerResult, Joined, QuestionOpened, StateRestored
 from resilience.protocol.states import ClientState
-
-from ..virtual import HOST, VirtualServerHarness, play
+from tests.support.virtual_server import HOST, VirtualServerHarness, play
 
 QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
 

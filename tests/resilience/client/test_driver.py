@@ -14,13 +14,13 @@ from websockets.http11 import Request, Response
 from resilience.client.driver import checked_url, retry_after_in_reason, retry_after_of_response
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.messages import Join, QuizFinished, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
-from tests.resilience.protocol.stand import joined
+from tests.support.machines import joined
+from tests.support.virtual_server import URL, VirtualServerHarness, play
 
-from ..virtual import URL, VirtualServerHarness, play
 from .scripted import hear, say, scripted
 
 CLASSIC = ClientConfig(preset=Preset.CLASSIC)

@@ -13,14 +13,13 @@ import pytest
 
 import resilience.client
 from resilience.client import ClientConfig, ClientState, connect
-from resilience.client.sleep import SuspendDetector, suspended
+from resilience.client.suspend import SuspendDetector, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.protocol.messages import Joined, Message, QuizFinished, StateRestored
-
-from ..virtual import LINKED, URL, VirtualServerHarness, play
+from tests.support.virtual_server import LINKED, URL, VirtualServerHarness, play
 
 SHORT = QuizConfig(questions=2, lobby=1, question_time=4, reveal_time=1, leaderboard_time=1)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.reader import read_events
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import FLUSH_BYTES, EventList, EventWriter
-from resilience.events import Lane, LogEvent, LogEventKind, Role
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 EVENTS = st.builds(

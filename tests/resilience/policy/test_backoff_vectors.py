@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter, Preset, RetryState
-from resilience.policy.liveness import ClientFailureDetector, ProbeTimeouts
-from resilience.policy.retry import CloseCode, retry_class
-from resilience.policy.window import ReturnWindow, return_window
+from resilience.policy.close_codes import CloseCode, retry_class
+from resilience.policy.failure_detectors import ClientFailureDetector, ProbeTimeouts
+from resilience.policy.return_window import ReturnWindow, return_window
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 VECTORS: list[dict[str, Any]] = json.loads((FOLDER / "backoff.json").read_text())

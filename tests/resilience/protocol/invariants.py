@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from resilience.events import LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.resilience.protocol.pair import MachinePair, Peer
+from tests.resilience.protocol.machine_pair import MachinePair, Peer
 
 _ENTERED = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 _ATTACHED = (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED)

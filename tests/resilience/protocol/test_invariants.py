@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resilience.events import Lane, LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from tests.resilience.protocol import invariants
 
 Check = Callable[[Iterable[LogEvent]], Iterator[str]]

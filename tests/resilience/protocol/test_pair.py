@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 
 from resilience.config import ClientConfig, QuizConfig
-from resilience.events import LogEvent, LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.policy.backoff import Preset
 from resilience.protocol.states import ClientState, ConnectionState
 from tests.resilience.protocol import invariants
-from tests.resilience.protocol.pair import MachinePair
-from tests.resilience.protocol.trouble import QUIZ, hammered, heal_all, plan
+from tests.resilience.protocol.fault_schedules import QUIZ, hammered, heal_all, plan
+from tests.resilience.protocol.machine_pair import MachinePair
 from tests.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
 
 

@@ -7,20 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.events import LogEventKind
-from resilience.protocol.desk import PendingAnswers
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import ServerEffect
 from resilience.protocol.messages import ClientMessage, Join, OpenQuestion, Resume, Snapshot
-from resilience.protocol.reception import PendingJoin
-from resilience.protocol.room import Room
-from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import GameMessages
+from resilience.protocol.server.answers import PendingAnswers
+from resilience.protocol.server.game_messages import GameMessages
+from resilience.protocol.server.identities import PendingJoin
+from resilience.protocol.server.room import Room
+from resilience.protocol.server.session import ServerSession
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant
 from tests.resilience.protocol import invariants
-from tests.resilience.protocol.trouble import hammered
+from tests.resilience.protocol.fault_schedules import hammered
 
 
 class WithoutFencing(Room):

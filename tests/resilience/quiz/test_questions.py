@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.draws import random_for
-from resilience.quiz.player import AnswerBehaviour, PlannedAnswer, plan_answer
+from resilience.lab.scripted_client import PlannedAnswer, plan_answer
+from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.questions import arithmetic_questions
+from resilience.random_streams import random_for
 from tests.strategies import UNIT
 
 

@@ -9,16 +9,16 @@ import pytest
 from websockets.datastructures import Headers
 
 from resilience.config import ServerConfig
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.messages import Joined, Resume, ResumeRejected
 from resilience.runtime import RunClock, log_to
 from resilience.server.door import HandshakePolicy, network_of
 from resilience.server.limits import max_connections_by_open_files
+from tests.support.virtual_server import HOST, VirtualServerHarness, play
+from tests.support.websocket import causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
 
-from ..virtual import HOST, VirtualServerHarness, play
-from .peers import causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
-from .recount import assert_agrees
+from .metrics_oracle import assert_agrees
 
 OWN = {"Host": "quiz.example:8000"}
 

@@ -15,9 +15,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
-from resilience.events import LogEventKind
-from tests.hostile.honest import WellBehavedClients
-from tests.hostile.target import ServerProcess, free_port, target
+from resilience.eventlog.vocabulary import LogEventKind
+from tests.hostile.server_process import ServerProcess, free_port, target
+from tests.hostile.well_behaved import WellBehavedClients
 
 LATENESS = 0.5
 """What a machine that is shared with others may add to any time here, seconds."""

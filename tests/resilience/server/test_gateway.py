@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import (
     CreateEvent,
     Error,
@@ -32,10 +32,23 @@ from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
+from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
+from tests.support.websocket import (
+    KEY,
+    QUIET,
+    causes,
+    close_code,
+    dial,
+    hear,
+    http,
+    join,
+    rejection,
+    say,
+    serve,
+    upgrade,
+)
 
-from ..virtual import HOST, PORT, URL, VirtualServerHarness, play
-from .peers import KEY, QUIET, causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
-from .recount import assert_agrees
+from .metrics_oracle import assert_agrees
 
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
 PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")

@@ -8,13 +8,13 @@ import json
 import pytest
 
 from resilience.config import ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Join, Joined, Probe, ProbeReply
 from tests.hostile.wire import CONTINUATION, PING, announced, frame
+from tests.support.virtual_server import HOST, PORT, VirtualServerHarness, play
+from tests.support.websocket import causes, close_code, dial, hear, http, join, say, serve, upgrade
 
-from ..virtual import HOST, PORT, VirtualServerHarness, play
-from .peers import causes, close_code, dial, hear, http, join, say, serve, upgrade
-from .recount import assert_agrees
+from .metrics_oracle import assert_agrees
 
 NO_LIMITS = ServerConfig(address_failures=0, address_rate=0, message_rate=0)
 REFUSED = LogEventKind.CONNECTION_REFUSED

@@ -11,13 +11,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
-from resilience.events import LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEventKind, Role
 from tests.hostile.__main__ import Wave, attack, besieged, told
 from tests.hostile.attacks import HOSTILE
-from tests.hostile.honest import WellBehavedClients, percentile
-from tests.hostile.target import target
+from tests.hostile.server_process import target
+from tests.hostile.well_behaved import WellBehavedClients, percentile
 
-from .recount import exposed, recounted
+from .metrics_oracle import exposed, recounted
 
 MESSAGES = 1500
 MEGABYTE = 1_048_576

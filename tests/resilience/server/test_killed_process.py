@@ -12,9 +12,9 @@ from sqlalchemy import create_engine, text
 
 from resilience.client import ReconnectingClient
 from resilience.config import ClientConfig
-from resilience.draws import random_for
-from resilience.protocol.client import Identity, ParticipantClient
+from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import AnswerResult, Joined, Message, QuestionOpened, QuestionRevealed, StateRestored
+from resilience.random_streams import random_for
 
 from ..test_cli import PATIENCE, serving
 

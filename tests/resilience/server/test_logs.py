@@ -19,14 +19,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.runtime import RunClock
 from resilience.server.lag import LoopLag
 from resilience.server.logs import DROPPED, LINES, RecordLogger, configure
+from tests.support.virtual_server import VirtualServerHarness, play
 
-from ..virtual import VirtualServerHarness, play
-from .evening import SECRETS, FullScenario
+from .scenario_all_events import SECRETS, FullScenario
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_a_reader_that_is_gone_costs_lines_but_no_server() -> None:
 
 
 PROGRAM = """
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.server.logs import RecordLogger, configure
 configure()

@@ -13,13 +13,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from rich.console import Console
 
 import resilience
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.events import Lane, LogEventKind, Role
 from resilience.protocol.effects import Record, event_of
 from resilience.runtime import RecordSink, log_to, tee
 from resilience.server.metrics import MAX_ATTEMPTS, Metrics
 
-from .recount import FED_BY_CALLS, assert_agrees, exposed, recounted
+from .metrics_oracle import FED_BY_CALLS, assert_agrees, exposed, recounted
 
 CAUSES = (
     "closed",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from resilience.events import Lane, LogEventKind, Role
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.protocol.states import ConnectionState
 from resilience.runtime import log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.metrics import Metrics
+from tests.support.virtual_server import VirtualServerHarness, play
 
-from ..virtual import VirtualServerHarness, play
-from .evening import HAPPENS, SECRETS, FullScenario
-from .recount import Samples, assert_agrees
+from .metrics_oracle import Samples, assert_agrees
+from .scenario_all_events import HAPPENS, SECRETS, FullScenario
 
 
 def people(shown: Mapping[str, Samples]) -> dict[str, float]:

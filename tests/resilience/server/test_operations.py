@@ -15,7 +15,7 @@ from resilience.server.logs import DROPPED, LINES, STRAY
 from resilience.server.metrics import Metrics
 from resilience.server.pages import ServerView, not_ready
 
-from .recount import Samples, exposed
+from .metrics_oracle import Samples, exposed
 
 RULE = re.compile(
     r"(?P<comment>#.*)|groups:|  - name: \w+|    rules:|      - alert: (?P<alert>Quiz\w+)"

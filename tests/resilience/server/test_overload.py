@@ -11,15 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 from resilience.config import ServerConfig
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.states import ClientState
 from tests.hostile.attacks import HOSTILE, Peer, join
-from tests.hostile.honest import WellBehavedClients, percentile
-from tests.hostile.target import ServerProcess, target
+from tests.hostile.server_process import ServerProcess, target
+from tests.hostile.well_behaved import WellBehavedClients, percentile
 from tests.hostile.wire import handshake
-
-from ..virtual import HOST, URL, VirtualServerHarness, play
-from .peers import causes, close_code, dial, serve
+from tests.support.virtual_server import HOST, URL, VirtualServerHarness, play
+from tests.support.websocket import causes, close_code, dial, serve
 
 # joins ----------------------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,7 @@ from websockets.http11 import Request, Response
 
 from resilience.server.metrics import Metrics
 from resilience.server.pages import EventView, Page, ServerView, duration, not_ready, respond, status_page
-
-from ..virtual import HOST, PORT, VirtualServerHarness, play
+from tests.support.virtual_server import HOST, PORT, VirtualServerHarness, play
 
 QUIZ = EventView("quiz", "Friday night", "question", 2, 6, connected=41, away=3, gone=1)
 VIEW = ServerView("1.2.3", 3725.4, "wss://quiz.example/ws", connections=44, max_connections=500, events=(QUIZ,))

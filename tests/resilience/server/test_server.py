@@ -13,15 +13,14 @@ from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, StoreError
-from resilience.events import LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Row
 from resilience.protocol.messages import Answer, AnswerResult, Error, Join, Joined, Message, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from resilience.quiz.game import StoredAnswer
 from resilience.server.store import MEMORY, RunLease, SqlStore
-
-from ..virtual import HOST, URL, VirtualServerHarness, play
+from tests.support.virtual_server import HOST, URL, VirtualServerHarness, play
 
 T = TypeVar("T", bound=Message)
 

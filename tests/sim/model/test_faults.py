@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ServerConfig
-from resilience.events import LogEvent, LogEventKind
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, Direction, Refuse
 
 from .worlds import experiment, of, run, world_of

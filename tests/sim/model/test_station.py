@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from resilience.config import ClientConfig
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.events import LogEventKind
 from resilience.experiment.faults import Refuse
 from sim.model import ModelCosts, ModelRun
 from sim.model.clock import SimEnvironment

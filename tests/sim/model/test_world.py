@@ -14,8 +14,8 @@ import pytest
 
 from resilience.config import ClientConfig
 from resilience.errors import ConfigError
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList, EventWriter
-from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import Blackhole, Cut, Refuse
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.events import LogEvent, LogEventKind
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from sim.model import ModelCosts, ModelRun

@@ -9,17 +9,17 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.events import LogEvent, LogEventKind
 from resilience.protocol.effects import SessionRow
-from resilience.protocol.presence import PresenceTracker
-from resilience.protocol.reception import IdentityRegistry
-from resilience.protocol.session import ServerSession
-from resilience.protocol.stage import GameMessages
+from resilience.protocol.server.game_messages import GameMessages
+from resilience.protocol.server.identities import IdentityRegistry
+from resilience.protocol.server.presence import PresenceTracker
+from resilience.protocol.server.session import ServerSession
 from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.server.committer import CommitRequest, Committer
-from resilience.server.directory import EventRegistry
+from resilience.server.event_registry import EventRegistry
 from sim import cli
 from sim.virtual.crash import Outcome, crash_seed
 from sim.virtual.crash_parts import Disk, GoneError, LogFile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.events import LogEventKind
 from resilience.experiment.loader import load
 from sim.virtual import injector
 from sim.virtual.lane import simulate

@@ -1,0 +1,85 @@
+"""A child process that cannot outlive the run: started, watched, ended. Knows nothing of what the child does.
+
+Each child has a session of its own, so a terminal's Ctrl-C reaches only the runner, which then ends its children in
+order. On Linux the kernel kills a child when the thread that started it ends, however that came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from resilience.errors import HarnessError
+from resilience.units import Seconds
+
+from .parent_death import die_with_parent
+
+LINE_LIMIT_BYTES = 1 << 22
+"""The longest line a piped child may print."""
+
+_LOG_TAIL = 400
+
+
+class SupervisedProcess:
+    """A running child; make one with :meth:`spawn`, from the event loop's thread. Its words for people go to a log."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name, self.process, self.log = name, process, log
+
+    @classmethod
+    async def spawn(
+        cls, name: str, command: Sequence[str], log: Path, *, piped: bool = False, env: Mapping[str, str] | None = None
+    ) -> SupervisedProcess:
+        """Start ``command``; ``piped`` connects its standard input and output, else its output goes to the log too."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *die_with_parent(),
+                    *command,
+                    stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE if piped else out,
+                    stderr=out,
+                    env=env,
+                    start_new_session=True,
+                    limit=LINE_LIMIT_BYTES,
+                )
+            except OSError as error:
+                raise HarnessError(f"cannot start {name}: {error}") from error
+        return cls(name, process, log)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; minus the signal's number when a signal ended it."""
+        return self.process.returncode
+
+    async def ended(self, within: Seconds) -> bool:
+        """Whether it ends by itself ``within`` so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self.process.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, grace: Seconds) -> bool:
+        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed. It is gone on return."""
+        with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
+            self.process.terminate()
+        if await self.ended(grace):
+            return True
+        self.kill()
+        await self.process.wait()
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+        with contextlib.suppress(ProcessLookupError):  # it is gone already
+            self.process.kill()
+
+    def log_tail(self) -> str:
+        """The end of its log, for an error message."""
+        text = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip() if self.log.exists() else ""
+        return f"its log, {self.log}, ends: {text or '(empty)'}"

@@ -1,0 +1,167 @@
+"""One process of the fleet: ``python -m chaos.worker_main``. Orders from standard input, reports to standard output.
+
+One JSON line each way: a :class:`Job`, answered by ``ready`` when everything is loaded; a :class:`Go`, after which a
+report comes every quarter of a second; ``stop``, answered by ``ended``. The end of the input ends the process, so a
+runner that is gone leaves no clients behind. It measures how late its own loop runs and knows nothing of faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+import msgspec
+
+from resilience.eventlog.vocabulary import Lane
+from resilience.eventlog.writer import EventWriter
+from resilience.experiment.spec import Experiment
+from resilience.lab.fleet import Fleet
+from resilience.lab.participants import participants_of
+from resilience.runtime import RunClock
+from resilience.units import Instant, Seconds
+
+REPORT_INTERVAL_S: Seconds = 0.25
+TICK_S: Seconds = 0.05
+
+_LINE_LIMIT = 1 << 22
+
+
+class Job(msgspec.Struct, frozen=True, tag="job"):
+    """Every ``workers``-th participant of the experiment, beginning with number ``worker``, logged to ``log``."""
+
+    experiment: Experiment
+    seed: int
+    worker: int
+    workers: int
+    log: str
+
+
+class Go(msgspec.Struct, frozen=True, tag="go"):
+    """The run starts at ``epoch`` of the system's monotonic clock; ``urls`` by cohort."""
+
+    epoch: Instant
+    urls: dict[str, str]
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """End all clients at once and without a word."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Loaded and waiting."""
+
+
+class Counts(msgspec.Struct, frozen=True, tag="counts"):
+    """Open sessions by cohort, and the worst lateness of the loop so far, seconds."""
+
+    open: dict[str, int]
+    lag_max: Seconds
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The clients are gone and the log is on disk; lateness of the loop over the run, seconds."""
+
+    lag_max: Seconds
+    lag_p99: Seconds
+
+
+WorkerCommand = Job | Go | Stop
+WorkerReport = Ready | Counts | Ended
+
+
+class LagMeter:
+    """How late a tick of 50 ms comes, measured for as long as :meth:`run` runs."""
+
+    def __init__(self) -> None:
+        self._late: list[Seconds] = []
+        self.max: Seconds = 0.0
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + TICK_S
+            await asyncio.sleep(TICK_S)
+            self.note(loop.time() - due)
+
+    def note(self, late: Seconds) -> None:
+        """Take one measurement; a tick before its time is not late."""
+        self._late.append(max(late, 0.0))
+        self.max = max(self.max, late)
+
+    @property
+    def p99(self) -> Seconds:
+        """Ninety-nine of a hundred ticks were no later."""
+        ranked = sorted(self._late)
+        return ranked[(len(ranked) - 1) * 99 // 100] if ranked else 0.0
+
+
+def say(report: WorkerReport) -> None:
+    """One line to the runner."""
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def work() -> None:
+    """Carry out the runner's orders until told to stop or left alone."""
+    orders = await _orders()
+    job = await _next(orders)
+    if not isinstance(job, Job):
+        return
+    say(Ready())
+    go = await _next(orders)
+    if isinstance(go, Go):
+        await _play(job, go, orders)
+
+
+async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
+    writer, lag = EventWriter(Path(job.log)), LagMeter()
+    participants = participants_of(job.experiment)[job.worker :: job.workers]
+    clock = RunClock(go.epoch)
+    fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
+    helpers = [asyncio.create_task(lag.run()), asyncio.create_task(_report(fleet, sorted(go.urls), lag, writer))]
+    try:
+        fleet.start()
+        await _next(orders)
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await fleet.stop()
+        writer.close()
+    say(Ended(lag.max, lag.p99))
+
+
+async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: EventWriter) -> None:
+    while True:
+        say(Counts({cohort: fleet.open_count(cohort) for cohort in cohorts}, lag.max))
+        writer.flush()
+        await asyncio.sleep(REPORT_INTERVAL_S)
+
+
+async def _orders() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
+    """The next order; None when the runner is gone."""
+    line = await orders.readline()
+    return msgspec.json.decode(line, type=WorkerCommand) if line else None
+
+
+def main() -> None:
+    """Run one worker; returns when it is done or the runner is gone."""
+    with contextlib.suppress(BrokenPipeError):  # nobody is there to be told
+        try:
+            import uvloop  # noqa: PLC0415 - optional
+        except ModuleNotFoundError:
+            asyncio.run(work())
+        else:
+            uvloop.run(work())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The runner's end of the fleet: its processes, their counts and their health. Knows nothing of single clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from resilience.errors import HarnessError
+from resilience.experiment.spec import Experiment
+from resilience.units import Instant, Seconds
+
+from .supervised import SupervisedProcess
+from .worker_main import Counts, Ended, Go, Job, Ready, Stop, WorkerCommand, WorkerReport
+
+READY_TIMEOUT_S: Seconds = 30.0
+"""How long a worker may take to load."""
+
+STOP_TIMEOUT_S: Seconds = 10.0
+SILENCE_TIMEOUT_S: Seconds = 10.0
+"""A worker that reports four times a second and then not for this long is stuck."""
+
+_REPORTS = msgspec.json.Decoder(WorkerReport)
+
+
+class Worker:
+    """One process of the fleet and what it reported last."""
+
+    def __init__(self, child: SupervisedProcess, job: Job) -> None:
+        self.child, self._job = child, job
+        self.counts = Counts({}, 0.0)
+        self.ended: Ended | None = None
+        self.heard_at = 0.0
+
+    @classmethod
+    async def start(cls, experiment: Experiment, seed: int, run_dir: Path, worker: int, workers: int) -> Worker:
+        """Start worker number ``worker`` of ``workers``, counted from 0; it gets its job with :meth:`prepare`."""
+        name = f"clients-{worker + 1}"
+        command = [sys.executable, "-P", "-m", "chaos.worker_main"]
+        child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
+        return cls(child, Job(experiment, seed, worker, workers, str(run_dir / "events" / f"{name}.jsonl")))
+
+    async def send(self, order: WorkerCommand) -> None:
+        """Give an order; HarnessError when nobody is there to take it."""
+        pipe = self.child.process.stdin
+        try:
+            if pipe is not None:
+                pipe.write(msgspec.json.encode(order) + b"\n")
+                await pipe.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._lost() from None
+
+    async def prepare(self) -> None:
+        """Give it its job and wait until it is loaded."""
+        await self.send(self._job)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                report = await self._read_report()
+        except TimeoutError:
+            raise HarnessError(
+                f"{self.child.name} did not load within {READY_TIMEOUT_S:g} s; {self.child.log_tail()}"
+            ) from None
+        if not isinstance(report, Ready):
+            raise self._lost()
+
+    async def read_reports(self) -> None:
+        """Take its reports until cancelled; HarnessError when it dies or falls silent."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    report = await self._read_report()
+            except TimeoutError:
+                raise HarnessError(f"{self.child.name} has not reported for {SILENCE_TIMEOUT_S:g} s") from None
+            if not isinstance(report, Counts):
+                raise self._lost()
+            self.counts, self.heard_at = report, asyncio.get_running_loop().time()
+
+    async def stop(self) -> None:
+        """End its clients, then itself; killed when it does not obey. Nobody may be listening any more."""
+        with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
+            await self.send(Stop())
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                while (report := await self._read_report()) is not None:
+                    self.ended = report if isinstance(report, Ended) else self.ended
+        if not await self.child.ended(STOP_TIMEOUT_S if self.ended else 0.0):
+            self.child.kill()
+            await self.child.process.wait()
+
+    async def _read_report(self) -> WorkerReport | None:
+        pipe = self.child.process.stdout
+        line = await pipe.readline() if pipe is not None else b""
+        return _REPORTS.decode(line) if line else None
+
+    def _lost(self) -> HarnessError:
+        return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.log_tail()}")
+
+
+class WorkerPool:
+    """All workers of a run."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.workers = workers
+
+    async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
+        """Send everybody off."""
+        for worker in self.workers:
+            await worker.send(Go(epoch, dict(urls)))
+
+    @property
+    def open(self) -> Counter[str]:
+        """Open sessions by cohort, as reported last."""
+        total: Counter[str] = Counter()
+        for worker in self.workers:
+            total.update(worker.counts.open)
+        return total
+
+    @property
+    def age(self) -> Seconds:
+        """How old the oldest report is that counts."""
+        return asyncio.get_running_loop().time() - min(worker.heard_at for worker in self.workers)
+
+    @property
+    def lag_max(self) -> Seconds:
+        """The worst lateness of any worker's loop so far."""
+        return max(worker.counts.lag_max for worker in self.workers)
+
+    @property
+    def lag_p99(self) -> Seconds | None:
+        """The worst worker's 99th percentile of lateness; None until all have ended in order."""
+        ended = [worker.ended.lag_p99 for worker in self.workers if worker.ended is not None]
+        return max(ended) if len(ended) == len(self.workers) else None

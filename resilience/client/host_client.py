@@ -1,0 +1,67 @@
+"""A host over a real socket, and how to make one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from resilience.client.client import MAX_NAME_CHARACTERS
+from resilience.client.driver import ClientDriver, checked_url
+from resilience.config import ClientConfig
+from resilience.errors import require
+from resilience.protocol.client.connection import ClientRules
+from resilience.protocol.client.host import HostMachine
+from resilience.protocol.messages import HostAction, Message
+from resilience.quiz.plan import QuizPlan
+from resilience.random_streams import random_for
+from resilience.runtime import RecordSink, ignore_record
+from resilience.units import Seconds
+
+MAX_KEY_CHARACTERS = 256
+NO_LIMIT_S: Seconds = 1e9
+
+
+def retry_forever(rules: ClientRules) -> ClientRules:
+    """These rules without an end and without the later, slower ladder: an event has few hosts, and waits for them."""
+    backoff = msgspec.structs.replace(rules.backoff, attempts=None, budget=NO_LIMIT_S, window_until=NO_LIMIT_S)
+    return msgspec.structs.replace(rules, backoff=backoff)
+
+
+class HostClient(ClientDriver[HostMachine]):
+    """Runs a quiz, whatever the network does. Leaving detaches the host; the quiz stays where it is, or moves on."""
+
+    def order(self, action: HostAction) -> bool:
+        """Have the quiz move, now or when the connection is back; returns whether the order was taken."""
+        taken = self.machine.order(action)
+        self._pump()
+        return taken
+
+    def create(self) -> bool:
+        """Open the event from the plan once more; see :meth:`HostMachine.create`."""
+        asked = self.machine.create()
+        self._pump()
+        return asked
+
+
+def host(  # noqa: PLR0913 - all that a host may choose
+    url: str,
+    *,
+    key: str,
+    plan: QuizPlan | None,
+    event: str = "quiz",
+    config: ClientConfig | None = None,
+    deliver: Callable[[Message], None] | None = None,
+    log: RecordSink = ignore_record,
+) -> HostClient:
+    """A host of ``event`` on the server at ``url``, who creates it from ``plan`` where it does not exist yet.
+
+    It never gives up. :class:`~resilience.errors.UsageError` for a URL, an event or a key that cannot be used.
+    """
+    checked_url(url)
+    require(1 <= len(event) <= MAX_NAME_CHARACTERS, "event", event, f"must have 1 to {MAX_NAME_CHARACTERS} characters")
+    require(1 <= len(key) <= MAX_KEY_CHARACTERS, "host key", "...", f"must have 1 to {MAX_KEY_CHARACTERS} characters")
+    draw = random_for(secrets.randbits(63), f"host of {event}")
+    machine = HostMachine(event, key, plan, retry_forever((config or ClientConfig()).rules), draw)
+    return HostClient(machine, url, log=log, deliver=deliver, watch_sleep=True)

@@ -1,0 +1,169 @@
+"""How a host is shown a quiz: a live picture on a terminal, plain lines anywhere else. Decides nothing."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
+
+from resilience.client.terminal_text import standings, strip_control_characters
+from resilience.protocol.client.host import next_action
+from resilience.protocol.messages import HostAction, HostStatus
+from resilience.quiz.phases import Phase
+from resilience.units import Seconds
+
+_WORDS = {HostAction.START: "start", HostAction.REVEAL: "reveal", HostAction.NEXT: "go on"}
+
+
+def headline(status: HostStatus) -> str:
+    """Where the quiz stands, in one line."""
+    number = f"question {status.question} of {status.questions}"
+    return {
+        Phase.LOBBY: f"lobby, {status.questions} questions to come",
+        Phase.QUESTION: f"{number}: {strip_control_characters(status.text)}",
+        Phase.REVEAL: f"{number} is closed: {strip_control_characters(status.text)}",
+        Phase.LEADERBOARD: f"leaderboard after {number}",
+        Phase.FINISHED: "the quiz is over",
+    }.get(Phase(status.phase), status.phase)
+
+
+def crowd(status: HostStatus) -> str:
+    """Who is here, and who has answered."""
+    here = f"{status.connected} connected, {status.away} away, {status.gone} gone"
+    return f"{here}, {status.answered} answered" if status.question and status.phase != Phase.FINISHED else here
+
+
+class View(ABC):
+    """What a podium shows itself on."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    @abstractmethod
+    def show(self, status: HostStatus) -> None:
+        """The quiz stands like this now."""
+
+    @abstractmethod
+    def say(self, text: str) -> None:
+        """Something that is worth a line."""
+
+    def online(self) -> None:
+        """The connection is there."""
+        return
+
+    def offline(self, attempt: int) -> None:  # noqa: ARG002 - for those who show it
+        """The connection is not there; this attempt comes next."""
+        return
+
+    def refresh(self) -> None:
+        """A moment has passed."""
+        return
+
+
+class LinesView(View):
+    """One line whenever the quiz has moved, and for the first comers."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: tuple[int, int] | None = None
+
+    def show(self, status: HostStatus) -> None:
+        """Print what is new."""
+        seen = (status.step, status.connected if status.phase == Phase.LOBBY else -1)
+        if seen == self._last:
+            return
+        self._last = seen
+        left = f" ({status.remaining_ms / 1000:.0f} s)" if status.remaining_ms is not None else ""
+        self.say(f"{headline(status)}{left}; {crowd(status)}")
+        if status.phase in (Phase.LEADERBOARD, Phase.FINISHED):
+            for line in standings(status.leaders):
+                self.say(f"  {line}")
+
+    def say(self, text: str) -> None:
+        """Print it, whole and as it is."""
+        self._console.print(strip_control_characters(text), markup=False, soft_wrap=True)
+
+
+class LiveView(View):
+    """A panel that is kept up to date, with the seconds running down."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._status: HostStatus | None = None
+        self._shown_at = clock()
+        self._attempt: int | None = 0
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.refresh()
+        self._live.stop()
+
+    def show(self, status: HostStatus) -> None:
+        """Take it into the picture."""
+        self._status, self._shown_at = status, self._clock()
+        self.refresh()
+
+    def say(self, text: str) -> None:
+        """Print it above the picture."""
+        self._console.print(Text(strip_control_characters(text), style="dim"))
+
+    def online(self) -> None:
+        """No banner."""
+        self._attempt = None
+
+    def offline(self, attempt: int) -> None:
+        """A banner."""
+        self._attempt = attempt
+
+    def refresh(self) -> None:
+        """Draw again."""
+        if self._live.is_started:
+            self._live.refresh()
+
+    def picture(self) -> RenderableType:
+        """All there is to see now."""
+        status = self._status
+        if status is None:
+            return Panel(self._banner() or Text("waiting for the server"), title="resilience host")
+        parts: list[RenderableType] = [Text(headline(status), style="bold"), Text(self._countdown(status))]
+        parts += [Text(crowd(status)), *(Text(f"  {line}") for line in standings(status.leaders))]
+        parts.append(Text(_keys(status), style="dim"))
+        banner = self._banner()
+        title = Text(strip_control_characters(status.title or status.event))
+        return Panel(Group(*([banner] if banner else []), *parts), title=title)
+
+    def _banner(self) -> Text | None:
+        if self._attempt is None:
+            return None
+        words = f"offline: attempt {self._attempt}; Enter tries at once" if self._attempt else "connecting"
+        return Text(words, style="black on yellow")
+
+    def _countdown(self, status: HostStatus) -> str:
+        if status.remaining_ms is None:
+            return "" if status.phase == Phase.FINISHED else "waits for you"
+        left: Seconds = max(status.remaining_ms / 1000 - (self._clock() - self._shown_at), 0.0)
+        return f"{left:.0f} s left"
+
+
+def _keys(status: HostStatus) -> str:
+    action = next_action(status.phase)
+    first = f"Enter: {_WORDS[action]}   " if action is not None else ""
+    return f"{first}r: reveal   f: finish   q: detach"

@@ -1,0 +1,65 @@
+"""A fleet of scripted participants in one process: the same names, dials and draws in every lane that opens sockets.
+
+A client's randomness depends on the seed and its own name only, so cohorts can be added or split over processes freely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from resilience.client.client import ReconnectingClient
+from resilience.eventlog.vocabulary import Lane, Role
+from resilience.eventlog.writer import EventSink
+from resilience.experiment.spec import Experiment
+from resilience.lab.participants import ParticipantSpec, first_dial, make_scripted_client
+from resilience.lab.scripted_client import ScriptedClient
+from resilience.protocol.states import ClientState
+from resilience.runtime import RunClock, log_to
+
+
+class Fleet:
+    """Real clients for these members; ``urls`` names each cohort's way to the server, ``play`` makes their machines."""
+
+    def __init__(  # noqa: PLR0913 - all that a fleet depends on
+        self,
+        participants: Iterable[ParticipantSpec],
+        experiment: Experiment,
+        urls: Mapping[str, str],
+        seed: int,
+        *,
+        clock: RunClock,
+        sink: EventSink,
+        lane: Lane,
+        play: Callable[[Experiment, ParticipantSpec, int], ScriptedClient] = make_scripted_client,
+    ) -> None:
+        self._clock = clock
+        self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
+        self._first_dials: list[float] = []
+        self._starting: list[asyncio.TimerHandle] = []
+        for participant in participants:
+            machine = play(experiment, participant, seed)
+            log = log_to(sink, lane, Role.CLIENT, participant.actor, participant.cohort)
+            client = ReconnectingClient(machine, urls[participant.cohort], clock=clock, log=log)
+            self.clients.append((participant, client))
+            self._first_dials.append(first_dial(experiment, participant, seed))
+
+    def start(self) -> None:
+        """Let each client dial at its own moment of the ramp."""
+        loop, now = asyncio.get_running_loop(), self._clock.now()
+        for (_, client), at in zip(self.clients, self._first_dials, strict=True):
+            self._starting.append(loop.call_later(max(at - now, 0.0), client.start))
+
+    def open_count(self, cohort: str | None = None) -> int:
+        """How many have an open session now, in all or in one cohort."""
+        return sum(
+            client.machine.state is ClientState.OPEN
+            for participant, client in self.clients
+            if cohort is None or participant.cohort == cohort
+        )
+
+    async def stop(self) -> None:
+        """End all at once and without a word."""
+        for handle in self._starting:
+            handle.cancel()
+        await asyncio.gather(*(client.stop() for _, client in self.clients))

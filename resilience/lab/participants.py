@@ -1,0 +1,47 @@
+"""Who takes part in an experiment, as machines: the same names, dials and draws in every lane. Pure.
+
+A client's randomness depends on the seed and its own name only, so cohorts can be added or split over processes freely.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.experiment.spec import Experiment
+from resilience.lab.scripted_client import ScriptedClient
+from resilience.protocol.client.participant import Identity
+from resilience.random_streams import random_for
+from resilience.units import Instant
+
+EVENT = "quiz"
+"""The event that every lane's fleet takes part in."""
+
+
+class ParticipantSpec(msgspec.Struct, frozen=True):
+    """One participant of an experiment; ``index`` counts from 1 within its cohort."""
+
+    actor: str
+    cohort: str
+    index: int
+
+
+def participants_of(experiment: Experiment) -> list[ParticipantSpec]:
+    """Everybody who takes part, cohort by cohort."""
+    return [
+        ParticipantSpec(f"{cohort.name}-{i:04d}", cohort.name, i)
+        for cohort in experiment.cohorts
+        for i in range(1, cohort.clients + 1)
+    ]
+
+
+def make_scripted_client(experiment: Experiment, participant: ParticipantSpec, seed: int) -> ScriptedClient:
+    """The machine of one participant."""
+    identity = Identity(EVENT, participant.actor, participant.actor)
+    return ScriptedClient(
+        identity, experiment.client.rules, experiment.quiz.player, random_for(seed, participant.actor)
+    )
+
+
+def first_dial(experiment: Experiment, participant: ParticipantSpec, seed: int) -> Instant:
+    """When this participant dials for the first time: its own moment of the ramp, seconds after the run's start."""
+    return experiment.ramp * random_for(seed, participant.actor)("first_dial", 0, 0)

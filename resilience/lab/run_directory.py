@@ -1,0 +1,76 @@
+"""A run's directory: ``run.json``, ``experiment.toml``, ``events/*.jsonl``. Knows names and files, not meaning.
+
+``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` beside it pointing at the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from resilience.errors import UsageError
+from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
+
+COMPLETED, INTERRUPTED, NOT_STARTED, HARNESS_FAILED = "completed", "interrupted", "not_started", "harness_failed"
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``. Durations in seconds; ``started_at`` is UTC, ISO 8601; ``wall_s`` is what the run really took."""
+
+    experiment: str
+    experiment_digest: str
+    lane: Lane
+    seed: int
+    started_at: str
+    duration_s: float
+    status: str
+    cause: str | None = None
+    wall_s: float | None = None
+    peak_rss_mb: float | None = None
+    versions: dict[str, str] = {}
+    schema_version: int = SCHEMA_VERSION
+
+
+def create_run_dir(  # noqa: PLR0913 - the parts of a path
+    name: str, *, lane: Lane, seed: int, stamp: str, out: Path | None, root: Path
+) -> Path:
+    """Make a run's directory and return it; ``out``, if given, is the directory itself, empty or absent."""
+    path = out if out is not None else root / name / f"{stamp}-{seed}-{lane.value}"
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path}: already there and not empty; choose another --out")
+    try:
+        (path / "events").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot make the run directory: {error.strerror}") from error
+    if out is None:
+        _point_latest(path)
+    return path
+
+
+def _point_latest(path: Path) -> None:
+    link = path.parent / "latest"
+    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=".latest-")) / "link"
+    fresh.symlink_to(path.name)
+    fresh.replace(link)
+    fresh.parent.rmdir()
+
+
+def write_run_info(run_dir: Path, info: RunInfo) -> None:
+    """Write ``run.json`` so that a reader sees the old one or the new one, never half."""
+    fresh = run_dir / ".run.json.new"
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+    fresh.replace(run_dir / "run.json")
+
+
+def read_run_info(run_dir: Path) -> RunInfo:
+    """``run.json`` of a run; :class:`~resilience.errors.UsageError` when it is missing or not one."""
+    path = run_dir / "run.json"
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path}: not a run's description: {error}") from error
+    raise UsageError(f"{run_dir}: not a run directory: it has no run.json")

@@ -1,0 +1,328 @@
+"""What every client does, whoever it is: dial, say hello, notice silence, back off, come back. Pure.
+
+What is said over the link is its users' business: ``ParticipantClient`` takes part, ``HostMachine`` runs an event. A
+driver feeds a machine what happened, drains :meth:`ReconnectingConnection.effects` after every call, and calls
+:meth:`ReconnectingConnection.handle_timeout` at :meth:`ReconnectingConnection.next_deadline`. Whatever arrives under an
+old dial number is ignored, so a late close or message of an abandoned socket changes nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import msgspec
+
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.backoff import BackoffPolicy, RetryState
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.policy.failure_detectors import LAG_TOLERANCE_S, ClientFailureDetector, LivenessAction, ProbeTimeouts
+from resilience.policy.return_window import ReturnWindow
+from resilience.protocol.effects import (
+    AbortTransport,
+    ClientEffect,
+    CloseTransport,
+    Deliver,
+    OpenTransport,
+    Record,
+    SendToServer,
+)
+from resilience.protocol.messages import ClientMessage, Message, Probe, ServerMessage
+from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState, transition
+from resilience.random_streams import UniformSource
+from resilience.units import Instant, Seconds
+
+FRESH_DIAL_S: Seconds = 1.0
+"""A dial of this age may be about to succeed; an older one is given up for a new one when the network comes back."""
+
+SLEEP_THRESHOLD_S: Seconds = 3.0
+"""A wake-up later than this is no busy scheduler's: the machine slept, and the time asleep is held against nobody."""
+
+_ENDINGS: dict[int, LogEventKind] = {
+    CloseCode.SUPERSEDED: LogEventKind.SESSION_SUPERSEDED,
+    CloseCode.LEFT: LogEventKind.CLIENT_LEFT,
+}
+_TALKING = (ClientState.JOINING, ClientState.OPEN)
+
+
+class ClientRules(msgspec.Struct, frozen=True):
+    """The timing a client works by; timeouts in seconds."""
+
+    backoff: BackoffPolicy
+    probe: ProbeTimeouts
+    open_timeout: Seconds
+    join_timeout: Seconds
+
+
+class ReconnectingConnection(ABC):
+    """One way to a server. ``draw`` yields the client's own random numbers by (purpose, incident, attempt)."""
+
+    def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
+        self.state = ClientState.IDLE
+        self.dial = 0
+        self.window: ReturnWindow | None = None
+        self._rules, self._draw = rules, draw
+        self._backoff = RetryState(rules.backoff)
+        self._liveness = ClientFailureDetector(rules.probe, 0.0)
+        self._deadline: Instant | None = None
+        self._dialled_at: Instant = 0.0
+        self._dials, self._dials_of = 0, 0
+        self._probes = 0
+        self._effects: list[ClientEffect] = []
+
+    # what its users say -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _send_first_message(self, now: Instant) -> None:
+        """The transport is open: say who we are."""
+
+    @abstractmethod
+    def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
+        """Something came before the session is open; :meth:`_opened` when it is the welcome."""
+
+    @abstractmethod
+    def _receive_open(self, message: ServerMessage, now: Instant) -> None:
+        """Something came over the open session."""
+
+    def _leave_message(self) -> ClientMessage | None:
+        """What a server wants to be told before this client goes on purpose."""
+        return None
+
+    def _session_id(self) -> str | None:
+        """The session id of this client's records."""
+        return None
+
+    # what happened ----------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> None:
+        """Dial for the first time; again after giving up (a click on *retry*)."""
+        if self.state in (ClientState.IDLE, ClientState.GAVE_UP):
+            self._backoff.lost(now)
+            self._dial(now)
+
+    def transport_opened(self, dial: int, now: Instant) -> None:
+        """The dial succeeded: say who we are."""
+        if dial != self.dial or self.state is not ClientState.CONNECTING:
+            return
+        self._go(ClientState.JOINING)
+        self._record(LogEventKind.TRANSPORT_OPENED, now, connection_no=dial, attempt=self._backoff.attempt)
+        self._deadline = now + self._rules.join_timeout
+        self._send_first_message(now)
+
+    def transport_failed(self, dial: int, cause: str, now: Instant, advice: Seconds | None = None) -> None:
+        """The dial came to nothing; ``advice`` is the server's retry-after, if it sent one."""
+        if dial == self.dial and self.state is ClientState.CONNECTING:
+            self._record_failure(cause, now)
+            self._retry(now, advice)
+
+    def transport_lost(
+        self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
+    ) -> None:
+        """An open transport ended, with the close code that was received (1006 when there was none).
+
+        ``advice`` is the retry-after in the reason; only the codes that may carry one are believed.
+        """
+        if dial != self.dial or self.state not in _TALKING:
+            return
+        self._record(LogEventKind.TRANSPORT_LOST, now, connection_no=dial, cause=cause)
+        what = retry_class(code)
+        if what is RetryClass.NEVER:
+            self._end(code, now)
+        else:
+            self._lost(now, advice if what is RetryClass.RETRY_ADVISED else None)
+
+    def receive(self, message: ServerMessage, dial: int, now: Instant) -> None:
+        """A message arrived over this dial."""
+        if dial != self.dial or self.state not in _TALKING:
+            return
+        late = self._lateness(now) > LAG_TOLERANCE_S
+        self._liveness.heard(now)
+        if self.state is ClientState.JOINING:
+            self._receive_joining(message, now)
+        else:
+            self._receive_open(message, now)
+        if late:  # it may have waited in a buffer while we slept: no proof of life now
+            self._probe_now(now)
+
+    def leave(self, now: Instant) -> None:
+        """Go on purpose: the server is told, nothing is retried."""
+        if self.state is ClientState.CLOSED:
+            return
+        farewell = self._leave_message()
+        if self.state is ClientState.OPEN and farewell is not None:
+            self._send(farewell)
+        self._effects.append(CloseTransport(self.dial))
+        self._close()
+        self._record(LogEventKind.CLIENT_LEFT, now)
+
+    def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:  # noqa: ARG002 - for who counts
+        """A message of a type that only newer clients know, ``seq`` its number in the stream if it has one."""
+        if dial == self.dial and self.state in _TALKING:
+            self._liveness.heard(now)
+
+    def wake(self, now: Instant) -> None:
+        """Something outside changed (woke from sleep, network is back, page is visible): act on it at once."""
+        self._exclude_sleep(now)
+        if self.state is ClientState.OPEN:
+            self._probe_now(now)
+        elif self.state is ClientState.BACKING_OFF:
+            self._dial(now)
+        elif self.state in (ClientState.CONNECTING, ClientState.JOINING):
+            if now - self._dialled_at > FRESH_DIAL_S:
+                self._dial_again(now)
+        elif self.state is ClientState.GAVE_UP:
+            self.start(now)
+
+    # time -------------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> Instant | None:
+        """When :meth:`handle_timeout` wants to be called; ``None`` for never."""
+        return self._due_at()
+
+    def handle_timeout(self, now: Instant) -> None:
+        """A deadline has come; harmless when called early. Called much later, it takes the machine to have slept."""
+        deadline = self._due_at()
+        if deadline is None or now < deadline:
+            return
+        slept = self._exclude_sleep(now)
+        if self.state is ClientState.OPEN:
+            self._handle_silence(now)
+        elif self.state is ClientState.BACKING_OFF:
+            self._dial(now)
+        elif slept:
+            self._dial_again(now)
+        elif self.state is ClientState.CONNECTING:
+            self._effects.append(AbortTransport(self.dial))
+            self.transport_failed(self.dial, "open_timeout", now)
+        else:
+            self._abort_transport("join_timeout", now)
+
+    def effects(self) -> list[ClientEffect]:
+        """What the driver must do now, in this order; each effect is handed out once."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    # for its users ----------------------------------------------------------------------------------------------------
+
+    def _go(self, state: ClientState) -> None:
+        self.state = transition(CLIENT_TRANSITIONS, self.state, state)
+
+    def _send(self, message: ClientMessage) -> None:
+        self._effects.append(SendToServer(message))
+
+    def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for who plays by it
+        self._effects.append(Deliver(message))
+
+    def _record(  # noqa: PLR0913 - the fields of the log
+        self,
+        kind: LogEventKind,
+        now: Instant,
+        *,
+        connection_no: int | None = None,
+        seq: int | None = None,
+        attempt: int | None = None,
+        outcome: str | None = None,
+        cause: str | None = None,
+        value: float | None = None,
+        ref: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        who = self._session_id()
+        self._effects.append(Record(kind, now, who, connection_no, seq, attempt, outcome, cause, value, ref, detail))
+
+    def _opened(self, now: Instant) -> None:
+        """The welcome has come; to be followed by :meth:`_stands` once it is recorded."""
+        self._go(ClientState.OPEN)
+        self._liveness = ClientFailureDetector(self._rules.probe, now)
+
+    def _stands(self, now: Instant) -> None:
+        self._backoff.restored(now)
+
+    def _abort_transport(self, cause: str, now: Instant) -> None:
+        """Let go of a transport that is open and of no use."""
+        self._effects.append(AbortTransport(self.dial))
+        self.transport_lost(self.dial, cause, now)
+
+    def _close(self) -> None:
+        self._go(ClientState.CLOSED)
+        self._deadline = None
+
+    # the parts --------------------------------------------------------------------------------------------------------
+
+    def _due_at(self) -> Instant | None:
+        return self._liveness.next_deadline() if self.state is ClientState.OPEN else self._deadline
+
+    def _lateness(self, now: Instant) -> Seconds:
+        deadline = self._due_at()
+        return 0.0 if deadline is None else now - deadline
+
+    def _exclude_sleep(self, now: Instant) -> bool:
+        lateness = self._lateness(now)
+        if lateness <= SLEEP_THRESHOLD_S:
+            return False
+        self._backoff.exclude_sleep(lateness)
+        return True
+
+    def _dial(self, now: Instant) -> None:
+        self.dial += 1
+        self._go(ClientState.CONNECTING)
+        if self._dials_of != self._backoff.incident:
+            self._dials, self._dials_of = 0, self._backoff.incident
+        self._dials += 1
+        attempt = self._backoff.attempt
+        self._record(LogEventKind.TRANSPORT_OPENING, now, connection_no=self.dial, attempt=attempt)
+        self._dialled_at, self._deadline = now, now + self._rules.open_timeout
+        self._effects.append(OpenTransport(self.dial, attempt))
+
+    def _dial_again(self, now: Instant) -> None:
+        """What is under way belongs to a network that may be gone; burns no attempt."""
+        self._effects.append(AbortTransport(self.dial))
+        if self.state is ClientState.CONNECTING:
+            self._record_failure("stale", now)
+        else:
+            self._record(LogEventKind.TRANSPORT_LOST, now, connection_no=self.dial, cause="stale")
+        self._dial(now)
+
+    def _record_failure(self, cause: str, now: Instant) -> None:
+        attempt = self._backoff.attempt
+        self._record(LogEventKind.TRANSPORT_FAILED, now, connection_no=self.dial, attempt=attempt, cause=cause)
+
+    def _handle_silence(self, now: Instant) -> None:
+        due = self._liveness.due(now)
+        if due is LivenessAction.PROBE:
+            self._probe(now)
+        elif due is LivenessAction.DEAD:
+            silence = self._liveness.silence(now)
+            self._record(LogEventKind.PEER_DEAD, now, connection_no=self.dial, value=silence)
+            self._effects.append(AbortTransport(self.dial))
+            self._lost(now, None)
+
+    def _probe_now(self, now: Instant) -> None:
+        if self.state is ClientState.OPEN and self._liveness.suspect(now) is LivenessAction.PROBE:
+            self._probe(now)
+
+    def _probe(self, now: Instant) -> None:
+        self._probes += 1
+        self._record(LogEventKind.PEER_SUSPECTED, now, value=self._liveness.silence(now))
+        self._send(Probe(self._probes))
+
+    def _lost(self, now: Instant, advice: Seconds | None) -> None:
+        if self.state is ClientState.OPEN:
+            self._backoff.lost(now)
+        self._retry(now, advice)
+
+    def _retry(self, now: Instant, advice: Seconds | None) -> None:
+        backoff = self._backoff
+        u = self._draw("backoff", backoff.incident, backoff.attempt + 1)
+        retry = backoff.next(now, u, self.window, advice)
+        if retry is None:
+            self._go(ClientState.GAVE_UP)
+            self._record(LogEventKind.GAVE_UP, now, attempt=backoff.attempt, value=now - backoff.lost_at)
+            self._deadline = None
+            return
+        self._go(ClientState.BACKING_OFF)
+        self._record(LogEventKind.BACKOFF_SCHEDULED, now, attempt=retry.attempt, value=retry.delay, cause=retry.cause)
+        self._deadline = now + retry.delay
+
+    def _end(self, code: int, now: Instant) -> None:
+        self._close()
+        self._record(_ENDINGS.get(code, LogEventKind.CLIENT_DISMISSED), now, cause=str(code))

@@ -1,0 +1,22 @@
+"""The settings that a room works by. Pure values; where they come from is not known here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from resilience.policy.adaptive_heartbeat import AdaptiveBounds
+from resilience.policy.failure_detectors import HeartbeatTimeouts
+from resilience.units import Seconds
+
+
+class RoomSettings(msgspec.Struct, frozen=True):
+    """The settings a room works by; durations in seconds, capacity in joins per second."""
+
+    heartbeat: HeartbeatTimeouts
+    join_capacity: float
+    presence_interval: Seconds
+    flap_hidden: Seconds
+    participants_cap: int
+    leaderboard_size: int
+    checkpoint_interval: Seconds = 1.0
+    adaptive: AdaptiveBounds | None = None

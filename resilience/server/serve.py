@@ -1,0 +1,116 @@
+"""``resilience serve``: settings to server, signals to an orderly stop. Knows the process, not the game."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import signal
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import click
+import structlog
+
+from resilience.config import QuizConfig, ServerConfig
+from resilience.eventlog.vocabulary import Lane, Role
+from resilience.eventlog.writer import EventWriter
+from resilience.runtime import RecordSink, RunClock, log_to, tee
+from resilience.server.app import WEBSOCKET_PATH, QuizServer
+from resilience.server.event_registry import EventSpec
+from resilience.server.lag import LoopLag
+from resilience.server.limits import backlog_limit, limit_warnings, raise_open_files
+from resilience.server.logs import configure, log_line
+from resilience.server.metrics import Metrics
+from resilience.server.store import SqlStore
+
+LIMIT = "a system limit is low"
+"""The line that says so; ``why`` is the rest."""
+
+TOKEN_BYTES = 24
+TOKENS_AT_ONCE = 256
+
+GC_THRESHOLDS = (50_000, 20, 1000)
+"""Thresholds of the cyclic collector: a crowd that arrives makes many objects that live and hardly any cycles; with
+the defaults a quarter of each join was spent on looking through everybody else's objects."""
+
+
+def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
+    """Serve as the options say; returns after an orderly stop."""
+    configure()
+    raise_open_files()
+    for sentence in limit_warnings(server, backlog_limit()):
+        structlog.get_logger().warning(LIMIT, why=sentence)
+    _run(_serve(options, server, quiz))
+
+
+def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ModuleNotFoundError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig) -> None:
+    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    plan = EventSpec(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
+    metrics, clock = Metrics(), RunClock(options["epoch"])
+    pulse = LoopLag(clock, lambda _: log_line.flush_due(clock.now()), every=1.0)
+    with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
+        try:
+            server = QuizServer(
+                [plan],
+                config,
+                store,
+                clock=clock,
+                log=_log(writer, metrics),
+                tokens=token_generator(),
+                executor=executor,
+                host_key=options["host_key"],
+                metrics=metrics,
+                flush=_flush(writer),
+                fresh=options["fresh"],
+            )
+            host, port = options["host"], options["port"]
+            await server.start(host, port)
+            pulse.start()
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
+            await stop.wait()
+            await server.stop()
+        finally:
+            pulse.stop()
+            log_line.flush()
+            if writer is not None:
+                writer.close()
+
+
+def token_generator() -> Callable[[], str]:
+    """Unguessable tokens; the system is asked for randomness of many at once."""
+
+    def tokens() -> Iterator[str]:
+        while True:
+            pool = secrets.token_bytes(TOKEN_BYTES * TOKENS_AT_ONCE)
+            for i in range(0, len(pool), TOKEN_BYTES):
+                yield urlsafe_b64encode(pool[i : i + TOKEN_BYTES]).decode()
+
+    return tokens().__next__
+
+
+def _flush(writer: EventWriter | None) -> Callable[[], None]:
+    return writer.flush if writer is not None else lambda: None
+
+
+def _log(writer: EventWriter | None, metrics: Metrics) -> RecordSink:
+    files = () if writer is None else (log_to(writer, Lane.REAL, Role.SERVER, "server"),)
+    return tee(metrics.record, log_line, *files)

@@ -1,0 +1,86 @@
+"""One worker of the fleet: its orders, its reports, and that it goes when its runner does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.worker_main import Counts, Ended, Go, Job, LagMeter, Ready, Stop, WorkerReport
+from resilience.eventlog.reader import read_events
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.experiment.loader import load
+
+REPORTS = msgspec.json.Decoder(WorkerReport)
+
+
+def order(worker: subprocess.Popen[bytes], what: Job | Go | Stop) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(msgspec.json.encode(what) + b"\n")
+    worker.stdin.flush()
+
+
+def report(worker: subprocess.Popen[bytes]) -> object:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    return REPORTS.decode(line) if line else None
+
+
+def started(folder: Path) -> subprocess.Popen[bytes]:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "chaos.worker_main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    log = folder / "events" / "clients-2.jsonl"
+    order(worker, Job(load("smoke"), 11, 1, 2, str(log)))
+    assert report(worker) == Ready()
+    return worker
+
+
+def test_it_plays_its_share_and_reports_until_told_to_stop(tmp_path: Path) -> None:
+    """Every second participant dials; counts come, then the end with the loop's lateness, then it is gone."""
+    with started(tmp_path) as worker:
+        order(worker, Go(time.monotonic(), {"solo": "ws://127.0.0.1:1/ws"}))
+        first, second = report(worker), report(worker)
+        assert isinstance(first, Counts)
+        assert isinstance(second, Counts)
+        assert second.open == {"solo": 0}
+        while not any(event.attempt for event in read_events(tmp_path)):
+            assert isinstance(report(worker), Counts)
+        order(worker, Stop())
+        last = report(worker)
+        while isinstance(last, Counts):
+            last = report(worker)
+        assert isinstance(last, Ended)
+        assert 0 <= last.lag_p99 <= last.lag_max
+        assert worker.wait(5) == 0
+    dials = [event for event in read_events(tmp_path) if event.kind is LogEventKind.TRANSPORT_OPENING]
+    assert {event.actor for event in dials} <= {f"solo-{number:04d}" for number in (2, 4, 6, 8, 10)}
+
+
+@pytest.mark.parametrize("sent_off", [False, True], ids=["waiting", "playing"])
+def test_it_goes_when_its_runner_does(tmp_path: Path, sent_off: bool) -> None:
+    """The end of its orders is the end of it."""
+    with started(tmp_path) as worker:
+        if sent_off:
+            order(worker, Go(time.monotonic(), {"solo": "ws://127.0.0.1:1/ws"}))
+            assert isinstance(report(worker), Counts)
+        assert worker.stdin is not None
+        worker.stdin.close()
+        assert worker.wait(5) == 0
+
+
+def test_the_lag_meter_knows_the_worst_and_the_ninety_ninth_of_a_hundred() -> None:
+    """A tick before its time is not late; no tick is no lateness."""
+    meter = LagMeter()
+    assert (meter.max, meter.p99) == (0.0, 0.0)
+    for late in (*(0.001 * number for number in range(1, 100)), 2.0):
+        meter.note(late)
+    assert meter.max == 2.0
+    assert meter.p99 == pytest.approx(0.099)
+    early = LagMeter()
+    early.note(-0.5)
+    assert (early.max, early.p99) == (0.0, 0.0)

@@ -1,0 +1,185 @@
+"""Three witnesses that agree break no rule; each lie of one of them breaks the rule about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import pytest
+
+from reports.durability_checks import DURABILITY_CHECKS, DurabilityEvidence, StoredRun, judge
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
+from resilience.lab.observer import Observation
+from resilience.quiz.game import QuizState, StoredAnswer
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import Pace, QuizPlan
+from resilience.quiz.questions import Question
+from resilience.quiz.scoring import points
+
+from .builders import LogBuilder, clean_history
+
+OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
+QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
+PLAN = QuizPlan(QUESTIONS, pace=Pace(0.0, PAUSES / 2, PAUSES / 2))
+TIMES = {q.id: OPENS + i * (TIME + PAUSES) for i, q in enumerate(QUESTIONS)}
+AT_THE_REVEAL = QuizState(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=TIMES["q2"] + TIME)
+
+
+@dataclass
+class Case:
+    """What the three say; the story's answers were right and came when its clients gave them."""
+
+    history: LogBuilder = field(default_factory=clean_history)
+    answers: list[StoredAnswer] = field(default_factory=list)
+    scores: dict[str, int] = field(default_factory=dict)
+    sights: dict[str, list[Observation]] = field(default_factory=dict)
+    progress: QuizState = AT_THE_REVEAL
+
+    def judged(self) -> dict[str, Verdict]:
+        """Every rule's verdict."""
+        stored = StoredRun(PLAN, self.progress, self.scores, self.answers)
+        return {
+            item.name: item.verdict for item in judge(DurabilityEvidence(self.history.log(), stored, self.sights, 0.5))
+        }
+
+
+def case() -> Case:
+    """Four clients that answered two questions, each seen to the reveal."""
+    made = Case()
+    made.history.events = [_with_points(event) for event in made.history.events]
+    for who, person in made.history.people.items():
+        rows = [_row(person.session, who, question, t) for question, t in (("q1", 8.01), ("q2", 21.01))]
+        made.answers += rows
+        made.scores[person.session] = sum(row.points for row in rows)
+        made.sights[who] = _sights(person.session, rows)
+    for question in ("q1", "q2"):
+        made.history.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
+        made.history.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
+    return made
+
+
+def _won(question: str, t: float) -> int:
+    return points(correct=True, taken=t - TIMES[question], allowed=TIME)
+
+
+def _with_points(event: LogEvent) -> LogEvent:
+    if event.kind is not LogEventKind.ANSWER_COMMITTED:
+        return event
+    return msgspec.structs.replace(event, value=float(_won((event.ref or "").partition("/")[0], event.t)))
+
+
+def _row(session: str, who: str, question: str, t: float) -> StoredAnswer:
+    return StoredAnswer(session, question, f"{who}-{question}", 0, t, _won(question, t))
+
+
+def _sights(session: str, rows: list[StoredAnswer]) -> list[Observation]:
+    total, seen = 0, []
+    for row in rows:
+        opens = TIMES[row.question]
+        closes = opens + TIME
+        total += row.points
+        seen += [
+            Observation(opens, session, Phase.QUESTION, row.question, remaining=TIME),
+            Observation(opens + 1.0, session, Phase.QUESTION, row.question, total - row.points, TIME - 1.0),
+            Observation(closes, session, Phase.REVEAL, row.question, correct=0),
+            Observation(closes, session, Phase.REVEAL, row.question, total),
+        ]
+    return seen
+
+
+def test_witnesses_that_agree_break_no_rule() -> None:
+    """And every rule has something to look at."""
+    assert case().judged() == dict.fromkeys(DURABILITY_CHECKS, Verdict.PASS)
+
+
+def test_nobody_who_says_anything_proves_nothing() -> None:
+    """An empty run is inconclusive in every respect."""
+    empty = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
+    assert set(empty.judged().values()) == {Verdict.INCONCLUSIVE}
+
+
+def test_a_server_that_comes_late_closes_late() -> None:
+    """What was due while there was none is done at once when there is one, and so it is told."""
+    made = case()
+    _move_close(made, "q2", 8.0)
+    made.history.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
+    assert made.judged()["deadlines_hold"] is Verdict.PASS
+
+
+def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then() -> None:
+    """The reveal showed the score without it; that is what was durable then."""
+    made = case()
+    session = made.history.people["c0"].session
+    made.history.events = [
+        msgspec.structs.replace(e, t=TIMES["q2"] + TIME + 0.3)
+        if e.kind is LogEventKind.ANSWER_COMMITTED and e.session_id == session and e.ref == "q2/c0-q2"
+        else e
+        for e in made.history.events
+    ]
+    last = made.sights["c0"].pop()
+    made.sights["c0"].append(msgspec.structs.replace(last, score=_won("q1", 8.01)))
+    assert made.judged()["shown_scores_true"] is Verdict.PASS
+
+
+def _move_close(made: Case, question: str, by: float) -> None:
+    made.history.events = [
+        msgspec.structs.replace(e, t=e.t + by) if e.kind is LogEventKind.QUESTION_CLOSED and e.ref == question else e
+        for e in made.history.events
+    ]
+
+
+def _change_row(made: Case, **changes: object) -> None:
+    made.answers[0] = msgspec.structs.replace(made.answers[0], **changes)
+
+
+def _change_sight(made: Case, number: int, **changes: object) -> None:
+    made.sights["c0"][number] = msgspec.structs.replace(made.sights["c0"][number], **changes)
+
+
+def _restore_as_somebody_else(made: Case) -> None:
+    made.history.people["c0"] = replace(made.history.people["c0"], session="p-stranger")
+    made.history.restore("c0", 40.0)
+
+
+def _join_again(made: Case) -> None:
+    made.history.client(40.0, "c0", LogEventKind.SESSION_JOINED, connection_no=1, seq=0)
+
+
+DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
+    "an acknowledged answer is gone": ("acknowledged_are_stored", lambda c: c.answers.pop()),
+    "another answer is stored": ("acknowledged_are_stored", lambda c: _change_row(c, key="other")),
+    "an answer is stored twice": ("stored_once", lambda c: c.answers.append(c.answers[0])),
+    "an answer is nobody's": ("stored_once", lambda c: _change_row(c, participant="p-nobody")),
+    "points changed since the log": ("log_agrees", lambda c: _change_row(c, points=1)),
+    "a score is off by one": ("scores_recompute", lambda c: c.scores.update({"p-c0": c.scores["p-c0"] + 1})),
+    "points for a wrong answer": ("scores_recompute", lambda c: _change_row(c, choice=1)),
+    "points of another moment": ("scores_recompute", lambda c: _change_row(c, received_at=9.0)),
+    "a shown score is too high": ("shown_scores_true", lambda c: _change_sight(c, 3, score=5000)),
+    "a shown score is too low": ("shown_scores_true", lambda c: _change_sight(c, 7, score=3)),
+    "an answer after the close": ("answers_in_time", lambda c: _change_row(c, received_at=17.6)),
+    "an answer before the opening": ("answers_in_time", lambda c: _change_row(c, received_at=7.4)),
+    "a question closes late": ("deadlines_hold", lambda c: _move_close(c, "q2", 2.0)),
+    "a question closes early": ("deadlines_hold", lambda c: _move_close(c, "q2", -2.0)),
+    "a client is promised more time": ("deadlines_hold", lambda c: _change_sight(c, 1, remaining=TIME + 1.0)),
+    "an open question comes with its answer": ("nothing_told_early", lambda c: _change_sight(c, 0, correct=0)),
+    "a reveal comes early": ("nothing_told_early", lambda c: _change_sight(c, 2, t=17.0)),
+    "a score tells what was right": ("nothing_told_early", lambda c: _change_sight(c, 3, t=9.0)),
+    "a participant has no client": ("one_identity_each", lambda c: c.scores.update({"p-9": 0})),
+    "a client has no participant": ("one_identity_each", lambda c: c.scores.pop("p-c1")),
+    "a client comes back as another": ("one_identity_each", _restore_as_somebody_else),
+    "a client joins again": ("one_identity_each", _join_again),
+    "a token is refused": (
+        "one_identity_each",
+        lambda c: c.history.client(40.0, "c0", LogEventKind.SESSION_REJECTED, cause="unknown"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DEFECTS)
+def test_a_lie_is_caught(what: str) -> None:
+    """By the rule about it."""
+    rule, tell = DEFECTS[what]
+    made = case()
+    tell(made)
+    assert made.judged()[rule] is Verdict.FAIL

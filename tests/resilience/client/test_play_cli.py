@@ -1,0 +1,162 @@
+"""The player's terminal: what is shown, what is typed."""
+
+from __future__ import annotations
+
+import io
+from typing import cast
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from resilience.client.client import ReconnectingClient
+from resilience.client.play_cli import PlayerConsole
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.protocol.effects import Record
+from resilience.protocol.messages import (
+    AnswerResult,
+    Error,
+    Joined,
+    LeaderboardShown,
+    OpenQuestion,
+    QuestionOpened,
+    QuestionRevealed,
+    Standing,
+    StateRestored,
+)
+from resilience.protocol.states import ClientState
+from tests.support.machines import joined, restored
+
+QUESTION = OpenQuestion("q1", "2 [b]+ 2?", ("3", "[/]4", "\x1b[31m5"), 20_000, 20_000)
+LEADERS = tuple(Standing(f"p{i}", name, 100 - i) for i, name in enumerate(["Bo[/red]", "Cy", "Di", "Ed", "Flo", "Ada"]))
+
+
+class FakeClient:
+    """Takes answers, and remembers them."""
+
+    def __init__(self) -> None:
+        self.state = ClientState.OPEN
+        self.machine = self
+        self.participant = "p5"
+        self.did: list[object] = []
+
+    def answer(self, question: str, choice: int) -> None:
+        """Remember it."""
+        self.did.append((question, choice))
+
+    def wake(self) -> None:
+        """Remember it."""
+        self.did.append("wake")
+
+
+@pytest.fixture
+def player() -> PlayerConsole:
+    """Somebody at a screen of text."""
+    player = PlayerConsole(Console(file=io.StringIO(), width=80, highlight=False))
+    player.client = cast("ReconnectingClient", FakeClient())
+    return player
+
+
+def lines(player: PlayerConsole) -> list[str]:
+    """What was printed."""
+    return cast("io.StringIO", player._console.file).getvalue().splitlines()
+
+
+def did(player: PlayerConsole) -> list[object]:
+    """What the client was told."""
+    return cast("FakeClient", player.client).did
+
+
+def test_a_question_is_shown_as_it_is_and_answered_by_number(player: PlayerConsole) -> None:
+    """Neither markup nor escape sequences of a stranger do anything."""
+    player.show(QuestionOpened(1, QUESTION))
+    assert lines(player)[-4:] == ["2 [b]+ 2?  (20 s)", "  1) 3", "  2) [/]4", "  3) \N{REPLACEMENT CHARACTER}[31m5"]
+    for typed in ("0", "4", "x", "", "2"):
+        player.typed(typed)
+    assert did(player) == [("q1", 1)]
+    player.show(AnswerResult("q1", "k", "accepted"))
+    player.show(QuestionRevealed(2, "q1", 1))
+    assert lines(player)[-2:] == ["  your answer: accepted", "  right was 2) [/]4"]
+    player.typed("2")
+    assert lines(player)[-1] == "  no question is open"
+
+
+def test_the_leaderboard_names_ranks_and_the_player(player: PlayerConsole) -> None:
+    """The first five, and oneself below them."""
+    player.show(LeaderboardShown(1, LEADERS))
+    assert lines(player) == [
+        "  1. Bo[/red]  100",
+        "  2. Cy  99",
+        "  3. Di  98",
+        "  4. Ed  97",
+        "  5. Flo  96",
+        "  6. Ada  95  (you)",
+    ]
+
+
+def test_an_outage_is_a_banner_and_answers_are_kept(player: PlayerConsole) -> None:
+    """The person knows that nothing is lost."""
+    player.show(QuestionOpened(1, QUESTION))
+    cast("FakeClient", player.client).state = ClientState.BACKING_OFF
+    player.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=1, value=0.3))
+    player.typed("1")
+    assert "OFFLINE" in lines(player)[-2]
+    assert "sent with the return" in lines(player)[-2]
+    assert lines(player)[-1] == "  kept; it is sent with the return"
+    assert did(player) == [("q1", 0)]
+
+
+@pytest.mark.parametrize("state", [ClientState.GAVE_UP, ClientState.BACKING_OFF])
+def test_enter_tries_again(player: PlayerConsole, state: ClientState) -> None:
+    """After giving up, and while waiting."""
+    cast("FakeClient", player.client).state = state
+    player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=10))
+    assert "your progress is saved" in lines(player)[-1]
+    player.typed("")
+    assert did(player) == ["wake"]
+    assert not player.over.is_set()
+
+
+def at_question(message: Joined | StateRestored, answer: int | None) -> Joined | StateRestored:
+    """A welcome into an open question."""
+    snapshot = msgspec.structs.replace(message.snapshot, phase="question", question=QUESTION, answer=answer)
+    return msgspec.structs.replace(message, snapshot=snapshot)
+
+
+@pytest.mark.parametrize("answer", [None, 1])
+def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(
+    player: PlayerConsole, answer: int | None
+) -> None:
+    """The reveal is understood in both cases."""
+    player.show(at_question(restored(), answer))
+    assert ("  1) 3" in lines(player)) is (answer is None)
+    player.show(QuestionRevealed(2, "q1", 1))
+    assert lines(player)[-1] == "  right was 2) [/]4"
+
+
+def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerConsole) -> None:
+    """There is nothing to hold it against."""
+    player.show(joined())
+    player.show(QuestionRevealed(2, "q7", 1))
+    assert len(lines(player)) == 1
+
+
+@pytest.mark.parametrize(
+    "kind, told",
+    [
+        (LogEventKind.SESSION_SUPERSEDED, "you play on elsewhere"),
+        (LogEventKind.CLIENT_LEFT, "goodbye"),
+        (LogEventKind.CLIENT_DISMISSED, "the server ended this connection for good"),
+    ],
+)
+def test_every_end_has_its_words(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
+    """And ends the program."""
+    player.record(Record(kind, 1.0))
+    assert lines(player) == [told]
+    assert player.over.is_set()
+
+
+def test_an_error_of_the_server_is_told(player: PlayerConsole) -> None:
+    """With the field that it names."""
+    player.show(Error("malformed", "name", "too [b]long"))
+    assert lines(player) == ["the server cannot use name: too [b]long"]

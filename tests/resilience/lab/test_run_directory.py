@@ -1,0 +1,94 @@
+"""A run's directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resilience.errors import UsageError
+from resilience.eventlog.vocabulary import Lane
+from resilience.lab.run_directory import COMPLETED, RunInfo, create_run_dir, read_run_info, write_run_info
+
+INFO = RunInfo(
+    experiment="demo",
+    experiment_digest="d",
+    lane=Lane.VIRTUAL,
+    seed=7,
+    started_at="2024-01-01T00:00:00Z",
+    duration_s=60.0,
+    status=COMPLETED,
+    versions={"python": "3.11"},
+)
+
+
+def make(root: Path, stamp: str = "20240101T000000Z", out: Path | None = None) -> Path:
+    """A run's directory under a root."""
+    return create_run_dir("demo", lane=Lane.VIRTUAL, seed=7, stamp=stamp, out=out, root=root)
+
+
+def test_the_name_tells_when_with_what_and_where_it_ran(tmp_path: Path) -> None:
+    """Under the experiment's name."""
+    path = make(tmp_path)
+    assert path == tmp_path / "demo" / "20240101T000000Z-7-virtual"
+    assert (path / "events").is_dir()
+
+
+def test_latest_points_at_the_newest(tmp_path: Path) -> None:
+    """Each run moves it; nothing else is left beside it."""
+    make(tmp_path, "one")
+    newest = make(tmp_path, "two")
+    assert (tmp_path / "demo" / "latest").resolve() == newest.resolve()
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"one-7-virtual", "two-7-virtual", "latest"}
+
+
+def test_out_is_the_directory_itself(tmp_path: Path) -> None:
+    """Absent or empty; no ``latest`` is made beside it."""
+    out = tmp_path / "mine"
+    out.mkdir()
+    assert make(tmp_path / "root", out=out) == out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("there", ["file", "full"])
+def test_a_run_overwrites_nothing(tmp_path: Path, there: str) -> None:
+    """A file, or a directory with something in it, is refused by name."""
+    out = tmp_path / "mine"
+    if there == "file":
+        out.write_text("precious")
+    else:
+        (out / "sub").mkdir(parents=True)
+    with pytest.raises(UsageError, match="not empty") as caught:
+        make(tmp_path, out=out)
+    assert str(out) in str(caught.value)
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """With the system's reason, on one line."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot make the run directory"):
+        make(tmp_path, out=tmp_path / "file" / "below")
+
+
+def test_run_info_round_trip(tmp_path: Path) -> None:
+    """Rewriting replaces it whole."""
+    write_run_info(tmp_path, INFO)
+    write_run_info(tmp_path, INFO)
+    assert read_run_info(tmp_path) == INFO
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"{}", b'{"experiment":5}', b'"\xff"'])
+def test_a_broken_run_info_is_named(tmp_path: Path, content: bytes) -> None:
+    """It is a usage error that names the file."""
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(UsageError, match="not a run's description"):
+        read_run_info(tmp_path)
+
+
+def test_a_directory_without_run_info_is_no_run(tmp_path: Path) -> None:
+    """Nor is a file, nor what does not exist."""
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(UsageError, match="not a run directory"):
+            read_run_info(path)

@@ -1,0 +1,53 @@
+"""Every close code and its class."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+
+EXPECTED = {
+    CloseCode.NORMAL: RetryClass.NEVER,
+    CloseCode.GOING_AWAY: RetryClass.RETRY,
+    CloseCode.PROTOCOL_ERROR: RetryClass.NEVER,
+    CloseCode.POLICY_VIOLATION: RetryClass.NEVER,
+    CloseCode.TOO_BIG: RetryClass.NEVER,
+    CloseCode.INTERNAL_ERROR: RetryClass.RETRY,
+    CloseCode.SERVICE_RESTART: RetryClass.RETRY_ADVISED,
+    CloseCode.TRY_AGAIN_LATER: RetryClass.RETRY_ADVISED,
+    CloseCode.ABNORMAL: RetryClass.RETRY,
+    CloseCode.SILENT: RetryClass.RETRY,
+    CloseCode.FIRST_MESSAGE_LATE: RetryClass.RETRY,
+    CloseCode.OVERLOADED: RetryClass.RETRY_ADVISED,
+    CloseCode.SUPERSEDED: RetryClass.NEVER,
+    CloseCode.LEFT: RetryClass.NEVER,
+    CloseCode.EVENT_UNKNOWN: RetryClass.NEVER,
+    CloseCode.STRIKES: RetryClass.NEVER,
+    CloseCode.KEY_REFUSED: RetryClass.NEVER,
+}
+
+
+@pytest.mark.parametrize("code", CloseCode)
+def test_every_code_of_ours_has_its_class(code: CloseCode) -> None:
+    """No code of the table is without an expectation, and each meets it."""
+    assert retry_class(code) is EXPECTED[code]
+
+
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        (3999, RetryClass.RETRY),
+        (4000, RetryClass.RETRY),
+        (4099, RetryClass.RETRY),
+        (4100, RetryClass.RETRY_ADVISED),
+        (4199, RetryClass.RETRY_ADVISED),
+        (4200, RetryClass.NEVER),
+        (4299, RetryClass.NEVER),
+        (4300, RetryClass.RETRY),
+        (1005, RetryClass.RETRY),
+        (0, RetryClass.RETRY),
+    ],
+)
+def test_the_edges_of_the_classes(code: int, expected: RetryClass) -> None:
+    """The three private ranges end where they say; what is unknown is a lost network."""
+    assert retry_class(code) is expected

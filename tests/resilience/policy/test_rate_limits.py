@@ -1,0 +1,110 @@
+"""Token buckets: never more than burst and rate allow, nobody pays for another, and a bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilience.policy import rate_limits
+from resilience.policy.rate_limits import PerAddressLimiter, TokenBucket
+
+RATES = st.floats(0.01, 1000.0)
+BURSTS = st.integers(1, 100)
+GAPS = st.lists(st.floats(0.0, 5.0), min_size=1, max_size=200)
+
+
+def moments(gaps: list[float]) -> list[float]:
+    """Instants with these gaps between them."""
+    return list(itertools.accumulate(gaps))
+
+
+@given(GAPS)
+def test_a_rate_of_nothing_limits_nothing(gaps: list[float]) -> None:
+    """0 turns a limit off, for buckets and for addresses, and remembers nobody."""
+    bucket, book = TokenBucket(0.0, 1.0), PerAddressLimiter(0.0, 1.0)
+    for now in moments(gaps):
+        assert (bucket.take(now), bucket.wait(now), book.take("a", now), book.wait("a", now)) == (0.0, 0.0, 0.0, 0.0)
+    assert len(book) == 0
+
+
+@given(RATES, BURSTS)
+def test_a_burst_is_free_and_the_next_one_waits_for_its_token(per_s: float, burst: int) -> None:
+    """A fresh bucket holds its whole burst, and fills by one token every 1/rate seconds."""
+    bucket = TokenBucket(per_s, burst)
+    assert [bucket.take(7.0) for _ in range(burst)] == pytest.approx([0.0] * burst, abs=1e-9)
+    assert bucket.take(7.0) == pytest.approx(1.0 / per_s)
+
+
+@given(RATES, BURSTS, GAPS)
+def test_no_more_is_let_through_than_burst_and_rate_allow(per_s: float, burst: int, gaps: list[float]) -> None:
+    """In every stretch of time: who waits as told never exceeds burst + rate x stretch."""
+    bucket, free, acted = TokenBucket(per_s, burst), 0.0, []
+    for asked in moments(gaps):
+        now = max(asked, free)
+        free = now + bucket.take(now)
+        acted.append(free)
+    for first, last in itertools.combinations(range(len(acted)), 2):
+        assert last - first + 1 <= burst + per_s * (acted[last] - acted[first]) + 1 + 1e-6
+
+
+@given(RATES, BURSTS, GAPS)
+def test_asking_takes_nothing(per_s: float, burst: int, gaps: list[float]) -> None:
+    """``wait`` says what ``take`` would, as often as one likes."""
+    bucket = TokenBucket(per_s, burst)
+    for now in moments(gaps):
+        told = [bucket.wait(now), bucket.wait(now)]
+        assert told == [bucket.take(now)] * 2
+
+
+@given(RATES, BURSTS, GAPS)
+def test_an_address_that_is_refused_owes_nothing_more_for_it(per_s: float, burst: int, gaps: list[float]) -> None:
+    """Hammering does not lengthen the wait: it ends when it was said to end."""
+    book = PerAddressLimiter(per_s, burst)
+    while not book.take("a", 0.0):
+        pass
+    wait = book.wait("a", 0.0)
+    for part in gaps:
+        book.take("a", wait * min(part / 5.0, 0.99))
+    assert book.wait("a", wait + 1e-6) == 0.0
+
+
+def test_one_address_does_not_pay_for_another() -> None:
+    """A flood from one leaves the next as free as ever."""
+    book = PerAddressLimiter(1.0, 2.0)
+    for _ in range(100):
+        book.take("bad", 0.0)
+    assert book.wait("bad", 0.0) == pytest.approx(1.0)
+    assert book.wait("good", 0.0) == book.take("good", 0.0) == 0.0
+
+
+def test_looking_up_remembers_nobody() -> None:
+    """Only who takes a token costs memory."""
+    book = PerAddressLimiter(1.0, 1.0)
+    assert book.wait("a", 0.0) == 0.0
+    assert len(book) == 0
+
+
+def test_those_that_owe_nothing_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is made by forgetting full buckets: who still owes goes on owing."""
+    monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 10)
+    book = PerAddressLimiter(10.0, 60.0)
+    for _ in range(60):
+        book.take("bad", 0.0)
+    for i in range(100):
+        book.take(f"a{i}", i / 20)
+        assert len(book) <= 10
+    assert [book.take("bad", 4.95) for _ in range(50)][-1] > 0.0
+
+
+def test_memory_is_bounded_even_if_everybody_owes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood from more addresses than are remembered costs neither memory nor a scan for each of them."""
+    monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 1000)
+    book, most = PerAddressLimiter(0.001, 1.0), 0
+    for i in range(20_000):
+        book.take(f"a{i}", 0.0)
+        most = max(most, len(book))
+    assert most <= 1000
+    assert book.wait("a19999", 0.0) > 0.0

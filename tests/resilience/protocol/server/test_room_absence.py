@@ -1,0 +1,147 @@
+"""The room as people leave or fall silent: grace, clean-up, stalls of the server itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.close_codes import CloseCode
+from resilience.protocol.messages import (
+    Join,
+    Leave,
+    Pong,
+    PresenceChanged,
+    Probe,
+    ProbeReply,
+    QuestionOpened,
+)
+from resilience.protocol.states import ConnectionState
+from tests.support.machines import RoomHarness, credentials_in, resume
+
+# leaving and falling silent -------------------------------------------------------------------------------------------
+
+
+def test_leaving_is_no_absence() -> None:
+    """S4: at once disconnected, shown at once, the connection closed as wished; no sweep follows."""
+    harness = RoomHarness()
+    harness.join(1)
+    harness.join(2, "bob")
+    harness.run(3.0)
+    harness.say(1, Leave())
+    harness.run(3.0)
+    assert harness.closed == {1: CloseCode.LEFT}
+    assert harness.room.sessions["p1"].state is ConnectionState.DISCONNECTED
+    last = harness.last(2)
+    assert isinstance(last, PresenceChanged)
+    assert [(player.participant, player.state) for player in last.changed] == [("p1", "disconnected")]
+    harness.lose(1)
+    assert [r.kind for r in harness.records if r.session_id == "p1"][-2:] == [
+        LogEventKind.SESSION_LEFT,
+        LogEventKind.TRANSPORT_LOST,
+    ]
+
+
+def test_who_left_hears_nothing_more() -> None:
+    """Its connection gets no broadcast while it is being closed."""
+    harness = RoomHarness()
+    harness.join(1)
+    harness.run(3.0)
+    harness.say(1, Leave())
+    before = len(harness.sent[1])
+    harness.run(20.0)
+    assert len(harness.sent[1]) == before
+
+
+def test_the_silent_are_detected_within_grace_and_a_tick() -> None:
+    """F1: all of a crowd, at 30 s after their last sign; those who answer stay."""
+    harness = RoomHarness()
+    for connection in range(1, 21):
+        harness.join(connection, f"c{connection}")
+    for now in range(1, 31):
+        harness.run(float(now) - 0.001)
+        assert {s.state for s in harness.room.sessions.values()} == {ConnectionState.CONNECTED}
+        for connection in range(1, 11):
+            harness.say(connection, Pong(0))
+    harness.run(30.0)
+    states = [session.state for session in harness.room.sessions.values()]
+    assert states == [ConnectionState.CONNECTED] * 10 + [ConnectionState.TEMPORARILY_DISCONNECTED] * 10
+    assert harness.closed == dict.fromkeys(range(11, 21), CloseCode.SILENT)
+
+
+def test_probes_are_answered_and_are_signs_of_life() -> None:
+    """A participant that probes is not dead."""
+    harness = RoomHarness()
+    harness.join(1)
+    harness.run(20.0)
+    harness.say(1, Probe(3))
+    assert harness.last(1) == ProbeReply(3)
+    harness.run(45.0)
+    assert harness.room.sessions["p1"].state is ConnectionState.CONNECTED
+
+
+@pytest.mark.parametrize("late", [5.0, 20.0, 40.0])
+@pytest.mark.parametrize("slept_from", [0.5, 7.0, 16.0, 29.0])
+def test_a_server_that_stalled_evicts_nobody(late: float, slept_from: float) -> None:
+    """F8: whoever answered until the stall is alive after it, even if the timers fire before anything is read."""
+    harness = RoomHarness(first_ping=0.7)
+    for connection in range(1, 11):
+        harness.join(connection, f"c{connection}")
+    now = 0.0
+    while now < slept_from:
+        now = min(now + 1.0, slept_from)
+        harness.run(now)
+        for connection in range(1, 11):
+            harness.say(connection, Pong(0))
+    harness.now += late
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    assert harness.closed == {}
+    harness.now += 0.001
+    for connection in range(1, 11):
+        harness.say(connection, Pong(0))
+    harness.run(harness.now + 29.0)
+    assert harness.closed == {}
+
+
+@pytest.mark.parametrize("late", [31.0, 40.0])
+def test_a_stall_during_a_commit_evicts_nobody(late: float) -> None:
+    """F8: who is attached but not welcomed yet gets the lag back, too."""
+    harness = RoomHarness()
+    token = harness.join(1).token
+    harness.lose(1)
+    harness.instant = False
+    harness.say(2, resume(token))
+    harness.now = late
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    assert harness.closed == {}
+    harness.commit()
+    assert credentials_in(harness.last(2)).participant == "p1"
+
+
+def test_slow_commits_forgive_nobodys_silence() -> None:
+    """A store that takes two seconds is no reason to believe that the scheduler slept."""
+    harness = RoomHarness(first_ping=0.0)
+    harness.join(1)  # and is never heard again
+    harness.instant = False
+    for connection in range(2, 12):
+        harness.say(connection, Join(event="e", name="x", instance=str(connection)))
+        harness.run(harness.now + 2.0)
+        harness.commit()
+    harness.run(30.0)
+    assert harness.closed.get(1) == CloseCode.SILENT
+
+
+def test_a_question_closes_on_time_after_a_stall() -> None:
+    """F7: deadlines are absolute; what was missed is announced in order."""
+    harness = RoomHarness()
+    harness.join(1)
+    harness.run(5.0)
+    harness.now = 21.0  # q1 opened at 6, closed at 12; q2 opened at 16
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    assert harness.room.game.phase_ends_at == 22.0
+    kinds = [type(message).__name__ for message in harness.sent[1] if hasattr(message, "seq")]
+    assert kinds[-4:] == ["QuestionOpened", "QuestionRevealed", "LeaderboardShown", "QuestionOpened"]
+    last = [message for message in harness.sent[1] if isinstance(message, QuestionOpened)][-1]
+    assert last.question.remaining_ms == 1000

@@ -1,0 +1,83 @@
+"""A tiny HTTP server and a raw TCP connection, for tests of proxies and canaries."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from chaos.proxied_link import Address
+
+
+class HttpStub:
+    """Answers every request with 200 and closes, like the quiz server's /healthz; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.address = Address("127.0.0.1", 0)
+        self.stalled = False
+        self.received = b""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = Address("127.0.0.1", self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.drop_all()
+        await self._server.wait_closed()
+
+    def drop_all(self) -> None:
+        """Lose patience with everybody."""
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        try:
+            while said := await reader.read(4096):
+                self.received += said
+                if said.startswith(b"GET") and not self.stalled:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    break
+                if not said.startswith(b"GET"):
+                    writer.write(said)
+        except ConnectionError:
+            return
+        finally:
+            if not self.stalled:
+                writer.close()
+
+
+class RawConnection:
+    """A connection with nothing on top."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def open(cls, address: Address) -> RawConnection:
+        """Connect."""
+        return cls(*await asyncio.open_connection(*address))
+
+    async def echo(self, text: bytes, within: float = 1.0) -> bytes | None:
+        """Send, and return what comes back: b"" for an end, None for silence."""
+        self.writer.write(text)
+        return await self.hear(within)
+
+    async def hear(self, within: float = 1.0) -> bytes | None:
+        """What comes: b"" for an end, None for silence."""
+        try:
+            async with asyncio.timeout(within):
+                return await self.reader.read(4096)
+        except TimeoutError:
+            return None
+        except ConnectionError:
+            return b""
+
+    def drop(self) -> None:
+        """Let go."""
+        self.writer.transport.abort()
