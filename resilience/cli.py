@@ -1,8 +1,8 @@
-"""The root command. The only room of this package that prints or exits.
+"""The root command. The only module of this package that prints or exits.
 
 ``serve``, ``host`` and ``play`` live here; the laboratory's commands are found by the entry-point group
-``resilience.commands``, so nothing here imports upwards. Whatever a command raises on purpose ends as one line on
-standard error and an exit code.
+``resilience.commands``, so nothing here imports upwards. An error that a command raises on purpose ends it with one
+line on standard error and an exit code.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ COMMANDS = "resilience.commands"
 
 
 class RootGroup(click.Group):
-    """The built-in commands and those that are installed beside them."""
+    """The built-in commands and the commands that installed packages register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Built-in commands first, then the laboratory's."""
         return [*super().list_commands(ctx), *sorted(_installed())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported only when it is asked for."""
+        """The command of this name, imported on first use."""
         own = super().get_command(ctx, cmd_name)
         entry = _installed().get(cmd_name)
         return own if own is not None or entry is None else _load(entry)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """One line each, without importing what is not asked for."""
+        """One line per command, without importing the commands."""
         own = [(name, command.get_short_help_str(90)) for name, command in sorted(self.commands.items())]
         others = [(name, _SUMMARIES.get(name, "")) for name in sorted(_installed())]
         with formatter.section("Commands"):
@@ -42,9 +42,9 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "drop the network under real clients, kill the server under them: run, crash, list, show, doctor",
-    "sim": "run the same experiment in a simulator, or crash it by the thousand: run, crash",
-    "report": "build a run's report, compare runs: build, compare",
+    "chaos": "inject network faults and server kills under real clients: run, crash, list, show, doctor",
+    "sim": "run the same experiment in a simulator, with crashes at every commit boundary: run, crash",
+    "report": "build a run's report, compare two runs: build, compare",
 }
 
 
@@ -84,24 +84,28 @@ def root() -> None:
     show_envvar=True,
     default="sqlite:///quiz.db",
     show_default=True,
-    help="Database URL; sqlite:// keeps nothing.",
+    help="Database URL; sqlite:// keeps data in memory only.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with [server] and [quiz] tables.")
 @click.option("--event", default="quiz", show_default=True, help="Id of the event to serve.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the questions.")
-@click.option("--heartbeat-interval", type=float, help="Seconds between heartbeats.")
-@click.option("--grace-period", type=float, help="Seconds of silence until temporarily_disconnected.")
-@click.option("--cleanup-interval", type=float, help="Seconds of absence until disconnected.")
-@click.option("--fresh", is_flag=True, help="Begin the event anew, even if the database has a run to go on with.")
+@click.option("--heartbeat-interval", type=float, help="Seconds between two heartbeat pings of one participant.")
+@click.option("--grace-period", type=float, help="Seconds of silence until a participant is temporarily_disconnected.")
+@click.option("--cleanup-interval", type=float, help="Seconds of absence until a participant is disconnected.")
 @click.option(
-    "--host-key-file", type=click.Path(path_type=Path), help="File with the hosts' key; or RESILIENCE_HOST_KEY."
+    "--fresh", is_flag=True, help="Start a new run of the event, even if the database holds an unfinished one."
+)
+@click.option(
+    "--host-key-file",
+    type=click.Path(path_type=Path),
+    help="File with the key that hosts must show; or RESILIENCE_HOST_KEY.",
 )
 @click.option("--event-log", type=click.Path(path_type=Path), help="Write the event log to this file.")
 @click.option("--epoch", type=float, help="The run's start on the monotonic clock, for the event log.")
 def serve(**options: object) -> None:
-    """Serve a quiz that advances by itself, and those that hosts create, until interrupted.
+    """Serve a quiz that advances by itself, and the quizzes that hosts create, until interrupted.
 
-    On a database that has a run under way, such as after a crash, it goes on where that stopped.
+    If the database holds an unfinished run, such as after a crash, the quiz continues from its last commit.
     """
     from resilience.server.serve import serve_command
     from resilience.settings import environment, host_key, server_settings
@@ -120,13 +124,14 @@ def serve(**options: object) -> None:
     "--questions", required=True, type=click.Path(path_type=Path), help="TOML or JSON file with the questions."
 )
 @click.option("--event", help="Id of the event; by default the file's name.")
-@click.option("--auto", is_flag=True, help="The quiz moves on by itself; its players, not its host, set it going.")
-@click.option("--again", is_flag=True, help="Begin the event anew if it is over.")
+@click.option("--auto", is_flag=True, help="The quiz starts with the first player and advances by itself.")
+@click.option("--again", is_flag=True, help="Start a new run if the event is over.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="File with the host key; or RESILIENCE_HOST_KEY.")
 def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, key_file: Path | None) -> None:
-    """Run a quiz on the server at URL (such as ws://127.0.0.1:8765/ws), from a file of questions.
+    """Host a quiz on the server at URL (such as ws://127.0.0.1:8765/ws), from a file of questions.
 
-    Enter or n goes on, r reveals, f finishes, q detaches: the quiz stays, and the same command takes it up again.
+    Keys: Enter or n next step, r reveal, f finish, q detach. After q the quiz stays on the server; the same command
+    attaches to it again.
     """
     from resilience.client.host_cli import host_command
     from resilience.settings import environment, host_key
@@ -137,10 +142,14 @@ def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, 
 
 @root.command()
 @click.argument("url")
-@click.option("--name", default="player", show_default=True, help="The name that others see.")
+@click.option("--name", default="player", show_default=True, help="The name that other players see.")
 @click.option("--event", default="quiz", show_default=True, help="Id of the event to join.")
 @click.option("--preset", type=click.Choice(["window", "classic"]), default="window", show_default=True)
-@click.option("--resume", type=click.Path(path_type=Path), help="Keep who you are in this file, and come back as that.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="File that keeps your identity; the next start with it resumes your session.",
+)
 def play(url: str, name: str, event: str, preset: str, resume: Path | None) -> None:
     """Take part in the quiz at URL (such as ws://127.0.0.1:8765/ws) in this terminal."""
     from resilience.client.play_cli import play_command

@@ -1,8 +1,8 @@
-"""Every setting of the server, the clients and the scripted quiz: frozen values, checked once when they are made. Pure.
+"""Every setting of the server, the clients and the scripted quiz: frozen values, validated once when made. Pure.
 
-Where the values come from (flags, environment, TOML) is not known here; ``settings.py`` and the experiment loader do
-that. A value that breaks its rule raises :class:`~resilience.errors.ConfigError` naming the key, the value and the
-rule.
+Where the values come from (flags, environment, TOML) is not known here; ``settings.py`` and the experiment loader read
+them. A value that breaks its rule raises :class:`~resilience.errors.ConfigError`, which names the key, the value and
+the rule.
 """
 
 from __future__ import annotations
@@ -43,87 +43,87 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server's settings; all durations in seconds."""
 
     heartbeat_interval: Seconds = 15.0
-    """How often the server pings each participant; the first ping of each is spread at random over this time."""
+    """Time between two pings of one participant. The first ping is spread at random over this time."""
     grace_period: Seconds = 30.0
-    """Silence, counted from the last sign of life, after which a participant is cut off and counts as temporarily
-    disconnected.
-    """
+    """Silence after which the server cuts a connection and its participant is temporarily disconnected."""
     cleanup_interval: Seconds = 60.0
     """Absence, counted from the last sign of life, after which a participant counts as disconnected.
 
-    Score and answers stay.
+    Score and answers are kept.
     """
     join_capacity: float = 3000.0
-    """Joins per second that this server was measured to take.
+    """Measured number of joins that this server completes per second.
 
-    Sets the return window that clients are told, the pace of admission and the length of a drain.
+    It sets the announced return window, the pace of admission and the length of a drain.
     """
     presence_interval: Seconds = 0.5
     """The least time between two presence frames."""
     flap_hidden: Seconds = 1.0
     """How long an absence must last before other players see it."""
     participants_cap: int = 200
-    """The most participants that a snapshot lists one by one; above it, it counts them."""
+    """The largest number of participants that a snapshot lists by name; above it, the snapshot gives a count only."""
     leaderboard_size: int = 10
-    """How many the leaderboard shows."""
+    """The number of entries on the leaderboard."""
     late_window: Seconds = 0.0
-    """How long after its close a question still takes the answers of those whose outage overlapped the close.
+    """How long after its close a question accepts answers from participants whose outage overlapped the close.
 
     0 turns this off.
     """
     first_message_deadline: Seconds = 5.0
-    """How long a connection may take, from its first moment, to shake hands and say join, resume or host."""
+    """Time from accepting a connection until it must have finished the handshake and sent join, resume or host."""
     strike_limit: int = 10
-    """How many unreadable messages a connection may send before it is closed."""
+    """The number of malformed messages after which a connection is closed."""
     max_message_bytes: int = 16_384
     """The longest message that a participant may send."""
     write_buffer_bytes: int = 262_144
-    """How much may wait in this process for one slow reader before it is cut off; it may resume."""
+    """Bytes that may be queued in this process for one slow reader before its connection is cut; the client may resume.
+    """
     send_buffer_bytes: int = 65_536
-    """How much the operating system may hold for one socket, so that a slow reader is noticed."""
+    """Bytes that the operating system may buffer for one socket; a small value shows a slow reader sooner."""
     backlog: int = 4096
-    """How many connections may wait to be accepted; a herd that finds no place there loses seconds."""
+    """Connections that may wait to be accepted. A herd that overflows this queue loses seconds to retransmission."""
     drain_window: Seconds = 2.0
-    """The least time that an orderly stop takes to close everybody."""
+    """The least time over which a graceful stop spreads its closes."""
     restart_pause: Seconds = 1.0
-    """How long the next start is expected to take; added to what leavers are told to wait."""
+    """How long the next start is expected to take; added to the retry time of every client at a graceful stop."""
     adaptive_heartbeat: bool = False
-    """Whether each connection's interval and grace follow its round trips and the phase.
+    """Whether each connection's heartbeat interval and grace period follow its round trips and the quiz phase.
 
-    Off, they are exactly ``heartbeat_interval`` and ``grace_period``.
+    When off, they are exactly ``heartbeat_interval`` and ``grace_period``.
     """
     interval_floor: Seconds = 5.0
     """The shortest interval that the adaptive heartbeat may choose."""
     grace_floor: Seconds = 10.0
-    """The shortest grace that the adaptive heartbeat may choose."""
+    """The shortest grace period that the adaptive heartbeat may choose."""
     checkpoint_interval: Seconds = 1.0
-    """How often what nobody waits for (signs of life, retired tokens) is stored."""
+    """Time between two writes of data that no client waits for (signs of life, retired tokens)."""
     admission_seconds: Seconds = 2.0
-    """How many seconds of joins may queue before newcomers are told to come back later."""
+    """Seconds of queued joins above which a new connection is rejected with a retry time."""
     max_connections: int = 0
-    """The most open connections; 0 takes what the limit on open files leaves room for."""
+    """The most open connections; 0 derives the number from the limit on open files."""
     max_events: int = 100
     """The most events that run at once."""
     message_rate: float = 50.0
-    """Messages per second that one connection may keep sending; the rest waits. 0 turns the limit off."""
+    """Messages per second that one connection may send steadily; messages above the rate are delayed. 0 turns this off.
+    """
     message_burst: int = 200
-    """How many messages a connection may send at once before that rate holds."""
+    """Messages that one connection may send at once before that rate applies."""
     address_rate: float = 1000.0
-    """Connections per second that one address may keep opening. 0 turns the limit off."""
+    """Connections per second that one address may open steadily. 0 turns the limit off."""
     address_burst: int = 20_000
-    """How many connections an address may open at once before that rate holds."""
+    """Connections that one address may open at once before that rate applies."""
     address_failures: float = 60.0
-    """Refusals per minute (wrong tokens, keys, origins) that one address may earn before it has to wait.
+    """Rejections per minute (wrong tokens, keys, origins) after which an address has to wait.
 
     0 turns the limit off.
     """
     allowed_origins: tuple[str, ...] = ()
-    """Browser origins that may connect, beside the server's own."""
+    """Browser origins that may connect, in addition to the server's own."""
     trust_forwarded: bool = False
-    """Whether to believe the last address in ``X-Forwarded-For``; only behind a proxy that sets it."""
+    """Whether to trust the last address in ``X-Forwarded-For``; only behind a proxy that sets it."""
 
     def __post_init__(self) -> None:
-        """Check each rule once."""
+        """Raise :class:`ConfigError` for the first rule that is broken."""
         _require_positive(
             self, "heartbeat_interval", "grace_period", "cleanup_interval", "join_capacity", "first_message_deadline"
         )
@@ -168,7 +168,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def room(self) -> RoomSettings:
-        """What the room machine works by."""
+        """The settings of the room machine."""
         return RoomSettings(
             HeartbeatTimeouts(self.heartbeat_interval, self.grace_period, self.cleanup_interval),
             self.join_capacity,
@@ -182,35 +182,35 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A client's settings; all durations in seconds. ``None`` takes the preset's number."""
+    """A client's settings; all durations in seconds. ``None`` means the preset's number."""
 
     preset: Preset = Preset.WINDOW
-    """The policy that gives every number left out below."""
+    """The backoff policy that supplies each number left out below."""
     attempts: int | None = None
-    """How many attempts an outage may cost before the client gives up; left out, the preset's."""
+    """Number of attempts in one outage before the client gives up. Default: the preset's."""
     initial: Seconds | None = None
-    """The first delay of the ladder; left out, the preset's."""
+    """The first delay of the exponential ladder. Default: the preset's."""
     maximum: Seconds | None = None
-    """The longest delay of the ladder; left out, the preset's."""
+    """The longest delay of the ladder. Default: the preset's."""
     multiplier: float | None = None
-    """How much longer each delay is than the one before; left out, the preset's."""
+    """The factor between two delays of the ladder. Default: the preset's."""
     jitter: Jitter | None = None
-    """How a delay is spread at random; left out, the preset's."""
+    """How a delay is randomised. Default: the preset's."""
     budget: Seconds | None = None
-    """How long after the loss the client goes on trying; left out, the preset's."""
+    """How long after the loss the client keeps trying. Default: the preset's."""
     stable_after: Seconds = 5.0
-    """How long a session must last before the next loss starts at the foot of the ladder again."""
+    """How long a session must last before the next loss starts at the first delay again."""
     probe_after: Seconds = 4.0
-    """The silence that makes the client probe the server."""
+    """Silence after which the client probes the server."""
     probe_deadline: Seconds = 2.0
-    """How long the reply to a probe may take before the connection counts as dead."""
+    """Time allowed for the reply to a probe before the connection counts as dead."""
     open_timeout: Seconds = 5.0
-    """How long a dial may take."""
+    """Time allowed for opening a connection."""
     join_timeout: Seconds = 5.0
-    """How long an open connection may take to answer join or resume."""
+    """Time allowed for the reply to join or resume on an open connection."""
 
     def __post_init__(self) -> None:
-        """Check each rule once."""
+        """Raise :class:`ConfigError` for the first rule that is broken."""
         _require_positive(self, "attempts", "initial", "maximum", "budget", "probe_after", "probe_deadline")
         _require_positive(self, "open_timeout", "join_timeout", "stable_after")
         multiplier = self.multiplier
@@ -238,7 +238,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def rules(self) -> ClientRules:
-        """What the client machine works by."""
+        """The settings of the client machine."""
         probe = ProbeTimeouts(self.probe_after, self.probe_deadline)
         return ClientRules(self.backoff, probe, self.open_timeout, self.join_timeout)
 
@@ -247,9 +247,9 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A quiz that advances by itself, and how its scripted players answer. Durations in seconds."""
 
     questions: int = 6
-    """How many questions there are."""
+    """The number of questions."""
     lobby: Seconds = 6.0
-    """The time from the first join to the first question."""
+    """Time from the first join to the first question."""
     question_time: Seconds = 6.0
     """How long each question is open."""
     reveal_time: Seconds = 2.0
@@ -264,7 +264,7 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The latest moment of an answer, as a share of the question's time."""
 
     def __post_init__(self) -> None:
-        """Check each rule once."""
+        """Raise :class:`ConfigError` for the first rule that is broken."""
         _require_positive(self, "questions", "question_time", "reveal_time", "leaderboard_time")
         require(0 <= self.lobby < float("inf"), "lobby", self.lobby, "must be finite and not negative")
         for key in ("answer_share", "fastest", "slowest"):
@@ -272,16 +272,16 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(self.fastest <= self.slowest, "fastest", self.fastest, f"must not exceed slowest ({self.slowest:g})")
 
     def plan(self, seed: int) -> QuizPlan:
-        """The event that this makes: sums, at its own pace."""
+        """The plan of this quiz: arithmetic questions of this seed, with automatic pace."""
         pace = Pace(self.lobby, self.reveal_time, self.leaderboard_time)
         return QuizPlan(arithmetic_questions(seed, self.questions, self.question_time), pace=pace)
 
     def game(self, seed: int, late_window: Seconds = 0.0) -> Game:
-        """A fresh game of these questions."""
+        """A new game of these questions."""
         plan = self.plan(seed)
         return Game(plan.questions, plan.pace, late_window)
 
     @property
     def player(self) -> AnswerBehaviour:
-        """How its scripted players answer."""
+        """The answering behaviour of its scripted players."""
         return AnswerBehaviour(self.answer_share, self.fastest, self.slowest)

@@ -1,21 +1,21 @@
-"""Every error this project raises on purpose, and the exit code a command ends with when one reaches the top.
+"""The errors that this project raises on purpose, and the exit code that each one gives a command.
 
 ::
 
     ResilienceError
-    ├── UsageError              2   what the user wrote cannot be done
+    ├── UsageError              2   the user's input cannot be used
     │   ├── ConfigError             a setting: names the key, the value and the rule
     │   └── ExperimentError         an experiment file: names the file, the key and the rule
     ├── HarnessError            4   the laboratory or its machine failed, never the system under test
-    │   ├── ToxiproxyError          the proxy is missing, hung, crashed or refused an order
-    │   └── PortInUseError          somebody else listens there
+    │   ├── ToxiproxyError          the proxy is missing, hung or crashed, or rejected a request
+    │   └── PortInUseError          another process listens on the port
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
-    │   └── RemoteProtocolError     the peer did: names the field
-    └── StoreError              4   the database did not take a commit
-        └── FencedError             another server has taken up a run that the commit wrote for
+    │   └── RemoteProtocolError     the peer broke them: names the field
+    └── StoreError              4   the database did not store a commit
+        └── FencedError             another server has recovered a run that the commit wrote for
 
-Messages say what was wrong, where, and what would be right.
+A message says what is wrong, where, and what would be right.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the commands end with; the five are never confused."""
+    """The exit codes of every command; no code has two meanings."""
 
     PASS = 0
     FAIL = 1
@@ -34,13 +34,13 @@ class ExitCode(IntEnum):
 
 
 class ResilienceError(Exception):
-    """Base of everything raised on purpose; ``str()`` of it is one line for the user."""
+    """Base of every error raised on purpose; ``str()`` of it is one line for the user."""
 
     exit_code = ExitCode.HARNESS
 
 
 class UsageError(ResilienceError):
-    """What the user asked for cannot be done as written."""
+    """The user's request cannot be carried out as written."""
 
     exit_code = ExitCode.USAGE
 
@@ -68,18 +68,20 @@ class ExperimentError(UsageError):
 
 
 class HarnessError(ResilienceError):
-    """The laboratory failed; says nothing about the system under test."""
+    """The laboratory failed; this says nothing about the system under test."""
 
 
 class ToxiproxyError(HarnessError):
-    """Toxiproxy is missing, hung, crashed or refused an order."""
+    """Toxiproxy is missing, hung or crashed, or rejected a request."""
 
 
 class PortInUseError(HarnessError):
-    """A listener could not be opened because somebody else has the port."""
+    """A listener cannot be opened because another process uses the port."""
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is already in use; stop its owner or choose another with --port")
+        super().__init__(
+            f"port {port} on {host} is already in use; stop the process that uses it, or choose another with --port"
+        )
         self.host, self.port = host, port
 
 
@@ -88,7 +90,7 @@ class ProtocolError(ResilienceError):
 
 
 class LocalProtocolError(ProtocolError):
-    """Our own code asked for something the protocol does not allow in this state."""
+    """Our own code asked for something that the protocol does not allow in this state."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -100,12 +102,12 @@ class RemoteProtocolError(ProtocolError):
 
 
 class StoreError(ResilienceError):
-    """The database did not take a commit; nothing of it was acknowledged."""
+    """The database did not store a commit; nothing in it was acknowledged."""
 
 
 class FencedError(StoreError):
-    """A commit wrote for runs, by their ``keys``, that are no longer this server's; nothing of it was written."""
+    """A commit wrote for runs (``keys``) that this server no longer owns; none of it was stored."""
 
-    def __init__(self, keys: tuple[str, ...], why: str = "another server has taken it up since") -> None:
+    def __init__(self, keys: tuple[str, ...], why: str = "another server has recovered it since") -> None:
         super().__init__(f"this server may no longer write for {', '.join(keys)}: {why}")
         self.keys = keys

@@ -1,8 +1,8 @@
-"""Addressed randomness: a draw is a function of *who asks for what*, never of what was drawn before.
+"""Keyed random numbers: a number is a function of its seed and key, never of earlier draws.
 
-Nothing here keeps state. Two draws with the same address are equal in every lane, process and shard; adding a
-participant moves nobody else's numbers. The mixer is splitmix64's finaliser (Steele, Lea, Flood, OOPSLA 2014), applied
-once per word of the address.
+Nothing here keeps state. Two draws with the same key are equal in every lane, process and shard; adding a participant
+changes no other participant's numbers. The mixer is the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014),
+applied once per word of the key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _mix(word: int) -> int:
 
 
 def hash64(text: str) -> int:
-    """64 bits of ``text`` (FNV-1a), the same on every platform and in every process."""
+    """64-bit FNV-1a hash of ``text``, the same on every platform and in every process."""
     word = 0xCBF29CE484222325
     for byte in text.encode():
         word = ((word ^ byte) * 0x100000001B3) & _MASK
@@ -32,7 +32,7 @@ def hash64(text: str) -> int:
 
 
 def derive_key(seed: int, *words: int | str) -> int:
-    """Fold a seed and the words of an address into 64 well-mixed bits."""
+    """Fold a seed and the words of a key into 64 well-mixed bits."""
     state = _mix((seed + _GOLDEN) & _MASK)
     for word in words:
         state = _mix(((state ^ (hash64(word) if isinstance(word, str) else word & _MASK)) + _GOLDEN) & _MASK)
@@ -40,12 +40,12 @@ def derive_key(seed: int, *words: int | str) -> int:
 
 
 def uniform(seed: int, *words: int | str) -> float:
-    """The uniform number in [0, 1) that lives at this address."""
+    """The uniform number in [0, 1) of this seed and key."""
     return (derive_key(seed, *words) >> 11) * _TO_UNIT
 
 
 def random_for(seed: int, participant: str, replication: int = 0) -> UniformSource:
-    """One participant's own draws, addressed by (purpose, incident, attempt) under its seed and replication."""
+    """One participant's uniform numbers, keyed by (purpose, incident, attempt) under this seed and replication."""
     base = derive_key(seed, replication, participant)
 
     def draw(purpose: str, incident: int, attempt: int) -> float:

@@ -1,6 +1,6 @@
-"""The driver's hands: a run's clock, a lazy timer, and who gets told of records. No decisions live here.
+"""What every asyncio driver needs: a run's clock, a lazy timer, and sinks for records. No decisions are made here.
 
-Drivers convert between the event loop's time and the run's; machines only ever see seconds since the run's start.
+Drivers convert between the event loop's time and the run's; the machines receive seconds since the run's start only.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ ROUNDING_S: Seconds = 1e-6
 TICK_S: Seconds = 0.001
 
 RecordSink = Callable[[Record], None]
-"""Takes a machine's record."""
+"""Receives a machine's records."""
 
 
 class RunClock:
-    """Seconds since the run's start. ``epoch`` is that start on ``source``, a monotonic clock (the system's)."""
+    """Seconds since the run's start, ``epoch`` on the clock ``source`` (by default the system's monotonic clock)."""
 
     def __init__(self, epoch: float | None = None, source: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self.epoch = source() if epoch is None else epoch
 
     def now(self) -> Instant:
-        """This moment; negative before the run's start."""
+        """The current time in seconds; negative before the run's start."""
         return self._source() - self.epoch
 
 
 class DeadlineTimer:
-    """Calls ``fire`` at the deadline aimed at last, never before it.
+    """Calls ``fire`` once at the latest deadline that was set, never before it.
 
-    Lazy: a deadline that moved later costs nothing until the old one comes up. Some loops keep time in whole
-    milliseconds and fire early; acting then would put records before what caused them.
+    Lazy: moving a deadline later costs nothing until the earlier one passes. Some event loops keep time in whole
+    milliseconds and call back early; acting then would write records with times before their causes.
     """
 
     def __init__(self, clock: RunClock, fire: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class DeadlineTimer:
         self._armed: Instant = float("inf")
 
     def set_deadline(self, deadline: Instant | None) -> None:
-        """Be sure to fire by ``deadline``; ``None`` asks for nothing."""
+        """Call ``fire`` at ``deadline``; ``None`` clears the deadline."""
         if deadline is None or deadline >= self._armed:
             return
         if self._handle is not None:
@@ -56,13 +56,13 @@ class DeadlineTimer:
         self._handle = self._loop.call_later(max(deadline - self._clock.now(), 0.0), self._wake)
 
     def stop(self) -> None:
-        """Never fire again unless aimed again."""
+        """Clear the deadline."""
         if self._handle is not None:
             self._handle.cancel()
         self._handle, self._armed = None, float("inf")
 
     def fired(self) -> Instant:
-        """To be asked once by ``fire``: the moment that counts as now, not before the deadline by a rounding error."""
+        """Called once by ``fire``: the time to treat as now, never before the deadline by a rounding error."""
         now = max(self._clock.now(), self._armed)
         self._armed = float("inf")
         return now
@@ -77,7 +77,7 @@ class DeadlineTimer:
 
 
 def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> RecordSink:
-    """A log that writes a machine's records to a sink under this name."""
+    """A record sink that writes a machine's records to an event log under this name."""
 
     def write(record: Record) -> None:
         sink.write(event_of(record, lane, role, actor, cohort))
@@ -86,7 +86,7 @@ def log_to(sink: EventSink, lane: Lane, role: Role, actor: str, cohort: str | No
 
 
 def tee(*logs: RecordSink) -> RecordSink:
-    """One log that tells them all, in this order."""
+    """One record sink that passes each record to several, in this order."""
 
     def write(record: Record) -> None:
         for log in logs:
@@ -96,4 +96,4 @@ def tee(*logs: RecordSink) -> RecordSink:
 
 
 def ignore_record(record: Record) -> None:
-    """A log for those who keep none."""
+    """A record sink that drops every record."""

@@ -1,8 +1,8 @@
-"""Where settings come from: flags, then environment, then a TOML file, then defaults.
+"""Reads settings from flags, then the environment, then a TOML file, then the defaults.
 
 The only reader of the environment. Names: ``HEARTBEAT_INTERVAL``, ``GRACE_PERIOD``, ``CLEANUP_INTERVAL`` (seconds); any
-other setting of the server as ``RESILIENCE_<NAME>``: a number, ``true`` or ``false``, or a list with commas. The host
-key, ``RESILIENCE_HOST_KEY``, is no setting: it is never shown, logged or written.
+other setting of the server as ``RESILIENCE_<NAME>``: a number, ``true`` or ``false``, or a comma-separated list. The
+host key, ``RESILIENCE_HOST_KEY``, is not a setting: it is never shown, logged or written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def environment() -> Mapping[str, str]:
 def server_settings(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
 ) -> tuple[ServerConfig, QuizConfig]:
-    """The effective settings; an error names where the value came from, its key and its rule."""
+    """The effective settings. An error names the source of the value, its key and its rule."""
     tables = _tables(file)
     server = dict(tables.get("server", {}))
     server.update(_from_environment(environ))
@@ -53,7 +53,7 @@ def _tables(file: Path | None) -> dict[str, Any]:
         raise UsageError(f"{file}: cannot be read as TOML: {error}") from error
     for key, value in tables.items():
         if key not in ("server", "quiz"):
-            raise UsageError(f"{file}: {key}: unknown table; there are: server, quiz")
+            raise UsageError(f"{file}: {key}: unknown table; the tables are server and quiz")
         if not isinstance(value, dict):
             raise UsageError(f"{file}: {key}: must be a table")
     return tables
@@ -69,7 +69,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _value(name: str, text: str, like: object) -> object:
-    """What the text says, for a setting whose default is ``like``."""
+    """The value written in ``text``, in the type of the setting's default ``like``."""
     if isinstance(like, bool):
         if text.lower() not in ("true", "false"):
             raise ConfigError(name, text, "must be true or false")
@@ -87,7 +87,11 @@ LEAST_KEY, MOST_KEY = 16, 256
 
 
 def host_key(environ: Mapping[str, str], file: Path | None) -> str | None:
-    """The key that hosts must show: a file's first line, or the environment's; without one nobody can host."""
+    """The key that hosts must show: the first line of a file, else the environment's.
+
+    Without a key no host is accepted. Raises :class:`UsageError` for a file that cannot be read or a key of a wrong
+    length.
+    """
     key, where = environ.get(HOST_KEY), HOST_KEY
     if file is not None:
         where = str(file)
@@ -97,7 +101,7 @@ def host_key(environ: Mapping[str, str], file: Path | None) -> str | None:
             raise UsageError(f"{file}: cannot be read as a host key: {error}") from error
     if key is not None and not LEAST_KEY <= len(key) <= MOST_KEY:
         raise UsageError(
-            f"{where}: a host key has {LEAST_KEY} to {MOST_KEY} characters; openssl rand -hex 16 makes one"
+            f"{where}: a host key has {LEAST_KEY} to {MOST_KEY} characters; generate one with: openssl rand -hex 16"
         )
     return key
 

@@ -1,6 +1,6 @@
-"""The Python clients: carry out what the client machines decide, over ``websockets``. Decide nothing themselves.
+"""The Python clients: carry out over ``websockets`` what the client machines decide. Decide nothing themselves.
 
-The shortest useful program joins, answers, and survives whatever the network does meanwhile::
+The shortest useful program joins, answers, and survives network faults::
 
     import asyncio
 
@@ -17,9 +17,9 @@ The shortest useful program joins, answers, and survives whatever the network do
 
     asyncio.run(take_part("ws://127.0.0.1:8765/ws"))
 
-Everything the server says is in ``resilience.protocol.messages``. Rooms: ``driver`` one machine on one loop, ``client``
-a participant, ``host_client`` a host, ``identity`` and ``question_file`` files, ``play_cli`` and ``host_cli`` a person
-who plays or hosts.
+All messages of the server are in ``resilience.protocol.messages``. Modules: ``driver`` runs one machine on one loop,
+``client`` a participant, ``host_client`` a host; ``identity`` and ``question_file`` read files; ``play_cli`` and
+``host_cli`` are the terminal programs.
 """
 
 from resilience.client.client import ReconnectingClient, connect

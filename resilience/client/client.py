@@ -1,4 +1,4 @@
-"""A participant over a real socket, and how to make one."""
+"""A participant over a real socket, and how to create one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, RunClock, ignore_record
 
 MAX_NAME_CHARACTERS = 64
-"""Characters of a name or an id that a server takes."""
+"""The most characters that a server accepts in a name or an id."""
 
 _log = logging.getLogger("resilience.client")
 
 
 class ReconnectingClient(ClientDriver[ParticipantClient]):
-    """Takes part in a quiz, whatever the network does. ``kept`` is where its identity outlives the process."""
+    """Takes part in a quiz and reconnects after every loss. ``kept`` stores the identity beyond the process."""
 
     def __init__(  # noqa: PLR0913 - all that a client depends on
         self,
@@ -40,7 +40,7 @@ class ReconnectingClient(ClientDriver[ParticipantClient]):
         self._kept = kept
 
     def answer(self, question: str, choice: int) -> None:
-        """Answer a question (choices count from 0), now or when the connection is back."""
+        """Answer a question (choices count from 0), now or as soon as the connection is back."""
         self.machine.answer(question, choice, self._clock.now())
         self._pump()
 
@@ -49,13 +49,15 @@ class ReconnectingClient(ClientDriver[ParticipantClient]):
             super()._send(message)
 
     def _keep(self) -> bool:
-        """Keep the new token before the server may forget the old one; returns whether that succeeded."""
+        """Store the new token before the server deletes the old one; returns whether that succeeded."""
         if self._kept is None or self.machine.credentials is None:
             return True
         try:
             self._kept.write(self.machine.credentials)
         except OSError as error:
-            _log.warning("%s: cannot be written, the identity in it grows old: %s", self._kept.path, error.strerror)
+            _log.warning(
+                "%s: cannot be written, so the identity in it is out of date: %s", self._kept.path, error.strerror
+            )
             return False
         return True
 
@@ -70,12 +72,12 @@ def connect(  # noqa: PLR0913 - all that a participant may choose
     deliver: Callable[[Message], None] | None = None,
     log: RecordSink = ignore_record,
 ) -> ReconnectingClient:
-    """A participant called ``name`` of ``event`` on the server at ``url``; to be called where a loop runs.
+    """A participant called ``name`` of ``event`` on the server at ``url``; call it where an event loop runs.
 
-    ``identity_file`` keeps the identity: a later process with the same file comes back as the same participant, with
-    its score, and ends the connection of an earlier one. ``deliver`` is called with each message, ``log`` with each
-    record of how the connection fares. :class:`~resilience.errors.UsageError` for a URL, a name or a file that cannot
-    be used.
+    ``identity_file`` stores the identity: a later process with the same file resumes as the same participant with its
+    score, and replaces the connection of an earlier process. ``deliver`` receives each message, ``log`` each record of
+    the connection's state. Raises :class:`~resilience.errors.UsageError` for a URL, a name or a file that cannot be
+    used.
     """
     checked_url(url)
     for key, word in (("name", name), ("event", event)):

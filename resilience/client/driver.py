@@ -1,6 +1,6 @@
-"""One link machine on one asyncio loop: dials, sends, reads, and keeps its deadlines. Decides nothing itself.
+"""One client machine on one asyncio loop: connects, sends, reads, and keeps its deadlines. Decides nothing itself.
 
-Every read and every failure is reported under the dial it belongs to; the machine ignores those of older dials.
+Every message and every failure is reported under the number of its dial; the machine ignores those of older dials.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_recor
 from resilience.units import Seconds
 
 MAX_MESSAGE_BYTES = 4_194_304
-"""A snapshot of a large event may be this big; anything bigger is not ours."""
+"""The largest message that is accepted: a snapshot of a large event fits, anything bigger is not from our server."""
 
 MAX_UNREAD_MESSAGES = 10_000
-"""Messages kept for whoever iterates; of more than that the oldest are lost."""
+"""Messages kept for the iterating application; above that the oldest are dropped."""
 
 CLOSE_TIMEOUT_S: Seconds = 1.0
 
@@ -59,10 +59,10 @@ M = TypeVar("M", bound=ReconnectingConnection)
 class ClientDriver(Generic[M]):
     """Drives ``machine`` against ``url``.
 
-    What the machine hands to the application goes to ``deliver``, or, without one, to whoever iterates over the driver.
-    The iteration ends when the machine closed or gave up; ``start`` and another iteration take up what was given up.
-    ``watch_sleep`` notices by itself that the computer was suspended. As a context manager the driver starts, and
-    leaves when the block ends, or just stops when it ends with an error.
+    Messages for the application go to ``deliver``, or, without one, to the code that iterates over the driver. The
+    iteration ends when the machine closed or gave up; after giving up, ``start`` and another iteration continue.
+    ``watch_sleep`` detects a suspension of the computer. As a context manager the driver starts on entry; on exit it
+    leaves, or stops at once after an error.
     """
 
     def __init__(  # noqa: PLR0913 - all that a driver depends on
@@ -107,34 +107,34 @@ class ClientDriver(Generic[M]):
 
     @property
     def state(self) -> ClientState:
-        """Where the client stands."""
+        """The state of the connection."""
         return self.machine.state
 
     @property
     def is_over(self) -> bool:
-        """Whether it will never dial again: it left, was sent away for good, or was stopped."""
+        """Whether it will never connect again: it left, was rejected for good, or was stopped."""
         return self._stopped or self.state is ClientState.CLOSED
 
     def start(self) -> None:
-        """Dial for the first time, or again after giving up.
+        """Connect for the first time, or again after giving up.
 
-        :class:`~resilience.errors.LocalProtocolError` when it is over: only a new client can come back then.
+        Raises :class:`~resilience.errors.LocalProtocolError` when :attr:`is_over`: create a new client instead.
         """
         if self.is_over:
-            raise LocalProtocolError(f"this client is over ({self.state}); make another one to come back")
+            raise LocalProtocolError(f"this client is over ({self.state}); create another one to connect again")
         if self._sleep is not None:
             self._sleep.start()
         self.machine.start(self._clock.now())
         self._pump()
 
     def wake(self) -> None:
-        """The network or the machine came back: probe or dial at once."""
+        """The network or the computer is available again: probe or reconnect at once."""
         if not self._stopped:
             self.machine.wake(self._clock.now())
             self._pump()
 
     async def leave(self) -> None:
-        """Go on purpose; returns when the server was told, or could not be."""
+        """Leave on purpose; returns when the server has the message, or cannot get it."""
         self.machine.leave(self._clock.now())
         self._pump()
         if self._leaving is not None:
@@ -142,7 +142,7 @@ class ClientDriver(Generic[M]):
         await self.stop()
 
     async def stop(self) -> None:
-        """End at once and without a word, as a killed process would."""
+        """Stop at once without any message, as a killed process would."""
         self._stopped = True
         self._timer.stop()
         if self._sleep is not None:
@@ -154,7 +154,7 @@ class ClientDriver(Generic[M]):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    # carrying out -----------------------------------------------------------------------------------------------------
+    # effects --------------------------------------------------------------------------------------------------------
 
     def _on_deadline(self) -> None:
         self.machine.handle_timeout(self._timer.fired())
@@ -195,7 +195,7 @@ class ClientDriver(Generic[M]):
             self._deliver(message)
         except Exception as error:  # noqa: BLE001 - the application's fault must not cost it the connection
             loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "what takes the messages failed", "exception": error})
+            loop.call_exception_handler({"message": "the receiver of the messages failed", "exception": error})
 
     def _abandon(self) -> None:
         task, self._task = self._task, None
@@ -213,7 +213,7 @@ class ClientDriver(Generic[M]):
         if socket is not None:
             self._leaving = asyncio.get_running_loop().create_task(socket.close())
 
-    # one dial's life --------------------------------------------------------------------------------------------------
+    # one dial ---------------------------------------------------------------------------------------------------------
 
     async def _run_dial(self, dial: int) -> None:
         socket = await self._open(dial)
@@ -273,7 +273,7 @@ class ClientDriver(Generic[M]):
 
 
 def checked_url(url: str) -> str:
-    """``url``, when a WebSocket can be opened there; else :class:`~resilience.errors.UsageError`."""
+    """``url`` if a WebSocket can be opened there; else raises :class:`~resilience.errors.UsageError`."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
@@ -286,7 +286,7 @@ def checked_url(url: str) -> str:
 
 
 def cause_of(error: Exception) -> str:
-    """Why a dial failed, in one word of the log: ``refused``, ``closed``, ``status_<n>`` or the error's name."""
+    """The log's cause of a failed dial: ``refused``, ``closed``, ``status_<n>`` or the error's name."""
     if isinstance(error, ConnectionRefusedError):
         return "refused"
     if isinstance(error, InvalidStatus):
@@ -297,7 +297,7 @@ def cause_of(error: Exception) -> str:
 
 
 def retry_after_of_response(error: Exception) -> Seconds | None:
-    """The ``Retry-After`` (RFC 9110, section 10.2.3) of a handshake refused with 429 or 503, seconds."""
+    """The ``Retry-After`` (RFC 9110, section 10.2.3) of a handshake rejected with 429 or 503, seconds."""
     if not isinstance(error, InvalidStatus) or error.response.status_code not in _ADVISING:
         return None
     headers = error.response.headers
@@ -306,7 +306,7 @@ def retry_after_of_response(error: Exception) -> Seconds | None:
 
 
 def _until(headers: Headers) -> Seconds | None:
-    """A date is counted from the server's own, so that nobody's wall clock matters."""
+    """Seconds until the date in the header, counted from the server's own date, so no wall clock of ours matters."""
     try:
         wait = parsedate_to_datetime(headers["Retry-After"]) - parsedate_to_datetime(headers["Date"])
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""``resilience host``: one person runs a quiz. What is typed becomes orders, what happens is shown; decides nothing."""
+"""``resilience host``: one person hosts a quiz. Turns keys into commands and shows the event; decides nothing."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from resilience.units import Seconds
 
 REFRESH_INTERVAL_S: Seconds = 0.25
 UNREACHABLE_EVERY = 10
-"""Attempts between two complaints."""
+"""Attempts between two messages about a missing connection."""
 
 
 def host_command(  # noqa: PLR0913 - one for each option
     url: str, questions: Path, *, event: str | None, automatic: bool, again: bool, key: str | None
 ) -> None:
-    """Run the quiz of this file until it is over or the person detaches."""
+    """Host the quiz of this file until it is over or the user detaches."""
     plan = read_plan(questions, automatic=automatic)
     if key is None:
-        raise UsageError("no host key: give the server's in RESILIENCE_HOST_KEY or with --key-file")
+        raise UsageError("no host key: set RESILIENCE_HOST_KEY to the server's key, or name its file with --key-file")
     asyncio.run(_host(url, plan, questions.stem if event is None else event, key, again=again))
 
 
@@ -45,7 +45,7 @@ async def _host(url: str, plan: QuizPlan, event: str, key: str, *, again: bool) 
     client = host_console.client = host(
         url, key=key, plan=plan, event=event, deliver=host_console.show, log=host_console.record
     )
-    view.say(f"event '{event}'; players come in with: resilience play {url} --event {event}")
+    view.say(f"event '{event}'; players join with: resilience play {url} --event {event}")
     with view, Keyboard(by_key=console.is_terminal) as keyboard:
         loop = asyncio.get_running_loop()
         chores = [loop.create_task(_listen(keyboard, host_console, plan)), loop.create_task(_refresh_view(view))]
@@ -58,7 +58,7 @@ async def _host(url: str, plan: QuizPlan, event: str, key: str, *, again: bool) 
 
 
 async def _listen(keyboard: Keyboard, host_console: HostConsole, plan: QuizPlan) -> None:
-    """Keys act at once; lines, which may all be there already, each when the one before has been answered."""
+    """A key acts at once; a line, which may be read from a file, waits for the result of the one before."""
     while (typed := await keyboard.next()) is not None:
         if not keyboard.by_key and typed.strip() != "q":
             await host_console.settled.wait()
@@ -77,12 +77,12 @@ async def _refresh_view(view: View) -> None:
 
 
 def is_endless(plan: QuizPlan) -> bool:
-    """Whether it needs somebody to come to its end."""
+    """Whether the quiz needs a host's commands to reach its end."""
     return None in (plan.pace.lobby, plan.pace.reveal, plan.pace.leaderboard)
 
 
 class HostConsole:
-    """What one host sees and types. ``over`` is done when there is nothing more to do, or fails with the reason."""
+    """Shows a host its event and carries out typed commands. ``over`` is done at the end, or fails with the reason."""
 
     client: HostClient
 
@@ -111,19 +111,20 @@ class HostConsole:
         elif command in self._commands:
             self._commands[command]()
         else:
-            self._view.say("Enter or n: go on, r: reveal, f: finish, q: detach")
+            self._view.say("Enter or n: next step, r: reveal, f: finish, q: detach")
 
     def detach(self) -> None:
-        """Leave the quiz as it is."""
+        """Detach; the quiz stays on the server."""
         if self.over.done():
             return
-        self._view.say("detached; the quiz stays: run the same command again to take it up")
+        self._view.say("detached; the quiz stays on the server: run the same command to host it again")
         self._end(None)
 
-    # what happens -----------------------------------------------------------------------------------------------------
+    # messages and records
+    # ----------------------------------------------------------------------------------------------
 
     def show(self, message: Message) -> None:
-        """Show what the server told us."""
+        """Show a message of the server."""
         if isinstance(message, Hosting):
             self._on_hosting(message)
         elif isinstance(message, HostStatus):
@@ -131,11 +132,11 @@ class HostConsole:
         elif isinstance(message, HostResult):
             self._on_result(message)
         elif isinstance(message, Error):
-            self._view.say(f"the server cannot use {message.field}: {message.rule}")
+            self._view.say(f"the server rejected {message.field}: {message.rule}")
             self._settle()
 
     def record(self, record: Record) -> None:
-        """Show how the connection is doing."""
+        """Show a change of the connection."""
         if record.kind is LogEventKind.BACKOFF_SCHEDULED:
             attempt, self._is_offline = record.attempt or 1, True
             self._view.offline(attempt)
@@ -145,7 +146,7 @@ class HostConsole:
             self._end(_refusal(int(record.cause or 0)))
 
     def _on_hosting(self, message: Hosting) -> None:
-        """Before anything is ordered, the server says whether the event it has is the one of these questions."""
+        """Have the server compare its event with these questions before any command is sent."""
         self._view.online()
         if self._is_offline:
             self._view.say("the connection is back")
@@ -155,7 +156,7 @@ class HostConsole:
         if self._is_ours or message.status.phase != Phase.FINISHED:
             self._on_status(message.status)
         elif not self._again:
-            self._view.say("this quiz is over; --again begins it anew")
+            self._view.say("this quiz is over; --again starts a new run")
             self._on_status(message.status)
         if not self._is_ours and not self.over.done():
             self.client.create()
@@ -175,18 +176,19 @@ class HostConsole:
             self._settle()
             return
         if result.verdict == "stale_step":
-            self._view.say("the quiz had moved on already")
+            self._view.say("the quiz was already at a later step; nothing was done")
         elif result.verdict != "done":
-            self._view.say(f"refused: {result.rule}")
+            self._view.say(f"rejected: {result.rule}")
         if result.verdict != "done":
             self._settle()
 
-    # what is typed ----------------------------------------------------------------------------------------------------
+    # commands
+    # ----------------------------------------------------------------------------------------------------------
 
     def _send_next_action(self) -> None:
         action = next_action(self._status.phase) if self._status is not None and self._is_ours else None
         if action is None:
-            self._view.say("there is nothing to move yet")
+            self._view.say("there is no next step yet")
         else:
             self._send_action(action)
 
@@ -196,11 +198,11 @@ class HostConsole:
             return
         self.settled.clear()
         if self.client.state is not ClientState.OPEN:
-            self._view.say(f"offline: '{action}' will be sent with the return")
+            self._view.say(f"offline: '{action}' will be sent when you are back online")
 
     def _ask(self) -> None:
         self._asking = True
-        self._view.say("finish the quiz now, for everybody? y: yes, anything else: no")
+        self._view.say("finish the quiz now for all players? y: yes, any other key: no")
 
     def _settle(self) -> None:
         if self._is_ours and self._status is not None and self.client.machine.pending is None:
@@ -218,7 +220,7 @@ class HostConsole:
 
 def _refusal(code: int) -> ResilienceError:
     if code == CloseCode.KEY_REFUSED:
-        return UsageError("the host key is not this server's, or this server takes no hosts")
+        return UsageError("the server rejected the host key, or accepts no hosts")
     if code == CloseCode.NORMAL:
-        return HarnessError("the server has closed this event; it was begun anew, or is over")
-    return HarnessError(f"the server ended this for good (close code {code})")
+        return HarnessError("the server closed this event: it is over, or a new run has started")
+    return HarnessError(f"the server rejected this host for good (close code {code})")

@@ -1,4 +1,4 @@
-"""A host over a real socket, and how to make one."""
+"""A host over a real socket, and how to create one."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ NO_LIMIT_S: Seconds = 1e9
 
 
 def retry_forever(rules: ClientRules) -> ClientRules:
-    """These rules without an end and without the later, slower ladder: an event has few hosts, and waits for them."""
+    """These rules without a limit and without the later, slower ladder: an event has few hosts and needs them."""
     backoff = msgspec.structs.replace(rules.backoff, attempts=None, budget=NO_LIMIT_S, window_until=NO_LIMIT_S)
     return msgspec.structs.replace(rules, backoff=backoff)
 
 
 class HostClient(ClientDriver[HostMachine]):
-    """Runs a quiz, whatever the network does. Leaving detaches the host; the quiz stays where it is, or moves on."""
+    """Hosts a quiz and reconnects after every loss. Leaving detaches the host; the quiz stays on the server."""
 
     def order(self, action: HostAction) -> bool:
-        """Have the quiz move, now or when the connection is back; returns whether the order was taken."""
+        """Send a command, now or when the connection is back; returns whether it was accepted."""
         taken = self.machine.order(action)
         self._pump()
         return taken
 
     def create(self) -> bool:
-        """Open the event from the plan once more; see :meth:`HostMachine.create`."""
+        """Create the event from the plan again; see :meth:`HostMachine.create`."""
         asked = self.machine.create()
         self._pump()
         return asked
@@ -55,9 +55,10 @@ def host(  # noqa: PLR0913 - all that a host may choose
     deliver: Callable[[Message], None] | None = None,
     log: RecordSink = ignore_record,
 ) -> HostClient:
-    """A host of ``event`` on the server at ``url``, who creates it from ``plan`` where it does not exist yet.
+    """A host of ``event`` on the server at ``url``, which creates the event from ``plan`` if it does not exist yet.
 
-    It never gives up. :class:`~resilience.errors.UsageError` for a URL, an event or a key that cannot be used.
+    The client never gives up. Raises :class:`~resilience.errors.UsageError` for a URL, an event or a key that cannot be
+    used.
     """
     checked_url(url)
     require(1 <= len(event) <= MAX_NAME_CHARACTERS, "event", event, f"must have 1 to {MAX_NAME_CHARACTERS} characters")

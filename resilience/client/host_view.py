@@ -1,4 +1,4 @@
-"""How a host is shown a quiz: a live picture on a terminal, plain lines anywhere else. Decides nothing."""
+"""How a host sees a quiz: a live panel on a terminal, plain lines on any other output. Decides nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from resilience.protocol.messages import HostAction, HostStatus
 from resilience.quiz.phases import Phase
 from resilience.units import Seconds
 
-_WORDS = {HostAction.START: "start", HostAction.REVEAL: "reveal", HostAction.NEXT: "go on"}
+_WORDS = {HostAction.START: "start", HostAction.REVEAL: "reveal", HostAction.NEXT: "next step"}
 
 
 def headline(status: HostStatus) -> str:
-    """Where the quiz stands, in one line."""
+    """The phase of the quiz in one line."""
     number = f"question {status.question} of {status.questions}"
     return {
-        Phase.LOBBY: f"lobby, {status.questions} questions to come",
+        Phase.LOBBY: f"lobby, {status.questions} questions ahead",
         Phase.QUESTION: f"{number}: {strip_control_characters(status.text)}",
         Phase.REVEAL: f"{number} is closed: {strip_control_characters(status.text)}",
         Phase.LEADERBOARD: f"leaderboard after {number}",
@@ -35,13 +35,13 @@ def headline(status: HostStatus) -> str:
 
 
 def crowd(status: HostStatus) -> str:
-    """Who is here, and who has answered."""
+    """The number of participants by state, and the number of answers."""
     here = f"{status.connected} connected, {status.away} away, {status.gone} gone"
     return f"{here}, {status.answered} answered" if status.question and status.phase != Phase.FINISHED else here
 
 
 class View(ABC):
-    """What a podium shows itself on."""
+    """The output of the host's console."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,34 +53,34 @@ class View(ABC):
 
     @abstractmethod
     def show(self, status: HostStatus) -> None:
-        """The quiz stands like this now."""
+        """Show a new status."""
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """Something that is worth a line."""
+        """Show a message."""
 
     def online(self) -> None:
-        """The connection is there."""
+        """The connection is open."""
         return
 
     def offline(self, attempt: int) -> None:  # noqa: ARG002 - for those who show it
-        """The connection is not there; this attempt comes next."""
+        """The connection is lost; ``attempt`` is next."""
         return
 
     def refresh(self) -> None:
-        """A moment has passed."""
+        """Redraw, as time has passed."""
         return
 
 
 class LinesView(View):
-    """One line whenever the quiz has moved, and for the first comers."""
+    """One line for each step of the quiz and for the first participants."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: tuple[int, int] | None = None
 
     def show(self, status: HostStatus) -> None:
-        """Print what is new."""
+        """Print the status if it is new."""
         seen = (status.step, status.connected if status.phase == Phase.LOBBY else -1)
         if seen == self._last:
             return
@@ -92,12 +92,12 @@ class LinesView(View):
                 self.say(f"  {line}")
 
     def say(self, text: str) -> None:
-        """Print it, whole and as it is."""
+        """Print the text unchanged."""
         self._console.print(strip_control_characters(text), markup=False, soft_wrap=True)
 
 
 class LiveView(View):
-    """A panel that is kept up to date, with the seconds running down."""
+    """A panel that is kept up to date, with a countdown in seconds."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
@@ -117,29 +117,29 @@ class LiveView(View):
         self._live.stop()
 
     def show(self, status: HostStatus) -> None:
-        """Take it into the picture."""
+        """Show the status in the panel."""
         self._status, self._shown_at = status, self._clock()
         self.refresh()
 
     def say(self, text: str) -> None:
-        """Print it above the picture."""
+        """Print the text above the panel."""
         self._console.print(Text(strip_control_characters(text), style="dim"))
 
     def online(self) -> None:
-        """No banner."""
+        """Remove the banner."""
         self._attempt = None
 
     def offline(self, attempt: int) -> None:
-        """A banner."""
+        """Show a banner."""
         self._attempt = attempt
 
     def refresh(self) -> None:
-        """Draw again."""
+        """Draw the panel again."""
         if self._live.is_started:
             self._live.refresh()
 
     def picture(self) -> RenderableType:
-        """All there is to see now."""
+        """The panel as it is now."""
         status = self._status
         if status is None:
             return Panel(self._banner() or Text("waiting for the server"), title="resilience host")
@@ -153,12 +153,12 @@ class LiveView(View):
     def _banner(self) -> Text | None:
         if self._attempt is None:
             return None
-        words = f"offline: attempt {self._attempt}; Enter tries at once" if self._attempt else "connecting"
+        words = f"offline: attempt {self._attempt}; Enter retries now" if self._attempt else "connecting"
         return Text(words, style="black on yellow")
 
     def _countdown(self, status: HostStatus) -> str:
         if status.remaining_ms is None:
-            return "" if status.phase == Phase.FINISHED else "waits for you"
+            return "" if status.phase == Phase.FINISHED else "waiting for you"
         left: Seconds = max(status.remaining_ms / 1000 - (self._clock() - self._shown_at), 0.0)
         return f"{left:.0f} s left"
 

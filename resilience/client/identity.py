@@ -1,8 +1,8 @@
-"""Who a participant is, kept in a file: a restarted process comes back as the same one. The only room that writes one.
+"""A participant's identity in a file, so that a restarted process resumes its session. The only module that writes it.
 
-The token in it is the whole proof of identity, so the file is its owner's alone (mode 0600). It is replaced in one
-step: a reader sees the old identity or the new one, never half. Two processes may use one file: the later takes over,
-as two tabs of one person do.
+The token in it is the whole proof of identity, so only the owner may read the file (mode 0600). It is replaced in one
+step: a reader sees the old identity or the new one, never half. If two processes use one file, the later one replaces
+the earlier one's connection, as with two tabs of one person.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from resilience.protocol.messages import Credentials
 
 
 class StoredIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file holds."""
+    """The content of the file."""
 
     event: str
     participant: str
@@ -33,9 +33,10 @@ class IdentityFile:
         self.path, self._event = path, event
 
     def read(self) -> Credentials | None:
-        """The kept identity; ``None`` when there is no file yet.
+        """The stored identity; ``None`` if there is no file yet.
 
-        :class:`~resilience.errors.UsageError` when it is unusable: unreadable, not ours, or another event's.
+        Raises :class:`~resilience.errors.UsageError` if the file is unreadable, is not an identity, or is another
+        event's.
         """
         try:
             kept = msgspec.json.decode(self.path.read_bytes(), type=StoredIdentity)
@@ -44,20 +45,20 @@ class IdentityFile:
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from error
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise UsageError(f"{self.path}: holds no identity; delete it to begin as somebody new") from error
+            raise UsageError(f"{self.path}: holds no identity; delete it to join as a new participant") from error
         if kept.event != self._event:
             raise UsageError(f"{self.path}: holds an identity for event '{kept.event}', not for '{self._event}'")
         return Credentials(kept.participant, kept.token, kept.generation, 0)
 
     def check(self) -> None:
-        """:class:`~resilience.errors.UsageError` unless the file could be written."""
+        """Raises :class:`~resilience.errors.UsageError` unless the file can be written."""
         try:
             Path(self._write_temporary(b"")).unlink()
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def write(self, credentials: Credentials) -> None:
-        """Keep these from now on; returns when they are on the disk. Raises ``OSError``."""
+        """Store these credentials; returns when they are on the disk. Raises ``OSError``."""
         kept = StoredIdentity(self._event, credentials.participant, credentials.token, credentials.generation)
         draft = self._write_temporary(msgspec.json.encode(kept) + b"\n")
         try:

@@ -1,4 +1,4 @@
-"""What a person types, without a thread: key by key at a terminal if wanted, else line by line. Interprets nothing."""
+"""Reads standard input without a thread: key by key on a terminal if requested, else by line. Interprets nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CHUNK_BYTES = 4096
 
 
 class Keyboard:
-    """Standard input, read while the loop runs; whatever else it is (a file, nothing at all) simply ends.
+    """Standard input, read while the loop runs; any other input (a file, a closed one) ends after its content.
 
-    ``by_key`` tells whether it comes key by key. It is never made non-blocking: that would also hold for the output of
-    the same terminal.
+    ``by_key`` tells whether single keys are read. Standard input is never made non-blocking: that would also change the
+    output of the same terminal.
     """
 
     def __init__(self, *, by_key: bool = False) -> None:
@@ -28,7 +28,7 @@ class Keyboard:
         self.by_key = by_key and sys.stdin is not None and sys.stdin.isatty()
 
     def __enter__(self) -> Self:
-        if sys.stdin is None:  # closed by whoever started us
+        if sys.stdin is None:  # closed by the parent process
             self._reader.feed_eof()
             return self
         descriptor = sys.stdin.fileno()
@@ -53,14 +53,14 @@ class Keyboard:
         self._stop_reading()
 
     async def next(self) -> str | None:
-        """The next line without its end, or the next key (Enter is empty); ``None`` when nothing more can come."""
+        """The next line without its end, or the next key (Enter is empty); ``None`` at the end of input."""
         typed = await (self._reader.read(1) if self.by_key else self._reader.readline())
         return typed.decode(errors="replace").rstrip("\r\n") if typed else None
 
     def _read(self) -> None:
         try:
             typed = os.read(self._descriptor or 0, CHUNK_BYTES)
-        except OSError:  # the terminal is gone
+        except OSError:  # the terminal is closed
             typed = b""
         if typed:
             self._reader.feed_data(typed)

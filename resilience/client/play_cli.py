@@ -1,4 +1,4 @@
-"""``resilience play``: one person at a terminal. Shows what is delivered, reads choices, decides nothing."""
+"""``resilience play``: a participant in the terminal. Shows messages, reads choices, decides nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from resilience.quiz.phases import Phase
 
 
 def play_command(url: str, name: str, event: str, preset: str, resume: Path | None = None) -> None:
-    """Play until the quiz is finished, the person leaves, or the client gives up."""
+    """Play until the quiz is finished, the user leaves, or the client gives up."""
     asyncio.run(_play(url, name, event, ClientConfig(preset=Preset(preset)), resume))
 
 
@@ -62,14 +62,14 @@ async def _listen(keyboard: Keyboard, player: PlayerConsole) -> None:
 
 
 _END_MESSAGES = {
-    LogEventKind.SESSION_SUPERSEDED: "you play on elsewhere",
+    LogEventKind.SESSION_SUPERSEDED: "you are connected in another window; this one ends",
     LogEventKind.CLIENT_LEFT: "goodbye",
-    LogEventKind.CLIENT_DISMISSED: "[red]the server ended this connection for good[/]",
+    LogEventKind.CLIENT_DISMISSED: "[red]the server rejected this connection for good[/]",
 }
 
 
 class PlayerConsole:
-    """What one person sees and types."""
+    """Shows the quiz and reads the user's answers."""
 
     client: ReconnectingClient
 
@@ -78,29 +78,31 @@ class PlayerConsole:
         self._console = console
         self._question: OpenQuestion | None = None
         self._handlers: dict[type[Message], Callable[..., None]] = {
-            Joined: lambda m: self._on_welcome("you are in", m),
-            StateRestored: lambda m: self._on_welcome("back, with everything you had", m),
+            Joined: lambda m: self._on_welcome("you have joined", m),
+            StateRestored: lambda m: self._on_welcome("you are back, with your answers and score", m),
             QuestionOpened: lambda m: self._show_question(m.question),
             AnswerResult: lambda m: self._say(f"  your answer: {escape_markup(m.verdict)}"),
             QuestionRevealed: self._show_reveal,
-            ScoreChanged: lambda m: self._say(f"  +{m.points} points, {m.score} in all"),
+            ScoreChanged: lambda m: self._say(f"  +{m.points}points, {m.score} in total"),
             LeaderboardShown: lambda m: self._show_leaders(m.leaders),
             QuizFinished: self._finish,
             Error: lambda m: self._say(
-                f"[red]the server cannot use {escape_markup(m.field)}: {escape_markup(m.rule)}[/]"
+                f"[red]the server rejected {escape_markup(m.field)}: {escape_markup(m.rule)}[/]"
             ),
         }
 
     def show(self, message: Message) -> None:
-        """Show what the server told us."""
+        """Show a message of the server."""
         handler = self._handlers.get(type(message))
         if handler is not None:
             handler(message)
 
     def record(self, record: Record) -> None:
-        """Show how the connection is doing."""
+        """Show a change of the connection."""
         if record.kind is LogEventKind.BACKOFF_SCHEDULED:
-            hint = " What you answer now is sent with the return." if record.attempt == 1 and self._question else ""
+            hint = (
+                " Your answer will be sent when you are back online." if record.attempt == 1 and self._question else ""
+            )
             self._say(f"[black on yellow] OFFLINE [/] attempt {record.attempt} in {record.value:.1f} s.{hint}")
         elif record.kind is LogEventKind.GAVE_UP:
             self._say("[red]gave up; your progress is saved on the server: press Enter to try again, q to leave[/]")
@@ -109,7 +111,7 @@ class PlayerConsole:
             self.over.set()
 
     def typed(self, line: str) -> None:
-        """Take a line: a choice by number, ``q`` to leave, Enter to try again after giving up."""
+        """Handle a line: a choice by number, ``q`` to leave, Enter to reconnect at once."""
         text, question = line.strip().lower(), self._question
         if text == "q":
             self.over.set()
@@ -120,7 +122,7 @@ class PlayerConsole:
         elif text.isdecimal() and 1 <= int(text) <= len(question.choices):
             self.client.answer(question.id, int(text) - 1)
             if self.client.state is not ClientState.OPEN:
-                self._say("  kept; it is sent with the return")
+                self._say("  saved; your answer will be sent when you are back online")
         else:
             self._say(f"  type a number from 1 to {len(question.choices)}, or q to leave")
 
@@ -144,7 +146,9 @@ class PlayerConsole:
     def _show_reveal(self, message: QuestionRevealed) -> None:
         question, self._question = self._question, None
         if question is not None and question.id == message.question and message.correct < len(question.choices):
-            self._say(f"  right was {message.correct + 1}) {escape_markup(question.choices[message.correct])}")
+            self._say(
+                f"  the right answer was {message.correct + 1}) {escape_markup(question.choices[message.correct])}"
+            )
 
     def _show_leaders(self, leaders: tuple[Standing, ...]) -> None:
         for line in standings(leaders, self.client.machine.participant):

@@ -1,6 +1,6 @@
-"""Question files as people write them, TOML or JSON, to quiz plans. Reads the disk, changes nothing.
+"""Question files in TOML or JSON, read as quiz plans. Reads the disk, changes nothing.
 
-Every complaint is one line that names the file, the key (``questions[2].answer``, counted from 0) and the rule.
+Every error is one line that names the file, the key (``questions[2].answer``, counted from 0) and the rule.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from resilience.quiz.questions import Line, Question
 from resilience.units import Seconds
 
 AUTOMATIC = Pace(lobby=10.0, reveal=5.0, leaderboard=5.0)
-"""How a quiz moves by itself where its file does not say."""
+"""The automatic pace of a quiz whose file has none."""
 
 MAX_PLAN_BYTES = 1_000_000
-"""A server takes no more from a host at once."""
+"""The largest plan that a server accepts from a host."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -38,9 +38,9 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def read_plan(path: Path, *, automatic: bool = False) -> QuizPlan:
-    """The plan in this file; ``automatic`` gives it a pace wherever it has none.
+    """The plan in this file; ``automatic`` gives it the default pace where it has none.
 
-    :class:`~resilience.errors.UsageError` for what is no question file.
+    Raises :class:`~resilience.errors.UsageError` for a file that is not a valid question file.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def read_plan(path: Path, *, automatic: bool = False) -> QuizPlan:
 
 
 def parse_plan(text: str, file: str, *, automatic: bool = False) -> QuizPlan:
-    """The plan in ``text``, which is JSON if ``file`` ends so, else TOML; the name is otherwise for errors only."""
+    """The plan in ``text``: JSON if ``file`` ends so, else TOML; otherwise ``file`` is used in errors only."""
     tree = _tree(text, file)
     _check_keys(tree, file)
     try:
@@ -63,7 +63,7 @@ def parse_plan(text: str, file: str, *, automatic: bool = False) -> QuizPlan:
     plan = QuizPlan(tuple(_question(i, question, file) for i, question in enumerate(read.questions)), read.title, pace)
     size = len(msgspec.json.encode(plan))
     if size > MAX_PLAN_BYTES:
-        raise UsageError(f"{file}: questions: {size} bytes in all; a server takes at most {MAX_PLAN_BYTES}")
+        raise UsageError(f"{file}: questions: {size} bytes in total; a server accepts at most {MAX_PLAN_BYTES}")
     return plan
 
 
@@ -91,7 +91,7 @@ def _check_table(table: object, kind: type[msgspec.Struct], where: str, file: st
     for key in table if isinstance(table, dict) else ():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"the keys are: {', '.join(known)}"
             raise UsageError(f"{file}: {_one_line(where + str(key))}: unknown key; {hint}")
 
 
@@ -99,7 +99,7 @@ def _question(index: int, read: _Question, file: str) -> Question:
     where = f"{file}: questions[{index}]"
     if read.answer not in read.choices:
         listed = ", ".join(repr(choice) for choice in read.choices)
-        raise UsageError(f"{where}.answer: {read.answer!r} is none of the choices: {listed}")
+        raise UsageError(f"{where}.answer: {read.answer!r} is not one of the choices: {listed}")
     try:
         return Question(f"q{index + 1}", read.text, read.choices, read.choices.index(read.answer), read.time)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Notices that the computer was suspended, by comparing the clock that stops then with one that does not.
+"""Detects that the computer was suspended, by comparing a clock that stops meanwhile with one that does not.
 
-A process that was merely stopped finds its deadlines long past; after a suspension they are not, since the monotonic
-clock stood still with everything else.
+A process that was only stopped finds its deadlines long past. After a suspension they are not past, because the
+monotonic clock stopped too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from resilience.units import Seconds
 
 CHECK_INTERVAL_S: Seconds = 1.0
 MIN_SUSPEND_S: Seconds = 2.0
-"""A shorter suspension costs no connection; clocks that are read one after the other differ by far less."""
+"""A shorter suspension costs no connection; two clocks read one after the other differ by far less."""
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def suspended() -> Seconds:
-    """How long this computer has been suspended since it started, as far as its clocks tell; else always 0."""
+    """Seconds for which this computer has been suspended since boot; 0 where the clocks do not tell."""
     return 0.0 if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
@@ -33,12 +33,12 @@ class SuspendDetector:
         self._seen = asleep()
 
     def start(self) -> None:
-        """Begin to watch; harmless when it does already."""
+        """Start the detector, unless it runs already."""
         if self._handle is None:
             self._arm()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the detector."""
         if self._handle is not None:
             self._handle.cancel()
         self._handle = None

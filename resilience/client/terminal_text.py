@@ -1,4 +1,4 @@
-"""How the terminals put things: text of strangers made harmless, standings as lines. Prints nothing."""
+"""Text for terminals: foreign text made harmless, a leaderboard as lines. Prints nothing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHOWN_LEADERS = 5
 
 
 def strip_control_characters(text: str) -> str:
-    """Text that somebody else wrote, without anything that a terminal would obey."""
+    """Text from another person, without control characters that a terminal would obey."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def escape_markup(text: str) -> str:
-    """The same, for where ``rich`` reads markup."""
+    """:func:`strip_control_characters` for output where ``rich`` reads markup."""
     return escape(strip_control_characters(text))
 
 
 def standings(leaders: Sequence[Standing], me: str | None = None) -> list[str]:
-    """The first few lines of a leaderboard, equal scores on the same rank; and ``me`` below them if on it."""
+    """The first lines of a leaderboard, equal scores with equal rank; and the line of ``me`` below them."""
     scores = [standing.score for standing in leaders]
     lines = []
     for i, standing in enumerate(leaders):

@@ -1,4 +1,4 @@
-"""Reads a run's events back, merged by time. Says which file and line is broken; never skips one silently."""
+"""Reads a run's log events, merged by time. Reports the file and line of a broken line; never skips one silently."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resilience.eventlog.vocabulary import LogEvent
 def read_events(run_dir: Path) -> list[LogEvent]:
     """All events below ``run_dir/events``, in order of ``t`` (ties: by file name, then line).
 
-    A last line without its newline is what a killed process leaves: it is dropped. Any other broken line raises
+    A last line without a newline is left by a killed process and is dropped. Any other broken line raises
     :class:`~resilience.errors.UsageError`.
     """
     files = sorted((run_dir / "events").glob("*.jsonl"))

@@ -1,7 +1,7 @@
-"""The event log's closed vocabulary: what may be recorded, and with which fields. Pure words, no I/O.
+"""The event log's closed vocabulary: the kinds of log events and their fields. Pure, no I/O.
 
 The protocol machines emit :class:`LogEvent` fields themselves (as ``Record`` effects), so all lanes log the same kinds
-at the same points by construction; drivers add only what happens to transports, faults and the run itself.
+at the same points; drivers add only events of transports, faults and the run.
 
 Every event has ``t``: seconds since the run's start on one monotonic clock shared by all of its processes.
 """
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 class Lane(StrEnum):
-    """What ran: real sockets, the real code under a virtual clock, or the model; ``pair`` is the two machines alone."""
+    """What ran: real sockets, the real code under a virtual clock, or the model; ``pair``: the two machines alone."""
 
     REAL = "real"
     VIRTUAL = "virtual"
@@ -25,7 +25,7 @@ class Lane(StrEnum):
 
 
 class Role(StrEnum):
-    """Who recorded the event."""
+    """Which kind of process recorded the event."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -34,7 +34,7 @@ class Role(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of one episode (one participant, one fault that touched its link); SPEC section 6."""
+    """The outcome of one episode (one participant, one fault that touched its link); SPEC section 6."""
 
     RESTORED = "restored"
     GAVE_UP = "gave_up"
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Three values: unknown never reads as success."""
+    """The result of a check; ``inconclusive`` never counts as success."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
 
 
 class LogEventKind(StrEnum):
-    """Every kind of event there is. Comments name the fields that matter beside ``t``, ``role`` and ``actor``."""
+    """Every kind of log event. Comments name the fields that matter in addition to ``t``, ``role`` and ``actor``."""
 
     # the run (runner)
     RUN_STARTED = "run.started"  # value: planned duration
@@ -64,76 +64,81 @@ class LogEventKind(StrEnum):
     HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
 
     # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")
-    # t of both ends: when the order was given, so no clock is flattered; detail: "<before>..<after>" of the order, s
+    # t of both ends: when the request was sent to the proxy; detail: "<before>..<after>" of the request, s
     FAULT_STARTED = "fault.started"  # value: planned t
-    FAULT_CONFIRMED = "fault.confirmed"  # a canary saw the fault begin; value: seconds after fault.started
+    FAULT_CONFIRMED = "fault.confirmed"  # the canary saw the fault begin; value: seconds after fault.started
     FAULT_ENDED = "fault.ended"  # value: planned t; for a fault without duration it follows fault.started at once
-    FAULT_CLEARED = "fault.cleared"  # a canary saw the link usable again; value: seconds after fault.ended
+    FAULT_CLEARED = "fault.cleared"  # the canary saw the link usable again; value: seconds after fault.ended
     FAULT_INVALID = "fault.invalid"  # the canary did not see begin or end, or the proxy failed; cause
 
     # transports (client and server drivers; connection_no)
     TRANSPORT_OPENING = "transport.opening"  # client dials; attempt
     TRANSPORT_OPENED = "transport.opened"
-    TRANSPORT_FAILED = "transport.failed"  # the dial failed; cause
-    TRANSPORT_LOST = "transport.lost"  # an open one ended; cause
+    TRANSPORT_FAILED = "transport.failed"  # opening the connection failed; cause
+    TRANSPORT_LOST = "transport.lost"  # an open connection ended; cause
 
     # the client machine
     SESSION_JOINED = "session.joined"  # a new identity: joined, not restored; seq; detail: state digest
-    SESSION_RESTORED = "session.restored"  # state_restored taken over; seq; detail: state digest as the client holds it
+    SESSION_RESTORED = "session.restored"  # state_restored applied; seq; detail: state digest as the client holds it
     SESSION_REJECTED = "session.rejected"  # the server knows no such session; cause
-    SESSION_SUPERSEDED = "session.superseded"  # told that a newer connection took over
+    SESSION_SUPERSEDED = "session.superseded"  # replaced by a newer connection
     PEER_SUSPECTED = "peer.suspected"  # silence: a probe was sent; value: seconds of silence
     PEER_DEAD = "peer.declared_dead"  # the probe was not answered in time; value: seconds of silence
     BACKOFF_SCHEDULED = "backoff.scheduled"  # attempt; value: delay, s; cause: ladder | window | advice
     GAVE_UP = "client.gave_up"  # attempt; value: seconds since the loss
     CLIENT_LEFT = "client.left"  # an intentional leave
-    CLIENT_DISMISSED = "client.dismissed"  # told never to come back; cause: the close code
-    STREAM_DELIVERED = "stream.delivered"  # a sequenced room message was taken; seq; detail: epoch
+    CLIENT_DISMISSED = "client.dismissed"  # rejected for good; cause: the close code
+    STREAM_DELIVERED = "stream.delivered"  # a sequenced room message was applied; seq; detail: epoch
     ANSWER_SUBMITTED = "answer.submitted"  # ref: "<question>/<key>"; detail: choice
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
     PONG_SENT = "heartbeat.answered"
 
-    # the server (no session): its start, its end, and whom it turned away
-    SERVER_STARTED = "server.started"  # ref: event; outcome: fresh | recovered; value: sessions taken up; detail: epoch
-    SERVER_DRAINING = "server.draining"  # closes are being spread; value: over how many seconds
-    JOIN_SHED = "join.shed"  # a connection was told to come back; cause: overload | address | full | draining; value: s
-    # turned away for good; cause: origin | event | late | strikes | key | protocol
+    # the server (no session): its start, its end, and rejected connections
+    SERVER_STARTED = (
+        "server.started"  # ref: event; outcome: fresh | recovered; value: recovered sessions; detail: epoch
+    )
+    SERVER_DRAINING = "server.draining"  # a drain spreads the closes; value: over how many seconds
+    JOIN_SHED = "join.shed"  # rejected with a retry time; cause: overload | address | full | draining; value: s
+    # a connection was rejected for good; cause: origin | event | late | strikes | key | protocol
     CONNECTION_REFUSED = "connection.refused"
-    MESSAGE_REFUSED = "message.refused"  # answered with an error, the connection stays; cause: the error's code
-    MESSAGE_DELAYED = "message.delayed"  # over the rate of one connection: read later; value: s
+    MESSAGE_REFUSED = (
+        "message.refused"  # a message was answered with an error, the connection stays; cause: the error's code
+    )
+    MESSAGE_DELAYED = "message.delayed"  # a connection sends above its rate: reading is delayed; value: s
 
     # hosts, as the server sees them
     HOST_ATTACHED = "host.attached"  # ref: event
     HOST_ORDERED = "host.ordered"  # ref: action; outcome: done | stale_step | refused
 
     # the server machines
-    # created and resumed: connection_no; attempt: the client's own count; value: s from its word to the answer to it
-    SESSION_CREATED = "session.created"  # a new identity was made and attached
+    # created and resumed: connection_no; attempt: the client's own count; value: s from request to reply
+    SESSION_CREATED = "session.created"  # a new identity was created and attached
     SESSION_RESUMED = (
         "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
     )
     RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a token that was replaced is replayed)
-    SESSION_FENCED = "session.fenced"  # connection_no: the older connection that was cut off by a newer one
-    # connection_no: the one whose loss caused it; cause: closed | grace | restart (its server was gone) | ...
+    SESSION_FENCED = "session.fenced"  # connection_no: the older connection that a newer one replaced
+    # connection_no: the connection whose loss caused it; cause: closed | grace | restart (the server restarted) | ...
     SESSION_DETACHED = "session.detached"
     SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
     SESSION_LEFT = "session.left"
-    PARTICIPANT_ANNOUNCED = "participant.joined"  # told to the room, once per identity
+    PARTICIPANT_ANNOUNCED = "participant.joined"  # the room was informed, once per identity
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s
     ANSWER_COMMITTED = "answer.committed"  # durable; ref: "<question>/<key>"; outcome: verdict; value: points
-    ANSWER_RECOVERED = "answer.recovered"  # found durable by a new server, of the last questions; fields as above
+    ANSWER_RECOVERED = "answer.recovered"  # found stored by a restarted server, for the last questions; fields as above
     ANSWER_REPLIED = "answer.replied"  # answered without a commit; ref as above; outcome: the verdict
-    COMMIT_FAILED = "store.commit_failed"  # nothing of it was acknowledged; cause; value: orders that were in it
+    COMMIT_FAILED = "store.commit_failed"  # nothing in it was acknowledged; cause; value: number of operations in it
     QUESTION_OPENED = "question.opened"  # ref: question id; seq
     QUESTION_CLOSED = "question.closed"  # ref: question id; seq
     SCORE_FINAL = "score.final"  # at the server's end, per participant; value: total_score as stored
-    # at the server's end, per participant; outcome: its connection state; with cause restart: as a new server found it
+    # at the server's end, per participant; outcome: connection state; with cause restart: as a restarted server found
+    # it
     SESSION_STATE = "session.state"
 
 
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One line of the log; ``session_id`` is the participant id, ``ref`` what the event is about (fault, answer)."""
+    """One line of the log; ``session_id`` is the participant id, ``ref`` the subject of the event (fault, answer)."""
 
     t: float
     lane: Lane

@@ -1,4 +1,4 @@
-"""Writes events. One writer owns one file; nobody shares a file, so no line is ever torn by another process."""
+"""Writes log events. Each file has exactly one writer, so no other process can tear a line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ FLUSH_BYTES = 65_536
 
 
 class EventSink(Protocol):
-    """Anything that takes events: a file, a list in a test, nothing at all."""
+    """Receives log events: a file, a list in a test, or a sink that drops them."""
 
     def write(self, event: LogEvent) -> None:
-        """Take one event."""
+        """Write one event."""
 
 
 class EventWriter:
-    """Appends events to one JSON Lines file, buffered; ``flush`` before the process hands over or ends.
+    """Appends events to one JSON Lines file, buffered; call ``flush`` before the process ends.
 
-    ``resume`` goes on after what an earlier writer of the same file left, without the line it did not finish.
+    ``resume`` appends to the file of an earlier writer, after removing its unfinished last line.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
@@ -34,20 +34,20 @@ class EventWriter:
         self._encoder = msgspec.json.Encoder()
 
     def write(self, event: LogEvent) -> None:
-        """Take one event."""
+        """Write one event."""
         self._encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
         if len(self._buffer) >= FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Pass the buffered lines to the operating system."""
         self._file.write(self._buffer)
         self._file.flush()
         self._buffer.clear()
 
     def close(self) -> None:
-        """Flush and close; further writes are errors."""
+        """Flush and close; a later write raises an error."""
         self.flush()
         self._file.close()
 
@@ -70,5 +70,5 @@ class EventList(list[LogEvent]):
     """An in-memory sink."""
 
     def write(self, event: LogEvent) -> None:
-        """Take one event."""
+        """Keep one event."""
         self.append(event)

@@ -1,8 +1,8 @@
-"""A heartbeat that follows link and moment: quicker while a question is open, more patient on a slow link. Pure.
+"""Heartbeat timeouts that follow link and phase: shorter while a question is open, longer on a slow link. Pure.
 
 The round-trip estimate and its margin are those of RFC 6298 (smoothed mean plus four deviations), without its floor of
-one second. Whatever is computed stays between the configured floors and the plain rules, so nobody is ever watched more
-slowly than the plain rules say.
+one second. The computed timeouts stay between the configured floors and the plain timeouts, so an adapted connection
+never detects a loss later than a plain one.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from resilience.units import Seconds
 GAIN, DEVIATION_GAIN, DEVIATIONS = 1 / 8, 1 / 4, 4.0  # RFC 6298, section 2
 
 MAX_MISSED_PINGS = 2
-"""Pings in a row that may go unanswered: one lost pong changes nothing."""
+"""Consecutive pings that may stay unanswered: one lost pong changes nothing."""
 
 TIMEOUTS_PER_PING = 10.0
-"""A slow link is not pinged more often than once in so many of its time-outs."""
+"""A slow link is pinged at most once in this many of its time-outs."""
 
 INITIAL_TIMEOUT_S: Seconds = 1.0
 
 
 class AdaptiveBounds(msgspec.Struct, frozen=True):
-    """The least that interval and grace may shrink to, seconds."""
+    """The lower bounds of interval and grace period, seconds."""
 
     interval_floor: Seconds
     grace_floor: Seconds
 
 
 class RttEstimator:
-    """What one connection's round trips were so far."""
+    """Smoothed round-trip time and deviation of one connection, seconds."""
 
     __slots__ = ("_deviation", "_mean")
 
@@ -40,7 +40,7 @@ class RttEstimator:
         self._deviation: Seconds = 0.0
 
     def observe(self, trip: Seconds) -> None:
-        """One more measurement."""
+        """Add one measurement."""
         if self._mean is None:
             self._mean, self._deviation = trip, trip / 2
             return
@@ -49,14 +49,14 @@ class RttEstimator:
 
     @property
     def timeout(self) -> Seconds:
-        """A reply that takes longer than this is unusual."""
+        """The time after which a reply is unusually late, seconds."""
         return INITIAL_TIMEOUT_S if self._mean is None else self._mean + DEVIATIONS * self._deviation
 
 
 def adapt_timeouts(
     plain: HeartbeatTimeouts, rules: AdaptiveBounds, timeout: Seconds, *, urgent: bool
 ) -> HeartbeatTimeouts:
-    """The rules for one connection now; ``urgent`` while a question is open."""
+    """The timeouts of one connection now; ``urgent`` while a question is open."""
     if not urgent:
         return plain
     interval = min(max(rules.interval_floor, TIMEOUTS_PER_PING * timeout), plain.interval)

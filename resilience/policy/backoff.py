@@ -1,8 +1,8 @@
 """When a client tries again. Pure: the time, the uniform numbers and the server's announcement are arguments.
 
 Two presets. ``classic`` is the contract's ladder 1, 2, 4, 8, 16, 30 ... s with ten attempts. ``window`` (the default)
-draws its first delay over the server's return window, climbs x1.5 with equal jitter between the announced step and cap
-until 60 s after the loss, then paces itself like ``classic`` until ten minutes have passed.
+draws its first delay over the server's return window, then multiplies by 1.5 with equal jitter between the announced
+step and cap until 60 s after the loss, then follows ``classic`` until ten minutes have passed.
 
 Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 """
@@ -19,13 +19,13 @@ from resilience.units import Instant, Seconds
 
 MIN_RETRY_AFTER_S: Seconds = 0.05
 MAX_RETRY_AFTER_S: Seconds = 60.0
-"""Advice is kept between these two: a broken proxy can neither park a client for ever nor make it storm."""
+"""Bounds of a retry time, seconds: a broken proxy can neither stop a client for good nor make it storm."""
 
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
 
 
 def clamp_retry_after(advice: Seconds | None) -> Seconds | None:
-    """A server's retry-after within its bounds; ``None`` for what is no advice: absent, negative or not a number."""
+    """A retry time within its bounds; ``None`` for an invalid one: absent, negative or not a number."""
     if advice is None or not advice >= 0:
         return None
     return min(max(advice, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
@@ -75,9 +75,9 @@ class ExponentialDelays(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A preset with all its numbers. ``None`` for a budget means unlimited; at least one budget must be set.
 
-    ``attempts`` and ``budget`` (seconds since the loss) end the trying, whichever comes first. ``stable_after`` is how
-    long a session must last before the ladder starts from its foot again. ``window_until`` (``window`` only) is when,
-    counted from the loss, the announced ladder gives way to ``ladder``.
+    The client gives up after ``attempts`` attempts or ``budget`` seconds since the loss, whichever comes first.
+    ``stable_after`` is how long a session must last before the ladder starts from its first delay again.
+    ``window_until`` (``window`` only) is when, counted from the loss, ``ladder`` replaces the announced ladder.
     """
 
     preset: Preset
@@ -114,7 +114,7 @@ PRESETS = {Preset.CLASSIC: CLASSIC, Preset.WINDOW: WINDOW}
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """A decision to try again: which attempt of the incident, after how many seconds, and why that long."""
+    """The next attempt: its number in the incident, its delay in seconds, and what determined the delay."""
 
     attempt: int
     delay: Seconds
@@ -122,7 +122,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class RetryState:
-    """One client's place on its ladder: incidents, attempts and the previous delay. Holds no clock.
+    """One client's retry state: incidents, attempts and the previous delay. Holds no clock.
 
     An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then
     closes does not reset the ladder.
@@ -137,7 +137,7 @@ class RetryState:
         self._up_since: Instant | None = None
 
     def lost(self, now: Instant) -> None:
-        """The session ended, or the first dial failed."""
+        """The session ended, or the first attempt to connect failed."""
         unstable = self._up_since is not None and now - self._up_since < self.policy.stable_after
         if not (unstable and self.attempt):
             self.incident += 1
@@ -147,17 +147,18 @@ class RetryState:
         self._up_since = None
 
     def restored(self, now: Instant) -> None:
-        """A session is up; it counts as stable once ``stable_after`` has passed."""
+        """A session is established; it counts as stable after ``stable_after`` seconds."""
         self._up_since = now
 
     def exclude_sleep(self, asleep: Seconds) -> None:
-        """The machine slept so long: no time budget pays for that."""
+        """Exclude ``asleep`` seconds of machine sleep from the time budget."""
         self.lost_at += asleep
 
     def next(self, now: Instant, u: float, window: ReturnWindow | None, advice: Seconds | None = None) -> Retry | None:
         """The next attempt, or ``None`` when a budget is spent.
 
-        ``advice`` (the server's retry-after, seconds, within its bounds) overrides the delay and burns no attempt.
+        ``advice`` (the server's retry-after, seconds, clamped to its bounds) replaces the delay and does not count as
+        an attempt.
         """
         elapsed = now - self.lost_at
         advice = clamp_retry_after(advice)

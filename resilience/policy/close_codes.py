@@ -1,7 +1,8 @@
-"""Which ending may be retried. The one table of close codes, and their three classes. Pure.
+"""Which endings may be retried: the one table of close codes and their three classes. Pure.
 
-4000-4099 come back at once by the usual policy, 4100-4199 come back when the server says, 4200-4299 never.
-Standard codes (RFC 6455 section 7.4) are classed beside them; an unknown ending is a lost network: retry.
+4000-4099: retry by the usual policy. 4100-4199: retry at the time that the server gives. 4200-4299: never retry. The
+standard codes (RFC 6455 section 7.4) are classed in the same table; an unknown code counts as a lost network and is
+retried.
 """
 
 from __future__ import annotations
@@ -13,38 +14,38 @@ class CloseCode(IntEnum):
     """Why the server ends a connection."""
 
     NORMAL = 1000
-    """All is said: the client goes, or the event is over and makes room for another."""
+    """A normal end: the client leaves, or the event is over and makes room for another."""
     GOING_AWAY = 1001
-    """The other side goes away, such as a page that is left."""
+    """The peer goes away, such as a page that is closed."""
     PROTOCOL_ERROR = 1002
     """The frames or the protocol version are wrong."""
     POLICY_VIOLATION = 1008
-    """What was sent is not allowed."""
+    """The message is not allowed."""
     TOO_BIG = 1009
-    """A message is longer than ``max_message_bytes``."""
+    """The message is longer than ``max_message_bytes``."""
     INTERNAL_ERROR = 1011
-    """The server failed at something unforeseen."""
+    """The server failed unexpectedly."""
     SERVICE_RESTART = 1012
-    """The server stops in order; the reason says when to come back."""
+    """The server stops gracefully; the reason gives the retry time."""
     TRY_AGAIN_LATER = 1013
-    """What was asked could not be stored, or the event is moving to another server.
+    """The request could not be stored, or the event is moving to another server.
 
-    The reason says when to come back.
+    The reason gives the retry time.
     """
     ABNORMAL = 1006
-    """Never sent: what an end sees that got no close frame, such as one that was cut off."""
+    """Never sent: the code of an end that received no close frame, such as after a cut."""
     SILENT = 4000
     """No sign of life within the grace period."""
     FIRST_MESSAGE_LATE = 4001
-    """The connection said neither join nor resume in time."""
+    """The connection sent neither join nor resume in time."""
     OVERLOADED = 4100
-    """Come back after the time given."""
+    """Try again after the given time."""
     SUPERSEDED = 4200
-    """A newer connection of the same participant took over."""
+    """A newer connection of the same participant replaced this one."""
     LEFT = 4201
     """The participant left on purpose."""
     EVENT_UNKNOWN = 4202
-    """There is no such event here."""
+    """The server has no such event."""
     STRIKES = 4203
     """Too many messages that break the protocol."""
     KEY_REFUSED = 4204
@@ -55,11 +56,11 @@ class RetryClass(Enum):
     """What a client does after an ending."""
 
     RETRY = "retry"
-    """Come back by the usual policy."""
+    """Retry by the usual policy."""
     RETRY_ADVISED = "retry_advised"
-    """Come back after the time in the reason, ``retry_after=<seconds>``; without one, by the usual policy."""
+    """Retry after the time in the reason, ``retry_after=<seconds>``; without one, by the usual policy."""
     NEVER = "never"
-    """Do not come back by yourself."""
+    """Do not retry automatically."""
 
 
 _NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})

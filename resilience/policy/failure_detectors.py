@@ -1,12 +1,11 @@
-"""When silence means death. Pure failure detectors for both ends; deadlines on the caller's monotonic clock.
+"""Pure failure detectors for both ends; deadlines on the caller's monotonic clock.
 
-The server pings and counts its grace from the last sign of life (:class:`ServerFailureDetector`); the client waits for
-a fixed silence, probes, and gives the probe a short deadline (:class:`ClientFailureDetector`). A sign of life is an
-inbound
-*application* message: a WebSocket-level pong proves only that a socket still answers.
+The server pings and counts the grace period from the last sign of life (:class:`ServerFailureDetector`). The client
+waits for a fixed silence, sends a probe, and gives the probe a short deadline (:class:`ClientFailureDetector`). A sign
+of life is an inbound *application* message: a WebSocket-level pong proves only that a socket still answers.
 
-Both are told by how much their own scheduler woke late and give the peer that much more time, so a stalled process
-never mistakes its own sleep for everybody else's death.
+Both receive the time by which their own scheduler woke late and extend the peer's deadlines by it, so a stalled process
+never mistakes its own stall for a dead peer.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ import msgspec
 from resilience.units import Instant, Seconds
 
 LAG_TOLERANCE_S: Seconds = 0.5
-"""Wake-ups later than this are the scheduler's fault and extend the deadlines by the whole lag."""
+"""A wake-up that is later than this is the scheduler's fault and extends the deadlines by the whole lag."""
 
 
 GRID_S: Seconds = 0.05
-"""Heartbeats of one room fall on a grid this wide, so that one wake-up does for many connections."""
+"""Heartbeats of one room fall on a grid of this width, so that one wake-up serves many connections."""
 
 
 class HeartbeatTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Server side, seconds: ping every ``interval``, ``grace`` from the last sign of life, sweep at ``cleanup``."""
+    """Server-side timeouts, seconds: time between pings, grace period and clean-up, both from the last sign of life."""
 
     interval: Seconds = 15.0
     grace: Seconds = 30.0
@@ -35,14 +34,14 @@ class HeartbeatTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class ProbeTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Client-side timing, seconds: probe after ``silence`` without a message; dead ``deadline`` after the probe."""
+    """Client-side timeouts, seconds: probe after ``silence`` without a message; dead ``deadline`` after the probe."""
 
     silence: Seconds = 4.0
     deadline: Seconds = 2.0
 
 
 class LivenessAction(Enum):
-    """What a passed deadline asks for."""
+    """What to do about a passed deadline."""
 
     NOTHING = "nothing"
     PING = "ping"
@@ -51,12 +50,12 @@ class LivenessAction(Enum):
 
 
 class ServerFailureDetector:
-    """One attached connection as its server sees it: next ping, last sign of life."""
+    """The state of one attached connection at its server: next ping, last sign of life."""
 
     __slots__ = ("_again_at", "_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
 
     def __init__(self, rules: HeartbeatTimeouts, now: Instant, u: float) -> None:
-        """``u`` in [0, 1) spreads the first ping over the interval, so that a herd does not beat as one."""
+        """``u`` in [0, 1) spreads the first ping over the interval, so that a herd is not pinged all at once."""
         self._rules, self._spread = rules, u
         self.last_heard = now
         self._ping_at = now + u * rules.interval
@@ -71,14 +70,14 @@ class ServerFailureDetector:
         self._again_at = None
 
     def extend_by_lag(self, lag: Seconds) -> None:
-        """The scheduler slept through ``lag`` seconds: the peer gets them back."""
+        """Extend the peer's deadlines by the scheduler's ``lag``, seconds."""
         self._extension += lag
 
     def set_timeouts(self, rules: HeartbeatTimeouts, now: Instant) -> bool:
-        """Watch by other rules from now on; returns whether they differ.
+        """Change the timeouts; returns whether they differ from the former ones.
 
-        A shorter grace counts from this moment at the earliest, a shorter interval is entered at a spread moment:
-        nobody is late by a rule it did not know.
+        A shorter grace period counts from this moment at the earliest, and a shorter interval starts at a spread
+        moment, so no peer is late by a timeout that did not apply to it.
         """
         if rules == self._rules:
             return False
@@ -91,23 +90,23 @@ class ServerFailureDetector:
 
     @property
     def counted_from(self) -> Instant:
-        """What the grace period and the clean-up count from, with the lag that was forgiven."""
+        """The start of the grace period and of the clean-up, including granted lag."""
         return self.last_heard + self._extension
 
     def dead_at(self) -> Instant:
-        """When the grace period ends unless something is heard."""
+        """When the grace period ends unless a message arrives."""
         return max(self.last_heard, self._tightened_at) + self._rules.grace + self._extension
 
     def next_deadline(self) -> Instant:
-        """When :meth:`due` has something to say next."""
+        """When :meth:`due` next returns an action."""
         ping_at = self._ping_at if self._again_at is None else min(self._again_at, self._ping_at)
         return min(ping_at, self.dead_at())
 
     def due(self, now: Instant) -> LivenessAction:
-        """What is due at ``now``.
+        """The action due at ``now``.
 
-        Pings come an interval apart. Half an interval after one that nothing was heard of, another goes out: with a
-        grace of two intervals a single lost reply must not be the end.
+        Pings are one interval apart. Half an interval after an unanswered ping another one is sent: with a grace period
+        of two intervals a single lost reply must not end the connection.
         """
         if now >= self.dead_at():
             return LivenessAction.DEAD
@@ -123,10 +122,10 @@ class ServerFailureDetector:
 
 
 class ClientFailureDetector:
-    """The server as one client sees it: silence, then a probe, then a verdict.
+    """The state of the server at one client: silence, then a probe, then a verdict.
 
-    What still comes down proves nothing about the way up. So while a reply is owed to this client for longer than
-    ``silence``, only a reply answers the probe.
+    Inbound messages say nothing about the outbound direction. While a reply has been owed to this client for longer
+    than ``silence``, only a reply answers the probe.
     """
 
     __slots__ = ("_asked_at", "_pressed_at", "_probed_at", "_rules", "last_heard")
@@ -144,33 +143,33 @@ class ClientFailureDetector:
         self._probed_at = None
 
     def asked(self, now: Instant) -> None:
-        """Something was sent that the server must reply to."""
+        """A message was sent that the server must reply to."""
         if self._asked_at is None:
             self._asked_at = now
 
     def answered(self, now: Instant, *, owing: bool) -> None:
-        """A reply arrived: both ways work. ``owing``: more replies are due."""
+        """A reply arrived, so both directions work. ``owing``: more replies are due."""
         self._pressed_at = None
         self._asked_at = now if owing else None
 
     def suspect(self, now: Instant) -> LivenessAction:
-        """Something outside hints at trouble (wake from sleep, network change): probe now, unless one is out."""
+        """An outside hint of trouble (wake from sleep, network change): probe now, unless a probe is pending."""
         if self._probed_at is not None or self._pressed_at is not None:
             return LivenessAction.NOTHING
         return self._probe(now)
 
     def silence(self, now: Instant) -> Seconds:
-        """For how long nothing was heard, or, if that is no silence yet, for how long a reply is owed."""
+        """Seconds since the last message; if that is below the threshold, seconds for which a reply has been owed."""
         silence = now - self.last_heard
         return silence if silence >= self._rules.silence or self._asked_at is None else now - self._asked_at
 
     def next_deadline(self) -> Instant:
-        """When :meth:`due` has something to say next."""
+        """When :meth:`due` next returns an action."""
         heard = self._when(self.last_heard, self._probed_at)
         return heard if self._asked_at is None else min(heard, self._when(self._asked_at, self._pressed_at))
 
     def due(self, now: Instant) -> LivenessAction:
-        """What is due at ``now``. A late wake-up with a probe out moves that probe's deadline instead of killing."""
+        """The action due at ``now``. A late wake-up with a pending probe extends the probe's deadline."""
         lag = now - self.next_deadline()
         if lag < 0:
             return LivenessAction.NOTHING
@@ -191,5 +190,5 @@ class ClientFailureDetector:
 
 
 def align_to_grid(u: float, now: Instant, interval: Seconds) -> float:
-    """The share ``u`` of an interval, moved on to where ``now`` plus that share of it is on the grid of slots."""
+    """``u`` rounded up so that ``now`` plus that share of the interval falls on the grid of slots."""
     return (math.ceil((now + u * interval) / GRID_S) * GRID_S - now) / interval

@@ -1,18 +1,18 @@
-"""How much one peer may do: token buckets, and one bucket for each of many addresses. Pure; time is an argument."""
+"""Token buckets, single and per address. Pure; time is an argument."""
 
 from __future__ import annotations
 
 from resilience.units import Instant, Seconds
 
 MAX_ADDRESSES = 100_000
-"""More are never remembered: those that owe nothing are forgotten first, then the older half."""
+"""The most addresses that are remembered. Full buckets are dropped first, then the older half."""
 
 ROUNDING_S: Seconds = 1e-6
-"""A shorter wait is none."""
+"""A shorter wait counts as none, seconds."""
 
 
 class TokenBucket:
-    """``rate`` tokens a second flow in, up to ``burst``; a rate of 0 limits nothing."""
+    """``rate`` tokens a second flow in, up to ``burst``; a rate of 0 turns the limit off."""
 
     __slots__ = ("_burst", "_full_at", "_rate")
 
@@ -21,7 +21,7 @@ class TokenBucket:
         self._full_at: Instant = float("-inf")
 
     def take(self, now: Instant) -> Seconds:
-        """Take a token: 0 when there was one, else the seconds until there is; it is taken all the same then."""
+        """Take a token, even if none is left; returns the seconds until it is available, 0 if it is."""
         if not self._rate:
             return 0.0
         wait = self.wait(now)
@@ -29,26 +29,26 @@ class TokenBucket:
         return wait
 
     def wait(self, now: Instant) -> Seconds:
-        """The seconds until there is a token; takes none."""
+        """Seconds until a token is available; takes none."""
         if not self._rate:
             return 0.0
         wait = max(self._full_at - now, 0.0) + (1.0 - self._burst) / self._rate
         return wait if wait > ROUNDING_S else 0.0
 
     def is_full(self, now: Instant) -> bool:
-        """Whether it owes nothing, so that a new bucket would be the same."""
+        """Whether the bucket is full, and so equal to a new one."""
         return self._full_at <= now
 
 
 class PerAddressLimiter:
-    """A bucket for each address, made when it is first asked for."""
+    """One token bucket per address, created on first use."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, address: str, now: Instant) -> Seconds:
-        """As :meth:`TokenBucket.wait`, and takes a token only when there is one: being refused costs no more."""
+        """Like :meth:`TokenBucket.wait`, but takes an available token; a rejection costs no token."""
         if not self._rate:
             return 0.0
         bucket = self._bucket(address, now)
@@ -58,7 +58,7 @@ class PerAddressLimiter:
         return wait
 
     def wait(self, address: str, now: Instant) -> Seconds:
-        """The seconds until this address has a token; takes none and remembers nobody."""
+        """Seconds until this address has a token; takes none and creates no bucket."""
         bucket = self._buckets.get(address)
         return 0.0 if bucket is None else bucket.wait(now)
 
@@ -74,6 +74,6 @@ class PerAddressLimiter:
         return bucket
 
     def _make_room(self, now: Instant) -> None:
-        """Half at least, so that a flood of addresses does not pay for a look at all of them with each one."""
+        """Drop at least half, so that in a flood of addresses not every new one scans all of them."""
         owing = [(key, bucket) for key, bucket in self._buckets.items() if not bucket.is_full(now)]
         self._buckets = dict(owing[-(MAX_ADDRESSES // 2) :])

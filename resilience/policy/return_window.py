@@ -1,8 +1,7 @@
-"""The return window: how long a crowd of a given size should take to come back. Pure arithmetic.
+"""The return window: how long a herd of a given size should take to return. Pure arithmetic.
 
-The server announces it at join and with heartbeats, because only the server knows how many there are and how many joins
-it can take a second. The client draws its first delay over ``spread_s`` and climbs a ladder from ``step_s`` to
-``cap_s``.
+The server announces it at join and with heartbeats, because only the server knows the number of clients and its own
+joins per second. The client draws its first delay over ``spread_s``; later delays climb from ``step_s`` to ``cap_s``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ STEPS_IN_CAP = 10.0
 
 
 class ReturnWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the server announces, all in seconds: spread of the first attempt, first step and cap of the ladder."""
+    """The server's announcement, all in seconds: spread of the first attempt, first step and cap of the ladder."""
 
     spread_s: Seconds
     step_s: Seconds
@@ -31,12 +30,12 @@ class ReturnWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @functools.lru_cache(maxsize=1024)
 def return_window(population: int, joins_per_s: float) -> ReturnWindow:
-    """The window for ``population`` clients against a capacity of ``joins_per_s``.
+    """The window for ``population`` clients and a capacity of ``joins_per_s``.
 
-    ``load = population / joins_per_s`` is the time that the server needs to take everybody once. The cap follows from
-    asking that retries alone keep the server under half busy: equal jitter waits 0.75 cap on average, so
-    ``population / (0.75 cap) <= joins_per_s / 2`` gives ``cap >= 2.67 load``, rounded up to 3. 300 clients against
-    3,000 joins/s get 0.1 s, 0.3 s and 3 s; a million against 50,000 joins/s get 5 s, 6 s and 60 s.
+    ``load = population / joins_per_s`` is the time that the server needs to accept every client once. The cap follows
+    from the requirement that retries alone keep the server under half busy: equal jitter waits 0.75 cap on average, so
+    ``population / (0.75 cap) <= joins_per_s / 2`` gives ``cap >= 2.67 load``, rounded up to 3. 300 clients and 3,000
+    joins/s get 0.1 s, 0.3 s and 3 s; a million and 50,000 joins/s get 5 s, 6 s and 60 s.
     """
     load = population / joins_per_s
     cap = min(max(CAP_PER_LOAD * load, MIN_CAP_S), MAX_CAP_S)
@@ -44,4 +43,4 @@ def return_window(population: int, joins_per_s: float) -> ReturnWindow:
 
 
 DEFAULT_RETURN_WINDOW = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=MIN_CAP_S)
-"""What a client assumes before it has heard from any server: one second of spread, the ladder of a small event."""
+"""The window of a client that has received no announcement yet: one second of spread, the ladder of a small event."""

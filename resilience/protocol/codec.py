@@ -29,7 +29,7 @@ encode: Callable[[Message], bytes] = msgspec.json.Encoder().encode
 
 
 def decode_client(text: str | bytes) -> ClientMessage:
-    """What a client said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
+    """A client's message; raises :class:`~resilience.errors.RemoteProtocolError` if it is invalid."""
     try:
         return _from_client.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -37,7 +37,7 @@ def decode_client(text: str | bytes) -> ClientMessage:
 
 
 def decode_server(text: str | bytes) -> ServerMessage:
-    """What a server said; :class:`~resilience.errors.RemoteProtocolError` when it makes no sense."""
+    """A server's message; raises :class:`~resilience.errors.RemoteProtocolError` if it is invalid."""
     try:
         return _from_server.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -45,7 +45,7 @@ def decode_server(text: str | bytes) -> ServerMessage:
 
 
 def decode_server_lenient(text: str | bytes) -> ServerMessage | Unknown:
-    """As :func:`decode_server`, but what only a newer server says is no error."""
+    """Like :func:`decode_server`, but a message type of a newer server is no error."""
     try:
         return decode_server(text)
     except RemoteProtocolError:

@@ -1,7 +1,7 @@
 """Large parts of a message, deflated where it pays: once per change, not once per receiver. Pure.
 
-The socket's own compression would keep some 40 KB per connection for its window and compress each message anew. What is
-large here is the roster, which everybody is told alike.
+The WebSocket extension would keep some 40 KB per connection for its window and compress each message for each receiver.
+The large part here is the roster, which is the same for all receivers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import Roster, Snapshot
 
 MIN_COMPRESS_BYTES = 2048
-"""Smaller parts fit a few packets whatever is done to them."""
+"""Smaller parts fit into a few packets with or without compression."""
 
 MAX_COMPRESSED_SHARE = 0.7
 LEVEL = 6
 MAX_ROSTER_BYTES = 4_194_304
-"""Nobody's roster is larger; what inflates beyond it is an attack or a defect."""
+"""The largest roster that a server sends; a larger one is an attack or a defect."""
 
 _ROSTERS = msgspec.json.Decoder(Roster)
 _STRINGS = msgspec.json.Decoder(str)
 
 
 def compress_if_worth(part: bytes) -> msgspec.Raw | None:
-    """The JSON of a part as a JSON string: base64 of its zlib form (RFC 1950). ``None`` where it does not pay."""
+    """A part's JSON as a JSON string: base64 of its zlib form (RFC 1950). ``None`` if that does not pay."""
     if len(part) < MIN_COMPRESS_BYTES:
         return None
     text = b'"' + base64.b64encode(zlib.compress(part, LEVEL)) + b'"'
@@ -36,7 +36,7 @@ def compress_if_worth(part: bytes) -> msgspec.Raw | None:
 
 
 def roster_of(snapshot: Snapshot) -> Roster:
-    """The roster in a snapshot, packed or not; :class:`~resilience.errors.RemoteProtocolError` when it is neither."""
+    """The roster in a snapshot, deflated or not; raises :class:`~resilience.errors.RemoteProtocolError` if invalid."""
     part = bytes(snapshot.roster)
     try:
         return _ROSTERS.decode(_inflated(_STRINGS.decode(part)) if part.startswith(b'"') else part)

@@ -1,4 +1,4 @@
-"""One list of deadlines for everything a machine waits for: the single scheduler behind all heartbeats. Pure.
+"""A queue of the deadlines of everything a machine waits for: the single scheduler behind all heartbeats. Pure.
 
 A lazy heap: a deadline that moved later is not touched until the old one comes up, so a sign of life costs nothing.
 """
@@ -11,20 +11,20 @@ from resilience.units import Instant
 
 
 class DeadlineQueue:
-    """Keys with one deadline each. Ties come out in order of their keys."""
+    """Keys with one deadline each. Equal deadlines come out in order of their keys."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[Instant, str]] = []
         self._at: dict[str, Instant] = {}
 
     def schedule(self, key: str, at: Instant) -> None:
-        """Set the key's deadline, replacing the one it had."""
+        """Set the key's deadline, replacing its former one."""
         if self._at.get(key) != at:
             self._at[key] = at
             heapq.heappush(self._heap, (at, key))
 
     def cancel(self, key: str) -> None:
-        """The key waits for nothing."""
+        """Remove the key's deadline."""
         self._at.pop(key, None)
 
     def next_deadline(self) -> Instant | None:
@@ -37,7 +37,7 @@ class DeadlineQueue:
         return None
 
     def due(self, now: Instant) -> list[str]:
-        """The keys whose deadline has come, earliest first; each must be scheduled again to come again."""
+        """The keys whose deadline has passed, earliest first; each must be scheduled again to come again."""
         keys = []
         while (at := self.next_deadline()) is not None and at <= now:
             key = heapq.heappop(self._heap)[1]

@@ -1,7 +1,7 @@
-"""What a machine asks its driver to do, as values. Drivers carry them out in order and decide nothing.
+"""What a machine asks its driver to do, as values. Drivers carry them out and decide nothing.
 
 A *connection key* is the driver's own name for one socket on the server's side; a *dial* is the client's number for one
-attempt to open a transport. Both only ever grow, so a late event of an old one is recognisable.
+attempt to open a transport. Both only grow, so a late event of an old one is recognised.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | None = None) -> LogEvent:
-    """The log line of a record, once a driver has said where it comes from."""
+    """The log line of a record, with the driver's lane, role, actor and cohort."""
     return LogEvent(
         record.t,
         lane,
@@ -51,7 +51,7 @@ def event_of(record: Record, lane: Lane, role: Role, actor: str, cohort: str | N
     )
 
 
-# --- of the client machine --------------------------------------------------------------------------------------------
+# --- client effects ---------------------------------------------------------------------------------------------------
 
 
 class OpenTransport(msgspec.Struct, frozen=True):
@@ -68,13 +68,13 @@ class SendToServer(msgspec.Struct, frozen=True):
 
 
 class AbortTransport(msgspec.Struct, frozen=True):
-    """Let go of this dial at once, whatever it is doing, and report nothing more of it."""
+    """Abort this dial at once, in any state, and report nothing more of it."""
 
     dial: int
 
 
 class CloseTransport(msgspec.Struct, frozen=True):
-    """Close this dial in good order: the participant leaves."""
+    """Close this dial with a close handshake: the participant leaves."""
 
     dial: int
 
@@ -87,7 +87,7 @@ class Deliver(msgspec.Struct, frozen=True):
 
 ClientEffect = Record | OpenTransport | SendToServer | AbortTransport | CloseTransport | Deliver
 
-# --- of the server's machines -----------------------------------------------------------------------------------------
+# --- server effects ---------------------------------------------------------------------------------------------------
 
 
 class SendToClient(msgspec.Struct, frozen=True):
@@ -98,14 +98,14 @@ class SendToClient(msgspec.Struct, frozen=True):
 
 
 class Broadcast(msgspec.Struct, frozen=True):
-    """Send the same to many connections; serialise it once."""
+    """Send the same message to many connections; encode it once."""
 
     connections: tuple[int, ...]
     message: SequencedMessage
 
 
 class Disconnect(msgspec.Struct, frozen=True):
-    """End a connection with a close code at once, without waiting for the peer's half of the handshake."""
+    """Close a connection with a close code at once, without waiting for the peer's half of the handshake."""
 
     connection: int
     code: int
@@ -113,10 +113,10 @@ class Disconnect(msgspec.Struct, frozen=True):
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first.
+    """The stored row of one participant; ``token_hashes`` are the accepted ones, newest first.
 
     ``instance`` is the client that joined, ``confirmed`` whether it is known to hold its first token; ``last_heard`` is
-    the last sign of life.
+    the time of the last sign of life.
     """
 
     participant: str
@@ -131,7 +131,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class DeleteParticipant(msgspec.Struct, frozen=True):
-    """Take back a participant whose join never reached it."""
+    """Delete a participant whose client never received the reply to its join."""
 
     participant: str
 

@@ -1,33 +1,33 @@
 """Every message on the wire: JSON objects told apart by ``type``. Pure values, no behaviour.
 
-The first message of a connection is ``join``, ``resume`` or ``host``. Durations are milliseconds on the wire, so that
-they are whole numbers in every language. These names mean the same in every message:
+The first message of a connection is ``join``, ``resume`` or ``host``. Durations on the wire are milliseconds, so that
+they are whole numbers in every language. These names have the same meaning in every message:
 
 - ``event``: the event's id.
-- ``participant``: the public id of one who takes part; it opens nothing.
-- ``name``: what others see; two may have the same.
+- ``participant``: a participant's public id; it grants nothing.
+- ``name``: the name that others see; two participants may have the same.
 - ``instance``: tells this client from another tab of the same person; no two clients alive at once share one.
-- ``token``: the secret that lets its holder come back; replaced on every return.
-- ``generation``: which token of the participant this is, counted from 1.
-- ``protocol``: the version the sender speaks; a server of another one refuses with close code 1002.
-- ``attempt``: how many dials it took, for the server's statistics.
-- ``epoch``: the name of the event's stream; another name means that positions in the old stream mean nothing.
+- ``token``: the secret that lets its holder resume; replaced at every resume.
+- ``generation``: the number of the participant's token, counted from 1.
+- ``protocol``: the sender's protocol version; a server of another version rejects it with close code 1002.
+- ``attempt``: the number of dials it took, for the server's statistics.
+- ``epoch``: the name of the event's stream; positions in a stream of another name are void.
 - ``seq``: the position in the stream: each sequenced message has the number after its predecessor's.
 - ``phase``: a :class:`~resilience.quiz.phases.Phase`.
-- ``step``: how often the quiz has moved on, so that an order meant for an earlier moment is recognisable.
+- ``step``: the number of steps the quiz has made, so that a command for an earlier step is recognised.
 - ``question``: the question's id.
 - ``correct``: the right choice, counted from 0.
-- ``points``: what one answer won.
+- ``points``: the points of one answer.
 - ``score``: all points of one participant, without those of a question that is still open.
-- ``leaders``: the best, best first, as many as the server's ``leaderboard_size``.
-- ``count``: how many take part, absent ones included.
+- ``leaders``: the best participants, best first, as many as the server's ``leaderboard_size``.
+- ``count``: the number of participants, absent ones included.
 - ``title``: the event's title, for people.
-- ``credentials``: who this client is and how it comes back.
-- ``timing``: the server's settings, as far as a client needs them.
-- ``snapshot``: the state to go on from; it replaces whatever the client held.
+- ``credentials``: the client's identity and its token.
+- ``timing``: the server's settings that a client needs.
+- ``snapshot``: the complete state; it replaces the client's state.
 - ``spread_ms``: after a loss the first attempt is made at a random moment within this time.
-- ``step_ms``: the first step of the ladder of delays for the attempts after it.
-- ``cap_ms``: the longest step of that ladder.
+- ``step_ms``: the first delay of the ladder for the attempts after it.
+- ``cap_ms``: the longest delay of that ladder.
 - ``id``: the number that a reply repeats.
 - ``rule``: the rule that was broken, in words for a person.
 """
@@ -45,7 +45,7 @@ from resilience.quiz.questions import PRINTABLE
 PROTOCOL_VERSION = 1
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
-"""An id or a name: what a peer may make this server keep is bounded."""
+"""An id or a name; its length limits what a peer can make this server keep."""
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
@@ -56,73 +56,73 @@ def _snake(name: str) -> str:
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, omit_defaults=True):
-    """Anything on the wire."""
+    """Any message on the wire."""
 
 
 # --- client to server -------------------------------------------------------------------------------------------------
 
 
 class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Take part in ``event`` as somebody new.
+    """Take part in ``event`` as a new participant.
 
-    Whoever never confirmed its first token and joins again with the same ``instance`` is given that identity again.
+    A client that never confirmed its first token and joins again with the same ``instance`` gets the same identity.
     """
 
     event: ShortText
     name: ShortText
     instance: ShortText
     accepts_deflate: bool = False
-    """Whether this client can inflate a packed roster."""
+    """Whether this client can inflate a deflated roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
 
 
 class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Come back as the holder of ``token``. The answer is a whole snapshot, however far this client had heard."""
+    """Resume the session of ``token``. The reply is a whole snapshot, whatever this client had received."""
 
     event: ShortText
     token: Secret
     instance: ShortText
     epoch: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    """The stream that this client last heard."""
+    """The stream that this client received last."""
     seq: Count = 0
-    """How far it had heard."""
+    """The last position that this client received."""
     accepts_deflate: bool = False
-    """Whether this client can inflate a packed roster."""
+    """Whether this client can inflate a deflated roster."""
     attempt: Count = 0
     protocol: Count = PROTOCOL_VERSION
 
 
 class TokenStored(Message, frozen=True, forbid_unknown_fields=True):
-    """The token of this generation is kept: the one before it may be forgotten."""
+    """The token of this generation is stored: the server may delete the one before it."""
 
     generation: Count
 
 
 class Pong(Message, frozen=True, forbid_unknown_fields=True):
-    """Answer to ``ping``, with its id."""
+    """The reply to ``ping``, with its id."""
 
     id: Count
 
 
 class Probe(Message, frozen=True, forbid_unknown_fields=True):
-    """Are you there? Sent by a client that has heard nothing for a while."""
+    """Asks for a sign of life; sent by a client after some silence."""
 
     id: Count
 
 
 class Answer(Message, frozen=True, forbid_unknown_fields=True):
-    """A choice for a question. Sent again, with the same key, until its verdict has come."""
+    """A choice for a question. Sent again, with the same key, until its verdict arrives."""
 
     question: ShortText
     choice: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
-    """Which of the question's choices, counted from 0."""
+    """One of the question's choices, counted from 0."""
     key: ShortText
-    """The client's own name for this answer; makes a resend recognisable."""
+    """The client's own name for this answer, so that a resend is recognised."""
 
 
 class Leave(Message, frozen=True, forbid_unknown_fields=True):
-    """The participant goes on purpose."""
+    """The participant leaves on purpose."""
 
 
 class Host(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,30 +135,30 @@ class Host(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class CreateEvent(Message, frozen=True, forbid_unknown_fields=True):
-    """Open the event that this host named, with this plan; again with the same plan is harmless."""
+    """Create the event that this host named, from this plan; repeating it with the same plan has no effect."""
 
     plan: QuizPlan
     """Title, questions and pace."""
 
 
 class HostAction(StrEnum):
-    """What a host may order."""
+    """The commands of a host."""
 
     START = "start"
-    """Lobby to the first question."""
+    """From the lobby to the first question."""
     REVEAL = "reveal"
     """Close the question now."""
     NEXT = "next"
-    """Reveal to leaderboard, leaderboard to the next question or the end."""
+    """From the reveal to the leaderboard, from the leaderboard to the next question or the end."""
     FINISH = "finish"
     """End the quiz, whatever its phase."""
 
 
 class HostCommand(Message, frozen=True, forbid_unknown_fields=True):
-    """Move on, if the quiz still is at ``step``: an order that is sent twice, or crosses a timer, is done once."""
+    """Carry out an action if the quiz is still at ``step``, so that a repeated command acts once."""
 
     action: HostAction
-    """What to do."""
+    """The action."""
     step: Count
 
 
@@ -169,7 +169,7 @@ ClientMessage = Join | Resume | TokenStored | Pong | Probe | Answer | Leave | Ho
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Who this client is and how it may come back."""
+    """The client's identity and its token."""
 
     participant: str
     token: str
@@ -179,14 +179,14 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """The server's effective settings, milliseconds, and the return window for the crowd of this moment."""
+    """The server's effective settings, milliseconds, and the current return window."""
 
     heartbeat_ms: int
     """The time between two pings."""
     grace_ms: int
-    """A participant that was silent for so long is shown as temporarily disconnected."""
+    """Silence after which a participant is shown as temporarily disconnected."""
     cleanup_ms: int
-    """One that was silent for so long is shown as disconnected; its score is kept."""
+    """Silence after which a participant is shown as disconnected; its score is kept."""
     spread_ms: int
     step_ms: int
     cap_ms: int
@@ -198,13 +198,13 @@ class OpenQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     """The question's id."""
     text: str
-    """What is asked."""
+    """The question's text."""
     choices: tuple[str, ...]
-    """What can be answered."""
+    """The possible answers."""
     time_ms: int
-    """How long it is open in all."""
+    """How long it is open in total."""
     remaining_ms: int
-    """How long it is open from the moment of sending; 0 once it is closed."""
+    """How long it stays open from the moment of sending; 0 once it is closed."""
     correct: int | None = None
     """The right choice, counted from 0; absent until the reveal."""
 
@@ -227,25 +227,25 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Roster(msgspec.Struct, frozen=True):
-    """Who takes part, as everybody sees it: a moment late, short absences hidden."""
+    """The participants as others see them: slightly delayed, short absences hidden."""
 
     count: int
     players: tuple[Player, ...]
-    """Everybody, up to the server's ``participants_cap``; nobody when there are more."""
+    """All participants, up to the server's ``participants_cap``; empty if there are more."""
     leaders: tuple[Standing, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything a client needs to go on, at one position of the stream."""
+    """The complete state of one client at one position of the stream."""
 
     epoch: str
     seq: int
     phase: str
     score: int
     server_time_ms: int
-    """The server's run clock, which has nothing to do with the time of day."""
+    """The server's run clock, which is independent of the time of day."""
     roster: msgspec.Raw
-    """A :class:`Roster`, serialised once for all who are told the same.
+    """A :class:`Roster`, serialised once for all receivers.
 
     To a client that ``accepts_deflate``, a large one is a string: base64 of the roster's JSON in zlib form.
     """
@@ -255,7 +255,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """This participant's own stored choice for it."""
 
     def digest(self) -> str:
-        """The state in one readable line: what both ends must agree on."""
+        """The state in one readable line, in which both ends must agree."""
         question = self.question.id if self.question else "-"
         return state_digest(self.phase, question, self.score, self.answer, self.epoch, self.seq)
 
@@ -263,7 +263,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 def state_digest(  # noqa: PLR0913, PLR0917 - what a state consists of
     phase: str, question: str, score: int, answer: int | None, epoch: str, seq: int
 ) -> str:
-    """One participant's state in one readable line, compared between the ends by the ``restored`` invariant."""
+    """One participant's state in one readable line; the ``restored`` invariant compares it between the ends."""
     own = "-" if answer is None else answer
     return f"phase={phase};question={question};score={score};answer={own};epoch={epoch};seq={seq}"
 
@@ -272,7 +272,7 @@ def state_digest(  # noqa: PLR0913, PLR0917 - what a state consists of
 
 
 class Joined(Message, frozen=True):
-    """You are in, as somebody new."""
+    """The client has joined as a new participant."""
 
     credentials: Credentials
     timing: Timing
@@ -280,24 +280,24 @@ class Joined(Message, frozen=True):
 
 
 class StateRestored(Message, frozen=True):
-    """You are back: the same participant, with all it had."""
+    """The session is restored: the same participant with its answers and score."""
 
     credentials: Credentials
     timing: Timing
     snapshot: Snapshot
     rejoined: bool = False
-    """Whether the participant had been cleaned up or had left; otherwise nobody else need have noticed."""
+    """Whether the participant had been disconnected or had left; if not, others may not have noticed its absence."""
 
 
 class ResumeRejected(Message, frozen=True):
-    """No session for this token. Join anew on the same connection."""
+    """The server knows no session of this token. Join on the same connection."""
 
     reason: str
     """A :class:`~resilience.protocol.server.tokens.ResumeRejection`."""
 
 
 class Ping(Message, frozen=True):
-    """Answer with ``pong`` and this id; the return window as it is now, milliseconds."""
+    """Reply with ``pong`` and this id; the current return window, milliseconds."""
 
     id: int
     spread_ms: int
@@ -306,17 +306,17 @@ class Ping(Message, frozen=True):
 
 
 class ProbeReply(Message, frozen=True):
-    """Here I am."""
+    """The reply to ``probe``."""
 
     id: int
 
 
 class AnswerResult(Message, frozen=True):
-    """What became of an answer. ``accepted`` is sent only after the answer was committed."""
+    """The verdict on an answer. ``accepted`` is sent only after the answer was committed."""
 
     question: str
     key: str
-    """The key that the answer came with."""
+    """The key of the answer."""
     verdict: str
     """An :class:`~resilience.quiz.verdicts.AnswerVerdict`."""
 
@@ -334,11 +334,11 @@ class QuestionOpened(Message, frozen=True):
 
     seq: int
     question: OpenQuestion
-    """What is asked, without the right answer."""
+    """The question without its right answer."""
 
 
 class QuestionRevealed(Message, frozen=True):
-    """Sequenced: the question is closed; this was right."""
+    """Sequenced: the question is closed, and its right answer."""
 
     seq: int
     question: str
@@ -346,35 +346,35 @@ class QuestionRevealed(Message, frozen=True):
 
 
 class LeaderboardShown(Message, frozen=True):
-    """Sequenced: who leads."""
+    """Sequenced: the leaderboard."""
 
     seq: int
     leaders: tuple[Standing, ...]
 
 
 class QuizFinished(Message, frozen=True):
-    """Sequenced: the end, and who led."""
+    """Sequenced: the quiz is over, with the final leaderboard."""
 
     seq: int
     leaders: tuple[Standing, ...]
 
 
 class PresenceChanged(Message, frozen=True):
-    """Sequenced: who came and whose state changed since the last one.
+    """Sequenced: new participants and changed states since the last such message.
 
-    While more take part than a snapshot lists, only ``count`` is told.
+    If there are more participants than a snapshot lists, only ``count`` is sent.
     """
 
     seq: int
     count: int
     joined: tuple[Player, ...]
-    """Newcomers."""
+    """New participants."""
     changed: tuple[Player, ...]
-    """Those known before, with their new state."""
+    """Known participants with their new state."""
 
 
 class HostStatus(Message, frozen=True):
-    """To hosts: how the event stands, whole, whenever something changed and at most as often as presence is shown."""
+    """To hosts: the whole status of the event, sent after a change, at most as often as presence is shown."""
 
     event: str
     title: str
@@ -383,37 +383,37 @@ class HostStatus(Message, frozen=True):
     question: int
     """The number of the last question that was opened, counted from 1; 0 before the first."""
     questions: int
-    """How many there are."""
+    """The number of questions."""
     text: str
-    """The question; empty while there is none."""
+    """The question; empty if there is none."""
     remaining_ms: int | None
-    """Until the quiz moves on by itself; ``null`` where the host must move it."""
+    """Until the quiz advances by itself; ``null`` if the host must advance it."""
     connected: int
-    """Participants that are here."""
+    """Connected participants."""
     away: int
     """Participants that are temporarily disconnected."""
     gone: int
-    """Participants that left or stayed away."""
+    """Participants that are disconnected."""
     answered: int
-    """How many answered the last question."""
+    """The number of participants that answered the last question."""
     leaders: tuple[Standing, ...]
 
 
 class Hosting(Message, frozen=True):
-    """Answer to ``host``: the key is right."""
+    """The reply to ``host``: the key is right."""
 
     event: str
     status: HostStatus | None = None
-    """How the event stands; absent while it does not exist, so that the host creates it."""
+    """The status of the event; absent if it does not exist, so that the host creates it."""
 
 
 class HostResult(Message, frozen=True):
-    """Answer to ``create_event`` and ``host_command``, sent after the commit; ``action`` is ``create`` or the order."""
+    """The reply to ``create_event`` and ``host_command``, sent after the commit."""
 
     action: str
-    """The order that is answered: ``create`` or a :class:`HostAction`."""
+    """The command that is answered: ``create`` or a :class:`HostAction`."""
     verdict: str
-    """``done``; ``stale_step``: the quiz is at another step by now and nothing was done; ``refused``: see the rule."""
+    """``done``; ``stale_step``: the quiz is at a later step and nothing was done; ``refused``: see the rule."""
     step: int
     rule: str = ""
 
@@ -424,16 +424,16 @@ class ErrorCode(StrEnum):
     MALFORMED = "malformed"
     """Not JSON, no known type, or a field that breaks its rule."""
     UNEXPECTED = "unexpected"
-    """Well-formed, but not to be said at this moment or by this side."""
+    """Well-formed, but not allowed now or from this side."""
 
 
 class Error(Message, frozen=True):
-    """A message could not be used; the connection stays, until there are too many of them."""
+    """A message was rejected; the connection stays, until there are too many of them."""
 
     code: str
     """An :class:`ErrorCode`."""
     field: str
-    """Which field was wrong, as a path such as ``plan.questions[2].correct``; ``message`` for all of it."""
+    """The field that was wrong, as a path such as ``plan.questions[2].correct``; ``message`` for the whole message."""
     rule: str
 
 

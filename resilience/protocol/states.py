@@ -1,4 +1,4 @@
-"""States of both ends and the tables of their transitions. Pure; the docs' diagrams are drawn from these tables."""
+"""States of both ends and the tables of their transitions. Pure; the docs' diagrams are drawn from them."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from resilience.errors import LocalProtocolError
 
 
 class ClientState(StrEnum):
-    """Where a client stands."""
+    """The state of a client's connection."""
 
     IDLE = "idle"
     """Not started."""
     CONNECTING = "connecting"
-    """A dial is under way."""
+    """A dial is in progress."""
     JOINING = "joining"
-    """The transport is open, the welcome not here yet."""
+    """The transport is open, the welcome has not arrived."""
     OPEN = "open"
-    """The session is up."""
+    """The session is open."""
     BACKING_OFF = "backing_off"
     """Waiting for the next attempt."""
     GAVE_UP = "gave_up"
     """A budget is spent; only the application, a wake-up or the network's return starts again."""
     CLOSED = "closed"
-    """Over: left, or told never to come back."""
+    """Final: left, or rejected for good."""
 
 
 class ConnectionState(StrEnum):
-    """Where a participant stands, as the server sees it (SPEC S3)."""
+    """The state of a participant, as the server sees it (SPEC S3)."""
 
     CONNECTED = "connected"
-    """Here, as far as the server knows."""
+    """Connected, as far as the server knows."""
     TEMPORARILY_DISCONNECTED = "temporarily_disconnected"
     """Absent for less than the clean-up time."""
     DISCONNECTED = "disconnected"
-    """Gone for longer, or left on purpose."""
+    """Absent for longer, or left on purpose."""
 
 
 CLIENT_TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
     ClientState.IDLE: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
     ClientState.CONNECTING: frozenset(
         {
-            ClientState.CONNECTING,  # woken: a stale dial is given up for a fresh one
+            ClientState.CONNECTING,  # woken: an old dial is replaced by a new one
             ClientState.JOINING,
             ClientState.BACKING_OFF,
             ClientState.GAVE_UP,
@@ -74,7 +74,10 @@ S = TypeVar("S", ClientState, ConnectionState)
 
 
 def transition(table: dict[S, frozenset[S]], current: S, following: S) -> S:
-    """``following``, when the table allows it after ``current``; else an error in our own code."""
+    """``following`` if the table allows it after ``current``.
+
+    Raises :class:`~resilience.errors.LocalProtocolError` if not.
+    """
     if following not in table[current]:
         raise LocalProtocolError(f"no transition from {current} to {following}")
     return following

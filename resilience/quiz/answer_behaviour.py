@@ -1,4 +1,4 @@
-"""How a scripted participant answers: how often, and how quickly. A pure value; every lane's clients play by it."""
+"""How often and how quickly a scripted participant answers: a pure value that every lane's clients use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class AnswerBehaviour(msgspec.Struct, frozen=True):
-    """Probability of answering at all; earliest and latest moment as shares of the question's time."""
+    """Probability of answering; earliest and latest moment of an answer as shares of the question's time."""
 
     answer_share: float
     fastest: float

@@ -1,6 +1,6 @@
 """One quiz: its phase, the open question's absolute deadline, every answer, every score. Pure; time is an argument.
 
-The first answer of a participant to a question wins, by the server's receive time. A submission with the key of a
+The first answer of a participant to a question counts, by the server's receive time. A submission with the key of a
 stored answer gets that answer's verdict again; another key for an answered question is a duplicate.
 """
 
@@ -22,7 +22,7 @@ from resilience.units import Instant, Seconds
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """An accepted answer: what is written to the answer log, one row per participant and question."""
+    """An accepted answer: one row of the answer log per participant and question."""
 
     participant: str
     question: str
@@ -33,11 +33,11 @@ class StoredAnswer(msgspec.Struct, frozen=True):
 
 
 class QuizState(msgspec.Struct, frozen=True):
-    """Where a quiz stands: what is written whenever it moves on.
+    """The position of a quiz: stored at each step.
 
-    ``index`` counts questions from 0, -1 before the first. ``step`` counts moves, so that an order meant for an earlier
-    one is recognisable. ``since`` is when the phase began, ``opened_at`` and ``closes_at`` bound the last question,
-    ``ends_at`` is when the phase ends by itself (``None``: when the host says so).
+    ``index`` counts questions from 0, -1 before the first. ``step`` counts steps, so that a host command for an earlier
+    step is recognised. ``since`` is when the phase began, ``opened_at`` and ``closes_at`` bound the last question,
+    ``ends_at`` is when the phase ends by itself (``None``: when the host ends it).
     """
 
     phase: Phase = Phase.LOBBY
@@ -53,7 +53,7 @@ _FIRST = QuizState()
 
 
 class Game:
-    """The rules applied: ``judge`` and ``store`` answers, move on with ``advance`` or ``enter``, ask for scores."""
+    """Applies the rules: judges and stores answers, advances through the phases, computes scores."""
 
     def __init__(self, questions: tuple[Question, ...], pace: Pace, late_window: Seconds = 0.0) -> None:
         self.questions = questions
@@ -67,7 +67,7 @@ class Game:
 
     @property
     def phase(self) -> Phase:
-        """Where the quiz stands."""
+        """The current phase."""
         return self.progress.phase
 
     @property
@@ -82,24 +82,24 @@ class Game:
 
     @property
     def question(self) -> Question | None:
-        """The question that is open, revealed or on the board; none before the first and after the last."""
+        """The current question: open, revealed or on the leaderboard; ``None`` before the first and after the last."""
         return self.questions[self.index] if self.index >= 0 and self.phase is not Phase.FINISHED else None
 
     @property
     def answered(self) -> int:
-        """How many answered the last question."""
+        """How many participants answered the last question."""
         return self._answered[self.questions[self.index].id] if self.index >= 0 else 0
 
     def restore(self, progress: QuizState, answers: Iterable[StoredAnswer]) -> None:
-        """Go on where a stored quiz stands."""
+        """Restore a stored quiz."""
         self.progress = progress
         for answer in answers:
             self.store(answer)
 
     def start_lobby(self, now: Instant) -> bool:
-        """Somebody is here: an automatic quiz opens its first question when the lobby time has passed.
+        """Set the end of an automatic lobby when the first participant joins, one lobby time from ``now``.
 
-        Returns whether that set the time.
+        Returns whether this call set it.
         """
         if self.phase is not Phase.LOBBY or self.phase_ends_at is not None or self.pace.lobby is None:
             return False
@@ -107,11 +107,11 @@ class Game:
         return True
 
     def add_participant(self, participant: str, score: int = 0) -> None:
-        """A participant takes part, with the score it already has."""
+        """Add a participant with the score that it already has."""
         self.scores.setdefault(participant, score)
 
     def advance(self) -> Phase:
-        """Move on to the phase that follows, at the instant the current one ends; returns it.
+        """Advance to the next phase at the planned end of the current one; returns the new phase.
 
         The new phase is timed from the planned end of the old one, so a late wake-up shifts no deadline.
         """
@@ -121,7 +121,7 @@ class Game:
         return self.phase
 
     def next_state(self, at: Instant) -> QuizState:
-        """Where the quiz stands once it moves on at ``at``. Changes nothing."""
+        """The state after a step at ``at``. Changes nothing."""
         old, phase = self.progress, self._next_phase()
         index = old.index + (phase is Phase.QUESTION)
         opened_at, closes_at = old.opened_at, min(old.closes_at, at)
@@ -130,13 +130,13 @@ class Game:
         return QuizState(phase, index, old.step + 1, at, opened_at, closes_at, self._end_of(phase, at, closes_at))
 
     def finished(self, at: Instant) -> QuizState:
-        """Where the quiz stands once it is ended at ``at``. Changes nothing."""
+        """The state after the quiz is ended at ``at``. Changes nothing."""
         old = self.progress
         closes_at = min(old.closes_at, at)
         return QuizState(Phase.FINISHED, old.index, old.step + 1, at, old.opened_at, closes_at)
 
     def apply(self, progress: QuizState) -> None:
-        """Move to where :meth:`next_state` or :meth:`finished` said."""
+        """Apply a state from :meth:`next_state` or :meth:`finished`."""
         if progress.phase not in NEXT[self.phase]:
             raise LocalProtocolError(f"a quiz cannot go from {self.phase} to {progress.phase}")
         self.progress = progress
@@ -156,9 +156,9 @@ class Game:
     def judge(  # noqa: PLR0913 - one submission
         self, participant: str, question_id: str, key: str, choice: int, received_at: Instant, *, excused: bool = False
     ) -> tuple[AnswerVerdict, StoredAnswer | None]:
-        """What becomes of a submission, and the answer to store when it is accepted. Changes nothing.
+        """The verdict of a submission, and the answer to store if it is accepted. Changes nothing.
 
-        ``excused`` opens the late window, for those whose outage overlapped the close.
+        ``excused`` opens the late window, for participants whose outage overlapped the close.
         """
         index = self._by_id.get(question_id)
         if index is None or not 0 <= choice < len(self.questions[index].choices):
@@ -184,26 +184,26 @@ class Game:
         return excused and self.phase is Phase.REVEAL and received_at < closes_at + self.late_window
 
     def store(self, answer: StoredAnswer) -> None:
-        """Take an accepted answer into the log and its points into the score."""
+        """Add an accepted answer to the log and its points to the score."""
         self._answers[answer.participant, answer.question] = answer
         self._answered[answer.question] += 1
         self.scores[answer.participant] = self.scores.get(answer.participant, 0) + answer.points
 
     def answer_of(self, participant: str, question_id: str) -> StoredAnswer | None:
-        """What this participant answered to this question."""
+        """This participant's answer to this question."""
         return self._answers.get((participant, question_id))
 
     def recomputed_score(self, participant: str) -> int:
-        """The score derived from the answer log alone: the truth that every other score is held against."""
+        """The score derived from the answer log alone: the reference for every other score."""
         mine = (self._answers.get((participant, question.id)) for question in self.questions)
         return sum(answer.points for answer in mine if answer is not None)
 
     def visible_score(self, participant: str) -> int:
-        """The score without the points of a question whose right answer is still secret."""
+        """The score without the points of a question whose right answer is not revealed yet."""
         return self._without_secret(participant, self.scores.get(participant, 0))
 
     def recomputed_visible_score(self, participant: str) -> int:
-        """The same, derived from the answer log alone."""
+        """The visible score derived from the answer log alone."""
         return self._without_secret(participant, self.recomputed_score(participant))
 
     def _without_secret(self, participant: str, score: int) -> int:

@@ -1,4 +1,4 @@
-"""The phases of a quiz and the table of how they follow one another. Pure."""
+"""The phases of a quiz and the table of their transitions. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a quiz stands."""
+    """The phase of a quiz."""
 
     LOBBY = "lobby"
     """Before the first question."""
     QUESTION = "question"
     """A question is open."""
     REVEAL = "reveal"
-    """It is closed and the right answer shown."""
+    """The question is closed and the right answer is shown."""
     LEADERBOARD = "leaderboard"
-    """The best are shown."""
+    """The leaderboard is shown."""
     FINISHED = "finished"
     """The quiz is over."""
 
@@ -27,4 +27,4 @@ NEXT: dict[Phase, frozenset[Phase]] = {
     Phase.LEADERBOARD: frozenset({Phase.QUESTION, Phase.FINISHED}),
     Phase.FINISHED: frozenset(),
 }
-"""Allowed moves; the diagram in the docs is drawn from this table."""
+"""Allowed transitions; the diagram in the docs is drawn from this table."""

@@ -1,6 +1,6 @@
-"""What an event consists of: a title, questions, and how it moves on. Pure values, checked when they are made.
+"""The plan of an event: a title, questions, and its pace. Pure values, validated when made.
 
-A plan may come from a person's file or over the wire, so a broken rule raises ``ValueError``: the decoder adds where.
+A plan may come from a file or over the wire, so a broken rule raises ``ValueError``; the decoder adds the place.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a quiz stays in the phases between questions, seconds; ``None`` waits for the host."""
 
     lobby: Pause | None = None
-    """Time from the first join to the first question; absent: the host starts."""
+    """Time from the first join to the first question; absent: the host starts the quiz."""
     reveal: Pause | None = None
-    """Time from a question's close to the leaderboard; absent: the host moves on."""
+    """Time from a question's close to the leaderboard; absent: the host advances."""
     leaderboard: Pause | None = None
-    """Time from the leaderboard to what follows it; absent: the host moves on."""
+    """Time from the leaderboard to the next phase; absent: the host advances."""
 
 
 MANUAL_PACE = Pace()
-"""Every step is the host's."""
+"""No automatic step: the host starts every phase."""
 
 
 class QuizPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event before it has begun."""
 
     questions: Annotated[tuple[Question, ...], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
-    """The questions, in their order; no two with the same id."""
+    """The questions in order; no two have the same id."""
     title: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)] = ""
     """The event's title, for people."""
     pace: Pace = MANUAL_PACE
-    """When the quiz moves on by itself."""
+    """When the quiz advances by itself."""
 
     def __post_init__(self) -> None:
-        """No two questions share an id."""
+        """Raise ``ValueError`` if two questions share an id."""
         ids = [question.id for question in self.questions]
         repeated = next((name for i, name in enumerate(ids) if name in ids[:i]), None)
         if repeated is not None:

@@ -1,4 +1,4 @@
-"""Questions and the scripted set that automatic quizzes use. Pure values."""
+"""Questions, and the generated ones of automatic quizzes. Pure values."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from resilience.units import Seconds
 CHOICES = 4
 
 PRINTABLE = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
-"""No control characters: they break terminals and logs, and some databases refuse them."""
+"""No control characters: they break terminals and logs, and some databases reject them."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One question with its right answer (counted from 0); never sent as it is before the reveal."""
+    """One question with its right answer (counted from 0); never sent in this form before the reveal."""
 
     id: Name
     """The question's id."""
     text: Line
-    """What is asked."""
+    """The question's text."""
     choices: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=12)]
-    """What can be answered; no two alike."""
+    """The possible answers; no two are equal."""
     correct: Annotated[int, msgspec.Meta(ge=0)]
     """The right choice, counted from 0."""
     time_s: Annotated[Seconds, msgspec.Meta(gt=0, le=3600)]
-    """How long it is open."""
+    """How long the question is open."""
 
     def __post_init__(self) -> None:
-        """The right answer is one of the choices, and no two choices are alike."""
+        """Raise ``ValueError`` unless the right answer is one of the choices and all choices differ."""
         if self.correct >= len(self.choices):
             raise ValueError(
                 f"correct is {self.correct}, but the choices are counted from 0 to {len(self.choices) - 1}"
             )
         if len(set(self.choices)) < len(self.choices):
-            raise ValueError("two choices are alike")
+            raise ValueError("two choices are equal")
 
 
 def arithmetic_questions(seed: int, count: int, time_s: Seconds) -> tuple[Question, ...]:

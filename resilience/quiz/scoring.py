@@ -11,7 +11,7 @@ SLOWEST_SHARE = 0.5
 def points(*, correct: bool, taken: Seconds, allowed: Seconds) -> int:
     """0 for a wrong answer; for a right one 1000 at once, falling linearly to 500 at the deadline.
 
-    ``taken`` counts from the question's opening to the answer's arrival at the server, both on the server's clock.
+    ``taken`` is the time from the question's opening to the answer's arrival at the server, on the server's clock.
     """
     if not correct:
         return 0

@@ -1,4 +1,4 @@
-"""The five things that can become of an answer. Pure words."""
+"""The five verdicts on an answer. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from enum import StrEnum
 
 
 class AnswerVerdict(StrEnum):
-    """Exactly one of these answers each submission; ``duplicate`` repeats what was stored first."""
+    """The reply to each submission, exactly one; ``duplicate`` repeats the stored verdict."""
 
     ACCEPTED = "accepted"
-    """It counts, and is stored."""
+    """The answer counts and is stored."""
     DUPLICATE = "duplicate"
-    """Another answer of this participant to this question was first; that one counts."""
+    """Another answer of this participant to this question arrived first and counts."""
     REJECTED_LATE = "rejected_late"
-    """The question was closed."""
+    """The question is closed."""
     REJECTED_PHASE = "rejected_phase"
     """The question is not open yet."""
     REJECTED_INVALID = "rejected_invalid"
-    """There is no such question or no such choice."""
+    """The question or the choice does not exist."""

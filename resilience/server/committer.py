@@ -1,7 +1,7 @@
-"""Group commit: whatever arrives while one commit is under way goes into the next. One writer, off the loop.
+"""Group commit: everything that arrives during one commit goes into the next. One writer, off the loop.
 
-Orders of all events share a transaction. A run that may no longer be written for is left out and told so; the others
-are written without it.
+Requests of all events share a transaction. Requests of a run that this server no longer owns are left out and reported
+as fenced; the others are committed without them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from resilience.server.store import RunLease
 from resilience.units import Seconds
 
 CommitCallback = Callable[[Sequence[Persist], StoreError | None], None]
-"""Told, on the loop, which orders are durable (no error) or were not written."""
+"""Receives, on the loop, the requests that are durable (no error) or were not written."""
 
 
 class CommitRequest(msgspec.Struct, frozen=True):
-    """Rows to commit under a lease, and whom to tell."""
+    """Rows to commit under a lease, and the callback for the result."""
 
     lease: RunLease
     persist: Persist
@@ -30,9 +30,9 @@ class CommitRequest(msgspec.Struct, frozen=True):
 
 
 class Committer:
-    """Feeds ``write`` (called in ``executor`` with a batch) and settles each batch with whoever ordered it.
+    """Runs ``write`` in ``executor`` with one batch at a time and reports each batch's result to its requests.
 
-    ``observe`` gets rows and seconds of each commit. ``trouble`` is why the last one failed, if it did.
+    ``observe`` receives rows and seconds of each commit. ``trouble`` is why the last commit failed, if it did.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Committer:
             self._task = self._loop.create_task(self._run())
 
     async def flush(self) -> None:
-        """Wait until everything that was submitted is settled."""
+        """Wait until every submitted request has its result."""
         while self._task is not None:
             await asyncio.wait([self._task])
 
     def abandon(self) -> None:
-        """Write and tell nothing more; what is under way in the executor is not stopped."""
+        """Write and report nothing more; a commit in the executor is not stopped."""
         self._is_over = True
         self._waiting.clear()
         if self._task is not None:
@@ -97,7 +97,7 @@ class Committer:
         except StoreError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for an answer
-            return StoreError(f"the database did not take a commit: {type(error).__name__}: {error}")
+            return StoreError(f"the database rejected a commit: {type(error).__name__}: {error}")
         return None
 
 

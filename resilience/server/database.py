@@ -1,6 +1,6 @@
-"""One connection to SQLite or PostgreSQL: opened by URL, opened again when it was lost, errors in one line.
+"""One connection to SQLite or PostgreSQL: opened by URL, reopened after a loss, errors in one line.
 
-Knows transactions, not tables. No password of the URL gets into a message.
+Knows transactions, not tables. A password in the URL never appears in a message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DRIVERS = {
     POSTGRESQL: "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-"""What may stand before ``://``, and the driver that is meant."""
+"""The accepted schemes before ``://``, and the driver of each."""
 
 RULE = "must be a database URL such as sqlite:///quiz.db or postgresql+psycopg://user@host/name"
 
@@ -42,10 +42,10 @@ BUSY_S: Seconds = 5.0
 """How long SQLite waits for another writer."""
 
 PRAGMAS = (f"busy_timeout={BUSY_S * 1000:.0f}", "synchronous=FULL", "foreign_keys=ON")
-"""SQLite: wait for another writer; what is committed is on the disk."""
+"""SQLite: wait for another writer; a committed row is on the disk."""
 
 POSTGRES_TIMEOUTS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
-"""PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction holds up nobody."""
+"""PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction blocks no other."""
 
 SOCKET = {
     "connect_timeout": "5",
@@ -54,18 +54,18 @@ SOCKET = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-"""How soon libpq gives a silent PostgreSQL up: seconds, the last in milliseconds. The URL's own options win."""
+"""When libpq gives up a silent PostgreSQL: seconds, the last in milliseconds. The URL's own options take precedence."""
 
 OUTCOME_RETRY_DELAYS_S: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
-"""Pauses before each attempt to ask what became of a transaction."""
+"""Pauses before each query for the outcome of a transaction."""
 
 
 class OutcomeUnknownError(StoreError):
-    """The connection was lost while the database was asked to commit."""
+    """The connection was lost during the commit, so its outcome is unknown."""
 
 
 class Database:
-    """What a URL names; ``run`` does work in one transaction, from any thread, one at a time."""
+    """The database that a URL names; ``run`` executes work in one transaction, from any thread, one at a time."""
 
     def __init__(self, url: str) -> None:
         self._mask = UrlRedactor(url)
@@ -77,13 +77,14 @@ class Database:
         return self._mask(self._url.render_as_string(hide_password=True))
 
     def sql(self, statement: Executable) -> str:
-        """The statement as the driver takes it, with parameters by position."""
+        """The statement in the driver's dialect, with parameters by position."""
         return str(statement.compile(dialect=self.dialect))  # type: ignore[attr-defined]
 
     def run(self, work: Callable[[Connection], T], failed: str) -> T:
-        """Do ``work`` in one transaction; :class:`StoreError`, beginning with ``failed``: nothing was written.
+        """Execute ``work`` in one transaction.
 
-        :class:`OutcomeUnknownError`: the connection was lost in the commit itself, so that nobody here knows.
+        Raises :class:`StoreError`, with a message that starts with ``failed``, if nothing was written;
+        :class:`OutcomeUnknownError` if the connection was lost during the commit itself.
         """
         committing = False
         try:
@@ -98,7 +99,7 @@ class Database:
             raise kind(f"{failed}: {self._short(error)}") from error
 
     def outcome(self, transaction: int) -> bool | None:
-        """Whether a PostgreSQL transaction was committed, asked until the answer is final; ``None``: nobody told."""
+        """Whether a PostgreSQL transaction was committed, queried until the result is final; ``None`` if unknown."""
         for pause in OUTCOME_RETRY_DELAYS_S:
             time.sleep(pause)
             with suppress(StoreError):
@@ -108,7 +109,7 @@ class Database:
         return None
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._engine.dispose()
 
     def _short(self, error: SQLAlchemyError) -> str:
@@ -130,7 +131,7 @@ def _commit(connection: Connection) -> None:
 
 
 class UrlRedactor:
-    """Takes the secrets of a database URL out of a text."""
+    """Removes the secrets of a database URL from a text."""
 
     def __init__(self, url: str) -> None:
         in_front = re.findall(r"^(?:[\w+]*://)?[^/@:]*:(?!//)(.*)@", url)
@@ -165,12 +166,12 @@ def _parsed(url: str) -> URL:
     parsed = make_url(url)
     driver = DRIVERS.get(parsed.drivername)
     if driver is None:
-        raise ArgumentError(f"{parsed.drivername} is none of {', '.join(DRIVERS)}")
+        raise ArgumentError(f"{parsed.drivername} is not one of {', '.join(DRIVERS)}")
     return parsed.set(drivername=driver)
 
 
 def _options(url: URL) -> dict[str, Any]:
-    """One connection that stays open, for whichever thread: a database in memory lives as long as it."""
+    """One connection that stays open, shared by all threads: a database in memory lives as long as it does."""
     options: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
     if url.get_backend_name() == "sqlite":
         return {**options, "connect_args": {"check_same_thread": False}}
@@ -190,7 +191,7 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _enable_wal(connection: sqlite3.Connection) -> bool:
-    """Switch to the write-ahead log; for others who are just switching SQLite itself does not wait."""
+    """Switch to the write-ahead log; SQLite itself does not wait for another process that is switching."""
     try:
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:

@@ -1,7 +1,7 @@
-"""What the server measures: every metric by name, unit, meaning, labels and buckets. Knows nothing of records.
+"""Every metric of the server by name, unit, meaning, labels and buckets. Knows nothing of records.
 
 Names start with ``quiz_``, units are base units (seconds), and every label takes its values from a set that is fixed
-here: what a peer says never becomes a label. ``docs/operations.md`` says what to do when one of them moves.
+here: a peer's input never becomes a label. ``docs/operations.md`` says what to do about each of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilience.protocol.messages import ErrorCode
 from resilience.quiz.verdicts import AnswerVerdict
 
 OTHER = "other"
-"""The label of whatever is not in a label's fixed set."""
+"""The label of every value outside a label's fixed set."""
 
 LOSS_CAUSES = ("closed", "grace", "restart", "slow", *(f"close_{code.value}" for code in CloseCode))
 RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
@@ -36,72 +36,72 @@ Observe = Callable[[float], None]
 
 
 class LabelledCounter:
-    """One number per value of a label, each made beforehand; what is not among them counts as ``other``."""
+    """One number per value of a label, each created beforehand; other values count as ``other``."""
 
     def __init__(self, metric: Counter, values: Iterable[str]) -> None:
         self._other: Inc = metric.labels(OTHER).inc
         self._known: dict[str | None, Inc] = {value: metric.labels(value).inc for value in values}
 
     def count(self, value: str | None) -> None:
-        """One more of this."""
+        """Count one of this value."""
         self._known.get(value, self._other)()
 
 
 class Instruments:
-    """All metrics that are counted as things happen, in a registry of their own."""
+    """All metrics that are counted at each occurrence, in a registry of their own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.losses = self._labelled_counter(
-            "connection_losses", "Participants whose connection was lost, by how it ended.", "cause", LOSS_CAUSES
+            "connection_losses", "Participants whose connection was lost, by cause.", "cause", LOSS_CAUSES
         )
         self.reconnections = self._labelled_counter(
-            "reconnections", "Resumes by what became of them; rejoined: after the clean-up.", "outcome", RETURNS
+            "reconnections", "Resumes by outcome; rejoined: after the clean-up.", "outcome", RETURNS
         )
         self.answers = self._labelled_counter(
             "answers", "Answers by verdict.", "verdict", [v.value for v in AnswerVerdict]
         )
         self.shed = self._labelled_counter(
-            "joins_shed", "Newcomers told to come back later, by reason.", "cause", SHED_CAUSES
+            "joins_shed", "Connections rejected with a retry time, by reason.", "cause", SHED_CAUSES
         )
         self.refused = self._labelled_counter(
-            "connections_refused", "Connections turned away for good, by reason.", "cause", REFUSAL_CAUSES
+            "connections_refused", "Connections rejected for good, by reason.", "cause", REFUSAL_CAUSES
         )
         self.messages_refused = self._labelled_counter(
             "messages_refused", "Messages answered with an error, by class.", "code", [c.value for c in ErrorCode]
         )
         self.host_orders = self._labelled_counter(
-            "host_orders", "Orders of hosts, by outcome.", "outcome", COMMAND_OUTCOMES
+            "host_orders", "Commands of hosts, by outcome.", "outcome", COMMAND_OUTCOMES
         )
-        self.starts = self._labelled_counter("events_opened", "Events opened, anew or as stored.", "outcome", STARTS)
+        self.starts = self._labelled_counter("events_opened", "Events opened, fresh or recovered.", "outcome", STARTS)
         self.plain = {kind: self._plain(name, text) for kind, (name, text) in _PLAIN.items()}
         self._arrivals()
         self._machinery()
 
     def _arrivals(self) -> None:
         self.round_trip = self._histogram(
-            "heartbeat_rtt_seconds", "From a heartbeat to its answer, as the server sees it.", ROUND_TRIPS
+            "heartbeat_rtt_seconds", "Time from a ping to its pong at the server.", ROUND_TRIPS
         )
-        self.join = self._histogram("join_seconds", "From a join's arrival to its answer.", SERVICE_TIMES)
+        self.join = self._histogram("join_seconds", "Time from a join's arrival to its reply.", SERVICE_TIMES)
         self.restore = self._histogram(
-            "restore_seconds", "From a resume's arrival to the state that answers it.", SERVICE_TIMES
+            "restore_seconds", "Time from a resume's arrival to its reply, the restored state.", SERVICE_TIMES
         )
-        name, text = "quiz_attempts_per_success", "Dials it took to arrive, as the client counts them."
+        name, text = "quiz_attempts_per_success", "Dials that a client needed to connect, by its own count."
         histogram = Histogram(name, text, ["outcome"], buckets=ATTEMPTS, registry=self._registry)
         self.attempts: Mapping[str | None, Observe] = {o: histogram.labels(o).observe for o in ARRIVALS}
 
     def _machinery(self) -> None:
-        self.lag = self._histogram("loop_lag_seconds", "How late the event loop ran a timer.", SERVICE_TIMES)
+        self.lag = self._histogram("loop_lag_seconds", "Delay of the event loop's timers.", SERVICE_TIMES)
         self.commit_rows = self._histogram("commit_rows", "Rows in one commit, stored or not.", ROWS)
-        self.commit_time = self._histogram("commit_seconds", "What one commit took, stored or not.", SERVICE_TIMES)
+        self.commit_time = self._histogram("commit_seconds", "Duration of one commit, stored or not.", SERVICE_TIMES)
         self.grace_expirations: Inc = Counter(
-            "quiz_grace_expirations", "Losses by silence: the grace period passed.", registry=self._registry
+            "quiz_grace_expirations", "Losses detected by silence: the grace period expired.", registry=self._registry
         ).inc
         self.recovered: Observe = Counter(
-            "quiz_sessions_recovered", "Sessions found in the database at a start.", registry=self._registry
+            "quiz_sessions_recovered", "Sessions recovered from the database at a start.", registry=self._registry
         ).inc
         self.draining: Observe = Gauge(
-            "quiz_draining", "1 once the server sends everybody home, else 0.", registry=self._registry
+            "quiz_draining", "1 while the server drains, else 0.", registry=self._registry
         ).set
 
     def _plain(self, name: str, text: str) -> Inc:
@@ -117,12 +117,12 @@ class Instruments:
 _PLAIN = {
     LogEventKind.SESSION_CREATED: ("joins", "New participants."),
     LogEventKind.SESSION_LEFT: ("leaves", "Participants who left on purpose."),
-    LogEventKind.SESSION_EXPIRED: ("cleanups", "Participants given up after the clean-up interval."),
-    LogEventKind.SESSION_FENCED: ("fenced_connections", "Older connections cut off by a newer one of the same person."),
+    LogEventKind.SESSION_EXPIRED: ("cleanups", "Participants disconnected after the clean-up interval."),
+    LogEventKind.SESSION_FENCED: ("fenced_connections", "Connections replaced by a newer one of the same participant."),
     LogEventKind.HEARTBEAT_SENT: ("heartbeats_sent", "Heartbeats sent."),
-    LogEventKind.COMMIT_FAILED: ("commit_failures", "Commits that the database did not take."),
-    LogEventKind.MESSAGE_DELAYED: ("messages_delayed", "Messages read late because their connection says too much."),
-    LogEventKind.HOST_ATTACHED: ("hosts_attached", "Hosts that proved the host key."),
+    LogEventKind.COMMIT_FAILED: ("commit_failures", "Commits that failed."),
+    LogEventKind.MESSAGE_DELAYED: ("messages_delayed", "Messages delayed because their connection exceeds its rate."),
+    LogEventKind.HOST_ATTACHED: ("hosts_attached", "Hosts accepted with the right key."),
     LogEventKind.QUESTION_OPENED: ("questions_opened", "Questions opened."),
 }
-"""Kinds of which one number is kept."""
+"""Kinds of records that are counted without a label."""

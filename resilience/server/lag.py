@@ -1,6 +1,6 @@
-"""How late the event loop runs its timers: the one number that says whether a server of one loop is overloaded.
+"""How late the event loop runs its timers: the one number that shows whether a server of one loop is overloaded.
 
-A heartbeat of the loop itself; knows nothing of quizzes. Lag is measured on the run's clock, not on the loop's, since
+A periodic timer on the loop; knows nothing of quizzes. Lag is measured on the run's clock, not on the loop's, because
 some loops stop their own clock while they are busy.
 """
 
@@ -19,7 +19,7 @@ RETENTION_S: Seconds = 60.0
 
 
 class LoopLag:
-    """Wakes every ``every`` seconds and tells ``listen`` how late it was, in seconds; keeps the last minute."""
+    """Wakes every ``every`` seconds and reports its delay to ``listen``, in seconds; keeps the last minute."""
 
     def __init__(self, clock: RunClock, listen: Callable[[Seconds], None], every: Seconds = SAMPLE_INTERVAL_S) -> None:
         self._clock, self._listen, self._every = clock, listen, every
@@ -28,12 +28,12 @@ class LoopLag:
         self._due: Instant = 0.0
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Start, on the running loop."""
         self._due = self._clock.now() + self._every
         self._handle = asyncio.get_running_loop().call_later(self._every, self._wake)
 
     def stop(self) -> None:
-        """Wake no more."""
+        """Stop."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

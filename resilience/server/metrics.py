@@ -1,7 +1,7 @@
-"""Records become numbers for Prometheus. One more log among others; decides nothing, knows no sockets.
+"""Turns records into numbers for Prometheus. One record sink among others; decides nothing, knows no sockets.
 
-Counters follow the records, so they agree with the event log by construction. Who is here is not counted but asked for
-when it is scraped: a gauge that is counted drifts, one that is asked for cannot.
+Counters follow the records, so they agree with the event log by construction. Gauges are read from their source at each
+scrape, so they cannot drift.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from resilience.server.instruments import Instruments
 from resilience.units import Seconds
 
 MAX_ATTEMPTS = 100
-"""A client's own count is taken up to here: no peer can spoil a sum for good."""
+"""A client's own count is clipped to this, so that no peer can distort a sum."""
 
 RecordHandler = Callable[[Record], None]
 
 
 class GaugeSource(Protocol):
-    """Who is here, as the rooms and the gateway know it; asked at each scrape, on the loop."""
+    """The current numbers of rooms and gateway, read at each scrape, on the loop."""
 
     def states(self) -> Mapping[str, int]:
-        """Participants by connection state, over all events; a state without anybody may be left out."""
+        """Participants by connection state, over all events; an empty state may be left out."""
 
     def connections(self) -> int:
-        """Open sockets, whether or not they have said who they are."""
+        """Open sockets, including those before their first message."""
 
 
 class Metrics:
-    """One server's numbers; ``record`` is a :data:`~resilience.runtime.RecordSink`. Several may live in one process."""
+    """One server's metrics; ``record`` is a :data:`~resilience.runtime.RecordSink`. Several may live in one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -53,26 +53,26 @@ class Metrics:
         self._about()
 
     def record(self, record: Record) -> None:
-        """Take one record into account."""
+        """Count one record."""
         handler = self._handlers.get(record.kind)
         if handler is not None:
             handler(record)
 
     def observe_commit(self, rows: int, seconds: Seconds) -> None:
-        """A commit of so many rows took so long, whether or not the database took it."""
+        """Count a commit of ``rows`` rows that took ``seconds``, stored or not."""
         self._made.commit_rows(rows)
         self._made.commit_time(seconds)
 
     def observe_lag(self, lag: Seconds) -> None:
-        """The loop ran a timer so late."""
+        """Observe the delay of a timer, seconds."""
         self._made.lag(lag)
 
     def watch(self, source: GaugeSource, worst_lag: Callable[[], Seconds] | None = None) -> None:
-        """Ask these at each scrape; what is not asked for has no series, which is truer than a zero."""
+        """Register the sources read at scrape time. A gauge without a source is omitted rather than exported as 0."""
         self._gauges.source, self._gauges.worst_lag = source, worst_lag
 
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
-        """Content type and body of ``/metrics``: the text format, or OpenMetrics for who accepts that."""
+        """Content type and body of ``/metrics``: the text format, or OpenMetrics for a scraper that accepts it."""
         encode, content_type = choose_encoder(accept)
         return content_type, encode(_WithoutCreatedSamples(self.registry))
 
@@ -82,7 +82,7 @@ class Metrics:
             "protocol": str(PROTOCOL_VERSION),
             "python": platform.python_version(),
         }
-        Info("quiz_build", "What runs here.", registry=self.registry).info(about)
+        Info("quiz_build", "Versions of this server.", registry=self.registry).info(about)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -106,14 +106,16 @@ class _ScrapeGauges(Collector):
                 people.add_metric([state.value], counted.get(state.value, 0))
             yield people
             sockets = self.source.connections()
-            yield GaugeMetricFamily("quiz_connections", "Open sockets, hosts and newcomers too.", sockets)
+            yield GaugeMetricFamily(
+                "quiz_connections", "Open sockets, hosts and connections before their first message included.", sockets
+            )
         if self.worst_lag is not None:
             worst = self.worst_lag()
             yield GaugeMetricFamily("quiz_loop_lag_max_seconds", "The worst loop lag of the last minute.", worst)
 
 
 class _WithoutCreatedSamples(Collector):
-    """A registry without the ``_created`` series, which would add half as many again and which few ask for."""
+    """A registry without the ``_created`` series, which add half as many again and which few scrapers use."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -125,7 +127,7 @@ class _WithoutCreatedSamples(Collector):
 
 
 def _handlers(made: Instruments) -> Mapping[LogEventKind, RecordHandler]:
-    """What each kind does to the numbers."""
+    """The metrics to change for each kind of record."""
 
     def plainly(inc: Callable[[], None]) -> RecordHandler:
         return lambda _: inc()

@@ -1,6 +1,6 @@
-"""Values to rows and back, and the statements that move them. Runs nothing.
+"""Converts values to rows and back, and holds the statements for them. Executes nothing.
 
-In memory an instant is seconds on the server's run clock, in the database seconds since 1970: ``origin`` lies between.
+In memory a time is seconds on the server's run clock, in the database seconds since 1970; ``origin`` is the difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from resilience.server.schema import ANSWERS, EVENTS, JOIN_ATTEMPTS, PARTICIPANT
 from resilience.units import Instant
 
 Stored = RowMapping
-"""A row as it was found, by column."""
+"""A row as it was read, by column."""
 
 Tuple = tuple[Any, ...]
 """A row to write, in the order of its statement's parameters."""
@@ -45,13 +45,13 @@ FORGET = PARTICIPANTS.delete().where(
 
 
 def select_lease(dialect: str) -> Select[Any]:
-    """A run's incarnation and the transaction's number (0 on SQLite); the row is held until the transaction ends."""
+    """A run's incarnation and the transaction's number (0 on SQLite); the row is locked until the transaction ends."""
     number = func.txid_current() if dialect == "postgresql" else literal_column("0")
     return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
 
 
 def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:
-    """Write a participant's row, over the one it has; the name and the score stay as they are."""
+    """Write a participant's row, replacing the stored one; the name and the score stay unchanged."""
     insert = postgresql.insert(PARTICIPANTS) if dialect == "postgresql" else sqlite.insert(PARTICIPANTS)
     kept = ("event", "participant", "name", "total_score")
     fresh = {c.name: insert.excluded[c.name] for c in PARTICIPANTS.columns if c.name not in kept}
@@ -59,7 +59,7 @@ def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:
 
 
 def participant(key: str, row: SessionRow, origin: float) -> Tuple:
-    """For :func:`upsert_participant`."""
+    """Parameters of :func:`upsert_participant`."""
     hashes = row.token_hashes
     return (
         key,
@@ -78,17 +78,17 @@ def participant(key: str, row: SessionRow, origin: float) -> Tuple:
 
 
 def answer(key: str, row: StoredAnswer, origin: float) -> Tuple:
-    """For ``INSERT_ANSWER``."""
+    """Parameters of ``INSERT_ANSWER``."""
     return (key, row.participant, row.question, row.key, row.choice, row.received_at + origin, row.points)
 
 
 def add_points_params(key: str, row: StoredAnswer) -> Tuple:
-    """For ``ADD_POINTS``."""
+    """Parameters of ``ADD_POINTS``."""
     return (row.points, key, row.participant)
 
 
 def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
-    """For ``INSERT_ATTEMPT``."""
+    """Parameters of ``INSERT_ATTEMPT``."""
     return (key, row.participant, row.outcome, row.at + origin)
 
 
@@ -96,7 +96,7 @@ def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
 
 
 def update_progress(key: str, progress: QuizState, origin: float) -> Update:
-    """Write where a quiz stands."""
+    """Write the state of a quiz."""
     return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
 
 
@@ -114,7 +114,7 @@ def unfinished_events() -> Select[Any]:
 
 
 def event_row(key: str, event: str, plan: QuizPlan, origin: float, at: Instant) -> dict[str, Any]:
-    """A run that begins ``at``, but for its incarnation; its number follows the newest there is."""
+    """The row of a run that begins ``at``, without its incarnation; its number is one more than the newest run's."""
     other = EVENTS.alias()
     following = select(func.coalesce(func.max(other.c.run_no), 0) + 1).where(other.c.event == event)
     return {
@@ -137,7 +137,7 @@ def question_rows(key: str, questions: Iterable[Question]) -> list[dict[str, Any
 
 
 def progress_columns(progress: QuizState, origin: float) -> dict[str, Any]:
-    """Where a quiz stands, as columns of its event."""
+    """The state of a quiz as columns of its event."""
     return {
         "phase": progress.phase.value,
         "question_index": progress.index,
@@ -153,7 +153,7 @@ def progress_columns(progress: QuizState, origin: float) -> dict[str, Any]:
 
 
 def to_progress(row: Stored, origin: float) -> QuizState:
-    """From a row of ``events``."""
+    """The quiz state in a row of ``events``."""
     ends_at = row["phase_ends_at"]
     return QuizState(
         phase=Phase(row["phase"]),
@@ -167,7 +167,7 @@ def to_progress(row: Stored, origin: float) -> QuizState:
 
 
 def to_plan(row: Stored, questions: Iterable[Stored]) -> QuizPlan:
-    """From a row of ``events`` and its questions in order."""
+    """The plan in a row of ``events`` and its questions in order."""
     return QuizPlan(
         questions=tuple(msgspec.json.decode(question["body"], type=Question) for question in questions),
         title=row["title"],
@@ -176,7 +176,7 @@ def to_plan(row: Stored, questions: Iterable[Stored]) -> QuizPlan:
 
 
 def to_session(row: Stored, origin: float) -> SessionRow:
-    """From a row of ``event_participants``."""
+    """The session in a row of ``event_participants``."""
     previous = row["previous_token_hash"]
     return SessionRow(
         participant=row["participant"],
@@ -192,7 +192,7 @@ def to_session(row: Stored, origin: float) -> SessionRow:
 
 
 def to_answer(row: Stored, origin: float) -> StoredAnswer:
-    """From a row of ``answers``."""
+    """The answer in a row of ``answers``."""
     return StoredAnswer(
         participant=row["participant"],
         question=row["question"],

@@ -1,6 +1,6 @@
-"""The tables as this version of the code knows them. Names and columns only; nothing here runs a statement.
+"""The tables as this version of the code knows them. Names and columns only; nothing here executes a statement.
 
-They are made by the scripts in ``migrations`` alone; a test holds the two equal. Every time is seconds since 1970, UTC.
+Only the scripts in ``migrations`` create them; a test compares the two. Every time is seconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""What constraints are called, so that a later migration can name them on every database."""
+"""Names of constraints, so that a later migration can refer to them on every database."""
 
 METADATA = MetaData(naming_convention=NAMES)
 
@@ -44,7 +44,7 @@ EVENTS = Table(
     Column("phase_since", Float, nullable=False),
     Column("opened_at", Float, nullable=False),
     Column("closes_at", Float, nullable=False),
-    Column("phase_ends_at", Float, comment="none: when the host says so"),
+    Column("phase_ends_at", Float, comment="null: the host ends the phase"),
     Column("created_at", Float, nullable=False),
     UniqueConstraint("event", "run_no"),
 )

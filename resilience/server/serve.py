@@ -1,4 +1,4 @@
-"""``resilience serve``: settings to server, signals to an orderly stop. Knows the process, not the game."""
+"""``resilience serve``: settings to server, signals to a graceful stop. Knows the process, not the game."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
 
 LIMIT = "a system limit is low"
-"""The line that says so; ``why`` is the rest."""
+"""The warning of a low limit; ``why`` is the rest."""
 
 TOKEN_BYTES = 24
 TOKENS_AT_ONCE = 256
 
 GC_THRESHOLDS = (50_000, 20, 1000)
-"""Thresholds of the cyclic collector: a crowd that arrives makes many objects that live and hardly any cycles; with
-the defaults a quarter of each join was spent on looking through everybody else's objects."""
+"""Thresholds of the cyclic garbage collector.
+
+A herd of joins creates many long-lived objects and hardly any cycles; with the default thresholds a quarter of each
+join was spent on scanning existing objects.
+"""
 
 
 def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
-    """Serve as the options say; returns after an orderly stop."""
+    """Serve as the options say; returns after a graceful stop."""
     configure()
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
@@ -96,7 +99,7 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
 
 
 def token_generator() -> Callable[[], str]:
-    """Unguessable tokens; the system is asked for randomness of many at once."""
+    """Unguessable tokens; the system's randomness is read for many at once."""
 
     def tokens() -> Iterator[str]:
         while True:

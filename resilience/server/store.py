@@ -1,7 +1,7 @@
-"""What the server needs of a database, and the same on SQL. Synchronous; called off the event loop.
+"""What the server needs of a database, and its implementation in SQL. Synchronous; called off the event loop.
 
-A ``commit`` is one transaction: all of its rows are durable when it returns, none when it raises. Whoever writes shows
-a :class:`RunLease`; a server that was replaced while it slept is refused by the database itself.
+A ``commit`` is one transaction: all of its rows are durable when it returns, none if it raises. A writer shows a
+:class:`RunLease`; the database itself rejects a server that was replaced while it slept.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from resilience.server.schema import EVENTS, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
 
 MEMORY = "sqlite://"
-"""A database that lives and dies with its store."""
+"""A database in memory, which lives as long as its store."""
 
 
 class RunLease(msgspec.Struct, frozen=True):
-    """Which run of an event a server writes for, and as which of its servers.
+    """The right of one server to write for one run of an event.
 
-    ``key`` is ``<event>#<run>``; ``incarnation`` is 1 for the server that created the run and one more at each take-up:
-    a write under an older one is refused.
+    ``key`` is ``<event>#<run>``; ``incarnation`` is 1 for the server that created the run and one more at each
+    recovery: a write with an older one is rejected.
     """
 
     key: str
@@ -38,7 +38,7 @@ class RunLease(msgspec.Struct, frozen=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """One run of an event as the database has it; instants are on the run clock of whoever asked."""
+    """One run of an event as stored; times are on the caller's run clock."""
 
     lease: RunLease
     event: str
@@ -52,16 +52,16 @@ class Store(Protocol):
     """What the server needs of a database.
 
     ``origin`` is the wall time, seconds since 1970, at which the run clock showed 0: the database keeps wall times.
-    Everything raises :class:`~resilience.errors.StoreError` when the database does not do it.
+    Every method raises :class:`~resilience.errors.StoreError` if the database fails.
     """
 
     def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Begin a run, in the lobby since ``at``. A run that is already there is an error."""
+        """Create a run, in the lobby since ``at``. A run that already exists is an error."""
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """The newest run of an event, whole; leases nothing.
 
-        To go on with a run, take it up first and read it then: what was read before may lack its old server's last
+        To continue a run, acquire its lease first and read it then: an earlier read may lack the old server's last
         rows.
         """
 
@@ -69,28 +69,29 @@ class Store(Protocol):
         """Ids of events whose newest run has not finished, the longest running first."""
 
     def acquire_lease(self, key: str) -> RunLease:
-        """Become the run's server: from now on every older lease is refused."""
+        """Become the run's server: from now on every older lease is rejected."""
 
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction, in their order.
 
-        :class:`~resilience.errors.StoreError`: nothing was written, and a later commit may succeed.
-        :class:`~resilience.errors.FencedError`: nor will anything be under these leases: the run has another server,
-        or it is not known what became of an earlier commit. Both are mended by taking it up and reading it again.
+        Raises :class:`~resilience.errors.StoreError` if nothing was written; a later commit may succeed. Raises
+        :class:`~resilience.errors.FencedError` if nothing was written and nothing will be under these leases: the run
+        has another server, or the outcome of an earlier commit is unknown. In both cases acquire the lease and read the
+        run again.
         """
 
     def scores(self, key: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
 
 
 class SqlStore:
-    """SQLite (write-ahead log, full sync) or PostgreSQL, by URL; the tables are made or brought up to date at once.
+    """SQLite (write-ahead log, full sync) or PostgreSQL, by URL; creates or upgrades the tables at once.
 
-    :class:`~resilience.errors.ConfigError`: no such URL. :class:`~resilience.errors.StoreError`: no such database, or
-    one that a newer version has made.
+    Raises :class:`~resilience.errors.ConfigError` for an invalid URL, and :class:`~resilience.errors.StoreError` for a
+    database that cannot be opened or that a newer version has created.
     """
 
     def __init__(self, url: str) -> None:
@@ -110,7 +111,7 @@ class SqlStore:
             raise
 
     def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Begin a run, in the lobby since ``at``."""
+        """Create a run, in the lobby since ``at``."""
 
         def work(connection: Connection) -> None:
             row = r.event_row(lease.key, event, plan, origin, at)
@@ -150,16 +151,16 @@ class SqlStore:
         def work(connection: Connection) -> RunLease:
             incarnation = connection.scalar(statement.returning(EVENTS.c.incarnation))
             if incarnation is None:
-                raise StoreError(f"the database has no run {key} to take up")
+                raise StoreError(f"the database has no run {key} to recover")
             return RunLease(key, incarnation)
 
-        return self._database.run(work, f"the database did not let {key} be taken up")
+        return self._database.run(work, f"the database did not grant the lease of {key}")
 
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
-        """Write the rows in one transaction, later rows of one participant over earlier ones."""
+        """Write the rows in one transaction; a later row of one participant replaces an earlier one."""
         batch = _Batch(rows, origin)
         if void := self._void & batch.leases:
-            raise FencedError(_keys(void), "what became of an earlier commit is not known; take it up again")
+            raise FencedError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
         transaction = 0
 
         def work(connection: Connection) -> None:
@@ -168,7 +169,7 @@ class SqlStore:
             self._write(connection, batch, origin)
 
         try:
-            self._database.run(work, "the database did not take a commit")
+            self._database.run(work, "the database rejected a commit")
         except OutcomeUnknownError as error:
             self._settle(transaction, batch.leases, error)
 
@@ -179,13 +180,13 @@ class SqlStore:
         return self._database.run(lambda c: {who: score for who, score in c.execute(statement)}, failed)  # noqa: C416
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()
 
     # inside a commit --------------------------------------------------------------------------------------------------
 
     def _check(self, connection: Connection, leases: set[RunLease]) -> int:
-        """Hold every lease until the transaction ends, or refuse; returns the transaction's number."""
+        """Lock every lease until the transaction ends, or raise; returns the transaction's number."""
         transaction, stale = 0, set()
         for lease in sorted(leases, key=lambda c: (c.key, c.incarnation)):
             found = connection.exec_driver_sql(self._select_lease, (lease.key,)).one_or_none()
@@ -211,17 +212,17 @@ class SqlStore:
                 connection.exec_driver_sql(sql, many)
 
     def _settle(self, transaction: int, leases: set[RunLease], error: StoreError) -> None:
-        """Find out what became of a commit whose answer was lost; return if it is durable."""
+        """Find the outcome of a commit whose reply was lost; returns if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
         if outcome is None:
             self._void |= leases
-            raise FencedError(_keys(leases), f"what became of its last commit is not known ({error})") from error
+            raise FencedError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error
 
 
 class _Batch:
-    """The rows of one commit, by statement, once those that a later row replaces are gone."""
+    """The rows of one commit, by statement, without rows that a later one replaces."""
 
     def __init__(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         self.leases: set[RunLease] = set()
@@ -253,7 +254,7 @@ class _Batch:
 
 
 def _prepare(connection: Connection, database: str) -> None:
-    """Bring the tables up to date and see that they can be written to: better now than at the first answer."""
+    """Bring the tables up to date and check that they can be written, before the first answer needs them."""
     upgrade(connection, database)
     connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 

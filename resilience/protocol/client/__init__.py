@@ -1,4 +1,5 @@
 """The client's side of the protocol. Pure.
 
-``connection`` the reconnecting connection that every client shares, ``participant`` takes part, ``host`` runs an event.
+``connection``: the reconnecting connection that every client shares. ``participant``: takes part. ``host``: runs an
+event.
 """

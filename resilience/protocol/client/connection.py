@@ -1,8 +1,8 @@
-"""What every client does, whoever it is: dial, say hello, notice silence, back off, come back. Pure.
+"""The reconnecting connection that every client shares: connect, join, detect silence, back off, reconnect. Pure.
 
-What is said over the link is its users' business: ``ParticipantClient`` takes part, ``HostMachine`` runs an event. A
-driver feeds a machine what happened, drains :meth:`ReconnectingConnection.effects` after every call, and calls
-:meth:`ReconnectingConnection.handle_timeout` at :meth:`ReconnectingConnection.next_deadline`. Whatever arrives under an
+The messages of a session belong to the subclasses: ``ParticipantClient`` takes part, ``HostMachine`` runs an event. A
+driver reports what happens to the machine, carries out :meth:`ReconnectingConnection.effects` after every call, and
+calls :meth:`ReconnectingConnection.handle_timeout` at :meth:`ReconnectingConnection.next_deadline`. A report under an
 old dial number is ignored, so a late close or message of an abandoned socket changes nothing.
 """
 
@@ -32,10 +32,11 @@ from resilience.random_streams import UniformSource
 from resilience.units import Instant, Seconds
 
 FRESH_DIAL_S: Seconds = 1.0
-"""A dial of this age may be about to succeed; an older one is given up for a new one when the network comes back."""
+"""A younger dial may be about to succeed; an older one is replaced by a new one when the network comes back."""
 
 SLEEP_THRESHOLD_S: Seconds = 3.0
-"""A wake-up later than this is no busy scheduler's: the machine slept, and the time asleep is held against nobody."""
+"""A wake-up later than this means that the machine slept; the sleep is not charged to the retry budget.
+"""
 
 _ENDINGS: dict[int, LogEventKind] = {
     CloseCode.SUPERSEDED: LogEventKind.SESSION_SUPERSEDED,
@@ -45,7 +46,7 @@ _TALKING = (ClientState.JOINING, ClientState.OPEN)
 
 
 class ClientRules(msgspec.Struct, frozen=True):
-    """The timing a client works by; timeouts in seconds."""
+    """The timing of a client; timeouts in seconds."""
 
     backoff: BackoffPolicy
     probe: ProbeTimeouts
@@ -54,7 +55,7 @@ class ClientRules(msgspec.Struct, frozen=True):
 
 
 class ReconnectingConnection(ABC):
-    """One way to a server. ``draw`` yields the client's own random numbers by (purpose, incident, attempt)."""
+    """One client's connection to a server. ``draw`` yields its own random numbers by (purpose, incident, attempt)."""
 
     def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
         self.state = ClientState.IDLE
@@ -69,38 +70,40 @@ class ReconnectingConnection(ABC):
         self._probes = 0
         self._effects: list[ClientEffect] = []
 
-    # what its users say -----------------------------------------------------------------------------------------------
+    # for the subclasses to define
+    # ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def _send_first_message(self, now: Instant) -> None:
-        """The transport is open: say who we are."""
+        """The transport is open: send the first message."""
 
     @abstractmethod
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
-        """Something came before the session is open; :meth:`_opened` when it is the welcome."""
+        """A message arrived before the session is open; calls :meth:`_session_opened` if it is the welcome."""
 
     @abstractmethod
     def _receive_open(self, message: ServerMessage, now: Instant) -> None:
-        """Something came over the open session."""
+        """A message arrived over the open session."""
 
     def _leave_message(self) -> ClientMessage | None:
-        """What a server wants to be told before this client goes on purpose."""
+        """The message to send before leaving on purpose."""
         return None
 
     def _session_id(self) -> str | None:
         """The session id of this client's records."""
         return None
 
-    # what happened ----------------------------------------------------------------------------------------------------
+    # transport and application events
+    # -----------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> None:
-        """Dial for the first time; again after giving up (a click on *retry*)."""
+        """Connect for the first time, or again after giving up (a click on *retry*)."""
         if self.state in (ClientState.IDLE, ClientState.GAVE_UP):
             self._backoff.lost(now)
             self._dial(now)
 
     def transport_opened(self, dial: int, now: Instant) -> None:
-        """The dial succeeded: say who we are."""
+        """The dial succeeded: send the first message."""
         if dial != self.dial or self.state is not ClientState.CONNECTING:
             return
         self._go(ClientState.JOINING)
@@ -109,7 +112,7 @@ class ReconnectingConnection(ABC):
         self._send_first_message(now)
 
     def transport_failed(self, dial: int, cause: str, now: Instant, advice: Seconds | None = None) -> None:
-        """The dial came to nothing; ``advice`` is the server's retry-after, if it sent one."""
+        """The dial failed; ``advice`` is the server's retry-after, if it sent one."""
         if dial == self.dial and self.state is ClientState.CONNECTING:
             self._record_failure(cause, now)
             self._retry(now, advice)
@@ -117,9 +120,9 @@ class ReconnectingConnection(ABC):
     def transport_lost(
         self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
     ) -> None:
-        """An open transport ended, with the close code that was received (1006 when there was none).
+        """An open transport ended, with the close code that was received (1006 if there was none).
 
-        ``advice`` is the retry-after in the reason; only the codes that may carry one are believed.
+        ``advice`` is the retry-after in the reason; it is used only for the close codes that may carry one.
         """
         if dial != self.dial or self.state not in _TALKING:
             return
@@ -140,11 +143,11 @@ class ReconnectingConnection(ABC):
             self._receive_joining(message, now)
         else:
             self._receive_open(message, now)
-        if late:  # it may have waited in a buffer while we slept: no proof of life now
+        if late:  # the message may have waited in a buffer during a sleep: no sign of life now
             self._probe_now(now)
 
     def leave(self, now: Instant) -> None:
-        """Go on purpose: the server is told, nothing is retried."""
+        """Leave on purpose: send the leave message, retry nothing."""
         if self.state is ClientState.CLOSED:
             return
         farewell = self._leave_message()
@@ -155,12 +158,12 @@ class ReconnectingConnection(ABC):
         self._record(LogEventKind.CLIENT_LEFT, now)
 
     def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:  # noqa: ARG002 - for who counts
-        """A message of a type that only newer clients know, ``seq`` its number in the stream if it has one."""
+        """A message of a type that only newer clients know; ``seq`` is its number in the stream if it has one."""
         if dial == self.dial and self.state in _TALKING:
             self._liveness.heard(now)
 
     def wake(self, now: Instant) -> None:
-        """Something outside changed (woke from sleep, network is back, page is visible): act on it at once."""
+        """An outside event (wake from sleep, network available, page visible): probe or reconnect at once."""
         self._exclude_sleep(now)
         if self.state is ClientState.OPEN:
             self._probe_now(now)
@@ -175,11 +178,11 @@ class ReconnectingConnection(ABC):
     # time -------------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> Instant | None:
-        """When :meth:`handle_timeout` wants to be called; ``None`` for never."""
+        """When to call :meth:`handle_timeout`; ``None`` for never."""
         return self._due_at()
 
     def handle_timeout(self, now: Instant) -> None:
-        """A deadline has come; harmless when called early. Called much later, it takes the machine to have slept."""
+        """Act on a deadline; harmless if called early. A much later call counts as sleep of the machine."""
         deadline = self._due_at()
         if deadline is None or now < deadline:
             return
@@ -197,11 +200,12 @@ class ReconnectingConnection(ABC):
             self._abort_transport("join_timeout", now)
 
     def effects(self) -> list[ClientEffect]:
-        """What the driver must do now, in this order; each effect is handed out once."""
+        """What the driver must do now, in this order; each effect is returned once."""
         effects, self._effects = self._effects, []
         return effects
 
-    # for its users ----------------------------------------------------------------------------------------------------
+    # for the subclasses to use
+    # -----------------------------------------------------------------------------------------
 
     def _go(self, state: ClientState) -> None:
         self.state = transition(CLIENT_TRANSITIONS, self.state, state)
@@ -229,16 +233,16 @@ class ReconnectingConnection(ABC):
         who = self._session_id()
         self._effects.append(Record(kind, now, who, connection_no, seq, attempt, outcome, cause, value, ref, detail))
 
-    def _opened(self, now: Instant) -> None:
-        """The welcome has come; to be followed by :meth:`_stands` once it is recorded."""
+    def _session_opened(self, now: Instant) -> None:
+        """The welcome has arrived; call :meth:`_mark_restored` after recording it."""
         self._go(ClientState.OPEN)
         self._liveness = ClientFailureDetector(self._rules.probe, now)
 
-    def _stands(self, now: Instant) -> None:
+    def _mark_restored(self, now: Instant) -> None:
         self._backoff.restored(now)
 
     def _abort_transport(self, cause: str, now: Instant) -> None:
-        """Let go of a transport that is open and of no use."""
+        """Abort a transport that is open but useless."""
         self._effects.append(AbortTransport(self.dial))
         self.transport_lost(self.dial, cause, now)
 
@@ -274,7 +278,7 @@ class ReconnectingConnection(ABC):
         self._effects.append(OpenTransport(self.dial, attempt))
 
     def _dial_again(self, now: Instant) -> None:
-        """What is under way belongs to a network that may be gone; burns no attempt."""
+        """Replace a dial of a network that may be gone; counts no attempt."""
         self._effects.append(AbortTransport(self.dial))
         if self.state is ClientState.CONNECTING:
             self._record_failure("stale", now)

@@ -1,8 +1,8 @@
-"""A host's side of the protocol: show the key, create the event, give orders, hear how it stands. Pure.
+"""A host's side of the protocol: show the key, create the event, send commands, receive its status. Pure.
 
-How it reaches the server and comes back is the link's part. An order carries the step it was meant for and is sent
-again, with that step, until it has an answer: so it is carried out once, and ``stale_step`` says that it was, or that
-somebody or a timer was quicker.
+``ReconnectingConnection`` connects and reconnects. A command carries the step it was meant for and is sent again, with
+that step, until its result arrives: so it is carried out once, and ``stale_step`` says that it was done already, or
+that another host or a timer was quicker.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NEXT_ACTION: dict[str, HostAction] = {
 
 
 def next_action(phase: str) -> HostAction | None:
-    """What moves a quiz on from this phase; ``None`` at its end."""
+    """The action that ends this phase; ``None`` for the last phase."""
     return _NEXT_ACTION.get(phase)
 
 
 class HostMachine(ReconnectingConnection):
-    """A host's decisions. ``plan`` is what the event is created from where it does not exist yet.
+    """A host's decisions. ``plan`` is what the event is created from if it does not exist yet.
 
-    A server never asks a host anything, so it is this side that keeps asking: a reply is owed all the time.
+    A server sends no pings to hosts, so a reply is owed to this side all the time, and the client probes.
     """
 
     def __init__(self, event: str, key: str, plan: QuizPlan | None, rules: ClientRules, draw: UniformSource) -> None:
@@ -61,12 +61,13 @@ class HostMachine(ReconnectingConnection):
         self._step = 0
         self._creating = False
 
-    # what the application wants ---------------------------------------------------------------------------------------
+    # the application's requests
+    # -----------------------------------------------------------------------------------------
 
     def order(self, action: HostAction) -> bool:
-        """Have the quiz move, now or when the connection is back.
+        """Send a command, now or when the connection is back.
 
-        Returns whether the order was taken: not while the last one is unanswered, nor before a first status.
+        Returns whether it was accepted: not while the last one is unanswered, nor before the first status.
         """
         if self.pending is not None or self.status is None or self.state is ClientState.CLOSED:
             return False
@@ -76,9 +77,11 @@ class HostMachine(ReconnectingConnection):
         return True
 
     def create(self) -> bool:
-        """Open the event from the plan once more: harmless if it is that, refused if it is another, anew if it is over.
+        """Create the event from the plan again.
 
-        Returns whether that could be asked: not without a plan or a connection.
+        No effect while the event has this plan, rejected if it has another, a new run if it is over.
+
+        Returns whether the request was sent: not without a plan or a connection.
         """
         if self.plan is None or self._creating or self.state is not ClientState.OPEN:
             return False
@@ -89,12 +92,13 @@ class HostMachine(ReconnectingConnection):
     def transport_lost(
         self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
     ) -> None:
-        """An open transport ended; when this host had an event begun anew, the old one's end is not the host's."""
+        """An open transport ended; after this host started a new run, the old run's end is not the host's."""
         if self._creating and code == CloseCode.NORMAL:
             code = CloseCode.GOING_AWAY
         super().transport_lost(dial, cause, now, code, advice)
 
-    # what the server says ---------------------------------------------------------------------------------------------
+    # the server's messages
+    # ----------------------------------------------------------------------------------------------
 
     def _send_first_message(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
         self._send(Host(event=self.event, key=self._key))
@@ -103,8 +107,8 @@ class HostMachine(ReconnectingConnection):
         if isinstance(message, Error):
             self._deliver(message, now)
         elif isinstance(message, Hosting):
-            self._opened(now)
-            self._stands(now)
+            self._session_opened(now)
+            self._mark_restored(now)
             self._liveness.asked(now)
             self._creating = False
             if message.status is None:
@@ -130,7 +134,7 @@ class HostMachine(ReconnectingConnection):
             self._deliver(message, now)
 
     def _created(self, message: Hosting, now: Instant) -> None:
-        """The event exists; an order that was given before is sent again."""
+        """The event exists; send a pending command again."""
         if message.status is not None:
             self._creating = False
             self._on_status(message.status)

@@ -1,7 +1,7 @@
 """One participant's side of the protocol: join or resume, follow the stream, answer. Pure.
 
-How it reaches the server and comes back is the link's part. An answer is kept until its verdict has come, and is sent
-again after every return.
+``ReconnectingConnection`` connects and reconnects. An answer is kept until its verdict arrives, and is sent again after
+every reconnection.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from resilience.units import Instant
 __all__ = ["MAX_PENDING_ANSWERS", "ClientRules", "Identity", "ParticipantClient", "open_question"]
 
 MAX_PENDING_ANSWERS = 1000
-"""Answers that may wait for their verdict: twice as many as a quiz has questions."""
+"""The most answers that may wait for their verdict: twice as many as a quiz has questions."""
 
 _SEQUENCED = (QuestionOpened, QuestionRevealed, LeaderboardShown, QuizFinished, PresenceChanged)
 
 
 def open_question(message: Message) -> OpenQuestion | None:
-    """The question that a message puts to a participant: a new one, or the unanswered one that it comes back to."""
+    """The open question in a message: a new one, or, in a snapshot, the one not answered yet."""
     if isinstance(message, QuestionOpened):
         return message.question
     if isinstance(message, Joined | StateRestored):
@@ -59,7 +59,7 @@ def open_question(message: Message) -> OpenQuestion | None:
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whom the client plays as. ``instance`` must differ between any two clients alive at once."""
+    """The client's identity. ``instance`` must differ between any two clients alive at once."""
 
     event: str
     name: str
@@ -79,15 +79,16 @@ class ParticipantClient(ReconnectingConnection):
 
     @property
     def participant(self) -> str | None:
-        """The public id the server gave, once it has."""
+        """The public id that the server gave; ``None`` before."""
         return self.credentials.participant if self.credentials else None
 
-    # what the application wants ---------------------------------------------------------------------------------------
+    # the application's requests
+    # -----------------------------------------------------------------------------------------
 
     def answer(self, question: str, choice: int, now: Instant) -> None:
         """Answer a question, now or when the connection is back.
 
-        A second answer to a question whose first has no verdict yet is ignored, as is one beyond
+        A second answer to a question whose first has no verdict yet is ignored, as is one above
         ``MAX_PENDING_ANSWERS``.
         """
         if question in self.pending or self.state in (ClientState.CLOSED, ClientState.IDLE):
@@ -101,10 +102,11 @@ class ParticipantClient(ReconnectingConnection):
         if self.state is ClientState.OPEN:
             self._submit(answer, now)
 
-    # what the server says ---------------------------------------------------------------------------------------------
+    # the server's messages
+    # ---------------------------------------------------------------------------------------------
 
     def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:
-        """A message of a type that only newer clients know; one of the stream counts as taken."""
+        """A message of a type that only newer clients know; one in the stream counts as received."""
         super().receive_unknown(seq, dial, now)
         if seq is not None and dial == self.dial and self.state is ClientState.OPEN:
             self._accept_sequenced(seq, now)
@@ -144,7 +146,7 @@ class ParticipantClient(ReconnectingConnection):
             self._deliver(message, now)
 
     def _rejected(self, message: ResumeRejected, now: Instant) -> None:
-        """Join anew, once: a server that rejects what nobody asked for is left to the ladder."""
+        """Join as a new participant, once; a server that then rejects the join too is retried with backoff."""
         self._record(LogEventKind.SESSION_REJECTED, now, cause=message.reason)
         if self.credentials is None:
             self._abort_transport("resume_rejected", now)
@@ -157,7 +159,7 @@ class ParticipantClient(ReconnectingConnection):
         timing, snapshot = message.timing, message.snapshot
         self.window = ReturnWindow(timing.spread_ms / 1000, timing.step_ms / 1000, timing.cap_ms / 1000)
         self.epoch, self.seq = snapshot.epoch, snapshot.seq
-        self._opened(now)
+        self._session_opened(now)
         self._record(
             kind,
             now,
@@ -166,9 +168,9 @@ class ParticipantClient(ReconnectingConnection):
             attempt=self._backoff.attempt,
             detail=snapshot.digest(),
         )
-        self._stands(now)
+        self._mark_restored(now)
         self._send(TokenStored(message.credentials.generation))
-        for answer in self.pending.values():  # the server answers each with the verdict it already has
+        for answer in self.pending.values():  # the server answers each one with its stored verdict
             self._submit(answer, now)
         self._deliver(message, now)
 
@@ -188,7 +190,7 @@ class ParticipantClient(ReconnectingConnection):
             self._deliver(message, now)
 
     def _accept_sequenced(self, seq: int, now: Instant) -> bool:
-        """Take the next number of the stream; returns whether it was the next. A gap is mended by a resume."""
+        """Accept the next number of the stream; returns whether it was the next. A gap is repaired by a resume."""
         if seq <= self.seq:
             return False
         if seq > self.seq + 1:

@@ -1,7 +1,7 @@
 """Brings a database to the schema of this version: the scripts in ``versions``, run by Alembic. Forward only.
 
-Nothing else makes tables. There is no way back down: a copy of the database is. Revision 0001 is the schema that was
-shipped before databases were versioned; such a database is recognised by its tables.
+Nothing else creates tables. To go back, restore a copy of the database. Revision 0001 is the schema that was used
+before databases were versioned; such a database is recognised by its tables.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ UNVERSIONED = {
 """The columns of revision 0001, whose tables carry no version."""
 
 LOCK = 7_081_442_190
-"""The number under which servers that start at once on one PostgreSQL wait for each other."""
+"""The PostgreSQL advisory lock on which servers that start at once wait for each other."""
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
-_one_at_a_time = threading.Lock()  # Alembic keeps the migration under way in a variable of its module
+_one_at_a_time = threading.Lock()  # Alembic keeps the migration in progress in a variable of its module
 
 
 def upgrade(connection: Connection, database: str) -> None:
-    """Bring the database up to date within the connection's transaction; quick when it is. ``database`` names it.
+    """Bring the database up to date within the connection's transaction. ``database`` names it in errors.
 
-    :class:`~resilience.errors.StoreError`: a newer version, or somebody else, has made what is there.
+    Raises :class:`~resilience.errors.StoreError` for tables of a newer version or of another program.
     """
     if _revision(connection) == HEAD:
         return
@@ -80,12 +80,12 @@ def _require_known(revision: str, config: Config, database: str) -> None:
     if revision not in known:
         raise StoreError(
             f"{database} has schema {revision}, and this version knows none newer than {HEAD}: "
-            "use the version that made it, or a newer one, or another database"
+            "use the version that created it, a newer one, or another database"
         )
 
 
 def _recognise(connection: Connection, database: str) -> None:
-    """Of tables without a version, only those of revision 0001 are ours to change; its script makes what is missing."""
+    """Accept tables without a version only if they are those of revision 0001; its script creates the missing ones."""
     inspector = inspect(connection)
     for table in sorted(UNVERSIONED.keys() & set(inspector.get_table_names())):
         if {column["name"] for column in inspector.get_columns(table)} != UNVERSIONED[table]:

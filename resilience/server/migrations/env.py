@@ -1,6 +1,6 @@
-"""Run by Alembic around the scripts, on the connection and in the transaction that :func:`upgrade` holds.
+"""Run by Alembic around the scripts, on the connection and in the transaction of :func:`upgrade`.
 
-It shows Alembic no tables: a script must mean the same when the schema has moved on.
+It passes Alembic no tables: a script must mean the same after the schema has changed.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One script for each schema that was ever shipped. A script that was shipped is never changed."""
+"""One script for each schema that was ever shipped. A shipped script is never changed."""

@@ -1,6 +1,6 @@
 """The tables as they were before databases carried a version.
 
-Such a database has them already, or some of them if its first start was cut short: only what is missing is made.
+Such a database has them already, or some of them if its first start was cut short: only the missing ones are created.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make what is missing."""
+    """Create the missing tables."""
     op.create_table(
         "events",
         sa.Column("id", sa.String, primary_key=True),

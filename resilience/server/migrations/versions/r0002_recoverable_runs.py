@@ -1,7 +1,7 @@
-"""All that a server needs to take up a run: plan, progress, lease, and every time in seconds since 1970.
+"""What a server needs to recover a run: plan, quiz state, lease, and every time in seconds since 1970.
 
-Runs of the old schema cannot be gone on with, as nobody knows where they stood: they are kept as finished. Their
-answers were timed by a clock that began with the run, so that its zero is taken to be when the run was created.
+Runs of the old schema cannot be continued, because their quiz state was not stored: they are kept as finished. Their
+answers were timed by a clock that began with the run, so its zero is assumed to be the run's creation time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COPIES = (
 
 
 def upgrade() -> None:
-    """Build the tables anew beside the old ones, copy, drop: what every database can do in one transaction."""
+    """Create the new tables next to the old ones, copy, drop: every database can do that in one transaction."""
     for table in REBUILT:
         op.rename_table(table, f"{table}_0001")
     events = _create_events()
@@ -67,7 +67,7 @@ def _create_events() -> sa.Table:
         sa.Column("phase_since", sa.Float, nullable=False),
         sa.Column("opened_at", sa.Float, nullable=False),
         sa.Column("closes_at", sa.Float, nullable=False),
-        sa.Column("phase_ends_at", sa.Float, comment="none: when the host says so"),
+        sa.Column("phase_ends_at", sa.Float, comment="null: the host ends the phase"),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
         sa.UniqueConstraint("event", "run_no", name="uq_events_event_run_no"),
