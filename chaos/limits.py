@@ -1,4 +1,4 @@
-"""Open files: raised as far as allowed and held against the plan before a run starts. Children inherit them."""
+"""Compares the limit on open files with the plan before a run, and raises it as far as allowed. Children inherit it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .toxiproxy.doctor import FILES_PER_CLIENT_IN_PROXY, SPARE_FILES
 
 
 def files_needed(experiment: Experiment) -> int:
-    """How many open files the busiest process of the run may need: the server, or the largest cohort's proxy."""
+    """The most open files that one process of the run may need: the server, or the largest cohort's proxy."""
     largest = max(cohort.clients for cohort in experiment.cohorts)
     return max(experiment.clients, FILES_PER_CLIENT_IN_PROXY * largest) + SPARE_FILES
 
 
 def raise_open_files(needed: int) -> None:
-    """Raise this process's limit to the hard one; HarnessError when even that is below ``needed``."""
+    """Raise this process's limit to the hard one; raises HarnessError if even that is below ``needed``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise HarnessError(

@@ -1,9 +1,9 @@
 """Ports for listeners, chosen below the range from which the kernel takes ports for outgoing connections.
 
-A listener inside that range can lose its port to a client while it is down, and a client that retries against it can
-even connect to itself (Toxiproxy's README, FAQ; measured: after 30,430 tries). Two runs at once do not collide: each
-draws from the system's randomness, the one kind of draw an experiment's seed does not own, since a port is a fact about
-the machine. Nothing here knows who will listen.
+A listener inside that range can lose its port to a client while it is down, and a client that retries the port can even
+connect to itself (Toxiproxy's README, FAQ; measured: after 30,430 tries). Two runs at once do not collide: each draws
+from the system's randomness. This is the one draw outside the experiment's seed, because a port is a fact about the
+machine. The owners of the ports are not known here.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOW = 20_000
-"""First port that :func:`free_ports` hands out."""
+"""First port that :func:`free_ports` returns."""
 
 HIGH = 32_000
-"""One past the last; Linux's ephemeral range begins at 32,768 unless somebody moved it."""
+"""One past the last; Linux's ephemeral range begins at 32,768 by default."""
 
 
 def free_ports(n: int, host: str = "127.0.0.1", *, low: int = LOW, high: int = HIGH) -> list[int]:
     """Return ``n`` different TCP ports in ``[low, high)`` on which ``host`` has no socket, in random order.
 
-    All were bound at the same moment and then let go, so another process may still take one before its owner listens:
-    be ready to ask again. Raises HarnessError when fewer than ``n`` are free or ``host`` is no address of this machine.
+    All are bound at the same moment and then released, so another process may still take one before its owner listens:
+    be ready to call again. Raises HarnessError if fewer than ``n`` are free or ``host`` is no address of this machine.
     """
     with ExitStack() as held:
         ports = [port for port, _ in zip(_free(host, low, high, held), range(n), strict=False)]
@@ -43,7 +43,7 @@ def free_ports(n: int, host: str = "127.0.0.1", *, low: int = LOW, high: int = H
 
 
 def require_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raise PortInUseError when somebody already has ``port`` on ``host``."""
+    """Raise PortInUseError if another process uses ``port`` on ``host``."""
     with ExitStack() as held:
         if not _bind(host, port, held):
             raise PortInUseError(host, port)
@@ -56,7 +56,7 @@ def _free(host: str, low: int, high: int, held: ExitStack) -> Iterator[int]:
 
 
 def _bind(host: str, port: int, held: ExitStack) -> bool:
-    """Bind ``port`` until ``held`` ends; False when it is taken. Without SO_REUSEADDR, so lingering pairs count."""
+    """Bind ``port`` until ``held`` ends; False if it is taken. Without SO_REUSEADDR, so lingering pairs count."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = held.enter_context(closing(socket.socket(family, socket.SOCK_STREAM)))
     try:

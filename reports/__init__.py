@@ -1,8 +1,8 @@
-"""What a run was worth: reads any run directory and says, with intervals, how many came back, how fast and with what.
+"""Analyses any run directory: how many participants came back, how fast and in which state, with intervals.
 
 Reading order: ``frames`` (the log as a table), ``episodes`` (the unit of analysis), ``stats`` and ``survival`` (every
-formula, each with its source), ``invariants``, ``summary`` (the result as values), ``expectations`` and
-``metrics`` (how it is filled), ``plots`` and ``render`` (how it is shown), ``build`` (all of it for one directory),
-``compare`` (two or more side by side), ``cli``. Nothing here is imported by the product, and nothing here imports the
+formula, each with its source), ``invariants``, ``summary`` (the result as values), ``expectations`` and ``metrics``
+(how it is computed), ``plots`` and ``render`` (how it is shown), ``build`` (all of it for one directory), ``compare``
+(two or more side by side), ``cli``. The product does not import this package, and this package does not import the
 laboratories.
 """

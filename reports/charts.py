@@ -1,6 +1,6 @@
-"""Lays the figures out and turns them into SVG text for a page. Knows sizes and words; draws nothing itself.
+"""Lays the plots out and turns them into SVG text for a page. Knows sizes and captions; plots nothing itself.
 
-The SVG is inlined: its few fixed colours become CSS variables, so that the page's light and dark themes reach into it.
+The SVG is inlined: its few fixed colours become CSS variables, so that the page's light and dark themes apply to it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _THEMED = _INKS | {colour: f"--series-{i}" for i, colour in enumerate(plots.PALE
 
 _RASTER_DPI = 150
 _VISIBLE = 0.0005
-"""Share of all time below which a state is not worth a place in the legend."""
+"""Share of all time below which a state is left out of the legend."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart for a page: ``svg`` is markup without a document around it; ``alt`` says in words what it shows."""
+    """One chart for a page: ``svg`` is markup without a document around it; ``alt`` describes it in words."""
 
     title: str
     caption: str
@@ -50,7 +50,7 @@ class Chart:
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """The house style for whatever is drawn inside."""
+    """The report's style for everything drawn inside the context."""
     with as_file(files(__package__).joinpath("house.mplstyle")) as path, mpl.style.context(["default", path]):
         yield
 
@@ -83,7 +83,7 @@ def _timeline(log: RunHistory) -> Chart | None:
     fig.legend(handles=handles, loc="outside upper right", ncols=4)
     thinned = "" if len(rows) == everybody else f" Every row stands for about {everybody / len(rows):.0f} participants."
     return Chart(
-        "Who was where, when",
+        "Connection states over time",
         f"One row per participant, grouped by cohort; bars and dotted lines mark each fault.{thinned}",
         f"Timeline of {everybody} participants over {log.end:.0f} seconds; the share reconnecting rises at each fault.",
         svg_of(fig),
@@ -113,9 +113,9 @@ def _recovery(log: RunHistory, affected: pd.DataFrame) -> Chart:
         plots.target_label(max(rates), right)
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return Chart(
-        "How fast they came back",
+        "Time to recovery",
         "Share of affected participants with a restored session, one curve per kind of fault (one minus "
-        "Kaplan-Meier; those who never return stay in it). Bands: pointwise 95 %, drops taken as independent.",
+        "Kaplan-Meier; clients that never return stay in it). Bands: pointwise 95 %, drops taken as independent.",
         _recovery_words(affected),
         svg_of(fig),
     )
@@ -138,8 +138,8 @@ def _spread(log: RunHistory, affected: pd.DataFrame) -> Chart:
     for axes in (left, right):
         axes.set_xlabel("seconds")
     return Chart(
-        "Noticing the loss, and what the policy costs",
-        "Each dot one episode; thick bar the middle half, long tick the median, short tick the 95th percentile.",
+        "Detection time and excess time",
+        "Dot: one episode; thick bar: the middle half; long tick: the median; short tick: the 95th percentile.",
         "Detection and excess times per kind of fault as strips with median and 95th percentile.",
         svg_of(fig),
     )
@@ -151,7 +151,7 @@ def _attempts(affected: pd.DataFrame) -> Chart:
     mean = float(affected["attempts"].mean())
     return Chart(
         "Attempts",
-        "Dials per affected episode, those that did not come back included.",
+        "Dials per affected episode, including episodes without recovery.",
         f"Histogram of dials per episode; the mean is {mean:.1f}.",
         svg_of(fig),
         wide=False,
@@ -163,9 +163,9 @@ def _returns(log: RunHistory, affected: pd.DataFrame) -> Chart:
     restored = affected["restored_at"].dropna().to_numpy(dtype=np.float64)
     plots.returns_per_second(restored, log.end, log.experiment.server.join_capacity, fig.add_subplot())
     return Chart(
-        "The load of coming back",
+        "Reconnection load",
         "Sessions restored per second, against the join capacity stated for the server.",
-        f"Reconnections per second over the run; {len(restored)} in all.",
+        f"Reconnections per second over the run; {len(restored)} in total.",
         svg_of(fig),
     )
 
@@ -186,7 +186,7 @@ def _round_trips(log: RunHistory) -> Chart | None:
 
 
 def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Chart:
-    """Recovery curves of several runs over one another; ``lanes``: label -> affected rows of its episode frame."""
+    """Recovery curves of several runs in one chart; ``lanes``: label -> affected rows of its episode frame."""
     with report_style():
         fig = Figure(figsize=(10, 3.9), layout="constrained")
         left, right = fig.subplots(1, 2, sharey=True)
@@ -201,7 +201,7 @@ def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Chart:
             axes.set_xlabel("seconds")
         svg = svg_of(fig)
     return Chart(
-        "Recovery, one run over the other",
+        "Recovery curves of the compared runs",
         "Share of affected participants with a restored session (one minus Kaplan-Meier). Bands: pointwise 95 %.",
         f"Recovery curves of {len(lanes)} runs overlaid.",
         svg,
@@ -209,7 +209,7 @@ def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Chart:
 
 
 def gaps(table: pd.DataFrame) -> Chart:
-    """The relative gaps of a comparison; columns as in :func:`reports.plots.forest`."""
+    """The relative differences of a comparison; columns as in :func:`reports.plots.forest`."""
     with report_style():
         fig = Figure(figsize=(10, 0.9 + 0.34 * len(table)), layout="constrained")
         plots.forest(table, fig.add_subplot())
@@ -218,7 +218,7 @@ def gaps(table: pd.DataFrame) -> Chart:
 
 
 def svg_of(figure: Figure) -> str:
-    """The figure as inline SVG: themed by CSS variables, scaled to its container, without anything to fetch."""
+    """The figure as inline SVG: themed by CSS variables, scaled to its container, with no external resource."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure)
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -1,4 +1,4 @@
-"""``resilience report``: build a run's report, compare runs. Imports of the analysis wait until a command runs."""
+"""``resilience report``: builds a run's report, compares runs. The analysis is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 PLAIN_WIDTH = 110
-"""Columns of a comparison that goes to a file or a pipe."""
+"""Width in columns of a comparison that goes to a file or a pipe."""
 
 _DIRECTORY = click.Path(path_type=Path)
 
 
 @click.group()
 def report() -> None:
-    """Read run directories: build the report of one, or compare several."""
+    """Build the report of a run, or compare several runs."""
 
 
 @report.command()
 @click.argument("run_dir", type=_DIRECTORY)
 def build(run_dir: Path) -> None:
-    """Analyse RUN_DIR again and write its report; ends with the run's own exit code."""
+    """Analyse RUN_DIR and write its report; ends with the exit code of the run's verdict."""
     from rich.console import Console
 
     from .build import build_report
@@ -45,10 +45,10 @@ def build(run_dir: Path) -> None:
 
 @report.command()
 @click.argument("runs", type=_DIRECTORY, nargs=-1, required=True)
-@click.option("--out", type=_DIRECTORY, default=None, help="Where compare.* go; default: the last run's directory.")
-@click.option("--fail-on-worse", is_flag=True, help="End with 1 when any run is worse than the first.")
+@click.option("--out", type=_DIRECTORY, default=None, help="Folder for compare.*; default: the last run's directory.")
+@click.option("--fail-on-worse", is_flag=True, help="Exit with 1 if any run is worse than the first.")
 def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> None:
-    """Put two or more runs side by side; the first is what the others are held against."""
+    """Compare two or more runs; every run is compared with the first."""
     from rich.console import Console
 
     from .compare import write_comparison
@@ -64,12 +64,12 @@ def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> No
 
 
 def exit_code(summary: Summary) -> ExitCode:
-    """What a command that made this run ends with: by the verdict, or 4 when the run itself failed."""
+    """The exit code of a run: by its verdict, or 4 if the run itself failed."""
     return summary.exit_code
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """The verdict, the expectations and the invariants, on a terminal."""
+    """Print the verdict, the expectations and the invariants."""
     from rich.table import Table
     from rich.text import Text
 
@@ -93,7 +93,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The comparison on a terminal: the first run against each of the others, a table each."""
+    """Print the comparison: one table for each run after the first."""
     from rich.table import Table
 
     from . import formatting

@@ -1,6 +1,6 @@
-"""Two or more runs side by side, each held against the first: lanes of one experiment, or builds of one system.
+"""Compares two or more runs with the first: lanes of one experiment, or builds of one system.
 
-Intervals are at 99 % so that about ten comparisons together stay under 5 % false alarms. Runs are taken as
+Intervals are at 99 % so that about ten comparisons together stay under 5 % false alarms. Runs are treated as
 independent; runs of one seed share their faults, which only makes the interval wider than needed.
 """
 
@@ -26,7 +26,7 @@ from .stats import difference
 from .summary import Summary, finite_or_none
 
 CONFIDENCE = 0.995
-"""Of each one-sided bound: 99 % two-sided."""
+"""Confidence of each one-sided bound: 99 % two-sided."""
 
 SCHEMA_VERSION = 1
 METRICS = (
@@ -41,14 +41,14 @@ METRICS = (
     "attempts.mean",
     "heartbeat_rtt_s.p50",
 )
-"""What is compared. All but the success rate are better when lower."""
+"""The compared metrics. All but the success rate are better when lower."""
 
 INFORMATIVE = ("heartbeat_rtt_s.p50",)
-"""Shown, but no merit of the system: it tells the networks apart that the runs had."""
+"""Shown, but not judged: they differ with the networks of the runs, not with the system."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One run against the first, for one metric. ``relative``: share of the first's value. Bounds: of ``absolute``."""
+    """One run compared with the first. ``relative``: share of the first's value. Bounds: of ``absolute``."""
 
     label: str
     absolute: float | None
@@ -59,7 +59,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric: its value and size in each run, and the gaps of all but the first to the first."""
+    """One metric: its value and sample size in each run, and the difference of each later run to the first."""
 
     metric: str
     values: tuple[float | None, ...]
@@ -80,7 +80,7 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """``compare.json``. ``confidence`` is of each one-sided bound; ``notes`` say what makes the runs unlike."""
+    """``compare.json``. ``confidence`` is of each one-sided bound; ``notes`` name differences between the runs."""
 
     schema_version: int = SCHEMA_VERSION
     sides: tuple[ComparedRun, ...]
@@ -100,16 +100,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headline(self) -> str:
-        """What came out, in a few words; runs of different lanes are held for agreement, others for progress."""
+        """The result in a few words; runs of different lanes are compared for agreement, others for progress."""
         gaps_found = [gap for row in self.rows for gap in row.gaps]
         shown = sum(gap.verdict in (WORSE, BETTER) for gap in gaps_found)
         if len({side.lane for side in self.sides}) > 1:
             return (
                 f"The lanes differ in {shown} of {len(gaps_found)} comparisons"
                 if shown
-                else "No gap shown between the lanes"
+                else "No difference shown between the lanes"
             )
-        return "Worse than the first run" if self.worse else "No change for the worse shown"
+        return "Worse than the first run" if self.worse else "No deterioration shown"
 
 
 WORSE, BETTER, DIFFERS, NO_CHANGE, NO_DATA = "worse", "better", "differs", "no change shown", "no data"
@@ -125,12 +125,12 @@ class _Run:
 
 
 def compare(runs: list[Path]) -> Comparison:
-    """Hold each run directory against the first; :class:`~resilience.errors.UsageError` if fewer than two or broken."""
+    """Compare each run directory with the first; :class:`~resilience.errors.UsageError` if fewer than two or broken."""
     return _compared(_read(runs))
 
 
 def write_comparison(runs: list[Path], out: Path) -> Comparison:
-    """:func:`compare`, and ``compare.json``, ``compare.md`` and ``compare.html`` (with overlaid curves) in ``out``."""
+    """:func:`compare`, and write ``compare.json``, ``compare.md`` and ``compare.html`` to ``out``."""
     read = _read(runs)
     comparison = _compared(read)
     page = comparison_html(comparison, _charts(read, comparison))
@@ -146,7 +146,7 @@ def write_comparison(runs: list[Path], out: Path) -> Comparison:
 
 def _read(runs: list[Path]) -> list[_Run]:
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
-        raise UsageError("compare needs at least two run directories; the first is what the others are held against")
+        raise UsageError("compare needs at least two run directories; the others are compared with the first")
     analysed = [analyse(run) for run in runs]
     labels = _labels([summary for _, _, summary in analysed])
     return [
@@ -156,7 +156,7 @@ def _read(runs: list[Path]) -> list[_Run]:
 
 
 def _labels(summaries: list[Summary]) -> list[str]:
-    """The shortest of lane, experiment and seed that tells all of them apart; numbered when nothing does."""
+    """The shortest of lane, experiment and seed that tells all runs apart; numbered if none does."""
     choices = (
         [summary.lane.value for summary in summaries],
         [f"{summary.lane.value} seed {summary.seed}" for summary in summaries],
@@ -192,7 +192,7 @@ def _notes(runs: list[_Run]) -> tuple[str, ...]:
     infos = [run.log.info for run in runs]
     notes = []
     if len({info.experiment_digest for info in infos}) > 1:
-        notes.append("the runs are of different experiments: a gap may come from the settings")
+        notes.append("the runs are of different experiments: a difference may come from the settings")
     if len({info.seed for info in infos}) > 1:
         notes.append("the runs have different seeds: fault times may differ")
     notes += [f"{run.label} is {run.summary.status}: {run.summary.cause}" for run in runs if run.summary.cause]
@@ -239,11 +239,11 @@ def _verdict(metric: str, low: float, high: float) -> str:
     return more if low > 0 else less if high < 0 else NO_CHANGE
 
 
-# --- how it is shown --------------------------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------------------------
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """For a pull-request comment: what changed against the first run, metric by metric."""
+    """For a pull-request comment: the change of each metric from the first run."""
     head = ["metric", *comparison.labels, "change", "relative", "interval", "verdict"]
     rows = [line for row in comparison.rows for line in _markdown_rows(row)]
     sides = [

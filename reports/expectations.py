@@ -1,7 +1,8 @@
-"""Holds one expectation against the episodes. Knows which population a metric is judged on, and says so in words.
+"""Judges one expectation on the episodes. Knows on which population a metric is judged, and names it in words.
 
 The reconnection rule (SPEC section 6): an outage longer than the threshold cannot be reconnected within it, so
-``reconnection_s`` is judged on outages that healed within the threshold, with ``excess_s`` over all outages beside it.
+``reconnection_s`` is judged on outages that healed within the threshold, with ``excess_s`` over all outages as a
+secondary estimate.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ GRACE = "grace"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value, its bounds, how many values it rests on, and anything a reader must know."""
+    """A metric's value, its bounds, its sample size, and a note for the reader."""
 
     value: float
     interval: Interval
@@ -40,7 +41,7 @@ NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What expectations are judged on. ``episodes``: episode frame; ``round_trips``: session_id, cohort, value (s)."""
+    """The data on which expectations are judged. ``round_trips``: session_id, cohort, value (s)."""
 
     episodes: pd.DataFrame
     round_trips: pd.DataFrame
@@ -50,7 +51,7 @@ class Evidence:
 
     @classmethod
     def of(cls, log: RunHistory, episodes: pd.DataFrame) -> Evidence:
-        """Collect it from a run."""
+        """Collect the data from a run."""
         frame = log.frame
         owners = frame[frame["role"] == "client"].dropna(subset=["session_id", "cohort"]).drop_duplicates("session_id")
         cohorts = pd.Series(owners["cohort"].astype(str).to_numpy(), index=owners["session_id"].astype(str).to_numpy())
@@ -67,14 +68,14 @@ class Evidence:
         )
 
     def affected(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
-        """The affected episodes, narrowed."""
+        """The affected episodes of this cohort and fault."""
         rows = self.episodes[self.episodes["affected"]]
         rows = rows if cohort is None else rows[rows["cohort"] == cohort]
         return rows if fault is None else rows[rows["kind"] == fault]
 
 
 def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
-    """The expectation's value, bounds and verdict. No data never passes."""
+    """The expectation's value, bounds and verdict. Without data it never passes."""
     name, _, statistic = expectation.metric.partition(".")
     rows = evidence.affected(expectation.cohort, expectation.fault)
     population, beside = "all affected episodes", tuple[SecondaryEstimate, ...]()
@@ -121,7 +122,10 @@ def _secondary_excess(
 
 
 def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evidence) -> Estimate:
-    """The expectation's metric over affected rows of an episode frame, or over the run where it belongs to the run."""
+    """The expectation's metric over affected rows of an episode frame.
+
+    A metric of the whole run is computed over the run.
+    """
     name, _, statistic = expectation.metric.partition(".")
     confidence = expectation.confidence
     if name in CLOCKS:
@@ -158,12 +162,12 @@ def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) 
 
 
 def clock_estimate(rows: pd.DataFrame, clock: str, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
-    """One statistic of one clock over affected rows of an episode frame, seconds; infinite when it was not reached."""
+    """One statistic of one clock over affected rows of an episode frame, seconds; infinite if it was not reached."""
     return time_estimate(RecoveryTimes.of(rows, clock), statistic, confidence, evidence)
 
 
 def time_estimate(times: RecoveryTimes, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
-    """As :func:`clock_estimate`, of durations that were taken from the rows already."""
+    """Like :func:`clock_estimate`, for durations that were already selected."""
     if not len(times):
         return NOTHING
     if statistic in ("mean", "restricted_mean"):
@@ -182,7 +186,7 @@ def _mean_time(times: RecoveryTimes, statistic: str, confidence: float, evidence
     interval = mean_interval(values, times.clusters, confidence, stated, evidence.seed)
     if restricted or not times.censored:
         return Estimate(float(values.mean()), interval, len(times))
-    note = f"{times.censored} of {len(times)} were not back: the mean has no upper bound, restricted_mean has"
+    note = f"{times.censored} of {len(times)} were not back: the mean has no upper bound; restricted_mean has one"
     return Estimate(float(values.mean()), _unbounded(interval), len(times), note)
 
 
@@ -226,4 +230,4 @@ def unanswered(result: ExpectationResult) -> str:
     """Why an expectation is inconclusive, in words."""
     if result.n == 0:
         return result.note or "nothing was measured"
-    return result.note or "the interval reaches across the threshold: more drops would decide"
+    return result.note or "the interval includes the threshold: more drops would decide"

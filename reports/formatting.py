@@ -23,17 +23,17 @@ _SMALL = 0.01
 OUTCOME_WORDS = {
     "restored": "came back with their session and the right state",
     "gave_up": "stopped trying",
-    "identity_lost": "came back as somebody new",
+    "identity_lost": "came back as a new participant",
     "corrupt": "came back with a state that is not the server's",
     "censored": "were not back when the run ended",
-    "rode_through": "were touched, but noticed no loss",
+    "rode_through": "were hit by the fault, but noticed no loss",
     "not_exposed": "had no link or session that the fault could reach",
-    "harness": "fell into a window that the laboratory could not prove",
+    "harness": "fell into a fault window that no canary confirmed",
 }
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """``1.23``, or a dash where there is no number; the thousands get commas."""
+    """``1.23``, or a dash for a missing number; with commas between thousands."""
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
@@ -47,7 +47,7 @@ def seconds(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``99.67 %``; a dash where there is no number. Never rounds a miss up to 100 or a hit down to 0."""
+    """``99.67 %``; a dash for a missing number. Never rounds a miss up to 100 or a hit down to 0."""
     if value is None:
         return DASH
     shown = f"{value * 100:.2f}".rstrip("0").rstrip(".")
@@ -67,7 +67,7 @@ def metric_value(metric: str, value: float | None) -> str:
 
 
 def interval(metric: str, low: float | None, high: float | None) -> str:
-    """``97.1 % … 99.9 %``; an open end is said to be open."""
+    """``97.1 % … 99.9 %``; an open end is named."""
     if low is None and high is None:
         return DASH
     upper = "no upper bound" if high is None else metric_value(metric, high)
@@ -99,12 +99,12 @@ def relative(gap: float | None) -> str:
 
 
 def format_quantile(value: float | None, n: int) -> str:
-    """A quantile; of ``n`` episodes that never got there it is not reached, of none there is none."""
+    """A quantile: "not reached" if fewer of the ``n`` episodes returned, a dash without episodes."""
     return "not reached" if value is None and n else seconds(value)
 
 
 def measured(item: ExpectationResult) -> str:
-    """An expectation's value; one that exists but has no end is said to be not reached."""
+    """An expectation's value; an infinite one is "not reached"."""
     return "not reached" if item.value is None and item.n else metric_value(item.metric, item.value)
 
 
@@ -115,7 +115,7 @@ def target(item: ExpectationResult) -> str:
 
 
 def scope(item: ExpectationResult) -> str:
-    """The metric with whatever narrows it: ``reconnection_s.mean [cohort alpha]``."""
+    """The metric with its cohort and fault: ``reconnection_s.mean [cohort alpha]``."""
     parts = [f"cohort {item.cohort}"] if item.cohort else []
     parts += [f"fault {item.fault}"] if item.fault else []
     return f"{item.metric} [{', '.join(parts)}]" if parts else item.metric
@@ -131,12 +131,12 @@ def came_back(rate: SuccessRate) -> str:
 def certainty(rate: SuccessRate) -> str:
     """What the interval says, in a sentence."""
     if rate.low is None:
-        return "There is nothing to be sure about."
+        return "No confidence interval can be given."
     sure = percent(rate.confidence)
     effective = number(rate.effective_n, 0)
     return (
-        f"At least {percent(rate.low)} with {sure} confidence (and at most {percent(rate.high)}, equally sure): "
-        f"{rate.affected:,} drops in {rate.events} fault windows are worth about {effective} independent ones "
+        f"At least {percent(rate.low)} with {sure} confidence (and at most {percent(rate.high)}, likewise): "
+        f"{rate.affected:,} drops in {rate.events} fault windows are equivalent to about {effective} independent ones "
         f"({rate.correlation_source} within-event correlation {number(rate.correlation)})."
     )
 
@@ -151,7 +151,7 @@ def headline(summary: Summary) -> str:
         said = [pluralise(misses, "target") + " missed"] if misses else []
         said += [pluralise(broken, "invariant") + " broken"] if broken else []
         return f"{came_back(summary.success_rate)}; {' and '.join(said)}."
-    return f"{came_back(summary.success_rate)}; the run does not decide: {summary.reasons[0]}."
+    return f"{came_back(summary.success_rate)}; the run is inconclusive:  {summary.reasons[0]}."
 
 
 def pluralise(n: int, thing: str) -> str:

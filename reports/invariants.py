@@ -1,7 +1,7 @@
-"""The invariants: each a small pure function over a run's log that looks for one counterexample. Computes no statistic.
+"""The invariants: each a small pure function that searches a run's log for one counterexample. Computes no statistic.
 
-A check returns :class:`CheckResult`: how many cases it looked at and the first case that breaks the rule, if any. No
-case at all is inconclusive, never a pass; so is a check that stumbles over the log itself.
+A check returns :class:`CheckResult`: the number of cases and the first case that breaks the rule, if any. A check
+without a case is inconclusive, never a pass; so is a check that raises.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ACCEPTED = "accepted"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check saw. ``broken``: the first counterexample in words; ``unknown``: why it could not tell."""
+    """The result of a check. ``broken``: the first counterexample in words; ``unknown``: why the check is undecided."""
 
     checked: int
     broken: str | None = None
@@ -47,7 +47,7 @@ def run_checks(log: RunHistory) -> tuple[Invariant, ...]:
 
 
 def check_one(name: str, rule: str, check: Check, log: RunHistory) -> Invariant:
-    """One invariant; an exception inside the check says that it could not tell, with the exception's text."""
+    """One invariant; if the check raises, the result is inconclusive with the exception's text."""
     try:
         found = check(log)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, it is not the system's failure
@@ -66,7 +66,7 @@ def _question(event: LogEvent) -> str:
 
 
 def _first(findings: Iterable[str | None]) -> tuple[int, str | None]:
-    """How many findings there are, and the first that is not None."""
+    """The number of findings, and the first that is not None."""
     seen = list(findings)
     return len(seen), next((finding for finding in seen if finding), None)
 
@@ -79,7 +79,7 @@ def _commits(log: RunHistory) -> list[LogEvent]:
 
 
 def _durable(log: RunHistory) -> list[LogEvent]:
-    """The server's words for durable answers: its commits, and what its successors found after it was killed."""
+    """The server's records of durable answers: its commits, and what a restarted server found stored."""
     found = _commits(log) + log.of(LogEventKind.ANSWER_RECOVERED, Role.SERVER)
     return sorted(found, key=lambda event: event.t)
 
@@ -100,7 +100,7 @@ def acknowledged_answers_kept(log: RunHistory) -> CheckResult:
 
 
 def answers_scored_once(log: RunHistory) -> CheckResult:
-    """At most one accepted commit per participant and question, and a new server finds it as it was committed."""
+    """At most one accepted commit per participant and question, and a restarted server finds it unchanged."""
     seen: dict[tuple[str | None, str], LogEvent] = {}
 
     def again(event: LogEvent) -> str | None:
@@ -131,7 +131,7 @@ def scores_add_up(log: RunHistory) -> CheckResult:
         stored, summed = event.value, math.fsum(mine.values())
         if stored is not None and math.isclose(stored, summed, abs_tol=1e-6):
             return None
-        return f"{event.session_id} at {event.t:.3f} s: stored score {stored}, committed answers add up to {summed:g}"
+        return f"{event.session_id} at {event.t:.3f} s: stored score {stored}, the committed answers sum to {summed:g}"
 
     finals = log.of(LogEventKind.SCORE_FINAL, Role.SERVER)
     _, broken = _first(take(event) for event in sorted(_durable(log) + finals, key=lambda event: event.t))
@@ -151,7 +151,7 @@ class _ConnectionHistory:
     live: set[int] = field(default_factory=set)
 
     def take(self, event: LogEvent) -> str | None:
-        """What this event breaks, in words, or None."""
+        """The rule that this event breaks, in words, or None."""
         number = event.connection_no or 0
         if event.kind in (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED):
             return self._attach(number, event)
@@ -161,7 +161,7 @@ class _ConnectionHistory:
         return None
 
     def restart(self, losses: dict[int, float]) -> None:
-        """The server is another one now: no connection to the one before it is left."""
+        """The server restarted: no connection to the earlier one is left."""
         self.live.clear()
         self.losses = losses
 
@@ -227,7 +227,7 @@ def _is_take_up(event: LogEvent) -> bool:
 
 
 def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
-    """The events of each server that had the run, one after the other."""
+    """The events of each server of the run, one server after the other."""
     lives: list[list[LogEvent]] = [[]]
     for event in history:
         if _is_take_up(event):
@@ -247,9 +247,9 @@ def _losses(life: Iterable[LogEvent]) -> dict[str, dict[int, float]]:
 
 
 def nobody_stuck(log: RunHistory) -> CheckResult:
-    """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ended first.
+    """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s, or the run ends first.
 
-    A new server tells at its start who is away, and gives each the whole time: nobody pays for its predecessor's death.
+    A restarted server records at its start which participants are away, and gives each the whole clean-up time.
     """
     limit = log.experiment.server.cleanup_interval + CLEANUP_SLACK_S
     absent: dict[str, LogEvent] = {}
@@ -267,7 +267,9 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
         if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):
             checked += 1
             _note_overdue(absent, who, event.t, limit, broken)
-            if who in known or event.cause == RESTART:  # a join that never reached its client leaves nothing behind
+            if (
+                who in known or event.cause == RESTART
+            ):  # a join whose reply never reached its client leaves no participant
                 absent[who] = event
         elif event.kind in _ENDS_ABSENCE:
             known.add(who)
@@ -292,7 +294,7 @@ _ENDS_ABSENCE = (
 
 
 def _note_overdue(absent: dict[str, LogEvent], who: str, now: float, limit: float, broken: list[str]) -> None:
-    """End ``who``'s absence, if it has one, and note it when it lasted longer than ``limit`` seconds."""
+    """End ``who``'s absence, if there is one, and note it if it lasted longer than ``limit`` seconds."""
     since = absent.pop(who, None)
     if since is not None and now - since.t > limit:
         broken.append(
@@ -301,7 +303,7 @@ def _note_overdue(absent: dict[str, LogEvent], who: str, now: float, limit: floa
 
 
 def _stuck_at_end(log: RunHistory, absent: dict[str, LogEvent]) -> list[str]:
-    """Participants whose last state is temporary absence though the server logged no absence that could still run."""
+    """Participants whose last state is temporary absence though the server logged no unfinished absence."""
     states = log.of(LogEventKind.SESSION_STATE, Role.SERVER)
     reasons = log.of(LogEventKind.SESSION_DETACHED, Role.SERVER) + [event for event in states if _is_found_away(event)]
     last = {event.session_id or "?" for event in reasons}
@@ -316,7 +318,7 @@ def _stuck_at_end(log: RunHistory, absent: dict[str, LogEvent]) -> list[str]:
 
 
 def announced_once(log: RunHistory) -> CheckResult:
-    """The room is told of each identity once; a reconnection is silent."""
+    """Each identity is announced to the room once; a reconnection is silent."""
     seen: dict[str | None, LogEvent] = {}
 
     def again(event: LogEvent) -> str | None:
@@ -363,9 +365,9 @@ def restored_state_true(log: RunHistory) -> CheckResult:
         key = (event.session_id, event.connection_no)
         where = f"{event.actor} ({event.session_id}, connection {event.connection_no}) at {event.t:.3f} s"
         if key not in truth:
-            return f"{where}: restored, but the server has no such resume"
+            return f"{where}: restored, but the server has no record of this resume"
         if event.detail is None or event.detail != truth[key]:
-            return f"{where}: holds {event.detail}, the server's truth is {truth[key]}"
+            return f"{where}: holds {event.detail}, the server recomputed {truth[key]}"
         return None
 
     return CheckResult(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))
@@ -375,7 +377,7 @@ def restored_state_true(log: RunHistory) -> CheckResult:
 
 
 def faults_confirmed(log: RunHistory) -> CheckResult:
-    """A canary saw every planned fault begin and end. Says nothing about the system, so it is never a failure."""
+    """The canary saw every planned fault begin and end. Concerns the laboratory only, so it is never a failure."""
     windows = windows_frame(log)
     problems = [f"{event.ref or 'the run'}: {event.cause}" for event in log.of(LogEventKind.HARNESS_FAILED)]
     checks = (
@@ -394,11 +396,14 @@ CHECKS: dict[str, tuple[str, Check]] = {
     "acknowledged_answers_kept": ("no acknowledged answer is lost", acknowledged_answers_kept),
     "answers_scored_once": ("no answer is scored twice", answers_scored_once),
     "scores_add_up": ("the final score is the sum of the committed answers", scores_add_up),
-    "one_live_connection": ("one live connection each, and only its own loss detaches", one_live_connection),
+    "one_live_connection": (
+        "each participant has one live connection, and only its loss detaches",
+        one_live_connection,
+    ),
     "stream_without_gap": ("the stream of room messages has no gap", stream_without_gap),
-    "restored_state_true": ("the restored state equals the server's truth", restored_state_true),
-    "announced_once": ("nobody is announced to the room twice", announced_once),
-    "nobody_stuck": ("nobody stays temporarily disconnected", nobody_stuck),
-    "faults_confirmed": ("every fault was seen to begin and to end (harness)", faults_confirmed),
+    "restored_state_true": ("the restored state equals the server's recomputed state", restored_state_true),
+    "announced_once": ("no participant is announced to the room twice", announced_once),
+    "nobody_stuck": ("no participant stays temporarily disconnected", nobody_stuck),
+    "faults_confirmed": ("a canary saw every fault begin and end (harness)", faults_confirmed),
 }
 """Name -> the rule in words and the function; the order is that of every output."""

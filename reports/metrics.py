@@ -1,4 +1,4 @@
-"""Fills the summary: from a run's log and its episodes to the numbers that outputs show. Formulas live in ``stats``."""
+"""Computes the summary from a run's log and its episodes. Formulas live in ``stats``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .survival import RecoveryTimes
 from .windows import windows_frame
 
 CONFIDENCE = 0.95
-"""Of every bound that no expectation states otherwise for."""
+"""Confidence of every bound for which no expectation states another."""
 
 
 def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
@@ -141,7 +141,7 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
 
 
 def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
-    """How many episodes had which outcome."""
+    """The number of episodes by outcome."""
     return Outcomes(**{str(name): int(n) for name, n in episodes["outcome"].value_counts(sort=False).items()})
 
 

@@ -1,6 +1,6 @@
-"""The pictures: functions of data and axes that return nothing. Know no file format; ``charts`` lays them out.
+"""The plots: functions of data and axes that return nothing. Know no file format; ``charts`` lays them out.
 
-Colours are Okabe and Ito's. Whatever carries meaning by colour carries it by place or label as well.
+Colours are Okabe and Ito's. A meaning shown by colour is also shown by position or label.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.2)), "dashdot", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
 
 MAX_ROWS = 420
-"""More participants than this are thinned evenly, per cohort, before they are drawn."""
+"""If there are more participants, they are thinned evenly per cohort before plotting."""
 
 MAX_STEPS = 300
-"""More steps of a curve than this are thinned evenly in the share that is back."""
+"""If a curve has more steps, they are thinned evenly in the recovered share."""
 
 MAX_POINTS = 250
-"""More points of a strip than this are thinned evenly."""
+"""If a strip has more points, they are thinned evenly."""
 
 
 def colour_of(names: Sequence[str]) -> dict[str, str]:
-    """One colour per name, in order; the palette repeats when it is used up (line dashes differ then)."""
+    """One colour per name, in order; the palette repeats if it is too short (the line dashes differ then)."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
 def seconds_label(value: float, _: object = None) -> str:
-    """``0.05``, ``0.5``, ``5``, ``50``: as many digits as say something."""
+    """``0.05``, ``0.5``, ``5``, ``50``: only significant digits."""
     return f"{value:g}"
 
 
-# --- who was where, when ----------------------------------------------------------------------------------------------
+# --- connection states over time --------------------------------------------------------------------------------------
 
 
 def timeline(segments: pd.DataFrame, windows: pd.DataFrame, end: float, axes: Axes) -> None:
-    """Every participant a row, grouped by cohort, coloured by state, the fault windows marked above their cohort.
+    """One row per participant, grouped by cohort, coloured by state, with the fault windows marked above their cohort.
 
     ``segments``: :func:`reports.episodes.state_segments`; ``windows``: :func:`reports.windows.windows_frame`.
     """
@@ -76,7 +76,7 @@ def _headroom(rows: int) -> float:
 
 
 def timeline_rows(segments: pd.DataFrame) -> pd.DataFrame:
-    """Participants that are drawn: ``cohort`` and row ``y``, by participant; thinned evenly above ``MAX_ROWS``."""
+    """The plotted participants: ``cohort`` and row ``y``, by participant; thinned evenly above ``MAX_ROWS``."""
     people = segments.drop_duplicates("participant").sort_values(["cohort", "participant"], kind="stable")
     step = max(math.ceil(len(people) / MAX_ROWS), 1)
     kept = people[people.groupby("cohort").cumcount() % step == 0]
@@ -97,7 +97,7 @@ def _bars(start: Floats, stop: Floats, y: Floats, colour: str, axes: Axes) -> No
 
 
 def _fault_marks(windows: pd.DataFrame, low: float, high: float, axes: Axes) -> None:
-    """A bracket over the rows for the length of the fault, its name above, its edges drawn through."""
+    """A bracket over the rows for the length of the fault, with its name above and lines at its edges."""
     for window in windows.dropna(subset=["fault_at"]).to_dict("records"):
         start = float(window["fault_at"])
         stop = start if pd.isna(window["healed_at"]) else float(window["healed_at"])
@@ -106,11 +106,11 @@ def _fault_marks(windows: pd.DataFrame, low: float, high: float, axes: Axes) -> 
         axes.text(start, low - 1.2, str(window["kind"]), va="bottom", ha="left", fontsize=8.5, color=INK, zorder=5)
 
 
-# --- how fast they came back ------------------------------------------------------------------------------------------
+# --- time to recovery -------------------------------------------------------------------------------------------------
 
 
 def recovery(curves: Mapping[str, RecoveryTimes], target: float | None, limit: float, axes: Axes) -> None:
-    """The share back over time, one step curve with its band per name; ``target`` as a line, x up to ``limit`` s."""
+    """The recovered share over time, one step curve with band per name; ``target`` as a line, x up to ``limit`` s."""
     for i, (name, times) in enumerate(curves.items()):
         curve, colour = times.curve, PALETTE[i % len(PALETTE)]
         kept = np.unique(np.linspace(0, max(len(curve.seconds) - 1, 0), MAX_STEPS).astype(int))[: len(curve.seconds)]
@@ -147,18 +147,18 @@ def _stretched(values: Floats) -> Floats:
 
 
 def sensible_limit(times: Sequence[RecoveryTimes], deadline: float) -> float:
-    """Where the x axis of recovery curves ends, seconds: a little after the last return, at most the deadline."""
+    """The end of the x axis of recovery curves, seconds: a little after the last return, at most the deadline."""
     longest = max((float(t.seconds[t.returned].max(initial=0.0)) for t in times), default=0.0)
     return min(max(longest * 1.12, 0.2), deadline) if longest else deadline
 
 
 def spread(groups: Mapping[str, RecoveryTimes], deadline: float, axes: Axes) -> None:
-    """One row per name: every episode a dot, the middle half a bar, median and p95 marked and named, losses named."""
+    """One row per name: each episode a dot, the middle half a bar, median and p95 marked, and the losses counted."""
     limit = sensible_limit(list(groups.values()), deadline)
     for row, times in enumerate(groups.values()):
         seconds = np.sort(times.seconds[times.returned])
         dots = seconds[:: max(len(seconds) // MAX_POINTS, 1)]
-        jitter = (np.arange(len(dots)) * 0.618034 % 1 - 0.5) * 0.42  # golden-ratio sequence: even, the same every time
+        jitter = (np.arange(len(dots)) * 0.618034 % 1 - 0.5) * 0.42  # golden-ratio sequence: even and repeatable
         colour = PALETTE[row % len(PALETTE)]
         axes.plot(dots, row + jitter, "o", color=colour, markersize=2.8, alpha=0.6, markeredgewidth=0)
         _marks(times, row, axes)
@@ -180,7 +180,7 @@ def _spread_words(times: RecoveryTimes) -> str:
 
 
 def _short(seconds: float) -> str:
-    """``0.34 s``, ``2 ms``, or that it was not reached."""
+    """``0.34 s``, ``2 ms``, or "not reached"."""
     if not math.isfinite(seconds):
         return "not reached"
     return f"{seconds:.2f} s" if seconds >= 0.01 or not seconds else f"{seconds * 1000:.2g} ms"  # noqa: PLR2004 - 10 ms
@@ -195,7 +195,7 @@ def _marks(times: RecoveryTimes, row: int, axes: Axes) -> None:
             axes.plot([at, at], [row - reach, row + reach], color=INK, linewidth=width, zorder=5)
 
 
-# --- how hard they tried ----------------------------------------------------------------------------------------------
+# --- reconnection load ------------------------------------------------------------------------------------------------
 
 
 def attempts(counts: pd.DataFrame, axes: Axes) -> None:
@@ -221,7 +221,7 @@ def attempts(counts: pd.DataFrame, axes: Axes) -> None:
 
 
 def returns_per_second(restored_at: Floats, end: float, capacity: float, axes: Axes) -> None:
-    """Restored sessions per second over the run, with the peak named and the server's stated join capacity."""
+    """Restored sessions per second over the run, with the peak and the server's stated join capacity labelled."""
     width = max(end / 240, 0.25)
     edges = np.arange(0.0, max(end, width) + width, width)
     rates = np.histogram(restored_at, edges)[0] / width
@@ -239,7 +239,7 @@ def returns_per_second(restored_at: Floats, end: float, capacity: float, axes: A
 
 
 def round_trips(values: Floats, axes: Axes) -> None:
-    """Heartbeat round trips, milliseconds, on a logarithmic axis, with p50, p95 and p99 named."""
+    """Heartbeat round trips, milliseconds, on a logarithmic axis, with p50, p95 and p99 labelled."""
     milliseconds = np.maximum(values * 1000, 1e-3)
     low, high = float(milliseconds.min()), float(milliseconds.max())
     bins = np.geomspace(low * 0.9, high * 1.1, 60)

@@ -1,4 +1,4 @@
-"""Turns a summary into files: JSON, Markdown, JUnit, HTML. Computes nothing; all four say what the one summary says."""
+"""Turns a summary into files: JSON, Markdown, JUnit, HTML. Computes nothing; all four show the same summary."""
 
 from __future__ import annotations
 
@@ -150,12 +150,12 @@ def _environment() -> jinja2.Environment:
 
 
 def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
-    """One file that needs nothing else: no script, no network, images inline."""
+    """The report as one file with no external resource: no script, no network, images inline."""
     page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts)
     return page
 
 
 def comparison_html(comparison: Comparison, charts: Sequence[Chart]) -> str:
-    """The comparison as one file that needs nothing else."""
+    """The comparison as one file with no external resource."""
     page: str = _environment().get_template("compare.html.j2").render(comparison=comparison, charts=charts)
     return page

@@ -1,11 +1,11 @@
 """Intervals and verdicts for drops that come in clusters. Pure functions on arrays; every formula names its source.
 
-Two ideas run through it. *A bound is one-sided*: ``low`` and ``high`` are each a bound at the stated confidence, so a
+Two rules hold throughout. *A bound is one-sided*: ``low`` and ``high`` are each a bound at the stated confidence, so a
 verdict at 95 % is wrong in at most one run of twenty, and the pair is a 90 % two-sided interval. *Drops of one fault
-are correlated*: n drops in a few events are worth fewer independent ones, ``effective_n``.
+are correlated*: n drops in a few events are equivalent to fewer independent ones, ``effective_n``.
 
-Faults that are alike (same kind, length, direction) are replicates and form a stratum; how many of each kind a run
-has is its design, not chance, so resampling and variance stay within strata.
+Equal faults (same kind, length, direction) are replicates and form a stratum; the number of each kind in a run is its
+design, not chance, so resampling and variance stay within strata.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 ESTIMATE_FROM = 10
-"""Fewest fault events from which a correlation is estimated."""
+"""The fewest fault events from which a correlation is estimated."""
 
 RESAMPLE_FROM = 20
-"""Fewest fault events over which an interval is resampled."""
+"""The fewest fault events over which an interval is resampled."""
 
 MIN_DEGREES_OF_FREEDOM = 5
-"""Fewest degrees of freedom between events (events less strata) for an estimate; twice as many for resampling."""
+"""The fewest degrees of freedom between events (events less strata) for an estimate; twice as many for resampling."""
 
 MIN_COUNT = 10
-"""A rate needs this many drops of either kind, or its correlation cannot be told from noise."""
+"""A rate needs this many successes and this many failures for a correlation that exceeds noise."""
 
 LINEARISE_FROM_EVENTS = 400
-"""Fault events from which resampling them tells no more than its own normal limit does."""
+"""From this many fault events on, the normal limit replaces resampling."""
 
 RESAMPLES = 2000
 _SALT = 0x5EED
@@ -46,7 +46,7 @@ _SALT = 0x5EED
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which event each observation belongs to. ``event``: code 0..k-1 per observation; ``stratum``: code per event."""
+    """The event of each observation. ``event``: code 0..k-1 per observation; ``stratum``: code per event."""
 
     event: Integers
     stratum: Integers
@@ -71,7 +71,7 @@ class Clusters:
 
     @property
     def events(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return len(self.stratum)
 
     @property
@@ -92,9 +92,9 @@ class Clusters:
 
 @dataclass(frozen=True)
 class Interval:
-    """Two one-sided bounds and how they were found. ``method`` says in words how.
+    """Two one-sided bounds. ``method`` names in words how they were computed.
 
-    ``source`` says where ``correlation`` came from: estimated, stated (the experiment's default) or none.
+    ``source`` is where ``correlation`` came from: estimated, stated (the experiment's default) or none.
     """
 
     low: float
@@ -113,7 +113,7 @@ NO_INTERVAL = Interval(math.nan, math.nan, "none")
 
 
 def wilson(successes: float, n: float, confidence: float) -> tuple[float, float]:
-    """One-sided Wilson score bounds of a proportion, each at ``confidence``; (NaN, NaN) when ``n`` is 0.
+    """One-sided Wilson score bounds of a proportion, each at ``confidence``; (NaN, NaN) if ``n`` is 0.
 
     Source: Wilson 1927; equals ``scipy.stats.binomtest(..).proportion_ci(2 * confidence - 1, "wilson")`` for whole
     numbers. Written out because effective numbers are not whole.
@@ -156,7 +156,7 @@ def rate_interval(
 
 
 def design_effect(correlation: float, sizes: Integers) -> float:
-    """By how much clustering inflates a variance: ``1 + (m - 1) * correlation`` with m the size-weighted mean size.
+    """The factor by which clustering inflates a variance: ``1 + (m - 1) * correlation``, m the size-weighted mean size.
 
     Source: Kish 1965, section 5.4; for unequal sizes Kish 1987. Never below 1.
     """
@@ -166,10 +166,10 @@ def design_effect(correlation: float, sizes: Integers) -> float:
 
 
 def anova_correlation(values: Floats, clusters: Clusters) -> float:
-    """Within-event correlation by the analysis-of-variance estimator, kept within 0 and 1; NaN when undefined.
+    """Within-event correlation by the analysis-of-variance estimator, clipped to 0 and 1; NaN if undefined.
 
     ``(MSB - MSW) / (MSB + (m0 - 1) MSW)``. Source: Donner 1986; for binary data Ridout, Demetrio and Firth 1999, who
-    recommend it. Means of strata are taken out first.
+    recommend it. Means of strata are subtracted first.
     """
     n, sizes = len(values), clusters.sizes.astype(np.float64)
     if clusters.spare < 1 or n <= clusters.events:
@@ -186,7 +186,7 @@ def anova_correlation(values: Floats, clusters: Clusters) -> float:
 
 
 def correlation_of(values: Floats, clusters: Clusters, stated: float) -> tuple[float, str]:
-    """The correlation to work with and where it came from: estimated when the data can tell, else as stated."""
+    """The correlation to use and its source: estimated if the data suffice, else as stated."""
     enough = clusters.events >= ESTIMATE_FROM and clusters.spare >= MIN_DEGREES_OF_FREEDOM
     ones = int((values == 1).sum())
     binary = bool(np.isin(values, (0.0, 1.0)).all())
@@ -229,7 +229,7 @@ def _many(clusters: Clusters) -> bool:
 
 
 def _resampled_mean(values: Floats, clusters: Clusters, confidence: float, seed: int) -> tuple[float, float]:
-    """Percentiles of the mean when events are drawn again, with replacement, within their strata."""
+    """Percentiles of the mean when events are resampled, with replacement, within their strata."""
     rng = np.random.default_rng([_SALT, seed])
     sums, sizes = clusters.sums(values), clusters.sizes.astype(np.float64)
     totals, counts = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
@@ -268,7 +268,7 @@ def difference(a: tuple[float, float, float], b: tuple[float, float, float]) -> 
 
 
 def verdict(op: Op, threshold: float, low: float, high: float) -> Verdict:
-    """Pass only if the whole interval is on the good side, fail only if the whole of it is on the bad side."""
+    """Pass only if the whole interval is on the good side, fail only if the whole interval is on the bad side."""
     if math.isnan(low) or math.isnan(high):
         return Verdict.INCONCLUSIVE
     good, bad = {
@@ -282,7 +282,7 @@ def verdict(op: Op, threshold: float, low: float, high: float) -> Verdict:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """What a verdict needs: ``drops`` in all, in ``events`` faults; ``effective`` independent ones they are worth."""
+    """What a verdict needs: ``drops`` in total, in ``events`` faults, equivalent to ``effective`` independent ones."""
 
     drops: int
     events: int
@@ -299,7 +299,7 @@ def sample_size(  # noqa: PLR0913 - the six numbers a plan is made of
     correlation: float = 0.0,
     per_event: int = 1,
 ) -> SampleSize:
-    """Drops needed to prove ``rate >= target`` with probability ``power`` when it truly is ``true_rate``.
+    """Drops needed to prove ``rate >= target`` with probability ``power`` if it truly is ``true_rate``.
 
     One-sided normal approximation (Fleiss, Levin and Paik 2003, section 2.5), times the design effect of ``per_event``
     drops per fault. Never fewer than a run without any failure needs: ``z^2 target / (1 - target)``, Wilson's bound.

@@ -1,6 +1,6 @@
-"""The result of a run as values: the one object that console, JSON, Markdown, HTML and JUnit are all made from.
+"""The result of a run as values: the one object from which console, JSON, Markdown, HTML and JUnit are made.
 
-``summary.json`` is this, encoded; its schema is versioned and other people's tools read it. A number that does not
+``summary.json`` is this object, encoded; its schema is versioned, because other tools read it. A number that does not
 exist is ``null``, never NaN. ``low`` and ``high`` are one-sided bounds, each at ``confidence``. Durations are in
 seconds.
 """
@@ -59,10 +59,10 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """One clock over all affected episodes, seconds. ``clock``: from what to what.
 
-    ``mean`` counts the ``censored`` (not back: gave up, lost identity, corrupt, or run ended) at the longer of what
-    was seen and ``deadline``, and then is a lower bound without ``high``. ``restricted_mean`` counts every episode up
-    to ``deadline``. Quantiles are of the recovery curve: null when that share never came back. ``max`` is of those
-    who came back.
+    ``mean`` counts the ``censored`` episodes (not back: gave up, lost identity, corrupt, or run ended) at the longer of
+    the observed time and ``deadline``, and then is a lower bound without ``high``. ``restricted_mean`` counts every
+    episode up to ``deadline``. Quantiles are of the recovery curve: null if that share never came back. ``max`` is of
+    the episodes that came back.
     """
 
     clock: str
@@ -107,7 +107,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is computed for a set of episodes."""
+    """Every number that is computed for a set of episodes."""
 
     success_rate: SuccessRate
     detection_s: Latency
@@ -129,7 +129,7 @@ class SecondaryEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One expectation and what became of it. ``population`` says in words over what; ``n`` how many values."""
+    """The result of one expectation. ``population`` says in words over what; ``n`` how many values."""
 
     metric: str
     op: str
@@ -149,7 +149,7 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invariant(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule of the recorded history. ``checked``: how many cases; ``detail``: the first counterexample, if any.
+    """One rule of the recorded history. ``checked``: the number of cases; ``detail``: the first counterexample, if any.
 
     ``rule`` is the rule in words.
     """
@@ -162,7 +162,7 @@ class Invariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault window: planned, done, seen by the canary, and what became of its cohort. Times: seconds of the run."""
+    """One fault window: planned, injected, confirmed, and its cohort's outcomes. Times: seconds of the run."""
 
     fault_id: str
     kind: str
@@ -179,7 +179,7 @@ class WindowResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Those who were back after exactly so many dials; ``share`` of all affected who were back by then."""
+    """Episodes that recovered after exactly this many dials; ``share``: with at most as many, of all affected."""
 
     attempts: int
     restored: int
@@ -224,7 +224,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> ExitCode:
-        """What a command that made this run ends with."""
+        """The exit code of the command that made this run."""
         if self.status not in (COMPLETED, INTERRUPTED):
             return ExitCode.HARNESS
         codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE}
@@ -232,5 +232,5 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def finite_or_none(number: float) -> float | None:
-    """The number, or None when there is none: NaN and infinities are not JSON."""
+    """The number, or None if it is NaN or infinite, which JSON cannot hold."""
     return float(number) if math.isfinite(number) else None

@@ -1,8 +1,8 @@
-"""Time to return when not everybody returned. Pure functions on arrays; every formula names its source.
+"""Time to recovery when some clients did not recover. Pure functions on arrays; every formula names its source.
 
-Three kinds of episode enter: *returned* at a known time; *never* returned (gave up, new identity, wrong state), which
-is known to last for ever; *censored*, of which only a lower bound is known. Nobody is left out: a latency over
-survivors alone rewards giving up.
+Three kinds of episode enter: *returned* at a known time; *never* returned (gave up, new identity, wrong state), with an
+infinite time; *censored*, with only a lower bound. No episode is left out: a latency over survivors alone rewards
+giving up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy import stats
 from .stats import Clusters, Floats, Interval, correlation_of, design_effect
 
 _EPSILON = 1e-12
-"""Rounding that a share of drops may carry."""
+"""Allowed rounding error of a share of drops."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RecoveryTimes:
 
     @classmethod
     def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
-        """From rows of an episode frame, affected ones only. Detection is known for every one of them."""
+        """From the affected rows of an episode frame. Detection is known for every one of them."""
         clusters = Clusters.of(episodes["fault_id"], episodes["stratum"])
         seconds = episodes[clock].to_numpy(dtype=np.float64)
         if clock == "detection_s":
@@ -44,7 +44,7 @@ class RecoveryTimes:
         return cls(seconds, episodes["returned"].to_numpy(dtype=bool), episodes["never"].to_numpy(dtype=bool), clusters)
 
     def __len__(self) -> int:
-        """How many episodes."""
+        """The number of episodes."""
         return len(self.seconds)
 
     @property
@@ -54,11 +54,11 @@ class RecoveryTimes:
 
     @property
     def horizon(self) -> float:
-        """Up to when the curve is known, seconds: without end when what is left will never return."""
+        """The time up to which the curve is known, seconds; infinite if the remaining episodes never return."""
         return math.inf if self.never.any() else float(self.seconds.max(initial=0.0))
 
     def at_least(self, deadline: float) -> Floats:
-        """Known times as they are; the others as long as was seen, and no less than ``deadline``."""
+        """Known times unchanged; the others as observed, and no less than ``deadline``."""
         return np.where(self.returned, self.seconds, np.maximum(self.seconds, deadline))
 
     @cached_property
@@ -80,7 +80,7 @@ class Curve:
         return float(self.share[i]) if i >= 0 else 0.0
 
     def quantile(self, level: float) -> float:
-        """The first time by which the share ``level`` was back; infinite when that was never seen."""
+        """The first time by which the share ``level`` had returned; infinite if that was never observed."""
         reached = np.flatnonzero(self.share >= level - _EPSILON)
         return float(self.seconds[reached[0]]) if len(reached) and level <= 1 else math.inf
 
@@ -88,8 +88,8 @@ class Curve:
 def recovery_curve(times: RecoveryTimes) -> Curve:
     """Share returned over time, by Kaplan and Meier 1958 through ``scipy.stats.ecdf``.
 
-    Those who never return stay at risk beyond every time seen, which makes the curve the cumulative incidence of
-    return.
+    Episodes that never return stay at risk beyond every observed time, which makes the curve the cumulative incidence
+    of return.
     """
     if not len(times):
         return Curve(np.zeros(0), np.zeros(0))
@@ -103,7 +103,7 @@ def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Float
     if not len(times):
         return np.zeros(0), np.zeros(0)
     fit, seen = _fit(times)
-    with warnings.catch_warnings():  # the band is undefined where the curve has reached 1, and is the curve there
+    with warnings.catch_warnings():  # the band is undefined where the curve has reached 1, and equals the curve there
         warnings.simplefilter("ignore", RuntimeWarning)
         band = fit.cdf.confidence_interval(confidence, method="log-log")
     share = np.asarray(fit.cdf.probabilities, dtype=np.float64)
@@ -113,7 +113,7 @@ def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Float
 
 
 def _fit(times: RecoveryTimes) -> tuple[Any, NDArray[np.bool_]]:
-    """Scipy's fit, and which of its steps lie within what was seen."""
+    """Scipy's fit, and which of its steps lie within the observation."""
     beyond = float(times.seconds.max()) + 1.0
     seconds = np.where(times.never, beyond, times.seconds)
     fit = stats.ecdf(stats.CensoredData.right_censored(seconds, ~times.returned))
@@ -124,8 +124,8 @@ def restricted_values(times: RecoveryTimes, deadline: float) -> Floats:
     """One value per episode whose mean is the restricted mean, ``∫ S(t) dt`` from 0 to ``deadline``, seconds.
 
     Without censoring before the deadline these are ``min(time, deadline)``. With it they are the
-    infinitesimal-jackknife pseudo-values of the Kaplan-Meier restricted mean (Andersen, Hansen and Klein 2004;
-    Jaeckel 1972), so that the same cluster-aware interval serves both.
+    infinitesimal-jackknife pseudo-values of the Kaplan-Meier restricted mean (Andersen, Hansen and Klein 2004; Jaeckel
+    1972), so that the same cluster-aware interval serves both.
     """
     unknown = ~times.returned & ~times.never & (times.seconds < deadline)
     known = np.where(times.never, deadline, np.minimum(times.seconds, deadline))
@@ -154,10 +154,10 @@ def _pseudo_values(times: RecoveryTimes, deadline: float) -> Floats:
 
 
 def quantile_interval(times: RecoveryTimes, level: float, confidence: float, stated: float) -> Interval:
-    """Bounds of a quantile: the curve read where the score test for ``level`` gives way, on the effective number.
+    """Bounds of a quantile: where the curve crosses the score test's bounds for ``level``, on the effective number.
 
     Source: Woodruff 1952, with the null variance as in Wilson's test: ``level ± z sqrt(level (1 - level) /
-    effective_n)``. The upper bound is infinite when too few drops, or too few returns, were seen to bound it.
+    effective_n)``. The upper bound is infinite if there were too few drops, or too few returns, to bound it.
     """
     value = times.curve.quantile(level)
     late = (~times.returned | (times.seconds > value)).astype(np.float64)

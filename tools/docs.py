@@ -1,6 +1,6 @@
 """Regenerates the parts of ``docs/*.md`` that are made from the code; run by ``make docs``.
 
-Such a part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Everything else is left alone, so a second
+Such a part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Everything else stays unchanged, so a second
 run changes nothing.
 """
 
@@ -52,7 +52,7 @@ _MARKER = re.compile(r"<!-- (generated: .*?|end) -->")
 
 
 def regenerated(text: str) -> str:
-    """The page with its generated parts made anew; ``ValueError`` names a part that nobody makes or that has no end."""
+    """The page with its parts regenerated; raises ``ValueError`` for a part that is unknown or has no end."""
     names = [name for _, name, _ in _PART.findall(text)]
     unknown = [name for name in names if name not in PARTS]
     if unknown or len(_MARKER.findall(text)) != 2 * len(names):
@@ -66,7 +66,7 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Rewrite what has changed, and say so."""
+    """Rewrite the changed pages, and print which."""
     for page in pages():
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)

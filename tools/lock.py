@@ -1,7 +1,7 @@
 """Renews ``requirements.lock``: one pinned, hashed list for all extras and all dependency groups of ``pyproject.toml``.
 
-Run by ``make lock`` in a throw-away environment that holds pip-tools. The list names no index, host or folder, so it
-installs from wherever the reader's pip is pointed at.
+Run by ``make lock`` in a temporary environment that holds pip-tools. The list names no index, host or folder, so it
+installs from the index that the reader's pip uses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STDIN = "-r -"
 
 
 def wanted(project: dict[str, Any]) -> list[str]:
-    """Every requirement that ``pyproject.toml`` states, but for the extras that only name the project's own extras."""
+    """Every requirement of ``pyproject.toml``, except extras that only name the project's own extras."""
     metadata = project["project"]
     stated = [*metadata["dependencies"]]
     for extra in metadata["optional-dependencies"].values():
@@ -44,14 +44,14 @@ def wanted(project: dict[str, Any]) -> list[str]:
 
 
 def compiled(requirements: list[str], lock: Path) -> str:
-    """The lock's text; pins already in ``lock`` are kept where they still fit, unless ``--upgrade`` is given."""
+    """The lock's text; pins already in ``lock`` are kept if they still fit, unless ``--upgrade`` is given."""
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *sys.argv[1:], "--output-file", str(lock), "-"]
     subprocess.run(command, input="\n".join(requirements), text=True, check=True)
     return HEADER + lock.read_text().replace(STDIN, "pyproject.toml")
 
 
 def main() -> None:
-    """Write the lock, or fail if an address got into it."""
+    """Write the lock; fail if it contains an address."""
     lock = Path("requirements.lock")
     text = compiled(wanted(tomllib.loads(Path("pyproject.toml").read_text())), lock)
     lock.write_text(text)

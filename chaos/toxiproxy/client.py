@@ -1,9 +1,9 @@
-"""Toxiproxy's control API, asynchronous and typed: orders in, times and checked values out, ToxiproxyError on failure.
+"""Toxiproxy's control API, asynchronous and typed: returns times and checked values, raises ToxiproxyError on failure.
 
-Each :class:`ToxiproxyApi` speaks to one server through one thread of its own, one order at a time and each under a
-deadline, so a hung server blocks neither the event loop nor another server's orders. Orders that can deadlock or crash
-a live server are refused unless the caller insists. Nothing here knows of processes, cohorts or experiments, and no
-library type or exception leaves.
+Each :class:`ToxiproxyApi` talks to one server through one thread of its own, one request at a time and each with a
+deadline, so a hung server blocks neither the event loop nor requests to another server. Requests that can deadlock or
+crash a live server are rejected unless the caller insists. Nothing here knows of processes, cohorts or experiments, and
+no type or exception of the library leaves this module.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ __all__ = [
 T = TypeVar("T")
 
 UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind})
-"""Removing or changing these under traffic can hang the control API for good (Toxiproxy issues 412 and 558)."""
+"""Removing or changing these under traffic can hang the control API permanently (Toxiproxy issues 412 and 558)."""
 
 
 class CallTimes(NamedTuple):
-    """Monotonic instants around one order: what it did happened between ``before`` and ``after``."""
+    """Monotonic times around one request: its effect happened between ``before`` and ``after``."""
 
     before: Instant
     after: Instant
@@ -121,7 +121,7 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """The port it listens on (read back from the server, so never 0)."""
+        """The port it listens on, read back from the server, so never 0."""
         return int(self.listen.rpartition(":")[2])
 
     def toxic(self, name: str) -> ToxicState | None:
@@ -130,12 +130,12 @@ class Proxy:
 
 
 class ToxiproxyApi:
-    """The control API of one server. Its methods may be called from one event loop; orders queue up behind each other.
+    """The control API of one server. Its methods may be called from one event loop; requests wait for one another.
 
-    ``timeout_s`` bounds each order from the moment its turn comes. An order that outlasts it leaves this instance
-    ``hung``: what the order did is unknown, and every later one is refused at once; kill the process and make a new
-    instance. A suspended process hangs in this sense too. A cancelled order may still be carried out.
-    Every method raises ToxiproxyError naming the call, the proxy and what to do.
+    ``timeout_s`` limits each request from the moment its turn comes. After a timeout this instance is ``hung``: the
+    effect of the request is unknown, and every later request is rejected at once; kill the process and create a new
+    instance. A suspended process hangs in this sense too. A cancelled request may still take effect. Every method
+    raises ToxiproxyError, which names the call, the proxy and the remedy.
     """
 
     def __init__(
@@ -150,16 +150,16 @@ class ToxiproxyApi:
 
     @property
     def hung(self) -> bool:
-        """True once an order did not end in time; never False again."""
+        """Whether a request has timed out; stays true."""
         return self._wire.hung
 
     def close(self) -> None:
-        """Take no more orders; one under way ends by itself within ``timeout_s``. May be called twice."""
+        """Reject further requests; one in progress ends within ``timeout_s``. May be called twice."""
         self._closed = True
         self._worker.shutdown(wait=False)
 
     async def version(self) -> str:
-        """Return what the server says its version is ("git" when the Go tool built it)."""
+        """Return the server's own version ("git" if the Go tool built it)."""
         return await self._order("version", self._version)
 
     async def list_proxies(self) -> dict[str, Proxy]:
@@ -167,15 +167,15 @@ class ToxiproxyApi:
         return await self._order("list proxies", self._list)
 
     async def create_proxy(self, name: str, listen: str, upstream: str) -> Proxy:
-        """Open a proxy from ``listen`` to ``upstream`` (both ``host:port``); a port 0 lets the kernel pick.
+        """Open a proxy from ``listen`` to ``upstream`` (both ``host:port``); with port 0 the kernel chooses.
 
-        Raises PortInUseError when ``listen`` is taken, ValueError for a name that cannot stand in a path.
+        Raises PortInUseError if ``listen`` is taken, ValueError for a name that cannot be part of a path.
         """
         check_name("name", name)
         return await self._order(f"create proxy {name!r}", lambda: self._create(name, listen, upstream))
 
     async def delete_proxy(self, name: str) -> CallTimes:
-        """Close the proxy with all its connections and forget it."""
+        """Delete the proxy and close all its connections."""
         check_name("name", name)
         doing = f"delete proxy {name!r}"
         return await self._order(doing, lambda: self._timed("delete", f"/proxies/{name}", doing=doing))
@@ -183,13 +183,13 @@ class ToxiproxyApi:
     async def set_enabled(self, name: str, enabled: bool) -> CallTimes:  # noqa: FBT001  # the value is the order
         """Disable (listener and connections close; toxics and port are kept) or enable the proxy.
 
-        Raises PortInUseError when somebody took the port meanwhile.
+        Raises PortInUseError if another process took the port meanwhile.
         """
         check_name("name", name)
         return await self._order(_switching(name, enabled), lambda: self._switch(self._show(name), enabled))
 
     async def add_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
-        """Add ``toxic``; when the call returns every open connection of the proxy has it."""
+        """Add ``toxic``; when the call returns, every open connection of the proxy has it."""
         check_name("proxy", proxy)
         doing = f"add toxic {toxic.name!r} to proxy {proxy!r}"
         return await self._order(
@@ -199,8 +199,8 @@ class ToxiproxyApi:
     async def update_toxic(self, proxy: str, toxic: Toxic, *, live: bool = False) -> CallTimes:
         """Change the settings of the toxic that has ``toxic``'s name, type and stream.
 
-        On an enabled proxy a latency or bandwidth toxic is changed only with ``live=True``, since that can hang the
-        server under traffic; raising a bandwidth from 0 never, since that crashes it.
+        On an enabled proxy a latency or bandwidth toxic is changed only with ``live=True``, because that can hang the
+        server under traffic; raising a bandwidth from 0 is never allowed, because it crashes the server.
         """
         check_name("proxy", proxy)
         doing = f"update toxic {toxic.name!r} of proxy {proxy!r}"
@@ -217,9 +217,9 @@ class ToxiproxyApi:
         return await self._order(doing, lambda: self._remove(proxy, name, doing, live=live))
 
     async def remove_toxic_safely(self, proxy: str, name: str) -> SafeRemoval:
-        """Disable the proxy, remove the toxic, enable the proxy again: it cannot hang, but cuts every connection.
+        """Disable the proxy, remove the toxic, enable the proxy: this cannot hang, but cuts every connection.
 
-        The proxy is enabled again even if the removal is refused; one that was disabled stays so.
+        The proxy is enabled again even if the removal fails; a disabled proxy stays disabled.
         """
         check_name("proxy", proxy)
         check_name("name", name)
@@ -227,10 +227,10 @@ class ToxiproxyApi:
         return await self._order(doing, lambda: self._remove_safely(proxy, name, doing))
 
     async def _order(self, doing: str, job: Callable[[], T]) -> T:
-        """Carry ``job`` out on the worker thread when its turn comes, under the deadline."""
+        """Run ``job`` on the worker thread in its turn, with the deadline."""
         async with self._turn:
             if self._closed:
-                raise ToxiproxyError(f"{self._wire.where}: {doing}: this client is closed; make a new one")
+                raise ToxiproxyError(f"{self._wire.where}: {doing}: this client is closed; create a new one")
             try:
                 async with asyncio.timeout(self.timeout_s):
                     return await asyncio.get_running_loop().run_in_executor(self._worker, job)
@@ -256,7 +256,7 @@ class ToxiproxyApi:
         return {name: _proxy(body, times) for name, body in bodies.items()}
 
     def _show(self, name: str) -> Proxy:
-        return self._read("get", f"/proxies/{name}", None, f"look at proxy {name!r}")
+        return self._read("get", f"/proxies/{name}", None, f"read proxy {name!r}")
 
     def _create(self, name: str, listen: str, upstream: str) -> Proxy:
         body = {"name": name, "listen": listen, "upstream": upstream, "enabled": True}
@@ -321,11 +321,11 @@ class ToxiproxyApi:
         return toxic
 
     def _guard(self, proxy: Proxy, toxic: ToxicState, doing: str, *, live: bool) -> None:
-        """Refuse what can hang the server, unless the caller insists."""
+        """Raise for a change that can hang the server, unless the caller insists."""
         if toxic.type in UNSAFE_TO_CHANGE_LIVE and proxy.enabled and not live:
             raise ToxiproxyError(
                 f"{self._wire.where}: {doing}: doing this to a {toxic.type} toxic under traffic can hang the "
-                f"server for good; {_SAFELY}, or say live=True and be ready to respawn it"
+                f"server permanently; {_SAFELY}, or pass live=True and be ready to respawn it"
             )
 
     def _decoded(self, answer: bytes, shape: type[T], doing: str) -> T:

@@ -1,9 +1,9 @@
-"""The only file that touches ``toxiproxy-python``: one blocking HTTP exchange, and every way it can fail, in our words.
+"""The only file that uses ``toxiproxy-python``: one blocking HTTP exchange, and its failures as our own errors.
 
 The library keeps host and port on a class that all its users share, sets no timeouts and ignores unexpected statuses.
-So each :class:`HttpApi` owns a subclass of the library's consumer with its own host and port, bounds every exchange,
-keeps the environment's HTTP proxies out of it, and raises on every status from 400 up. Nothing here knows what a proxy
-or a toxic means, or of asyncio.
+So each :class:`HttpApi` owns a subclass of the library's consumer with its own host and port, limits the time of every
+exchange, ignores the environment's HTTP proxies, and raises for every status from 400 up. Nothing here knows the
+meaning of a proxy or a toxic, or of asyncio.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _LIBRARY_STATUS = {
     library_errors.InvalidToxic: 400,
 }
 _REMEDIES = {
-    400: "mend the order: Toxiproxy could not read it",
-    404: "create it first; a respawned Toxiproxy has forgotten everything",
-    409: "choose another name, or delete the one that is there",
+    400: "correct the request: Toxiproxy could not read it",
+    404: "create it first; a respawned Toxiproxy starts empty",
+    409: "choose another name, or delete the existing one",
 }
 
 
 class ToxiproxyHungError(ToxiproxyError):
-    """The control API did not answer in time; it may never again (kill and respawn the process)."""
+    """The control API did not answer in time and may never answer again: kill and respawn the process."""
 
 
 class NotToxiproxyError(ToxiproxyError):
-    """Something answers at that address, but it is not Toxiproxy."""
+    """The server at that address answers, but is not Toxiproxy."""
 
 
 class ToxiproxyRefusedError(ToxiproxyError):
-    """The control API answered with a failure: ``status`` is HTTP's, ``said`` the server's own words."""
+    """The control API answered with an error: ``status`` is HTTP's, ``said`` the server's own message."""
 
     def __init__(self, message: str, status: int, said: str) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class ToxiproxyRefusedError(ToxiproxyError):
 
 
 class _BoundedConsumer(APIConsumer):  # type: ignore[misc]  # the library has no types
-    """The library's consumer with a timeout on every exchange, plus the PATCH it lacks."""
+    """The library's consumer with a timeout on every exchange, and with the missing PATCH."""
 
     timeout_s: ClassVar[float]
 
@@ -71,7 +71,7 @@ class _BoundedConsumer(APIConsumer):  # type: ignore[misc]  # the library has no
 class HttpApi:
     """One server's control API, one exchange at a time. Blocking; not to be shared between threads.
 
-    After the first exchange that did not end in time it is ``hung`` and refuses all others at once.
+    After the first timeout it is ``hung`` and rejects every further exchange at once.
     """
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
@@ -81,10 +81,10 @@ class HttpApi:
         self._consumer: type[_BoundedConsumer] = type("Consumer", (_BoundedConsumer,), address)
 
     def send(self, verb: Verb, path: str, body: object = None, *, doing: str) -> bytes:
-        """Return what the server answered; ``doing`` names the call and its object in errors.
+        """Return the server's response; ``doing`` names the call and its object in errors.
 
-        Raises ToxiproxyHungError on a timeout or a 503 (which Toxiproxy gives only after its own 25 s limit),
-        ToxiproxyRefusedError on any other status from 400 up, and ToxiproxyError when nothing answers.
+        Raises ToxiproxyHungError on a timeout or a 503 (which Toxiproxy sends only after its own 25 s limit),
+        ToxiproxyRefusedError on any other status from 400 up, and ToxiproxyError if there is no response.
         """
         if self.hung:
             raise self.hung_error(doing)
@@ -96,10 +96,10 @@ class HttpApi:
             return bytes(response.content)
 
     def hung_error(self, doing: str) -> ToxiproxyHungError:
-        """Mark the server as hung, and return the error that says so."""
+        """Mark the server as hung, and return the error for it."""
         self.hung = True
         return ToxiproxyHungError(
-            f"{self.where}: {doing}: no answer in time, its control API hangs; kill and respawn this process, "
+            f"{self.where}: {doing}: no response in time, its control API hangs; kill and respawn this process, "
             "and count the fault window as the harness's failure"
         )
 
@@ -112,25 +112,25 @@ class HttpApi:
         except requests.Timeout as late:
             raise self.hung_error(doing) from late
         except OSError as broken:  # the base of everything requests raises
-            why = f"{self.where}: {doing}: no usable answer ({broken}); is it still running? respawn it"
+            why = f"{self.where}: {doing}: no usable response ({broken}); check that it runs, or respawn it"
             raise ToxiproxyError(why) from broken
 
     def _refusal(self, doing: str, status: int, content: bytes) -> ToxiproxyError:
         if status == _UNAVAILABLE:
             return self.hung_error(doing)
         said = _reason(content)
-        remedy = _REMEDIES.get(status, "look at the server's log; kill and respawn the process if it persists")
+        remedy = _REMEDIES.get(status, "read the server's log; kill and respawn the process if the error persists")
         return ToxiproxyRefusedError(f"{self.where}: {doing}: refused with {status} ({said}); {remedy}", status, said)
 
     def foreign_error(self, doing: str, why: object) -> NotToxiproxyError:
-        """Return the error for an answer that Toxiproxy would not give."""
+        """Return the error for a response that Toxiproxy would not send."""
         return NotToxiproxyError(
-            f"{self.where}: {doing}: not an answer of Toxiproxy's ({why}); another server has the port: choose another"
+            f"{self.where}: {doing}: not a response of Toxiproxy ({why}); another server has the port: choose another"
         )
 
 
 def _reason(content: bytes) -> str:
-    """The server's own words: the ``error`` of its JSON, else the text."""
+    """The server's own message: the ``error`` of its JSON, else the text."""
     try:
         return str(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError):

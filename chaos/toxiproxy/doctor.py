@@ -1,7 +1,7 @@
-"""What this machine offers against what a planned fleet needs. Looks and judges; prints nothing, changes nothing.
+"""Compares this machine with the needs of a planned fleet. Reads and judges; prints nothing, changes nothing.
 
-A client costs four open files: its own socket, two in the proxy, one in the server. The largest holder in one process
-is the proxy, with two a client if one cohort has them all.
+A client costs four open files: its own socket, two in the proxy, one in the server. The process with the most files is
+the proxy, with two per client if one cohort has all clients.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Verdict = Literal["ok", "warn", "bad"]
 FILES_PER_CLIENT = 4
 FILES_PER_CLIENT_IN_PROXY = 2
 SPARE_FILES = 128
-"""Files a process needs besides its clients' sockets: logs, database, pipes, libraries."""
+"""Files that a process needs in addition to its clients' sockets: logs, database, pipes, libraries."""
 
 BACKLOG = 4096
-"""The server's listen backlog; the kernel cuts it to somaxconn, and then a herd waits on SYN retries."""
+"""The server's listen backlog; the kernel limits it to somaxconn, and then a herd waits for SYN retries."""
 
 OLDEST_PYTHON = (3, 11)
 COARSEST_CLOCK_S = 1e-3
@@ -41,7 +41,7 @@ COARSEST_CLOCK_S = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact about the machine, what it means for the fleet, and what to do about it ("" when nothing)."""
+    """One fact about the machine, its meaning for the fleet, and the remedy ("" if none is needed)."""
 
     name: str
     value: str
@@ -53,7 +53,7 @@ def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: P
     """Return the findings for a fleet of ``clients`` (None: no plan, so sizes are only reported).
 
     ``binary_finder`` finds the Toxiproxy server, as ``find_toxiproxy`` does; its ToxiproxyError becomes a finding.
-    ``proc`` is where the kernel's tables are; what is missing there is a warning, never an error.
+    ``proc`` is the folder of the kernel's tables; a missing one is a warning, never an error.
     """
     return [
         _toxiproxy(binary_finder),
@@ -71,7 +71,7 @@ def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: P
 
 
 def worst(findings: list[Finding]) -> Verdict:
-    """Return the worst verdict among ``findings``; "ok" when there are none."""
+    """Return the worst verdict among ``findings``; "ok" if there are none."""
     order: list[Verdict] = ["ok", "warn", "bad"]
     return max((finding.verdict for finding in findings), key=order.index, default="ok")
 
@@ -85,9 +85,7 @@ def _toxiproxy(binary_finder: Callable[[], Binary]) -> Finding:
     value = f"{found.path} ({found.origin}): {found.version}"
     if VERSION in found.version or found.path.name == NAME_IN_CACHE:
         return Finding(name, value, "ok")
-    return Finding(
-        name, value, "warn", f"faults were measured against {VERSION}; this one does not say that it is that"
-    )
+    return Finding(name, value, "warn", f"faults were measured with {VERSION}; this server reports another version")
 
 
 def _go() -> Finding:
@@ -101,7 +99,7 @@ def _go() -> Finding:
 def _orphans() -> Finding:
     if sys.platform.startswith("linux"):
         return Finding("orphan guard", "kernel ends Toxiproxy with its runner", "ok")
-    advice = "after a SIGKILL of the runner, look for toxiproxy-server processes and end them"
+    advice = "after a SIGKILL of the runner, end the remaining toxiproxy-server processes"
     return Finding("orphan guard", f"none on {sys.platform}", "warn", advice)
 
 
@@ -133,7 +131,7 @@ def _files_of_the_machine(clients: int | None, proc: Path) -> Finding:
 
 
 def _ephemeral_ports(clients: int | None, proc: Path) -> Finding:
-    """Each client takes one port to its proxy and its proxy one to the server; closed ones linger for a minute."""
+    """Each client uses one port to its proxy and its proxy one to the server; closed ones linger for a minute."""
     name, path = "ephemeral ports", proc / "sys/net/ipv4/ip_local_port_range"
     bounds = _numbers(path)
     if len(bounds) != 2:  # noqa: PLR2004  # low and high
@@ -150,7 +148,9 @@ def _ephemeral_ports(clients: int | None, proc: Path) -> Finding:
             name, value, "warn", f"listeners use ports below {HIGH} and may lose them: raise the lower bound"
         )
     if clients is not None and clients * 2 > size:
-        return Finding(name, value, "warn", "a second reconnection within a minute may find none left: widen the range")
+        return Finding(
+            name, value, "warn", "a second reconnection within a minute may find no free port: widen the range"
+        )
     return Finding(name, value, "ok")
 
 
@@ -160,7 +160,7 @@ def _queue(name: str, path: Path, clients: int | None) -> Finding:
         return _unread(name, path)
     need = BACKLOG if clients is None else min(clients, BACKLOG)
     if length[0] < need:
-        advice = f"{need} clients coming at once wait on SYN retries of a second and more: `sysctl {name}={BACKLOG}`"
+        advice = f"{need} clients at once wait for SYN retries of a second and more: `sysctl {name}={BACKLOG}`"
         return Finding(name, str(length[0]), "warn", advice)
     return Finding(name, str(length[0]), "ok")
 
@@ -168,7 +168,12 @@ def _queue(name: str, path: Path, clients: int | None) -> Finding:
 def _processors() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if usable < 2:  # noqa: PLR2004  # one for the server, one for everything else
-        return Finding("processors", str(usable), "warn", "server, proxy and clients share one: times measure that too")
+        return Finding(
+            "processors",
+            str(usable),
+            "warn",
+            "server, proxy and clients share one core, which affects all measured times",
+        )
     return Finding("processors", str(usable), "ok")
 
 
@@ -186,7 +191,7 @@ def _clock() -> Finding:
 
 
 def _numbers(path: Path) -> list[int]:
-    """The whole numbers in a file; none when it cannot be read or holds something else."""
+    """The whole numbers in a file; none if it cannot be read or holds other text."""
     try:
         return [int(word) for word in path.read_text().split()]
     except (OSError, ValueError):
@@ -194,9 +199,7 @@ def _numbers(path: Path) -> list[int]:
 
 
 def _unread(name: str, path: Path) -> Finding:
-    return Finding(
-        name, "unknown", "warn", f"{path} cannot be read here: the limit exists, but nobody can say what it is"
-    )
+    return Finding(name, "unknown", "warn", f"{path} cannot be read here: the limit exists, but its value is unknown")
 
 
 def _limit(value: int) -> float:

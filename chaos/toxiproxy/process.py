@@ -1,11 +1,11 @@
-"""One Toxiproxy server as a supervised child: started, proven ours, frozen, killed, replaced, never left behind.
+"""One Toxiproxy server as a supervised child: started, verified as ours, frozen, killed, replaced, never left running.
 
-One process serves one cohort, since freezing it (the only complete silence there is) and replacing a hung one strike
-everything it carries. Nothing here knows of cohorts, proxies or toxics: a respawned server is empty.
+One process serves one cohort, because freezing it (the only complete silence there is) and replacing a hung one affect
+all its proxies. Nothing here knows of cohorts, proxies or toxics: a respawned server is empty.
 
-Nothing outlives the run: the child is in a session of its own (a terminal's Ctrl-C reaches only us, who then clean up
-in order), an exit handler kills it, and on Linux the kernel kills it when the thread that started it ends, however that
-came about. That thread is the event loop's, since the child is only ever started inside a coroutine.
+No child outlives the run: it has a session of its own (a terminal's Ctrl-C reaches only the parent, which then cleans
+up in order), an exit handler kills it, and on Linux the kernel kills it when the thread that started it ends for any
+reason. That thread is the event loop's, because a child is only ever started inside a coroutine.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from .provision import Binary
 
 START_S: Seconds = 15.0
-"""How long one start may take until the control API answers."""
+"""Time allowed for one start until the control API answers."""
 
 DEATH_S: Seconds = 2.0
-"""How long the kernel may take to stop or bury a process after an order that cannot be refused."""
+"""Time allowed for the kernel to stop or reap a process after SIGSTOP or SIGKILL."""
 
 ASK_S: Seconds = 3.0
-"""How long whoever has the control port may take to answer before another port is tried."""
+"""Time allowed for the owner of the control port to answer before another port is tried."""
 
 POLL_S: Seconds = 0.005
-"""Pause between two looks at a condition."""
+"""Pause between two checks of a condition."""
 
 _TRIES = 5
 _LOG_TAIL = 400
 
 
 class _Start(Enum):
-    """How one attempt to start ended."""
+    """The result of one attempt to start."""
 
     READY = auto()
     PORT_TAKEN = auto()
@@ -63,9 +63,9 @@ class _Start(Enum):
 
 
 class ToxiproxyProcess:
-    """A running server; make one with :meth:`start`, from the event loop's thread.
+    """A running server; create one with :meth:`start`, from the event loop's thread.
 
-    ``host`` and ``api_port`` say where its control API listens, ``starts`` counts the starts, ``suspended`` says
+    ``host`` and ``api_port`` are the address of its control API, ``starts`` counts the starts, ``suspended`` tells
     whether it is frozen.
     """
 
@@ -84,11 +84,11 @@ class ToxiproxyProcess:
         *,
         clock: Callable[[], Instant] = time.monotonic,
     ) -> Self:
-        """Start a server and return it once its own control API answers.
+        """Start a server and return it when its own control API answers.
 
-        Without ``api_port`` a free port below the ephemeral range is found, and another if that one is lost meanwhile.
-        Its log is appended to ``log_path``, else thrown away. Raises PortInUseError when a given port is taken and
-        ToxiproxyError when the server dies or does not answer within ``START_S`` seconds.
+        Without ``api_port`` a free port below the ephemeral range is used, and another if that one is lost meanwhile.
+        The log is appended to ``log_path``, else discarded. Raises PortInUseError if a given port is taken and
+        ToxiproxyError if the server dies or does not answer within ``START_S`` seconds.
         """
         process = cls(binary, host, log_path, clock)
         await process._launch(api_port)
@@ -101,12 +101,12 @@ class ToxiproxyProcess:
 
     @property
     def alive(self) -> bool:
-        """False once the process is gone, whoever ended it. A suspended or hung one is alive."""
+        """False after the process has ended for any reason. A suspended or hung one is alive."""
         return self._child is not None and self._child.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """None while it lives; minus the signal's number when a signal ended it; 2 when it crashed by itself."""
+        """None while it runs; minus the signal's number if a signal ended it; 2 if it crashed by itself."""
         return None if self._child is None else self._child.poll()
 
     def api(self, timeout_s: Seconds = 5.0) -> ToxiproxyApi:
@@ -116,8 +116,8 @@ class ToxiproxyProcess:
     def suspend(self) -> CallTimes:
         """Freeze the process: all its links fall silent, closes and new connections included, and nothing is lost.
 
-        Returns instants around the stop, the second once the kernel confirms that every thread stands still.
-        Its control API hangs until :meth:`resume`. Raises ToxiproxyError when it is dead.
+        Returns times around the stop, the second after the kernel confirms that every thread is stopped. Its control
+        API hangs until :meth:`resume`. Raises ToxiproxyError if it is dead.
         """
         before = self._clock()
         self._signal(signal.SIGSTOP, "suspend")
@@ -126,20 +126,18 @@ class ToxiproxyProcess:
         return CallTimes(before, self._clock())
 
     def resume(self) -> CallTimes:
-        """Let a suspended process go on; held bytes, closes and connections go through in order."""
+        """Continue a suspended process; held bytes, closes and connections go through in order."""
         before = self._clock()
         self._signal(signal.SIGCONT, "resume")
         self.suspended = False
         return CallTimes(before, self._clock())
 
     def kill(self) -> CallTimes:
-        """SIGKILL, suspended or not; on return it is gone. Killing a dead one does nothing."""
+        """SIGKILL, suspended or not; on return the process has ended. No effect on a dead one."""
         before = self._clock()
         self.kill_now()
         if self.alive:
-            raise ToxiproxyError(
-                f"toxiproxy (pid {self.pid}) outlived SIGKILL for {DEATH_S} s; the machine is in trouble, reboot it"
-            )
+            raise ToxiproxyError(f"toxiproxy (pid {self.pid}) outlived SIGKILL for {DEATH_S} s; reboot the machine")
         return CallTimes(before, self._clock())
 
     def kill_now(self) -> None:
@@ -147,14 +145,14 @@ class ToxiproxyProcess:
         child = self._child
         if child is None or child.poll() is not None:
             return
-        with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
+        with contextlib.suppress(ProcessLookupError):  # it ended between the check and the signal
             child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # a caller who cares asks `alive`
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a caller that needs the result reads `alive`
             child.wait(DEATH_S)
         self.suspended = False
 
     async def stop(self, grace_s: Seconds = DEATH_S) -> None:
-        """End the process: SIGTERM, and SIGKILL when it has not gone after ``grace_s`` seconds or is suspended."""
+        """End the process: SIGTERM, and SIGKILL if it runs after ``grace_s`` seconds or is suspended."""
         if self.alive and not self.suspended:
             self._signal(signal.SIGTERM, "stop")
             await self._gone(grace_s)
@@ -162,7 +160,7 @@ class ToxiproxyProcess:
         atexit.unregister(self.kill_now)
 
     async def respawn(self) -> None:
-        """Kill the process and start an empty one, on the same control port unless somebody took it meanwhile."""
+        """Kill the process and start an empty one, on the same control port unless another process has taken it."""
         self.kill()
         try:
             await self._launch(self.api_port)
@@ -183,7 +181,7 @@ class ToxiproxyProcess:
             raise ToxiproxyError(self._failure(outcome))
 
     async def _attempt(self, port: int) -> _Start:
-        """Start one child on ``port``; leave it running only when it is ready."""
+        """Start one child on ``port``; leave it running only if it is ready."""
         marker = f"owner-{secrets.token_hex(8)}"
         self.api_port, self.suspended = port, False
         outcome = _Start.LATE
@@ -197,9 +195,9 @@ class ToxiproxyProcess:
         return outcome
 
     def _spawn(self, port: int, marker: str) -> subprocess.Popen[bytes]:
-        """Start the server with one disabled proxy called ``marker``, by which its control API is known to be ours.
+        """Start the server with one disabled proxy called ``marker``, which identifies its control API as ours.
 
-        (A server that cannot have its control port lives on without one, and somebody else's may answer there.)
+        (A server that cannot open its control port keeps running without one, and another server may answer there.)
         """
         config = [{"name": marker, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1", "enabled": False}]
         server = [str(self._binary.path), "-host", self.host, "-port", str(port), "-config", "/dev/stdin"]
@@ -217,7 +215,7 @@ class ToxiproxyProcess:
         except OSError as error:
             raise ToxiproxyError(f"cannot start {self._binary.path}: {error}; run `resilience chaos doctor`") from error
         self.starts += 1
-        with contextlib.suppress(BrokenPipeError):  # it died at once, which the caller is about to see
+        with contextlib.suppress(BrokenPipeError):  # it died at once; the caller sees that next
             _feed(child, json.dumps(config).encode())
         return child
 
@@ -225,7 +223,7 @@ class ToxiproxyProcess:
         return (self._log_path or Path(os.devnull)).open("ab")
 
     async def _readiness(self, child: subprocess.Popen[bytes], marker: str) -> _Start:
-        """Ask the control API until it shows the marker, the child dies or the time is up."""
+        """Query the control API until it shows the marker, the child dies or the time is up."""
         deadline = time.monotonic() + START_S
         while (left := deadline - time.monotonic()) > 0:
             if child.poll() is not None:
@@ -262,7 +260,7 @@ class ToxiproxyProcess:
             )
 
     def _await_standstill(self) -> None:
-        """Wait until the kernel reports the child stopped; where it cannot be asked, the signal has to do."""
+        """Wait until the kernel reports the child as stopped; where that cannot be read, rely on the signal."""
         if not hasattr(os, "waitid"):
             return
         deadline = time.monotonic() + DEATH_S
@@ -281,7 +279,7 @@ class ToxiproxyProcess:
 
 
 async def _ask(api: ToxiproxyApi, marker: str) -> _Start | None:
-    """READY if the control API is our own child's, PORT_TAKEN if it is somebody else's, None if nobody answers yet."""
+    """READY if the control API is our child's, PORT_TAKEN if it is another server's, None if there is no answer yet."""
     try:
         if marker not in await api.list_proxies():
             return _Start.PORT_TAKEN

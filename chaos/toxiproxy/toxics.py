@@ -1,19 +1,19 @@
 """Toxics as checked values. Pure: nothing here knows of HTTP, processes or time.
 
 Toxiproxy checks nothing (a misspelt attribute is dropped, a negative rate crashes the server), so every rule is here.
-The direction is always spelt out, since the server's own default is only one of the two; toxicity is always 1, since it
-is drawn anew whenever any toxic of the proxy changes: victims are chosen by whoever plans the fault.
+The direction is always explicit, because the server's default is only one of the two. Toxicity is always 1, because the
+server draws it again whenever any toxic of the proxy changes: the plan of the fault chooses the victims.
 
-What each does to connections that are open when it comes and goes:
+Effects on connections that are open when a toxic is added and removed:
 
-``latency``      delays bytes, keeps their order, does not delay a bare close; removal lets held bytes go at once.
+``latency``      delays bytes, keeps their order, does not delay a bare close; removal releases held bytes at once.
 ``bandwidth``    paces each connection; rate 0 holds everything (bytes flow again on removal).
-``slow_close``   delays only the passing-on of a close.
-``timeout``      throws bytes away; closes after so long without traffic that way, 0 = never; **removal closes too**.
-``reset_peer``   waits for the next bytes, then the delay, then closes: RST on connections made after it came, FIN
+``slow_close``   delays only the forwarding of a close.
+``timeout``      drops bytes; closes after that long without traffic that way, 0 = never; **removal closes too**.
+``reset_peer``   waits for the next bytes, then the delay, then closes: RST on connections made after it was added, FIN
                  on those that were open.
 ``slicer``       splits writes into small ones.
-``limit_data``   passes so many bytes, then closes; open connections count from when it came.
+``limit_data``   passes so many bytes, then closes; open connections count from when it was added.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _wire(name: str) -> int:
-    """Declare a required whole number that the server knows as ``name``."""
+    """Declare a required whole number, named ``name`` in the server's API."""
     declared: int = field(metadata={"wire": name})
     return declared
 
 
 def check_name(what: str, name: str) -> str:
-    """Return ``name`` if it can stand in a path of the control API; raise ValueError naming ``what`` if not."""
+    """Return ``name`` if it can be part of a path of the control API; raise ValueError naming ``what`` if not."""
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"{what} = {name!r}: letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
     return name
@@ -78,12 +78,12 @@ class Toxic:
 
     @property
     def attributes(self) -> dict[str, int]:
-        """The toxic's own settings by the names the server knows them by."""
+        """The toxic's own settings by their names in the server's API."""
         common = {"stream", "name"}
         return {f.metadata["wire"]: getattr(self, f.name) for f in fields(self) if f.name not in common}
 
     def body(self) -> dict[str, object]:
-        """The toxic as the control API takes it."""
+        """The toxic as the control API accepts it."""
         return {
             "name": self.name,
             "type": self.kind,
@@ -119,7 +119,7 @@ class Bandwidth(Toxic):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowClose(Toxic):
-    """Pass a close on only ``delay_ms`` milliseconds later."""
+    """Forward a close only ``delay_ms`` milliseconds later."""
 
     kind: ClassVar[str] = "slow_close"
     delay_ms: int = _wire("delay")
@@ -130,7 +130,7 @@ class SlowClose(Toxic):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout(Toxic):
-    """Throw bytes away; close after ``timeout_ms`` milliseconds without traffic that way, 0 = never."""
+    """Drop bytes; close after ``timeout_ms`` milliseconds without traffic that way, 0 = never."""
 
     kind: ClassVar[str] = "timeout"
     timeout_ms: int = _wire("timeout")

@@ -1,7 +1,8 @@
-"""SimPy as this lane uses it: calls at absolute times, sorted feeds, lazy alarms. Knows nothing of links or machines.
+"""SimPy as this lane uses it: calls at absolute times, delay lines, lazy timers. Knows nothing of links or machines.
 
-The pending set is SimPy's enemy, not the number of events: whatever shares one delay queues in a :class:`DelayLine`,
-which keeps one event in SimPy's heap, and a deadline that moves later never touches the heap (:class:`LazyTimer`).
+SimPy slows down with the size of its pending set, not with the number of events: items with one common delay queue in a
+:class:`DelayLine`, which keeps one event in SimPy's heap, and a deadline that moves later never touches the heap
+(:class:`LazyTimer`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NEVER: Instant = float("inf")
 
 
 class _Call(Event):
-    """An event that has already succeeded and does one thing when its time comes (cf. ``simpy.Timeout``)."""
+    """An event that has already succeeded and calls its action at its time (cf. ``simpy.Timeout``)."""
 
     def __init__(self, clock: SimEnvironment, action: Callable[[Event], None]) -> None:
         self.env, self.callbacks = clock, [action]
@@ -32,17 +33,17 @@ class _Call(Event):
 
 
 class SimEnvironment(simpy.Environment):
-    """SimPy's environment with *absolute* times, so that a deadline comes at exactly its own value."""
+    """SimPy's environment with *absolute* times, so that a deadline fires at exactly its own value."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
 
     def at(self, when: Instant, action: Callable[[Event], None]) -> None:
-        """Call ``action`` at ``when``, at once if that has passed. Calls of one instant come in the order of asking."""
+        """Call ``action`` at ``when``, or at once if that has passed; calls at one time in the order of scheduling."""
         self._push(when, NORMAL, _Call(self, action))
 
     def run_until(self, when: Instant) -> None:
-        """Let everything before ``when`` happen, and nothing at it."""
+        """Run everything before ``when``, and nothing at it."""
         if when > self.now:
             end = _Call(self, StopSimulation.callback)
             self._push(when, URGENT, end)
@@ -50,7 +51,7 @@ class SimEnvironment(simpy.Environment):
 
     @property
     def pending(self) -> int:
-        """How many events wait in SimPy's heap."""
+        """The number of events in SimPy's heap."""
         return len(self._queue)
 
     def _push(self, when: Instant, priority: EventPriority, event: Event) -> None:
@@ -58,7 +59,7 @@ class SimEnvironment(simpy.Environment):
 
 
 class DelayLine(Generic[T]):
-    """Items that come in order of time, each handed to ``deliver`` at its time. One SimPy event, however many wait."""
+    """Items in order of time, each passed to ``deliver`` at its time. One SimPy event, for any number of items."""
 
     __slots__ = ("_armed", "_clock", "_deliver", "_items")
 
@@ -70,7 +71,9 @@ class DelayLine(Generic[T]):
     def put(self, when: Instant, item: T) -> None:
         """Deliver ``item`` at ``when``; :class:`~resilience.errors.HarnessError` if the last one is due later."""
         if self._items and when < self._items[-1][0]:
-            raise HarnessError(f"a feed got {when!r} after {self._items[-1][0]!r}: items must come in order of time")
+            raise HarnessError(
+                f"a delay line received {when!r} after {self._items[-1][0]!r}: items must come in order of time"
+            )
         self._items.append((when, item))
         if not self._armed:
             self._arm()
@@ -89,10 +92,10 @@ class DelayLine(Generic[T]):
 
 
 class LazyTimer:
-    """Rings by the deadline set last, or earlier and then again: its owner must look whether anything is due.
+    """Fires at the latest deadline set, or earlier and then again: its owner must check whether anything is due.
 
-    Calls already in SimPy's heap are kept and used again, earliest last, so that a client whose deadlines jump to and
-    fro (a dial's timeout, a delay, a dial's timeout) has two of them there and not one for each jump.
+    Calls in SimPy's heap are kept and reused, earliest last, so that a client whose deadlines alternate (a dial's
+    timeout, a delay, a dial's timeout) has two of them there and not one for each change.
     """
 
     __slots__ = ("_callback", "_calls", "_clock")
@@ -102,7 +105,7 @@ class LazyTimer:
         self._calls: list[Instant] = []
 
     def set(self, deadline: Instant | None) -> None:
-        """Be sure to ring by ``deadline``; only one that is earlier than every call under way costs anything."""
+        """Fire by ``deadline``; only a deadline earlier than every scheduled call adds one."""
         if deadline is not None and (not self._calls or deadline < self._calls[-1]):
             self._calls.append(deadline)
             self._clock.at(deadline, self._fire)

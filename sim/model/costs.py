@@ -1,4 +1,4 @@
-"""Every number that the model adds to the experiment's own. Values only; what they delay is not known here."""
+"""The numbers that the model adds to the experiment's own. Values only; how they are used is not known here."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What links and the server cost; all durations in seconds.
 
     The defaults are assumed: orders of magnitude for one loopback machine, to be fitted by calibration to a real run.
-    :class:`~resilience.errors.ConfigError` when one is negative or not finite, or when there is no handshake slot.
+    Raises :class:`~resilience.errors.ConfigError` if one is negative or not finite, or if there is no handshake slot.
 
-    ``latency``: one way from client to server, through the proxy, which sits half way.
-    ``connect``: until a dialling client knows that the proxy took or refused its TCP connection.
+    ``latency``: one way from client to server, through the proxy, which is half way.
+    ``connect``: until a client knows that the proxy accepted or refused its TCP connection.
     ``handshake``: server CPU of one WebSocket upgrade; ``handshake_slots`` of them are served at once.
     ``message``: server CPU of one frame sent, so that a broadcast reaches its last receiver later than its first.
     ``commit``: one database transaction, whatever the number of rows in it.
-    ``close_timeout``: how long the server waits for the answer to its close frame before it ends the TCP connection;
+    ``close_timeout``: how long the server waits for the reply to its close frame before it ends the TCP connection;
     the production server's close timeout.
-    ``wasted_work``: whether a handshake whose client has gone still costs its full service, as it does when the
-    request lies in the socket's buffer; without it such a request is skipped at no cost.
+    ``wasted_work``: whether a handshake whose client has left still costs its full service, as it does if the
+    request is in the socket's buffer; without it such a request is skipped at no cost.
     """
 
     latency: Seconds = 0.0005

@@ -1,4 +1,4 @@
-"""How a message that one end says becomes what the other hears: the object itself, unless a test encodes it."""
+"""How a message is transferred from one end to the other: the object itself, unless a test encodes it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from resilience.protocol.messages import ClientMessage, ServerMessage
 
 
 class MessageCodecHook(Protocol):
-    """Both directions of a message's way."""
+    """Both directions of the transfer."""
 
     def up(self, message: ClientMessage) -> ClientMessage:
-        """What the server hears of it."""
+        """The message as the server receives it."""
 
     def down(self, message: ServerMessage) -> ServerMessage:
-        """What the clients hear of it."""
+        """The message as the clients receive it."""
 
 
 class IdentityCodec:
-    """Messages are frozen values, so the receiver may have the sender's own."""
+    """Passes the sender's object on: messages are frozen values."""
 
     def up(self, message: ClientMessage) -> ClientMessage:
-        """The same."""
+        """The same object."""
         return message
 
     def down(self, message: ServerMessage) -> ServerMessage:
-        """The same."""
+        """The same object."""
         return message

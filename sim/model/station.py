@@ -1,7 +1,7 @@
-"""A station: jobs in order of arrival, a few slots, one service time. Knows nothing of what a job is.
+"""A station: jobs in order of arrival, a few slots, one service time. Knows nothing of the jobs' content.
 
-Its own slot pool, since ``simpy.Resource`` takes time in proportion to its queue to withdraw one request: here nobody
-withdraws; a job that nobody wants any more is noticed when its turn comes.
+It has its own slot pool, because ``simpy.Resource`` takes time in proportion to its queue to withdraw one request. Here
+no request is withdrawn; an unwanted job is skipped in its turn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ J = TypeVar("J")
 class Station(Generic[J]):
     """``slots`` jobs at once, each for ``service`` seconds, then ``done``.
 
-    ``wanted`` is asked when a job's turn comes: one that is not wanted is skipped and costs nothing. To model wasted
-    work, want everything and let ``done`` find out.
+    ``wanted`` is called in a job's turn: an unwanted job is skipped and costs nothing. To model wasted work, want every
+    job and handle it in ``done``.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Station(Generic[J]):
 
     @property
     def queued(self) -> int:
-        """How many wait for a slot, the unwanted among them."""
+        """The number of jobs that wait for a slot, unwanted ones included."""
         return len(self._queue)
 
     def enter(self, job: J) -> None:

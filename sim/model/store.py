@@ -1,6 +1,6 @@
-"""The database as the model knows it: what is committed, and group commit. Knows nothing of rooms or links.
+"""The database of the model: committed rows, and group commit. Knows nothing of rooms or links.
 
-Orders that arrive while a commit is under way go together into the next one, in the order of their arrival.
+Requests that arrive during a commit go together into the next one, in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .clock import SimEnvironment
 
 
 class ModelStore:
-    """Tables of one event; ``settled`` is told of each batch once it is durable. ``latency``: one commit, seconds."""
+    """Tables of one event; ``settled`` receives each batch after it is durable. ``latency``: one commit, seconds."""
 
     def __init__(self, clock: SimEnvironment, latency: Seconds, settled: Callable[[Sequence[Persist]], None]) -> None:
         self._clock, self._latency, self._settled = clock, latency, settled
@@ -34,7 +34,7 @@ class ModelStore:
             self._begin()
 
     def scores(self) -> dict[str, int]:
-        """What every stored participant has won, by the committed answers alone."""
+        """The points of every stored participant, by the committed answers alone."""
         scores = dict.fromkeys(self.sessions, 0)
         for answer in self.answers.values():
             scores[answer.participant] += answer.points

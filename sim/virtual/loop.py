@@ -1,9 +1,9 @@
-"""An asyncio event loop that owns its clock: when nothing is ready, time jumps to the next timer.
+"""An asyncio event loop that owns its clock: when no callback is ready, time jumps to the next timer.
 
-Knows of the network only that it listens and dials. Uses no thread, file descriptor or system clock, and never waits.
-Order is a law here: two runs that make the same calls see the same events in the same order, in any process. Timers due
-at one instant fire in the order they were set, and tasks hash by number, so that the library's own sets of them iterate
-alike everywhere.
+Knows of the network only that it listens and connects. Uses no thread, file descriptor or system clock, and never
+waits. Order is guaranteed: two runs that make the same calls see the same events in the same order, in any process.
+Timers due at the same time fire in the order in which they were set, and tasks hash by number, so that the library's
+own sets of tasks iterate in the same order everywhere.
 """
 
 # ruff: noqa: SLF001 - a loop reaches into its own handles, as asyncio's loops do
@@ -31,7 +31,7 @@ Ts = TypeVarTuple("Ts")
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 EXECUTOR_LATENCY_S: Seconds = 0.002
-"""What a call in an executor takes unless said otherwise: a group commit to a local disk."""
+"""Default duration of a call in an executor: a group commit to a local disk."""
 
 IGNORED_OPTIONS = frozenset(
     (
@@ -50,14 +50,14 @@ IGNORED_OPTIONS = frozenset(
         "ssl_shutdown_timeout",
     )
 )
-"""Options of asyncio's connect and listen calls that mean nothing in memory."""
+"""Options of asyncio's connect and listen calls that have no meaning in memory."""
 
 _SWEEP_ABOVE = 100
 _NAMED_WAITERS = 10
 
 
 class DeadlockError(HarnessError):
-    """Nothing is ready, no timer is set, and the main coroutine has not ended: it would wait for ever."""
+    """No callback is ready, no timer is set, and the main coroutine has not ended: it would wait forever."""
 
     def __init__(self, now: Instant, waiting: list[str]) -> None:
         shown = ", ".join(waiting[:_NAMED_WAITERS]) + (", ..." if len(waiting) > _NAMED_WAITERS else "")
@@ -66,10 +66,10 @@ class DeadlockError(HarnessError):
 
 
 class Network(Protocol):
-    """What a loop asks of a network."""
+    """What a loop needs of a network."""
 
     def attach(self, loop: VirtualLoop) -> None:
-        """Serve this loop; called once, before anything else."""
+        """Serve this loop; called once, before any other call."""
 
     async def listen(
         self, factory: Callable[[], asyncio.BaseProtocol], host: str | None, port: int, backlog: int, *, start: bool
@@ -81,7 +81,7 @@ class Network(Protocol):
 
 
 class NumberedTask(asyncio.Task[Any]):
-    """A task that hashes by its number in its loop, where the base class would by its address in memory."""
+    """A task that hashes by its number in its loop; the base class hashes by its address in memory."""
 
     def __init__(self, number: int, coro: Any, **options: Any) -> None:  # noqa: ANN401 - asyncio's own signature
         self.number = number
@@ -95,10 +95,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop in virtual time.
 
     Args:
-        network: answers ``create_server`` and ``create_connection``; without one both raise ``NotImplementedError``.
-        origin: where the clock starts, seconds.
-        executor_latency: what ``run_in_executor`` takes, seconds, or a draw of it.
-        executor_share: the share of that which passes before the call is made; 0: it is made at once.
+        network: serves ``create_server`` and ``create_connection``; without one both raise ``NotImplementedError``.
+        origin: the clock's first value, seconds.
+        executor_latency: duration of ``run_in_executor``, seconds, or a draw of it.
+        executor_share: the share of that duration that passes before the call is made; 0: it is made at once.
 
     """
 
@@ -129,13 +129,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # Time.
 
     def time(self) -> Instant:
-        """Seconds of virtual time; moves only between callbacks, and then exactly to the next timer's."""
+        """Seconds of virtual time; changes only between callbacks, and then exactly to the next timer's time."""
         return self.now
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """Run the callback in the next turn, after those asked for before."""
+        """Run the callback in the next turn, after earlier ones."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
         handle = events.Handle(callback, args, self, context)
@@ -151,7 +151,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: Instant, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Run the callback at ``when``; of several due at one instant, the one set first goes first."""
+        """Run the callback at ``when``; callbacks at the same time run in the order in which they were set."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
         timer = events.TimerHandle(when, callback, args, self, context)
@@ -211,23 +211,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return sorted(asyncio.all_tasks(self), key=hash)
 
     async def cancel_leftovers(self) -> None:
-        """Cancel every other task, oldest first, and wait until they ended; what they raise goes to the handler."""
+        """Cancel every other task, oldest first, and wait until they ended; their exceptions go to the handler."""
         leftovers = [task for task in self.pending_tasks() if task is not asyncio.current_task()]
         for task in leftovers:
             task.cancel()
         for task, outcome in zip(leftovers, await asyncio.gather(*leftovers, return_exceptions=True), strict=True):
             if isinstance(outcome, Exception):
-                message = "a task that was left over failed while it was cancelled"
+                message = "a leftover task failed while it was cancelled"
                 self.call_exception_handler({"message": message, "exception": outcome, "task": task})
 
-    # What other loops need threads for.
+    # Calls for which other loops need threads.
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Call ``func`` in its share of ``executor_latency``; the future gets what came of it when all has passed.
+        """Call ``func`` in its share of ``executor_latency``; the future gets the result when all of it has passed.
 
-        A call is made even when nobody waits for it any more, as a thread would make it.
+        A call is made even if its future was cancelled, as a thread would make it.
         """
         del executor
         latency = self.executor_latency
@@ -252,7 +252,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     @contextmanager
     def instant_executor(self) -> Iterator[None]:
-        """Calls in an executor take no time while this lasts: for what happens before a run begins."""
+        """Calls in an executor take no time inside this context: for the setup before a run."""
         latency, self.executor_latency = self.executor_latency, 0.0
         try:
             yield
@@ -293,10 +293,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         start_serving: bool = True,
         **options: object,
     ) -> asyncio.AbstractServer:
-        """Listen on the network; port 0 or none lets it choose.
+        """Listen on the network; with port 0 or none the network chooses.
 
-        Raises ``OSError`` (``EADDRINUSE``) when somebody listens there already, ``NotImplementedError`` for TLS and for
-        ready-made sockets.
+        Raises ``OSError`` (``EADDRINUSE``) if the address is in use, ``NotImplementedError`` for TLS and for ready-made
+        sockets.
         """
         _check_options("create_server", options)
         return await self._networked().listen(protocol_factory, host, port or 0, backlog, start=start_serving)
@@ -308,7 +308,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         port: int | None = None,
         **options: object,
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """Dial over the network; raises ``ConnectionRefusedError`` when nobody listens, the rest as above."""
+        """Connect over the network; raises ``ConnectionRefusedError`` without a listener, the rest as above."""
         _check_options("create_connection", options)
         if host is None or port is None:
             raise ValueError("host and port are needed: there are no sockets here")
@@ -316,11 +316,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _networked(self) -> Network:
         if self._network is None:
-            raise NotImplementedError("this loop was made without a network")
+            raise NotImplementedError("this loop was created without a network")
         return self._network
 
     def close(self) -> None:
-        """Forget every timer and callback."""
+        """Discard every timer and callback."""
         super().close()
         self._timers.clear()
 
@@ -333,10 +333,10 @@ def run_virtual(
     executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY_S,
     executor_share: float = 0.0,
 ) -> T:
-    """Run ``main(loop)`` in a new virtual loop and return what it returns; the thread's own loop stays as it was.
+    """Run ``main(loop)`` in a new virtual loop and return its result; the thread's own loop stays unchanged.
 
-    Tasks that ``main`` leaves behind are cancelled, oldest first, and waited for. Raises what ``main`` raises, and
-    :class:`DeadlockError` when nothing can ever happen again.
+    Tasks that ``main`` leaves behind are cancelled, oldest first, and awaited. Raises what ``main`` raises, and
+    :class:`DeadlockError` if nothing can ever happen again.
     """
     loop = VirtualLoop(network, origin=origin, executor_latency=executor_latency, executor_share=executor_share)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:

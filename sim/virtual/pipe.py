@@ -1,11 +1,11 @@
-"""One direction of a connection: bytes in order, a window, a latency, and what may stand in their way.
+"""One direction of a connection: bytes in order, a window, a latency, and obstructions.
 
-Knows time and order; not who dialled whom, nor which fault is the reason for an obstacle. Nothing here calls a protocol
-from inside somebody else's call: what happens far away is seen after a turn of the loop at the earliest.
+Knows time and order; not the ends of the connection, nor the fault behind an obstruction. Nothing here calls a protocol
+from inside another protocol's call: a remote effect is seen one turn of the loop later at the earliest.
 
-A pipe keeps at most one booking with the deliveries, and the deliveries one timer per instant, so that a broadcast to
-hundreds of connections costs one. What arrives at one instant is handed over in the order of the pipes' numbers,
-whoever wrote first: a sender that walks over a set of its connections therefore changes nobody's history.
+A pipe has at most one entry with the delivery scheduler, which has one timer per time, so that a broadcast to hundreds
+of connections costs one timer. Packets that arrive at the same time are delivered in the order of the pipes' numbers,
+whatever the order of writing: a sender that iterates over a set of connections therefore does not change the history.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from resilience.units import Instant, Seconds
 from .loop import VirtualLoop
 
 WINDOW_BYTES = 64 * 1024
-"""Bytes that may be under way or unread in one direction before the sender has to keep the rest."""
+"""Bytes that may be in flight or unread in one direction before the sender has to keep the rest."""
 
 Latency = Seconds | Callable[[float], Seconds]
-"""One way, seconds; or those seconds as a function of a uniform number in [0, 1), drawn anew for each packet."""
+"""One way, seconds; or those seconds as a function of a uniform number in [0, 1), drawn for each packet."""
 
 _by_number = attrgetter("number")
 
 
 class ControlSignal(Enum):
-    """What travels besides bytes."""
+    """Control signals of a pipe."""
 
     FIN = "the sender is done"
     RST = "the connection is gone"
 
 
 class Obstruction(IntFlag):
-    """What stands in a pipe's way; several may."""
+    """A reason why a pipe does not deliver; several may apply."""
 
     OPENING = 1  # the receiver's protocol is not connected yet
     FROZEN = 2  # nothing passes
     PAUSED = 4  # the receiver does not read: only a reset gets through
-    STALLED = 8  # bytes wait; marks wait only behind bytes
-    HOLE = 16  # bytes vanish, marks pass
-    SEVERED = 32  # nobody is at the other end any more: whoever writes is reset
+    STALLED = 8  # bytes wait; signals wait only behind bytes
+    HOLE = 16  # bytes are dropped, signals pass
+    SEVERED = 32  # the other end is gone: every write is answered with a reset
 
 
 _OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Obstruction)
@@ -55,7 +55,7 @@ _LOSING = _HOLE | _SEVERED
 
 
 class End(Protocol):
-    """What a pipe asks of the transport at either end."""
+    """What a pipe needs of the transport at either end."""
 
     inbound: Pipe
     is_lost: bool
@@ -64,10 +64,10 @@ class End(Protocol):
         """Bytes arrived."""
 
     def feed_mark(self, mark: ControlSignal) -> None:
-        """A mark arrived."""
+        """A control signal arrived."""
 
     def drained(self) -> None:
-        """Some of the backlog has left."""
+        """Part of the backlog was sent."""
 
 
 class DeliveryScheduler:
@@ -88,7 +88,7 @@ class DeliveryScheduler:
             batch.append(pipe)
 
     def soon(self, callback: Callable[..., object], *args: object) -> None:
-        """Run a callback in the next turn, in nobody's context."""
+        """Run a callback in the next turn, in an empty context."""
         self.loop.call_soon(callback, *args, context=self._context)
 
     def _deliver(self, when: Instant) -> None:
@@ -100,10 +100,10 @@ class DeliveryScheduler:
 
 
 class Pipe:
-    """One direction of a connection: in order, each packet after the latency, never more than a window under way.
+    """One direction of a connection: in order, each packet after the latency, never more than a window in flight.
 
-    ``number`` orders deliveries of one instant. ``draw(n)`` is the uniform number of the n-th packet. The window opens
-    again as soon as the receiver has taken the bytes, without a way back.
+    ``number`` orders deliveries at the same time. ``draw(n)`` is the uniform number of the n-th packet. The window
+    opens again as soon as the receiver has the bytes, without a way back.
     """
 
     __slots__ = (
@@ -148,7 +148,7 @@ class Pipe:
     # The sender's side.
 
     def send(self, data: bytes) -> None:
-        """Put bytes on their way, or into the backlog when the window is full."""
+        """Send bytes, or append them to the backlog if the window is full."""
         size = len(data)
         if self._blocks & _LOSING:
             if self._blocks & _SEVERED:
@@ -162,26 +162,26 @@ class Pipe:
             self._post(data)
 
     def finish(self) -> None:
-        """A FIN behind everything sent so far."""
+        """Send a FIN behind all bytes."""
         if self._backlog:
             self._backlog.append(ControlSignal.FIN)
         elif not self._blocks & _SEVERED:
             self._post(ControlSignal.FIN)
 
     def discard(self, mark: ControlSignal) -> None:
-        """Forget all bytes that did not arrive; the mark is all that still comes."""
+        """Drop all bytes that have not arrived; only the signal still arrives."""
         if not self._blocks & _SEVERED:
             self._purge()
             self._post(mark)
 
     def sever(self, mark: ControlSignal) -> None:
-        """Cut the pipe: its end sees the mark one latency from now, and its sender speaks to nobody."""
+        """Cut the pipe: its end sees the signal one latency from now, and the sender's bytes are lost."""
         self.discard(mark)
         self._blocks |= _SEVERED
         self._deliveries.soon(self.source.drained)
 
     def draw_latency(self) -> Seconds:
-        """What the next packet takes, seconds."""
+        """The latency of the next packet, seconds."""
         latency = self.latency
         self._packets += 1
         return max(latency(self._draw(self._packets)), 0.0) if callable(latency) else latency
@@ -223,19 +223,19 @@ class Pipe:
             back._post(ControlSignal.RST)  # noqa: SLF001 - the other direction of the same connection
 
     def resets(self) -> bool:
-        """Whether a reset is under way."""
+        """Whether a reset is in flight."""
         return any(item is ControlSignal.RST for _, item in self._queue)
 
-    # What stands in the way.
+    # Obstructions.
 
     def block(self, why: Obstruction) -> None:
-        """Put an obstacle in the way; a hole also swallows the bytes under way."""
+        """Add an obstruction; a black hole also drops the bytes in flight."""
         if why is Obstruction.HOLE and not self._blocks & _HOLE:
             self._drop_in_flight()
         self._blocks |= why.value
 
     def unblock(self, why: Obstruction) -> None:
-        """Take the obstacle away; what waited behind it alone is handed over at this instant."""
+        """Remove the obstruction; packets that waited for it alone are delivered now."""
         if self._blocks & why.value:
             self._blocks &= ~why.value
             self._reschedule()
@@ -253,7 +253,7 @@ class Pipe:
     # The receiver's side.
 
     def deliver(self, now: Instant) -> None:
-        """Hand over what has arrived: all bytes up to the first mark, or the mark."""
+        """Deliver what has arrived: all bytes up to the first signal, or the signal."""
         if self._booked <= now:
             self._booked = math.inf
         queue = self._queue
@@ -313,6 +313,6 @@ class Pipe:
         self._deliveries.schedule(arrival, self)
 
     def dispose(self) -> None:
-        """Both ends are gone; forget them."""
+        """Both ends are gone; drop the references to them."""
         self._purge()
         del self.source, self.sink

@@ -1,7 +1,7 @@
 """One end of a connection in memory: asyncio's transport over two pipes.
 
-Knows asyncio's rules for flow control, half-closing and the order of callbacks; not who dialled whom, nor any fault.
-``connection_lost`` comes once, in a turn of its own, whatever ended the connection.
+Knows asyncio's rules for flow control, half-closing and the order of callbacks; not the other end, nor any fault.
+``connection_lost`` is called once, in a turn of its own, for every kind of end.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from .pipe import ControlSignal, DeliveryScheduler, Obstruction, Pipe
 
 HIGH_WATER_BYTES = 64 * 1024
-"""asyncio's own mark: a write buffer above it pauses the protocol."""
+"""asyncio's own limit: a write buffer above it pauses the protocol."""
 
 
 class VirtualTransport(asyncio.Transport):
-    """One end of a connection. What asyncio documents for transports holds, without TLS and buffered protocols.
+    """One end of a connection, as asyncio documents transports, without TLS and buffered protocols.
 
-    ``abort_mark`` is what the peer sees of :meth:`abort`: a reset, or a plain FIN where a proxy stands between.
+    ``abort_mark`` is what the peer sees of :meth:`abort`: a reset, or a plain FIN if there is a proxy between the ends.
     """
 
     __slots__ = (
@@ -64,22 +64,22 @@ class VirtualTransport(asyncio.Transport):
         inbound.sink = outbound.source = self
 
     def on_lost(self, callback: Callable[[], None]) -> None:
-        """Have the callback called once, after ``connection_lost``."""
+        """Call ``callback`` once, after ``connection_lost``."""
         self._on_lost = callback
 
     def open(self, protocol: asyncio.BaseProtocol) -> None:
-        """Connect the protocol; bytes reach it from now on. What ``connection_made`` raises is raised."""
+        """Connect the protocol; it receives bytes from now on. Raises what ``connection_made`` raises."""
         self._protocol = protocol
         protocol.connection_made(self)
         if not self.is_lost:
             self.inbound.unblock(Obstruction.OPENING)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Change who is told."""
+        """Change the protocol."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Who is told; ``None`` once the connection is lost, as asyncio's own transports have it."""
+        """The protocol; ``None`` after the connection is lost, as in asyncio's own transports."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
@@ -100,7 +100,7 @@ class VirtualTransport(asyncio.Transport):
             self.inbound.block(Obstruction.PAUSED)
 
     def resume_reading(self) -> None:
-        """Take bytes again, from the next turn on."""
+        """Pass bytes on again, from the next turn on."""
         if not self._reading and not self._closing:
             self._reading = True
             self.inbound.unblock(Obstruction.PAUSED)
@@ -152,7 +152,7 @@ class VirtualTransport(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        """Send FIN behind what was written; reading goes on."""
+        """Send FIN behind the written bytes; reading continues."""
         if not self._closing and not self._eof_sent:
             self._eof_sent = True
             self.outbound.finish()
@@ -176,7 +176,7 @@ class VirtualTransport(asyncio.Transport):
         self._high, self._low = high, low
 
     def drained(self) -> None:
-        """Some of the backlog left: resume the protocol, and end if that is what was waited for."""
+        """Part of the backlog was sent: resume the protocol, and end if the close waits for that."""
         if self._closing:
             if not self._ending and not self.outbound.backlog_size:
                 self._end(None)
@@ -193,7 +193,7 @@ class VirtualTransport(asyncio.Transport):
     # Ending.
 
     def close(self) -> None:
-        """Send what was written, then FIN; the protocol is told once the last byte has left."""
+        """Send the written bytes, then FIN; the protocol is informed after the last byte was sent."""
         if self._closing:
             return
         self._closing = True
@@ -203,11 +203,11 @@ class VirtualTransport(asyncio.Transport):
         self.drained()
 
     def abort(self) -> None:
-        """End at once and drop what was not delivered."""
+        """End at once and drop undelivered bytes."""
         self._force_close(None)
 
     def crash(self) -> None:
-        """End as the death of this end's process would: the protocol hears of nothing but the loss."""
+        """End as at the death of this end's process: the protocol sees only the loss."""
         self._force_close(ConnectionResetError(errno.ECONNRESET, "the process that owned this end is gone"))
 
     def _force_close(self, error: Exception | None) -> None:
@@ -247,4 +247,4 @@ class VirtualTransport(asyncio.Transport):
 
 
 def _nothing() -> None:
-    """What an end does when it is lost a second time."""
+    """Does nothing if an end is lost a second time."""

@@ -21,11 +21,11 @@ def test_a_run_has_its_six_pictures() -> None:
     log = sample_history(clients=5).log()
     drawn = run_charts(log, episodes_frame(log))
     assert [chart.title for chart in drawn] == [
-        "Who was where, when",
-        "How fast they came back",
+        "Connection states over time",
+        "Time to recovery",
         "Noticing the loss, and what the policy costs",
         "Attempts",
-        "The load of coming back",
+        "Reconnection load",
         "Heartbeat round trips",
     ]
     assert all(chart.caption and chart.alt for chart in drawn)

@@ -67,10 +67,10 @@ def test_every_row_holds_every_run(runs: dict[str, Path]) -> None:
 
 def test_the_headline_suits_what_is_compared(runs: dict[str, Path]) -> None:
     """Lanes are held for agreement, builds of one lane for progress."""
-    assert compare([runs["model"], runs["virtual"]]).headline == "No gap shown between the lanes"
+    assert compare([runs["model"], runs["virtual"]]).headline == "No difference shown between the lanes"
     assert "lanes differ" in compare([runs["model"], runs["slow"]]).headline
     assert compare([runs["virtual"], runs["slow"]]).headline == "Worse than the first run"
-    assert compare([runs["slow"], runs["virtual"]]).headline == "No change for the worse shown"
+    assert compare([runs["slow"], runs["virtual"]]).headline == "No deterioration shown"
 
 
 def test_labels_tell_equal_lanes_apart(runs: dict[str, Path]) -> None:

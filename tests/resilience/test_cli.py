@@ -164,7 +164,7 @@ async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
         shown += await player.stdout.read(-1)
         assert await player.wait() == 0
     text = shown.decode()
-    assert "you are in" in text
+    assert "you have joined" in text
     assert "type a number from 1 to 4" in text
     assert "your answer: accepted" in text
     assert "the quiz is over" in text

@@ -33,7 +33,7 @@ def test_flags_win_over_environment_over_file_over_defaults(file: Path) -> None:
         ("[server]\ngrace_period = 3\n", {}, {}, "server.grace_period = 3.0: must exceed heartbeat_interval (15 s)"),
         ("[server]\ngrace = 3\n", {}, {}, "unknown field `grace`"),
         ("[server]\nbacklog = 'x'\n", {}, {}, "server.backlog: expected `int`, got `str`"),
-        ("[serve]\n", {}, {}, "serve: unknown table; there are: server, quiz"),
+        ("[serve]\n", {}, {}, "serve: unknown table; the tables are server and quiz"),
         ("server = 3\n", {}, {}, "server: must be a table"),
         ("[server\n", {}, {}, "cannot be read as TOML"),
         ("", {"GRACE_PERIOD": "soon"}, {}, "GRACE_PERIOD = 'soon': must be a number"),
@@ -147,7 +147,9 @@ def test_a_key_that_can_be_guessed_or_not_be_sent_is_refused_unquoted(tmp_path: 
     for environ, file, where in (({HOST_KEY: key}, None, HOST_KEY), ({}, path, str(path))):
         with pytest.raises(ResilienceError) as caught:
             host_key(environ, file)
-        assert str(caught.value).startswith(f"{where}: a host key has 16 to 256 characters; openssl rand -hex 16")
+        assert str(caught.value).startswith(
+            f"{where}: a host key has 16 to 256 characters; generate one with: openssl rand -hex 16"
+        )
         assert "xxx" not in str(caught.value)
 
 

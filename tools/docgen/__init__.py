@@ -1,1 +1,1 @@
-"""The parts of the documentation that are made from the code, and the checks on the parts that are not."""
+"""The parts of the documentation that are generated from the code, and the checks of the other parts."""

@@ -1,4 +1,4 @@
-"""The reference parts of ``docs/configuration.md``: every key, found by asking the settings themselves."""
+"""The reference parts of ``docs/configuration.md``: every key, found by trying the settings themselves."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from resilience.settings import server_settings
 CONFIGS = (ServerConfig, QuizConfig, ClientConfig)
 TABLE_NAMES: dict[type, str] = {ServerConfig: "server", QuizConfig: "quiz", ClientConfig: "client"}
 PROBES = (-1, 0, 0.001, 0.5, 1, 2.5, 1e9, float("inf"))
-"""Values that are tried on every number, to hear which rule refuses them."""
+"""Values that are tried on every number, to find the rules that reject them."""
 
 COLUMNS = 100
 
 
 class _Asked(dict[str, str]):
-    """An environment that remembers which names were asked for."""
+    """An environment that records which names were read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class _Asked(dict[str, str]):
         return default
 
 
-# what is asked of the settings ----------------------------------------------------------------------------------------
+# probing the settings ----------------------------------------------------------------------------------------------
 
 
 def environment_names() -> dict[str, str]:
-    """By key of the server: the name under which the environment is asked for it."""
+    """By key of the server: the name of its environment variable."""
     asked = _Asked()
     server_settings(None, asked, {})
     keys = {field.name for field in shapes.fields_of(ServerConfig)}
@@ -64,15 +64,15 @@ def serve_options() -> list[click.Option]:
 
 
 def flags() -> dict[str, str]:
-    """By key of the server: its flag, where there is one."""
+    """By key of the server: its flag, if there is one."""
     keys = {field.name for field in shapes.fields_of(ServerConfig)}
     return {str(option.name): option.opts[0] for option in serve_options() if option.name in keys}
 
 
 def rules(config: type, key: str) -> list[str]:
-    """The rules that refuse one of the probes for this key, each once, in the words of the refusal.
+    """The rules that reject one of the probes for this key, each once, in the words of the error.
 
-    A rule that holds only while some switch is on begins with that switch.
+    A rule that holds only while a switch is on begins with that switch.
     """
     fields = {field.name: field for field in shapes.fields_of(config)}
     switches = [name for name, field in fields.items() if isinstance(field.type, mi.BoolType)]
@@ -86,7 +86,7 @@ def rules(config: type, key: str) -> list[str]:
 
 
 def refused(config: type, values: Mapping[str, object]) -> tuple[str, str] | None:
-    """The key and the rule by which these values are refused; ``None`` when they are taken."""
+    """The key and the rule by which these values are rejected; ``None`` if they are accepted."""
     try:
         msgspec.convert(values, config)
     except ConfigError as error:
@@ -97,7 +97,7 @@ def refused(config: type, values: Mapping[str, object]) -> tuple[str, str] | Non
     return None
 
 
-# what goes into the page ----------------------------------------------------------------------------------------------
+# parts of the page ---------------------------------------------------------------------------------------------------
 
 
 def reference(config: type) -> str:
@@ -141,7 +141,7 @@ def example(configs: tuple[type, ...]) -> str:
 
 
 def presets() -> str:
-    """What the two policies give for the keys that are left out."""
+    """The values of both policies for the keys that are left out."""
     policies = {preset: ClientConfig(preset=preset).backoff for preset in PRESETS}
     values: dict[str, Callable[[BackoffPolicy], object]] = {
         "attempts": lambda policy: policy.attempts,
@@ -156,7 +156,7 @@ def presets() -> str:
 
 
 def refusals() -> str:
-    """What the settings say to values that break a rule, word for word."""
+    """The error messages for values that break a rule."""
     cases: list[tuple[str, Mapping[str, str], Mapping[str, object]]] = [
         ("`GRACE_PERIOD=10`", {"GRACE_PERIOD": "10"}, {}),
         ("`--heartbeat-interval 45`", {}, {"heartbeat_interval": 45.0}),
@@ -168,7 +168,7 @@ def refusals() -> str:
     return table(["given", "answer"], rows)
 
 
-# parts ----------------------------------------------------------------------------------------------------------------
+# helpers -------------------------------------------------------------------------------------------------------------
 
 
 def _told(value: object) -> str:
@@ -194,7 +194,7 @@ def _probes(field: mi.Field) -> Iterator[object]:
 
 
 def kind_of(field: mi.Field) -> str:
-    """What kind of value a key takes, in words."""
+    """The kind of value of a key, in words."""
     words = shapes.type_name(field.type, {}).removesuffix(" or null")
     enum = next((kind.cls for kind in _kinds(field.type) if isinstance(kind, mi.EnumType)), None)
     return words if enum is None else ", ".join(f"`{member.value}`" for member in enum)
@@ -224,7 +224,7 @@ def _entry(config: type, field: mi.Field) -> str:
 
 
 def _stand_in(field: mi.Field) -> str:
-    """Something to write for a key that is left out."""
+    """An example value for a key that has no default."""
     for kind in _kinds(field.type):
         if isinstance(kind, mi.EnumType):
             return _toml_value(next(iter(kind.cls)))

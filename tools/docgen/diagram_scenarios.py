@@ -1,4 +1,4 @@
-"""The conversations that the protocol page shows: each scene says what happens, the machines say the rest."""
+"""The conversations on the protocol page: each scenario causes events, and the machines produce the messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resilience.quiz.phases import Phase
 
 
 def join() -> str:
-    """Somebody new."""
+    """A new participant joins."""
     recorder = SequenceRecorder({"C": "Client"})
     recorder.unseen = ()
     recorder.start("C")
@@ -22,7 +22,7 @@ def join() -> str:
 
 
 def resume() -> str:
-    """A connection is cut; the client comes back by itself."""
+    """A connection is cut; the client reconnects and resumes."""
     recorder = _joined({"C": "Client"}, question=True)
     recorder.cut("C")
     recorder.note("the first delay is drawn over the return window")
@@ -32,7 +32,7 @@ def resume() -> str:
 
 
 def fencing() -> str:
-    """A second connection of the same participant takes over while the first one still looks alive."""
+    """A second connection of the same participant replaces the first one while that still looks alive."""
     recorder = _joined({"A": "Old connection", "B": "New connection"})
     recorder.copy("A", "B")
     recorder.start("B")
@@ -41,7 +41,7 @@ def fencing() -> str:
 
 
 def lost_ack() -> str:
-    """An answer is stored, but the network loses the word of it."""
+    """An answer is stored, but the network loses the acknowledgement."""
     recorder = _joined({"C": "Client"}, question=True)
     recorder.losing = (AnswerResult,)
     recorder.do("C", lambda client: _answer(client, recorder))
@@ -54,7 +54,7 @@ def lost_ack() -> str:
 
 
 def host() -> str:
-    """A host creates an event and moves it on."""
+    """A host creates an event and starts its first questions."""
     recorder = SequenceRecorder({"H": "Host", "C": "Client"})
     recorder.unseen = (*recorder.unseen, ScoreChanged, SessionRow)
     recorder.start("H")
@@ -64,13 +64,13 @@ def host() -> str:
     recorder.recording = True
     recorder.do("H", lambda client: _order(client, HostAction.START))
     recorder.commit()
-    recorder.note("an order crosses the close of its question")
+    recorder.note("a command crosses the close of its question")
     recorder.cross("H", lambda client: _order(client, HostAction.REVEAL), Phase.REVEAL)
     return recorder.diagram()
 
 
 def _joined(cast: dict[str, str], *, question: bool = False) -> SequenceRecorder:
-    """A scene in which the first client has joined already, perhaps with a question open."""
+    """A recorder whose first client has joined already, with a question open if requested."""
     recorder = SequenceRecorder(cast, AUTOMATIC)
     recorder.recording = False
     first = next(iter(cast))

@@ -14,17 +14,17 @@ S = TypeVar("S", bound=StrEnum)
 
 
 def client_states() -> str:
-    """Where a client stands."""
+    """The states of a client."""
     return _drawn(CLIENT_TRANSITIONS, ClientState.IDLE)
 
 
 def session_states() -> str:
-    """Where a participant stands, as the server sees it."""
+    """The states of a participant, as the server sees it."""
     return _drawn(SESSION_TRANSITIONS, ConnectionState.CONNECTED)
 
 
 def phases() -> str:
-    """Where a quiz stands."""
+    """The phases of a quiz."""
     return _drawn(NEXT, Phase.LOBBY)
 
 

@@ -1,4 +1,4 @@
-"""Tables of what happens when: each line is produced by asking the code itself."""
+"""Tables of behaviour: each line is the result of running the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUESTION_S, LATE_S = 20.0, 2.0
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """One answer that a participant hands in."""
+    """One answer that a participant submits."""
 
     situation: str
     question: str = "q1"
@@ -34,11 +34,11 @@ class Submission(msgspec.Struct, frozen=True):
 SUBMISSIONS = (
     Submission("the first answer, while the question is open"),
     Submission("the same again, with the same key", at=6.0, after="k1"),
-    Submission("the same again, with the same key, when the question is long over", at=90.0, after="k1"),
+    Submission("the same again, with the same key, long after the close", at=90.0, after="k1"),
     Submission("another answer after it, with another key", key="k2", choice=1, at=6.0, after="k1"),
     Submission("an answer to a question that is not open yet", question="q2"),
     Submission("an answer after the close", at=QUESTION_S),
-    Submission("the same, by one whose outage overlapped the close", at=QUESTION_S + 1.5, excused=True),
+    Submission("the same, by a participant whose outage overlapped the close", at=QUESTION_S + 1.5, excused=True),
     Submission("the same, but later than the late window", at=QUESTION_S + LATE_S, excused=True),
     Submission("an answer to a question that does not exist", question="q9"),
     Submission("a choice that does not exist", choice=9),
@@ -46,7 +46,7 @@ SUBMISSIONS = (
 
 
 def verdicts() -> str:
-    """What becomes of an answer; the late window is two seconds here."""
+    """The verdict on each kind of answer; the late window is two seconds here."""
     rows = []
     for submission in SUBMISSIONS:
         game = _game(submission)
@@ -54,11 +54,11 @@ def verdicts() -> str:
             "p1", submission.question, submission.key, submission.choice, submission.at, excused=submission.excused
         )
         rows.append([submission.situation, f"`{verdict}`", "a row" if stored else "nothing"])
-    return table(["what arrives", "verdict", "what is stored"], rows)
+    return table(["submission", "verdict", "stored"], rows)
 
 
 def _game(submission: Submission) -> Game:
-    """A game at the moment of a submission: its first question is open, or closed and revealed."""
+    """A game at the time of a submission: its first question is open, or closed and revealed."""
     game = Game(arithmetic_questions(1, 2, QUESTION_S), MANUAL_PACE, late_window=LATE_S)
     game.apply(game.next_state(0.0))
     if submission.after is not None:
@@ -71,7 +71,7 @@ def _game(submission: Submission) -> Game:
 
 
 def tokens() -> str:
-    """Which tokens open the session after each step of one participant's life."""
+    """The tokens that resume the session after each step of one participant's life."""
     numbers = itertools.count(1)
     book = TokenRegistry(lambda: f"T{next(numbers)}")
     session = ServerSession("p1", "Ada", HeartbeatTimeouts(), [])
@@ -85,26 +85,26 @@ def tokens() -> str:
 
     happened("the participant joins", book.rotate(session, None))
     book.stored(session, session.generation)
-    happened("it says that it keeps T1")
-    happened("it comes back with T1, but the reply is lost", book.rotate(session, token_hash("T1")))
-    happened("it comes back with T1 once more", book.rotate(session, token_hash("T1")))
+    happened("it confirms T1")
+    happened("it resumes with T1, but the reply is lost", book.rotate(session, token_hash("T1")))
+    happened("it resumes with T1 again", book.rotate(session, token_hash("T1")))
     book.stored(session, session.generation)
-    happened("it says that it keeps T3")
-    happened("it comes back with T3", book.rotate(session, token_hash("T3")))
+    happened("it confirms T3")
+    happened("it resumes with T3", book.rotate(session, token_hash("T3")))
     book.stored(session, session.generation)
-    happened("it says that it keeps T4")
-    return table(["what happens", "token given", "tokens that open the session", "refused as `retired`"], rows)
+    happened("it confirms T4")
+    return table(["step", "new token", "accepted tokens", "rejected as `retired`"], rows)
 
 
 def windows() -> str:
-    """What clients are told to spread their return over, for a server that takes 3000 joins a second."""
+    """The return windows that a server announces if it accepts 3000 joins a second."""
     rows = []
     for population in (30, 300, 3000, 10_000, 100_000):
         window = return_window(population, 3000.0)
         rows.append([f"{population}", *(f"{s:.3g} s" for s in (window.spread_s, window.step_s, window.cap_s))])
-    return table(["expected back", "first attempt within", "first step", "longest step"], rows)
+    return table(["participants", "first attempt within", "first step", "longest step"], rows)
 
 
 def invariants() -> str:
-    """What every report checks on the recorded history."""
+    """The invariants that every report checks on the recorded history."""
     return table(["invariant", "rule"], [[f"`{name}`", rule] for name, (rule, _) in CHECKS.items()])

@@ -1,7 +1,7 @@
-"""Meanings of fields and members that their source does not give yet, by ``Class.name``.
+"""Meanings of fields and members that have no docstring in their source yet, by ``Class.name``.
 
-The source is the place for them: an entry moves there as the docstring below its field, and a test refuses one that the
-source has taken over.
+The source is the place for them: an entry moves there as the docstring below its field, and a test rejects an entry
+whose field has one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One believable value of every message, made from its types and from what its fields are called."""
+"""One plausible value of every message, made from its types and the names of its fields."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def sample(owner: type) -> Any:  # noqa: ANN401 - a value of that type
 
 
 def sample_json(owner: type, columns: int = 110) -> str:
-    """The value as JSON, broken into lines only when it is long."""
+    """The value as JSON, broken into lines only if it is long."""
     compact = msgspec.json.encode(sample(owner))
     return (compact if len(compact) <= columns else msgspec.json.format(compact, indent=2)).decode()
 
@@ -117,7 +117,7 @@ def _value(owner: type, field: mi.Field) -> object:
 
 
 def _held(kind: mi.Type) -> object:
-    """A struct, a list of one, the roster; ``None`` for what is none of them."""
+    """A struct, a list of one, the roster; ``None`` for any other kind."""
     if isinstance(kind, mi.StructType):
         return sample(kind.cls)
     if isinstance(kind, mi.RawType):

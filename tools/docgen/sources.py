@@ -1,6 +1,6 @@
-"""What the source says about itself: the meaning of a class, a field or a member, read from its own docstrings.
+"""The meaning of a class, a field or a member, read from its own docstring in the source.
 
-A field's meaning is the docstring right below it or, for a name that means the same everywhere in its module, the
+A field's meaning is the docstring right below it or, for a name that has one meaning everywhere in its module, the
 entry of the list in the module's docstring: a line that begins with a dash and the name in double backticks.
 """
 
@@ -21,13 +21,13 @@ _ASIDE = re.compile(r" \(SPEC [^)]*\)")
 
 
 def meaning(owner: type, field: str) -> str | None:
-    """What the source says this field or member of ``owner`` means; ``None`` when it says nothing."""
+    """The meaning of this field or member of ``owner``; ``None`` if the source has none."""
     text = said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
     return text if text is None else text[0].upper() + text[1:]
 
 
 def said(owner: type, field: str) -> str | None:
-    """The same, without what is said for the source in :mod:`docgen.hidden_messages`."""
+    """The same, without the entries of :mod:`docgen.hidden_messages`."""
     for cls in owner.__mro__:
         if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
             return own[field]
@@ -56,7 +56,7 @@ def glossary(module: str) -> dict[str, str]:
 
 
 def markdown(text: str, linked: Mapping[str, str]) -> str:
-    """Docstring markup as Markdown; classes in ``linked`` become links to the heading that is theirs."""
+    """Docstring markup as Markdown; classes in ``linked`` become links to their headings."""
 
     def cross_reference(match: re.Match[str]) -> str:
         return link(match.group(1).rsplit(".", 1)[-1].lstrip("~"), linked)
@@ -66,13 +66,13 @@ def markdown(text: str, linked: Mapping[str, str]) -> str:
 
 
 def link(name: str, linked: Mapping[str, str]) -> str:
-    """A class's name, as a link where it has a heading."""
+    """A class's name, as a link if it has a heading."""
     heading = linked.get(name)
     return f"`{name}`" if heading is None else f"[{heading}](#{heading.lower()})"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table without its empty columns; what would end a cell is escaped."""
+    """A Markdown table without its empty columns; characters that would end a cell are escaped."""
     used = [i for i in range(len(head)) if any(row[i] for row in rows)]
     rows = [[row[i].replace("|", "\\|") for i in used] for row in rows]
     lines = [[head[i] for i in used], ["---"] * len(used), *rows]

@@ -1,6 +1,6 @@
-"""Conversations as sequence diagrams: both machines really hold them, over a link without delay that can be cut.
+"""Sequence diagrams of real conversations: both machines run over a link without delay that can be cut.
 
-No sockets and no clock: a scene says what happens, the recorder writes down who then says what to whom.
+No sockets and no clock: a scenario causes events, the recorder writes down the messages.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ _ROWS: dict[type, str] = {
     JoinAttempt: "join attempt",
     StoredAnswer: "answer",
     QuizState: "progress",
-    DeleteParticipant: "forget the session",
+    DeleteParticipant: "delete the session",
 }
 
 
 class SequenceRecorder:
-    """A server with one event, its store, and some clients; what they say is written down while ``recording``."""
+    """A server with one event, its store, and some clients; messages are written down while ``recording``."""
 
     def __init__(self, cast: dict[str, str], pace: Pace = PLAN.pace) -> None:
-        """``cast``: the names of the clients, and how the diagram calls them."""
+        """``cast``: the names of the clients, and their titles in the diagram."""
         self.lines: list[str] = []
         self.recording = True
         self.losing: tuple[type, ...] = ()
@@ -95,20 +95,21 @@ class SequenceRecorder:
         self.clients: dict[str, ReconnectingConnection] = {name: _machine(name) for name in cast}
         self.cast = cast
 
-    # what a scene may say ---------------------------------------------------------------------------------------------
+    # for scenarios
+    # ------------------------------------------------------------------------------------------------------
 
     def do(self, name: str, act: Callable[[ReconnectingConnection], object]) -> None:
-        """Something happens to this client: it is started, its user wants something."""
+        """Act on this client's machine, such as start it or answer."""
         act(self.clients[name])
         self._client(name)
         self._run()
 
     def start(self, name: str) -> None:
-        """The client dials for the first time."""
+        """Start the client."""
         self.do(name, lambda client: client.start(self.now))
 
     def cross(self, name: str, act: Callable[[ReconnectingConnection], object], phase: Phase) -> None:
-        """The same, but what the client says of it arrives only when the quiz has moved on to this phase."""
+        """Like :meth:`do`, but the client's messages arrive only after the quiz has entered this phase."""
         act(self.clients[name])
         self._client(name)
         travelling, self._travelling = self._travelling, deque()
@@ -117,11 +118,11 @@ class SequenceRecorder:
         self._run()
 
     def copy(self, name: str, twin: str) -> None:
-        """Another client holds what the first one holds."""
+        """Give another client the identity of the first."""
         self._participant(twin).credentials = self._participant(name).credentials
 
     def cut(self, name: str) -> None:
-        """The network loses the connection, and both ends notice."""
+        """Cut the connection; both ends notice."""
         connection = self._current.pop(name)
         dial = self._owner.pop(connection)[1]
         self._write(f"{name}--xS: the connection is cut")
@@ -130,7 +131,7 @@ class SequenceRecorder:
         self.do(name, lambda client: client.transport_lost(dial, "closed", self.now))
 
     def wait(self, until: str) -> None:
-        """Let time pass to the next deadline of this client or, for ``S``, of the server."""
+        """Advance time to the next deadline of this client or, for ``S``, of the server."""
         machine: ReconnectingConnection | Room = self.room if until == "S" else self.clients[until]
         deadline = machine.next_deadline()
         if deadline is None:
@@ -143,13 +144,13 @@ class SequenceRecorder:
         self._run()
 
     def wait_for(self, phase: Phase) -> None:
-        """Let the quiz move on to this phase."""
+        """Advance the quiz to this phase."""
         while self.room.game.phase is not phase:
             self.wait("S")
             self.commit()
 
     def commit(self) -> None:
-        """The store makes durable what it was given."""
+        """Complete the pending commit of the store."""
         batch, self._commits = self._commits, []
         if any(self._shown_rows(order) for order in batch):
             self._write("DB-->>S: durable")
@@ -159,17 +160,18 @@ class SequenceRecorder:
         self._run()
 
     def note(self, text: str) -> None:
-        """A remark in the diagram."""
+        """Add a note to the diagram."""
         self._write(f"Note over {next(iter(self.cast))},DB: {text}")
 
     def diagram(self) -> str:
-        """What was written down."""
+        """The recorded diagram."""
         people = [f"participant {name} as {title}" for name, title in self.cast.items()]
         head = [*people, "participant S as Server", "participant DB as Database"]
         lines = "\n".join(f"    {line}" for line in (*head, *self.lines))
         return f"```mermaid\nsequenceDiagram\n{lines}\n```"
 
-    # carrying out -----------------------------------------------------------------------------------------------------
+    # effects
+    # -----------------------------------------------------------------------------------------------------------
 
     def _write(self, line: str) -> None:
         if self.recording:
@@ -180,14 +182,14 @@ class SequenceRecorder:
             self._write(f"{arrow}: {said(message)}")
 
     def _run(self) -> None:
-        """Whatever is under way arrives, in order, and what follows from it."""
+        """Deliver everything in flight, in order, and its consequences."""
         while self._travelling:
             self._travelling.popleft()()
 
     def _participant(self, name: str) -> ParticipantClient:
         client = self.clients[name]
         if not isinstance(client, ParticipantClient):
-            raise TypeError(f"{name} takes no part")
+            raise TypeError(f"{name} is not a client of this recorder")
         return client
 
     def _client(self, name: str) -> None:
@@ -218,7 +220,7 @@ class SequenceRecorder:
         self._travelling.append(lambda: self._hear(connection, message))
 
     def _hear(self, connection: int, message: ClientMessage) -> None:
-        """As the gateway does: a host's first messages come before there is a room."""
+        """As the gateway does: a host's first messages arrive before there is a room."""
         if isinstance(message, Host) and not self._exists:
             self._down(connection, Hosting(EVENT))
         elif isinstance(message, CreateEvent):
@@ -273,7 +275,7 @@ class SequenceRecorder:
 
 
 def said(message: Message) -> str:
-    """A message in one short line: its type and what matters of it."""
+    """A message in one short line: its type and its main fields."""
     return f"{tag_of(type(message))} {_shown(message)}".strip()
 
 

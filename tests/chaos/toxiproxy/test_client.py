@@ -46,7 +46,7 @@ ORDERS: dict[str, Order] = {
     "list proxies": lambda api: api.list_proxies(),
     "create proxy 'p'": lambda api: api.create_proxy("p", "127.0.0.1:0", NOWHERE),
     "delete proxy 'p'": lambda api: api.delete_proxy("p"),
-    "look at proxy 'p'": lambda api: api.set_enabled("p", False),
+    "read proxy 'p'": lambda api: api.set_enabled("p", False),
     "add toxic 't' to proxy 'p'": lambda api: api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0, name="t")),
 }
 

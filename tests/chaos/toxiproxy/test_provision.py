@@ -114,7 +114,7 @@ def test_a_broken_cached_binary_is_built_again(tmp_path: Path, env: dict[str, st
     script(tmp_path / "bin" / "go", GO)
     broken, said = script(tmp_path / "cache" / NAME_IN_CACHE, "#!/bin/sh\nexit 1\n"), list[str]()
     assert find_toxiproxy(None, cache_dir=broken.parent, env=env, say=said.append).origin == "built"
-    assert said[0].startswith("passed over")
+    assert said[0].startswith("skipped")
 
 
 def test_a_failed_build_leaves_nothing_and_says_what_was_tried(tmp_path: Path, env: dict[str, str]) -> None:

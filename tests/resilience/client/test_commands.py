@@ -77,12 +77,12 @@ async def test_an_automatic_quiz_is_hosted_played_and_over(folder: Path) -> None
         arguments = ("play", url, "--event", "auto", "--name", "Ada", "--resume", "me.json")
         await until_line(host, "lobby")
         first = await start(folder, *arguments, stdin=asyncio.subprocess.PIPE)
-        await until_line(first, "you are in")
+        await until_line(first, "you have joined")
         first.kill()
         await first.communicate()
         second = await start(folder, *arguments, stdin=asyncio.subprocess.PIPE)
         assert second.stdin is not None
-        await until_line(second, "back, with everything you had")
+        await until_line(second, "you are back, with your answers and score")
         code, out, _ = await finish(host)
         assert code == 0
         assert "question 1 of 1: 1 + 1?" in out
@@ -107,7 +107,7 @@ async def test_a_quiz_is_run_through_a_pipe_detached_and_taken_up(folder: Path) 
         code, out, _ = await finish(await start(folder, *command, stdin=asyncio.subprocess.PIPE), "n\nr\n")
         assert code == 0
         assert [line.split(";")[0] for line in out.splitlines()[1:]] == [
-            "lobby, 1 questions to come",
+            "lobby, 1 questions ahead",
             "question 1 of 1: 1 + 1? (30 s)",
             "question 1 of 1 is closed: 1 + 1?",
             "detached",
@@ -123,10 +123,10 @@ async def test_a_quiz_is_run_through_a_pipe_detached_and_taken_up(folder: Path) 
         ]
         code, out, _ = await finish(await start(folder, *command))
         assert code == 0
-        assert "--again begins it anew" in out
+        assert "--again starts a new run" in out
         code, out, _ = await finish(await start(folder, *command, "--again", stdin=asyncio.subprocess.PIPE), "f\ny\n")
         assert code == 0
-        assert "lobby, 1 questions to come" in out
+        assert "lobby, 1 questions ahead" in out
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_without_a_key_nobody_hosts(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.delitem(ENVIRONMENT, "RESILIENCE_HOST_KEY")
     code, _, complaint = await finish(await start(folder, "host", "ws://127.0.0.1:1/ws", "--questions", "hand.toml"))
     assert (code, len(complaint.splitlines())) == (2, 1)
-    assert "RESILIENCE_HOST_KEY or with --key-file" in complaint
+    assert "or name its file with --key-file" in complaint
 
 
 async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
@@ -164,7 +164,7 @@ async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
         command = ("host", url, "--questions", "hand.toml", "--key-file", "key")
         code, out, complaint = await finish(await start(folder, *command))
     assert code == 2
-    assert complaint == "error: the host key is not this server's, or this server takes no hosts\n"
+    assert complaint == "error: the server rejected the host key, or accepts no hosts\n"
     assert "another key" not in out
 
 
@@ -194,7 +194,7 @@ async def test_at_a_terminal_keys_act_at_once_and_the_terminal_is_given_back(fol
                 env=ENVIRONMENT,
             )
             shown = Screen(ours)
-            await shown.until("waits for you")
+            await shown.until("waiting for you")
             os.write(ours, b"n")
             await shown.until("1 + 1?")
             os.write(ours, b"q")

@@ -253,7 +253,7 @@ def test_what_is_over_cannot_be_started(how: str) -> None:
         client = harness.client()
         client.start()
         await getattr(client, how)()
-        with pytest.raises(LocalProtocolError, match="make another one"):
+        with pytest.raises(LocalProtocolError, match="create another one"):
             client.start()
         client.wake()
 

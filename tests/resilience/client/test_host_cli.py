@@ -143,7 +143,7 @@ async def test_a_new_event_is_waited_for() -> None:
     assert host.console.settled.is_set()
 
 
-@pytest.mark.parametrize("verdict, told", [("stale_step", "had moved on already"), ("refused", "refused: because")])
+@pytest.mark.parametrize("verdict, told", [("stale_step", "already at a later step"), ("refused", "rejected: because")])
 async def test_orders_that_came_to_nothing_are_told(verdict: str, told: str) -> None:
     """And the next one may be given."""
     host = Host()
@@ -170,7 +170,7 @@ async def test_an_order_given_offline_is_announced() -> None:
     host.ready()
     host.client.state = ClientState.BACKING_OFF
     host.console.typed("n")
-    assert "will be sent with the return" in host.lines()[-1]
+    assert "will be sent when you are back online" in host.lines()[-1]
     host.console.typed("")
     assert host.client.orders == [HostAction.START, "wake"]
 
@@ -208,18 +208,18 @@ async def test_detaching_leaves_the_quiz_alone() -> None:
     host.console.typed("q")
     await host.console.over
     assert host.client.orders == []
-    assert "run the same command again" in host.lines()[-1]
+    assert "run the same command to host it again" in host.lines()[-1]
 
 
 @pytest.mark.parametrize(
     "code, kind, told",
     [
-        (CloseCode.KEY_REFUSED, UsageError, "host key is not this server's"),
-        (CloseCode.NORMAL, HarnessError, "has closed this event"),
+        (CloseCode.KEY_REFUSED, UsageError, "rejected the host key"),
+        (CloseCode.NORMAL, HarnessError, "closed this event"),
         (CloseCode.STRIKES, HarnessError, "close code 4203"),
     ],
 )
-async def test_being_sent_away_is_one_line(code: CloseCode, kind: type[Exception], told: str) -> None:
+async def test_a_rejection_is_one_line(code: CloseCode, kind: type[Exception], told: str) -> None:
     """With the exit code of its class."""
     host = Host()
     host.console.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
@@ -242,7 +242,7 @@ async def test_an_error_of_the_server_is_told() -> None:
     """With the field that it names."""
     host = Host()
     host.console.show(Error("malformed", "plan.pace", "bad"))
-    assert host.lines() == ["the server cannot use plan.pace: bad"]
+    assert host.lines() == ["the server rejected plan.pace: bad"]
 
 
 async def test_lines_come_with_moves_and_first_comers_only() -> None:
@@ -287,5 +287,5 @@ async def test_a_live_picture_ends_as_it_was_last() -> None:
         host.console.typed("?")
         await asyncio.sleep(0)
     shown = host.screen.getvalue()
-    assert "Enter or n: go on" in shown
-    assert "waits for you" in shown.rsplit("Sums", 1)[1]
+    assert "Enter or n: next step" in shown
+    assert "waiting for you" in shown.rsplit("Sums", 1)[1]

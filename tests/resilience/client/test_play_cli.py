@@ -76,7 +76,7 @@ def test_a_question_is_shown_as_it_is_and_answered_by_number(player: PlayerConso
     assert did(player) == [("q1", 1)]
     player.show(AnswerResult("q1", "k", "accepted"))
     player.show(QuestionRevealed(2, "q1", 1))
-    assert lines(player)[-2:] == ["  your answer: accepted", "  right was 2) [/]4"]
+    assert lines(player)[-2:] == ["  your answer: accepted", "  the right answer was 2) [/]4"]
     player.typed("2")
     assert lines(player)[-1] == "  no question is open"
 
@@ -101,8 +101,8 @@ def test_an_outage_is_a_banner_and_answers_are_kept(player: PlayerConsole) -> No
     player.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=1, value=0.3))
     player.typed("1")
     assert "OFFLINE" in lines(player)[-2]
-    assert "sent with the return" in lines(player)[-2]
-    assert lines(player)[-1] == "  kept; it is sent with the return"
+    assert "sent when you are back online" in lines(player)[-2]
+    assert lines(player)[-1] == "  saved; your answer will be sent when you are back online"
     assert did(player) == [("q1", 0)]
 
 
@@ -131,7 +131,7 @@ def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(
     player.show(at_question(restored(), answer))
     assert ("  1) 3" in lines(player)) is (answer is None)
     player.show(QuestionRevealed(2, "q1", 1))
-    assert lines(player)[-1] == "  right was 2) [/]4"
+    assert lines(player)[-1] == "  the right answer was 2) [/]4"
 
 
 def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerConsole) -> None:
@@ -144,9 +144,9 @@ def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerCon
 @pytest.mark.parametrize(
     "kind, told",
     [
-        (LogEventKind.SESSION_SUPERSEDED, "you play on elsewhere"),
+        (LogEventKind.SESSION_SUPERSEDED, "you are connected in another window; this one ends"),
         (LogEventKind.CLIENT_LEFT, "goodbye"),
-        (LogEventKind.CLIENT_DISMISSED, "the server ended this connection for good"),
+        (LogEventKind.CLIENT_DISMISSED, "the server rejected this connection for good"),
     ],
 )
 def test_every_end_has_its_words(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
@@ -159,4 +159,4 @@ def test_every_end_has_its_words(player: PlayerConsole, kind: LogEventKind, told
 def test_an_error_of_the_server_is_told(player: PlayerConsole) -> None:
     """With the field that it names."""
     player.show(Error("malformed", "name", "too [b]long"))
-    assert lines(player) == ["the server cannot use name: too [b]long"]
+    assert lines(player) == ["the server rejected name: too [b]long"]

@@ -60,12 +60,12 @@ def test_the_examples_are_question_files(root: Path) -> None:
         ("questions = 3", "questions: expected `array`, got `int`"),
         ("pace = 3\n" + ONE, "pace: expected `object`, got `int`"),
         ('titel = "x"\n' + ONE, "titel: unknown key; did you mean title?"),
-        ("zzz = 1\n" + ONE, "zzz: unknown key; there are: questions, title, pace"),
+        ("zzz = 1\n" + ONE, "zzz: unknown key; the keys are: questions, title, pace"),
         ("[pace]\nloby = 3\n" + ONE, "pace.loby: unknown key; did you mean lobby?"),
         ("[pace]\nlobby = -1\n" + ONE, "pace.lobby: expected `float` >= 0.0"),
         (ONE + 'anser = "x"', "questions[0].anser: unknown key; did you mean answer?"),
-        (ONE + ONE.replace('"y"\n', '"z"\n'), "questions[1].answer: 'z' is none of the choices: 'x', 'y'"),
-        (ONE.replace('"x"', '"y"'), "questions[0].choices: two choices are alike"),
+        (ONE + ONE.replace('"y"\n', '"z"\n'), "questions[1].answer: 'z' is not one of the choices: 'x', 'y'"),
+        (ONE.replace('"x"', '"y"'), "questions[0].choices: two choices are equal"),
         (ONE.replace('"x", ', ""), "questions[0].choices: expected `array` of length >= 2"),
         (ONE.replace('"x"', "1"), "questions[0].choices[0]: expected `str`, got `int`"),
         (ONE.replace('"a?"', '""'), "questions[0].text: expected `str` of length >= 1"),
@@ -94,7 +94,9 @@ def test_complaints_about_json(text: str, told: str) -> None:
 def test_more_than_a_server_takes_is_refused_here() -> None:
     """Not by a closed connection later."""
     long = ONE.replace("a?", "\N{SNOWMAN}" * 490).replace('"x"', ", ".join(f'"{i}{"e" * 490}"' for i in range(10)))
-    with pytest.raises(UsageError, match=f"questions: [0-9]+ bytes in all; a server takes at most {MAX_PLAN_BYTES}"):
+    with pytest.raises(
+        UsageError, match=f"questions: [0-9]+ bytes in total; a server accepts at most {MAX_PLAN_BYTES}"
+    ):
         parse_plan(long * 300, "f.toml")
 
 

@@ -132,7 +132,7 @@ def test_as_many_questions_as_there_may_be() -> None:
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"choices": ["1", "1"]}, "two choices are alike"),
+        ({"choices": ["1", "1"]}, "two choices are equal"),
         ({"correct": 2}, "correct is 2, but the choices are counted from 0 to 1"),
         ({"correct": 10**20}, ""),
         ({"correct": -1}, ""),

@@ -98,7 +98,7 @@ class FailingStore(SqlStore):
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Refuse or commit."""
         if self.full and any(isinstance(row, StoredAnswer) for _, row in rows):
-            raise StoreError("the database did not take a commit: disk I/O error")
+            raise StoreError("the database rejected a commit: disk I/O error")
         super().commit(rows, origin)
 
 

@@ -131,7 +131,7 @@ class FullDisk(SqlStore):
     """A database that fails every commit with an answer while ``full``."""
 
     full = True
-    failure: Exception = StoreError("the database did not take a commit: disk I/O error")
+    failure: Exception = StoreError("the database rejected a commit: disk I/O error")
 
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Refuse or commit."""

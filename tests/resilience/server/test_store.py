@@ -207,7 +207,7 @@ def test_a_second_answer_to_a_question_fails_its_whole_commit(store: SqlStore) -
     before = latest(store)
     other = SessionRow("p2", "Bob", "connected", 1, 1, ("bb",))
     again = StoredAnswer("p1", "q1", "k2", 1, 4.0, 900)
-    with pytest.raises(StoreError, match="did not take a commit"):
+    with pytest.raises(StoreError, match="rejected a commit"):
         put(store, other, QuizState(Phase.REVEAL, step=8), again, StoredAnswer("p1", "q2", "k3", 1, 4.0, 5))
     assert latest(store) == before
     assert store.scores(LEASE.key) == {"p1": 700}
@@ -253,7 +253,7 @@ def test_one_lost_claim_of_many_is_named_and_nothing_is_written(store: SqlStore)
 def test_what_was_never_created_can_be_neither_written_nor_taken_up(store: SqlStore) -> None:
     with pytest.raises(FencedError, match="quiz#1"):
         put(store, ADA)
-    with pytest.raises(StoreError, match="no run quiz#1 to take up"):
+    with pytest.raises(StoreError, match="no run quiz#1 to recover"):
         store.acquire_lease(LEASE.key)
 
 
@@ -261,7 +261,7 @@ def test_of_two_stores_on_one_database_the_later_owner_writes(shared_url: str) -
     old, new = with_quiz(SqlStore(shared_url)), SqlStore(shared_url)
     put(old, ADA)
     lease = new.acquire_lease(LEASE.key)
-    with pytest.raises(FencedError, match="another server has taken it up since"):
+    with pytest.raises(FencedError, match="another server has recovered it since"):
         put(old, ANSWER)
     put(new, ANSWER, lease=lease)
     assert new.scores(LEASE.key) == old.scores(LEASE.key) == {"p1": 700}

@@ -122,7 +122,7 @@ def test_a_full_disk_fails_a_commit_and_nothing_of_it_is_written(file_url: str) 
     many = [(LEASE, SessionRow(f"p{i}", "x" * 60, "connected", 1, 1, (str(i),))) for i in range(2000)]
     limit = store._database.run(lambda c: c.exec_driver_sql("PRAGMA max_page_count=40").scalar(), "")
     assert limit == 40
-    with pytest.raises(StoreError, match="did not take a commit: database or disk is full"):
+    with pytest.raises(StoreError, match="rejected a commit: database or disk is full"):
         store.commit(many, ORIGIN)
     assert store.scores(LEASE.key) == {}
     store.commit([(LEASE, ADA)], ORIGIN)
@@ -139,7 +139,7 @@ def test_a_database_held_by_another_writer_is_waited_for_and_then_given_up(file_
     store._database.run(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=20").scalar(), "")
     other = sqlite3.connect(tmp_path / "quiz.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="did not take a commit: database is locked"):
+    with pytest.raises(StoreError, match="rejected a commit: database is locked"):
         store.commit([(LEASE, ADA)], ORIGIN)
     other.execute("COMMIT")
     other.close()

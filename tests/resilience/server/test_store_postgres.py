@@ -57,7 +57,7 @@ def test_a_connection_lost_between_commits_costs_one_commit(store: SqlStore, pos
     """That commit says so and wrote nothing; the next one connects again."""
     store.commit([(LEASE, ADA)], ORIGIN)
     assert postgres.cut() == 1
-    with pytest.raises(StoreError, match="did not take a commit: ") as lost:
+    with pytest.raises(StoreError, match="rejected a commit: ") as lost:
         store.commit([(LEASE, ANSWER)], ORIGIN)
     assert not isinstance(lost.value, FencedError)
     store.commit([(LEASE, ANSWER)], ORIGIN)
@@ -78,7 +78,7 @@ def test_a_commit_that_never_reached_the_database_is_known_not_to_be(
 ) -> None:
     """An ordinary error: the same rows can be committed again."""
     breaking(monkeypatch, store, postgres, before=True)
-    with pytest.raises(StoreError, match="did not take a commit") as lost:
+    with pytest.raises(StoreError, match="rejected a commit") as lost:
         store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
     assert not isinstance(lost.value, FencedError)
     assert store.scores(LEASE.key) == {}
@@ -93,9 +93,9 @@ def test_a_commit_of_which_nobody_knows_ends_its_claim(
     breaking(monkeypatch, store, postgres, before=False)
     with pytest.MonkeyPatch.context() as away:
         away.setattr(database, "OUTCOME_RETRY_DELAYS_S", ())
-        with pytest.raises(FencedError, match="what became of its last commit is not known"):
+        with pytest.raises(FencedError, match="the outcome of its last commit is unknown"):
             store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
-    with pytest.raises(FencedError, match="take it up again") as refused:
+    with pytest.raises(FencedError, match="recover the run again") as refused:
         store.commit([(LEASE, ADA)], ORIGIN)
     assert refused.value.keys == (LEASE.key,)
     lease = store.acquire_lease(LEASE.key)
