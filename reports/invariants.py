@@ -219,10 +219,10 @@ def one_live_connection(log: RunHistory) -> CheckResult:
 
 
 def _is_of_connections(event: LogEvent) -> bool:
-    return _is_take_up(event) or (event.kind in _FENCING and event.session_id is not None)
+    return _is_server_start(event) or (event.kind in _FENCING and event.session_id is not None)
 
 
-def _is_take_up(event: LogEvent) -> bool:
+def _is_server_start(event: LogEvent) -> bool:
     return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _RECOVERED
 
 
@@ -230,7 +230,7 @@ def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
     """The events of each server of the run, one server after the other."""
     lives: list[list[LogEvent]] = [[]]
     for event in history:
-        if _is_take_up(event):
+        if _is_server_start(event):
             lives.append([])
         else:
             lives[-1].append(event)
@@ -261,7 +261,7 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
             continue
         who = event.session_id
         if who is None:
-            if _is_take_up(event):
+            if _is_server_start(event):
                 absent.clear()
             continue
         if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):

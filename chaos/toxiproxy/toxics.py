@@ -95,7 +95,7 @@ class Toxic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency(Toxic):
-    """Delay bytes by ``latency_ms``, give or take up to ``jitter_ms`` (uniform), milliseconds."""
+    """Delay bytes by ``latency_ms``, plus or minus ``jitter_ms`` (uniform), milliseconds."""
 
     kind: ClassVar[str] = "latency"
     latency_ms: int = _wire("latency")

@@ -96,7 +96,7 @@ class Committer:
             await self._loop.run_in_executor(self._executor, self._write, batch)
         except StoreError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for an answer
+        except Exception as error:  # noqa: BLE001 - any failure must reach the requests
             return StoreError(f"the database rejected a commit: {type(error).__name__}: {error}")
         return None
 

@@ -10,7 +10,6 @@ from typing import Annotated
 import msgspec
 import pytest
 from docgen import configuration, protocol, shapes, sources
-from docgen.hidden_messages import UNSAID
 
 from resilience.policy.close_codes import CloseCode, RetryClass
 from resilience.protocol import messages
@@ -45,14 +44,6 @@ def test_everything_has_a_meaning(owner: type) -> None:
 def test_every_message_is_on_the_page() -> None:
     assert set(protocol.all_messages()) == set(messages_in_source())
     assert len(protocol.all_messages()) == len(set(protocol.all_messages()))
-
-
-def test_what_the_source_says_is_not_said_for_it() -> None:
-    """An entry of ``docgen/hidden_messages.py`` goes when its source has taken it over, or when the thing itself has gone."""
-    wanted = {f"{owner.__name__}.{name}": (owner, name) for owner in EXPLAINED for name in names(owner)}
-    assert set(UNSAID) <= set(wanted), f"no such thing: {sorted(set(UNSAID) - set(wanted))}"
-    said = [key for key in UNSAID if sources.said(*wanted[key])]
-    assert not said, f"the source itself says it, docgen/hidden_messages.py need not: {said}"
 
 
 def test_meanings_are_sentences() -> None:

@@ -23,7 +23,7 @@ def test_a_run_has_its_six_pictures() -> None:
     assert [chart.title for chart in drawn] == [
         "Connection states over time",
         "Time to recovery",
-        "Noticing the loss, and what the policy costs",
+        "Detection time and excess time",
         "Attempts",
         "Reconnection load",
         "Heartbeat round trips",

@@ -14,20 +14,17 @@ import re
 import sys
 from collections.abc import Mapping
 
-from docgen.hidden_messages import UNSAID
-
 _ENTRY = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.+(?:\n  .+)*)", re.MULTILINE)
 _ASIDE = re.compile(r" \(SPEC [^)]*\)")
 
 
 def meaning(owner: type, field: str) -> str | None:
     """The meaning of this field or member of ``owner``; ``None`` if the source has none."""
-    text = said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
+    text = _docstring_or_entry(owner, field)
     return text if text is None else text[0].upper() + text[1:]
 
 
-def said(owner: type, field: str) -> str | None:
-    """The same, without the entries of :mod:`docgen.hidden_messages`."""
+def _docstring_or_entry(owner: type, field: str) -> str | None:
     for cls in owner.__mro__:
         if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
             return own[field]

@@ -150,9 +150,9 @@ class ReconnectingConnection(ABC):
         """Leave on purpose: send the leave message, retry nothing."""
         if self.state is ClientState.CLOSED:
             return
-        farewell = self._leave_message()
-        if self.state is ClientState.OPEN and farewell is not None:
-            self._send(farewell)
+        message = self._leave_message()
+        if self.state is ClientState.OPEN and message is not None:
+            self._send(message)
         self._effects.append(CloseTransport(self.dial))
         self._close()
         self._record(LogEventKind.CLIENT_LEFT, now)

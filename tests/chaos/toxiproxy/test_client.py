@@ -347,7 +347,7 @@ async def test_a_hung_server_blocks_neither_loop_nor_caller(answer: bytes | None
     async with server:
         with contextlib.closing(ToxiproxyApi("127.0.0.1", server.sockets[0].getsockname()[1], 0.3)) as api:
             start = time.monotonic()
-            with pytest.raises(ToxiproxyHungError, match="list proxies: no answer in time"):
+            with pytest.raises(ToxiproxyHungError, match="list proxies: no response in time"):
                 await api.list_proxies()
             first, later = time.monotonic(), 0
             assert 0.25 < first - start < 2
@@ -431,7 +431,7 @@ async def test_answers_of_somebody_else_are_recognised(body: bytes) -> None:
 async def test_not_even_http(answer: bytes) -> None:
     """Another protocol, or a close without a word, is an error too."""
     async with fake(answer) as api:
-        with pytest.raises(ToxiproxyError, match="list proxies: no usable answer"):
+        with pytest.raises(ToxiproxyError, match="list proxies: no usable response"):
             await api.list_proxies()
         assert not api.hung
 
@@ -440,7 +440,7 @@ async def test_nobody_there() -> None:
     """A dead process is no hung one; the error says where we looked."""
     port = free_ports(1)[0]
     with contextlib.closing(ToxiproxyApi("127.0.0.1", port)) as api:
-        with pytest.raises(ToxiproxyError, match=rf"127\.0\.0\.1:{port}: version: no usable answer.*respawn"):
+        with pytest.raises(ToxiproxyError, match=rf"127\.0\.0\.1:{port}: version: no usable response.*respawn"):
             await api.version()
         assert not api.hung
 
