@@ -15,12 +15,12 @@ MAKEFLAGS  += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help setup test lint types imports wheel format demo serve chaos bench docs lock clean
 
-help: ## Show what can be done here
+help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything pinned; instant when nothing changed
 
-# The stamp is written last, so an interrupted set-up is done again.
+# The stamp is written last, so an interrupted set-up runs again.
 $(STAMP): requirements.lock pyproject.toml
 	@rm -f $@
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
@@ -41,17 +41,17 @@ lint: setup ## Check style and formatting (ruff)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
-format: setup ## Rewrite the code in the project's format, and mend what ruff can mend safely
+format: setup ## Rewrite the code in the project's format, and apply ruff's safe fixes
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
 types: setup ## Check types (mypy --strict)
 	@$(BIN)/mypy --strict
 
-imports: setup ## Check who may import whom (import-linter)
+imports: setup ## Check the import laws (import-linter)
 	@$(BIN)/lint-imports --no-logo
 
-wheel: setup ## Build the wheel into dist/ and check what is in it
+wheel: setup ## Build the wheel into dist/ and check its content
 	@rm -rf dist
 	@log=$$($(BIN)/python -m build --wheel --no-isolation --outdir dist . 2>&1) || { echo "$$log"; exit 1; }
 	@$(BIN)/check-wheel-contents dist
@@ -62,7 +62,7 @@ demo: setup ## Run the demo experiment in all three lanes and print where the re
 	$(BIN)/resilience sim run demo --lane model --out $(DEMO)/model
 	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/virtual $(DEMO)/model --out $(DEMO)/compare
 	@for lane in real virtual model; do echo "report, $$lane lane: $(DEMO)/$$lane/report.html"; done
-	@echo "side by side: $(DEMO)/compare/compare.html"
+	@echo "comparison: $(DEMO)/compare/compare.html"
 
 serve: setup ## Serve quizzes on PORT (8765)
 	$(BIN)/resilience serve --port $(PORT)
@@ -74,7 +74,7 @@ chaos: setup ## Run one experiment against real processes: make chaos EXPERIMENT
 bench: setup ## Measure for twenty minutes: the benchmarks (RECORD=1 renews docs/performance.md)
 	@RECORD=$(RECORD) $(BIN)/pytest -m bench
 
-docs: setup ## Renew the parts of docs/ that are made from the code
+docs: setup ## Regenerate the parts of docs/ that are made from the code
 	@$(BIN)/python tools/docs.py
 
 lock: ## Renew requirements.lock (LOCK=--upgrade takes the newest versions)

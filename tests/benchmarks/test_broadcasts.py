@@ -73,7 +73,7 @@ def churn(folder: Path, steady: int, flapping: int, over: float, *, hidden: floa
             f"one frame a change: {2 * flapping:,}",
             frames / (2 * flapping),
             "1 round",
-            f"at most {FRAMES_A_SECOND} in any second, everybody back",
+            f"at most {FRAMES_A_SECOND} in any second, all back",
             0 < busiest <= FRAMES_A_SECOND and seen["returned"] == flapping,
         )
     ]

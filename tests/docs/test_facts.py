@@ -56,7 +56,7 @@ def test_ranges_of_close_codes_are_classed_as_the_page_says() -> None:
 
 def test_every_failure_mode_that_is_cited_is_in_the_table(pages: dict[str, str]) -> None:
     text = pages["docs/resume.md"]
-    table = {row[0]: row[1].strip("`") for row in table_under(text, "## Failure modes and what answers them")}
+    table = {row[0]: row[1].strip("`") for row in table_under(text, "## Failure modes and their remedies")}
     cited = dict(re.findall(r"\b(F\d+), `(\w+)`", text))
     assert len(cited) >= 15
     assert {number: table.get(number) for number in cited} == cited
