@@ -1,4 +1,4 @@
-"""Writes small event logs whose right answers are known. Holds no assertion."""
+"""Builds small event logs whose right results are known. Holds no assertion."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def experiment(
 
 @dataclass
 class Person:
-    """Where one participant stands while its story is told."""
+    """The state of one participant while its log is built."""
 
     cohort: str
     session: str
@@ -56,7 +56,7 @@ class Person:
 
 @dataclass
 class LogBuilder:
-    """A run told event by event; nothing is checked, so that it can be told wrong on purpose."""
+    """A run built event by event; nothing is checked, so that it can be wrong on purpose."""
 
     experiment: Experiment
     lane: Lane = Lane.MODEL
@@ -66,7 +66,7 @@ class LogBuilder:
     people: dict[str, Person] = field(default_factory=dict)
 
     def add(self, t: float, role: Role, actor: str, kind: LogEventKind, **fields: object) -> LogBuilder:
-        """One event, with these other fields of ``Event``."""
+        """One event, with these other fields of ``LogEvent``."""
         self.events.append(LogEvent(t, self.lane, role, actor, kind, **fields))  # type: ignore[arg-type]
         return self
 
@@ -80,10 +80,11 @@ class LogBuilder:
         fields.setdefault("connection_no", self.people[who].connection)
         return self.add(t, Role.SERVER, "server", kind, session_id=self.people[who].session, **fields)
 
-    # what participants do ---------------------------------------------------------------------------------------------
+    # participants
+    # ------------------------------------------------------------------------------------------------------
 
     def join(self, who: str, t: float = 1.0, cohort: str = "alpha") -> LogBuilder:
-        """Join as somebody new, told to the room a moment later."""
+        """Join as a new participant, announced to the room a moment later."""
         self.people[who] = Person(cohort, f"p-{who}")
         self.dial(who, t, t + 0.01)
         self._attach(who, t + 0.02, new=True, truth=f"new {t}")
@@ -98,14 +99,14 @@ class LogBuilder:
         return self.client(t + 0.5 if opened is None else opened, who, kind, connection_no=person.dial)
 
     def lose(self, who: str, t: float, *, server_at: float | None = None) -> LogBuilder:
-        """Both ends notice that the connection is gone; the server at ``server_at``."""
+        """Both ends notice that the connection is lost; the server at ``server_at``."""
         self.client(t, who, LogEventKind.TRANSPORT_LOST, connection_no=self.people[who].dial, cause="closed")
         at = t if server_at is None else server_at
         self.server(at, who, LogEventKind.TRANSPORT_LOST, cause="closed")
         return self.server(at, who, LogEventKind.SESSION_DETACHED, cause="closed")
 
     def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> LogBuilder:
-        """Resumed by the server and taken over by the client, who ``holds`` the truth unless told otherwise."""
+        """Resumed by the server and restored at the client, which ``holds`` this digest (default: the server's)."""
         return self._attach(who, t, new=False, truth=f"state {who} {t}", holds=holds, outcome=outcome)
 
     def back(self, who: str, t: float) -> LogBuilder:
@@ -113,14 +114,14 @@ class LogBuilder:
         return self.dial(who, t - 0.1, t - 0.05).restore(who, t)
 
     def become_new(self, who: str, t: float) -> LogBuilder:
-        """The server does not know the session: the client joins as somebody else."""
+        """The server does not know the session: the client joins as a new participant."""
         person = self.people[who]
         person.identities += 1
         person.session, person.connection = f"p-{who}-{person.identities}", 0
         return self._attach(who, t, new=True, truth=f"new {t}")
 
     def give_up(self, who: str, t: float) -> LogBuilder:
-        """Stop trying."""
+        """Stop retrying."""
         return self.client(t, who, LogEventKind.GAVE_UP)
 
     def answer(self, who: str, t: float, question: str = "q1", points: float = 100.0) -> LogBuilder:
@@ -132,7 +133,7 @@ class LogBuilder:
         return self.client(t + 0.02, who, LogEventKind.ANSWER_ACKED, ref=ref, outcome="accepted")
 
     def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> LogBuilder:
-        """Take one message of the stream."""
+        """Receive one message of the stream."""
         return self.client(t, who, LogEventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
 
     def _attach(
@@ -145,7 +146,8 @@ class LogBuilder:
         self.server(t - 0.005, who, server, seq=0, detail=truth, **fields)
         return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or truth)
 
-    # what is done to them ---------------------------------------------------------------------------------------------
+    # faults
+    # ------------------------------------------------------------------------------------------------------------
 
     def fault(
         self, fault_id: str, start: float, end: float, *, confirmed: bool = True, cleared: bool = True
@@ -168,7 +170,8 @@ class LogBuilder:
             self.server(at, who, LogEventKind.SCORE_FINAL, value=person.score)
         return self.add(at, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed")
 
-    # what comes of it -------------------------------------------------------------------------------------------------
+    # results
+    # -----------------------------------------------------------------------------------------------------------
 
     @property
     def info(self) -> RunInfo:
@@ -202,7 +205,7 @@ class LogBuilder:
 
 
 def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:
-    """One cut, everybody back within two seconds, answers and stream in order: a run that breaks no invariant."""
+    """One cut, all clients back within two seconds, answers and stream in order: a run that breaks no invariant."""
     statistics = Statistics(correlation=correlation)
     history = LogBuilder(experiment(expectations=(TARGET,), clients=clients, statistics=statistics))
     names = [f"c{i}" for i in range(clients)]
@@ -217,7 +220,7 @@ def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:
 def sample_history(
     lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0.04, slow: float = 1.0
 ) -> LogBuilder:
-    """Three cohorts, nine windows of three kinds, some who give up or change identity: something to look at."""
+    """Three cohorts, nine windows of three kinds, some participants give up or change identity."""
     cohorts = ("alpha", "beta", "gamma")
     kinds = ("cut", "refuse", "blackhole")
     faults: list[AnyFault] = []
@@ -243,7 +246,7 @@ def sample_history(
 
 @dataclass
 class RandomHistory:
-    """What chance does to participants. ``losing``: share that gives up per fault; ``slow``: scale of coming back."""
+    """Random behaviour. ``losing``: share that gives up per fault; ``slow``: scale of the return times."""
 
     losing: float
     slow: float

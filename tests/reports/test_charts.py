@@ -1,4 +1,4 @@
-"""Pictures of any size, themed for light and dark."""
+"""Charts of any size, themed for light and dark."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reports.windows import windows_frame
 from .builders import LogBuilder, clean_history, experiment, sample_history
 
 
-def test_a_run_has_its_six_pictures() -> None:
-    """Timeline, recovery, spread, attempts, load, round trips: each titled, captioned and described."""
+def test_a_run_has_six_charts() -> None:
+    """Timeline, recovery, times, attempts, load, round trips: each with title, caption and description."""
     log = sample_history(clients=5).log()
     drawn = run_charts(log, episodes_frame(log))
     assert [chart.title for chart in drawn] == [
@@ -31,14 +31,13 @@ def test_a_run_has_its_six_pictures() -> None:
     assert all(chart.caption and chart.alt for chart in drawn)
 
 
-def test_pictures_are_the_same_each_time() -> None:
-    """Same run, same bytes."""
+def test_the_same_run_gives_the_same_bytes() -> None:
     log = clean_history(clients=3).log()
     episodes = episodes_frame(log)
     assert run_charts(log, episodes) == run_charts(log, episodes)
 
 
-def test_pictures_take_their_colours_from_the_page() -> None:
+def test_charts_use_the_colours_of_the_page() -> None:
     """Ink and series are CSS variables, so that a dark page has light ink."""
     log = clean_history(clients=3).log()
     svg = "".join(chart.svg for chart in run_charts(log, episodes_frame(log)))
@@ -48,7 +47,7 @@ def test_pictures_take_their_colours_from_the_page() -> None:
     assert "<?xml" not in svg
 
 
-def test_a_huge_crowd_is_thinned_evenly() -> None:
+def test_a_large_population_is_thinned_evenly() -> None:
     """A hundred thousand participants become a few hundred rows, from every cohort."""
     n = 100_000
     people = pd.DataFrame(
@@ -67,7 +66,7 @@ def test_a_huge_crowd_is_thinned_evenly() -> None:
 
 
 def test_three_participants_fill_a_timeline() -> None:
-    """A tiny run is drawn too, without a fault as well as with one."""
+    """With and without a fault."""
     for history in (clean_history(clients=3), LogBuilder(experiment(faults=())).join("a").end()):
         log = history.log()
         with report_style():
@@ -76,8 +75,8 @@ def test_three_participants_fill_a_timeline() -> None:
             assert "<svg" in svg_of(fig)
 
 
-def test_many_attempts_are_gathered_at_the_end() -> None:
-    """Beyond twenty dials the last bar says so."""
+def test_many_attempts_share_the_last_bar() -> None:
+    """Above twenty dials the label of the last bar says so."""
     counts = pd.DataFrame({"kind": ["cut"] * 3, "attempts": [1, 25, 60]})
     axes = Figure().add_subplot()
     plots.attempts(counts, axes)
@@ -85,8 +84,8 @@ def test_many_attempts_are_gathered_at_the_end() -> None:
     assert sum(bar.get_height() for bar in axes.patches) == 3  # type: ignore[attr-defined]
 
 
-def test_capacity_is_drawn_when_it_matters() -> None:
-    """A stated capacity near the peak is a line; one far above it is only named."""
+def test_a_capacity_near_the_peak_is_drawn() -> None:
+    """One far above the peak is named only."""
     near, far = Figure().add_subplot(), Figure().add_subplot()
     moments = np.full(100, 5.0)
     plots.returns_per_second(moments, 10.0, 500.0, near)

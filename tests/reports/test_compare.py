@@ -1,4 +1,4 @@
-"""Runs side by side: what changed, how sure, and what it exits with."""
+"""Comparison of runs: the differences, their certainty, and the exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _verdicts(comparison: Comparison) -> dict[str, str]:
 
 
 def test_a_run_against_itself_shows_no_change(runs: dict[str, Path]) -> None:
-    """Equal runs have gaps of zero and intervals around it."""
+    """Equal runs have differences of zero and intervals around it."""
     comparison = compare([runs["model"], runs["virtual"]])
     assert set(_verdicts(comparison).values()) == {"no change shown"}
     assert not comparison.worse
@@ -39,16 +39,15 @@ def test_a_run_against_itself_shows_no_change(runs: dict[str, Path]) -> None:
     assert all(row.gaps[0].absolute == 0 for row in comparison.rows)
 
 
-def test_coming_back_later_is_worse(runs: dict[str, Path]) -> None:
-    """Four times slower shows in the excess, and only a lower value is better."""
+def test_a_longer_excess_is_worse(runs: dict[str, Path]) -> None:
     worse, better = compare([runs["model"], runs["slow"]]), compare([runs["slow"], runs["model"]])
     assert _verdicts(worse)["excess_s.p50"] == "worse"
     assert _verdicts(better)["excess_s.p50"] == "better"
     assert (worse.worse, better.worse) == (True, False)
 
 
-def test_losing_people_is_worse_even_where_quantiles_are_out_of_reach(runs: dict[str, Path]) -> None:
-    """A rate that fell is worse; a 95th percentile that is no longer reached is worse without a number."""
+def test_lost_clients_are_worse_even_if_quantiles_are_not_reached(runs: dict[str, Path]) -> None:
+    """A 95th percentile that is no longer reached is worse without a number."""
     comparison = compare([runs["model"], runs["lossy"]])
     found = _verdicts(comparison)
     assert found["success_rate"] == "worse"
@@ -58,28 +57,27 @@ def test_losing_people_is_worse_even_where_quantiles_are_out_of_reach(runs: dict
     assert p95.gaps[0].absolute is None
 
 
-def test_every_row_holds_every_run(runs: dict[str, Path]) -> None:
-    """Three runs: three values, two gaps per metric."""
+def test_every_row_has_every_run(runs: dict[str, Path]) -> None:
+    """Three runs: three values, two differences per metric."""
     comparison = compare([runs["model"], runs["virtual"], runs["lossy"]])
     assert [row.metric for row in comparison.rows] == list(METRICS)
     assert {(len(row.values), len(row.sizes), len(row.gaps)) for row in comparison.rows} == {(3, 3, 2)}
 
 
-def test_the_headline_suits_what_is_compared(runs: dict[str, Path]) -> None:
-    """Lanes are held for agreement, builds of one lane for progress."""
+def test_the_headline_depends_on_lanes_or_builds(runs: dict[str, Path]) -> None:
+    """Lanes are compared for agreement, builds of one lane for progress."""
     assert compare([runs["model"], runs["virtual"]]).headline == "No difference shown between the lanes"
     assert "lanes differ" in compare([runs["model"], runs["slow"]]).headline
     assert compare([runs["virtual"], runs["slow"]]).headline == "Worse than the first run"
     assert compare([runs["slow"], runs["virtual"]]).headline == "No deterioration shown"
 
 
-def test_labels_tell_equal_lanes_apart(runs: dict[str, Path]) -> None:
-    """Two runs alike in lane and seed are numbered."""
+def test_runs_with_equal_lane_and_seed_are_numbered(runs: dict[str, Path]) -> None:
     assert compare([runs["virtual"], runs["slow"]]).labels == ("1: virtual", "2: virtual")
 
 
 def test_files_are_written(runs: dict[str, Path], tmp_path: Path) -> None:
-    """JSON reads back, Markdown says who, HTML needs no network."""
+    """JSON reads back, Markdown names the runs, HTML needs no network."""
     out = tmp_path / "deep" / "out"
     comparison = write_comparison([runs["model"], runs["lossy"]], out)
     assert msgspec.json.decode((out / "compare.json").read_bytes(), type=Comparison) == comparison
@@ -89,7 +87,6 @@ def test_files_are_written(runs: dict[str, Path], tmp_path: Path) -> None:
     assert "http" not in page
 
 
-def test_one_run_is_nothing_to_compare(runs: dict[str, Path]) -> None:
-    """Said in one line."""
+def test_a_comparison_of_one_run_is_an_error(runs: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="at least two"):
         compare([runs["model"]])

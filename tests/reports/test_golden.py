@@ -1,4 +1,4 @@
-"""A stored log and the numbers worked out for it by hand, and the shape of the summary other tools read."""
+"""A stored log with results computed by hand, and the shape of the summary that other tools read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_interval(summary: Summary) -> None:
 
 
 def test_clocks(summary: Summary) -> None:
-    """Detection 0.1 x3, 0 x2; excess 0.5, 1.2, 1.0 and two who never came back, deadline 10."""
+    """Detection 0.1 x3, 0 x2; excess 0.5, 1.2, 1.0 and two that never returned, deadline 10."""
     assert summary.detection_s.mean == pytest.approx(0.06)
     excess = summary.excess_s
     assert excess.restricted_mean == pytest.approx((0.5 + 1.2 + 1.0 + 10 + 10) / 5)
@@ -56,7 +56,7 @@ def test_attempts(summary: Summary) -> None:
 
 
 def test_verdict(summary: Summary) -> None:
-    """Three of five: even the upper bound lies below 95 %, so the target is missed."""
+    """Three of five: even the upper bound is below 95 %, so the target is missed."""
     assert summary.expectations[0].high == pytest.approx(0.870, abs=0.01)
     assert summary.verdict.value == "fail"
 

@@ -1,4 +1,4 @@
-"""Every invariant passes a clean log and catches the defect it is there for."""
+"""Every invariant passes a clean log and finds its planted defect."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ def _without(history: LogBuilder, kind: LogEventKind, who: str) -> None:
     history.events.remove(gone)
 
 
-def test_a_clean_run_breaks_nothing() -> None:
-    """Every invariant finds cases and no counterexample."""
+def test_a_clean_run_breaks_no_invariant() -> None:
+    """Every invariant finds cases."""
     found = run_checks(clean_history().log())
     assert [(item.name, item.verdict.value) for item in found] == [(name, "pass") for name in CHECKS]
     assert all(item.checked > 0 for item in found)
 
 
-def test_nothing_to_check_is_never_a_pass() -> None:
-    """A log without any event proves nothing."""
+def test_a_check_without_cases_is_never_a_pass() -> None:
     empty = run_checks(LogBuilder(experiment(faults=())).log())
     assert {item.verdict for item in empty} == {Verdict.INCONCLUSIVE}
 
@@ -106,7 +105,7 @@ DEFECTS: list[tuple[str, Plant]] = [
 
 @pytest.mark.parametrize("name, plant", DEFECTS, ids=[f"{i}-{name}" for i, (name, _) in enumerate(DEFECTS)])
 def test_a_planted_defect_is_caught(name: str, plant: Plant) -> None:
-    """One defect in a clean log, and the invariant about it fails with a counterexample that names the participant."""
+    """The counterexample names the participant."""
     history = clean_history()
     plant(history)
     found = _verdict(name, history)
@@ -115,8 +114,7 @@ def test_a_planted_defect_is_caught(name: str, plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("what", ["invalid", "unconfirmed", "not cleared", "not injected", "harness"])
-def test_an_unproved_fault_is_inconclusive_not_a_failure(what: str) -> None:
-    """The laboratory's own trouble is never held against the system."""
+def test_an_unconfirmed_fault_is_inconclusive_not_a_failure(what: str) -> None:
     plan = experiment((Refuse(at=10.0, cohorts=("alpha",), duration=1.0),))
     history = LogBuilder(plan).join("a")
     if what != "not injected":
@@ -132,7 +130,7 @@ def test_an_unproved_fault_is_inconclusive_not_a_failure(what: str) -> None:
 
 
 def test_fencing_allows_a_take_over() -> None:
-    """A newer connection, the older one fenced, its late close changing nothing: that is how it should be."""
+    """A newer connection, the older one fenced, its late close without effect."""
     history = clean_history()
     history.server(30.0, "c0", LogEventKind.SESSION_FENCED).restore("c0", 30.1)
     history.server(31.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=2, cause="superseded")
@@ -140,7 +138,7 @@ def test_fencing_allows_a_take_over() -> None:
 
 
 def test_a_loss_before_the_welcome_is_no_stale_close() -> None:
-    """A connection that was attached but lost before its commit detaches under its own, newer number."""
+    """A connection that was lost before its commit detaches under its own, newer number."""
     history = clean_history()
     history.lose("c0", 30.0)
     history.people["c0"].connection += 1
@@ -152,15 +150,15 @@ def test_a_loss_before_the_welcome_is_no_stale_close() -> None:
 
 
 def test_silence_detaches_before_the_transport_is_lost() -> None:
-    """The end of grace needs no lost transport; its close follows."""
+    """The end of the grace period needs no lost transport; the close follows."""
     history = clean_history()
     history.server(30.0, "c0", LogEventKind.SESSION_DETACHED, cause="grace")
     history.server(33.0, "c0", LogEventKind.TRANSPORT_LOST, cause="silent")
     assert _verdict("one_live_connection", history).verdict is Verdict.PASS
 
 
-def test_a_join_that_never_reached_its_client_is_not_stuck() -> None:
-    """Nobody is told of it and nothing is left of it, so nobody waits for its clean-up."""
+def test_a_join_whose_reply_was_lost_is_not_stuck() -> None:
+    """It leaves no participant, so no clean-up is due."""
     history = clean_history()
     history.add(20.0, Role.SERVER, "server", LogEventKind.SESSION_DETACHED, session_id="p-ghost", connection_no=1)
     history.add(100.0, Role.RUNNER, "runner", LogEventKind.RUN_STEADY)
@@ -168,8 +166,7 @@ def test_a_join_that_never_reached_its_client_is_not_stuck() -> None:
     assert _verdict("nobody_stuck", history).verdict is Verdict.PASS
 
 
-def test_an_exception_inside_a_check_is_inconclusive_with_its_text() -> None:
-    """A check that stumbles says so; it neither passes nor takes the report down."""
+def test_an_exception_in_a_check_is_inconclusive_with_its_text() -> None:
 
     def stumbling(log: RunHistory) -> CheckResult:
         raise KeyError("no such column")

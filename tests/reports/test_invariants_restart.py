@@ -1,4 +1,4 @@
-"""The invariants over a log of several servers: what one of them left unsaid is no defect, what the next breaks is."""
+"""The invariants over a log of several servers: missing records of a killed server are no defect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _found(name: str, history: LogBuilder) -> tuple[Verdict, str]:
 
 
 def _restart(history: LogBuilder, t: float, *away: str) -> LogBuilder:
-    """Another server takes the run up; whom it finds connected is away from now on."""
+    """Another server recovers the run; connected participants are absent from now on."""
     history.add(t, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered", ref="quiz", value=4.0)
     for who in away:
         history.server(t, who, LogEventKind.SESSION_DETACHED, cause="restart")
@@ -46,23 +46,23 @@ def _ghost_commit(history: LogBuilder, **found: object) -> LogBuilder:
 
 
 def _final_anew(history: LogBuilder) -> LogBuilder:
-    """Without the final score that the clean story tells of c0."""
+    """Without the final score of c0 in the clean log."""
     c0 = history.people["c0"].session
     history.events = [e for e in history.events if e.kind is not LogEventKind.SCORE_FINAL or e.session_id != c0]
     return history
 
 
-# --- what is as it should be ------------------------------------------------------------------------------------------
+# valid histories ---------------------------------------------------------------------------------------------------
 
 
 def test_no_connection_outlives_its_server() -> None:
-    """A return needs neither a fence nor a loss on record when the server before was killed."""
+    """A resume needs neither a fence nor a recorded loss if the server before was killed."""
     history = _restart(clean_history(), 30.0, "c0").restore("c0", 31.0)
     assert _found("one_live_connection", history)[0] is Verdict.PASS
 
 
-def test_a_loss_under_a_number_that_was_never_stored_is_forgotten() -> None:
-    """A killed server may have given a number that the next one gives again."""
+def test_a_loss_under_a_number_that_was_never_stored_is_ignored() -> None:
+    """A killed server may have used a number that the next one uses again."""
     history = clean_history()
     history.server(29.0, "c0", LogEventKind.TRANSPORT_LOST, connection_no=3, cause="closed")
     _restart(history, 30.0, "c0").restore("c0", 31.0)
@@ -72,13 +72,13 @@ def test_a_loss_under_a_number_that_was_never_stored_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("rule", ["acknowledged_answers_kept", "answers_scored_once", "scores_add_up"])
-def test_a_commit_that_went_unlogged_counts_once_it_is_found(rule: str) -> None:
+def test_an_unlogged_commit_counts_after_it_is_found(rule: str) -> None:
     """Acknowledged by the next server, in the score, and no second commit."""
     assert _found(rule, _ghost_commit(_final_anew(clean_history())))[0] is Verdict.PASS
 
 
 def test_every_server_may_find_the_same_answers() -> None:
-    """What was logged as committed and is found at each start stays one answer."""
+    """A committed answer that is found at each start stays one answer."""
     history = clean_history()
     for t in (30.0, 40.0):
         _restart(history, t, "c0")
@@ -88,8 +88,7 @@ def test_every_server_may_find_the_same_answers() -> None:
     assert _found("scores_add_up", history)[0] is Verdict.PASS
 
 
-def test_scores_at_an_orderly_end_are_those_of_that_moment() -> None:
-    """A server that was stopped tells its scores; what the next one adds is not missing in them."""
+def test_scores_at_a_graceful_stop_need_no_later_answers() -> None:
     history = clean_history()
     for who in history.people:
         history.server(30.0, who, LogEventKind.SCORE_FINAL, value=200.0)
@@ -99,7 +98,7 @@ def test_scores_at_an_orderly_end_are_those_of_that_moment() -> None:
 
 
 def test_the_clean_up_counts_from_the_restart() -> None:
-    """Nobody pays for the time in which there was no server."""
+    """The time without a server is charged to no participant."""
     history = _long(clean_history()).lose("c0", 50.0)
     _restart(history, 100.0)
     history.server(100.0, "c0", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected", cause="restart")
@@ -107,13 +106,13 @@ def test_the_clean_up_counts_from_the_restart() -> None:
     assert _found("nobody_stuck", history)[0] is Verdict.PASS
 
 
-def test_an_end_of_absence_that_went_unlogged_is_no_absence() -> None:
-    """Who is not named by the new server is not away."""
+def test_an_unlogged_end_of_absence_is_no_absence() -> None:
+    """A participant that the new server does not name is not absent."""
     history = _restart(_long(clean_history()).lose("c0", 50.0), 70.0)
     assert _found("nobody_stuck", history)[0] is Verdict.PASS
 
 
-# --- what is not ------------------------------------------------------------------------------------------------------
+# broken histories -------------------------------------------------------------------------------------------------
 
 
 def _attached_twice_after_it(history: LogBuilder) -> None:
@@ -172,8 +171,7 @@ DEFECTS: list[tuple[str, Tell]] = [
 
 
 @pytest.mark.parametrize("name, tell", DEFECTS, ids=[tell.__name__.strip("_") for _, tell in DEFECTS])
-def test_what_a_new_server_breaks_is_caught(name: str, tell: Tell) -> None:
-    """And named."""
+def test_a_defect_of_a_restarted_server_is_found(name: str, tell: Tell) -> None:
     history = clean_history()
     tell(history)
     verdict, detail = _found(name, history)

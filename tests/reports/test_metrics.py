@@ -1,4 +1,4 @@
-"""Expectations, the overall verdict, and the populations they are judged on."""
+"""Expectations, the overall verdict, and their populations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _judged(history: LogBuilder, metric: str, op: Op, threshold: float, **narrow
 
 
 def _mixed() -> LogBuilder:
-    """Short and long outages, everybody back 1 s after the heal: 30 clients, two windows."""
+    """Short and long outages, all clients back 1 s after the heal: 30 clients, two windows."""
     faults = (
         Refuse(at=10.0, cohorts=("alpha",), duration=2.0),
         Refuse(at=20.0, cohorts=("alpha",), duration=12.0),
@@ -50,14 +50,14 @@ def test_four_hundred_clients_all_back_pass() -> None:
     assert summary.success_rate.restored == summary.success_rate.affected == 400
 
 
-def test_one_window_cannot_prove_what_it_may_share() -> None:
-    """The same four hundred with a stated correlation of 0.05 are worth nineteen: not enough."""
+def test_one_window_is_too_few_for_a_pass() -> None:
+    """Four hundred drops with a stated correlation of 0.05 are equivalent to nineteen independent ones."""
     summary = _summary(clean_history(clients=400, correlation=0.05))
     assert summary.verdict is Verdict.INCONCLUSIVE
     assert summary.success_rate.effective_n == pytest.approx(400 / (1 + 399 * 0.05))
 
 
-def test_too_few_drops_are_inconclusive_however_well_they_went() -> None:
+def test_too_few_drops_are_inconclusive() -> None:
     """Four of four proves nothing about 95 %."""
     summary = _summary(clean_history())
     assert (summary.verdict, summary.exit_code) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE)
@@ -65,7 +65,6 @@ def test_too_few_drops_are_inconclusive_however_well_they_went() -> None:
 
 
 def test_a_broken_invariant_fails_a_run_whose_targets_hold() -> None:
-    """Coming back fast with a lost answer is a failure."""
     history = clean_history(clients=400)
     history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     summary = _summary(history)
@@ -73,8 +72,7 @@ def test_a_broken_invariant_fails_a_run_whose_targets_hold() -> None:
     assert summary.reasons[0].startswith("announced_once")
 
 
-def test_half_of_the_crowd_gone_fails() -> None:
-    """A rate far below the target is a failure, not a doubt."""
+def test_a_rate_far_below_the_target_fails() -> None:
     history = sample_history(losing=0.3)
     summary = _summary(history)
     assert summary.verdict is Verdict.FAIL
@@ -82,7 +80,6 @@ def test_half_of_the_crowd_gone_fails() -> None:
 
 
 def test_a_run_without_faults_is_inconclusive() -> None:
-    """No drop, no verdict: vacuous green is the worst colour."""
     history = LogBuilder(experiment(faults=())).join("a").deliver("a", 5.0, 1).answer("a", 6.0).end()
     summary = _summary(history)
     assert summary.verdict is Verdict.INCONCLUSIVE
@@ -91,7 +88,7 @@ def test_a_run_without_faults_is_inconclusive() -> None:
 
 
 def test_no_data_never_passes() -> None:
-    """Whatever is expected of a run in which nobody was affected, it is not met."""
+    """Every expectation of a run without affected participants is inconclusive."""
     faults, asked = (
         (Cut(at=10.0, cohorts=("alpha",)),),
         tuple(Expectation(metric, op, 0.5) for metric in METRICS for op in Op),
@@ -109,7 +106,7 @@ def test_no_data_never_passes() -> None:
         (INTERRUPTED, ExitCode.INCONCLUSIVE),
     ],
 )
-def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: ExitCode) -> None:
+def test_an_incomplete_run_is_a_harness_failure(status: str, code: ExitCode) -> None:
     """Even with a broken invariant in its torn log."""
     history = clean_history(clients=400)
     history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
@@ -119,15 +116,14 @@ def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: Ex
     assert "told so" in summary.reasons[0]
 
 
-def test_a_run_that_never_wrote_an_event_still_has_a_summary() -> None:
-    """Nothing happened, and that is what it says."""
+def test_a_run_without_events_has_a_summary() -> None:
     summary = _summary(LogBuilder(experiment(), status=NOT_STARTED))
     assert summary.exit_code is ExitCode.HARNESS
     assert summary.participants == 0
 
 
 def test_reconnection_is_judged_on_outages_that_healed_within_the_target() -> None:
-    """The twelve-second outage cannot count against five seconds; the excess over all stands beside."""
+    """The twelve-second outage does not count for five seconds; the excess over all outages is secondary."""
     found = _judged(_mixed(), "reconnection_s.mean", Op.BELOW, 5.0)
     assert (found.n, found.verdict) == (30, Verdict.PASS)
     assert found.value == pytest.approx(3.0)
@@ -136,20 +132,19 @@ def test_reconnection_is_judged_on_outages_that_healed_within_the_target() -> No
     assert beside.value == pytest.approx(1.0725)
 
 
-def test_no_outage_short_enough_leaves_reconnection_undecided() -> None:
+def test_reconnection_is_inconclusive_without_a_short_outage() -> None:
     """With a one-second target neither outage qualifies."""
     found = _judged(_mixed(), "reconnection_s.mean", Op.BELOW, 1.0)
     assert (found.verdict, found.n) == (Verdict.INCONCLUSIVE, 0)
 
 
-def test_excess_is_judged_on_all() -> None:
-    """Both outages, counted from the heal."""
+def test_excess_is_judged_on_all_outages() -> None:
     found = _judged(_mixed(), "excess_s.max", Op.AT_MOST, 2.0)
     assert (found.n, found.verdict) == (60, Verdict.PASS)
     assert found.value == pytest.approx(1.29)
 
 
-def test_a_mean_with_somebody_missing_has_no_upper_bound() -> None:
+def test_a_mean_with_censored_episodes_has_no_upper_bound() -> None:
     """It can fail, never pass; the restricted mean can do both."""
     history = _mixed()
     history.events = [e for e in history.events if not (e.actor == "c0" and e.t > 20.0)]
@@ -159,8 +154,8 @@ def test_a_mean_with_somebody_missing_has_no_upper_bound() -> None:
     assert _judged(history, "excess_s.restricted_mean", Op.BELOW, 5.0).verdict is Verdict.PASS
 
 
-def test_a_quantile_nobody_reached_fails_an_upper_target() -> None:
-    """Half of them gone for good: the 95th percentile lies beyond any threshold, and JSON says null."""
+def test_a_quantile_that_was_not_reached_fails_an_upper_target() -> None:
+    """Half of the clients never return: the 95th percentile exceeds any threshold, and JSON has null."""
     history = _mixed()
     history.events = [e for e in history.events if not (e.role is Role.CLIENT and e.t > 12.0)]
     for i in range(30):
@@ -169,8 +164,7 @@ def test_a_quantile_nobody_reached_fails_an_upper_target() -> None:
     assert (found.value, found.verdict) == (None, Verdict.FAIL)
 
 
-def test_expectations_can_be_narrowed() -> None:
-    """One kind of fault, or one cohort, only."""
+def test_expectations_can_name_a_fault_or_a_cohort() -> None:
     history = sample_history(clients=40)
     only = _judged(history, "attempts.max", Op.AT_MOST, 1.0, fault="cut")
     assert (only.verdict, only.value) == (Verdict.PASS, 1.0)
@@ -178,22 +172,21 @@ def test_expectations_can_be_narrowed() -> None:
     assert 0 < cohort.n < 40 * 9
 
 
-def test_what_belongs_to_the_run_is_not_judged_per_fault() -> None:
-    """Heartbeats and grace expirations have no fault; asking anyway is inconclusive and says why."""
+def test_metrics_of_the_run_are_inconclusive_per_fault() -> None:
+    """Heartbeats and grace expirations have no fault."""
     found = _judged(sample_history(clients=10), "grace_expirations", Op.AT_MOST, 5.0, fault="cut")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "belongs to the run" in (found.note or "")
 
 
 def test_grace_expirations_are_detachments_by_silence() -> None:
-    """Only those, not every detachment."""
+    """Not every detachment."""
     history = _mixed().server(45.0, "c1", LogEventKind.SESSION_DETACHED, cause="grace")
     assert _judged(history, "grace_expirations", Op.AT_MOST, 0.0).verdict is Verdict.FAIL
     assert _summary(history).grace_expirations == 1
 
 
-def test_groups_add_up_to_the_whole() -> None:
-    """Per fault and per cohort the affected and the restored sum to the run's."""
+def test_the_groups_sum_to_the_whole() -> None:
     summary = _summary(sample_history(clients=20))
     for groups in (summary.by_fault, summary.by_cohort):
         assert sum(block.success_rate.affected for block in groups.values()) == summary.success_rate.affected
@@ -202,8 +195,7 @@ def test_groups_add_up_to_the_whole() -> None:
     assert summary.by_attempt[-1].share == pytest.approx(summary.success_rate.value)
 
 
-def test_windows_say_what_was_planned_done_and_proved() -> None:
-    """One row per window, invalid ones with their reason."""
+def test_each_window_has_a_row_and_invalid_ones_a_reason() -> None:
     history = LogBuilder(experiment()).join("a").fault("0.0:cut@alpha", 10.2, 10.2, confirmed=False).end()
     window = _summary(history).windows[0]
     assert (window.planned_start, window.started_at, window.valid) == (10.0, 10.2, False)
@@ -212,6 +204,5 @@ def test_windows_say_what_was_planned_done_and_proved() -> None:
 
 
 def test_the_same_log_gives_the_same_summary() -> None:
-    """Nothing in it depends on anything but the run."""
     history = sample_history(clients=25)
     assert _summary(history) == _summary(history)

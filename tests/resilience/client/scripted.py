@@ -1,4 +1,4 @@
-"""Servers on the virtual network: one that a test plays by hand, and a real one that takes hosts."""
+"""Servers on the virtual network: one with scripted behaviour, and a real one that accepts hosts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST_KEY = "a key that is long enough"
 
 
 async def scripted(play: Callable[[ServerConnection], Awaitable[None]], **options: object) -> Server:
-    """Listen on the virtual network, and play this part for every connection."""
+    """Listen on the virtual network and run ``play`` for every connection."""
 
     async def handle(connection: ServerConnection) -> None:
         try:
@@ -33,17 +33,17 @@ async def scripted(play: Callable[[ServerConnection], Awaitable[None]], **option
 
 
 async def say(connection: ServerConnection, message: Message | str) -> None:
-    """Send a message, or a text that is none."""
+    """Send a message, or a text that is not a message."""
     await connection.send(message if isinstance(message, str) else codec.encode(message).decode())
 
 
 async def hear(connection: ServerConnection) -> Message:
-    """What the client says next."""
+    """The client's next message."""
     return codec.decode_client(await connection.recv())
 
 
 async def hosting_server(harness: VirtualServerHarness) -> QuizServer:
-    """A real server without any event, whose hosts' key is ``HOST_KEY``."""
+    """A real server without an event; its host key is ``HOST_KEY``."""
     numbers = itertools.count()
     app = QuizServer(
         [],

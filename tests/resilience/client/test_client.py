@@ -15,8 +15,7 @@ from tests.support.virtual_server import HOST, VirtualServerHarness, play
 QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
 
 
-def test_a_cut_client_comes_back_with_its_answer_and_score() -> None:
-    """After a cut the same participant is restored, with the choice it had made."""
+def test_a_cut_client_resumes_with_its_answer_and_score() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -38,7 +37,6 @@ def test_a_cut_client_comes_back_with_its_answer_and_score() -> None:
 
 
 def test_an_answer_given_offline_is_synced_and_acknowledged_once() -> None:
-    """What is answered while the link is down is sent after the resume and gets one verdict."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -58,8 +56,8 @@ def test_an_answer_given_offline_is_synced_and_acknowledged_once() -> None:
     assert len(harness.events(LogEventKind.ANSWER_COMMITTED)) == 1
 
 
-def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
-    """Four seconds of silence, a probe, two more: dead, without any help from TCP."""
+def test_a_client_detects_a_silent_link_by_probing() -> None:
+    """Four seconds of silence, a probe, two more seconds: dead, without any sign from TCP."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QuizConfig(lobby=100))
@@ -78,8 +76,7 @@ def test_a_silent_link_is_noticed_by_the_client_itself() -> None:
     assert 5.9 < dead.value < 6.1
 
 
-def test_a_newer_connection_wins_and_the_older_client_stays_down() -> None:
-    """Two clients with one token: the later one plays on, the earlier one is told and does not retry."""
+def test_a_newer_connection_replaces_the_older_client_for_good() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -97,8 +94,7 @@ def test_a_newer_connection_wins_and_the_older_client_stays_down() -> None:
     assert harness.events(LogEventKind.SESSION_DETACHED) == []
 
 
-def test_an_unknown_event_is_final() -> None:
-    """A client that asks for an event that is not here is told so and does not hammer."""
+def test_a_client_of_an_unknown_event_does_not_retry() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -112,7 +108,7 @@ def test_an_unknown_event_is_final() -> None:
 
 
 def test_giving_up_is_recorded_and_can_be_undone() -> None:
-    """The attempt budget ends the trying; starting again is up to the person."""
+    """The attempt budget ends the retries; the user may start again."""
 
     async def script(harness: VirtualServerHarness) -> None:
         client = harness.client(config=ClientConfig(preset=Preset.CLASSIC, attempts=3))
@@ -130,8 +126,7 @@ def test_giving_up_is_recorded_and_can_be_undone() -> None:
     assert len(harness.events(LogEventKind.GAVE_UP)) == 1
 
 
-def test_leaving_is_not_a_drop() -> None:
-    """The server hears of it, nobody retries, and the session does not wait for a return."""
+def test_a_leave_reaches_the_server_and_ends_the_session() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -147,8 +142,7 @@ def test_leaving_is_not_a_drop() -> None:
     assert harness.events(LogEventKind.SESSION_DETACHED) == []
 
 
-def test_a_dial_that_is_never_answered_times_out() -> None:
-    """An accepted connection whose upgrade hangs is abandoned after open_timeout and dialled again."""
+def test_a_dial_without_a_response_times_out_and_is_repeated() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         harness.link.blackhole(up=True, down=True)
@@ -161,8 +155,7 @@ def test_a_dial_that_is_never_answered_times_out() -> None:
     assert (failed.cause, round(failed.t, 3)) == ("open_timeout", 3.0)
 
 
-def test_what_the_server_sends_is_delivered_in_order() -> None:
-    """The application sees the joining first, then the stream."""
+def test_messages_are_delivered_in_order_after_the_welcome() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -174,8 +167,8 @@ def test_what_the_server_sends_is_delivered_in_order() -> None:
     assert QuestionOpened in kinds
 
 
-def test_a_join_whose_reply_was_lost_makes_one_participant() -> None:
-    """Cut between the commit and ``joined``: the client that asks again is given the identity it never heard of."""
+def test_a_join_with_a_lost_reply_makes_one_participant() -> None:
+    """Cut between the commit and ``joined``: the second join returns the first identity."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await harness.serve(quiz=QUICK)

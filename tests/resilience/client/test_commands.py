@@ -1,4 +1,4 @@
-"""``resilience host`` and ``play`` as processes: exit codes, one line of complaint, a terminal left in order."""
+"""``resilience host`` and ``play`` as processes: exit codes, one line per error, a restored terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from chaos.ports import free_ports
 
-PATIENCE = 40.0
+TIMEOUT_S = 40.0
 KEY = "a key that is long enough"
 BY_HAND = '[[questions]]\ntext = "1 + 1?"\nchoices = ["1", "2"]\nanswer = "2"\ntime = 30\n'
 AUTOMATIC = BY_HAND.replace("30", "1") + "[pace]\nlobby = 0.2\nreveal = 0.2\nleaderboard = 0.2\n"
@@ -36,7 +36,7 @@ async def start(folder: Path, *arguments: str, stdin: int = asyncio.subprocess.D
 
 
 async def finish(process: asyncio.subprocess.Process, typed: str | None = None) -> tuple[int, str, str]:
-    """Exit code, what was shown, what was complained about."""
+    """Exit code, standard output, standard error."""
     out, err = await process.communicate(None if typed is None else typed.encode())
     assert process.returncode is not None
     assert b"Traceback" not in out + err
@@ -45,11 +45,11 @@ async def finish(process: asyncio.subprocess.Process, typed: str | None = None) 
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[str]:
-    """A real server that takes hosts; yields its URL."""
+    """A real server that accepts hosts; yields its URL."""
     (port,) = free_ports(1)
     process = await start(folder, "serve", "--port", str(port), "--db", "sqlite://")
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
                 with suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -64,14 +64,13 @@ async def serving(folder: Path) -> AsyncIterator[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With a quiz that is run by hand, and one that runs by itself."""
+    """A folder with a quiz in manual steps and an automatic one."""
     (tmp_path / "hand.toml").write_text(BY_HAND)
     (tmp_path / "auto.toml").write_text(AUTOMATIC)
     return tmp_path
 
 
-async def test_an_automatic_quiz_is_hosted_played_and_over(folder: Path) -> None:
-    """Without anybody typing at the host; the player, killed and started again, keeps its identity."""
+async def test_an_automatic_quiz_needs_no_command_and_the_player_survives_a_kill(folder: Path) -> None:
     async with serving(folder) as url:
         host = await start(folder, "host", url, "--questions", "auto.toml")
         arguments = ("play", url, "--event", "auto", "--name", "Ada", "--resume", "me.json")
@@ -94,14 +93,14 @@ async def test_an_automatic_quiz_is_hosted_played_and_over(folder: Path) -> None
 
 
 async def until_line(process: asyncio.subprocess.Process, part: str) -> None:
-    """Read up to a line that contains this."""
+    """Read up to a line that contains ``part``."""
     assert process.stdout is not None
     while part not in (line := (await process.stdout.readline()).decode()):
         assert line, "it ended"
 
 
-async def test_a_quiz_is_run_through_a_pipe_detached_and_taken_up(folder: Path) -> None:
-    """Each line is acted on when the one before has been answered."""
+async def test_a_quiz_is_hosted_through_a_pipe_detached_and_attached_again(folder: Path) -> None:
+    """Each line acts after the result of the one before."""
     async with serving(folder) as url:
         command = ("host", url, "--questions", "hand.toml")
         code, out, _ = await finish(await start(folder, *command, stdin=asyncio.subprocess.PIPE), "n\nr\n")
@@ -143,14 +142,12 @@ async def test_a_quiz_is_run_through_a_pipe_detached_and_taken_up(folder: Path) 
     ],
 )
 async def test_bad_input_exits_2_with_one_line(arguments: tuple[str, ...], told: str, folder: Path) -> None:
-    """It names what was typed and the rule."""
     code, _, complaint = await finish(await start(folder, *arguments))
     assert code == 2
     assert told in complaint.splitlines()[-1]
 
 
-async def test_without_a_key_nobody_hosts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the line says where to put it."""
+async def test_hosting_without_a_key_fails_with_the_remedy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(ENVIRONMENT, "RESILIENCE_HOST_KEY")
     code, _, complaint = await finish(await start(folder, "host", "ws://127.0.0.1:1/ws", "--questions", "hand.toml"))
     assert (code, len(complaint.splitlines())) == (2, 1)
@@ -158,7 +155,6 @@ async def test_without_a_key_nobody_hosts(folder: Path, monkeypatch: pytest.Monk
 
 
 async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
-    """One line, at once."""
     (folder / "key").write_text("another key that is long enough\n")
     async with serving(folder) as url:
         command = ("host", url, "--questions", "hand.toml", "--key-file", "key")
@@ -168,10 +164,9 @@ async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
     assert "another key" not in out
 
 
-async def test_an_unreachable_server_is_waited_for_and_ctrl_c_ends_it(folder: Path) -> None:
-    """It says so meanwhile."""
+async def test_an_unreachable_server_is_retried_until_ctrl_c(folder: Path) -> None:
     (port,) = free_ports(1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_S):
         host = await start(folder, "host", f"ws://127.0.0.1:{port}/ws", "--questions", "auto.toml")
         await until_line(host, "no connection to the server; trying again")
         host.send_signal(signal.SIGINT)
@@ -179,8 +174,8 @@ async def test_an_unreachable_server_is_waited_for_and_ctrl_c_ends_it(folder: Pa
     assert (code, complaint.strip()) == (4, "interrupted")
 
 
-async def test_at_a_terminal_keys_act_at_once_and_the_terminal_is_given_back(folder: Path) -> None:
-    """No Enter after a letter, nothing echoed; afterwards it echoes again."""
+async def test_on_a_terminal_keys_act_at_once_and_its_mode_is_restored(folder: Path) -> None:
+    """Single keys without Enter or echo; afterwards the terminal echoes again."""
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     try:
@@ -208,7 +203,7 @@ async def test_at_a_terminal_keys_act_at_once_and_the_terminal_is_given_back(fol
 
 
 class Screen:
-    """What a terminal was sent."""
+    """The output of a terminal."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor, self._seen, self._news = descriptor, "", asyncio.Event()
@@ -219,11 +214,11 @@ class Screen:
         self._news.set()
 
     async def until(self, part: str) -> None:
-        """Wait for this."""
+        """Wait for ``part``."""
         while part not in self._seen:
             self._news.clear()
             await self._news.wait()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop reading."""
         asyncio.get_running_loop().remove_reader(self._descriptor)

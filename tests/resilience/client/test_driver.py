@@ -1,4 +1,4 @@
-"""The driver against servers that misbehave, on the virtual network."""
+"""The driver with misbehaving servers, on the virtual network."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CLASSIC = ClientConfig(preset=Preset.CLASSIC)
 
 
 def dials(harness: VirtualServerHarness) -> list[float]:
-    """When the client dialled."""
+    """The times of the client's dials."""
     return [round(event.t, 2) for event in harness.events(LogEventKind.TRANSPORT_OPENING)]
 
 
-# what a server may say ------------------------------------------------------------------------------------------------
+# the server's messages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("news", ['{"type":"fireworks"}', '{"type":"fireworks","seq":1,"of":["everything"]}'])
-def test_what_only_newer_servers_say_is_passed_over(news: str) -> None:
-    """Forward compatibility: neither the session nor the stream is lost over it."""
+def test_messages_of_newer_servers_are_ignored(news: str) -> None:
+    """Neither the session nor the stream is lost."""
     following = QuizFinished(2 if "seq" in news else 1, ())
 
     async def part(connection: ServerConnection) -> None:
@@ -59,8 +59,7 @@ def test_what_only_newer_servers_say_is_passed_over(news: str) -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["", "[]", '{"type":"ping"}', '{"kind":"ping"}', '{"type":7}'])
-def test_what_cannot_be_read_ends_the_connection(nonsense: str) -> None:
-    """A known message that is broken, or none at all, is no newer server's: come back and ask for the state."""
+def test_an_invalid_message_ends_the_connection_and_the_client_resumes(nonsense: str) -> None:
 
     async def part(connection: ServerConnection) -> None:
         await hear(connection)
@@ -81,8 +80,8 @@ def test_what_cannot_be_read_ends_the_connection(nonsense: str) -> None:
     assert lost.cause.startswith("malformed")
 
 
-def test_accept_then_close_is_no_storm() -> None:
-    """F17: the dials of half a minute are those of the ladder."""
+def test_accept_then_close_dials_no_more_than_the_ladder_allows() -> None:
+    """F17, over half a minute."""
 
     async def part(connection: ServerConnection) -> None:
         await hear(connection)
@@ -101,7 +100,7 @@ def test_accept_then_close_is_no_storm() -> None:
 
 
 def test_a_server_that_rejects_every_resume_gets_one_join_for_each_dial() -> None:
-    """F36: over a real socket."""
+    """F36, over a real socket."""
     heard: list[type] = []
 
     async def part(connection: ServerConnection) -> None:
@@ -126,8 +125,8 @@ def test_a_server_that_rejects_every_resume_gets_one_join_for_each_dial() -> Non
 
 
 @pytest.mark.parametrize("status, waits", [(503, 7.0), (429, 7.0), (500, 1.0)])
-def test_a_refused_handshake_may_say_when_to_come_back(status: int, waits: float) -> None:
-    """Retry-After counts for the two statuses that it is defined for."""
+def test_the_retry_after_of_a_rejected_handshake_is_used(status: int, waits: float) -> None:
+    """For the two statuses for which it is defined."""
 
     def refuse(connection: ServerConnection, request: Request) -> Response:
         response = connection.respond(HTTPStatus(status), "no\n")
@@ -161,23 +160,22 @@ def test_a_refused_handshake_may_say_when_to_come_back(status: int, waits: float
     ],
 )
 def test_retry_after_by_hand(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds or a date; a date is held against the server's own clock."""
+    """Seconds, or a date that is compared with the server's own clock."""
     assert retry_after_of_response(InvalidStatus(Response(503, "no", Headers(headers)))) == expected
 
 
 @pytest.mark.parametrize(
     "reason, expected", [("retry_after=2.5 busy", 2.5), ("x retry_after=3", 3.0), ("retry_after=-1", None), ("", None)]
 )
-def test_advice_in_a_reason(reason: str, expected: float | None) -> None:
-    """Wherever in the text it stands."""
+def test_a_retry_time_is_found_anywhere_in_a_close_reason(reason: str, expected: float | None) -> None:
     assert retry_after_in_reason(reason) == expected
 
 
 # waking up ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_phone_that_wakes_with_a_dead_dial_is_back_at_once() -> None:
-    """C3: not after the five seconds that the stale dial may take."""
+def test_a_wake_up_during_a_dead_dial_reconnects_at_once() -> None:
+    """C3: not after the five seconds that the old dial may take."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QuizConfig(lobby=100))
@@ -194,8 +192,8 @@ def test_a_phone_that_wakes_with_a_dead_dial_is_back_at_once() -> None:
 
 
 @pytest.mark.parametrize("asleep, rejoined", [(40.0, False), (120.0, True)])
-def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: bool) -> None:
-    """F6: within the clean-up it resumes, after it it rejoins; the same participant in both."""
+def test_a_client_that_slept_returns_with_its_score(asleep: float, rejoined: bool) -> None:
+    """F6: it resumes within the clean-up time and rejoins after it, as the same participant."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await harness.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=5))
@@ -205,7 +203,7 @@ def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: 
         client.answer("q1", 0)
         await asyncio.sleep(0.5)
         timer, client._timer._wake = client._timer._wake, lambda: None  # type: ignore[method-assign]
-        harness.link.freeze(True)  # a sleeper reads nothing, and its timers stand still
+        harness.link.freeze(True)  # a suspended machine reads nothing, and its timers stop
         await asyncio.sleep(asleep)
         harness.link.freeze(False)
         client._timer._wake = timer  # type: ignore[method-assign]
@@ -221,8 +219,8 @@ def test_a_client_that_slept_comes_back_with_its_score(asleep: float, rejoined: 
 
 
 @pytest.mark.parametrize("up, down", [(True, False), (False, True)])
-def test_half_of_a_link_is_no_link(up: bool, down: bool) -> None:
-    """F2: each direction by itself; the answer is taken in the end, and both ends agree."""
+def test_a_link_that_works_one_way_is_replaced(up: bool, down: bool) -> None:
+    """F2, each direction: the answer is accepted in the end, and both ends agree."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await harness.serve(quiz=QuizConfig(questions=1, lobby=1, question_time=40))
@@ -246,8 +244,7 @@ def test_half_of_a_link_is_no_link(up: bool, down: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "leave"])
-def test_what_is_over_cannot_be_started(how: str) -> None:
-    """Silence would look like a start."""
+def test_a_client_that_is_over_raises_on_start(how: str) -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         client = harness.client()
@@ -263,7 +260,6 @@ def test_what_is_over_cannot_be_started(how: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://x/", "ws://", "x", "", "ws://x:0/", "ws://x:99999/", "ws://" + "a" * 70 + "/", "ws://[::1/"]
 )
-def test_urls_that_no_socket_can_be_opened_at(url: str) -> None:
-    """One line, before anything is dialled."""
+def test_an_invalid_url_is_rejected_before_dialling(url: str) -> None:
     with pytest.raises(UsageError, match="must be a WebSocket URL"):
         checked_url(url)

@@ -1,4 +1,4 @@
-"""The host's terminal: what is typed becomes the right order, and what is shown is what the server said."""
+"""The host's terminal: typed keys become commands, and the server's messages are shown."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEADERS = (Standing("p1", "Ada", 900), Standing("p2", "Bo\x1b[2J", 900), Standin
 
 
 def status(phase: Phase = Phase.LOBBY, step: int = 0, remaining_ms: int | None = None) -> HostStatus:
-    """How an event stands."""
+    """The status of an event."""
     return HostStatus("e", "Sums", step, phase, 1, 3, "[b]1 + 1?", remaining_ms, 5, 2, 1, 4, LEADERS)
 
 
 class FakeClient:
-    """Takes orders, and remembers them."""
+    """Accepts and records commands."""
 
     def __init__(self) -> None:
         self.state = ClientState.OPEN
@@ -38,7 +38,7 @@ class FakeClient:
         self.orders: list[str] = []
 
     def order(self, action: HostAction) -> bool:
-        """Take one unless one is waiting."""
+        """Accept a command unless one is pending."""
         if self.pending is not None:
             return False
         self.pending = action
@@ -46,17 +46,17 @@ class FakeClient:
         return True
 
     def create(self) -> bool:
-        """Remember that it was asked."""
+        """Record the request."""
         self.orders.append("create")
         return True
 
     def wake(self) -> None:
-        """Remember that it was woken."""
+        """Record the wake-up."""
         self.orders.append("wake")
 
 
 class Host:
-    """A console on a screen of text, and what stands behind it. To be made where a loop runs."""
+    """A host console on a text screen with a fake client; create it where a loop runs."""
 
     def __init__(self, *, again: bool = False, live: bool = False) -> None:
         self.screen = io.StringIO()
@@ -66,19 +66,19 @@ class Host:
         self.console.client = cast("HostClient", self.client)
 
     def hear(self, *messages: Message) -> None:
-        """The server says something; a result settles what was ordered."""
+        """Deliver a server message; a result completes the pending command."""
         for message in messages:
             if isinstance(message, HostResult) and message.action == self.client.pending:
                 self.client.pending = None
             self.console.show(message)
 
     def ready(self, phase: Phase = Phase.LOBBY) -> None:
-        """Attached to an event of these questions."""
+        """Attach to an event of these questions."""
         self.hear(Hosting("e", status(phase)), HostResult("create", "done", 0))
         self.client.orders.clear()
 
     def lines(self) -> list[str]:
-        """What was printed."""
+        """The printed lines."""
         return self.screen.getvalue().splitlines()
 
 
@@ -93,8 +93,7 @@ class Host:
         (Phase.LEADERBOARD, "", HostAction.NEXT),
     ],
 )
-async def test_one_key_is_enough(phase: Phase, typed: str, order: HostAction) -> None:
-    """Whatever is the sensible next step."""
+async def test_enter_sends_the_next_action_of_the_phase(phase: Phase, typed: str, order: HostAction) -> None:
     host = Host()
     host.ready(phase)
     host.console.typed(typed)
@@ -104,8 +103,7 @@ async def test_one_key_is_enough(phase: Phase, typed: str, order: HostAction) ->
 @pytest.mark.parametrize(
     "answer, orders", [("y", [HostAction.FINISH]), ("n", [HostAction.START]), ("x", []), ("f", [])]
 )
-async def test_finishing_is_asked_twice(answer: str, orders: list[HostAction]) -> None:
-    """And anything else is no yes."""
+async def test_finishing_needs_a_confirmation(answer: str, orders: list[HostAction]) -> None:
     host = Host()
     host.ready()
     host.console.typed("f")
@@ -116,8 +114,8 @@ async def test_finishing_is_asked_twice(answer: str, orders: list[HostAction]) -
     assert HostAction.FINISH not in host.client.orders[1:] or answer == "f"
 
 
-async def test_nothing_is_ordered_before_the_event_is_known_to_be_ours() -> None:
-    """It could be somebody else's quiz of the same name."""
+async def test_no_command_is_sent_before_the_server_confirms_the_questions() -> None:
+    """The event could be another host's quiz of the same name."""
     host = Host()
     host.hear(Hosting("e", status()))
     host.console.typed("")
@@ -128,8 +126,7 @@ async def test_nothing_is_ordered_before_the_event_is_known_to_be_ours() -> None
         await host.console.over
 
 
-async def test_a_new_event_is_waited_for() -> None:
-    """Lines that were typed ahead are held back until the server has said how it stands."""
+async def test_typed_lines_wait_for_the_first_status() -> None:
     host = Host()
     host.hear(Hosting("e"))
     assert not host.console.settled.is_set()
@@ -144,8 +141,8 @@ async def test_a_new_event_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("verdict, told", [("stale_step", "already at a later step"), ("refused", "rejected: because")])
-async def test_orders_that_came_to_nothing_are_told(verdict: str, told: str) -> None:
-    """And the next one may be given."""
+async def test_a_command_without_effect_is_reported(verdict: str, told: str) -> None:
+    """The next command is accepted."""
     host = Host()
     host.ready()
     host.console.typed("")
@@ -154,8 +151,7 @@ async def test_orders_that_came_to_nothing_are_told(verdict: str, told: str) -> 
     assert host.console.settled.is_set()
 
 
-async def test_a_second_order_waits_for_the_first() -> None:
-    """The person is told so."""
+async def test_a_second_command_is_rejected_until_the_first_has_a_result() -> None:
     host = Host()
     host.ready()
     host.console.typed("")
@@ -164,8 +160,8 @@ async def test_a_second_order_waits_for_the_first() -> None:
     assert "has not answered yet" in host.lines()[-1]
 
 
-async def test_an_order_given_offline_is_announced() -> None:
-    """It will be sent; and Enter dials at once while a dial is waited for."""
+async def test_a_command_given_offline_is_sent_later() -> None:
+    """Enter reconnects at once."""
     host = Host()
     host.ready()
     host.client.state = ClientState.BACKING_OFF
@@ -175,8 +171,8 @@ async def test_an_order_given_offline_is_announced() -> None:
     assert host.client.orders == [HostAction.START, "wake"]
 
 
-async def test_the_end_of_the_quiz_is_the_end() -> None:
-    """With the last standings; equal scores share a rank, and nobody's name moves the cursor."""
+async def test_the_end_of_the_quiz_ends_the_console_with_the_standings() -> None:
+    """Equal scores share a rank, and control characters in names are removed."""
     host = Host()
     host.ready(Phase.LEADERBOARD)
     host.hear(status(Phase.FINISHED, 9))
@@ -190,8 +186,7 @@ async def test_the_end_of_the_quiz_is_the_end() -> None:
 
 
 @pytest.mark.parametrize("again", [True, False])
-async def test_a_quiz_that_is_over_already_is_begun_anew_on_demand_only(again: bool) -> None:
-    """Else it is shown as it ended."""
+async def test_a_finished_quiz_starts_a_new_run_on_request_only(again: bool) -> None:
     host = Host(again=again)
     host.hear(Hosting("e", status(Phase.FINISHED, 9)))
     assert host.client.orders == (["create"] if again else [])
@@ -201,8 +196,7 @@ async def test_a_quiz_that_is_over_already_is_begun_anew_on_demand_only(again: b
         assert not host.console.over.done()
 
 
-async def test_detaching_leaves_the_quiz_alone() -> None:
-    """And says how to come back."""
+async def test_detaching_sends_no_command_and_names_the_way_back() -> None:
     host = Host()
     host.ready()
     host.console.typed("q")
@@ -220,15 +214,13 @@ async def test_detaching_leaves_the_quiz_alone() -> None:
     ],
 )
 async def test_a_rejection_is_one_line(code: CloseCode, kind: type[Exception], told: str) -> None:
-    """With the exit code of its class."""
     host = Host()
     host.console.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=str(int(code))))
     with pytest.raises(kind, match=told):
         await host.console.over
 
 
-async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
-    """Not at each attempt of an hour."""
+async def test_an_unreachable_server_is_reported_at_intervals() -> None:
     host = Host()
     for attempt in range(1, 26):
         host.console.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
@@ -238,22 +230,20 @@ async def test_an_unreachable_server_is_told_of_now_and_then() -> None:
     assert host.lines()[3:] == ["the connection is back"]
 
 
-async def test_an_error_of_the_server_is_told() -> None:
-    """With the field that it names."""
+async def test_an_error_of_the_server_is_shown_with_its_field() -> None:
     host = Host()
     host.console.show(Error("malformed", "plan.pace", "bad"))
     assert host.lines() == ["the server rejected plan.pace: bad"]
 
 
-async def test_lines_come_with_moves_and_first_comers_only() -> None:
-    """A log stays readable: the same status twice is one line."""
+async def test_a_line_is_printed_per_step_and_for_the_first_participants() -> None:
     host = Host()
     host.hear(*[status(Phase.QUESTION, 1, 20_000)] * 3)
     assert host.lines() == ["question 1 of 3: [b]1 + 1? (20 s); 5 connected, 2 away, 1 gone, 4 answered"]
 
 
-async def test_the_picture_counts_down_and_says_when_it_is_offline() -> None:
-    """Markup in a question is shown as it is."""
+async def test_the_panel_counts_down_and_shows_that_it_is_offline() -> None:
+    """Markup in a question is escaped."""
     now = [0.0]
     console = Console(file=io.StringIO(), width=100, highlight=False)
     view = LiveView(console, lambda: now[0])
@@ -279,8 +269,7 @@ async def test_the_picture_counts_down_and_says_when_it_is_offline() -> None:
     assert "0 s left" in offline
 
 
-async def test_a_live_picture_ends_as_it_was_last() -> None:
-    """On a terminal, with what was said above it."""
+async def test_the_live_panel_stays_with_its_last_content() -> None:
     host = Host(live=True)
     with host.view:
         host.ready()

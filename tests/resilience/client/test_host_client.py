@@ -1,4 +1,4 @@
-"""Hosts and players of a real server, on the virtual network: the quiz moves as ordered, whatever the network does."""
+"""Hosts and players of a real server on the virtual network: commands act once, whatever the network does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AUTOMATIC = QuizPlan(PLAN.questions, "sums", Pace(2.0, 1.0, 1.0))
 
 
 class Scenario:
-    """One host, and what it heard."""
+    """One host, and its received messages."""
 
     def __init__(
         self, harness: VirtualServerHarness, plan: QuizPlan = PLAN, key: str = HOST_KEY, url: str = LINKED
@@ -46,30 +46,29 @@ class Scenario:
 
     @property
     def status(self) -> HostStatus:
-        """How the event stands, as the host knows it."""
+        """The status of the event at the host."""
         assert self.client.machine.status is not None
         return self.client.machine.status
 
     @property
     def verdicts(self) -> list[str]:
-        """What became of its orders, but for the creation."""
+        """The results of its commands, without the creation."""
         return [message.verdict for message in self.heard if isinstance(message, HostResult)][1:]
 
     async def order(self, action: HostAction, pause: float = 0.5) -> None:
-        """Give an order and let it be carried out."""
+        """Send a command and wait until it is carried out."""
         assert self.client.order(action)
         await asyncio.sleep(pause)
 
 
 def player(harness: VirtualServerHarness) -> ReconnectingClient:
-    """Somebody who plays in the host's event, over a link of its own."""
+    """A player in the host's event, over a link of its own."""
     client = harness.client(url=URL)
     client.machine.identity = Identity("sums", "ada", "ada")
     return client
 
 
-def test_a_quiz_is_run_by_hand() -> None:
-    """Lobby, question, reveal, leaderboard, question ... and the end, each on its order."""
+def test_a_host_moves_a_quiz_through_all_phases() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -102,8 +101,8 @@ def test_a_quiz_is_run_by_hand() -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the order", "with the order under way", "with the answer under way"])
-def test_an_order_is_carried_out_once_whatever_is_cut(moment: str) -> None:
-    """Sent again with its step, it is done or was done: one question is opened, never two moves for one order."""
+def test_a_command_acts_once_whatever_is_cut(moment: str) -> None:
+    """Sent again with its step, it is done or was done."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -131,8 +130,7 @@ def test_an_order_is_carried_out_once_whatever_is_cut(moment: str) -> None:
     assert orders.count("done") == 2
 
 
-def test_a_detached_quiz_goes_on_and_is_taken_up_again() -> None:
-    """By the same plan; a host that comes later sees where it stands."""
+def test_a_detached_quiz_continues_and_its_host_attaches_again() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -157,8 +155,8 @@ def test_a_detached_quiz_goes_on_and_is_taken_up_again() -> None:
     assert any(isinstance(message, QuestionOpened) for message in play(script).delivered)
 
 
-def test_a_host_with_other_questions_is_refused() -> None:
-    """It would otherwise run somebody else's quiz."""
+def test_a_host_with_other_questions_is_rejected() -> None:
+    """It would otherwise run another host's quiz."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -179,8 +177,8 @@ def test_a_host_with_other_questions_is_refused() -> None:
     play(script)
 
 
-def test_an_event_that_is_over_is_begun_anew() -> None:
-    """The end of the old one does not send its host away."""
+def test_a_finished_event_starts_a_new_run() -> None:
+    """The end of the old run does not end its host."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -201,8 +199,7 @@ def test_an_event_that_is_over_is_begun_anew() -> None:
     play(script)
 
 
-def test_a_wrong_key_is_shown_once() -> None:
-    """And never again."""
+def test_a_wrong_key_is_not_sent_again() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -217,7 +214,7 @@ def test_a_wrong_key_is_shown_once() -> None:
 
 
 def test_a_host_does_not_give_up() -> None:
-    """An hour without a server, and it is there within seconds; a classic policy changes nothing about that."""
+    """It reconnects within seconds after an hour without a server, with the classic policy too."""
 
     async def script(harness: VirtualServerHarness) -> None:
         scenario = Scenario(harness)
@@ -232,8 +229,7 @@ def test_a_host_does_not_give_up() -> None:
     play(script)
 
 
-def test_a_host_that_hears_a_lot_is_not_let_go() -> None:
-    """Minutes of a busy lobby, and its connection is the first one still."""
+def test_a_host_that_receives_many_messages_keeps_its_connection() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         app = await hosting_server(harness)
@@ -241,9 +237,9 @@ def test_a_host_that_hears_a_lot_is_not_let_go() -> None:
         scenario.client.start()
         await asyncio.sleep(1)
         for i in range(60):
-            guest = player(harness)
-            guest.machine.identity = Identity("sums", f"guest {i}", f"i{i}")
-            guest.start()
+            player_client = player(harness)
+            player_client.machine.identity = Identity("sums", f"player_client {i}", f"i{i}")
+            player_client.start()
             await asyncio.sleep(2)
         assert scenario.status.connected == 60
         assert scenario.client.machine.dial == 1
@@ -261,8 +257,8 @@ def test_a_host_that_hears_a_lot_is_not_let_go() -> None:
         ({"key": HOST_KEY, "event": "e" * 65}, "event = "),
     ],
 )
-def test_what_no_server_would_take_is_refused_at_once(arguments: dict[str, str], told: str) -> None:
-    """And the key is not shown."""
+def test_arguments_that_no_server_accepts_are_rejected_at_once(arguments: dict[str, str], told: str) -> None:
+    """The key is not shown."""
 
     async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError) as caught:

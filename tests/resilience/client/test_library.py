@@ -1,4 +1,4 @@
-"""The client as a library: the printed example, the iteration, the factory, the watch for sleep."""
+"""The client as a library: the printed example, iteration, the factory, suspend detection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def example() -> str:
 
 
 def test_the_printed_example_joins_answers_and_survives() -> None:
-    """As printed, but for the last line, which names a server."""
+    """As printed, with a last line that names a server."""
     program, run = example().rsplit("\n\n", 1)
     assert run.startswith("asyncio.run(take_part(")
     names: dict[str, Any] = {}
@@ -51,8 +51,7 @@ def test_the_printed_example_joins_answers_and_survives() -> None:
     assert len(harness.events(LogEventKind.SESSION_LEFT)) == 1
 
 
-def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
-    """Whoever iterates hears of everything, and is not left waiting."""
+def test_the_iteration_ends_after_giving_up_and_continues_after_a_start() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         client = connect(URL, name="Ada", config=ClientConfig(preset=Preset.CLASSIC, attempts=2))
@@ -72,8 +71,7 @@ def test_the_iteration_ends_with_giving_up_and_goes_on_after_a_start() -> None:
     play(script)
 
 
-def test_an_error_in_the_block_is_no_leaving() -> None:
-    """What crashed may come back; what ended well has left."""
+def test_an_error_in_the_block_does_not_leave_the_event() -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QuizConfig(lobby=100))
@@ -90,7 +88,7 @@ def test_an_error_in_the_block_is_no_leaving() -> None:
 
 
 def test_a_fault_in_the_callback_costs_no_connection() -> None:
-    """It is reported to the loop, once for each message."""
+    """The error is reported to the loop, once for each message."""
     reported: list[dict[str, Any]] = []
 
     def fail(_message: Message) -> None:
@@ -113,8 +111,7 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
     "key, arguments",
     [("name", {"name": ""}), ("name", {"name": "x" * 65}), ("event", {"name": "Ada", "event": ""})],
 )
-def test_what_no_server_would_take_is_refused_at_once(key: str, arguments: dict[str, str]) -> None:
-    """Instead of being retried for ten minutes."""
+def test_arguments_that_no_server_accepts_are_rejected_at_once(key: str, arguments: dict[str, str]) -> None:
 
     async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"{key} = .*1 to 64 characters"):
@@ -123,11 +120,11 @@ def test_what_no_server_would_take_is_refused_at_once(key: str, arguments: dict[
     play(script)
 
 
-# an identity that outlives the process -------------------------------------------------------------------------------
+# an identity that outlives the process ------------------------------------------------------------------------------
 
 
 def test_a_later_process_takes_over(tmp_path: Path) -> None:
-    """C1, F12: the same participant with the same score; the earlier client is told and stays down."""
+    """C1, F12: the same participant with the same score; the earlier client does not reconnect."""
     file = tmp_path / "me"
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -158,8 +155,8 @@ def test_a_later_process_takes_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["me"]
 
 
-def test_the_token_is_on_the_disk_before_the_old_one_is_let_go(tmp_path: Path) -> None:
-    """A client that cannot keep the new token does not confirm it: the one in the file stays good."""
+def test_a_token_is_confirmed_only_after_it_is_stored(tmp_path: Path) -> None:
+    """A client that cannot store the new token does not confirm it, so the stored one stays valid."""
     file = tmp_path / "folder" / "me"
     file.parent.mkdir()
 
@@ -193,8 +190,7 @@ def test_the_token_is_on_the_disk_before_the_old_one_is_let_go(tmp_path: Path) -
         ('{"event":"other","participant":"p1","token":"t","generation":1}', "for event 'other', not for 'quiz'"),
     ],
 )
-def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: Path) -> None:
-    """And left alone."""
+def test_an_invalid_identity_file_is_named_and_kept(content: str, rule: str, tmp_path: Path) -> None:
     file = tmp_path / "me"
     file.write_text(content, "latin-1")
 
@@ -207,7 +203,6 @@ def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: 
 
 
 def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
-    """Not after the quiz."""
 
     async def script(_stage: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
@@ -219,8 +214,8 @@ def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
 # suspended computers -------------------------------------------------------------------------------------------------
 
 
-def test_a_suspension_is_noticed_within_a_second() -> None:
-    """By the clock that went on; a difference of reading is none."""
+def test_a_suspension_is_detected_within_a_second() -> None:
+    """A small difference between two clock readings is no suspension."""
     asleep, woken = [0.0], []
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -240,8 +235,7 @@ def test_a_suspension_is_noticed_within_a_second() -> None:
     assert woken == [pytest.approx(21.0)]
 
 
-def test_this_computer_says_how_long_it_slept() -> None:
-    """Never less than nothing, and not more from one moment to the next."""
+def test_the_suspended_time_is_never_negative_or_decreasing() -> None:
     before = suspended()
     assert before > -1
     assert suspended() - before < 1

@@ -1,4 +1,4 @@
-"""The player's terminal: what is shown, what is typed."""
+"""The player's terminal: output and input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEADERS = tuple(Standing(f"p{i}", name, 100 - i) for i, name in enumerate(["Bo[/
 
 
 class FakeClient:
-    """Takes answers, and remembers them."""
+    """Accepts and records answers."""
 
     def __init__(self) -> None:
         self.state = ClientState.OPEN
@@ -41,34 +41,33 @@ class FakeClient:
         self.did: list[object] = []
 
     def answer(self, question: str, choice: int) -> None:
-        """Remember it."""
+        """Record the answer."""
         self.did.append((question, choice))
 
     def wake(self) -> None:
-        """Remember it."""
+        """Record the wake-up."""
         self.did.append("wake")
 
 
 @pytest.fixture
 def player() -> PlayerConsole:
-    """Somebody at a screen of text."""
+    """A console on a text screen."""
     player = PlayerConsole(Console(file=io.StringIO(), width=80, highlight=False))
     player.client = cast("ReconnectingClient", FakeClient())
     return player
 
 
 def lines(player: PlayerConsole) -> list[str]:
-    """What was printed."""
+    """The printed lines."""
     return cast("io.StringIO", player._console.file).getvalue().splitlines()
 
 
 def did(player: PlayerConsole) -> list[object]:
-    """What the client was told."""
+    """The calls that the client received."""
     return cast("FakeClient", player.client).did
 
 
-def test_a_question_is_shown_as_it_is_and_answered_by_number(player: PlayerConsole) -> None:
-    """Neither markup nor escape sequences of a stranger do anything."""
+def test_a_question_is_escaped_and_answered_by_number(player: PlayerConsole) -> None:
     player.show(QuestionOpened(1, QUESTION))
     assert lines(player)[-4:] == ["2 [b]+ 2?  (20 s)", "  1) 3", "  2) [/]4", "  3) \N{REPLACEMENT CHARACTER}[31m5"]
     for typed in ("0", "4", "x", "", "2"):
@@ -81,8 +80,7 @@ def test_a_question_is_shown_as_it_is_and_answered_by_number(player: PlayerConso
     assert lines(player)[-1] == "  no question is open"
 
 
-def test_the_leaderboard_names_ranks_and_the_player(player: PlayerConsole) -> None:
-    """The first five, and oneself below them."""
+def test_the_leaderboard_shows_five_lines_and_the_player(player: PlayerConsole) -> None:
     player.show(LeaderboardShown(1, LEADERS))
     assert lines(player) == [
         "  1. Bo[/red]  100",
@@ -94,8 +92,7 @@ def test_the_leaderboard_names_ranks_and_the_player(player: PlayerConsole) -> No
     ]
 
 
-def test_an_outage_is_a_banner_and_answers_are_kept(player: PlayerConsole) -> None:
-    """The person knows that nothing is lost."""
+def test_an_outage_shows_a_banner_and_answers_are_kept(player: PlayerConsole) -> None:
     player.show(QuestionOpened(1, QUESTION))
     cast("FakeClient", player.client).state = ClientState.BACKING_OFF
     player.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=1, value=0.3))
@@ -107,8 +104,8 @@ def test_an_outage_is_a_banner_and_answers_are_kept(player: PlayerConsole) -> No
 
 
 @pytest.mark.parametrize("state", [ClientState.GAVE_UP, ClientState.BACKING_OFF])
-def test_enter_tries_again(player: PlayerConsole, state: ClientState) -> None:
-    """After giving up, and while waiting."""
+def test_enter_reconnects_at_once(player: PlayerConsole, state: ClientState) -> None:
+    """After giving up, and during a backoff."""
     cast("FakeClient", player.client).state = state
     player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=10))
     assert "your progress is saved" in lines(player)[-1]
@@ -118,24 +115,21 @@ def test_enter_tries_again(player: PlayerConsole, state: ClientState) -> None:
 
 
 def at_question(message: Joined | StateRestored, answer: int | None) -> Joined | StateRestored:
-    """A welcome into an open question."""
+    """A welcome during an open question."""
     snapshot = msgspec.structs.replace(message.snapshot, phase="question", question=QUESTION, answer=answer)
     return msgspec.structs.replace(message, snapshot=snapshot)
 
 
 @pytest.mark.parametrize("answer", [None, 1])
-def test_coming_back_into_a_question_asks_it_again_only_if_it_is_unanswered(
-    player: PlayerConsole, answer: int | None
-) -> None:
-    """The reveal is understood in both cases."""
+def test_a_resume_shows_the_open_question_only_if_it_is_unanswered(player: PlayerConsole, answer: int | None) -> None:
+    """The reveal is shown in both cases."""
     player.show(at_question(restored(), answer))
     assert ("  1) 3" in lines(player)) is (answer is None)
     player.show(QuestionRevealed(2, "q1", 1))
     assert lines(player)[-1] == "  the right answer was 2) [/]4"
 
 
-def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerConsole) -> None:
-    """There is nothing to hold it against."""
+def test_the_reveal_of_an_unseen_question_is_not_shown(player: PlayerConsole) -> None:
     player.show(joined())
     player.show(QuestionRevealed(2, "q7", 1))
     assert len(lines(player)) == 1
@@ -149,14 +143,12 @@ def test_a_reveal_of_a_question_that_was_missed_is_passed_over(player: PlayerCon
         (LogEventKind.CLIENT_DISMISSED, "the server rejected this connection for good"),
     ],
 )
-def test_every_end_has_its_words(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
-    """And ends the program."""
+def test_every_ending_has_a_message_and_ends_the_program(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
     player.record(Record(kind, 1.0))
     assert lines(player) == [told]
     assert player.over.is_set()
 
 
-def test_an_error_of_the_server_is_told(player: PlayerConsole) -> None:
-    """With the field that it names."""
+def test_an_error_of_the_server_is_shown_with_its_field(player: PlayerConsole) -> None:
     player.show(Error("malformed", "name", "too [b]long"))
     assert lines(player) == ["the server rejected name: too [b]long"]

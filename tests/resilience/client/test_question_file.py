@@ -1,4 +1,4 @@
-"""Question files: what people write becomes a plan, or one line that says what to mend."""
+"""Question files: a file becomes a plan, or one line with the error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resilience.quiz.questions import Question
 ONE = '[[questions]]\ntext = "a?"\nchoices = ["x", "y"]\nanswer = "y"\n'
 
 
-def test_a_file_says_all_there_is_to_say() -> None:
+def test_a_complete_file_is_read() -> None:
     """Ids are given in order, the answer is found by its text."""
     text = f'title = "Letters"\n[pace]\nlobby = 3\nreveal = 2.5\nleaderboard = 0\n{ONE}time = 7\n{ONE}'
     assert parse_plan(text, "letters.toml") == QuizPlan(
@@ -27,25 +27,22 @@ def test_a_file_says_all_there_is_to_say() -> None:
     )
 
 
-def test_what_is_left_out_is_by_hand() -> None:
-    """No title, no pace, 20 seconds."""
+def test_a_minimal_file_has_manual_pace_and_default_times() -> None:
     assert parse_plan(ONE, "f.toml") == QuizPlan((Question("q1", "a?", ("x", "y"), 1, 20.0),), "", MANUAL_PACE)
 
 
-def test_an_automatic_quiz_fills_in_what_is_left_out() -> None:
-    """And keeps what the file says."""
+def test_an_automatic_quiz_gets_default_pace_where_it_has_none() -> None:
     assert parse_plan(ONE, "f.toml", automatic=True).pace == AUTOMATIC
     assert parse_plan(f"[pace]\nreveal = 1\n{ONE}", "f.toml", automatic=True).pace == Pace(10.0, 1.0, 5.0)
 
 
-def test_json_says_the_same() -> None:
-    """By the file's name."""
+def test_json_is_read_by_the_name_of_the_file() -> None:
     text = '{"questions": [{"text": "a?", "choices": ["x", "y"], "answer": "y"}]}'
     assert parse_plan(text, "F.JSON") == parse_plan(ONE, "f.toml")
 
 
 def test_the_examples_are_question_files(root: Path) -> None:
-    """Those that readers will copy."""
+    """The files that users copy."""
     files = sorted(root.joinpath("docs", "questions").iterdir())
     assert {file.suffix for file in files} == {".toml", ".json"}
     for file in files:
@@ -76,8 +73,7 @@ def test_the_examples_are_question_files(root: Path) -> None:
         ("a", "not TOML: "),
     ],
 )
-def test_complaints_name_file_key_and_rule(text: str, told: str) -> None:
-    """In one line."""
+def test_an_error_names_file_key_and_rule_in_one_line(text: str, told: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_plan(text, "f.toml")
     assert str(caught.value).startswith(f"f.toml: {told}")
@@ -85,14 +81,12 @@ def test_complaints_name_file_key_and_rule(text: str, told: str) -> None:
 
 
 @pytest.mark.parametrize("text, told", [("", "not JSON: "), ("[]", "must be an object"), ("[" * 100_000, "not JSON")])
-def test_complaints_about_json(text: str, told: str) -> None:
-    """Whatever is in it."""
+def test_errors_in_json(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=rf"^f\.json: {told}"):
         parse_plan(text, "f.json")
 
 
-def test_more_than_a_server_takes_is_refused_here() -> None:
-    """Not by a closed connection later."""
+def test_a_plan_too_large_for_a_server_is_rejected() -> None:
     long = ONE.replace("a?", "\N{SNOWMAN}" * 490).replace('"x"', ", ".join(f'"{i}{"e" * 490}"' for i in range(10)))
     with pytest.raises(
         UsageError, match=f"questions: [0-9]+ bytes in total; a server accepts at most {MAX_PLAN_BYTES}"
@@ -104,13 +98,11 @@ def test_more_than_a_server_takes_is_refused_here() -> None:
     "name, told", [("nowhere.toml", "no such file"), (".", "cannot be read"), ("x\0", "cannot be")]
 )
 def test_files_that_cannot_be_read(name: str, told: str, tmp_path: Path) -> None:
-    """Named as they were typed."""
     with pytest.raises(UsageError, match=told):
         read_plan(tmp_path / name)
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    """A picture, say."""
+def test_a_binary_file(tmp_path: Path) -> None:
     (tmp_path / "f.toml").write_bytes(b"\xff\xd8")
     with pytest.raises(UsageError, match="cannot be read"):
         read_plan(tmp_path / "f.toml")
@@ -124,8 +116,7 @@ TREES = st.recursive(
 
 
 @given(TREES)
-def test_any_tree_is_a_plan_or_one_line(tree: object) -> None:
-    """Never a traceback."""
+def test_any_tree_is_a_plan_or_a_one_line_error(tree: object) -> None:
     complaint = "f.json: "
     try:
         parse_plan(msgspec.json.encode(tree).decode(), "f.json")

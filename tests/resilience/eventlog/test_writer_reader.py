@@ -1,4 +1,4 @@
-"""Events to disk and back."""
+"""Log events to disk and back."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EVENTS = st.builds(
 
 
 def event(t: float, actor: str = "c0", kind: LogEventKind = LogEventKind.PONG_SENT) -> LogEvent:
-    """Some event at a time."""
+    """An event at a time."""
     return LogEvent(t, Lane.PAIR, Role.CLIENT, actor, kind)
 
 
 def write(path: Path, *events: LogEvent, resume: bool = False) -> Path:
-    """A whole log file, or more of one."""
+    """Write a log file, or append to one."""
     writer = EventWriter(path, resume=resume)
     for one in events:
         writer.write(one)
@@ -44,22 +44,22 @@ def write(path: Path, *events: LogEvent, resume: bool = False) -> Path:
 
 
 @given(events=st.lists(EVENTS, max_size=10))
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, events: list[LogEvent]) -> None:
-    """What was written is read, in order of time."""
+def test_written_events_are_read_in_order_of_time(
+    tmp_path_factory: pytest.TempPathFactory, events: list[LogEvent]
+) -> None:
     run_dir = tmp_path_factory.mktemp("run")
     write(run_dir / "events" / "a.jsonl", *events)
     assert read_events(run_dir) == sorted(events, key=lambda one: one.t)
 
 
-def test_files_are_merged_by_time(tmp_path: Path) -> None:
-    """Ties go by file name, then by line."""
+def test_files_are_merged_by_time_then_name_then_line(tmp_path: Path) -> None:
     write(tmp_path / "events" / "b.jsonl", event(1.0, "b1"), event(2.0, "b2"), event(2.0, "b3"))
     write(tmp_path / "events" / "a.jsonl", event(2.0, "a1"), event(0.5, "a2"))
     assert [one.actor for one in read_events(tmp_path)] == ["a2", "b1", "a1", "b2", "b3"]
 
 
-def test_a_torn_last_line_is_what_a_killed_process_leaves(tmp_path: Path) -> None:
-    """It is dropped, wherever it was torn."""
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    """A killed process leaves one, torn at any byte."""
     path = write(tmp_path / "events" / "a.jsonl", event(1.0), event(2.0))
     whole = path.read_bytes()
     for end in range(whole.index(b"\n") + 1, len(whole)):
@@ -79,8 +79,7 @@ def test_a_torn_last_line_is_what_a_killed_process_leaves(tmp_path: Path) -> Non
     ],
     ids=["nonsense", "blank", "empty", "kind", "field", "bytes"],
 )
-def test_a_broken_line_is_named(tmp_path: Path, line: bytes) -> None:
-    """File and number; never skipped in silence."""
+def test_a_broken_line_is_named_by_file_and_number(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "events" / "a.jsonl", event(1.0))
     path.write_bytes(path.read_bytes() + line + b"\n" + msgspec.json.encode(event(2.0)) + b"\n")
     with pytest.raises(UsageError) as caught:
@@ -89,21 +88,19 @@ def test_a_broken_line_is_named(tmp_path: Path, line: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_without_events_says_so(tmp_path: Path) -> None:
-    """Nothing read must not look like nothing happened."""
+def test_a_run_without_event_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no event log found") as caught:
         read_events(tmp_path)
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_an_empty_log_is_a_log(tmp_path: Path) -> None:
-    """A process that had nothing to say leaves no events."""
+def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
     write(tmp_path / "events" / "a.jsonl")
     assert read_events(tmp_path) == []
 
 
 def test_the_writer_buffers_until_flushed(tmp_path: Path) -> None:
-    """Small amounts wait, large ones do not, ``flush`` hands over everything."""
+    """``flush`` writes everything; large amounts are written without it."""
     path = tmp_path / "events" / "a.jsonl"
     writer = EventWriter(path)
     writer.write(event(1.0))
@@ -117,8 +114,8 @@ def test_the_writer_buffers_until_flushed(tmp_path: Path) -> None:
         writer.close()
 
 
-def test_a_writer_that_resumes_goes_on_after_what_is_there(tmp_path: Path) -> None:
-    """A restarted server's log is one log; without ``resume`` the file begins anew."""
+def test_a_resuming_writer_appends(tmp_path: Path) -> None:
+    """Without ``resume`` the file is truncated."""
     path = write(tmp_path / "events" / "a.jsonl", event(1.0))
     for t in (2.0, 3.0):
         write(path, event(t), resume=True)
@@ -127,15 +124,14 @@ def test_a_writer_that_resumes_goes_on_after_what_is_there(tmp_path: Path) -> No
     assert [one.t for one in read_events(tmp_path)] == [4.0]
 
 
-def test_a_writer_that_resumes_makes_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """A server's first start is no special case."""
+def test_a_resuming_writer_creates_a_missing_file(tmp_path: Path) -> None:
     write(tmp_path / "events" / "a.jsonl", event(1.0), resume=True)
     assert [one.t for one in read_events(tmp_path)] == [1.0]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_writer_that_resumes_drops_the_line_that_was_not_finished(tmp_path: Path, kept: int) -> None:
-    """Wherever it was torn; nothing else is touched."""
+def test_a_resuming_writer_drops_an_unfinished_line(tmp_path: Path, kept: int) -> None:
+    """Torn at any byte; the other lines stay."""
     path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
     whole, line = path.read_bytes(), msgspec.json.encode(event(9.0))
     for end in range(len(line) + 1):
@@ -147,7 +143,6 @@ def test_a_writer_that_resumes_drops_the_line_that_was_not_finished(tmp_path: Pa
 @pytest.mark.parametrize("length", [FLUSH_BYTES - 1, FLUSH_BYTES, FLUSH_BYTES + 1, 3 * FLUSH_BYTES + 7])
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_torn_line_may_be_longer_than_a_buffer(tmp_path: Path, length: int, kept: int) -> None:
-    """However far back its start is."""
     path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
     whole = path.read_bytes()
     path.write_bytes(whole + b"x" * length)
@@ -155,20 +150,17 @@ def test_a_torn_line_may_be_longer_than_a_buffer(tmp_path: Path, length: int, ke
     assert path.read_bytes() == whole
 
 
-def test_absent_fields_take_no_room() -> None:
-    """A line has only what it says."""
+def test_a_line_has_no_absent_fields() -> None:
     assert msgspec.json.encode(event(1.5)) == (
         b'{"t":1.5,"lane":"pair","role":"client","actor":"c0","kind":"heartbeat.answered"}'
     )
 
 
-def test_a_list_is_a_sink_too() -> None:
-    """For tests and for lanes that keep their log in memory."""
+def test_a_list_is_a_sink() -> None:
     sink = EventList()
     sink.write(event(1.0))
     assert sink == [event(1.0)]
 
 
-def test_kinds_are_distinct_words() -> None:
-    """No two kinds share a name on disk."""
+def test_no_two_kinds_share_a_name() -> None:
     assert len({kind.value for kind in LogEventKind}) == len(LogEventKind.__members__)

@@ -1,4 +1,4 @@
-"""The heartbeat that follows link and moment: always within its bounds, two strikes, and fair to whom it watches."""
+"""The adaptive heartbeat: within its bounds, tolerant of one lost pong, fair when timeouts change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIPS = st.lists(st.floats(0.0, 60.0), min_size=1, max_size=50)
 
 @st.composite
 def settings(draw: st.DrawFn) -> tuple[HeartbeatTimeouts, AdaptiveBounds]:
-    """Any rules that the configuration lets through."""
+    """Any timeouts that the configuration accepts."""
     interval = draw(st.floats(0.5, 60.0))
     grace = draw(st.floats(interval * 1.1, 200.0))
     floor = draw(st.floats(0.1, interval))
@@ -32,10 +32,9 @@ def settings(draw: st.DrawFn) -> tuple[HeartbeatTimeouts, AdaptiveBounds]:
 
 
 @given(settings(), TIMEOUTS, st.booleans())
-def test_what_is_tuned_stays_within_the_floors_and_the_plain_rules(
+def test_adapted_timeouts_stay_between_the_floors_and_the_plain_ones(
     rules: tuple[HeartbeatTimeouts, AdaptiveBounds], timeout: float, urgent: bool
 ) -> None:
-    """Nobody is watched more slowly than the plain rules say, nor more closely than the floors."""
     plain, adaptive = rules
     now = adapt_timeouts(plain, adaptive, timeout, urgent=urgent)
     assert adaptive.interval_floor <= now.interval <= plain.interval
@@ -46,15 +45,15 @@ def test_what_is_tuned_stays_within_the_floors_and_the_plain_rules(
 
 @given(settings(), TIMEOUTS)
 def test_one_lost_pong_changes_nothing(rules: tuple[HeartbeatTimeouts, AdaptiveBounds], timeout: float) -> None:
-    """F9, two strikes: grace covers two pings and the reply's usual time, as far as the plain rules allow at all."""
+    """F9: the grace period covers two pings and the usual reply time, as far as the plain timeouts allow."""
     plain, adaptive = rules
     now = adapt_timeouts(plain, adaptive, timeout, urgent=True)
     assert now.grace >= min(MAX_MISSED_PINGS * now.interval + timeout, plain.grace)
 
 
 @given(st.floats(0.01, 0.5), UNIT)
-def test_a_peer_that_misses_one_ping_in_every_two_lives(trip: float, u: float) -> None:
-    """Whatever its round trip: with the default floors, every second pong may be lost."""
+def test_a_peer_that_loses_every_second_pong_stays_alive(trip: float, u: float) -> None:
+    """With the default floors, for any round trip."""
     rules = adapt_timeouts(HeartbeatTimeouts(), AdaptiveBounds(5.0, 10.0), timeout(trip), urgent=True)
     liveness, pings = ServerFailureDetector(rules, 0.0, u), 0
     while liveness.next_deadline() < 300.0:
@@ -67,7 +66,7 @@ def test_a_peer_that_misses_one_ping_in_every_two_lives(trip: float, u: float) -
 
 
 def timeout(trip: float) -> float:
-    """The time-out of a link whose round trips are all alike."""
+    """The time-out of a link with constant round trips."""
     trips = RttEstimator()
     for _ in range(30):
         trips.observe(trip)
@@ -76,7 +75,6 @@ def timeout(trip: float) -> float:
 
 @given(TRIPS)
 def test_the_time_out_is_no_less_than_the_fastest_trip(trips: list[float]) -> None:
-    """A smoothed mean plus four deviations, never outside of what was measured and its spread."""
     estimate = RttEstimator()
     assert estimate.timeout == INITIAL_TIMEOUT_S
     for trip in trips:
@@ -85,7 +83,7 @@ def test_the_time_out_is_no_less_than_the_fastest_trip(trips: list[float]) -> No
 
 
 def test_the_estimate_is_that_of_rfc_6298() -> None:
-    """Worked by hand: 100 ms, then 200 ms."""
+    """Computed by hand: 100 ms, then 200 ms."""
     estimate = RttEstimator()
     estimate.observe(0.1)
     assert estimate.timeout == pytest.approx(0.1 + 4 * 0.05)
@@ -94,14 +92,14 @@ def test_the_estimate_is_that_of_rfc_6298() -> None:
 
 
 @given(settings(), settings(), UNIT, st.floats(0.0, 300.0), st.floats(0.0, 300.0))
-def test_nobody_is_late_by_a_rule_it_did_not_know(
+def test_no_peer_is_late_by_a_timeout_that_did_not_apply_to_it(
     old: tuple[HeartbeatTimeouts, AdaptiveBounds],
     new: tuple[HeartbeatTimeouts, AdaptiveBounds],
     u: float,
     heard: float,
     after: float,
 ) -> None:
-    """A change of rules kills nobody before the old grace is over, or a whole new one has passed since the change."""
+    """After a change no peer is dead before the old grace period ends, or before a whole new one since the change."""
     liveness = ServerFailureDetector(old[0], 0.0, u)
     liveness.heard(heard)
     changed = heard + min(after, old[0].grace * 0.999)
@@ -112,10 +110,9 @@ def test_nobody_is_late_by_a_rule_it_did_not_know(
 
 
 @given(settings(), UNIT, st.floats(0.0, 100.0))
-def test_a_shorter_interval_is_entered_at_once_and_spread(
+def test_a_shorter_interval_starts_within_one_interval_and_spread(
     rules: tuple[HeartbeatTimeouts, AdaptiveBounds], u: float, now: float
 ) -> None:
-    """The first ping by the new rules comes within one new interval; a whole room does not beat as one."""
     plain, adaptive = rules
     liveness = ServerFailureDetector(plain, now, u)
     quick = adapt_timeouts(plain, adaptive, 0.0, urgent=True)
@@ -124,10 +121,9 @@ def test_a_shorter_interval_is_entered_at_once_and_spread(
 
 
 @given(settings(), UNIT, TIMEOUTS)
-def test_there_and_back_again_is_as_before(
+def test_the_plain_grace_period_applies_again_after_a_question(
     rules: tuple[HeartbeatTimeouts, AdaptiveBounds], u: float, timeout_s: float
 ) -> None:
-    """Once a question is over, the plain grace counts again from the last sign of life."""
     plain, adaptive = rules
     liveness = ServerFailureDetector(plain, 0.0, u)
     liveness.set_timeouts(adapt_timeouts(plain, adaptive, timeout_s, urgent=True), 0.1)

@@ -1,6 +1,6 @@
-"""The shared policy vectors (C5): checked against arithmetic that owes the production code nothing, then against it.
+"""The shared policy vectors (C5): compared with independent arithmetic first, then with the product.
 
-The format is told in ``tests/vectors/README.md``. Any client, in any language, must agree on each number.
+``tests/vectors/README.md`` defines the format. Any client, in any language, must agree on each number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 def by_hand(policy: Json, steps: list[Json]) -> list[float | None]:
-    """What each step must yield, from the README in plain arithmetic; shares nothing with ``resilience``."""
+    """The result of each step by plain arithmetic from the README; shares no code with ``resilience``."""
     attempt, previous, since, expected = 0, None, 0.0, list[float | None]()
     for step in steps:
         if step.get("up_for", 0.0) >= policy["stable_after"]:
@@ -67,20 +67,18 @@ def one_by_hand(policy: Json, step: Json, attempt: int, previous: float | None) 
 
 
 def close_to(expected: float | None) -> object:
-    """The number but for the last bits of a float; no delay is equal to no delay only."""
+    """Equal up to the last bits of a float; no delay equals only no delay."""
     return None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=NAMES)
-def test_the_file_says_what_the_arithmetic_says(vector: Json) -> None:
-    """No number in the file was copied from the code that it judges."""
+def test_the_file_agrees_with_independent_arithmetic(vector: Json) -> None:
     for step, expected in zip(vector["steps"], by_hand(vector["policy"], vector["steps"]), strict=True):
         assert step["expect_delay"] == close_to(expected), step
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=NAMES)
-def test_python_agrees_number_by_number(vector: Json) -> None:
-    """The production policy, driven through the same incident, waits as long."""
+def test_the_product_agrees_with_the_file(vector: Json) -> None:
     backoff = RetryState(msgspec.convert(vector["policy"], BackoffPolicy))
     backoff.lost(1000.0)
     for number, step in enumerate(vector["steps"]):
@@ -94,21 +92,18 @@ def test_python_agrees_number_by_number(vector: Json) -> None:
         assert (retry.delay if retry else None) == close_to(step["expect_delay"]), f"step {number}"
 
 
-def test_the_contracts_ladder_is_among_them() -> None:
-    """The file pins 1, 2, 4, 8, 16, 30 ... and the end after ten, as literals."""
+def test_the_file_has_the_contracts_ladder_as_literals() -> None:
     (classic,) = [vector for vector in VECTORS if vector["name"] == "classic, no jitter"]
     assert [step["expect_delay"] for step in classic["steps"]] == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30, None]
 
 
-def test_the_presets_in_the_file_are_the_products() -> None:
-    """The vectors judge the presets as they ship, not a policy of their own."""
+def test_the_file_has_the_presets_of_the_product() -> None:
     policies = [msgspec.convert(vector["policy"], BackoffPolicy) for vector in VECTORS]
     assert CLASSIC in policies
     assert WINDOW in policies
 
 
-def test_the_windows_in_the_file_are_announced_ones() -> None:
-    """The three crowds of the file get the windows that a server would announce to them."""
+def test_the_file_has_windows_that_a_server_announces() -> None:
     announced = {vector["crowd"]: vector["steps"][0]["window"] for vector in VECTORS if "crowd" in vector}
     for crowd, window in announced.items():
         population, capacity = (float(part) for part in crowd.split(" at "))
@@ -116,8 +111,8 @@ def test_the_windows_in_the_file_are_announced_ones() -> None:
     assert len(announced) == 3
 
 
-def test_every_kind_of_decision_is_among_them() -> None:
-    """Both presets with each jitter, both budgets, good and absurd advice, short and stable sessions, sleep."""
+def test_the_file_has_every_kind_of_decision() -> None:
+    """Both presets with each jitter, both budgets, valid and invalid advice, short and stable sessions, sleep."""
     steps = [step for vector in VECTORS for step in vector["steps"]]
     ladders = {(vector["policy"]["preset"], vector["policy"]["ladder"]["jitter"]) for vector in VECTORS}
     assert ladders == set(itertools.product(Preset, Jitter))
@@ -134,12 +129,11 @@ CODES: list[Json] = json.loads((FOLDER / "close_codes.json").read_text())
 
 @pytest.mark.parametrize("vector", CODES, ids=lambda vector: str(vector["code"]))
 def test_close_codes_have_the_class_in_the_file(vector: Json) -> None:
-    """What a client does after each of them."""
     assert retry_class(vector["code"]).value == vector["class"]
 
 
-def test_every_close_code_of_ours_is_in_the_file() -> None:
-    """And the edges of the three private ranges."""
+def test_every_close_code_is_in_the_file() -> None:
+    """The edges of the three private ranges too."""
     assert {vector["code"] for vector in CODES} >= {*CloseCode, 4099, 4100, 4199, 4200, 4299, 4300}
 
 
@@ -148,7 +142,7 @@ LIVENESS: list[Json] = json.loads((FOLDER / "liveness.json").read_text())
 
 @pytest.mark.parametrize("vector", LIVENESS, ids=lambda vector: vector["name"])
 def test_the_failure_detector_agrees_step_by_step(vector: Json) -> None:
-    """What is due, and when to look again."""
+    """The action and the next deadline."""
     liveness = ClientFailureDetector(msgspec.convert(vector["rules"], ProbeTimeouts), 0.0)
     for step in vector["steps"]:
         assert told(liveness, step) == step.get("expect"), step
@@ -156,7 +150,7 @@ def test_the_failure_detector_agrees_step_by_step(vector: Json) -> None:
 
 
 def told(liveness: ClientFailureDetector, step: Json) -> str | None:
-    """Carry out a step; what it says is due, if it says something."""
+    """Carry out a step; returns its action, if it has one."""
     now, event = step["at"], step["event"]
     if event == "answered":
         liveness.answered(now, owing=step["owing"])

@@ -1,4 +1,4 @@
-"""The client's failure detector while a reply is owed: what comes down does not prove the way up."""
+"""The client's failure detector while a reply is owed: inbound messages do not prove the outbound direction."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ STEPS = st.lists(st.tuples(st.floats(0.0, 0.4), st.sampled_from(("", "", "heard"
 
 
 @given(STEPS)
-def test_nobody_is_dead_whose_probe_was_not_left_alone(steps: list[tuple[float, str]]) -> None:
-    """Death needs a probe that had its whole deadline, and either silence since, or a reply that is owed."""
+def test_death_needs_a_probe_without_a_reply_for_its_whole_deadline(steps: list[tuple[float, str]]) -> None:
+    """It needs silence since the probe, or an owed reply."""
     liveness, now, probed, heard, replied, owed = ClientFailureDetector(RULES, 0.0), 0.0, -1.0, 0.0, 0.0, False
     for wait, event in steps:
         now += wait
@@ -36,8 +36,8 @@ def test_nobody_is_dead_whose_probe_was_not_left_alone(steps: list[tuple[float, 
 
 
 @given(st.lists(st.floats(0.0, 0.4), min_size=40))
-def test_an_owed_reply_is_missed_in_time_whatever_is_heard(waits: list[float]) -> None:
-    """Silence and deadline after it was asked for, and at most the time between two looks more."""
+def test_an_owed_reply_is_missed_in_time_despite_other_messages(waits: list[float]) -> None:
+    """After silence and deadline, plus at most the time between two checks."""
     liveness, now = ClientFailureDetector(RULES, 0.0), 0.0
     liveness.asked(0.0)
     for wait in waits:
@@ -50,8 +50,8 @@ def test_an_owed_reply_is_missed_in_time_whatever_is_heard(waits: list[float]) -
 
 
 @given(STEPS)
-def test_after_a_look_the_next_one_is_later(steps: list[tuple[float, str]]) -> None:
-    """Unless the peer is dead, nobody is asked to look twice at once."""
+def test_the_next_deadline_is_after_the_check(steps: list[tuple[float, str]]) -> None:
+    """Unless the peer is dead, no second check is due at the same time."""
     liveness, now = ClientFailureDetector(RULES, 0.0), 0.0
     for wait, event in steps:
         now += wait
@@ -64,8 +64,8 @@ def test_after_a_look_the_next_one_is_later(steps: list[tuple[float, str]]) -> N
         assert liveness.next_deadline() > now
 
 
-def test_a_late_look_at_an_owed_reply_asks_again() -> None:
-    """F6: a client that slept does not take its own sleep for the server's."""
+def test_a_late_check_of_an_owed_reply_probes_again() -> None:
+    """F6: a client that slept does not count its own sleep as the server's silence."""
     liveness = ClientFailureDetector(RULES, 0.0)
     liveness.asked(0.0)
     assert liveness.due(4.0) is LivenessAction.PROBE
@@ -73,8 +73,7 @@ def test_a_late_look_at_an_owed_reply_asks_again() -> None:
     assert liveness.due(6.1 + LAG_TOLERANCE_S) is LivenessAction.PROBE
 
 
-def test_silence_is_told_as_silence_and_a_missing_reply_as_that() -> None:
-    """The longer of what was waited for."""
+def test_silence_is_the_longer_of_silence_and_missing_reply() -> None:
     liveness = ClientFailureDetector(RULES, 0.0)
     liveness.asked(1.0)
     assert liveness.silence(5.0) == 5.0

@@ -28,8 +28,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("code", CloseCode)
-def test_every_code_of_ours_has_its_class(code: CloseCode) -> None:
-    """No code of the table is without an expectation, and each meets it."""
+def test_every_close_code_has_its_class(code: CloseCode) -> None:
     assert retry_class(code) is EXPECTED[code]
 
 
@@ -49,5 +48,5 @@ def test_every_code_of_ours_has_its_class(code: CloseCode) -> None:
     ],
 )
 def test_the_edges_of_the_classes(code: int, expected: RetryClass) -> None:
-    """The three private ranges end where they say; what is unknown is a lost network."""
+    """The three private ranges end at their bounds; an unknown code counts as a lost network."""
     assert retry_class(code) is expected

@@ -1,4 +1,4 @@
-"""Both failure detectors: never too early, never much too late, and never for their own sleep."""
+"""Both failure detectors: never too early, never much too late, and tolerant of their own sleep."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOMENTS = st.lists(st.floats(0.0, 29.0), max_size=20)
 
 
 def server(u: float = 0.5) -> ServerFailureDetector:
-    """A server's view of a connection that attached at 0."""
+    """A server's detector for a connection that attached at 0."""
     return ServerFailureDetector(RULES, 0.0, u)
 
 
 def first_death(liveness: ServerFailureDetector) -> float:
-    """When it calls the peer dead, asked at each of its deadlines."""
+    """When it declares the peer dead, checked at each of its deadlines."""
     for _ in range(100):
         now = liveness.next_deadline()
         if liveness.due(now) is LivenessAction.DEAD:
@@ -39,7 +39,7 @@ def first_death(liveness: ServerFailureDetector) -> float:
 
 @given(UNIT)
 def test_the_first_ping_is_spread_over_the_interval(u: float) -> None:
-    """A herd that joins at once does not beat as one."""
+    """A herd that joins at once is not pinged all at once."""
     liveness = server(u)
     assert liveness.next_deadline() == pytest.approx(15 * u)
     assert liveness.due(liveness.next_deadline()) is LivenessAction.PING
@@ -57,7 +57,7 @@ def test_pings_follow_at_the_interval() -> None:
 
 
 def test_one_lost_pong_changes_nothing() -> None:
-    """F9: the next answer within grace keeps the peer alive."""
+    """F9: the next pong within the grace period keeps the peer alive."""
     liveness = server(0.0)
     liveness.due(0.0)
     liveness.heard(0.01)
@@ -68,8 +68,8 @@ def test_one_lost_pong_changes_nothing() -> None:
 
 
 @given(UNIT)
-def test_a_lost_pong_gets_its_second_chance_well_before_the_end(u: float) -> None:
-    """F9: with a grace of two intervals the next ping would race with the end; another goes out half an interval on."""
+def test_a_second_ping_follows_an_unanswered_one_after_half_an_interval(u: float) -> None:
+    """F9: with a grace period of two intervals the next regular ping would race with its end."""
     liveness = server(u)
     assert liveness.due(15 * u) is LivenessAction.PING
     liveness.heard(15 * u + 0.01)
@@ -82,8 +82,7 @@ def test_a_lost_pong_gets_its_second_chance_well_before_the_end(u: float) -> Non
 
 
 @given(UNIT, MOMENTS)
-def test_silence_kills_at_grace_after_the_last_sign_of_life(u: float, moments: list[float]) -> None:
-    """Never before, and not a tick later."""
+def test_a_peer_is_dead_exactly_one_grace_period_after_its_last_sign_of_life(u: float, moments: list[float]) -> None:
     liveness = server(u)
     for moment in sorted(moments):
         assert liveness.due(moment) is not LivenessAction.DEAD
@@ -92,8 +91,8 @@ def test_silence_kills_at_grace_after_the_last_sign_of_life(u: float, moments: l
 
 
 @given(UNIT, st.lists(st.tuples(st.floats(0.0, 10.0), st.booleans()), max_size=50))
-def test_nobody_is_dead_before_grace(u: float, steps: list[tuple[float, bool]]) -> None:
-    """Whatever is asked when, death needs 30 s without a sign."""
+def test_no_peer_is_dead_before_the_grace_period_ends(u: float, steps: list[tuple[float, bool]]) -> None:
+    """Whatever the times of the checks, death needs 30 s without a sign of life."""
     liveness, now, last = server(u), 0.0, 0.0
     for step, sign in steps:
         now += step
@@ -107,16 +106,15 @@ def test_nobody_is_dead_before_grace(u: float, steps: list[tuple[float, bool]]) 
 
 
 @given(UNIT, st.floats(0.0, 100.0), st.floats(0.0, 100.0))
-def test_forgiven_lag_is_given_back_whole(u: float, first: float, second: float) -> None:
-    """Lags add up."""
+def test_lag_extends_the_deadline_in_full(u: float, first: float, second: float) -> None:
+    """Several lags add up."""
     liveness = server(u)
     liveness.extend_by_lag(first)
     liveness.extend_by_lag(second)
     assert liveness.dead_at() == pytest.approx(30.0 + first + second)
 
 
-def test_a_sign_of_life_ends_the_forgiveness() -> None:
-    """Once heard from, a peer has its ordinary grace again."""
+def test_a_sign_of_life_ends_the_extension() -> None:
     liveness = server()
     liveness.extend_by_lag(40.0)
     liveness.heard(50.0)
@@ -124,8 +122,7 @@ def test_a_sign_of_life_ends_the_forgiveness() -> None:
 
 
 @pytest.mark.parametrize("late", [0.0, 1.0, 15.0, 29.0])
-def test_a_late_ping_is_one_ping(late: float) -> None:
-    """Pings that were slept through are not made up for."""
+def test_missed_pings_are_not_made_up_for(late: float) -> None:
     liveness = server(0.0)
     assert liveness.due(late) is LivenessAction.PING
     assert liveness.due(late) is LivenessAction.NOTHING
@@ -147,8 +144,8 @@ def test_silence_then_probe_then_dead() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 0.4), st.booleans()), max_size=80))
-def test_a_client_calls_nobody_dead_before_silence_and_deadline(steps: list[tuple[float, bool]]) -> None:
-    """Asked often enough, it needs 6 s without a message, and takes no more than that and a step."""
+def test_a_client_declares_no_server_dead_before_silence_and_deadline(steps: list[tuple[float, bool]]) -> None:
+    """Checked often enough, it needs 6 s without a message, and at most one step more."""
     liveness, now, last = ClientFailureDetector(PROBE, 0.0), 0.0, 0.0
     for step, sign in steps:
         now += step
@@ -162,8 +159,8 @@ def test_a_client_calls_nobody_dead_before_silence_and_deadline(steps: list[tupl
 
 
 @pytest.mark.parametrize("slept", [5.0, 45.0, 300.0])
-def test_a_client_that_slept_probes_before_it_judges(slept: float) -> None:
-    """F6: waking long after the silence began asks first, with the whole deadline for the reply."""
+def test_a_client_that_slept_probes_first(slept: float) -> None:
+    """F6: the reply has its whole deadline."""
     liveness = ClientFailureDetector(PROBE, 0.0)
     assert liveness.due(slept) is LivenessAction.PROBE
     assert liveness.next_deadline() == slept + 2.0
@@ -177,23 +174,22 @@ def test_a_client_that_slept_probes_before_it_judges(slept: float) -> None:
         (LAG_TOLERANCE_S + 0.01, LivenessAction.PROBE),
     ],
 )
-def test_lag_tolerance_with_a_probe_out(lag: float, expected: LivenessAction) -> None:
-    """A client that woke late while its probe was out asks again instead of killing."""
+def test_a_late_wake_up_with_a_pending_probe_extends_its_deadline(lag: float, expected: LivenessAction) -> None:
     liveness = ClientFailureDetector(PROBE, 0.0)
     liveness.due(4.0)
     assert liveness.due(6.0 + lag) is expected
 
 
 def test_any_message_answers_a_probe() -> None:
-    """What was asked is whether anybody is there."""
+    """The probe asks only for a sign of life."""
     liveness = ClientFailureDetector(PROBE, 0.0)
     liveness.due(4.0)
     liveness.heard(5.0)
     assert liveness.next_deadline() == 9.0
 
 
-def test_suspicion_from_outside_probes_once() -> None:
-    """A wake-up probes at once, but not while a probe is out."""
+def test_a_hint_probes_once() -> None:
+    """A wake-up probes at once, but not while a probe is pending."""
     liveness = ClientFailureDetector(PROBE, 0.0)
     assert liveness.suspect(1.0) is LivenessAction.PROBE
     assert liveness.suspect(1.5) is LivenessAction.NOTHING
@@ -201,8 +197,8 @@ def test_suspicion_from_outside_probes_once() -> None:
 
 
 @given(UNIT, st.floats(0.0, 1e5), st.floats(1.0, 60.0))
-def test_first_pings_fall_on_the_grid_within_a_slot_of_their_moment(u: float, now: float, interval: float) -> None:
-    """One wake-up does for many connections, and nobody waits more than a slot for it."""
+def test_first_pings_fall_on_the_grid_within_a_slot_of_their_time(u: float, now: float, interval: float) -> None:
+    """One wake-up serves many connections, and none waits longer than a slot for it."""
     moment = now + align_to_grid(u, now, interval) * interval
     assert 0 <= moment - (now + u * interval) <= GRID_S + 1e-9
     assert abs(moment / GRID_S - round(moment / GRID_S)) < 1e-6

@@ -1,4 +1,4 @@
-"""Token buckets: never more than burst and rate allow, nobody pays for another, and a bounded memory."""
+"""Token buckets: never above burst and rate, independent per address, bounded memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GAPS = st.lists(st.floats(0.0, 5.0), min_size=1, max_size=200)
 
 
 def moments(gaps: list[float]) -> list[float]:
-    """Instants with these gaps between them."""
+    """Times with these gaps between them."""
     return list(itertools.accumulate(gaps))
 
 
 @given(GAPS)
-def test_a_rate_of_nothing_limits_nothing(gaps: list[float]) -> None:
-    """0 turns a limit off, for buckets and for addresses, and remembers nobody."""
+def test_a_rate_of_zero_turns_the_limit_off(gaps: list[float]) -> None:
+    """For buckets and for addresses; no address is remembered."""
     bucket, book = TokenBucket(0.0, 1.0), PerAddressLimiter(0.0, 1.0)
     for now in moments(gaps):
         assert (bucket.take(now), bucket.wait(now), book.take("a", now), book.wait("a", now)) == (0.0, 0.0, 0.0, 0.0)
@@ -31,16 +31,15 @@ def test_a_rate_of_nothing_limits_nothing(gaps: list[float]) -> None:
 
 
 @given(RATES, BURSTS)
-def test_a_burst_is_free_and_the_next_one_waits_for_its_token(per_s: float, burst: int) -> None:
-    """A fresh bucket holds its whole burst, and fills by one token every 1/rate seconds."""
+def test_after_a_burst_a_token_takes_one_over_rate_seconds(per_s: float, burst: int) -> None:
     bucket = TokenBucket(per_s, burst)
     assert [bucket.take(7.0) for _ in range(burst)] == pytest.approx([0.0] * burst, abs=1e-9)
     assert bucket.take(7.0) == pytest.approx(1.0 / per_s)
 
 
 @given(RATES, BURSTS, GAPS)
-def test_no_more_is_let_through_than_burst_and_rate_allow(per_s: float, burst: int, gaps: list[float]) -> None:
-    """In every stretch of time: who waits as told never exceeds burst + rate x stretch."""
+def test_no_more_passes_than_burst_and_rate_allow(per_s: float, burst: int, gaps: list[float]) -> None:
+    """In every stretch of time: a caller that waits as required never exceeds burst + rate x stretch."""
     bucket, free, acted = TokenBucket(per_s, burst), 0.0, []
     for asked in moments(gaps):
         now = max(asked, free)
@@ -51,8 +50,8 @@ def test_no_more_is_let_through_than_burst_and_rate_allow(per_s: float, burst: i
 
 
 @given(RATES, BURSTS, GAPS)
-def test_asking_takes_nothing(per_s: float, burst: int, gaps: list[float]) -> None:
-    """``wait`` says what ``take`` would, as often as one likes."""
+def test_wait_takes_no_token(per_s: float, burst: int, gaps: list[float]) -> None:
+    """``wait`` returns what ``take`` would, any number of times."""
     bucket = TokenBucket(per_s, burst)
     for now in moments(gaps):
         told = [bucket.wait(now), bucket.wait(now)]
@@ -60,8 +59,7 @@ def test_asking_takes_nothing(per_s: float, burst: int, gaps: list[float]) -> No
 
 
 @given(RATES, BURSTS, GAPS)
-def test_an_address_that_is_refused_owes_nothing_more_for_it(per_s: float, burst: int, gaps: list[float]) -> None:
-    """Hammering does not lengthen the wait: it ends when it was said to end."""
+def test_a_rejection_does_not_lengthen_the_wait(per_s: float, burst: int, gaps: list[float]) -> None:
     book = PerAddressLimiter(per_s, burst)
     while not book.take("a", 0.0):
         pass
@@ -71,8 +69,7 @@ def test_an_address_that_is_refused_owes_nothing_more_for_it(per_s: float, burst
     assert book.wait("a", wait + 1e-6) == 0.0
 
 
-def test_one_address_does_not_pay_for_another() -> None:
-    """A flood from one leaves the next as free as ever."""
+def test_a_flood_from_one_address_does_not_limit_another() -> None:
     book = PerAddressLimiter(1.0, 2.0)
     for _ in range(100):
         book.take("bad", 0.0)
@@ -80,15 +77,15 @@ def test_one_address_does_not_pay_for_another() -> None:
     assert book.wait("good", 0.0) == book.take("good", 0.0) == 0.0
 
 
-def test_looking_up_remembers_nobody() -> None:
-    """Only who takes a token costs memory."""
+def test_a_lookup_creates_no_bucket() -> None:
+    """Only taking a token costs memory."""
     book = PerAddressLimiter(1.0, 1.0)
     assert book.wait("a", 0.0) == 0.0
     assert len(book) == 0
 
 
-def test_those_that_owe_nothing_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room is made by forgetting full buckets: who still owes goes on owing."""
+def test_full_buckets_are_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that is not full keeps its state."""
     monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 10)
     book = PerAddressLimiter(10.0, 60.0)
     for _ in range(60):
@@ -99,7 +96,7 @@ def test_those_that_owe_nothing_are_forgotten_first(monkeypatch: pytest.MonkeyPa
     assert [book.take("bad", 4.95) for _ in range(50)][-1] > 0.0
 
 
-def test_memory_is_bounded_even_if_everybody_owes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_even_if_no_bucket_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood from more addresses than are remembered costs neither memory nor a scan for each of them."""
     monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 1000)
     book, most = PerAddressLimiter(0.001, 1.0), 0

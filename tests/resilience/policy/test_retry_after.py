@@ -1,4 +1,4 @@
-"""A server's advice, and time asleep, on the ladder."""
+"""A server's retry time, and time asleep, on the ladder."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.strategies import UNIT
 
 
 @given(st.floats())
-def test_whatever_is_advised_is_bounded_or_none(advice: float) -> None:
-    """Nobody is parked for ever, nobody is made to storm."""
+def test_advice_is_bounded_or_ignored(advice: float) -> None:
+    """No advice stops a client for good or makes it storm."""
     sane = clamp_retry_after(advice)
     if math.isnan(advice) or advice < 0:
         assert sane is None
@@ -32,8 +32,8 @@ def test_whatever_is_advised_is_bounded_or_none(advice: float) -> None:
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(), UNIT), max_size=100))
-def test_no_advice_burns_an_attempt(steps: list[tuple[float | None, float]]) -> None:
-    """The ladder below it is the one without it."""
+def test_advice_costs_no_attempt(steps: list[tuple[float | None, float]]) -> None:
+    """The ladder is the same as without advice."""
     advised, plain = RetryState(CLASSIC), RetryState(CLASSIC)
     for backoff in (advised, plain):
         backoff.lost(0.0)
@@ -48,8 +48,7 @@ def test_no_advice_burns_an_attempt(steps: list[tuple[float | None, float]]) -> 
 
 
 @pytest.mark.parametrize("asleep", [0.0, 3600.0])
-def test_the_budget_counts_time_awake(asleep: float) -> None:
-    """Ten minutes of it, whatever the night was."""
+def test_the_time_budget_excludes_sleep(asleep: float) -> None:
     backoff = RetryState(WINDOW)
     backoff.lost(0.0)
     backoff.exclude_sleep(asleep)

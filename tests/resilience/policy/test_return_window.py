@@ -1,4 +1,4 @@
-"""The return window against numbers worked out by hand."""
+"""The return window compared with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from resilience.policy.return_window import ReturnWindow, return_window
         (1, 3_000, (0.05, 0.3, 3.0)),
     ],
 )
-def test_by_hand(population: int, capacity: float, expected: tuple[float, float, float]) -> None:
-    """Spread, step and cap for crowds from nobody to a million."""
+def test_windows_computed_by_hand(population: int, capacity: float, expected: tuple[float, float, float]) -> None:
+    """Spread, step and cap for populations from none to a million."""
     window = return_window(population, capacity)
     assert (window.spread_s, window.step_s, window.cap_s) == pytest.approx(expected, rel=1e-5)
 
 
 @given(st.integers(0, 2_000_000), st.integers(0, 2_000_000), st.floats(1.0, 1e6))
-def test_a_larger_crowd_never_gets_a_shorter_window(one: int, other: int, capacity: float) -> None:
-    """All three numbers grow with the population."""
+def test_a_larger_population_never_gets_a_shorter_window(one: int, other: int, capacity: float) -> None:
     small, large = (return_window(population, capacity) for population in sorted((one, other)))
     assert small.spread_s <= large.spread_s
     assert small.step_s <= large.step_s
@@ -45,7 +44,7 @@ def test_bounds(population: int, capacity: float) -> None:
 
 @given(st.integers(1, 200_000), st.floats(10_000.0, 1e6))
 def test_retries_alone_leave_the_server_half_idle(population: int, capacity: float) -> None:
-    """Where the cap is not limited, everybody retrying at the cap asks for at most half of the capacity."""
+    """Where the cap is not limited, retries of the whole population at the cap need at most half of the capacity."""
     window: ReturnWindow = return_window(population, capacity)
     if window.cap_s < 60.0:
         assert population / (0.75 * window.cap_s) <= capacity / 2

@@ -14,11 +14,11 @@ from resilience.quiz.verdicts import AnswerVerdict
 
 QUESTIONS = tuple(Question(f"q{i}", "?", ("a", "b", "c", "d"), i % 4, 6.0) for i in range(1, 4))
 PACE = Pace(lobby=6.0, reveal=2.0, leaderboard=2.0)
-# q1 is open from 6 to 12, revealed until 14, on the board until 16; q2 from 16 to 22, ...
+# q1 is open from 6 to 12, revealed until 14, on the leaderboard until 16; q2 from 16 to 22, ...
 
 
 def game_at(now: float, late_window: float = 0.0) -> Game:
-    """The quiz as it stands at a time after the first join."""
+    """The quiz at a time after the first join."""
     game = Game(QUESTIONS, PACE, late_window)
     game.start_lobby(0.0)
     while game.phase_ends_at is not None and game.phase_ends_at <= now:
@@ -27,14 +27,14 @@ def game_at(now: float, late_window: float = 0.0) -> Game:
 
 
 def give(game: Game, who: str, question: str, choice: int, *, at: float, key: str = "k1") -> AnswerVerdict:
-    """Judge, and store what is accepted."""
+    """Judge an answer, and store it if it is accepted."""
     verdict, stored = game.judge(who, question, key, choice, at)
     if stored is not None:
         game.store(stored)
     return verdict
 
 
-def test_the_first_answer_wins() -> None:
+def test_the_first_answer_counts() -> None:
     """Another key for an answered question changes nothing."""
     game = game_at(7.0)
     assert give(game, "p1", "q1", 0, at=7.0) is AnswerVerdict.ACCEPTED
@@ -46,7 +46,7 @@ def test_the_first_answer_wins() -> None:
 
 @pytest.mark.parametrize("later", [8.0, 13.0, 15.0, 17.0, 1000.0])
 def test_the_same_key_gets_the_same_verdict(later: float) -> None:
-    """A resend is told ``accepted`` again, in every phase, and scores once."""
+    """A resend gets ``accepted`` again, in every phase, and scores once."""
     game = game_at(7.0)
     give(game, "p1", "q1", 1, at=7.0)
     score = game.scores["p1"]
@@ -75,18 +75,17 @@ def test_the_same_key_gets_the_same_verdict(later: float) -> None:
     ],
 )
 def test_verdict_by_phase(now: float, question: str, expected: AnswerVerdict) -> None:
-    """A closed question is late, one that was not opened is out of phase, one that does not exist is invalid."""
+    """A closed question is late, one that is not open yet is out of phase, one that does not exist is invalid."""
     assert give(game_at(now), "p1", question, 1, at=now) is expected
 
 
 @pytest.mark.parametrize("choice", [-1, 4, 1000])
-def test_a_choice_that_was_not_offered_is_invalid(choice: int) -> None:
-    """Even before the phase is looked at."""
+def test_an_unknown_choice_is_invalid_in_any_phase(choice: int) -> None:
     assert give(game_at(7.0), "p1", "q1", choice, at=7.0) is AnswerVerdict.REJECTED_INVALID
 
 
 def test_the_deadline_holds_when_the_server_wakes_late() -> None:
-    """An answer received after the close is late though the phase still says question."""
+    """An answer received after the close is late although the phase is still question."""
     game = game_at(7.0)
     assert game.phase is Phase.QUESTION
     assert give(game, "p1", "q1", 1, at=12.5) is AnswerVerdict.REJECTED_LATE
@@ -101,20 +100,18 @@ def test_the_deadline_holds_when_the_server_wakes_late() -> None:
     ],
 )
 def test_the_late_window_is_for_the_excused(excused: bool, at: float, expected: AnswerVerdict) -> None:
-    """One second after the close, and not for those whose line was up."""
+    """One second after the close, and only for participants that were absent."""
     verdict, _ = game_at(at, late_window=1.0).judge("p1", "q1", "k", 1, at, excused=excused)
     assert verdict is expected
 
 
 def test_a_late_answer_earns_the_least() -> None:
-    """The late window costs the whole time bonus."""
     _, stored = game_at(12.5, late_window=1.0).judge("p1", "q1", "k", 1, 12.5, excused=True)
     assert stored is not None
     assert stored.points == 500
 
 
-def test_judging_changes_nothing() -> None:
-    """Only what is stored counts."""
+def test_judging_stores_nothing() -> None:
     game = game_at(7.0)
     game.judge("p1", "q1", "k", 1, 7.0)
     assert game.answer_of("p1", "q1") is None
@@ -131,16 +128,14 @@ def test_the_visible_score_hides_the_open_question() -> None:
     assert (game.visible_score("p1"), game.leaders(5)) == (1000, [("p1", 1000), ("p2", 0)])
 
 
-def test_ties_stand_in_order_of_ids() -> None:
-    """The board does not depend on who came first."""
+def test_ties_are_in_order_of_ids() -> None:
     game = game_at(13.0)
     for who in ("p3", "p1", "p2"):
         game.add_participant(who, 10)
     assert game.leaders(2) == [("p1", 10), ("p2", 10)]
 
 
-def test_enrolling_again_keeps_the_score() -> None:
-    """A participant that comes back loses nothing."""
+def test_adding_a_participant_again_keeps_its_score() -> None:
     game = game_at(13.0)
     game.add_participant("p1", 700)
     game.add_participant("p1")
@@ -149,7 +144,7 @@ def test_enrolling_again_keeps_the_score() -> None:
 
 @given(st.lists(st.floats(0.0, 30.0), min_size=12, max_size=12))
 def test_late_wake_ups_shift_no_deadline(lags: list[float]) -> None:
-    """Each phase is timed from the planned end of the one before, however late it was advanced."""
+    """Each phase is timed from the planned end of the one before."""
     game = Game(QUESTIONS, PACE)
     game.start_lobby(0.0)
     opened = []
@@ -163,7 +158,6 @@ def test_late_wake_ups_shift_no_deadline(lags: list[float]) -> None:
 
 
 def test_the_lobby_is_counted_from_the_first_join_only() -> None:
-    """Who comes second delays nothing."""
     game = Game(QUESTIONS, PACE)
     game.start_lobby(3.0)
     game.start_lobby(5.0)
@@ -183,8 +177,10 @@ SUBMISSIONS = st.lists(
 
 
 @given(SUBMISSIONS)
-def test_scores_are_their_own_recomputation(submissions: list[tuple[str, str, int, float, str]]) -> None:
-    """Whatever is submitted when: score = sum over the answer log, one answer each, verdict and storage agree."""
+def test_scores_equal_their_recomputation_from_the_answer_log(
+    submissions: list[tuple[str, str, int, float, str]],
+) -> None:
+    """One answer per participant and question; verdict and storage agree."""
     game = game_at(0.0)
     accepted: dict[tuple[str, str], StoredAnswer] = {}
     for who, question, choice, at, key in sorted(submissions, key=lambda item: item[3]):

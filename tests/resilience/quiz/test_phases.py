@@ -14,7 +14,7 @@ from resilience.quiz.questions import arithmetic_questions
 
 
 def phases_played(questions: int) -> list[Phase]:
-    """Every phase of a quiz that runs by itself."""
+    """Every phase of an automatic quiz."""
     game = Game(arithmetic_questions(1, questions, 6.0), Pace(6.0, 2.0, 2.0))
     game.start_lobby(0.0)
     seen = [game.phase]
@@ -24,7 +24,6 @@ def phases_played(questions: int) -> list[Phase]:
 
 
 def test_every_phase_is_in_the_table_and_can_be_reached() -> None:
-    """From the lobby the table leads everywhere."""
     reached, frontier = {Phase.LOBBY}, [Phase.LOBBY]
     while frontier:
         fresh = NEXT[frontier.pop()] - reached
@@ -33,7 +32,7 @@ def test_every_phase_is_in_the_table_and_can_be_reached() -> None:
     assert reached == set(Phase) == set(NEXT)
 
 
-def test_the_table_is_the_rules() -> None:
+def test_the_table_has_exactly_the_allowed_transitions() -> None:
     """Lobby, then question, reveal and leaderboard in turn; an end from anywhere; nothing after it."""
     assert {phase: set(following) - {Phase.FINISHED} for phase, following in NEXT.items()} == {
         Phase.LOBBY: {Phase.QUESTION},
@@ -46,7 +45,7 @@ def test_the_table_is_the_rules() -> None:
 
 
 @pytest.mark.parametrize("questions", [0, 1, 2, 5])
-def test_a_quiz_plays_only_moves_of_the_table(questions: int) -> None:
+def test_a_quiz_makes_only_transitions_of_the_table(questions: int) -> None:
     """Question, reveal and leaderboard once for each question, then the end."""
     seen = phases_played(questions)
     assert all(following in NEXT[phase] for phase, following in pairwise(seen))
@@ -57,8 +56,7 @@ def test_a_quiz_plays_only_moves_of_the_table(questions: int) -> None:
     ]
 
 
-def test_a_finished_quiz_does_not_go_on() -> None:
-    """There is nothing to advance to."""
+def test_a_finished_quiz_cannot_advance() -> None:
     game = Game((), Pace(1.0, 1.0, 1.0))
     game.start_lobby(0.0)
     game.advance()
@@ -66,7 +64,7 @@ def test_a_finished_quiz_does_not_go_on() -> None:
         game.advance()
 
 
-def test_a_lobby_that_nobody_entered_does_not_end() -> None:
+def test_an_empty_lobby_does_not_end() -> None:
     """The lobby is timed from the first join."""
     game = Game(arithmetic_questions(1, 1, 6.0), Pace(6.0, 2.0, 2.0))
     with pytest.raises(LocalProtocolError, match="lobby"):

@@ -1,4 +1,4 @@
-"""The scripted questions and the scripted player."""
+"""The generated questions and the answering behaviour."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from tests.strategies import UNIT
 
 @given(st.integers(0, 1000))
 def test_the_correct_choice_is_the_sum(seed: int) -> None:
-    """And it stands among four different choices once."""
+    """It is one of four different choices."""
     for question in arithmetic_questions(seed, 5, 6.0):
         left, right = (int(part) for part in question.text.removesuffix(" = ?").split(" + "))
         assert question.choices[question.correct] == str(left + right)
         assert len(set(question.choices)) == 4
 
 
-def test_the_same_seed_asks_the_same() -> None:
-    """Another seed asks something else; more questions move none."""
+def test_the_same_seed_makes_the_same_questions() -> None:
+    """More questions do not change the first ones."""
     assert arithmetic_questions(1, 3, 6.0) == arithmetic_questions(1, 9, 6.0)[:3]
     assert arithmetic_questions(1, 3, 6.0) != arithmetic_questions(2, 3, 6.0)
 
 
 def test_the_correct_choice_is_not_always_the_same_one() -> None:
-    """Guessing one letter must not win."""
     assert {question.correct for question in arithmetic_questions(1, 40, 6.0)} == {0, 1, 2, 3}
 
 
 @given(UNIT, UNIT, st.integers(0, 10_000))
-def test_planned_answers_keep_to_their_rules(one: float, other: float, seed: int) -> None:
-    """The moment lies between the shares, the choice among those offered."""
+def test_planned_answers_follow_their_behaviour(one: float, other: float, seed: int) -> None:
+    """The time is between the shares, the choice is one of the question's."""
     rules = AnswerBehaviour(1.0, min(one, other), max(one, other))
     planned = plan_answer(rules, "q1", 4, 8.0, random_for(seed, "ann"))
     assert planned is not None
@@ -51,8 +50,7 @@ def test_the_answer_share_holds(share: float, low: int, high: int) -> None:
     assert low <= sum(answer is not None for answer in answers) <= high
 
 
-def test_a_plan_can_be_made_twice() -> None:
-    """The same participant, question and seed give the same answer."""
+def test_the_same_seed_plans_the_same_answer() -> None:
     rules, plans = AnswerBehaviour(1.0, 0.1, 0.9), set[PlannedAnswer | None]()
     for _ in range(3):
         plans.add(plan_answer(rules, "q1", 4, 6.0, random_for(1, "ann")))
