@@ -46,7 +46,7 @@ from tests.failure_modes import (
 )
 from tests.resilience.protocol.test_planted_defects import (
     AckBeforeCommit,
-    LeakyStage,
+    LeakyGameMessages,
     RegisteredLate,
     WithoutRotationGrace,
     WrongSnapshot,
@@ -265,7 +265,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         in_place_of(IdentityRegistry, "resume", still_rejoined),
         partial(test_identity.test_f30_sweep_vs_rejoin, -1.0),
     ),
-    ("f31", room(LeakyStage), partial(test_stream.test_f31_rejoin_phase_change, "question")),
+    ("f31", room(LeakyGameMessages), partial(test_stream.test_f31_rejoin_phase_change, "question")),
     (
         "f32",
         in_place_of(PresenceTracker, "next_deadline", at_once),
