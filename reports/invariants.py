@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import DetachCause, LogEvent, LogEventKind, Role, Verdict
 
 from .frames import RunHistory
 from .summary import Invariant
@@ -23,7 +23,6 @@ TOLERANCE_S = 0.5
 CLEANUP_SLACK_S = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
 
-GRACE, RESTART = "grace", "restart"
 _RECOVERED = "recovered"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
@@ -176,7 +175,7 @@ class _ConnectionHistory:
 
     def _detach(self, number: int, event: LogEvent) -> str | None:
         self.live.discard(number)
-        if event.cause in (GRACE, RESTART):
+        if event.cause in tuple(DetachCause):
             return None
         if number < self.current:
             return self._say(event, f"detached by connection {number}, which {self.current} had replaced")
@@ -219,10 +218,10 @@ def one_live_connection(log: RunHistory) -> CheckResult:
 
 
 def _is_of_connections(event: LogEvent) -> bool:
-    return _is_server_start(event) or (event.kind in _FENCING and event.session_id is not None)
+    return _is_recovery(event) or (event.kind in _FENCING and event.session_id is not None)
 
 
-def _is_server_start(event: LogEvent) -> bool:
+def _is_recovery(event: LogEvent) -> bool:
     return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _RECOVERED
 
 
@@ -230,7 +229,7 @@ def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
     """The events of each server of the run, one server after the other."""
     lives: list[list[LogEvent]] = [[]]
     for event in history:
-        if _is_server_start(event):
+        if _is_recovery(event):
             lives.append([])
         else:
             lives[-1].append(event)
@@ -261,15 +260,14 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
             continue
         who = event.session_id
         if who is None:
-            if _is_server_start(event):
+            if _is_recovery(event):
                 absent.clear()
             continue
         if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):
             checked += 1
             _note_overdue(absent, who, event.t, limit, broken)
-            if (
-                who in known or event.cause == RESTART
-            ):  # a join whose reply never reached its client leaves no participant
+            # a join whose reply never reached its client leaves no participant
+            if who in known or event.cause == DetachCause.RESTART:
                 absent[who] = event
         elif event.kind in _ENDS_ABSENCE:
             known.add(who)
@@ -281,7 +279,7 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
 
 
 def _is_found_away(event: LogEvent) -> bool:
-    return event.kind is LogEventKind.SESSION_STATE and event.cause == RESTART
+    return event.kind is LogEventKind.SESSION_STATE and event.cause == DetachCause.RESTART
 
 
 _ENDS_ABSENCE = (
@@ -359,15 +357,17 @@ def stream_without_gap(log: RunHistory) -> CheckResult:
 
 def restored_state_true(log: RunHistory) -> CheckResult:
     """What a client holds after a restore equals what the server recomputes for that session and connection."""
-    truth = {(e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)}
+    server_digest = {
+        (e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)
+    }
 
     def wrong(event: LogEvent) -> str | None:
         key = (event.session_id, event.connection_no)
         where = f"{event.actor} ({event.session_id}, connection {event.connection_no}) at {event.t:.3f} s"
-        if key not in truth:
+        if key not in server_digest:
             return f"{where}: restored, but the server has no record of this resume"
-        if event.detail is None or event.detail != truth[key]:
-            return f"{where}: holds {event.detail}, the server recomputed {truth[key]}"
+        if event.detail is None or event.detail != server_digest[key]:
+            return f"{where}: holds {event.detail}, the server recomputed {server_digest[key]}"
         return None
 
     return CheckResult(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))

@@ -120,8 +120,7 @@ class HostConsole:
         self._view.say("detached; the quiz stays on the server: run the same command to host it again")
         self._end(None)
 
-    # messages and records
-    # ----------------------------------------------------------------------------------------------
+    # messages and records ---------------------------------------------------------------------------------------------
 
     def show(self, message: Message) -> None:
         """Show a message of the server."""
@@ -182,8 +181,7 @@ class HostConsole:
         if result.verdict != "done":
             self._settle()
 
-    # commands
-    # ----------------------------------------------------------------------------------------------------------
+    # commands ---------------------------------------------------------------------------------------------------------
 
     def _send_next_action(self) -> None:
         action = next_action(self._status.phase) if self._status is not None and self._is_ours else None

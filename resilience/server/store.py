@@ -96,7 +96,7 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self._void: set[RunLease] = set()
+        self._unknown_outcome: set[RunLease] = set()
         name, sql = self._database.dialect.name, self._database.sql
         self._select_lease = sql(r.select_lease(name))
         self._forget = sql(r.FORGET)
@@ -159,7 +159,7 @@ class SqlStore:
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction; a later row of one participant replaces an earlier one."""
         batch = _Batch(rows, origin)
-        if void := self._void & batch.leases:
+        if void := self._unknown_outcome & batch.leases:
             raise FencedError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
         transaction = 0
 
@@ -215,7 +215,7 @@ class SqlStore:
         """Find the outcome of a commit whose reply was lost; returns if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
         if outcome is None:
-            self._void |= leases
+            self._unknown_outcome |= leases
             raise FencedError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error

@@ -145,7 +145,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/benchmarks/test_broadcasts.py",
     "tests/benchmarks/test_heartbeats.py",
     "tests/benchmarks/test_herd.py",
-    "tests/benchmarks/test_lanes.py",
     "tests/benchmarks/test_memory.py",
     "tests/benchmarks/test_recovery.py",
     "tests/benchmarks/test_results.py",
@@ -206,7 +205,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/resilience/protocol/test_codec.py",
     "tests/resilience/protocol/test_codec_bounds.py",
     "tests/resilience/protocol/test_compression.py",
-    "tests/resilience/protocol/test_deadlines.py",
     "tests/resilience/protocol/test_pair.py",
     "tests/resilience/protocol/test_planted_defects.py",
     "tests/resilience/server/scenario_all_events.py",
@@ -248,6 +246,5 @@ NOT_YET: tuple[str, ...] = (
     "tests/support/machines.py",
     "tests/support/processes.py",
     "tests/support/restartable_server.py",
-    "tests/support/server_process.py",
     "tests/support/websocket.py",
 )

@@ -95,8 +95,7 @@ class SequenceRecorder:
         self.clients: dict[str, ReconnectingConnection] = {name: _machine(name) for name in cast}
         self.cast = cast
 
-    # for scenarios
-    # ------------------------------------------------------------------------------------------------------
+    # for scenarios ----------------------------------------------------------------------------------------------------
 
     def do(self, name: str, act: Callable[[ReconnectingConnection], object]) -> None:
         """Act on this client's machine, such as start it or answer."""
@@ -170,8 +169,7 @@ class SequenceRecorder:
         lines = "\n".join(f"    {line}" for line in (*head, *self.lines))
         return f"```mermaid\nsequenceDiagram\n{lines}\n```"
 
-    # effects
-    # -----------------------------------------------------------------------------------------------------------
+    # effects ----------------------------------------------------------------------------------------------------------
 
     def _write(self, line: str) -> None:
         if self.recording:

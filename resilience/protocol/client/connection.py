@@ -70,8 +70,7 @@ class ReconnectingConnection(ABC):
         self._probes = 0
         self._effects: list[ClientEffect] = []
 
-    # for the subclasses to define
-    # ---------------------------------------------------------------------------------------
+    # for the subclasses to define -------------------------------------------------------------------------------------
 
     @abstractmethod
     def _send_first_message(self, now: Instant) -> None:
@@ -93,8 +92,7 @@ class ReconnectingConnection(ABC):
         """The session id of this client's records."""
         return None
 
-    # transport and application events
-    # -----------------------------------------------------------------------------------
+    # transport and application events ---------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> None:
         """Connect for the first time, or again after giving up (a click on *retry*)."""
@@ -150,9 +148,9 @@ class ReconnectingConnection(ABC):
         """Leave on purpose: send the leave message, retry nothing."""
         if self.state is ClientState.CLOSED:
             return
-        message = self._leave_message()
-        if self.state is ClientState.OPEN and message is not None:
-            self._send(message)
+        leave_message = self._leave_message()
+        if self.state is ClientState.OPEN and leave_message is not None:
+            self._send(leave_message)
         self._effects.append(CloseTransport(self.dial))
         self._close()
         self._record(LogEventKind.CLIENT_LEFT, now)
@@ -204,8 +202,7 @@ class ReconnectingConnection(ABC):
         effects, self._effects = self._effects, []
         return effects
 
-    # for the subclasses to use
-    # -----------------------------------------------------------------------------------------
+    # for the subclasses to use ----------------------------------------------------------------------------------------
 
     def _go(self, state: ClientState) -> None:
         self.state = transition(CLIENT_TRANSITIONS, self.state, state)

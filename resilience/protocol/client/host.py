@@ -61,8 +61,7 @@ class HostMachine(ReconnectingConnection):
         self._step = 0
         self._creating = False
 
-    # the application's requests
-    # -----------------------------------------------------------------------------------------
+    # the application's requests ---------------------------------------------------------------------------------------
 
     def order(self, action: HostAction) -> bool:
         """Send a command, now or when the connection is back.
@@ -97,8 +96,7 @@ class HostMachine(ReconnectingConnection):
             code = CloseCode.GOING_AWAY
         super().transport_lost(dial, cause, now, code, advice)
 
-    # the server's messages
-    # ----------------------------------------------------------------------------------------------
+    # the server's messages --------------------------------------------------------------------------------------------
 
     def _send_first_message(self, now: Instant) -> None:  # noqa: ARG002 - the link's signature
         self._send(Host(event=self.event, key=self._key))

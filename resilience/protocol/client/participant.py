@@ -82,8 +82,7 @@ class ParticipantClient(ReconnectingConnection):
         """The public id that the server gave; ``None`` before."""
         return self.credentials.participant if self.credentials else None
 
-    # the application's requests
-    # -----------------------------------------------------------------------------------------
+    # the application's requests ---------------------------------------------------------------------------------------
 
     def answer(self, question: str, choice: int, now: Instant) -> None:
         """Answer a question, now or when the connection is back.
@@ -102,8 +101,7 @@ class ParticipantClient(ReconnectingConnection):
         if self.state is ClientState.OPEN:
             self._submit(answer, now)
 
-    # the server's messages
-    # ---------------------------------------------------------------------------------------------
+    # the server's messages --------------------------------------------------------------------------------------------
 
     def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:
         """A message of a type that only newer clients know; one in the stream counts as received."""

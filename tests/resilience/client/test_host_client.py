@@ -260,7 +260,7 @@ def test_a_host_that_receives_many_messages_keeps_its_connection() -> None:
 def test_arguments_that_no_server_accepts_are_rejected_at_once(arguments: dict[str, str], told: str) -> None:
     """The key is not shown."""
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError) as caught:
             host(URL, plan=PLAN, config=ClientConfig(), **arguments)  # type: ignore[arg-type]
         assert told in str(caught.value)

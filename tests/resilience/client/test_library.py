@@ -113,7 +113,7 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
 )
 def test_arguments_that_no_server_accepts_are_rejected_at_once(key: str, arguments: dict[str, str]) -> None:
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"{key} = .*1 to 64 characters"):
             connect(URL, **arguments)  # type: ignore[arg-type]
 
@@ -194,7 +194,7 @@ def test_an_invalid_identity_file_is_named_and_kept(content: str, rule: str, tmp
     file = tmp_path / "me"
     file.write_text(content, "latin-1")
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"me: .*{rule}"):
             connect(URL, name="Ada", identity_file=file)
 
@@ -204,7 +204,7 @@ def test_an_invalid_identity_file_is_named_and_kept(content: str, rule: str, tmp
 
 def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
             connect(URL, name="Ada", identity_file=tmp_path / "nowhere" / "me")
 
