@@ -155,7 +155,7 @@ class ReconnectingConnection(ABC):
         self._close()
         self._record(LogEventKind.CLIENT_LEFT, now)
 
-    def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:  # noqa: ARG002 - for who counts
+    def receive_unknown(self, seq: int | None, dial: int, now: Instant) -> None:  # noqa: ARG002 - for subclasses that count
         """A message of a type that only newer clients know; ``seq`` is its number in the stream if it has one."""
         if dial == self.dial and self.state in _TALKING:
             self._liveness.heard(now)
@@ -210,7 +210,7 @@ class ReconnectingConnection(ABC):
     def _send(self, message: ClientMessage) -> None:
         self._effects.append(SendToServer(message))
 
-    def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for who plays by it
+    def _deliver(self, message: Message, now: Instant) -> None:  # noqa: ARG002 - for subclasses
         self._effects.append(Deliver(message))
 
     def _record(  # noqa: PLR0913 - the fields of the log
