@@ -31,7 +31,7 @@ _ASYNCIO_SEND_WARNING = "socket.send() raised exception."
 """asyncio's warning for each write to a connection whose loss it has not reported yet."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """A log line: its stable words, its level, and which fields of the record it shows under which names.
 
     A ``summed`` line shows a count and a cause instead.
@@ -49,29 +49,31 @@ _LOST = _WHO | {"cause": "cause"}
 _QUESTION = {"ref": "question", "seq": "seq"}
 _OPENED = {"ref": "quiz", "value": "sessions", "detail": "epoch"}
 
-LINES: Mapping[tuple[LogEventKind, str | None], Line] = {
-    (LogEventKind.SERVER_STARTED, None): Line("event opened", _OPENED),
-    (LogEventKind.SERVER_STARTED, "recovered"): Line("event recovered", _OPENED),
-    (LogEventKind.SERVER_DRAINING, None): Line("draining", {"value": "seconds"}),
-    (LogEventKind.SESSION_CREATED, None): Line("heartbeat started", _ARRIVED),
-    (LogEventKind.SESSION_RESUMED, None): Line("reconnected", _ARRIVED),
-    (LogEventKind.SESSION_DETACHED, None): Line("connection lost", _LOST),
-    (LogEventKind.SESSION_DETACHED, "grace"): Line("stale connection detected", _LOST),
-    (LogEventKind.SESSION_EXPIRED, None): Line("stale session cleaned up", _WHO),
-    (LogEventKind.SESSION_FENCED, None): Line("older connection closed", _WHO),
-    (LogEventKind.SESSION_LEFT, None): Line("left", _WHO),
-    (LogEventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
-    (LogEventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", {"session_id": "participant"}, "warning"),
-    (LogEventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
-    (LogEventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
-    (LogEventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),
-    (LogEventKind.MESSAGE_REFUSED, None): Line("messages refused", summed=True),
-    (LogEventKind.MESSAGE_DELAYED, None): Line("messages delayed", summed=True),
-    (LogEventKind.HOST_ATTACHED, None): Line("host attached", {"ref": "quiz"}),
-    (LogEventKind.HOST_ORDERED, None): Line("host ordered", {"ref": "action", "outcome": "outcome"}),
-    (LogEventKind.QUESTION_OPENED, None): Line("question opened", _QUESTION),
-    (LogEventKind.QUESTION_CLOSED, None): Line("question closed", _QUESTION),
-    (LogEventKind.COMMIT_FAILED, None): Line("commit failed", level="error", summed=True),
+LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
+    (LogEventKind.SERVER_STARTED, None): LogLine("event opened", _OPENED),
+    (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event recovered", _OPENED),
+    (LogEventKind.SERVER_DRAINING, None): LogLine("draining", {"value": "seconds"}),
+    (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
+    (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
+    (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),
+    (LogEventKind.SESSION_DETACHED, "grace"): LogLine("stale connection detected", _LOST),
+    (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
+    (LogEventKind.SESSION_FENCED, None): LogLine("older connection closed", _WHO),
+    (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),
+    (LogEventKind.RESUME_REFUSED, None): LogLine("resume refused", summed=True),
+    (LogEventKind.RESUME_REFUSED, "retired"): LogLine(
+        "retired token replayed", {"session_id": "participant"}, "warning"
+    ),
+    (LogEventKind.JOIN_SHED, None): LogLine("joins shed", level="warning", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, None): LogLine("connections refused", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, "key"): LogLine("host key refused", level="warning", summed=True),
+    (LogEventKind.MESSAGE_REFUSED, None): LogLine("messages refused", summed=True),
+    (LogEventKind.MESSAGE_DELAYED, None): LogLine("messages delayed", summed=True),
+    (LogEventKind.HOST_ATTACHED, None): LogLine("host attached", {"ref": "quiz"}),
+    (LogEventKind.HOST_ORDERED, None): LogLine("host ordered", {"ref": "action", "outcome": "outcome"}),
+    (LogEventKind.QUESTION_OPENED, None): LogLine("question opened", _QUESTION),
+    (LogEventKind.QUESTION_CLOSED, None): LogLine("question closed", _QUESTION),
+    (LogEventKind.COMMIT_FAILED, None): LogLine("commit failed", level="error", summed=True),
 }
 """Which records make a line: by kind, and by the cause or outcome that has a line of its own."""
 
@@ -130,13 +132,13 @@ class RecordLogger:
         """Use the present configuration of ``structlog`` from now on."""
         self._bound = None
 
-    def _write(self, line: Line, fields: Mapping[str, object]) -> None:
+    def _write(self, line: LogLine, fields: Mapping[str, object]) -> None:
         if self._bound is None:  # a new logger for each line costs more than the line
             self._bound = structlog.get_logger().bind()
         getattr(self._bound, line.level)(line.words, **fields)
 
 
-def line_of(kind: LogEventKind, variant: str | None) -> Line:
+def line_of(kind: LogEventKind, variant: str | None) -> LogLine:
     """The line of a kind that has one; ``variant`` is the record's cause or outcome."""
     return LINES.get((kind, variant)) or LINES[kind, None]
 

@@ -34,7 +34,7 @@ def told(folder: Path, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
 
 
 @contextmanager
-def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
+def timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr("chaos.injector.CONFIRM_TIMEOUT_S", seconds)
         patch.setattr("chaos.proxied_link.API_DEADLINE_S", seconds)
@@ -94,7 +94,7 @@ async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  
 ) -> None:
     """The canary does not take the proxy's word for it."""
     link.__class__ = DeadLink
-    with patience(monkeypatch, 0.6):
+    with timeout(monkeypatch, 0.6):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([window(fault)], until=10.0)
     (invalid,) = told(tmp_path, K.FAULT_INVALID)
     assert "did not see the fault begin" in (invalid.cause or "")
@@ -162,7 +162,7 @@ async def test_a_window_that_is_stuck_does_not_delay_the_next(  # noqa: PLR0917 
     """Faults start when planned even while the canary of an earlier one still looks in vain."""
     stub.stalled = True
     windows = [window(Cut(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
-    with patience(monkeypatch, 1.5):
+    with timeout(monkeypatch, 1.5):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule(windows, until=2.0)
     starts = [event.t for event in logged(tmp_path) if event.kind is K.FAULT_STARTED]
     assert starts == pytest.approx([0.3, 0.6, 0.9], abs=0.25)
