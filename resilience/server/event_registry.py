@@ -63,7 +63,8 @@ class EventRegistry:
         flush: Callable[[], None],
         submit: Callable[[CommitRequest], None],
         off_loop: OffLoop,
-        tokens: Callable[[], str],
+        new_id: Callable[[str], str],
+        new_token: Callable[[str], str],
         runs: Callable[[], str],
         fenced: Callable[[Hub], None],
     ) -> None:
@@ -71,7 +72,7 @@ class EventRegistry:
         self.elsewhere: set[str] = set()
         self._config, self._store, self._clock, self._origin = config, store, clock, origin
         self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
-        self._tokens, self._runs, self._on_fenced = tokens, runs, fenced
+        self._new_id, self._new_token, self._runs, self._on_fenced = new_id, new_token, runs, fenced
         self._creating: set[str] = set()
         self._started: list[tuple[Record, StoredEvent | None]] = []
 
@@ -177,7 +178,8 @@ class EventRegistry:
             Game(plan.questions, plan.pace, self._config.late_window),
             self._config.room,
             epoch=f"{lease.key.rpartition('#')[2]}.{lease.incarnation}",
-            tokens=self._tokens,
+            new_id=self._new_id,
+            new_token=self._new_token,
             draw=random_for(seed, "server"),
             event=event,
             title=plan.title,

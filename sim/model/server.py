@@ -15,8 +15,9 @@ from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.room import Room
-from resilience.random_streams import derive_key, random_for
+from resilience.random_streams import random_for
 from resilience.units import Instant
+from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import DelayLine, LazyTimer, SimEnvironment
 from .costs import ModelCosts
@@ -155,13 +156,8 @@ class ModelServerDriver:
 
 
 def room_of(experiment: Experiment, seed: int) -> Room:
-    """The experiment's room. Its tokens are addressed draws of 128 bits: the same every time, a secret to nobody."""
-    numbers = itertools.count()
-
-    def token() -> str:
-        number = next(numbers)
-        return "".join(f"{derive_key(seed, 'token', number, half):016x}" for half in range(2))
-
+    """The experiment's room, with ids, tokens and draws that depend on the seed and on who asks."""
     game = experiment.quiz.game(seed, experiment.server.late_window)
     draw = random_for(seed, "server")
-    return Room(game, experiment.server.room, epoch=EPOCH, tokens=token, draw=draw)
+    new_id, new_token = keyed_ids(seed), keyed_tokens(seed)
+    return Room(game, experiment.server.room, epoch=EPOCH, new_id=new_id, new_token=new_token, draw=draw)

@@ -35,6 +35,7 @@ from resilience.runtime import log_to
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore
+from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
 
 from .test_server import close_code, hear, say
@@ -55,7 +56,8 @@ def server(
         store,
         clock=harness.clock,
         log=log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server"),
-        tokens=lambda: f"token-{next(_NUMBERS):032d}",
+        new_id=counted(),
+        new_token=lambda _: f"token-{next(_NUMBERS):032d}",
         wall_clock=harness.clock.now,
         runs=lambda: f"run{next(_NUMBERS)}",
         host_key=KEY,
@@ -108,7 +110,7 @@ def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
         await crash(harness, old)
         await asyncio.sleep(5)
         await server(harness, store).start(HOST, PORT)
-        back = await speak(Resume(event="quiz", token=me.token, instance="i1"))
+        back = await speak(Resume(event="quiz", token=me.token))
         restored = await hear(back, StateRestored)
         snapshot = restored.snapshot
         assert restored.credentials.participant == me.participant
