@@ -211,7 +211,7 @@ def test_f30_sweep_vs_rejoin(offset: float) -> None:
         token = (await hear(socket, Joined)).credentials.token
         await socket.close()
         await harness.until(lambda: harness.session().connection is None, step=MS)
-        expires_at = harness.session().next_deadline()
+        expires_at = harness.room._attendance._heartbeats.next_deadline()
         assert expires_at is not None
         await asyncio.sleep(expires_at - 1 - harness.clock.now())
         again = await dial()

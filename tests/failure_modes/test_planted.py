@@ -259,7 +259,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     ("f25", NO_PROBE, partial(test_stream.test_f25_quiet_gap, "reveal")),
     ("f26", room(RegisteredLate), partial(test_stream.test_f26_snapshot_live_gap, True)),
-    ("f27", in_place_of(Room, "_on_join_or_resume", nothing_at_0), test_stream.test_f27_zero_event_resume),
+    (
+        "f27",
+        in_place_of(Room, "_on_join_or_resume", nothing_at_0),
+        test_stream.test_f27_zero_event_resume_at_position_0,
+    ),
     ("f28", room(WrongSnapshot), partial(test_identity.test_f28_blank_state_on_rejoin, 2)),
     ("f29", room(AckBeforeCommit), partial(test_crash.test_f29_crash_restart, 2.5)),
     (
