@@ -13,6 +13,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
+from resilience.policy.failure_detectors import HeartbeatTimeouts
 from resilience.policy.return_window import ReturnWindow, return_window
 from resilience.protocol.deadlines import DeadlineQueue
 from resilience.protocol.effects import (
@@ -154,16 +155,7 @@ class Attendance:
 
     def timing(self) -> Timing:
         """The effective settings and the current return window, in milliseconds."""
-        timeouts, window = self._settings.heartbeat, self._window()
-        seconds = (
-            timeouts.interval,
-            timeouts.grace,
-            timeouts.cleanup,
-            window.spread_s,
-            window.step_s,
-            window.cap_s,
-        )
-        return Timing(*(round(value * 1000) for value in seconds))
+        return timing_message(self._settings.heartbeat, self._window())
 
     def roster(self, leaders: Callable[[], tuple[Standing, ...]], *, pack: bool) -> msgspec.Raw:
         """The shown participants as JSON with the ``leaders``; serialised once until it changes."""
@@ -254,8 +246,10 @@ class Attendance:
 
     def next_deadline(self) -> Instant | None:
         """When one of the methods below has something to do; ``None`` for never."""
-        found = (self._heartbeats.next_deadline(), self._deadlines.next_deadline())
-        return min((at for at in found if at is not None), default=None)
+        heartbeats, others = self._heartbeats.next_deadline(), self._deadlines.next_deadline()
+        if heartbeats is None or others is None:
+            return others if heartbeats is None else heartbeats
+        return min(heartbeats, others)
 
     def extend_by_lag(self, lag: Seconds) -> None:
         """Give ``lag`` seconds that the scheduler overslept back to every attached connection."""
@@ -353,3 +347,15 @@ class Attendance:
             tokens.confirmed,
             self._heartbeats.last_heard(session.participant),
         )
+
+
+def timing_message(timeouts: HeartbeatTimeouts, window: ReturnWindow) -> Timing:
+    """The effective settings and a return window, in milliseconds."""
+    return Timing(
+        heartbeat_ms=round(timeouts.interval * 1000),
+        grace_ms=round(timeouts.grace * 1000),
+        cleanup_ms=round(timeouts.cleanup * 1000),
+        spread_ms=round(window.spread_s * 1000),
+        step_ms=round(window.step_s * 1000),
+        cap_ms=round(window.cap_s * 1000),
+    )

@@ -27,7 +27,7 @@ class ResumeRejection(StrEnum):
     """It was replaced and its successor is in use: an old token is replayed."""
 
 
-class TokenState(msgspec.Struct):
+class TokenState(msgspec.Struct, gc=False):
     """The tokens of one participant.
 
     ``generation`` counts the tokens made, ``hashes`` are the accepted ones, newest first, ``confirmed`` says whether
