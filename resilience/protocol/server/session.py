@@ -6,18 +6,11 @@ of older connections change nothing. Tokens are kept in ``tokens``, heartbeats i
 
 from __future__ import annotations
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Disconnect, Record, ServerEffect, SessionRow
 from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, transition
 from resilience.units import Instant
-
-GRACE = "grace"
-"""The cause of a detachment by silence; that absence counts from the last sign of life, any other from its instant."""
-
-RESTART = "restart"
-"""The cause of a detachment that a restarted server finds: the process that held the connection is gone."""
-
 
 class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own).
@@ -54,11 +47,11 @@ class ServerSession:
         session.connection_no, session.welcomed = row.connection_no, True
         session.state = ConnectionState(row.join_status)
         if session.state is ConnectionState.CONNECTED:
-            session._record(LogEventKind.SESSION_DETACHED, now, cause=RESTART)
+            session._record(LogEventKind.SESSION_DETACHED, now, cause=DetachCause.RESTART)
             session._go(ConnectionState.TEMPORARILY_DISCONNECTED)
         elif session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             who, state = session.participant, session.state
-            effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=RESTART))
+            effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=DetachCause.RESTART))
         return session
 
     def attach(self, connection: int, now: Instant, last_heard: Instant) -> None:
@@ -87,7 +80,7 @@ class ServerSession:
         """Close the attached connection, which has been silent for the grace period."""
         if self.connection is not None:
             self._effects.append(Disconnect(self.connection, CloseCode.SILENT, "no sign of life"))
-        self._detach(GRACE, now)
+        self._detach(DetachCause.GRACE, now)
 
     def expire(self, now: Instant) -> None:
         """The clean-up time passed without a new connection."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Disconnect, Record, ServerEffect, SessionRow
-from resilience.protocol.server.session import RESTART, ServerSession
+from resilience.protocol.server.session import ServerSession
 from resilience.protocol.states import ConnectionState
 
 
@@ -103,8 +103,8 @@ def test_a_restored_session_has_no_connection(stored: ConnectionState) -> None:
     assert session.state is (stored if gone else ConnectionState.TEMPORARILY_DISCONNECTED)
     records = [(effect.kind, effect.cause) for effect in effects if isinstance(effect, Record)]
     expected = {
-        ConnectionState.CONNECTED: [(LogEventKind.SESSION_DETACHED, RESTART)],
-        ConnectionState.TEMPORARILY_DISCONNECTED: [(LogEventKind.SESSION_STATE, RESTART)],
+        ConnectionState.CONNECTED: [(LogEventKind.SESSION_DETACHED, DetachCause.RESTART)],
+        ConnectionState.TEMPORARILY_DISCONNECTED: [(LogEventKind.SESSION_STATE, DetachCause.RESTART)],
         ConnectionState.DISCONNECTED: [],
     }
     assert records == expected[stored]
