@@ -12,6 +12,7 @@ from resilience.protocol.effects import Disconnect, Record, ServerEffect, Sessio
 from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, transition
 from resilience.units import Instant
 
+
 class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own).
 
