@@ -37,7 +37,7 @@ from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import COMPLETED, RunInfo, read_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, read_run_info
 
 _CATEGORIES = ("actor", "cohort", "session_id")
 _INTEGERS = ("connection_no", "seq", "attempt")
@@ -88,7 +88,7 @@ def load_history(run_dir: Path) -> RunHistory:
     info = read_run_info(run_dir)
     experiment = load_file(run_dir / "experiment.toml")
     has_events = any((run_dir / "events").glob("*.jsonl"))
-    events = read_events(run_dir) if has_events or info.status == COMPLETED else []
+    events = read_events(run_dir) if has_events or info.status == RunStatus.COMPLETED else []
     return RunHistory(info, experiment, events)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
-from resilience.lab.run_directory import COMPLETED, INTERRUPTED
+from resilience.lab.run_directory import RunStatus
 
 from .episodes import CLOCKS
 from .expectations import (
@@ -89,8 +89,8 @@ def _overall(
     log: RunHistory, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words."""
-    if log.info.status != COMPLETED:
-        what = "was interrupted" if log.info.status == INTERRUPTED else "could not be carried out"
+    if log.info.status != RunStatus.COMPLETED:
+        what = "was interrupted" if log.info.status == RunStatus.INTERRUPTED else "could not be carried out"
         return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}",)
     failed = [f"{item.metric}: target missed" for item in expectations if item.verdict is Verdict.FAIL]
     failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]

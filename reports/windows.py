@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
-from resilience.experiment.faults import FaultWindow
+from resilience.experiment.schedule import FaultWindow
 
 from .frames import RunHistory
 

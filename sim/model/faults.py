@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.experiment.faults import Blackhole, Cut, FaultWindow, Refuse
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.schedule import FaultWindow
 
 from .clock import SimEnvironment
 from .journal import Journal
@@ -60,29 +61,29 @@ class Injector:
 def begin(window: FaultWindow, link: ModelLink) -> None:
     """Do to the link what the fault's beginning does."""
     match window.fault:
-        case Cut():
+        case CutFault():
             link.cut()
-        case Refuse():
+        case RefuseFault():
             link.refuse()
-        case Blackhole(direction=direction):
+        case BlackholeFault(direction=direction):
             link.open_hole(direction)
 
 
 def has_begun(window: FaultWindow, link: ModelLink) -> bool:
     """Whether the link is as the fault wants it, right after its beginning."""
     match window.fault:
-        case Cut():
+        case CutFault():
             return not link.connections
-        case Refuse():
+        case RefuseFault():
             return link.refusing and not link.connections
-        case Blackhole(direction=direction):
+        case BlackholeFault(direction=direction):
             return link.is_hole(direction)
 
 
 def finish(window: FaultWindow, link: ModelLink) -> None:
     """Do to the link what the fault's end does; a cut has none."""
     match window.fault:
-        case Refuse():
+        case RefuseFault():
             link.accept()
-        case Blackhole(direction=direction):
+        case BlackholeFault(direction=direction):
             link.close_hole(direction)

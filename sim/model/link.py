@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from resilience.experiment.faults import Direction
+from resilience.experiment.primitives import Direction
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.units import Instant

@@ -14,7 +14,8 @@ from chaos.journal import Journal
 from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.client import CallTimes
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.schedule import FaultWindow
 from resilience.lab.canary import ProbeResult, probe
 from resilience.runtime import RunClock
 
@@ -46,9 +47,9 @@ async def test_every_fault_is_injected_on_time_confirmed_and_cleared(
 ) -> None:
     """Each window leaves four events, with planned time, bracket, cohort and fault id."""
     faults: list[AnyFault] = [
-        Cut(at=0.6, cohorts=ALPHA),
-        Refuse(at=1.4, cohorts=ALPHA, duration=0.4),
-        Blackhole(at=2.6, cohorts=ALPHA, duration=0.9),
+        CutFault(at=0.6, cohorts=ALPHA),
+        RefuseFault(at=1.4, cohorts=ALPHA, duration=0.4),
+        BlackholeFault(at=2.6, cohorts=ALPHA, duration=0.9),
     ]
     windows = [window(fault, number) for number, fault in enumerate(faults)]
     injector = Injector({"alpha": link}, stub.address, clock, journal)
@@ -81,7 +82,7 @@ class DeadLink(ProxiedLink):
 
 
 @pytest.mark.parametrize(
-    "fault", [Cut(at=0.1, cohorts=ALPHA), Refuse(at=0.1, cohorts=ALPHA, duration=0.5)], ids=["cut", "refuse"]
+    "fault", [CutFault(at=0.1, cohorts=ALPHA), RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5)], ids=["cut", "refuse"]
 )
 async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  # noqa: PLR0917 - fixtures
     link: ProxiedLink,
@@ -108,8 +109,8 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     link.api.close()
     link.api = link.process.api(0.4)
     link.process.suspend()
-    first = window(Refuse(at=0.1, cohorts=ALPHA, duration=0.5), 0)
-    second = window(Cut(at=3.5, cohorts=ALPHA), 1)
+    first = window(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5), 0)
+    second = window(CutFault(at=3.5, cohorts=ALPHA), 1)
     await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([first, second], until=10.0)
     assert told(tmp_path, K.FAULT_INVALID, 0)
     assert told(tmp_path, K.HARNESS_FAILED, 0)
@@ -127,7 +128,7 @@ async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_in
     link.api = link.process.api(0.4)
     walk = asyncio.create_task(
         Injector({"alpha": link}, stub.address, clock, journal).run_schedule(
-            [window(Refuse(at=0.1, cohorts=ALPHA, duration=0.6))], until=10.0
+            [window(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.6))], until=10.0
         )
     )
     await eventually(lambda: bool(told(tmp_path, K.FAULT_CONFIRMED)))
@@ -161,7 +162,7 @@ async def test_a_window_that_is_stuck_does_not_delay_the_next(  # noqa: PLR0917 
 ) -> None:
     """Faults start when planned even while the canary of an earlier one still looks in vain."""
     stub.stalled = True
-    windows = [window(Cut(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
+    windows = [window(CutFault(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
     with patience(monkeypatch, 1.5):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule(windows, until=2.0)
     starts = [event.t for event in logged(tmp_path) if event.kind is K.FAULT_STARTED]

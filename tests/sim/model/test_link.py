@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from resilience.experiment.faults import Direction
+from resilience.experiment.primitives import Direction
 from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
 from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment

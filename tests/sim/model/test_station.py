@@ -9,7 +9,7 @@ import pytest
 from resilience.config import ClientConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.experiment.faults import Refuse
+from resilience.experiment.faults import RefuseFault
 from sim.model import ModelCosts, ModelRun
 from sim.model.clock import SimEnvironment
 from sim.model.station import Station
@@ -85,7 +85,7 @@ def test_without_wasted_work_the_dead_make_way() -> None:
 def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
     """A crowd that dials at one instant opens at the station's pace."""
     costs = ModelCosts(handshake=0.01, message=0.0)
-    _, log = world_of(experiment(Refuse(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
+    _, log = world_of(experiment(RefuseFault(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
     first = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t < 1.0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
     assert gaps == pytest.approx([0.01] * 7)

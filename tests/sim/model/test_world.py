@@ -16,7 +16,7 @@ from resilience.config import ClientConfig
 from resilience.errors import ConfigError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList, EventWriter
-from resilience.experiment.faults import Blackhole, Cut, Refuse
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from resilience.policy.backoff import Jitter, Preset
@@ -29,10 +29,10 @@ from .worlds import LIVELY, experiment, of, run, world_of
 K = LogEventKind
 ROOT = Path(__file__).parents[3]
 ALL_KINDS = (
-    Cut(at=4.0, cohorts=("a",)),
-    Refuse(at=9.0, cohorts=("b",), duration=3.0),
-    Blackhole(at=12.0, cohorts=("a",), duration=9.0),
-    Cut(at=24.0, cohorts=("a", "b")),
+    CutFault(at=4.0, cohorts=("a",)),
+    RefuseFault(at=9.0, cohorts=("b",), duration=3.0),
+    BlackholeFault(at=12.0, cohorts=("a",), duration=9.0),
+    CutFault(at=24.0, cohorts=("a", "b")),
 )
 
 
@@ -89,7 +89,7 @@ def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[M
 
 def test_a_run_that_does_not_get_steady_injects_nothing_and_fails() -> None:
     """0.3 s per handshake: three of five have joined when the hypothesis is judged."""
-    plan = experiment(Cut(at=5.0, cohorts=("a",)), clients=5)
+    plan = experiment(CutFault(at=5.0, cohorts=("a",)), clients=5)
     log = run(plan, costs=ModelCosts(handshake=0.3))
     steady, ended = of(log, K.RUN_STEADY)[0], log[-1]
     assert (steady.t, steady.outcome, steady.value) == (1.0, "fail", 3 / 5)
@@ -213,9 +213,9 @@ def _ends_of_losses(log: list[LogEvent]) -> Counter[str]:
 def test_every_noticed_loss_is_restored_given_up_or_open_at_the_end() -> None:
     """Nothing is lost between the outcomes: two attempts in a long refusal give up, a late cut stays open."""
     faults = (
-        Cut(at=5.0, cohorts=("a", "b")),
-        Refuse(at=12.0, cohorts=("b",), duration=15.0),
-        Refuse(at=28.0, cohorts=("a",), duration=1.9),
+        CutFault(at=5.0, cohorts=("a", "b")),
+        RefuseFault(at=12.0, cohorts=("b",), duration=15.0),
+        RefuseFault(at=28.0, cohorts=("a",), duration=1.9),
     )
     client = ClientConfig(preset=Preset.CLASSIC, attempts=2, initial=1.0)
     world, log = world_of(experiment(*faults, clients=10, cohorts=("a", "b"), client=client))
