@@ -53,7 +53,7 @@ class NonBlockingWriter:
             self._queue.put(line)
 
     def close(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
-        """Write what waits, but give a stuck reader no more than ``timeout`` seconds; returns whether everything was tried."""
+        """Write what waits, giving a stuck reader at most ``timeout`` seconds; returns whether everything was tried."""
         self._queue.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()

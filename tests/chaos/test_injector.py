@@ -14,8 +14,7 @@ from chaos.journal import Journal
 from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.client import CallTimes
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
-from resilience.experiment.schedule import FaultWindow
+from resilience.experiment.faults import AnyFault, Blackhole, Cut, FaultWindow, Refuse
 from resilience.lab.canary import ProbeResult, probe
 from resilience.runtime import RunClock
 
@@ -35,7 +34,7 @@ def told(folder: Path, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
 
 
 @contextmanager
-def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
+def timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr("chaos.injector.CONFIRM_TIMEOUT_S", seconds)
         patch.setattr("chaos.proxied_link.API_DEADLINE_S", seconds)
@@ -47,9 +46,9 @@ async def test_every_fault_is_injected_on_time_confirmed_and_cleared(
 ) -> None:
     """Each window leaves four events, with planned time, bracket, cohort and fault id."""
     faults: list[AnyFault] = [
-        CutFault(at=0.6, cohorts=ALPHA),
-        RefuseFault(at=1.4, cohorts=ALPHA, duration=0.4),
-        BlackholeFault(at=2.6, cohorts=ALPHA, duration=0.9),
+        Cut(at=0.6, cohorts=ALPHA),
+        Refuse(at=1.4, cohorts=ALPHA, duration=0.4),
+        Blackhole(at=2.6, cohorts=ALPHA, duration=0.9),
     ]
     windows = [window(fault, number) for number, fault in enumerate(faults)]
     injector = Injector({"alpha": link}, stub.address, clock, journal)
@@ -82,7 +81,7 @@ class DeadLink(ProxiedLink):
 
 
 @pytest.mark.parametrize(
-    "fault", [CutFault(at=0.1, cohorts=ALPHA), RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5)], ids=["cut", "refuse"]
+    "fault", [Cut(at=0.1, cohorts=ALPHA), Refuse(at=0.1, cohorts=ALPHA, duration=0.5)], ids=["cut", "refuse"]
 )
 async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  # noqa: PLR0917 - fixtures
     link: ProxiedLink,
@@ -95,7 +94,7 @@ async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  
 ) -> None:
     """The canary does not take the proxy's word for it."""
     link.__class__ = DeadLink
-    with patience(monkeypatch, 0.6):
+    with timeout(monkeypatch, 0.6):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([window(fault)], until=10.0)
     (invalid,) = told(tmp_path, K.FAULT_INVALID)
     assert "did not see the fault begin" in (invalid.cause or "")
@@ -109,7 +108,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     link.api.close()
     link.api = link.process.api(0.4)
     link.process.suspend()
-    first = window(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5), 0)
+    first = window(Refuse(at=0.1, cohorts=ALPHA, duration=0.5), 0)
     second = window(CutFault(at=3.5, cohorts=ALPHA), 1)
     await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([first, second], until=10.0)
     assert told(tmp_path, K.FAULT_INVALID, 0)
@@ -128,7 +127,7 @@ async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_in
     link.api = link.process.api(0.4)
     walk = asyncio.create_task(
         Injector({"alpha": link}, stub.address, clock, journal).run_schedule(
-            [window(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.6))], until=10.0
+            [window(Refuse(at=0.1, cohorts=ALPHA, duration=0.6))], until=10.0
         )
     )
     await eventually(lambda: bool(told(tmp_path, K.FAULT_CONFIRMED)))
@@ -163,7 +162,7 @@ async def test_a_window_that_is_stuck_does_not_delay_the_next(  # noqa: PLR0917 
     """Faults start when planned even while the canary of an earlier one still looks in vain."""
     stub.stalled = True
     windows = [window(CutFault(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
-    with patience(monkeypatch, 1.5):
+    with timeout(monkeypatch, 1.5):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule(windows, until=2.0)
     starts = [event.t for event in logged(tmp_path) if event.kind is K.FAULT_STARTED]
     assert starts == pytest.approx([0.3, 0.6, 0.9], abs=0.25)

@@ -48,7 +48,7 @@ def test_every_message_is_on_the_page() -> None:
 
 
 def test_what_the_source_says_is_not_said_for_it() -> None:
-    """An entry of ``docgen/hidden_messages.py`` goes when its source has taken it over, or when the thing itself has gone."""
+    """An entry of ``docgen/hidden_messages.py`` goes when its source has taken it over, or the thing itself is gone."""
     wanted = {f"{owner.__name__}.{name}": (owner, name) for owner in EXPLAINED for name in names(owner)}
     assert set(UNSAID) <= set(wanted), f"no such thing: {sorted(set(UNSAID) - set(wanted))}"
     said = [key for key in UNSAID if sources.said(*wanted[key])]

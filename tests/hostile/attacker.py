@@ -1,4 +1,4 @@
-"""One process of hostile clients: ``python -m tests.hostile.attacker PORT MESSAGES SEED``. Prints its counts as JSON."""
+"""One process of hostile clients: ``python -m tests.hostile.attacker PORT MESSAGES SEED``. Prints counts as JSON."""
 
 from __future__ import annotations
 

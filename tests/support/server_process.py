@@ -22,7 +22,7 @@ from resilience.protocol import codec
 from resilience.protocol.messages import Join, Message, Probe
 
 HOST = "127.0.0.1"
-PATIENCE = 20.0
+TIMEOUT_S = 20.0
 """Seconds in which a process must do what it was asked for."""
 
 HANDSHAKE = (
@@ -57,7 +57,7 @@ class ServerProcess:
         environment = {**os.environ, "RESILIENCE_JOIN_CAPACITY": "1000"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not _listens(self.port):
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, "the server does not listen"
@@ -73,7 +73,7 @@ class ServerProcess:
         """Kill it, as by SIGKILL."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT_S)
             self._process = None
 
 
@@ -82,7 +82,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-async def raw_guest(port: int, name: str) -> asyncio.StreamWriter:
+async def raw_connection(port: int, name: str) -> asyncio.StreamWriter:
     """A participant as cheap as can be: a socket that has joined and says no more."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(HANDSHAKE)
@@ -110,7 +110,7 @@ class Stopwatch:
     def __init__(self, served: ServerProcess, name: str) -> None:
         self.worst = 0.0
         self._ran = Path(f"/proc/{served.pid}/task/{served.pid}/schedstat")
-        self._socket = socket.create_connection((HOST, served.port), PATIENCE)
+        self._socket = socket.create_connection((HOST, served.port), TIMEOUT_S)
         self._over = threading.Event()
         self._socket.sendall(HANDSHAKE + _frame(Join(event="quiz", name=name, instance=name)))
 
@@ -129,7 +129,7 @@ class Stopwatch:
             yield
         finally:
             self._over.set()
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_S)
             self._socket.close()
 
     def _measure(self) -> None:

@@ -264,7 +264,7 @@ def test_a_host_that_hears_a_lot_is_not_let_go() -> None:
 def test_what_no_server_would_take_is_refused_at_once(arguments: dict[str, str], told: str) -> None:
     """And the key is not shown."""
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError) as caught:
             host(URL, plan=PLAN, config=ClientConfig(), **arguments)  # type: ignore[arg-type]
         assert told in str(caught.value)

@@ -116,7 +116,7 @@ def test_a_fault_in_the_callback_costs_no_connection() -> None:
 def test_what_no_server_would_take_is_refused_at_once(key: str, arguments: dict[str, str]) -> None:
     """Instead of being retried for ten minutes."""
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"{key} = .*1 to 64 characters"):
             connect(URL, **arguments)  # type: ignore[arg-type]
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: 
     file = tmp_path / "me"
     file.write_text(content, "latin-1")
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match=f"me: .*{rule}"):
             connect(URL, name="Ada", identity_file=file)
 
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_identity_is_named(content: str, rule: str, tmp_path: 
 def test_a_file_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:
     """Not after the quiz."""
 
-    async def script(_stage: VirtualServerHarness) -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
             connect(URL, name="Ada", identity_file=tmp_path / "nowhere" / "me")
 

@@ -52,7 +52,7 @@ class WithoutRotationGrace(Room):
         super()._attach(arrival, now)
 
 
-class _EagerDesk(PendingAnswers):
+class _EagerAnswers(PendingAnswers):
     def submit(self, *arguments: Any, **more: Any) -> tuple[StoredAnswer, ...]:  # noqa: ANN401 - handed on
         rows = super().submit(*arguments, **more)
         _, answer, connection, *_ = arguments
@@ -66,7 +66,7 @@ class AckBeforeCommit(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._desk = _EagerDesk(self.game, self._effects)
+        self._answers = _EagerAnswers(self.game, self._effects)
 
 
 class RegisteredLate(Room):
@@ -101,19 +101,19 @@ class WrongSnapshot(Room):
         self._snapshots.snapshot = wrong  # type: ignore[method-assign]
 
 
-class _LeakyStage(GameMessages):
+class _LeakyMessages(GameMessages):
     def question_at(self, now: Instant) -> OpenQuestion:
         shown = super().question_at(now)
         assert self._game.question is not None
         return msgspec.structs.replace(shown, correct=self._game.question.correct)
 
 
-class LeakyStage(Room):
+class LeakyGameMessages(Room):
     """An open question is sent with its right answer."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._stage = self._snapshots._game_messages = _LeakyStage(self.game, 10, self._name_of)
+        self._game_messages = self._snapshots._game_messages = _LeakyMessages(self.game, 10, self._name_of)
 
 
 PLANTED: list[tuple[type[Room], str]] = [
@@ -122,7 +122,7 @@ PLANTED: list[tuple[type[Room], str]] = [
     (AckBeforeCommit, "not committed"),
     (RegisteredLate, "saw a gap"),
     (WrongSnapshot, "the server's truth is"),
-    (LeakyStage, "a right answer left"),
+    (LeakyGameMessages, "a right answer left"),
 ]
 
 
