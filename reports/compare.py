@@ -116,7 +116,7 @@ WORSE, BETTER, DIFFERS, NO_CHANGE, NO_DATA = "worse", "better", "differs", "no c
 
 
 @dataclass(frozen=True)
-class _Run:
+class _AnalysedRun:
     label: str
     log: RunHistory
     episodes: pd.DataFrame
@@ -144,13 +144,13 @@ def write_comparison(runs: list[Path], out: Path) -> Comparison:
     return comparison
 
 
-def _read(runs: list[Path]) -> list[_Run]:
+def _read(runs: list[Path]) -> list[_AnalysedRun]:
     if len(runs) < 2:  # noqa: PLR2004 - one run has nothing to be compared with
         raise UsageError("compare needs at least two run directories; the first is what the others are held against")
     analysed = [analyse(run) for run in runs]
     labels = _labels([summary for _, _, summary in analysed])
     return [
-        _Run(label, log, episodes, summary, Evidence.of(log, episodes))
+        _AnalysedRun(label, log, episodes, summary, Evidence.of(log, episodes))
         for label, (log, episodes, summary) in zip(labels, analysed, strict=True)
     ]
 
@@ -166,7 +166,7 @@ def _labels(summaries: list[Summary]) -> list[str]:
     return next(unique, [f"{i}: {label}" for i, label in enumerate(choices[0], 1)])
 
 
-def _compared(runs: list[_Run]) -> Comparison:
+def _compared(runs: list[_AnalysedRun]) -> Comparison:
     return Comparison(
         sides=tuple(_side(run) for run in runs),
         rows=tuple(_row(metric, runs) for metric in METRICS),
@@ -175,7 +175,7 @@ def _compared(runs: list[_Run]) -> Comparison:
     )
 
 
-def _side(run: _Run) -> ComparedRun:
+def _side(run: _AnalysedRun) -> ComparedRun:
     info = run.log.info
     return ComparedRun(
         label=run.label,
@@ -188,7 +188,7 @@ def _side(run: _Run) -> ComparedRun:
     )
 
 
-def _notes(runs: list[_Run]) -> tuple[str, ...]:
+def _notes(runs: list[_AnalysedRun]) -> tuple[str, ...]:
     infos = [run.log.info for run in runs]
     notes = []
     if len({info.experiment_digest for info in infos}) > 1:
@@ -199,7 +199,7 @@ def _notes(runs: list[_Run]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row(metric: str, runs: list[_Run]) -> ComparisonRow:
+def _row(metric: str, runs: list[_AnalysedRun]) -> ComparisonRow:
     expectation = Expectation(metric, Op.AT_LEAST, 0.0, CONFIDENCE)
     found = [estimate_metric(expectation, run.evidence.affected(None, None), run.evidence) for run in runs]
     gaps_found = [_gap(metric, found[0], other, run.label) for other, run in zip(found[1:], runs[1:], strict=True)]
@@ -269,7 +269,7 @@ def _markdown_rows(row: ComparisonRow) -> list[list[str]]:
     ]
 
 
-def _charts(runs: list[_Run], comparison: Comparison) -> list[Chart]:
+def _charts(runs: list[_AnalysedRun], comparison: Comparison) -> list[Chart]:
     deadline = runs[0].log.experiment.statistics.deadline
     lanes = {run.label: run.evidence.affected(None, None) for run in runs}
     charts = [overlay(lanes, deadline)] if all(len(rows) for rows in lanes.values()) else []

@@ -80,7 +80,7 @@ _FINAL = (LogEventKind.GAVE_UP, LogEventKind.CLIENT_DISMISSED)
 _LINKED = ("dialing", "joining", "open")
 
 
-class _Clients:
+class _ClientEvents:
     """The clients' side of the log as small tables sorted by ``t``; ``who`` numbers the participants."""
 
     def __init__(self, log: RunHistory) -> None:
@@ -103,7 +103,7 @@ class _Clients:
 
 def episodes_frame(log: RunHistory) -> pd.DataFrame:
     """Every episode of the run; columns and dtypes as in this module's docstring."""
-    clients = _Clients(log)
+    clients = _ClientEvents(log)
     rows = _window_participant_pairs(log, clients)
     rows = rows.assign(**_exposure(rows, clients))
     rows = rows.assign(**_detection(rows, _losses(log, clients), log.end))
@@ -113,7 +113,7 @@ def episodes_frame(log: RunHistory) -> pd.DataFrame:
     return _typed(rows)
 
 
-def _window_participant_pairs(log: RunHistory, clients: _Clients) -> pd.DataFrame:
+def _window_participant_pairs(log: RunHistory, clients: _ClientEvents) -> pd.DataFrame:
     """Window x participant of its cohort, with the time before which a loss still belongs to the window."""
     windows = windows_frame(log).dropna(subset=["fault_at"])
     upcoming = windows.groupby("cohort")["earliest"].shift(-1).fillna(np.inf)
@@ -142,7 +142,7 @@ def _lookup(rows: pd.DataFrame, at: str, table: pd.DataFrame, direction: str, *,
     return found.set_index("row").reindex(rows.index)
 
 
-def _exposure(rows: pd.DataFrame, clients: _Clients) -> dict[str, pd.Series]:
+def _exposure(rows: pd.DataFrame, clients: _ClientEvents) -> dict[str, pd.Series]:
     """Whether the fault found an open transport or a dial, and a session to lose."""
     states = clients.states[["who", "t", "state"]]
     before = _lookup(rows, "earliest", states, "backward", exact=False)["state"]
@@ -153,7 +153,7 @@ def _exposure(rows: pd.DataFrame, clients: _Clients) -> dict[str, pd.Series]:
     return {"exposed": (before.isin(_LINKED) | dialed) & had_session, "open_at_fault": before == "open"}
 
 
-def _losses(log: RunHistory, clients: _Clients) -> pd.DataFrame:
+def _losses(log: RunHistory, clients: _ClientEvents) -> pd.DataFrame:
     """Losses noticed by either side: ``who``, ``t``, ``by``."""
     client = clients.of(LogEventKind.TRANSPORT_LOST, LogEventKind.PEER_DEAD)[["who", "t"]].assign(by="client")
     frame = log.frame
@@ -173,11 +173,11 @@ def _detection(rows: pd.DataFrame, losses: pd.DataFrame, end: float) -> dict[str
     return {"detected_at": detected, "detected_by": by, "unnoticed": rows["open_at_fault"] & noticed.isna()}
 
 
-def _ending(rows: pd.DataFrame, clients: _Clients, log: RunHistory) -> dict[str, pd.Series]:
+def _ending(rows: pd.DataFrame, clients: _ClientEvents, log: RunHistory) -> dict[str, pd.Series]:
     """How it ended: back (and by which way, with what), stopped for good, or still open at the run's end."""
     columns = ["who", "t", "kind", "session_id", "connection_no", "detail"]
     arrivals = clients.of(LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)[columns]
-    arrivals = _with_truth(arrivals, log)
+    arrivals = _with_server_digest(arrivals, log)
     back = _lookup(rows, "detected_at", arrivals, "forward", exact=False)
     stops = clients.of(*_FINAL, LogEventKind.CLIENT_LEFT, LogEventKind.SESSION_SUPERSEDED)[["who", "t", "kind"]]
     stop = _lookup(rows, "detected_at", stops, "forward", exact=True)
@@ -192,14 +192,16 @@ def _ending(rows: pd.DataFrame, clients: _Clients, log: RunHistory) -> dict[str,
     }
 
 
-def _with_truth(arrivals: pd.DataFrame, log: RunHistory) -> pd.DataFrame:
+def _with_server_digest(arrivals: pd.DataFrame, log: RunHistory) -> pd.DataFrame:
     """Beside each arrival of a client: whether its digest equals the server's of the same session and connection."""
     frame = log.frame
     resumed = frame[frame["kind"] == LogEventKind.SESSION_RESUMED.value]
-    truth = resumed[["session_id", "connection_no", "detail", "outcome"]].astype({"session_id": "string"})
-    truth = truth.drop_duplicates(["session_id", "connection_no"])
-    truth = truth.rename(columns={"detail": "truth", "outcome": "resumed_as"})
-    matched = arrivals.astype({"session_id": "string"}).merge(truth, on=["session_id", "connection_no"], how="left")
+    server_digest = resumed[["session_id", "connection_no", "detail", "outcome"]].astype({"session_id": "string"})
+    server_digest = server_digest.drop_duplicates(["session_id", "connection_no"])
+    server_digest = server_digest.rename(columns={"detail": "truth", "outcome": "resumed_as"})
+    matched = arrivals.astype({"session_id": "string"}).merge(
+        server_digest, on=["session_id", "connection_no"], how="left"
+    )
     return matched.assign(agrees=(matched["detail"] == matched["truth"]).fillna(value=False).astype(bool))
 
 
@@ -218,7 +220,7 @@ def _outcomes(rows: pd.DataFrame) -> NDArray[np.object_]:
     return np.select(conditions, [outcome.value for _, outcome in cases], Outcome.CENSORED.value).astype(object)
 
 
-def _times(rows: pd.DataFrame, clients: _Clients, end: float) -> dict[str, pd.Series]:
+def _times(rows: pd.DataFrame, clients: _ClientEvents, end: float) -> dict[str, pd.Series]:
     """The clocks and counts of the affected; nothing for the others."""
     affected = rows["outcome"].isin([outcome.value for outcome in AFFECTED])
     returned = rows["outcome"] == Outcome.RESTORED.value
@@ -246,7 +248,7 @@ def _times(rows: pd.DataFrame, clients: _Clients, end: float) -> dict[str, pd.Se
     }
 
 
-def _attempts(rows: pd.DataFrame, clients: _Clients) -> pd.Series:
+def _attempts(rows: pd.DataFrame, clients: _ClientEvents) -> pd.Series:
     """Dials at or after ``detected`` and up to ``ended``, by the difference of two running counts."""
     dials = clients.of(LogEventKind.TRANSPORT_OPENING)[["who", "t"]]
     dials = dials.assign(n=dials.groupby("who").cumcount() + 1)
@@ -274,7 +276,7 @@ def state_segments(log: RunHistory) -> pd.DataFrame:
 
     ``state`` is connected (a session is open), reconnecting (lost one and not back), gave_up, joining (no session yet).
     """
-    clients = _Clients(log)
+    clients = _ClientEvents(log)
     states = clients.states.sort_values(["who", "t"], kind="stable")
     had = (states["state"] == "open").groupby(states["who"]).cummax()
     shown = states["state"].map({"open": "connected", "gave_up": "gave_up", "left": "left"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resilience.eventlog.vocabulary import Lane, Verdict
 
-from .summary import ExpectationResult, Latency, SuccessRate, Summary
+from .summary import ExpectationResult, LatencySummary, SuccessRate, Summary
 
 VERDICTS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "INCONCLUSIVE"}
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
@@ -168,6 +168,6 @@ def tested(summary: Summary) -> str:
     )
 
 
-def format_sample(latency: Latency) -> str:
+def format_sample(latency: LatencySummary) -> str:
     """``900 episodes``, or how many of them were not back."""
     return f"{latency.n:,}" if not latency.censored else f"{latency.n:,}, {latency.censored:,} not back"

@@ -219,10 +219,10 @@ def one_live_connection(log: RunHistory) -> CheckResult:
 
 
 def _is_of_connections(event: LogEvent) -> bool:
-    return _is_take_up(event) or (event.kind in _FENCING and event.session_id is not None)
+    return _is_recovery(event) or (event.kind in _FENCING and event.session_id is not None)
 
 
-def _is_take_up(event: LogEvent) -> bool:
+def _is_recovery(event: LogEvent) -> bool:
     return event.kind is LogEventKind.SERVER_STARTED and event.outcome == _RECOVERED
 
 
@@ -230,7 +230,7 @@ def _split_by_server(history: Iterable[LogEvent]) -> list[list[LogEvent]]:
     """The events of each server that had the run, one after the other."""
     lives: list[list[LogEvent]] = [[]]
     for event in history:
-        if _is_take_up(event):
+        if _is_recovery(event):
             lives.append([])
         else:
             lives[-1].append(event)
@@ -261,7 +261,7 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
             continue
         who = event.session_id
         if who is None:
-            if _is_take_up(event):
+            if _is_recovery(event):
                 absent.clear()
             continue
         if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):
@@ -357,15 +357,17 @@ def stream_without_gap(log: RunHistory) -> CheckResult:
 
 def restored_state_true(log: RunHistory) -> CheckResult:
     """What a client holds after a restore equals what the server recomputes for that session and connection."""
-    truth = {(e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)}
+    server_digest = {
+        (e.session_id, e.connection_no): e.detail for e in log.of(LogEventKind.SESSION_RESUMED, Role.SERVER)
+    }
 
     def wrong(event: LogEvent) -> str | None:
         key = (event.session_id, event.connection_no)
         where = f"{event.actor} ({event.session_id}, connection {event.connection_no}) at {event.t:.3f} s"
-        if key not in truth:
+        if key not in server_digest:
             return f"{where}: restored, but the server has no such resume"
-        if event.detail is None or event.detail != truth[key]:
-            return f"{where}: holds {event.detail}, the server's truth is {truth[key]}"
+        if event.detail is None or event.detail != server_digest[key]:
+            return f"{where}: holds {event.detail}, the server's truth is {server_digest[key]}"
         return None
 
     return CheckResult(*_first(wrong(event) for event in log.of(LogEventKind.SESSION_RESTORED, Role.CLIENT)))

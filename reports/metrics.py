@@ -32,7 +32,7 @@ from .summary import (
     ExpectationResult,
     GroupSummary,
     Invariant,
-    Latency,
+    LatencySummary,
     Outcomes,
     RoundTrip,
     SuccessRate,
@@ -145,7 +145,7 @@ def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
     return Outcomes(**{str(name): int(n) for name, n in episodes["outcome"].value_counts(sort=False).items()})
 
 
-def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> Latency:
+def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySummary:
     """One clock over affected rows of an episode frame."""
     times = RecoveryTimes.of(affected, clock)
     mean, restricted, longest = (
@@ -153,7 +153,7 @@ def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> Latency:
     )
     p50, p90, p95, p99 = (finite_or_none(times.curve.quantile(level)) for level in (0.5, 0.9, 0.95, 0.99))
     not_back = 0 if clock == "detection_s" else int((~affected["returned"]).sum())
-    return Latency(
+    return LatencySummary(
         clock=CLOCKS[clock],
         mean=finite_or_none(mean.value),
         low=finite_or_none(mean.interval.low),

@@ -56,7 +56,7 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
     correlation_source: str
 
 
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
+class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
     """One clock over all affected episodes, seconds. ``clock``: from what to what.
 
     ``mean`` counts the ``censored`` (not back: gave up, lost identity, corrupt, or run ended) at the longer of what
@@ -110,10 +110,10 @@ class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is computed for a set of episodes."""
 
     success_rate: SuccessRate
-    detection_s: Latency
-    reconnection_s: Latency
-    downtime_s: Latency
-    excess_s: Latency
+    detection_s: LatencySummary
+    reconnection_s: LatencySummary
+    downtime_s: LatencySummary
+    excess_s: LatencySummary
     attempts: Attempts
 
 
@@ -208,10 +208,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     expectations: tuple[ExpectationResult, ...]
     success_rate: SuccessRate
-    detection_s: Latency
-    reconnection_s: Latency
-    downtime_s: Latency
-    excess_s: Latency
+    detection_s: LatencySummary
+    reconnection_s: LatencySummary
+    downtime_s: LatencySummary
+    excess_s: LatencySummary
     attempts: Attempts
     heartbeat_rtt_s: RoundTrip
     grace_expirations: int

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .provision import Binary
 
-Verdict = Literal["ok", "warn", "bad"]
+CheckStatus = Literal["ok", "warn", "bad"]
 
 FILES_PER_CLIENT = 4
 FILES_PER_CLIENT_IN_PROXY = 2
@@ -45,7 +45,7 @@ class Finding:
 
     name: str
     value: str
-    verdict: Verdict
+    verdict: CheckStatus
     advice: str = ""
 
 
@@ -70,9 +70,9 @@ def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: P
     ]
 
 
-def worst(findings: list[Finding]) -> Verdict:
+def worst(findings: list[Finding]) -> CheckStatus:
     """Return the worst verdict among ``findings``; "ok" when there are none."""
-    order: list[Verdict] = ["ok", "warn", "bad"]
+    order: list[CheckStatus] = ["ok", "warn", "bad"]
     return max((finding.verdict for finding in findings), key=order.index, default="ok")
 
 

@@ -32,7 +32,7 @@ _ASYNCIO_SEND_WARNING = "socket.send() raised exception."
 """What asyncio warns of, once per write, when a peer is gone that was not yet noticed to be."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """A log line: its stable words, its level, which fields of the record it shows under which names.
 
     A ``summed`` line shows a count and a cause instead.
@@ -50,29 +50,31 @@ _LOST = _WHO | {"cause": "cause"}
 _QUESTION = {"ref": "question", "seq": "seq"}
 _OPENED = {"ref": "quiz", "value": "sessions", "detail": "epoch"}
 
-LINES: Mapping[tuple[LogEventKind, str | None], Line] = {
-    (LogEventKind.SERVER_STARTED, None): Line("event opened", _OPENED),
-    (LogEventKind.SERVER_STARTED, "recovered"): Line("event taken up", _OPENED),
-    (LogEventKind.SERVER_DRAINING, None): Line("draining", {"value": "seconds"}),
-    (LogEventKind.SESSION_CREATED, None): Line("heartbeat started", _ARRIVED),
-    (LogEventKind.SESSION_RESUMED, None): Line("reconnected", _ARRIVED),
-    (LogEventKind.SESSION_DETACHED, None): Line("connection lost", _LOST),
-    (LogEventKind.SESSION_DETACHED, "grace"): Line("stale connection detected", _LOST),
-    (LogEventKind.SESSION_EXPIRED, None): Line("stale session cleaned up", _WHO),
-    (LogEventKind.SESSION_FENCED, None): Line("older connection cut off", _WHO),
-    (LogEventKind.SESSION_LEFT, None): Line("left", _WHO),
-    (LogEventKind.RESUME_REFUSED, None): Line("resume refused", summed=True),
-    (LogEventKind.RESUME_REFUSED, "retired"): Line("retired token replayed", {"session_id": "participant"}, "warning"),
-    (LogEventKind.JOIN_SHED, None): Line("joins shed", level="warning", summed=True),
-    (LogEventKind.CONNECTION_REFUSED, None): Line("connections refused", summed=True),
-    (LogEventKind.CONNECTION_REFUSED, "key"): Line("host key refused", level="warning", summed=True),
-    (LogEventKind.MESSAGE_REFUSED, None): Line("messages refused", summed=True),
-    (LogEventKind.MESSAGE_DELAYED, None): Line("messages delayed", summed=True),
-    (LogEventKind.HOST_ATTACHED, None): Line("host attached", {"ref": "quiz"}),
-    (LogEventKind.HOST_ORDERED, None): Line("host ordered", {"ref": "action", "outcome": "outcome"}),
-    (LogEventKind.QUESTION_OPENED, None): Line("question opened", _QUESTION),
-    (LogEventKind.QUESTION_CLOSED, None): Line("question closed", _QUESTION),
-    (LogEventKind.COMMIT_FAILED, None): Line("commit failed", level="error", summed=True),
+LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
+    (LogEventKind.SERVER_STARTED, None): LogLine("event opened", _OPENED),
+    (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event taken up", _OPENED),
+    (LogEventKind.SERVER_DRAINING, None): LogLine("draining", {"value": "seconds"}),
+    (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
+    (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
+    (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),
+    (LogEventKind.SESSION_DETACHED, "grace"): LogLine("stale connection detected", _LOST),
+    (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
+    (LogEventKind.SESSION_FENCED, None): LogLine("older connection cut off", _WHO),
+    (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),
+    (LogEventKind.RESUME_REFUSED, None): LogLine("resume refused", summed=True),
+    (LogEventKind.RESUME_REFUSED, "retired"): LogLine(
+        "retired token replayed", {"session_id": "participant"}, "warning"
+    ),
+    (LogEventKind.JOIN_SHED, None): LogLine("joins shed", level="warning", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, None): LogLine("connections refused", summed=True),
+    (LogEventKind.CONNECTION_REFUSED, "key"): LogLine("host key refused", level="warning", summed=True),
+    (LogEventKind.MESSAGE_REFUSED, None): LogLine("messages refused", summed=True),
+    (LogEventKind.MESSAGE_DELAYED, None): LogLine("messages delayed", summed=True),
+    (LogEventKind.HOST_ATTACHED, None): LogLine("host attached", {"ref": "quiz"}),
+    (LogEventKind.HOST_ORDERED, None): LogLine("host ordered", {"ref": "action", "outcome": "outcome"}),
+    (LogEventKind.QUESTION_OPENED, None): LogLine("question opened", _QUESTION),
+    (LogEventKind.QUESTION_CLOSED, None): LogLine("question closed", _QUESTION),
+    (LogEventKind.COMMIT_FAILED, None): LogLine("commit failed", level="error", summed=True),
 }
 """Which records make a line, by kind and by the cause or outcome that makes it a line of its own."""
 
@@ -85,12 +87,12 @@ class RecordLogger:
 
     def __init__(self) -> None:
         self._counts: dict[_Sum, int] = {}
-        self._told: dict[_Sum, Instant] = {}
+        self._fields_of: dict[_Sum, Instant] = {}
         self._bound: Any = None
 
     def __call__(self, record: Record) -> None:
         """Write the record as a line, or count it for one, if it is worth it."""
-        if self._told:
+        if self._fields_of:
             self.flush_due(record.t)
         if record.kind not in _KINDS:
             return
@@ -103,7 +105,7 @@ class RecordLogger:
 
     def flush_due(self, now: Instant) -> None:
         """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
-        for key, told in list(self._told.items()):
+        for key, told in list(self._fields_of.items()):
             if now - told >= SUMMARY_INTERVAL_S:
                 self._sum_up(key, now)
 
@@ -115,29 +117,29 @@ class RecordLogger:
     def _count(self, key: _Sum, now: Instant) -> None:
         """The first is told at once, those of the second after it together."""
         self._counts[key] = self._counts.get(key, 0) + 1
-        if key not in self._told:
+        if key not in self._fields_of:
             self._sum_up(key, now)
 
     def _sum_up(self, key: _Sum, now: Instant) -> None:
         count = self._counts.pop(key, 0)
         if not count:
-            self._told.pop(key, None)
+            self._fields_of.pop(key, None)
             return
         kind, cause = key
-        self._told[key] = now
+        self._fields_of[key] = now
         self._write(line_of(kind, cause), {"count": count} | ({"cause": cause} if cause else {}))
 
     def rebind(self) -> None:
         """Write by the configuration of this moment from now on."""
         self._bound = None
 
-    def _write(self, line: Line, fields: Mapping[str, object]) -> None:
+    def _write(self, line: LogLine, fields: Mapping[str, object]) -> None:
         if self._bound is None:  # a fresh logger for each line would cost more than the line
             self._bound = structlog.get_logger().bind()
         getattr(self._bound, line.level)(line.words, **fields)
 
 
-def line_of(kind: LogEventKind, variant: str | None) -> Line:
+def line_of(kind: LogEventKind, variant: str | None) -> LogLine:
     """The line of a kind that has one; ``variant`` is the record's cause or outcome."""
     return LINES.get((kind, variant)) or LINES[kind, None]
 

@@ -16,7 +16,7 @@ from .link import ModelConnection, ModelLink
 class ModelClientDriver:
     """One participant: the machine, its current connection, its alarm."""
 
-    __slots__ = ("_alarm", "_clock", "_connection", "_journal", "_link", "_wire", "actor", "cohort", "machine")
+    __slots__ = ("_clock", "_connection", "_journal", "_link", "_timer", "_wire", "actor", "cohort", "machine")
 
     def __init__(  # noqa: PLR0913 - all that one client depends on
         self,
@@ -32,7 +32,7 @@ class ModelClientDriver:
         self.actor, self.cohort, self.machine = actor, cohort, machine
         self._clock, self._link, self._journal, self._wire = clock, link, journal, wire
         self._connection: ModelConnection | None = None
-        self._alarm = LazyTimer(clock, self._on_deadline)
+        self._timer = LazyTimer(clock, self._on_deadline)
 
     @property
     def is_open(self) -> bool:
@@ -81,7 +81,7 @@ class ModelClientDriver:
                 self._connection = self._link.dial(self, effect.dial)
             elif isinstance(effect, AbortTransport | CloseTransport):
                 self._leave(effect.dial)
-        self._alarm.set(self.machine.next_deadline())
+        self._timer.set(self.machine.next_deadline())
 
     def _leave(self, dial: int) -> None:
         connection = self._connection

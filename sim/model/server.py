@@ -55,7 +55,7 @@ class ModelServerDriver:
         self._connections: dict[int, ModelConnection] = {}
         self._first_message_deadline = experiment.server.first_message_deadline
         self._first_messages: DelayLine[ModelConnection] = DelayLine(clock, self._expect_first)
-        self._alarm = LazyTimer(clock, self._on_deadline)
+        self._timer = LazyTimer(clock, self._on_deadline)
 
     # what happened ----------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class ModelServerDriver:
         while effects := self.room.effects():
             for effect in effects:
                 self._carry_out(effect)
-        self._alarm.set(self.room.next_deadline())
+        self._timer.set(self.room.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
         if isinstance(effect, Record):

@@ -57,7 +57,7 @@ POLL: Seconds = 0.25
 
 
 @dataclass
-class Outcome:
+class SeedResult:
     """What became of one seed. ``broken``: each rule that did not hold, with its counterexample."""
 
     plan: Plan
@@ -67,7 +67,7 @@ class Outcome:
     checked: Counter[str] = field(default_factory=Counter)
 
 
-def crash_seed(seed: int, clients: int) -> Outcome:
+def crash_seed(seed: int, clients: int) -> SeedResult:
     """Live through one seed."""
     network = VirtualNetwork(seed, latency_s=lambda u: 0.0005 + 0.01 * u * u)
     numbers = itertools.count()
@@ -98,7 +98,7 @@ class World:
         self._witnesses: dict[str, ObservingClient] = {}
         self._gone: dict[str, ObservingClient] = {}
 
-    async def live(self) -> Outcome:
+    async def live(self) -> SeedResult:
         """From the first start to the judgement."""
         fleet = self._fleet()
         fleet.start()
@@ -224,12 +224,12 @@ class World:
 
     # judgement --------------------------------------------------------------------------------------------------------
 
-    def _judged(self, trouble: dict[str, str]) -> Outcome:
+    def _judged(self, trouble: dict[str, str]) -> SeedResult:
         self.events.sort(key=lambda event: event.t)
         log = RunHistory(_info(self.plan), self.plan.experiment, self.events)
         evidence = DurabilityEvidence(log, self._ledger(), self._sights(), TOLERANCE)
         verdicts = [*run_checks(log), *judge(evidence)]
-        outcome = Outcome(self.plan, dict(trouble), self.deaths, self.events)
+        outcome = SeedResult(self.plan, dict(trouble), self.deaths, self.events)
         for item in verdicts:
             outcome.checked[item.name] += item.checked
             stumbled = item.verdict is Verdict.INCONCLUSIVE and item.detail.startswith("the check itself failed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from resilience.units import Seconds
 
-from .crash import Outcome, crash_seed
+from .crash import SeedResult, crash_seed
 from .crash_plan import Point
 
 MOST_SHOWN = 5
@@ -24,7 +24,7 @@ class Tally:
     checked: Counter[str] = field(default_factory=Counter)
     broken: dict[int, dict[str, str]] = field(default_factory=dict)
 
-    def take(self, outcome: Outcome) -> None:
+    def take(self, outcome: SeedResult) -> None:
         """Count one seed."""
         self.seeds += 1
         self.deaths.update(point for _, point in outcome.deaths)
@@ -63,13 +63,13 @@ def replay(seed: int, clients: int) -> str:
     return f"resilience sim crash --from {seed} --seeds 1 --clients {clients}"
 
 
-def explore(first: int, count: int, clients: int) -> Iterator[Outcome]:
+def explore(first: int, count: int, clients: int) -> Iterator[SeedResult]:
     """Live through ``count`` seeds from ``first`` on."""
     for seed in range(first, first + count):
         yield crash_seed(seed, clients)
 
 
-def story(outcome: Outcome) -> Iterator[str]:
+def story(outcome: SeedResult) -> Iterator[str]:
     """What was done to the server of one seed."""
     for crash, (t, point) in zip(outcome.plan.crashes, outcome.deaths, strict=False):
         fate = "a commit that storage had been given happened" if crash.lands else "a commit under way never happened"

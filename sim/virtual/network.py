@@ -21,7 +21,7 @@ from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop
-from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, Latency, Obstruction, Pipe
+from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, LatencySource, Obstruction, Pipe
 from .transport import VirtualTransport
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -189,7 +189,7 @@ class VirtualLink:
         port: int,
         upstream: tuple[str, int],
         *,
-        latency_s: Latency,
+        latency_s: LatencySource,
         resets_cross: bool,
     ) -> None:
         self.name, self.port, self.upstream, self.resets_cross = name, port, upstream, resets_cross
@@ -207,20 +207,20 @@ class VirtualLink:
         return [self._live[number] for number in sorted(self._live)]
 
     @property
-    def latencies(self) -> tuple[Latency, Latency]:
+    def latencies(self) -> tuple[LatencySource, LatencySource]:
         """Up and down, one way each."""
         return self._latencies
 
     @property
-    def latency_s(self) -> Latency:
+    def latency_s(self) -> LatencySource:
         """One way, client to server; setting it sets both directions, for packets sent from now on."""
         return self._latencies[0]
 
     @latency_s.setter
-    def latency_s(self, latency: Latency) -> None:
+    def latency_s(self, latency: LatencySource) -> None:
         self.set_latency(up=latency, down=latency)
 
-    def set_latency(self, *, up: Latency, down: Latency) -> None:
+    def set_latency(self, *, up: LatencySource, down: LatencySource) -> None:
         """Set each direction; packets under way keep theirs, and nothing overtakes."""
         self._latencies = (up, down)
         for connection in self._live.values():
@@ -311,10 +311,10 @@ class VirtualNetwork:
 
     deliveries: DeliveryScheduler
 
-    def __init__(self, seed: int, *, latency_s: Latency = LATENCY_S, window: int = WINDOW_BYTES) -> None:
+    def __init__(self, seed: int, *, latency_s: LatencySource = LATENCY_S, window: int = WINDOW_BYTES) -> None:
         self.seed, self.latency_s, self.window = seed, latency_s, window
         self.links: dict[str, VirtualLink] = {}
-        self._doors: dict[tuple[str, int], VirtualServer | VirtualLink] = {}
+        self._by_address: dict[tuple[str, int], VirtualServer | VirtualLink] = {}
         self._servers: list[VirtualServer] = []
         self._live: dict[int, VirtualConnection] = {}
         self._dials: Iterator[int] = itertools.count(1)
@@ -337,7 +337,7 @@ class VirtualNetwork:
         port: int,
         upstream: tuple[str, int],
         host: str | None = None,
-        latency_s: Latency | None = None,
+        latency_s: LatencySource | None = None,
         resets_cross: bool = False,
     ) -> VirtualLink:
         """Open a link; ``host`` none: reached under every name. Raises ``OSError`` (``EADDRINUSE``)."""
@@ -363,8 +363,8 @@ class VirtualNetwork:
 
     def unregister(self, server: VirtualServer) -> None:
         """Nobody listens there any more."""
-        if self._doors.get(server.address) is server:
-            del self._doors[server.address]
+        if self._by_address.get(server.address) is server:
+            del self._by_address[server.address]
 
     def crash(self, port: int, *, flush: bool = False) -> None:
         """Kill the server on this port: its listener goes, its connections with a reset, at once and for good.
@@ -377,8 +377,8 @@ class VirtualNetwork:
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
-        number, door = next(self._dials), self._server_at(host, port)
-        link = door if isinstance(door, VirtualLink) else None
+        number, server = next(self._dials), self._server_at(host, port)
+        link = server if isinstance(server, VirtualLink) else None
         up, down = self._pipes(number, link)
         await asyncio.sleep(up.draw_latency())
         self._require(host, port)
@@ -441,22 +441,22 @@ class VirtualNetwork:
         return up, down
 
     def _server_at(self, host: str, port: int) -> VirtualServer | VirtualLink | None:
-        return self._doors.get((host, port)) or self._doors.get((_ANY_HOST, port))
+        return self._by_address.get((host, port)) or self._by_address.get((_ANY_HOST, port))
 
     def _require(self, host: str, port: int) -> None:
-        door = self._server_at(host, port)
-        if door is None or (door.is_refusing if isinstance(door, VirtualLink) else not door.is_serving()):
+        server = self._server_at(host, port)
+        if server is None or (server.is_refusing if isinstance(server, VirtualLink) else not server.is_serving()):
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(host, port)}")
 
-    def _bind(self, address: tuple[str, int], door: VirtualServer | VirtualLink) -> None:
+    def _bind(self, address: tuple[str, int], server: VirtualServer | VirtualLink) -> None:
         host, port = address
-        taken = [at for at in self._doors if at[1] == port and (host in {_ANY_HOST, at[0]} or at[0] == _ANY_HOST)]
+        taken = [at for at in self._by_address if at[1] == port and (host in {_ANY_HOST, at[0]} or at[0] == _ANY_HOST)]
         if taken:
             raise OSError(errno.EADDRINUSE, f"address {address} is already in use")
-        self._doors[address] = door
+        self._by_address[address] = server
 
     def _free_port(self) -> int:
-        taken = {port for _, port in self._doors}
+        taken = {port for _, port in self._by_address}
         return next(port for port in itertools.count(_FIRST_CHOSEN_PORT) if port not in taken)
 
 

@@ -25,7 +25,7 @@ from .loop import VirtualLoop
 WINDOW_BYTES = 64 * 1024
 """Bytes that may be under way or unread in one direction before the sender has to keep the rest."""
 
-Latency = Seconds | Callable[[float], Seconds]
+LatencySource = Seconds | Callable[[float], Seconds]
 """One way, seconds; or those seconds as a function of a uniform number in [0, 1), drawn anew for each packet."""
 
 _by_number = attrgetter("number")
@@ -129,7 +129,7 @@ class Pipe:
         self,
         deliveries: DeliveryScheduler,
         number: int,
-        latency: Latency,
+        latency: LatencySource,
         draw: Callable[[int], float],
         window: int = WINDOW_BYTES,
     ) -> None:

@@ -16,7 +16,7 @@ from sim.model import simulate as model
 from sim.virtual.lane import simulate as virtual
 
 DEMO = load("demo")
-EVENING = msgspec.structs.replace(
+SCENARIO = msgspec.structs.replace(
     DEMO, duration=3600.0, quiz=msgspec.structs.replace(DEMO.quiz, questions=100, question_time=30.0)
 )
 """The demo's three hundred clients and nine faults in an hour of quiz."""
@@ -38,7 +38,7 @@ def test_speed_against_real_time() -> None:
     """Prints the multiples; fails only when a lane is slower than the real one would be."""
     console = Console()
     for name, simulate in (("virtual", virtual), ("model", model)):
-        for title, experiment in (("demo, 60 s", DEMO), ("same faults in an hour", EVENING)):
+        for title, experiment in (("demo, 60 s", DEMO), ("same faults in an hour", SCENARIO)):
             multiple = speed(simulate, experiment)
             console.print(f"{name:8} {title:24} {multiple:7.1f} times real time")
             assert multiple > 1

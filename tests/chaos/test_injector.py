@@ -35,7 +35,7 @@ def told(folder: Path, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
 
 
 @contextmanager
-def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
+def timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr("chaos.injector.CONFIRM_TIMEOUT_S", seconds)
         patch.setattr("chaos.proxied_link.API_DEADLINE_S", seconds)
@@ -95,7 +95,7 @@ async def test_a_fault_that_was_ordered_but_not_done_makes_its_window_invalid(  
 ) -> None:
     """The canary does not take the proxy's word for it."""
     link.__class__ = DeadLink
-    with patience(monkeypatch, 0.6):
+    with timeout(monkeypatch, 0.6):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([window(fault)], until=HANG_S)
     (invalid,) = told(tmp_path, K.FAULT_INVALID)
     assert "did not see the fault begin" in (invalid.cause or "")

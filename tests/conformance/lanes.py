@@ -24,7 +24,7 @@ SMALL = load_file(Path(__file__).with_name("small.toml"))
 
 Lane = Callable[[Experiment, int], Sequence[LogEvent]]
 
-STORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
+HISTORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
 """What a client goes through; heartbeats and the stream run beside it at their own pace."""
 
 ROUTINE = frozenset({LogEventKind.PEER_SUSPECTED})
@@ -104,7 +104,12 @@ def histories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict
     """By client: the kinds of what it went through until then, in order, each with its cause or outcome."""
     told: dict[str, list[str]] = {}
     for event in events:
-        if event.t < until and event.role is Role.CLIENT and event.kind.startswith(STORY) and event.kind not in ROUTINE:
+        if (
+            event.t < until
+            and event.role is Role.CLIENT
+            and event.kind.startswith(HISTORY)
+            and event.kind not in ROUTINE
+        ):
             about = event.outcome if event.kind is LogEventKind.ANSWER_ACKED else event.cause
             told.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
     return told

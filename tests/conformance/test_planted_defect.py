@@ -45,16 +45,16 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 def takeover_over_sockets() -> EventList:
     """One participant on a link that freezes, and again over another way while the old connection still seems open."""
 
-    async def script(stage: VirtualServerHarness) -> None:
-        await stage.serve(quiz=QuizConfig(lobby=100))
-        first, second = stage.client("ada"), stage.client("ada-again", url=URL)
+    async def script(game_messages: VirtualServerHarness) -> None:
+        await game_messages.serve(quiz=QuizConfig(lobby=100))
+        first, second = game_messages.client("ada"), game_messages.client("ada-again", url=URL)
         first.start()
         await asyncio.sleep(2)
-        stage.link.freeze(True)
+        game_messages.link.freeze(True)
         second.machine.credentials = first.machine.credentials
         second.start()
         await asyncio.sleep(5)
-        stage.link.freeze(False)
+        game_messages.link.freeze(False)
         await asyncio.sleep(5)
 
     return play(script).log

@@ -27,8 +27,8 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
 
     async def script(harness: RestartableServerHarness) -> None:
         await harness.serve(quiz=CALM)
-        ada, witness = harness.client(), harness.client("witness", url=URL)
-        await harness.opened(ada, witness)
+        ada, observer = harness.client(), harness.client("witness", url=URL)
+        await harness.opened(ada, observer)
         await asyncio.sleep(2)
         links = [harness.link, *(harness.another_way(f"way {i}") for i in range(3))]
         for old, new in pairwise(links):

@@ -194,9 +194,9 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     The door knows the limit before the system enforces it: who is too many is told when to come again, those inside
     notice nothing, and a place that becomes free is taken.
     """
-    for files, guests in ((20, 10), (256, 128), (1024, 896)):
+    for files, connections in ((20, 10), (256, 128), (1024, 896)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert max_connections_by_open_files() == guests
+        assert max_connections_by_open_files() == connections
     monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
 
     async def script(harness: RestartableServerHarness) -> None:

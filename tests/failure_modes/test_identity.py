@@ -245,26 +245,26 @@ async def _lively(socket: ClientConnection) -> None:
 @pytest.mark.parametrize("first", ["sweep", "resume"])
 def test_f30_sweep_vs_rejoin_at_one_instant(first: Literal["sweep", "resume"]) -> None:
     """Both fall on the very same instant, in either order: the room alone, whose driver may call it in any order."""
-    stand = RoomHarness()
-    token = stand.join(1).token
-    stand.run(10.0)
-    stand.lose(1)
-    at = stand.room.sessions["p1"].next_deadline()
+    room_harness = RoomHarness()
+    token = room_harness.join(1).token
+    room_harness.run(10.0)
+    room_harness.lose(1)
+    at = room_harness.room.sessions["p1"].next_deadline()
     assert at is not None
-    stand.now = at
+    room_harness.now = at
     for step in ("sweep", "resume") if first == "sweep" else ("resume", "sweep"):
         if step == "sweep":
-            stand.room.handle_timeout(at)
-            stand.collect()
+            room_harness.room.handle_timeout(at)
+            room_harness.collect()
         else:
-            stand.say(2, resume(token))
-    assert stand.restored(2).rejoined == (first == "sweep")
-    assert stand.room.sessions["p1"].state is ConnectionState.CONNECTED
+            room_harness.say(2, resume(token))
+    assert room_harness.restored(2).rejoined == (first == "sweep")
+    assert room_harness.room.sessions["p1"].state is ConnectionState.CONNECTED
     for second in range(1, 200):
-        stand.run(at + second)
-        stand.say(2, Probe(second))
-    assert stand.room.sessions["p1"].state is ConnectionState.CONNECTED
-    assert credentials_in(stand.restored(2)).connection_no == 2
+        room_harness.run(at + second)
+        room_harness.say(2, Probe(second))
+    assert room_harness.room.sessions["p1"].state is ConnectionState.CONNECTED
+    assert credentials_in(room_harness.restored(2)).connection_no == 2
 
 
 def test_f36_resume_loop() -> None:

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
 from tests.support.restartable_server import WAITING, RestartableServerHarness, act
-from tests.support.server_process import ServerProcess, Stopwatch, raw_guest
+from tests.support.server_process import ServerProcess, Stopwatch, raw_connection
 
-GUESTS = 1000
+CONNECTIONS = 1000
 MOST_LAG = 0.05
 
 
@@ -30,7 +30,7 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
         await harness.serve(quiz=WAITING)
         harness.loop.set_exception_handler(lambda _, context: raised.append(context))
         link = harness.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)
-        crowd = harness.crowd(GUESTS // 2, url=f"ws://server.test:{link.port}/ws")
+        crowd = harness.crowd(CONNECTIONS // 2, url=f"ws://server.test:{link.port}/ws")
         await harness.opened(*crowd)
         await asyncio.sleep(2)
         for client in crowd:
@@ -60,9 +60,9 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
     late = []
     with ServerProcess(tmp_path) as served:
         for attempt in range(3):
-            guests = await _guests(served.port, f"{attempt}.")
-            late.append(await _drop(Stopwatch(served, f"watch {attempt}"), guests))
-            await _until_lines(served.log, (attempt + 1) * GUESTS)
+            connections = await _connections(served.port, f"{attempt}.")
+            late.append(await _drop(Stopwatch(served, f"watch {attempt}"), connections))
+            await _until_lines(served.log, (attempt + 1) * CONNECTIONS)
             if late[-1] < MOST_LAG:
                 break
     assert min(late) < MOST_LAG, late
@@ -73,17 +73,17 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
     assert len(lost) == len(set(lost))
 
 
-async def _guests(port: int, prefix: str) -> list[asyncio.StreamWriter]:
-    return list(await asyncio.gather(*(raw_guest(port, f"{prefix}{i}") for i in range(GUESTS))))
+async def _connections(port: int, prefix: str) -> list[asyncio.StreamWriter]:
+    return list(await asyncio.gather(*(raw_connection(port, f"{prefix}{i}") for i in range(CONNECTIONS))))
 
 
-async def _drop(watch: Stopwatch, guests: list[asyncio.StreamWriter]) -> float:
+async def _drop(watch: Stopwatch, connections: list[asyncio.StreamWriter]) -> float:
     """Close all of these at once; returns how late somebody else was answered at worst, seconds."""
     await asyncio.sleep(0.5)
     with watch.running():
         await asyncio.sleep(0.1)
-        for guest in guests:
-            guest.transport.abort()
+        for connection in connections:
+            connection.transport.abort()
         await asyncio.sleep(0.5)
     return watch.worst
 

@@ -221,7 +221,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     (
         "f08",
-        in_place_of(ServerSession, "forgive", nothing),
+        in_place_of(ServerSession, "extend_by_lag", nothing),
         partial(test_time.test_f08_server_stall_of_the_server_alone, True),
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
@@ -242,9 +242,9 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         in_place_of(BackoffPolicy, "delay", always(0.1)),
         partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream"),
     ),
-    ("f18", in_place_of(AdmissionController, "arrive", always(None)), test_herd.test_f18_handshake_overload),
-    ("f20", value(drain, "window_for", always(0.0)), test_stopping.test_f20_graceful_drain),
-    ("f22", in_place_of(ParticipantClient, "_enter", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
+    ("f18", in_place_of(AdmissionController, "try_admit", always(None)), test_herd.test_f18_handshake_overload),
+    ("f20", value(drain, "drain_window", always(0.0)), test_stopping.test_f20_graceful_drain),
+    ("f22", in_place_of(ParticipantClient, "_on_welcome", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
     (
         "f23",
         in_place_of(ServerSession, "was_absent_at", always(True)),
@@ -303,7 +303,7 @@ def test_a_planted_failure_of_the_door_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_place_of(gateway.QuizConnection, "_cut_off", nothing)(monkeypatch)
+    in_place_of(gateway.QuizConnection, "_close_if_still_slow", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_stopping.test_f21_slow_consumer(monkeypatch)
 

@@ -30,11 +30,11 @@ def test_f32_presence_storm(hidden: float) -> None:
 
     async def script(harness: RestartableServerHarness) -> None:
         await harness.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
-        witness, crowd = harness.client("witness", url=URL), harness.crowd(FLAPPING)
-        await harness.opened(witness, *crowd)
+        observer, crowd = harness.client("witness", url=URL), harness.crowd(FLAPPING)
+        await harness.opened(observer, *crowd)
         await asyncio.sleep(6)
         settled = len(harness.told("witness", PresenceChanged))
-        witness._deliver = lambda message: _keep(harness, frames, message)
+        observer._deliver = lambda message: _keep(harness, frames, message)
         await _storm(harness, crowd)
         gone = crowd[::7]
         for client in gone:

@@ -18,7 +18,7 @@ from resilience.server.gateway import WebSocketPeer
 from tests.support.restartable_server import CALM, RestartableServerHarness, act, dial, hear, say
 from tests.support.virtual_server import URL
 
-GUESTS = 200
+CONNECTIONS = 200
 CAPACITY = 50.0
 BUFFER, ONE_READ = 20_000, 65_536
 
@@ -32,10 +32,10 @@ def test_f20_graceful_drain() -> None:
 
     async def script(harness: RestartableServerHarness) -> None:
         await harness.serve(ServerConfig(join_capacity=CAPACITY, restart_pause=1, admission_seconds=10), CALM)
-        crowd = harness.crowd(GUESTS)
+        crowd = harness.crowd(CONNECTIONS)
         for i, client in enumerate(crowd):
             harness.loop.call_later(i / CAPACITY, client.start)
-        await asyncio.sleep(GUESTS / CAPACITY + 6)
+        await asyncio.sleep(CONNECTIONS / CAPACITY + 6)
         for client in crowd[::2]:
             client.answer("q1", 1)
         await asyncio.sleep(0.005)
@@ -47,20 +47,20 @@ def test_f20_graceful_drain() -> None:
         back_at = harness.clock.now()
         await harness.opened(*crowd, within=30)
         lost = [event.t - stopped_at for event in harness.of(LogEventKind.TRANSPORT_LOST) if event.actor != "server"]
-        _spread(lost, GUESTS / CAPACITY)
-        _spread([event.t - back_at for event in harness.of(LogEventKind.SESSION_RESTORED)], GUESTS / CAPACITY)
+        _spread(lost, CONNECTIONS / CAPACITY)
+        _spread([event.t - back_at for event in harness.of(LogEventKind.SESSION_RESTORED)], CONNECTIONS / CAPACITY)
 
     harness = act(script, commit=0.01)
     assert {event.cause for event in harness.of(LogEventKind.BACKOFF_SCHEDULED)} == {"advice"}
-    assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (GUESTS // 2)
+    assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (CONNECTIONS // 2)
     assert not harness.of(LogEventKind.JOIN_SHED)
 
 
 def _spread(times: list[float], window: float) -> None:
     """All of them, over the window, and no burst among them."""
-    assert len(times) == GUESTS
+    assert len(times) == CONNECTIONS
     assert 0.9 * window <= max(times) - min(times) <= 1.5 * window
-    assert max(Counter(int(4 * t) for t in times).values()) <= GUESTS / window / 4 * 1.5
+    assert max(Counter(int(4 * t) for t in times).values()) <= CONNECTIONS / window / 4 * 1.5
 
 
 def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,14 +122,14 @@ def test_f27_zero_event_resume() -> None:
 
 def test_f27_zero_event_resume_at_position_0() -> None:
     """The room itself has said nothing yet: that is no reason to know nobody."""
-    stand = RoomHarness()
-    token = stand.join(1).token
-    assert stand.room.seq == 0
-    stand.lose(1)
-    back = stand.resume(2, token)
-    assert (back.participant, stand.restored(2).snapshot.seq) == ("p1", 0)
-    stand.run(20.0)
-    numbers = [message.seq for message in stand.sent[2] if isinstance(message, SequencedMessage)]
+    room_harness = RoomHarness()
+    token = room_harness.join(1).token
+    assert room_harness.room.seq == 0
+    room_harness.lose(1)
+    back = room_harness.resume(2, token)
+    assert (back.participant, room_harness.restored(2).snapshot.seq) == ("p1", 0)
+    room_harness.run(20.0)
+    numbers = [message.seq for message in room_harness.sent[2] if isinstance(message, SequencedMessage)]
     assert numbers == list(range(1, len(numbers) + 1)) != []
 
 
@@ -143,8 +143,8 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
 
     async def script(harness: RestartableServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
-        witness, crowd = harness.client("witness", url=URL), harness.crowd(60)
-        await harness.opened(witness, *crowd)
+        observer, crowd = harness.client("witness", url=URL), harness.crowd(60)
+        await harness.opened(observer, *crowd)
         await harness.until(lambda: harness.room.game.phase == "question")
         for client in crowd:
             client.answer("q1", harness.room.game.questions[0].correct)

@@ -34,7 +34,7 @@ question_time = 1.5
 reveal_time = 0.5
 leaderboard_time = 0.5
 """
-GUESTS = 50
+CLIENTS = 50
 QUIET: Seconds = 20.0
 """Within so long after a wave everything is as before."""
 
@@ -93,7 +93,7 @@ async def waves(server: ServerProcess, messages: int, count: int) -> list[Wave]:
     return found
 
 
-async def besieged(folder: Path, messages: int, clients: int = GUESTS) -> dict[str, Any]:
+async def besieged(folder: Path, messages: int, clients: int = CLIENTS) -> dict[str, Any]:
     """Two waves of so many messages beside honest guests; what everybody saw, and the server's own account."""
     async with target(folder, SETTINGS, "--event-log", str(folder / "log" / "events" / "server.jsonl")) as server:
         async with WellBehavedClients(clients, server.url) as well_behaved:
@@ -140,7 +140,7 @@ def told(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.hostile")
     parser.add_argument("--messages", type=int, default=100_000, help="messages of each wave")
-    parser.add_argument("--guests", type=int, default=GUESTS, help="honest guests beside it")
+    parser.add_argument("--guests", type=int, default=CLIENTS, help="honest guests beside it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = asyncio.run(besieged(Path(place), options.messages, options.clients))

@@ -86,7 +86,7 @@ class LogBuilder:
         """Join as somebody new, told to the room a moment later."""
         self.people[who] = Person(cohort, f"p-{who}")
         self.dial(who, t, t + 0.01)
-        self._attach(who, t + 0.02, new=True, truth=f"new {t}")
+        self._attach(who, t + 0.02, new=True, server_digest=f"new {t}")
         return self.server(t + 0.5, who, LogEventKind.PARTICIPANT_ANNOUNCED)
 
     def dial(self, who: str, t: float, opened: float | None = None) -> LogBuilder:
@@ -106,7 +106,7 @@ class LogBuilder:
 
     def restore(self, who: str, t: float, *, holds: str | None = None, outcome: str = "resumed") -> LogBuilder:
         """Resumed by the server and taken over by the client, who ``holds`` the truth unless told otherwise."""
-        return self._attach(who, t, new=False, truth=f"state {who} {t}", holds=holds, outcome=outcome)
+        return self._attach(who, t, new=False, server_digest=f"state {who} {t}", holds=holds, outcome=outcome)
 
     def back(self, who: str, t: float) -> LogBuilder:
         """Dial, open and restore, the last at ``t``."""
@@ -117,7 +117,7 @@ class LogBuilder:
         person = self.people[who]
         person.identities += 1
         person.session, person.connection = f"p-{who}-{person.identities}", 0
-        return self._attach(who, t, new=True, truth=f"new {t}")
+        return self._attach(who, t, new=True, server_digest=f"new {t}")
 
     def give_up(self, who: str, t: float) -> LogBuilder:
         """Stop trying."""
@@ -136,14 +136,14 @@ class LogBuilder:
         return self.client(t, who, LogEventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
 
     def _attach(
-        self, who: str, t: float, *, new: bool, truth: str, holds: str | None = None, **fields: object
+        self, who: str, t: float, *, new: bool, server_digest: str, holds: str | None = None, **fields: object
     ) -> LogBuilder:
         person = self.people[who]
         person.connection += 1
         server = LogEventKind.SESSION_CREATED if new else LogEventKind.SESSION_RESUMED
         client = LogEventKind.SESSION_JOINED if new else LogEventKind.SESSION_RESTORED
-        self.server(t - 0.005, who, server, seq=0, detail=truth, **fields)
-        return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or truth)
+        self.server(t - 0.005, who, server, seq=0, detail=server_digest, **fields)
+        return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or server_digest)
 
     # what is done to them ---------------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ def test_the_command_ends_with_the_runs_exit_code(tmp_path: Path) -> None:
     """Pass 0, fail 1, inconclusive 3; the verdict is printed, and where the report is."""
     broken = clean_history(clients=60)
     broken.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
-    stories = {"PASS": clean_history(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_history()}
-    for (word, history), code in zip(stories.items(), (0, 1, 3), strict=True):
+    histories = {"PASS": clean_history(clients=60), "FAIL": broken, "INCONCLUSIVE": clean_history()}
+    for (word, history), code in zip(histories.items(), (0, 1, 3), strict=True):
         done = CliRunner().invoke(report, ["build", str(history.write(tmp_path / word))])
         assert (done.exit_code, word in done.output, "report.html" in done.output) == (code, True, True)
 

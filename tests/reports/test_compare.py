@@ -17,13 +17,13 @@ from .builders import sample_history
 @pytest.fixture(scope="module", name="runs")
 def _runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("runs")
-    stories = {
+    histories = {
         "model": sample_history(clients=60, losing=0.0),
         "virtual": sample_history(Lane.VIRTUAL, clients=60, losing=0.0),
         "slow": sample_history(Lane.VIRTUAL, clients=60, losing=0.0, slow=4.0),
         "lossy": sample_history(Lane.REAL, clients=60, losing=0.4),
     }
-    return {name: history.write(root / name) for name, history in stories.items()}
+    return {name: history.write(root / name) for name, history in histories.items()}
 
 
 def _verdicts(comparison: Comparison) -> dict[str, str]:

@@ -33,14 +33,15 @@ class Case:
     history: LogBuilder = field(default_factory=clean_history)
     answers: list[StoredAnswer] = field(default_factory=list)
     scores: dict[str, int] = field(default_factory=dict)
-    sights: dict[str, list[Observation]] = field(default_factory=dict)
+    observations: dict[str, list[Observation]] = field(default_factory=dict)
     progress: QuizState = AT_THE_REVEAL
 
     def judged(self) -> dict[str, Verdict]:
         """Every rule's verdict."""
         stored = StoredRun(PLAN, self.progress, self.scores, self.answers)
         return {
-            item.name: item.verdict for item in judge(DurabilityEvidence(self.history.log(), stored, self.sights, 0.5))
+            item.name: item.verdict
+            for item in judge(DurabilityEvidence(self.history.log(), stored, self.observations, 0.5))
         }
 
 
@@ -52,7 +53,7 @@ def case() -> Case:
         rows = [_row(person.session, who, question, t) for question, t in (("q1", 8.01), ("q2", 21.01))]
         made.answers += rows
         made.scores[person.session] = sum(row.points for row in rows)
-        made.sights[who] = _sights(person.session, rows)
+        made.observations[who] = _observations(person.session, rows)
     for question in ("q1", "q2"):
         made.history.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
         made.history.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
@@ -73,7 +74,7 @@ def _row(session: str, who: str, question: str, t: float) -> StoredAnswer:
     return StoredAnswer(session, question, f"{who}-{question}", 0, t, _won(question, t))
 
 
-def _sights(session: str, rows: list[StoredAnswer]) -> list[Observation]:
+def _observations(session: str, rows: list[StoredAnswer]) -> list[Observation]:
     total, seen = 0, []
     for row in rows:
         opens = TIMES[row.question]
@@ -117,8 +118,8 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
         else e
         for e in made.history.events
     ]
-    last = made.sights["c0"].pop()
-    made.sights["c0"].append(msgspec.structs.replace(last, score=_won("q1", 8.01)))
+    last = made.observations["c0"].pop()
+    made.observations["c0"].append(msgspec.structs.replace(last, score=_won("q1", 8.01)))
     assert made.judged()["shown_scores_true"] is Verdict.PASS
 
 
@@ -133,8 +134,8 @@ def _change_row(made: Case, **changes: object) -> None:
     made.answers[0] = msgspec.structs.replace(made.answers[0], **changes)
 
 
-def _change_sight(made: Case, number: int, **changes: object) -> None:
-    made.sights["c0"][number] = msgspec.structs.replace(made.sights["c0"][number], **changes)
+def _change_observation(made: Case, number: int, **changes: object) -> None:
+    made.observations["c0"][number] = msgspec.structs.replace(made.observations["c0"][number], **changes)
 
 
 def _restore_as_somebody_else(made: Case) -> None:
@@ -155,16 +156,16 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
     "a score is off by one": ("scores_recompute", lambda c: c.scores.update({"p-c0": c.scores["p-c0"] + 1})),
     "points for a wrong answer": ("scores_recompute", lambda c: _change_row(c, choice=1)),
     "points of another moment": ("scores_recompute", lambda c: _change_row(c, received_at=9.0)),
-    "a shown score is too high": ("shown_scores_true", lambda c: _change_sight(c, 3, score=5000)),
-    "a shown score is too low": ("shown_scores_true", lambda c: _change_sight(c, 7, score=3)),
+    "a shown score is too high": ("shown_scores_true", lambda c: _change_observation(c, 3, score=5000)),
+    "a shown score is too low": ("shown_scores_true", lambda c: _change_observation(c, 7, score=3)),
     "an answer after the close": ("answers_in_time", lambda c: _change_row(c, received_at=17.6)),
     "an answer before the opening": ("answers_in_time", lambda c: _change_row(c, received_at=7.4)),
     "a question closes late": ("deadlines_hold", lambda c: _move_close(c, "q2", 2.0)),
     "a question closes early": ("deadlines_hold", lambda c: _move_close(c, "q2", -2.0)),
-    "a client is promised more time": ("deadlines_hold", lambda c: _change_sight(c, 1, remaining=TIME + 1.0)),
-    "an open question comes with its answer": ("nothing_told_early", lambda c: _change_sight(c, 0, correct=0)),
-    "a reveal comes early": ("nothing_told_early", lambda c: _change_sight(c, 2, t=17.0)),
-    "a score tells what was right": ("nothing_told_early", lambda c: _change_sight(c, 3, t=9.0)),
+    "a client is promised more time": ("deadlines_hold", lambda c: _change_observation(c, 1, remaining=TIME + 1.0)),
+    "an open question comes with its answer": ("nothing_told_early", lambda c: _change_observation(c, 0, correct=0)),
+    "a reveal comes early": ("nothing_told_early", lambda c: _change_observation(c, 2, t=17.0)),
+    "a score tells what was right": ("nothing_told_early", lambda c: _change_observation(c, 3, t=9.0)),
     "a participant has no client": ("one_identity_each", lambda c: c.scores.update({"p-9": 0})),
     "a client has no participant": ("one_identity_each", lambda c: c.scores.pop("p-c1")),
     "a client comes back as another": ("one_identity_each", _restore_as_somebody_else),

@@ -81,7 +81,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-async def raw_guest(port: int, name: str) -> asyncio.StreamWriter:
+async def raw_connection(port: int, name: str) -> asyncio.StreamWriter:
     """A participant as cheap as can be: a socket that has joined and says no more."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(HANDSHAKE)

@@ -29,7 +29,7 @@ KEY = "the key of the hosts"
 QUIET = QuizConfig(lobby=3000)
 """A quiz that does nothing."""
 
-PATIENCE: Seconds = 3600.0
+TIMEOUT_S: Seconds = 3600.0
 """Virtual: nothing is waited for any longer."""
 
 
@@ -94,7 +94,7 @@ async def say(socket: ClientConnection, message: Message | str | bytes) -> None:
 
 async def hear(socket: ClientConnection, kind: type[T]) -> T:
     """The next message of this kind."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_S):
         while True:
             message = codec.decode_server(await socket.recv())
             if isinstance(message, kind):
@@ -103,7 +103,7 @@ async def hear(socket: ClientConnection, kind: type[T]) -> T:
 
 async def close_code(socket: ClientConnection) -> tuple[int, str]:
     """How the server ends it: close code and reason; 1006 without a word."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_S):
         try:
             while True:
                 await socket.recv()

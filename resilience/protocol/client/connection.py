@@ -147,9 +147,9 @@ class ReconnectingConnection(ABC):
         """Go on purpose: the server is told, nothing is retried."""
         if self.state is ClientState.CLOSED:
             return
-        farewell = self._leave_message()
-        if self.state is ClientState.OPEN and farewell is not None:
-            self._send(farewell)
+        leave_message = self._leave_message()
+        if self.state is ClientState.OPEN and leave_message is not None:
+            self._send(leave_message)
         self._effects.append(CloseTransport(self.dial))
         self._close()
         self._record(LogEventKind.CLIENT_LEFT, now)

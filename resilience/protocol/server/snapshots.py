@@ -20,10 +20,10 @@ class SnapshotBuilder:
     """Reads one room's game, stage and board; ``epoch`` names its stream."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what there is to see
-        self, event: str, title: str, epoch: str, game: Game, stage: GameMessages, board: PresenceTracker
+        self, event: str, title: str, epoch: str, game: Game, game_messages: GameMessages, presence: PresenceTracker
     ) -> None:
         self.event, self.title, self.epoch = event, title, epoch
-        self._game, self._game_messages, self._presence = game, stage, board
+        self._game, self._game_messages, self._presence = game, game_messages, presence
 
     def snapshot(self, participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
         """All that a client needs to go on from this position of the stream."""

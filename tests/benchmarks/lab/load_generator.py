@@ -23,7 +23,7 @@ from .raw_client import WELCOMES, RawClient
 QUESTION, PRESENCE, REVEALED = b'{"type":"question_opened"', b'{"type":"presence_changed"', b'{"type":"question_rev'
 BROADCAST = b"at "
 RETRY_AFTER = "retry_after="
-PATIENCE = 60.0
+TIMEOUT_S = 60.0
 TRIES = 10
 
 Answer = dict[str, Any]
@@ -132,7 +132,7 @@ class LoadGenerator:
         client.first, wanted = self._first(client, say)
         reply = client.expect(wanted)
         await asyncio.get_running_loop().create_connection(lambda: client, *self._address)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             return await reply
 
     def _first(self, client: RawClient, say: str) -> tuple[bytes, bytes]:
@@ -153,7 +153,7 @@ class LoadGenerator:
             said, wanted = words(client.number)
             waits.append((planned, client.expect(wanted)))
             loop.call_later(max(planned - time.monotonic(), 0.0), client.say, frame(said))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             late = [await reply - planned for planned, reply in waits]
         last = max(reply.result() for _, reply in waits)
         return {"latencies": sorted(late), "seconds": last - began}

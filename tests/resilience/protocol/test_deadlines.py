@@ -20,45 +20,45 @@ STEPS = st.lists(
 @given(STEPS)
 def test_it_is_a_dictionary_of_deadlines(steps: list[tuple[str, str, float]]) -> None:
     """Whatever is scheduled, moved and dropped: the same deadlines and the same order as sorting a plain dictionary."""
-    agenda, naive = DeadlineQueue(), dict[str, float]()
+    queue, naive = DeadlineQueue(), dict[str, float]()
     for what, key, at in steps:
         if what == "schedule":
-            agenda.schedule(key, at)
+            queue.schedule(key, at)
             naive[key] = at
         elif what == "drop":
-            agenda.cancel(key)
+            queue.cancel(key)
             naive.pop(key, None)
         else:
             due = sorted((when, name) for name, when in naive.items() if when <= at)
-            assert agenda.due(at) == [name for _, name in due]
+            assert queue.due(at) == [name for _, name in due]
             for _, name in due:
                 del naive[name]
-        assert agenda.next_deadline() == min(naive.values(), default=None)
+        assert queue.next_deadline() == min(naive.values(), default=None)
 
 
 def test_a_deadline_is_due_at_its_instant() -> None:
     """Neither before nor twice."""
-    agenda = DeadlineQueue()
-    agenda.schedule("a", 5.0)
-    assert agenda.due(4.999) == []
-    assert agenda.due(5.0) == ["a"]
-    assert agenda.due(5.0) == []
+    queue = DeadlineQueue()
+    queue.schedule("a", 5.0)
+    assert queue.due(4.999) == []
+    assert queue.due(5.0) == ["a"]
+    assert queue.due(5.0) == []
 
 
 def test_moving_a_deadline_forgets_the_old_one() -> None:
     """Earlier or later."""
-    agenda = DeadlineQueue()
-    agenda.schedule("a", 5.0)
-    agenda.schedule("a", 9.0)
-    agenda.schedule("b", 9.0)
-    agenda.schedule("b", 2.0)
-    assert agenda.due(8.0) == ["b"]
-    assert agenda.next_deadline() == 9.0
+    queue = DeadlineQueue()
+    queue.schedule("a", 5.0)
+    queue.schedule("a", 9.0)
+    queue.schedule("b", 9.0)
+    queue.schedule("b", 2.0)
+    assert queue.due(8.0) == ["b"]
+    assert queue.next_deadline() == 9.0
 
 
 def test_it_does_not_grow_by_repetition() -> None:
     """The same deadline set again and again is kept once."""
-    agenda = DeadlineQueue()
+    queue = DeadlineQueue()
     for _ in range(1000):
-        agenda.schedule("a", 5.0)
-    assert len(agenda._heap) == 1
+        queue.schedule("a", 5.0)
+    assert len(queue._heap) == 1

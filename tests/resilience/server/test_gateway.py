@@ -247,7 +247,9 @@ def test_a_deaf_peer_that_pings_is_cut_off() -> None:
             for _ in range(400):
                 writer.write(frame(b"p" * 125, PING) * 100)
                 await asyncio.sleep(0.02)
-                buffers = [visit.transport.get_write_buffer_size() for visit in app._gateway.connections.values()]
+                buffers = [
+                    connection.transport.get_write_buffer_size() for connection in app._gateway.connections.values()
+                ]
                 most = max([most, *buffers])
         assert most <= 2 * NO_LIMITS.write_buffer_bytes
         assert app.connections() == 0
@@ -429,16 +431,16 @@ def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
         honest = harness.client(url=URL)
         honest.start()
         await asyncio.sleep(2)
-        books = []
+        counts = []
         for _ in range(2):
             await asyncio.gather(*(_misbehave(kind, number) for number in range(20) for kind in range(7)))
             await asyncio.sleep(100)
             tasks, timers = len(harness.loop.pending_tasks()), _timers(harness)
             room = app.hubs["quiz"].room
-            books.append((tasks, timers, app.connections(), len(room._by_connection), len(app.hubs["quiz"]._peers)))
-        assert books[0][2:] == (1, 1, 1)
-        assert books[0][0] == books[1][0]
-        assert books[1][1] <= books[0][1] + 1
+            counts.append((tasks, timers, app.connections(), len(room._by_connection), len(app.hubs["quiz"]._peers)))
+        assert counts[0][2:] == (1, 1, 1)
+        assert counts[0][0] == counts[1][0]
+        assert counts[1][1] <= counts[0][1] + 1
         assert honest.machine.state is ClientState.OPEN
 
     harness = play(script)

@@ -33,9 +33,9 @@ async def deafen(harness: VirtualServerHarness, name: str = "deaf", filled: int 
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     harness.kept = (reader, writer)  # type: ignore[attr-defined]
     probe = frame(b'{"type":"probe","id":9007199254740991}')
-    (visit,) = harness._servers[-1]._gateway.connections.values()
+    (connection,) = harness._servers[-1]._gateway.connections.values()
     for _ in range(20_000):
-        if visit.transport.get_write_buffer_size() > filled * 1024:
+        if connection.transport.get_write_buffer_size() > filled * 1024:
             return
         writer.write(probe * 20)
         await asyncio.sleep(0.001)

@@ -56,8 +56,8 @@ def check_siege(folder: Path, messages: int, p99: float) -> None:
         assert all(wave.sent["rounds"].values())
         assert wave.sent["overstayed"] == {}
         check_left(wave)
-    per_guest = 10_000 * (second.after.participants - first.after.participants)
-    assert second.after.memory - first.after.memory < 8 * MEGABYTE + per_guest, summary
+    per_client = 10_000 * (second.after.participants - first.after.participants)
+    assert second.after.memory - first.after.memory < 8 * MEGABYTE + per_client, summary
     refused = check_account(folder / "log", found["metrics"])
     assert set(refused) >= {"origin", "event", "late", "strikes", "key", "protocol"}, summary
 

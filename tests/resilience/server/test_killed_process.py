@@ -16,7 +16,7 @@ from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import AnswerResult, Joined, Message, QuestionOpened, QuestionRevealed, StateRestored
 from resilience.random_streams import random_for
 
-from ..test_cli import PATIENCE, serving
+from ..test_cli import TIMEOUT_S, serving
 
 LONG = "[quiz]\nquestions = 2\nlobby = 0.2\nquestion_time = 8.0\n"
 
@@ -49,7 +49,7 @@ async def player(port: int) -> AsyncIterator[tuple[ReconnectingClient, Inbox]]:
 
 async def test_a_killed_process_is_taken_up_by_the_next(shared_url: str, tmp_path: Path) -> None:
     """The acknowledged answer, the person and the question's deadline are as they were."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_S):
         async with (
             serving(tmp_path, "--db", shared_url, quiz=LONG) as (process, port),
             player(port) as (client, inbox),
@@ -81,7 +81,7 @@ async def test_a_join_is_one_row_however_often_it_is_sent(tmp_path: Path) -> Non
     """Simultaneous joins of the same client over several sockets: one participant, and every attempt on record."""
     async with (
         serving(tmp_path) as (_, port),
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(TIMEOUT_S),
         player(port) as (_, first),
         player(port) as (_, second),
         player(port) as (_, third),

@@ -122,7 +122,7 @@ def test_causes_that_never_come_again_are_forgotten() -> None:
     with capture_logs():
         for i in range(1000):
             log(Record(LogEventKind.COMMIT_FAILED, i * 2.0, cause=f"failure {i}"))
-    assert len(log._told) <= 2
+    assert len(log._fields_of) <= 2
 
 
 def test_a_thousand_dropped_clients_are_a_thousand_lines_of_json_in_order() -> None:

@@ -119,7 +119,7 @@ question_time = 0.2
 reveal_time = 0.1
 leaderboard_time = 0.1
 """
-GUESTS, SLOW = 57, 3
+CLIENTS, SLOW = 57, 3
 
 
 class Slow(Peer):
@@ -152,7 +152,7 @@ class Slow(Peer):
 
 async def _scenario(server: ServerProcess, slow: int, seconds: float) -> tuple[list[float], list[float]]:
     """Delivery and acknowledgement times of the quick ones, beside so many slow ones."""
-    async with WellBehavedClients(GUESTS, server.url, over=0.1) as well_behaved:
+    async with WellBehavedClients(CLIENTS, server.url, over=0.1) as well_behaved:
         await well_behaved.opened()
         clients = [await Slow.seated(server, f"slow{i}") for i in range(slow)]
         dawdlers = [asyncio.create_task(client.dawdle()) for client in clients]
@@ -181,14 +181,14 @@ async def test_slow_guests_are_cut_off_and_hold_up_nobody(tmp_path: Path) -> Non
         alone, _ = await _scenario(server, 0, 6.0)
     async with target(tmp_path / "b", TALKATIVE) as server, asyncio.timeout(60):
         before = server.memory()
-        beside, acks = await _scenario(server, SLOW, 8.0)
+        alongside, acks = await _scenario(server, SLOW, 8.0)
         shown = await server.metrics()
         assert shown['quiz_connection_losses_total{cause="slow"}'] == SLOW
         assert shown['quiz_reconnections_total{outcome="resumed"}'] == SLOW
         assert server.memory() - before < 16 * 2**20
         assert server.noise() == []
-    assert len(beside) > 1000
-    assert percentile(beside, 0.99) < percentile(alone, 0.99) + 0.1
+    assert len(alongside) > 1000
+    assert percentile(alongside, 0.99) < percentile(alone, 0.99) + 0.1
     assert percentile(acks, 0.99) < 1.0
 
 
@@ -205,7 +205,7 @@ questions = 100
 """
 
 
-async def _knock(server: ServerProcess) -> tuple[int, str]:
+async def _handshake_load(server: ServerProcess) -> tuple[int, str]:
     """Status and Retry-After for one more guest."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(HOSTILE, 0))
     writer.write(handshake(f"127.0.0.1:{server.port}"))
@@ -228,7 +228,7 @@ async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_pa
             crowd = [await Peer.upgraded(server.port) for _ in range(28)]
             for peer in crowd:
                 peer.say(join(f"bad{peer.writer.get_extra_info('sockname')[1]}"))
-            assert {await _knock(server) for _ in range(40)} == {(503, "5.000")}
+            assert {await _handshake_load(server) for _ in range(40)} == {(503, "5.000")}
             for peer in crowd:
                 peer.drop()
             await _until_let_in(server)
@@ -261,5 +261,5 @@ async def test_more_sockets_than_files_stall_nobody_and_do_not_spin(tmp_path: Pa
 async def _until_let_in(server: ServerProcess) -> None:
     """A newcomer is welcome again, soon."""
     async with asyncio.timeout(15):
-        while (await _knock(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else
+        while (await _handshake_load(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else
             await asyncio.sleep(0.1)

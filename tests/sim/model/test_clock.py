@@ -50,9 +50,9 @@ def test_calls_of_one_instant_come_in_the_order_of_asking() -> None:
 def test_a_feed_keeps_one_pending_event_and_delivers_on_time() -> None:
     """However many items wait, the heap holds one."""
     clock, seen = SimEnvironment(), []
-    feed: DelayLine[int] = DelayLine(clock, lambda item: seen.append((clock.now, item)))
+    line: DelayLine[int] = DelayLine(clock, lambda item: seen.append((clock.now, item)))
     for i in range(1000):
-        feed.put(i // 2 + 1.0, i)
+        line.put(i // 2 + 1.0, i)
     assert clock.pending == 1
     clock.run_until(2.5)
     assert seen == [(1.0, 0), (1.0, 1), (2.0, 2), (2.0, 3)]
@@ -65,20 +65,20 @@ def test_a_feed_may_be_fed_by_its_own_delivery() -> None:
     def deliver(item: int) -> None:
         seen.append((clock.now, item))
         if item < 3:
-            feed.put(clock.now + 1.0, item + 1)
+            line.put(clock.now + 1.0, item + 1)
 
-    feed: DelayLine[int] = DelayLine(clock, deliver)
-    feed.put(1.0, 1)
+    line: DelayLine[int] = DelayLine(clock, deliver)
+    line.put(1.0, 1)
     clock.run_until(10.0)
     assert seen == [(1.0, 1), (2.0, 2), (3.0, 3)]
 
 
 def test_a_feed_refuses_what_is_out_of_order() -> None:
     """An item earlier than the last one is our own mistake, and said so."""
-    feed: DelayLine[int] = DelayLine(SimEnvironment(), lambda _: None)
-    feed.put(2.0, 1)
+    line: DelayLine[int] = DelayLine(SimEnvironment(), lambda _: None)
+    line.put(2.0, 1)
     with pytest.raises(HarnessError, match="order of time"):
-        feed.put(1.0, 2)
+        line.put(1.0, 2)
 
 
 def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> None:
@@ -89,12 +89,12 @@ def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> 
     def ring() -> None:
         rings.append(clock.now)
         if clock.now < deadline:
-            alarm.set(deadline)
+            timer.set(deadline)
 
-    alarm = LazyTimer(clock, ring)
-    alarm.set(deadline)
+    timer = LazyTimer(clock, ring)
+    timer.set(deadline)
     for deadline in (2.0, 3.0, 5.0):
-        alarm.set(deadline)
+        timer.set(deadline)
     assert clock.pending == 1
     clock.run_until(10.0)
     assert rings == [1.0, 5.0]
@@ -107,11 +107,11 @@ def test_a_deadline_that_moves_earlier_is_kept_and_the_old_call_serves_the_next(
     def ring() -> None:
         rings.append(clock.now)
         if clock.now < 8.0:
-            alarm.set(8.0)
+            timer.set(8.0)
 
-    alarm = LazyTimer(clock, ring)
-    alarm.set(5.0)
-    alarm.set(2.0)
+    timer = LazyTimer(clock, ring)
+    timer.set(5.0)
+    timer.set(2.0)
     clock.run_until(10.0)
     assert rings == [2.0, 5.0, 8.0]
 
@@ -119,13 +119,13 @@ def test_a_deadline_that_moves_earlier_is_kept_and_the_old_call_serves_the_next(
 def test_deadlines_that_jump_to_and_fro_do_not_pile_up() -> None:
     """A client in a refusal alternates between a dial's timeout and a short delay; two calls are enough for both."""
     clock, peak = SimEnvironment(), 0
-    alarm = LazyTimer(clock, lambda: None)
+    timer = LazyTimer(clock, lambda: None)
 
     def dial(_: object) -> None:
         nonlocal peak
-        alarm.set(clock.now + 5.0)
-        alarm.set(clock.now + 0.3)
-        peak = max(peak, len(alarm._calls))
+        timer.set(clock.now + 5.0)
+        timer.set(clock.now + 0.3)
+        peak = max(peak, len(timer._calls))
 
     for i in range(40):
         clock.at(i * 0.31, dial)

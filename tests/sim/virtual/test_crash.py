@@ -21,7 +21,7 @@ from resilience.quiz.phases import Phase
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry
 from sim import cli
-from sim.virtual.crash import Outcome, crash_seed
+from sim.virtual.crash import SeedResult, crash_seed
 from sim.virtual.crash_parts import Disk, GoneError, LogFile
 from sim.virtual.crash_plan import ANYWHERE, AT_START, LAST_DEATH, LAST_RESTART, Point, plan
 from sim.virtual.crash_tally import Tally, explore, replay
@@ -35,17 +35,17 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[Outcome]:
+def outcomes() -> list[SeedResult]:
     """The first seeds, lived through once."""
     return list(explore(1, SEEDS, CLIENTS))
 
 
-def test_nothing_is_lost(outcomes: list[Outcome]) -> None:
+def test_nothing_is_lost(outcomes: list[SeedResult]) -> None:
     """Every seed keeps every promise."""
     assert {outcome.plan.seed: outcome.broken for outcome in outcomes if outcome.broken} == {}
 
 
-def test_every_boundary_is_met(outcomes: list[Outcome]) -> None:
+def test_every_boundary_is_met(outcomes: list[SeedResult]) -> None:
     """Few seeds suffice to die everywhere, some of them twice or three times."""
     tally = Tally(CLIENTS)
     for outcome in outcomes:
@@ -54,14 +54,14 @@ def test_every_boundary_is_met(outcomes: list[Outcome]) -> None:
     assert {len(outcome.deaths) for outcome in outcomes} >= {1, 2, 3}
 
 
-def test_every_check_finds_something_to_look_at(outcomes: list[Outcome]) -> None:
+def test_every_check_finds_something_to_look_at(outcomes: list[SeedResult]) -> None:
     """But for the harness's own, which has no faults to confirm here."""
     checked = sum((outcome.checked for outcome in outcomes[:10]), start=type(outcomes[0].checked)())
     idle = {name for name in outcomes[0].checked if not checked[name]}
     assert idle == {"faults_confirmed"}
 
 
-def test_some_worlds_are_hard(outcomes: list[Outcome]) -> None:
+def test_some_worlds_are_hard(outcomes: list[SeedResult]) -> None:
     """Deadlines pass while there is no server, commits stay unlogged, sessions come back as others' commits vanish."""
     late = [o for o in outcomes if any(crash.pause > 2 for crash in o.plan.crashes)]
     unlogged = [
@@ -71,7 +71,7 @@ def test_some_worlds_are_hard(outcomes: list[Outcome]) -> None:
     assert unlogged
 
 
-def test_a_new_server_says_whom_it_finds_away(outcomes: list[Outcome]) -> None:
+def test_a_new_server_says_whom_it_finds_away(outcomes: list[SeedResult]) -> None:
     """Those whose connection died with the one before it, and those who were away already; each once, at its start."""
     found = {LogEventKind.SESSION_DETACHED: 0, LogEventKind.SESSION_STATE: 0}
     for outcome in outcomes:
@@ -89,11 +89,11 @@ def test_a_new_server_says_whom_it_finds_away(outcomes: list[Outcome]) -> None:
     assert all(found.values())
 
 
-def _answers(outcome: Outcome, kind: LogEventKind) -> set[str | None]:
+def _answers(outcome: SeedResult, kind: LogEventKind) -> set[str | None]:
     return {event.ref for event in outcome.events if event.kind is kind}
 
 
-def test_the_same_seed_is_the_same_world(outcomes: list[Outcome]) -> None:
+def test_the_same_seed_is_the_same_world(outcomes: list[SeedResult]) -> None:
     """Event by event, so that a failure can be looked at again."""
     again = crash_seed(outcomes[4].plan.seed, CLIENTS)
     assert again.events == outcomes[4].events

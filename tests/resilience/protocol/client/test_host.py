@@ -47,7 +47,7 @@ def status(step: int = 0, phase: Phase = Phase.LOBBY) -> HostStatus:
     return HostStatus("e", "sums", step, phase, 0, 3, "", None, 0, 0, 0, 0, ())
 
 
-class Desk:
+class HostHarness:
     """One host machine; every random number it draws is a half."""
 
     def __init__(self, plan: QuizPlan | None = PLAN) -> None:
@@ -91,50 +91,50 @@ class Desk:
 
 def test_a_host_shows_its_key_first() -> None:
     """And nothing else before it is let in."""
-    desk = Desk()
-    assert desk.dial() == [Host(event="e", key="secret")]
-    desk.machine.order(HostAction.START)
-    assert desk.take() == []
+    harness = HostHarness()
+    assert harness.dial() == [Host(event="e", key="secret")]
+    harness.machine.order(HostAction.START)
+    assert harness.take() == []
 
 
 def test_an_event_that_exists_is_taken_up() -> None:
     """The plan is not sent again."""
-    desk = Desk()
-    desk.dial()
+    harness = HostHarness()
+    harness.dial()
     welcome = Hosting("e", status(2, Phase.REVEAL))
-    assert desk.hear(welcome) == [Deliver(welcome)]
-    assert desk.machine.status == welcome.status
-    assert desk.machine.state is ClientState.OPEN
+    assert harness.hear(welcome) == [Deliver(welcome)]
+    assert harness.machine.status == welcome.status
+    assert harness.machine.state is ClientState.OPEN
 
 
 @pytest.mark.parametrize("answer", [HostResult("create", "done", 0), Hosting("e", status())])
 def test_an_event_that_is_missing_is_created(answer: Message) -> None:
     """From the plan; then the first status is waited for."""
-    desk = Desk()
-    desk.dial()
-    assert desk.hear(Hosting("e")) == [SendToServer(CreateEvent(PLAN)), Deliver(Hosting("e"))]
-    assert desk.hear(answer) == [Deliver(answer)]
-    desk.hear(status())
-    assert desk.machine.order(HostAction.START)
-    assert desk.said() == [START]
+    harness = HostHarness()
+    harness.dial()
+    assert harness.hear(Hosting("e")) == [SendToServer(CreateEvent(PLAN)), Deliver(Hosting("e"))]
+    assert harness.hear(answer) == [Deliver(answer)]
+    harness.hear(status())
+    assert harness.machine.order(HostAction.START)
+    assert harness.said() == [START]
 
 
 def test_without_a_plan_nothing_is_created() -> None:
     """The application is told that there is no such event."""
-    desk = Desk(plan=None)
-    desk.dial()
-    assert desk.hear(Hosting("e")) == [Deliver(Hosting("e"))]
-    assert not desk.machine.order(HostAction.START)
+    harness = HostHarness(plan=None)
+    harness.dial()
+    assert harness.hear(Hosting("e")) == [Deliver(Hosting("e"))]
+    assert not harness.machine.order(HostAction.START)
 
 
 def test_a_creation_that_was_cut_off_is_tried_again() -> None:
     """The server says again that the event is missing, and it is made."""
-    desk = Desk()
-    desk.dial()
-    desk.hear(Hosting("e"))
-    desk.cut(1.0)
-    assert desk.dial(9.0) == [Host(event="e", key="secret")]
-    assert SendToServer(CreateEvent(PLAN)) in desk.hear(Hosting("e"), 9.0)
+    harness = HostHarness()
+    harness.dial()
+    harness.hear(Hosting("e"))
+    harness.cut(1.0)
+    assert harness.dial(9.0) == [Host(event="e", key="secret")]
+    assert SendToServer(CreateEvent(PLAN)) in harness.hear(Hosting("e"), 9.0)
 
 
 # orders --------------------------------------------------------------------------------------------------------------
@@ -142,73 +142,73 @@ def test_a_creation_that_was_cut_off_is_tried_again() -> None:
 
 def test_an_order_carries_the_step_it_was_meant_for() -> None:
     """That of the newest status."""
-    desk = Desk()
-    desk.open()
-    desk.hear(status(2, Phase.REVEAL))
-    assert desk.machine.order(HostAction.NEXT)
-    assert desk.said() == [NEXT_ORDER]
+    harness = HostHarness()
+    harness.open()
+    harness.hear(status(2, Phase.REVEAL))
+    assert harness.machine.order(HostAction.NEXT)
+    assert harness.said() == [NEXT_ORDER]
 
 
 def test_one_order_at_a_time() -> None:
     """Until it is answered; then the next one is for the step after it, even before the next status."""
-    desk = Desk()
-    desk.open()
-    assert desk.machine.order(HostAction.START)
-    assert not desk.machine.order(HostAction.START)
-    assert desk.said() == [START]
+    harness = HostHarness()
+    harness.open()
+    assert harness.machine.order(HostAction.START)
+    assert not harness.machine.order(HostAction.START)
+    assert harness.said() == [START]
     result = HostResult("start", "done", 1)
-    assert desk.hear(result) == [Deliver(result)]
-    assert desk.machine.order(HostAction.REVEAL)
-    assert desk.said() == [HostCommand(HostAction.REVEAL, 1)]
+    assert harness.hear(result) == [Deliver(result)]
+    assert harness.machine.order(HostAction.REVEAL)
+    assert harness.said() == [HostCommand(HostAction.REVEAL, 1)]
 
 
 def test_an_unanswered_order_is_sent_again_with_the_same_step() -> None:
     """Even when the quiz has moved on meanwhile: the server then says so, and nothing is done twice."""
-    desk = Desk()
-    desk.open()
-    desk.machine.order(HostAction.START)
+    harness = HostHarness()
+    harness.open()
+    harness.machine.order(HostAction.START)
     for again in range(2, 5):
-        desk.cut(again * 100.0)
-        desk.dial(again * 100.0 + 9.0)
-        assert SendToServer(START) in desk.hear(Hosting("e", status(1, Phase.QUESTION)), again * 100.0 + 9.0)
-    desk.hear(HostResult("start", "stale_step", 1))
-    assert desk.machine.pending is None
-    desk.cut(900.0)
-    desk.dial(909.0)
-    assert SendToServer(START) not in desk.hear(Hosting("e", status(1, Phase.QUESTION)), 909.0)
+        harness.cut(again * 100.0)
+        harness.dial(again * 100.0 + 9.0)
+        assert SendToServer(START) in harness.hear(Hosting("e", status(1, Phase.QUESTION)), again * 100.0 + 9.0)
+    harness.hear(HostResult("start", "stale_step", 1))
+    assert harness.machine.pending is None
+    harness.cut(900.0)
+    harness.dial(909.0)
+    assert SendToServer(START) not in harness.hear(Hosting("e", status(1, Phase.QUESTION)), 909.0)
 
 
 def test_an_order_given_offline_waits() -> None:
     """And goes out with the return."""
-    desk = Desk()
-    desk.open(status(2, Phase.REVEAL))
-    desk.cut(1.0)
-    assert desk.machine.order(HostAction.NEXT)
-    assert desk.take() == []
-    desk.dial(9.0)
-    assert SendToServer(NEXT_ORDER) in desk.hear(Hosting("e", status(2, Phase.REVEAL)), 9.0)
+    harness = HostHarness()
+    harness.open(status(2, Phase.REVEAL))
+    harness.cut(1.0)
+    assert harness.machine.order(HostAction.NEXT)
+    assert harness.take() == []
+    harness.dial(9.0)
+    assert SendToServer(NEXT_ORDER) in harness.hear(Hosting("e", status(2, Phase.REVEAL)), 9.0)
 
 
 def test_a_result_of_another_order_settles_nothing() -> None:
     """Such as one that came late."""
-    desk = Desk()
-    desk.open()
-    desk.machine.order(HostAction.START)
-    desk.take()
-    assert desk.hear(HostResult("finish", "done", 9)) == []
-    assert desk.machine.pending == START
+    harness = HostHarness()
+    harness.open()
+    harness.machine.order(HostAction.START)
+    harness.take()
+    assert harness.hear(HostResult("finish", "done", 9)) == []
+    assert harness.machine.pending == START
 
 
 @pytest.mark.parametrize("state", ["idle", "closed"])
 def test_no_orders_before_the_first_status_or_after_the_end(state: str) -> None:
     """There is no step that they could be meant for."""
-    desk = Desk()
+    harness = HostHarness()
     if state == "closed":
-        desk.open()
-        desk.machine.leave(1.0)
-        desk.take()
-    assert not desk.machine.order(HostAction.START)
-    assert desk.take() == []
+        harness.open()
+        harness.machine.leave(1.0)
+        harness.take()
+    assert not harness.machine.order(HostAction.START)
+    assert harness.take() == []
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -222,123 +222,123 @@ def test_every_phase_but_the_last_has_a_way_onward(phase: Phase) -> None:
 
 def test_a_host_notices_silence_like_a_participant() -> None:
     """4 s, a probe, 2 s, and it dials again."""
-    desk = Desk()
-    desk.open()
-    desk.machine.handle_timeout(4.0)
-    assert desk.said() == [Probe(1)]
-    desk.machine.handle_timeout(6.0)
-    assert desk.take() == [AbortTransport(1)]
-    desk.machine.handle_timeout(desk.machine.next_deadline() or 0.0)
-    assert desk.take() == [OpenTransport(2, 1)]
+    harness = HostHarness()
+    harness.open()
+    harness.machine.handle_timeout(4.0)
+    assert harness.said() == [Probe(1)]
+    harness.machine.handle_timeout(6.0)
+    assert harness.take() == [AbortTransport(1)]
+    harness.machine.handle_timeout(harness.machine.next_deadline() or 0.0)
+    assert harness.take() == [OpenTransport(2, 1)]
 
 
 def test_a_status_is_no_answer_to_an_order() -> None:
     """F2: the way up is broken, the way down is not."""
-    desk = Desk()
-    desk.open()
-    desk.machine.order(HostAction.START)
+    harness = HostHarness()
+    harness.open()
+    harness.machine.order(HostAction.START)
     for half in range(1, 13):
-        desk.hear(status(), half / 2)
-        desk.machine.handle_timeout(half / 2)
-    assert AbortTransport(1) in desk.take()
+        harness.hear(status(), half / 2)
+        harness.machine.handle_timeout(half / 2)
+    assert AbortTransport(1) in harness.take()
 
 
 def test_a_host_that_only_listens_is_not_taken_for_dead() -> None:
     """A server lets go of hosts that say nothing; so one that hears a lot says something all the same."""
-    desk = Desk()
-    desk.open()
+    harness = HostHarness()
+    harness.open()
     probed = []
     for half in range(1, 60):
-        desk.hear(status(), half / 2)
-        desk.machine.handle_timeout(half / 2)
-        for probe in desk.said():
+        harness.hear(status(), half / 2)
+        harness.machine.handle_timeout(half / 2)
+        for probe in harness.said():
             assert isinstance(probe, Probe)
             probed.append(half / 2)
-            desk.hear(ProbeReply(probe.id), half / 2 + 0.1)
+            harness.hear(ProbeReply(probe.id), half / 2 + 0.1)
     assert probed[0] == 4.0
     assert max(later - earlier for earlier, later in itertools.pairwise(probed)) <= 4.5
 
 
 def test_an_event_is_opened_once_more_on_demand() -> None:
     """To see whether it is the one of the plan, or to begin it anew when it is over."""
-    desk = Desk()
-    desk.open(status(9, Phase.FINISHED))
-    assert desk.machine.create()
-    assert not desk.machine.create()
-    assert desk.said() == [CreateEvent(PLAN)]
-    desk.hear(HostResult("create", "done", 0))
-    desk.hear(Hosting("e", status(0)))
-    desk.machine.order(HostAction.START)
-    assert desk.said() == [START]
+    harness = HostHarness()
+    harness.open(status(9, Phase.FINISHED))
+    assert harness.machine.create()
+    assert not harness.machine.create()
+    assert harness.said() == [CreateEvent(PLAN)]
+    harness.hear(HostResult("create", "done", 0))
+    harness.hear(Hosting("e", status(0)))
+    harness.machine.order(HostAction.START)
+    assert harness.said() == [START]
 
 
 def test_a_reply_to_the_probe_keeps_the_link() -> None:
     """However long the order takes."""
-    desk = Desk()
-    desk.open()
-    desk.machine.order(HostAction.START)
+    harness = HostHarness()
+    harness.open()
+    harness.machine.order(HostAction.START)
     for second in range(1, 30):
-        desk.machine.handle_timeout(float(second))
-        for probe in desk.said():
+        harness.machine.handle_timeout(float(second))
+        for probe in harness.said():
             if isinstance(probe, Probe):
-                desk.hear(ProbeReply(probe.id), second + 0.1)
-    assert desk.machine.state is ClientState.OPEN
+                harness.hear(ProbeReply(probe.id), second + 0.1)
+    assert harness.machine.state is ClientState.OPEN
 
 
 def test_pings_are_answered() -> None:
     """Should a server send any."""
-    desk = Desk()
-    desk.open()
-    assert desk.hear(Ping(3, 100, 300, 3000)) == [SendToServer(Pong(3))]
+    harness = HostHarness()
+    harness.open()
+    assert harness.hear(Ping(3, 100, 300, 3000)) == [SendToServer(Pong(3))]
 
 
 @pytest.mark.parametrize("code", [CloseCode.KEY_REFUSED, CloseCode.STRIKES, CloseCode.NORMAL])
 @pytest.mark.parametrize("opened", [True, False])
 def test_terminal_codes_stop(code: CloseCode, opened: bool) -> None:
     """A wrong key does not get better by showing it again."""
-    desk = Desk()
+    harness = HostHarness()
     if opened:
-        desk.open()
+        harness.open()
     else:
-        desk.dial()
-    desk.machine.transport_lost(1, "closed", 1.0, code)
-    assert (desk.machine.state, desk.machine.next_deadline()) == (ClientState.CLOSED, None)
-    desk.take()
-    assert desk.records[-1].cause == str(int(code))
+        harness.dial()
+    harness.machine.transport_lost(1, "closed", 1.0, code)
+    assert (harness.machine.state, harness.machine.next_deadline()) == (ClientState.CLOSED, None)
+    harness.take()
+    assert harness.records[-1].cause == str(int(code))
 
 
 def test_the_end_of_the_event_that_it_replaces_does_not_end_a_host() -> None:
     """A server that begins an event anew closes whoever was with the old one."""
-    desk = Desk()
-    desk.open(status(9, Phase.FINISHED))
-    desk.machine.create()
-    desk.machine.transport_lost(1, "closed", 1.0, CloseCode.NORMAL)
-    assert desk.machine.state is ClientState.BACKING_OFF
+    harness = HostHarness()
+    harness.open(status(9, Phase.FINISHED))
+    harness.machine.create()
+    harness.machine.transport_lost(1, "closed", 1.0, CloseCode.NORMAL)
+    assert harness.machine.state is ClientState.BACKING_OFF
 
 
 def test_leaving_closes_in_good_order_and_says_nothing() -> None:
     """The quiz goes on; there is nobody to be told."""
-    desk = Desk()
-    desk.open()
-    desk.machine.leave(1.0)
-    assert desk.take() == [CloseTransport(1)]
+    harness = HostHarness()
+    harness.open()
+    harness.machine.leave(1.0)
+    assert harness.take() == [CloseTransport(1)]
 
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_errors_are_handed_on(opened: bool) -> None:
     """A broken plan is named to the person who wrote it."""
-    desk = Desk()
+    harness = HostHarness()
     if opened:
-        desk.open()
+        harness.open()
     else:
-        desk.dial()
+        harness.dial()
     error = Error("malformed", "plan.questions", "too many")
-    assert desk.hear(error) == [Deliver(error)]
+    assert harness.hear(error) == [Deliver(error)]
 
 
 def test_the_key_is_in_no_record() -> None:
     """No secret in logs."""
-    desk = Desk()
-    desk.open()
-    desk.cut(1.0)
-    assert all("secret" not in repr(record) for record in desk.records)
+    harness = HostHarness()
+    harness.open()
+    harness.cut(1.0)
+    assert all("secret" not in repr(record) for record in harness.records)

@@ -84,8 +84,8 @@ def test_a_whole_quiz_by_hand() -> None:
     for action in [*walk, HostAction.NEXT, HostAction.NEXT]:
         order(harness, action)
         phases.append(harness.room.game.phase)
-    question, reveal, board = Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD
-    assert phases == [question, reveal, board, question, reveal, board, Phase.FINISHED]
+    question, reveal, presence = Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD
+    assert phases == [question, reveal, presence, question, reveal, presence, Phase.FINISHED]
     assert [verdict for _, verdict, _ in results(harness)] == ["done"] * 7
     assert [status.phase for status in statuses(harness)] == phases
     assert len(moves(harness)) == 7

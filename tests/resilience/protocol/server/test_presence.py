@@ -19,21 +19,21 @@ class Watched:
     """A board, flushed at each of its deadlines; keeps every frame with its time."""
 
     def __init__(self, cap: int = 200) -> None:
-        self.board = PresenceTracker(interval=0.5, flap_hidden=1.0, cap=cap)
+        self.presence = PresenceTracker(interval=0.5, flap_hidden=1.0, cap=cap)
         self.frames: list[tuple[float, tuple[Player, ...], tuple[Player, ...]]] = []
 
     def change(self, at: float, who: str, state: ConnectionState) -> None:
         """A participant's state changes."""
         self.run(at)
-        self.board.update(player(who, state), at)
+        self.presence.update(player(who, state), at)
 
     def run(self, until: float) -> None:
         """Let time pass."""
-        while (deadline := self.board.next_deadline()) is not None and deadline < until:
-            joined, changed = self.board.flush(deadline)
+        while (deadline := self.presence.next_deadline()) is not None and deadline < until:
+            joined, changed = self.presence.flush(deadline)
             if joined or changed:
                 self.frames.append((deadline, joined, changed))
-            assert self.board.next_deadline() != deadline
+            assert self.presence.next_deadline() != deadline
 
     def shown(self) -> dict[str, str]:
         """The state of everybody as a receiver of all frames has it."""
@@ -45,9 +45,9 @@ def player(who: str, state: ConnectionState) -> Player:
     return Player(who, who.upper(), state)
 
 
-def roster(board: PresenceTracker, leaders: tuple[Standing, ...] = ()) -> Roster:
+def roster(presence: PresenceTracker, leaders: tuple[Standing, ...] = ()) -> Roster:
     """The roster, decoded."""
-    return msgspec.json.decode(board.roster(lambda: leaders), type=Roster)
+    return msgspec.json.decode(presence.roster(lambda: leaders), type=Roster)
 
 
 def test_a_newcomer_is_shown_at_once_and_as_joined() -> None:
@@ -111,11 +111,11 @@ def test_who_is_taken_back_is_never_shown() -> None:
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.run(1.0)
-    watched.board.update(player("p2", HERE), 1.0)
-    watched.board.forget("p2")
+    watched.presence.update(player("p2", HERE), 1.0)
+    watched.presence.forget("p2")
     watched.run(10.0)
     assert watched.shown() == {"p1": HERE}
-    assert watched.board.next_deadline() is None
+    assert watched.presence.next_deadline() is None
 
 
 def test_the_roster_is_serialised_once_until_it_changes() -> None:
@@ -123,13 +123,13 @@ def test_the_roster_is_serialised_once_until_it_changes() -> None:
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.run(1.0)
-    first = watched.board.roster(tuple)
-    assert watched.board.roster(tuple) is first
-    watched.board.invalidate_roster()
-    assert watched.board.roster(tuple) is not first
+    first = watched.presence.roster(tuple)
+    assert watched.presence.roster(tuple) is first
+    watched.presence.invalidate_roster()
+    assert watched.presence.roster(tuple) is not first
     watched.change(1.0, "p2", HERE)
     watched.run(2.0)
-    assert [p.participant for p in roster(watched.board).players] == ["p1", "p2"]
+    assert [p.participant for p in roster(watched.presence).players] == ["p1", "p2"]
 
 
 def test_the_roster_holds_nobody_who_was_not_shown() -> None:
@@ -137,8 +137,8 @@ def test_the_roster_holds_nobody_who_was_not_shown() -> None:
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.run(0.1)
-    watched.board.update(player("p2", HERE), 0.1)
-    assert [p.participant for p in roster(watched.board).players] == ["p1"]
+    watched.presence.update(player("p2", HERE), 0.1)
+    assert [p.participant for p in roster(watched.presence).players] == ["p1"]
 
 
 def test_above_the_cap_the_roster_is_a_count_and_the_leaders() -> None:
@@ -147,9 +147,9 @@ def test_above_the_cap_the_roster_is_a_count_and_the_leaders() -> None:
     for i in range(4):
         watched.change(i * 1.0, f"p{i}", HERE)
     watched.run(3.0)
-    assert len(roster(watched.board).players) == 3
+    assert len(roster(watched.presence).players) == 3
     watched.run(10.0)
-    assert roster(watched.board, (Standing("p1", "Ada", 5),)) == Roster(4, (), (Standing("p1", "Ada", 5),))
+    assert roster(watched.presence, (Standing("p1", "Ada", 5),)) == Roster(4, (), (Standing("p1", "Ada", 5),))
 
 
 @given(

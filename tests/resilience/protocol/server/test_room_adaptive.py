@@ -32,11 +32,11 @@ def pong(harness: RoomHarness, connection: int) -> None:
 def history(server: ServerConfig, steps: list[tuple[str, int, float]]) -> list[object]:
     """All that a room logs, stores and closes when this is done to three participants."""
     harness = RoomHarness(server=server, quiz=QUIZ)
-    seats = {who: who for who in (1, 2, 3)}
-    tokens = {who: harness.join(who, f"n{who}").token for who in seats}
+    clients = {who: who for who in (1, 2, 3)}
+    tokens = {who: harness.join(who, f"n{who}").token for who in clients}
     for number, (what, who, pause) in enumerate(steps):
         harness.run(harness.now + pause)
-        connection = seats[who]
+        connection = clients[who]
         if what == "pong":
             pong(harness, connection)
         elif what == "probe":
@@ -44,9 +44,9 @@ def history(server: ServerConfig, steps: list[tuple[str, int, float]]) -> list[o
         elif what == "lose":
             harness.lose(connection)
         elif what == "back":
-            seats[who] = 100 + number
-            tokens[who] = harness.resume(seats[who], tokens[who]).token
-            harness.say(seats[who], TokenStored(harness.room.sessions[f"p{who}"].generation))
+            clients[who] = 100 + number
+            tokens[who] = harness.resume(clients[who], tokens[who]).token
+            harness.say(clients[who], TokenStored(harness.room.sessions[f"p{who}"].generation))
     harness.run(harness.now + 100.0)
     return [harness.records, harness.persisted, harness.closed, dict(harness.sent)]
 

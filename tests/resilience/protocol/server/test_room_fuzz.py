@@ -32,7 +32,7 @@ CONNECTIONS = st.integers(1, 12)
 
 WORDS = st.sampled_from(["a", "b", "c"])
 WHO = st.integers(0, 7)
-ONWARD = {
+NEXT_ACTION = {
     Phase.LOBBY: HostAction.START,
     Phase.QUESTION: HostAction.REVEAL,
     Phase.REVEAL: HostAction.NEXT,
@@ -119,7 +119,7 @@ class RoomUnderFire(RuleBasedStateMachine):
     @rule(who=WHO, commits=st.booleans())
     def move_on(self, who: int, commits: bool) -> None:
         game = self.hostile.room.game
-        self.hostile.say(self._host(who), HostCommand(ONWARD[game.phase], game.progress.step))
+        self.hostile.say(self._host(who), HostCommand(NEXT_ACTION[game.phase], game.progress.step))
         while commits and self.hostile.tickets:
             self.hostile.settle(well=True)
 
