@@ -64,7 +64,7 @@ class Server(NamedTuple):
 @contextmanager
 def bare() -> Iterator[Server]:
     """The reference server."""
-    with _listening(lambda port: [str(HERE / "bare.py"), str(port)], "/", {}, None) as server:
+    with _listening(lambda port: [str(HERE / "reference_server.py"), str(port)], "/", {}, None) as server:
         yield server
 
 
