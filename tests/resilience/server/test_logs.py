@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import os
@@ -21,9 +20,8 @@ from structlog.testing import capture_logs
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
-from resilience.runtime import RunClock
-from resilience.server.lag import LoopLag
 from resilience.server.logs import DROPPED, LINES, RecordLogger, configure
+from tests.support.deadlines import HANG_S
 from tests.support.virtual_server import VirtualServerHarness, play
 
 from .scenario_all_events import SECRETS, FullScenario
@@ -145,9 +143,9 @@ class Pipe:
         self.stream = os.fdopen(writer, "w")
 
     def drain(self, enough: Callable[[list[Any]], bool]) -> list[Any]:
-        """All lines, read until there are enough; fails after ten seconds."""
+        """All lines, read until there are enough; fails when they do not come."""
         os.set_blocking(self.reader, False)
-        seen, deadline = b"", time.monotonic() + 10
+        seen, deadline = b"", time.monotonic() + HANG_S
         while True:
             with suppress(BlockingIOError):
                 seen += os.read(self.reader, 1 << 20)
@@ -170,28 +168,15 @@ def pipe() -> Iterator[Pipe]:
     made.close()
 
 
-async def lag_while(log: RecordLogger, records: list[Record]) -> float:
-    """The worst lag of this loop while it logs these between two of its ticks."""
-    ticks: asyncio.Queue[float] = asyncio.Queue()
-    ticker = LoopLag(RunClock(), ticks.put_nowait, every=0.005)
-    ticker.start()
-    await ticks.get()
-    for record in records:
-        log(record)
-    async with asyncio.timeout(10):
-        worst = max([await ticks.get() for _ in range(3)])
-    ticker.stop()
-    return worst
-
-
-async def test_a_pipe_that_nobody_reads_holds_nobody_up_and_loses_no_line(pipe: Pipe) -> None:
+def test_a_full_pipe_neither_blocks_the_caller_nor_loses_a_line(pipe: Pipe) -> None:
+    """The lines are many times what a pipe holds and are read only when the last one was logged."""
     writer = configure(pipe.stream)
     log = RecordLogger()
-    lag = min([await lag_while(log, drops(1000)) for _ in range(3)])  # what a busy machine adds is not of interest
-    assert lag < 0.05
+    for record in drops(3000):
+        log(record)
     assert writer.dropped == 0
     lines = pipe.drain(lambda lines: len(lines) == 3000)
-    assert [line["participant"] for line in lines[:1000]] == [f"p{i}" for i in range(1000)]
+    assert [line["participant"] for line in lines] == [f"p{i}" for i in range(3000)]
     assert writer.close()
 
 
@@ -233,13 +218,13 @@ for i in range(3000):
 
 
 def test_what_waits_is_written_when_the_process_ends() -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=HANG_S, check=True)
     assert len(run.stderr.splitlines()) == 3000
     assert "Traceback" not in run.stderr
 
 
 def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=60, check=False)
+    run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=HANG_S, check=False)
     assert run.returncode == 0
 
 
