@@ -22,6 +22,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.server.log_writer import NonBlockingWriter
 from resilience.server.logs import DROPPED, LINES, RecordLogger, configure
+from tests.support.deadlines import HANG_S
 from tests.support.virtual_server import VirtualServerHarness, play
 
 from .scenario_all_events import SECRETS, FullScenario
@@ -150,9 +151,9 @@ class Pipe:
         self.stream = os.fdopen(writer, "w")
 
     def drain(self, enough: Callable[[list[Any]], bool]) -> list[Any]:
-        """All lines, read until there are enough; fails after ten seconds."""
+        """All lines, read until there are enough; fails when they do not come."""
         os.set_blocking(self.reader, False)
-        seen, deadline = b"", time.monotonic() + 10
+        seen, deadline = b"", time.monotonic() + HANG_S
         while True:
             with suppress(BlockingIOError):
                 seen += os.read(self.reader, 1 << 20)
@@ -179,20 +180,12 @@ def test_a_pipe_that_nobody_reads_blocks_no_call_and_loses_no_line(pipe: Pipe) -
     """3,000 lines are more than the pipe takes: a call that wrote them itself would never return."""
     writer = configure(pipe.stream)
     log = RecordLogger()
-    cpu = min([cpu_seconds(log, drops(1000)) for _ in range(3)])
-    assert cpu < 0.05
+    for record in drops(3000):
+        log(record)
     assert writer.dropped == 0
     lines = pipe.drain(lambda lines: len(lines) == 3000)
-    assert [line["participant"] for line in lines[:1000]] == [f"p{i}" for i in range(1000)]
+    assert [line["participant"] for line in lines] == [f"p{i}" for i in range(3000)]
     assert is_drained(writer)
-
-
-def cpu_seconds(log: RecordLogger, records: list[Record]) -> float:
-    """CPU time of this thread for logging these."""
-    before = time.thread_time()
-    for record in records:
-        log(record)
-    return time.thread_time() - before
 
 
 def test_beyond_its_bound_lines_are_dropped_and_counted(pipe: Pipe) -> None:
@@ -251,13 +244,13 @@ def test_a_full_queue_is_no_error_of_logging(pipe: Pipe, capsys: pytest.CaptureF
 
 
 def test_what_waits_is_written_when_the_process_ends() -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=HANG_S, check=True)
     assert len(run.stderr.splitlines()) == 3000
     assert "Traceback" not in run.stderr
 
 
 def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=60, check=False)
+    run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=HANG_S, check=False)
     assert run.returncode == 0
 
 
