@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -37,10 +37,18 @@ class SimEnvironment(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__(0.0)
+        self.coroutines: list[Coroutine[Any, Any, Any]] = []
+        """The running processes; the caller of the environment closes them if it stops early."""
 
     def at(self, when: Instant, action: Callable[[Event], None]) -> None:
         """Call ``action`` at ``when``, or at once if that has passed; calls at one time in the order of scheduling."""
         self._push(when, NORMAL, _Call(self, action))
+
+    def moment(self, when: Instant) -> Event:
+        """Return an event at ``when`` that comes before all calls of that time; a process may wait for it."""
+        event = _Call(self, _nothing)
+        self._push(when, URGENT, event)
+        return event
 
     def run_until(self, when: Instant) -> None:
         """Run everything before ``when``, and nothing at it."""
@@ -56,6 +64,10 @@ class SimEnvironment(simpy.Environment):
 
     def _push(self, when: Instant, priority: EventPriority, event: Event) -> None:
         heapq.heappush(self._queue, (max(when, self._now), priority, next(self._eid), event))
+
+
+def _nothing(_: Event) -> None:
+    """A moment that only those who wait for it notice."""
 
 
 class DelayLine(Generic[T]):

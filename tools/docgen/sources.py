@@ -20,15 +20,11 @@ _ASIDE = re.compile(r" \(SPEC [^)]*\)")
 
 def meaning(owner: type, field: str) -> str | None:
     """The meaning of this field or member of ``owner``; ``None`` if the source has none."""
-    text = _docstring_or_entry(owner, field)
-    return text if text is None else text[0].upper() + text[1:]
-
-
-def _docstring_or_entry(owner: type, field: str) -> str | None:
     for cls in owner.__mro__:
         if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
-            return own[field]
-    return glossary(owner.__module__).get(field)
+            return own[field][0].upper() + own[field][1:]
+    text = glossary(owner.__module__).get(field)
+    return text if text is None else text[0].upper() + text[1:]
 
 
 def summary(owner: type) -> str:
@@ -53,7 +49,7 @@ def glossary(module: str) -> dict[str, str]:
 
 
 def markdown(text: str, linked: Mapping[str, str]) -> str:
-    """Docstring markup as Markdown; classes in ``linked`` become links to their headings."""
+    """Docstring markup as Markdown; a class in ``linked`` becomes its link."""
 
     def cross_reference(match: re.Match[str]) -> str:
         return link(match.group(1).rsplit(".", 1)[-1].lstrip("~"), linked)
@@ -63,9 +59,8 @@ def markdown(text: str, linked: Mapping[str, str]) -> str:
 
 
 def link(name: str, linked: Mapping[str, str]) -> str:
-    """A class's name, as a link if it has a heading."""
-    heading = linked.get(name)
-    return f"`{name}`" if heading is None else f"[{heading}](#{heading.lower()})"
+    """A class's link, or its name as code where it has none."""
+    return linked.get(name, f"`{name}`")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
