@@ -7,8 +7,11 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.config import QuizConfig
 from resilience.protocol.effects import JoinAttempt, Persist, ServerEffect
+from resilience.protocol.messages import Answer, HostAction, HostCommand, Join
 from resilience.protocol.server.pending_commits import PendingCommits
+from tests.support.machines import RoomHarness
 
 ROWS = (JoinAttempt("p1", "created"),)
 
@@ -77,3 +80,21 @@ def test_a_connection_waits_exactly_while_one_of_its_commits_is_pending(steps: l
                 (harness.commits.committed if what == "committed" else harness.commits.commit_failed)(ticket, 0.0)
         waiting = {connection for connections in pending.values() for connection in connections}
         assert {connection for connection in range(1, 5) if harness.commits.is_waiting(connection)} == waiting
+
+
+def test_a_room_knows_which_connections_wait_for_a_commit() -> None:
+    """Joins, answers (also the second one of two equal ones) and host commands, until their outcome is known."""
+    harness = RoomHarness(quiz=QuizConfig(lobby=1))
+    harness.join(1)
+    harness.run(1.0)
+    harness.instant = False
+    question = harness.room.game.question
+    assert question is not None
+    harness.say(2, Join(event="e", name="bob", instance="bob"))
+    harness.say(1, Answer(question.id, 0, "k1"))
+    harness.say(1, Answer(question.id, 0, "k1"))
+    harness.room.host(3, harness.now)
+    harness.say(3, HostCommand(HostAction.REVEAL, harness.room.game.progress.step))
+    assert [harness.room.is_waiting(connection) for connection in range(5)] == [False, True, True, True, False]
+    harness.commit()
+    assert not any(harness.room.is_waiting(connection) for connection in range(5))
