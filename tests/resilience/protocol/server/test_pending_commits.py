@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,12 +24,15 @@ class CommitHarness:
 
     def order(self, connection: int) -> int:
         """Order a commit that a connection waits for."""
-        return self.commits.persist_then(
-            ROWS, connection, committed=self._noting("committed"), failed=self._noting("failed")
-        )
+        return self.commits.persist_then(ROWS, connection, self)
 
-    def _noting(self, outcome: str) -> Callable[[float], None]:
-        return lambda now: self.outcomes.append((outcome, now))
+    def committed(self, now: float) -> None:
+        """Note a commit."""
+        self.outcomes.append(("committed", now))
+
+    def commit_failed(self, now: float) -> None:
+        """Note a failure."""
+        self.outcomes.append(("failed", now))
 
 
 def test_a_commit_continues_once_with_its_outcome() -> None:
@@ -53,15 +54,19 @@ def test_a_commit_that_no_connection_waits_for_continues_nothing() -> None:
     assert (harness.outcomes, harness.commits._waiting) == ([], {})
 
 
+class Again(CommitHarness):
+    """Orders the next commit when one is durable."""
+
+    def committed(self, now: float) -> None:
+        super().committed(now)
+        self.order(1)
+
+
 def test_a_continuation_may_order_the_next_commit() -> None:
-    harness = CommitHarness()
-
-    def again(_now: float) -> None:
-        harness.order(1)
-
-    ticket = harness.commits.persist_then(ROWS, 1, committed=again, failed=again)
-    harness.commits.committed(ticket, 1.0)
+    harness = Again()
+    harness.commits.committed(harness.order(1), 1.0)
     assert harness.commits.is_waiting(1)
+    assert harness.outcomes == [("committed", 1.0)]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["order", "join", "committed", "failed"]), st.integers(1, 4)), max_size=60))
