@@ -1,6 +1,6 @@
 """Log lines to a slow reader without blocking the event loop: the standard ``QueueHandler`` and ``QueueListener``.
 
-Knows lines and a place to write them, nothing of records and their words. A pipe that nobody reads must not block the
+Knows lines and a place to write them, nothing of records and their words. A pipe without a reader must not block the
 event loop, fill the memory, or keep the process from exiting (F37); the standard classes unmodified fail in all three.
 
 Cost: see "Log lines" in ``docs/performance.md``.
@@ -29,7 +29,7 @@ Write = Callable[[bytes], None]
 
 
 class NonBlockingWriter(QueueHandler):
-    """Passes lines to ``write``, in order, in a thread of its own.
+    """Passes lines to ``write``, in order, in a separate thread.
 
     ``write`` may block and may fail: a line that it did not take counts as dropped. ``drop_notice`` words the line that
     stands for so many dropped ones; it is written as soon as the reader takes lines again. One thread may ``put``.
@@ -73,7 +73,7 @@ class NonBlockingWriter(QueueHandler):
     def close(self) -> None:
         """Write the waiting lines and end the thread; ``logging`` calls this when the process exits.
 
-        ``QueueListener.stop`` would join a thread that a reader may block for ever.
+        ``QueueListener.stop`` would join the thread without a timeout, and a reader may block it.
         """
         if not self._output.is_closed:
             self._output.is_closed = self.drain()

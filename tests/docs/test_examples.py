@@ -60,6 +60,13 @@ def test_a_sample_fills_every_required_field(kind: type) -> None:
     assert schema.required(kind) <= set(json.loads(samples.sample_json(kind)))
 
 
+def test_every_value_that_a_sample_takes_by_name_has_a_field() -> None:
+    """A field that goes away takes its value with it."""
+    fields = {name: set(part.get("properties", ())) for name, part in samples._COMPONENTS.items()}
+    assert set(samples._BY_PLACE) <= {f"{name}.{key}" for name, keys in fields.items() for key in keys}
+    assert set(samples._BY_NAME) <= set().union(*fields.values())
+
+
 def test_the_server_file_is_taken_and_holds_every_key(files: list[str], tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
     path.write_text(files[0], "utf-8")

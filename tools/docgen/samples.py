@@ -42,7 +42,6 @@ _BY_PLACE: dict[str, Any] = {
     "PresenceChanged.changed": [_GRACE | {"state": "temporarily_disconnected"}],
     "Roster.players": [_ADA | {"state": "connected"}, _GRACE | {"state": "temporarily_disconnected"}],
     "Snapshot.roster": "Roster",
-    "Resume.seq": 40,
 }
 
 _COMPONENTS = schema.components(*typing.get_args(ClientMessage), *typing.get_args(ServerMessage), Roster)

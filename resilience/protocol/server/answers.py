@@ -73,13 +73,16 @@ class PendingAnswers:
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
         self._effects.append(Record(LogEventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
         (first, original), *others = self._pending.pop((who, stored.question)).submissions
+        is_secret = self._is_secret(stored)
         self._send(first, original, AnswerVerdict.ACCEPTED)
-        self._send_score(first, stored)
+        if not is_secret:
+            self._send_score(first, stored)
         for connection, answer in others:
             same = answer.key == stored.key
             self._reply(who, connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE, now)
-            self._send_score(connection, stored)
-        self._on_stored(now, not self._is_secret(stored))
+            if not is_secret:
+                self._send_score(connection, stored)
+        self._on_stored(now, not is_secret)
 
     def commit_failed(self, stored: StoredAnswer) -> None:
         """The answer was not stored and does not count: its clients retry."""
@@ -97,9 +100,8 @@ class PendingAnswers:
 
     def _send_score(self, connection: int, stored: StoredAnswer) -> None:
         """Send the score for an answer whose commit outlasted its question: it missed the scores of the reveal."""
-        if not self._is_secret(stored):
-            score = self._game.scores[stored.participant]
-            self._effects.append(SendToClient(connection, ScoreChanged(stored.question, stored.points, score)))
+        score = self._game.scores[stored.participant]
+        self._effects.append(SendToClient(connection, ScoreChanged(stored.question, stored.points, score)))
 
     def _is_secret(self, stored: StoredAnswer) -> bool:
         question = self._game.question

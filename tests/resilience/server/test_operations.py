@@ -41,8 +41,8 @@ LANGUAGE = {
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 
 
-class Nobody:
-    """An empty house."""
+class EmptyServer:
+    """A server without participants and connections."""
 
     def states(self) -> Mapping[str, int]:
         return {}
@@ -55,7 +55,7 @@ class Nobody:
 def shown() -> Mapping[str, Samples]:
     """All that a server exposes."""
     metrics = Metrics()
-    metrics.watch(Nobody(), float)
+    metrics.watch(EmptyServer(), float)
     return exposed(metrics.exposition()[1])
 
 

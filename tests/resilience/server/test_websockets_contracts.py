@@ -179,7 +179,7 @@ def test_the_limit_on_messages_of_one_connection_may_be_raised_while_it_is_open(
 
 
 def test_a_frame_may_be_written_past_the_library_while_the_state_is_open() -> None:
-    """``WebSocketPeer.send``: one broadcast is framed once for everybody, and never after the close frame."""
+    """``WebSocketPeer.send``: a broadcast is framed once for all peers, and never sent after the close frame."""
     states = []
 
     async def handler(connection: ServerConnection) -> None:

@@ -50,7 +50,7 @@ def test_an_event_that_has_succeeded_is_processed_by_its_callbacks_alone() -> No
 
 
 def test_the_callback_of_stop_simulation_ends_a_run_and_leaves_the_rest() -> None:
-    """``run_until``: it is the callback of a call of ours, and the next leg goes on with what was left."""
+    """``run_until``: it is the callback of a call of ours, and the next leg continues with the remaining events."""
     clock, seen = SimEnvironment(), []
     clock.at(2.0, lambda _: seen.append(clock.now))
     clock.at(1.0, StopSimulation.callback)
@@ -61,7 +61,7 @@ def test_the_callback_of_stop_simulation_ends_a_run_and_leaves_the_rest() -> Non
 
 
 def test_our_calls_and_simpys_own_events_share_one_order() -> None:
-    """``next(self._eid)``: calls of one instant come in the order of asking, whoever asked."""
+    """``next(self._eid)``: calls of one instant run in the order in which they were made."""
     clock, seen = SimEnvironment(), []
     clock.at(1.0, lambda _: seen.append("ours"))
     timeout = clock.timeout(1.0)
