@@ -135,7 +135,7 @@ def certainty(rate: SuccessRate) -> str:
     sure = percent(rate.confidence)
     effective = number(rate.effective_n, 0)
     return (
-        f"At least {percent(rate.low)} with {sure} confidence (and at most {percent(rate.high)}, likewise): "
+        f"At least {percent(rate.low)} with {sure} confidence (at most {percent(rate.high)} with the same confidence): "
         f"{rate.affected:,} drops in {rate.events} fault windows are equivalent to about {effective} independent ones "
         f"({rate.correlation_source} within-event correlation {number(rate.correlation)})."
     )
