@@ -83,7 +83,7 @@ class PlayerConsole:
             QuestionOpened: lambda m: self._show_question(m.question),
             AnswerResult: lambda m: self._say(f"  your answer: {escape_markup(m.verdict)}"),
             QuestionRevealed: self._show_reveal,
-            ScoreChanged: lambda m: self._say(f"  +{m.points}points, {m.score} in total"),
+            ScoreChanged: lambda m: self._say(f"  +{m.points} points, {m.score} in total"),
             LeaderboardShown: lambda m: self._show_leaders(m.leaders),
             QuizFinished: self._finish,
             Error: lambda m: self._say(
