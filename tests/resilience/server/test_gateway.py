@@ -35,7 +35,7 @@ from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
 from tests.support.websocket import (
     KEY,
-    QUIET,
+    WAITING,
     causes,
     close_code,
     dial,
@@ -127,7 +127,7 @@ def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
     """On the same connection, within the deadline, for as long as it likes after that."""
 
     async def script(harness: VirtualServerHarness) -> None:
-        await serve(harness, quiz=QUIET)
+        await serve(harness, quiz=WAITING)
         socket = await dial()
         await say(socket, Resume(event="quiz", token="guess", instance="i"))
         await asyncio.sleep(4)
