@@ -61,13 +61,14 @@ class VirtualServerHarness:
     """What a test acts on: a clock, a network with one link to the server, a log, a server, clients.
 
     ``delivered`` holds what all clients were told, ``heard`` the same by client. ``wall_ahead`` is what the server's
-    wall clock shows at 0. ``also_log`` receives each record of the server.
+    wall clock shows at 0, ``store`` the database of the newest server. ``also_log`` receives each record of the server.
     """
 
     server: QuizServer
+    store: Store
 
     def __init__(self, loop: VirtualLoop, network: VirtualNetwork, store: Store | None = None) -> None:
-        self.loop, self.network, self.store = loop, network, store
+        self.loop, self.network, self._given = loop, network, store
         self.clock, self.log = RunClock(0.0, loop.time), EventList()
         self.link = network.link("link", port=LINK_PORT, upstream=(HOST, PORT))
         self.delivered: list[Message] = []
@@ -86,7 +87,7 @@ class VirtualServerHarness:
     ) -> QuizServer:
         """A server of the event ``quiz``, listening; on ``store``, else on the harness's, else on an empty one."""
         self._settings = (server or ServerConfig(), quiz or QuizConfig())
-        return await self._start(store or self.store or SqlStore(MEMORY))
+        return await self._start(store or self._given or SqlStore(MEMORY))
 
     async def serve_hosts(
         self, server: ServerConfig | None = None, quiz: QuizConfig = WAITING, *, host_key: str | None
@@ -98,11 +99,11 @@ class VirtualServerHarness:
     async def restart(self) -> QuizServer:
         """Another server, with the settings and on the database of the last one, which has ended."""
         self._servers.clear()
-        return await self._start(self._store)
+        return await self._start(self.store)
 
     async def _start(self, store: Store, host_key: str | None = None, metrics: Metrics | None = None) -> QuizServer:
         config, quiz = self._settings
-        self._store = store
+        self.store = store
         log = tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), self._tell)
         self.server = QuizServer(
             [EventSpec("quiz", quiz.plan(1), str(next(self._runs)), 1)],

@@ -32,10 +32,9 @@ from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
-from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
+from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, play
 from tests.support.websocket import (
     KEY,
-    WAITING,
     causes,
     close_code,
     dial,
