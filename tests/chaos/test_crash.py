@@ -26,7 +26,7 @@ from chaos.crash.verdict import FILE, Report, judged, spread
 from reports.build import analyse
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Verdict
-from resilience.lab.run_directory import INTERRUPTED, read_run_info
+from resilience.lab.run_directory import RunStatus, read_run_info
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, lives
@@ -103,11 +103,11 @@ def test_it_can_be_shown(ran: Ran) -> None:
 ROBBERIES = {
     "acknowledged_are_stored": "DELETE FROM answers WHERE rowid = (SELECT max(rowid) FROM answers)",
     "log_agrees": "UPDATE answers SET points = points + 7 WHERE rowid = (SELECT max(rowid) FROM answers)",
-    "scores_recompute": "UPDATE event_participants SET total_score = total_score + 1 WHERE participant = 'p3'",
+    "scores_recompute": "UPDATE event_participants SET total_score = total_score + 1 WHERE rowid = 3",
     "answers_in_time": "UPDATE answers SET received_at = received_at + 2 WHERE rowid = 1",
     "deadlines_hold": "UPDATE events SET opened_at = opened_at + 1.5",
-    "nobody_doubled": "DELETE FROM event_participants WHERE participant = 'p3'",
-    "one_identity_each": "UPDATE event_participants SET participant = 'p99' WHERE participant = 'p3'",
+    "nobody_doubled": "DELETE FROM event_participants WHERE rowid = 3",
+    "one_identity_each": "UPDATE event_participants SET participant = 'p99' WHERE rowid = 3",
     "one_run": "UPDATE events SET incarnation = incarnation + 1",
 }
 
@@ -204,5 +204,5 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 4, output.read_text()
     assert eventually_sync(lambda: not any(lives(child) for child in children))
-    assert read_run_info(run_dir).status == INTERRUPTED
+    assert read_run_info(run_dir).status == RunStatus.INTERRUPTED
     assert "Traceback" not in output.read_text()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from resilience.experiment.faults import AnyFault, Cut, Refuse
+from resilience.experiment.faults import AnyFault, CutFault, RefuseFault
 from resilience.experiment.spec import Experiment
 from tests.conformance import lanes
 from tests.conformance.lanes import SMALL, WIDE
@@ -46,7 +46,7 @@ def test_the_wide_history_does_not_depend_on_latency(latency: float) -> None:
 
 def longer(fault: AnyFault, by: float) -> AnyFault:
     """The same fault, lasting so much longer."""
-    assert not isinstance(fault, Cut)
+    assert not isinstance(fault, CutFault)
     return msgspec.structs.replace(fault, duration=fault.duration + by)
 
 
@@ -62,7 +62,7 @@ def variants() -> Iterator[tuple[str, tuple[AnyFault, ...]]]:
 
         yield f"blackhole lasts {by:+} s", (cut, refuse, longer(blackhole, by))
     for takes in (MARGIN_S / 4, MARGIN_S):
-        yield f"cut takes {takes:+} s", (Refuse(cut.at, cut.cohorts, duration=takes), refuse, blackhole)
+        yield f"cut takes {takes:+} s", (RefuseFault(cut.at, cut.cohorts, duration=takes), refuse, blackhole)
 
 
 VARIANTS = dict(variants())

@@ -34,6 +34,7 @@ from resilience.units import Seconds
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualLink, VirtualNetwork
 
+from .counted_names import counted
 from .history import violations
 
 M = TypeVar("M", bound=Message)
@@ -78,7 +79,8 @@ class VirtualServerHarness:
         self._settings = (ServerConfig(), QuizConfig())
         self._clients: list[ReconnectingClient] = []
         self._servers: list[QuizServer] = []
-        self._tokens, self._runs, self._ports = itertools.count(), itertools.count(1), itertools.count(LINK_PORT + 1)
+        self._runs, self._ports = itertools.count(1), itertools.count(LINK_PORT + 1)
+        self._new_id, self._new_token = counted(), counted("token-", 0, 32)
 
     # the server -------------------------------------------------------------------------------------------------------
 
@@ -111,7 +113,8 @@ class VirtualServerHarness:
             store,
             clock=self.clock,
             log=tee(metrics.record, log) if metrics else log,
-            tokens=lambda: f"token-{next(self._tokens):032d}",
+            new_id=self._new_id,
+            new_token=self._new_token,
             wall_clock=self.wall_clock,
             runs=lambda: f"run{next(self._runs)}",
             host_key=host_key,
