@@ -12,7 +12,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from tests.resilience.protocol import pair_checks
 from tests.resilience.protocol.fault_schedules import QUIZ, hammered, heal_all, plan
 from tests.resilience.protocol.machine_pair import MachinePair
-from tests.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
+from tests.support.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
 
 
 def seen(pair: MachinePair, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
