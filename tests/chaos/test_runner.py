@@ -28,15 +28,14 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.run_directory import RunStatus, read_run_info
 from resilience.settings import server_settings
 
+from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually, eventually_sync, kinds, listening, lives, logged
 
 K = LogEventKind
-SECONDS_TO_FAULT = 25.0
-SECONDS_TO_CLEAN = 15.0
 
 LONG_REFUSAL = """
 name = "long"
-duration = 60.0
+duration = 600.0
 ramp = 0.2
 
 [[cohorts]]
@@ -49,12 +48,12 @@ clients = 1
 
 [hypothesis]
 joined = 0.5
-within = 0.8
+within = 2.0
 
 [[faults]]
 kind = "refuse"
-at = 0.9
-duration = 50.0
+at = 2.1
+duration = 500.0
 cohorts = ["alpha", "beta"]
 """
 
@@ -90,22 +89,23 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
     assert [kinds(out).count(kind) for kind in (K.FAULT_CONFIRMED, K.FAULT_CLEARED, K.FAULT_INVALID)] == [3, 3, 0]
     (ended,) = (event for event in events if event.kind is K.RUN_ENDED)
     assert ended.outcome == "completed"
-    assert "fleet loop lag: max 0." in (ended.detail or "")
+    assert "fleet loop lag: max " in (ended.detail or "")
 
 
 async def test_without_a_steady_state_nothing_is_injected(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fleet that has not joined in time is a run that did not start: exit code 4. Its watcher saw it all."""
+    others = descendants(os.getpid())
     monkeypatch.setattr(runner, "MAX_LAG_S", -1.0)
     seen: list[Progress] = []
-    slow = ("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40")
+    slow = ("ramp=2.0", "hypothesis.joined=1.0", "cohorts.0.clients=40", "server.join_capacity=2")
     assert await run(experiment(*slow), tmp_path, binary, seen) == RunStatus.NOT_STARTED
     (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
     assert steady.outcome == "fail"
     assert K.FAULT_STARTED not in kinds(tmp_path)
     assert [progress.phase for progress in seen if progress.phase != "joining"] == ["starting", "ending"]
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= others
     (lag,) = (event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED)
     assert "fleet loop lag" in (lag.cause or "")
     monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
@@ -116,11 +116,12 @@ async def test_without_a_steady_state_nothing_is_injected(
 
 async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:
     """Its clients are gone through no fault of the server; nothing stays behind."""
+    others = descendants(os.getpid())
     mine: set[int] = set()
 
     def watcher(progress: Progress) -> None:
         if progress.phase == "running" and not mine:
-            mine.update(descendants(os.getpid()))
+            mine.update(descendants(os.getpid()) - others)
             os.kill(next(pid for pid in mine if b"chaos.worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
 
     with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
@@ -132,14 +133,15 @@ async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary
 
 async def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tmp_path: Path) -> None:
     """Its death is the system's own doing: the run goes on, the faults prove nothing, the cause is on record."""
+    others = descendants(os.getpid())
 
     def watcher(progress: Progress) -> None:
         if progress.phase == "running":
-            for pid in descendants(os.getpid()):
+            for pid in descendants(os.getpid()) - others:
                 if b"resilience\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, 9)
 
-    short = experiment("duration=2.5", "faults.0.duration=0.5", "faults.0.at=1.5")
+    short = experiment("duration=3.7", "faults.0.duration=0.5", "faults.0.at=2.7")
     info = await runner.run(short, 1, tmp_path, toxiproxy=binary.path, progress=watcher)
     assert info.status == RunStatus.COMPLETED
     assert "the server ended by itself with exit code -9" in (info.cause or "")
@@ -150,22 +152,24 @@ async def test_a_server_that_starts_too_slowly_gets_more_time_once(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch that has come too close is given up for a later one; twice too late is the machine's fault."""
+    others = descendants(os.getpid())
     monkeypatch.setattr(runner, "START_LEADS_S", (0.6, 0.7))
     with pytest.raises(HarnessError, match="too slow or too busy"):
         await run(experiment(), tmp_path, binary)
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= others
     assert K.RUN_STARTED not in kinds(tmp_path)
 
 
 async def test_a_run_cancelled_from_within_is_interrupted_and_cleans_up(binary: Binary, tmp_path: Path) -> None:
     """Whoever runs it as a task may cancel it at any moment."""
+    others = descendants(os.getpid())
     task = asyncio.create_task(runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path))
-    await eventually(lambda: len(descendants(os.getpid())) >= 3)
+    await eventually(lambda: len(descendants(os.getpid()) - others) >= 3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert read_run_info(tmp_path).status == RunStatus.INTERRUPTED
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= others
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -193,7 +197,7 @@ def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple[subprocess.
         subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, SECONDS_TO_FAULT)
+            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2)
             children = descendants(process.pid)
             ports = listening(children)
             assert len(children) == 5
@@ -223,7 +227,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
         for number in signals[1:]:
             assert eventually_sync(lambda: "ending" in output.read_text())
             process.send_signal(number)
-        process.wait(SECONDS_TO_CLEAN)
+        process.wait(HANG_S)
         assert process.returncode == 4, output.read_text()
     assert nothing_left(children, ports)
     assert f"interrupted by {signals[0].name}" in output.read_text()
@@ -256,7 +260,7 @@ async def test_a_server_whose_port_is_taken_is_started_on_another(
         offers = iter([taken.getsockname()[1], free])
         monkeypatch.setattr("chaos.target.free_ports", lambda n, host: [next(offers)])
         loop = asyncio.get_running_loop()
-        target = await Target.start(experiment(), 1, tmp_path, epoch=loop.time() + 10, by=loop.time() + 10)
+        target = await Target.start(experiment(), 1, tmp_path, epoch=loop.time(), by=loop.time() + HANG_S)
         assert target.address.port == free
         await target.stop()
 
