@@ -13,6 +13,7 @@ import msgspec
 
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
+from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
 from .supervised import SupervisedProcess
@@ -43,7 +44,8 @@ class Worker:
         name = f"clients-{worker + 1}"
         command = [sys.executable, "-P", "-m", "chaos.worker_main"]
         child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
-        return cls(child, Job(experiment, seed, worker, workers, str(run_dir / "events" / f"{name}.jsonl")))
+        log, observations = (str(run_dir / folder / f"{name}.jsonl") for folder in (EVENTS, OBSERVATIONS))
+        return cls(child, Job(experiment, seed, worker, workers, log, observations))
 
     async def send(self, order: WorkerCommand) -> None:
         """Give an order; HarnessError when nobody is there to take it."""
