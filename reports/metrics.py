@@ -13,6 +13,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
+from .durability_checks import judge_durability
 from .episodes import CLOCKS
 from .expectations import (
     Evidence,
@@ -25,6 +26,7 @@ from .expectations import (
 )
 from .frames import RunHistory
 from .invariants import run_checks
+from .liveness_checks import judge_liveness
 from .stats import NO_INTERVAL, Clusters, wilson
 from .summary import (
     AttemptRow,
@@ -51,7 +53,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
-    invariants = run_checks(log)
+    invariants = (*run_checks(log), *judge_liveness(log), *judge_durability(log))
     whole = group_summary(episodes, evidence)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
     info = log.info
@@ -227,7 +229,7 @@ def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...
         WindowResult(
             fault_id=row["fault_id"],
             kind=row["kind"],
-            cohort=row["cohort"],
+            cohort=row["place"],
             planned_start=finite_or_none(row["planned_start"]),
             planned_end=finite_or_none(row["planned_end"]),
             started_at=finite_or_none(row["fault_at"]),

@@ -60,7 +60,7 @@ class LogBuilder:
 
     experiment: Experiment
     lane: Lane = Lane.MODEL
-    status: str = RunStatus.COMPLETED
+    status: RunStatus = RunStatus.COMPLETED
     seed: int = 1
     events: list[LogEvent] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
@@ -262,7 +262,7 @@ def _play(history: LogBuilder, cohorts: tuple[str, ...], clients: int, chance: R
     for window in history.experiment.windows(history.seed):
         history.fault(window.fault_id, window.starts_at, window.ends_at)
         silent = window.fault.kind == "blackhole"
-        for who in [who for who, person in history.people.items() if person.cohort == window.cohort]:
+        for who in [who for who, person in history.people.items() if person.cohort == window.place]:
             if who not in chance.gone:
                 noticed = window.starts_at + (chance.uniform(2, 6) if silent else 0.003)
                 _return(history, who, noticed, window.ends_at, chance)

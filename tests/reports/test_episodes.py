@@ -7,7 +7,8 @@ import pytest
 
 from reports.episodes import episodes_frame, state_segments
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerKillFault
+from resilience.lab.participants import participants_of
 
 from .builders import LogBuilder, experiment, sample_history
 
@@ -246,3 +247,40 @@ def test_a_crowd_is_told_apart_as_the_story_has_it() -> None:
     assert (
         affected.loc[affected["returned"], "connected_at"] <= affected.loc[affected["returned"], "restored_at"]
     ).all()
+
+
+def test_a_fault_of_the_server_strikes_every_cohort() -> None:
+    fault = ServerKillFault(at=10.0, duration=3.0)
+    history = LogBuilder(experiment((fault,))).join("a").join("b", cohort="beta")
+    history.fault("0.0:server_kill@server", 10.0, 13.0)
+    for who in ("a", "b"):
+        history.lose(who, 10.1).back(who, 14.0)
+    frame = episodes_frame(history.end().log())
+    assert list(zip(frame["participant"], frame["cohort"], frame["outcome"], strict=True)) == [
+        ("a", "alpha", "restored"),
+        ("b", "beta", "restored"),
+    ]
+
+
+def test_a_share_strikes_its_victims_only() -> None:
+    made = experiment((CutFault(at=10.0, cohorts=("alpha",), share=0.5),))
+    history = LogBuilder(made)
+    alpha = [participant for participant in participants_of(made, history.seed) if participant.cohort == "alpha"]
+    for participant in alpha:
+        history.join(participant.actor)
+    history.fault(CUT, 10.0, 10.0)
+    (window,) = made.windows(history.seed)
+    victims = {participant.actor for participant in alpha if participant.link in window.links}
+    for who in victims:
+        history.lose(who, 10.0).back(who, 11.0)
+    assert 0 < len(victims) < len(alpha)
+    assert set(episodes_frame(history.end().log())["participant"]) == victims
+
+
+def test_a_loss_belongs_to_the_fault_that_struck_the_participant_last() -> None:
+    """A fault of the server between two faults of the cohort ends the first one's claim on losses."""
+    faults = (CutFault(at=10.0, cohorts=("alpha",)), ServerKillFault(at=20.0, duration=2.0))
+    history = LogBuilder(experiment(faults)).join("a")
+    history.fault(CUT, 10.0, 10.0).fault("1.0:server_kill@server", 20.0, 22.0).lose("a", 20.5).back("a", 23.0).end()
+    assert _one(history)["outcome"] == "rode_through"
+    assert _one(history, "1.0:server_kill@server")["outcome"] == "restored"

@@ -21,7 +21,7 @@ def experiment(*faults: AnyFault, seed: int = 1) -> Experiment:
 def test_a_fault_is_a_window_per_cohort_and_repetition() -> None:
     """Named by its place in the file, its repetition, its kind and its cohort; in order of time."""
     run = experiment(RefuseFault(100.0, ("x", "y"), times=2, every=50.0, duration=3.0), CutFault(120.0, ("y",)))
-    assert [(w.fault_id, w.cohort, w.starts_at, w.ends_at) for w in run.windows()] == [
+    assert [(w.fault_id, w.place, w.starts_at, w.ends_at) for w in run.windows()] == [
         ("0.0:refuse@x", "x", 100.0, 103.0),
         ("0.0:refuse@y", "y", 100.0, 103.0),
         ("1.0:cut@y", "y", 120.0, 120.0),
@@ -71,7 +71,7 @@ def test_the_digest_is_stable() -> None:
     assert experiment(CutFault(100.0, ("x",))).digest == GOLDEN
 
 
-GOLDEN = "548d03952e21bc72d341bf951e0fafcc80142f7b16a717461e8c030a75bf95f7"
+GOLDEN = "f78965cd05fc61f0b9153dadc4886b3884aa0c46cc3c8fde9508cbabd25159c3"
 
 
 @pytest.mark.parametrize(
