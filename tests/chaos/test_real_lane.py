@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,23 +16,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from chaos import cli, limits, runner
-from chaos.progress import Progress
-from chaos.target import Target, clean_environment, settings_of
+from chaos import cli, limits, real_lane, real_system
+from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
 from reports.build import analyse
 from resilience.errors import HarnessError
-from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.participants import participants_of
+from resilience.lab.progress import Progress, ProgressListener, ignore_progress
+from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.run import RunOutcome, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
-from resilience.settings import server_settings
 
-from ..support.processes import descendants, eventually, eventually_sync, kinds, listening, lives, logged
+from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
 
 K = LogEventKind
-SECONDS_TO_FAULT = 25.0
-SECONDS_TO_CLEAN = 15.0
+SECONDS_TO_FAULT = 90.0
+SECONDS_TO_CLEAN = 60.0
 
 LONG_REFUSAL = """
 name = "long"
@@ -59,15 +62,73 @@ cohorts = ["alpha", "beta"]
 """
 
 
+KILL = """
+name = "kill"
+duration = 12.0
+ramp = 0.2
+
+[server]
+drain_window = 0.0
+restart_pause = 0.0
+
+[client]
+stable_after = 1.0
+
+[quiz]
+questions = 30
+lobby = 0.5
+question_time = 0.4
+reveal_time = 0.1
+leaderboard_time = 0.1
+answer_share = 1.0
+fastest = 0.0
+
+[[cohorts]]
+name = "alpha"
+clients = 2
+
+[[cohorts]]
+name = "beta"
+clients = 4
+
+[hypothesis]
+joined = 0.5
+within = 1.5
+
+[[faults]]
+kind = "server_kill"
+at = 2.5
+duration = 0.5
+"""
+
+SHARE = """
+name = "share"
+duration = 4.0
+ramp = 0.2
+cohorts = [{name = "beta", clients = 4}]
+hypothesis = {joined = 0.5, within = 1.0}
+faults = [{kind = "cut", at = 2.0, cohorts = ["beta"], share = 0.5}]
+"""
+
+
 def experiment(*overrides: str) -> Experiment:
     return parse(LONG_REFUSAL, "long.toml", overrides)
 
 
-async def run(chosen: Experiment, run_dir: Path, binary: Binary, seen: list[Progress] | None = None) -> str:
-    watcher = (lambda _: None) if seen is None else seen.append
-    info = await runner.run(chosen, chosen.seed, run_dir, toxiproxy=binary.path, progress=watcher)
-    assert read_run_info(run_dir) == info
-    return info.status
+def run(chosen: Experiment, run_dir: Path, binary: Binary, progress: ProgressListener = ignore_progress) -> RunOutcome:
+    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), chosen, chosen.seed, run_dir, progress=progress)
+    info = read_run_info(run_dir)
+    assert (info.status, info.cause) == outcome_fields(outcome)
+    return outcome
+
+
+def outcome_fields(outcome: RunOutcome) -> tuple[RunStatus, str | None]:
+    return outcome.status, outcome.cause
+
+
+def pids_of(words: bytes) -> list[int]:
+    """This process's descendants with these words in their command lines."""
+    return [pid for pid in descendants(os.getpid()) if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tmp_path: Path) -> None:
@@ -93,14 +154,15 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
     assert "fleet loop lag: max 0." in (ended.detail or "")
 
 
-async def test_without_a_steady_state_nothing_is_injected(
+def test_without_a_steady_state_nothing_is_injected(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fleet that has not joined in time is a run that did not start: exit code 4. Its watcher saw it all."""
-    monkeypatch.setattr(runner, "MAX_LAG_S", -1.0)
+    """A fleet that has not joined in time is a run that did not start: exit code 4. Its listener saw it all."""
+    monkeypatch.setattr(real_system, "MAX_LAG_S", -1.0)
     seen: list[Progress] = []
-    slow = ("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40")
-    assert await run(experiment(*slow), tmp_path, binary, seen) == RunStatus.NOT_STARTED
+    slow = experiment("hypothesis.within=1.0", "ramp=1.0", "hypothesis.joined=1.0", "cohorts.0.clients=40", "seed=4")
+    outcome = run(slow, tmp_path, binary, seen.append)
+    assert outcome.status is RunStatus.NOT_STARTED
     (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
     assert steady.outcome == "fail"
     assert K.FAULT_STARTED not in kinds(tmp_path)
@@ -110,61 +172,137 @@ async def test_without_a_steady_state_nothing_is_injected(
     assert "fleet loop lag" in (lag.cause or "")
     monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
     drawn = Console(file=io.StringIO(), width=200)
-    assert cli._report(read_run_info(tmp_path), tmp_path, drawn) == 4
+    assert cli._report(outcome, tmp_path, drawn) == 4
     assert "wanted 100.0%; nothing was injected" in drawn.file.getvalue()  # type: ignore[attr-defined]
 
 
-async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:
+def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:
     """Its clients are gone through no fault of the server; nothing stays behind."""
     mine: set[int] = set()
 
-    def watcher(progress: Progress) -> None:
+    def listener(progress: Progress) -> None:
         if progress.phase == "running" and not mine:
             mine.update(descendants(os.getpid()))
-            os.kill(next(pid for pid in mine if b"chaos.worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()), 9)
+            os.kill(pids_of(b"chaos.worker_main")[0], signal.SIGKILL)
 
     with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
-        await runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path, workers=2, progress=watcher)
+        run(experiment(), tmp_path, binary, listener)
     assert read_run_info(tmp_path).status == RunStatus.HARNESS_FAILED
     assert mine
     assert not any(lives(pid) for pid in mine)
 
 
-async def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tmp_path: Path) -> None:
-    """Its death is the system's own doing: the run goes on, the faults prove nothing, the cause is on record."""
+def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binary, tmp_path: Path) -> None:
+    """The run continues; its record says what failed in the laboratory."""
+    killed: list[int] = []
 
-    def watcher(progress: Progress) -> None:
+    def listener(progress: Progress) -> None:
+        if progress.phase == "running" and not killed:
+            killed.append(pids_of(b"toxiproxy-server")[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    short = experiment("duration=6.0", "faults.0.duration=0.5", "faults.0.at=4.5")
+    assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
+    (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
+    assert "ended with exit code -9" in (failed.cause or "")
+    assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
+
+
+def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tmp_path: Path) -> None:
+    """Its death is the system's own doing: the run continues, the faults prove nothing, the cause is on record."""
+
+    def listener(progress: Progress) -> None:
         if progress.phase == "running":
-            for pid in descendants(os.getpid()):
-                if b"resilience\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, 9)
+            for pid in pids_of(b"resilience\0serve"):
+                os.kill(pid, signal.SIGKILL)
 
     short = experiment("duration=2.5", "faults.0.duration=0.5", "faults.0.at=1.5")
-    info = await runner.run(short, 1, tmp_path, toxiproxy=binary.path, progress=watcher)
-    assert info.status == RunStatus.COMPLETED
-    assert "the server ended by itself with exit code -9" in (info.cause or "")
+    outcome = run(short, tmp_path, binary, listener)
+    assert outcome.status is RunStatus.COMPLETED
+    assert "the server ended by itself with exit code -9" in (outcome.cause or "")
     assert K.FAULT_CONFIRMED not in kinds(tmp_path)
 
 
-async def test_a_server_that_starts_too_slowly_gets_more_time_once(
+def test_a_server_that_is_killed_and_restarted_loses_nothing(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new process recovers the run of the event; what clients saw and what the database holds are stored."""
+    monkeypatch.setattr("resilience.lab.injector.CLEAR_S", 60.0)  # a busy machine restarts it slowly
+    chosen, run_dir = parse(KILL, "kill.toml"), tmp_path
+    outcome = run(chosen, run_dir, binary)
+    assert outcome_fields(outcome) == (RunStatus.COMPLETED, None)
+    starts = [event.outcome for event in logged(run_dir) if event.kind is K.SERVER_STARTED]
+    assert starts == ["fresh", "recovered"]
+    assert [kinds(run_dir).count(kind) for kind in (K.FAULT_CONFIRMED, K.FAULT_INVALID)] == [1, 0]
+    stored = read_stored_run_file(run_dir)
+    assert stored is not None
+    assert stored.incarnation == 2
+    assert len(stored.scores) == chosen.clients
+    assert stored.answers
+    everybody = {participant.actor for participant in participants_of(chosen, chosen.seed)}
+    assert {observation.actor for observation in read_observations(run_dir)} == everybody
+    _, _, summary = analyse(run_dir)
+    assert [item.name for item in summary.invariants if item.verdict is Verdict.FAIL] == []
+
+
+def test_a_share_of_a_cohort_has_a_link_of_its_own(binary: Binary, tmp_path: Path) -> None:
+    """Half of beta is cut; the other half keeps its connections."""
+    chosen = parse(SHARE, "share.toml")
+    assert run(chosen, tmp_path, binary).status is RunStatus.COMPLETED
+    assert {path.name for path in (tmp_path / "logs").glob("toxiproxy-*.log")} == {
+        f"toxiproxy-{name}.log" for name in ("beta.1", "beta.2")
+    }
+    (window,) = chosen.windows()
+    (struck,) = (group for group in chosen.links() if group.name in window.links)
+    lost = {
+        event.actor
+        for event in logged(tmp_path)
+        if event.kind is K.TRANSPORT_LOST and event.role is Role.CLIENT and event.t < chosen.duration
+    }
+    assert lost == {f"beta-{number:04d}" for number in struck.indices}
+    assert len(lost) == 2
+
+
+def test_a_server_that_starts_too_slowly_gets_more_time_once(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch that has come too close is given up for a later one; twice too late is the machine's fault."""
-    monkeypatch.setattr(runner, "START_LEADS_S", (0.6, 0.7))
+    monkeypatch.setattr(real_lane, "START_LEADS_S", (0.5, 0.5))
     with pytest.raises(HarnessError, match="too slow or too busy"):
-        await run(experiment(), tmp_path, binary)
+        run(experiment(), tmp_path, binary)
     assert not descendants(os.getpid())
     assert K.RUN_STARTED not in kinds(tmp_path)
+    assert read_run_info(tmp_path).status is RunStatus.HARNESS_FAILED
 
 
-async def test_a_run_cancelled_from_within_is_interrupted_and_cleans_up(binary: Binary, tmp_path: Path) -> None:
-    """Whoever runs it as a task may cancel it at any moment."""
-    task = asyncio.create_task(runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path))
-    await eventually(lambda: len(descendants(os.getpid())) >= 3)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert read_run_info(tmp_path).status == RunStatus.INTERRUPTED
+@pytest.mark.parametrize("phase", ["starting", "joining", "running"])
+def test_a_run_may_be_executed_in_any_thread_and_cancelled_from_another(
+    binary: Binary, tmp_path: Path, phase: str
+) -> None:
+    """The request ends it in order in every phase, and nothing is left running."""
+    cancellation, seen, outcomes = Cancellation(), list[str](), list[RunOutcome]()
+
+    def work() -> None:
+        driver = RealLane(toxiproxy=binary.path, workers=1)
+        outcomes.append(
+            execute(
+                driver,
+                experiment("hypothesis.within=0.9"),
+                1,
+                tmp_path,
+                progress=lambda progress: seen.append(progress.phase),
+                cancellation=cancellation,
+            )
+        )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert eventually_sync(lambda: phase in seen and len(descendants(os.getpid())) >= 2, SECONDS_TO_FAULT)
+    assert cancellation.request("the test")
+    thread.join(SECONDS_TO_CLEAN)
+    assert not thread.is_alive()
+    assert outcomes == [RunOutcome(RunStatus.INTERRUPTED, "interrupted by the test")]
+    assert read_run_info(tmp_path).status is RunStatus.INTERRUPTED
     assert not descendants(os.getpid())
 
 
@@ -227,6 +365,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
         assert process.returncode == 4, output.read_text()
     assert nothing_left(children, ports)
     assert f"interrupted by {signals[0].name}" in output.read_text()
+    assert ("the run is ending" in output.read_text()) is (len(signals) > 1)
     assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
     (ended,) = (event for event in logged(tmp_path / "run") if event.kind is K.RUN_ENDED)
     assert ended.outcome == "interrupted"
@@ -242,23 +381,7 @@ def test_a_killed_runner_takes_everything_with_it(binary: Binary, tmp_path: Path
     assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
 
 
-# --- parts ------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_server_whose_port_is_taken_is_started_on_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A port lost between the choice and the listening costs another start, not the run."""
-    from chaos.ports import free_ports  # noqa: PLC0415 - the real one, before it is replaced
-
-    free = free_ports(1)[0]
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        offers = iter([taken.getsockname()[1], free])
-        monkeypatch.setattr("chaos.target.free_ports", lambda n, host: [next(offers)])
-        loop = asyncio.get_running_loop()
-        target = await Target.start(experiment(), 1, tmp_path, epoch=loop.time() + 10, by=loop.time() + 10)
-        assert target.address.port == free
-        await target.stop()
+# --- open files -------------------------------------------------------------------------------------------------------
 
 
 def test_open_files_are_counted_before_the_run_and_missing_ones_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,13 +396,3 @@ def test_open_files_are_counted_before_the_run_and_missing_ones_named(monkeypatc
     assert not made
     limits.raise_open_files(2000)
     assert [value for _, value in made] == [(4096, 4096)]
-
-
-def test_the_server_gets_the_experiments_settings_and_nobody_elses(tmp_path: Path) -> None:
-    """Its file reads back to the experiment's values, and the user's environment does not override them."""
-    chosen = experiment("server.heartbeat_interval=7.0", "quiz.questions=3")
-    file = tmp_path / "server.toml"
-    file.write_text(settings_of(chosen))
-    environ = clean_environment({"HEARTBEAT_INTERVAL": "1", "RESILIENCE_BACKLOG": "2", "PATH": "kept"})
-    assert environ == {"PATH": "kept"}
-    assert server_settings(file, environ, {}) == (chosen.server, chosen.quiz)
