@@ -160,7 +160,14 @@ def test_without_a_steady_state_nothing_is_injected(
     """A fleet that has not joined in time is a run that did not start: exit code 4. Its listener saw it all."""
     monkeypatch.setattr(real_system, "MAX_LAG_S", -1.0)
     seen: list[Progress] = []
-    slow = experiment("hypothesis.within=1.0", "ramp=1.0", "hypothesis.joined=1.0", "cohorts.0.clients=40", "seed=4")
+    slow = experiment(
+        "seed=4",
+        "faults.0.at=1.0",
+        "hypothesis.within=1.0",
+        "ramp=1.0",
+        "hypothesis.joined=1.0",
+        "cohorts.0.clients=40",
+    )
     outcome = run(slow, tmp_path, binary, seen.append)
     assert outcome.status is RunStatus.NOT_STARTED
     (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
