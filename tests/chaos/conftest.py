@@ -11,6 +11,7 @@ from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
+from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
 
 
@@ -25,6 +26,12 @@ async def stub() -> AsyncIterator[HttpStub]:
 def clock() -> RunClock:
     """A run that begins now."""
     return RunClock()
+
+
+@pytest.fixture(autouse=True)
+def patient_with_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test that sets a limit of its own finds a proxy hung."""
+    monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", HANG_S)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, Ref
 from resilience.experiment.primitives import Direction, LinkOperation, Symptom
 from resilience.lab.canary import NetworkCanary, ProbeResult, probe
 
+from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
 
 ALPHA = ("alpha",)
@@ -23,7 +24,8 @@ HOLES = {way: BlackholeFault(at=1.0, cohorts=ALPHA, duration=1.0, direction=way)
 FAULTS: dict[str, AnyFault] = {"cut": CUT, "refuse": REFUSE, **{f"blackhole-{way}": HOLES[way] for way in HOLES}}
 SYMPTOMS = {name: fault.composition.symptom for name, fault in {**FAULTS, "reset": RESET}.items()}
 
-SOON_S, LATE_S = 0.5, 10.0
+SOON_S = 0.6
+"""How long a canary looks for a fault that is not there."""
 
 
 async def apply_all(link: ProxiedLink, operations: Sequence[object]) -> None:
@@ -42,31 +44,34 @@ async def injected(link: ProxiedLink, fault: AnyFault) -> AsyncIterator[None]:
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, fault: AnyFault) -> None:
     async with link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         assert canary.doubt is None
         async with injected(link, fault):
-            assert await canary.saw_symptom(fault.composition.symptom, LATE_S)
-        assert await canary.saw_health(LATE_S)
+            assert await canary.saw_symptom(fault.composition.symptom, HANG_S)
+        assert await canary.saw_health(HANG_S)
 
 
 async def test_it_sees_a_reset_on_a_link_that_resets(resetting_link: ProxiedLink) -> None:
     async with resetting_link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         async with injected(resetting_link, RESET):
-            assert await canary.saw_symptom(RESET.composition.symptom, LATE_S)
+            assert await canary.saw_symptom(RESET.composition.symptom, HANG_S)
 
 
 async def test_an_orderly_end_is_not_taken_for_a_reset(link: ProxiedLink) -> None:
     async with link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         async with injected(link, CUT):
             assert not await canary.saw_symptom(RESET.composition.symptom, SOON_S)
 
 
 @pytest.mark.parametrize("symptom", SYMPTOMS.values(), ids=SYMPTOMS.keys())
-async def test_it_does_not_see_a_fault_that_was_not_injected(link: ProxiedLink, symptom: Symptom) -> None:
+async def test_it_does_not_see_a_fault_that_was_not_injected(
+    link: ProxiedLink, symptom: Symptom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resilience.lab.canary.SILENCE_S", HANG_S)  # a pause of the machine is no silence here
     async with link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         assert not await canary.saw_symptom(symptom, SOON_S)
 
 
@@ -79,15 +84,16 @@ async def test_silence_is_neither_an_end_nor_a_refusal(link: ProxiedLink) -> Non
 
 async def test_a_stalled_server_is_not_taken_for_a_silent_link(link: ProxiedLink, stub: HttpStub) -> None:
     async with link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         stub.stalled = True
-        assert not await canary.saw_symptom(HOLES[Direction.BOTH].composition.symptom, SOON_S)
+        symptom = HOLES[Direction.BOTH].composition.symptom
+        assert not await canary.saw_symptom(symptom, 2.5)  # the server has a second for each request
         stub.stalled = False
 
 
 async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: ProxiedLink, stub: HttpStub) -> None:
     async with link.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         stub.drop_all()
         assert not await canary.saw_symptom(CUT.composition.symptom, SOON_S)
 
@@ -96,6 +102,6 @@ async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
     nowhere = Address("127.0.0.1", free_ports(1)[0])
     async with NetworkCanary(nowhere, nowhere) as canary:
         assert canary.doubt is not None
-        await canary.prepare(0.5)
+        await canary.prepare(2.0)
         assert canary.doubt == "the link was not usable before the fault: refused"
-    assert await probe(nowhere, LATE_S) is ProbeResult.REFUSED
+    assert await probe(nowhere, HANG_S) is ProbeResult.REFUSED

@@ -21,11 +21,11 @@ from resilience.lab.recorder import RunRecorder
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
 
+from ..support.deadlines import HANG_S
 from ..support.processes import eventually
 
 ALPHA = ("alpha",)
 UNTIL = 1000.0
-LATE_S = 10.0
 K = LogEventKind
 
 
@@ -125,7 +125,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     assert injection.of(K.FAULT_INVALID)
     assert injection.of(K.HARNESS_FAILED)
     assert link.process.starts == 2
-    assert await probe(link.address, LATE_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     after = Injection(clock, link)
     await after.run(CutFault(at=0.5, cohorts=ALPHA))
     assert after.of(K.FAULT_CONFIRMED)
@@ -138,9 +138,9 @@ async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_in
     link.api = link.process.api(0.4)
     injection = Injection(clock, link)
     walk = asyncio.create_task(injection.run(RefuseFault(at=0.3, cohorts=ALPHA, duration=2.0)))
-    await eventually(lambda: bool(injection.of(K.FAULT_CONFIRMED)), LATE_S)
+    await eventually(lambda: bool(injection.of(K.FAULT_CONFIRMED)), HANG_S)
     link.process.suspend()
     await walk
     assert injection.of(K.FAULT_INVALID)
     assert injection.of(K.FAULT_ENDED)
-    assert await probe(link.address, LATE_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED

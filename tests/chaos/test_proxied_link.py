@@ -25,11 +25,11 @@ from resilience.experiment.primitives import (
 )
 from resilience.lab.canary import ProbeResult, probe
 
+from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub, RawConnection
 from ..support.processes import eventually
 
 REFUSE = Refuse()
-WITHIN_S = 10.0
 
 
 @asynccontextmanager
@@ -45,7 +45,7 @@ async def test_a_close_ends_open_connections_and_accepts_new_ones_at_once(link: 
     times = await link.apply(CloseAll())
     assert times.before <= times.after
     assert await held.hear() == b""
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -55,8 +55,8 @@ async def test_refuse_and_close_end_connections_and_refuse_new_ones_until_the_li
     async with holding(link, REFUSE):
         await link.apply(CloseAll())
         assert await held.hear() == b""
-        assert await probe(link.address, WITHIN_S) is ProbeResult.REFUSED
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+        assert await probe(link.address, HANG_S) is ProbeResult.REFUSED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -68,7 +68,7 @@ async def test_drop_is_silent_without_an_end_and_its_lift_closes_the_link(link: 
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
     assert await held.hear() == b""
     assert b"during" not in stub.received
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -91,8 +91,8 @@ async def test_two_refusals_at_once_end_with_the_later_one(link: ProxiedLink) ->
     async with holding(link, REFUSE):
         async with holding(link, REFUSE):
             pass
-        assert await probe(link.address, WITHIN_S) is ProbeResult.REFUSED
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+        assert await probe(link.address, HANG_S) is ProbeResult.REFUSED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
 @pytest.mark.parametrize("other", [Drop(), Drop(Direction.UP)], ids=["equal", "different"])
@@ -101,13 +101,13 @@ async def test_two_drops_at_once_are_undone_separately(link: ProxiedLink, other:
         async with holding(link, other):
             pass
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
 async def test_a_drop_under_a_refusal_outlasts_it(link: ProxiedLink) -> None:
     async with holding(link, Drop()):
         async with holding(link, REFUSE):
-            assert await probe(link.address, WITHIN_S) is ProbeResult.REFUSED
+            assert await probe(link.address, HANG_S) is ProbeResult.REFUSED
         assert await probe(link.address, 0.3) is ProbeResult.SILENT
 
 
@@ -130,7 +130,7 @@ async def test_an_operation_cancelled_halfway_can_be_undone(link: ProxiedLink, c
         await link.apply(Lift(condition))
     except ToxiproxyError:  # the second toxic never came to be
         await link.repair()
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
 async def test_a_close_cancelled_halfway_leaves_the_link_open(link: ProxiedLink) -> None:
@@ -139,7 +139,7 @@ async def test_a_close_cancelled_halfway_leaves_the_link_open(link: ProxiedLink)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
 # --- resets -----------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ async def test_a_close_of_a_resetting_link_is_a_reset_at_both_ends(
     await eventually(lambda: watch.opened == 1)
     await resetting_link.apply(operation)
     with pytest.raises(ConnectionResetError):
-        await asyncio.wait_for(reader.read(), WITHIN_S)
+        await asyncio.wait_for(reader.read(), HANG_S)
     await eventually(lambda: watch.ends == ["reset"])
     if lift is not None:
         await resetting_link.apply(lift)
@@ -193,7 +193,7 @@ async def test_a_close_of_any_other_link_is_an_orderly_end_at_both_ends(link: Pr
     reader, writer = await asyncio.open_connection(*link.address)
     await eventually(lambda: watch.opened == 1)
     await link.apply(CloseAll())
-    assert await asyncio.wait_for(reader.read(), WITHIN_S) == b""
+    assert await asyncio.wait_for(reader.read(), HANG_S) == b""
     await eventually(lambda: watch.ends == ["end"])
     writer.close()
     server.close()
@@ -205,7 +205,7 @@ async def test_a_resetting_link_carries_traffic_and_drops_it_as_any_other(resett
     async with holding(resetting_link, Drop()):
         assert await held.echo(b"during", within=0.3) is None
     assert await held.hear() == b""
-    assert await probe(resetting_link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(resetting_link.address, HANG_S) is ProbeResult.ANSWERED
     held.drop()
 
 
@@ -213,7 +213,7 @@ async def test_a_replaced_resetting_link_still_resets(resetting_link: ProxiedLin
     resetting_link.process.kill()
     assert await resetting_link.revive() is not None
     held = socket.create_connection(resetting_link.address)
-    held.settimeout(WITHIN_S)
+    held.settimeout(HANG_S)
     held.sendall(b"hello")
     assert await asyncio.to_thread(held.recv, 5) == b"hello"
     await resetting_link.apply(ResetAll())
@@ -237,7 +237,7 @@ async def test_a_condition_that_went_with_its_proxy_cannot_be_lifted(link: Proxi
     assert "ended with exit code -9" in (await link.revive() or "")
     with pytest.raises(InjectionError, match="replaced meanwhile"):
         await link.apply(Lift(REFUSE))
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
 async def test_a_hung_proxy_is_replaced_once_on_its_port(link: ProxiedLink) -> None:
@@ -251,7 +251,7 @@ async def test_a_hung_proxy_is_replaced_once_on_its_port(link: ProxiedLink) -> N
     await asyncio.gather(link.repair(), link.repair())
     assert link.address == address
     assert link.process.starts == starts + 1
-    assert await probe(address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(address, HANG_S) is ProbeResult.ANSWERED
 
 
 async def test_a_healthy_link_is_neither_revived_nor_repaired(link: ProxiedLink) -> None:
@@ -275,6 +275,6 @@ async def test_a_link_whose_port_is_taken_opens_on_another(
     monkeypatch.setattr("chaos.proxied_link.free_ports", offering([taken.sockets[0].getsockname()[1], free]))
     await link.connect(stub.address)
     assert link.address.port == free
-    assert await probe(link.address, WITHIN_S) is ProbeResult.ANSWERED
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     taken.close()
     await taken.wait_closed()

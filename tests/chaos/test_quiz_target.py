@@ -23,6 +23,7 @@ from resilience.lab.canary import ProbeResult, probe
 from resilience.runtime import RunClock
 from resilience.settings import server_settings
 
+from ..support.deadlines import HANG_S
 from ..support.processes import eventually, logged
 
 TEXT = """
@@ -32,7 +33,6 @@ ramp = 0.2
 cohorts = [{name = "alpha", clients = 1}]
 hypothesis = {within = 0.5}
 """
-LATE_S = 60.0
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -44,7 +44,7 @@ async def target(tmp_path: Path) -> AsyncIterator[QuizTarget]:
     """A server that is healthy."""
     (tmp_path / "events").mkdir()
     made = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
-    await made.launch(by=time.monotonic() + LATE_S)
+    await made.launch(by=time.monotonic() + HANG_S)
     try:
         yield made
     finally:
@@ -57,28 +57,28 @@ def starts(run_dir: Path) -> list[str | None]:
 
 async def test_a_killed_server_comes_back_on_its_port_database_and_log(target: QuizTarget, tmp_path: Path) -> None:
     async with target.canary() as canary:
-        await canary.prepare(LATE_S)
+        await canary.prepare(HANG_S)
         times = await target.apply(Kill())
         assert times.before <= times.after
-        assert await canary.saw_symptom(ServerGone(), LATE_S)
+        assert await canary.saw_symptom(ServerGone(), HANG_S)
         assert target.death() is None, "an ordered death is not its own"
         await target.apply(Start())
-        assert await canary.saw_health(LATE_S)
-    await eventually(lambda: starts(tmp_path) == ["fresh", "recovered"], LATE_S)
+        assert await canary.saw_health(HANG_S)
+    await eventually(lambda: starts(tmp_path) == ["fresh", "recovered"], HANG_S)
 
 
 async def test_operations_that_are_done_already_do_nothing(target: QuizTarget) -> None:
     await target.apply(Start())
     await target.apply(Kill())
     await target.apply(Kill())
-    assert await probe(target.address, LATE_S) is ProbeResult.REFUSED
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
 
 
 async def test_repair_starts_a_server_that_was_killed(target: QuizTarget) -> None:
     await target.apply(Kill())
     await target.repair()
     async with target.canary() as canary:
-        assert await canary.saw_health(LATE_S)
+        assert await canary.saw_health(HANG_S)
 
 
 def pid_of(target: QuizTarget) -> int:
@@ -88,14 +88,14 @@ def pid_of(target: QuizTarget) -> int:
 
 async def test_a_server_that_died_by_itself_is_named_and_stays_dead(target: QuizTarget) -> None:
     os.kill(pid_of(target), signal.SIGKILL)
-    await eventually(lambda: target.death() is not None, LATE_S)
+    await eventually(lambda: target.death() is not None, HANG_S)
     assert "ended by itself with exit code -9" in (target.death() or "")
     for operation in (Kill(), Start()):
         with pytest.raises(InjectionError, match="ended by itself"):
             await target.apply(operation)
     await target.repair()
     assert target.death() is not None
-    assert await probe(target.address, LATE_S) is ProbeResult.REFUSED
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
 
 
 async def test_a_stopped_server_is_no_death(target: QuizTarget) -> None:
@@ -113,7 +113,7 @@ async def test_a_server_whose_port_is_taken_is_started_on_another(
         offers = [taken.getsockname()[1], free]
         monkeypatch.setattr("chaos.targets.quiz.free_ports", lambda _n, _host: [offers.pop(0)])
         target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
-        await target.launch(by=time.monotonic() + LATE_S)
+        await target.launch(by=time.monotonic() + HANG_S)
         assert target.address.port == free
         assert starts(tmp_path) == ["fresh"]
         await target.stop()
@@ -123,7 +123,7 @@ async def test_a_restart_whose_port_was_taken_meanwhile_is_the_laboratorys_failu
     await target.apply(Kill())
     with closing(socket.create_server(target.address)):
         await target.apply(Start())
-        await eventually(lambda: target.death() is not None, LATE_S)
+        await eventually(lambda: target.death() is not None, HANG_S)
         with pytest.raises(PortInUseError):
             target.check()
 
@@ -133,7 +133,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     nowhere = f"sqlite:///{tmp_path / 'no-such-folder' / 'quiz.db'}"
     target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock(), database=nowhere)
     with pytest.raises(HarnessError, match=r"exit code .*no-such-folder"):
-        await target.launch(by=time.monotonic() + LATE_S)
+        await target.launch(by=time.monotonic() + HANG_S)
     assert target.death() is None
 
 
@@ -142,7 +142,7 @@ async def test_a_server_that_is_not_healthy_in_time_is_ended(tmp_path: Path) -> 
     target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
     with pytest.raises(StartupTimeoutError):
         await target.launch(by=time.monotonic())
-    assert await probe(target.address, LATE_S) is ProbeResult.REFUSED
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
 
 
 def command_line(pid: int) -> bytes:

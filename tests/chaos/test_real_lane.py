@@ -31,11 +31,10 @@ from resilience.lab.recording import read_observations, read_stored_run_file
 from resilience.lab.run import RunOutcome, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 
+from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
 
 K = LogEventKind
-SECONDS_TO_FAULT = 90.0
-SECONDS_TO_CLEAN = 60.0
 
 LONG_REFUSAL = """
 name = "long"
@@ -304,9 +303,9 @@ def test_a_run_may_be_executed_in_any_thread_and_cancelled_from_another(
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert eventually_sync(lambda: phase in seen and len(descendants(os.getpid())) >= 2, SECONDS_TO_FAULT)
+    assert eventually_sync(lambda: phase in seen and len(descendants(os.getpid())) >= 2, HANG_S)
     assert cancellation.request("the test")
-    thread.join(SECONDS_TO_CLEAN)
+    thread.join(HANG_S)
     assert not thread.is_alive()
     assert outcomes == [RunOutcome(RunStatus.INTERRUPTED, "interrupted by the test")]
     assert read_run_info(tmp_path).status is RunStatus.INTERRUPTED
@@ -338,7 +337,7 @@ def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple[subprocess.
         subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, SECONDS_TO_FAULT)
+            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, HANG_S)
             children = descendants(process.pid)
             ports = listening(children)
             assert len(children) == 5
@@ -368,7 +367,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
         for number in signals[1:]:
             assert eventually_sync(lambda: "ending" in output.read_text())
             process.send_signal(number)
-        process.wait(SECONDS_TO_CLEAN)
+        process.wait(HANG_S)
         assert process.returncode == 4, output.read_text()
     assert nothing_left(children, ports)
     assert f"interrupted by {signals[0].name}" in output.read_text()

@@ -8,9 +8,7 @@ from typing import Self
 
 from chaos.proxied_link import Address
 
-
-WITHIN_S = 5.0
-"""In which something that should arrive has arrived."""
+from .deadlines import HANG_S
 
 
 class HttpStub:
@@ -67,12 +65,12 @@ class RawConnection:
         """Connect."""
         return cls(*await asyncio.open_connection(*address))
 
-    async def echo(self, text: bytes, within: float = WITHIN_S) -> bytes | None:
+    async def echo(self, text: bytes, within: float = HANG_S) -> bytes | None:
         """Send, and return what comes back: b"" for an end, None for silence."""
         self.writer.write(text)
         return await self.hear(within)
 
-    async def hear(self, within: float = WITHIN_S) -> bytes | None:
+    async def hear(self, within: float = HANG_S) -> bytes | None:
         """What comes: b"" for an end, None for silence."""
         try:
             async with asyncio.timeout(within):
