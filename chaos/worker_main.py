@@ -51,7 +51,7 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """End all clients at once and without a word."""
+    """End all clients at once, without closing handshakes."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -161,7 +161,7 @@ async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
 
 def main() -> None:
     """Run one worker; returns when it is done or the runner is gone."""
-    with contextlib.suppress(BrokenPipeError):  # nobody is there to be told
+    with contextlib.suppress(BrokenPipeError):  # the runner is gone
         try:
             import uvloop  # noqa: PLC0415 - optional
         except ModuleNotFoundError:

@@ -48,7 +48,7 @@ class Worker:
         return cls(child, Job(experiment, seed, worker, workers, log, observations))
 
     async def send(self, order: WorkerCommand) -> None:
-        """Give an order; HarnessError when nobody is there to take it."""
+        """Give an order; HarnessError when the process is gone."""
         pipe = self.child.process.stdin
         try:
             if pipe is not None:
@@ -83,7 +83,7 @@ class Worker:
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
 
     async def stop(self) -> None:
-        """End its clients, then itself; killed when it does not obey. Nobody may be listening any more."""
+        """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs."""
         with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
             await self.send(Stop())
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -109,7 +109,7 @@ class WorkerPool:
         self.workers = workers
 
     async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
-        """Send everybody off."""
+        """Tell every worker when the run starts and where its clients connect."""
         for worker in self.workers:
             await worker.send(Go(epoch, dict(urls)))
 

@@ -89,7 +89,7 @@ def test_show_resolves_the_experiment_and_its_timeline() -> None:
 
 
 def test_doctor_ends_with_4_when_something_is_in_the_way(binary: Binary, tmp_path: Path) -> None:
-    """A missing proxy is told of as a finding, a good one is none."""
+    """A missing proxy is a finding, a usable one is not."""
     missing = invoke("doctor", "--toxiproxy", tmp_path / "none")
     assert missing.return_value == ExitCode.HARNESS
     assert "bad" in missing.output
@@ -103,7 +103,7 @@ def test_help_needs_no_analysis() -> None:
 
 
 def test_an_interrupted_run_gets_no_report(tmp_path: Path) -> None:
-    """Whoever pressed Ctrl-C wants out: one line and exit code 4."""
+    """After Ctrl-C: one line and exit code 4."""
     outcome = RunOutcome(RunStatus.INTERRUPTED, "interrupted by SIGINT")
     drawn = console()
     assert cli._report(outcome, tmp_path, drawn) == ExitCode.HARNESS

@@ -155,7 +155,7 @@ async def test_the_database_url_is_not_on_the_command_line(target: QuizTarget) -
     assert b"sqlite" not in words
 
 
-def test_the_server_gets_the_experiments_settings_and_nobody_elses(tmp_path: Path) -> None:
+def test_the_server_gets_the_experiments_settings_and_no_others(tmp_path: Path) -> None:
     """Its file reads back to the experiment's values, and the user's environment does not override them."""
     chosen = experiment("server.heartbeat_interval=7.0", "quiz.questions=3")
     file = tmp_path / "server.toml"
