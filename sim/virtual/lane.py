@@ -92,7 +92,7 @@ class VirtualLane:
             finally:
                 cancellation.bind(lambda: None)
 
-        with _no_collector_pauses():
+        with collector_paused():
             return run_virtual(cancellable)
 
     def start(
@@ -130,8 +130,14 @@ def _cancel(loop: VirtualLoop, task: asyncio.Task[Any]) -> None:
 
 
 @contextmanager
-def _no_collector_pauses() -> Iterator[None]:
-    """The cyclic collector finds next to nothing in a run this short and costs a fifth of its time."""
+def collector_paused() -> Iterator[None]:
+    """Run without the cyclic collector: it finds next to nothing in a run this short and costs a fifth of its time.
+
+    Collects before; within another such block it does nothing.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
