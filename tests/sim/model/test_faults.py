@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from resilience.config import ServerConfig
+from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
-from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ResetFault, ServerKillFault
 from resilience.experiment.primitives import Direction
+from resilience.experiment.spec import Hypothesis
+from sim.model import ModelCosts
+from sim.model.lane import ModelSystem
 
-from .worlds import experiment, of, run, world_of
+from .runs import LIVELY, experiment, of, run, system_of
 
 HALF, LATENCY, CONNECT = 0.00025, 0.0005, 0.0003
 OPENING = 0.0003 + 0.0005 + 0.0004 + 0.00002 + 0.0005
@@ -98,8 +103,8 @@ def test_a_hole_upwards_lets_the_server_evict_a_client_that_still_hears_it() -> 
     """Frequent pings keep the client content while its answers vanish: the grace period ends it from the other side."""
     server = ServerConfig(heartbeat_interval=2.0, grace_period=5.0, cleanup_interval=60.0)
     hole = BlackholeFault(at=5.0, cohorts=("a",), duration=20.0, direction=Direction.UP)
-    world, log = world_of(experiment(hole, server=server))
-    assert len(world.server._connections) == 1
+    system, log = system_of(experiment(hole, server=server))
+    assert len(system.driver._connections) == 1
     assert not of(log, K.PEER_DEAD)
     detached = of(log, K.SESSION_DETACHED)[0]
     assert detached.cause == "grace"
@@ -144,22 +149,67 @@ def test_the_injector_writes_begin_and_end_of_each_window(
     """Planned times as values, the fault's id as reference, the cohort as actor; both looks at the link agreed."""
     log = run(experiment(fault))
     events = [event for event in log if event.role == "injector"]
-    assert [(event.kind, event.t, event.value) for event in events] == [
-        (K.FAULT_STARTED, 5.0, 5.0),
+    assert sorted((event.kind, event.t, event.value) for event in events) == [
+        (K.FAULT_CLEARED, ends_at, 0.0),
         (K.FAULT_CONFIRMED, 5.0, 0.0),
         (K.FAULT_ENDED, ends_at, ends_at),
-        (K.FAULT_CLEARED, ends_at, 0.0),
+        (K.FAULT_STARTED, 5.0, 5.0),
     ]
     assert {(event.actor, event.cohort, event.ref) for event in events} == {("a", "a", f"0.0:{fault.kind}@a")}
 
 
-def test_a_window_that_another_fault_outlasts_is_invalid() -> None:
-    """The look at the link after the first one's end finds it still down, and says so."""
+def test_a_window_that_another_fault_outlasts_is_masked_by_it() -> None:
     faults = (RefuseFault(at=5.0, cohorts=("a",), duration=3.0), BlackholeFault(at=6.0, cohorts=("a",), duration=4.0))
     log = run(experiment(*faults))
-    invalid = _one(log, K.FAULT_INVALID)
-    assert (invalid.ref, invalid.cause, invalid.t) == ("0.0:refuse@a", "another fault still holds the link", 8.0)
-    assert [event.ref for event in of(log, K.FAULT_CLEARED)] == ["1.0:blackhole@a"]
+    masked, last = of(log, K.FAULT_CLEARED)
+    assert (masked.ref, masked.detail, masked.t) == ("0.0:refuse@a", "masked by 1.0:blackhole@a", 8.0)
+    assert (last.ref, last.detail, last.t) == ("1.0:blackhole@a", None, 10.0)
+    assert not of(log, K.FAULT_INVALID)
+
+
+def test_a_reset_ends_connections_as_a_cut_does() -> None:
+    log = run(experiment(ResetFault(at=5.0, cohorts=("a",))))
+    lost = _one(log, K.TRANSPORT_LOST, role="client")
+    assert lost.t == pytest.approx(5.0 + HALF)
+    assert lost.cause == "closed"
+    assert _one(log, K.FAULT_CONFIRMED).ref == "0.0:reset@a"
+
+
+def test_a_killed_server_is_followed_by_one_that_recovers_the_run() -> None:
+    """Dials are accepted by the proxy and closed while no server is there; sessions, answers and deadlines last."""
+    costs = ModelCosts(startup=1.0)
+    plan = experiment(ServerKillFault(at=9.0, duration=2.0), clients=3, quiz=LIVELY, duration=40.0)
+    system, log = system_of(plan, costs=costs)
+    fresh, recovered = of(log, K.SERVER_STARTED)
+    assert (fresh.t, fresh.outcome, fresh.detail) == (0.0, "fresh", "1.1")
+    assert (recovered.t, recovered.outcome, recovered.value, recovered.detail) == (12.0, "recovered", 3.0, "1.2")
+    assert {event.cause for event in of(log, K.TRANSPORT_FAILED)} == {"closed"}
+    assert len(of(log, K.SESSION_RESTORED)) == 3
+    assert _one(log, K.FAULT_CLEARED).t == pytest.approx(12.0, abs=0.1)
+    opened = [event.t for event in of(log, K.QUESTION_OPENED)]
+    assert opened == pytest.approx([opened[0] + 6.0 * i for i in range(4)])
+    assert system.driver.incarnation == 2
+
+
+def test_a_kill_loses_what_was_not_committed() -> None:
+    """A join whose commit was under way never happened; its client joins once there is a server again."""
+
+    def kill_early(system: ModelSystem) -> None:
+        system.environment.at(0.2, lambda _: system.driver.kill())
+        system.environment.at(0.2, lambda _: system.links["a"].link.upstream_died())
+        system.environment.at(1.0, lambda _: system.driver.start())
+
+    plan = msgspec.structs.replace(experiment(duration=20.0), hypothesis=Hypothesis(within=19.0))
+    system, log = system_of(plan, costs=ModelCosts(commit=0.5), prepare=kill_early)
+    assert _one(log, K.SESSION_JOINED).t > 1.6
+    assert [event.value for event in of(log, K.SERVER_STARTED)] == [0.0, 0.0]
+    assert len(system.driver.store.sessions) == 1
+
+
+def test_a_second_start_is_refused() -> None:
+    system, _ = system_of(experiment())
+    with pytest.raises(InjectionError, match="runs already"):
+        system.driver.start()
 
 
 def test_a_repeated_fault_comes_back() -> None:
