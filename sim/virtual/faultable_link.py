@@ -1,4 +1,4 @@
-"""Carries out the primitive link operations on a virtual link, as Toxiproxy does. Knows no fault kinds and no clients."""
+"""Carries out the primitive link operations on a virtual link, as Toxiproxy does. Knows no fault kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries out kill and start on the virtual server: at once, or at a boundary of its work. Knows no links, no clients."""
+"""Carries out kill and start on the virtual server: at once, or at a boundary of its work. Knows no links."""
 
 from __future__ import annotations
 
