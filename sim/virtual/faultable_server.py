@@ -53,10 +53,10 @@ class FaultableVirtualServer:
         """Carry out one operation; a kill with a crash returns when the server has died there."""
         before = self._clock.now()
         match operation:
-            case Kill(crash=None):
-                self.kill(PLAIN_KILL)
-            case Kill(crash=crash):
+            case Kill(crash=Crash() as crash):
                 before = await self._kill_at(crash)
+            case Kill():
+                self.kill(PLAIN_KILL)
             case Start():
                 self._kills = max(self._kills - 1, 0)
                 if not self._kills and not self.process.is_alive:
