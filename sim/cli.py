@@ -62,7 +62,8 @@ def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) 
     "crash" kills the real server at every boundary of its work: before, in and after a commit, in a handshake, in a
     drain, in a restart. The seed determines where, what survives, and for how long there is no server.
 
-    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed).
+    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed); with --keep
+    those of "report build" on the directory.
     """
     from . import explore as exploring
 
@@ -84,8 +85,8 @@ def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) 
     if keep is not None:
         from reports.build import build_report
 
-        build_report(keep)
         click.echo(f"report: {keep / 'report.html'}")
+        return int(build_report(keep).exit_code)
     return ExitCode.FAIL if statistics.broken else ExitCode.PASS
 
 
@@ -126,9 +127,7 @@ def interruptible() -> Iterator[Cancellation]:
     """A cancellation that SIGINT and SIGTERM request for as long as the block lasts. From the main thread only."""
     cancellation = Cancellation()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {
-        number: signal.signal(number, lambda received, _: _request(cancellation, received)) for number in numbers
-    }
+    before = {number: signal.signal(number, lambda received, _: _request(cancellation, received)) for number in numbers}
     try:
         yield cancellation
     finally:

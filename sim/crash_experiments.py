@@ -12,8 +12,9 @@ from resilience.experiment.spec import Cohort, Experiment, Hypothesis, Statistic
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
-STABLE, FLAKY, ABSENT = "stable", "flaky", "absent"
-"""Cohorts: behind a link that holds, behind one that breaks now and then, and one client that is away for long."""
+STABLE, FLAKY, ABSENT, LEAVING = "stable", "flaky", "absent", "leaving"
+"""Cohorts: behind a link that holds, behind one that breaks now and then, one client that is away for long, one that
+leaves for good."""
 
 SERVER = ServerConfig(
     heartbeat_interval=2.0, grace_period=4.0, cleanup_interval=8.0, drain_window=0.5, restart_pause=0.2
@@ -40,8 +41,13 @@ RETURN: Seconds = 10.0
 QUIET: Seconds = RETURN + 1.0
 """Seconds without a fault at the end of the run."""
 
-ABSENT_SHARE = 0.3
-ABSENT_AFTER: Seconds = 2.0
+SHORTEST_SILENCE: Seconds = 0.6
+"""A canary sees no shorter one."""
+
+ABSENT_SHARE, LEAVING_SHARE = 0.3, 0.1
+"""Of the seeds: those in which a client is away for long, and those in which one leaves."""
+
+FIRST_DEPARTURE: Instant = 2.0
 ABSENT_FOR: Seconds = SERVER.cleanup_interval + 4.0
 """Longer than a participant may stay temporarily disconnected."""
 
@@ -54,16 +60,15 @@ ANYWHERE = tuple(point for point in CrashPoint if point not in AT_START)
 def crash_experiment(seed: int, clients: int) -> Experiment:
     """A short quiz whose server is killed once, twice or three times; half of the clients have a flaky link."""
     kills = _kills(seed)
-    flaky = clients // 2
-    absent = int(clients - flaky > 1 and uniform(seed, "absent") < ABSENT_SHARE)
-    sizes = ((STABLE, clients - flaky - absent), (FLAKY, flaky), (ABSENT, absent))
-    faults: tuple[AnyFault, ...] = (*kills, *(_link_faults(seed) if flaky else ()))
-    if absent:
+    cohorts = _cohorts(seed, clients)
+    names = {cohort.name for cohort in cohorts}
+    faults: tuple[AnyFault, ...] = (*kills, *(_link_faults(seed) if FLAKY in names else ()))
+    if ABSENT in names:
         faults = (*faults, _absence(seed, kills))
     return Experiment(
         "crash",
         max(fault.at + fault.length for fault in faults) + QUIET,
-        tuple(Cohort(name, n) for name, n in sizes if n),
+        cohorts,
         title="The server is killed at a boundary of its work",
         seed=seed,
         ramp=RAMP,
@@ -79,6 +84,22 @@ def crash_experiment(seed: int, clients: int) -> Experiment:
 def crashes_of(experiment: Experiment) -> tuple[Crash, ...]:
     """The crashes of an experiment, in the order of its faults."""
     return tuple(f.crash for f in experiment.faults if isinstance(f, ServerKillFault) and f.crash is not None)
+
+
+def _cohorts(seed: int, clients: int) -> tuple[Cohort, ...]:
+    """Half of the clients have a flaky link; in some seeds one of the others is absent for long, or leaves."""
+    flaky, u = clients // 2, uniform(seed, "departure")
+    special = clients - flaky > 1
+    absent = int(special and u < ABSENT_SHARE)
+    leaving = int(special and ABSENT_SHARE <= u < ABSENT_SHARE + LEAVING_SHARE)
+    leaves_at = FIRST_DEPARTURE + uniform(seed, "departure", "at") * (LAST_DEATH - FIRST_DEPARTURE)
+    made = (
+        Cohort(STABLE, clients - flaky - absent - leaving),
+        Cohort(FLAKY, flaky),
+        Cohort(ABSENT, absent),
+        Cohort(LEAVING, leaving, leaves_at),
+    )
+    return tuple(cohort for cohort in made if cohort.clients)
 
 
 def _kills(seed: int) -> tuple[ServerKillFault, ...]:
@@ -140,18 +161,18 @@ def _link_faults(seed: int) -> tuple[AnyFault, ...]:
 
 def _link_fault(seed: int, i: int) -> AnyFault:
     kind, at, long = (uniform(seed, "fault", i, what) for what in ("kind", "at", "long"))
-    start, duration = LAST_RESTART * at, 0.01 + 2.0 * long
+    start = LAST_RESTART * at
     match int(kind * 3):
         case 0:
             return CutFault(start, (FLAKY,))
         case 1:
-            return RefuseFault(start, (FLAKY,), duration=duration)
+            return RefuseFault(start, (FLAKY,), duration=0.01 + 2.0 * long)
         case _:
-            return BlackholeFault(start, (FLAKY,), duration=duration)
+            return BlackholeFault(start, (FLAKY,), duration=SHORTEST_SILENCE + 1.5 * long)
 
 
 def _absence(seed: int, kills: tuple[ServerKillFault, ...]) -> AnyFault:
     """One client goes shortly before a kill and stays away for longer than the clean-up after it."""
     kill = kills[int(uniform(seed, "absent", "kill") * len(kills))]
-    at = max(kill.at - 0.5 * uniform(seed, "absent", "at"), min(ABSENT_AFTER, kill.at))
+    at = max(kill.at - 0.5 * uniform(seed, "absent", "at"), min(FIRST_DEPARTURE, kill.at))
     return RefuseFault(at, (ABSENT,), duration=ABSENT_FOR + (kill.lasts or 0.0))

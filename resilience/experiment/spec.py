@@ -16,7 +16,7 @@ from resilience.errors import require
 from resilience.experiment.faults import AnyFault, ServerKillFault
 from resilience.experiment.primitives import Crash, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
 STATISTICS = ("mean", "restricted_mean", "p50", "p90", "p95", "p99", "max")
@@ -43,11 +43,16 @@ class Op(StrEnum):
     BELOW = "<"
 
 
-class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clients that share one link, and so suffer the same faults."""
+class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Clients that share one link, and so suffer the same faults.
+
+    ``leaves_at``: when those of them that have a session leave on purpose, for good, seconds after the run's start;
+    only the virtual lane can carry this out.
+    """
 
     name: str
     clients: int
+    leaves_at: Instant | None = None
 
 
 class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +112,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check every rule that spans more than one value."""
         _check_run(self)
-        _check_cohorts(self.cohorts)
+        _check_cohorts(self.cohorts, self.duration)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
         for i, expectation in enumerate(self.expectations):
@@ -136,6 +141,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for i, fault in enumerate(self.faults):
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
                 return f"faults[{i}].crash"
+        for i, cohort in enumerate(self.cohorts):
+            if cohort.leaves_at is not None:
+                return f"cohorts[{i}].leaves_at"
         return None
 
     @property
@@ -156,7 +164,7 @@ def _check_run(run: Experiment) -> None:
     require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
 
 
-def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
+def _check_cohorts(cohorts: tuple[Cohort, ...], duration: Seconds) -> None:
     require(bool(cohorts), "cohorts", [], "must name at least one cohort")
     seen: set[str] = set()
     for i, cohort in enumerate(cohorts):
@@ -167,6 +175,8 @@ def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
         require(cohort.name != SERVER, f"{key}.name", cohort.name, "names the server; choose another")
         require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
         require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
+        leaves_in_time = cohort.leaves_at is None or 0 < cohort.leaves_at <= duration
+        require(leaves_in_time, f"{key}.leaves_at", cohort.leaves_at, "must lie within the run's duration")
         seen.add(cohort.name)
 
 

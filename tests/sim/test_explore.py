@@ -63,6 +63,19 @@ def test_every_check_finds_something_to_check(results: list[SeedResult]) -> None
     assert {"clients_return", "answers_get_verdicts", "stream_reaches_everyone"} <= set(checked)
 
 
+def test_departures_are_part_of_some_runs(results: list[SeedResult]) -> None:
+    """A client leaves on purpose, another is away for longer than the clean-up, around a crash."""
+    left = [result for result in results if result.history.of(LogEventKind.CLIENT_LEFT)]
+    expired = [result for result in results if result.history.of(LogEventKind.SESSION_EXPIRED)]
+    assert left
+    assert len(expired) > SEEDS // 20
+
+
+def test_every_fault_is_seen_by_a_canary(results: list[SeedResult]) -> None:
+    """Kills at a boundary too."""
+    assert [event for result in results for event in result.history.of(LogEventKind.FAULT_INVALID)] == []
+
+
 def test_servers_die_while_clients_still_join(results: list[SeedResult]) -> None:
     """No steady state is asked for, so that a join itself may be cut in two."""
     early = [t for result in results for t, _ in result.crashes if t < result.experiment.ramp]

@@ -130,7 +130,7 @@ def test_the_real_lane_is_no_simulation() -> None:
         cli.driver_of(Lane.REAL)
 
 
-@pytest.mark.parametrize(("lane", "library"), [(Lane.MODEL, "simpy"), (Lane.VIRTUAL, "websockets")])
+@pytest.mark.parametrize("lane, library", [(Lane.MODEL, "simpy"), (Lane.VIRTUAL, "websockets")])
 def test_run_json_says_what_ran(lane: Lane, library: str, tmp_path: Path) -> None:
     """Versions, digest, cost: all that it takes to judge or repeat a run."""
     execute(cli.driver_of(lane), SMALL, 3, tmp_path / "run")

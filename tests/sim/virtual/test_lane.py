@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -253,16 +254,30 @@ def test_a_crash_starts_the_next_server_after_its_pause() -> None:
     assert ended.t == pytest.approx(started.t + 0.5)
 
 
+def test_a_cohort_leaves_on_purpose() -> None:
+    """At its time, with a word to the server; the other cohort stays."""
+    leaving = (Cohort("a", 2, leaves_at=10.0), Cohort("b", 2))
+    run = Run(msgspec.structs.replace(experiment(), cohorts=leaving))
+    assert [(event.t, event.cohort) for event in run.of(LogEventKind.CLIENT_LEFT)] == [(10.0, "a")] * 2
+    assert len(run.of(LogEventKind.SESSION_LEFT)) == 2
+
+
 class OtherLane(VirtualLane):
     """A lane that cannot kill at a boundary."""
 
     lane = Lane.MODEL
 
 
-def test_other_lanes_refuse_a_crash(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "refused, key",
+    [(CRASHES, "faults[0].crash"), (Experiment("x", 30.0, (Cohort("a", 2, leaves_at=9.0),)), "cohorts[0].leaves_at")],
+    ids=["crash", "leaves_at"],
+)
+def test_other_lanes_refuse_what_they_cannot_do(refused: Experiment, key: str, tmp_path: Path) -> None:
     """By its key and their name, before a directory is made."""
-    with pytest.raises(UsageError, match=r"faults\[0\].crash: only the lane virtual .* not the lane model"):
-        execute(OtherLane(), CRASHES, 1, tmp_path / "run")
+    told = re.escape(f"{key}: only the lane virtual can carry this out, not the lane model")
+    with pytest.raises(UsageError, match=told):
+        execute(OtherLane(), refused, 1, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
