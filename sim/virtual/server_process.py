@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
@@ -98,8 +99,7 @@ class VirtualServerProcess:
 
     async def start(self) -> None:
         """Start; returns when it listens or is dead. Raises what the server raises when it cannot start."""
-        starting = self._host.loop.create_task(self.server.start(HOST, PORT))
-        self._tasks.append(starting)
+        starting = self._begin(self.server.start(HOST, PORT))
         await asyncio.wait((starting, self.died), return_when=asyncio.FIRST_COMPLETED)
         if self.is_alive:
             starting.result()
@@ -108,7 +108,7 @@ class VirtualServerProcess:
 
     def drain(self) -> None:
         """Begin an orderly stop."""
-        self._tasks.append(self._host.loop.create_task(self.server.stop()))
+        self._begin(self.server.stop())
 
     def die(self, crash: Crash) -> None:
         """End as a killed process: in the middle of a call, perhaps of its own."""
@@ -126,6 +126,17 @@ class VirtualServerProcess:
         """Write the final records."""
         await self.server.flush_and_write_final_records()
         self._log.save()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._host.loop.create_task(work)
+        task.add_done_callback(self._ignore_if_dead)
+        self._tasks.append(task)
+        return task
+
+    def _ignore_if_dead(self, task: asyncio.Task[None]) -> None:
+        """What a dead process raises is not a failure: retrieve it, so that the loop does not report it."""
+        if not self.is_alive and not task.cancelled():
+            task.exception()
 
     def _reached(self, point: CrashPoint) -> None:
         if not self.died.done():
