@@ -48,4 +48,4 @@ async def drain_connections(peers: Mapping[int, WebSocketPeer], config: ServerCo
 
 
 def _is_settled(peer: WebSocketPeer) -> bool:
-    return peer.hub is None or not peer.hub.is_waiting((peer.key,))
+    return peer.hub is None or not peer.hub.is_waiting(peer.key)

@@ -7,7 +7,7 @@ order of time. Handshakes have a station of their own: that both compete for one
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -18,10 +18,11 @@ from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, 
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.room import Room
 from resilience.quiz.verdicts import AnswerVerdict
-from resilience.random_streams import derive_key, random_for
+from resilience.random_streams import random_for
 from resilience.runtime import RecordSink
 from resilience.server.event_registry import FRESH, RECENT_QUESTIONS, RECOVERED, clamp_to_now
 from resilience.units import Instant
+from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import DelayLine, LazyTimer, SimEnvironment
 from .costs import ModelCosts
@@ -54,7 +55,7 @@ class ModelServerDriver:
         self._experiment, self._seed = experiment, seed
         self._clock, self._log, self._wire = clock, log, wire
         self._startup = costs.startup
-        self._tokens = _token_generator(seed)
+        self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
         self.incarnation = 1
         self.is_up = True
         self._is_starting = False
@@ -109,7 +110,8 @@ class ModelServerDriver:
             experiment.quiz.game(seed, experiment.server.late_window),
             experiment.server.room,
             epoch=f"{RUN}.{self.incarnation}",
-            tokens=self._tokens,
+            new_id=self._new_id,
+            new_token=self._new_token,
             draw=random_for(seed, "server"),
         )
 
@@ -229,14 +231,3 @@ class ModelServerDriver:
         del self._connections[connection.key]
         connection.link.end(connection, None if silent else code, self._next_send_time())
         self.room.transport_lost(connection.key, CLOSED if silent else f"close_{int(code)}", self._clock.now)
-
-
-def _token_generator(seed: int) -> Callable[[], str]:
-    """Tokens that are addressed draws of 128 bits: the same every time, a secret to nobody."""
-    numbers = itertools.count()
-
-    def token() -> str:
-        number = next(numbers)
-        return "".join(f"{derive_key(seed, 'token', number, half):016x}" for half in range(2))
-
-    return token

@@ -39,11 +39,6 @@ class Station(Generic[J]):
         self._queue: deque[J] = deque()
         self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
 
-    @property
-    def queued(self) -> int:
-        """How many wait for a slot, the unwanted among them."""
-        return len(self._queue)
-
     def enter(self, job: J) -> None:
         """A job arrives."""
         self._queue.append(job)

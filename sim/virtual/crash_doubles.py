@@ -17,7 +17,7 @@ from resilience.experiment.primitives import CrashPoint
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock
-from resilience.server.store import RunLease, Store, StoredEvent
+from resilience.server.store import RunLease, Store, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
 BoundaryHook = Callable[[CrashPoint], None]
@@ -43,6 +43,12 @@ class CrashingStore:
         """Begin a run."""
         self._require_life()
         self._store.create_event(lease, event, plan, origin, at)
+
+    def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
+        """Read the newest run without its participants."""
+        self._reached(CrashPoint.READING)
+        self._require_life()
+        return self._store.newest_run(event, origin)
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """Read the newest run."""

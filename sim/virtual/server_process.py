@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,13 +11,14 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import Crash, CrashPoint, FaultTarget
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import EVENT
-from resilience.random_streams import derive_key, uniform
+from resilience.random_streams import uniform
 from resilience.runtime import RecordSink, RunClock, log_to
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
 
+from ..keyed_names import keyed_ids, keyed_tokens
 from .crash_doubles import BoundaryHook, CrashingLog, CrashingStore, InstrumentedClock
 from .loop import VirtualLoop
 from .network import VirtualNetwork
@@ -45,12 +45,7 @@ class VirtualHost:
         self.experiment, self.seed, self.loop, self.network, self.sink = experiment, seed, loop, network, sink
         self.is_killed = any(fault.target is FaultTarget.SERVER for fault in experiment.faults)
         self.store = SqlStore(MEMORY)
-        self._token_numbers = itertools.count()
-
-    def make_token(self) -> str:
-        """A session token, the same for the same seed; no two processes make the same."""
-        n = next(self._token_numbers)
-        return f"{derive_key(self.seed, 'token', n, 0):016x}{derive_key(self.seed, 'token', n, 1):016x}"
+        self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
 
     def wall_clock(self) -> float:
         """Seconds since 1970."""
@@ -66,7 +61,8 @@ class VirtualHost:
             store,
             clock=clock,
             log=log,
-            tokens=self.make_token,
+            new_id=self._new_id,
+            new_token=self._new_token,
             wall_clock=self.wall_clock,
             flush=flush,
         )

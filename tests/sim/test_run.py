@@ -23,6 +23,8 @@ from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import cli
 from sim.virtual.lane import VirtualLane
 
+from ..support.deadlines import HANG_S
+
 SMALL = load("demo", scale=0.05)
 FILES = {"experiment.toml", "run.json", "events", "summary.json", "summary.md", "report.html", "junit.xml"}
 
@@ -36,7 +38,7 @@ def command(lane: str, out: Path, *more: str, hash_seed: str = "0") -> subproces
         env=environment,
         text=True,
         capture_output=True,
-        timeout=100,
+        timeout=HANG_S,
         check=False,
     )
 

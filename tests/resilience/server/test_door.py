@@ -270,7 +270,7 @@ def test_guessing_tokens_shuts_the_door_on_the_guesser() -> None:
         await serve(server_harness, ServerConfig(address_failures=5))
         for number in range(5):
             socket = await dial()
-            await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
+            await say(socket, Resume(event="quiz", token=f"guess {number}"))
             await hear(socket, ResumeRejected)
             socket.transport.abort()
         refused = await rejection()
