@@ -19,6 +19,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, UsageError
 from resilience.policy.backoff import PRESETS, BackoffPolicy
 from resilience.settings import server_settings
+from resilience.validation import violation_of
 
 CONFIGS = (ServerConfig, QuizConfig, ClientConfig)
 TABLE_NAMES: dict[type, str] = {ServerConfig: "server", QuizConfig: "quiz", ClientConfig: "client"}
@@ -91,8 +92,8 @@ def refused(config: type, values: Mapping[str, object]) -> tuple[str, str] | Non
     except ConfigError as error:
         return error.key, error.rule
     except msgspec.ValidationError as error:
-        rule, _, path = str(error).partition(" - at `$.")
-        return path.rstrip("`"), rule
+        violation = violation_of(error)
+        return violation.path, violation.rule
     return None
 
 
