@@ -88,7 +88,7 @@ class FaultInjector:
             self._record_edge(LogEventKind.FAULT_STARTED, window, began, planned=window.starts_at)
             watching = self._record_symptom(window, canaries, began.before, masks)
             if window.fault.length:
-                await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window), until))])
+                await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window, began), until))])
         except BaseException:
             await self._undo_quietly(window, places)
             raise
@@ -98,9 +98,11 @@ class FaultInjector:
             await watching
         return ended.before
 
-    def _end_of(self, window: FaultWindow) -> Instant:
+    def _end_of(self, window: FaultWindow, began: CallTimes) -> Instant:
         touches = (window.place, window.ends_at) in self._begins
-        return window.ends_at + (TOUCH_S if touches else 0.0)
+        planned = window.ends_at + (TOUCH_S if touches else 0.0)
+        lasts = window.fault.lasts
+        return planned if lasts is None else min(began.before + lasts, planned)
 
     async def _apply(self, places: Sequence[Place], operations: Sequence[Operation]) -> CallTimes:
         now = self._clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from reports.build import build_report
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
+from resilience.experiment.primitives import CrashPoint
 from resilience.protocol.effects import SessionRow
 from resilience.protocol.server.game_messages import GameMessages
 from resilience.protocol.server.heartbeats import HeartbeatManager
@@ -23,10 +26,9 @@ from resilience.quiz.phases import Phase
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry
 from sim import cli
-from sim.virtual.crash import SeedResult, crash_seed
-from sim.virtual.crash_parts import Disk, GoneError, LogFile
-from sim.virtual.crash_plan import ANYWHERE, AT_START, LAST_DEATH, LAST_RESTART, Point, plan
-from sim.virtual.crash_tally import Tally, explore, replay
+from sim.crash_experiments import ANYWHERE, AT_START, LAST_DEATH, LAST_RESTART, crash_experiment, crashes_of
+from sim.explore import CrashStatistics, SeedResult, explore, replay_command, run_seed
+from sim.virtual.crash_doubles import CrashingLog, CrashingStore, ProcessDeadError
 
 CLIENTS = 8
 SEEDS = 60
@@ -37,49 +39,67 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[SeedResult]:
-    """The first seeds, lived through once."""
+def results() -> list[SeedResult]:
+    """The first seeds, run once."""
     return list(explore(1, SEEDS, CLIENTS))
 
 
-def test_nothing_is_lost(outcomes: list[SeedResult]) -> None:
+def test_nothing_is_lost(results: list[SeedResult]) -> None:
     """Every seed keeps every promise."""
-    assert {outcome.plan.seed: outcome.broken for outcome in outcomes if outcome.broken} == {}
+    assert {result.seed: result.broken for result in results if result.broken} == {}
 
 
-def test_every_boundary_is_met(outcomes: list[SeedResult]) -> None:
+def test_every_boundary_is_met(results: list[SeedResult]) -> None:
     """Few seeds suffice to die everywhere, some of them twice or three times."""
-    tally = Tally(CLIENTS)
-    for outcome in outcomes:
-        tally.take(outcome)
-    assert set(tally.deaths) == set(Point)
-    assert {len(outcome.deaths) for outcome in outcomes} >= {1, 2, 3}
+    statistics = CrashStatistics(CLIENTS)
+    for result in results:
+        statistics.add(result)
+    assert set(statistics.crashes) == set(CrashPoint)
+    assert {len(result.crashes) for result in results} >= {1, 2, 3}
 
 
-def test_every_check_finds_something_to_look_at(outcomes: list[SeedResult]) -> None:
-    """But for the harness's own, which has no faults to confirm here."""
-    checked = sum((outcome.checked for outcome in outcomes[:10]), start=type(outcomes[0].checked)())
-    idle = {name for name in outcomes[0].checked if not checked[name]}
-    assert idle == {"faults_confirmed"}
+def test_every_check_finds_something_to_check(results: list[SeedResult]) -> None:
+    """Liveness and durability too, and the canaries."""
+    checked = sum((result.checked for result in results[:10]), start=Counter[str]())
+    assert {name for name in results[0].checked if not checked[name]} == set()
+    assert {"clients_return", "answers_get_verdicts", "stream_reaches_everyone"} <= set(checked)
 
 
-def test_some_worlds_are_hard(outcomes: list[SeedResult]) -> None:
-    """Deadlines pass while there is no server, commits stay unlogged, sessions come back as others' commits vanish."""
-    late = [o for o in outcomes if any(crash.pause > 2 for crash in o.plan.crashes)]
-    unlogged = [
-        o for o in outcomes if _answers(o, LogEventKind.ANSWER_RECOVERED) - _answers(o, LogEventKind.ANSWER_COMMITTED)
-    ]
+def test_departures_are_part_of_some_runs(results: list[SeedResult]) -> None:
+    """A client leaves on purpose, another is away for longer than the clean-up, around a crash."""
+    left = [result for result in results if result.history.of(LogEventKind.CLIENT_LEFT)]
+    expired = [result for result in results if result.history.of(LogEventKind.SESSION_EXPIRED)]
+    assert left
+    assert len(expired) > SEEDS // 20
+
+
+def test_every_fault_is_seen_by_a_canary(results: list[SeedResult]) -> None:
+    """Kills at a boundary too."""
+    assert [event for result in results for event in result.history.of(LogEventKind.FAULT_INVALID)] == []
+
+
+def test_servers_die_while_clients_still_join(results: list[SeedResult]) -> None:
+    """No steady state is asked for, so that a join itself may be cut in two."""
+    early = [t for result in results for t, _ in result.crashes if t < result.experiment.ramp]
+    assert len(early) > SEEDS // 20
+
+
+def test_some_runs_are_hard(results: list[SeedResult]) -> None:
+    """Deadlines pass while there is no server, and commits are found that no log has."""
+    late = [result for result in results if any(crash.pause > 2 for crash in crashes_of(result.experiment))]
+    recovered, committed = LogEventKind.ANSWER_RECOVERED, LogEventKind.ANSWER_COMMITTED
+    unlogged = [result for result in results if _answers(result, recovered) - _answers(result, committed)]
     assert len(late) > SEEDS // 10
     assert unlogged
 
 
-def test_a_new_server_says_whom_it_finds_away(outcomes: list[SeedResult]) -> None:
+def test_a_new_server_records_whom_it_finds_away(results: list[SeedResult]) -> None:
     """Those whose connection died with the one before it, and those who were away already; each once, at its start."""
     found = {LogEventKind.SESSION_DETACHED: 0, LogEventKind.SESSION_STATE: 0}
-    for outcome in outcomes:
+    for result in results:
         started: LogEvent | None = None
         named: set[str | None] = set()
-        for event in outcome.events:
+        for event in result.history.events:
             if event.kind is LogEventKind.SERVER_STARTED:
                 started, named = event, set()
             elif event.cause == "restart":
@@ -91,15 +111,17 @@ def test_a_new_server_says_whom_it_finds_away(outcomes: list[SeedResult]) -> Non
     assert all(found.values())
 
 
-def _answers(outcome: SeedResult, kind: LogEventKind) -> set[str | None]:
-    return {event.ref for event in outcome.events if event.kind is kind}
+def _answers(result: SeedResult, kind: LogEventKind) -> set[str | None]:
+    return {event.ref for event in result.history.of(kind)}
 
 
-def test_the_same_seed_is_the_same_world(outcomes: list[SeedResult]) -> None:
-    """Event by event, so that a failure can be looked at again."""
-    again = crash_seed(outcomes[4].plan.seed, CLIENTS)
-    assert again.events == outcomes[4].events
-    assert again.deaths == outcomes[4].deaths
+def test_the_same_seed_is_the_same_run(results: list[SeedResult]) -> None:
+    """Event by event, so that a failure can be replayed."""
+    again = run_seed(results[4].seed, CLIENTS)
+    assert again.history.events == results[4].history.events
+    assert again.history.observations == results[4].history.observations
+    assert again.history.stored == results[4].history.stored
+    assert again.crashes == results[4].crashes
 
 
 # --- what must be caught ----------------------------------------------------------------------------------------------
@@ -174,7 +196,7 @@ def _announce_everybody_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _speak_before_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LogFile, "flush", lambda _: None)
+    monkeypatch.setattr(CrashingLog, "flush", lambda _: None)
 
 
 def _say_nothing_of_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,35 +241,48 @@ DEFECTS: list[tuple[Plant, str]] = [
 def test_a_careless_server_is_caught(plant: Plant, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rule that it breaks."""
     plant(monkeypatch)
-    assert any(rule in outcome.broken for outcome in explore(1, FEW, CLIENTS))
+    assert any(rule in run_seed(seed, CLIENTS).broken for seed in range(1, FEW + 1))
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_a_function_of_its_seed() -> None:
-    """And it never kills so late that there is nothing to go on with."""
-    plans = [plan(seed, CLIENTS) for seed in range(200)]
-    assert plans == [plan(seed, CLIENTS) for seed in range(200)]
-    assert {crash.point for made in plans for crash in made.crashes} == set(Point)
-    assert all(made.crashes[0].point in ANYWHERE for made in plans)
-    assert set(ANYWHERE) | set(AT_START) == set(Point)
-    assert LAST_DEATH < LAST_RESTART
+def test_an_experiment_is_a_function_of_its_seed() -> None:
+    """And it never kills so late that there is nothing to resume."""
+    experiments = [crash_experiment(seed, CLIENTS) for seed in range(200)]
+    assert experiments == [crash_experiment(seed, CLIENTS) for seed in range(200)]
+    crashes = [crashes_of(experiment) for experiment in experiments]
+    assert {crash.point for mine in crashes for crash in mine} == set(CrashPoint)
+    assert all(mine[0].point in ANYWHERE for mine in crashes)
+    assert set(ANYWHERE) | set(AT_START) == set(CrashPoint)
+    for experiment in experiments:
+        for window in experiment.windows():
+            crash = getattr(window.fault, "crash", None)
+            if crash is not None:
+                assert window.starts_at + crash.within <= LAST_DEATH
+                assert window.ends_at <= LAST_RESTART
 
 
-def test_the_disk_of_the_dead_takes_what_was_under_way_at_most() -> None:
-    """One commit lands if it may; nothing else is ever done for a dead server."""
+@pytest.mark.parametrize("clients", [1, 2, 3])
+def test_few_clients_are_enough(clients: int) -> None:
+    """Cohorts without clients are left out."""
+    assert crash_experiment(1, clients).clients == clients
+    assert run_seed(1, clients).broken == {}
+
+
+def test_the_store_of_a_dead_process_does_what_was_under_way_at_most() -> None:
+    """One commit lands if it may; nothing else is ever done for a dead process."""
     done: list[object] = []
 
-    class Books:
+    class RecordingStore:
         def commit(self, rows: object, origin: float) -> None:
             done.append((rows, origin))
 
-    disk = Disk(Books(), lambda _: None)  # type: ignore[arg-type]
-    disk.die(lands=True)
-    disk.commit([], 0.0)
-    for call in (lambda: disk.commit([], 1.0), disk.unfinished, lambda: disk.acquire_lease("quiz#1")):
-        with pytest.raises(GoneError):
+    store = CrashingStore(RecordingStore(), lambda _: None)  # type: ignore[arg-type]
+    store.die(lands=True)
+    store.commit([], 0.0)
+    for call in (lambda: store.commit([], 1.0), store.unfinished, lambda: store.acquire_lease("quiz#1")):
+        with pytest.raises(ProcessDeadError):
             call()
     assert done == [([], 0.0)]
 
@@ -255,26 +290,44 @@ def test_the_disk_of_the_dead_takes_what_was_under_way_at_most() -> None:
 def test_a_failing_seed_is_printed_with_the_command_that_replays_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the command says so by its exit code."""
     _forget_tokens(monkeypatch)
-    result = CliRunner().invoke(cli.sim, ["crash", "--seeds", "1", "--from", "3"], standalone_mode=False)
+    result = CliRunner().invoke(cli.sim, ["explore", "crash", "--seeds", "1", "--from", "3"], standalone_mode=False)
     assert result.return_value == 1
-    assert replay(3, CLIENTS) in result.output
+    assert replay_command(3, CLIENTS) in result.output
     assert "one_identity_each" in result.output
 
 
-def test_a_sound_seed_passes_and_leaves_its_log(tmp_path: Path) -> None:
-    """The log of the last world can be kept."""
-    log = tmp_path / "world.jsonl"
-    result = CliRunner().invoke(cli.sim, ["crash", "--seeds", "2", "--log", str(log)], standalone_mode=False)
-    assert result.return_value == 0
-    assert "2 of 2 seeds" in result.output
-    assert len(log.read_text().splitlines()) > 100
+def test_a_kept_seed_gets_the_same_verdict_from_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stored run of a careless server fails again, by the same rules; that of a sound one passes."""
+    sound = tmp_path / "sound"
+    arguments = ["explore", "--seeds", "1", "--from", "3", "--keep"]
+    assert CliRunner().invoke(cli.sim, [*arguments, str(sound)], standalone_mode=False).return_value == 0
+    assert not _failed(sound)
+    _forget_tokens(monkeypatch)
+    careless = tmp_path / "careless"
+    result = CliRunner().invoke(cli.sim, [*arguments, str(careless)], standalone_mode=False)
+    assert result.return_value == 1
+    monkeypatch.undo()
+    broken = set(run_seed(3, CLIENTS).broken)
+    assert broken == set()
+    assert "one_identity_each" in _failed(careless)
+    assert all(f"  {name}: " in result.output for name in _failed(careless))
 
 
-def test_a_log_file_loses_its_end_with_its_process() -> None:
+def _failed(run_dir: Path) -> set[str]:
+    return {item.name for item in build_report(run_dir).invariants if item.verdict == "fail"}
+
+
+def test_keep_is_for_one_seed(tmp_path: Path) -> None:
+    """More would overwrite each other."""
+    result = CliRunner().invoke(cli.sim, ["explore", "--seeds", "2", "--keep", str(tmp_path)], standalone_mode=False)
+    assert "--seeds 1" in str(result.exception)
+
+
+def test_a_log_loses_its_end_with_its_process() -> None:
     """What was flushed stays, of the rest a share."""
     kept = EventList()
-    events = crash_seed(2, 2).events[:10]
-    log = LogFile(kept, 5.0, lambda _: None)
+    events = run_seed(2, 2).history.events[:10]
+    log = CrashingLog(kept, 5.0, lambda _: None)
     for event in events[:4]:
         log.write(event)
     log.flush()
