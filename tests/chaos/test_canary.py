@@ -45,7 +45,7 @@ async def injected(link: ProxiedLink, fault: AnyFault) -> AsyncIterator[None]:
 async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, fault: AnyFault) -> None:
     async with link.canary() as canary:
         await canary.prepare(HANG_S)
-        assert canary.doubt is None
+        assert canary.problem is None
         async with injected(link, fault):
             assert await canary.saw_symptom(fault.composition.symptom, HANG_S)
         assert await canary.saw_health(HANG_S)
@@ -101,7 +101,7 @@ async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link:
 async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
     nowhere = Address("127.0.0.1", free_ports(1)[0])
     async with NetworkCanary(nowhere, nowhere) as canary:
-        assert canary.doubt is not None
+        assert canary.problem is not None
         await canary.prepare(2.0)
-        assert canary.doubt == "the link was not usable before the fault: refused"
+        assert canary.problem == "the link was not usable before the fault: refused"
     assert await probe(nowhere, HANG_S) is ProbeResult.REFUSED
