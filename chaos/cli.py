@@ -11,7 +11,7 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import INTERRUPTED, RunInfo
+from resilience.lab.run_directory import RunInfo, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,7 @@ def _report(info: RunInfo, run_dir: Path, console: Console) -> int:
     """Say how it ended, and what the report says unless the user wanted out."""
     if info.cause is not None:
         console.print(f"{info.status}: {info.cause}", style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if info.status == INTERRUPTED:
+    if info.status == RunStatus.INTERRUPTED:
         return ExitCode.HARNESS
     from reports.build import build_report
     from reports.cli import exit_code, print_summary

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 from resilience.errors import ToxiproxyError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.experiment.faults import Cut, FaultWindow
+from resilience.experiment.faults import CutFault
+from resilience.experiment.schedule import FaultWindow
 from resilience.lab.canary import Canary
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -100,7 +101,7 @@ class Injector:
             return
         limit = (
             CONFIRM_TIMEOUT_S
-            if isinstance(window.fault, Cut)
+            if isinstance(window.fault, CutFault)
             else min(CONFIRM_TIMEOUT_S, window.ends_at - self._clock.now())
         )
         seen = canary.wait_until_faulty(window.fault)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
-from resilience.experiment.faults import FaultWindow
+from resilience.experiment.schedule import FaultWindow
 from resilience.runtime import RunClock
 from resilience.units import Instant
 

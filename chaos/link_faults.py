@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from resilience.errors import ToxiproxyError
-from resilience.experiment.faults import AnyFault, Blackhole, Direction
+from resilience.experiment.faults import AnyFault, BlackholeFault
+from resilience.experiment.primitives import Direction
 
 from .toxiproxy.client import CallTimes, Stream, Timeout, Toxic
 
@@ -82,7 +83,7 @@ class injected:  # noqa: N801 - reads as a verb: async with injected(link, fault
         self.ended = await self._end()
 
     async def _begin(self) -> CallTimes:
-        if not isinstance(self._fault, Blackhole):
+        if not isinstance(self._fault, BlackholeFault):
             self._down = True
             return await self._link.disable()
         return _span([await self._silence(stream) for stream in STREAMS[self._fault.direction]])

@@ -27,7 +27,7 @@ from resilience.errors import HarnessError, ResilienceError
 from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, RunInfo, write_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
@@ -85,7 +85,7 @@ async def run(  # noqa: PLR0913 - what to run, where, and with what
     info = _opening(experiment, seed)
     write_run_info(run_dir, info)
     began = time.monotonic()
-    outcome = RunOutcome(INTERRUPTED, "the run was interrupted")
+    outcome = RunOutcome(RunStatus.INTERRUPTED, "the run was interrupted")
     with interruptible() as signals:
         try:
             raise_open_files(files_needed(experiment))
@@ -96,10 +96,10 @@ async def run(  # noqa: PLR0913 - what to run, where, and with what
         except asyncio.CancelledError:
             if signals.by is None:
                 raise
-            outcome = RunOutcome(INTERRUPTED, f"interrupted by {signals.by}")
+            outcome = RunOutcome(RunStatus.INTERRUPTED, f"interrupted by {signals.by}")
             _uncancel()
         except Exception as error:
-            outcome = RunOutcome(HARNESS_FAILED, describe_error(error))
+            outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(error))
             raise
         finally:
             info = _closing(info, outcome, time.monotonic() - began)
@@ -116,7 +116,7 @@ def _opening(experiment: Experiment, seed: int) -> RunInfo:
         seed=seed,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=experiment.duration,
-        status=INTERRUPTED,
+        status=RunStatus.INTERRUPTED,
         cause="the run was interrupted",
         versions={"python": python, **{name: version(name) for name in ("quiz-resilience", "websockets")}},
     )
@@ -156,7 +156,7 @@ class _Run:
         self._phase = "starting"
         self._started = False
         self._ended_at: Instant | None = None
-        self._ending = RunOutcome(INTERRUPTED)
+        self._ending = RunOutcome(RunStatus.INTERRUPTED)
         self._server_death: str | None = None
 
     async def carry_out(self, signals: SignalCancellation) -> RunOutcome:
@@ -238,11 +238,11 @@ class _Run:
             rule = (
                 f"{share:.1%} of the clients had joined after {hypothesis.within:g} s, wanted {hypothesis.joined:.1%}"
             )
-            return RunOutcome(NOT_STARTED, f"no steady state: {rule}; nothing was injected")
+            return RunOutcome(RunStatus.NOT_STARTED, f"no steady state: {rule}; nothing was injected")
         self._set_phase("running")
         await injector.run_schedule(self._experiment.windows(self._seed), until=duration)
         await self._until(duration)
-        return RunOutcome(COMPLETED, self._server_death)
+        return RunOutcome(RunStatus.COMPLETED, self._server_death)
 
     def _share_open(self) -> float:
         if self._pool.age > MAX_REPORT_AGE_S:
@@ -270,7 +270,7 @@ class _Run:
         """The run's last event, whatever happened; written when all workers have ended, for then their lag is known."""
         if not self._started:
             return
-        outcome, cause = ("completed" if self._ending.status == COMPLETED else "failed"), self._ending.cause
+        outcome, cause = ("completed" if self._ending.status == RunStatus.COMPLETED else "failed"), self._ending.cause
         if error is not None:
             interrupted = isinstance(error, asyncio.CancelledError)
             outcome, cause = ("interrupted", "interrupted") if interrupted else ("failed", describe_error(error))

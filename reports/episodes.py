@@ -7,7 +7,7 @@ column            dtype     meaning
 ================  ========  =========================================================================
 fault_id          category  the window: the event by which drops are correlated
 kind, stratum     category  of the window
-cohort            category  of the window
+cohort            category  of the participant
 participant       category  the client's actor name
 outcome           category  :class:`resilience.eventlog.vocabulary.Outcome`
 came_back_by      category  resumed, rejoined (after clean-up, same identity), joined (a new identity); else missing
@@ -40,6 +40,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role
+from resilience.experiment.schedule import SERVER
+from resilience.lab.participants import participants_of
 
 from .frames import RunHistory
 from .windows import windows_frame
@@ -114,17 +116,36 @@ def episodes_frame(log: RunHistory) -> pd.DataFrame:
 
 
 def _window_participant_pairs(log: RunHistory, clients: _ClientEvents) -> pd.DataFrame:
-    """Window x participant of its cohort, with the time before which a loss still belongs to the window."""
+    """Window x participant that it strikes, with the time before which a loss still belongs to the window."""
     windows = windows_frame(log).dropna(subset=["fault_at"])
-    upcoming = windows.groupby("cohort")["earliest"].shift(-1).fillna(np.inf)
     windows = windows.assign(
         harness=windows["invalid"].notna() | windows["confirmed_at"].isna(),
-        next_fault=upcoming,
         heal_or_end=windows["healed_at"].fillna(log.end),
     )
     members = clients.events[["who", "cohort"]].dropna().drop_duplicates("who").astype({"cohort": str})
-    rows = windows.astype({"cohort": str}).merge(members, on="cohort", how="inner").reset_index(drop=True)
-    return rows.assign(participant=clients.names.to_numpy()[rows["who"].to_numpy(dtype=int)])
+    everybody = windows[windows["place"] == SERVER].merge(members, how="cross")
+    cohorts = windows.merge(members, left_on="place", right_on="cohort", how="inner")
+    rows = pd.concat([cohorts, everybody], ignore_index=True)
+    rows = rows.assign(participant=clients.names.to_numpy()[rows["who"].to_numpy(dtype=int)])
+    rows = rows[_struck(log, rows)].sort_values(["fault_at", "fault_id", "who"], kind="stable", ignore_index=True)
+    upcoming = rows.groupby("who")["earliest"].shift(-1).fillna(np.inf)
+    return rows.assign(next_fault=upcoming)
+
+
+def _struck(log: RunHistory, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows' participants use a link that the window acts on; all of a cohort but where a fault has a share."""
+    seed = log.info.seed
+    windows = {window.fault_id: window for window in log.experiment.windows(seed) if window.fault.share < 1.0}
+    if not windows:
+        return np.ones(len(rows), dtype=bool)
+    links = {participant.actor: participant.link for participant in participants_of(log.experiment, seed)}
+    return np.array(
+        [
+            fault_id not in windows or links.get(who) in windows[fault_id].links
+            for fault_id, who in zip(rows["fault_id"], rows["participant"], strict=True)
+        ],
+        dtype=bool,
+    )
 
 
 def _lookup(rows: pd.DataFrame, at: str, table: pd.DataFrame, direction: str, *, exact: bool) -> pd.DataFrame:

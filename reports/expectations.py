@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.experiment.spec import CLOCKS, Expectation, Statistics
 
 from .frames import RunHistory
@@ -20,9 +20,6 @@ from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval, rate_
 from .stats import verdict as judged
 from .summary import ExpectationResult, SecondaryEstimate, finite_or_none
 from .survival import RecoveryTimes, quantile_interval, restricted_values
-
-GRACE = "grace"
-"""The cause of a detachment by silence."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,11 @@ class Evidence:
         detached = rows(LogEventKind.SESSION_DETACHED)
         round_trips = rows(LogEventKind.HEARTBEAT_ACKED).dropna(subset=["value"])
         return cls(
-            episodes, round_trips, detached[detached["cause"] == GRACE], log.experiment.statistics, log.info.seed
+            episodes,
+            round_trips,
+            detached[detached["cause"] == DetachCause.GRACE],
+            log.experiment.statistics,
+            log.info.seed,
         )
 
     def affected(self, cohort: str | None, fault: str | None) -> pd.DataFrame:

@@ -24,6 +24,7 @@ detail         string    state digest, epoch, call bracket, by kind
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,20 +38,29 @@ from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import COMPLETED, RunInfo, read_run_info
+from resilience.lab.observer import Observation
+from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.run_directory import RunInfo, RunStatus, read_run_info
+from resilience.lab.stored_run import StoredRun
 
 _CATEGORIES = ("actor", "cohort", "session_id")
 _INTEGERS = ("connection_no", "seq", "attempt")
+_LAG = re.compile(r"lag: max (\d+\.\d+) s")
 _TEXTS = ("outcome", "cause", "ref", "detail")
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """One run, read back: what it was (``info``, ``experiment``) and what happened (``events``, in order of ``t``)."""
+    """One run, read back: what it was (``info``, ``experiment``) and what happened (``events``, in order of ``t``).
+
+    ``observations`` are what clients were shown, ``stored`` what the database held at the end, where the run kept them.
+    """
 
     info: RunInfo
     experiment: Experiment
     events: Sequence[LogEvent]
+    observations: Sequence[Observation] = ()
+    stored: StoredRun | None = None
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -63,6 +73,12 @@ class RunHistory:
         ended = self.of(LogEventKind.RUN_ENDED)
         last = ended[:1] or self.events[-1:]
         return last[0].t if last else 0.0
+
+    @cached_property
+    def lab_lag(self) -> float:
+        """The worst lateness of the clients' own loops, seconds, as ``run.ended`` says; 0 where it says nothing."""
+        found = [_LAG.search(event.detail or "") for event in self.of(LogEventKind.RUN_ENDED)]
+        return max((float(lag.group(1)) for lag in found if lag), default=0.0)
 
     @cached_property
     def _by_kind(self) -> dict[LogEventKind, list[LogEvent]]:
@@ -88,8 +104,8 @@ def load_history(run_dir: Path) -> RunHistory:
     info = read_run_info(run_dir)
     experiment = load_file(run_dir / "experiment.toml")
     has_events = any((run_dir / "events").glob("*.jsonl"))
-    events = read_events(run_dir) if has_events or info.status == COMPLETED else []
-    return RunHistory(info, experiment, events)
+    events = read_events(run_dir) if has_events or info.status == RunStatus.COMPLETED else []
+    return RunHistory(info, experiment, events, read_observations(run_dir), read_stored_run_file(run_dir))
 
 
 def events_frame(events: Sequence[LogEvent]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import DetachCause, LogEvent, LogEventKind, Role, Verdict
 
 from .frames import RunHistory
 from .summary import Invariant
@@ -23,7 +23,6 @@ TOLERANCE_S = 0.5
 CLEANUP_SLACK_S = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
 
-GRACE, RESTART = "grace", "restart"
 _RECOVERED = "recovered"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
@@ -176,7 +175,7 @@ class _ConnectionHistory:
 
     def _detach(self, number: int, event: LogEvent) -> str | None:
         self.live.discard(number)
-        if event.cause in (GRACE, RESTART):
+        if event.cause in tuple(DetachCause):
             return None
         if number < self.current:
             return self._say(event, f"detached by connection {number}, which {self.current} had replaced")
@@ -267,7 +266,8 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
         if event.kind is LogEventKind.SESSION_DETACHED or _is_found_away(event):
             checked += 1
             _note_overdue(absent, who, event.t, limit, broken)
-            if who in known or event.cause == RESTART:  # a join that never reached its client leaves nothing behind
+            # a join that never reached its client leaves nothing behind
+            if who in known or event.cause == DetachCause.RESTART:
                 absent[who] = event
         elif event.kind in _ENDS_ABSENCE:
             known.add(who)
@@ -279,7 +279,7 @@ def nobody_stuck(log: RunHistory) -> CheckResult:
 
 
 def _is_found_away(event: LogEvent) -> bool:
-    return event.kind is LogEventKind.SESSION_STATE and event.cause == RESTART
+    return event.kind is LogEventKind.SESSION_STATE and event.cause == DetachCause.RESTART
 
 
 _ENDS_ABSENCE = (

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
-from resilience.lab.run_directory import COMPLETED, INTERRUPTED
+from resilience.lab.run_directory import RunStatus
 
+from .durability_checks import judge_durability
 from .episodes import CLOCKS
 from .expectations import (
     Evidence,
@@ -25,6 +26,7 @@ from .expectations import (
 )
 from .frames import RunHistory
 from .invariants import run_checks
+from .liveness_checks import judge_liveness
 from .stats import NO_INTERVAL, Clusters, wilson
 from .summary import (
     AttemptRow,
@@ -51,7 +53,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
-    invariants = run_checks(log)
+    invariants = (*run_checks(log), *judge_liveness(log), *judge_durability(log))
     whole = group_summary(episodes, evidence)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
     info = log.info
@@ -89,8 +91,8 @@ def _overall(
     log: RunHistory, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words."""
-    if log.info.status != COMPLETED:
-        what = "was interrupted" if log.info.status == INTERRUPTED else "could not be carried out"
+    if log.info.status != RunStatus.COMPLETED:
+        what = "was interrupted" if log.info.status == RunStatus.INTERRUPTED else "could not be carried out"
         return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}",)
     failed = [f"{item.metric}: target missed" for item in expectations if item.verdict is Verdict.FAIL]
     failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]
@@ -227,7 +229,7 @@ def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...
         WindowResult(
             fault_id=row["fault_id"],
             kind=row["kind"],
-            cohort=row["cohort"],
+            cohort=row["place"],
             planned_start=finite_or_none(row["planned_start"]),
             planned_end=finite_or_none(row["planned_end"]),
             started_at=finite_or_none(row["fault_at"]),

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from resilience.experiment.schedule import SERVER
+
 from .stats import Floats
 from .survival import RecoveryTimes, recovery_band
 
@@ -59,7 +61,7 @@ def timeline(segments: pd.DataFrame, windows: pd.DataFrame, end: float, axes: Ax
         _bars(shown["start"].to_numpy()[mask], shown["stop"].to_numpy()[mask], y[mask], colour, axes)
     for number, (cohort, group) in enumerate(rows.groupby("cohort", sort=False)):
         low, high = float(group["y"].min()), float(group["y"].max()) + 1
-        _fault_marks(windows[windows["cohort"] == cohort], low, high, axes)
+        _fault_marks(windows[windows["place"].isin([cohort, SERVER])], low, high, axes)
         axes.text(0, low - 0.4, f" {cohort}", va="bottom", weight="bold", fontsize=9.5)
         if number:
             axes.axhline(low - _headroom(len(rows)) / 2, color=GRID, linewidth=0.8)

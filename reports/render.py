@@ -10,7 +10,7 @@ import jinja2
 import msgspec
 
 from resilience.eventlog.vocabulary import Verdict
-from resilience.lab.run_directory import COMPLETED
+from resilience.lab.run_directory import RunStatus
 
 from . import formatting
 from .summary import GroupSummary, Summary
@@ -114,7 +114,11 @@ def to_junit(summary: Summary) -> bytes:
     """One test case for the run, each expectation and each invariant; inconclusive is an error, so never green."""
     suite = ET.Element("testsuite", name=f"{summary.experiment} ({summary.lane.value})", timestamp=summary.started_at)
     _case(
-        suite, "run", "completed", Verdict.PASS if summary.status == COMPLETED else Verdict.INCONCLUSIVE, summary.cause
+        suite,
+        "run",
+        "completed",
+        Verdict.PASS if summary.status == RunStatus.COMPLETED else Verdict.INCONCLUSIVE,
+        summary.cause,
     )
     for item in summary.expectations:
         measured = formatting.measured(item)

@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane, Verdict
-from resilience.lab.run_directory import COMPLETED, INTERRUPTED
+from resilience.lab.run_directory import RunStatus
 
 SCHEMA_VERSION = 1
 
@@ -225,7 +225,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_code(self) -> ExitCode:
         """What a command that made this run ends with."""
-        if self.status not in (COMPLETED, INTERRUPTED):
+        if self.status not in (RunStatus.COMPLETED, RunStatus.INTERRUPTED):
             return ExitCode.HARNESS
         codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE}
         return codes[self.verdict]

@@ -5,8 +5,8 @@ Columns of the window frame, one row per fault id, in the order of the start:
 ================  ========  =========================================================================
 column            dtype     meaning (times in seconds since the run's start)
 ================  ========  =========================================================================
-fault_id          str       ``"<index>.<repetition>:<kind>@<cohort>"``
-kind, cohort      str       from the fault id
+fault_id          str       ``"<index>.<strike>:<kind>@<place>"``
+kind, place       str       from the fault id; the place is a cohort, or ``server``
 stratum           str       faults alike in kind, length and direction: replicates of one another
 planned_start     float64   NaN when the experiment does not plan it
 planned_end       float64
@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
-from resilience.experiment.faults import FaultWindow
+from resilience.experiment.schedule import FaultWindow
 
 from .frames import RunHistory
 
@@ -37,7 +37,7 @@ _MAX_CALL_S = 5.0
 """Seconds; a bracket that claims more is not one."""
 
 _TIMES = ("planned_start", "planned_end", "fault_at", "earliest", "healed_at", "confirmed_at", "cleared_at")
-_COLUMNS = ("fault_id", "kind", "cohort", "stratum", *_TIMES, "invalid")
+_COLUMNS = ("fault_id", "kind", "place", "stratum", *_TIMES, "invalid")
 
 
 def fault_kind(fault_id: str) -> str:
@@ -45,8 +45,8 @@ def fault_kind(fault_id: str) -> str:
     return fault_id.partition(":")[2].partition("@")[0]
 
 
-def fault_cohort(fault_id: str) -> str:
-    """``"alpha"`` of ``"0.0:cut@alpha"``."""
+def fault_place(fault_id: str) -> str:
+    """``"alpha"`` of ``"0.0:cut@alpha"``: a cohort, or ``server``."""
     return fault_id.partition("@")[2]
 
 
@@ -71,7 +71,7 @@ def _row(
     return {
         "fault_id": fault_id,
         "kind": fault_kind(fault_id),
-        "cohort": fault_cohort(fault_id),
+        "place": fault_place(fault_id),
         "stratum": _stratum(fault_id, plan),
         "planned_start": plan.starts_at if plan else None,
         "planned_end": plan.ends_at if plan else None,

@@ -7,7 +7,8 @@
     │   ├── ConfigError             a setting: names the key, the value and the rule
     │   └── ExperimentError         an experiment file: names the file, the key and the rule
     ├── HarnessError            4   the laboratory or its machine failed, never the system under test
-    │   ├── ToxiproxyError          the proxy is missing, hung, crashed or refused an order
+    │   ├── InjectionError          an operation of a fault could not be carried out, or did not last
+    │   │   └── ToxiproxyError          the proxy is missing, hung, crashed or refused an order
     │   └── PortInUseError          somebody else listens there
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
@@ -71,7 +72,11 @@ class HarnessError(ResilienceError):
     """The laboratory failed; says nothing about the system under test."""
 
 
-class ToxiproxyError(HarnessError):
+class InjectionError(HarnessError):
+    """An operation of a fault could not be carried out, or what it did was undone by something else."""
+
+
+class ToxiproxyError(InjectionError):
     """Toxiproxy is missing, hung, crashed or refused an order."""
 
 

@@ -17,15 +17,7 @@ from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink, EventWriter
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import (
-    COMPLETED,
-    HARNESS_FAILED,
-    INTERRUPTED,
-    NOT_STARTED,
-    RunInfo,
-    create_run_dir,
-    write_run_info,
-)
+from resilience.lab.run_directory import RunInfo, RunStatus, create_run_dir, write_run_info
 
 Simulate = Callable[[Experiment, int, EventSink], None]
 
@@ -48,14 +40,16 @@ class _Ending:
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
-        self.status, self.cause = HARNESS_FAILED, "the run did not end"
+        self.status, self.cause = RunStatus.HARNESS_FAILED, "the run did not end"
 
     def write(self, event: LogEvent) -> None:
         """Take one event."""
         self._sink.write(event)
         if event.kind is LogEventKind.RUN_ENDED:
             completed = event.outcome == "completed"
-            self.status, self.cause = (COMPLETED, "") if completed else (NOT_STARTED, event.cause or "")
+            self.status, self.cause = (
+                (RunStatus.COMPLETED, "") if completed else (RunStatus.NOT_STARTED, event.cause or "")
+            )
 
 
 def run(experiment: Experiment, lane: Lane, seed: int, *, out: Path | None, root: Path) -> Path:
@@ -75,7 +69,7 @@ def run(experiment: Experiment, lane: Lane, seed: int, *, out: Path | None, root
         seed=seed,
         started_at=started.isoformat(timespec="seconds"),
         duration_s=experiment.duration,
-        status=INTERRUPTED,
+        status=RunStatus.INTERRUPTED,
         cause="the run was interrupted",
         versions=versions(),
     )

@@ -12,7 +12,7 @@ from resilience.cli import root
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import parse
-from resilience.lab.run_directory import COMPLETED, read_run_info
+from resilience.lab.run_directory import RunStatus, read_run_info
 from sim.run import run
 
 
@@ -29,7 +29,7 @@ def test_its_experiment_runs_as_printed(lane: Lane, readme: str, tmp_path: Path)
     experiment = parse(text, "lunch.toml")
     assert {fault.kind for fault in experiment.faults} == {"blackhole", "cut"}
     run_dir = run(experiment, lane, experiment.seed, out=tmp_path / "run", root=tmp_path)
-    assert read_run_info(run_dir).status == COMPLETED
+    assert read_run_info(run_dir).status == RunStatus.COMPLETED
 
 
 def test_its_commands_and_options_exist(readme: str) -> None:

@@ -15,7 +15,7 @@ from chaos.limits import files_needed, raise_open_files
 from chaos.signals import interruptible
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import to_toml
-from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, RunInfo, write_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
 
 from .campaign import Campaign, Rounds, Say
 from .plan import CrashPlan, experiment
@@ -32,13 +32,13 @@ async def run(plan: CrashPlan, run_dir: Path, say: Say) -> Campaign | None:
     info, began = _opening(plan), time.monotonic()
     write_run_info(run_dir, info)
     raise_open_files(files_needed(world))
-    ended = HARNESS_FAILED
+    ended = RunStatus.HARNESS_FAILED
     try:
         campaign = await _interruptible(Rounds(plan, run_dir, say))
-        ended = COMPLETED if campaign else INTERRUPTED
+        ended = RunStatus.COMPLETED if campaign else RunStatus.INTERRUPTED
     finally:
         wall_s = time.monotonic() - began
-        cause = None if ended == COMPLETED else ended.replace("_", " ")
+        cause = None if ended == RunStatus.COMPLETED else ended.replace("_", " ")
         write_run_info(run_dir, msgspec.structs.replace(info, status=ended, cause=cause, wall_s=wall_s))
     return campaign
 
@@ -65,7 +65,7 @@ def _opening(plan: CrashPlan) -> RunInfo:
         seed=plan.seed,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=world.duration,
-        status=INTERRUPTED,
+        status=RunStatus.INTERRUPTED,
         cause="the campaign was interrupted",
         versions={"python": python, **{name: version(name) for name in ("quiz-resilience", "websockets")}},
     )

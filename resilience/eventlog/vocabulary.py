@@ -46,6 +46,15 @@ class Outcome(StrEnum):
     HARNESS = "harness"
 
 
+class DetachCause(StrEnum):
+    """Causes of a detachment that are more than a transport's end."""
+
+    GRACE = "grace"
+    """Silence: that absence counts from the last sign of life, any other from its instant."""
+    RESTART = "restart"
+    """A new server found it: the one that held the connection is gone."""
+
+
 class Verdict(StrEnum):
     """Three values: unknown never reads as success."""
 

@@ -1,42 +1,71 @@
-"""Faults as values, and the windows they unfold to. Pure: what a fault *does* is the business of each lane's injector.
+"""Every fault kind as one declaration: its target, its begin and end as primitive operations, its symptom. Pure.
 
-All act on the links of whole cohorts. What each really does on the wire, with Toxiproxy's quirks copied by every lane:
+A new kind is one class here (plus a primitive where one is missing). When a fault strikes and whom is the schedule's
+affair (``schedule``), how an operation is carried out each lane's. What the kinds do on the wire:
 
-``cut``        every connection of the cohort is closed once (FIN at both ends); new ones are accepted at once.
-``refuse``     every connection is closed and new ones are refused until the window ends.
-``blackhole``  bytes vanish while connections stay open; new connections are accepted but never answered; a close by
-               either end still passes. When the window ends every connection of the cohort is closed, since bytes are
-               missing.
+``cut``          every connection of the cohort is closed once (FIN at both ends); new ones are accepted at once.
+``reset``        the same with RST.
+``refuse``       every connection is closed and new ones are refused until the window ends.
+``blackhole``    bytes vanish while connections stay open; new connections are accepted but never answered; a close by
+                 either end still passes. When the window ends every connection is closed, since bytes are missing.
+``server_kill``  the server process ends at once (SIGKILL); one on the same database starts when the window ends.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
-from resilience.units import Instant, Seconds
+from resilience.experiment.primitives import (
+    CloseAll,
+    ConnectionsEnd,
+    DialsRefused,
+    Direction,
+    Drop,
+    FaultTarget,
+    Impose,
+    Kill,
+    Lift,
+    Operation,
+    Refuse,
+    ResetAll,
+    ServerGone,
+    Silence,
+    Start,
+    Symptom,
+)
+from resilience.units import Seconds
 
 
-class Direction(StrEnum):
-    """Which way bytes vanish, seen from the client."""
+class Composition(msgspec.Struct, frozen=True):
+    """What is done when a window begins and when it ends, in this order, and what a canary must see meanwhile."""
 
-    BOTH = "both"
-    UP = "up"
-    DOWN = "down"
+    begin: tuple[Operation, ...]
+    symptom: Symptom
+    end: tuple[Operation, ...] = ()
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What all faults share. ``at``: seconds after the run's start; ``times`` repetitions ``every`` so many seconds.
+    """What all kinds share: when the fault strikes, and whom.
 
-    ``jitter`` moves each repetition later by a seeded, uniform part of so many seconds.
+    ``at``: seconds after the run's start. ``cohorts``: whose links; a fault of the server names none. ``times``
+    repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every`` seconds apart.
+    ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition later by a
+    seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is struck.
     """
 
     at: Seconds
-    cohorts: tuple[str, ...]
+    cohorts: tuple[str, ...] = ()
     times: int = 1
     every: Seconds | None = None
+    flaps: int = 1
+    flap_every: Seconds | None = None
+    rolling: Seconds = 0.0
     jitter: Seconds = 0.0
+    share: float = 1.0
+
+    target: ClassVar[FaultTarget] = FaultTarget.LINK
 
     @property
     def kind(self) -> str:
@@ -45,38 +74,68 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     @property
     def length(self) -> Seconds:
-        """How long the fault lasts; 0 for one that is over at once."""
+        """How long one strike lasts; 0 for one that is over at once."""
         return float(getattr(self, "duration", 0.0))
 
+    @property
+    def composition(self) -> Composition:
+        """What the fault does, in primitive operations."""
+        raise NotImplementedError
 
-class Cut(Fault, frozen=True, tag="cut"):
+
+class CutFault(Fault, frozen=True, tag="cut"):
     """All connections closed once."""
 
+    @property
+    def composition(self) -> Composition:
+        """Closes; nothing is left to undo."""
+        return Composition(begin=(CloseAll(),), symptom=ConnectionsEnd())
 
-class Refuse(Fault, frozen=True, tag="refuse", kw_only=True):
+
+class ResetFault(Fault, frozen=True, tag="reset"):
+    """All connections reset once."""
+
+    @property
+    def composition(self) -> Composition:
+        """Resets; nothing is left to undo."""
+        return Composition(begin=(ResetAll(),), symptom=ConnectionsEnd(reset=True))
+
+
+class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
     """The link is down: connections closed, new ones refused, for ``duration`` seconds."""
 
     duration: Seconds
 
+    @property
+    def composition(self) -> Composition:
+        """Refuses first, so that nobody slips in between."""
+        return Composition(begin=(Impose(Refuse()), CloseAll()), end=(Lift(Refuse()),), symptom=DialsRefused())
 
-class Blackhole(Fault, frozen=True, tag="blackhole", kw_only=True):
+
+class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
     """Bytes vanish for ``duration`` seconds, in one or both directions."""
 
     duration: Seconds
     direction: Direction = Direction.BOTH
 
+    @property
+    def composition(self) -> Composition:
+        """Drops bytes; lifting that closes every connection."""
+        drop = Drop(self.direction)
+        return Composition(begin=(Impose(drop),), end=(Lift(drop),), symptom=Silence(self.direction))
 
-AnyFault = Cut | Refuse | Blackhole
+
+class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
+    """The server is killed, and started again after ``duration`` seconds."""
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.SERVER
+
+    @property
+    def composition(self) -> Composition:
+        """Kills; starts a server on the same database."""
+        return Composition(begin=(Kill(),), end=(Start(),), symptom=ServerGone())
 
 
-class FaultWindow(msgspec.Struct, frozen=True):
-    """One fault on one cohort, once: the unit that is injected, confirmed by a canary, and counted as one event.
-
-    ``fault_id`` is ``"<index in the file>.<repetition>:<kind>@<cohort>"``; times are seconds after the run's start.
-    """
-
-    fault_id: str
-    fault: AnyFault
-    cohort: str
-    starts_at: Instant
-    ends_at: Instant
+AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | ServerKillFault

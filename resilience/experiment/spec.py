@@ -13,8 +13,9 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault, FaultWindow
-from resilience.random_streams import uniform
+from resilience.experiment.faults import AnyFault
+from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
@@ -122,21 +123,16 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
-        """Every fault window in the order of its start; moved by jitter as the seed says."""
-        seed = self.seed if seed is None else seed
-        unfolded = (_expand(i, fault, cohort, seed) for i, fault in enumerate(self.faults) for cohort in fault.cohorts)
-        windows = [window for group in unfolded for window in group]
-        return tuple(sorted(windows, key=lambda window: (window.starts_at, window.fault_id)))
+        """Every fault window in the order of its start; jitter and victims as the seed says."""
+        return windows_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
+    def links(self, seed: int | None = None) -> tuple[LinkGroup, ...]:
+        """Every link and who uses it; a cohort of which faults strike only a share has several."""
+        return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
-def _expand(index: int, fault: AnyFault, cohort: str, seed: int) -> list[FaultWindow]:
-    windows = []
-    for repetition in range(fault.times):
-        moved = fault.jitter * uniform(seed, "fault", index, repetition) if fault.jitter else 0.0
-        start = fault.at + repetition * (fault.every or 0.0) + moved
-        fault_id = f"{index}.{repetition}:{fault.kind}@{cohort}"
-        windows.append(FaultWindow(fault_id, fault, cohort, start, start + fault.length))
-    return windows
+    @property
+    def _sizes(self) -> tuple[tuple[str, int], ...]:
+        return tuple((cohort.name, cohort.clients) for cohort in self.cohorts)
 
 
 def _check_run(run: Experiment) -> None:
@@ -160,26 +156,42 @@ def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
         require(
             bool(_NAME.fullmatch(cohort.name)), f"{key}.name", cohort.name, "must be lower-case letters, digits, - _"
         )
+        require(cohort.name != SERVER, f"{key}.name", cohort.name, "names the server; choose another")
         require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
         require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
         seen.add(cohort.name)
 
 
 def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
+    _check_place(key, fault, run)
+    require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
+    require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
+    require(fault.flaps >= 1, f"{key}.flaps", fault.flaps, "must be at least 1")
+    rule = "is needed when flaps is above 1"
+    require(fault.flaps == 1 or fault.flap_every is not None, f"{key}.flap_every", fault.flap_every, rule)
+    require(fault.flap_every is None or fault.flap_every > 0, f"{key}.flap_every", fault.flap_every, "must be positive")
+    require(fault.rolling >= 0, f"{key}.rolling", fault.rolling, "must not be negative")
+    require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
+    if hasattr(fault, "duration"):
+        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
+    last = last_end(fault)
+    require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
+    if fault.target is FaultTarget.SERVER:
+        rule = "must be left out: the fault strikes the server"
+        require(not fault.cohorts, f"{key}.cohorts", list(fault.cohorts), rule)
+        require(fault.share == 1.0, f"{key}.share", fault.share, rule)
+        return
     names = [cohort.name for cohort in run.cohorts]
     require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
     for name in fault.cohorts:
         require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
     require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
-    require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
-    require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
-    require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
-    require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
-    if hasattr(fault, "duration"):
-        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
-    last = fault.at + (fault.times - 1) * (fault.every or 0.0) + fault.jitter + fault.length
-    require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+    require(0 < fault.share <= 1, f"{key}.share", fault.share, "must be above 0 and at most 1")
 
 
 def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> None:

@@ -1,7 +1,7 @@
-"""An eyewitness: plain TCP and HTTP over a cohort's own link, to see what a fault really does. Changes nothing.
+"""A canary over plain TCP and HTTP: what a fault really does to the path that a cohort's clients use. Changes nothing.
 
-It crosses the very link (a proxy, or a virtual one) that the cohort's clients cross. Where silence or an end could
-also be the server's doing, a control that goes straight to the server must show the contrary at the same time.
+It crosses the very link (a proxy, or a virtual one) that the clients cross. Where silence or an end could also be the
+server's doing, a control connection that goes straight to the server must show the contrary at the same time.
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction
+from resilience.experiment.primitives import (
+    ConnectionsEnd,
+    DialsRefused,
+    Direction,
+    ServerGone,
+    Silence,
+    Symptom,
+)
 from resilience.units import Seconds
 
-HostPort = tuple[str, int]
+Address = tuple[str, int]
 """Host and port."""
 
-MIN_SILENCE_S: Seconds = 0.4
+SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
 
 PROBE_TIMEOUT_S: Seconds = 1.0
 """How long a server under load may take to answer one request."""
 
-PROBE_INTERVAL_S: Seconds = 0.05
-"""Between two looks at the link."""
+PAUSE_S: Seconds = 0.05
+"""Between two probes of the link."""
 
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n"
 _HEALTHY = b"HTTP/1.1 200"
 
 
 class ProbeResult(StrEnum):
-    """What a fresh connection met."""
+    """What a new connection met."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -40,8 +47,8 @@ class ProbeResult(StrEnum):
     CLOSED = "closed"
 
 
-async def probe(address: HostPort, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
-    """Open a connection, ask for ``/healthz`` and say what came of it within ``within`` seconds."""
+async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
+    """Open a connection, request ``/healthz`` and return what came of it ``within`` so many seconds."""
     try:
         async with asyncio.timeout(within):
             return await _exchange(address)
@@ -53,25 +60,25 @@ async def probe(address: HostPort, within: Seconds = PROBE_TIMEOUT_S) -> ProbeRe
         return ProbeResult.CLOSED
 
 
-async def _exchange(address: HostPort) -> ProbeResult:
+async def _exchange(address: Address) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
         writer.write(_REQUEST)
-        said = await reader.read(64)
+        reply = await reader.read(64)
     finally:
         writer.transport.abort()
-    return ProbeResult.ANSWERED if said.startswith(_HEALTHY) else ProbeResult.CLOSED
+    return ProbeResult.ANSWERED if reply.startswith(_HEALTHY) else ProbeResult.CLOSED
 
 
 class IdleConnection:
-    """An idle connection, to see whether and when somebody ends it."""
+    """A connection without traffic, to see whether, when and how it ends."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, address: HostPort) -> IdleConnection:
-        """Connect and say nothing."""
+    async def open(cls, address: Address) -> IdleConnection:
+        """Connect and send nothing."""
         return cls(*await asyncio.open_connection(*address))
 
     @property
@@ -79,28 +86,34 @@ class IdleConnection:
         """Whether it is known to be over."""
         return self._reader.at_eof() or self._reader.exception() is not None
 
-    async def end(self) -> None:
-        """Wait until it is over, however it ends."""
+    async def wait_for_end(self) -> bool:
+        """Wait until it is over; returns whether it was reset."""
         try:
             while await self._reader.read(4096):
                 pass
+        except ConnectionResetError:
+            return True
         except OSError:
-            return
+            pass
+        return False
 
-    def drop(self) -> None:
-        """Let go of it."""
+    def abort(self) -> None:
+        """Close it at once."""
         self._writer.transport.abort()
 
 
-class Canary:
-    """Watches one link during one fault; as a context manager it lets go of its connections."""
+class NetworkCanary:
+    """Watches one link during one fault; as a context manager it closes its connections.
 
-    def __init__(self, link: HostPort, server: HostPort) -> None:
+    A canary of the server itself has the server's address as its ``link``.
+    """
+
+    def __init__(self, link: Address, server: Address) -> None:
         self._link, self._server = link, server
         self._control: IdleConnection | None = None
         self._held: IdleConnection | None = None
         self._last = ProbeResult.SILENT
-        self.problem: str | None = "nobody looked at the link before the fault"
+        self.doubt: str | None = "the link was not probed before the fault"
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,68 +121,89 @@ class Canary:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for held in (self._control, self._held):
-            if held is not None:
-                held.drop()
+        for connection in (self._held, self._control):
+            if connection is not None:
+                connection.abort()
 
     async def prepare(self, within: Seconds) -> None:
-        """See the link healthy and take hold of it, ``within`` so many seconds; else ``doubt`` says what was wrong."""
+        """Wait until the link works and hold it, before the fault; ``doubt`` says what was wrong after ``within`` s."""
         try:
             async with asyncio.timeout(within):
-                await self.wait_until_healthy()
-                # The control first: if the server loses patience with idle connections it does so in this order.
+                await _until(self._answers)
+                # The control first: a server that closes idle connections closes them in this order.
                 self._control = await IdleConnection.open(self._server)
                 self._held = await IdleConnection.open(self._link)
         except (TimeoutError, OSError):
-            self.problem = f"the link was not usable before the fault: {self._last}"
+            self.doubt = f"the link was not usable before the fault: {self._last}"
         else:
-            self.problem = None
+            self.doubt = None
 
-    async def wait_until_faulty(self, fault: AnyFault) -> None:
-        """Return when the fault shows; the caller limits how long that may take."""
-        if isinstance(fault, Cut):
-            await self._cut_off()
-        else:
-            await _until(lambda: self._shows(fault))
+    async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
+        """Whether the symptom shows ``within`` so many seconds; returns as soon as it does."""
+        return await _happens(self._shown(symptom), within)
 
-    async def wait_until_healthy(self) -> None:
-        """Return when the link answers; the caller limits how long that may take."""
-        await _until(self._answers)
+    async def saw_health(self, within: Seconds) -> bool:
+        """Whether the link answers ``within`` so many seconds; returns as soon as it does."""
+        return await _happens(_until(self._answers), within)
 
     async def _answers(self) -> bool:
         self._last = await probe(self._link)
         return self._last is ProbeResult.ANSWERED
 
-    async def _cut_off(self) -> None:
-        if self._held is not None and self._control is not None:
-            await self._held.end()
-            if not self._control.ended:
-                return
-        await asyncio.Event().wait()  # what cannot be told from the server's own doing is never seen
+    async def _shown(self, symptom: Symptom) -> None:
+        """Return when the symptom shows."""
+        match symptom:
+            case ConnectionsEnd(reset=reset):
+                await self._held_ends(reset=reset)
+            case DialsRefused():
+                await _until(lambda: self._is_refused(self._link))
+            case ServerGone():
+                await _until(lambda: self._is_refused(self._server))
+            case Silence(direction=direction):
+                await _until(lambda: self._is_silent(direction))
 
-    async def _shows(self, fault: AnyFault) -> bool:
-        if not isinstance(fault, Blackhole):
-            return await probe(self._link) is ProbeResult.REFUSED
+    async def _held_ends(self, *, reset: bool) -> None:
+        if self._held is not None and self._control is not None:
+            was_reset = await self._held.wait_for_end()
+            if (was_reset or not reset) and not self._control.ended:
+                return
+        await asyncio.Event().wait()  # an end that the server may have caused, or of the wrong kind, is no symptom
+
+    async def _is_refused(self, address: Address) -> bool:
+        return await probe(address) is ProbeResult.REFUSED
+
+    async def _is_silent(self, direction: Direction) -> bool:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         met = asyncio.create_task(probe(self._link, 3 * PROBE_TIMEOUT_S))
         try:
             control = await probe(self._server)
             took = loop.time() - asked_at
-            await asyncio.wait({met}, timeout=max(MIN_SILENCE_S, 2 * took) - took)
+            await asyncio.wait({met}, timeout=max(SILENCE_S, 2 * took) - took)
             shown = met.result() if met.done() else ProbeResult.SILENT
         finally:
             met.cancel()
-        return control is ProbeResult.ANSWERED and shown in _met_in(fault)
+        return control is ProbeResult.ANSWERED and shown in _met_in_silence(direction)
+
+
+async def _happens(event: Awaitable[None], within: Seconds) -> bool:
+    try:
+        async with asyncio.timeout(within):
+            await event
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     while True:
         if await condition():
             return
-        await asyncio.sleep(PROBE_INTERVAL_S)
+        await asyncio.sleep(PAUSE_S)
 
 
-def _met_in(fault: Blackhole) -> tuple[ProbeResult, ...]:
+def _met_in_silence(direction: Direction) -> tuple[ProbeResult, ...]:
     """Only downstream, the request arrives, the answer vanishes, and the close after it passes."""
-    return (ProbeResult.SILENT, ProbeResult.CLOSED) if fault.direction is Direction.DOWN else (ProbeResult.SILENT,)
+    if direction is Direction.DOWN:
+        return (ProbeResult.SILENT, ProbeResult.CLOSED)
+    return (ProbeResult.SILENT,)

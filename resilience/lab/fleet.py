@@ -12,14 +12,14 @@ from resilience.client.client import ReconnectingClient
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
-from resilience.lab.participants import ParticipantSpec, first_dial, make_scripted_client
-from resilience.lab.scripted_client import ScriptedClient
+from resilience.lab.observer import Observation, ObservingClient, make_observing_client
+from resilience.lab.participants import ParticipantSpec, first_dial
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 
 
 class Fleet:
-    """Real clients for these members; ``urls`` names each cohort's way to the server, ``play`` makes their machines."""
+    """Real clients for these participants; ``urls``: the server's URL by link, ``make_client`` makes their machines."""
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
         self,
@@ -31,16 +31,18 @@ class Fleet:
         clock: RunClock,
         sink: EventSink,
         lane: Lane,
-        play: Callable[[Experiment, ParticipantSpec, int], ScriptedClient] = make_scripted_client,
+        make_client: Callable[[Experiment, ParticipantSpec, int], ObservingClient] = make_observing_client,
     ) -> None:
         self._clock = clock
         self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
+        self._machines: list[ObservingClient] = []
         self._first_dials: list[float] = []
         self._starting: list[asyncio.TimerHandle] = []
         for participant in participants:
-            machine = play(experiment, participant, seed)
+            machine = make_client(experiment, participant, seed)
+            self._machines.append(machine)
             log = log_to(sink, lane, Role.CLIENT, participant.actor, participant.cohort)
-            client = ReconnectingClient(machine, urls[participant.cohort], clock=clock, log=log)
+            client = ReconnectingClient(machine, urls[participant.link], clock=clock, log=log)
             self.clients.append((participant, client))
             self._first_dials.append(first_dial(experiment, participant, seed))
 
@@ -57,6 +59,10 @@ class Fleet:
             for participant, client in self.clients
             if cohort is None or participant.cohort == cohort
         )
+
+    def observations(self) -> list[Observation]:
+        """Everything that these clients were shown, client by client."""
+        return [observation for machine in self._machines for observation in machine.observations]
 
     async def stop(self) -> None:
         """End all at once and without a word."""

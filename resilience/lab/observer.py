@@ -23,13 +23,15 @@ from resilience.units import Instant, Seconds
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What a participant was shown at one moment.
+    """What a client was shown at one moment, as ``participant``.
 
-    ``score`` is its own, over all questions before ``question`` while the ``phase`` is *question*, else with it;
-    ``remaining`` is for how long the question was said to be open, ``correct`` the right choice, each if it was told.
+    ``actor`` is the client's name in the experiment. ``score`` is its own, over all questions before ``question`` while
+    the ``phase`` is *question*, else with it; ``remaining`` is for how long the question was said to be open,
+    ``correct`` the right choice, each where the message contained it.
     """
 
     t: Instant
+    actor: str
     participant: str
     phase: Phase
     question: str | None
@@ -39,36 +41,39 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class ObservingClient(ScriptedClient):
-    """Plays, and keeps every :class:`Observation` in ``sights``."""
+    """A scripted client that keeps every :class:`Observation` in ``observations``."""
 
     observations: list[Observation]
 
     def _deliver(self, message: Message, now: Instant) -> None:
-        """Remember it, then let the player have it."""
-        who = self.participant or "?"
-        match message:
-            case Joined() | StateRestored():
-                self.observations.append(_of_snapshot(message.snapshot, who, now))
-            case QuestionOpened(question=shown):
-                remaining = shown.remaining_ms / 1000
-                self.observations.append(
-                    Observation(now, who, Phase.QUESTION, shown.id, remaining=remaining, correct=shown.correct)
-                )
-            case QuestionRevealed():
-                self.observations.append(Observation(now, who, Phase.REVEAL, message.question, correct=message.correct))
-            case ScoreChanged():
-                self.observations.append(Observation(now, who, Phase.REVEAL, message.question, message.score))
-            case _:
-                pass
+        """Remember what the message shows, then let the script have it."""
+        observation = _observation_of(message, self.identity.instance, self.participant or "?", now)
+        if observation is not None:
+            self.observations.append(observation)
         super()._deliver(message, now)
 
 
-def _of_snapshot(snapshot: Snapshot, who: str, now: Instant) -> Observation:
+def _observation_of(message: Message, actor: str, who: str, now: Instant) -> Observation | None:
+    match message:
+        case Joined() | StateRestored():
+            return _of_snapshot(message.snapshot, actor, who, now)
+        case QuestionOpened(question=shown):
+            remaining = shown.remaining_ms / 1000
+            return Observation(now, actor, who, Phase.QUESTION, shown.id, remaining=remaining, correct=shown.correct)
+        case QuestionRevealed():
+            return Observation(now, actor, who, Phase.REVEAL, message.question, correct=message.correct)
+        case ScoreChanged():
+            return Observation(now, actor, who, Phase.REVEAL, message.question, message.score)
+        case _:
+            return None
+
+
+def _of_snapshot(snapshot: Snapshot, actor: str, who: str, now: Instant) -> Observation:
     phase, question = Phase(snapshot.phase), snapshot.question
     if question is None:
-        return Observation(now, who, phase, None, snapshot.score)
+        return Observation(now, actor, who, phase, None, snapshot.score)
     remaining = question.remaining_ms / 1000 if phase is Phase.QUESTION else None
-    return Observation(now, who, phase, question.id, snapshot.score, remaining, question.correct)
+    return Observation(now, actor, who, phase, question.id, snapshot.score, remaining, question.correct)
 
 
 def make_observing_client(experiment: Experiment, participant: ParticipantSpec, seed: int) -> ObservingClient:

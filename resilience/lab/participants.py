@@ -18,17 +18,19 @@ EVENT = "quiz"
 
 
 class ParticipantSpec(msgspec.Struct, frozen=True):
-    """One participant of an experiment; ``index`` counts from 1 within its cohort."""
+    """One participant of an experiment; ``index`` counts from 1 within its cohort, ``link`` names the link it uses."""
 
     actor: str
     cohort: str
     index: int
+    link: str
 
 
-def participants_of(experiment: Experiment) -> list[ParticipantSpec]:
-    """Everybody who takes part, cohort by cohort."""
+def participants_of(experiment: Experiment, seed: int) -> list[ParticipantSpec]:
+    """Every participant, cohort by cohort, in the order of their numbers."""
+    links = {(group.cohort, index): group.name for group in experiment.links(seed) for index in group.indices}
     return [
-        ParticipantSpec(f"{cohort.name}-{i:04d}", cohort.name, i)
+        ParticipantSpec(f"{cohort.name}-{i:04d}", cohort.name, i, links[cohort.name, i])
         for cohort in experiment.cohorts
         for i in range(1, cohort.clients + 1)
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,15 @@ import msgspec
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
 
-COMPLETED, INTERRUPTED, NOT_STARTED, HARNESS_FAILED = "completed", "interrupted", "not_started", "harness_failed"
+
+class RunStatus(StrEnum):
+    """How a run ended, in ``run.json``'s words."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    NOT_STARTED = "not_started"
+    """No steady state: nothing was injected."""
+    HARNESS_FAILED = "harness_failed"
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +35,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     started_at: str
     duration_s: float
-    status: str
+    status: RunStatus
     cause: str | None = None
     wall_s: float | None = None
     peak_rss_mb: float | None = None

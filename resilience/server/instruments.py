@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ErrorCode
 from resilience.quiz.verdicts import AnswerVerdict
@@ -18,7 +18,7 @@ from resilience.quiz.verdicts import AnswerVerdict
 OTHER = "other"
 """The label of whatever is not in a label's fixed set."""
 
-LOSS_CAUSES = ("closed", "grace", "restart", "slow", *(f"close_{code.value}" for code in CloseCode))
+LOSS_CAUSES = ("closed", *DetachCause, "slow", *(f"close_{code.value}" for code in CloseCode))
 RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
 ARRIVALS = ("created", "resumed", "rejoined")
 SHED_CAUSES = ("overload", "address", "full", "draining")

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.protocol.effects import Record
 from resilience.server.log_writer import CAPACITY_LINES, NonBlockingWriter, writer_to
 from resilience.units import Instant, Seconds
@@ -57,7 +57,7 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
     (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
     (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),
-    (LogEventKind.SESSION_DETACHED, "grace"): LogLine("stale connection detected", _LOST),
+    (LogEventKind.SESSION_DETACHED, DetachCause.GRACE): LogLine("stale connection detected", _LOST),
     (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
     (LogEventKind.SESSION_FENCED, None): LogLine("older connection cut off", _WHO),
     (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),

@@ -17,10 +17,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import resilience
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import PROTOCOL_VERSION
-from resilience.protocol.server.session import GRACE
 from resilience.protocol.states import ConnectionState
 from resilience.server.instruments import Instruments
 from resilience.units import Seconds
@@ -171,7 +170,7 @@ def _measured(observe: Callable[[float], None]) -> RecordHandler:
 def _lost(made: Instruments) -> RecordHandler:
     def fold(record: Record) -> None:
         made.losses.count(record.cause)
-        if record.cause == GRACE:
+        if record.cause == DetachCause.GRACE:
             made.grace_expirations()
 
     return fold

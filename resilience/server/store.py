@@ -95,7 +95,7 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self._void: set[RunLease] = set()
+        self._unknown_outcome: set[RunLease] = set()
         name, sql = self._database.dialect.name, self._database.sql
         self._select_lease = sql(r.select_lease(name))
         self._forget = sql(r.FORGET)
@@ -158,7 +158,7 @@ class SqlStore:
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction, later rows of one participant over earlier ones."""
         batch = _Batch(rows, origin)
-        if void := self._void & batch.leases:
+        if void := self._unknown_outcome & batch.leases:
             raise FencedError(_keys(void), "what became of an earlier commit is not known; take it up again")
         transaction = 0
 
@@ -214,7 +214,7 @@ class SqlStore:
         """Find out what became of a commit whose answer was lost; return if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
         if outcome is None:
-            self._void |= leases
+            self._unknown_outcome |= leases
             raise FencedError(_keys(leases), f"what became of its last commit is not known ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error

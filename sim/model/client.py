@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from resilience.lab.scripted_client import ScriptedClient
+from resilience.lab.observer import ObservingClient
 from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTransport, Record, SendToServer
 from resilience.protocol.messages import ServerMessage
 from resilience.protocol.states import ClientState
+from resilience.runtime import RecordSink
 
 from .clock import LazyTimer, SimEnvironment
 from .encoding import MessageCodecHook
-from .journal import Journal
 from .link import ModelConnection, ModelLink
 
 
 class ModelClientDriver:
     """One participant: the machine, its current connection, its alarm."""
 
-    __slots__ = ("_clock", "_connection", "_journal", "_link", "_timer", "_wire", "actor", "cohort", "machine")
+    __slots__ = ("_clock", "_connection", "_link", "_log", "_timer", "_wire", "actor", "cohort", "machine")
 
     def __init__(  # noqa: PLR0913 - all that one client depends on
         self,
         actor: str,
         cohort: str,
-        machine: ScriptedClient,
+        machine: ObservingClient,
         *,
         clock: SimEnvironment,
         link: ModelLink,
-        journal: Journal,
+        log: RecordSink,
         wire: MessageCodecHook,
     ) -> None:
         self.actor, self.cohort, self.machine = actor, cohort, machine
-        self._clock, self._link, self._journal, self._wire = clock, link, journal, wire
+        self._clock, self._link, self._log, self._wire = clock, link, log, wire
         self._connection: ModelConnection | None = None
         self._timer = LazyTimer(clock, self._on_deadline)
 
@@ -73,7 +73,7 @@ class ModelClientDriver:
     def _pump(self) -> None:
         for effect in self.machine.effects():
             if isinstance(effect, Record):
-                self._journal.client(effect, self.actor, self.cohort)
+                self._log(effect)
             elif isinstance(effect, SendToServer):
                 if self._connection is not None:
                     self._link.send_up(self._connection, self._wire.up(effect.message))

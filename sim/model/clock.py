@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -36,10 +36,18 @@ class SimEnvironment(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__(0.0)
+        self.coroutines: list[Coroutine[Any, Any, Any]] = []
+        """Those that run as processes: whoever runs the environment closes them when it stops early."""
 
     def at(self, when: Instant, action: Callable[[Event], None]) -> None:
         """Call ``action`` at ``when``, at once if that has passed. Calls of one instant come in the order of asking."""
         self._push(when, NORMAL, _Call(self, action))
+
+    def moment(self, when: Instant) -> Event:
+        """Return an event at ``when`` that comes before all calls of that instant; a process may wait for it."""
+        event = _Call(self, _nothing)
+        self._push(when, URGENT, event)
+        return event
 
     def run_until(self, when: Instant) -> None:
         """Let everything before ``when`` happen, and nothing at it."""
@@ -55,6 +63,10 @@ class SimEnvironment(simpy.Environment):
 
     def _push(self, when: Instant, priority: EventPriority, event: Event) -> None:
         heapq.heappush(self._queue, (max(when, self._now), priority, next(self._eid), event))
+
+
+def _nothing(_: Event) -> None:
+    """A moment that only those who wait for it notice."""
 
 
 class DelayLine(Generic[T]):

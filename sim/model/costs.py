@@ -21,6 +21,7 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``handshake``: server CPU of one WebSocket upgrade; ``handshake_slots`` of them are served at once.
     ``message``: server CPU of one frame sent, so that a broadcast reaches its last receiver later than its first.
     ``commit``: one database transaction, whatever the number of rows in it.
+    ``startup``: from the start of a server process until it listens.
     ``close_timeout``: how long the server waits for the answer to its close frame before it ends the TCP connection;
     the production server's close timeout.
     ``wasted_work``: whether a handshake whose client has gone still costs its full service, as it does when the
@@ -33,12 +34,13 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     handshake_slots: int = 1
     message: Seconds = 0.00002
     commit: Seconds = 0.003
+    startup: Seconds = 0.6
     close_timeout: Seconds = 1.0
     wasted_work: bool = True
 
     def __post_init__(self) -> None:
         """Check each rule once."""
-        for key in ("latency", "connect", "handshake", "message", "commit", "close_timeout"):
+        for key in ("latency", "connect", "handshake", "message", "commit", "startup", "close_timeout"):
             value = getattr(self, key)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(key, value, "must be a finite number of seconds, at least 0")

@@ -17,7 +17,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from resilience.experiment.faults import Direction
+from resilience.errors import InjectionError
+from resilience.experiment.primitives import (
+    CloseAll,
+    Direction,
+    Drop,
+    Impose,
+    Lift,
+    LinkOperation,
+    Refuse,
+    ResetAll,
+)
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.units import Instant
@@ -120,12 +130,23 @@ class ModelLink:
 
     def is_hole(self, direction: Direction) -> bool:
         """Whether bytes of this direction vanish now."""
-        return all(self._holes[way] > 0 for way in _ways(direction))
+        return all(self._holes[way] > 0 for way in direction.ways)
 
     @property
     def usable(self) -> bool:
         """Whether a dial would succeed now."""
         return not self.refusing and not any(self._holes.values())
+
+    def hold(self, client: ClientEnd) -> ModelConnection:
+        """Open a connection that only faults can end: a canary's."""
+        connection = ModelConnection(self, client, 0, opened=True)
+        self.connections[connection] = None
+        return connection
+
+    def release(self, connection: ModelConnection) -> None:
+        """Forget a connection that was held."""
+        connection.client_gone = connection.server_gone = True
+        self.connections.pop(connection, None)
 
     # what the ends do -------------------------------------------------------------------------------------------------
 
@@ -159,6 +180,42 @@ class ModelLink:
 
     # what faults do ---------------------------------------------------------------------------------------------------
 
+    def apply(self, operation: LinkOperation) -> None:
+        """Carry out one operation, which takes no time. A reset ends connections as a close does, for both ends.
+
+        Raises :class:`~resilience.errors.InjectionError` for a condition to lift that does not hold.
+        """
+        match operation:
+            case CloseAll() | ResetAll():
+                self.cut()
+            case Impose(condition=Refuse()):
+                self._refusals += 1
+            case Lift(condition=Refuse()):
+                self._require(self._refusals)
+                self._refusals -= 1
+            case Impose(condition=Drop(direction=direction)):
+                self.open_hole(direction)
+            case Lift(condition=Drop(direction=direction)):
+                self._require(min(self._holes[way] for way in direction.ways))
+                self.close_hole(direction)
+
+    def _require(self, count: int) -> None:
+        if not count:
+            raise InjectionError("the link has no such condition to lift")
+
+    def repair(self) -> None:
+        """Lift every condition, and close every connection with them."""
+        self._refusals = 0
+        self._holes = dict.fromkeys(self._holes, 0)
+        self._hole_since = dict.fromkeys(self._hole_since, NEVER)
+        self.cut()
+
+    def upstream_died(self) -> None:
+        """The server process is gone: each of its connections ends, after what it had sent."""
+        for connection in list(self.connections):
+            if not connection.server_gone:
+                self.end(connection, None, self._clock.now)
+
     def cut(self) -> None:
         """Close every connection, dials in flight included; both ends are told as soon as the news reaches them."""
         severed, self.connections = self.connections, {}
@@ -167,24 +224,15 @@ class ModelLink:
         if severed:
             self._clock.at(self._clock.now + self._half, lambda _: self._tell_severed(severed))
 
-    def refuse(self) -> None:
-        """Close everything and refuse dials, until :meth:`accept`."""
-        self._refusals += 1
-        self.cut()
-
-    def accept(self) -> None:
-        """End one refusal."""
-        self._refusals -= 1
-
     def open_hole(self, direction: Direction) -> None:
         """Let bytes of this direction vanish, until :meth:`close_hole`."""
-        for way in _ways(direction):
+        for way in direction.ways:
             self._holes[way] += 1
             self._hole_since[way] = min(self._hole_since[way], self._clock.now)
 
     def close_hole(self, direction: Direction) -> None:
         """End one hole, and with it every connection."""
-        for way in _ways(direction):
+        for way in direction.ways:
             self._holes[way] -= 1
             if not self._holes[way]:
                 self._hole_since[way] = NEVER
@@ -270,7 +318,3 @@ class ModelLink:
     def _forget_if_over(self, connection: ModelConnection) -> None:
         if connection.client_gone and connection.server_gone:
             self.connections.pop(connection, None)
-
-
-def _ways(direction: Direction) -> tuple[Direction, ...]:
-    return (Direction.UP, Direction.DOWN) if direction is Direction.BOTH else (direction,)

@@ -1,4 +1,4 @@
-"""Drives one room: its alarm, its connections, its commits. Carries out effects in order; decides nothing.
+"""Drives the room of one server process after another: timer, connections, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
 order of time. Handshakes have a station of their own: that both compete for one processor is not modelled.
@@ -7,31 +7,39 @@ order of time. Handshakes have a station of their own: that both compete for one
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
+from resilience.lab.participants import EVENT
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.room import Room
+from resilience.quiz.verdicts import AnswerVerdict
 from resilience.random_streams import derive_key, random_for
+from resilience.runtime import RecordSink
+from resilience.server.event_registry import FRESH, RECENT_QUESTIONS, RECOVERED, clamp_to_now
 from resilience.units import Instant
 
 from .clock import DelayLine, LazyTimer, SimEnvironment
 from .costs import ModelCosts
 from .encoding import MessageCodecHook
-from .journal import Journal
 from .link import CLOSED, UPGRADE, ModelConnection
 from .station import Station
 from .store import ModelStore
 
-EPOCH = "1.1"
-"""The stream of the first server of the first run, by the name that a real server gives it."""
+RUN = "1"
+"""The run's name; the stream's epoch is this and the server's number, as a real server names it."""
 
 
 class ModelServerDriver:
-    """The server of one event."""
+    """The server of one event: process after process on one store. ``incarnation`` counts them from 1.
+
+    Times: a killed process is gone at once; the next one listens ``ModelCosts.startup`` after its start, the first one
+    from the beginning.
+    """
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
         self,
@@ -40,11 +48,17 @@ class ModelServerDriver:
         *,
         clock: SimEnvironment,
         costs: ModelCosts,
-        journal: Journal,
+        log: RecordSink,
         wire: MessageCodecHook,
     ) -> None:
-        self._clock, self._journal, self._wire = clock, journal, wire
-        self.room = room_of(experiment, seed)
+        self._experiment, self._seed = experiment, seed
+        self._clock, self._log, self._wire = clock, log, wire
+        self._startup = costs.startup
+        self._tokens = _token_generator(seed)
+        self.incarnation = 1
+        self.is_up = True
+        self._is_starting = False
+        self.room = self._make_room()
         self.store = ModelStore(clock, costs.commit, self._settled)
         self.station: Station[ModelConnection] = Station(
             clock, costs.handshake_slots, costs.handshake, wanted=self._wanted, done=self._accept
@@ -57,11 +71,70 @@ class ModelServerDriver:
         self._first_messages: DelayLine[ModelConnection] = DelayLine(clock, self._expect_first)
         self._timer = LazyTimer(clock, self._on_deadline)
 
+        self._record_start(FRESH, 0)
+
+    # its processes ----------------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """End the process at once: what it has not committed is lost. The links' owner ends their connections."""
+        self.is_up = self._is_starting = False
+        self.store.lose_uncommitted()
+        self._connections.clear()
+
+    def start(self) -> None:
+        """Start a process on the same store; InjectionError while one runs or starts."""
+        if self.is_up or self._is_starting:
+            raise InjectionError("a server process runs already")
+        self._is_starting = True
+        self.incarnation += 1
+        number = self.incarnation
+        self._clock.at(self._clock.now + self._startup, lambda _: self._listen(number))
+
+    def _listen(self, number: int) -> None:
+        """The process has recovered the run and listens, unless it was killed meanwhile."""
+        if not self._is_starting or number != self.incarnation:
+            return
+        now, store = self._clock.now, self.store
+        self._is_starting, self.is_up = False, True
+        self.room = self._make_room()
+        self.room.game.restore(clamp_to_now(store.state, now), tuple(store.answers.values()))
+        self._record_start(RECOVERED, len(store.sessions))
+        self._record_recovered_answers()
+        self.room.restore(tuple(store.sessions.values()), now)
+        self._pump()
+
+    def _make_room(self) -> Room:
+        experiment, seed = self._experiment, self._seed
+        return Room(
+            experiment.quiz.game(seed, experiment.server.late_window),
+            experiment.server.room,
+            epoch=f"{RUN}.{self.incarnation}",
+            tokens=self._tokens,
+            draw=random_for(seed, "server"),
+        )
+
+    def _record_start(self, outcome: str, sessions: int) -> None:
+        kind, epoch = LogEventKind.SERVER_STARTED, self.room.epoch
+        self._log(Record(kind, self._clock.now, outcome=outcome, value=float(sessions), ref=EVENT, detail=epoch))
+
+    def _record_recovered_answers(self) -> None:
+        """Record the answers of the last questions, as a real server does after a restart."""
+        asked = self.room.game.questions[: self.store.state.index + 1]
+        last = {question.id for question in asked[-RECENT_QUESTIONS:]}
+        for answer in self.store.answers.values():
+            if answer.question in last:
+                ref, won = f"{answer.question}/{answer.key}", float(answer.points)
+                kind, verdict = LogEventKind.ANSWER_RECOVERED, AnswerVerdict.ACCEPTED
+                self._log(Record(kind, self._clock.now, answer.participant, outcome=verdict, value=won, ref=ref))
+
     # what happened ----------------------------------------------------------------------------------------------------
 
     def upgrade(self, connection: ModelConnection) -> None:
-        """A handshake request arrived."""
-        self.station.enter(connection)
+        """A handshake request arrived; a proxy that finds nobody behind it closes the connection."""
+        if self.is_up:
+            self.station.enter(connection)
+        else:
+            connection.link.end(connection, None, self._clock.now)
 
     def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something."""
@@ -76,8 +149,10 @@ class ModelServerDriver:
             self._pump()
 
     def write_final_records(self) -> None:
-        """Write what a server writes when it stops: every session's state, every score as stored."""
-        now, write = self._clock.now, self._journal.server
+        """Write what a server writes when it stops: each session's state, each stored score; nothing when killed."""
+        if not self.is_up:
+            return
+        now, write = self._clock.now, self._log
         for session in self.room.sessions.values():
             if session.welcomed:
                 write(Record(LogEventKind.SESSION_STATE, now, session.participant, outcome=session.state))
@@ -90,6 +165,8 @@ class ModelServerDriver:
         self._pump()
 
     def _on_deadline(self) -> None:
+        if not self.is_up:
+            return
         self.room.handle_timeout(self._clock.now)
         self._pump()
 
@@ -120,7 +197,7 @@ class ModelServerDriver:
 
     def _carry_out(self, effect: ServerEffect) -> None:
         if isinstance(effect, Record):
-            self._journal.server(effect)
+            self._log(effect)
         elif isinstance(effect, SendToClient):
             self._send((effect.connection,), effect.message)
         elif isinstance(effect, Broadcast):
@@ -154,14 +231,12 @@ class ModelServerDriver:
         self.room.transport_lost(connection.key, CLOSED if silent else f"close_{int(code)}", self._clock.now)
 
 
-def room_of(experiment: Experiment, seed: int) -> Room:
-    """The experiment's room. Its tokens are addressed draws of 128 bits: the same every time, a secret to nobody."""
+def _token_generator(seed: int) -> Callable[[], str]:
+    """Tokens that are addressed draws of 128 bits: the same every time, a secret to nobody."""
     numbers = itertools.count()
 
     def token() -> str:
         number = next(numbers)
         return "".join(f"{derive_key(seed, 'token', number, half):016x}" for half in range(2))
 
-    game = experiment.quiz.game(seed, experiment.server.late_window)
-    draw = random_for(seed, "server")
-    return Room(game, experiment.server.room, epoch=EPOCH, tokens=token, draw=draw)
+    return token

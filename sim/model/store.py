@@ -22,16 +22,23 @@ class ModelStore:
         self._clock, self._latency, self._settled = clock, latency, settled
         self._waiting: list[Persist] = []
         self._busy = False
+        self._process = 0
         self.sessions: dict[str, SessionRow] = {}
         self.answers: dict[tuple[str, str], StoredAnswer] = {}
         self.attempts: list[JoinAttempt] = []
-        self.progress = QuizState()
+        self.state = QuizState()
 
     def submit(self, order: Persist) -> None:
         """Commit these rows: at once, or with the next batch."""
         self._waiting.append(order)
         if not self._busy:
             self._begin()
+
+    def lose_uncommitted(self) -> None:
+        """The process that submitted is gone: what waits, and a commit under way, never happen."""
+        self._waiting.clear()
+        self._busy = False
+        self._process += 1
 
     def scores(self) -> dict[str, int]:
         """What every stored participant has won, by the committed answers alone."""
@@ -43,9 +50,12 @@ class ModelStore:
     def _begin(self) -> None:
         batch, self._waiting = self._waiting, []
         self._busy = True
-        self._clock.at(self._clock.now + self._latency, lambda _: self._commit(batch))
+        process = self._process
+        self._clock.at(self._clock.now + self._latency, lambda _: self._commit(batch, process))
 
-    def _commit(self, batch: list[Persist]) -> None:
+    def _commit(self, batch: list[Persist], process: int) -> None:
+        if process != self._process:
+            return
         for order in batch:
             for row in order.rows:
                 self._write(row)
@@ -67,6 +77,6 @@ class ModelStore:
         elif isinstance(row, DeleteParticipant):
             self.sessions.pop(row.participant, None)
         elif isinstance(row, QuizState):
-            self.progress = row
+            self.state = row
         else:
             self.attempts.append(row)

@@ -22,7 +22,7 @@ from resilience.eventlog.writer import EventList
 from resilience.lab.fleet import Fleet
 from resilience.lab.observer import Observation, ObservingClient, make_observing_client
 from resilience.lab.participants import EVENT, participants_of
-from resilience.lab.run_directory import COMPLETED, RunInfo
+from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from resilience.random_streams import uniform
@@ -380,5 +380,5 @@ def _info(made: Plan) -> RunInfo:
         seed=made.seed,
         started_at="",
         duration_s=made.experiment.duration,
-        status=COMPLETED,
+        status=RunStatus.COMPLETED,
     )

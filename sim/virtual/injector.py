@@ -7,7 +7,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventSink
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, FaultWindow, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.primitives import Direction
+from resilience.experiment.schedule import FaultWindow
 from resilience.lab.canary import Canary, HostPort
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
@@ -77,20 +79,20 @@ class Injector:
 def begin(link: VirtualLink, fault: AnyFault) -> None:
     """Put the fault on the link."""
     match fault:
-        case Cut():
+        case CutFault():
             link.cut()
-        case Refuse():
+        case RefuseFault():
             link.refuse(True)  # noqa: FBT003 - the link's own switch
-        case Blackhole():
+        case BlackholeFault():
             link.blackhole(up=fault.direction is not Direction.DOWN, down=fault.direction is not Direction.UP)
 
 
 def end(link: VirtualLink, fault: AnyFault) -> None:
     """Take the fault off the link; harmless twice."""
     match fault:
-        case Refuse():
+        case RefuseFault():
             link.refuse(False)  # noqa: FBT003 - the link's own switch
-        case Blackhole():
+        case BlackholeFault():
             link.blackhole(up=False, down=False)
-        case Cut():
+        case CutFault():
             pass

@@ -9,15 +9,16 @@ import pytest
 from chaos.link_faults import injected
 from chaos.ports import free_ports
 from chaos.proxied_link import Address, ProxiedLink
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.primitives import Direction
 from resilience.lab.canary import Canary, ProbeResult, probe
 
 from ..support.http_stub import HttpStub
 
 ALPHA = ("alpha",)
-CUT = Cut(at=1.0, cohorts=ALPHA)
-REFUSE = Refuse(at=1.0, cohorts=ALPHA, duration=1.0)
-HOLES = {way: Blackhole(at=1.0, cohorts=ALPHA, duration=1.0, direction=way) for way in Direction}
+CUT = CutFault(at=1.0, cohorts=ALPHA)
+REFUSE = RefuseFault(at=1.0, cohorts=ALPHA, duration=1.0)
+HOLES = {way: BlackholeFault(at=1.0, cohorts=ALPHA, duration=1.0, direction=way) for way in Direction}
 FAULTS: dict[str, AnyFault] = {"cut": CUT, "refuse": REFUSE, **{f"blackhole-{way}": HOLES[way] for way in HOLES}}
 
 every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())

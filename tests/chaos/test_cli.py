@@ -17,7 +17,7 @@ from chaos.progress_view import ProgressLines, line_of, show_progress, table_of
 from chaos.toxiproxy.provision import Binary
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import Lane
-from resilience.lab.run_directory import INTERRUPTED, RunInfo
+from resilience.lab.run_directory import RunInfo, RunStatus
 
 MOMENT = Progress("running", 12.0, 60.0, {"alpha": 7}, {"alpha": 10, "beta": 5}, ("0.0:refuse@alpha",))
 
@@ -112,7 +112,7 @@ def test_an_interrupted_run_gets_no_report(tmp_path: Path) -> None:
         seed=1,
         started_at="",
         duration_s=1.0,
-        status=INTERRUPTED,
+        status=RunStatus.INTERRUPTED,
         cause="interrupted by SIGINT",
     )
     drawn = console()

@@ -26,7 +26,7 @@ from chaos.crash.verdict import FILE, Report, judged, spread
 from reports.build import analyse
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Verdict
-from resilience.lab.run_directory import INTERRUPTED, read_run_info
+from resilience.lab.run_directory import RunStatus, read_run_info
 
 from ..support.processes import descendants, eventually_sync, lives
 
@@ -205,5 +205,5 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 4, output.read_text()
     assert eventually_sync(lambda: not any(lives(child) for child in children))
-    assert read_run_info(run_dir).status == INTERRUPTED
+    assert read_run_info(run_dir).status == RunStatus.INTERRUPTED
     assert "Traceback" not in output.read_text()

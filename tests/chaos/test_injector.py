@@ -109,7 +109,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     link.api = link.process.api(0.4)
     link.process.suspend()
     first = window(Refuse(at=0.1, cohorts=ALPHA, duration=0.5), 0)
-    second = window(Cut(at=3.5, cohorts=ALPHA), 1)
+    second = window(CutFault(at=3.5, cohorts=ALPHA), 1)
     await Injector({"alpha": link}, stub.address, clock, journal).run_schedule([first, second], until=10.0)
     assert told(tmp_path, K.FAULT_INVALID, 0)
     assert told(tmp_path, K.HARNESS_FAILED, 0)
@@ -161,7 +161,7 @@ async def test_a_window_that_is_stuck_does_not_delay_the_next(  # noqa: PLR0917 
 ) -> None:
     """Faults start when planned even while the canary of an earlier one still looks in vain."""
     stub.stalled = True
-    windows = [window(Cut(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
+    windows = [window(CutFault(at=at, cohorts=ALPHA), number) for number, at in enumerate((0.3, 0.6, 0.9))]
     with timeout(monkeypatch, 1.5):
         await Injector({"alpha": link}, stub.address, clock, journal).run_schedule(windows, until=2.0)
     starts = [event.t for event in logged(tmp_path) if event.kind is K.FAULT_STARTED]

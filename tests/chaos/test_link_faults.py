@@ -10,18 +10,19 @@ from chaos.link_faults import injected
 from chaos.ports import free_ports
 from chaos.proxied_link import ProxiedLink
 from resilience.errors import ToxiproxyError
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Direction, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
+from resilience.experiment.primitives import Direction
 from resilience.lab.canary import ProbeResult, probe
 
 from ..support.http_stub import HttpStub, RawConnection
 from ..support.processes import eventually
 
-CUT = Cut(at=1.0, cohorts=("alpha",))
-REFUSE = Refuse(at=1.0, cohorts=("alpha",), duration=1.0)
+CUT = CutFault(at=1.0, cohorts=("alpha",))
+REFUSE = RefuseFault(at=1.0, cohorts=("alpha",), duration=1.0)
 
 
-def blackhole(direction: Direction = Direction.BOTH) -> Blackhole:
-    return Blackhole(at=1.0, cohorts=("alpha",), duration=1.0, direction=direction)
+def blackhole(direction: Direction = Direction.BOTH) -> BlackholeFault:
+    return BlackholeFault(at=1.0, cohorts=("alpha",), duration=1.0, direction=direction)
 
 
 async def test_a_cut_ends_open_connections_and_takes_new_ones_at_once(link: ProxiedLink) -> None:

@@ -25,7 +25,7 @@ from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, INTERRUPTED, NOT_STARTED, read_run_info
+from resilience.lab.run_directory import RunStatus, read_run_info
 from resilience.settings import server_settings
 
 from ..support.processes import descendants, eventually, eventually_sync, kinds, listening, lives, logged
@@ -82,7 +82,7 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS" in done.stdout
     info = read_run_info(out)
-    assert (info.status, info.lane, info.seed) == (COMPLETED, Lane.REAL, 11)
+    assert (info.status, info.lane, info.seed) == (RunStatus.COMPLETED, Lane.REAL, 11)
     assert load_file(out / "experiment.toml") == load("smoke")
     assert {"summary.json", "summary.md", "junit.xml", "report.html"} <= {path.name for path in out.iterdir()}
     events = logged(out)
@@ -100,7 +100,7 @@ async def test_without_a_steady_state_nothing_is_injected(
     monkeypatch.setattr(runner, "MAX_LAG_S", -1.0)
     seen: list[Progress] = []
     slow = ("hypothesis.within=0.3", "ramp=0.3", "hypothesis.joined=1.0", "cohorts.0.clients=40")
-    assert await run(experiment(*slow), tmp_path, binary, seen) == NOT_STARTED
+    assert await run(experiment(*slow), tmp_path, binary, seen) == RunStatus.NOT_STARTED
     (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
     assert steady.outcome == "fail"
     assert K.FAULT_STARTED not in kinds(tmp_path)
@@ -125,7 +125,7 @@ async def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary
 
     with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
         await runner.run(experiment(), 1, tmp_path, toxiproxy=binary.path, workers=2, progress=watcher)
-    assert read_run_info(tmp_path).status == HARNESS_FAILED
+    assert read_run_info(tmp_path).status == RunStatus.HARNESS_FAILED
     assert mine
     assert not any(lives(pid) for pid in mine)
 
@@ -141,7 +141,7 @@ async def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Bina
 
     short = experiment("duration=2.5", "faults.0.duration=0.5", "faults.0.at=1.5")
     info = await runner.run(short, 1, tmp_path, toxiproxy=binary.path, progress=watcher)
-    assert info.status == COMPLETED
+    assert info.status == RunStatus.COMPLETED
     assert "the server ended by itself with exit code -9" in (info.cause or "")
     assert K.FAULT_CONFIRMED not in kinds(tmp_path)
 
@@ -164,7 +164,7 @@ async def test_a_run_cancelled_from_within_is_interrupted_and_cleans_up(binary: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert read_run_info(tmp_path).status == INTERRUPTED
+    assert read_run_info(tmp_path).status == RunStatus.INTERRUPTED
     assert not descendants(os.getpid())
 
 
@@ -227,7 +227,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
         assert process.returncode == 4, output.read_text()
     assert nothing_left(children, ports)
     assert f"interrupted by {signals[0].name}" in output.read_text()
-    assert read_run_info(tmp_path / "run").status == INTERRUPTED
+    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
     (ended,) = (event for event in logged(tmp_path / "run") if event.kind is K.RUN_ENDED)
     assert ended.outcome == "interrupted"
     assert K.SCORE_FINAL in kinds(tmp_path / "run"), "the server was not given the time to end in order"
@@ -239,7 +239,7 @@ def test_a_killed_runner_takes_everything_with_it(binary: Binary, tmp_path: Path
         process.kill()
         process.wait()
         assert eventually_sync(lambda: nothing_left(children, ports))
-    assert read_run_info(tmp_path / "run").status == INTERRUPTED
+    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from chaos.runner import run as run_real
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.experiment.faults import FaultWindow
 from resilience.experiment.loader import load_file
+from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import first_dial, make_scripted_client, participants_of
-from resilience.lab.run_directory import COMPLETED
+from resilience.lab.run_directory import RunStatus
 from sim.model import simulate as run_model
 from sim.virtual.lane import simulate as run_virtual
 from tests.resilience.protocol.machine_pair import MachinePair, Peer
@@ -96,7 +96,7 @@ def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         info = asyncio.run(run_real(experiment, seed, run_dir))
-        assert info.status == COMPLETED, info.cause
+        assert info.status == RunStatus.COMPLETED, info.cause
         return read_events(run_dir)
 
 

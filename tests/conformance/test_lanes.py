@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from resilience.experiment.faults import Refuse
+from resilience.experiment.faults import RefuseFault
 from tests.conformance import lanes
 from tests.conformance.lanes import SMALL
 
@@ -42,7 +42,9 @@ def test_the_story_does_not_hang_on_the_injector(later: float, expected: dict[st
 
 def test_the_story_does_not_hang_on_how_long_a_cut_takes(expected: dict[str, list[str]]) -> None:
     """Closing and opening a proxy takes a busy machine a while, in which nobody must dial."""
-    slow = [Refuse(fault.at, fault.cohorts, duration=0.15) if fault.kind == "cut" else fault for fault in SMALL.faults]
+    slow = [
+        RefuseFault(fault.at, fault.cohorts, duration=0.15) if fault.kind == "cut" else fault for fault in SMALL.faults
+    ]
     experiment = msgspec.structs.replace(SMALL, faults=tuple(slow))
     assert lanes.histories(lanes.pair(experiment, SEED)) == expected
 

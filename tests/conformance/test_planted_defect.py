@@ -14,7 +14,7 @@ from reports.invariants import one_live_connection
 from resilience.config import QuizConfig
 from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.lab.run_directory import COMPLETED, RunInfo
+from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.protocol.server.session import ServerSession
 from tests.conformance.lanes import SMALL
 from tests.resilience.protocol.machine_pair import MachinePair
@@ -27,7 +27,7 @@ INFO = RunInfo(
     seed=1,
     started_at="2026-01-01T00:00:00+00:00",
     duration_s=30.0,
-    status=COMPLETED,
+    status=RunStatus.COMPLETED,
 )
 
 

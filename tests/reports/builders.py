@@ -10,17 +10,17 @@ import numpy as np
 from reports.frames import RunHistory
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
-from resilience.lab.run_directory import COMPLETED, RunInfo, write_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
 
 EPOCH = "e1"
 TARGET = Expectation("success_rate", Op.AT_LEAST, 0.95)
 
 
 def experiment(
-    faults: tuple[AnyFault, ...] = (Cut(at=10.0, cohorts=("alpha",)),),
+    faults: tuple[AnyFault, ...] = (CutFault(at=10.0, cohorts=("alpha",)),),
     expectations: tuple[Expectation, ...] = (),
     *,
     clients: int = 4,
@@ -60,7 +60,7 @@ class LogBuilder:
 
     experiment: Experiment
     lane: Lane = Lane.MODEL
-    status: str = COMPLETED
+    status: RunStatus = RunStatus.COMPLETED
     seed: int = 1
     events: list[LogEvent] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class LogBuilder:
             started_at="2025-01-01T00:00:00Z",
             duration_s=self.experiment.duration,
             status=self.status,
-            cause=None if self.status == COMPLETED else "told so",
+            cause=None if self.status == RunStatus.COMPLETED else "told so",
             wall_s=1.5,
             versions={"python": "3.11"},
         )
@@ -225,11 +225,11 @@ def sample_history(
         for k in range(3):
             kind, at = kinds[(k + c) % 3], 8.0 + 16.0 * k + 1.5 * c
             if kind == "cut":
-                faults.append(Cut(at=at, cohorts=(cohort,)))
+                faults.append(CutFault(at=at, cohorts=(cohort,)))
             elif kind == "refuse":
-                faults.append(Refuse(at=at, cohorts=(cohort,), duration=3.0))
+                faults.append(RefuseFault(at=at, cohorts=(cohort,), duration=3.0))
             else:
-                faults.append(Blackhole(at=at, cohorts=(cohort,), duration=8.0))
+                faults.append(BlackholeFault(at=at, cohorts=(cohort,), duration=8.0))
     targets = (
         TARGET,
         Expectation("reconnection_s.mean", Op.BELOW, 5.0),
@@ -262,7 +262,7 @@ def _play(history: LogBuilder, cohorts: tuple[str, ...], clients: int, chance: R
     for window in history.experiment.windows(history.seed):
         history.fault(window.fault_id, window.starts_at, window.ends_at)
         silent = window.fault.kind == "blackhole"
-        for who in [who for who, person in history.people.items() if person.cohort == window.cohort]:
+        for who in [who for who, person in history.people.items() if person.cohort == window.place]:
             if who not in chance.gone:
                 noticed = window.starts_at + (chance.uniform(2, 6) if silent else 0.003)
                 _return(history, who, noticed, window.ends_at, chance)

@@ -17,7 +17,7 @@ from reports.episodes import episodes_frame
 from reports.summary import Summary
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.lab.run_directory import NOT_STARTED
+from resilience.lab.run_directory import RunStatus
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 
@@ -81,7 +81,7 @@ def test_no_such_directory_is_one_line(tmp_path: Path) -> None:
 
 def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
     """Without any event file: exit code 4, and the page says why."""
-    run_dir = LogBuilder(experiment(), status=NOT_STARTED).write(tmp_path)
+    run_dir = LogBuilder(experiment(), status=RunStatus.NOT_STARTED).write(tmp_path)
     (run_dir / "events" / "run.jsonl").unlink()
     assert exit_code(build_report(run_dir)) is ExitCode.HARNESS
     assert "told so" in (run_dir / "report.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Three witnesses that agree break no rule; each lie of one of them breaks the rule about it."""
+"""Three sources that agree break no rule; each lie of one of them breaks the rule about it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 
-from reports.durability_checks import DURABILITY_CHECKS, DurabilityEvidence, StoredRun, judge
+from reports.durability_checks import DURABILITY_CHECKS, judge_durability
+from reports.frames import RunHistory
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
 from resilience.lab.observer import Observation
+from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace, QuizPlan
@@ -35,14 +37,18 @@ class Case:
     scores: dict[str, int] = field(default_factory=dict)
     observations: dict[str, list[Observation]] = field(default_factory=dict)
     progress: QuizState = AT_THE_REVEAL
+    plan: QuizPlan = PLAN
+    incarnation: int = 1
 
     def judged(self) -> dict[str, Verdict]:
         """Every rule's verdict."""
-        stored = StoredRun(PLAN, self.progress, self.scores, self.answers)
-        return {
-            item.name: item.verdict
-            for item in judge(DurabilityEvidence(self.history.log(), stored, self.observations, 0.5))
-        }
+        return {item.name: item.verdict for item in judge_durability(self.run_history())}
+
+    def run_history(self) -> RunHistory:
+        """The run as the reports read it."""
+        stored = StoredRun(self.plan, self.progress, self.scores, tuple(self.answers), self.incarnation)
+        seen = [observation for observations in self.observations.values() for observation in observations]
+        return replace(self.history.log(), observations=seen, stored=stored)
 
 
 def case() -> Case:
@@ -53,7 +59,8 @@ def case() -> Case:
         rows = [_row(person.session, who, question, t) for question, t in (("q1", 8.01), ("q2", 21.01))]
         made.answers += rows
         made.scores[person.session] = sum(row.points for row in rows)
-        made.observations[who] = _observations(person.session, rows)
+        made.observations[who] = _observations(who, person.session, rows)
+    made.history.add(0.1, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="fresh")
     for question in ("q1", "q2"):
         made.history.add(TIMES[question], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref=question)
         made.history.add(TIMES[question] + TIME, Role.SERVER, "server", LogEventKind.QUESTION_CLOSED, ref=question)
@@ -74,17 +81,17 @@ def _row(session: str, who: str, question: str, t: float) -> StoredAnswer:
     return StoredAnswer(session, question, f"{who}-{question}", 0, t, _won(question, t))
 
 
-def _observations(session: str, rows: list[StoredAnswer]) -> list[Observation]:
+def _observations(who: str, session: str, rows: list[StoredAnswer]) -> list[Observation]:
     total, seen = 0, []
     for row in rows:
         opens = TIMES[row.question]
         closes = opens + TIME
         total += row.points
         seen += [
-            Observation(opens, session, Phase.QUESTION, row.question, remaining=TIME),
-            Observation(opens + 1.0, session, Phase.QUESTION, row.question, total - row.points, TIME - 1.0),
-            Observation(closes, session, Phase.REVEAL, row.question, correct=0),
-            Observation(closes, session, Phase.REVEAL, row.question, total),
+            Observation(opens, who, session, Phase.QUESTION, row.question, remaining=TIME),
+            Observation(opens + 1.0, who, session, Phase.QUESTION, row.question, total - row.points, TIME - 1.0),
+            Observation(closes, who, session, Phase.REVEAL, row.question, correct=0),
+            Observation(closes, who, session, Phase.REVEAL, row.question, total),
         ]
     return seen
 
@@ -104,6 +111,7 @@ def test_a_server_that_comes_late_closes_late() -> None:
     """What was due while there was none is done at once when there is one, and so it is told."""
     made = case()
     _move_close(made, "q2", 8.0)
+    made.incarnation = 2
     made.history.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
@@ -121,6 +129,27 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
     last = made.observations["c0"].pop()
     made.observations["c0"].append(msgspec.structs.replace(last, score=_won("q1", 8.01)))
     assert made.judged()["shown_scores_true"] is Verdict.PASS
+
+
+def test_a_quiz_that_a_host_moves_is_judged_without_its_times() -> None:
+    made = case()
+    made.plan = QuizPlan(QUESTIONS)
+    timeless = set(DURABILITY_CHECKS) - {"answers_in_time", "deadlines_hold", "nothing_told_early"}
+    assert made.judged() == dict.fromkeys(timeless, Verdict.PASS)
+
+
+def test_a_host_command_makes_the_times_of_a_paced_quiz_unknown() -> None:
+    made = case()
+    made.history.add(20.0, Role.SERVER, "server", LogEventKind.HOST_ORDERED, ref="reveal", outcome="done")
+    assert "deadlines_hold" not in made.judged()
+
+
+def test_a_run_without_a_database_has_no_durability_checks() -> None:
+    assert judge_durability(case().history.log()) == ()
+
+
+def _start_server(made: Case, outcome: str) -> None:
+    made.history.add(50.0, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome=outcome)
 
 
 def _move_close(made: Case, question: str, by: float) -> None:
@@ -170,6 +199,8 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
     "a client has no participant": ("one_identity_each", lambda c: c.scores.pop("p-c1")),
     "a client comes back as another": ("one_identity_each", _restore_as_somebody_else),
     "a client joins again": ("one_identity_each", _join_again),
+    "a later server begins another run": ("one_run", lambda c: _start_server(c, "fresh")),
+    "a server that the database does not know": ("one_run", lambda c: _start_server(c, "recovered")),
     "a token is refused": (
         "one_identity_each",
         lambda c: c.history.client(40.0, "c0", LogEventKind.SESSION_REJECTED, cause="unknown"),

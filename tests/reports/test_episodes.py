@@ -7,7 +7,8 @@ import pytest
 
 from reports.episodes import episodes_frame, state_segments
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import Blackhole, Cut, Refuse
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerKillFault
+from resilience.lab.participants import participants_of
 
 from .builders import LogBuilder, experiment, sample_history
 
@@ -25,7 +26,7 @@ def _cut() -> LogBuilder:
 
 
 def _hole(*, twice: bool = False) -> LogBuilder:
-    hole = Blackhole(at=10.0, cohorts=("alpha",), duration=8.0, times=2 if twice else 1, every=20.0)
+    hole = BlackholeFault(at=10.0, cohorts=("alpha",), duration=8.0, times=2 if twice else 1, every=20.0)
     return LogBuilder(experiment((hole,))).join("a").fault(HOLE, 10.0, 18.0)
 
 
@@ -162,7 +163,10 @@ def test_a_loss_from_the_next_fault_does_not() -> None:
 
 def test_two_faults_before_the_return_share_it() -> None:
     """Hit again before it was back: both episodes end with the same restore; the second was noticed as it began."""
-    faults = (Refuse(at=10.0, cohorts=("alpha",), duration=3.0), Refuse(at=14.0, cohorts=("alpha",), duration=3.0))
+    faults = (
+        RefuseFault(at=10.0, cohorts=("alpha",), duration=3.0),
+        RefuseFault(at=14.0, cohorts=("alpha",), duration=3.0),
+    )
     history = LogBuilder(experiment(faults)).join("a").fault("0.0:refuse@alpha", 10.0, 13.0)
     history.lose("a", 10.1).dial("a", 12.0).fault("1.0:refuse@alpha", 14.0, 17.0).dial("a", 15.0).back("a", 18.0).end()
     first, second = _one(history, "0.0:refuse@alpha"), _one(history, "1.0:refuse@alpha")
@@ -173,14 +177,14 @@ def test_two_faults_before_the_return_share_it() -> None:
 
 def test_a_client_that_is_away_all_the_time_is_not_exposed() -> None:
     """Backing off through the whole window: the fault reached nothing of it."""
-    history = LogBuilder(experiment((Refuse(at=12.0, cohorts=("alpha",), duration=2.0),)))
+    history = LogBuilder(experiment((RefuseFault(at=12.0, cohorts=("alpha",), duration=2.0),)))
     history.join("a").lose("a", 9.0).dial("a", 9.5).fault("0.0:refuse@alpha", 12.0, 14.0).back("a", 20.0).end()
     assert _one(history, "0.0:refuse@alpha")["outcome"] == "not_exposed"
 
 
 def test_a_dial_within_the_window_is_exposure() -> None:
     """The same client dialling once within the window was touched, and noticed at once."""
-    history = LogBuilder(experiment((Refuse(at=12.0, cohorts=("alpha",), duration=2.0),)))
+    history = LogBuilder(experiment((RefuseFault(at=12.0, cohorts=("alpha",), duration=2.0),)))
     history.join("a").lose("a", 9.0).dial("a", 13.0).fault("0.0:refuse@alpha", 12.0, 14.0).back("a", 20.0).end()
     row = _one(history, "0.0:refuse@alpha")
     assert (row["outcome"], row["detected_at"], row["attempts"]) == ("restored", pytest.approx(12.0), 2)
@@ -226,7 +230,7 @@ def test_dtypes_are_as_documented_even_without_episodes() -> None:
 
 def test_segments_cover_each_participants_time() -> None:
     """Connected, reconnecting, connected again, without holes, up to the run's end."""
-    history = LogBuilder(experiment((Cut(at=10.0, cohorts=("alpha",)),))).join("a").fault(CUT, 10.0, 10.0)
+    history = LogBuilder(experiment((CutFault(at=10.0, cohorts=("alpha",)),))).join("a").fault(CUT, 10.0, 10.0)
     segments = state_segments(history.lose("a", 10.0).back("a", 11.0).end().log())
     assert segments["state"].tolist() == ["joining", "connected", "reconnecting", "connected"]
     assert segments["start"].tolist()[1:] == segments["stop"].tolist()[:-1]
@@ -243,3 +247,40 @@ def test_a_crowd_is_told_apart_as_the_story_has_it() -> None:
     assert (
         affected.loc[affected["returned"], "connected_at"] <= affected.loc[affected["returned"], "restored_at"]
     ).all()
+
+
+def test_a_fault_of_the_server_strikes_every_cohort() -> None:
+    fault = ServerKillFault(at=10.0, duration=3.0)
+    history = LogBuilder(experiment((fault,))).join("a").join("b", cohort="beta")
+    history.fault("0.0:server_kill@server", 10.0, 13.0)
+    for who in ("a", "b"):
+        history.lose(who, 10.1).back(who, 14.0)
+    frame = episodes_frame(history.end().log())
+    assert list(zip(frame["participant"], frame["cohort"], frame["outcome"], strict=True)) == [
+        ("a", "alpha", "restored"),
+        ("b", "beta", "restored"),
+    ]
+
+
+def test_a_share_strikes_its_victims_only() -> None:
+    made = experiment((CutFault(at=10.0, cohorts=("alpha",), share=0.5),))
+    history = LogBuilder(made)
+    alpha = [participant for participant in participants_of(made, history.seed) if participant.cohort == "alpha"]
+    for participant in alpha:
+        history.join(participant.actor)
+    history.fault(CUT, 10.0, 10.0)
+    (window,) = made.windows(history.seed)
+    victims = {participant.actor for participant in alpha if participant.link in window.links}
+    for who in victims:
+        history.lose(who, 10.0).back(who, 11.0)
+    assert 0 < len(victims) < len(alpha)
+    assert set(episodes_frame(history.end().log())["participant"]) == victims
+
+
+def test_a_loss_belongs_to_the_fault_that_struck_the_participant_last() -> None:
+    """A fault of the server between two faults of the cohort ends the first one's claim on losses."""
+    faults = (CutFault(at=10.0, cohorts=("alpha",)), ServerKillFault(at=20.0, duration=2.0))
+    history = LogBuilder(experiment(faults)).join("a")
+    history.fault(CUT, 10.0, 10.0).fault("1.0:server_kill@server", 20.0, 22.0).lose("a", 20.5).back("a", 23.0).end()
+    assert _one(history)["outcome"] == "rode_through"
+    assert _one(history, "1.0:server_kill@server")["outcome"] == "restored"

@@ -10,7 +10,7 @@ from reports.frames import RunHistory
 from reports.invariants import CHECKS, CheckResult, check_one, run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
-from resilience.experiment.faults import Refuse
+from resilience.experiment.faults import RefuseFault
 
 from .builders import LogBuilder, clean_history, experiment
 
@@ -117,7 +117,7 @@ def test_a_planted_defect_is_caught(name: str, plant: Plant) -> None:
 @pytest.mark.parametrize("what", ["invalid", "unconfirmed", "not cleared", "not injected", "harness"])
 def test_an_unproved_fault_is_inconclusive_not_a_failure(what: str) -> None:
     """The laboratory's own trouble is never held against the system."""
-    plan = experiment((Refuse(at=10.0, cohorts=("alpha",), duration=1.0),))
+    plan = experiment((RefuseFault(at=10.0, cohorts=("alpha",), duration=1.0),))
     history = LogBuilder(plan).join("a")
     if what != "not injected":
         ok = (what != "unconfirmed", what != "not cleared")

@@ -9,9 +9,9 @@ from reports.metrics import summarise
 from reports.summary import ExpectationResult, Summary
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
-from resilience.experiment.faults import Cut, Refuse
+from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import METRICS, Expectation, Op
-from resilience.lab.run_directory import HARNESS_FAILED, INTERRUPTED, NOT_STARTED
+from resilience.lab.run_directory import RunStatus
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 
@@ -31,8 +31,8 @@ def _judged(history: LogBuilder, metric: str, op: Op, threshold: float, **narrow
 def _mixed() -> LogBuilder:
     """Short and long outages, everybody back 1 s after the heal: 30 clients, two windows."""
     faults = (
-        Refuse(at=10.0, cohorts=("alpha",), duration=2.0),
-        Refuse(at=20.0, cohorts=("alpha",), duration=12.0),
+        RefuseFault(at=10.0, cohorts=("alpha",), duration=2.0),
+        RefuseFault(at=20.0, cohorts=("alpha",), duration=12.0),
     )
     history = LogBuilder(experiment(faults))
     for i in range(30):
@@ -93,7 +93,7 @@ def test_a_run_without_faults_is_inconclusive() -> None:
 def test_no_data_never_passes() -> None:
     """Whatever is expected of a run in which nobody was affected, it is not met."""
     faults, asked = (
-        (Cut(at=10.0, cohorts=("alpha",)),),
+        (CutFault(at=10.0, cohorts=("alpha",)),),
         tuple(Expectation(metric, op, 0.5) for metric in METRICS for op in Op),
     )
     history = LogBuilder(experiment(faults, asked)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).end()
@@ -104,9 +104,9 @@ def test_no_data_never_passes() -> None:
 @pytest.mark.parametrize(
     "status, code",
     [
-        (NOT_STARTED, ExitCode.HARNESS),
-        (HARNESS_FAILED, ExitCode.HARNESS),
-        (INTERRUPTED, ExitCode.INCONCLUSIVE),
+        (RunStatus.NOT_STARTED, ExitCode.HARNESS),
+        (RunStatus.HARNESS_FAILED, ExitCode.HARNESS),
+        (RunStatus.INTERRUPTED, ExitCode.INCONCLUSIVE),
     ],
 )
 def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: ExitCode) -> None:
@@ -121,7 +121,7 @@ def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: Ex
 
 def test_a_run_that_never_wrote_an_event_still_has_a_summary() -> None:
     """Nothing happened, and that is what it says."""
-    summary = _summary(LogBuilder(experiment(), status=NOT_STARTED))
+    summary = _summary(LogBuilder(experiment(), status=RunStatus.NOT_STARTED))
     assert summary.exit_code is ExitCode.HARNESS
     assert summary.participants == 0
 

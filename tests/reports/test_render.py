@@ -16,7 +16,7 @@ from reports.render import to_html, to_junit, to_markdown
 from reports.summary import Summary
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
-from resilience.lab.run_directory import HARNESS_FAILED
+from resilience.lab.run_directory import RunStatus
 
 from .builders import LogBuilder, clean_history, experiment, sample_history
 
@@ -119,7 +119,7 @@ def test_text_from_a_run_is_escaped() -> None:
 
 def test_a_run_without_anything_still_has_a_page() -> None:
     """No event, no chart, and still a verdict in words."""
-    summary, charts = _summary(LogBuilder(experiment(), status=HARNESS_FAILED))
+    summary, charts = _summary(LogBuilder(experiment(), status=RunStatus.HARNESS_FAILED))
     html = to_html(summary, charts)
     assert charts == []
     assert summary.exit_code is ExitCode.HARNESS

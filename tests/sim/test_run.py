@@ -16,7 +16,7 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import COMPLETED, HARNESS_FAILED, NOT_STARTED, read_run_info
+from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import run as runs
 
 SMALL = load("demo", scale=0.05)
@@ -58,7 +58,7 @@ def test_a_run_that_is_not_steady_says_so_and_exits_4(tmp_path: Path) -> None:
     done = command("virtual", tmp_path / "run", "--set", "ramp=6.9", "--set", "hypothesis.joined=1.0", "--set",
                    "server.first_message_deadline=0.0000001")  # fmt: skip
     assert done.returncode == 4, done.stdout + done.stderr
-    assert read_run_info(tmp_path / "run").status == NOT_STARTED
+    assert read_run_info(tmp_path / "run").status == RunStatus.NOT_STARTED
     assert "fault.started" not in next((tmp_path / "run" / "events").iterdir()).read_text()
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_raises_never_reads_as_completed(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(runs, "lane_of", lambda lane: crash)
     with pytest.raises(RuntimeError, match="planted"):
         runs.run(SMALL, Lane.MODEL, 1, out=tmp_path / "run", root=tmp_path)
-    assert read_run_info(tmp_path / "run").status not in (COMPLETED, HARNESS_FAILED)
+    assert read_run_info(tmp_path / "run").status not in (RunStatus.COMPLETED, RunStatus.HARNESS_FAILED)
 
 
 def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def empty_store() -> SqlStore:
     store = _database()
     tables = METADATA.sorted_tables
     store._database.run(lambda connection: [connection.execute(t.delete()) for t in reversed(tables)], "not emptied")
-    store._void.clear()
+    store._unknown_outcome.clear()
     return store
 
 

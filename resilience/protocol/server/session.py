@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
 from resilience.policy.adaptive_heartbeat import RttEstimator
 from resilience.policy.close_codes import CloseCode
 from resilience.policy.failure_detectors import HeartbeatTimeouts, LivenessAction, ServerFailureDetector
@@ -17,12 +17,6 @@ from resilience.protocol.effects import Disconnect, Record, SendToClient, Server
 from resilience.protocol.messages import Ping
 from resilience.protocol.states import SESSION_TRANSITIONS, ConnectionState, transition
 from resilience.units import Instant, Seconds
-
-GRACE = "grace"
-"""The cause of a detachment by silence; that absence counts from the last sign of life, any other from its instant."""
-
-RESTART = "restart"
-"""The cause of a detachment that a new server finds: the one that held the connection is gone."""
 
 
 def ping_with(ping_id: int, window: ReturnWindow) -> Ping:
@@ -95,11 +89,11 @@ class ServerSession:
         session.state = ConnectionState(row.join_status)
         session._absent_since = min(row.last_heard, now)
         if session.state is ConnectionState.CONNECTED:
-            session._record(LogEventKind.SESSION_DETACHED, now, cause=RESTART)
+            session._record(LogEventKind.SESSION_DETACHED, now, cause=DetachCause.RESTART)
             session._go(ConnectionState.TEMPORARILY_DISCONNECTED)
         elif session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             who, state = session.participant, session.state
-            effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=RESTART))
+            effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=DetachCause.RESTART))
         if session.state is ConnectionState.TEMPORARILY_DISCONNECTED:
             session._expires_at = now + rules.cleanup
         return session
@@ -212,7 +206,7 @@ class ServerSession:
     def _handle_heartbeat(self, due: LivenessAction, now: Instant, window: ReturnWindow) -> bool:
         if due is LivenessAction.DEAD and self.connection is not None:
             self._effects.append(Disconnect(self.connection, CloseCode.SILENT, "no sign of life"))
-            self._detach(GRACE, now)
+            self._detach(DetachCause.GRACE, now)
             return True
         if due is LivenessAction.PING and self.connection is not None and self.ready:
             self._ping_id += 1
@@ -226,7 +220,7 @@ class ServerSession:
         self._effects.append(Disconnect(old, CloseCode.SUPERSEDED, "a newer connection took over"))
 
     def _detach(self, cause: str, now: Instant) -> None:
-        silent = cause == GRACE and self._liveness is not None
+        silent = cause == DetachCause.GRACE and self._liveness is not None
         self._absent_since = self._liveness.last_heard if silent and self._liveness else now
         counted_from = self._liveness.counted_from if silent and self._liveness else now
         self._record(LogEventKind.SESSION_DETACHED, now, cause=cause)

@@ -1,4 +1,4 @@
-"""Runs a script or a module unchanged, in a process that can be looked into: ``python watched.py NAME ARGUMENT...``.
+"""Runs a script or module unchanged, in an observable process: ``python instrumented_server.py NAME ARGUMENT...``.
 
 SIGUSR1 collects garbage and hands free memory back to the system, so that what remains is what is in use; it is
 answered with one line, ``collected``, on standard output. ``PROFILE=FILE`` in the environment profiles the main thread

@@ -64,7 +64,7 @@ class Server(NamedTuple):
 @contextmanager
 def bare() -> Iterator[Server]:
     """The reference server."""
-    with _listening(lambda port: [str(HERE / "bare.py"), str(port)], "/", {}, None) as server:
+    with _listening(lambda port: [str(HERE / "reference_server.py"), str(port)], "/", {}, None) as server:
         yield server
 
 
@@ -132,7 +132,7 @@ class LoadProcess:
 @contextmanager
 def _listening(words: Any, path: str, env: dict[str, str], log: Path | None) -> Iterator[Server]:  # noqa: ANN401
     port = _free_port()
-    command = [sys.executable, "-P", str(HERE / "watched.py"), *words(port)]
+    command = [sys.executable, "-P", str(HERE / "instrumented_server.py"), *words(port)]
     sink: IO[bytes] | int = log.open("ab") if log else subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, env={**os.environ, **env})
     try:

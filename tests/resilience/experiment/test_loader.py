@@ -8,8 +8,9 @@ import pytest
 
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ExitCode, ExperimentError
-from resilience.experiment.faults import Blackhole, Cut, Direction, Refuse
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import catalogue, load, load_file, parse, to_toml
+from resilience.experiment.primitives import Direction
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
 from resilience.policy.backoff import Jitter, Preset
 
@@ -33,9 +34,9 @@ WHOLE = Experiment(
     server=ServerConfig(heartbeat_interval=5.0, late_window=1.0),
     client=ClientConfig(preset=Preset.CLASSIC, attempts=7, jitter=Jitter.DECORRELATED),
     faults=(
-        Cut(20.0, ("x",), times=3, every=10.0, jitter=2.0),
-        Refuse(25.0, ("x", "y-2"), duration=3.0),
-        Blackhole(30.0, ("y-2",), duration=15.0, direction=Direction.UP),
+        CutFault(20.0, ("x",), times=3, every=10.0, jitter=2.0),
+        RefuseFault(25.0, ("x", "y-2"), duration=3.0),
+        BlackholeFault(30.0, ("y-2",), duration=15.0, direction=Direction.UP),
     ),
     hypothesis=Hypothesis(0.9, 8.0),
     expectations=(

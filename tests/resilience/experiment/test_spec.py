@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.experiment.faults import AnyFault, Blackhole, Cut, Refuse
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.spec import METRICS, Cohort, Experiment
 
 
@@ -20,8 +20,8 @@ def experiment(*faults: AnyFault, seed: int = 1) -> Experiment:
 
 def test_a_fault_is_a_window_per_cohort_and_repetition() -> None:
     """Named by its place in the file, its repetition, its kind and its cohort; in order of time."""
-    run = experiment(Refuse(100.0, ("x", "y"), times=2, every=50.0, duration=3.0), Cut(120.0, ("y",)))
-    assert [(w.fault_id, w.cohort, w.starts_at, w.ends_at) for w in run.windows()] == [
+    run = experiment(RefuseFault(100.0, ("x", "y"), times=2, every=50.0, duration=3.0), CutFault(120.0, ("y",)))
+    assert [(w.fault_id, w.place, w.starts_at, w.ends_at) for w in run.windows()] == [
         ("0.0:refuse@x", "x", 100.0, 103.0),
         ("0.0:refuse@y", "y", 100.0, 103.0),
         ("1.0:cut@y", "y", 120.0, 120.0),
@@ -33,7 +33,7 @@ def test_a_fault_is_a_window_per_cohort_and_repetition() -> None:
 @given(st.integers(0, 10_000), st.floats(0.0, 40.0), st.integers(1, 20))
 def test_jitter_moves_each_repetition_later_by_a_part(seed: int, jitter: float, times: int) -> None:
     """Within its bound, the same for all cohorts of the fault, and the same every time it is asked."""
-    fault = Cut(100.0, ("x", "y"), times=times, every=50.0, jitter=jitter)
+    fault = CutFault(100.0, ("x", "y"), times=times, every=50.0, jitter=jitter)
     windows = experiment(fault, seed=seed).windows()
     assert windows == experiment(fault, seed=seed).windows()
     for number in range(times):
@@ -45,7 +45,7 @@ def test_jitter_moves_each_repetition_later_by_a_part(seed: int, jitter: float, 
 
 def test_jitter_follows_the_seed() -> None:
     """The run's own, or the one that is asked for."""
-    fault = Cut(100.0, ("x",), times=5, every=50.0, jitter=40.0)
+    fault = CutFault(100.0, ("x",), times=5, every=50.0, jitter=40.0)
     one, two = (experiment(fault, seed=seed).windows() for seed in (1, 2))
     assert one != two
     assert experiment(fault, seed=1).windows(seed=2) == two
@@ -54,24 +54,24 @@ def test_jitter_follows_the_seed() -> None:
 
 def test_another_fault_moves_no_window() -> None:
     """A fault added at the end leaves those before it where they were."""
-    fault = Cut(100.0, ("x",), times=5, every=50.0, jitter=40.0)
+    fault = CutFault(100.0, ("x",), times=5, every=50.0, jitter=40.0)
     alone = experiment(fault).windows()
-    together = experiment(fault, Blackhole(200.0, ("y",), duration=9.0)).windows()
+    together = experiment(fault, BlackholeFault(200.0, ("y",), duration=9.0)).windows()
     assert set(alone) < set(together)
 
 
 def test_kind_and_length() -> None:
     """Of each fault there is; a cut is over at once."""
-    faults = (Cut(1.0, ("x",)), Refuse(1.0, ("x",), duration=2.0), Blackhole(1.0, ("x",), duration=3.0))
+    faults = (CutFault(1.0, ("x",)), RefuseFault(1.0, ("x",), duration=2.0), BlackholeFault(1.0, ("x",), duration=3.0))
     assert [(fault.kind, fault.length) for fault in faults] == [("cut", 0.0), ("refuse", 2.0), ("blackhole", 3.0)]
 
 
 def test_the_digest_is_stable() -> None:
     """A golden value: the same experiment has the same name in every process and version of Python."""
-    assert experiment(Cut(100.0, ("x",))).digest == GOLDEN
+    assert experiment(CutFault(100.0, ("x",))).digest == GOLDEN
 
 
-GOLDEN = "548d03952e21bc72d341bf951e0fafcc80142f7b16a717461e8c030a75bf95f7"
+GOLDEN = "f78965cd05fc61f0b9153dadc4886b3884aa0c46cc3c8fde9508cbabd25159c3"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ GOLDEN = "548d03952e21bc72d341bf951e0fafcc80142f7b16a717461e8c030a75bf95f7"
 )
 def test_every_part_is_in_the_digest(change: dict[str, object]) -> None:
     """What runs differently is called differently."""
-    run = experiment(Cut(100.0, ("x",)))
+    run = experiment(CutFault(100.0, ("x",)))
     assert msgspec.structs.replace(run, **change).digest != run.digest
 
 

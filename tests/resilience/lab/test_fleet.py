@@ -37,7 +37,13 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
         experiment = parse(RAMP, "ramp.toml")
         urls = {"all": LINKED}
         fleet = Fleet(
-            participants_of(experiment), experiment, urls, 1, clock=harness.clock, sink=harness.log, lane=Lane.VIRTUAL
+            participants_of(experiment, 1),
+            experiment,
+            urls,
+            1,
+            clock=harness.clock,
+            sink=harness.log,
+            lane=Lane.VIRTUAL,
         )
         fleet.start()
         await asyncio.sleep(stopped_at)

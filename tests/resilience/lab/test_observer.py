@@ -1,4 +1,4 @@
-"""A witness plays as any scripted participant and remembers what it was shown."""
+"""An observing client plays as any scripted client and records what it is shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from resilience.protocol.messages import (
 from resilience.quiz.phases import Phase
 
 WORLD = Experiment("small", 60.0, (Cohort("all", 1),))
-(MEMBER,) = participants_of(WORLD)
+(MEMBER,) = participants_of(WORLD, 1)
+ACTOR = MEMBER.actor
 CREDENTIALS, TIMING = Credentials("p1", "t" * 32, 1, 1), Timing(1, 2, 3, 4, 5, 6)
 OPEN = OpenQuestion("q1", "1 + 1", ("2", "3"), 6000, 4500)
 
@@ -48,12 +49,12 @@ RESTORED = StateRestored(CREDENTIALS, TIMING, _snapshot(Phase.QUESTION, OPEN, 70
 @pytest.mark.parametrize(
     "messages, last",
     [
-        ([JOINED], Observation(1.0, "p1", Phase.LOBBY, None, 0)),
-        ([RESTORED], Observation(1.0, "p1", Phase.QUESTION, "q1", 700, 4.5)),
-        ([JOINED, QuestionOpened(1, OPEN)], Observation(2.0, "p1", Phase.QUESTION, "q1", remaining=4.5)),
-        ([JOINED, QuestionRevealed(1, "q1", 0)], Observation(2.0, "p1", Phase.REVEAL, "q1", correct=0)),
-        ([JOINED, ScoreChanged("q1", 700, 900)], Observation(2.0, "p1", Phase.REVEAL, "q1", 900)),
-        ([JOINED, LeaderboardShown(1, ())], Observation(1.0, "p1", Phase.LOBBY, None, 0)),
+        ([JOINED], Observation(1.0, ACTOR, "p1", Phase.LOBBY, None, 0)),
+        ([RESTORED], Observation(1.0, ACTOR, "p1", Phase.QUESTION, "q1", 700, 4.5)),
+        ([JOINED, QuestionOpened(1, OPEN)], Observation(2.0, ACTOR, "p1", Phase.QUESTION, "q1", remaining=4.5)),
+        ([JOINED, QuestionRevealed(1, "q1", 0)], Observation(2.0, ACTOR, "p1", Phase.REVEAL, "q1", correct=0)),
+        ([JOINED, ScoreChanged("q1", 700, 900)], Observation(2.0, ACTOR, "p1", Phase.REVEAL, "q1", 900)),
+        ([JOINED, LeaderboardShown(1, ())], Observation(1.0, ACTOR, "p1", Phase.LOBBY, None, 0)),
     ],
 )
 def test_it_remembers_what_it_is_shown(messages: list[ServerMessage], last: Observation) -> None:
@@ -62,7 +63,7 @@ def test_it_remembers_what_it_is_shown(messages: list[ServerMessage], last: Obse
 
 
 def test_it_plays_like_any_other() -> None:
-    """Witness or not, the same seed gives the same answer at the same moment."""
+    """The same seed gives the same answer at the same moment."""
     deadlines = []
     for machine in (make_observing_client(WORLD, MEMBER, 7), make_scripted_client(WORLD, MEMBER, 7)):
         machine.start(0.0)

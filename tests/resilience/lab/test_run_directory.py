@@ -8,7 +8,7 @@ import pytest
 
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane
-from resilience.lab.run_directory import COMPLETED, RunInfo, create_run_dir, read_run_info, write_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, create_run_dir, read_run_info, write_run_info
 
 INFO = RunInfo(
     experiment="demo",
@@ -17,7 +17,7 @@ INFO = RunInfo(
     seed=7,
     started_at="2024-01-01T00:00:00Z",
     duration_s=60.0,
-    status=COMPLETED,
+    status=RunStatus.COMPLETED,
     versions={"python": "3.11"},
 )
 

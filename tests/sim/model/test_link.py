@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from resilience.experiment.faults import Direction
+from resilience.errors import InjectionError
+from resilience.experiment.primitives import CloseAll, Direction, Drop, Impose, Lift, Refuse
 from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
 from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment
@@ -149,9 +150,10 @@ def test_who_left_is_told_nothing_of_a_cut() -> None:
 def test_refuse_closes_what_is_open_and_refuses_dials_until_its_end() -> None:
     """A refused dial is known after one connect time; one right after the end succeeds."""
     ends, _ = _open()
-    ends.at(100, ends.link.refuse)
+    ends.at(100, ends.link.apply, Impose(Refuse()))
+    ends.at(100, ends.link.apply, CloseAll())
     ends.at(200, ends.link.dial, ends, 2)
-    ends.at(300, ends.link.accept)
+    ends.at(300, ends.link.apply, Lift(Refuse()))
     ends.at(301, ends.link.dial, ends, 3)
     assert ends.run() == [(105.0, "client lost closed 1006"), (105.0, "server lost closed"), (204.0, "failed refused")]
     assert ends.seen[-1] == (325.0, "opened")
@@ -228,7 +230,7 @@ def test_faults_that_overlap_add_up() -> None:
     link = ends.link
     link.open_hole(Direction.BOTH)
     link.open_hole(Direction.UP)
-    link.refuse()
+    link.apply(Impose(Refuse()))
     assert (link.refusing, link.is_hole(Direction.BOTH), link.usable) == (True, True, False)
     link.close_hole(Direction.BOTH)
     assert (link.is_hole(Direction.UP), link.is_hole(Direction.DOWN), link.is_hole(Direction.BOTH)) == (
@@ -236,10 +238,20 @@ def test_faults_that_overlap_add_up() -> None:
         False,
         False,
     )
-    link.accept()
+    link.apply(Lift(Refuse()))
     assert not link.usable
     link.close_hole(Direction.UP)
     assert link.usable
+
+
+@pytest.mark.parametrize("condition", [Refuse(), Drop(), Drop(Direction.UP)])
+def test_a_condition_that_does_not_hold_cannot_be_lifted(condition: Refuse | Drop) -> None:
+    ends, _ = _open()
+    with pytest.raises(InjectionError, match="no such condition"):
+        ends.link.apply(Lift(condition))
+    ends.link.apply(Impose(condition))
+    ends.link.apply(Lift(condition))
+    assert ends.link.usable
 
 
 def test_the_earliest_of_two_holes_counts() -> None:

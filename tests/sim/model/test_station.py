@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from resilience.config import ClientConfig
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.eventlog.writer import EventList
-from resilience.experiment.faults import Refuse
-from sim.model import ModelCosts, ModelRun
+from resilience.experiment.faults import RefuseFault
+from resilience.experiment.spec import Hypothesis
+from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment
 from sim.model.station import Station
 
-from .worlds import experiment, of, world_of
+from .runs import experiment, of, system_of
 
 
 def _station(
@@ -63,11 +64,8 @@ def test_an_unwanted_job_is_skipped_at_no_cost() -> None:
 def _opened_in_a_crush(*, wasted_work: bool) -> int:
     """Five dials at once, half a second each, and a patience of 0.6 s."""
     costs = ModelCosts(handshake=0.5, wasted_work=wasted_work)
-    log = EventList()
-    world = ModelRun(experiment(clients=5, client=ClientConfig(open_timeout=0.6)), 1, log, costs)
-    for client in world.clients:
-        client.start()
-    world.clock.run_until(25.0)
+    plan = experiment(clients=5, client=ClientConfig(open_timeout=0.6), duration=25.0)
+    _, log = system_of(msgspec.structs.replace(plan, hypothesis=Hypothesis(joined=0.01, within=24.9)), costs=costs)
     assert [event.t for event in of(log, LogEventKind.TRANSPORT_FAILED)][:4] == [0.6] * 4
     return len(of(log, LogEventKind.SESSION_JOINED))
 
@@ -85,7 +83,7 @@ def test_without_wasted_work_the_dead_make_way() -> None:
 def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
     """A crowd that dials at one instant opens at the station's pace."""
     costs = ModelCosts(handshake=0.01, message=0.0)
-    _, log = world_of(experiment(Refuse(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
+    _, log = system_of(experiment(RefuseFault(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
     first = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t < 1.0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
     assert gaps == pytest.approx([0.01] * 7)

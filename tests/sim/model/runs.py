@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
-from resilience.eventlog.writer import EventList
+from resilience.eventlog.writer import EventList, EventSink
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
-from sim.model import ModelCosts, ModelRun
+from resilience.lab.recording import Recording
+from resilience.lab.run import conduct
+from sim.model import ModelCosts, ModelLane
+from sim.model.encoding import MessageCodecHook
+from sim.model.lane import ModelSystem
 
 QUIET = QuizConfig(lobby=1000.0)
 """A quiz that never leaves its lobby: nothing on the wire but what a test is about."""
@@ -43,15 +48,33 @@ def experiment(
 
 def run(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> EventList:
     """The log of one run."""
-    return world_of(plan, seed, costs)[1]
+    return system_of(plan, seed, costs)[1]
 
 
-def world_of(plan: Experiment, seed: int = 1, costs: ModelCosts | None = None) -> tuple[ModelRun, EventList]:
-    """The world after its run, and its log."""
-    log = EventList()
-    world = ModelRun(plan, seed, log, costs)
-    world.run()
-    return world, log
+def system_of(
+    plan: Experiment,
+    seed: int = 1,
+    costs: ModelCosts | None = None,
+    *,
+    sink: EventSink | None = None,
+    wire: MessageCodecHook | None = None,
+    prepare: Callable[[ModelSystem], None] = lambda _: None,
+) -> tuple[ModelSystem, EventList]:
+    """The system after its run, and its log; ``prepare`` may change it before its start."""
+
+    class PreparedLane(ModelLane):
+        @asynccontextmanager
+        async def start(
+            self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
+        ) -> AsyncIterator[ModelSystem]:
+            async with super().start(experiment, seed, recording, on_tick) as system:
+                prepare(system)
+                yield system
+
+    log, lane = EventList(), PreparedLane(costs, wire)
+    conduct(lane, plan, seed, Recording(sink or log))
+    assert lane.system is not None
+    return lane.system, log
 
 
 def of(

@@ -13,26 +13,35 @@ import msgspec
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.errors import ConfigError
+from resilience.errors import ConfigError, HarnessError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
-from resilience.eventlog.writer import EventList, EventWriter
-from resilience.experiment.faults import Blackhole, Cut, Refuse
+from resilience.eventlog.writer import EventList
+from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.participants import participants_of
+from resilience.lab.progress import Progress
+from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.run import execute
+from resilience.lab.run_directory import RunStatus
 from resilience.policy.backoff import Jitter, Preset
 from resilience.protocol import codec
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
-from sim.model import ModelCosts, ModelRun, simulate
+from sim.model import ModelCosts, ModelLane
+from sim.model.clock import SimEnvironment
+from sim.model.lab_clock import SimLabClock, _Wait, run_to_end
+from sim.model.lane import ModelSystem
 
-from .worlds import LIVELY, experiment, of, run, world_of
+from .runs import LIVELY, experiment, of, run, system_of
 
 K = LogEventKind
 ROOT = Path(__file__).parents[3]
 ALL_KINDS = (
-    Cut(at=4.0, cohorts=("a",)),
-    Refuse(at=9.0, cohorts=("b",), duration=3.0),
-    Blackhole(at=12.0, cohorts=("a",), duration=9.0),
-    Cut(at=24.0, cohorts=("a", "b")),
+    CutFault(at=4.0, cohorts=("a",)),
+    RefuseFault(at=9.0, cohorts=("b",), duration=3.0),
+    BlackholeFault(at=12.0, cohorts=("a",), duration=9.0),
+    CutFault(at=24.0, cohorts=("a", "b")),
 )
 
 
@@ -41,27 +50,27 @@ def _stormy() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def stormy() -> tuple[ModelRun, EventList]:
-    return world_of(_stormy())
+def stormy() -> tuple[ModelSystem, EventList]:
+    return system_of(_stormy())
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_begins_and_ends_with_the_runners_words(stormy: tuple[ModelRun, EventList]) -> None:
+def test_a_run_begins_and_ends_with_the_runners_words(stormy: tuple[ModelSystem, EventList]) -> None:
     """Started at 0 with the planned duration, ended as completed at that duration."""
-    log = stormy[1]
+    log = [event for event in stormy[1] if event.role == "runner"]
     assert (log[0].kind, log[0].t, log[0].value, log[0].actor) == (K.RUN_STARTED, 0.0, 35.0, "runner")
     assert (log[-1].kind, log[-1].t, log[-1].outcome) == (K.RUN_ENDED, 35.0, "completed")
 
 
-def test_events_are_written_in_order_of_time(stormy: tuple[ModelRun, EventList]) -> None:
+def test_events_are_written_in_order_of_time(stormy: tuple[ModelSystem, EventList]) -> None:
     """No event is earlier than the one before it."""
     times = [event.t for event in stormy[1]]
     assert times == sorted(times)
 
 
-def test_every_event_says_where_it_comes_from(stormy: tuple[ModelRun, EventList]) -> None:
+def test_every_event_says_where_it_comes_from(stormy: tuple[ModelSystem, EventList]) -> None:
     """One lane; clients by the name they have in every lane; one server."""
     log = stormy[1]
     assert {event.lane for event in log} == {"model"}
@@ -71,7 +80,7 @@ def test_every_event_says_where_it_comes_from(stormy: tuple[ModelRun, EventList]
     assert all(event.actor.startswith(f"{event.cohort}-") for event in log if event.role == "client")
 
 
-def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[ModelRun, EventList]) -> None:
+def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[ModelSystem, EventList]) -> None:
     """One of each per participant, at the end, and the scores are the sums of the committed points."""
     log = stormy[1]
     states, scores = of(log, K.SESSION_STATE), of(log, K.SCORE_FINAL)
@@ -89,15 +98,16 @@ def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[M
 
 def test_a_run_that_does_not_get_steady_injects_nothing_and_fails() -> None:
     """0.3 s per handshake: three of five have joined when the hypothesis is judged."""
-    plan = experiment(Cut(at=5.0, cohorts=("a",)), clients=5)
+    plan = experiment(CutFault(at=5.0, cohorts=("a",)), clients=5)
     log = run(plan, costs=ModelCosts(handshake=0.3))
     steady, ended = of(log, K.RUN_STEADY)[0], log[-1]
     assert (steady.t, steady.outcome, steady.value) == (1.0, "fail", 3 / 5)
-    assert (ended.kind, ended.t, ended.outcome, ended.cause) == (K.RUN_ENDED, 1.0, "failed", "not steady")
+    assert (ended.kind, ended.t, ended.outcome) == (K.RUN_ENDED, 1.0, "failed")
+    assert (ended.cause or "").startswith("no steady state: 60.0% of the clients had joined")
     assert not [event for event in log if event.role == "injector"]
 
 
-def test_a_steady_run_says_so_before_anything_is_injected(stormy: tuple[ModelRun, EventList]) -> None:
+def test_a_steady_run_says_so_before_anything_is_injected(stormy: tuple[ModelSystem, EventList]) -> None:
     """All are in; the first fault comes later in the log."""
     log = stormy[1]
     steady = of(log, K.RUN_STEADY)[0]
@@ -112,9 +122,11 @@ import sys
 from pathlib import Path
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.loader import load
-from sim.model import simulate
+from resilience.lab.recording import Recording
+from resilience.lab.run import conduct
+from sim.model import ModelLane
 writer = EventWriter(Path(sys.argv[2]))
-simulate(load(sys.argv[1], (), 0.1), 7, writer)
+conduct(ModelLane(), load(sys.argv[1], (), 0.1), 7, Recording(writer))
 writer.close()
 """
 
@@ -157,7 +169,7 @@ def test_a_further_cohort_moves_nobody_elses_draws() -> None:
         assert draws(small, actor)[2]
 
 
-def test_a_token_is_128_bits_and_never_comes_twice(stormy: tuple[ModelRun, EventList]) -> None:
+def test_a_token_is_128_bits_and_never_comes_twice(stormy: tuple[ModelSystem, EventList]) -> None:
     """The credentials that the clients hold at the end."""
     tokens = [client.machine.credentials.token for client in stormy[0].clients if client.machine.credentials]
     assert len(set(tokens)) == 24
@@ -184,10 +196,10 @@ class _AsText:
         return codec.decode_server(codec.encode(message))
 
 
-def test_passing_messages_as_objects_changes_nothing(stormy: tuple[ModelRun, EventList]) -> None:
+def test_passing_messages_as_objects_changes_nothing(stormy: tuple[ModelSystem, EventList]) -> None:
     """The same run with every message encoded and decoded writes the same log."""
-    log, wire = EventList(), _AsText()
-    ModelRun(_stormy(), 1, log, wire=wire).run()
+    wire = _AsText()
+    _, log = system_of(_stormy(), wire=wire)
     assert log == stormy[1]
     assert min(wire.carried["up"], wire.carried["down"]) > 100
 
@@ -213,29 +225,29 @@ def _ends_of_losses(log: list[LogEvent]) -> Counter[str]:
 def test_every_noticed_loss_is_restored_given_up_or_open_at_the_end() -> None:
     """Nothing is lost between the outcomes: two attempts in a long refusal give up, a late cut stays open."""
     faults = (
-        Cut(at=5.0, cohorts=("a", "b")),
-        Refuse(at=12.0, cohorts=("b",), duration=15.0),
-        Refuse(at=28.0, cohorts=("a",), duration=1.9),
+        CutFault(at=5.0, cohorts=("a", "b")),
+        RefuseFault(at=12.0, cohorts=("b",), duration=15.0),
+        RefuseFault(at=28.0, cohorts=("a",), duration=1.9),
     )
     client = ClientConfig(preset=Preset.CLASSIC, attempts=2, initial=1.0)
-    world, log = world_of(experiment(*faults, clients=10, cohorts=("a", "b"), client=client))
+    system, log = system_of(experiment(*faults, clients=10, cohorts=("a", "b"), client=client))
     ends = _ends_of_losses(log)
     assert ends == {"noticed": 40, K.SESSION_RESTORED: 20, K.GAVE_UP: 10, "open": 10}
-    states = Counter(client.machine.state.value for client in world.clients)
+    states = Counter(client.machine.state.value for client in system.clients)
     assert states == {"gave_up": 10, "backing_off": 10}
 
 
-def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[ModelRun, EventList]) -> None:
+def test_a_client_that_is_not_down_has_an_open_session(stormy: tuple[ModelSystem, EventList]) -> None:
     """The log's account and the machines' states agree at the end, and so does the server's."""
-    world, log = stormy
+    system, log = stormy
     ends = _ends_of_losses(log)
     assert ends["noticed"] == ends[K.SESSION_RESTORED] >= 48
-    assert all(client.is_open for client in world.clients)
-    assert len(world.server._connections) == 24
-    assert sum(len(link.connections) for link in world.links.values()) == 24
+    assert all(client.is_open for client in system.clients)
+    assert len(system.driver._connections) == 24
+    assert sum(len(link.link.connections) for link in system.links.values()) == 24
 
 
-def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[ModelRun, EventList]) -> None:
+def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[ModelSystem, EventList]) -> None:
     """Each accepted answer has its commit earlier in the log, and each commit happened once."""
     committed: set[tuple[str | None, str | None]] = set()
     acked = 0
@@ -250,7 +262,7 @@ def test_nothing_is_acknowledged_before_it_is_committed(stormy: tuple[ModelRun, 
     assert acked > 50
 
 
-def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[ModelRun, EventList]) -> None:
+def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[ModelSystem, EventList]) -> None:
     """Each restored session carries the digest that the server recomputed for that connection."""
     truth = {(event.session_id, event.connection_no): event.detail for event in of(stormy[1], K.SESSION_RESUMED)}
     restored = of(stormy[1], K.SESSION_RESTORED)
@@ -258,14 +270,14 @@ def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[ModelRun, 
     assert all(truth[event.session_id, event.connection_no] == event.detail for event in restored)
 
 
-def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[ModelRun, EventList]) -> None:
+def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[ModelSystem, EventList]) -> None:
     """Coming back is silent: one announcement per participant, one participant per client."""
     announced = Counter(event.session_id for event in of(stormy[1], K.PARTICIPANT_ANNOUNCED))
     assert announced == {f"p{i}": 1 for i in range(1, 25)}
     assert len(of(stormy[1], K.SESSION_JOINED)) == 24
 
 
-def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[ModelRun, EventList]) -> None:
+def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[ModelSystem, EventList]) -> None:
     """Per client the numbers go up by one, or to the snapshot's number when it comes back."""
     position: dict[str, int] = {}
     for event in of(stormy[1], K.SESSION_JOINED, K.SESSION_RESTORED, K.STREAM_DELIVERED):
@@ -277,12 +289,11 @@ def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[ModelRun, EventLis
 
 def test_a_join_that_was_lost_before_its_commit_leaves_nothing_behind() -> None:
     """The client joins as somebody new; the participant it never heard of has neither state nor score at the end."""
-    log = EventList()
-    world = ModelRun(experiment(), 1, log)
-    world.clock.at(0.003, lambda _: world.links["a"].cut())
-    world.run()
+    system, log = system_of(
+        experiment(), prepare=lambda system: system.environment.at(0.003, lambda _: system.links["a"].link.cut())
+    )
     assert [event.session_id for event in of(log, K.SESSION_JOINED, K.SESSION_STATE, K.SCORE_FINAL)] == ["p2"] * 3
-    assert [row.outcome for row in world.server.store.attempts] == ["created", "created"]
+    assert [row.outcome for row in system.driver.store.attempts] == ["created", "created"]
 
 
 # --- scale and costs --------------------------------------------------------------------------------------------------
@@ -295,10 +306,10 @@ def test_the_pending_set_stays_near_two_per_client() -> None:
     class Sink:
         def write(self, event: LogEvent) -> None:
             nonlocal peak
-            peak = max(peak, world.clock.pending)
+            peak = max([peak, *(environment.pending for environment in environments)])
 
-    world = ModelRun(_stormy(), 1, Sink())
-    world.run()
+    environments: list[SimEnvironment] = []
+    system_of(_stormy(), sink=Sink(), prepare=lambda system: environments.append(system.environment))
     assert 24 <= peak <= 2 * 24 + 32
 
 
@@ -311,7 +322,7 @@ def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
     assert arrivals[-1] - arrivals[0] == pytest.approx(0.009)
 
 
-@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "close_timeout"])
+@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "startup", "close_timeout"])
 @pytest.mark.parametrize("value", [-0.001, float("inf"), float("nan")])
 def test_costs_must_be_durations(key: str, value: float) -> None:
     """A negative or infinite cost is refused by its name."""
@@ -333,12 +344,51 @@ def test_a_world_without_any_cost_still_runs() -> None:
     assert len(of(log, K.SESSION_RESTORED)) >= 48
 
 
-def test_simulate_writes_to_a_file_what_a_world_writes_to_a_list(tmp_path: Path) -> None:
-    """The public function is the whole run; the bundled demo goes through it."""
-    writer = EventWriter(tmp_path / "model.jsonl")
+def test_a_run_leaves_what_clients_were_shown_and_what_the_store_holds(tmp_path: Path) -> None:
     plan = load_file(ROOT / "chaos" / "experiments" / "demo.toml")
-    simulate(plan, 7, writer)
-    writer.close()
-    lines = (tmp_path / "model.jsonl").read_bytes().splitlines()
-    assert len(lines) > 10_000
-    assert b'"kind":"run.ended"' in lines[-1]
+    assert execute(ModelLane(), plan, 7, tmp_path).status is RunStatus.COMPLETED
+    stored = read_stored_run_file(tmp_path)
+    assert stored is not None
+    assert len(stored.scores) == plan.clients
+    assert {shown.actor for shown in read_observations(tmp_path)} == {p.actor for p in participants_of(plan, 7)}
+
+
+def test_a_request_ends_a_run_between_two_events(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+
+    def request(progress: Progress) -> None:
+        if progress.phase == "running":
+            cancellation.request("the test")
+
+    outcome = execute(ModelLane(), _stormy(), 1, tmp_path, progress=request, cancellation=cancellation)
+    assert outcome.status is RunStatus.INTERRUPTED
+
+
+def test_a_run_that_can_never_end_is_the_laboratorys_failure() -> None:
+    async def wait_for_nothing() -> None:
+        await _Wait(environment.event())
+
+    environment = SimEnvironment()
+    with pytest.raises(HarnessError, match="cannot happen"):
+        run_to_end(environment, wait_for_nothing, Cancellation())
+
+
+async def _fail() -> None:
+    raise HarnessError("one of them failed")
+
+
+def test_the_first_failure_of_several_is_raised_as_it_is() -> None:
+    environment = SimEnvironment()
+    clock = SimLabClock(environment)
+    ended: list[str] = []
+
+    async def sleep() -> None:
+        try:
+            await clock.sleep_until(5.0)
+        finally:
+            ended.append(f"{clock.now():g}")
+
+    with pytest.raises(HarnessError, match="one of them failed"):
+        run_to_end(environment, lambda: clock.run_all([sleep(), _fail(), sleep()]), Cancellation())
+    environment.run()
+    assert ended == ["0", "0"]

@@ -1,0 +1,40 @@
+"""A request to end a run early, from any thread or signal handler. Knows nothing of signals, loops or lanes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Cancellation:
+    """Requested at most once; a lane binds what cancels its run. ``reason`` is that of the request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may interrupt a holder in its own thread
+        self._cancel: Callable[[], None] | None = None
+        self._masked = False
+        self.reason: str | None = None
+
+    def request(self, reason: str) -> bool:
+        """Ask for the run's end; returns whether that has an effect: it has none once the run is ending by itself."""
+        with self._lock:
+            if self._masked or self.reason is not None:
+                return False
+            self.reason = reason
+            cancel = self._cancel
+        if cancel is not None:
+            cancel()
+        return True
+
+    def bind(self, cancel: Callable[[], None]) -> None:
+        """Have this called on a request, at once if it was made already. It is called from the requester's thread."""
+        with self._lock:
+            self._cancel = cancel
+            requested = self.reason is not None
+        if requested:
+            cancel()
+
+    def mask(self) -> None:
+        """From now on the run cleans up: requests have no effect any more."""
+        with self._lock:
+            self._masked = True

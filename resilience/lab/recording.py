@@ -1,0 +1,118 @@
+"""Where the history of one run goes: a run directory, or memory. Knows names and files, not meaning.
+
+Below a run directory: ``events/*.jsonl`` (one file per process), ``observations/*.jsonl`` (what clients were shown),
+``database.json`` (what the server's database held at the end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from resilience.errors import HarnessError, UsageError
+from resilience.eventlog.writer import EventList, EventSink, EventWriter
+from resilience.experiment.loader import to_toml
+from resilience.experiment.spec import Experiment
+
+from .observer import Observation
+from .stored_run import StoredRun
+
+EVENTS, OBSERVATIONS, DATABASE = "events", "observations", "database.json"
+RUNNER_LOG = "run.jsonl"
+
+
+class Recording:
+    """The history of one run. ``events`` takes the events of the run itself and of every lane that is one process.
+
+    ``directory`` is the run directory, for lanes that need files of their own; in memory there is none.
+    """
+
+    def __init__(
+        self, events: EventSink, directory: Path | None = None, flush: Callable[[], None] = lambda: None
+    ) -> None:
+        self.events, self.flush = events, flush
+        self._directory = directory
+        self.observations: list[Observation] = []
+        self.stored: StoredRun | None = None
+
+    @classmethod
+    def in_memory(cls) -> Recording:
+        """A recording whose ``events`` are an :class:`~resilience.eventlog.writer.EventList`."""
+        return cls(EventList())
+
+    @property
+    def directory(self) -> Path:
+        """The run directory; HarnessError in memory."""
+        if self._directory is None:
+            raise HarnessError("this lane needs a run directory; use lab.run.execute")
+        return self._directory
+
+    def write_observations(self, name: str, observations: Iterable[Observation]) -> None:
+        """Keep what the clients of one process, ``name``, were shown."""
+        kept = list(observations)
+        self.observations += kept
+        if self._directory is not None:
+            write_observations(self._directory / OBSERVATIONS / f"{name}.jsonl", kept)
+
+    def write_stored_run(self, stored: StoredRun) -> None:
+        """Keep what the database held at the end."""
+        self.stored = stored
+        if self._directory is not None:
+            text = msgspec.json.format(msgspec.json.encode(stored), indent=1)
+            (self._directory / DATABASE).write_bytes(text + b"\n")
+
+
+class DirectoryRecording(Recording):
+    """A recording in a run directory, which must be empty or absent; :meth:`close` it."""
+
+    def __init__(self, directory: Path, experiment: Experiment) -> None:
+        try:
+            (directory / EVENTS).mkdir(parents=True, exist_ok=True)
+            (directory / "experiment.toml").write_text(to_toml(experiment), encoding="utf-8")
+            self._writer = EventWriter(directory / EVENTS / RUNNER_LOG)
+        except OSError as error:
+            raise UsageError(f"{directory}: cannot write the run directory: {error.strerror}") from error
+        super().__init__(self._writer, directory, self._writer.flush)
+
+    def close(self) -> None:
+        """Close the event log; nothing may be recorded afterwards."""
+        self._writer.close()
+
+
+def write_observations(path: Path, observations: Iterable[Observation]) -> None:
+    """Write observations as JSON Lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in observations))
+
+
+def read_observations(run_dir: Path) -> list[Observation]:
+    """Every observation below a run directory, by file name, then in order; none where the run kept none.
+
+    Raises :class:`~resilience.errors.UsageError` with file and line when one is broken.
+    """
+    decoder = msgspec.json.Decoder(Observation)
+    return [
+        _decoded(decoder, line, path, number)
+        for path in sorted((run_dir / OBSERVATIONS).glob("*.jsonl"))
+        for number, line in enumerate(path.read_bytes().splitlines(), 1)
+    ]
+
+
+def _decoded(decoder: msgspec.json.Decoder[Observation], line: bytes, path: Path, number: int) -> Observation:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}:{number}: not an observation of this version: {error}") from error
+
+
+def read_stored_run_file(run_dir: Path) -> StoredRun | None:
+    """``database.json`` of a run; ``None`` where the run kept none. UsageError when it is broken."""
+    path = run_dir / DATABASE
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StoredRun)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not the database of a run of this version: {error}") from error

@@ -1,0 +1,190 @@
+"""The model lane: server, links, clients and faults of one experiment in one SimPy environment. No decision lives here.
+
+:class:`ModelLane` is the laboratory's way in; what a run is, from its start to its end, is ``resilience.lab.run``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from resilience.eventlog.vocabulary import Lane, Role
+from resilience.eventlog.writer import EventSink
+from resilience.experiment.primitives import Kill, LinkOperation, ServerOperation, Start
+from resilience.experiment.spec import Experiment
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.observer import make_observing_client
+from resilience.lab.participants import ParticipantSpec, first_dial, participants_of
+from resilience.lab.recorder import RunRecorder
+from resilience.lab.recording import Recording
+from resilience.lab.stored_run import StoredRun
+from resilience.lab.system import CallTimes
+from resilience.runtime import log_to
+
+from .canary import ModelCanary
+from .client import ModelClientDriver
+from .clock import DelayLine, SimEnvironment
+from .costs import ModelCosts
+from .encoding import IdentityCodec, MessageCodecHook
+from .lab_clock import SimLabClock, run_to_end
+from .link import ModelLink
+from .server import ModelServerDriver
+
+T = TypeVar("T")
+
+
+class ModelLinkControl:
+    """One modelled link as the laboratory's injector uses it."""
+
+    def __init__(self, link: ModelLink, clock: SimLabClock, server: ModelServerDriver) -> None:
+        self.link, self._clock, self._server = link, clock, server
+
+    async def apply(self, operation: LinkOperation) -> CallTimes:
+        """Carry out one operation; it takes no time. InjectionError for a condition to lift that does not hold."""
+        self.link.apply(operation)
+        return CallTimes(self._clock.now(), self._clock.now())
+
+    def canary(self) -> ModelCanary:
+        """A canary that crosses this link."""
+        return ModelCanary(self._clock, self.link, lambda: self._server.is_up)
+
+    async def repair(self) -> None:
+        """Lift every condition."""
+        self.link.repair()
+
+
+class ModelServerControl:
+    """The modelled server as the laboratory's injector uses it."""
+
+    def __init__(self, server: ModelServerDriver, links: Mapping[str, ModelLinkControl], clock: SimLabClock) -> None:
+        self._server, self._links, self._clock = server, links, clock
+
+    async def apply(self, operation: ServerOperation) -> CallTimes:
+        """Carry out one operation; InjectionError for a start while a process runs."""
+        match operation:
+            case Kill():
+                self._server.kill()
+                for control in self._links.values():
+                    control.link.upstream_died()
+            case Start():
+                self._server.start()
+        return CallTimes(self._clock.now(), self._clock.now())
+
+    def canary(self) -> ModelCanary:
+        """A canary that goes straight to the server."""
+        return ModelCanary(self._clock, None, lambda: self._server.is_up)
+
+    async def repair(self) -> None:
+        """Nothing can break here but by kill and start."""
+
+
+class ModelSystem:
+    """Everything that takes part in one run; a :class:`~resilience.lab.system.System`."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a modelled run is made of
+        self,
+        experiment: Experiment,
+        seed: int,
+        sink: EventSink,
+        environment: SimEnvironment,
+        costs: ModelCosts,
+        wire: MessageCodecHook,
+    ) -> None:
+        self._experiment, self._seed, self._sink = experiment, seed, sink
+        self.environment, self.clock = environment, SimLabClock(environment)
+        log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
+        self.driver = ModelServerDriver(experiment, seed, clock=environment, costs=costs, log=log, wire=wire)
+        self.links = {
+            group.name: ModelLinkControl(ModelLink(environment, costs, self.driver), self.clock, self.driver)
+            for group in experiment.links(seed)
+        }
+        self.server = ModelServerControl(self.driver, self.links, self.clock)
+        self.participants = participants_of(experiment, seed)
+        self.clients = [self._client(participant, wire) for participant in self.participants]
+
+    def _client(self, participant: ParticipantSpec, wire: MessageCodecHook) -> ModelClientDriver:
+        return ModelClientDriver(
+            participant.actor,
+            participant.cohort,
+            make_observing_client(self._experiment, participant, self._seed),
+            clock=self.environment,
+            link=self.links[participant.link].link,
+            log=log_to(self._sink, Lane.MODEL, Role.CLIENT, participant.actor, participant.cohort),
+            wire=wire,
+        )
+
+    def ramp_up(self) -> None:
+        """Let each client dial at its own moment of the ramp."""
+        first_dials: DelayLine[ModelClientDriver] = DelayLine(self.environment, ModelClientDriver.start)
+        moments = [first_dial(self._experiment, participant, self._seed) for participant in self.participants]
+        for i in sorted(range(len(moments)), key=moments.__getitem__):
+            first_dials.put(moments[i], self.clients[i])
+
+    def open_sessions(self) -> Mapping[str, int]:
+        """How many clients have a session now, by cohort."""
+        return Counter(client.cohort for client in self.clients if client.is_open)
+
+    def joined_share(self) -> float:
+        """The share of all clients that have a session now."""
+        return sum(client.is_open for client in self.clients) / len(self.clients)
+
+    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
+        """Run ``main``; nothing here can fail by itself."""
+        del recorder
+        return await main
+
+    def death(self) -> str | None:
+        """A modelled server never ends by itself."""
+        return None
+
+    async def finish(self) -> StoredRun:
+        """Write the server's final records; returns what its store holds."""
+        self.driver.write_final_records()
+        store = self.driver.store
+        plan = self._experiment.quiz.plan(self._seed)
+        answers = tuple(store.answers.values())
+        return StoredRun(plan, store.state, store.scores(), answers, self.driver.incarnation)
+
+    def health(self) -> str | None:
+        """Nothing runs late in modelled time."""
+        return None
+
+
+class ModelLane:
+    """The SimPy model of server, links and clients, all running the production machines.
+
+    The same experiment, seed and costs give the same events, byte for byte, in any process. ``wire`` may replace what
+    each end receives of a message. ``system`` is that of the last run.
+    """
+
+    lane = Lane.MODEL
+
+    def __init__(self, costs: ModelCosts | None = None, wire: MessageCodecHook | None = None) -> None:
+        self._costs, self._wire = costs or ModelCosts(), wire or IdentityCodec()
+        self._environment = SimEnvironment()
+        self.system: ModelSystem | None = None
+
+    def versions(self) -> Mapping[str, str]:
+        """SimPy's, which orders the events."""
+        return {"simpy": version("simpy")}
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
+        """Run a coroutine to its end in an environment of its own."""
+        self._environment = SimEnvironment()
+        return run_to_end(self._environment, main, cancellation)
+
+    @asynccontextmanager
+    async def start(
+        self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
+    ) -> AsyncIterator[ModelSystem]:
+        """Start the system; its clients dial from now on."""
+        del on_tick
+        system = ModelSystem(experiment, seed, recording.events, self._environment, self._costs, self._wire)
+        self.system = system
+        system.ramp_up()
+        yield system
+        seen = [shown for client in system.clients for shown in client.machine.observations]
+        recording.write_observations("clients", seen)

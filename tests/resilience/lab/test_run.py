@@ -1,0 +1,138 @@
+"""One lifecycle for every lane: what a run leaves behind, however it ends."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from resilience.errors import HarnessError
+from resilience.eventlog.reader import read_events
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.experiment.faults import CutFault
+from resilience.experiment.loader import load_file
+from resilience.experiment.spec import Cohort, Experiment
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.progress import Progress
+from resilience.lab.recording import Recording, read_stored_run_file
+from resilience.lab.run import RunOutcome, conduct, execute
+from resilience.lab.run_directory import RunStatus, read_run_info
+from resilience.lab.stored_run import StoredRun
+from resilience.quiz.game import QuizState
+from resilience.quiz.plan import QuizPlan
+from resilience.quiz.questions import Question
+from tests.support.fake_system import FakeLane, FakeSystem
+
+K = LogEventKind
+EXPERIMENT = Experiment("small", 40.0, (Cohort("a", 4),), faults=(CutFault(20.0, ("a",)),))
+STORED = StoredRun(QuizPlan((Question("q1", "?", ("1", "2"), 0, 5.0),)), QuizState(), {"p": 3}, (), 1)
+
+
+def test_a_completed_run_leaves_its_history(tmp_path: Path) -> None:
+    def prepare(system: FakeSystem) -> None:
+        system.stored = STORED
+
+    lane = FakeLane(prepare)
+    assert execute(lane, EXPERIMENT, 7, tmp_path) == RunOutcome(RunStatus.COMPLETED)
+    info = read_run_info(tmp_path)
+    assert (info.status, info.cause, info.seed, info.lane) == (RunStatus.COMPLETED, None, 7, lane.lane)
+    assert {"python", "quiz-resilience", "fake"} <= set(info.versions)
+    assert info.wall_s is not None
+    assert load_file(tmp_path / "experiment.toml") == EXPERIMENT
+    assert read_stored_run_file(tmp_path) == STORED
+    kinds = [event.kind for event in read_events(tmp_path)]
+    assert kinds[:3] == [K.RUN_STARTED, K.RUN_STEADY, K.FAULT_STARTED]
+    assert kinds[-1] is K.RUN_ENDED
+    ended = read_events(tmp_path)[-1]
+    assert (ended.t, ended.outcome, ended.detail) == (40.0, "completed", "fleet loop lag: max 0.125 s, p99 0.100 s")
+    assert lane.open == 0
+
+
+def test_without_a_steady_state_nothing_is_injected(tmp_path: Path) -> None:
+    def prepare(system: FakeSystem) -> None:
+        system.joined = 0.5
+
+    lane = FakeLane(prepare)
+    outcome = execute(lane, EXPERIMENT, 7, tmp_path)
+    assert outcome.status is RunStatus.NOT_STARTED
+    assert outcome.cause == (
+        "no steady state: 50.0% of the clients had joined after 10 s, wanted 99.0%; nothing was injected"
+    )
+    assert lane.system is not None
+    assert not lane.system.links["a"].applied
+    assert lane.system.finished
+
+
+def test_a_server_that_ended_by_itself_is_named(tmp_path: Path) -> None:
+    def prepare(system: FakeSystem) -> None:
+        system.dead = "the server ended by itself"
+
+    assert execute(FakeLane(prepare), EXPERIMENT, 7, tmp_path).cause == "the server ended by itself"
+    assert read_run_info(tmp_path).status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("error", [HarnessError("the proxy is gone"), ZeroDivisionError("oops")])
+def test_a_laboratory_that_fails_leaves_a_directory_that_says_so(tmp_path: Path, error: Exception) -> None:
+    def prepare(system: FakeSystem) -> None:
+        system.failure = error
+
+    lane = FakeLane(prepare)
+    with pytest.raises(type(error)):
+        execute(lane, EXPERIMENT, 7, tmp_path)
+    info = read_run_info(tmp_path)
+    assert info.status is RunStatus.HARNESS_FAILED
+    assert info.cause is not None
+    assert str(error) in info.cause
+    assert read_events(tmp_path)[-1].outcome == "failed"
+    assert lane.open == 0
+
+
+def test_a_request_ends_the_run_early(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+
+    def request(progress: Progress) -> None:
+        if progress.phase == "running":
+            assert cancellation.request("SIGINT")
+
+    lane = FakeLane()
+    outcome = execute(lane, EXPERIMENT, 7, tmp_path, progress=request, cancellation=cancellation)
+    assert outcome == RunOutcome(RunStatus.INTERRUPTED, "interrupted by SIGINT")
+    assert read_run_info(tmp_path).cause == "interrupted by SIGINT"
+    assert (read_events(tmp_path)[-1].kind, read_events(tmp_path)[-1].outcome) == (K.RUN_ENDED, "interrupted")
+    assert lane.open == 0
+
+
+def test_a_request_while_the_run_ends_has_no_effect(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    answers: list[bool] = []
+
+    def request(progress: Progress) -> None:
+        if progress.phase == "ending":
+            answers.append(cancellation.request("SIGINT"))
+
+    outcome = execute(FakeLane(), EXPERIMENT, 7, tmp_path, progress=request, cancellation=cancellation)
+    assert (outcome.status, answers) == (RunStatus.COMPLETED, [False])
+
+
+def test_a_request_before_the_start_ends_the_run_at_once(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    cancellation.request("the test")
+    assert execute(FakeLane(), EXPERIMENT, 7, tmp_path, cancellation=cancellation).status is RunStatus.INTERRUPTED
+
+
+def test_a_run_may_be_executed_in_any_thread(tmp_path: Path) -> None:
+    outcomes: list[RunOutcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(execute(FakeLane(), EXPERIMENT, 7, tmp_path)))
+    thread.start()
+    thread.join()
+    assert outcomes == [RunOutcome(RunStatus.COMPLETED)]
+
+
+def test_a_run_may_be_conducted_in_memory() -> None:
+    recording = Recording.in_memory()
+    assert conduct(FakeLane(), EXPERIMENT, 7, recording).status is RunStatus.COMPLETED
+    assert isinstance(recording.events, list)
+    assert recording.events[-1].kind is K.RUN_ENDED
+    with pytest.raises(HarnessError, match="needs a run directory"):
+        _ = recording.directory

@@ -1,0 +1,198 @@
+"""A system under test that is a record of operations: for tests of the laboratory core itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from resilience.errors import InjectionError
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.primitives import (
+    CloseAll,
+    Condition,
+    ConnectionsEnd,
+    Impose,
+    Kill,
+    Lift,
+    Operation,
+    ResetAll,
+    ServerGone,
+    Symptom,
+)
+from resilience.experiment.spec import Experiment
+from resilience.lab.asyncio_clock import AsyncioClock
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.recorder import RunRecorder
+from resilience.lab.recording import Recording
+from resilience.lab.stored_run import StoredRun
+from resilience.lab.system import CallTimes
+from resilience.runtime import RunClock
+from resilience.units import Seconds
+from sim.virtual.loop import run_virtual
+
+T = TypeVar("T")
+
+
+class FakePlace:
+    """A link or a server: ``applied`` holds (time, operation); ``failing`` operations raise InjectionError."""
+
+    def __init__(self, clock: AsyncioClock) -> None:
+        self.clock = clock
+        self.applied: list[tuple[float, Operation]] = []
+        self.conditions: Counter[Condition] = Counter()
+        self.failing: set[type[Operation]] = set()
+        self.repaired = 0
+        self.blind = False
+        self.down = False
+        self.ends: list[float] = []
+
+    async def apply(self, operation: Operation) -> CallTimes:
+        now = self.clock.now()
+        if type(operation) in self.failing:
+            raise InjectionError(f"cannot {type(operation).__name__}")
+        self.applied.append((now, operation))
+        match operation:
+            case Impose(condition=condition):
+                self.conditions[condition] += 1
+            case Lift(condition=condition):
+                if not self.conditions[condition]:
+                    raise InjectionError("no such condition holds")
+                self.conditions[condition] -= 1
+            case CloseAll() | ResetAll():
+                self.ends.append(now)
+            case _:
+                self.down = isinstance(operation, Kill)
+        return CallTimes(now, now)
+
+    def canary(self) -> FakeCanary:
+        return FakeCanary(self)
+
+    async def repair(self) -> None:
+        self.repaired += 1
+        self.conditions.clear()
+
+    @property
+    def is_healthy(self) -> bool:
+        return not self.down and not +self.conditions
+
+
+class FakeCanary:
+    """Sees the place's own state, a tenth of a second late."""
+
+    def __init__(self, place: FakePlace) -> None:
+        self._place = place
+        self._since = 0.0
+        self.doubt: str | None = "not prepared"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    async def prepare(self, within: Seconds) -> None:
+        self.doubt = None if self._place.is_healthy else "not healthy before"
+        self._since = self._place.clock.now()
+
+    async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
+        return await self._saw(lambda: self._shows(symptom), within)
+
+    async def saw_health(self, within: Seconds) -> bool:
+        return await self._saw(lambda: self._place.is_healthy, within)
+
+    def _shows(self, symptom: Symptom) -> bool:
+        match symptom:
+            case ConnectionsEnd():
+                return any(t >= self._since for t in self._place.ends)
+            case ServerGone():
+                return self._place.down
+            case _:
+                return bool(+self._place.conditions)
+
+    async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                while self._place.blind or not condition():  # noqa: ASYNC110 - virtual time
+                    await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)
+        except TimeoutError:
+            return False
+        return True
+
+
+class FakeSystem:
+    """A :class:`~resilience.lab.system.System` whose clients all have sessions, unless ``joined`` says otherwise."""
+
+    def __init__(self, experiment: Experiment, seed: int, start: float = 0.0) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock = AsyncioClock(RunClock(start, loop.time))
+        self.links = {group.name: FakePlace(self.clock) for group in experiment.links(seed)}
+        self.server = FakePlace(self.clock)
+        self.joined = 1.0
+        self.finished = False
+        self.dead: str | None = None
+        self.stored: StoredRun | None = None
+        self.failure: Exception | None = None
+
+    def open_sessions(self) -> Mapping[str, int]:
+        return {}
+
+    def joined_share(self) -> float:
+        return self.joined
+
+    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
+        if self.failure is not None:
+            main.close()
+            raise self.failure
+        return await main
+
+    def death(self) -> str | None:
+        return self.dead
+
+    async def finish(self) -> StoredRun | None:
+        self.finished = True
+        return self.stored
+
+    def health(self) -> str | None:
+        return "fleet loop lag: max 0.125 s, p99 0.100 s"
+
+
+class FakeLane:
+    """A lane in virtual time over a :class:`FakeSystem`; ``prepare`` may change the system before the run."""
+
+    lane = Lane.VIRTUAL
+
+    def __init__(self, prepare: Callable[[FakeSystem], None] = lambda _: None) -> None:
+        self._prepare = prepare
+        self.system: FakeSystem | None = None
+        self.open = 0
+
+    def versions(self) -> Mapping[str, str]:
+        return {"fake": "1"}
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
+        async def bound() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            cancellation.bind(task.cancel)
+            return await main()
+
+        return run_virtual(lambda _: bound())
+
+    @asynccontextmanager
+    async def start(
+        self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
+    ) -> AsyncIterator[FakeSystem]:
+        self.system = FakeSystem(experiment, seed)
+        self._prepare(self.system)
+        self.open += 1
+        try:
+            yield self.system
+        finally:
+            self.open -= 1
