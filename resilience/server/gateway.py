@@ -34,8 +34,10 @@ from resilience.protocol.effects import (
     SendToClient,
     SetMaxMessageSize,
 )
+from resilience.protocol.messages import ServerMessage
 from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
 from resilience.protocol.server.drain import DRAIN_TICK_S, Drain
+from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
@@ -102,13 +104,9 @@ class WebSocketPeer:
         self.connection.machine.close(code, reason)
         self._gateway.carry_out_effects()
 
-    def on_welcome(self) -> None:
-        """The room has answered the join or resume."""
-        self.connection.machine.welcomed()
-
-    def on_resume_rejected(self) -> None:
-        """The room has rejected the token."""
-        self._gateway.reject_resume(self.connection)
+    def message_sent(self, message: ServerMessage) -> None:
+        """The room has sent this message to this connection alone."""
+        self._gateway.message_sent(self.connection.machine, message)
 
 
 class Gateway:
@@ -184,10 +182,11 @@ class Gateway:
         connection.machine.slow_consumer()
         self.carry_out_effects()
 
-    def reject_resume(self, connection: QuizConnection) -> None:
-        """A room has rejected the token of this connection."""
-        connection.machine.resume_rejected(self._clock.now())
-        self.carry_out_effects()
+    def message_sent(self, machine: ServerConnection, message: ServerMessage) -> None:
+        """A room has sent this message to this connection alone."""
+        if machine.state is ServerConnectionState.JOINING:  # in any other state it changes nothing
+            machine.message_sent(message, self._clock.now())
+            self.carry_out_effects()
 
     async def drain(self) -> None:
         """Close every connection over the drain window; returns when every close is ordered."""

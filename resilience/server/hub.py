@@ -16,13 +16,11 @@ from resilience.errors import FencedError, StoreError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
-from resilience.protocol.messages import ClientMessage, Joined, ResumeRejected, ServerMessage, StateRestored
+from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.room import Room
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.server.committer import CommitCallback, CommitRequest
 from resilience.server.store import RunLease
-
-_WELCOMES = (Joined, StateRestored)
 
 
 class Peer(Protocol):
@@ -34,11 +32,8 @@ class Peer(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
 
-    def on_welcome(self) -> None:
-        """The room has answered its join or resume with the participant's state."""
-
-    def on_resume_rejected(self) -> None:
-        """It presented something that opens nothing."""
+    def message_sent(self, message: ServerMessage) -> None:
+        """The frame sent last is this message, meant for this connection alone."""
 
 
 def _nothing() -> None:
@@ -180,10 +175,7 @@ class Hub:
         if peer is None:
             return
         peer.send(framed(codec.encode(message)))
-        if isinstance(message, _WELCOMES):
-            peer.on_welcome()
-        elif isinstance(message, ResumeRejected):
-            peer.on_resume_rejected()
+        peer.message_sent(message)
 
     def _send(self, connection: int, frame: bytes) -> None:
         peer = self._peers.get(connection)

@@ -33,7 +33,7 @@ class Station(Generic[J]):
         wanted: Callable[[J], bool],
         done: Callable[[J], None],
     ) -> None:
-        self._clock, self._service = clock, service
+        self._clock, self._service, self._slots = clock, service, slots
         self._wanted, self._done = wanted, done
         self._free = slots
         self._queue: deque[J] = deque()
@@ -43,6 +43,11 @@ class Station(Generic[J]):
     def queued(self) -> int:
         """How many wait for a slot, the unwanted among them."""
         return len(self._queue)
+
+    @property
+    def backlog(self) -> Seconds:
+        """The seconds of work that wait for a slot, were all of it wanted."""
+        return len(self._queue) * self._service / self._slots
 
     def enter(self, job: J) -> None:
         """A job arrives."""

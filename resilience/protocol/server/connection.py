@@ -39,9 +39,13 @@ from resilience.protocol.messages import (
     Hosting,
     HostResult,
     Join,
+    Joined,
     Probe,
     ProbeReply,
     Resume,
+    ResumeRejected,
+    ServerMessage,
+    StateRestored,
 )
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState, transition
 from resilience.protocol.timeouts import TimeoutQueue
@@ -57,7 +61,7 @@ MOVED_RETRY_AFTER_S: Seconds = 5.0
 CLOSED_CAUSE, SLOW_CAUSE = "closed", "slow"
 """The causes of an end without a close frame: the transport's end, and a client cut off because it reads too slowly."""
 
-_JOIN_MESSAGES = (Join, Resume)
+_JOIN_MESSAGES, _WELCOMES = (Join, Resume), (Joined, StateRestored)
 
 _HANDSHAKING = ServerConnectionState.HANDSHAKING
 _AWAITING = ServerConnectionState.AWAITING_FIRST_MESSAGE
@@ -293,18 +297,17 @@ class ServerConnection:
 
     # the room's answers -----------------------------------------------------------------------------------------------
 
-    def welcomed(self) -> None:
-        """The room has answered the join or resume with the participant's state."""
-        if self.state is _JOINING:
-            self._go(_PARTICIPANT)
-
-    def resume_rejected(self, now: Instant) -> None:
-        """The room has rejected the token; the first-message deadline counts again from now.
-
-        An address with too many failures is closed with a Retry-After instead.
-        """
-        if self.is_ended:
+    def message_sent(self, message: ServerMessage, now: Instant) -> None:
+        """The room has sent this message, which may be its answer to the join or resume."""
+        if self.state is not _JOINING:
             return
+        if isinstance(message, _WELCOMES):
+            self._go(_PARTICIPANT)
+        elif isinstance(message, ResumeRejected):
+            self._resume_rejected(now)
+
+    def _resume_rejected(self, now: Instant) -> None:
+        """Count the first-message deadline again; close an address with too many failures with a Retry-After."""
         wait = self._shared.handshake.record_failure(self.address, now)
         if wait:
             self._shared.pending.append(Record(LogEventKind.JOIN_SHED, now, cause="address", value=wait))
