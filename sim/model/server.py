@@ -32,6 +32,7 @@ from resilience.protocol.effects import (
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
 from resilience.protocol.server.room import Room
+from resilience.protocol.states import ServerConnectionState
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.random_streams import derive_key, random_for
 from resilience.runtime import RecordSink
@@ -166,7 +167,7 @@ class ModelServerDriver:
         else:
             connection.link.reject(connection, rejection.status, self._next_send_time(), rejection.retry_after)
             self._forget(connection, machine)
-        self._pump()
+        self._serve_connections()
 
     def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something."""
@@ -227,6 +228,7 @@ class ModelServerDriver:
         if not self.is_up:
             return
         self._machines.handle_timeout(self._clock.now)
+        self._serve_connections()
         self.room.handle_timeout(self._clock.now)
         self._pump()
 
@@ -245,14 +247,17 @@ class ModelServerDriver:
     # carrying out -----------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        while True:
-            for effect in self.room.effects():
+        if self._machines.pending:
+            self._serve_connections()
+        while effects := self.room.effects():
+            for effect in effects:
                 self._carry_out(effect)
-            if not self._machines.pending:
-                break
+        self._timer.set(self.room.next_deadline())
+
+    def _serve_connections(self) -> None:
+        while self._machines.pending:
             for effect in self._machines.effects():
                 self._carry_out_for_connection(effect)
-        self._timer.set(self.room.next_deadline())
         self._timer.set(self._machines.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
@@ -269,6 +274,7 @@ class ModelServerDriver:
             machine = self._machine_of(effect.connection)
             if machine is not None:
                 machine.close(effect.code, effect.reason)
+                self._serve_connections()
 
     def _carry_out_for_connection(self, effect: ConnectionEffect) -> None:
         """Carry out what a connection asks for; no host takes part here."""
@@ -289,8 +295,9 @@ class ModelServerDriver:
 
     def _tell_machine(self, effect: SendToClient) -> None:
         machine = self._machine_of(effect.connection)
-        if machine is not None:
+        if machine is not None and machine.state is ServerConnectionState.JOINING:  # else it changes nothing
             machine.message_sent(effect.message, self._clock.now)
+            self._serve_connections()
 
     def _send(self, keys: Iterable[int], message: ServerMessage) -> None:
         heard = self._wire.down(message)
