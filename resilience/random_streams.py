@@ -7,6 +7,7 @@ once per word of the address.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 _MASK = (1 << 64) - 1
@@ -23,8 +24,12 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
+@functools.lru_cache(maxsize=1024)
 def hash64(text: str) -> int:
-    """64 bits of ``text`` (FNV-1a), the same on every platform and in every process."""
+    """64 bits of ``text`` (FNV-1a), the same on every platform and in every process.
+
+    The result is cached: the purposes of draws are few and hashed often.
+    """
     word = 0xCBF29CE484222325
     for byte in text.encode():
         word = ((word ^ byte) * 0x100000001B3) & _MASK

@@ -82,11 +82,6 @@ class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     event: ShortText
     token: Secret
-    instance: ShortText
-    epoch: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    """The stream that this client last heard."""
-    seq: Count = 0
-    """How far it had heard."""
     accepts_deflate: bool = False
     """Whether this client can inflate a packed roster."""
     attempt: Count = 0

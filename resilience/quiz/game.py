@@ -195,8 +195,12 @@ class Game:
 
     def recomputed_score(self, participant: str) -> int:
         """The score derived from the answer log alone: the truth that every other score is held against."""
-        mine = (self._answers.get((participant, question.id)) for question in self.questions)
-        return sum(answer.points for answer in mine if answer is not None)
+        score = 0
+        for question in self.questions:
+            answer = self._answers.get((participant, question.id))
+            if answer is not None:
+                score += answer.points
+        return score
 
     def visible_score(self, participant: str) -> int:
         """The score without the points of a question whose right answer is still secret."""

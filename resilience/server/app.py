@@ -49,9 +49,10 @@ def _nothing() -> None:
 class QuizServer:
     """A server for some events, and for those that hosts create.
 
-    ``tokens`` makes session tokens, ``runs`` names of new runs of events, ``executor`` runs the store (``None``: the
-    loop's own), ``wall_clock`` (seconds since 1970) is read once. ``metrics`` asks for a loop-lag meter too. ``flush``
-    hands the log to the operating system. Without ``host_key`` nobody can host.
+    ``new_id`` makes participant ids by client instance, ``new_token`` session tokens by participant, ``runs`` names of
+    new runs of events; ``executor`` runs the store (``None``: the loop's own), ``wall_clock`` (seconds since 1970) is
+    read once. ``metrics`` asks for a loop-lag meter too. ``flush`` hands the log to the operating system. Without
+    ``host_key`` no host is accepted.
     """
 
     def __init__(  # noqa: PLR0913 - all that a server depends on
@@ -62,7 +63,8 @@ class QuizServer:
         *,
         clock: RunClock,
         log: RecordSink,
-        tokens: Callable[[], str],
+        new_id: Callable[[str], str],
+        new_token: Callable[[str], str],
         executor: Executor | None = None,
         wall_clock: Callable[[], float] = time.time,
         runs: Callable[[], str] = lambda: secrets.token_hex(4),
@@ -86,7 +88,8 @@ class QuizServer:
             flush=flush,
             submit=self._committer.submit,
             off_loop=self._off_loop,
-            tokens=tokens,
+            new_id=new_id,
+            new_token=new_token,
             runs=runs,
             fenced=self._recover,
         )

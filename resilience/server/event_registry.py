@@ -1,6 +1,6 @@
-"""The events that this server runs: taken up from the database, opened by plan, created by hosts, let go when over.
+"""The events that this server runs: resumed from the database, opened by plan, created by hosts, retired when over.
 
-Knows which run of an event is whose; nothing of sockets.
+It knows which run of an event belongs to which server; nothing of sockets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest
 from resilience.server.hub import Hub
-from resilience.server.store import RunLease, Store, StoredEvent
+from resilience.server.store import RunLease, Store, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
 FRESH, RECOVERED = "fresh", "recovered"
@@ -48,8 +48,9 @@ class EventSpec(msgspec.Struct, frozen=True):
 class EventRegistry:
     """Hubs by event id.
 
-    ``runs`` makes names of runs that were never used before; ``origin`` is the wall time of the run clock's zero;
-    ``fenced`` is told of a hub whose run may be another server's, and sees to :meth:`recover`.
+    ``new_id`` and ``new_token`` are those of :class:`~resilience.protocol.server.room.Room`. ``runs`` makes names of
+    runs that were never used before; ``origin`` is the wall time of the run clock's zero; ``fenced`` is called with a
+    hub whose run may belong to another server, and calls :meth:`recover`.
     """
 
     def __init__(  # noqa: PLR0913 - all that events depend on
@@ -63,7 +64,8 @@ class EventRegistry:
         flush: Callable[[], None],
         submit: Callable[[CommitRequest], None],
         off_loop: OffLoop,
-        tokens: Callable[[], str],
+        new_id: Callable[[str], str],
+        new_token: Callable[[str], str],
         runs: Callable[[], str],
         fenced: Callable[[Hub], None],
     ) -> None:
@@ -71,27 +73,30 @@ class EventRegistry:
         self.elsewhere: set[str] = set()
         self._config, self._store, self._clock, self._origin = config, store, clock, origin
         self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
-        self._tokens, self._runs, self._on_fenced = tokens, runs, fenced
-        self._creating: set[str] = set()
+        self._new_id, self._new_token, self._runs, self._on_fenced = new_id, new_token, runs, fenced
+        self._creating: dict[str, str] = {}
         self._started: list[tuple[Record, StoredEvent | None]] = []
 
     # at the start -----------------------------------------------------------------------------------------------------
 
-    async def open(self, plans: Sequence[EventSpec], *, fresh: bool = False) -> None:
-        """Go on with every run that is not over, and begin the planned events that have none; ``fresh`` begins anew."""
-        for plan in plans:
-            stored = None if fresh else await self._off_loop(self._store.latest, plan.event, self._origin)
-            if stored is not None and is_resumable(stored, self._clock.now(), self._config.cleanup_interval):
-                await self._resume(stored.lease.key, plan.event, plan.seed)
+    async def open(self, specs: Sequence[EventSpec], *, fresh: bool = False) -> None:
+        """Resume every run that is not over and begin the planned events that have none; ``fresh`` begins them again.
+
+        Each event is read whole once, after its lease is acquired.
+        """
+        for spec in specs:
+            run = None if fresh else await self._off_loop(self._store.newest_run, spec.event, self._origin)
+            if run is not None and is_resumable(run, self._clock.now(), self._config.cleanup_interval):
+                await self._resume(run.lease.key, spec.event, spec.seed)
             else:
-                await self._begin(plan)
+                await self._begin(spec)
         for event in await self._off_loop(self._store.unfinished):
             if event not in self.hubs:
-                stored = await self._off_loop(self._store.latest, event, self._origin)
-                await self._resume(stored.lease.key, event, 1)
+                run = await self._off_loop(self._store.newest_run, event, self._origin)
+                await self._resume(run.lease.key, event, 1)
 
     def activate(self) -> None:
-        """Log what :meth:`open` did and let the rooms go: the server listens now, and absences count from now."""
+        """Log what :meth:`open` did and start the rooms: the server listens now, and absences count from now."""
         for record, stored in self._started:
             now = self._clock.now()
             self._log(msgspec.structs.replace(record, t=now))
@@ -106,35 +111,41 @@ class EventRegistry:
     # by hosts ---------------------------------------------------------------------------------------------------------
 
     async def create(self, event: str, plan: QuizPlan, by: int = 0) -> None:
-        """Open an event for the host on connection ``by``; again with the same plan is harmless.
+        """Open an event for the host on connection ``by``; a repetition with the same plan is harmless.
 
-        UsageError says why it cannot be, StoreError too.
+        A finished event that it replaces is retired once its successor is stored.
+        Raises UsageError when the event cannot be created, StoreError when it could not be stored.
         """
         hub = self.hubs.get(event)
-        if hub is not None and hub.room.game.phase is Phase.FINISHED:
-            self._retire(event, keep=by)
-            hub = None
-        if hub is not None:
+        if hub is not None and not _is_over(hub):
             if hub.room.game.questions == plan.questions and hub.room.game.pace == plan.pace:
                 return
             raise UsageError(f"event {event!r} is under way with other questions; finish it, or choose another name")
         if event in self._creating:
             raise UsageError(f"event {event!r} is just being created; try again")
-        self._make_room()
-        self._creating.add(event)
+        spec = EventSpec(event, plan, self._runs())
+        self._creating[event] = replaced = self._event_to_replace() if hub is None else event
         try:
-            await self._begin(EventSpec(event, plan, self._runs()))
+            lease = await self._store_run(spec)
         finally:
-            self._creating.discard(event)
+            del self._creating[event]
+        if replaced in self.hubs:
+            self._retire(replaced, keep=by if replaced == event else 0)
+        self._add(spec, lease)
         self.activate()
 
-    def _make_room(self) -> None:
-        if len(self.hubs) < self._config.max_events:
-            return
-        over = [event for event, hub in self.hubs.items() if hub.room.game.phase is Phase.FINISHED]
+    def _event_to_replace(self) -> str:
+        """The finished event that makes room for one more, the one that is over longest; empty if none needs to go.
+
+        Events that are just being created, and those that they replace, are taken into account.
+        """
+        taken = set(self._creating.values())
+        if len(self.hubs.keys() - taken) + len(self._creating) < self._config.max_events:
+            return ""
+        over = [event for event, hub in self.hubs.items() if _is_over(hub) and event not in taken]
         if not over:
             raise UsageError(f"this server runs {len(self.hubs)} events already, as many as max_events allows")
-        self._retire(min(over, key=lambda event: self.hubs[event].room.game.progress.since))
+        return min(over, key=lambda event: self.hubs[event].room.game.progress.since)
 
     def _retire(self, event: str, keep: int = 0) -> None:
         hub = self.hubs.pop(event)
@@ -144,26 +155,32 @@ class EventRegistry:
     # when the database says no ----------------------------------------------------------------------------------------
 
     async def recover(self, hub: Hub) -> None:
-        """This server may no longer write for a run: read it again, unless another server has it now."""
+        """This server may no longer write for a run: read the run again, unless another server has it now."""
         event = hub.room.event
         if self.hubs.get(event) is not hub:
             return
         del self.hubs[event]
         self.elsewhere.add(event)
         hub.abandon()
-        stored = await self._off_loop(self._store.latest, event, self._origin)
-        if stored is not None and stored.lease == hub.lease:
+        run = await self._off_loop(self._store.newest_run, event, self._origin)
+        if run is not None and run.lease == hub.lease:
             await self._resume(hub.lease.key, event, 1)
             self.elsewhere.discard(event)
             self.activate()
 
     # making hubs ------------------------------------------------------------------------------------------------------
 
-    async def _begin(self, plan: EventSpec) -> None:
-        lease = RunLease(f"{plan.event}#{plan.run}", 1)
-        await self._off_loop(self._store.create_event, lease, plan.event, plan.plan, self._origin, self._clock.now())
-        self._hub(plan.event, lease, plan.plan, plan.seed)
-        self._note(plan.event, FRESH)
+    async def _begin(self, spec: EventSpec) -> None:
+        self._add(spec, await self._store_run(spec))
+
+    async def _store_run(self, spec: EventSpec) -> RunLease:
+        lease = RunLease(f"{spec.event}#{spec.run}", 1)
+        await self._off_loop(self._store.create_event, lease, spec.event, spec.plan, self._origin, self._clock.now())
+        return lease
+
+    def _add(self, spec: EventSpec, lease: RunLease) -> None:
+        self._hub(spec.event, lease, spec.plan, spec.seed)
+        self._note(spec.event, FRESH)
 
     async def _resume(self, key: str, event: str, seed: int) -> None:
         lease = await self._off_loop(self._store.acquire_lease, key)
@@ -177,7 +194,8 @@ class EventRegistry:
             Game(plan.questions, plan.pace, self._config.late_window),
             self._config.room,
             epoch=f"{lease.key.rpartition('#')[2]}.{lease.incarnation}",
-            tokens=self._tokens,
+            new_id=self._new_id,
+            new_token=self._new_token,
             draw=random_for(seed, "server"),
             event=event,
             title=plan.title,
@@ -200,7 +218,7 @@ class EventRegistry:
         self._started.append((record, stored))
 
     def _log_answers(self, stored: StoredEvent, now: Instant) -> None:
-        """What the last questions brought: a killed server may have committed it without a word in its log."""
+        """Log the stored answers to the last questions: a killed server may have committed them without a log line."""
         last = {question.id for question in stored.plan.questions[: stored.progress.index + 1][-RECENT_QUESTIONS:]}
         for answer in stored.answers:
             if answer.question in last:
@@ -216,17 +234,17 @@ class EventRegistry:
         self._on_fenced(hub)
 
 
-def is_resumable(stored: StoredEvent, now: Instant, retention: Seconds) -> bool:
-    """Whether a run is under way, or over for so short a time that its players may still come back to see the end."""
-    game = Game(stored.plan.questions, stored.plan.pace)
-    game.restore(stored.progress, ())
+def is_resumable(run: StoredRunHeader, now: Instant, retention: Seconds) -> bool:
+    """Whether a run is under way, or over for less than ``retention``: participants may return to see the end."""
+    game = Game(run.plan.questions, run.plan.pace)
+    game.restore(run.progress, ())
     while game.phase_ends_at is not None and game.phase_ends_at <= now:
         game.advance()
     return game.phase is not Phase.FINISHED or now - game.progress.since <= retention
 
 
 def clamp_to_now(progress: QuizState, now: Instant) -> QuizState:
-    """Where a stored quiz stands; a phase that began after now was timed by a clock since set back: it begins now."""
+    """The stored state of a quiz; a phase that begins in the future was timed by a clock since set back: it begins now."""
     ahead = max(progress.since - now, 0.0)
     return msgspec.structs.replace(
         progress,
@@ -235,6 +253,10 @@ def clamp_to_now(progress: QuizState, now: Instant) -> QuizState:
         closes_at=progress.closes_at - ahead,
         ends_at=None if progress.ends_at is None else progress.ends_at - ahead,
     )
+
+
+def _is_over(hub: Hub) -> bool:
+    return hub.room.game.phase is Phase.FINISHED
 
 
 def states_of(hubs: Mapping[str, Hub]) -> dict[str, int]:

@@ -325,7 +325,7 @@ class Gateway:
 
     def _is_waiting(self, key: int) -> bool:
         peer = self.peers.get(key)
-        return peer is not None and peer.hub is not None and peer.hub.is_waiting((key,))
+        return peer is not None and peer.hub is not None and peer.hub.is_waiting(key)
 
 
 def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:

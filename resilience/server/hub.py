@@ -7,7 +7,7 @@ and its messages, so a killed server has sent nothing that its log does not hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from websockets.frames import Frame, Opcode
@@ -108,9 +108,9 @@ class Hub:
         if isinstance(failure, FencedError) and self._fenced is not None:
             self._fenced(self, failure)
 
-    def is_waiting(self, connections: Container[int]) -> bool:
-        """Whether one of these connections has said something that is not durable yet."""
-        return self.room.is_waiting(connections)
+    def is_waiting(self, connection: int) -> bool:
+        """Whether this connection waits for a commit."""
+        return self.room.is_waiting(connection)
 
     def stop_timer(self) -> None:
         """Do nothing more by the clock."""

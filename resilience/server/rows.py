@@ -203,10 +203,15 @@ def to_answer(row: Stored, origin: float) -> StoredAnswer:
     )
 
 
+def questions_of(key: str) -> Select[Any]:
+    """A run's questions, in their order."""
+    return select(QUESTIONS).where(QUESTIONS.c.event == key).order_by(QUESTIONS.c.position)
+
+
 def rows_of(key: str) -> tuple[Select[Any], Select[Any], Select[Any]]:
     """A run's questions, participants and answers."""
     return (
-        select(QUESTIONS).where(QUESTIONS.c.event == key).order_by(QUESTIONS.c.position),
+        questions_of(key),
         select(PARTICIPANTS).where(PARTICIPANTS.c.event == key),
         select(ANSWERS).where(ANSWERS.c.event == key),
     )

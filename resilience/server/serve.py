@@ -6,7 +6,7 @@ import asyncio
 import gc
 import secrets
 import signal
-from base64 import urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,7 +31,8 @@ LIMIT = "a system limit is low"
 """The line that says so; ``why`` is the rest."""
 
 TOKEN_BYTES = 24
-TOKENS_AT_ONCE = 256
+ID_BYTES, ID_CHARACTERS = 8, 12
+PIECES_AT_ONCE = 256
 
 GC_THRESHOLDS = (50_000, 20, 1000)
 """Thresholds of the cyclic collector: a crowd that arrives makes many objects that live and hardly any cycles; with
@@ -72,7 +73,8 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
                 store,
                 clock=clock,
                 log=_log(writer, metrics),
-                tokens=token_generator(),
+                new_id=id_generator(),
+                new_token=token_generator(),
                 executor=executor,
                 host_key=options["host_key"],
                 metrics=metrics,
@@ -95,16 +97,24 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
                 writer.close()
 
 
-def token_generator() -> Callable[[], str]:
-    """Unguessable tokens; the system is asked for randomness of many at once."""
+def token_generator() -> Callable[[str], str]:
+    """Make unguessable session tokens, whoever the participant is."""
+    pieces = _random_pieces(TOKEN_BYTES)
+    return lambda _participant: urlsafe_b64encode(next(pieces)).decode()
 
-    def tokens() -> Iterator[str]:
-        while True:
-            pool = secrets.token_bytes(TOKEN_BYTES * TOKENS_AT_ONCE)
-            for i in range(0, len(pool), TOKEN_BYTES):
-                yield urlsafe_b64encode(pool[i : i + TOKEN_BYTES]).decode()
 
-    return tokens().__next__
+def id_generator() -> Callable[[str], str]:
+    """Make random participant ids of twelve base32 characters, whatever the client's instance."""
+    pieces = _random_pieces(ID_BYTES)
+    return lambda _instance: b32encode(next(pieces))[:ID_CHARACTERS].decode().lower()
+
+
+def _random_pieces(size: int) -> Iterator[bytes]:
+    """Random bytes, ``size`` at a time; the system is asked for many pieces at once."""
+    while True:
+        pool = secrets.token_bytes(size * PIECES_AT_ONCE)
+        for i in range(0, len(pool), size):
+            yield pool[i : i + size]
 
 
 def _flush(writer: EventWriter | None) -> Callable[[], None]:

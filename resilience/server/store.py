@@ -37,13 +37,18 @@ class RunLease(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
-    """One run of an event as the database has it; instants are on the run clock of whoever asked."""
+class StoredRunHeader(msgspec.Struct, frozen=True):
+    """One run of an event without its participants; instants are on the caller's run clock."""
 
     lease: RunLease
     event: str
     plan: QuizPlan
     progress: QuizState
+
+
+class StoredEvent(StoredRunHeader, frozen=True):
+    """One run of an event as the database has it; instants are on the caller's run clock."""
+
     sessions: tuple[SessionRow, ...]
     answers: tuple[StoredAnswer, ...]
 
@@ -57,6 +62,9 @@ class Store(Protocol):
 
     def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
         """Begin a run, in the lobby since ``at``. A run that is already there is an error."""
+
+    def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
+        """The newest run of an event without its participants; leases nothing."""
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """The newest run of an event, whole; leases nothing.
@@ -118,6 +126,19 @@ class SqlStore:
             connection.execute(QUESTIONS.insert(), r.question_rows(lease.key, plan.questions))
 
         self._database.run(work, f"the database did not create event {event}")
+
+    def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
+        """The newest run of an event without its participants."""
+
+        def work(connection: Connection) -> StoredRunHeader | None:
+            run = connection.execute(r.newest_run(event)).mappings().one_or_none()
+            if run is None:
+                return None
+            questions = connection.execute(r.questions_of(run["id"])).mappings().all()
+            lease = RunLease(run["id"], run["incarnation"])
+            return StoredRunHeader(lease, event, r.to_plan(run, questions), r.to_progress(run, origin))
+
+        return self._database.run(work, f"the database did not read event {event}")
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """The newest run of an event, whole."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -34,10 +34,11 @@ from resilience.protocol.server.connection import EventLocation, ServerConnectio
 from resilience.protocol.server.room import Room
 from resilience.protocol.states import ServerConnectionState
 from resilience.quiz.verdicts import AnswerVerdict
-from resilience.random_streams import derive_key, random_for
+from resilience.random_streams import random_for
 from resilience.runtime import RecordSink
 from resilience.server.event_registry import FRESH, RECENT_QUESTIONS, RECOVERED, clamp_to_now
 from resilience.units import Instant, Seconds
+from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import LazyTimer, SimEnvironment
 from .costs import ModelCosts
@@ -73,7 +74,7 @@ class ModelServerDriver:
         self._experiment, self._seed = experiment, seed
         self._clock, self._log, self._wire = clock, log, wire
         self._startup = costs.startup
-        self._tokens = _token_generator(seed)
+        self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
         self.incarnation = 1
         self.is_up = True
         self._is_starting = False
@@ -126,7 +127,8 @@ class ModelServerDriver:
             experiment.quiz.game(seed, experiment.server.late_window),
             experiment.server.room,
             epoch=f"{RUN}.{self.incarnation}",
-            tokens=self._tokens,
+            new_id=self._new_id,
+            new_token=self._new_token,
             draw=random_for(seed, "server"),
         )
 
@@ -325,14 +327,3 @@ class ModelServerDriver:
 
 def _locate(event: str) -> EventLocation:
     return EventLocation.HERE if event == EVENT else EventLocation.UNKNOWN
-
-
-def _token_generator(seed: int) -> Callable[[], str]:
-    """Tokens that are addressed draws of 128 bits: the same every time, a secret to nobody."""
-    numbers = itertools.count()
-
-    def token() -> str:
-        number = next(numbers)
-        return "".join(f"{derive_key(seed, 'token', number, half):016x}" for half in range(2))
-
-    return token

@@ -31,6 +31,7 @@ from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Instant, Seconds
+from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .crash_parts import Disk, LogFile, Reached, Watch
 from .crash_plan import LAST_DEATH, LAST_RESTART, ROUGH, Crash, Plan, Point, plan
@@ -89,7 +90,7 @@ class World:
         self.plan, self.loop, self.network = made, loop, network
         self.events, self.deaths = EventList(), list[tuple[Instant, Point]]()
         self._store = SqlStore(MEMORY)
-        self._tokens = itertools.count()
+        self._new_id, self._new_token = keyed_ids(made.seed), keyed_tokens(made.seed)
         cohorts = [cohort.name for cohort in made.experiment.cohorts]
         self._links = {
             name: network.link(name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT)) for i, name in enumerate(cohorts)
@@ -213,7 +214,8 @@ class World:
             disk,
             clock=clock,
             log=log_to(log, Lane.VIRTUAL, Role.SERVER, "server"),
-            tokens=lambda: f"token-{next(self._tokens):032d}",
+            new_id=self._new_id,
+            new_token=self._new_token,
             wall_clock=lambda: self.loop.time() + ORIGIN,
             flush=log.flush,
         )

@@ -16,7 +16,7 @@ from resilience.eventlog.writer import EventSink
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock
-from resilience.server.store import RunLease, SqlStore, StoredEvent
+from resilience.server.store import RunLease, SqlStore, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
 from .crash_plan import Point
@@ -44,6 +44,12 @@ class Disk:
         """Begin a run."""
         self._require_life()
         self._store.create_event(lease, event, plan, origin, at)
+
+    def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
+        """Read the newest run without its participants."""
+        self._reached(Point.READING)
+        self._require_life()
+        return self._store.newest_run(event, origin)
 
     def latest(self, event: str, origin: float) -> StoredEvent | None:
         """Read the newest run."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
@@ -16,12 +15,12 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import EVENT, participants_of
-from resilience.random_streams import derive_key
 from resilience.runtime import RunClock, log_to
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
+from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .injector import Injector
 from .loop import VirtualLoop, run_virtual
@@ -101,19 +100,10 @@ def _server(experiment: Experiment, seed: int, store: SqlStore, clock: RunClock,
         store,
         clock=clock,
         log=log_to(sink, Lane.VIRTUAL, Role.SERVER, "server"),
-        tokens=_tokens(seed),
+        new_id=keyed_ids(seed),
+        new_token=keyed_tokens(seed),
         wall_clock=clock.now,
     )
-
-
-def _tokens(seed: int) -> Callable[[], str]:
-    numbers = itertools.count()
-
-    def token() -> str:
-        n = next(numbers)
-        return f"{derive_key(seed, 'token', n, 0):016x}{derive_key(seed, 'token', n, 1):016x}"
-
-    return token
 
 
 class _Runner:

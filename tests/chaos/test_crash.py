@@ -104,11 +104,11 @@ def test_it_can_be_shown(ran: Ran) -> None:
 ROBBERIES = {
     "acknowledged_are_stored": "DELETE FROM answers WHERE rowid = (SELECT max(rowid) FROM answers)",
     "log_agrees": "UPDATE answers SET points = points + 7 WHERE rowid = (SELECT max(rowid) FROM answers)",
-    "scores_recompute": "UPDATE event_participants SET total_score = total_score + 1 WHERE participant = 'p3'",
+    "scores_recompute": "UPDATE event_participants SET total_score = total_score + 1 WHERE rowid = 3",
     "answers_in_time": "UPDATE answers SET received_at = received_at + 2 WHERE rowid = 1",
     "deadlines_hold": "UPDATE events SET opened_at = opened_at + 1.5",
-    "nobody_doubled": "DELETE FROM event_participants WHERE participant = 'p3'",
-    "one_identity_each": "UPDATE event_participants SET participant = 'p99' WHERE participant = 'p3'",
+    "nobody_doubled": "DELETE FROM event_participants WHERE rowid = 3",
+    "one_identity_each": "UPDATE event_participants SET participant = 'p99' WHERE rowid = 3",
     "one_run": "UPDATE events SET incarnation = incarnation + 1",
 }
 

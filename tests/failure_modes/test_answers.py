@@ -130,7 +130,7 @@ async def _submit_old(socket: ClientConnection, delay: float) -> None:
 
 async def _submit_new(socket: ClientConnection, token: str, same: bool, delay: float) -> None:
     await asyncio.sleep(max(delay, 0))
-    await say(socket, Resume(event="quiz", token=token, instance="i"))
+    await say(socket, Resume(event="quiz", token=token))
     await hear(socket, StateRestored)
     answer = Answer("q1", 1, "k") if same else Answer("q1", 2, "other")
     await say(socket, answer)

@@ -47,7 +47,7 @@ MS = 0.001
 
 def back_with(token: str) -> Resume:
     """Come back with a token."""
-    return Resume(event="quiz", token=token, instance="i")
+    return Resume(event="quiz", token=token)
 
 
 def test_f14_token_theft() -> None:
@@ -137,7 +137,7 @@ def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> Res
         await asyncio.sleep(3)
         assert list(harness.room.sessions) == [ada.machine.participant]
         assert back is False or ada.machine.participant == "p1"
-        assert len(harness.session(str(ada.machine.participant)).token_hashes) == 1
+        assert len(harness.room._attendance._tokens.state_of(str(ada.machine.participant)).hashes) == 1
 
     return act(script)
 
@@ -211,7 +211,7 @@ def test_f30_sweep_vs_rejoin(offset: float) -> None:
         token = (await hear(socket, Joined)).credentials.token
         await socket.close()
         await harness.until(lambda: harness.session().connection is None, step=MS)
-        expires_at = harness.session().next_deadline()
+        expires_at = harness.room._attendance._heartbeats.next_deadline()
         assert expires_at is not None
         await asyncio.sleep(expires_at - 1 - harness.clock.now())
         again = await dial()
@@ -249,7 +249,7 @@ def test_f30_sweep_vs_rejoin_at_one_instant(first: Literal["sweep", "resume"]) -
     token = room_harness.join(1).token
     room_harness.run(10.0)
     room_harness.lose(1)
-    at = room_harness.room.sessions["p1"].next_deadline()
+    at = room_harness.room._attendance._heartbeats.next_deadline()
     assert at is not None
     room_harness.now = at
     for step in ("sweep", "resume") if first == "sweep" else ("resume", "sweep"):

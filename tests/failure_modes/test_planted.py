@@ -22,11 +22,13 @@ from resilience.protocol.client import connection
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.effects import SendToClient
-from resilience.protocol.messages import Answer, ResumeRejected
+from resilience.protocol.messages import Answer, Resume, ResumeRejected
 from resilience.protocol.server.answers import PendingAnswers
 from resilience.protocol.server.drain import DrainSettings
+from resilience.protocol.server.heartbeats import HeartbeatManager
 from resilience.protocol.server.identities import REJOINED, IdentityRegistry
 from resilience.protocol.server.presence import PresenceTracker
+from resilience.protocol.server.room import Room
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
@@ -129,7 +131,7 @@ def already_connected(
     connection: int,
     now: float,
 ) -> Any:  # noqa: ANN401
-    """Whoever seems to be here is not let in again."""
+    """A participant that seems to be connected is rejected."""
     arrival = honest(self, message, connection, now)
     if arrival is None or arrival.session.connection is None:
         return arrival
@@ -137,12 +139,12 @@ def already_connected(
     return None
 
 
-def newcomer_at_0(honest: Callable[..., Any], self: IdentityRegistry, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
-    """Who has heard nothing yet has nothing to come back to."""
-    if message.seq == 0:
+def nothing_at_0(honest: Callable[..., Any], self: Room, message: Any, connection: int, now: float) -> None:  # noqa: ANN401
+    """While the stream is empty there is no state to restore."""
+    if isinstance(message, Resume) and self.seq == 0:
         self._effects.append(SendToClient(connection, ResumeRejected("unknown")))
-        return None
-    return honest(self, message, connection, now)
+    else:
+        honest(self, message, connection, now)
 
 
 def by_name(honest: Callable[..., Any], self: IdentityRegistry, message: Any, connection: int, now: float) -> Any:  # noqa: ANN401
@@ -162,8 +164,8 @@ def resume_again(_: object, self: ParticipantClient, message: ResumeRejected, no
 def forgets_who_waits(
     honest: Callable[..., object], self: PendingAnswers, who: str, answer: Answer, *more: object, **named: object
 ) -> object:
-    """Check, then write: what is being written is not looked at."""
-    self._waiting.pop((who, answer.question), None)
+    """Check, then write: an answer that is being written is not considered."""
+    self._pending.pop((who, answer.question), None)
     return honest(self, who, answer, *more, **named)
 
 
@@ -222,7 +224,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     (
         "f08",
-        in_place_of(ServerSession, "extend_by_lag", nothing),
+        in_place_of(HeartbeatManager, "extend_by_lag", nothing),
         partial(test_time.test_f08_server_stall_of_the_server_alone, True),
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
@@ -258,7 +260,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
     ),
     ("f25", NO_PROBE, partial(test_stream.test_f25_quiet_gap, "reveal")),
     ("f26", room(RegisteredLate), partial(test_stream.test_f26_snapshot_live_gap, True)),
-    ("f27", in_place_of(IdentityRegistry, "resume", newcomer_at_0), test_stream.test_f27_zero_event_resume),
+    (
+        "f27",
+        in_place_of(Room, "_on_join_or_resume", nothing_at_0),
+        test_stream.test_f27_zero_event_resume_at_position_0,
+    ),
     ("f28", room(WrongSnapshot), partial(test_identity.test_f28_blank_state_on_rejoin, 2)),
     ("f29", room(AckBeforeCommit), partial(test_crash.test_f29_crash_restart, 2.5)),
     (

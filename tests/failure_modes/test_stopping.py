@@ -90,7 +90,7 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
         await harness.until(lambda: bool(harness.of(LogEventKind.SESSION_DETACHED)))
         assert all(client.state is ClientState.OPEN for client in crowd)
         again = await dial()
-        await say(again, Resume(event="quiz", token=token, instance="slow"))
+        await say(again, Resume(event="quiz", token=token))
         back = await hear(again, StateRestored)
         assert (back.snapshot.answer, back.credentials.participant) == (1, "p1")
 

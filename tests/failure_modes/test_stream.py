@@ -112,7 +112,7 @@ def test_f27_zero_event_resume() -> None:
         assert joined.snapshot.seq == 0
         again = await dial()
         mine = joined.credentials.token
-        await say(again, Resume(event="quiz", token=mine, instance="i", epoch=joined.snapshot.epoch, seq=0))
+        await say(again, Resume(event="quiz", token=mine))
         back = await hear(again, StateRestored)
         assert (back.rejoined, back.credentials.participant) == (False, "p1")
         await again.close()

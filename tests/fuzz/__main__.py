@@ -44,7 +44,7 @@ def _do(hostile: Any, what: int, how: int) -> None:  # noqa: ANN401 - imported l
         hostile.say(connection, m.Join(event="quiz", name=word, instance=word))
     elif what == 1:
         token = hostile.tokens[how % len(hostile.tokens)]
-        hostile.say(1 + how // 8, m.Resume(event="quiz", token=token, instance=word))
+        hostile.say(1 + how // 8, m.Resume(event="quiz", token=token))
     elif what == 2:
         question = game.question.id if game.question else "q1"
         hostile.say(connection, m.Answer(question, how % 5, word))
@@ -56,7 +56,7 @@ def _do(hostile: Any, what: int, how: int) -> None:  # noqa: ANN401 - imported l
     elif what == 5:
         hostile.host(1000 + hostile.room.seq * 256 + how) if not how % 4 else hostile.settle(well=True)
     elif what == 6:
-        host = next(iter(hostile.room._host_commands._heard), 1)
+        host = next(iter(hostile.room._stream._host_commands._heard), 1)
         actions = list(m.HostAction)
         hostile.say(host, m.HostCommand(actions[how % len(actions)], game.progress.step))
     elif what == 7:

@@ -96,7 +96,7 @@ def join(name: str) -> dict[str, object]:
 
 def resume(token: str) -> dict[str, object]:
     """Come back with a token."""
-    return {"type": "resume", "event": "quiz", "token": token, "instance": "x"}
+    return {"type": "resume", "event": "quiz", "token": token}
 
 
 async def nonsense(port: int, chance: random.Random) -> int:

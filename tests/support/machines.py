@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 
 import msgspec
@@ -35,6 +34,7 @@ from resilience.protocol.messages import (
     Timing,
 )
 from resilience.protocol.server.room import Room
+from tests.support.counted_names import counted
 
 
 class RoomHarness:
@@ -55,12 +55,12 @@ class RoomHarness:
         self.records: list[Record] = []
         self.persisted: list[Persist] = []
         self.waiting: list[Persist] = []
-        tokens = itertools.count(1)
         self.room = room_type(
             (quiz or QuizConfig()).game(1, (server or ServerConfig()).late_window),
             (server or ServerConfig()).room,
             epoch="1",
-            tokens=lambda: f"t{next(tokens)}",
+            new_id=counted(),
+            new_token=counted("t"),
             draw=lambda _purpose, _incident, _attempt: first_ping,
         )
 
@@ -120,7 +120,7 @@ class RoomHarness:
 
     def resume(self, connection: int, token: str) -> Credentials:
         """Resume over a fresh connection; needs instant commits."""
-        self.say(connection, Resume(event="e", token=token, instance="ann"))
+        self.say(connection, Resume(event="e", token=token))
         return credentials_in(self.sent[connection][-1])
 
     def lose(self, connection: int) -> None:
@@ -219,7 +219,7 @@ JOIN = Join(event="e", name="ann", instance="ann")
 
 def resume(token: str) -> Resume:
     """Come back with a token."""
-    return Resume(event="e", token=token, instance="i1")
+    return Resume(event="e", token=token)
 
 
 def seqs(harness: RoomHarness, connection: int) -> list[int]:

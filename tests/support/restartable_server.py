@@ -36,6 +36,7 @@ from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualLink, VirtualNetwork
 from tests.resilience.protocol import invariants
+from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, LINK_PORT, LINKED, PORT, URL, VirtualServerHarness
 
 M = TypeVar("M", bound=Message)
@@ -64,7 +65,7 @@ class RestartableServerHarness(VirtualServerHarness):
         self.wall_ahead = SPRING
         self.also_log: RecordSink = ignore_record
         self._settings = (ServerConfig(), QuizConfig())
-        self._tokens = itertools.count()
+        self._new_id, self._new_token = counted(), counted("token-", 0, 32)
         self._runs = itertools.count(1)
         self._ports = itertools.count(LINK_PORT + 1)
 
@@ -87,7 +88,8 @@ class RestartableServerHarness(VirtualServerHarness):
             self.store,
             clock=self.clock,
             log=tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), self._tell),
-            tokens=lambda: f"token-{next(self._tokens):032d}",
+            new_id=self._new_id,
+            new_token=self._new_token,
             wall_clock=self.wall_clock,
         )
         with self.loop.instant_executor():

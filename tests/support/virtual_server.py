@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
 from resilience.client.client import ReconnectingClient
@@ -18,6 +17,7 @@ from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork
+from tests.support.counted_names import counted
 
 HOST, PORT, LINK_PORT = "server.test", 80, 8001
 URL = f"ws://{HOST}:{PORT}/ws"
@@ -39,14 +39,14 @@ class VirtualServerHarness:
         self, server: ServerConfig | None = None, quiz: QuizConfig | None = None, store: Store | None = None
     ) -> QuizServer:
         """A server of the event ``quiz``, listening."""
-        numbers = itertools.count()
         app = QuizServer(
             [EventSpec("quiz", (quiz or QuizConfig()).plan(1), "1", 1)],
             server or ServerConfig(),
             store or SqlStore(MEMORY),
             clock=self.clock,
             log=log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"),
-            tokens=lambda: f"token-{next(numbers):032d}",
+            new_id=counted(),
+            new_token=counted("token-", 0, 32),
             wall_clock=self.clock.now,
         )
         with self.loop.instant_executor():

@@ -20,6 +20,7 @@ from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
+from tests.support.counted_names import counted
 
 from .virtual_server import HOST, PORT, URL, VirtualServerHarness
 
@@ -53,7 +54,8 @@ async def serve(
         SqlStore(MEMORY),
         clock=harness.clock,
         log=tee(metrics.record, log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")),
-        tokens=lambda: f"token-{next(numbers):032d}",
+        new_id=counted(),
+        new_token=counted("token-", 0, 32),
         wall_clock=harness.clock.now,
         runs=lambda: f"run{next(numbers)}",
         host_key=host_key,

@@ -8,9 +8,7 @@ import msgspec
 
 from docgen.sources import table
 from reports.invariants import CHECKS
-from resilience.policy.failure_detectors import HeartbeatTimeouts
 from resilience.policy.return_window import return_window
-from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.tokens import TokenRegistry, token_hash
 from resilience.quiz.game import Game
 from resilience.quiz.plan import MANUAL_PACE
@@ -73,25 +71,24 @@ def _game(submission: Submission) -> Game:
 def tokens() -> str:
     """Which tokens open the session after each step of one participant's life."""
     numbers = itertools.count(1)
-    book = TokenRegistry(lambda: f"T{next(numbers)}")
-    session = ServerSession("p1", "Ada", HeartbeatTimeouts(), [])
+    registry = TokenRegistry(lambda _participant: f"T{next(numbers)}")
     rows: list[list[str]] = []
 
     def happened(what: str, given: str = "") -> None:
         known = [f"T{i}" for i in range(1, 5)]
-        accepted = [token for token in known if book.find(token_hash(token)) is session]
-        retired = [token for token in known if book.rejection_of(token_hash(token))[1] == "p1"]
+        accepted = [token for token in known if registry.find(token_hash(token)) == "p1"]
+        retired = [token for token in known if registry.rejection_of(token_hash(token))[1] == "p1"]
         rows.append([what, given, ", ".join(accepted), ", ".join(retired)])
 
-    happened("the participant joins", book.rotate(session, None))
-    book.stored(session, session.generation)
+    happened("the participant joins", registry.rotate("p1", None))
+    registry.confirm("p1", registry.state_of("p1").generation)
     happened("it says that it keeps T1")
-    happened("it comes back with T1, but the reply is lost", book.rotate(session, token_hash("T1")))
-    happened("it comes back with T1 once more", book.rotate(session, token_hash("T1")))
-    book.stored(session, session.generation)
+    happened("it comes back with T1, but the reply is lost", registry.rotate("p1", token_hash("T1")))
+    happened("it comes back with T1 once more", registry.rotate("p1", token_hash("T1")))
+    registry.confirm("p1", registry.state_of("p1").generation)
     happened("it says that it keeps T3")
-    happened("it comes back with T3", book.rotate(session, token_hash("T3")))
-    book.stored(session, session.generation)
+    happened("it comes back with T3", registry.rotate("p1", token_hash("T3")))
+    registry.confirm("p1", registry.state_of("p1").generation)
     happened("it says that it keeps T4")
     return table(["what happens", "token given", "tokens that open the session", "refused as `retired`"], rows)
 

@@ -85,13 +85,14 @@ class SequenceRecorder:
         self._current: dict[str, int] = {}
         self._commits: list[Persist] = []
         self._event_exists = False
-        tokens = (f"T{i}" for i in itertools.count(1))
+        people, tokens = (map(f"{letter}{{}}".format, itertools.count(1)) for letter in "pT")
         config = ServerConfig(presence_interval=0.5)
         self.room = Room(
             Game(PLAN.questions, pace),
             config.room,
             epoch="9c1d.1",
-            tokens=lambda: next(tokens),
+            new_id=lambda _instance: next(people),
+            new_token=lambda _participant: next(tokens),
             draw=lambda *_: 0.5,
             event=EVENT,
             title=PLAN.title,

@@ -120,18 +120,7 @@ class ParticipantClient(ReconnectingConnection):
         if self.credentials is None:
             self._send(Join(event=me.event, name=me.name, instance=me.instance, accepts_deflate=True, attempt=dials))
             return
-        token = self.credentials.token
-        self._send(
-            Resume(
-                event=me.event,
-                token=token,
-                instance=me.instance,
-                epoch=self.epoch,
-                seq=self.seq,
-                accepts_deflate=True,
-                attempt=dials,
-            )
-        )
+        self._send(Resume(event=me.event, token=self.credentials.token, accepts_deflate=True, attempt=dials))
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, Joined):

@@ -1,4 +1,4 @@
-"""What the game looks like from the seats: questions without their answers, reveals, standings. Pure."""
+"""The game as participants see it: questions without their right answers, reveals, standings. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resilience.units import Instant
 
 
 class GameMessages:
-    """Messages about one game; the only place that turns a question into what players may see of it."""
+    """Messages about one game; the only place that turns a question into what participants may see of it."""
 
     def __init__(self, game: Game, leaderboard_size: int, name_of: Callable[[str], str]) -> None:
         self._game, self._size, self._name_of = game, leaderboard_size, name_of
@@ -31,7 +31,7 @@ class GameMessages:
         return tuple(Standing(who, self._name_of(who), score) for who, score in self._game.leaders(self._size))
 
     def question_at(self, now: Instant) -> OpenQuestion:
-        """The current question with the time it has left; with its right answer only after the reveal."""
+        """The current question with its remaining time; with its right answer only after the reveal."""
         question = self._game.question
         if question is None:
             raise LocalProtocolError("there is no current question")
@@ -47,7 +47,7 @@ class GameMessages:
         )
 
     def phase_message(self, seq: int, now: Instant) -> SequencedMessage:
-        """The message that tells the room of the phase it has just entered."""
+        """The message that announces the current phase."""
         phase, question = self._game.phase, self._game.question
         if phase is Phase.QUESTION:
             return QuestionOpened(seq, self.question_at(now))
@@ -56,7 +56,7 @@ class GameMessages:
         return QuizFinished(seq, self.leaders()) if phase is Phase.FINISHED else LeaderboardShown(seq, self.leaders())
 
     def score_of(self, participant: str) -> ScoreChanged | None:
-        """What a reveal brought this participant; ``None`` when it did not answer."""
+        """The points and score of this participant after a reveal; ``None`` when it did not answer."""
         question = self._game.question
         answer = self._game.answer_of(participant, question.id) if question else None
         if answer is None:

@@ -1,11 +1,12 @@
-"""The hosts of one event: their orders, carried out once and after their commit, and what they are shown. Pure.
+"""The hosts of one event: their commands, carried out once and after their commit, and the status they see. Pure.
 
-An order names the step it was meant for. Sent twice, or overtaken by a timer or another host, it finds the quiz
-elsewhere and does nothing; so a host may send again whatever it had no answer to.
+A command names the step that it is meant for. A command that is sent twice, or that a timer or another host overtakes,
+finds the quiz at another step and does nothing; so a host may resend any command that has no reply.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import msgspec
@@ -14,6 +15,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import HostAction, HostCommand, Hosting, HostResult, HostStatus
+from resilience.protocol.server.pending_commits import PendingCommits
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
 from resilience.units import Instant, Seconds
@@ -26,27 +28,36 @@ _FROM: dict[HostAction, frozenset[Phase]] = {
     HostAction.NEXT: frozenset({Phase.REVEAL, Phase.LEADERBOARD}),
     HostAction.FINISH: frozenset(Phase) - {Phase.FINISHED},
 }
-"""The phases in which an order means something."""
+"""The phases in which a command is allowed."""
 
 
 class _PendingCommand(msgspec.Struct):
     command: HostCommand
-    progress: QuizState
-    waiting: list[int]
+    state: QuizState
+    ticket: int
+    connections: list[int]
 
 
 class HostCommands:
-    """``status`` tells how the event stands; a host that is silent for ``grace`` seconds is let go."""
+    """The connected hosts and their pending commands. ``effects`` is the room's list.
 
-    def __init__(
+    ``status`` describes the event at a time; ``enter`` moves the quiz to a committed state. Status is sent at most once
+    per ``interval`` seconds; a host that is silent for ``grace`` seconds is disconnected.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that host commands depend on
         self,
         game: Game,
         effects: list[ServerEffect],
+        commits: PendingCommits,
+        *,
         status: Callable[[Instant], HostStatus],
+        enter: Callable[[QuizState, Instant], None],
         interval: Seconds,
         grace: Seconds,
     ) -> None:
-        self._game, self._effects, self._status = game, effects, status
+        self._game, self._effects, self._commits = game, effects, commits
+        self._status, self._enter = status, enter
         self._interval, self._grace = interval, grace
         self._heard: dict[int, Instant] = {}
         self._pending: dict[int, _PendingCommand] = {}
@@ -57,77 +68,81 @@ class HostCommands:
         return connection in self._heard
 
     def attach(self, connection: int, event: str, now: Instant) -> None:
-        """A connection whose key is right."""
+        """Add a connection whose host key is right."""
         self._heard[connection] = now
         self._effects.append(Record(LogEventKind.HOST_ATTACHED, now, ref=event))
         self._effects.append(SendToClient(connection, Hosting(event, self._status(now))))
 
     def heard(self, connection: int, now: Instant) -> None:
-        """A host said something."""
+        """A message arrived from a host."""
         self._heard[connection] = now
 
-    def left(self, connection: int) -> None:
+    def detach(self, connection: int) -> None:
         """A host's connection ended."""
         self._heard.pop(connection, None)
 
-    # orders -----------------------------------------------------------------------------------------------------------
+    # commands ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, connection: int, command: HostCommand, now: Instant) -> QuizState | None:
-        """Judge an order; returns the progress to persist, or ``None`` when there is nothing to do for it."""
-        same = next((o for o in self._pending.values() if o.command.step == command.step), None)
+    def submit(self, connection: int, command: HostCommand, now: Instant) -> None:
+        """Judge a command: reply at once, order its commit, or let it wait for the commit of an equal one."""
+        same = self._pending.get(command.step)
         if same is not None and same.command.action is command.action:
-            same.waiting.append(connection)
-            return None
-        if same is not None or command.step != self._game.progress.step:
-            self._answer(connection, command, STALE_STEP, now)
-            return None
-        if self._game.phase not in _FROM[command.action]:
+            same.connections.append(connection)
+            self._commits.wait_for(same.ticket, connection)
+        elif same is not None or command.step != self._game.progress.step:
+            self._reply(connection, command, STALE_STEP, now)
+        elif self._game.phase not in _FROM[command.action]:
             rule = f"{command.action} is for {' or '.join(sorted(_FROM[command.action]))}"
-            self._answer(connection, command, REFUSED, now, f"{rule}; the quiz is in {self._game.phase}")
-            return None
-        return self._game.finished(now) if command.action is HostAction.FINISH else self._game.next_state(now)
+            self._reply(connection, command, REFUSED, now, f"{rule}; the quiz is in {self._game.phase}")
+        else:
+            self._persist(connection, command, now)
 
-    def waiting_for(self, ticket: int, connection: int, command: HostCommand, progress: QuizState) -> None:
-        """The progress is being committed under this ticket."""
-        self._pending[ticket] = _PendingCommand(command, progress, [connection])
+    def _persist(self, connection: int, command: HostCommand, now: Instant) -> None:
+        is_finish = command.action is HostAction.FINISH
+        state = self._game.finished(now) if is_finish else self._game.next_state(now)
+        ticket = self._commits.persist_then(
+            (state,),
+            connection,
+            committed=functools.partial(self._committed, command.step),
+            failed=functools.partial(self._commit_failed, command.step),
+        )
+        self._pending[command.step] = _PendingCommand(command, state, ticket, [connection])
 
-    def committed(self, ticket: int, now: Instant) -> QuizState | None:
-        """The order is durable: answer it; returns where the quiz goes, unless it went on by itself meanwhile."""
-        order = self._pending.pop(ticket, None)
-        if order is None:
-            return None
-        current = order.command.step == self._game.progress.step
-        for connection in order.waiting:
-            self._answer(connection, order.command, DONE if current else STALE_STEP, now)
-        return order.progress if current else None
+    def _committed(self, step: int, now: Instant) -> None:
+        """The command is durable: reply to it and move the quiz, unless a timer moved the quiz meanwhile."""
+        pending = self._pending.pop(step)
+        current = step == self._game.progress.step
+        for connection in pending.connections:
+            self._reply(connection, pending.command, DONE if current else STALE_STEP, now)
+        if current:
+            self._enter(pending.state, now)
 
-    def commit_failed(self, ticket: int, now: Instant) -> None:
-        """The order was not stored: it counts as never given."""
-        order = self._pending.pop(ticket, None)
-        if order is not None:
-            for connection in order.waiting:
-                self._answer(connection, order.command, REFUSED, now, "it could not be stored; try again")
+    def _commit_failed(self, step: int, now: Instant) -> None:
+        """The command was not stored and is not carried out."""
+        pending = self._pending.pop(step)
+        for connection in pending.connections:
+            self._reply(connection, pending.command, REFUSED, now, "it could not be stored; try again")
 
-    def _answer(self, connection: int, command: HostCommand, verdict: str, now: Instant, rule: str = "") -> None:
+    def _reply(self, connection: int, command: HostCommand, verdict: str, now: Instant, rule: str = "") -> None:
         step = self._game.progress.step + (verdict == DONE)
         self._effects.append(Record(LogEventKind.HOST_ORDERED, now, ref=command.action, outcome=verdict))
         self._effects.append(SendToClient(connection, HostResult(command.action, verdict, step, rule)))
 
-    # what they are shown ----------------------------------------------------------------------------------------------
+    # status -----------------------------------------------------------------------------------------------------------
 
     def mark_status_dirty(self) -> None:
-        """Something that hosts see has changed."""
+        """Something in the host status has changed."""
         self._changed = bool(self._heard)
 
     def next_deadline(self) -> Instant | None:
-        """When to call :meth:`handle_timeout`; ``None`` while nobody hosts."""
+        """When to call :meth:`handle_timeout`; ``None`` without hosts."""
         if not self._heard:
             return None
         silent = min(self._heard.values()) + self._grace
         return min(silent, self._next_flush) if self._changed else silent
 
     def handle_timeout(self, now: Instant) -> None:
-        """Show what has changed; let go of who is silent."""
+        """Disconnect silent hosts; send a changed status."""
         for connection, heard in list(self._heard.items()):
             if now >= heard + self._grace:
                 del self._heard[connection]
@@ -136,7 +151,7 @@ class HostCommands:
             self.send_status(now)
 
     def send_status(self, now: Instant) -> None:
-        """Tell every host how things stand now."""
+        """Send the current status to every host."""
         self._changed = False
         self._next_flush = now + self._interval
         if self._heard:

@@ -1,4 +1,4 @@
-"""What players are shown of one another: coalesced, at most one frame an interval, short absences never. Pure."""
+"""Presence as participants see one another: coalesced deltas, at most one per interval, short absences hidden. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,26 @@ from resilience.protocol.states import ConnectionState
 from resilience.units import Instant, Seconds
 
 
+class PresenceDelta(msgspec.Struct, frozen=True):
+    """A change of the shown presence: newcomers and changed participants, in the order in which they changed first.
+
+    ``count`` is how many are shown now, ``announced`` the ids of the newcomers. Above the cap the lists are empty,
+    because no client holds a list that they would apply to; ``is_shown`` says whether clients see any difference.
+    """
+
+    count: int
+    joined: tuple[Player, ...]
+    changed: tuple[Player, ...]
+    announced: tuple[str, ...]
+    is_shown: bool
+
+
 class PresenceTracker:
-    """The shown state of everybody, and the changes that wait to be shown."""
+    """The shown state of every participant, and the changes that wait to be shown.
+
+    Changes are shown at most once per ``interval`` seconds; an absence shorter than ``flap_hidden`` seconds never is.
+    More than ``cap`` participants are shown as a count.
+    """
 
     def __init__(self, interval: Seconds, flap_hidden: Seconds, cap: int) -> None:
         self._interval, self._flap_hidden, self._cap = interval, flap_hidden, cap
@@ -26,11 +44,11 @@ class PresenceTracker:
 
     @property
     def count(self) -> int:
-        """How many have been shown."""
+        """How many participants are shown."""
         return len(self._shown)
 
     def update(self, player: Player, now: Instant) -> None:
-        """A player came, or its state changed; an absence waits until it has lasted."""
+        """Note the state of a participant; an absence waits until it has lasted for ``flap_hidden`` seconds."""
         hidden = self._flap_hidden if player.state == ConnectionState.TEMPORARILY_DISCONNECTED else 0.0
         if self._shown.get(player.participant) == player:
             self._waiting.pop(player.participant, None)
@@ -39,20 +57,21 @@ class PresenceTracker:
             self._earliest = min(self._earliest, now + hidden)
 
     def restore(self, players: Iterable[Player]) -> None:
-        """These were shown by an earlier server: nobody is told of them again."""
+        """Add participants that an earlier server has shown already: they are not announced again."""
         self._shown.update((player.participant, player) for player in players)
         self._roster = None
 
     def forget(self, participant: str) -> None:
-        """A participant that nobody was told of is taken back."""
+        """Remove a participant that was never shown."""
         self._waiting.pop(participant, None)
 
     def next_deadline(self) -> Instant | None:
-        """When to :meth:`flush`; it may then find that what was due has been taken back."""
+        """When to call :meth:`flush`; ``None`` while no change waits. The change that was due may be gone by then."""
         return max(self._next_flush, self._earliest) if self._waiting else None
 
-    def flush(self, now: Instant) -> tuple[tuple[Player, ...], tuple[Player, ...]]:
-        """Show what is due: newcomers and changed ones, in the order in which they changed first."""
+    def flush(self, now: Instant) -> PresenceDelta:
+        """Show the changes that are due."""
+        before = len(self._shown)
         due = [player for at, player in self._waiting.values() if at <= now]
         joined = tuple(player for player in due if player.participant not in self._shown)
         changed = tuple(player for player in due if player.participant in self._shown)
@@ -63,14 +82,17 @@ class PresenceTracker:
         if due:
             self._next_flush = now + self._interval
             self._roster = None
-        return joined, changed
+        announced, count = tuple(player.participant for player in joined), len(self._shown)
+        if count > self._cap:
+            return PresenceDelta(count, (), (), announced, count != before)
+        return PresenceDelta(count, joined, changed, announced, bool(due))
 
     def invalidate_roster(self) -> None:
-        """The leaderboard changed: the roster must be serialised anew."""
+        """The leaderboard changed: serialise the roster again when it is next needed."""
         self._roster = None
 
     def roster(self, leaders: Callable[[], tuple[Standing, ...]], *, pack: bool = False) -> msgspec.Raw:
-        """The shown state as JSON, ranked, serialised and packed once until it changes."""
+        """The shown participants and the ``leaders`` as JSON, compressed on request; cached until they change."""
         if self._roster is None:
             players = tuple(self._shown.values()) if len(self._shown) <= self._cap else ()
             self._roster = msgspec.Raw(msgspec.json.encode(Roster(len(self._shown), players, leaders())))

@@ -1,4 +1,4 @@
-"""The settings that a room works by. Pure values; where they come from is not known here."""
+"""The settings of a room. Pure values; it does not know where they come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilience.units import Seconds
 
 
 class RoomSettings(msgspec.Struct, frozen=True):
-    """The settings a room works by; durations in seconds, capacity in joins per second."""
+    """The settings of a room; durations in seconds, ``join_capacity`` in joins per second."""
 
     heartbeat: HeartbeatTimeouts
     join_capacity: float

@@ -1,32 +1,30 @@
-"""How a room looks at one moment: to a participant, to its hosts, recomputed from its answer log. Pure; only reads."""
+"""The quiz at one moment: for a participant, for its hosts, recomputed from the answer log. Pure; only reads.
+
+What attendance adds to it (the roster, the number of participants by state) is an argument.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from resilience.policy.failure_detectors import HeartbeatTimeouts
-from resilience.policy.return_window import ReturnWindow
-from resilience.protocol.messages import HostStatus, Snapshot, Timing, state_digest
+import msgspec
+
+from resilience.protocol.messages import HostStatus, Snapshot, state_digest
 from resilience.protocol.server.game_messages import GameMessages
-from resilience.protocol.server.presence import PresenceTracker
-from resilience.protocol.server.session import ServerSession
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import Game
 from resilience.units import Instant
 
 
 class SnapshotBuilder:
-    """Reads one room's game, stage and board; ``epoch`` names its stream."""
+    """Reads one game; ``epoch`` names its stream."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what there is to see
-        self, event: str, title: str, epoch: str, game: Game, game_messages: GameMessages, presence: PresenceTracker
-    ) -> None:
+    def __init__(self, event: str, title: str, epoch: str, game: Game, messages: GameMessages) -> None:
         self.event, self.title, self.epoch = event, title, epoch
-        self._game, self._game_messages, self._presence = game, game_messages, presence
+        self._game, self._game_messages = game, messages
 
-    def snapshot(self, participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
-        """All that a client needs to go on from this position of the stream."""
+    def snapshot(self, participant: str, seq: int, roster: msgspec.Raw, now: Instant) -> Snapshot:
+        """Everything a client needs to continue from position ``seq`` of the stream."""
         question = self._game.question
         answer = self._game.answer_of(participant, question.id) if question else None
         return Snapshot(
@@ -35,13 +33,13 @@ class SnapshotBuilder:
             phase=self._game.phase,
             score=self._game.visible_score(participant),
             server_time_ms=round(now * 1000),
-            roster=self._presence.roster(self._game_messages.leaders, pack=pack),
+            roster=roster,
             question=self._game_messages.question_at(now) if question else None,
             answer=answer.choice if answer else None,
         )
 
     def recomputed_digest(self, participant: str, seq: int) -> str:
-        """The participant's state recomputed from the answer log, apart from everything that is cached or sent."""
+        """The participant's state recomputed from the answer log, without anything that is cached or was sent."""
         question = self._game.question
         answer = self._game.answer_of(participant, question.id) if question else None
         return state_digest(
@@ -53,9 +51,8 @@ class SnapshotBuilder:
             seq,
         )
 
-    def host_status(self, sessions: Mapping[str, ServerSession], now: Instant) -> HostStatus:
-        """The event as its hosts see it."""
-        states = count_states(sessions.values())
+    def host_status(self, states: Mapping[str, int], now: Instant) -> HostStatus:
+        """The event as its hosts see it; ``states`` counts participants by connection state."""
         game, progress = self._game, self._game.progress
         question = game.question
         return HostStatus(
@@ -73,15 +70,3 @@ class SnapshotBuilder:
             game.answered,
             self._game_messages.leaders(),
         )
-
-
-def timing_message(rules: HeartbeatTimeouts, window: ReturnWindow) -> Timing:
-    """The effective settings as clients are told them."""
-    seconds = (rules.interval, rules.grace, rules.cleanup, window.spread_s, window.step_s, window.cap_s)
-    return Timing(*(round(value * 1000) for value in seconds))
-
-
-def count_states(sessions: Iterable[ServerSession]) -> dict[str, int]:
-    """How many participants are in each connection state; those that nobody knows of yet do not count."""
-    found = Counter(session.state for session in sessions if session.welcomed)
-    return {state.value: found[state] for state in ConnectionState}

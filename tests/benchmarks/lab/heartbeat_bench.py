@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import json
 import random
 import sys
@@ -25,6 +24,7 @@ from resilience.protocol.server.room import Room
 from resilience.random_streams import random_for
 from resilience.runtime import DeadlineTimer, RunClock
 from resilience.server.serve import GC_THRESHOLDS
+from tests.support.counted_names import counted
 
 RULES = ServerConfig()
 
@@ -33,10 +33,9 @@ class HeartbeatBench:
     """A room whose clients are all well: commits at once, answers each ping at once."""
 
     def __init__(self, count: int) -> None:
-        tokens = itertools.count(1)
         game = QuizConfig(lobby=86_400.0).game(1, 0.0)
         draws = random_for(1, "server")
-        self.room = Room(game, RULES.room, epoch="1", tokens=lambda: f"t{next(tokens)}", draw=draws)
+        self.room = Room(game, RULES.room, epoch="1", new_id=counted(), new_token=counted("t"), draw=draws)
         self.clock, self.late, self.beats = RunClock(), [0.0], 0
         self._timer = DeadlineTimer(self.clock, self._due)
         for i in range(count):

@@ -137,8 +137,8 @@ class LoadGenerator:
 
     def _first(self, client: RawClient, say: str) -> tuple[bytes, bytes]:
         if say == "resume":
-            text = b'{"type":"resume","event":"%s","token":"%s","instance":"i%d","epoch":"","seq":0,"protocol":1}'
-            return frame(text % (self._event.encode(), client.token, client.number)), WELCOMES[1]
+            text = b'{"type":"resume","event":"%s","token":"%s","protocol":1}'
+            return frame(text % (self._event.encode(), client.token)), WELCOMES[1]
         text = b'{"type":"join","event":"%s","name":"player %d","instance":"i%d","protocol":1}'
         first = frame(text % (self._event.encode(), client.number, client.number))
         return first, WELCOMES[0] if say == "join" else b'{"type":"join"'

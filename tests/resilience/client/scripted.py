@@ -15,6 +15,7 @@ from resilience.protocol.messages import Message
 from resilience.runtime import log_to
 from resilience.server.app import QuizServer
 from resilience.server.store import MEMORY, SqlStore
+from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, VirtualServerHarness
 
 HOST_KEY = "a key that is long enough"
@@ -51,7 +52,8 @@ async def hosting_server(harness: VirtualServerHarness) -> QuizServer:
         SqlStore(MEMORY),
         clock=harness.clock,
         log=log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server"),
-        tokens=lambda: f"token-{next(numbers):032d}",
+        new_id=counted(),
+        new_token=counted("token-", 0, 32),
         wall_clock=harness.clock.now,
         runs=lambda: f"r{next(numbers)}",
         host_key=HOST_KEY,

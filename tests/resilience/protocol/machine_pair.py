@@ -32,7 +32,9 @@ from resilience.protocol.effects import (
 )
 from resilience.protocol.messages import Message
 from resilience.protocol.server.room import Room
-from resilience.random_streams import random_for, uniform
+from resilience.random_streams import random_for
+from sim.keyed_names import keyed_tokens
+from tests.support.counted_names import counted
 
 COMMIT_S = 0.003
 
@@ -84,13 +86,13 @@ class MachinePair:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._owner: dict[int, Peer] = {}
         self._last: dict[object, float] = {}
-        tokens = itertools.count()
         quiz = quiz or QuizConfig()
         self.room = room_type(
             quiz.game(seed, (server or ServerConfig()).late_window),
             (server or ServerConfig()).room,
             epoch="1",
-            tokens=lambda: f"token-{uniform(seed, 'token', next(tokens)):.16f}",
+            new_id=counted(),
+            new_token=keyed_tokens(seed),
             draw=random_for(seed, "server"),
         )
         rules = (client or ClientConfig()).rules

@@ -5,7 +5,6 @@ The driver keeps its own account of what was committed and sent, and checks ever
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 
 import msgspec
@@ -29,6 +28,7 @@ from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import Pace
+from tests.support.counted_names import counted
 
 SERVER = ServerConfig(adaptive_heartbeat=True, late_window=2.0)
 QUIZ = QuizConfig(questions=3, lobby=4, question_time=5)
@@ -39,11 +39,15 @@ class RoomFuzzModel:
     """One room, and everything that may be done to it. Every violation is an ``AssertionError``."""
 
     def __init__(self, room_type: type[Room] = Room, *, by_hand: bool = True) -> None:
-        tokens = itertools.count(1)
         game = QUIZ.game(1, SERVER.late_window)
         game.pace = BY_HAND if by_hand else game.pace
         self.room = room_type(
-            game, SERVER.room, epoch="1", tokens=lambda: f"t{next(tokens)}", draw=lambda _p, _i, _a: 0.5
+            game,
+            SERVER.room,
+            epoch="1",
+            new_id=counted(),
+            new_token=counted("t"),
+            draw=lambda _p, _i, _a: 0.5,
         )
         self.now = 0.0
         self.known: set[int] = set()
@@ -179,33 +183,36 @@ class RoomFuzzModel:
         room, sessions = self.room, self.room.sessions.values()
         attached = [session.connection for session in sessions if session.connection is not None]
         assert len(set(attached)) == len(attached)
-        assert len({id(session) for session in room._subscribers.values()}) == len(room._subscribers)
-        assert all(session.connection == connection for connection, session in room._subscribers.items())
+        subscribers = room._attendance._subscribers
+        assert len({id(session) for session in subscribers.values()}) == len(subscribers)
+        assert all(session.connection == connection for connection, session in subscribers.items())
         for who, score in room.game.scores.items():
             assert score == room.game.recomputed_score(who)
 
     def check_baseline(self) -> None:
         """Nothing is left of anybody but a session that has ended, its answers and its tokens."""
-        room = self.room
+        room, stream, attendance = self.room, self.room._stream, self.room._attendance
         left = {
-            "connections": room._by_connection,
-            "live": room._subscribers,
-            "expected": room._population,
-            "unsaved": room._unsaved,
-            "arrivals": room._identities._pending_joins,
-            "unconfirmed": room._identities._unconfirmed,
-            "answers": room._answers._waiting,
-            "tickets": room._answers._tickets,
-            "hosts": room._host_commands._heard,
-            "orders": room._host_commands._pending,
-            "shown later": room._presence._waiting,
-            "agenda": [key for key in room._deadlines._at if key],
+            "connections": attendance._by_connection,
+            "subscribers": attendance._subscribers,
+            "population": attendance._population,
+            "unsaved": attendance._unsaved,
+            "unconfirmed": attendance._identities._unconfirmed,
+            "presence": attendance._presence._waiting,
+            "deadlines": attendance._deadlines._at,
+            "heartbeats": attendance._heartbeats._deadlines._at,
+            "commits": room._commits._pending,
+            "waiting connections": room._commits._waiting,
+            "answers": stream._answers._pending,
+            "hosts": stream._host_commands._heard,
+            "commands": stream._host_commands._pending,
         }
         assert {name: kept for name, kept in left.items() if kept} == {}
-        assert len(room._deadlines._heap) <= 2
+        assert attendance._heartbeats._deadlines._heap == []
         assert {session.state for session in room.sessions.values()} <= {ConnectionState.DISCONNECTED}
-        held = {hashed for session in room.sessions.values() for hashed in session.token_hashes}
-        assert set(room._identities._tokens._sessions) == held
+        states = attendance._tokens._states
+        assert set(states) == set(attendance._heartbeats._heartbeats) == set(room.sessions)
+        assert set(attendance._tokens._owners) == {held for state in states.values() for held in state.hashes}
 
 
 def _questions_in(message: Message) -> list[OpenQuestion]:

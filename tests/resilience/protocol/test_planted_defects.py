@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,49 +17,59 @@ from resilience.protocol.server.identities import PendingJoin
 from resilience.protocol.server.room import Room
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.states import ConnectionState
-from resilience.quiz.game import StoredAnswer
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant
 from tests.resilience.protocol import invariants
 from tests.resilience.protocol.fault_schedules import hammered
 
 
+def before_attaching(room: Room, change: Callable[[PendingJoin], None]) -> None:
+    """Have every pending join changed before its connection is attached."""
+    honest = room._attendance._attach
+
+    def changed(pending_join: PendingJoin, now: Instant) -> None:
+        change(pending_join)
+        honest(pending_join, now)
+
+    room._attendance._attach = changed  # type: ignore[method-assign]
+
+
 class WithoutFencing(Room):
     """Old connections are neither cut off nor ignored."""
 
     def receive(self, message: ClientMessage, connection: int, now: Instant) -> None:
-        session, _ = self._by_connection.get(connection, (None, 0))
+        session = self._attendance.session_of(connection)
         if session is None or isinstance(message, Join | Resume):
             super().receive(message, connection, now)
         else:
             self._receive_known(message, session, connection, now)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
-        session, _ = self._by_connection.get(connection, (None, 0))
+        session = self._attendance.session_of(connection)
         if session is not None and session.state is ConnectionState.CONNECTED:
             session.connection = connection
         super().transport_lost(connection, cause, now)
 
-    def _attach(self, arrival: PendingJoin, now: Instant) -> None:
-        arrival.session.connection = None
-        super()._attach(arrival, now)
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(*arguments, **more)
+        before_attaching(self, lambda pending_join: setattr(pending_join.session, "connection", None))
 
 
 class WithoutRotationGrace(Room):
     """A token is retired as soon as its successor is made."""
 
-    def _attach(self, arrival: PendingJoin, now: Instant) -> None:
-        arrival.presented = None
-        super()._attach(arrival, now)
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(*arguments, **more)
+        before_attaching(self, lambda pending_join: setattr(pending_join, "presented", None))
 
 
 class _EagerAnswers(PendingAnswers):
-    def submit(self, *arguments: Any, **more: Any) -> tuple[StoredAnswer, ...]:  # noqa: ANN401 - handed on
-        rows = super().submit(*arguments, **more)
+    def submit(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        before = len(self._pending)
+        super().submit(*arguments, **more)
         _, answer, connection, *_ = arguments
-        if rows:
+        if len(self._pending) > before:
             self._send(connection, answer, AnswerVerdict.ACCEPTED)
-        return rows
 
 
 class AckBeforeCommit(Room):
@@ -66,7 +77,8 @@ class AckBeforeCommit(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._answers = _EagerAnswers(self.game, self._effects)
+        stream = self._stream
+        stream._answers = _EagerAnswers(self.game, self._effects, self._commits, stream._on_answer_stored)
 
 
 class RegisteredLate(Room):
@@ -76,13 +88,15 @@ class RegisteredLate(Room):
 
     def _welcome(self, arrival: Any, now: Instant) -> None:  # noqa: ANN401 - handed on
         super()._welcome(arrival, now)
-        session = self._subscribers.pop(arrival.connection, None)
+        session = self._attendance._subscribers.pop(arrival.connection, None)
         if session is not None:
             self._late = (self._late[0], {**self._late[1], arrival.connection: session})
 
     def effects(self) -> list[ServerEffect]:
         due, fresh = self._late
-        self._subscribers.update({key: session for key, session in due.items() if session.connection == key})
+        self._attendance._subscribers.update(
+            {key: session for key, session in due.items() if session.connection == key}
+        )
         self._late = (fresh, {})
         return super().effects()
 
@@ -92,13 +106,13 @@ class WrongSnapshot(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        honest = self._snapshots.snapshot
+        honest = self._stream.snapshot
 
-        def wrong(participant: str, seq: int, now: Instant, *, pack: bool = False) -> Snapshot:
-            snapshot = honest(participant, seq, now, pack=pack)
+        def wrong(participant: str, roster: msgspec.Raw, now: Instant) -> Snapshot:
+            snapshot = honest(participant, roster, now)
             return msgspec.structs.replace(snapshot, score=snapshot.score + 1)
 
-        self._snapshots.snapshot = wrong  # type: ignore[method-assign]
+        self._stream.snapshot = wrong  # type: ignore[method-assign]
 
 
 class _LeakyMessages(GameMessages):
@@ -113,7 +127,8 @@ class LeakyGameMessages(Room):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(*arguments, **more)
-        self._game_messages = self._snapshots._game_messages = _LeakyMessages(self.game, 10, self._name_of)
+        leaky = _LeakyMessages(self.game, 10, self._attendance.name_of)
+        self._stream._game_messages = self._stream._snapshots._game_messages = leaky
 
 
 PLANTED: list[tuple[type[Room], str]] = [

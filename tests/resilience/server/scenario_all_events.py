@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -42,6 +41,7 @@ from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, RunLease, SqlStore
+from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness
 
 T = TypeVar("T", bound=Message)
@@ -107,14 +107,14 @@ class FullScenario:
 
     def __init__(self, harness: VirtualServerHarness, log: RecordSink, metrics: Metrics | None = None) -> None:
         self.harness, self.disk = harness, FailingStore(MEMORY)
-        numbers = itertools.count()
         self.app = QuizServer(
             [EventSpec("quiz", QUIZ.plan(1), "1", 1)],
             CONFIG,
             self.disk,
             clock=harness.clock,
             log=log,
-            tokens=lambda: f"{TOKEN}{next(numbers):032d}",
+            new_id=counted(),
+            new_token=counted(TOKEN, 0, 32),
             wall_clock=harness.clock.now,
             runs=lambda: "2",
             host_key=HOST_KEY,
@@ -156,16 +156,16 @@ class FullScenario:
 
     async def _try_tokens(self) -> None:
         first, second, third = await dial(), await dial(), await dial()
-        await say(first, Resume(event="quiz", token=GUESS, instance="e1"))
+        await say(first, Resume(event="quiz", token=GUESS))
         await hear(first, ResumeRejected)
         await say(first, Join(event="quiz", name="eve", instance="e1"))
         old = (await hear(first, Joined)).credentials
-        await say(second, Resume(event="quiz", token=old.token, instance="e1", attempt=3))
+        await say(second, Resume(event="quiz", token=old.token, attempt=3))
         fresh = (await hear(second, StateRestored)).credentials
         await say(second, TokenStored(fresh.generation))
         await say(second, Answer("q2", 0, "k1"))
         await hear(second, AnswerResult)
-        await say(third, Resume(event="quiz", token=old.token, instance="e1"))
+        await say(third, Resume(event="quiz", token=old.token))
         await hear(third, ResumeRejected)
         for i in range(60):
             await say(second, Probe(i))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 
 import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.errors import PortInUseError
+from resilience.errors import PortInUseError, StoreError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.protocol.messages import (
     Answer,
@@ -34,7 +35,8 @@ from resilience.quiz.questions import Question
 from resilience.runtime import log_to
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
-from resilience.server.store import MEMORY, SqlStore
+from resilience.server.store import MEMORY, RunLease, SqlStore, StoredEvent
+from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
 
 from .test_server import close_code, hear, say
@@ -55,7 +57,8 @@ def server(
         store,
         clock=harness.clock,
         log=log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server"),
-        tokens=lambda: f"token-{next(_NUMBERS):032d}",
+        new_id=counted(),
+        new_token=lambda _: f"token-{next(_NUMBERS):032d}",
         wall_clock=harness.clock.now,
         runs=lambda: f"run{next(_NUMBERS)}",
         host_key=KEY,
@@ -108,7 +111,7 @@ def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
         await crash(harness, old)
         await asyncio.sleep(5)
         await server(harness, store).start(HOST, PORT)
-        back = await speak(Resume(event="quiz", token=me.token, instance="i1"))
+        back = await speak(Resume(event="quiz", token=me.token))
         restored = await hear(back, StateRestored)
         snapshot = restored.snapshot
         assert restored.credentials.participant == me.participant
@@ -306,5 +309,79 @@ def test_an_automatic_plan_moves_by_itself() -> None:
         await hear(player, Joined)
         assert (await hear(player, QuestionOpened)).question.id == "q1"
         assert (await hear(player, QuestionOpened)).question.id == "q2"
+
+    play(script)
+
+
+class CountingStore(SqlStore):
+    """A database that counts whole reads of each event, and that does not create events while ``full``."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.read, self.full = Counter[str](), False
+
+    def latest(self, event: str, origin: float) -> StoredEvent | None:
+        self.read[event] += 1
+        return super().latest(event, origin)
+
+    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: float = 0.0) -> None:
+        if self.full:
+            raise StoreError("the database did not create the event: disk full")
+        super().create_event(lease, event, plan, origin, at)
+
+
+def test_a_restarting_server_reads_every_event_once() -> None:
+    async def script(harness: VirtualServerHarness) -> None:
+        store = CountingStore(MEMORY)
+        old = server(harness, store)
+        await old.start(HOST, PORT)
+        await hear(await speak(Join(event="quiz", name="Ada", instance="i1")), Joined)
+        for event in ("sums", "more"):
+            assert (await _create(PLAN, event)).verdict == "done"
+        await crash(harness, old)
+        store.read.clear()
+        new = server(harness, store)
+        await new.start(HOST, PORT)
+        assert store.read == {"quiz": 1, "sums": 1, "more": 1}
+        assert set(new.hubs) == {"quiz", "sums", "more"}
+
+    play(script)
+
+
+@pytest.mark.parametrize("successor", ["sums", "other"])
+def test_a_finished_event_stays_when_its_successor_cannot_be_stored(successor: str) -> None:
+    """Neither one of the same name nor one that has to go for another is lost to a failing database."""
+
+    async def script(harness: VirtualServerHarness) -> None:
+        store = CountingStore(MEMORY)
+        app = server(harness, store, ServerConfig(max_events=2))
+        await app.start(HOST, PORT)
+        await _create(PLAN)
+        old = app.hubs["sums"]
+        player = await speak(Join(event="sums", name="Ada", instance="i1"))
+        token = (await hear(player, Joined)).credentials.token
+        await say(await host(), HostCommand(HostAction.FINISH, 0))
+        await asyncio.sleep(1)
+        store.full = True
+        other = PLAN if successor == "other" else msgspec.structs.replace(PLAN, title="Other sums")
+        assert (await _create(other, successor)).verdict == "refused"
+        assert app.hubs["sums"] is old
+        back = await speak(Resume(event="sums", token=token))
+        assert (await hear(back, StateRestored)).snapshot.phase == "finished"
+        store.full = False
+        assert (await _create(other, successor)).verdict == "done"
+        assert (await close_code(back), app.hubs.get("sums") is old) == (1000, False)
+        assert set(app.hubs) == {"quiz", successor}
+
+    play(script)
+
+
+def test_events_that_are_created_at_once_do_not_exceed_the_limit() -> None:
+    async def script(harness: VirtualServerHarness) -> None:
+        app = server(harness, CountingStore(MEMORY), ServerConfig(max_events=3))
+        await app.start(HOST, PORT)
+        results = await asyncio.gather(*(_create(PLAN, f"sums {number}") for number in range(5)))
+        assert sorted(result.verdict for result in results) == ["done"] * 2 + ["refused"] * 3
+        assert len(app.hubs) == 3
 
     play(script)

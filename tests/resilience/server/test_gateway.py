@@ -113,7 +113,7 @@ def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness)
         socket = await dial()
-        await say(socket, Resume(event="quiz", token="guess", instance="i"))
+        await say(socket, Resume(event="quiz", token="guess"))
         await hear(socket, ResumeRejected)
         assert (await close_code(socket))[0] == 4001
         assert harness.clock.now() < 6
@@ -129,7 +129,7 @@ def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness, quiz=QUIET)
         socket = await dial()
-        await say(socket, Resume(event="quiz", token="guess", instance="i"))
+        await say(socket, Resume(event="quiz", token="guess"))
         await asyncio.sleep(4)
         await say(socket, join())
         await hear(socket, Joined)
@@ -148,7 +148,7 @@ def test_guesses_over_one_connection_are_bounded_too() -> None:
         socket = await dial()
         with suppress(ConnectionClosed):
             for number in range(100):
-                await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
+                await say(socket, Resume(event="quiz", token=f"guess {number}"))
         assert (await close_code(socket))[0] in {4100, 4203}
         assert len(harness.events(LogEventKind.RESUME_REFUSED)) <= 7
 
@@ -161,7 +161,7 @@ def test_an_event_that_is_not_here(event: str) -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness)
-        for first in (Join(event=event, name="e", instance="e"), Resume(event=event, token="t", instance="e")):
+        for first in (Join(event=event, name="e", instance="e"), Resume(event=event, token="t")):
             socket = await dial()
             await say(socket, first)
             assert (await close_code(socket))[0] == 4202
@@ -374,12 +374,12 @@ def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
         await say(first, TokenStored(1))
         first.transport.abort()
         owner = await dial()
-        await say(owner, Resume(event="quiz", token=old.token, instance="i"))
+        await say(owner, Resume(event="quiz", token=old.token))
         fresh = (await hear(owner, StateRestored)).credentials
         await say(owner, TokenStored(fresh.generation))
         for _ in range(3):
             thief = await dial()
-            await say(thief, Resume(event="quiz", token=old.token, instance="i"))
+            await say(thief, Resume(event="quiz", token=old.token))
             assert (await hear(thief, ResumeRejected)).reason == "retired"
             thief.transport.abort()
         await say(owner, Probe(1))
@@ -397,10 +397,10 @@ def test_no_secret_is_in_the_log() -> None:
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness)
         for text in (
-            json.dumps({"type": "resume", "event": "quiz", "token": "sesame" * 3, "instance": "i"}),
+            json.dumps({"type": "resume", "event": "quiz", "token": "sesame" * 3}),
             json.dumps({"type": "host", "event": "quiz", "key": "sesame" * 3}),
             json.dumps({"type": "host", "event": "quiz", "key": ["sesame"]}),
-            json.dumps({"type": "resume", "event": "quiz", "token": "sesame", "instance": "i", "sesame": 1}),
+            json.dumps({"type": "resume", "event": "quiz", "token": "sesame", "sesame": 1}),
         ):
             socket = await dial()
             await say(socket, text)
@@ -437,7 +437,9 @@ def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:
             await asyncio.sleep(100)
             tasks, timers = len(harness.loop.pending_tasks()), _timers(harness)
             room = app.hubs["quiz"].room
-            counts.append((tasks, timers, app.connections(), len(room._by_connection), len(app.hubs["quiz"]._peers)))
+            counts.append(
+                (tasks, timers, app.connections(), len(room._attendance._by_connection), len(app.hubs["quiz"]._peers))
+            )
         assert counts[0][2:] == (1, 1, 1)
         assert counts[0][0] == counts[1][0]
         assert counts[1][1] <= counts[0][1] + 1
@@ -468,7 +470,7 @@ async def _misbehave(kind: int, number: int) -> None:
             await say(socket, join(f"bad{number}"))
             await asyncio.sleep(3)
         elif kind == 4:
-            await say(socket, Resume(event="quiz", token="x", instance="i"))
+            await say(socket, Resume(event="quiz", token="x"))
             await close_code(socket)
         elif kind == 5:
             await say(socket, Host(event="quiz", key="wrong"))

@@ -68,7 +68,7 @@ def test_guessing_tokens_holds_the_guesser_off() -> None:
         await serve(server_harness, ServerConfig(address_failures=5))
         for number in range(5):
             socket = await dial()
-            await say(socket, Resume(event="quiz", token=f"guess {number}", instance="i"))
+            await say(socket, Resume(event="quiz", token=f"guess {number}"))
             await hear(socket, ResumeRejected)
             socket.transport.abort()
         refused = await rejection()

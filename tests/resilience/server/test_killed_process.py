@@ -54,7 +54,9 @@ async def test_a_killed_process_is_taken_up_by_the_next(shared_url: str, tmp_pat
             serving(tmp_path, "--db", shared_url, quiz=LONG) as (process, port),
             player(port) as (client, inbox),
         ):
-            await inbox.wait(Joined)
+            joined = await inbox.wait(Joined)
+            assert isinstance(joined, Joined)
+            me = joined.credentials.participant
             await inbox.wait(QuestionOpened)
             client.answer("q1", 1)
             result = await inbox.wait(AnswerResult)
@@ -65,7 +67,7 @@ async def test_a_killed_process_is_taken_up_by_the_next(shared_url: str, tmp_pat
             async with serving(tmp_path, "--db", shared_url, port=port, quiz=LONG):
                 back = await inbox.wait(StateRestored)
                 assert isinstance(back, StateRestored)
-                assert back.credentials.participant == "p1"
+                assert back.credentials.participant == me
                 assert back.snapshot.answer == 1
                 revealed = await inbox.wait(QuestionRevealed)
                 assert isinstance(revealed, QuestionRevealed)
@@ -74,7 +76,7 @@ async def test_a_killed_process_is_taken_up_by_the_next(shared_url: str, tmp_pat
     with engine.connect() as connection:
         rows = connection.execute(text("select participant, question, choice from answers")).fetchall()
     engine.dispose()
-    assert [tuple(row) for row in rows] == [("p1", "q1", 1)]
+    assert [tuple(row) for row in rows] == [(me, "q1", 1)]
 
 
 async def test_a_join_is_one_row_however_often_it_is_sent(tmp_path: Path) -> None:

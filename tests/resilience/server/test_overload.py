@@ -169,7 +169,7 @@ async def _scenario(server: ServerProcess, slow: int, seconds: float) -> tuple[l
 async def _returns(server: ServerProcess, client: Slow) -> None:
     """Its session waits for it, as itself."""
     back = await Peer.upgraded(server.port)
-    back.say({"type": "resume", "event": "quiz", "token": client.token, "instance": "x"})
+    back.say({"type": "resume", "event": "quiz", "token": client.token})
     heard = await back.hear(b'"token":"')
     assert b"state_restored" in heard
     back.drop()

@@ -119,7 +119,7 @@ def test_a_guessed_token_is_refused_and_counted() -> None:
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
         socket = await dial()
-        await say(socket, Resume(event="quiz", token="guess", instance="e1"))
+        await say(socket, Resume(event="quiz", token="guess"))
         assert (await hear(socket, ResumeRejected)).reason == "unknown"
         await say(socket, JOIN)
         await hear(socket, Joined)

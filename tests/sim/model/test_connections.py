@@ -131,7 +131,7 @@ def test_a_restarted_server_counts_its_own_connections() -> None:
 
     def kill(system: ModelSystem) -> None:
         system.environment.at(5.0, lambda _: system.driver.kill())
-        system.environment.at(5.0, lambda _: [control.link.upstream_died() for control in system.links.values()])
+        system.environment.at(5.0, lambda _: system.links["a"].link.upstream_died())
         system.environment.at(6.0, lambda _: system.driver.start())
 
     plan = experiment(clients=3, server=ServerConfig(max_connections=3), duration=30.0)

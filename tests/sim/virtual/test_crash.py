@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
 from resilience.protocol.effects import SessionRow
 from resilience.protocol.server.game_messages import GameMessages
+from resilience.protocol.server.heartbeats import HeartbeatManager
 from resilience.protocol.server.identities import IdentityRegistry
 from resilience.protocol.server.presence import PresenceTracker
 from resilience.protocol.server.session import ServerSession
@@ -117,10 +119,7 @@ def _forget_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     restore = IdentityRegistry.restore
 
     def forgetful(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
-        session = restore(self, row, now)
-        self._tokens._sessions.clear()
-        session.token_hashes = ()
-        return session
+        return restore(self, msgspec.structs.replace(row, token_hashes=()), now)
 
     monkeypatch.setattr(IdentityRegistry, "restore", forgetful)
 
@@ -183,14 +182,12 @@ def _say_nothing_of_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_to_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    restore = IdentityRegistry.restore
+    restore = HeartbeatManager.restore
 
-    def lax(self: IdentityRegistry, row: SessionRow, now: float) -> ServerSession:
-        session = restore(self, row, now)
-        session._expires_at = None
-        return session
+    def lax(self: HeartbeatManager, *arguments: Any, **_: bool) -> None:  # noqa: ANN401 - handed on
+        restore(self, *arguments, expires=False)
 
-    monkeypatch.setattr(IdentityRegistry, "restore", lax)
+    monkeypatch.setattr(HeartbeatManager, "restore", lax)
 
 
 def _show_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ REFUSED, SHED, WRONG = (
     kind.value for kind in (LogEventKind.CONNECTION_REFUSED, LogEventKind.JOIN_SHED, LogEventKind.MESSAGE_REFUSED)
 )
 BROWSER = HandshakeRequest("10.0.0.1", ("http://quiz",), ("quiz",))
-RESUME = Resume(event=HERE, token="t", instance="i")
+RESUME = Resume(event=HERE, token="t")
 HOST = Host(event=HERE, key=KEY)
 PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")
 OTHER = QuizPlan(arithmetic_questions(8, 2, 5.0), "Other sums")
@@ -181,9 +181,7 @@ def test_a_first_message_in_time_ends_the_deadline(first: ClientMessage) -> None
     assert harness.connections.effects() == []
 
 
-@pytest.mark.parametrize(
-    "first", [Join(event=NOWHERE, name="a", instance="a"), Resume(event=NOWHERE, token="t", instance="a")]
-)
+@pytest.mark.parametrize("first", [Join(event=NOWHERE, name="a", instance="a"), Resume(event=NOWHERE, token="t")])
 def test_an_event_that_is_not_here_is_refused_for_good(first: Join | Resume) -> None:
     harness = ConnectionHarness()
     assert not harness.shaken().receive(first, harness.now)

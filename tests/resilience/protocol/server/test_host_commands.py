@@ -324,5 +324,5 @@ def test_a_silent_host_is_let_go_after_the_grace_period() -> None:
     harness.lose(HOST)
     harness.lose(OTHER)
     harness.run(200.0)
-    assert harness.room._host_commands._heard == {}
+    assert harness.room._stream._host_commands._heard == {}
     assert [record.kind for record in harness.records].count(LogEventKind.HOST_ATTACHED) == 2

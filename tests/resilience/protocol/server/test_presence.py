@@ -30,9 +30,10 @@ class Watched:
     def run(self, until: float) -> None:
         """Let time pass."""
         while (deadline := self.presence.next_deadline()) is not None and deadline < until:
-            joined, changed = self.presence.flush(deadline)
-            if joined or changed:
-                self.frames.append((deadline, joined, changed))
+            delta = self.presence.flush(deadline)
+            assert delta.is_shown == bool(delta.joined or delta.changed or delta.announced)
+            if delta.joined or delta.changed:
+                self.frames.append((deadline, delta.joined, delta.changed))
             assert self.presence.next_deadline() != deadline
 
     def shown(self) -> dict[str, str]:

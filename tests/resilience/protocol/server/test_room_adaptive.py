@@ -46,7 +46,7 @@ def history(server: ServerConfig, steps: list[tuple[str, int, float]]) -> list[o
         elif what == "back":
             clients[who] = 100 + number
             tokens[who] = harness.resume(clients[who], tokens[who]).token
-            harness.say(clients[who], TokenStored(harness.room.sessions[f"p{who}"].generation))
+            harness.say(clients[who], TokenStored(harness.room._attendance._tokens.state_of(f"p{who}").generation))
     harness.run(harness.now + 100.0)
     return [harness.records, harness.persisted, harness.closed, dict(harness.sent)]
 

@@ -247,4 +247,4 @@ def test_an_identity_that_nobody_confirmed_is_not_kept_for_ever() -> None:
     harness.join(1)
     harness.room.transport_lost(1, "closed", harness.now)
     harness.run(100)
-    assert harness.room._identities._unconfirmed == {}
+    assert harness.room._attendance._identities._unconfirmed == {}

@@ -96,7 +96,7 @@ def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None
     harness.commit()
     assert DeleteParticipant("p1") in [row for persist in harness.persisted for row in persist.rows]
     assert harness.room.sessions == {}
-    assert harness.room._identities._tokens._sessions == {}
+    assert harness.room._attendance._tokens._owners == {}
     assert harness.sent[1] == []
     harness.instant = True
     harness.join(2, "bob")
@@ -115,7 +115,7 @@ def test_a_failed_commit_of_a_join_leaves_nothing() -> None:
     harness.lose(1)
     harness.commit()
     assert harness.room.sessions == {}
-    assert harness.room._identities._tokens._sessions == {}
+    assert harness.room._attendance._tokens._owners == {}
     harness.run(100.0)
     assert {r.kind for r in harness.records} == {LogEventKind.TRANSPORT_LOST}
 
@@ -196,7 +196,7 @@ def test_two_joins_of_one_instance_that_both_died(outcome: str) -> None:
         harness.lose(connection)
     harness.commit() if outcome == "committed" else harness.fail()
     harness.commit()
-    assert (harness.room.sessions, harness.room._identities._tokens._sessions) == ({}, {})
+    assert (harness.room.sessions, harness.room._attendance._tokens._owners) == ({}, {})
     harness.instant = True
     assert harness.join(3).participant == "p2"
 
@@ -209,7 +209,7 @@ def test_two_joins_of_one_instance_that_both_failed() -> None:
     harness.fail()
     harness.commit()
     assert harness.closed[2] == CloseCode.TRY_AGAIN_LATER
-    assert (harness.room.sessions, harness.room._identities._tokens._sessions) == ({}, {})
+    assert (harness.room.sessions, harness.room._attendance._tokens._owners) == ({}, {})
 
 
 def test_a_failed_first_join_does_not_undo_the_second() -> None:

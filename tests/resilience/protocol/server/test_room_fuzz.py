@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from resilience.protocol.effects import Row
 from resilience.protocol.messages import (
     Answer,
     ClientMessage,
@@ -21,7 +20,6 @@ from resilience.protocol.messages import (
     TokenStored,
 )
 from resilience.protocol.server.room import Room
-from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
 from tests.resilience.protocol.room_fuzz_model import QUIZ, RoomFuzzModel
@@ -68,13 +66,13 @@ class RoomUnderFire(RuleBasedStateMachine):
     def resume(self, connection: int, which: int) -> None:
         """With any token that was ever handed out, or a guessed one."""
         tokens = self.hostile.tokens
-        self.hostile.say(connection, Resume(event="quiz", token=tokens[which % len(tokens)], instance="a"))
+        self.hostile.say(connection, Resume(event="quiz", token=tokens[which % len(tokens)]))
 
     @rule(back=st.integers(0, 3), commits=st.booleans())
     def resume_anew(self, back: int, commits: bool) -> None:
         self.fresh += 1
         token = self.hostile.tokens[max(-1 - back, -len(self.hostile.tokens))]
-        self.hostile.say(self.fresh, Resume(event="quiz", token=token, instance="a"))
+        self.hostile.say(self.fresh, Resume(event="quiz", token=token))
         while commits and self.hostile.tickets:
             self.hostile.settle(well=True)
 
@@ -150,7 +148,7 @@ class RoomUnderFire(RuleBasedStateMachine):
 
     def _live(self, who: int) -> int:
         """Somebody who is here, if anybody is."""
-        here = list(self.hostile.room._subscribers) or [1]
+        here = list(self.hostile.room._attendance._subscribers) or [1]
         return here[who % len(here)]
 
     def _host(self, who: int) -> int:
@@ -174,30 +172,28 @@ TestRoomUnderFire.settings = settings(
 class Hasty(Room):
     """Answers before the commit."""
 
-    def _persist(self, rows: tuple[Row, ...]) -> int:
-        ticket = super()._persist(rows)
-        if any(isinstance(row, StoredAnswer) for row in rows):
-            self._answers.waiting_for(ticket, rows[0])
-            self.committed(ticket, 0.0)
-        return ticket
+    def receive(self, message: ClientMessage, connection: int, now: Instant) -> None:
+        super().receive(message, connection, now)
+        if isinstance(message, Answer):
+            self.committed(self._commits._ticket, now)
 
 
 class Forgetful(Room):
     """Never lets go of a connection."""
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
-        kept = self._by_connection.get(connection)
+        kept = self._attendance._by_connection.get(connection)
         super().transport_lost(connection, cause, now)
         if kept is not None:
-            self._by_connection[connection] = kept
+            self._attendance._by_connection[connection] = kept
 
 
 class Skipping(Room):
     """Loses a number of its stream."""
 
-    def _show_presence(self, now: Instant) -> None:
-        self.seq += 1
-        super()._show_presence(now)
+    def handle_timeout(self, now: Instant) -> None:
+        self._stream.seq += 1
+        super().handle_timeout(now)
 
 
 def attack(room_type: type[Room]) -> None:

@@ -1,0 +1,84 @@
+"""Rows on their way to the store, and what continues once they are durable or have failed. Pure.
+
+One table serves every kind of commit: a join, an answer, a host command. It knows tickets, connections and callbacks,
+nothing of what the rows mean. An index by connection says in constant time whether a connection waits for a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from resilience.policy.close_codes import CloseCode
+from resilience.protocol.effects import Disconnect, Persist, Row, ServerEffect
+from resilience.units import Instant
+
+Continuation = Callable[[Instant], None]
+"""Called once with the time at which the outcome of a commit is known."""
+
+
+class _PendingCommit(msgspec.Struct):
+    connections: list[int]
+    committed: Continuation
+    failed: Continuation
+
+
+class PendingCommits:
+    """The commits of one room. ``effects`` is the room's list: each commit is ordered there as a ``Persist``."""
+
+    def __init__(self, effects: list[ServerEffect]) -> None:
+        self._effects = effects
+        self._ticket = 0
+        self._pending: dict[int, _PendingCommit] = {}
+        self._waiting: dict[int, int] = {}
+
+    def persist(self, rows: tuple[Row, ...]) -> int:
+        """Order a commit that no connection waits for; returns its ticket. Tickets count up by one."""
+        self._ticket += 1
+        self._effects.append(Persist(self._ticket, rows))
+        return self._ticket
+
+    def persist_then(
+        self, rows: tuple[Row, ...], connection: int, *, committed: Continuation, failed: Continuation
+    ) -> int:
+        """Order a commit that ``connection`` waits for; one of the two continuations is called with its outcome."""
+        ticket = self.persist(rows)
+        self._pending[ticket] = _PendingCommit([connection], committed, failed)
+        self._waiting[connection] = self._waiting.get(connection, 0) + 1
+        return ticket
+
+    def wait_for(self, ticket: int, connection: int) -> None:
+        """Register one more connection that waits for a pending commit."""
+        self._pending[ticket].connections.append(connection)
+        self._waiting[connection] = self._waiting.get(connection, 0) + 1
+
+    def committed(self, ticket: int, now: Instant) -> None:
+        """The rows of this ticket are durable."""
+        pending = self._pop(ticket)
+        if pending is not None:
+            pending.committed(now)
+
+    def commit_failed(self, ticket: int, now: Instant) -> None:
+        """The rows of this ticket were not written and never will be."""
+        pending = self._pop(ticket)
+        if pending is not None:
+            pending.failed(now)
+
+    def is_waiting(self, connection: int) -> bool:
+        """Whether this connection waits for the outcome of a commit."""
+        return connection in self._waiting
+
+    def _pop(self, ticket: int) -> _PendingCommit | None:
+        pending = self._pending.pop(ticket, None)
+        for connection in () if pending is None else pending.connections:
+            if self._waiting[connection] == 1:
+                del self._waiting[connection]
+            else:
+                self._waiting[connection] -= 1
+        return pending
+
+
+def try_again_later(connection: int, why: str) -> Disconnect:
+    """Close a connection whose request was not stored; its client retries after one second."""
+    return Disconnect(connection, CloseCode.TRY_AGAIN_LATER, f"retry_after=1.0 {why}")

@@ -1,0 +1,79 @@
+"""The table of pending commits: continuations, tickets, the index by connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilience.protocol.effects import JoinAttempt, Persist, ServerEffect
+from resilience.protocol.server.pending_commits import PendingCommits
+
+ROWS = (JoinAttempt("p1", "created"),)
+
+
+class CommitHarness:
+    """A table and the outcomes that its continuations were called with."""
+
+    def __init__(self) -> None:
+        self.effects: list[ServerEffect] = []
+        self.commits = PendingCommits(self.effects)
+        self.outcomes: list[tuple[str, float]] = []
+
+    def order(self, connection: int) -> int:
+        """Order a commit that a connection waits for."""
+        return self.commits.persist_then(
+            ROWS, connection, committed=self._noting("committed"), failed=self._noting("failed")
+        )
+
+    def _noting(self, outcome: str) -> Callable[[float], None]:
+        return lambda now: self.outcomes.append((outcome, now))
+
+
+def test_a_commit_continues_once_with_its_outcome() -> None:
+    harness = CommitHarness()
+    first, second = harness.order(1), harness.order(2)
+    assert harness.effects == [Persist(first, ROWS), Persist(second, ROWS)]
+    harness.commits.commit_failed(second, 2.0)
+    harness.commits.committed(first, 3.0)
+    for ticket in (first, second, 99):
+        harness.commits.committed(ticket, 4.0)
+        harness.commits.commit_failed(ticket, 4.0)
+    assert harness.outcomes == [("failed", 2.0), ("committed", 3.0)]
+
+
+def test_a_commit_that_no_connection_waits_for_continues_nothing() -> None:
+    harness = CommitHarness()
+    ticket = harness.commits.persist(ROWS)
+    harness.commits.committed(ticket, 1.0)
+    assert (harness.outcomes, harness.commits._waiting) == ([], {})
+
+
+def test_a_continuation_may_order_the_next_commit() -> None:
+    harness = CommitHarness()
+
+    def again(_now: float) -> None:
+        harness.order(1)
+
+    ticket = harness.commits.persist_then(ROWS, 1, committed=again, failed=again)
+    harness.commits.committed(ticket, 1.0)
+    assert harness.commits.is_waiting(1)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["order", "join", "committed", "failed"]), st.integers(1, 4)), max_size=60))
+def test_a_connection_waits_exactly_while_one_of_its_commits_is_pending(steps: list[tuple[str, int]]) -> None:
+    harness, pending = CommitHarness(), dict[int, list[int]]()
+    for what, number in steps:
+        if what == "order":
+            pending[harness.order(number)] = [number]
+        elif pending:
+            ticket = sorted(pending)[number % len(pending)]
+            if what == "join":
+                harness.commits.wait_for(ticket, number)
+                pending[ticket].append(number)
+            else:
+                del pending[ticket]
+                (harness.commits.committed if what == "committed" else harness.commits.commit_failed)(ticket, 0.0)
+        waiting = {connection for connections in pending.values() for connection in connections}
+        assert {connection for connection in range(1, 5) if harness.commits.is_waiting(connection)} == waiting
