@@ -158,7 +158,7 @@ class QuizServer:
         await server.start_serving()
 
     async def stop(self) -> None:
-        """Take no more, close everybody over a while, settle every commit, write the closing records."""
+        """Stop accepting, drain the connections, flush pending commits, write the final records."""
         await self._gateway.drain()
         await self.flush_and_write_final_records()
         if self._server is not None:

@@ -234,9 +234,10 @@ class ModelLink:
         self.cut()
 
     def upstream_died(self) -> None:
-        """The server process is gone: each of its connections ends, after what it had sent."""
+        """The server process is gone: each of its connections ends, after what it had sent; the rest is never sent."""
+        self._down.drop_after(self._clock.now + self._latency)
         for connection in list(self.connections):
-            if not connection.server_gone:
+            if not connection.client_gone:
                 self.end(connection, None, self._clock.now)
 
     def cut(self) -> None:

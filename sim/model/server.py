@@ -98,6 +98,7 @@ class ModelServerDriver:
         self.is_up = self._is_starting = False
         self.store.lose_uncommitted()
         self._connections.clear()
+        self._idle_from = self._clock.now
 
     def start(self) -> None:
         """Start a process on the same store; InjectionError while one runs or starts."""

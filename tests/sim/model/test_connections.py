@@ -12,11 +12,12 @@ from resilience.eventlog.vocabulary import LogEventKind as K
 from resilience.experiment.spec import Experiment, Hypothesis
 from resilience.protocol.messages import Probe
 from resilience.protocol.states import ClientState
+from resilience.quiz.phases import Phase
 from sim.model import ModelCosts
 from sim.model.lane import ModelSystem
 from sim.model.link import ModelConnection
 
-from .runs import experiment, of, run, system_of
+from .runs import LIVELY, experiment, of, run, system_of
 
 
 def patient(plan: Experiment) -> Experiment:
@@ -139,3 +140,30 @@ def test_a_restarted_server_counts_its_own_connections() -> None:
     assert len(of(log, K.SESSION_RESTORED)) == 3
     assert not of(log, K.JOIN_SHED)
     assert system.driver._machines.count == 3
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_broadcast_sends_the_rest_to_nobody() -> None:
+    """300 frames take 6 ms; the process ends after 0.1 ms of them, and so do its connections."""
+
+    def kill_in_broadcast(system: ModelSystem) -> None:
+        driver, link, room = system.driver, system.links["a"].link, system.driver.room
+
+        def kill() -> None:
+            driver.kill()
+            link.upstream_died()
+            system.environment.at(system.environment.now + 1.0, lambda _: driver.start())
+
+        def look(now: float) -> None:
+            if room.game.phase is Phase.QUESTION:
+                system.environment.at(now + 0.0001, lambda _: kill())
+            else:
+                system.environment.at(now + 0.0001, lambda _: look(now + 0.0001))
+
+        system.environment.at(1.0, lambda _: look(1.0))
+
+    _, log = system_of(experiment(clients=300, quiz=LIVELY, duration=20.0, ramp=0.5), prepare=kill_in_broadcast)
+    opened = of(log, K.QUESTION_OPENED)[0].t
+    lost = of(log, K.TRANSPORT_LOST, role="client")
+    assert len(lost) == 300
+    assert all(opened < event.t < opened + 0.002 for event in lost)
+    assert len(of(log, K.SESSION_RESTORED)) == 300
