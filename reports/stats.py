@@ -278,39 +278,3 @@ def verdict(op: Op, threshold: float, low: float, high: float) -> Verdict:
         Op.BELOW: (high < threshold, low >= threshold),
     }[op]
     return Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
-
-
-@dataclass(frozen=True)
-class SampleSize:
-    """What a verdict needs: ``drops`` in all, in ``events`` faults; ``effective`` independent ones they are worth."""
-
-    drops: int
-    events: int
-    effective: int
-    design_effect: float
-
-
-def sample_size(  # noqa: PLR0913 - the six numbers a plan is made of
-    target: float,
-    true_rate: float,
-    *,
-    confidence: float = 0.95,
-    power: float = 0.9,
-    correlation: float = 0.0,
-    per_event: int = 1,
-) -> SampleSize:
-    """Drops needed to prove ``rate >= target`` with probability ``power`` when it truly is ``true_rate``.
-
-    One-sided normal approximation (Fleiss, Levin and Paik 2003, section 2.5), times the design effect of ``per_event``
-    drops per fault. Never fewer than a run without any failure needs: ``z^2 target / (1 - target)``, Wilson's bound.
-    Raises ``ValueError`` unless 0 < target < true_rate <= 1.
-    """
-    if not 0 < target < true_rate <= 1:
-        raise ValueError(f"target {target} must lie below true_rate {true_rate}, both within 0 and 1")
-    z_sure, z_power = float(stats.norm.ppf(confidence)), float(stats.norm.ppf(power))
-    spread = z_sure * math.sqrt(target * (1 - target)) + z_power * math.sqrt(true_rate * (1 - true_rate))
-    least = z_sure**2 * target / (1 - target)
-    effective = max(math.ceil((spread / (true_rate - target)) ** 2), math.ceil(least))
-    effect = 1 + (per_event - 1) * correlation
-    events = math.ceil(effective * effect / per_event)
-    return SampleSize(events * per_event, events, effective, effect)

@@ -17,6 +17,7 @@ import msgspec
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, UsageError
+from resilience.validation import violation_of
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def _convert(table: object, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        rule, _, path = str(error).partition(" - at `$")
-        raise UsageError(f"{where}{path.rstrip('`')}: {rule[:1].lower()}{rule[1:]}") from error
+        violation = violation_of(error)
+        raise UsageError(f"{'.'.join(filter(None, (where, violation.path)))}: {violation.clause}") from error
     except ConfigError as error:
         raise UsageError(f"{where}.{error}") from error

@@ -1,6 +1,6 @@
 """Participant ids and session tokens of simulated servers: functions of the seed and of who asks, never of the order.
 
-They have the form of the ids and tokens of ``resilience serve`` and are secret to nobody who knows the seed.
+They have the form of the ids and tokens of ``resilience serve``. The seed reveals them.
 """
 
 from __future__ import annotations

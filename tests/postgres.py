@@ -19,8 +19,9 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from .support.deadlines import HANG_S
+
 SUPERUSER = "postgres"
-START_S = 30.0
 NOT_FOUND = "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql has initdb"
 
 
@@ -71,7 +72,7 @@ class Cluster:
 
     def wait_until_it_answers(self, server: subprocess.Popen[bytes]) -> None:
         """Return once it takes connections."""
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + HANG_S
         while True:
             try:
                 self.execute("SELECT 1")
@@ -105,7 +106,7 @@ def cluster(programs: Path) -> Iterator[Cluster]:
             yield made
         finally:
             server.terminate()
-            server.wait(timeout=START_S)
+            server.wait(timeout=HANG_S)
     finally:
         shutil.rmtree(folder)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+import resilience.client
 from resilience.cli import root
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import parse
 from resilience.lab.run_directory import RunStatus, read_run_info
+from resilience.protocol.messages import PROTOCOL_VERSION
 from sim.run import run
 
 
@@ -54,6 +60,49 @@ def test_its_make_targets_exist(readme: str) -> None:
     )
     named = set(re.findall(r"make ([a-z]+)", readme)) - {"their"}
     assert {"demo", "test", "serve"} <= named <= targets
+
+
+def test_its_transcript_is_what_a_run_prints(readme: str, tmp_path: Path) -> None:
+    """But for figures, line breaks and the place of the report."""
+    (shown,) = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
+    assert "`resilience sim run smoke`" in readme
+    result = CliRunner().invoke(root, ["sim", "run", "smoke", "--out", str(tmp_path / "run")])
+    assert result.exit_code == ExitCode.PASS
+    assert without_figures(result.output) == without_figures(shown)
+
+
+def without_figures(text: str) -> str:
+    """The words of a transcript: numbers as ``0``, no path, single spaces."""
+    words = " ".join(text.partition("report:")[0].split())
+    return re.sub(r"\d+(?:\.\d+)?", "0", words)
+
+
+def test_its_client_is_the_one_that_the_librarys_documentation_shows(readme: str) -> None:
+    """Whose test runs it; blank lines are the formatter's."""
+    (shown,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (printed,) = re.findall(r"::\n\n((?:    .*\n|\n)+)", inspect.getdoc(resilience.client) or "")
+    assert [line for line in shown.splitlines() if line] == [
+        line for line in textwrap.dedent(printed).splitlines() if line
+    ]
+
+
+def test_what_it_installs_is_an_extra_of_the_project(readme: str) -> None:
+    """And only the checkout itself is installed: no index has the project."""
+    installed = re.findall(r"^pip install '?\.(?:\[(\w+)\])?'?(?:  +#.*)?$", readme, re.MULTILINE)
+    assert installed == ["", "all"]
+    assert len(re.findall(r"pip install", readme)) == len(installed)
+    project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text("utf-8"))["project"]
+    assert set(installed) - {""} <= set(project["optional-dependencies"])
+    assert "Private :: Do Not Upload" in project["classifiers"]
+
+
+def test_its_limits_are_those_of_the_code_and_the_figures(readme: str) -> None:
+    """The version of the protocol, and the rate that the page of figures has."""
+    assert f"The wire protocol (version {PROTOCOL_VERSION})" in readme
+    figures = (Path(__file__).parent.parent / "docs" / "performance.md").read_text("utf-8")
+    (rate,) = re.findall(r"^\| join, herd of 10,000 .*?10,000 in, ([\d,]+)/s", figures, re.MULTILINE)
+    (said,) = re.findall(r"10,000 clients .* joined at ([\d,]+) a second", readme)
+    assert abs(int(rate.replace(",", "")) - int(said.replace(",", ""))) <= 50
 
 
 def test_its_exit_codes_are_the_programs(readme: str) -> None:

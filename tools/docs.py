@@ -17,11 +17,10 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 PARTS: Mapping[str, Callable[[], str]] = {
-    "messages": protocol.index,
-    "client messages": lambda: protocol.chapter(protocol.client_messages(), protocol.CLIENT),
-    "host messages": lambda: protocol.chapter(protocol.host_messages(), protocol.HOST),
-    "server messages": lambda: protocol.chapter(protocol.server_messages(), protocol.SERVER),
-    "named parts": protocol.named_parts,
+    "client messages": lambda: protocol.messages(protocol.CLIENT),
+    "host messages": lambda: protocol.messages(protocol.HOST),
+    "server messages": lambda: protocol.messages(protocol.SERVER),
+    "parts": protocol.parts,
     "words": protocol.words,
     "close codes": protocol.close_codes,
     "retry classes": protocol.retry_classes,
@@ -54,7 +53,7 @@ _MARKER = re.compile(r"<!-- (generated: .*?|end) -->")
 
 
 def regenerated(text: str) -> str:
-    """The page with its generated parts made anew; ``ValueError`` names a part that nobody makes or that has no end."""
+    """The page with its parts generated again; ``ValueError`` names an unknown part or an unpaired marker."""
     names = [name for _, name, _ in _PART.findall(text)]
     unknown = [name for name in names if name not in PARTS]
     if unknown or len(_MARKER.findall(text)) != 2 * len(names):
@@ -68,7 +67,7 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Rewrite what has changed, and say so."""
+    """Rewrite the pages that have changed and print which."""
     for page in pages():
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)

@@ -16,6 +16,7 @@ from resilience.errors import UsageError
 from resilience.quiz.plan import MAX_QUESTIONS, Pace, QuizPlan
 from resilience.quiz.questions import Line, Question
 from resilience.units import Seconds
+from resilience.validation import one_line, violation_of
 
 AUTOMATIC = Pace(lobby=10.0, reveal=5.0, leaderboard=5.0)
 """How a quiz moves by itself where its file does not say."""
@@ -58,7 +59,7 @@ def parse_plan(text: str, file: str, *, automatic: bool = False) -> QuizPlan:
     try:
         read = msgspec.convert(tree, _File)
     except msgspec.ValidationError as error:
-        raise _complaint(file, error) from error
+        raise _error_of(file, error) from error
     pace = _automatic(read.pace) if automatic else read.pace
     plan = QuizPlan(tuple(_question(i, question, file) for i, question in enumerate(read.questions)), read.title, pace)
     size = len(msgspec.json.encode(plan))
@@ -72,7 +73,7 @@ def _tree(text: str, file: str) -> dict[str, Any]:
     try:
         tree = msgspec.json.decode(text) if is_json else tomllib.loads(text)
     except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{file}: not {'JSON' if is_json else 'TOML'}: {_one_line(str(error))}") from error
+        raise UsageError(f"{file}: not {'JSON' if is_json else 'TOML'}: {one_line(str(error))}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{file}: must be an object with title, pace and questions")
     return tree
@@ -92,7 +93,7 @@ def _check_table(table: object, kind: type[msgspec.Struct], where: str, file: st
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-            raise UsageError(f"{file}: {_one_line(where + str(key))}: unknown key; {hint}")
+            raise UsageError(f"{file}: {one_line(where + str(key))}: unknown key; {hint}")
 
 
 def _question(index: int, read: _Question, file: str) -> Question:
@@ -111,12 +112,6 @@ def _automatic(pace: Pace) -> Pace:
     return msgspec.structs.replace(AUTOMATIC, **own)
 
 
-def _complaint(file: str, error: msgspec.ValidationError) -> UsageError:
-    rule, _, where = str(error).partition(" - at `$")
-    missing = rule.split("`")[1] if "required field `" in rule else ""
-    key = ".".join(part for part in (where.rstrip("`").removesuffix("[...]").lstrip("."), missing) if part)
-    return UsageError(f"{file}: {key}: {rule[:1].lower()}{rule[1:]}")
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+def _error_of(file: str, error: msgspec.ValidationError) -> UsageError:
+    violation = violation_of(error)
+    return UsageError(f"{file}: {violation.key()}: {violation.clause}")

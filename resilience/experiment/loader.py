@@ -17,6 +17,7 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
 from resilience.experiment.spec import Experiment
+from resilience.validation import one_line, violation_of
 
 CATALOGUES = "resilience.experiments"
 """Entry-point group under which a package of bundled experiment files registers itself."""
@@ -66,7 +67,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
             _convert_section(tree, section, config, file)
         return msgspec.convert(tree, Experiment)
     except msgspec.ValidationError as error:
-        raise _complaint(file, error) from error
+        raise _error_of(file, error) from error
     except ConfigError as error:
         raise ExperimentError(file, error.key, f"{error.value!r}: {error.rule}") from error
 
@@ -146,22 +147,12 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
         except ConfigError as error:
             raise ExperimentError(file, f"{section}.{error.key}", f"{error.value!r}: {error.rule}") from error
         except msgspec.ValidationError as error:
-            raise _complaint(file, error, section) from error
+            raise _error_of(file, error, section) from error
 
 
-def _complaint(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:
-    rule, _, where = str(error).partition(" - at `$")
-    path = [section, where.rstrip("`").removesuffix("[...]").lstrip("."), _unknown_field(rule)]
-    key = ".".join(part for part in path if part)
-    return ExperimentError(file, _one_line(key), _one_line(rule[:1].lower() + rule[1:]))
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _unknown_field(rule: str) -> str:
-    return rule.split("`")[1] if "field `" in rule else ""
+def _error_of(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:
+    violation = violation_of(error)
+    return ExperimentError(file, one_line(violation.key(section)), one_line(violation.clause))
 
 
 def _without_none(node: object) -> object:

@@ -9,6 +9,7 @@ import msgspec
 
 from resilience.errors import RemoteProtocolError
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
+from resilience.validation import violation_of
 
 _from_client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _from_server: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
@@ -64,7 +65,5 @@ def _header(text: str | bytes) -> Unknown | None:
 
 
 def _protocol_error(error: Exception) -> RemoteProtocolError:
-    rule, _, where = str(error).partition(" - at `$")
-    field = rule.split("`")[1] if "field `" in rule else ""  # missing or unknown: named by the rule, not by the path
-    path = [part for part in (where.rstrip("`").lstrip("."), field) if part]
-    return RemoteProtocolError(".".join(path) or "message", rule)
+    violation = violation_of(error)
+    return RemoteProtocolError(violation.key() or "message", violation.rule)

@@ -244,7 +244,7 @@ def is_resumable(run: StoredRunHeader, now: Instant, retention: Seconds) -> bool
 
 
 def clamp_to_now(progress: QuizState, now: Instant) -> QuizState:
-    """The stored state of a quiz; a phase that begins in the future was timed by a clock since set back: it begins now."""
+    """The stored state of a quiz; a phase of the future was timed by a clock that was set back: it begins now."""
     ahead = max(progress.since - now, 0.0)
     return msgspec.structs.replace(
         progress,

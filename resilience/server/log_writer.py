@@ -1,109 +1,145 @@
-"""Lines to a slow reader without waiting for it: a bounded queue, one thread that writes, a count of what was dropped.
+"""Log lines to a slow reader without blocking the event loop: the standard ``QueueHandler`` and ``QueueListener``.
 
-Knows bytes and a place to put them, nothing of logs. A pipe that nobody reads must not stop the event loop, eat the
-memory, or keep the process from ending.
+Knows lines and a place to write them, nothing of records and their words. A pipe without a reader must not block the
+event loop, fill the memory, or keep the process from exiting (F37); the standard classes unmodified fail in all three.
+
+Cost: see "Log lines" in ``docs/performance.md``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
+from threading import Event
 from typing import TextIO
 
 from resilience.units import Seconds
 
 CAPACITY_LINES = 10_000
-"""Lines that wait at most; about 2 MB."""
+"""Lines that wait at most; about 6 MB."""
 
-BATCH_LINES = 100
 CLOSE_TIMEOUT_S: Seconds = 2.0
-"""How long the end of the process waits for a reader."""
+"""How long the exit of the process waits for a reader."""
 
 Write = Callable[[bytes], None]
 
 
-class NonBlockingWriter:
-    """Hands lines to ``write``, in order, in a thread of its own; one thread may ``put``.
+class NonBlockingWriter(QueueHandler):
+    """Passes lines to ``write``, in order, in a separate thread.
 
-    ``write`` may block and may fail: what it did not take counts as dropped. ``epitaph`` words the line that stands for
-    so many dropped ones; it is written as soon as the reader takes lines again.
+    ``write`` may block and may fail: a line that it did not take counts as dropped. ``drop_notice`` words the line that
+    stands for so many dropped ones; it is written as soon as the reader takes lines again. One thread may ``put``.
     """
 
-    def __init__(self, write: Write, epitaph: Callable[[int], str], capacity: int = CAPACITY_LINES) -> None:
-        self._write, self._epitaph, self._capacity = write, epitaph, capacity
-        self._queue: SimpleQueue[str | None] = SimpleQueue()
-        self._overflowed = self._failed = self._reported = 0
-        self._thread = threading.Thread(target=self._run, name="log lines", daemon=True)
-        self._thread.start()
+    def __init__(self, write: Write, drop_notice: Callable[[int], str], capacity: int = CAPACITY_LINES) -> None:
+        self._lines: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        super().__init__(self._lines)
+        self._capacity, self._overflowed = capacity, 0
+        self._output = _LineOutput(write, drop_notice, lambda: self._overflowed)
+        self._listener = QueueListener(self._lines, self._output)
+        self._listener.start()
+
+    @property
+    def waiting(self) -> int:
+        """Lines in the queue."""
+        return self._lines.qsize()
 
     @property
     def dropped(self) -> int:
         """Lines that never reached the reader, so far."""
-        return self._overflowed + self._failed
+        return self._overflowed + self._output.failed
 
     def put(self, line: str) -> None:
-        """Write this line when the reader is ready, or never; returns at once."""
-        if self._queue.qsize() >= self._capacity:
+        """Queue a rendered line; a full queue drops it. Returns at once."""
+        self.enqueue(_record(line))
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue the record, or count it as dropped; the standard method would print a traceback to the full pipe."""
+        if self.waiting >= self._capacity:
             self._overflowed += 1
         else:
-            self._queue.put(line)
+            self._lines.put(record)
 
-    def close(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
-        """Write what waits, giving a stuck reader at most ``timeout`` seconds; returns whether everything was tried."""
-        self._queue.put(None)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def drain(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
+        """Wait until all lines queued so far were tried, at most ``timeout`` seconds; returns whether they were."""
+        done = Event()
+        self._lines.put(_record(done))
+        return done.wait(timeout)
 
-    # in the thread ----------------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Write the waiting lines and end the thread; ``logging`` calls this when the process exits.
 
-    def _run(self) -> None:
-        batch: list[str | None] = []
-        while None not in batch:
-            batch = self._batch()
-            lines = [line for line in batch if line is not None]
-            if lines and not self._written(lines):
-                self._failed += len(lines)
-            dropped = self.dropped
-            if dropped > self._reported and self._written([self._epitaph(dropped - self._reported)]):
-                self._reported = dropped
+        ``QueueListener.stop`` would join the thread without a timeout, and a reader may block it.
+        """
+        if not self._output.is_closed:
+            self._output.is_closed = self.drain()
+            self._listener.enqueue_sentinel()
+        super().close()
 
-    def _batch(self) -> list[str | None]:
-        batch = [self._queue.get()]
-        with suppress(Empty):
-            while len(batch) < BATCH_LINES:
-                batch.append(self._queue.get_nowait())
-        return batch
 
-    def _written(self, lines: list[str]) -> bool:
+class _LineOutput(logging.Handler):
+    """Writes lines in the listener's thread and counts those that failed."""
+
+    def __init__(self, write: Write, drop_notice: Callable[[int], str], overflowed: Callable[[], int]) -> None:
+        super().__init__()
+        self._write, self._drop_notice, self._overflowed = write, drop_notice, overflowed
+        self._reported = self.failed = 0
+        self.is_closed = False
+
+    def createLock(self) -> None:  # noqa: N802 - the library's name
+        """Only one thread emits; ``logging.shutdown`` would wait for a lock that a blocked write holds."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, then the notice of those dropped before it; or set the event of a ``drain``."""
+        if isinstance(record.msg, Event):
+            record.msg.set()
+            return
+        if not self._is_written(record.msg):
+            self.failed += 1
+        dropped = self._overflowed() + self.failed
+        if dropped > self._reported and self._is_written(self._drop_notice(dropped - self._reported)):
+            self._reported = dropped
+
+    def _is_written(self, line: str) -> bool:
         try:
-            self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+            self._write(f"{line}\n".encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
             return False
         return True
 
 
+def _record(message: object) -> logging.LogRecord:
+    """A record without a logger: the line is complete, and a lookup of the caller costs more than the queue."""
+    return logging.LogRecord("", logging.INFO, "", 0, message, None, None)
+
+
 def writer_to(stream: TextIO) -> Write:
-    """How to put bytes on a stream: straight into its file where there is one, past every lock of the interpreter."""
+    """A function that writes bytes to a stream.
+
+    A stream with a file descriptor is written without its buffer: the interpreter waits at exit for the lock of a
+    buffer that a blocked thread holds.
+    """
     try:
         stream.fileno()
     except (OSError, ValueError):
-        return lambda data: _through(stream, data)
-    return lambda data: _into_file(stream.fileno(), data)
+        return lambda data: _write_text(stream, data)
+    return lambda data: _write_file(stream.fileno(), data)
 
 
-def _through(stream: TextIO, data: bytes) -> None:
+def _write_text(stream: TextIO, data: bytes) -> None:
     stream.write(data.decode())
     stream.flush()
 
 
-def _into_file(descriptor: int, data: bytes) -> None:
+def _write_file(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # somebody who shares it made it so
+        except BlockingIOError:  # another holder of the descriptor made it non-blocking
             select.select([], [descriptor], [])

@@ -1,12 +1,11 @@
-"""One structured line per thing worth knowing, on standard error. No secrets, no tracebacks for lost clients.
+"""Structured log lines on standard error, made from records. No secrets, no tracebacks for lost clients.
 
-A line takes from its record only the fields that its entry in ``LINES`` names. What can come by the thousand within a
-second (refusals, joins told to come back) is one line a second with a count. ``docs/operations.md`` explains each line.
+A line shows only those fields of its record that its entry in ``LINES`` names. Records that can arrive by the thousand
+within a second (refusals, shed joins) make one line a second with a count. ``docs/operations.md`` explains each line.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -21,7 +20,7 @@ from resilience.server.log_writer import CAPACITY_LINES, NonBlockingWriter, writ
 from resilience.units import Instant, Seconds
 
 SUMMARY_INTERVAL_S: Seconds = 1.0
-"""The least time between two lines that sum up the same thing."""
+"""The least time between two summary lines of one kind and cause."""
 
 _FIRST = ("timestamp", "level", "event")
 
@@ -29,11 +28,11 @@ DROPPED = "log lines dropped"
 STRAY = "unexpected"
 
 _ASYNCIO_SEND_WARNING = "socket.send() raised exception."
-"""What asyncio warns of, once per write, when a peer is gone that was not yet noticed to be."""
+"""asyncio's warning for each write to a connection whose loss it has not reported yet."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """A log line: its stable words, its level, which fields of the record it shows under which names.
+    """A log line: its stable words, its level, and which fields of the record it shows under which names.
 
     A ``summed`` line shows a count and a cause instead.
     """
@@ -52,14 +51,14 @@ _OPENED = {"ref": "quiz", "value": "sessions", "detail": "epoch"}
 
 LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SERVER_STARTED, None): LogLine("event opened", _OPENED),
-    (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event taken up", _OPENED),
+    (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event recovered", _OPENED),
     (LogEventKind.SERVER_DRAINING, None): LogLine("draining", {"value": "seconds"}),
     (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
     (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
     (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),
     (LogEventKind.SESSION_DETACHED, DetachCause.GRACE): LogLine("stale connection detected", _LOST),
     (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
-    (LogEventKind.SESSION_FENCED, None): LogLine("older connection cut off", _WHO),
+    (LogEventKind.SESSION_FENCED, None): LogLine("older connection closed", _WHO),
     (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),
     (LogEventKind.RESUME_REFUSED, None): LogLine("resume refused", summed=True),
     (LogEventKind.RESUME_REFUSED, "retired"): LogLine(
@@ -76,23 +75,23 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.QUESTION_CLOSED, None): LogLine("question closed", _QUESTION),
     (LogEventKind.COMMIT_FAILED, None): LogLine("commit failed", level="error", summed=True),
 }
-"""Which records make a line, by kind and by the cause or outcome that makes it a line of its own."""
+"""Which records make a line: by kind, and by the cause or outcome that has a line of its own."""
 
 _KINDS = frozenset(kind for kind, _ in LINES)
 _Sum = tuple[LogEventKind, str | None]
 
 
 class RecordLogger:
-    """Writes records as lines through ``structlog``; a :data:`~resilience.runtime.RecordSink`. Keeps only the sums."""
+    """Writes records as lines through ``structlog``; a :data:`~resilience.runtime.RecordSink`. Keeps only counts."""
 
     def __init__(self) -> None:
         self._counts: dict[_Sum, int] = {}
-        self._fields_of: dict[_Sum, Instant] = {}
+        self._reported_at: dict[_Sum, Instant] = {}
         self._bound: Any = None
 
     def __call__(self, record: Record) -> None:
-        """Write the record as a line, or count it for one, if it is worth it."""
-        if self._fields_of:
+        """Write the line of this record, or count it for its summary line; most kinds have neither."""
+        if self._reported_at:
             self.flush_due(record.t)
         if record.kind not in _KINDS:
             return
@@ -104,37 +103,37 @@ class RecordLogger:
             self._write(line, {name: _round_float(value) for name, value in shown.items() if value is not None})
 
     def flush_due(self, now: Instant) -> None:
-        """Write the sums whose second is over; whoever has a timer calls this too, so that the last one is not late."""
-        for key, told in list(self._fields_of.items()):
-            if now - told >= SUMMARY_INTERVAL_S:
-                self._sum_up(key, now)
+        """Write the summary lines whose interval is over; a timer calls this too, so that the last one is not late."""
+        for key, reported_at in list(self._reported_at.items()):
+            if now - reported_at >= SUMMARY_INTERVAL_S:
+                self._write_summary(key, now)
 
     def flush(self) -> None:
-        """Write all sums, whatever their second."""
+        """Write all summary lines, whatever their interval."""
         for key in list(self._counts):
-            self._sum_up(key, float("-inf"))
+            self._write_summary(key, float("-inf"))
 
     def _count(self, key: _Sum, now: Instant) -> None:
-        """The first is told at once, those of the second after it together."""
+        """The first record makes a line at once, those of the interval after it make one together."""
         self._counts[key] = self._counts.get(key, 0) + 1
-        if key not in self._fields_of:
-            self._sum_up(key, now)
+        if key not in self._reported_at:
+            self._write_summary(key, now)
 
-    def _sum_up(self, key: _Sum, now: Instant) -> None:
+    def _write_summary(self, key: _Sum, now: Instant) -> None:
         count = self._counts.pop(key, 0)
         if not count:
-            self._fields_of.pop(key, None)
+            self._reported_at.pop(key, None)
             return
         kind, cause = key
-        self._fields_of[key] = now
+        self._reported_at[key] = now
         self._write(line_of(kind, cause), {"count": count} | ({"cause": cause} if cause else {}))
 
     def rebind(self) -> None:
-        """Write by the configuration of this moment from now on."""
+        """Use the present configuration of ``structlog`` from now on."""
         self._bound = None
 
     def _write(self, line: LogLine, fields: Mapping[str, object]) -> None:
-        if self._bound is None:  # a fresh logger for each line would cost more than the line
+        if self._bound is None:  # a new logger for each line costs more than the line
             self._bound = structlog.get_logger().bind()
         getattr(self._bound, line.level)(line.words, **fields)
 
@@ -149,7 +148,7 @@ log_line = RecordLogger()
 
 
 def _round_float(value: object) -> object:
-    """Numbers to the microsecond, whole ones as such."""
+    """A number to the microsecond; a whole one as an integer."""
     if not isinstance(value, float):
         return value
     return int(value) if value.is_integer() else round(value, 6)
@@ -159,10 +158,10 @@ def _round_float(value: object) -> object:
 
 
 def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -> NonBlockingWriter:
-    """Lines for people on a terminal, JSON for everything else, without ever waiting for the reader.
+    """Send log lines to ``stream`` (standard error): readable lines on a terminal, JSON elsewhere; never blocks.
 
-    What other libraries warn of becomes a line too. The writer that is returned writes what waits when the process
-    ends; ``close`` it earlier to wait for that.
+    Warnings of other libraries become lines too. The returned writer writes its waiting lines when the process exits;
+    ``drain`` waits for them earlier. ``capacity`` is the number of lines that may wait.
     """
     stream = stream or sys.stderr
     processors: list[structlog.typing.Processor] = [
@@ -171,7 +170,6 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -
         *_renderers(people=stream.isatty()),
     ]
     writer = NonBlockingWriter(writer_to(stream), lambda count: _rendered(processors, DROPPED, count), capacity)
-    atexit.register(writer.close)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -185,14 +183,14 @@ def configure(stream: TextIO | None = None, *, capacity: int = CAPACITY_LINES) -
 
 
 class _WriterLogger:
-    """What ``structlog`` hands a rendered line to, whatever its level."""
+    """Passes rendered lines of every level to the writer; ``structlog`` requires a method for each level."""
 
     def __init__(self, writer: NonBlockingWriter) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = self.msg = writer.put
 
 
 class ForeignLogHandler(logging.Handler):
-    """Makes one line of what a library logs. The traceback is its field: it means a defect, not a lost client."""
+    """Makes one line of a library's warning; ``exception`` holds the traceback, which means a defect."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line for the record."""
@@ -216,7 +214,7 @@ def _json(fields: Any, **_: object) -> str:  # noqa: ANN401 - structlog's own si
 
 
 def _printable(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Words that came from a peer cannot steer a terminal."""
+    """Escapes control characters: text from a peer must not control the terminal."""
     for name, value in fields.items():
         if isinstance(value, str) and name != "exception" and not value.isprintable():
             fields[name] = value.encode("unicode_escape").decode()

@@ -45,7 +45,12 @@ def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, 
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)
-    _run(_serve(options, server, quiz))
+    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
+    try:
+        _run(_serve(options, server, quiz, writer))
+    finally:
+        if writer is not None:  # after the loop: what it cancels at its end may still write a record
+            writer.close()
 
 
 def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
@@ -57,8 +62,9 @@ def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
         uvloop.run(main)
 
 
-async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig) -> None:
-    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
+async def _serve(
+    options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: EventWriter | None
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -93,8 +99,6 @@ async def _serve(options: Mapping[str, Any], config: ServerConfig, quiz: QuizCon
         finally:
             pulse.stop()
             log_line.flush()
-            if writer is not None:
-                writer.close()
 
 
 def token_generator() -> Callable[[str], str]:

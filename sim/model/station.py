@@ -40,11 +40,6 @@ class Station(Generic[J]):
         self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
 
     @property
-    def queued(self) -> int:
-        """How many wait for a slot, the unwanted among them."""
-        return len(self._queue)
-
-    @property
     def backlog(self) -> Seconds:
         """The seconds of work that wait for a slot, were all of it wanted."""
         return len(self._queue) * self._service / self._slots

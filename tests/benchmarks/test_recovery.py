@@ -22,6 +22,7 @@ from resilience.experiment.loader import load
 from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.resetting import make_closes_resets
 from tests.benchmarks.lab.results import Row
+from tests.support.deadlines import HANG_S
 
 HERE = Path(__file__).resolve().parent
 FILES = sorted((HERE / "experiments").glob("*.toml"))
@@ -103,7 +104,7 @@ async def test_a_close_of_a_resetting_link_is_a_reset(binary: Binary, tmp_path: 
         reader, writer = await asyncio.open_connection(*link.address)
         await link.disable()
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), HANG_S)
         writer.close()
     finally:
         await link.close()

@@ -12,6 +12,7 @@ from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
+from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
 
 
@@ -23,8 +24,11 @@ async def stub() -> AsyncIterator[HttpStub]:
 
 
 @pytest.fixture
-async def link(binary: Binary, stub: HttpStub, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
-    """The cohort's way to that server."""
+async def link(
+    binary: Binary, stub: HttpStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ProxiedLink]:
+    """The cohort's way to that server; only a test that sets a limit of its own finds its proxy hung."""
+    monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", HANG_S)
     started = await ProxiedLink.start("alpha", binary, tmp_path / "toxiproxy.log")
     try:
         await started.connect(stub.address)

@@ -28,11 +28,10 @@ from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Verdict
 from resilience.lab.run_directory import RunStatus, read_run_info
 
+from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, lives
 
 PLAN = CrashPlan(rounds=3, clients=30, seed=4)
-SECONDS_TO_START = 30.0
-SECONDS_TO_CLEAN = 15.0
 
 
 class Ran(msgspec.Struct):
@@ -66,7 +65,7 @@ def test_everybody_is_back_after_each(ran: Ran) -> None:
     assert all(len(this.back) == PLAN.clients for this in ran.rounds)
     assert ran.report.recovery_s is not None
     assert ran.report.recovery_s.n == 3 * PLAN.clients
-    assert 0.0 < ran.report.recovery_s.mean < 10.0
+    assert ran.report.recovery_s.mean > 0.0
 
 
 def test_the_report_is_on_disk_with_stable_keys(ran: Ran) -> None:
@@ -196,11 +195,11 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     with output.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             log = run_dir / "events" / "server.jsonl"
-            assert eventually_sync(lambda: log.exists() and bool(log.stat().st_size), SECONDS_TO_START)
+            assert eventually_sync(lambda: log.exists() and bool(log.stat().st_size))
             children = descendants(process.pid)
             assert children
             process.send_signal(signal.SIGINT)
-            process.wait(SECONDS_TO_CLEAN)
+            process.wait(HANG_S)
         finally:
             process.kill()
     assert process.returncode == 4, output.read_text()

@@ -15,6 +15,8 @@ from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import load
 
+from ..support.deadlines import HANG_S
+
 REPORTS = msgspec.json.Decoder(WorkerReport)
 
 
@@ -56,7 +58,7 @@ def test_it_plays_its_share_and_reports_until_told_to_stop(tmp_path: Path) -> No
             last = report(worker)
         assert isinstance(last, Ended)
         assert 0 <= last.lag_p99 <= last.lag_max
-        assert worker.wait(5) == 0
+        assert worker.wait(HANG_S) == 0
     dials = [event for event in read_events(tmp_path) if event.kind is LogEventKind.TRANSPORT_OPENING]
     assert {event.actor for event in dials} <= {f"solo-{number:04d}" for number in (2, 4, 6, 8, 10)}
 
@@ -70,7 +72,7 @@ def test_it_goes_when_its_runner_does(tmp_path: Path, sent_off: bool) -> None:
             assert isinstance(report(worker), Counts)
         assert worker.stdin is not None
         worker.stdin.close()
-        assert worker.wait(5) == 0
+        assert worker.wait(HANG_S) == 0
 
 
 def test_the_lag_meter_knows_the_worst_and_the_ninety_ninth_of_a_hundred() -> None:

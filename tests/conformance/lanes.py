@@ -21,6 +21,10 @@ from sim.virtual.lane import simulate as run_virtual
 from tests.resilience.protocol.machine_pair import MachinePair, Peer
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
+"""Delays with jitter, as clients have them; for lanes with a clock of their own."""
+
+WIDE = load_file(Path(__file__).with_name("wide.toml"))
+"""Nothing near an edge; for the lane whose clock the machine owns."""
 
 Lane = Callable[[Experiment, int], Sequence[LogEvent]]
 

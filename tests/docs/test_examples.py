@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from docgen import configuration, protocol, samples, shapes
+from docgen import configuration, protocol, samples, schema
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import UsageError
 from resilience.protocol import codec
 from resilience.settings import server_settings
 
-from .markdown import Block, blocks
+from .markdown import blocks
 
 OTHER: dict[type, list[str]] = {
     float: ["16.5", "59.5", "31.5", "0.75", "6.5"],
@@ -29,9 +29,9 @@ OTHER: dict[type, list[str]] = {
 
 
 @pytest.fixture(scope="module")
-def examples(pages: dict[str, str]) -> list[Block]:
-    """The messages that the protocol page shows."""
-    return blocks(pages["docs/protocol.md"], "json")
+def examples(pages: dict[str, str]) -> list[str]:
+    """The messages that the protocol page shows, one a line."""
+    return [line for block in blocks(pages["docs/protocol.md"], "json") for line in block.text.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +40,31 @@ def files(pages: dict[str, str]) -> list[str]:
     return [block.text for block in blocks(pages["docs/configuration.md"], "toml")]
 
 
-def test_every_message_has_one_example_under_its_name(examples: list[Block]) -> None:
-    assert sorted(example.heading for example in examples) == sorted(map(protocol.tag_of, protocol.all_messages()))
+def test_every_message_has_one_example(examples: list[str]) -> None:
+    assert [json.loads(example)["type"] for example in examples] == list(map(protocol.tag_of, protocol.MESSAGES))
 
 
-def test_every_example_decodes_as_what_it_stands_under(examples: list[Block]) -> None:
-    """And is whole: encoding it again gives the same."""
-    client_side = {protocol.tag_of(kind) for kind in (*protocol.client_messages(), *protocol.host_messages())}
+def test_every_example_decodes_and_is_complete(examples: list[str]) -> None:
+    """Encoding the decoded message gives the example again."""
+    client_side = {protocol.tag_of(kind) for kind in (*protocol.CLIENT, *protocol.HOST)}
     for example in examples:
-        decode = codec.decode_client if example.heading in client_side else codec.decode_server
-        message = decode(example.text)
-        assert protocol.tag_of(type(message)) == example.heading
-        assert json.loads(codec.encode(message)) == json.loads(example.text)
+        tag = json.loads(example)["type"]
+        message = (codec.decode_client if tag in client_side else codec.decode_server)(example)
+        assert protocol.tag_of(type(message)) == tag
+        assert json.loads(codec.encode(message)) == json.loads(example)
 
 
-@pytest.mark.parametrize("kind", protocol.all_messages(), ids=protocol.tag_of)
-def test_a_sample_fills_every_field_that_it_can(kind: type) -> None:
-    """Required ones always; a value that is invalid would not convert."""
-    value = samples.sample(kind)
-    assert samples.sample(kind) == value
-    shown = json.loads(samples.sample_json(kind))
-    assert {field.name for field in shapes.fields_of(kind) if field.required} <= set(shown)
+@pytest.mark.parametrize("kind", protocol.MESSAGES, ids=protocol.tag_of)
+def test_a_sample_fills_every_required_field(kind: type) -> None:
+    assert samples.sample_json(kind) == samples.sample_json(kind)
+    assert schema.required(kind) <= set(json.loads(samples.sample_json(kind)))
+
+
+def test_every_value_that_a_sample_takes_by_name_has_a_field() -> None:
+    """A field that goes away takes its value with it."""
+    fields = {name: set(part.get("properties", ())) for name, part in samples._COMPONENTS.items()}
+    assert set(samples._BY_PLACE) <= {f"{name}.{key}" for name, keys in fields.items() for key in keys}
+    assert set(samples._BY_NAME) <= set().union(*fields.values())
 
 
 def test_the_server_file_is_taken_and_holds_every_key(files: list[str], tmp_path: Path) -> None:
@@ -69,20 +73,20 @@ def test_the_server_file_is_taken_and_holds_every_key(files: list[str], tmp_path
     assert server_settings(path, {}, {}) == (ServerConfig(), QuizConfig())
     tables = tomllib.loads(files[0])
     for table, config in (("server", ServerConfig), ("quiz", QuizConfig)):
-        assert list(tables[table]) == [field.name for field in shapes.fields_of(config)]
+        assert list(tables[table]) == list(schema.properties(config))
 
 
 def test_the_client_file_is_taken_with_what_is_left_out_and_without(files: list[str]) -> None:
     assert msgspec.convert(tomllib.loads(files[1])["client"], ClientConfig) == ClientConfig()
     whole = re.sub(r"^# (\w+ = )", r"\1", files[1], flags=re.MULTILINE)
     tables = tomllib.loads(whole)
-    assert list(tables["client"]) == [field.name for field in shapes.fields_of(ClientConfig)]
+    assert list(tables["client"]) == list(schema.properties(ClientConfig))
     msgspec.convert(tables["client"], ClientConfig)
 
 
 def test_every_name_of_the_environment_reaches_its_setting() -> None:
     names = configuration.environment_names()
-    assert list(names) == [field.name for field in shapes.fields_of(ServerConfig)]
+    assert list(names) == list(schema.properties(ServerConfig))
     for key, name in names.items():
         default = getattr(ServerConfig(), key)
         assert any(_taken({name: text}, key) != default for text in OTHER[type(default)]), name
@@ -110,6 +114,6 @@ def test_every_flag_for_a_setting_is_in_the_table(pages: dict[str, str]) -> None
 @pytest.mark.parametrize("config", configuration.CONFIGS, ids=lambda config: config.__name__)
 def test_every_number_has_a_rule(config: type) -> None:
     """A number that nothing refuses is a setting that nobody has thought through."""
-    numbers = [field.name for field in shapes.fields_of(config) if "number" in configuration.kind_of(field)]
+    numbers = [key for key in schema.properties(config) if "number" in configuration.kind_of(config, key)]
     assert numbers
     assert [key for key in numbers if not configuration.rules(config, key)] == []

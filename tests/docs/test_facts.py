@@ -29,7 +29,7 @@ def test_the_paths_are_those_that_are_served(pages: dict[str, str]) -> None:
 
 
 def test_the_refusals_of_a_handshake_are_those_of_the_policy(pages: dict[str, str]) -> None:
-    rows = table_under(pages["docs/protocol.md"], "`Origin`) is let in and closed with that code at once.")
+    rows = table_under(pages["docs/protocol.md"], "`Origin`) is accepted and closed with that code at once.")
     assert {row[0]: row[2].partition(" ")[0] for row in rows} == {"403": "never", "429": "after", "503": "after"}
     assert retry_class(CloseCode.OVERLOADED) is RetryClass.RETRY_ADVISED
 

@@ -11,11 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
+from tests.support.processes import eventually
 from tests.support.restartable_server import WAITING, RestartableServerHarness, act
 from tests.support.server_process import ServerProcess, Stopwatch, raw_connection
 
-CONNECTIONS = 1000
-MOST_LAG = 0.05
+CONNECTIONS = 500
+MOST_LAG_S = 0.05
 
 
 @pytest.mark.parametrize("how", ["reset", "cut"])
@@ -30,7 +31,7 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
         await harness.serve(quiz=WAITING)
         harness.loop.set_exception_handler(lambda _, context: raised.append(context))
         link = harness.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)
-        crowd = harness.crowd(CONNECTIONS // 2, url=f"ws://server.test:{link.port}/ws")
+        crowd = harness.crowd(CONNECTIONS, url=f"ws://server.test:{link.port}/ws")
         await harness.opened(*crowd)
         await asyncio.sleep(2)
         for client in crowd:
@@ -52,46 +53,39 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None:
-    """A thousand real sockets are closed at once, and somebody else is served meanwhile.
+    """Three hundred real sockets are closed at once, and another client is answered meanwhile.
 
-    The server process writes one line for each and no traceback, and never works for more than 50 ms on them before it
-    answers the other; of three attempts one counts, so that a stray pause of the machine does not.
+    The server process writes one line for each and no traceback.
     """
-    late = []
     with ServerProcess(tmp_path) as served:
-        for attempt in range(3):
-            connections = await _connections(served.port, f"{attempt}.")
-            late.append(await _drop(Stopwatch(served, f"watch {attempt}"), connections))
-            await _until_lines(served.log, (attempt + 1) * CONNECTIONS)
-            if late[-1] < MOST_LAG:
-                break
-    assert min(late) < MOST_LAG, late
-    text = served.log.read_text()
+        watch = await _storm(served, "storm", 300)
+        assert watch.replies
+        text = served.log.read_text()
     assert "Traceback" not in text
     assert '"unexpected"' not in text
     lost = [line["participant"] for line in _lines(served.log) if line["event"] == "connection lost"]
     assert len(lost) == len(set(lost))
 
 
-async def _connections(port: int, prefix: str) -> list[asyncio.StreamWriter]:
-    return list(await asyncio.gather(*(raw_connection(port, f"{prefix}{i}") for i in range(CONNECTIONS))))
+@pytest.mark.bench
+async def test_f37_abrupt_log_storm_delays_a_reply_by_less_than_50_ms_of_work(tmp_path: Path) -> None:
+    """The server's main thread works for less than 50 ms before it answers another; the best of three storms."""
+    with ServerProcess(tmp_path) as served:
+        worst = [(await _storm(served, f"storm{attempt}", 1000)).worst_s for attempt in range(3)]
+    assert min(worst) < MOST_LAG_S, worst
 
 
-async def _drop(watch: Stopwatch, connections: list[asyncio.StreamWriter]) -> float:
-    """Close all of these at once; returns how late somebody else was answered at worst, seconds."""
-    await asyncio.sleep(0.5)
+async def _storm(served: ServerProcess, name: str, count: int) -> Stopwatch:
+    """Close ``count`` clients at once while another one asks; returns once each loss has its line."""
+    before = _losses(served.log)
+    connections = await asyncio.gather(*(raw_connection(served.port, f"{name}.{i}") for i in range(count)))
+    watch = Stopwatch(served, name)
     with watch.running():
-        await asyncio.sleep(0.1)
+        await eventually(lambda: watch.replies > 0)
         for connection in connections:
             connection.transport.abort()
-        await asyncio.sleep(0.5)
-    return watch.worst
-
-
-async def _until_lines(log: Path, count: int) -> None:
-    async with asyncio.timeout(10):
-        while _losses(log) < count:  # noqa: ASYNC110 - a file sets no event
-            await asyncio.sleep(0.05)
+        await eventually(lambda: _losses(served.log) >= before + count)
+    return watch
 
 
 def _losses(log: Path) -> int:
@@ -99,4 +93,6 @@ def _losses(log: Path) -> int:
 
 
 def _lines(log: Path) -> list[Any]:
-    return [msgspec.json.decode(text) for text in log.read_text().splitlines() if text.startswith("{")]
+    return [
+        msgspec.json.decode(text) for text in log.read_text().rpartition("\n")[0].splitlines() if text.startswith("{")
+    ]

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resilience.units import Seconds
+from tests.support.deadlines import HANG_S
 
 from .server_process import ROOT, ServerProcess, target
 from .well_behaved import WellBehavedClients, percentile
 
 SETTINGS = """
 [server]
-heartbeat_interval = 1.0
-grace_period = 3.0
-cleanup_interval = 6.0
+heartbeat_interval = 2.0
+grace_period = 5.0
+cleanup_interval = 10.0
 first_message_deadline = 2.0
 address_rate = 0
 address_failures = 0
@@ -35,8 +36,6 @@ reveal_time = 0.5
 leaderboard_time = 0.5
 """
 CLIENTS = 50
-QUIET: Seconds = 20.0
-"""Within so long after a wave everything is as before."""
 
 
 class State(NamedTuple):
@@ -68,7 +67,7 @@ async def attack(server: ServerProcess, messages: int, seed: int) -> dict[str, d
 
 async def quiet(server: ServerProcess, connections: int) -> State:
     """Wait until only so many connections are left; returns what the server holds then."""
-    async with asyncio.timeout(QUIET):
+    async with asyncio.timeout(HANG_S):
         while (await state(server)).connections > connections:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.2)
     await asyncio.sleep(0.5)
@@ -98,11 +97,12 @@ async def besieged(folder: Path, messages: int, clients: int = CLIENTS) -> dict[
     async with target(folder, SETTINGS, "--event-log", str(folder / "log" / "events" / "server.jsonl")) as server:
         async with WellBehavedClients(clients, server.url) as well_behaved:
             await well_behaved.opened()
-            await asyncio.sleep(4.0)
+            await well_behaved.answered(2)
             calm = well_behaved.acks()
             for client in well_behaved.clients:
                 client.acks.clear()
             found = await waves(server, messages, 2)
+            await well_behaved.settle()
             stormy, wrongs = well_behaved.acks(), well_behaved.wrongs()
         shown = await server.get("/metrics")
         server.terminate()
@@ -140,7 +140,7 @@ def told(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.hostile")
     parser.add_argument("--messages", type=int, default=100_000, help="messages of each wave")
-    parser.add_argument("--guests", type=int, default=CLIENTS, help="honest guests beside it")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="honest guests beside it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = asyncio.run(besieged(Path(place), options.messages, options.clients))

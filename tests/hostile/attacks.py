@@ -8,12 +8,13 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from tests.support.deadlines import HANG_S
+
 from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, announced, frame, handshake
 
 HOSTILE = "127.0.0.2"
 """Where attacks come from: another address than the honest guests'."""
 
-TIMEOUT_S = 8.0
 GARBAGE = (
     b"GET / HTTP/9.9\r\n\r\n",
     b"POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
@@ -71,7 +72,7 @@ class Peer:
     async def hear(self, wanted: bytes) -> bytes:
         """What comes until this does; raises ``OSError`` when it does not."""
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(HANG_S):
                 return await self.reader.readuntil(wanted)
         except (EOFError, TimeoutError) as error:
             raise ConnectionError(str(error)) from error
@@ -221,7 +222,7 @@ async def silent(port: int, chance: random.Random) -> int:
         peer.say(join(f"bad{chance.randrange(5)}"))
     elif kind == 3:
         peer.say(resume("x"))
-    await peer.drain(TIMEOUT_S)
+    await peer.drain(HANG_S)
     sent, is_out = peer.drop() + 1, peer.reader.at_eof() or peer.reader.exception() is not None
     if not is_out:
         raise Overstayed(f"a silent guest of kind {kind}")

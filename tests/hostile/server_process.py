@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resilience.units import Seconds
+from tests.support.deadlines import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1"
-STARTUP: Seconds = 30.0
 PORTS = (20_000, 32_000)
 """Below the ports that the system gives to clients."""
 
@@ -102,7 +102,7 @@ class ServerProcess:
         """Ask it to stop."""
         self.process.send_signal(signal.SIGTERM)
 
-    async def wait(self, within: Seconds = 60.0) -> int:
+    async def wait(self, within: Seconds = HANG_S) -> int:
         """Its exit code, once it has stopped."""
         async with asyncio.timeout(within):
             return await self.process.wait()
@@ -147,7 +147,7 @@ def _write(folder: Path, settings: str) -> None:
 
 
 async def _listening(started: ServerProcess) -> None:
-    async with asyncio.timeout(STARTUP):
+    async with asyncio.timeout(HANG_S):
         while started.process.returncode is None:
             with suppress(OSError):
                 if (await started.get("/healthz")).status == 200:
@@ -161,7 +161,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANG_S):
                 await process.wait()
         except TimeoutError:
             process.kill()

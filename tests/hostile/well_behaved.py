@@ -18,6 +18,11 @@ from resilience.protocol.messages import AnswerResult, Joined, Message, Question
 from resilience.protocol.states import ClientState
 from resilience.random_streams import random_for
 from resilience.units import Seconds
+from tests.support.deadlines import HANG_S
+from tests.support.processes import eventually
+
+PATIENT = ClientConfig(probe_after=60.0, probe_deadline=60.0, open_timeout=HANG_S, join_timeout=HANG_S)
+"""Does not take a busy machine for a dead connection: a connection that such a client loses was ended by the server."""
 
 
 class WellBehavedClient:
@@ -33,10 +38,9 @@ class WellBehavedClient:
         self.welcomes: list[float] = []
         self.losses: list[tuple[float, str | None]] = []
         self.participants: set[str] = set()
+        self.is_answering = True
         self._chance, self._over = random.Random(f"{seed} {name}"), over
-        machine = ParticipantClient(
-            Identity("quiz", name, name), (config or ClientConfig()).rules, random_for(seed, name)
-        )
+        machine = ParticipantClient(Identity("quiz", name, name), (config or PATIENT).rules, random_for(seed, name))
         self.client = ReconnectingClient(machine, url, log=self._note, deliver=self._hear)
 
     def _note(self, record: Record) -> None:
@@ -61,7 +65,7 @@ class WellBehavedClient:
             self.broadcasts[f"{message.question} revealed"] = now
 
     def _answer(self, question: str) -> None:
-        if not self.client.is_over:
+        if self.is_answering and not self.client.is_over:
             self.submitted[question] = time.monotonic()
             self.client.answer(question, self._chance.randrange(4))
 
@@ -127,11 +131,20 @@ class WellBehavedClients:
                 found.append(f"{client.name} was told {verdicts} of {question}")
         return found
 
-    async def opened(self, within: Seconds = 30.0) -> None:
+    async def opened(self, within: Seconds = HANG_S) -> None:
         """Wait until everybody is in."""
-        async with asyncio.timeout(within):
-            while not self.are_open:  # noqa: ASYNC110 - no event tells of it
-                await asyncio.sleep(0.02)
+        await eventually(lambda: self.are_open, within)
+
+    async def answered(self, more: int = 1) -> None:
+        """Wait until each client has had so many more verdicts."""
+        wanted = {client.name: len(client.acks) + more for client in self.clients}
+        await eventually(lambda: all(len(client.acks) >= wanted[client.name] for client in self.clients))
+
+    async def settle(self) -> None:
+        """Give no more answers and wait until each that was given has its verdict."""
+        for client in self.clients:
+            client.is_answering = False
+        await eventually(lambda: not any(client.is_waiting for client in self.clients))
 
     def verdicts(self) -> Counter[str]:
         """All verdicts."""

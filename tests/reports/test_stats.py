@@ -19,7 +19,6 @@ from reports.stats import (
     difference,
     mean_interval,
     rate_interval,
-    sample_size,
     verdict,
     wilson,
 )
@@ -194,23 +193,3 @@ def test_difference_of_proportions_is_newcombes() -> None:
     """Newcombe 1998, table II, example (a): 56/70 against 48/80, method 10."""
     a, b = (48 / 80, *wilson(48, 80, 0.975)), (56 / 70, *wilson(56, 70, 0.975))
     assert difference(a, b) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-
-
-def test_sample_size_of_the_textbook_and_its_limits() -> None:
-    """0.95 against 0.98, power 0.9; correlation multiplies by the design effect; 52 without failures are the least."""
-    plan = sample_size(0.95, 0.98, confidence=0.95, power=0.9)
-    clustered = sample_size(0.95, 0.98, correlation=0.05, per_event=100)
-    assert plan.drops == plan.effective == 322
-    assert clustered.design_effect == pytest.approx(5.95)
-    assert (clustered.events, clustered.drops) == (math.ceil(322 * 5.95 / 100), math.ceil(322 * 5.95 / 100) * 100)
-    assert sample_size(0.95, 1.0, power=0.5).drops == 52
-    with pytest.raises(ValueError, match="must lie below"):
-        sample_size(0.95, 0.95)
-
-
-def test_a_planned_run_reaches_its_power() -> None:
-    """Runs of the planned size prove the target about as often as the plan says."""
-    plan = sample_size(0.95, 0.98, power=0.9)
-    back = np.random.default_rng(2).binomial(plan.drops, 0.98, 400)
-    proved = sum(verdict(Op.AT_LEAST, 0.95, *wilson(int(k), plan.drops, 0.95)) is Verdict.PASS for k in back)
-    assert proved / 400 == pytest.approx(0.9, abs=0.06)

@@ -22,15 +22,15 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import Message, QuestionOpened
 from resilience.random_streams import random_for
+from tests.support.deadlines import HANG_S
 
-TIMEOUT_S = 30.0
 QUIZ = "[quiz]\nquestions = 2\nlobby = 0.2\nquestion_time = 2.0\nreveal_time = 0.2\nleaderboard_time = 0.2\n"
 
 
 def resilience(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     command = [sys.executable, "-m", "resilience", *arguments]
-    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, timeout=HANG_S, check=False)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_help_names_every_command_without_loading_the_laboratory(tmp_path: Path)
     code = "import sys; sys.argv = ['resilience', '--help']\ntry:\n    from resilience.cli import main; main()\n"
     code += "finally:\n    assert not {'pandas', 'simpy', 'matplotlib', 'sqlalchemy'} & set(sys.modules)\n"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=TIMEOUT_S, check=False
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     for command in ("serve", "play", "chaos", "sim", "report"):
@@ -97,7 +97,7 @@ async def serving(
         sys.executable, *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(HANG_S):
             while not await _healthy(port):
                 assert process.returncode is None, await process.communicate()
                 await asyncio.sleep(0.02)
@@ -130,7 +130,7 @@ async def test_a_served_quiz_keeps_an_answer_and_stops_in_order(tmp_path: Path) 
         if getattr(message, "verdict", None) == "accepted":
             acked.set()
 
-    async with serving(tmp_path, "--event-log", str(log)) as (process, port), asyncio.timeout(TIMEOUT_S):
+    async with serving(tmp_path, "--event-log", str(log)) as (process, port), asyncio.timeout(HANG_S):
         machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))
         client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=deliver)
         client.start()
@@ -148,7 +148,7 @@ async def test_a_served_quiz_keeps_an_answer_and_stops_in_order(tmp_path: Path) 
 
 async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
     """A person at a terminal: the question is shown, a typed number is an answer, the end of the quiz ends it."""
-    async with serving(tmp_path, "--db", "sqlite://") as (_, port), asyncio.timeout(TIMEOUT_S):
+    async with serving(tmp_path, "--db", "sqlite://") as (_, port), asyncio.timeout(HANG_S):
         player = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "resilience", "play", f"ws://127.0.0.1:{port}/ws", "--name", "Ada"),
             stdin=asyncio.subprocess.PIPE,
@@ -174,7 +174,7 @@ async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
 async def test_a_second_run_on_the_same_database(tmp_path: Path, flags: tuple[str, ...], runs: int) -> None:
     """Starting again goes on with the run that is under way, or begins a new one and leaves the first one alone."""
     for _ in range(2):
-        async with serving(tmp_path, *flags) as (process, port), asyncio.timeout(TIMEOUT_S):
+        async with serving(tmp_path, *flags) as (process, port), asyncio.timeout(HANG_S):
             machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))
             joined: asyncio.Queue[Message] = asyncio.Queue()
             client = ReconnectingClient(machine, f"ws://127.0.0.1:{port}/ws", deliver=joined.put_nowait)

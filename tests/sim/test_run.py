@@ -19,6 +19,8 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import run as runs
 
+from ..support.deadlines import HANG_S
+
 SMALL = load("demo", scale=0.05)
 FILES = {"experiment.toml", "run.json", "events", "summary.json", "summary.md", "report.html", "junit.xml"}
 
@@ -32,7 +34,7 @@ def command(lane: str, out: Path, *more: str, hash_seed: str = "0") -> subproces
         env=environment,
         text=True,
         capture_output=True,
-        timeout=100,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -8,6 +8,8 @@ from typing import Self
 
 from chaos.proxied_link import Address
 
+from .deadlines import HANG_S
+
 
 class HttpStub:
     """Answers every request with 200 and closes, like the quiz server's /healthz; keeps what it was sent."""
@@ -63,12 +65,12 @@ class RawConnection:
         """Connect."""
         return cls(*await asyncio.open_connection(*address))
 
-    async def echo(self, text: bytes, within: float = 1.0) -> bytes | None:
+    async def echo(self, text: bytes, within: float = HANG_S) -> bytes | None:
         """Send, and return what comes back: b"" for an end, None for silence."""
         self.writer.write(text)
         return await self.hear(within)
 
-    async def hear(self, within: float = 1.0) -> bytes | None:
+    async def hear(self, within: float = HANG_S) -> bytes | None:
         """What comes: b"" for an end, None for silence."""
         try:
             async with asyncio.timeout(within):

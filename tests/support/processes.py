@@ -10,18 +10,17 @@ from pathlib import Path
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent
 
-TIMEOUT_S = 5.0
-"""Seconds after which a condition that should come true is taken not to."""
+from .deadlines import HANG_S
 
 
-async def eventually(condition: Callable[[], bool], within: float = TIMEOUT_S) -> None:
+async def eventually(condition: Callable[[], bool], within: float = HANG_S) -> None:
     """Wait until it holds; the test fails when it does not in time."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.01)
 
 
-def eventually_sync(condition: Callable[[], bool], within: float = TIMEOUT_S) -> bool:
+def eventually_sync(condition: Callable[[], bool], within: float = HANG_S) -> bool:
     """Whether it comes to hold in time."""
     deadline = time.monotonic() + within
     while not condition():

@@ -11,15 +11,15 @@ from typing import Any
 import click
 import msgspec
 import tomli_w
-from msgspec import inspect as mi
 
-from docgen import shapes
+from docgen import schema
 from docgen.sources import markdown, meaning, table
 from resilience.cli import root
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, UsageError
 from resilience.policy.backoff import PRESETS, BackoffPolicy
 from resilience.settings import server_settings
+from resilience.validation import violation_of
 
 CONFIGS = (ServerConfig, QuizConfig, ClientConfig)
 TABLE_NAMES: dict[type, str] = {ServerConfig: "server", QuizConfig: "quiz", ClientConfig: "client"}
@@ -52,7 +52,7 @@ def environment_names() -> dict[str, str]:
     """By key of the server: the name under which the environment is asked for it."""
     asked = _Asked()
     server_settings(None, asked, {})
-    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    keys = schema.properties(ServerConfig)
     by_key = {name.lower().removeprefix("resilience_"): name for name in asked.names}
     return {key: name for key, name in by_key.items() if key in keys}
 
@@ -65,7 +65,7 @@ def serve_options() -> list[click.Option]:
 
 def flags() -> dict[str, str]:
     """By key of the server: its flag, where there is one."""
-    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    keys = schema.properties(ServerConfig)
     return {str(option.name): option.opts[0] for option in serve_options() if option.name in keys}
 
 
@@ -74,8 +74,8 @@ def rules(config: type, key: str) -> list[str]:
 
     A rule that holds only while some switch is on begins with that switch.
     """
-    fields = {field.name: field for field in shapes.fields_of(config)}
-    switches = [name for name, field in fields.items() if isinstance(field.type, mi.BoolType)]
+    fields = schema.properties(config)
+    switches = [name for name, field in fields.items() if field.get("type") == "boolean"]
     found: dict[str, str] = {}
     for switch in ("", *switches):
         for value in _probes(fields[key]):
@@ -92,8 +92,8 @@ def refused(config: type, values: Mapping[str, object]) -> tuple[str, str] | Non
     except ConfigError as error:
         return error.key, error.rule
     except msgspec.ValidationError as error:
-        rule, _, path = str(error).partition(" - at `$.")
-        return path.rstrip("`"), rule
+        violation = violation_of(error)
+        return violation.path, violation.rule
     return None
 
 
@@ -105,23 +105,23 @@ def reference(config: type) -> str:
     names, given = (environment_names(), flags()) if config is ServerConfig else ({}, {})
     rows = [
         [
-            f"`{field.name}`",
-            kind_of(field),
-            _default_of(field),
-            shapes.unit_of(config, field.name),
-            "; ".join(rules(config, field.name)),
-            f"`{names[field.name]}`" if field.name in names else "",
-            f"`{given[field.name]}`" if field.name in given else "",
-            markdown(meaning(config, field.name) or "", {}),
+            f"`{key}`",
+            kind_of(config, key),
+            _default_of(config, key),
+            unit_of(config, key),
+            "; ".join(rules(config, key)),
+            f"`{names[key]}`" if key in names else "",
+            f"`{given[key]}`" if key in given else "",
+            markdown(meaning(config, key) or "", {}),
         ]
-        for field in shapes.fields_of(config)
+        for key in schema.properties(config)
     ]
     return table(["key", "type", "default", "unit", "rule", "environment", "flag", "meaning"], rows)
 
 
 def options() -> str:
     """Every flag of ``resilience serve``."""
-    keys = {field.name for field in shapes.fields_of(ServerConfig)}
+    keys = schema.properties(ServerConfig)
     rows = [
         [
             f"`{option.opts[0]}`",
@@ -136,7 +136,7 @@ def options() -> str:
 
 def example(configs: tuple[type, ...]) -> str:
     """A file with every key of these tables, its meaning above it and its default behind it."""
-    tables = ("\n".join([f"[{TABLE_NAMES[c]}]", *(_entry(c, f) for f in shapes.fields_of(c))]) for c in configs)
+    tables = ("\n".join([f"[{TABLE_NAMES[c]}]", *(_entry(c, key) for key in schema.properties(c))]) for c in configs)
     return "```toml\n" + "\n\n".join(tables) + "\n```"
 
 
@@ -151,7 +151,7 @@ def presets() -> str:
         "jitter": lambda policy: policy.ladder.jitter.value,
         "budget": lambda policy: policy.budget,
     }
-    rows = [[f"`{key}`", *(_told(value(policies[preset])) for preset in policies)] for key, value in values.items()]
+    rows = [[f"`{key}`", *(_shown(value(policies[preset])) for preset in policies)] for key, value in values.items()]
     return table(["key", *(f"`{preset.value}`" for preset in policies)], rows)
 
 
@@ -171,7 +171,7 @@ def refusals() -> str:
 # parts ----------------------------------------------------------------------------------------------------------------
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return "no limit" if value is None else f"`{_toml_value(value)}`"
 
 
@@ -183,54 +183,65 @@ def _complaint(environ: Mapping[str, str], given: Mapping[str, object]) -> str:
     raise ValueError(f"{dict(environ)} and {dict(given)} break no rule")
 
 
-def _probes(field: mi.Field) -> Iterator[object]:
-    kinds = field.type.types if isinstance(field.type, mi.UnionType) else (field.type,)
-    if any(isinstance(kind, mi.FloatType) for kind in kinds):
+def _probes(field: schema.Schema) -> Iterator[object]:
+    kinds = {kind.get("type") for kind in _kinds(field)}
+    if "number" in kinds:
         yield from PROBES
-    elif any(isinstance(kind, mi.IntType) for kind in kinds):
+    elif "integer" in kinds:
         yield from (int(probe) for probe in PROBES if float(probe).is_integer())
-    elif isinstance(field.type, mi.VarTupleType):
+    elif "array" in kinds:
         yield ["quiz.example"]
 
 
-def kind_of(field: mi.Field) -> str:
-    """What kind of value a key takes, in words."""
-    words = shapes.type_name(field.type, {}).removesuffix(" or null")
-    enum = next((kind.cls for kind in _kinds(field.type) if isinstance(kind, mi.EnumType)), None)
-    return words if enum is None else ", ".join(f"`{member.value}`" for member in enum)
+def kind_of(config: type, key: str) -> str:
+    """What kind of value a key accepts, in words."""
+    field = schema.properties(config)[key]
+    words = _enumerated(config, field)
+    return ", ".join(f"`{word}`" for word in words) or schema.type_name(field, {}).removesuffix(" or null")
 
 
-def _kinds(kind: mi.Type) -> tuple[mi.Type, ...]:
-    return kind.types if isinstance(kind, mi.UnionType) else (kind,)
+def unit_of(config: type, key: str) -> str:
+    """The unit of a key: that of its annotation or of the end of its name; empty when it has none."""
+    if "Seconds" in str(config.__annotations__[key]):
+        return "s"
+    return "bytes" if key.endswith("_bytes") else ""
 
 
-def _default_of(field: mi.Field) -> str:
-    value = shapes.default_of(field)
+def _kinds(field: schema.Schema) -> list[schema.Schema]:
+    return list(field.get("anyOf", [field]))
+
+
+def _enumerated(config: type, field: schema.Schema) -> list[str]:
+    """The words of a key that accepts only some."""
+    return [
+        word for kind in _kinds(field) if "$ref" in kind for word in schema.components(config)[kind["$ref"]]["enum"]
+    ]
+
+
+def _default_of(config: type, key: str) -> str:
+    value = getattr(config(), key)
     return "left out" if value is None else f"`{_toml_value(value)}`"
 
 
 def _option_default(option: click.Option) -> str:
-    told = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
-    return f"`{option.default}`" if told else ""
+    shown = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
+    return f"`{option.default}`" if shown else ""
 
 
-def _entry(config: type, field: mi.Field) -> str:
-    default = shapes.default_of(field)
-    said = re.sub(r"``([^`]*)``", r"\1", meaning(config, field.name) or "")
-    unit = shapes.unit_of(config, field.name)
+def _entry(config: type, key: str) -> str:
+    default, unit = getattr(config(), key), unit_of(config, key)
+    said = re.sub(r"``([^`]*)``", r"\1", meaning(config, key) or "")
     comment = textwrap.fill(said, COLUMNS, initial_indent="# ", subsequent_indent="# ")
-    line = f"{field.name} = {_toml_value(default)}" if default is not None else f"# {field.name} = {_stand_in(field)}"
+    line = f"{key} = {_toml_value(default)}" if default is not None else f"# {key} = {_stand_in(config, key)}"
     return f"{comment}\n{line}{f'  # {unit}' if unit else ''}"
 
 
-def _stand_in(field: mi.Field) -> str:
-    """Something to write for a key that is left out."""
-    for kind in _kinds(field.type):
-        if isinstance(kind, mi.EnumType):
-            return _toml_value(next(iter(kind.cls)))
-        if isinstance(kind, mi.IntType):
-            return "1"
-    return "1.0"
+def _stand_in(config: type, key: str) -> str:
+    """A value to write for a key that is left out."""
+    field = schema.properties(config)[key]
+    words = _enumerated(config, field)
+    integer = any(kind.get("type") == "integer" for kind in _kinds(field))
+    return _toml_value(words[0]) if words else "1" if integer else "1.0"
 
 
 def _toml_value(value: object) -> str:

@@ -14,24 +14,17 @@ import re
 import sys
 from collections.abc import Mapping
 
-from docgen.hidden_messages import UNSAID
-
 _ENTRY = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.+(?:\n  .+)*)", re.MULTILINE)
 _ASIDE = re.compile(r" \(SPEC [^)]*\)")
 
 
 def meaning(owner: type, field: str) -> str | None:
     """What the source says this field or member of ``owner`` means; ``None`` when it says nothing."""
-    text = said(owner, field) or UNSAID.get(f"{owner.__qualname__}.{field}")
-    return text if text is None else text[0].upper() + text[1:]
-
-
-def said(owner: type, field: str) -> str | None:
-    """The same, without what is said for the source in :mod:`docgen.hidden_messages`."""
     for cls in owner.__mro__:
         if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
-            return own[field]
-    return glossary(owner.__module__).get(field)
+            return own[field][0].upper() + own[field][1:]
+    text = glossary(owner.__module__).get(field)
+    return text if text is None else text[0].upper() + text[1:]
 
 
 def summary(owner: type) -> str:
@@ -56,7 +49,7 @@ def glossary(module: str) -> dict[str, str]:
 
 
 def markdown(text: str, linked: Mapping[str, str]) -> str:
-    """Docstring markup as Markdown; classes in ``linked`` become links to the heading that is theirs."""
+    """Docstring markup as Markdown; a class in ``linked`` becomes its link."""
 
     def cross_reference(match: re.Match[str]) -> str:
         return link(match.group(1).rsplit(".", 1)[-1].lstrip("~"), linked)
@@ -66,9 +59,8 @@ def markdown(text: str, linked: Mapping[str, str]) -> str:
 
 
 def link(name: str, linked: Mapping[str, str]) -> str:
-    """A class's name, as a link where it has a heading."""
-    heading = linked.get(name)
-    return f"`{name}`" if heading is None else f"[{heading}](#{heading.lower()})"
+    """A class's link, or its name as code where it has none."""
+    return linked.get(name, f"`{name}`")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -5,7 +5,6 @@ The same answer may arrive twice at once, over an old and a new connection: both
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import msgspec
@@ -21,8 +20,18 @@ from resilience.units import Instant
 
 
 class _PendingAnswer(msgspec.Struct):
-    ticket: int
+    """An answer until its commit, with every submission that waits for it; continues in its ``owner``."""
+
+    owner: PendingAnswers
+    stored: StoredAnswer
     submissions: list[tuple[int, Answer]]
+    ticket: int = 0
+
+    def committed(self, now: Instant) -> None:
+        self.owner.committed(self.stored, now)
+
+    def commit_failed(self, _now: Instant) -> None:
+        self.owner.commit_failed(self.stored)
 
 
 class PendingAnswers:
@@ -54,30 +63,28 @@ class PendingAnswers:
         if stored is None:
             self._reply(participant, connection, answer, verdict, now)
             return
-        ticket = self._commits.persist_then(
-            (stored,),
-            connection,
-            committed=functools.partial(self._committed, stored),
-            failed=functools.partial(self._commit_failed, stored),
-        )
-        self._pending[participant, answer.question] = _PendingAnswer(ticket, [(connection, answer)])
+        pending = self._pending[participant, answer.question] = _PendingAnswer(self, stored, [(connection, answer)])
+        pending.ticket = self._commits.persist_then((stored,), connection, pending)
 
-    def _committed(self, stored: StoredAnswer, now: Instant) -> None:
+    def committed(self, stored: StoredAnswer, now: Instant) -> None:
         """The answer is durable: count it and send the verdict to every connection that waits."""
         self._game.store(stored)
         who, ref = stored.participant, f"{stored.question}/{stored.key}"
         verdict, won = AnswerVerdict.ACCEPTED, float(stored.points)
         self._effects.append(Record(LogEventKind.ANSWER_COMMITTED, now, who, outcome=verdict, value=won, ref=ref))
         (first, original), *others = self._pending.pop((who, stored.question)).submissions
+        is_secret = self._is_secret(stored)
         self._send(first, original, AnswerVerdict.ACCEPTED)
-        self._send_score(first, stored)
+        if not is_secret:
+            self._send_score(first, stored)
         for connection, answer in others:
             same = answer.key == stored.key
             self._reply(who, connection, answer, AnswerVerdict.ACCEPTED if same else AnswerVerdict.DUPLICATE, now)
-            self._send_score(connection, stored)
-        self._on_stored(now, not self._is_secret(stored))
+            if not is_secret:
+                self._send_score(connection, stored)
+        self._on_stored(now, not is_secret)
 
-    def _commit_failed(self, stored: StoredAnswer, _now: Instant) -> None:
+    def commit_failed(self, stored: StoredAnswer) -> None:
         """The answer was not stored and does not count: its clients retry."""
         for connection, _ in self._pending.pop((stored.participant, stored.question)).submissions:
             self._effects.append(try_again_later(connection, "the answer could not be stored"))
@@ -93,9 +100,8 @@ class PendingAnswers:
 
     def _send_score(self, connection: int, stored: StoredAnswer) -> None:
         """Send the score for an answer whose commit outlasted its question: it missed the scores of the reveal."""
-        if not self._is_secret(stored):
-            score = self._game.scores[stored.participant]
-            self._effects.append(SendToClient(connection, ScoreChanged(stored.question, stored.points, score)))
+        score = self._game.scores[stored.participant]
+        self._effects.append(SendToClient(connection, ScoreChanged(stored.question, stored.points, score)))
 
     def _is_secret(self, stored: StoredAnswer) -> bool:
         question = self._game.question

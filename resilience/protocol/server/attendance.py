@@ -200,7 +200,7 @@ class Attendance:
             return False
         self._effects.append(Record(LogEventKind.TRANSPORT_LOST, now, session.participant, connection_no, cause=cause))
         if not session.welcomed:
-            if session.connection == connection:  # nobody knows of it yet; its commit forgets it
+            if session.connection == connection:  # its join is not durable yet; the commit forgets it
                 session.release()
                 self._heartbeats.stop(session.participant, now, expires=False)
             return False

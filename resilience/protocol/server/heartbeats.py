@@ -139,13 +139,14 @@ class HeartbeatManager:
     def pong_received(self, participant: str, ping_id: int, now: Instant) -> None:
         """Measure a round trip. A pong for a ping that was never sent, or was answered before, is no measurement."""
         heartbeat = self._heartbeats[participant]
-        sent_at = next((at for known, at in heartbeat.outstanding if known == ping_id), None)
+        sent_at = dict(heartbeat.outstanding).get(ping_id)
         if sent_at is not None:
             heartbeat.outstanding = ()
             self._record(LogEventKind.HEARTBEAT_ACKED, heartbeat, now, now - sent_at)
             if heartbeat.rtt is not None:
                 heartbeat.rtt.observe(now - sent_at)
-        self._adapt(heartbeat, now)
+        if self._adaptive is not None:
+            self._adapt(heartbeat, now)
         self._schedule(heartbeat, now)
 
     def last_heard(self, participant: str) -> Instant:

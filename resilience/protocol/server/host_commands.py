@@ -6,7 +6,6 @@ finds the quiz at another step and does nothing; so a host may resend any comman
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import msgspec
@@ -32,10 +31,19 @@ _FROM: dict[HostAction, frozenset[Phase]] = {
 
 
 class _PendingCommand(msgspec.Struct):
+    """A command until its commit, with the hosts that wait for it; continues in its ``owner``."""
+
+    owner: HostCommands
     command: HostCommand
     state: QuizState
-    ticket: int
     connections: list[int]
+    ticket: int = 0
+
+    def committed(self, now: Instant) -> None:
+        self.owner.committed(self.command.step, now)
+
+    def commit_failed(self, now: Instant) -> None:
+        self.owner.commit_failed(self.command.step, now)
 
 
 class HostCommands:
@@ -100,15 +108,10 @@ class HostCommands:
     def _persist(self, connection: int, command: HostCommand, now: Instant) -> None:
         is_finish = command.action is HostAction.FINISH
         state = self._game.finished(now) if is_finish else self._game.next_state(now)
-        ticket = self._commits.persist_then(
-            (state,),
-            connection,
-            committed=functools.partial(self._committed, command.step),
-            failed=functools.partial(self._commit_failed, command.step),
-        )
-        self._pending[command.step] = _PendingCommand(command, state, ticket, [connection])
+        pending = self._pending[command.step] = _PendingCommand(self, command, state, [connection])
+        pending.ticket = self._commits.persist_then((state,), connection, pending)
 
-    def _committed(self, step: int, now: Instant) -> None:
+    def committed(self, step: int, now: Instant) -> None:
         """The command is durable: reply to it and move the quiz, unless a timer moved the quiz meanwhile."""
         pending = self._pending.pop(step)
         current = step == self._game.progress.step
@@ -117,7 +120,7 @@ class HostCommands:
         if current:
             self._enter(pending.state, now)
 
-    def _commit_failed(self, step: int, now: Instant) -> None:
+    def commit_failed(self, step: int, now: Instant) -> None:
         """The command was not stored and is not carried out."""
         pending = self._pending.pop(step)
         for connection in pending.connections:

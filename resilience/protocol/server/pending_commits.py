@@ -1,12 +1,12 @@
 """Rows on their way to the store, and what continues once they are durable or have failed. Pure.
 
-One table serves every kind of commit: a join, an answer, a host command. It knows tickets, connections and callbacks,
-nothing of what the rows mean. An index by connection says in constant time whether a connection waits for a commit.
+One table serves every kind of commit: a join, an answer, a host command. It knows tickets, connections and
+continuations, nothing of what the rows mean. An index by connection says in constant time whether one waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -14,14 +14,20 @@ from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import Disconnect, Persist, Row, ServerEffect
 from resilience.units import Instant
 
-Continuation = Callable[[Instant], None]
-"""Called once with the time at which the outcome of a commit is known."""
+
+class Continuation(Protocol):
+    """What continues when the outcome of a commit is known; one of the two is called, once."""
+
+    def committed(self, now: Instant) -> None:
+        """The rows are durable."""
+
+    def commit_failed(self, now: Instant) -> None:
+        """The rows were not written and never will be."""
 
 
 class _PendingCommit(msgspec.Struct):
     connections: list[int]
-    committed: Continuation
-    failed: Continuation
+    continuation: Continuation
 
 
 class PendingCommits:
@@ -39,12 +45,10 @@ class PendingCommits:
         self._effects.append(Persist(self._ticket, rows))
         return self._ticket
 
-    def persist_then(
-        self, rows: tuple[Row, ...], connection: int, *, committed: Continuation, failed: Continuation
-    ) -> int:
-        """Order a commit that ``connection`` waits for; one of the two continuations is called with its outcome."""
+    def persist_then(self, rows: tuple[Row, ...], connection: int, continuation: Continuation) -> int:
+        """Order a commit that ``connection`` waits for; returns its ticket."""
         ticket = self.persist(rows)
-        self._pending[ticket] = _PendingCommit([connection], committed, failed)
+        self._pending[ticket] = _PendingCommit([connection], continuation)
         self._waiting[connection] = self._waiting.get(connection, 0) + 1
         return ticket
 
@@ -57,13 +61,13 @@ class PendingCommits:
         """The rows of this ticket are durable."""
         pending = self._pop(ticket)
         if pending is not None:
-            pending.committed(now)
+            pending.continuation.committed(now)
 
     def commit_failed(self, ticket: int, now: Instant) -> None:
         """The rows of this ticket were not written and never will be."""
         pending = self._pop(ticket)
         if pending is not None:
-            pending.failed(now)
+            pending.continuation.commit_failed(now)
 
     def is_waiting(self, connection: int) -> bool:
         """Whether this connection waits for the outcome of a commit."""

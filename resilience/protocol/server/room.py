@@ -7,8 +7,9 @@ neither gap nor duplicate for the newcomer.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
+
+import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
@@ -38,6 +39,20 @@ from resilience.protocol.server.settings import RoomSettings
 from resilience.quiz.game import Game
 from resilience.random_streams import UniformSource
 from resilience.units import Instant
+
+
+class _StoredJoin(msgspec.Struct):
+    """What continues when a join is stored, or is not."""
+
+    pending_join: PendingJoin
+    welcome: Callable[[PendingJoin, Instant], None]
+    refuse: Callable[[PendingJoin], None]
+
+    def committed(self, now: Instant) -> None:
+        self.welcome(self.pending_join, now)
+
+    def commit_failed(self, _now: Instant) -> None:
+        self.refuse(self.pending_join)
 
 
 class Room:
@@ -171,11 +186,9 @@ class Room:
         else:
             pending_join = self._attendance.arrive(message, connection, now)
             if pending_join is not None:
+                rows = self._attendance.rows_of(pending_join)
                 self._commits.persist_then(
-                    self._attendance.rows_of(pending_join),
-                    connection,
-                    committed=functools.partial(self._welcome, pending_join),
-                    failed=functools.partial(self._join_failed, pending_join),
+                    rows, connection, _StoredJoin(pending_join, self._welcome, self._join_failed)
                 )
 
     def _welcome(self, pending_join: PendingJoin, now: Instant) -> None:
@@ -196,7 +209,7 @@ class Room:
             return Joined(credentials, timing, snapshot)
         return StateRestored(credentials, timing, snapshot, pending_join.outcome == REJOINED)
 
-    def _join_failed(self, pending_join: PendingJoin, _now: Instant) -> None:
+    def _join_failed(self, pending_join: PendingJoin) -> None:
         self._effects.append(try_again_later(pending_join.connection, "the session could not be stored"))
         self._attendance.join_failed(pending_join)
 

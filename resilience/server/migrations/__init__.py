@@ -18,7 +18,6 @@ from sqlalchemy import Connection, func, inspect, select, text
 
 from resilience.errors import StoreError
 
-FIRST = "0001"
 HEAD = "0002"
 
 UNVERSIONED = {

@@ -28,7 +28,7 @@ LIMITS = "[server]\naddress_rate = 0\n"
 LOBBY = f"{LIMITS}[quiz]\nlobby = 86400.0\n"
 """Settings of a server whose quiz never begins."""
 
-STARTUP = 30.0
+STARTUP_S = 120.0
 PORTS = range(20_000, 32_000)
 """Below the ports that the system gives to clients."""
 
@@ -170,7 +170,7 @@ def _free_port() -> int:
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path | None) -> None:
-    deadline = time.monotonic() + STARTUP
+    deadline = time.monotonic() + STARTUP_S
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), 1):
             return

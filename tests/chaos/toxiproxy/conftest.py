@@ -11,6 +11,8 @@ from chaos.toxiproxy.client import ToxiproxyApi
 from chaos.toxiproxy.process import ToxiproxyProcess
 from chaos.toxiproxy.provision import Binary
 
+from ...support.deadlines import HANG_S
+
 
 @pytest.fixture
 async def server(binary: Binary) -> AsyncIterator[ToxiproxyProcess]:
@@ -24,6 +26,6 @@ async def server(binary: Binary) -> AsyncIterator[ToxiproxyProcess]:
 
 @pytest.fixture
 async def api(server: ToxiproxyProcess) -> AsyncIterator[ToxiproxyApi]:
-    """A client of that server."""
-    with contextlib.closing(server.api()) as client:
+    """A client of that server, which does not find it hung on a busy machine."""
+    with contextlib.closing(server.api(HANG_S)) as client:
         yield client

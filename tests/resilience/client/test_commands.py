@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from chaos.ports import free_ports
+from tests.support.deadlines import HANG_S
 
-TIMEOUT_S = 40.0
 KEY = "a key that is long enough"
 BY_HAND = '[[questions]]\ntext = "1 + 1?"\nchoices = ["1", "2"]\nanswer = "2"\ntime = 30\n'
 AUTOMATIC = BY_HAND.replace("30", "1") + "[pace]\nlobby = 0.2\nreveal = 0.2\nleaderboard = 0.2\n"
@@ -49,7 +49,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
     (port,) = free_ports(1)
     process = await start(folder, "serve", "--port", str(port), "--db", "sqlite://")
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(HANG_S):
             while True:
                 with suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -171,7 +171,7 @@ async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
 async def test_an_unreachable_server_is_waited_for_and_ctrl_c_ends_it(folder: Path) -> None:
     """It says so meanwhile."""
     (port,) = free_ports(1)
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(HANG_S):
         host = await start(folder, "host", f"ws://127.0.0.1:{port}/ws", "--questions", "auto.toml")
         await until_line(host, "no connection to the server; trying again")
         host.send_signal(signal.SIGINT)

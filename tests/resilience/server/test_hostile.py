@@ -17,6 +17,7 @@ from tests.hostile.attacks import HOSTILE
 from tests.hostile.server_process import target
 from tests.hostile.well_behaved import WellBehavedClients, percentile
 
+from ...support.deadlines import HANG_S
 from .metrics_oracle import exposed, recounted
 
 MESSAGES = 1500
@@ -44,12 +45,11 @@ def check_left(wave: Wave) -> None:
     assert wave.after.threads <= wave.before.threads + 1
 
 
-def check_siege(folder: Path, messages: int, p99: float) -> None:
-    """Nobody honest was harmed, nothing was left, everything was counted."""
-    found = asyncio.run(besieged(folder, messages))
+def check_siege(folder: Path, messages: int, clients: int) -> list[float]:
+    """No well-behaved client is harmed, nothing is left, everything is counted; returns the clients' ack times."""
+    found = asyncio.run(besieged(folder, messages, clients))
     summary = told(found)
     assert (found["wrongs"], found["noise"], found["exit"]) == ([], [], 0), summary
-    assert percentile(found["stormy"], 0.99) < p99, summary
     first, second = found["waves"]
     for wave in (first, second):
         assert sum(wave.sent["sent"].values()) >= messages
@@ -60,25 +60,27 @@ def check_siege(folder: Path, messages: int, p99: float) -> None:
     assert second.after.memory - first.after.memory < 8 * MEGABYTE + per_client, summary
     refused = check_account(folder / "log", found["metrics"])
     assert set(refused) >= {"origin", "event", "late", "strikes", "key", "protocol"}, summary
+    acks: list[float] = found["stormy"]
+    return acks
 
 
 def test_hostile_guests_harm_nobody_and_leave_nothing(tmp_path: Path) -> None:
     """Two waves of every attack: no crash, no traceback, no lost session or verdict, sockets and memory as before."""
-    check_siege(tmp_path, MESSAGES, p99=1.0)
+    check_siege(tmp_path, MESSAGES, 20)
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
 def test_a_hundred_thousand_hostile_messages(tmp_path: Path) -> None:
     """The same at full size."""
-    check_siege(tmp_path, 100_000, p99=1.0)
+    assert percentile(check_siege(tmp_path, 100_000, 50), 0.99) < 1.0
 
 
 LIMITED = """
 [server]
 address_failures = 10
-address_rate = 20.0
-address_burst = 40
+address_rate = 2.0
+address_burst = 30
 [quiz]
 lobby = 1.0
 question_time = 2.0
@@ -88,7 +90,7 @@ questions = 100
 
 async def test_the_limits_of_one_address_bite_and_harm_no_other(tmp_path: Path) -> None:
     """429 with the time to wait for the hostile address; guests from another one play on and more of them come."""
-    async with target(tmp_path, LIMITED) as server, asyncio.timeout(60):
+    async with target(tmp_path, LIMITED) as server, asyncio.timeout(HANG_S):
         async with WellBehavedClients(10, server.url) as well_behaved:
             await attack(server, 300, seed=1)
             refused = await _refusal(server.url)
@@ -97,6 +99,7 @@ async def test_the_limits_of_one_address_bite_and_harm_no_other(tmp_path: Path) 
             async with WellBehavedClients(5, server.url, seed=2) as more:
                 await more.opened()
             assert well_behaved.are_open
+            await well_behaved.settle()
             assert well_behaved.wrongs() == []
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="address"}'] > 0

@@ -10,6 +10,7 @@ import pytest
 
 from resilience.config import ServerConfig
 from resilience.server import limits
+from tests.support.deadlines import HANG_S
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> list[tuple[int, int]]:
@@ -61,7 +62,7 @@ def test_the_command_says_so_in_its_log() -> None:
     lower = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))"
     code = f"{lower}; from resilience.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "--db", "sqlite://", "--host", "203.0.113.1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert '"a system limit is low"' in ended.stderr
     assert "room for 100 connections" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -113,7 +113,7 @@ def test_the_newest_script_is_the_one_the_code_asks_for() -> None:
     """One line of descent, ending at HEAD."""
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_heads() == [migrations.HEAD]
-    assert scripts.get_bases() == [migrations.FIRST]
+    assert scripts.get_bases() == ["0001"]
 
 
 def test_opening_again_changes_nothing(shared_url: str) -> None:

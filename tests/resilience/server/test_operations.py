@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
+from structlog.testing import capture_logs
 
 from resilience.cli import root as commands
 from resilience.config import ServerConfig
+from resilience.eventlog.reader import read_events
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.writer import EventWriter
+from resilience.protocol.effects import Record
+from resilience.server import serve
+from resilience.server.log_writer import CAPACITY_LINES, CLOSE_TIMEOUT_S
 from resilience.server.logs import DROPPED, LINES, STRAY
 from resilience.server.metrics import Metrics
 from resilience.server.pages import ServerView, not_ready
+from resilience.server.serve import LIMIT
 
 from .metrics_oracle import Samples, exposed
 
@@ -32,8 +41,8 @@ LANGUAGE = {
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 
 
-class Nobody:
-    """An empty house."""
+class EmptyServer:
+    """A server without participants and connections."""
 
     def states(self) -> Mapping[str, int]:
         return {}
@@ -46,7 +55,7 @@ class Nobody:
 def shown() -> Mapping[str, Samples]:
     """All that a server exposes."""
     metrics = Metrics()
-    metrics.watch(Nobody(), float)
+    metrics.watch(EmptyServer(), float)
     return exposed(metrics.exposition()[1])
 
 
@@ -121,8 +130,28 @@ def test_every_log_line_is_explained_with_its_level_and_fields(page: str) -> Non
         line.words: (line.level, summed if line.summed else set(line.fields.values())) for line in LINES.values()
     }
     expected["messages delayed"] = ("info", {"count"})
-    expected |= {DROPPED: ("warning", {"count"}), STRAY: ("error", {"logger", "message", "exception"})}
+    expected |= {
+        LIMIT: ("warning", {"why"}),
+        DROPPED: ("warning", {"count"}),
+        STRAY: ("error", {"logger", "message", "exception"}),
+    }
     assert told == expected
+
+
+def test_an_event_log_is_written_in_addition_to_the_lines(page: str, tmp_path: Path) -> None:
+    assert "to that file in addition to the lines" in section(page, "Log lines")
+    lost = Record(LogEventKind.SESSION_DETACHED, 1.0, "p1", 1, cause="closed")
+    with closing(EventWriter(tmp_path / "events" / "server.jsonl")) as writer, capture_logs() as lines:
+        serve._log(writer, Metrics())(lost)
+    assert [line["event"] for line in lines] == ["connection lost"]
+    assert [event.kind for event in read_events(tmp_path)] == [lost.kind]
+
+
+def test_the_numbers_about_writing_lines_are_those_of_the_writer(page: str) -> None:
+    text = section(page, "Log lines")
+    assert f"up to {CAPACITY_LINES:,} lines" in text
+    assert "two seconds" in text
+    assert CLOSE_TIMEOUT_S == 2.0
 
 
 def test_every_alert_is_explained_and_linked_by_its_name(page: str, rules: list[re.Match[str]]) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import socket
-import time
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
@@ -17,6 +18,7 @@ from tests.hostile.attacks import HOSTILE, Peer, join
 from tests.hostile.server_process import ServerProcess, target
 from tests.hostile.well_behaved import WellBehavedClients, percentile
 from tests.hostile.wire import handshake
+from tests.support.deadlines import HANG_S
 from tests.support.virtual_server import HOST, URL, VirtualServerHarness, play
 from tests.support.websocket import causes, close_code, dial, serve
 
@@ -80,27 +82,26 @@ async def _is_closed(socket_: object) -> bool:
 
 CROWDED = """
 [server]
-join_capacity = 60.0
+join_capacity = 10.0
 [quiz]
 lobby = 600
 """
 
 
-async def test_a_herd_over_real_sockets_comes_in_at_the_servers_pace(tmp_path: Path) -> None:
-    """300 at once against 60 a second: the same, by the wall clock."""
-    async with target(tmp_path, CROWDED) as server, asyncio.timeout(60):
-        began = time.monotonic()
-        async with WellBehavedClients(300, server.url) as well_behaved:
+async def test_a_herd_over_real_sockets_comes_in(tmp_path: Path) -> None:
+    """40 at once against 10 a second: some are sent away with a slot, all come in once, none gives up or is lost.
+
+    The pace is shown in virtual time above.
+    """
+    async with target(tmp_path, CROWDED) as server:
+        async with WellBehavedClients(40, server.url) as well_behaved:
             await well_behaved.opened()
-            took = sorted(welcome - began for client in well_behaved.clients for welcome in client.welcomes)
-        assert len(took) == 300
-        assert took[-1] <= 1.3 * 300 / 60 + 1.0
-        assert max(Counter(int(t) for t in took if t >= 2.5).values()) <= 1.5 * 60
+        assert [len(client.welcomes) for client in well_behaved.clients] == [1] * 40
         assert not any(client.count(LogEventKind.GAVE_UP) for client in well_behaved.clients)
         assert not any(client.count(LogEventKind.TRANSPORT_LOST) for client in well_behaved.clients)
         shown = await server.metrics()
-        assert shown['quiz_joins_shed_total{cause="overload"}'] >= 100
-        assert shown["quiz_joins_total"] == 300
+        assert shown['quiz_joins_shed_total{cause="overload"}'] > 0
+        assert shown["quiz_joins_total"] == 40
         assert server.noise() == []
 
 
@@ -111,7 +112,7 @@ TALKATIVE = """
 leaderboard_size = 100
 write_buffer_bytes = 16384
 send_buffer_bytes = 4096
-heartbeat_interval = 5.0
+grace_period = 60.0
 [quiz]
 questions = 400
 lobby = 1.0
@@ -150,20 +151,29 @@ class Slow(Peer):
                 await asyncio.sleep(1.0)
 
 
-async def _scenario(server: ServerProcess, slow: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Delivery and acknowledgement times of the quick ones, beside so many slow ones."""
+async def _scenario(server: ServerProcess, slow: int) -> WellBehavedClients:
+    """Quick clients with so many slow ones among them; returns once these were cut off and are back."""
     async with WellBehavedClients(CLIENTS, server.url, over=0.1) as well_behaved:
         await well_behaved.opened()
         clients = [await Slow.seated(server, f"slow{i}") for i in range(slow)]
         dawdlers = [asyncio.create_task(client.dawdle()) for client in clients]
-        await asyncio.sleep(seconds)
+        await _until_shown(server, 'quiz_connection_losses_total{cause="slow"}', slow)
+        await well_behaved.answered(10)
+        await well_behaved.settle()
         assert well_behaved.wrongs() == []
         for client in clients:
             await _returns(server, client)
         for dawdler, client in zip(dawdlers, clients, strict=True):
             dawdler.cancel()
             client.drop()
-        return well_behaved.delivery(), well_behaved.acks()
+    return well_behaved
+
+
+async def _until_shown(server: ServerProcess, sample: str, value: float) -> None:
+    """Wait until ``/metrics`` shows so much."""
+    async with asyncio.timeout(HANG_S):
+        while (await server.metrics()).get(sample, 0.0) < value:  # noqa: ASYNC110 - a page sets no event
+            await asyncio.sleep(0.1)
 
 
 async def _returns(server: ServerProcess, client: Slow) -> None:
@@ -175,28 +185,35 @@ async def _returns(server: ServerProcess, client: Slow) -> None:
     back.drop()
 
 
-async def test_slow_guests_are_cut_off_and_hold_up_nobody(tmp_path: Path) -> None:
-    """F21: one in twenty reads 1 KB/s. The others hear everything as soon as without them; memory is bounded."""
-    async with target(tmp_path / "a", TALKATIVE) as server, asyncio.timeout(60):
-        alone, _ = await _scenario(server, 0, 6.0)
-    async with target(tmp_path / "b", TALKATIVE) as server, asyncio.timeout(60):
+async def test_slow_clients_are_cut_off_and_take_nothing_from_the_others(tmp_path: Path) -> None:
+    """F21: one in twenty reads 1 KB/s. The others lose nothing and have their verdicts; memory is bounded."""
+    async with target(tmp_path, TALKATIVE) as server:
         before = server.memory()
-        alongside, acks = await _scenario(server, SLOW, 8.0)
+        await _scenario(server, SLOW)
         shown = await server.metrics()
         assert shown['quiz_connection_losses_total{cause="slow"}'] == SLOW
         assert shown['quiz_reconnections_total{outcome="resumed"}'] == SLOW
         assert server.memory() - before < 16 * 2**20
         assert server.noise() == []
-    assert len(alongside) > 1000
-    assert percentile(alongside, 0.99) < percentile(alone, 0.99) + 0.1
-    assert percentile(acks, 0.99) < 1.0
+
+
+@pytest.mark.bench
+async def test_slow_clients_hold_up_nobody(tmp_path: Path) -> None:
+    """F21: the others hear everything as soon as without the slow ones."""
+    async with target(tmp_path / "a", TALKATIVE) as server:
+        alone = (await _scenario(server, 0)).delivery()
+    async with target(tmp_path / "b", TALKATIVE) as server:
+        others = await _scenario(server, SLOW)
+    assert len(others.delivery()) > 1000
+    assert percentile(others.delivery(), 0.99) < percentile(alone, 0.99) + 0.1
+    assert percentile(others.acks(), 0.99) < 1.0
 
 
 # files ----------------------------------------------------------------------------------------------------------------
 
 FEW_FILES = """
 [server]
-first_message_deadline = 3.0
+first_message_deadline = 4.0
 address_rate = 0
 [quiz]
 lobby = 1.0
@@ -210,7 +227,7 @@ async def _handshake_load(server: ServerProcess) -> tuple[int, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(HOSTILE, 0))
     writer.write(handshake(f"127.0.0.1:{server.port}"))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_S):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
     except (EOFError, ConnectionError):
         return 0, ""
@@ -222,16 +239,17 @@ async def _handshake_load(server: ServerProcess) -> tuple[int, str]:
 
 async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_path: Path) -> None:
     """F19: 256 files. Full is full: 503 and when to come; who is in stays in and is served; room is found again."""
-    async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
+    async with target(tmp_path, FEW_FILES, files=256) as server:
         async with WellBehavedClients(100, server.url) as well_behaved:
             await well_behaved.opened()
             crowd = [await Peer.upgraded(server.port) for _ in range(28)]
-            for peer in crowd:
-                peer.say(join(f"bad{peer.writer.get_extra_info('sockname')[1]}"))
+            for number, peer in enumerate(crowd):
+                peer.say(join(f"bad{number}"))
             assert {await _handshake_load(server) for _ in range(40)} == {(503, "5.000")}
             for peer in crowd:
                 peer.drop()
             await _until_let_in(server)
+            await well_behaved.settle()
             assert well_behaved.wrongs() == []
         shown = await server.metrics()
         assert shown['quiz_joins_shed_total{cause="full"}'] >= 40
@@ -239,27 +257,39 @@ async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_pa
 
 
 async def test_more_sockets_than_files_stall_nobody_and_do_not_spin(tmp_path: Path) -> None:
-    """F19: bare connections use up every file. Those inside play on, the processor rests, and it passes."""
-    async with target(tmp_path, FEW_FILES, files=256) as server, asyncio.timeout(90):
+    """F19: bare connections use up every file. Those inside play on, the server works no more than before, it passes.
+
+    Its work is compared in CPU seconds with that of the same quiz before, since the machine may be slow.
+    """
+    async with target(tmp_path, FEW_FILES, files=256) as server:
         async with WellBehavedClients(60, server.url) as well_behaved:
             await well_behaved.opened()
+            await well_behaved.answered()
+            calm = await _work(server, 1.5)
             idle = [await Peer.dial(server.port) for _ in range(250)]
             await asyncio.sleep(0.5)
-            began, used = time.monotonic(), server.cpu()
-            await asyncio.sleep(1.5)
+            crowded = await _work(server, 1.5)
             assert server.descriptors() <= 256
-            assert (server.cpu() - used) / (time.monotonic() - began) < 0.6
+            assert crowded < 3 * calm + 0.2
             assert well_behaved.are_open
             for peer in idle:
                 peer.drop()
             await _until_let_in(server)
+            await well_behaved.answered()
+            await well_behaved.settle()
             assert well_behaved.wrongs() == []
-            assert len(well_behaved.acks()) >= 60
         assert server.noise() == []
+
+
+async def _work(server: ServerProcess, seconds: float) -> float:
+    """CPU seconds that the server uses during so many seconds."""
+    before = server.cpu()
+    await asyncio.sleep(seconds)
+    return server.cpu() - before
 
 
 async def _until_let_in(server: ServerProcess) -> None:
     """A newcomer is welcome again, soon."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG_S):
         while (await _handshake_load(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else
             await asyncio.sleep(0.1)

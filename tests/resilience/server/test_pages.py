@@ -59,7 +59,7 @@ class Outline(HTMLParser):
 def test_people_see_how_the_server_stands() -> None:
     text = Outline(status_page(VIEW)).text
     for fact in (
-        "Ready for guests",
+        "Ready for new connections",
         "Join at wss://quiz.example/ws",
         "Version 1.2.3, up for 1 h 2 min, 44 open connections of at most 500",
         "Friday night (quiz) question 2 of 6 41 3 1",
@@ -131,7 +131,7 @@ def test_health_asks_nothing_but_that_the_process_answers() -> None:
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"draining": True}, "draining: guests are being sent home"),
+        ({"draining": True}, "draining: connections are being closed"),
         ({"commit_failed": True}, "database: the last commit was not taken"),
         ({"loop_lag": 0.75}, "overloaded: the loop ran 0.75 s late, at most 0.5 s"),
         ({"connections": 500}, "full: 500 of 500 connections"),

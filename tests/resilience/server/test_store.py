@@ -19,6 +19,7 @@ from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.server.store import RunLease, SqlStore, StoredEvent
 from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, PLAN, found, with_quiz
+from tests.support.deadlines import HANG_S
 
 FINISHED = QuizState(Phase.FINISHED, 11, 40, 300.0, 280.0, 290.0)
 
@@ -286,7 +287,7 @@ def test_no_commit_of_the_old_server_outlives_a_take_up(shared_url: str) -> None
 
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(write)
-        assert started.wait(30)
+        assert started.wait(HANG_S)
         new.acquire_lease(LEASE.key)
         seen = len(latest(new).sessions)
         assert written.result(30) == seen

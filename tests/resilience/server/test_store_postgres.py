@@ -19,6 +19,7 @@ from resilience.server import database, migrations
 from resilience.server.store import SqlStore
 from tests.postgres import SUPERUSER, Cluster
 from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, with_quiz
+from tests.support.deadlines import HANG_S
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, store: SqlStore, cluster: Cluster,
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Return once it holds."""
-    deadline = time.monotonic() + 4.0  # below the time after which a lock is given up
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -150,10 +151,10 @@ def test_taking_up_waits_for_the_commit_that_is_under_way(
     monkeypatch.setattr(store, "_write", write_once_somebody_waits)
     with closing(SqlStore(postgres_url)) as successor, ThreadPoolExecutor(1) as pool:
         commit = pool.submit(store.commit, [(LEASE, ADA)], ORIGIN)
-        assert checked.wait(30)
+        assert checked.wait(HANG_S)
         successor.acquire_lease(LEASE.key)
         assert successor.scores(LEASE.key) == {"p1": 0}
-        commit.result(30)
+        commit.result(HANG_S)
 
 
 def test_a_server_that_stops_in_mid_transaction_is_cut_off_by_the_database(store: SqlStore) -> None:
@@ -173,7 +174,7 @@ def test_a_store_waits_while_another_makes_the_tables(postgres: Cluster, postgre
         wait_until(lambda: bool(postgres.execute(waiting)))
         other.execute("CREATE TABLE colours (id INTEGER)")
         other.commit()
-        with closing(start.result(30)) as store:
+        with closing(start.result(HANG_S)) as store:
             assert store.unfinished() == []
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.config import QuizConfig
 from resilience.protocol.effects import JoinAttempt, Persist, ServerEffect
+from resilience.protocol.messages import Answer, HostAction, HostCommand, Join
 from resilience.protocol.server.pending_commits import PendingCommits
+from tests.support.machines import RoomHarness
 
 ROWS = (JoinAttempt("p1", "created"),)
 
@@ -23,12 +24,15 @@ class CommitHarness:
 
     def order(self, connection: int) -> int:
         """Order a commit that a connection waits for."""
-        return self.commits.persist_then(
-            ROWS, connection, committed=self._noting("committed"), failed=self._noting("failed")
-        )
+        return self.commits.persist_then(ROWS, connection, self)
 
-    def _noting(self, outcome: str) -> Callable[[float], None]:
-        return lambda now: self.outcomes.append((outcome, now))
+    def committed(self, now: float) -> None:
+        """Note a commit."""
+        self.outcomes.append(("committed", now))
+
+    def commit_failed(self, now: float) -> None:
+        """Note a failure."""
+        self.outcomes.append(("failed", now))
 
 
 def test_a_commit_continues_once_with_its_outcome() -> None:
@@ -50,15 +54,19 @@ def test_a_commit_that_no_connection_waits_for_continues_nothing() -> None:
     assert (harness.outcomes, harness.commits._waiting) == ([], {})
 
 
+class Again(CommitHarness):
+    """Orders the next commit when one is durable."""
+
+    def committed(self, now: float) -> None:
+        super().committed(now)
+        self.order(1)
+
+
 def test_a_continuation_may_order_the_next_commit() -> None:
-    harness = CommitHarness()
-
-    def again(_now: float) -> None:
-        harness.order(1)
-
-    ticket = harness.commits.persist_then(ROWS, 1, committed=again, failed=again)
-    harness.commits.committed(ticket, 1.0)
+    harness = Again()
+    harness.commits.committed(harness.order(1), 1.0)
     assert harness.commits.is_waiting(1)
+    assert harness.outcomes == [("committed", 1.0)]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["order", "join", "committed", "failed"]), st.integers(1, 4)), max_size=60))
@@ -77,3 +85,21 @@ def test_a_connection_waits_exactly_while_one_of_its_commits_is_pending(steps: l
                 (harness.commits.committed if what == "committed" else harness.commits.commit_failed)(ticket, 0.0)
         waiting = {connection for connections in pending.values() for connection in connections}
         assert {connection for connection in range(1, 5) if harness.commits.is_waiting(connection)} == waiting
+
+
+def test_a_room_knows_which_connections_wait_for_a_commit() -> None:
+    """Joins, answers (also the second one of two equal ones) and host commands, until their outcome is known."""
+    harness = RoomHarness(quiz=QuizConfig(lobby=1))
+    harness.join(1)
+    harness.run(1.0)
+    harness.instant = False
+    question = harness.room.game.question
+    assert question is not None
+    harness.say(2, Join(event="e", name="bob", instance="bob"))
+    harness.say(1, Answer(question.id, 0, "k1"))
+    harness.say(1, Answer(question.id, 0, "k1"))
+    harness.room.host(3, harness.now)
+    harness.say(3, HostCommand(HostAction.REVEAL, harness.room.game.progress.step))
+    assert [harness.room.is_waiting(connection) for connection in range(5)] == [False, True, True, True, False]
+    harness.commit()
+    assert not any(harness.room.is_waiting(connection) for connection in range(5))

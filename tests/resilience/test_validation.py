@@ -1,0 +1,74 @@
+"""Reading msgspec's errors: the guard on a format that msgspec does not promise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from resilience.validation import Violation, one_line, violation_of
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True):
+    at: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Whole(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    parts: list[Part] = []
+    tags: list[str] = []
+    by_name: dict[str, Part] = {}
+
+
+CASES: dict[str, tuple[object, Violation]] = {
+    "wrong type as a whole": ([], Violation("", "", "Expected `object`, got `array`")),
+    "wrong type": ({"name": 1}, Violation("name", "", "Expected `str`, got `int`")),
+    "missing": ({}, Violation("", "name", "Object missing required field `name`")),
+    "unknown": ({"name": "x", "nam": 1}, Violation("", "nam", "Object contains unknown field `nam`")),
+    "in a list": ({"name": "x", "parts": [{"at": 1}, {"at": -1}]}, Violation("parts[1].at", "", "Expected `int` >= 0")),
+    "missing in a list": (
+        {"name": "x", "parts": [{}]},
+        Violation("parts[0]", "at", "Object missing required field `at`"),
+    ),
+    "item of a list": ({"name": "x", "tags": ["a", 2]}, Violation("tags[1]", "", "Expected `str`, got `int`")),
+    "in a mapping": (
+        {"name": "x", "by_name": {"p": {"at": "1"}}},
+        Violation("by_name[...].at", "", "Expected `int`, got `str`"),
+    ),
+    "value of a mapping": (
+        {"name": "x", "by_name": {"p": 1}},
+        Violation("by_name", "", "Expected `object`, got `int`"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_error_of_msgspec_says_where_and_why(case: str) -> None:
+    value, violation = CASES[case]
+    with pytest.raises(msgspec.ValidationError) as decoded:
+        msgspec.json.decode(msgspec.json.encode(value), type=Whole)
+    with pytest.raises(msgspec.ValidationError) as converted:
+        msgspec.convert(value, Whole)
+    assert violation_of(decoded.value) == violation_of(converted.value) == violation
+
+
+def test_the_key_names_the_place_and_the_field() -> None:
+    assert Violation("parts[0]", "at", "rule").key() == "parts[0].at"
+    assert Violation("", "at", "rule").key("server") == "server.at"
+    assert (Violation("", "", "rule").key(), Violation("", "", "rule").key("server")) == ("", "server")
+
+
+def test_a_clause_begins_in_lower_case() -> None:
+    assert (Violation("", "", "Expected `int`").clause, Violation("", "", "").clause) == ("expected `int`", "")
+
+
+def test_an_error_without_a_place_is_a_rule() -> None:
+    assert violation_of(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")).path == ""
+    assert violation_of(msgspec.DecodeError("Input data was truncated")) == Violation(
+        "", "", "Input data was truncated"
+    )
+
+
+def test_line_breaks_are_shown() -> None:
+    assert one_line("a\nb\r") == "a\\nb\\r"
