@@ -25,6 +25,7 @@ from resilience.protocol.messages import (
     ClientMessage,
     CreateEvent,
     Error,
+    ErrorCode,
     Host,
     HostAction,
     HostCommand,
@@ -110,7 +111,8 @@ def test_a_handshake_that_may_come_back_is_rejected_with_its_record() -> None:
     connection = harness.open()
     found = harness.shake(connection)
     assert found is not None
-    assert (found.status, found.cause, found.retry_after) == (429, "address", pytest.approx(1.0))
+    assert (found.status, found.cause) == (429, "address")
+    assert found.retry_after == pytest.approx(1.0)
     assert connection.state is S.CLOSED
     assert harness.outcome() == ([(SHED, "address")], [], [])
 
@@ -204,8 +206,8 @@ def test_useless_first_messages_are_answered_and_then_end_the_connection() -> No
     records, messages, closes = harness.outcome()
     assert records == [(WRONG, "unexpected"), (WRONG, "malformed"), (WRONG, "unexpected"), (REFUSED, "strikes")]
     assert messages[:2] == [
-        Error("unexpected", "type", "the first message must be join or resume"),  # type: ignore[arg-type]
-        Error("malformed", "message", "is no JSON"),  # type: ignore[arg-type]
+        Error(ErrorCode.UNEXPECTED, "type", "the first message must be join or resume"),
+        Error(ErrorCode.MALFORMED, "message", "is no JSON"),
     ]
     assert closes == [(4203, "too many useless messages")]
     assert harness.policy.record_failure("10.0.0.1", harness.now) == 0.0  # it was the first
@@ -226,7 +228,10 @@ def test_unreadable_messages_are_named_and_too_many_end_the_connection() -> None
     harness = ConnectionHarness(strike_limit=2, address_failures=1)
     connection = harness.in_state(S.PARTICIPANT)
     connection.receive_malformed("answer.key", "Expected `str`", harness.now)
-    assert harness.outcome()[:2] == ([(WRONG, "malformed")], [Error("malformed", "answer.key", "Expected `str`")])  # type: ignore[arg-type]
+    assert harness.outcome()[:2] == (
+        [(WRONG, "malformed")],
+        [Error(ErrorCode.MALFORMED, "answer.key", "Expected `str`")],
+    )
     connection.receive_malformed("answer.key", "Expected `str`", harness.now)
     records, _, closes = harness.outcome()
     assert records == [(WRONG, "malformed"), (REFUSED, "strikes")]
@@ -241,7 +246,8 @@ def test_a_message_beyond_the_rate_waits_and_is_recorded() -> None:
     assert connection.message_arrived(harness.now) == pytest.approx(0.5)
     (record,) = harness.connections.effects()
     assert isinstance(record, Record)
-    assert (record.kind, record.value) == (LogEventKind.MESSAGE_DELAYED, pytest.approx(0.5))
+    assert record.kind is LogEventKind.MESSAGE_DELAYED
+    assert record.value == pytest.approx(0.5)
     harness.now += 1.0
     assert connection.message_arrived(harness.now) == 0.0
 
@@ -275,7 +281,8 @@ def test_an_address_that_guesses_tokens_is_closed_with_a_time() -> None:
         connection.message_sent(rejection(), harness.now)
     records, _, ((code, reason),) = harness.outcome()
     assert records == [(SHED, "address")]
-    assert (code, retry_after_in_reason(reason)) == (4100, pytest.approx(20.0))
+    assert code == 4100
+    assert retry_after_in_reason(reason) == pytest.approx(20.0)
 
 
 def test_a_rejection_after_the_transport_is_gone_leaves_no_deadline() -> None:
@@ -341,7 +348,7 @@ def test_a_host_without_an_event_may_probe_and_create_only() -> None:
     assert harness.receive(connection, Probe(4), HostCommand(HostAction.START, 0)) == [False, False]
     records, messages, closes = harness.outcome()
     assert records == [(WRONG, "unexpected")]
-    assert messages == [ProbeReply(4), Error("unexpected", "type", "create the event first")]  # type: ignore[arg-type]
+    assert messages == [ProbeReply(4), Error(ErrorCode.UNEXPECTED, "type", "create the event first")]
     assert closes == []
 
 
@@ -450,7 +457,7 @@ MESSAGES: list[ClientMessage] = [
     HostCommand(HostAction.START, 0),
 ]
 INPUTS: list[Step] = [
-    *(lambda h, c, message=message: c.receive(message, h.now) for message in MESSAGES),  # type: ignore[misc]
+    *(lambda h, c, message=message: c.receive(message, h.now) for message in MESSAGES),
     lambda h, c: h.shake(c),
     lambda h, c: h.shake(c, BROWSER),
     lambda _, c: c.handshake_completed(),
