@@ -20,6 +20,8 @@ PAUSE_S: Seconds = 0.05
 class _NoClient:
     """The canary's end of its connection: it takes whatever comes."""
 
+    actor = "canary"
+
     def opened(self, connection: ModelConnection) -> None:
         """Ignore the upgrade."""
 
