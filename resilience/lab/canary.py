@@ -126,7 +126,7 @@ class NetworkCanary:
                 connection.abort()
 
     async def prepare(self, within: Seconds) -> None:
-        """Wait until the link works and hold it, before the fault; ``problem`` says what was wrong after ``within`` s."""
+        """Wait until the link works and hold it; ``problem`` says what was wrong after ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
                 await _until(self._answers)
