@@ -63,7 +63,7 @@ class Hub:
         self._peers: dict[int, Peer] = {}
         self._timer = DeadlineTimer(clock, self._on_deadline)
         self._on_commit: CommitCallback = self.on_commit
-        self._is_over = False
+        self._is_over = self._timer_is_stopped = False
 
     def start(self) -> None:
         """Carry out what taking up an earlier run asked for."""
@@ -113,7 +113,8 @@ class Hub:
         return self.room.is_waiting(connection)
 
     def stop_timer(self) -> None:
-        """Do nothing more by the clock."""
+        """Do nothing more by the clock, whatever still arrives: the quiz stands still."""
+        self._timer_is_stopped = True
         self._timer.stop()
 
     def abandon(self) -> None:
@@ -153,7 +154,8 @@ class Hub:
             self._flush()
         for effect in effects:
             self._carry_out(effect)
-        self._timer.set_deadline(self.room.next_deadline())
+        if not self._timer_is_stopped:
+            self._timer.set_deadline(self.room.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
         match effect:

@@ -54,7 +54,7 @@ from tests.resilience.protocol.test_planted_defects import (
     WithoutRotationGrace,
     WrongSnapshot,
 )
-from tests.support.restartable_server import SPRING
+from tests.support.virtual_server import SPRING
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FOUND = (AssertionError, ValueError, TimeoutError, WebSocketException, ResilienceError)
