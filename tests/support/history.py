@@ -9,7 +9,7 @@ from reports.frames import RunHistory
 from reports.invariants import CHECKS
 from resilience.eventlog.vocabulary import Lane, LogEvent
 from resilience.experiment.spec import Cohort, Experiment
-from resilience.lab.run_directory import COMPLETED, RunInfo
+from resilience.lab.run_directory import RunInfo, RunStatus
 
 EXPERIMENT = Experiment("test", duration=60.0, cohorts=(Cohort("all", 1),))
 INFO = RunInfo(
@@ -19,7 +19,7 @@ INFO = RunInfo(
     seed=1,
     started_at="2026-01-01T00:00:00+00:00",
     duration_s=EXPERIMENT.duration,
-    status=COMPLETED,
+    status=RunStatus.COMPLETED,
 )
 NOT_OF_TESTS = {"faults_confirmed", "nobody_stuck", "scores_add_up"}
 """Need a canary, the end of a run, or the closing records of a server."""
