@@ -151,7 +151,7 @@ def headline(summary: Summary) -> str:
         said = [pluralise(misses, "target") + " missed"] if misses else []
         said += [pluralise(broken, "invariant") + " broken"] if broken else []
         return f"{came_back(summary.success_rate)}; {' and '.join(said)}."
-    return f"{came_back(summary.success_rate)}; the run is inconclusive:  {summary.reasons[0]}."
+    return f"{came_back(summary.success_rate)}; the run is inconclusive: {summary.reasons[0]}."
 
 
 def pluralise(n: int, thing: str) -> str:

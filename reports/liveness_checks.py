@@ -17,9 +17,6 @@ from .summary import Invariant
 SETTLE_S = 2.0
 """Seconds before the end from which on what is still under way counts against nobody."""
 
-RETURN_S = 30.0
-"""Seconds after the last fault by which every client that keeps trying must be back."""
-
 _OPENS = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 _ENDS = (LogEventKind.TRANSPORT_LOST, LogEventKind.PEER_DEAD)
 _STOPS = (
@@ -55,9 +52,9 @@ def server_lives(history: RunHistory) -> CheckResult | None:
 
 
 def clients_return(history: RunHistory) -> CheckResult | None:
-    """Long after the last fault every client that neither left nor gave up has a session."""
+    """``statistics.deadline`` after the last fault every client that neither left nor gave up has a session."""
     ends = [event.t for event in history.of(LogEventKind.FAULT_ENDED)]
-    if not ends or history.end - max(ends) < RETURN_S:
+    if not ends or history.end - max(ends) < history.experiment.statistics.deadline:
         return None
     last = _last_session_events(history)
     away = [

@@ -42,8 +42,8 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "inject network faults and server kills under real clients: run, crash, list, show, doctor",
-    "sim": "run the same experiment in a simulator, with crashes at every commit boundary: run, crash",
+    "chaos": "inject faults into the network and the server under real clients: run, list, show, doctor",
+    "sim": "run the same experiment in a simulator, or crash it with many seeds: run, crash",
     "report": "build a run's report, compare two runs: build, compare",
 }
 

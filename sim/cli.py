@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from resilience.eventlog.vocabulary import Lane, LogEvent
-from resilience.eventlog.writer import EventWriter
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
-
-from .run import run as run_lane
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.run import execute
+from resilience.lab.run_directory import RunStatus, create_run_dir
+from resilience.lab.system import LaneDriver
 
 
 @click.group()
@@ -39,56 +45,74 @@ def run(
     """
     loaded = load(experiment, overrides, scale)
     chosen = loaded.seed if seed is None else seed
-    return run_and_report(loaded, Lane(lane), chosen, out)
+    return run_and_report(loaded, driver_of(Lane(lane)), chosen, out)
 
 
 @sim.command()
-@click.option(
-    "--seeds", type=click.IntRange(1), default=2000, show_default=True, help="How many worlds to live through."
-)
+@click.argument("what", type=click.Choice(["crash"]), default="crash")
+@click.option("--seeds", type=click.IntRange(1), default=2000, show_default=True, help="Number of seeds to run.")
 @click.option("--from", "first", type=click.IntRange(0), default=1, show_default=True, help="The first seed.")
-@click.option("--clients", type=click.IntRange(1), default=8, show_default=True, help="Clients in each world.")
-@click.option("--log", type=click.Path(path_type=Path), help="Write the last world's event log to this file.")
-def crash(seeds: int, first: int, clients: int, log: Path | None) -> int:
-    """Crash the real server at every boundary under a virtual clock, and look whether anything is lost.
+@click.option("--clients", type=click.IntRange(1), default=8, show_default=True, help="Number of clients in each run.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Store the run of the single seed in this directory, with a report."
+)
+def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) -> int:
+    """Run generated experiments in virtual time, one a seed, and check that nothing is lost.
 
-    A seed is a world of its own: where the server dies (before, in and after a commit, in a handshake, a drain, a
-    restart), what storage had by then, and for how long there is none. The same seed is the same world.
+    "crash" kills the real server at every boundary of its work: before, in and after a commit, in a handshake, in a
+    drain, in a restart. The seed determines where, what survives, and for how long there is no server.
 
-    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed).
+    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed); with --keep
+    those of "report build" on the directory.
     """
-    import time
+    from . import explore as exploring
 
-    from resilience.errors import ExitCode
-
-    from .virtual.crash_tally import Tally, explore, story
-
-    tally, began = Tally(clients), time.perf_counter()
-    for outcome in explore(first, seeds, clients):
-        tally.take(outcome)
-        if tally.seeds % max(seeds // 10, 1) == 0:
-            click.echo(tally.line(seeds))
+    del what  # there is one generator
+    if keep is not None and seeds != 1:
+        raise UsageError("--keep stores the run of one seed: use it with --seeds 1")
+    statistics, began = exploring.CrashStatistics(clients), time.perf_counter()
+    results = [exploring.keep_seed(first, clients, keep)] if keep else exploring.explore(first, seeds, clients)
+    for result in results:
+        statistics.add(result)
+        if statistics.seeds % max(seeds // 10, 1) == 0:
+            click.echo(statistics.progress(seeds))
         if seeds == 1:
-            click.echo("\n".join(story(outcome)))
-        if log is not None and tally.seeds == seeds:
-            _write(log, outcome.events)
-    click.echo("\n".join(["the server died", *tally.boundaries(), tally.totals(time.perf_counter() - began)]))
-    for line in tally.failures():
+            click.echo("\n".join(exploring.describe(result)))
+    totals = statistics.totals(time.perf_counter() - began)
+    click.echo("\n".join(["the server died", *statistics.boundaries(), totals]))
+    for line in statistics.failures():
         click.echo(line)
-    return ExitCode.FAIL if tally.broken else ExitCode.PASS
+    if keep is not None:
+        from reports.build import build_report
+
+        click.echo(f"report: {keep / 'report.html'}")
+        return int(build_report(keep).exit_code)
+    return ExitCode.FAIL if statistics.broken else ExitCode.PASS
 
 
-def _write(log: Path, events: Iterable[LogEvent]) -> None:
-    writer = EventWriter(log)
-    for event in events:
-        writer.write(event)
-    writer.close()
+def driver_of(lane: Lane) -> LaneDriver:
+    """The driver of a simulated lane; each lane loads only what it runs."""
+    if lane is Lane.VIRTUAL:
+        from .virtual.lane import VirtualLane
+
+        return VirtualLane()
+    if lane is Lane.MODEL:
+        from .model.lane import ModelLane
+
+        return ModelLane()
+    raise UsageError(f"--lane {lane}: sim runs the lanes model and virtual")
 
 
-def run_and_report(experiment: Experiment, lane: Lane, seed: int, out: Path | None) -> int:
-    """Run, report, print the verdict; returns the exit code."""
+def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
+    """Run, report, print the verdict; returns the exit code. SIGINT and SIGTERM end the run in order."""
     console = Console()
-    run_dir = run_lane(experiment, lane, seed, out=out, root=Path("runs"))
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    run_dir = create_run_dir(experiment.name, lane=driver.lane, seed=seed, stamp=stamp, out=out, root=Path("runs"))
+    with interruptible() as cancellation:
+        outcome = execute(driver, experiment, seed, run_dir, cancellation=cancellation)
+    if outcome.status is RunStatus.INTERRUPTED:
+        click.echo(f"{outcome.cause}: {run_dir}", err=True)
+        return ExitCode.HARNESS
     from reports.build import build_report
     from reports.cli import exit_code, print_summary
 
@@ -96,3 +120,20 @@ def run_and_report(experiment: Experiment, lane: Lane, seed: int, out: Path | No
     print_summary(summary, console)
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True)
     return int(exit_code(summary))
+
+
+@contextmanager
+def interruptible() -> Iterator[Cancellation]:
+    """A cancellation that SIGINT and SIGTERM request for as long as the block lasts. From the main thread only."""
+    cancellation = Cancellation()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda received, _: _request(cancellation, received)) for number in numbers}
+    try:
+        yield cancellation
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _request(cancellation: Cancellation, received: int) -> None:
+    cancellation.request(signal.Signals(received).name)

@@ -17,9 +17,10 @@ from resilience.cli import root
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import parse
-from resilience.lab.run_directory import RunStatus, read_run_info
+from resilience.lab.run import execute
+from resilience.lab.run_directory import RunStatus
 from resilience.protocol.messages import PROTOCOL_VERSION
-from sim.run import run
+from sim.cli import driver_of
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,7 @@ def test_its_experiment_runs_as_printed(lane: Lane, readme: str, tmp_path: Path)
     (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     experiment = parse(text, "lunch.toml")
     assert {fault.kind for fault in experiment.faults} == {"blackhole", "cut"}
-    run_dir = run(experiment, lane, experiment.seed, out=tmp_path / "run", root=tmp_path)
-    assert read_run_info(run_dir).status == RunStatus.COMPLETED
+    assert execute(driver_of(lane), experiment, experiment.seed, tmp_path / "run").status is RunStatus.COMPLETED
 
 
 def test_its_commands_and_options_exist(readme: str) -> None:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 import msgspec
 
 from resilience.errors import PortInUseError, ToxiproxyError
+from resilience.lab.system import CallTimes
 
 from .consumer import HttpApi, NotToxiproxyError, ToxiproxyHungError, ToxiproxyRefusedError
 from .toxics import (
     Bandwidth,
     Latency,
     LimitData,
+    ResetOnClose,
     ResetPeer,
     Slicer,
     SlowClose,
@@ -44,6 +46,7 @@ __all__ = [
     "LimitData",
     "NotToxiproxyError",
     "Proxy",
+    "ResetOnClose",
     "ResetPeer",
     "SafeRemoval",
     "Slicer",
@@ -61,13 +64,6 @@ T = TypeVar("T")
 
 UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind})
 """Removing or changing these under traffic can hang the control API permanently (Toxiproxy issues 412 and 558)."""
-
-
-class CallTimes(NamedTuple):
-    """Monotonic times around one request: its effect happened between ``before`` and ``after``."""
-
-    before: Instant
-    after: Instant
 
 
 class SafeRemoval(NamedTuple):
@@ -134,8 +130,9 @@ class ToxiproxyApi:
 
     ``timeout_s`` limits each request from the moment its turn comes. After a timeout this instance is ``hung``: the
     effect of the request is unknown, and every later request is rejected at once; kill the process and create a new
-    instance. A suspended process hangs in this sense too. A cancelled request may still take effect. Every method
-    raises ToxiproxyError, which names the call, the proxy and the remedy.
+    instance. A suspended process hangs in this sense too. A cancelled request may still take effect. The effect of a
+    request happened between the times that it returns, which are read from ``clock``. Every method raises
+    ToxiproxyError, which names the call, the proxy and the remedy.
     """
 
     def __init__(
@@ -293,7 +290,7 @@ class ToxiproxyApi:
                 f"{self._wire.where}: {doing}: raising a live rate from 0 crashes the server; {_SAFELY}"
             )
         self._guard(state, present, doing, live=live)
-        body = {"toxicity": 1.0, "attributes": toxic.attributes}
+        body = {"toxicity": toxic.toxicity, "attributes": toxic.attributes}
         return self._timed("patch", f"/proxies/{proxy}/toxics/{toxic.name}", body, doing=doing)
 
     def _remove(self, proxy: str, name: str, doing: str, *, live: bool) -> CallTimes:

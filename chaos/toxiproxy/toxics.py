@@ -1,8 +1,8 @@
 """Toxics as checked values. Pure: nothing here knows of HTTP, processes or time.
 
 Toxiproxy checks nothing (a misspelt attribute is dropped, a negative rate crashes the server), so every rule is here.
-The direction is always explicit, because the server's default is only one of the two. Toxicity is always 1, because the
-server draws it again whenever any toxic of the proxy changes: the plan of the fault chooses the victims.
+The direction is always explicit, because the server's default is only one of the two. Toxicity is never between 0 and
+1, because the server draws it again whenever any toxic of the proxy changes: a schedule chooses the victims.
 
 Effects on connections that are open when a toxic is added and removed:
 
@@ -11,7 +11,8 @@ Effects on connections that are open when a toxic is added and removed:
 ``slow_close``   delays only the forwarding of a close.
 ``timeout``      drops bytes; closes after that long without traffic that way, 0 = never; **removal closes too**.
 ``reset_peer``   waits for the next bytes, then the delay, then closes: RST on connections made after it was added, FIN
-                 on those that were open.
+                 on those that were open. At toxicity 0 it only decides, when a connection is made, that a later
+                 close of this connection is an RST.
 ``slicer``       splits writes into small ones.
 ``limit_data``   passes so many bytes, then closes; open connections count from when it was added.
 """
@@ -55,6 +56,7 @@ class Toxic:
     """What all toxics share: the ``stream`` they act on and their ``name`` (``"<type>_<stream>"`` unless given)."""
 
     kind: ClassVar[str] = ""
+    toxicity: ClassVar[float] = 1.0
     stream: Stream
     name: str = ""
 
@@ -88,7 +90,7 @@ class Toxic:
             "name": self.name,
             "type": self.kind,
             "stream": self.stream,
-            "toxicity": 1.0,
+            "toxicity": self.toxicity,
             "attributes": self.attributes,
         }
 
@@ -148,6 +150,19 @@ class ResetPeer(Toxic):
 
     def _check(self) -> None:
         self._whole("timeout_ms", 0, MAX_MS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetOnClose(Toxic):
+    """Make every later close of a new connection a reset; passes everything else. Needed on both streams."""
+
+    kind: ClassVar[str] = "reset_peer"
+    toxicity: ClassVar[float] = 0.0
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """No delay."""
+        return {"timeout": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

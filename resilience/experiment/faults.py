@@ -20,6 +20,7 @@ import msgspec
 from resilience.experiment.primitives import (
     CloseAll,
     ConnectionsEnd,
+    Crash,
     DialsRefused,
     Direction,
     Drop,
@@ -78,6 +79,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         return float(getattr(self, "duration", 0.0))
 
     @property
+    def lasts(self) -> Seconds | None:
+        """How long the fault lasts once it has begun, within its window; ``None``: to the window's end."""
+        return None
+
+    @property
     def composition(self) -> Composition:
         """What the fault does, in primitive operations."""
         raise NotImplementedError
@@ -126,16 +132,26 @@ class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
 
 
 class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
-    """The server is killed, and started again after ``duration`` seconds."""
+    """The server is killed, and started again after ``duration`` seconds.
+
+    With ``crash``, which only the virtual lane can carry out, the server dies where that says and starts again when
+    that says, within the window of ``duration`` seconds.
+    """
 
     duration: Seconds
+    crash: Crash | None = None
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
 
     @property
+    def lasts(self) -> Seconds | None:
+        """The pause of a crash."""
+        return None if self.crash is None else self.crash.pause
+
+    @property
     def composition(self) -> Composition:
         """Kills; starts a server on the same database."""
-        return Composition(begin=(Kill(),), end=(Start(),), symptom=ServerGone())
+        return Composition(begin=(Kill(self.crash),), end=(Start(),), symptom=ServerGone())
 
 
 AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | ServerKillFault

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from resilience.units import Seconds
+
 
 class FaultTarget(StrEnum):
     """What a fault acts on."""
@@ -66,7 +68,7 @@ class Impose(msgspec.Struct, frozen=True, tag="impose"):
 
 
 class Lift(msgspec.Struct, frozen=True, tag="lift"):
-    """Undo one :class:`Impose` of an equal condition; harmless where none holds."""
+    """Undo one :class:`Impose` of an equal condition; an error where none holds."""
 
     condition: Condition
 
@@ -76,12 +78,70 @@ LinkOperation = CloseAll | ResetAll | Impose | Lift
 # operations on the server ---------------------------------------------------------------------------------------------
 
 
+class CrashPoint(StrEnum):
+    """Boundaries in the server's work at which the virtual lane can kill it."""
+
+    INSTANT = "instant"
+    EVENT = "event"
+    ORDERED = "ordered"
+    NEVER_WRITTEN = "never_written"
+    WRITTEN = "written"
+    SETTLED = "settled"
+    LOGGED = "logged"
+    HANDSHAKE = "handshake"
+    DRAIN = "drain"
+    RECOVERING = "recovering"
+    READING = "reading"
+    LISTENING = "listening"
+
+    @property
+    def description(self) -> str:
+        """Where the server dies, in words."""
+        return _DESCRIPTIONS[self]
+
+
+_DESCRIPTIONS = {
+    CrashPoint.INSTANT: "at some instant",
+    CrashPoint.EVENT: "when something happens, before it acts",
+    CrashPoint.ORDERED: "before a commit is handed to storage",
+    CrashPoint.NEVER_WRITTEN: "in a commit that never happens",
+    CrashPoint.WRITTEN: "in a commit that is durable",
+    CrashPoint.SETTLED: "after a commit, before the log is flushed",
+    CrashPoint.LOGGED: "after the log is flushed, before clients receive it",
+    CrashPoint.HANDSHAKE: "during a handshake",
+    CrashPoint.DRAIN: "while it drains",
+    CrashPoint.RECOVERING: "while it acquires the lease of a stored run",
+    CrashPoint.READING: "while it reads the stored run",
+    CrashPoint.LISTENING: "right after it listens",
+}
+
+
+class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where exactly a server dies and what survives it: a refinement that only the virtual lane can carry out.
+
+    The server dies when it reaches ``point`` for the ``skip`` + 1-th time after the kill was ordered, in whichever
+    server process, and ``within`` so many seconds at the latest. ``pause``: seconds from the death to the next start.
+    ``lands``: whether the commit that storage is working on still happens; ``flushes``: whether bytes that were sent
+    still reach the clients; ``kept``: the share of the unflushed log that reaches the disk.
+    """
+
+    point: CrashPoint = CrashPoint.INSTANT
+    skip: int = 0
+    within: Seconds = 0.0
+    pause: Seconds = 0.0
+    lands: bool = False
+    flushes: bool = True
+    kept: float = 0.0
+
+
 class Kill(msgspec.Struct, frozen=True, tag="kill"):
-    """End the server process at once (SIGKILL)."""
+    """End the server process at once (SIGKILL), or where ``crash`` says."""
+
+    crash: Crash | None = None
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Start a server process on the database, address and log of the one before; harmless while one runs."""
+    """Start a server process on the database, address and log of the one before; an error while one runs."""
 
 
 ServerOperation = Kill | Start

@@ -13,10 +13,10 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault
-from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.faults import AnyFault, ServerKillFault
+from resilience.experiment.primitives import Crash, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
 STATISTICS = ("mean", "restricted_mean", "p50", "p90", "p95", "p99", "max")
@@ -43,16 +43,22 @@ class Op(StrEnum):
     BELOW = "<"
 
 
-class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clients that share one link, and so suffer the same faults."""
+class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Clients that share one link, and so suffer the same faults.
+
+    ``leaves_at``: when those of them that have a session leave on purpose, for good, seconds after the run's start;
+    only the virtual lane can carry this out.
+    """
 
     name: str
     clients: int
+    leaves_at: Instant | None = None
 
 
 class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Steady state: this share of the clients has joined, ``within`` so many seconds of the run's start.
 
+    A share of 0 asks for nothing: faults may strike while clients still make their first dial.
     When it does not hold nothing is injected and the run ends as a failure to start, never as one of the system.
     """
 
@@ -106,7 +112,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check every rule that spans more than one value."""
         _check_run(self)
-        _check_cohorts(self.cohorts)
+        _check_cohorts(self.cohorts, self.duration)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
         for i, expectation in enumerate(self.expectations):
@@ -130,6 +136,16 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
+    def virtual_only(self) -> str | None:
+        """The key of the first value that only the virtual lane can carry out; ``None`` when every lane can."""
+        for i, fault in enumerate(self.faults):
+            if isinstance(fault, ServerKillFault) and fault.crash is not None:
+                return f"faults[{i}].crash"
+        for i, cohort in enumerate(self.cohorts):
+            if cohort.leaves_at is not None:
+                return f"cohorts[{i}].leaves_at"
+        return None
+
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
         return tuple((cohort.name, cohort.clients) for cohort in self.cohorts)
@@ -140,15 +156,15 @@ def _check_run(run: Experiment) -> None:
     require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
     require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
     hypothesis = run.hypothesis
-    require(0 < hypothesis.joined <= 1, "hypothesis.joined", hypothesis.joined, "must be a share above 0, at most 1")
-    within = hypothesis.within
-    require(run.ramp <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
+    require(0 <= hypothesis.joined <= 1, "hypothesis.joined", hypothesis.joined, "must be a share from 0 to 1")
+    within, least = hypothesis.within, run.ramp if hypothesis.joined else 0.0
+    require(least <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
     require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
     correlation = run.statistics.correlation
     require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
 
 
-def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
+def _check_cohorts(cohorts: tuple[Cohort, ...], duration: Seconds) -> None:
     require(bool(cohorts), "cohorts", [], "must name at least one cohort")
     seen: set[str] = set()
     for i, cohort in enumerate(cohorts):
@@ -159,6 +175,8 @@ def _check_cohorts(cohorts: tuple[Cohort, ...]) -> None:
         require(cohort.name != SERVER, f"{key}.name", cohort.name, "names the server; choose another")
         require(cohort.name not in seen, f"{key}.name", cohort.name, "must be unique")
         require(1 <= cohort.clients <= _MAX_CLIENTS, f"{key}.clients", cohort.clients, "must be from 1 to 1,000,000")
+        leaves_in_time = cohort.leaves_at is None or 0 < cohort.leaves_at <= duration
+        require(leaves_in_time, f"{key}.leaves_at", cohort.leaves_at, "must lie within the run's duration")
         seen.add(cohort.name)
 
 
@@ -175,9 +193,19 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    if isinstance(fault, ServerKillFault) and fault.crash is not None:
+        _check_crash(f"{key}.crash", fault.crash, fault)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_crash(key: str, crash: Crash, fault: ServerKillFault) -> None:
+    require(crash.skip >= 0, f"{key}.skip", crash.skip, "must not be negative")
+    rule = f"must be at least 0 and less than the fault's duration ({fault.length:g} s)"
+    require(0 <= crash.within < fault.length, f"{key}.within", crash.within, rule)
+    require(crash.pause >= 0, f"{key}.pause", crash.pause, "must not be negative")
+    require(0 <= crash.kept <= 1, f"{key}.kept", crash.kept, "must be a share from 0 to 1")
 
 
 def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:

@@ -37,7 +37,9 @@ class Fleet:
         self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
         self._machines: list[ObservingClient] = []
         self._first_dials: list[float] = []
-        self._starting: list[asyncio.TimerHandle] = []
+        self._timers: list[asyncio.TimerHandle] = []
+        self._leaves_at = {cohort.name: cohort.leaves_at for cohort in experiment.cohorts}
+        self._leaving: list[asyncio.Task[None]] = []
         for participant in participants:
             machine = make_client(experiment, participant, seed)
             self._machines.append(machine)
@@ -47,10 +49,13 @@ class Fleet:
             self._first_dials.append(first_dial(experiment, participant, seed))
 
     def start(self) -> None:
-        """Let each client dial at its own moment of the ramp."""
+        """Let each client dial at its own moment of the ramp, and leave when its cohort leaves."""
         loop, now = asyncio.get_running_loop(), self._clock.now()
-        for (_, client), at in zip(self.clients, self._first_dials, strict=True):
-            self._starting.append(loop.call_later(max(at - now, 0.0), client.start))
+        for (participant, client), at in zip(self.clients, self._first_dials, strict=True):
+            self._timers.append(loop.call_later(max(at - now, 0.0), client.start))
+            leaves_at = self._leaves_at.get(participant.cohort)
+            if leaves_at is not None:
+                self._timers.append(loop.call_later(max(leaves_at - now, 0.0), self._leave, client))
 
     def open_count(self, cohort: str | None = None) -> int:
         """How many have an open session now, in all or in one cohort."""
@@ -66,6 +71,10 @@ class Fleet:
 
     async def stop(self) -> None:
         """End all at once and without a word."""
-        for handle in self._starting:
-            handle.cancel()
-        await asyncio.gather(*(client.stop() for _, client in self.clients))
+        for timer in self._timers:
+            timer.cancel()
+        await asyncio.gather(*(client.stop() for _, client in self.clients), *self._leaving)
+
+    def _leave(self, client: ReconnectingClient) -> None:
+        if client.machine.state is ClientState.OPEN:
+            self._leaving.append(asyncio.get_running_loop().create_task(client.leave()))

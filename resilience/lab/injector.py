@@ -88,7 +88,7 @@ class FaultInjector:
             self._record_edge(LogEventKind.FAULT_STARTED, window, began, planned=window.starts_at)
             watching = self._record_symptom(window, canaries, began.before, masks)
             if window.fault.length:
-                await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window), until))])
+                await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window, began), until))])
         except BaseException:
             await self._undo_quietly(window, places)
             raise
@@ -98,9 +98,11 @@ class FaultInjector:
             await watching
         return ended.before
 
-    def _end_of(self, window: FaultWindow) -> Instant:
+    def _end_of(self, window: FaultWindow, began: CallTimes) -> Instant:
         touches = (window.place, window.ends_at) in self._begins
-        return window.ends_at + (TOUCH_S if touches else 0.0)
+        planned = window.ends_at + (TOUCH_S if touches else 0.0)
+        lasts = window.fault.lasts
+        return planned if lasts is None else min(began.before + lasts, planned)
 
     async def _apply(self, places: Sequence[Place], operations: Sequence[Operation]) -> CallTimes:
         now = self._clock.now()
@@ -139,16 +141,16 @@ class FaultInjector:
         self, window: FaultWindow, canaries: Sequence[Canary], since: Instant, masks: Sequence[str]
     ) -> None:
         within = min(CONFIRM_S, window.ends_at - self._clock.now()) if window.fault.length else CONFIRM_S
-        doubt = next((canary.doubt for canary in canaries if canary.doubt), None)
+        problem = next((canary.problem for canary in canaries if canary.problem), None)
         symptom = window.fault.composition.symptom
-        if doubt is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
+        if problem is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=value)
         elif masks:
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:
-            cause = doubt or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
+            cause = problem or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
     async def _record_health(

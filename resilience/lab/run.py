@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import ResilienceError
-from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.errors import ResilienceError, UsageError
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
 from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
@@ -57,6 +57,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     :class:`~resilience.errors.HarnessError` when the laboratory failed; that is in ``run.json`` too. Nothing is left
     running either way.
     """
+    require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
     recording = DirectoryRecording(run_dir, experiment)
     info = opening_info(driver, experiment, seed)
@@ -84,6 +85,7 @@ def conduct(  # noqa: PLR0913 - as execute
     cancellation: Cancellation | None = None,
 ) -> RunOutcome:
     """Run ``experiment`` and hand its history to ``recording``; no ``run.json``. Raises as :func:`execute`."""
+    require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
     run = _Run(driver, experiment, seed, recording, progress, cancellation)
     try:
@@ -92,6 +94,13 @@ def conduct(  # noqa: PLR0913 - as execute
         if cancellation.reason is None:
             raise
         return RunOutcome(RunStatus.INTERRUPTED, f"interrupted by {cancellation.reason}")
+
+
+def require_lane(experiment: Experiment, lane: Lane) -> None:
+    """Raise :class:`~resilience.errors.UsageError` when the lane cannot carry out a value of the experiment."""
+    key = experiment.virtual_only()
+    if key is not None and lane is not Lane.VIRTUAL:
+        raise UsageError(f"{experiment.name}: {key}: only the lane virtual can carry this out, not the lane {lane}")
 
 
 def opening_info(driver: LaneDriver, experiment: Experiment, seed: int) -> RunInfo:

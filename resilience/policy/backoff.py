@@ -18,8 +18,12 @@ from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow
 from resilience.units import Instant, Seconds
 
 MIN_RETRY_AFTER_S: Seconds = 0.05
-MAX_RETRY_AFTER_S: Seconds = 60.0
-"""Bounds of a retry time, seconds: a broken proxy can neither stop a client for good nor make it storm."""
+MAX_RETRY_AFTER_S: Seconds = 600.0
+"""Bounds of a retry time, seconds: a broken proxy can neither stop a client for good nor make it storm.
+
+The upper one is the time budget of the ``window`` preset, and the longest wait that admission asks for
+(:data:`resilience.policy.admission.MAX_SLOT_S`): a client that shortened a valid slot would return in a herd.
+"""
 
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
 

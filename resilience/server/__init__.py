@@ -1,7 +1,6 @@
-"""The quiz server: carries out what the room decides, over ``websockets`` and a database. Decides nothing itself.
+"""The quiz server: carries out what its machines decide, over ``websockets`` and a database. Decides nothing itself.
 
-``app`` listens and stops; ``door`` and ``gateway`` accept connections, ``drain`` closes them; ``event_registry`` knows
-which events run here, ``hub`` drives one; ``committer`` and ``store`` make data durable. ``metrics`` and
-``instruments`` count, ``lag`` measures the loop, ``logs`` and ``log_writer`` write lines, ``pages`` serves plain GET
-requests.
+``app`` listens and stops; ``gateway`` drives the connections, ``hub`` one room; ``event_registry`` knows which events
+run here; ``committer`` and ``store`` make data durable. ``metrics`` and ``instruments`` count, ``lag`` measures the
+loop, ``logs`` and ``log_writer`` write lines, ``pages`` serves plain GETs.
 """

@@ -1,62 +1,143 @@
-"""The virtual lane: the real server, the real clients and the real ``websockets`` under a clock we own.
+"""The virtual lane: the real server, the real clients and the real ``websockets`` under a clock of its own.
 
-Reads an experiment, writes its history; everything between is production code over an in-memory network.
+Starts them over an in-memory network for ``lab.run``, which does the rest; the same experiment, seed and conditions
+write the same bytes. Knows no fault kinds: links and server carry out primitive operations.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
 
-from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
+import msgspec
+
+from resilience.errors import HarnessError
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
+from resilience.lab.asyncio_clock import AsyncioClock
+from resilience.lab.cancellation import Cancellation
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import EVENT, participants_of
-from resilience.runtime import RunClock, log_to
-from resilience.server.app import WEBSOCKET_PATH, QuizServer
-from resilience.server.event_registry import EventSpec
-from resilience.server.store import MEMORY, SqlStore
+from resilience.lab.recorder import RunRecorder
+from resilience.lab.recording import Recording
+from resilience.lab.stored_run import StoredRun
+from resilience.random_streams import uniform
+from resilience.runtime import RunClock
+from resilience.server.app import WEBSOCKET_PATH
 from resilience.units import Seconds
-from sim.keyed_names import keyed_ids, keyed_tokens
 
-from .injector import Injector
-from .loop import VirtualLoop, run_virtual
+from .faultable_link import FaultableVirtualLink
+from .faultable_server import FaultableVirtualServer
+from .loop import EXECUTOR_LATENCY_S, VirtualLoop, run_virtual
 from .network import VirtualNetwork
+from .pipe import LatencySource
+from .server_process import HOST, ORIGIN_S, PORT, VirtualHost
 
-HOST = "server.test"
-PORT = 80
+T = TypeVar("T")
+
 FIRST_LINK_PORT = 8001
 
 LATENCY_S: Seconds = 0.0005
 """One way. Half the heartbeat round trip of the real lane (0.85 to 1.1 ms on loopback through Toxiproxy)."""
 
+OBSERVATIONS = "virtual"
+"""The name under which a run keeps what its clients were shown."""
 
-class StoppableSink:
-    """Lets events through until the run is over."""
-
-    def __init__(self, sink: EventSink) -> None:
-        self._sink = sink
-        self.is_open = True
-
-    def write(self, event: LogEvent) -> None:
-        """Take one event."""
-        if self.is_open:
-            self._sink.write(event)
+StorageLatency = Callable[[float], Seconds]
+"""What a call of the store takes, seconds, as a function of a uniform number in [0, 1)."""
 
 
-def simulate(experiment: Experiment, seed: int, sink: EventSink) -> None:
-    """Run the experiment in virtual time and write its history; the same seed writes the same bytes."""
-    network = VirtualNetwork(seed, latency_s=LATENCY_S)
-    with _no_collector_pauses():
-        run_virtual(lambda loop: _run(experiment, seed, sink, network, loop), network)
+class VirtualConditions(msgspec.Struct, frozen=True):
+    """How fast network and storage are: ``latency`` one way, ``storage`` for each call of the store.
+
+    ``storage_share``: the part of a storage call that passes before it takes effect.
+    """
+
+    latency: LatencySource = LATENCY_S
+    storage: StorageLatency = lambda _: EXECUTOR_LATENCY_S
+    storage_share: float = 0.0
+
+
+STEADY_CONDITIONS = VirtualConditions()
+
+
+class VirtualLane:
+    """The :class:`~resilience.lab.system.LaneDriver` of this lane."""
+
+    lane = Lane.VIRTUAL
+
+    def __init__(self, conditions: VirtualConditions = STEADY_CONDITIONS) -> None:
+        self._conditions = conditions
+
+    def versions(self) -> Mapping[str, str]:
+        """The library whose behaviour shows in a run."""
+        return {"websockets": version("websockets")}
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
+        """Run a coroutine in virtual time; a requested cancellation cancels it."""
+
+        async def cancellable(loop: VirtualLoop) -> T:
+            task = asyncio.current_task()
+            if task is None:
+                raise HarnessError("a run must be a task")
+            cancellation.bind(lambda: _cancel(loop, task))
+            try:
+                return await main()
+            finally:
+                cancellation.bind(lambda: None)
+
+        with collector_paused():
+            return run_virtual(cancellable)
+
+    def start(
+        self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
+    ) -> AbstractAsyncContextManager[VirtualSystem]:
+        """Start server, links and clients; there are no ticks, since nothing takes real time."""
+        del on_tick
+        return self._started(experiment, seed, recording)
+
+    @asynccontextmanager
+    async def _started(self, experiment: Experiment, seed: int, recording: Recording) -> AsyncIterator[VirtualSystem]:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            raise HarnessError("the virtual lane runs in a virtual loop only")
+        network = VirtualNetwork(seed, latency_s=self._conditions.latency)
+        loop.connect_network(network)
+        system = VirtualSystem(experiment, seed, recording, loop, network)
+        with loop.instant_executor():
+            await system.server.start()
+        self._set_storage(loop, seed)
+        system.fleet.start()
+        try:
+            yield system
+        finally:
+            await system.stop()
+
+    def _set_storage(self, loop: VirtualLoop, seed: int) -> None:
+        numbers, storage = itertools.count(), self._conditions.storage
+        loop.executor_latency = lambda: storage(uniform(seed, "storage", next(numbers)))
+        loop.executor_share = self._conditions.storage_share
+
+
+def _cancel(loop: VirtualLoop, task: asyncio.Task[Any]) -> None:
+    loop.call_soon_threadsafe(task.cancel)
 
 
 @contextmanager
-def _no_collector_pauses() -> Iterator[None]:
-    """The cyclic collector finds next to nothing in a run this short and costs a fifth of its time."""
+def collector_paused() -> Iterator[None]:
+    """Run without the cyclic collector: it finds next to nothing in a run this short and costs a fifth of its time.
+
+    Collects before; within another such block it does nothing.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
@@ -65,69 +146,91 @@ def _no_collector_pauses() -> Iterator[None]:
         gc.enable()
 
 
-async def _run(experiment: Experiment, seed: int, sink: EventSink, network: VirtualNetwork, loop: VirtualLoop) -> None:
-    clock, gate = RunClock(0.0, loop.time), StoppableSink(sink)
-    store = SqlStore(MEMORY)
-    server = _server(experiment, seed, store, clock, gate)
-    with loop.instant_executor():
-        await server.start(HOST, PORT)
-    links = {
-        cohort.name: network.link(cohort.name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT))
-        for i, cohort in enumerate(experiment.cohorts)
-    }
-    urls = {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in links.items()}
-    fleet = Fleet(participants_of(experiment), experiment, urls, seed, clock=clock, sink=gate, lane=Lane.VIRTUAL)
-    injector = Injector(links, (HOST, PORT), clock, gate)
-    runner = _Runner(experiment, clock, gate)
-    runner.write(LogEventKind.RUN_STARTED, value=experiment.duration)
-    fleet.start()
-    await asyncio.sleep(experiment.hypothesis.within)
-    if runner.steady(fleet.open_count() / experiment.clients):
-        await injector.walk(experiment.windows(seed), until=experiment.duration)
-        await asyncio.sleep(experiment.duration - clock.now())
-    await server.flush_and_write_final_records()
-    runner.end()
-    gate.is_open = False
-    await fleet.stop()
-    await server.stop()
-    store.close()
+class VirtualSystem:
+    """One running system; a :class:`~resilience.lab.system.System`."""
 
-
-def _server(experiment: Experiment, seed: int, store: SqlStore, clock: RunClock, sink: EventSink) -> QuizServer:
-    return QuizServer(
-        [EventSpec(EVENT, experiment.quiz.plan(seed), "1", seed)],
-        experiment.server,
-        store,
-        clock=clock,
-        log=log_to(sink, Lane.VIRTUAL, Role.SERVER, "server"),
-        new_id=keyed_ids(seed),
-        new_token=keyed_tokens(seed),
-        wall_clock=clock.now,
-    )
-
-
-class _Runner:
-    """Writes what the run itself does."""
-
-    def __init__(self, experiment: Experiment, clock: RunClock, sink: EventSink) -> None:
-        self._experiment, self._clock, self._sink = experiment, clock, sink
-        self._steady = True
-
-    def write(self, kind: LogEventKind, *, outcome: str | None = None, value: float | None = None) -> None:
-        """Record something of the run."""
-        cause = "not steady" if kind is LogEventKind.RUN_ENDED and not self._steady else None
-        self._sink.write(
-            LogEvent(
-                self._clock.now(), Lane.VIRTUAL, Role.RUNNER, "runner", kind, outcome=outcome, value=value, cause=cause
-            )
+    def __init__(
+        self, experiment: Experiment, seed: int, recording: Recording, loop: VirtualLoop, network: VirtualNetwork
+    ) -> None:
+        run_clock = RunClock(loop.time(), loop.time)
+        self.clock = AsyncioClock(run_clock)
+        self._experiment, self._recording = experiment, recording
+        self._sink = StoppableSink(recording.events, self._on_dial)
+        self._host = VirtualHost(experiment, seed, loop, network, self._sink)
+        self.server = FaultableVirtualServer(self._host, run_clock)
+        links = {
+            group.name: network.link(group.name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT))
+            for i, group in enumerate(experiment.links(seed))
+        }
+        self.links = {name: FaultableVirtualLink(link, (HOST, PORT), run_clock) for name, link in links.items()}
+        self.fleet = Fleet(
+            participants_of(experiment, seed),
+            experiment,
+            {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in links.items()},
+            seed,
+            clock=run_clock,
+            sink=self._sink,
+            lane=Lane.VIRTUAL,
         )
 
-    def steady(self, share: float) -> bool:
-        """Judge the hypothesis on the share of clients with an open session."""
-        self._steady = share >= self._experiment.hypothesis.joined
-        self.write(LogEventKind.RUN_STEADY, outcome="pass" if self._steady else "fail", value=share)
-        return self._steady
+    def open_sessions(self) -> Mapping[str, int]:
+        """How many clients have a session now, by cohort."""
+        return {cohort.name: self.fleet.open_count(cohort.name) for cohort in self._experiment.cohorts}
 
-    def end(self) -> None:
-        """The run is over."""
-        self.write(LogEventKind.RUN_ENDED, outcome="completed" if self._steady else "failed")
+    def joined_share(self) -> float:
+        """The share of all clients that have a session now."""
+        return self.fleet.open_count() / self._experiment.clients
+
+    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
+        """Run ``main``; nothing of this laboratory can fail meanwhile."""
+        del recorder
+        return await main
+
+    def death(self) -> str | None:
+        """Why the server could not start again, if it could not."""
+        return self.server.failure
+
+    async def finish(self) -> StoredRun | None:
+        """Have the server write its final records; returns what its database holds. Nothing is recorded after it."""
+        if self.server.process.is_alive:
+            await self.server.process.finish()
+        self._sink.is_open = False
+        self._recording.write_observations(OBSERVATIONS, self.fleet.observations())
+        return self._stored_run()
+
+    def health(self) -> str | None:
+        """Nothing to say: virtual time cannot run late."""
+        return None
+
+    async def stop(self) -> None:
+        """End the clients, then the server."""
+        self._sink.is_open = False
+        await self.fleet.stop()
+        if self.server.process.is_alive:
+            await self.server.process.server.stop()
+        self._host.store.close()
+
+    def _on_dial(self) -> None:
+        self.server.on_dial()
+
+    def _stored_run(self) -> StoredRun | None:
+        stored = self._host.store.latest(EVENT, ORIGIN_S)
+        if stored is None:
+            return None
+        scores, incarnation = self._host.store.scores(stored.lease.key), stored.lease.incarnation
+        return StoredRun(stored.plan, stored.progress, scores, stored.answers, incarnation)
+
+
+class StoppableSink:
+    """Passes events on until it is closed; ``on_dial`` is called when a client dials."""
+
+    def __init__(self, sink: EventSink, on_dial: Callable[[], None]) -> None:
+        self._sink, self._on_dial = sink, on_dial
+        self.is_open = True
+
+    def write(self, event: LogEvent) -> None:
+        """Take one event."""
+        if self.is_open:
+            self._sink.write(event)
+            if event.kind is LogEventKind.TRANSPORT_OPENING:
+                self._on_dial()

@@ -114,16 +114,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
         executor_latency: Seconds | Callable[[], Seconds] = EXECUTOR_LATENCY_S,
         executor_share: float = 0.0,
     ) -> None:
+        self._network: Network | None = None
         if network is not None:
-            network.attach(self)
+            self.connect_network(network)
         super().__init__()
         self.now: Instant = origin
-        self.executor_latency, self._executor_share = executor_latency, executor_share
+        self.executor_latency, self.executor_share = executor_latency, executor_share
         self._timers: list[tuple[Instant, int, asyncio.TimerHandle]] = []
         self._timer_numbers: Iterator[int] = itertools.count()
         self._task_numbers: Iterator[int] = itertools.count(1)
         self._cancelled_timers = 0
         self.set_task_factory(self._numbered_task)
+
+    def connect_network(self, network: Network) -> None:
+        """Answer ``create_server`` and ``create_connection`` by this network from now on."""
+        network.attach(self)
         self._network = network
 
     # Time.
@@ -232,7 +237,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         del executor
         latency = self.executor_latency
         after = latency() if callable(latency) else latency
-        before = after * self._executor_share
+        before = after * self.executor_share
         future: asyncio.Future[T] = self.create_future()
         if before:
             self.call_later(before, self._execute, future, after - before, func, args)

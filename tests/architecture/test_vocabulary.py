@@ -22,11 +22,6 @@ PRODUCT = ("chaos", "reports", "resilience", "sim")
 # The lists themselves, and the history of what was renamed.
 EXEMPT = ("tests/architecture/banned_words.py", "tests/architecture/test_vocabulary.py", "CHANGELOG.md")
 
-# Names that two classes share until the old laboratory code has gone. The set only gets smaller.
-SHARED_CLASS_NAMES = frozenset(
-    {"CallTimes", "FaultableLink", "Injector", "Journal", "Kill", "Progress", "RunOutcome", "_Run"}
-)
-
 _CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _PROSE = {re.compile(rf"(?<![\w`])(?:{pattern})(?!\w)", re.IGNORECASE): advice for pattern, advice in PROSE.items()}
 _CODE = re.compile(r"``[^`]*``|`[^`\n]*`|:\w+:`[^`]*`|\]\([^)\s]*\)")
@@ -144,7 +139,7 @@ def test_a_class_name_names_one_class(root: Path) -> None:
         for package in PRODUCT
         for path in sorted((root / package).rglob("*.py"))
     }
-    assert {name: paths for name, paths in shared_class_names(modules).items() if name not in SHARED_CLASS_NAMES} == {}
+    assert shared_class_names(modules) == {}
 
 
 @pytest.mark.parametrize(

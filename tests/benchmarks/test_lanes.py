@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from resilience.eventlog.writer import EventList, EventSink
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
-from sim.model import simulate as model
-from sim.virtual.lane import simulate as virtual
+from resilience.lab.recording import Recording
+from resilience.lab.run import conduct
+from resilience.lab.system import LaneDriver
+from sim.model.lane import ModelLane
+from sim.virtual.lane import VirtualLane
 
 DEMO = load("demo")
 SCENARIO = msgspec.structs.replace(
@@ -22,12 +23,12 @@ SCENARIO = msgspec.structs.replace(
 """The demo's three hundred clients and nine faults in an hour of quiz."""
 
 
-def speed(simulate: Callable[[Experiment, int, EventSink], None], experiment: Experiment) -> float:
+def speed(driver: LaneDriver, experiment: Experiment) -> float:
     """Virtual seconds per second of wall time; the best of three, since a busy machine can only make it worse."""
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()
-        simulate(experiment, experiment.seed, EventList())
+        conduct(driver, experiment, experiment.seed, Recording.in_memory())
         best = min(best, time.perf_counter() - began)
     return experiment.duration / best
 
@@ -37,8 +38,9 @@ def speed(simulate: Callable[[Experiment, int, EventSink], None], experiment: Ex
 def test_speed_against_real_time() -> None:
     """Prints the multiples; fails only when a lane is slower than the real one would be."""
     console = Console()
-    for name, simulate in (("virtual", virtual), ("model", model)):
+    drivers: tuple[LaneDriver, ...] = (VirtualLane(), ModelLane())
+    for driver in drivers:
         for title, experiment in (("demo, 60 s", DEMO), ("same faults in an hour", SCENARIO)):
-            multiple = speed(simulate, experiment)
-            console.print(f"{name:8} {title:24} {multiple:7.1f} times real time")
+            multiple = speed(driver, experiment)
+            console.print(f"{driver.lane:8} {title:24} {multiple:7.1f} times real time")
             assert multiple > 1

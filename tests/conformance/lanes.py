@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from chaos.runner import run as run_real
+from chaos.real_lane import RealLane
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
@@ -15,9 +14,12 @@ from resilience.experiment.loader import load_file
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import first_dial, make_scripted_client, participants_of
+from resilience.lab.recording import Recording
+from resilience.lab.run import conduct, execute
 from resilience.lab.run_directory import RunStatus
-from sim.model import simulate as run_model
-from sim.virtual.lane import simulate as run_virtual
+from resilience.lab.system import LaneDriver
+from sim.model.lane import ModelLane
+from sim.virtual.lane import VirtualLane
 from tests.resilience.protocol.machine_pair import MachinePair, Peer
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
@@ -41,13 +43,13 @@ def pair(experiment: Experiment, seed: int, latency: float = 0.0005) -> Sequence
         0, seed=seed, server=experiment.server, client=experiment.client, quiz=experiment.quiz, latency=latency
     )
     by_cohort: dict[str, list[Peer]] = {}
-    for member in participants_of(experiment):
+    for member in participants_of(experiment, seed):
         peer = Peer(member.actor, make_scripted_client(experiment, member, seed))
         run.peers.append(peer)
         by_cohort.setdefault(member.cohort, []).append(peer)
         run.at(first_dial(experiment, member, seed), _start(run, peer), peer)
     for window in experiment.windows(seed):
-        for peer in by_cohort[window.cohort]:
+        for peer in by_cohort[window.place]:
             run.at(window.starts_at, _begin(run, window, peer), peer)
             run.at(window.ends_at, _end(run, window, peer), peer)
     run.run(experiment.duration)
@@ -83,24 +85,28 @@ def _end(run: MachinePair, window: FaultWindow, peer: Peer) -> Callable[[], None
 
 def model(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """SimPy."""
-    log = EventList()
-    run_model(experiment, seed, log)
-    return log
+    return _in_memory(ModelLane(), experiment, seed)
 
 
 def virtual(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """The real code under a virtual clock."""
-    log = EventList()
-    run_virtual(experiment, seed, log)
-    return log
+    return _in_memory(VirtualLane(), experiment, seed)
+
+
+def _in_memory(driver: LaneDriver, experiment: Experiment, seed: int) -> Sequence[LogEvent]:
+    recording = Recording.in_memory()
+    outcome = conduct(driver, experiment, seed, recording)
+    assert outcome.status is RunStatus.COMPLETED, outcome.cause
+    assert isinstance(recording.events, EventList)
+    return sorted(recording.events, key=lambda event: event.t)
 
 
 def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """Real processes, real sockets, a real Toxiproxy."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        info = asyncio.run(run_real(experiment, seed, run_dir))
-        assert info.status == RunStatus.COMPLETED, info.cause
+        outcome = execute(RealLane(), experiment, seed, run_dir)
+        assert outcome.status is RunStatus.COMPLETED, outcome.cause
         return read_events(run_dir)
 
 

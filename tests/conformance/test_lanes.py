@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from resilience.experiment.faults import AnyFault, CutFault, RefuseFault
+from resilience.experiment.faults import AnyFault, CutFault, RefuseFault, ResetFault
 from resilience.experiment.spec import Experiment
 from tests.conformance import lanes
 from tests.conformance.lanes import SMALL, WIDE
@@ -46,7 +46,7 @@ def test_the_wide_history_does_not_depend_on_latency(latency: float) -> None:
 
 def longer(fault: AnyFault, by: float) -> AnyFault:
     """The same fault, lasting so much longer."""
-    assert not isinstance(fault, CutFault)
+    assert not isinstance(fault, CutFault | ResetFault)
     return msgspec.structs.replace(fault, duration=fault.duration + by)
 
 

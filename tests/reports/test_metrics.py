@@ -13,7 +13,7 @@ from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import METRICS, Expectation, Op
 from resilience.lab.run_directory import RunStatus
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 
 def _summary(history: LogBuilder) -> Summary:

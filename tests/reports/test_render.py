@@ -18,7 +18,7 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.lab.run_directory import RunStatus
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 _VOID = {"meta", "br", "hr", "img", "link", "input", "image", "path", "use", "rect", "circle"}
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from resilience.errors import UsageError
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane
-from resilience.eventlog.writer import EventSink
 from resilience.experiment.loader import load
-from resilience.experiment.spec import Experiment
+from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info
-from sim import run as runs
+from sim import cli
+from sim.virtual.lane import VirtualLane
 
 from ..support.deadlines import HANG_S
 
@@ -73,35 +77,67 @@ def test_a_run_into_a_directory_that_holds_something_is_refused(tmp_path: Path) 
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
-def test_a_run_that_raises_never_reads_as_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a crash leaves behind says that the run did not end."""
+class FailingLane(VirtualLane):
+    """A lane whose system cannot be started."""
 
-    def crash(experiment: Experiment, seed: int, sink: EventSink) -> None:
+    def start(self, *_: object) -> Any:  # noqa: ANN401 - it never returns
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(runs, "lane_of", lambda lane: crash)
+
+def test_a_run_that_raises_never_reads_as_completed(tmp_path: Path) -> None:
+    """run.json says that the laboratory failed, and with what."""
     with pytest.raises(RuntimeError, match="planted"):
-        runs.run(SMALL, Lane.MODEL, 1, out=tmp_path / "run", root=tmp_path)
-    assert read_run_info(tmp_path / "run").status not in (RunStatus.COMPLETED, RunStatus.HARNESS_FAILED)
+        cli.run_and_report(SMALL, FailingLane(), 1, tmp_path / "run")
+    info = read_run_info(tmp_path / "run")
+    assert (info.status, info.cause) == (RunStatus.HARNESS_FAILED, "RuntimeError: planted")
 
 
-def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:
+class InterruptedLane(VirtualLane):
+    """A lane whose user presses Ctrl-C when the run has begun, and again while it ends."""
+
+    def start(self, *arguments: Any) -> Any:  # noqa: ANN401 - passed through
+        asyncio.get_running_loop().call_later(SMALL.hypothesis.within + 1.0, self.interrupt)
+        return super().start(*arguments)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to this process, twice."""
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_leaves_a_run_that_says_so_and_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """run.json says "interrupted", the log is whole, and the process handles signals as before."""
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run_dir = tmp_path / "run"
+    assert cli.run_and_report(SMALL, InterruptedLane(), 1, run_dir) == ExitCode.HARNESS
+    info = read_run_info(run_dir)
+    assert (info.status, info.cause) == (RunStatus.INTERRUPTED, "interrupted by SIGINT")
+    assert read_events(run_dir)[-1].outcome == "interrupted"
+    assert f"interrupted by SIGINT: {run_dir}" in capsys.readouterr().err
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_latest_points_at_the_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``runs/<experiment>/latest`` follows."""
-    first = runs.run(SMALL, Lane.MODEL, 1, out=None, root=tmp_path)
-    second = runs.run(SMALL, Lane.MODEL, 2, out=None, root=tmp_path)
-    assert (tmp_path / "demo" / "latest").resolve() == second.resolve() != first.resolve()
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs" / "demo"
+    for seed in (1, 2):
+        cli.run_and_report(SMALL, cli.driver_of(Lane.MODEL), seed, None)
+        assert f"-{seed}-model" in (runs / "latest").resolve().name
 
 
 def test_the_real_lane_is_no_simulation() -> None:
     """``sim`` says which lanes it has."""
     with pytest.raises(UsageError, match="model and virtual"):
-        runs.lane_of(Lane.REAL)
+        cli.driver_of(Lane.REAL)
 
 
-def test_run_json_tells_what_ran(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lane, library", [(Lane.MODEL, "simpy"), (Lane.VIRTUAL, "websockets")])
+def test_run_json_says_what_ran(lane: Lane, library: str, tmp_path: Path) -> None:
     """Versions, digest, cost: all that it takes to judge or repeat a run."""
-    info = read_run_info(runs.run(SMALL, Lane.MODEL, 3, out=tmp_path / "run", root=tmp_path))
-    assert (info.lane, info.seed, info.experiment_digest) == (Lane.MODEL, 3, SMALL.digest)
-    assert {"python", "websockets", "simpy", "quiz-resilience"} <= set(info.versions)
+    execute(cli.driver_of(lane), SMALL, 3, tmp_path / "run")
+    info = read_run_info(tmp_path / "run")
+    assert (info.lane, info.seed, info.experiment_digest) == (lane, 3, SMALL.digest)
+    assert {"python", library, "quiz-resilience"} <= set(info.versions)
     assert info.wall_s is not None
     assert msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())["schema_version"] == 1

@@ -47,6 +47,9 @@ WHOLE = Experiment(
 )
 
 
+CRASH = '[[faults]]\nkind = "server_kill"\nat = 20\nduration = 5\n'
+
+
 def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> ExperimentError:
     """What is said about an experiment that cannot be used; always one line and the exit code of bad input."""
     with pytest.raises(ExperimentError) as caught:
@@ -96,6 +99,7 @@ def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) ->
         ("ramp = 60\n" + BASE, "ramp", "less than duration"),
         (BASE.replace("10", "0"), "cohorts[0].clients", "from 1 to 1,000,000"),
         (BASE + "[hypothesis]\njoined = 1.2\n", "hypothesis.joined", "share"),
+        (BASE + "[hypothesis]\njoined = -0.1\n", "hypothesis.joined", "share"),
         (BASE + "[hypothesis]\nwithin = 2\n", "hypothesis.within", "between ramp and duration"),
         (BASE + "[statistics]\ncorrelation = 1.2\n", "statistics.correlation", "between 0 and 1"),
         (BASE + "[statistics]\ndeadline = 0\n", "statistics.deadline", "positive"),
@@ -121,6 +125,12 @@ def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) ->
         (BASE + CUT.replace("20", "60"), "faults[0].at", "after the run's duration"),
         (BASE + CUT + "times = 5\nevery = 10\n", "faults[0].at", "would end at 60 s"),
         (BASE + CUT + "jitter = 41.0\n", "faults[0].at", "would end at 61 s"),
+        (BASE.replace("10", "10\nleaves_at = 61"), "cohorts[0].leaves_at", "within the run's duration"),
+        (BASE + CRASH + 'crash = { point = "sometime" }\n', "faults[0].crash.point", "invalid enum value"),
+        (BASE + CRASH + "crash = { skip = -1 }\n", "faults[0].crash.skip", "negative"),
+        (BASE + CRASH + "crash = { within = 5.0 }\n", "faults[0].crash.within", "less than the fault's duration (5 s)"),
+        (BASE + CRASH + "crash = { pause = -1.0 }\n", "faults[0].crash.pause", "negative"),
+        (BASE + CRASH + "crash = { kept = 1.1 }\n", "faults[0].crash.kept", "share from 0 to 1"),
         (BASE + EXPECT + 'cohort = "z"\n', "expectations[0].cohort", "unknown cohort"),
         (BASE + EXPECT + 'fault = "cut"\n', "expectations[0].fault", "no fault of this kind"),
         ('name = "a"\nduration = 60\ncohorts = []\n', "cohorts", "at least one cohort"),
@@ -294,3 +304,9 @@ def test_what_is_written_reads_back_equal(experiment: Experiment) -> None:
     again = parse(to_toml(experiment), "f.toml")
     assert again == experiment
     assert again.digest == experiment.digest
+
+
+def test_no_steady_state_need_be_asked_for() -> None:
+    """A share of 0 lets faults strike while clients still join."""
+    text = BASE + "[hypothesis]\njoined = 0\nwithin = 0\n" + CUT.replace("20", "0.5")
+    assert parse(text, "f.toml").faults[0].at == 0.5
