@@ -31,7 +31,6 @@ from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, ignore_record, log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
-from resilience.server.schema import METADATA
 from resilience.server.store import MEMORY, SqlStore, Store
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualLink, VirtualNetwork
@@ -179,9 +178,7 @@ def _database() -> SqlStore:
 def empty_store() -> SqlStore:
     """A database in memory that holds nothing. There is one, made once: its migrations take longer than most scenes."""
     store = _database()
-    tables = METADATA.sorted_tables
-    store._database.run(lambda connection: [connection.execute(t.delete()) for t in reversed(tables)], "not emptied")
-    store._unknown_outcome.clear()
+    store.clear()
     return store
 
 
