@@ -11,12 +11,16 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import RunInfo, RunStatus
+from resilience.lab.run_directory import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+
+    from resilience.lab.run import RunOutcome
+
+    from .real_lane import RealLane
 
 _ROOT = Path("runs")
 _PATH = click.Path(path_type=Path)
@@ -25,7 +29,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
 @click.group()
 def chaos() -> None:
-    """Drop the network under real clients of a real server, and judge how they come back."""
+    """Inject faults into the network and the server under real clients, and judge how they recover."""
 
 
 @chaos.command()
@@ -36,6 +40,7 @@ def chaos() -> None:
 @click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
+@click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
 def run(
     experiment: str,
     seed: int | None,
@@ -44,14 +49,17 @@ def run(
     out: Path | None,
     toxiproxy: Path | None,
     workers: int | None,
+    db: str | None,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
-    was no steady state to begin with, or the run was interrupted (Ctrl-C once; everything it started is ended first).
+    was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
+    first).
     """
     from rich.console import Console
 
+    from .real_lane import RealLane
     from .toxiproxy.provision import find_toxiproxy
 
     loaded = load(experiment, overrides, scale)
@@ -60,47 +68,8 @@ def run(
     chosen = loaded.seed if seed is None else seed
     run_dir = _new_run_dir(loaded, chosen, out)
     console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
-    info = _carry_out(loaded, chosen, run_dir, binary.path, workers, console)
-    return _report(info, run_dir, console)
-
-
-@chaos.command()
-@click.option("--rounds", type=click.IntRange(1, 150), default=50, show_default=True, help="How often it is killed.")
-@click.option("--clients", type=click.IntRange(1), default=200, show_default=True, help="How many take part.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the kills and the answers.")
-@click.option("--db", help="Database URL, with its tables or without.  [default: an SQLite file of its own]")
-@click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
-def crash(rounds: int, clients: int, seed: int, db: str | None, out: Path | None) -> int:
-    """Kill the server (SIGKILL) under answering clients, restart it on its database, and look whether anything is lost.
-
-    What the clients were told, the server's log and the database, read directly, are held against one another.
-
-    Exit codes: 0 nothing was lost, 1 an invariant is broken, 2 bad input, 4 the laboratory failed or was interrupted.
-    """
-    import asyncio
-
-    from rich.console import Console
-
-    from resilience.lab.run_directory import create_run_dir
-
-    from .crash.plan import CrashPlan
-    from .crash.run import run as run_campaign
-    from .crash.screen import figures_of, line_of, table_of
-    from .crash.verdict import FILE, judged
-
-    plan, console = CrashPlan(rounds, clients, seed, db), Console()
-    run_dir = create_run_dir("crash", lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
-    _plain(console, f"{rounds} rounds, {clients} clients, seed {seed}: {run_dir}")
-    campaign = asyncio.run(run_campaign(plan, run_dir, lambda this: _plain(console, line_of(this, rounds))))
-    if campaign is None:
-        _plain(console, "interrupted", style="bold red")
-        return ExitCode.HARNESS
-    report = judged(plan, campaign, run_dir)
-    console.print(table_of(report))
-    for line in figures_of(report):
-        _plain(console, line)
-    _plain(console, f"{report.verdict}: {run_dir / FILE}")
-    return {"pass": ExitCode.PASS, "fail": ExitCode.FAIL}.get(report.verdict, ExitCode.HARNESS)
+    lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
+    return _report(_execute(lane, loaded, chosen, run_dir, console), run_dir, console)
 
 
 @chaos.command(name="list")
@@ -123,16 +92,16 @@ def list_() -> None:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
 def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, ...]) -> None:
-    """Show EXPERIMENT as it would run: every value, and when each fault strikes whom."""
+    """Show EXPERIMENT as it would run: every value, and when each fault strikes where."""
     from rich.console import Console
     from rich.table import Table
 
     loaded = load(experiment, overrides, scale)
     console = Console()
     console.print(to_toml(loaded), markup=False, highlight=False, soft_wrap=True)
-    table = Table("from", "to", "fault", "cohort", box=None, pad_edge=False)
+    table = Table("from", "to", "fault", "place", box=None, pad_edge=False)
     for window in loaded.windows(seed):
-        table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.cohort)
+        table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.place)
     console.print(table)
 
 
@@ -140,7 +109,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to look at.")
 def doctor(clients: int | None, toxiproxy: Path | None) -> int:
-    """Look whether this machine can carry a run; ends with 4 when something is in the way."""
+    """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -162,10 +131,6 @@ def _aside(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(console: Console, line: str, style: str | None = None) -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 def _stamp() -> str:
     from datetime import UTC, datetime
 
@@ -178,23 +143,28 @@ def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
     return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
 
 
-def _carry_out(
-    experiment: Experiment, seed: int, run_dir: Path, binary: Path, workers: int | None, console: Console
-) -> RunInfo:
-    import asyncio
+def _execute(lane: RealLane, experiment: Experiment, seed: int, run_dir: Path, console: Console) -> RunOutcome:
+    """One run with progress on the terminal; a signal ends it in order."""
+    from resilience.lab.cancellation import Cancellation
+    from resilience.lab.run import execute
 
     from .progress_view import show_progress
-    from .runner import run as run_lane
+    from .signals import cancelled_by_signals
 
-    with show_progress(console) as watcher:
-        return asyncio.run(run_lane(experiment, seed, run_dir, toxiproxy=binary, workers=workers, progress=watcher))
+    cancellation = Cancellation()
+    with (
+        show_progress(console) as listener,
+        cancelled_by_signals(cancellation, lambda line: click.echo(line, err=True)),
+    ):
+        return execute(lane, experiment, seed, run_dir, progress=listener, cancellation=cancellation)
 
 
-def _report(info: RunInfo, run_dir: Path, console: Console) -> int:
-    """Say how it ended, and what the report says unless the user wanted out."""
-    if info.cause is not None:
-        console.print(f"{info.status}: {info.cause}", style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if info.status == RunStatus.INTERRUPTED:
+def _report(outcome: RunOutcome, run_dir: Path, console: Console) -> int:
+    """Print how the run ended and, unless it was interrupted, what the report says; returns the exit code."""
+    if outcome.cause is not None:
+        line = f"{outcome.status}: {outcome.cause}"
+        console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)
+    if outcome.status is RunStatus.INTERRUPTED:
         return ExitCode.HARNESS
     from reports.build import build_report
     from reports.cli import exit_code, print_summary
@@ -203,5 +173,5 @@ def _report(info: RunInfo, run_dir: Path, console: Console) -> int:
     print_summary(summary, console)
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False)
     code = exit_code(summary)
-    died_under_test = info.cause is not None and code is ExitCode.PASS
+    died_under_test = outcome.cause is not None and code is ExitCode.PASS
     return ExitCode.FAIL if died_under_test else code

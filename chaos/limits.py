@@ -1,4 +1,4 @@
-"""Open files: raised as far as allowed and held against the plan before a run starts. Children inherit them."""
+"""Open files: raised as far as allowed and compared with the plan before a run starts. Children inherit them."""
 
 from __future__ import annotations
 

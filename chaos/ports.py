@@ -23,7 +23,7 @@ LOW = 20_000
 """First port that :func:`free_ports` hands out."""
 
 HIGH = 32_000
-"""One past the last; Linux's ephemeral range begins at 32,768 unless somebody moved it."""
+"""One past the last; Linux's ephemeral range begins at 32,768 unless the machine is configured otherwise."""
 
 
 def free_ports(n: int, host: str = "127.0.0.1", *, low: int = LOW, high: int = HIGH) -> list[int]:
@@ -43,7 +43,7 @@ def free_ports(n: int, host: str = "127.0.0.1", *, low: int = LOW, high: int = H
 
 
 def require_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raise PortInUseError when somebody already has ``port`` on ``host``."""
+    """Raise PortInUseError when another program already has ``port`` on ``host``."""
     with ExitStack() as held:
         if not _bind(host, port, held):
             raise PortInUseError(host, port)

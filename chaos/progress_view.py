@@ -11,9 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from resilience.lab.progress import Progress, ProgressListener
 from resilience.units import Seconds
-
-from .progress import Progress, ProgressListener
 
 LINE_INTERVAL_S: Seconds = 5.0
 BAR_WIDTH = 30

@@ -1,20 +1,43 @@
-"""One cohort's way to the server: a Toxiproxy process, its control client and its one proxy. Knows no schedule.
+"""One link: a Toxiproxy process, its control client, its one proxy, and the primitive operations. Knows no schedule.
 
-A link whose proxy hangs or dies is replaced on the same port; whoever held a fault on it learns so from ``generation``.
+``CloseAll``      disables the proxy and enables it again: FIN at both ends of every connection.
+``ResetAll``      the same on a link that was made with ``resets``: RST at both ends.
+``Refuse``        disables the proxy for as long as at least one such condition holds.
+``Drop``          ``timeout`` toxics of 0 ms on the streams that it is about. Removing them closes every connection; a
+                  close by either end passes through them.
+
+Toxiproxy decides when a connection is made whether its close will be a reset. So on a link with ``resets`` every close
+of every connection is one, whatever causes it: each fault's, and either end's own.
+
+A proxy that hangs or dies is replaced on the same port, and every condition is gone with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-from resilience.errors import HarnessError, PortInUseError, ToxiproxyError
+from resilience.errors import HarnessError, InjectionError, PortInUseError, ToxiproxyError
+from resilience.experiment.primitives import (
+    CloseAll,
+    Condition,
+    Direction,
+    Drop,
+    Impose,
+    Lift,
+    LinkOperation,
+    Refuse,
+    ResetAll,
+)
+from resilience.lab.canary import NetworkCanary
+from resilience.lab.system import CallTimes
+from resilience.runtime import RunClock
 from resilience.units import Seconds
 
 from .ports import free_ports
-from .toxiproxy.client import CallTimes, Toxic, ToxiproxyApi
+from .toxiproxy.client import ResetOnClose, Stream, Timeout, ToxiproxyApi
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
 
@@ -22,6 +45,8 @@ HOST = "127.0.0.1"
 
 API_DEADLINE_S: Seconds = 3.0
 """How long one order may take before the proxy counts as hung; healthy ones were measured at up to 0.7 s under load."""
+
+STREAMS: dict[Direction, Stream] = {Direction.UP: "upstream", Direction.DOWN: "downstream"}
 
 _TRIES = 5
 
@@ -38,21 +63,27 @@ class Address(NamedTuple):
 
 
 class ProxiedLink:
-    """The proxied way of one cohort. ``generation`` grows whenever the proxy had to be replaced."""
+    """A :class:`~resilience.lab.system.FaultableLink` through a Toxiproxy of its own; make one with :meth:`start`.
 
-    def __init__(self, cohort: str, process: ToxiproxyProcess) -> None:
-        self.cohort, self.process, self.generation = cohort, process, 0
+    Operations and replacements exclude each other. ``resets``: every close of a connection is a reset.
+    """
+
+    def __init__(self, name: str, process: ToxiproxyProcess, clock: RunClock, *, resets: bool) -> None:
+        self.name, self.process, self.resets = name, process, resets
         self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
-        self.address = Address(HOST, 0)
-        self._upstream = Address(HOST, 0)
-        self._closers = 0
-        self._mending = asyncio.Lock()
+        self.address = self._upstream = Address(HOST, 0)
+        self._clock = clock
+        self._held: dict[Condition, list[list[str]]] = {}  # for each that holds, the names of its toxics
+        self._broken = False
+        self._numbers = itertools.count(1)
+        self._turn = asyncio.Lock()
 
     @classmethod
-    async def start(cls, cohort: str, binary: Binary, log: Path) -> ProxiedLink:
-        """Start the cohort's own Toxiproxy; it carries nothing until :meth:`connect`."""
+    async def start(cls, name: str, binary: Binary, log: Path, clock: RunClock, *, resets: bool = False) -> ProxiedLink:
+        """Start the link's own Toxiproxy; it carries nothing until :meth:`connect`. ``clock`` times its operations."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        return cls(cohort, await ToxiproxyProcess.start(binary, HOST, log_path=log))
+        process = await ToxiproxyProcess.start(binary, HOST, log_path=log, clock=clock.now)
+        return cls(name, process, clock, resets=resets)
 
     async def connect(self, upstream: Address) -> None:
         """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile."""
@@ -64,54 +95,116 @@ class ProxiedLink:
             except PortInUseError:
                 continue
             return
-        raise HarnessError(f"{self.cohort}: somebody took {_TRIES} free ports in a row; end other runs and try again")
+        raise HarnessError(f"{self.name}: other programs took {_TRIES} free ports in a row; end other runs")
 
-    async def disable(self) -> CallTimes:
-        """Close the listener and every connection. Counted: it stays so until as many :meth:`enable`."""
-        self._closers += 1
-        return await self.api.set_enabled(self.cohort, enabled=False)
+    def canary(self) -> NetworkCanary:
+        """A canary that crosses this link."""
+        return NetworkCanary(self.address, self._upstream)
 
-    async def enable(self) -> CallTimes:
-        """Take one :meth:`disable` back; the last one lets connections in again."""
-        self._closers = max(0, self._closers - 1)
-        if self._closers:
-            now = time.monotonic()
-            return CallTimes(now, now)
-        return await self.api.set_enabled(self.cohort, enabled=True)
+    async def apply(self, operation: LinkOperation) -> CallTimes:
+        """Carry out one operation; raises :class:`~resilience.errors.InjectionError` when that fails."""
+        async with self._turn:
+            try:
+                return await self._apply(operation)
+            except ToxiproxyError:
+                self._broken = True
+                raise
 
-    async def add(self, toxic: Toxic) -> CallTimes:
-        """Put a toxic on every connection, present and future."""
-        return await self.api.add_toxic(self.cohort, toxic)
+    async def repair(self) -> None:
+        """Replace the proxy if an order to it failed or it died; raises HarnessError when no new one can be had."""
+        async with self._turn:
+            if self._broken or not self.process.alive:
+                await self._replace()
 
-    async def remove(self, name: str) -> CallTimes:
-        """Take a toxic off."""
-        return await self.api.remove_toxic(self.cohort, name)
-
-    async def replace(self, seen: int) -> bool:
-        """Kill the proxy of generation ``seen`` and start a clean one on the same port; False if somebody did already.
-
-        Every connection of the cohort ends. Raises HarnessError when no new one can be had.
-        """
-        async with self._mending:
-            if seen != self.generation:
-                return False
-            self.api.close()
-            await self.process.respawn()
-            self.api = self.process.api(API_DEADLINE_S)
-            self._closers = 0
-            await self._create()
-            self.generation += 1
-            return True
-
-    def check(self, seen: int) -> None:
-        """Raise ToxiproxyError when the proxy was replaced since generation ``seen``, and its faults went with it."""
-        if seen != self.generation:
-            raise ToxiproxyError(f"the proxy of {self.cohort} was replaced meanwhile; its faults went with it")
+    async def revive(self) -> str | None:
+        """Replace the proxy if its process died; returns how that ended, ``None`` when it lives."""
+        async with self._turn:
+            if self.process.alive:
+                return None
+            ended = f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
+            await self._replace()
+            return ended
 
     async def close(self) -> None:
         """End the proxy and its process."""
         self.api.close()
         await self.process.stop()
 
+    # operations -------------------------------------------------------------------------------------------------------
+
+    async def _apply(self, operation: LinkOperation) -> CallTimes:
+        match operation:
+            case CloseAll():
+                return await self._close_all()
+            case ResetAll():
+                return await self._reset_all()
+            case Impose(condition=condition):
+                return await self._impose(condition)
+            case Lift(condition=condition):
+                return await self._lift(condition)
+
+    async def _close_all(self) -> CallTimes:
+        if self._held.get(Refuse()):  # there are no connections
+            return self._now()
+        try:
+            closed = await self._set_enabled(enabled=False)
+        finally:
+            opened = await self._set_enabled(enabled=True)
+        return CallTimes(closed.before, opened.after)
+
+    async def _reset_all(self) -> CallTimes:
+        if not self.resets:
+            raise InjectionError(f"the link {self.name} was not made for resets")
+        return await self._close_all()
+
+    async def _impose(self, condition: Condition) -> CallTimes:
+        """Register the condition first, so that a lift undoes one that was imposed in part."""
+        toxics = self._toxics(condition)
+        held = self._held.setdefault(condition, [])
+        held.append([toxic.name for toxic in toxics])
+        if isinstance(condition, Refuse):
+            return await self._set_enabled(enabled=False) if len(held) == 1 else self._now()
+        return _span([await self.api.add_toxic(self.name, toxic) for toxic in toxics])
+
+    async def _lift(self, condition: Condition) -> CallTimes:
+        held = self._held.get(condition)
+        if not held:
+            raise InjectionError(f"{condition} does not hold on the link {self.name}: its proxy was replaced meanwhile")
+        names = held.pop()
+        if isinstance(condition, Refuse):
+            return self._now() if held else await self._set_enabled(enabled=True)
+        return _span([await self.api.remove_toxic(self.name, name) for name in names])
+
+    def _toxics(self, condition: Condition) -> list[Timeout]:
+        if not isinstance(condition, Drop):
+            return []
+        number = next(self._numbers)
+        streams = [STREAMS[way] for way in condition.direction.ways]
+        return [Timeout(stream=stream, timeout_ms=0, name=f"drop-{number}-{stream}") for stream in streams]
+
+    async def _set_enabled(self, *, enabled: bool) -> CallTimes:
+        return await self.api.set_enabled(self.name, enabled=enabled)
+
+    def _now(self) -> CallTimes:
+        now = self._clock.now()
+        return CallTimes(now, now)
+
+    # the proxy --------------------------------------------------------------------------------------------------------
+
     async def _create(self) -> None:
-        await self.api.create_proxy(self.cohort, str(self.address), str(self._upstream))
+        await self.api.create_proxy(self.name, str(self.address), str(self._upstream))
+        for stream in STREAMS.values() if self.resets else ():
+            await self.api.add_toxic(self.name, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
+
+    async def _replace(self) -> None:
+        """Kill the process and start a clean one on the same port. Every connection of the link ends."""
+        self.api.close()
+        await self.process.respawn()
+        self.api = self.process.api(API_DEADLINE_S)
+        self._held.clear()
+        await self._create()
+        self._broken = False
+
+
+def _span(calls: list[CallTimes]) -> CallTimes:
+    return CallTimes(calls[0].before, calls[-1].after)

@@ -1,45 +1,31 @@
-"""SIGINT and SIGTERM as one orderly cancellation: the first cancels the run, later ones cannot break its clean-up."""
+"""SIGINT and SIGTERM as a request to end a run: the command line's affair only."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from resilience.lab.cancellation import Cancellation
 
-
-class SignalCancellation:
-    """Which signal ended the run, if one did."""
-
-    def __init__(self, task: asyncio.Task[object]) -> None:
-        self._task = task
-        self._masked = False
-        self.by: str | None = None
-
-    def mask(self) -> None:
-        """From now on the task is cleaning up: no signal stops it any more."""
-        self._masked = True
-
-    def arrive(self, number: signal.Signals) -> None:
-        """Cancel the task, once and not while it cleans up."""
-        if self.by is None and not self._masked:
-            self.by = number.name
-            self._task.cancel()
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def interruptible() -> Iterator[SignalCancellation]:
-    """Let signals cancel the current task for as long as the block lasts. From the main thread only."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is None:
-        raise RuntimeError("only a task can be interrupted")
-    signals = SignalCancellation(task)
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, signals.arrive, number)
+def cancelled_by_signals(cancellation: Cancellation, say: Callable[[str], None]) -> Iterator[None]:
+    """Turn signals into requests on ``cancellation`` for as long as the block lasts. From the main thread only.
+
+    A signal without effect, since the run is ending already, is only answered by ``say``, which the handler calls.
+    """
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if not cancellation.request(signal.Signals(number).name):
+            say("the run is ending; it stops its processes and stores its history first")
+
+    handlers = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
-        yield signals
+        yield
     finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

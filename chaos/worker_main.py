@@ -19,6 +19,7 @@ from resilience.eventlog.writer import EventWriter
 from resilience.experiment.spec import Experiment
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import participants_of
+from resilience.lab.recording import write_observations
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
@@ -29,24 +30,28 @@ _LINE_LIMIT = 1 << 22
 
 
 class Job(msgspec.Struct, frozen=True, tag="job"):
-    """Every ``workers``-th participant of the experiment, beginning with number ``worker``, logged to ``log``."""
+    """Every ``workers``-th participant of the experiment, beginning with number ``worker``.
+
+    Their events go to the file ``log``, what they were shown at the end to the file ``observations``.
+    """
 
     experiment: Experiment
     seed: int
     worker: int
     workers: int
     log: str
+    observations: str
 
 
 class Go(msgspec.Struct, frozen=True, tag="go"):
-    """The run starts at ``epoch`` of the system's monotonic clock; ``urls`` by cohort."""
+    """The run starts at ``epoch`` of the system's monotonic clock; ``urls`` by link."""
 
     epoch: Instant
     urls: dict[str, str]
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """End all clients at once and without a word."""
+    """End all clients at once, without closing handshakes."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -61,7 +66,7 @@ class Counts(msgspec.Struct, frozen=True, tag="counts"):
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """The clients are gone and the log is on disk; lateness of the loop over the run, seconds."""
+    """The clients are gone, log and observations are on disk; lateness of the loop over the run, seconds."""
 
     lag_max: Seconds
     lag_p99: Seconds
@@ -118,10 +123,11 @@ async def work() -> None:
 
 async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     writer, lag = EventWriter(Path(job.log)), LagMeter()
-    participants = participants_of(job.experiment)[job.worker :: job.workers]
+    participants = participants_of(job.experiment, job.seed)[job.worker :: job.workers]
     clock = RunClock(go.epoch)
     fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
-    helpers = [asyncio.create_task(lag.run()), asyncio.create_task(_report(fleet, sorted(go.urls), lag, writer))]
+    cohorts = [cohort.name for cohort in job.experiment.cohorts]
+    helpers = [asyncio.create_task(lag.run()), asyncio.create_task(_report(fleet, cohorts, lag, writer))]
     try:
         fleet.start()
         await _next(orders)
@@ -130,6 +136,7 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
             helper.cancel()
         await fleet.stop()
         writer.close()
+        write_observations(Path(job.observations), fleet.observations())
     say(Ended(lag.max, lag.p99))
 
 
@@ -154,7 +161,7 @@ async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
 
 def main() -> None:
     """Run one worker; returns when it is done or the runner is gone."""
-    with contextlib.suppress(BrokenPipeError):  # nobody is there to be told
+    with contextlib.suppress(BrokenPipeError):  # the runner is gone
         try:
             import uvloop  # noqa: PLC0415 - optional
         except ModuleNotFoundError:

@@ -13,6 +13,7 @@ import msgspec
 
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
+from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
 from .supervised import SupervisedProcess
@@ -43,10 +44,11 @@ class Worker:
         name = f"clients-{worker + 1}"
         command = [sys.executable, "-P", "-m", "chaos.worker_main"]
         child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
-        return cls(child, Job(experiment, seed, worker, workers, str(run_dir / "events" / f"{name}.jsonl")))
+        log, observations = (str(run_dir / folder / f"{name}.jsonl") for folder in (EVENTS, OBSERVATIONS))
+        return cls(child, Job(experiment, seed, worker, workers, log, observations))
 
     async def send(self, order: WorkerCommand) -> None:
-        """Give an order; HarnessError when nobody is there to take it."""
+        """Give an order; HarnessError when the process is gone."""
         pipe = self.child.process.stdin
         try:
             if pipe is not None:
@@ -81,7 +83,7 @@ class Worker:
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
 
     async def stop(self) -> None:
-        """End its clients, then itself; killed when it does not obey. Nobody may be listening any more."""
+        """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs."""
         with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
             await self.send(Stop())
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -107,7 +109,7 @@ class WorkerPool:
         self.workers = workers
 
     async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
-        """Send everybody off."""
+        """Tell every worker when the run starts and where its clients connect."""
         for worker in self.workers:
             await worker.send(Go(epoch, dict(urls)))
 

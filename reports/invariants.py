@@ -26,6 +26,7 @@ CLEANUP_SLACK_S = 2.0
 _RECOVERED = "recovered"
 _KEPT = ("accepted", "duplicate")
 _ACCEPTED = "accepted"
+_GAP = "stream_gap"
 
 
 @dataclass(frozen=True)
@@ -334,13 +335,18 @@ def announced_once(log: RunHistory) -> CheckResult:
 
 
 def stream_without_gap(log: RunHistory) -> CheckResult:
-    """After joining at position s a client takes s+1, s+2 and so on, of one epoch, until its next session event."""
+    """After joining at position s a client takes s+1, s+2 and so on, of one epoch, until its next session event.
+
+    A client that leaves a connection because of a gap has seen one.
+    """
     place: dict[str, int | None] = {}
     epoch: dict[str, str | None] = {}
-    kinds = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED, LogEventKind.STREAM_DELIVERED)
+    entered = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 
     def take(event: LogEvent) -> str | None:
         who = event.actor
+        if event.kind is LogEventKind.TRANSPORT_LOST:
+            return f"{who} at {event.t:.3f} s: saw a gap after position {place.get(who)}"
         if event.kind is not LogEventKind.STREAM_DELIVERED:
             place[who], epoch[who] = event.seq, None
             return None
@@ -350,9 +356,14 @@ def stream_without_gap(log: RunHistory) -> CheckResult:
             return f"{who} at {event.t:.3f} s: took position {event.seq} after {last}"
         return None if event.detail == of else f"{who} at {event.t:.3f} s: epoch {event.detail} after {of}"
 
-    mine = [event for event in log.events if event.role is Role.CLIENT and event.kind in kinds]
+    mine = [event for event in log.events if event.role is Role.CLIENT and _is_of_stream(event, entered)]
     _, broken = _first(take(event) for event in mine)
     return CheckResult(sum(event.kind is LogEventKind.STREAM_DELIVERED for event in mine), broken)
+
+
+def _is_of_stream(event: LogEvent, entered: tuple[LogEventKind, ...]) -> bool:
+    is_gap = event.kind is LogEventKind.TRANSPORT_LOST and event.cause == _GAP
+    return is_gap or event.kind is LogEventKind.STREAM_DELIVERED or event.kind in entered
 
 
 def restored_state_true(log: RunHistory) -> CheckResult:

@@ -42,7 +42,7 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "drop the network under real clients, kill the server under them: run, crash, list, show, doctor",
+    "chaos": "inject faults into the network and the server under real clients: run, list, show, doctor",
     "sim": "run the same experiment in a simulator, or crash it by the thousand: run, crash",
     "report": "build a run's report, compare runs: build, compare",
 }

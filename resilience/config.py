@@ -13,7 +13,10 @@ from resilience.errors import require
 from resilience.policy.adaptive_heartbeat import AdaptiveBounds
 from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
+from resilience.policy.handshake import HandshakeLimits
 from resilience.protocol.client.participant import ClientRules
+from resilience.protocol.server.connection import ConnectionSettings
+from resilience.protocol.server.drain import DrainSettings
 from resilience.protocol.server.settings import RoomSettings
 from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.game import Game
@@ -179,6 +182,35 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.checkpoint_interval,
             AdaptiveBounds(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
         )
+
+    @property
+    def connection(self) -> ConnectionSettings:
+        """The settings of the server's connections."""
+        return ConnectionSettings(
+            self.first_message_deadline,
+            self.grace_period,
+            self.strike_limit,
+            self.message_rate,
+            self.message_burst,
+        )
+
+    def handshake(self, capacity: int) -> HandshakeLimits:
+        """The settings of the handshake policy; ``capacity`` counts where ``max_connections`` is 0."""
+        return HandshakeLimits(
+            self.max_connections or capacity,
+            self.join_capacity,
+            self.admission_seconds,
+            self.address_rate,
+            self.address_burst,
+            self.address_failures,
+            self.allowed_origins,
+            self.trust_forwarded,
+        )
+
+    @property
+    def drain(self) -> DrainSettings:
+        """The settings of an orderly stop."""
+        return DrainSettings(self.drain_window, self.join_capacity, self.restart_pause)
 
 
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docgen import configuration, diagram_scenarios, diagrams, evidence, protocol
+from docgen import configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 
@@ -39,7 +39,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "client example": lambda: configuration.example((ClientConfig,)),
     "client states": diagrams.client_states,
     "session states": diagrams.session_states,
+    "server connection states": diagrams.server_connection_states,
     "phases": diagrams.phases,
+    "handshakes": handshakes.rejections,
     "verdicts": evidence.verdicts,
     "tokens": evidence.tokens,
     "return windows": evidence.windows,

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 import msgspec
 
 from resilience.errors import PortInUseError, ToxiproxyError
+from resilience.lab.system import CallTimes
 
 from .consumer import HttpApi, NotToxiproxyError, ToxiproxyHungError, ToxiproxyRefusedError
 from .toxics import (
     Bandwidth,
     Latency,
     LimitData,
+    ResetOnClose,
     ResetPeer,
     Slicer,
     SlowClose,
@@ -44,6 +46,7 @@ __all__ = [
     "LimitData",
     "NotToxiproxyError",
     "Proxy",
+    "ResetOnClose",
     "ResetPeer",
     "SafeRemoval",
     "Slicer",
@@ -61,13 +64,6 @@ T = TypeVar("T")
 
 UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind})
 """Removing or changing these under traffic can hang the control API for good (Toxiproxy issues 412 and 558)."""
-
-
-class CallTimes(NamedTuple):
-    """Monotonic instants around one order: what it did happened between ``before`` and ``after``."""
-
-    before: Instant
-    after: Instant
 
 
 class SafeRemoval(NamedTuple):
@@ -134,7 +130,8 @@ class ToxiproxyApi:
 
     ``timeout_s`` bounds each order from the moment its turn comes. An order that outlasts it leaves this instance
     ``hung``: what the order did is unknown, and every later one is refused at once; kill the process and make a new
-    instance. A suspended process hangs in this sense too. A cancelled order may still be carried out.
+    instance. A suspended process hangs in this sense too. A cancelled order may still be carried out. What an order did
+    happened between the instants that it returns, which are read from ``clock``.
     Every method raises ToxiproxyError naming the call, the proxy and what to do.
     """
 
@@ -293,7 +290,7 @@ class ToxiproxyApi:
                 f"{self._wire.where}: {doing}: raising a live rate from 0 crashes the server; {_SAFELY}"
             )
         self._guard(state, present, doing, live=live)
-        body = {"toxicity": 1.0, "attributes": toxic.attributes}
+        body = {"toxicity": toxic.toxicity, "attributes": toxic.attributes}
         return self._timed("patch", f"/proxies/{proxy}/toxics/{toxic.name}", body, doing=doing)
 
     def _remove(self, proxy: str, name: str, doing: str, *, live: bool) -> CallTimes:

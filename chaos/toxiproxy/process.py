@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from resilience.errors import PortInUseError, ToxiproxyError
+from resilience.lab.system import CallTimes
 
 from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
-from .client import CallTimes, NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
+from .client import NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

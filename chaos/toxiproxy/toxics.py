@@ -1,8 +1,8 @@
 """Toxics as checked values. Pure: nothing here knows of HTTP, processes or time.
 
 Toxiproxy checks nothing (a misspelt attribute is dropped, a negative rate crashes the server), so every rule is here.
-The direction is always spelt out, since the server's own default is only one of the two; toxicity is always 1, since it
-is drawn anew whenever any toxic of the proxy changes: victims are chosen by whoever plans the fault.
+The direction is always spelt out, since the server's own default is only one of the two. Toxicity is never between 0
+and 1, since the server draws it again whenever any toxic of the proxy changes: a schedule chooses the victims.
 
 What each does to connections that are open when it comes and goes:
 
@@ -11,7 +11,8 @@ What each does to connections that are open when it comes and goes:
 ``slow_close``   delays only the passing-on of a close.
 ``timeout``      throws bytes away; closes after so long without traffic that way, 0 = never; **removal closes too**.
 ``reset_peer``   waits for the next bytes, then the delay, then closes: RST on connections made after it came, FIN
-                 on those that were open.
+                 on those that were open. At toxicity 0 it only decides, when a connection is made, that whatever
+                 closes this connection later closes it with RST.
 ``slicer``       splits writes into small ones.
 ``limit_data``   passes so many bytes, then closes; open connections count from when it came.
 """
@@ -55,6 +56,7 @@ class Toxic:
     """What all toxics share: the ``stream`` they act on and their ``name`` (``"<type>_<stream>"`` unless given)."""
 
     kind: ClassVar[str] = ""
+    toxicity: ClassVar[float] = 1.0
     stream: Stream
     name: str = ""
 
@@ -88,7 +90,7 @@ class Toxic:
             "name": self.name,
             "type": self.kind,
             "stream": self.stream,
-            "toxicity": 1.0,
+            "toxicity": self.toxicity,
             "attributes": self.attributes,
         }
 
@@ -148,6 +150,19 @@ class ResetPeer(Toxic):
 
     def _check(self) -> None:
         self._whole("timeout_ms", 0, MAX_MS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetOnClose(Toxic):
+    """Make every later close of a new connection a reset; passes everything else. Needed on both streams."""
+
+    kind: ClassVar[str] = "reset_peer"
+    toxicity: ClassVar[float] = 0.0
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """No delay."""
+        return {"timeout": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

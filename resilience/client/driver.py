@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from resilience.client.suspend import SuspendDetector
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
-from resilience.policy.close_codes import CloseCode
+from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.protocol import codec
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.effects import (
@@ -50,7 +50,6 @@ CLOSE_TIMEOUT_S: Seconds = 1.0
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
 
-_RETRY_AFTER = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
 _ADVISING = (429, 503)
 
 M = TypeVar("M", bound=ReconnectingConnection)
@@ -312,9 +311,3 @@ def _until(headers: Headers) -> Seconds | None:
     except (KeyError, TypeError, ValueError):
         return None
     return max(wait.total_seconds(), 0.0)
-
-
-def retry_after_in_reason(reason: str) -> Seconds | None:
-    """The ``retry_after`` in the reason of a close, seconds."""
-    found = _RETRY_AFTER.search(reason)
-    return float(found.group(1)) if found else None

@@ -68,7 +68,7 @@ class Impose(msgspec.Struct, frozen=True, tag="impose"):
 
 
 class Lift(msgspec.Struct, frozen=True, tag="lift"):
-    """Undo one :class:`Impose` of an equal condition; harmless where none holds."""
+    """Undo one :class:`Impose` of an equal condition; an error where none holds."""
 
     condition: Condition
 
@@ -141,7 +141,7 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Start a server process on the database, address and log of the one before; harmless while one runs."""
+    """Start a server process on the database, address and log of the one before; an error while one runs."""
 
 
 ServerOperation = Kill | Start

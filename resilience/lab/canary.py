@@ -113,7 +113,7 @@ class NetworkCanary:
         self._control: IdleConnection | None = None
         self._held: IdleConnection | None = None
         self._last = ProbeResult.SILENT
-        self.doubt: str | None = "the link was not probed before the fault"
+        self.problem: str | None = "the link was not probed before the fault"
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,7 +126,7 @@ class NetworkCanary:
                 connection.abort()
 
     async def prepare(self, within: Seconds) -> None:
-        """Wait until the link works and hold it, before the fault; ``doubt`` says what was wrong after ``within`` s."""
+        """Wait until the link works and hold it; ``problem`` says what was wrong after ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
                 await _until(self._answers)
@@ -134,9 +134,9 @@ class NetworkCanary:
                 self._control = await IdleConnection.open(self._server)
                 self._held = await IdleConnection.open(self._link)
         except (TimeoutError, OSError):
-            self.doubt = f"the link was not usable before the fault: {self._last}"
+            self.problem = f"the link was not usable before the fault: {self._last}"
         else:
-            self.doubt = None
+            self.problem = None
 
     async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
         """Whether the symptom shows ``within`` so many seconds; returns as soon as it does."""

@@ -34,6 +34,11 @@ class Cancellation:
         if requested:
             cancel()
 
+    @property
+    def masked(self) -> bool:
+        """Whether the run cleans up, so that a request that is still on its way must not interrupt it."""
+        return self._masked
+
     def mask(self) -> None:
         """From now on the run cleans up: requests have no effect any more."""
         with self._lock:

@@ -141,16 +141,16 @@ class FaultInjector:
         self, window: FaultWindow, canaries: Sequence[Canary], since: Instant, masks: Sequence[str]
     ) -> None:
         within = min(CONFIRM_S, window.ends_at - self._clock.now()) if window.fault.length else CONFIRM_S
-        doubt = next((canary.doubt for canary in canaries if canary.doubt), None)
+        problem = next((canary.problem for canary in canaries if canary.problem), None)
         symptom = window.fault.composition.symptom
-        if doubt is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
+        if problem is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=value)
         elif masks:
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:
-            cause = doubt or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
+            cause = problem or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
     async def _record_health(

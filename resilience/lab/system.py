@@ -47,7 +47,7 @@ class Canary(Protocol):
     """Watches one place during one fault; as an asynchronous context manager it lets go of its connections."""
 
     @property
-    def doubt(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the place was not usable before the fault; ``None`` when it was."""
 
     async def prepare(self, within: Seconds) -> None:

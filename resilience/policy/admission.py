@@ -1,23 +1,26 @@
-"""Who may join now, and who comes back when. Pure arithmetic on the caller's clock.
+"""Which joins are admitted now, and when the others are to come back. Pure arithmetic on the caller's clock.
 
-Joins are work. The queue is bounded by seconds of it: whoever would wait longer is sent away at once with a slot of its
-own to return in, and slots are given out no faster than the server can work. So a herd ten times too large is served at
-full speed, nobody waits in vain, and nobody has to guess when to try again.
+Joins are work. The queue is bounded by seconds of it: a join that would wait longer is rejected with a return slot, and
+slots are given out no faster than the server can work. So a herd ten times too large is served at full speed, and no
+client has to guess when to try again.
 """
 
 from __future__ import annotations
 
+from resilience.policy.backoff import MAX_RETRY_AFTER_S
 from resilience.units import Instant, Seconds
 
 SLOT_SHARE = 0.9
-"""Slots are handed out at this share of the capacity, so that those who return meet a queue that shrinks."""
+"""Slots are given out at this share of the capacity, so that the queue shrinks while clients return."""
 
-MAX_SLOT_S: Seconds = 60.0
-"""Nobody is sent away for longer: by then the picture has changed."""
+MAX_SLOT_S: Seconds = MAX_RETRY_AFTER_S
+"""The longest wait for a slot: the longest advice that a client follows. A client that shortened its wait would return
+at the same time as all others which did.
+"""
 
 
 class AdmissionController:
-    """The queue of one server: ``capacity`` joins a second, at most ``limit`` seconds of them waiting."""
+    """The join queue of one server: ``capacity`` joins per second, at most ``limit`` seconds of work waiting."""
 
     def __init__(self, capacity: float, limit: Seconds) -> None:
         self._cost: Seconds = 1.0 / capacity
@@ -26,17 +29,23 @@ class AdmissionController:
         self._slots_until: Instant = float("-inf")
 
     def backlog(self, now: Instant, lag: Seconds = 0.0) -> Seconds:
-        """Seconds of work ahead of a join that arrives now; ``lag`` is how late the server's own loop runs."""
+        """Return the seconds of work ahead of a join that arrives now; ``lag`` is how late the server itself runs."""
         return max(self._busy_until - now, lag, 0.0)
 
     def try_admit(self, now: Instant, lag: Seconds = 0.0) -> Seconds | None:
-        """``None``: come in. Else the seconds after which to come again; no two get the same slot."""
+        """Return ``None`` for an admitted join, else the seconds until its return slot, at most :data:`MAX_SLOT_S`.
+
+        Slots are ``1 / (SLOT_SHARE * capacity)`` apart. A crowd with more joins than there are slots within the longest
+        wait is spread over that wait again, and as often as needed: in any second there are then as few returns as any
+        assignment can have, and slots of one round are still apart.
+        """
         backlog = self.backlog(now, lag)
         if backlog <= self._limit:
             self._busy_until = max(self._busy_until, now) + self._cost
             return None
-        free = now + backlog
-        if self._slots_until > now + MAX_SLOT_S:
-            return MAX_SLOT_S
-        self._slots_until = max(self._slots_until, free) + self._cost / SLOT_SHARE
-        return self._slots_until - now
+        step, free = self._cost / SLOT_SHARE, now + min(backlog, MAX_SLOT_S)
+        slot = max(self._slots_until, free) + step
+        if slot > now + MAX_SLOT_S:
+            slot = min(free + step, now + MAX_SLOT_S)
+        self._slots_until = slot
+        return slot - now

@@ -18,8 +18,12 @@ from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow
 from resilience.units import Instant, Seconds
 
 MIN_RETRY_AFTER_S: Seconds = 0.05
-MAX_RETRY_AFTER_S: Seconds = 60.0
-"""Advice is kept between these two: a broken proxy can neither park a client for ever nor make it storm."""
+MAX_RETRY_AFTER_S: Seconds = 600.0
+"""Advice is kept between these two: a broken proxy can neither stop a client for good nor make it storm.
+
+The upper one is the time budget of the ``window`` preset, and the longest wait that admission asks for
+(:data:`resilience.policy.admission.MAX_SLOT_S`): a client that cut an honest slot short would return in a herd.
+"""
 
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
 

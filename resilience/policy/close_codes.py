@@ -6,7 +6,12 @@ Standard codes (RFC 6455 section 7.4) are classed beside them; an unknown ending
 
 from __future__ import annotations
 
+import re
 from enum import Enum, IntEnum
+
+from resilience.units import Seconds
+
+_RETRY_AFTER = re.compile(r"retry_after=(\d+(?:\.\d+)?)")
 
 
 class CloseCode(IntEnum):
@@ -75,3 +80,14 @@ def retry_class(code: int) -> RetryClass:
     if code in _ADVISED or code in _OWN_ADVISED:
         return RetryClass.RETRY_ADVISED
     return RetryClass.RETRY
+
+
+def retry_after_reason(wait: Seconds) -> str:
+    """The reason of a close that tells the client to come back after ``wait`` seconds, to the millisecond."""
+    return f"retry_after={max(wait, 0.0):.3f}"
+
+
+def retry_after_in_reason(reason: str) -> Seconds | None:
+    """The ``retry_after`` in the reason of a close, in seconds, if there is one."""
+    found = _RETRY_AFTER.search(reason)
+    return float(found.group(1)) if found else None

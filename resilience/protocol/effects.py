@@ -1,4 +1,8 @@
-"""What a machine asks its driver to do, as values. Drivers carry them out in order and decide nothing.
+"""What a machine asks its driver to do, as values. Drivers carry them out and decide nothing.
+
+What one call of ``effects()`` returns is a batch. On the server its records reach the log, in order, before any other
+effect of the batch is carried out, so no message is sent before its record is written; the other effects follow in
+order. Clients carry out a whole batch in order, records included.
 
 A *connection key* is the driver's own name for one socket on the server's side; a *dial* is the client's number for one
 attempt to open a transport. Both only ever grow, so a late event of an old one is recognisable.
@@ -11,6 +15,7 @@ import msgspec
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.protocol.messages import ClientMessage, Message, SequencedMessage, ServerMessage
 from resilience.quiz.game import QuizState, StoredAnswer
+from resilience.quiz.plan import QuizPlan
 from resilience.units import Instant
 
 
@@ -112,6 +117,44 @@ class Disconnect(msgspec.Struct, frozen=True):
     reason: str
 
 
+class AbortConnection(msgspec.Struct, frozen=True):
+    """End a connection's transport at once, without a close frame."""
+
+    connection: int
+
+
+class SetMaxMessageSize(msgspec.Struct, frozen=True):
+    """Accept messages of up to ``size`` bytes on this connection from now on."""
+
+    connection: int
+    size: int
+
+
+class AttachHost(msgspec.Struct, frozen=True):
+    """Attach this host's connection to the event's room, unless it is attached to that room already."""
+
+    connection: int
+    event: str
+
+
+class OpenEvent(msgspec.Struct, frozen=True):
+    """Open an event by this plan for a host; answer with ``event_opened`` or ``event_not_opened``.
+
+    A connection has at most one such request under way. It may be abandoned when the connection ends.
+    """
+
+    connection: int
+    event: str
+    plan: QuizPlan
+
+
+class LeaveRoom(msgspec.Struct, frozen=True):
+    """Report to the connection's room, if it has one, that the connection ended for this cause."""
+
+    connection: int
+    cause: str
+
+
 class SessionRow(msgspec.Struct, frozen=True):
     """What the store keeps of one participant; ``token_hashes`` are the accepted ones, newest first.
 
@@ -155,3 +198,9 @@ class Persist(msgspec.Struct, frozen=True):
 
 
 ServerEffect = Record | SendToClient | Broadcast | Disconnect | Persist
+"""What a room asks for."""
+
+ConnectionEffect = (
+    Record | SendToClient | Disconnect | AbortConnection | SetMaxMessageSize | AttachHost | OpenEvent | LeaveRoom
+)
+"""What the connections of a server ask for."""

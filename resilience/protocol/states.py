@@ -38,6 +38,25 @@ class ConnectionState(StrEnum):
     """Gone for longer, or left on purpose."""
 
 
+class ServerConnectionState(StrEnum):
+    """Where one WebSocket connection stands at the server."""
+
+    HANDSHAKING = "handshaking"
+    """The transport is open, the opening handshake is not complete."""
+    AWAITING_FIRST_MESSAGE = "awaiting_first_message"
+    """The handshake is complete; neither join, resume nor host has come."""
+    JOINING = "joining"
+    """A join or resume was passed to the event's room, which has not welcomed the connection."""
+    PARTICIPANT = "participant"
+    """The room has welcomed the connection as a participant's."""
+    HOST = "host"
+    """The connection has presented the host key."""
+    DRAINING = "draining"
+    """The server stops and has closed the connection with a Retry-After; its messages are ignored."""
+    CLOSED = "closed"
+    """The server has closed the connection for another reason, or the transport is gone; messages are ignored."""
+
+
 CLIENT_TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
     ClientState.IDLE: frozenset({ClientState.CONNECTING, ClientState.CLOSED}),
     ClientState.CONNECTING: frozenset(
@@ -70,7 +89,23 @@ SESSION_TRANSITIONS: dict[ConnectionState, frozenset[ConnectionState]] = {
     ConnectionState.DISCONNECTED: frozenset({ConnectionState.CONNECTED}),
 }
 
-S = TypeVar("S", ClientState, ConnectionState)
+_ENDS = (ServerConnectionState.DRAINING, ServerConnectionState.CLOSED)
+
+SERVER_CONNECTION_TRANSITIONS: dict[ServerConnectionState, frozenset[ServerConnectionState]] = {
+    ServerConnectionState.HANDSHAKING: frozenset(
+        {ServerConnectionState.AWAITING_FIRST_MESSAGE, ServerConnectionState.CLOSED}
+    ),
+    ServerConnectionState.AWAITING_FIRST_MESSAGE: frozenset(
+        {ServerConnectionState.JOINING, ServerConnectionState.HOST, *_ENDS}
+    ),
+    ServerConnectionState.JOINING: frozenset({ServerConnectionState.PARTICIPANT, *_ENDS}),
+    ServerConnectionState.PARTICIPANT: frozenset(_ENDS),
+    ServerConnectionState.HOST: frozenset(_ENDS),
+    ServerConnectionState.DRAINING: frozenset({ServerConnectionState.CLOSED}),
+    ServerConnectionState.CLOSED: frozenset(),
+}
+
+S = TypeVar("S", ClientState, ConnectionState, ServerConnectionState)
 
 
 def transition(table: dict[S, frozenset[S]], current: S, following: S) -> S:

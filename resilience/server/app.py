@@ -21,11 +21,8 @@ from websockets.http11 import Request, Response
 from resilience import __version__
 from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError
-from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol.effects import Record
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
-from resilience.server.drain import drain_connections, drain_window
 from resilience.server.event_registry import EventRegistry, EventSpec, states_of
 from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
@@ -161,12 +158,8 @@ class QuizServer:
         await server.start_serving()
 
     async def stop(self) -> None:
-        """Take no more, close everybody over a while, settle every commit, write the closing records."""
-        handshake, connections = self._gateway.handshake, len(self._gateway.peers)
-        window = drain_window(self._config, connections)
-        handshake.draining_for = window + self._config.restart_pause
-        self._log(Record(LogEventKind.SERVER_DRAINING, self._clock.now(), value=window))
-        await drain_connections(self._gateway.peers, self._config, self._clock)
+        """Stop accepting, drain the connections, flush pending commits, write the final records."""
+        await self._gateway.drain()
         await self.flush_and_write_final_records()
         if self._server is not None:
             self._server.close()
@@ -222,15 +215,13 @@ class QuizServer:
     def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return self._page(request)
-        refusal = self._gateway.process_handshake(connection, request)
-        if refusal is None:
+        assert isinstance(connection, QuizConnection)  # noqa: S101 - made by the gateway
+        rejection = self._gateway.process_handshake(connection, request)
+        if rejection is None:
             return None
-        if refusal.retry_after is not None and "Origin" in request.headers and isinstance(connection, QuizConnection):
-            connection.retry_after = refusal.retry_after
-            return None
-        response = connection.respond(refusal.status, f"{refusal.cause}\n")
-        if refusal.retry_after is not None:
-            response.headers["Retry-After"] = f"{refusal.retry_after:.3f}"
+        response = connection.respond(rejection.status, f"{rejection.cause}\n")
+        if rejection.retry_after is not None:
+            response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
         return response
 
     def _page(self, request: Request) -> Response:

@@ -1,18 +1,18 @@
-"""One socket's life at the server: first message in time, readable messages, an end without a traceback.
+"""Carries out the life of the server's sockets: frames to messages, messages to machines and rooms, effects to sockets.
 
-Never awaits a close handshake with a peer that may be dead: an end is ordered and left to itself.
+What happens to a connection is decided by :mod:`resilience.protocol.server.connection`. Nothing here waits for a
+peer's half of a closing handshake: a close is a task of its own, and the WebSocket library ends it after its timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection as WebSocketServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.protocol import OPEN
@@ -21,121 +21,96 @@ from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
-from resilience.policy.rate_limits import TokenBucket
+from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
 from resilience.protocol import codec
-from resilience.protocol.effects import Record
-from resilience.protocol.messages import (
-    ClientMessage,
-    CreateEvent,
-    Error,
-    ErrorCode,
-    Host,
-    Hosting,
-    HostResult,
-    Join,
-    Probe,
-    ProbeReply,
-    Resume,
-    ServerMessage,
+from resilience.protocol.effects import (
+    AbortConnection,
+    AttachHost,
+    ConnectionEffect,
+    Disconnect,
+    LeaveRoom,
+    OpenEvent,
+    Record,
+    SendToClient,
+    SetMaxMessageSize,
 )
-from resilience.runtime import RecordSink, RunClock
-from resilience.server.door import HandshakePolicy, HandshakeRejection
+from resilience.protocol.messages import ServerMessage
+from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.drain import DRAIN_TICK_S, Drain
+from resilience.protocol.states import ServerConnectionState
+from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
-from resilience.server.timeouts import TimeoutQueue
-from resilience.units import Seconds
-
-HOST_MESSAGE_BYTES = 1_048_576
-"""What a host that has shown its key may say at once: all questions of an event."""
-
-MOVED_RETRY_AFTER_S: Seconds = 5.0
+from resilience.server.limits import max_connections_by_open_files
+from resilience.units import Instant, Seconds
 
 _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
 
 _defects = logging.getLogger("resilience.server")
-"""What should never be needed: the library would close the connection with 1011 and say nothing."""
-
-FirstMessage = Join | Resume | Host
-Act = Callable[[ClientMessage], None]
+"""For what should never be needed: the library would close the connection with 1011 and log nothing."""
 
 
-class QuizConnection(ServerConnection):
-    """A connection from its first moment, before any handshake: counted, waited for, perhaps sent away again.
+class QuizConnection(WebSocketServerConnection):
+    """A connection of the ``websockets`` library that reports to the gateway from its transport's first moment."""
 
-    ``address`` is whom the limits of one address count for; ``retry_after`` is set for a browser that is let in only to
-    be told when to come again; ``was_ended`` when this server itself told it to go.
-    """
+    __slots__ = ("_gateway", "machine")  # in addition to a dict that all connections share
 
-    __slots__ = ("_gateway", "address", "key", "retry_after", "was_ended")  # beyond a dict that all connections share
+    machine: ServerConnection
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
-        self.key, self.address, self.was_ended = 0, "", False
-        self.retry_after: Seconds | None = None
         self._gateway = gateway
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody is at the door."""
+        """Report the transport's opening."""
         super().connection_made(transport)
         self._gateway.connection_opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, whatever it was."""
+        """Report the transport's end."""
         self._gateway.connection_closed(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """More waits for this peer than may: what it is told, or the library's own replies to its pings."""
+        """Report a slow consumer: the write buffer is full, of messages or of the library's replies to pings."""
         super().pause_writing()
         self.loop.call_soon(self._close_if_still_slow)
 
     def _close_if_still_slow(self) -> None:
         if self.paused:
-            self._gateway.too_slow(self)
+            self._gateway.close_slow_consumer(self)
 
 
 class WebSocketPeer:
-    """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection."""
+    """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection; ``hub`` drives its event's room."""
 
-    __slots__ = ("_closing", "_on_resume_rejected", "cause", "connection", "hub", "key")
+    __slots__ = ("_gateway", "connection", "hub")
 
-    def __init__(
-        self, connection: QuizConnection, closing: set[asyncio.Task[None]], refused: Callable[[WebSocketPeer], None]
-    ) -> None:
-        self.connection, self.key, self.cause = connection, connection.key, "closed"
+    def __init__(self, connection: QuizConnection, gateway: Gateway) -> None:
+        self.connection, self._gateway = connection, gateway
         self.hub: Hub | None = None
-        self._closing, self._on_resume_rejected = closing, refused
 
     def send(self, frame: bytes) -> None:
         """Queue a whole frame.
 
-        A server's frames are the same for everybody, so they are made once and written past the library's own framing,
-        which knows of no other sender on these connections.
+        A server's frames are the same for all receivers, so they are made once and written past the library's own
+        framing, which knows of no other sender on these connections.
         """
         if self.connection.protocol.state is OPEN:
             self.connection.transport.write(frame)
 
-    def send_message(self, message: ServerMessage) -> None:
-        """Send a message that no room has to do with."""
-        self.send(framed(codec.encode(message)))
-
     def close(self, code: int, reason: str) -> None:
-        """Close with this code; one that went silent is cut off at once. Nothing that it says counts any more."""
-        self.connection.was_ended = True
-        if code == CloseCode.SILENT:
-            self.connection.transport.abort()
-            return
-        task = asyncio.get_running_loop().create_task(self.connection.close(code, reason))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        """Close with this code; later messages of this connection are ignored."""
+        self.connection.machine.close(code, reason)
+        self._gateway.carry_out_effects()
 
-    def on_resume_rejected(self) -> None:
-        """What it presented opens nothing."""
-        self._on_resume_rejected(self)
+    def message_sent(self, message: ServerMessage) -> None:
+        """The room has sent this message to this connection alone."""
+        self._gateway.message_sent(self.connection.machine, message)
 
 
 class Gateway:
-    """Turns sockets into calls on the hubs, by the event that their first message names."""
+    """Drives the connections of one server; each belongs to the hub of the event that its first message names."""
 
     def __init__(  # noqa: PLR0913 - all that sockets meet
         self,
@@ -149,241 +124,226 @@ class Gateway:
     ) -> None:
         self.connections: dict[int, QuizConnection] = {}
         self.peers: dict[int, WebSocketPeer] = {}
-        self.handshake = HandshakePolicy(config, clock=clock, log=log, lag=lag, count=lambda: len(self.connections))
-        self._registry, self._config, self._clock, self._log = registry, config, clock, log
-        self._host_key = host_key
-        self._first_message_timeouts = TimeoutQueue(
-            clock, config.first_message_deadline, self._on_first_message_timeout
-        )
+        self.handshake = HandshakePolicy(config.handshake(max_connections_by_open_files()))
+        self._machines = ServerConnections(config.connection, self.handshake, locate=self._locate, host_key=host_key)
+        self._registry, self._clock, self._log, self._lag = registry, clock, log, lag
+        self._drain_settings = config.drain
         self._keys = itertools.count(1)
+        self._timer: DeadlineTimer | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._opening: dict[int, asyncio.Task[None]] = {}
+
+    # a connection's life ----------------------------------------------------------------------------------------------
 
     def connection_opened(self, connection: QuizConnection) -> None:
-        """A connection was opened: it has until the deadline to shake hands and say who it is."""
-        connection.key = next(self._keys)
-        self.connections[connection.key] = connection
-        self._first_message_timeouts.start(connection.key)
+        """A transport was opened."""
+        machine = connection.machine = self._machines.open(next(self._keys), self._clock.now())
+        self.connections[machine.key] = connection
+        self._set_timer()
 
-    def connection_closed(self, connection: QuizConnection) -> None:
-        """A connection is gone."""
-        self._first_message_timeouts.cancel(connection.key)
-        del self.connections[connection.key]
-        if is_protocol_violation(connection):
-            self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause="protocol"))
+    def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
+        """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
+        rejection = connection.machine.handshake_received(
+            handshake_request(connection.remote_address, request), self._clock.now(), self._lag()
+        )
+        self.carry_out_effects()
+        return rejection
 
-    async def handle(self, connection: ServerConnection) -> None:
-        """Serve one connection, its hands shaken, until it ends."""
+    async def handle(self, connection: WebSocketServerConnection) -> None:
+        """Serve one connection whose handshake is complete, until no message of it can come any more."""
         assert isinstance(connection, QuizConnection)  # noqa: S101 - made by this gateway
         if connection.request is not None:
             connection.request.headers.clear()  # the library's parser keeps the request for as long as the connection
         connection.response = None
-        key = connection.key
-        peer = self.peers[key] = WebSocketPeer(connection, self._closing, self._on_resume_rejected)
+        key, code = connection.machine.key, None
+        peer = self.peers[key] = WebSocketPeer(connection, self)
+        connection.machine.handshake_completed()
+        self.carry_out_effects()
         try:
-            await self._serve(peer)
+            await self._read(connection, peer)
         except ConnectionClosed as closed:
-            if closed.rcvd and peer.cause == "closed":
-                peer.cause = f"close_{closed.rcvd.code}"
+            code = closed.rcvd.code if closed.rcvd else None
         except Exception:
             _defects.exception("the handler of a connection failed")
             raise
         finally:
-            del self.peers[key]
-            if peer.hub is not None:
-                peer.hub.lost(key, peer.cause)
+            connection.machine.input_ended(code)
+            self.carry_out_effects()
+            self._forget(key)
 
-    def process_handshake(self, connection: ServerConnection, request: Request) -> HandshakeRejection | None:
-        """A handshake's head has arrived: whether to go on with it."""
-        peer = connection.remote_address
-        host = str(peer[0]) if isinstance(peer, tuple) and peer else "unknown"
-        address = self.handshake.address_of(request.headers, host)
-        if isinstance(connection, QuizConnection):
-            connection.address = address
-        return self.handshake.check(request.headers, address)
+    def connection_closed(self, connection: QuizConnection) -> None:
+        """A transport is gone."""
+        del self.connections[connection.machine.key]
+        connection.machine.transport_lost(self._clock.now(), is_violation=is_protocol_violation(connection))
+        self.carry_out_effects()
 
-    # the first message ------------------------------------------------------------------------------------------------
+    def close_slow_consumer(self, connection: QuizConnection) -> None:
+        """A client reads less than it is sent."""
+        connection.machine.slow_consumer()
+        self.carry_out_effects()
 
-    async def _serve(self, peer: WebSocketPeer) -> None:
-        wait = peer.connection.retry_after
-        if wait is not None:
-            await peer.connection.close(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
-            return
-        first = await self._first(peer)
-        if first is None:
-            await self._refuse(peer, CloseCode.STRIKES, "too many useless messages", "strikes")
-        elif isinstance(first, Host):
-            await self._serve_host(peer, first)
-        else:
-            await self._serve_participant(peer, first)
+    def message_sent(self, machine: ServerConnection, message: ServerMessage) -> None:
+        """A room has sent this message to this connection alone."""
+        if machine.state is ServerConnectionState.JOINING:  # in any other state it changes nothing
+            machine.message_sent(message, self._clock.now())
+            self.carry_out_effects()
 
-    async def _first(self, peer: WebSocketPeer) -> FirstMessage | None:
-        for _ in range(self._config.strike_limit):
-            message = self._decode(await self._next(peer), peer)
-            if isinstance(message, FirstMessage):
-                self._first_message_timeouts.cancel(peer.key)
-                return message
-            if message is not None:
-                self._send_error(peer, ErrorCode.UNEXPECTED, "type", "the first message must be join or resume")
-        return None
-
-    def _on_first_message_timeout(self, key: int) -> None:
-        """Somebody has not said who it is in time."""
-        self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause="late"))
-        if key in self.peers:
-            self.peers[key].close(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
-        else:
-            self.connections[key].transport.abort()
-
-    def too_slow(self, connection: QuizConnection) -> None:
-        """A peer reads less than it is sent: it is cut off, and may resume."""
-        if connection.key in self.peers:
-            self.peers[connection.key].cause = "slow"
-        connection.transport.abort()
+    async def drain(self) -> None:
+        """Close every connection over the drain window; returns when every close is ordered."""
+        drain = Drain(list(self.peers), self._drain_settings, self._clock.now())
+        self.handshake.draining_for = drain.retry_after
+        self._log(Record(LogEventKind.SERVER_DRAINING, self._clock.now(), value=drain.window))
+        while True:
+            for key, retry_after in drain.due(self._clock.now(), self._is_waiting):
+                if key in self.peers:
+                    self.peers[key].connection.machine.drain(retry_after)
+            self.carry_out_effects()
+            if drain.is_over:
+                return
+            await asyncio.sleep(DRAIN_TICK_S)
 
     def stop(self) -> None:
-        """Wait for nobody's first message any more."""
-        self._first_message_timeouts.stop()
+        """Close no connection by the clock any more."""
+        self._machines.stop()
+        if self._timer is not None:
+            self._timer.stop()
 
-    async def _refuse(self, peer: WebSocketPeer, code: CloseCode, reason: str, cause: str) -> None:
-        self._log(Record(LogEventKind.CONNECTION_REFUSED, self._clock.now(), cause=cause))
-        await peer.connection.close(code, reason)
+    # messages ---------------------------------------------------------------------------------------------------------
 
-    def _on_resume_rejected(self, peer: WebSocketPeer) -> None:
-        """A token opened nothing: its holder has the deadline again to say who it is, unless it has tried too often."""
-        wait = self.handshake.record_failure(peer.connection.address)
-        if wait:
-            self._log(Record(LogEventKind.JOIN_SHED, self._clock.now(), cause="address", value=wait))
-            peer.close(CloseCode.OVERLOADED, f"retry_after={wait:.3f}")
-        else:
-            self._first_message_timeouts.start(peer.key)
-
-    # participants -----------------------------------------------------------------------------------------------------
-
-    async def _serve_participant(self, peer: WebSocketPeer, first: Join | Resume) -> None:
-        hub = self._registry.hubs.get(first.event)
-        if hub is not None:
-            peer.hub = hub
-            hub.received(first, peer.key, peer)
-            await self._read(peer, lambda message: self._on_participant_message(peer, hub, message))
-        elif first.event in self._registry.elsewhere:
-            reason = f"retry_after={MOVED_RETRY_AFTER_S:.1f} the event is moving to another server"
-            await peer.connection.close(CloseCode.TRY_AGAIN_LATER, reason)
-        else:
-            await self._refuse(peer, CloseCode.EVENT_UNKNOWN, "there is no such event here", "event")
-
-    def _on_participant_message(self, peer: WebSocketPeer, hub: Hub, message: ClientMessage) -> None:
-        if isinstance(message, Join | Resume):
-            self._first_message_timeouts.cancel(peer.key)
-        hub.received(message, peer.key, peer)
-
-    async def _read(self, peer: WebSocketPeer, act: Act) -> None:
-        bucket = TokenBucket(self._config.message_rate, self._config.message_burst)
-        strikes = 0
+    async def _read(self, connection: QuizConnection, peer: WebSocketPeer) -> None:
+        machine, clock = connection.machine, self._clock
         while True:
-            data = await (self._next(peer) if peer.hub is not None else self._next_of_idle(peer))
-            await self._apply_rate_limit(bucket)
-            message = self._decode(data, peer)
-            if message is not None:
-                act(message)
+            data = await connection.recv(decode=False)
+            if machine.is_ended:
                 continue
-            strikes += 1
-            if strikes >= self._config.strike_limit:
-                self.handshake.record_failure(peer.connection.address)
-                await self._refuse(peer, CloseCode.STRIKES, "too many unreadable messages", "strikes")
-                return
+            now = clock.now()
+            wait = machine.message_arrived(now)
+            if wait:
+                self.carry_out_effects()
+                await asyncio.sleep(wait)
+                now = clock.now()
+            self._receive(machine, peer, data, now)
 
-    async def _next(self, peer: WebSocketPeer) -> bytes:
-        """What this peer says next; what it says once it was told to go is not heard."""
-        while True:
-            data = await peer.connection.recv(decode=False)
-            if not peer.connection.was_ended:
-                return data
-
-    async def _next_of_idle(self, peer: WebSocketPeer) -> bytes:
-        """The same of a host whose event is not there yet, so that no room notices its silence."""
+    def _receive(self, machine: ServerConnection, peer: WebSocketPeer, data: bytes, now: Instant) -> None:
         try:
-            async with asyncio.timeout(self._config.grace_period):
-                return await self._next(peer)
-        except TimeoutError:
-            peer.close(CloseCode.SILENT, "no sign of life")
-            return await self._next(peer)
-
-    async def _apply_rate_limit(self, bucket: TokenBucket) -> None:
-        """Read on only when this connection may speak again: nothing is lost, and TCP holds back the rest."""
-        wait = bucket.take(self._clock.now())
-        if wait:
-            self._log(Record(LogEventKind.MESSAGE_DELAYED, self._clock.now(), value=wait))
-            await asyncio.sleep(wait)
-
-    # hosts ------------------------------------------------------------------------------------------------------------
-
-    async def _serve_host(self, peer: WebSocketPeer, first: Host) -> None:
-        if self._host_key is None or not hmac.compare_digest(first.key.encode(), self._host_key.encode()):
-            self.handshake.record_failure(peer.connection.address)
-            why = "this server takes no hosts" if self._host_key is None else "the host key is wrong"
-            await self._refuse(peer, CloseCode.KEY_REFUSED, why, "key")
-            return
-        peer.connection.protocol.max_message_size = HOST_MESSAGE_BYTES
-        if not self._attach_host(peer, first.event):
-            peer.send_message(Hosting(first.event))
-        creating: asyncio.Queue[CreateEvent] = asyncio.Queue()
-        creator = asyncio.get_running_loop().create_task(self._create(peer, first.event, creating))
-        try:
-            await self._read(peer, lambda message: self._on_host_message(peer, message, creating))
-        finally:
-            creator.cancel()
-
-    def _attach_host(self, peer: WebSocketPeer, event: str) -> bool:
-        hub = self._registry.hubs.get(event)
-        if hub is None:
-            return False
-        if hub is not peer.hub:
-            peer.hub = hub
-            hub.host(peer.key, peer)
-        return True
-
-    def _on_host_message(
-        self, peer: WebSocketPeer, message: ClientMessage, creating: asyncio.Queue[CreateEvent]
-    ) -> None:
-        if isinstance(message, CreateEvent):
-            creating.put_nowait(message)
-        elif peer.hub is not None:
-            peer.hub.received(message, peer.key, peer)
-        elif isinstance(message, Probe):
-            peer.send_message(ProbeReply(message.id))
-        else:
-            self._send_error(peer, ErrorCode.UNEXPECTED, "type", "create the event first")
-
-    async def _create(self, peer: WebSocketPeer, event: str, orders: asyncio.Queue[CreateEvent]) -> None:
-        """Carry out a host's creations, one after the other."""
-        while True:
-            order = await orders.get()
-            try:
-                await self._registry.create(event, order.plan, by=peer.key)
-            except (UsageError, StoreError) as error:
-                peer.send_message(HostResult("create", "refused", 0, str(error)))
-                continue
-            peer.send_message(HostResult("create", "done", 0))
-            self._attach_host(peer, event)
-
-    # what cannot be used ----------------------------------------------------------------------------------------------
-
-    def _decode(self, data: bytes | str, peer: WebSocketPeer) -> ClientMessage | None:
-        try:
-            return codec.decode_client(data)
+            message = codec.decode_client(data)
         except RemoteProtocolError as error:
-            self._send_error(peer, ErrorCode.MALFORMED, error.field, error.rule)
-            return None
+            machine.receive_malformed(error.field, error.rule, now)
+        else:
+            if machine.receive(message, now):
+                hub = peer.hub
+                if hub is None:
+                    hub = peer.hub = self._registry.hubs[machine.event]
+                hub.received(message, machine.key, peer)
+        if self._machines.pending:
+            self.carry_out_effects()
 
-    def _send_error(self, peer: WebSocketPeer, code: ErrorCode, field: str, rule: str) -> None:
-        self._log(Record(LogEventKind.MESSAGE_REFUSED, self._clock.now(), cause=code))
-        peer.send_message(Error(code, field, rule))
+    # carrying out -----------------------------------------------------------------------------------------------------
+
+    def carry_out_effects(self) -> None:
+        """Carry out what the machines ask for, and set the timer to their next deadline."""
+        effects = self._machines.effects()
+        for effect in effects:
+            if isinstance(effect, Record):
+                self._log(effect)
+        for effect in effects:
+            self._carry_out(effect)
+        self._set_timer()
+
+    def _carry_out(self, effect: ConnectionEffect) -> None:
+        match effect:
+            case SendToClient():
+                if effect.connection in self.peers:
+                    self.peers[effect.connection].send(framed(codec.encode(effect.message)))
+            case Disconnect():
+                self._close(effect)
+            case AbortConnection():
+                if effect.connection in self.connections:
+                    self.connections[effect.connection].transport.abort()
+            case LeaveRoom():
+                hub = self.peers[effect.connection].hub
+                if hub is not None:
+                    hub.lost(effect.connection, effect.cause)
+            case SetMaxMessageSize() | AttachHost() | OpenEvent():
+                self._serve_host(effect)
+
+    def _serve_host(self, effect: SetMaxMessageSize | AttachHost | OpenEvent) -> None:
+        peer = self.peers[effect.connection]
+        match effect:
+            case SetMaxMessageSize():
+                peer.connection.protocol.max_message_size = effect.size
+            case AttachHost():
+                hub = self._registry.hubs[effect.event]
+                if hub is not peer.hub:
+                    peer.hub = hub
+                    hub.host(effect.connection, peer)
+            case OpenEvent():
+                task = asyncio.get_running_loop().create_task(self._open_event(effect))
+                self._opening[effect.connection] = task
+
+    def _close(self, effect: Disconnect) -> None:
+        connection = self.connections.get(effect.connection)
+        if connection is not None:
+            task = asyncio.get_running_loop().create_task(connection.close(effect.code, effect.reason))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _open_event(self, effect: OpenEvent) -> None:
+        machine = self.peers[effect.connection].connection.machine
+        try:
+            await self._registry.create(effect.event, effect.plan, by=effect.connection)
+        except (UsageError, StoreError) as error:
+            machine.event_not_opened(str(error))
+        else:
+            machine.event_opened()
+        self.carry_out_effects()
+
+    def _forget(self, key: int) -> None:
+        del self.peers[key]
+        opening = self._opening.pop(key, None)
+        if opening is not None:
+            opening.cancel()
+
+    def _set_timer(self) -> None:
+        deadline = self._machines.next_deadline()
+        if deadline is not None:
+            if self._timer is None:
+                self._timer = DeadlineTimer(self._clock, self._on_deadline)
+            self._timer.set_deadline(deadline)
+
+    def _on_deadline(self) -> None:
+        assert self._timer is not None  # noqa: S101 - it called
+        self._machines.handle_timeout(self._timer.fired())
+        self.carry_out_effects()
+
+    # asked by the machines --------------------------------------------------------------------------------------------
+
+    def _locate(self, event: str) -> EventLocation:
+        if event in self._registry.hubs:
+            return EventLocation.HERE
+        return EventLocation.ELSEWHERE if event in self._registry.elsewhere else EventLocation.UNKNOWN
+
+    def _is_waiting(self, key: int) -> bool:
+        peer = self.peers.get(key)
+        return peer is not None and peer.hub is not None and peer.hub.is_waiting(key)
+
+
+def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:
+    """The parts of a handshake that the policy judges; ``remote_address`` as in ``websockets``."""
+    peer = str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+    headers = request.headers
+    return HandshakeRequest(
+        peer,
+        tuple(headers.get_all("Origin")),
+        tuple(headers.get_all("Host")),
+        tuple(headers.get_all("X-Forwarded-For")),
+    )
 
 
 def is_protocol_violation(connection: QuizConnection) -> bool:
-    """Whether the library ended it for what its peer sent: no handshake, no frame, or more than may be said at once."""
+    """Whether the library ended it because of the peer: no handshake, a wrong frame, or a message that is too long."""
     failed = connection.protocol.handshake_exc
     if failed is not None:
-        return not isinstance(failed.__cause__, EOFError)  # who is gone in the middle of a handshake broke nothing
+        return not isinstance(failed.__cause__, EOFError)  # a peer that goes during the handshake broke no rule
     sent, is_echo = connection.protocol.close_sent, connection.protocol.close_rcvd_then_sent
-    return sent is not None and sent.code in _VIOLATIONS and not is_echo and not connection.was_ended
+    return sent is not None and sent.code in _VIOLATIONS and not is_echo

@@ -1,8 +1,8 @@
 """Drives one room: its timer, its sockets, its commits. The only holder of sockets; decides nothing.
 
 Effects are carried out in the turn in which they arose, so a snapshot and its registration for broadcasts are one step.
-What is logged of a commit reaches the log's file before anybody is told, so a killed server has not said what its log
-does not know.
+Their order is the contract of :mod:`resilience.protocol.effects`; after a commit the log is flushed between its records
+and its messages, so a killed server has sent nothing that its log does not hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilience.errors import FencedError, StoreError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
-from resilience.protocol.messages import ClientMessage, ResumeRejected
+from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.room import Room
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.server.committer import CommitCallback, CommitRequest
@@ -32,8 +32,8 @@ class Peer(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close with this code without waiting for anybody."""
 
-    def on_resume_rejected(self) -> None:
-        """It presented something that opens nothing."""
+    def message_sent(self, message: ServerMessage) -> None:
+        """The frame sent last is this message, meant for this connection alone."""
 
 
 def _nothing() -> None:
@@ -63,7 +63,7 @@ class Hub:
         self._peers: dict[int, Peer] = {}
         self._timer = DeadlineTimer(clock, self._on_deadline)
         self._on_commit: CommitCallback = self.on_commit
-        self._is_over = False
+        self._is_over = self._timer_is_stopped = False
 
     def start(self) -> None:
         """Carry out what taking up an earlier run asked for."""
@@ -113,7 +113,8 @@ class Hub:
         return self.room.is_waiting(connection)
 
     def stop_timer(self) -> None:
-        """Do nothing more by the clock."""
+        """Do nothing more by the clock, whatever still arrives: the quiz stands still."""
+        self._timer_is_stopped = True
         self._timer.stop()
 
     def abandon(self) -> None:
@@ -146,24 +147,20 @@ class Hub:
 
     def _pump(self, *, flush: bool = False) -> None:
         effects = self.room.effects()
+        for effect in effects:
+            if isinstance(effect, Record):
+                self._log(effect)
         if flush:
-            for effect in effects:
-                if isinstance(effect, Record):
-                    self._log(effect)
             self._flush()
-            effects = [effect for effect in effects if not isinstance(effect, Record)]
         for effect in effects:
             self._carry_out(effect)
-        self._timer.set_deadline(self.room.next_deadline())
+        if not self._timer_is_stopped:
+            self._timer.set_deadline(self.room.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
         match effect:
-            case Record():
-                self._log(effect)
             case SendToClient():
-                self._send(effect.connection, framed(codec.encode(effect.message)))
-                if isinstance(effect.message, ResumeRejected) and effect.connection in self._peers:
-                    self._peers[effect.connection].on_resume_rejected()
+                self._send_to_one(effect.connection, effect.message)
             case Broadcast():
                 frame = framed(codec.encode(effect.message))
                 for connection in effect.connections:
@@ -174,6 +171,13 @@ class Hub:
                 peer = self._peers.get(effect.connection)
                 if peer is not None:
                     peer.close(effect.code, effect.reason)
+
+    def _send_to_one(self, connection: int, message: ServerMessage) -> None:
+        peer = self._peers.get(connection)
+        if peer is None:
+            return
+        peer.send(framed(codec.encode(message)))
+        peer.message_sent(message)
 
     def _send(self, connection: int, frame: bytes) -> None:
         peer = self._peers.get(connection)

@@ -20,6 +20,8 @@ PAUSE_S: Seconds = 0.05
 class _NoClient:
     """The canary's end of its connection: it takes whatever comes."""
 
+    actor = "canary"
+
     def opened(self, connection: ModelConnection) -> None:
         """Ignore the upgrade."""
 
@@ -39,7 +41,7 @@ class ModelCanary:
     def __init__(self, clock: SimLabClock, link: ModelLink | None, is_up: Callable[[], bool]) -> None:
         self._clock, self._link, self._is_up = clock, link, is_up
         self._held: ModelConnection | None = None
-        self.doubt: str | None = "the link was not probed before the fault"
+        self.problem: str | None = "the link was not probed before the fault"
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,11 +53,11 @@ class ModelCanary:
             self._link.release(self._held)
 
     async def prepare(self, within: Seconds) -> None:
-        """Wait until the link works and hold it; ``doubt`` says when it did not ``within`` so many seconds."""
+        """Wait until the link works and hold it; ``problem`` says when it did not ``within`` so many seconds."""
         if not await self.saw_health(within):
-            self.doubt = "the link was not usable before the fault"
+            self.problem = "the link was not usable before the fault"
             return
-        self.doubt = None
+        self.problem = None
         if self._link is not None:
             self._held = self._link.hold(_NoClient())
 

@@ -52,13 +52,13 @@ class ModelClientDriver:
     def failed(self, connection: ModelConnection, cause: str) -> None:
         """The dial came to nothing."""
         self._connection = None
-        self.machine.transport_failed(connection.dial, cause, self._clock.now)
+        self.machine.transport_failed(connection.dial, cause, self._clock.now, connection.retry_after)
         self._pump()
 
     def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
         """The open connection ended."""
         self._connection = None
-        self.machine.transport_lost(connection.dial, cause, self._clock.now, code)
+        self.machine.transport_lost(connection.dial, cause, self._clock.now, code, connection.retry_after)
         self._pump()
 
     def receive(self, connection: ModelConnection, message: ServerMessage) -> None:

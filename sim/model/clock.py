@@ -87,6 +87,11 @@ class DelayLine(Generic[T]):
         if not self._armed:
             self._arm()
 
+    def drop_after(self, when: Instant) -> None:
+        """Drop every item that is due later than ``when``."""
+        while self._items and self._items[-1][0] > when:
+            self._items.pop()
+
     def _arm(self) -> None:
         self._armed = True
         self._clock.at(self._items[0][0], self._fire)

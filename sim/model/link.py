@@ -13,6 +13,7 @@ Each direction is one feed, so whatever goes that way stays in order; nothing ar
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,7 +31,8 @@ from resilience.experiment.primitives import (
 )
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
-from resilience.units import Instant
+from resilience.protocol.server.connection import ServerConnection
+from resilience.units import Instant, Seconds
 
 from .clock import NEVER, DelayLine, SimEnvironment
 from .costs import ModelCosts
@@ -46,16 +48,24 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class CloseSignal:
-    """A connection's end, after all that was sent before it; ``code`` is that of the close frame, if there was one."""
+    """A connection's end, after all that was sent before it.
+
+    ``code`` is that of the close frame, if there was one; ``status`` that of the response which rejects the handshake;
+    ``retry_after`` the seconds that either of them gives.
+    """
 
     code: int | None = None
+    status: int | None = None
+    retry_after: Seconds | None = None
 
 
 UPGRADE, FIN = Upgrade(), CloseSignal()
 
 
 class ClientEnd(Protocol):
-    """Who dialled."""
+    """Who dialled; ``actor`` is its name, and its address as the server sees it."""
+
+    actor: str
 
     def opened(self, connection: ModelConnection) -> None:
         """The upgrade is complete."""
@@ -87,6 +97,8 @@ class ServerEnd(Protocol):
 class ModelConnection:
     """One dial and what became of it. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
+    ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
+    ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
     An end that is *gone* has let go or was told of the end: nothing reaches it any more. ``severed``: by the proxy.
     """
 
@@ -95,7 +107,9 @@ class ModelConnection:
     dial: int
     key: int = 0
     opened: bool = False
-    spoke: bool = False
+    machine: ServerConnection | None = None
+    held: deque[ClientMessage] | None = None
+    retry_after: Seconds | None = None
     client_gone: bool = False
     server_gone: bool = False
     severed: bool = False
@@ -171,11 +185,20 @@ class ModelLink:
             self._up.put(self._clock.now + self._latency, (connection, FIN))
         self._forget_if_over(connection)
 
-    def end(self, connection: ModelConnection, code: int | None, departs: Instant) -> None:
+    def end(
+        self, connection: ModelConnection, code: int | None, departs: Instant, retry_after: Seconds | None = None
+    ) -> None:
         """The server ends the connection with a close code, or without (an abort)."""
+        self._send_end(connection, CloseSignal(code, retry_after=retry_after), departs)
+
+    def reject(self, connection: ModelConnection, status: int, departs: Instant, retry_after: Seconds | None) -> None:
+        """The server answers the handshake with this HTTP status and ends the connection."""
+        self._send_end(connection, CloseSignal(None, status, retry_after), departs)
+
+    def _send_end(self, connection: ModelConnection, signal: CloseSignal, departs: Instant) -> None:
         connection.server_gone = True
         if not connection.client_gone:
-            self._down.put(departs + self._latency, (connection, CloseSignal(code)))
+            self._down.put(departs + self._latency, (connection, signal))
         self._forget_if_over(connection)
 
     # what faults do ---------------------------------------------------------------------------------------------------
@@ -211,9 +234,10 @@ class ModelLink:
         self.cut()
 
     def upstream_died(self) -> None:
-        """The server process is gone: each of its connections ends, after what it had sent."""
+        """The server process is gone: each of its connections ends, after what it had sent; the rest is never sent."""
+        self._down.drop_after(self._clock.now + self._latency)
         for connection in list(self.connections):
-            if not connection.server_gone:
+            if not connection.client_gone:
                 self.end(connection, None, self._clock.now)
 
     def cut(self) -> None:
@@ -289,10 +313,13 @@ class ModelLink:
 
     def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
         if signal.code is None:
-            self._tell_client(connection, CLOSED, CloseCode.ABNORMAL)
+            is_rejected = signal.status is not None and not vanished
+            connection.retry_after = signal.retry_after if is_rejected else None
+            self._tell_client(connection, f"status_{signal.status}" if is_rejected else CLOSED, CloseCode.ABNORMAL)
         elif vanished:
             self._fins.put(self._clock.now + self._close_timeout, connection)
         else:
+            connection.retry_after = signal.retry_after
             self._tell_client(connection, f"close_{int(signal.code)}", signal.code)
 
     def _give_up_closing(self, connection: ModelConnection) -> None:

@@ -1,38 +1,57 @@
-"""Drives the room of one server process after another: timer, connections, commits. Decides nothing.
+"""Drives the connections and the room of one server process after another: timers, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
-order of time. Handshakes have a station of their own: that both compete for one processor is not modelled.
+order of time. Handshakes have a station of their own: that both compete for one processor is not modelled. The work
+that waits there is the lag that admission counts. Each client has an address of its own, and no limit on open files
+is modelled. The messages that a rate limit delays are lost when their connection ends.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import EVENT
-from resilience.policy.close_codes import CloseCode
-from resilience.protocol.effects import Broadcast, Disconnect, Persist, Record, SendToClient, ServerEffect
+from resilience.policy.close_codes import retry_after_in_reason
+from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
+from resilience.protocol.effects import (
+    AbortConnection,
+    Broadcast,
+    ConnectionEffect,
+    Disconnect,
+    LeaveRoom,
+    Persist,
+    Record,
+    SendToClient,
+    ServerEffect,
+)
 from resilience.protocol.messages import ClientMessage, ServerMessage
+from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
 from resilience.protocol.server.room import Room
+from resilience.protocol.states import ServerConnectionState
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.random_streams import random_for
 from resilience.runtime import RecordSink
 from resilience.server.event_registry import FRESH, RECENT_QUESTIONS, RECOVERED, clamp_to_now
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 from sim.keyed_names import keyed_ids, keyed_tokens
 
-from .clock import DelayLine, LazyTimer, SimEnvironment
+from .clock import LazyTimer, SimEnvironment
 from .costs import ModelCosts
 from .encoding import MessageCodecHook
-from .link import CLOSED, UPGRADE, ModelConnection
+from .link import UPGRADE, ModelConnection
 from .station import Station
 from .store import ModelStore
 
 RUN = "1"
 """The run's name; the stream's epoch is this and the server's number, as a real server names it."""
+
+UNLIMITED = 2**31
+"""The capacity of a server whose ``max_connections`` is 0."""
 
 
 class ModelServerDriver:
@@ -60,6 +79,7 @@ class ModelServerDriver:
         self.is_up = True
         self._is_starting = False
         self.room = self._make_room()
+        self._machines = self._make_connections()
         self.store = ModelStore(clock, costs.commit, self._settled)
         self.station: Station[ModelConnection] = Station(
             clock, costs.handshake_slots, costs.handshake, wanted=self._wanted, done=self._accept
@@ -68,10 +88,7 @@ class ModelServerDriver:
         self._idle_from: Instant = 0.0
         self._keys = itertools.count(1)
         self._connections: dict[int, ModelConnection] = {}
-        self._first_message_deadline = experiment.server.first_message_deadline
-        self._first_messages: DelayLine[ModelConnection] = DelayLine(clock, self._expect_first)
         self._timer = LazyTimer(clock, self._on_deadline)
-
         self._record_start(FRESH, 0)
 
     # its processes ----------------------------------------------------------------------------------------------------
@@ -81,6 +98,7 @@ class ModelServerDriver:
         self.is_up = self._is_starting = False
         self.store.lose_uncommitted()
         self._connections.clear()
+        self._idle_from = self._clock.now
 
     def start(self) -> None:
         """Start a process on the same store; InjectionError while one runs or starts."""
@@ -97,7 +115,7 @@ class ModelServerDriver:
             return
         now, store = self._clock.now, self.store
         self._is_starting, self.is_up = False, True
-        self.room = self._make_room()
+        self.room, self._machines = self._make_room(), self._make_connections()
         self.room.game.restore(clamp_to_now(store.state, now), tuple(store.answers.values()))
         self._record_start(RECOVERED, len(store.sessions))
         self._record_recovered_answers()
@@ -114,6 +132,11 @@ class ModelServerDriver:
             new_token=self._new_token,
             draw=random_for(seed, "server"),
         )
+
+    def _make_connections(self) -> ServerConnections:
+        config = self._experiment.server
+        policy = HandshakePolicy(config.handshake(UNLIMITED))
+        return ServerConnections(config.connection, policy, locate=_locate)
 
     def _record_start(self, outcome: str, sessions: int) -> None:
         kind, epoch = LogEventKind.SERVER_STARTED, self.room.epoch
@@ -133,21 +156,59 @@ class ModelServerDriver:
 
     def upgrade(self, connection: ModelConnection) -> None:
         """A handshake request arrived; a proxy that finds nobody behind it closes the connection."""
-        if self.is_up:
+        if not self.is_up:
+            connection.link.end(connection, None, self._clock.now)
+            return
+        now, machines = self._clock.now, self._machines
+        machine = connection.machine = machines.open(next(self._keys), now)
+        connection.key = machine.key
+        self._connections[connection.key] = connection
+        request = HandshakeRequest(connection.client.actor)
+        rejection = machine.handshake_received(request, now, self.station.backlog)
+        if rejection is None:
             self.station.enter(connection)
         else:
-            connection.link.end(connection, None, self._clock.now)
+            connection.link.reject(connection, rejection.status, self._next_send_time(), rejection.retry_after)
+            self._forget(connection, machine)
+        self._serve_connections()
 
     def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something."""
-        connection.spoke = True
-        self.room.receive(message, connection.key, self._clock.now)
+        machine, now = connection.machine, self._clock.now
+        if machine is None:
+            return
+        if connection.held is not None:
+            connection.held.append(message)
+            return
+        wait = machine.message_arrived(now)
+        if wait:
+            connection.held = deque((message,))
+            self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
+        elif machine.receive(message, now):
+            self.room.receive(message, connection.key, now)
+        self._pump()
+
+    def _receive_held(self, connection: ModelConnection, machine: ServerConnection) -> None:
+        """Receive the oldest message that the rate limit delays, which may be received now, and the next ones."""
+        held, now = connection.held, self._clock.now
+        while held and connection.key in self._connections:
+            message = held.popleft()
+            if machine.receive(message, now):
+                self.room.receive(message, connection.key, now)
+            wait = machine.message_arrived(now) if held else 0.0
+            if wait:
+                self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
+                self._pump()
+                return
+        connection.held = None
         self._pump()
 
     def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
-        if self._connections.pop(connection.key, None) is not None:
-            self.room.transport_lost(connection.key, cause, self._clock.now)
+        del cause  # the network knows one, and the machine calls it the same
+        machine = connection.machine
+        if machine is not None and connection.key in self._connections:
+            self._forget(connection, machine)
             self._pump()
 
     def write_final_records(self) -> None:
@@ -169,6 +230,8 @@ class ModelServerDriver:
     def _on_deadline(self) -> None:
         if not self.is_up:
             return
+        self._machines.handle_timeout(self._clock.now)
+        self._serve_connections()
         self.room.handle_timeout(self._clock.now)
         self._pump()
 
@@ -180,34 +243,64 @@ class ModelServerDriver:
     def _accept(self, connection: ModelConnection) -> None:
         if connection.server_gone:
             return
-        connection.key = next(self._keys)
-        self._connections[connection.key] = connection
-        self._first_messages.put(self._clock.now + self._first_message_deadline, connection)
         connection.link.send_down(connection, UPGRADE, self._next_send_time())
-
-    def _expect_first(self, connection: ModelConnection) -> None:
-        if not connection.spoke and connection.key in self._connections:
-            self._end(connection, CloseCode.FIRST_MESSAGE_LATE)
+        if connection.machine is not None:
+            connection.machine.handshake_completed()
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
+        if self._machines.pending:
+            self._serve_connections()
         while effects := self.room.effects():
             for effect in effects:
                 self._carry_out(effect)
         self._timer.set(self.room.next_deadline())
+
+    def _serve_connections(self) -> None:
+        while self._machines.pending:
+            for effect in self._machines.effects():
+                self._carry_out_for_connection(effect)
+        self._timer.set(self._machines.next_deadline())
 
     def _carry_out(self, effect: ServerEffect) -> None:
         if isinstance(effect, Record):
             self._log(effect)
         elif isinstance(effect, SendToClient):
             self._send((effect.connection,), effect.message)
+            self._tell_machine(effect)
         elif isinstance(effect, Broadcast):
             self._send(effect.connections, effect.message)
         elif isinstance(effect, Persist):
             self.store.submit(effect)
         else:
-            self._disconnect(effect)
+            machine = self._machine_of(effect.connection)
+            if machine is not None:
+                machine.close(effect.code, effect.reason)
+                self._serve_connections()
+
+    def _carry_out_for_connection(self, effect: ConnectionEffect) -> None:
+        """Carry out what a connection asks for; no host takes part here."""
+        if isinstance(effect, Record):
+            self._log(effect)
+        elif isinstance(effect, SendToClient):
+            self._send((effect.connection,), effect.message)
+        elif isinstance(effect, Disconnect):
+            self._end(effect.connection, effect.code, retry_after_in_reason(effect.reason))
+        elif isinstance(effect, AbortConnection):
+            self._end(effect.connection, None)
+        elif isinstance(effect, LeaveRoom):
+            self.room.transport_lost(effect.connection, effect.cause, self._clock.now)
+
+    def _machine_of(self, key: int) -> ServerConnection | None:
+        connection = self._connections.get(key)
+        return None if connection is None else connection.machine
+
+    def _tell_machine(self, effect: SendToClient) -> None:
+        machine = self._machine_of(effect.connection)
+        if machine is not None and machine.state is ServerConnectionState.JOINING:  # else it changes nothing
+            machine.message_sent(effect.message, self._clock.now)
+            self._serve_connections()
 
     def _send(self, keys: Iterable[int], message: ServerMessage) -> None:
         heard = self._wire.down(message)
@@ -220,14 +313,18 @@ class ModelServerDriver:
         self._idle_from = max(self._idle_from, self._clock.now) + self._frame_cost
         return self._idle_from
 
-    def _disconnect(self, effect: Disconnect) -> None:
-        connection = self._connections.get(effect.connection)
-        if connection is not None:
-            self._end(connection, effect.code)
+    def _end(self, key: int, code: int | None, retry_after: Seconds | None = None) -> None:
+        """End a connection with a close frame or without; the server does not wait for the client's answer."""
+        connection = self._connections.get(key)
+        if connection is not None and connection.machine is not None:
+            connection.link.end(connection, code, self._next_send_time(), retry_after)
+            self._forget(connection, connection.machine, code)
 
-    def _end(self, connection: ModelConnection, code: int) -> None:
-        """As the production server: a silent peer is cut off, any other one is sent a close frame."""
-        silent = code == CloseCode.SILENT
+    def _forget(self, connection: ModelConnection, machine: ServerConnection, code: int | None = None) -> None:
         del self._connections[connection.key]
-        connection.link.end(connection, None if silent else code, self._next_send_time())
-        self.room.transport_lost(connection.key, CLOSED if silent else f"close_{int(code)}", self._clock.now)
+        machine.transport_lost(self._clock.now)
+        machine.input_ended(code)
+
+
+def _locate(event: str) -> EventLocation:
+    return EventLocation.HERE if event == EVENT else EventLocation.UNKNOWN

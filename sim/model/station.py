@@ -33,11 +33,16 @@ class Station(Generic[J]):
         wanted: Callable[[J], bool],
         done: Callable[[J], None],
     ) -> None:
-        self._clock, self._service = clock, service
+        self._clock, self._service, self._slots = clock, service, slots
         self._wanted, self._done = wanted, done
         self._free = slots
         self._queue: deque[J] = deque()
         self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
+
+    @property
+    def backlog(self) -> Seconds:
+        """The seconds of work that wait for a slot, were all of it wanted."""
+        return len(self._queue) * self._service / self._slots
 
     def enter(self, job: J) -> None:
         """A job arrives."""

@@ -6,7 +6,6 @@ row is met when ours is ahead of both, in the mean and in the 95th percentile, a
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -16,17 +15,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chaos.proxied_link import Address, ProxiedLink
-from chaos.toxiproxy.provision import Binary
 from resilience.experiment.loader import load
 from tests.benchmarks.conftest import RecordRows
-from tests.benchmarks.lab.resetting import make_closes_resets
 from tests.benchmarks.lab.results import Row
-from tests.support.deadlines import HANG_S
 
 HERE = Path(__file__).resolve().parent
 FILES = sorted((HERE / "experiments").glob("*.toml"))
-RESETTING = HERE / "lab" / "resetting.py"
 READABLE = (0, 3)
 """Exit codes of a run that can be read: what one outage proves is not asked here."""
 
@@ -53,10 +47,8 @@ PEERS = {
 
 def run(root: Path, folder: Path, name: str, *words: str) -> dict[str, Any]:
     """One run of the real lane; its summary."""
-    hard = name == "reset"
-    file = HERE / "experiments" / f"{'cut' if hard else name}.toml"
-    tool = [str(RESETTING)] if hard else ["-m", "resilience"]
-    command = [sys.executable, "-P", *tool, "chaos", "run", str(file), "--out", str(folder), *words]
+    file = HERE / "experiments" / f"{name}.toml"
+    command = [sys.executable, "-P", "-m", "resilience", "chaos", "run", str(file), "--out", str(folder), *words]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode in READABLE, done.stdout + done.stderr
@@ -89,26 +81,6 @@ def test_an_experiment_is_what_its_row_says(file: Path) -> None:
     assert experiment.clients == 300
     assert experiment.client.preset == "window"
     assert len({fault.kind for fault in experiment.faults}) == 1
-
-
-async def test_a_close_of_a_resetting_link_is_a_reset(binary: Binary, tmp_path: Path) -> None:
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hold, "127.0.0.1", 0)
-    link = await ProxiedLink.start("all", binary, tmp_path / "toxiproxy.log")
-    try:
-        await link.connect(Address(*server.sockets[0].getsockname()))
-        await asyncio.to_thread(make_closes_resets, link)
-        reader, writer = await asyncio.open_connection(*link.address)
-        await link.disable()
-        with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), HANG_S)
-        writer.close()
-    finally:
-        await link.close()
-        server.close()
 
 
 @pytest.mark.bench

@@ -1,13 +1,12 @@
-"""The laboratory's parts over real sockets: a small server, a link to it through a real Toxiproxy, a journal."""
+"""The laboratory's parts over real sockets: a small server, links to it through a real Toxiproxy."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from chaos.journal import Journal
 from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
@@ -24,12 +23,21 @@ async def stub() -> AsyncIterator[HttpStub]:
 
 
 @pytest.fixture
-async def link(
-    binary: Binary, stub: HttpStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[ProxiedLink]:
-    """The cohort's way to that server; only a test that sets a limit of its own finds its proxy hung."""
+def clock() -> RunClock:
+    """A run that begins now."""
+    return RunClock()
+
+
+@pytest.fixture(autouse=True)
+def patient_with_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test that sets a limit of its own finds a proxy hung."""
     monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", HANG_S)
-    started = await ProxiedLink.start("alpha", binary, tmp_path / "toxiproxy.log")
+
+
+@pytest.fixture
+async def link(binary: Binary, stub: HttpStub, clock: RunClock, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
+    """The link ``alpha`` to that server."""
+    started = await ProxiedLink.start("alpha", binary, tmp_path / "toxiproxy.log", clock)
     try:
         await started.connect(stub.address)
         yield started
@@ -38,14 +46,11 @@ async def link(
 
 
 @pytest.fixture
-def clock() -> RunClock:
-    """A run that begins now."""
-    return RunClock()
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: RunClock) -> Iterator[Journal]:
-    """The runner's log of that run."""
-    opened = Journal(tmp_path, clock)
-    yield opened
-    opened.close()
+async def resetting_link(binary: Binary, stub: HttpStub, clock: RunClock, tmp_path: Path) -> AsyncIterator[ProxiedLink]:
+    """A link to that server on which every close is a reset."""
+    started = await ProxiedLink.start("beta", binary, tmp_path / "toxiproxy-beta.log", clock, resets=True)
+    try:
+        await started.connect(stub.address)
+        yield started
+    finally:
+        await started.close()

@@ -1,96 +1,106 @@
-"""The canary sees each fault that is there, and none that is not."""
+"""The network canary sees each fault that is there and none that is not, over real sockets and the real proxy."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
-from chaos.link_faults import injected
 from chaos.ports import free_ports
 from chaos.proxied_link import Address, ProxiedLink
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
-from resilience.experiment.primitives import Direction
-from resilience.lab.canary import Canary, ProbeResult, probe
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ResetFault
+from resilience.experiment.primitives import Direction, LinkOperation, Symptom
+from resilience.lab.canary import NetworkCanary, ProbeResult, probe
 
 from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
 
 ALPHA = ("alpha",)
 CUT = CutFault(at=1.0, cohorts=ALPHA)
+RESET = ResetFault(at=1.0, cohorts=ALPHA)
 REFUSE = RefuseFault(at=1.0, cohorts=ALPHA, duration=1.0)
 HOLES = {way: BlackholeFault(at=1.0, cohorts=ALPHA, duration=1.0, direction=way) for way in Direction}
 FAULTS: dict[str, AnyFault] = {"cut": CUT, "refuse": REFUSE, **{f"blackhole-{way}": HOLES[way] for way in HOLES}}
+SYMPTOMS = {name: fault.composition.symptom for name, fault in {**FAULTS, "reset": RESET}.items()}
 
-every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-
-
-LOOK_S = 0.6
+SOON_S = 0.6
 """How long a canary looks for a fault that is not there."""
 
 
-async def sees(canary: Canary, fault: AnyFault, within: float = LOOK_S) -> bool:
-    """Whether the canary sees the fault in time."""
-    try:
-        async with asyncio.timeout(within):
-            await canary.wait_until_faulty(fault)
-    except TimeoutError:
-        return False
-    return True
+async def apply_all(link: ProxiedLink, operations: Sequence[object]) -> None:
+    for operation in operations:
+        assert isinstance(operation, LinkOperation)
+        await link.apply(operation)
 
 
-@every_fault
-async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, stub: HttpStub, fault: AnyFault) -> None:
-    """Over real sockets and the real proxy."""
-    async with Canary(link.address, stub.address) as canary:
+@asynccontextmanager
+async def injected(link: ProxiedLink, fault: AnyFault) -> AsyncIterator[None]:
+    await apply_all(link, fault.composition.begin)
+    yield
+    await apply_all(link, fault.composition.end)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+async def test_it_sees_a_fault_that_is_there_and_its_end(link: ProxiedLink, fault: AnyFault) -> None:
+    async with link.canary() as canary:
         await canary.prepare(HANG_S)
         assert canary.problem is None
         async with injected(link, fault):
-            assert await sees(canary, fault, HANG_S)
-        async with asyncio.timeout(HANG_S):
-            await canary.wait_until_healthy()
+            assert await canary.saw_symptom(fault.composition.symptom, HANG_S)
+        assert await canary.saw_health(HANG_S)
 
 
-@every_fault
-async def test_it_does_not_see_a_fault_that_was_not_injected(
-    link: ProxiedLink, stub: HttpStub, fault: AnyFault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A healthy link shows no fault, however long the canary looks; a pause of the machine is no silence here."""
-    monkeypatch.setattr("resilience.lab.canary.MIN_SILENCE_S", HANG_S)
-    async with Canary(link.address, stub.address) as canary:
+async def test_it_sees_a_reset_on_a_link_that_resets(resetting_link: ProxiedLink) -> None:
+    async with resetting_link.canary() as canary:
         await canary.prepare(HANG_S)
-        assert not await sees(canary, fault)
+        async with injected(resetting_link, RESET):
+            assert await canary.saw_symptom(RESET.composition.symptom, HANG_S)
 
 
-async def test_a_cut_is_not_taken_for_a_blackhole_nor_a_blackhole_for_a_cut(link: ProxiedLink, stub: HttpStub) -> None:
-    """Each kind shows in its own way only."""
-    async with Canary(link.address, stub.address) as canary, injected(link, HOLES[Direction.BOTH]):
+async def test_an_orderly_end_is_not_taken_for_a_reset(link: ProxiedLink) -> None:
+    async with link.canary() as canary:
+        await canary.prepare(HANG_S)
+        async with injected(link, CUT):
+            assert not await canary.saw_symptom(RESET.composition.symptom, SOON_S)
+
+
+@pytest.mark.parametrize("symptom", SYMPTOMS.values(), ids=SYMPTOMS.keys())
+async def test_it_does_not_see_a_fault_that_was_not_injected(
+    link: ProxiedLink, symptom: Symptom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resilience.lab.canary.SILENCE_S", HANG_S)  # a pause of the machine is no silence here
+    async with link.canary() as canary:
+        await canary.prepare(HANG_S)
+        assert not await canary.saw_symptom(symptom, SOON_S)
+
+
+async def test_silence_is_neither_an_end_nor_a_refusal(link: ProxiedLink) -> None:
+    async with link.canary() as canary, injected(link, HOLES[Direction.BOTH]):
         await canary.prepare(0.1)
-        assert not await sees(canary, CUT, within=0.5)
-        assert not await sees(canary, REFUSE, within=0.5)
+        assert not await canary.saw_symptom(CUT.composition.symptom, SOON_S)
+        assert not await canary.saw_symptom(REFUSE.composition.symptom, SOON_S)
 
 
-async def test_a_stalled_server_is_not_taken_for_a_blackhole(link: ProxiedLink, stub: HttpStub) -> None:
-    """Silence counts only while the server answers a direct request, which the canary gives a second."""
-    async with Canary(link.address, stub.address) as canary:
+async def test_a_stalled_server_is_not_taken_for_a_silent_link(link: ProxiedLink, stub: HttpStub) -> None:
+    async with link.canary() as canary:
         await canary.prepare(HANG_S)
         stub.stalled = True
-        assert not await sees(canary, HOLES[Direction.BOTH], within=2.5)
+        symptom = HOLES[Direction.BOTH].composition.symptom
+        assert not await canary.saw_symptom(symptom, 2.5)  # the server has a second for each request
         stub.stalled = False
 
 
 async def test_a_server_that_drops_idle_connections_is_not_taken_for_a_cut(link: ProxiedLink, stub: HttpStub) -> None:
-    """The end counts only while a direct connection goes on."""
-    async with Canary(link.address, stub.address) as canary:
+    async with link.canary() as canary:
         await canary.prepare(HANG_S)
         stub.drop_all()
-        assert not await sees(canary, CUT)
+        assert not await canary.saw_symptom(CUT.composition.symptom, SOON_S)
 
 
 async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
-    """What was broken already proves nothing."""
     nowhere = Address("127.0.0.1", free_ports(1)[0])
-    async with Canary(nowhere, nowhere) as canary:
+    async with NetworkCanary(nowhere, nowhere) as canary:
         assert canary.problem is not None
         await canary.prepare(2.0)
         assert canary.problem == "the link was not usable before the fault: refused"

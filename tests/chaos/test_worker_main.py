@@ -36,8 +36,8 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "chaos.worker_main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    log = folder / "events" / "clients-2.jsonl"
-    order(worker, Job(load("smoke"), 11, 1, 2, str(log)))
+    log, observations = (str(folder / part / "clients-2.jsonl") for part in ("events", "observations"))
+    order(worker, Job(load("smoke"), 11, 1, 2, log, observations))
     assert report(worker) == Ready()
     return worker
 
@@ -59,6 +59,7 @@ def test_it_plays_its_share_and_reports_until_told_to_stop(tmp_path: Path) -> No
         assert isinstance(last, Ended)
         assert 0 <= last.lag_p99 <= last.lag_max
         assert worker.wait(HANG_S) == 0
+    assert (tmp_path / "observations" / "clients-2.jsonl").exists()
     dials = [event for event in read_events(tmp_path) if event.kind is LogEventKind.TRANSPORT_OPENING]
     assert {event.actor for event in dials} <= {f"solo-{number:04d}" for number in (2, 4, 6, 8, 10)}
 

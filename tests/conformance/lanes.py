@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from chaos.real_lane import RealLane
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
@@ -15,7 +15,7 @@ from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import first_dial, make_scripted_client, participants_of
 from resilience.lab.recording import Recording
-from resilience.lab.run import conduct
+from resilience.lab.run import conduct, execute
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
 from sim.model.lane import ModelLane
@@ -103,12 +103,10 @@ def _in_memory(driver: LaneDriver, experiment: Experiment, seed: int) -> Sequenc
 
 def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """Real processes, real sockets, a real Toxiproxy."""
-    from chaos.runner import run as run_real  # noqa: PLC0415 - the simulated lanes need no proxy
-
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        info = asyncio.run(run_real(experiment, seed, run_dir))
-        assert info.status == RunStatus.COMPLETED, info.cause
+        outcome = execute(RealLane(), experiment, seed, run_dir)
+        assert outcome.status is RunStatus.COMPLETED, outcome.cause
         return read_events(run_dir)
 
 

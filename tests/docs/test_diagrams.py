@@ -8,7 +8,7 @@ import pytest
 from docgen import diagram_scenarios, diagrams, protocol
 
 from resilience.policy.close_codes import CloseCode
-from resilience.protocol.states import CLIENT_TRANSITIONS, SESSION_TRANSITIONS
+from resilience.protocol.states import CLIENT_TRANSITIONS, SERVER_CONNECTION_TRANSITIONS, SESSION_TRANSITIONS
 from resilience.quiz.phases import NEXT
 
 from .markdown import blocks
@@ -26,7 +26,7 @@ def mermaid(pages: dict[str, str], kind: str) -> list[list[str]]:
 
 def test_state_diagrams_use_only_states_of_the_tables(pages: dict[str, str]) -> None:
     drawn = mermaid(pages, "stateDiagram")
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     for line in (line for lines in drawn for line in lines):
         before, after = line.split(" --> ")
         assert {before, after} - {"[*]"} <= diagrams.states_in_tables(), line
@@ -37,6 +37,7 @@ def test_state_diagrams_use_only_states_of_the_tables(pages: dict[str, str]) -> 
     [
         (diagrams.client_states(), CLIENT_TRANSITIONS),
         (diagrams.session_states(), SESSION_TRANSITIONS),
+        (diagrams.server_connection_states(), SERVER_CONNECTION_TRANSITIONS),
         (diagrams.phases(), NEXT),
     ],
 )

@@ -6,8 +6,8 @@ import inspect
 import re
 
 from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.protocol.server.connection import MAX_HOST_MESSAGE_BYTES
 from resilience.protocol.server.tokens import MAX_RETIRED_TOKENS
-from resilience.server import gateway
 from resilience.server import pages as server_pages
 from resilience.server.app import WEBSOCKET_PATH
 from resilience.server.pages import ServerView, respond
@@ -28,7 +28,7 @@ def test_the_paths_are_those_that_are_served(pages: dict[str, str]) -> None:
         assert respond(path, lambda: READY, lambda _: ("text/plain", b"")).status == 200
 
 
-def test_the_refusals_of_a_handshake_are_those_of_the_door(pages: dict[str, str]) -> None:
+def test_the_refusals_of_a_handshake_are_those_of_the_policy(pages: dict[str, str]) -> None:
     rows = table_under(pages["docs/protocol.md"], "`Origin`) is accepted and closed with that code at once.")
     assert {row[0]: row[2].partition(" ")[0] for row in rows} == {"403": "never", "429": "after", "503": "after"}
     assert retry_class(CloseCode.OVERLOADED) is RetryClass.RETRY_ADVISED
@@ -38,7 +38,7 @@ def test_numbers_in_prose_are_those_of_the_code(pages: dict[str, str]) -> None:
     resume, protocol, configuration = (pages[f"docs/{name}.md"] for name in ("resume", "protocol", "configuration"))
     assert f"the last {MAX_RETIRED_TOKENS:,} of".replace(",", " ") in resume
     assert f"{TOKEN_BYTES * 8} random bits" in resume
-    assert gateway.HOST_MESSAGE_BYTES == 2**20
+    assert MAX_HOST_MESSAGE_BYTES == 2**20
     assert "a host's 1 MiB" in protocol
     assert f"`{HOST_KEY}`" in configuration
     assert f"has {LEAST_KEY} to 256 characters" in configuration

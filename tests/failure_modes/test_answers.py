@@ -15,8 +15,8 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Resume, StateRestored, TokenStored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.support.restartable_server import CALM, RestartableServerHarness, act, dial, hear, say
-from tests.support.virtual_server import URL
+from tests.support.virtual_server import CALM, URL, VirtualServerHarness, act
+from tests.support.websocket import dial, hear, say
 
 MS = 0.001
 SHORT = QuizConfig(questions=2, lobby=1, question_time=10, reveal_time=60)
@@ -31,7 +31,7 @@ def test_f22_lost_ack(after: float) -> None:
     The client sends it again. There is exactly one row, one score and one verdict, the same as without the break.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         ada = harness.client()
         await harness.opened(ada)
@@ -69,7 +69,7 @@ def test_f23_offline_answer_late(
     It is rejected as late in so many words, or accepted by the written rule; whenever its client says it was given.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(late_window=window), SHORT)
         ada = harness.client()
         await harness.opened(ada)
@@ -100,7 +100,7 @@ def test_f24_double_submit_race(ahead: int, same: bool) -> None:
     socket says once it is replaced is not heard.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         old, new = await dial(), await dial(URL)
         await say(old, Join(event="quiz", name="ada", instance="i"))
@@ -140,7 +140,7 @@ async def _submit_new(socket: ClientConnection, token: str, same: bool, delay: f
 def test_f24_double_submit_race_on_one_socket() -> None:
     """Both copies wait for the same commit: one row, the same verdict twice; a third, other one is a duplicate."""
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         socket = await dial()
         await say(socket, Join(event="quiz", name="ada", instance="i"))

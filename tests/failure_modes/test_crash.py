@@ -11,7 +11,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import AnswerResult, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from tests.support.restartable_server import RestartableServerHarness, act
+from tests.support.virtual_server import VirtualServerHarness, act
 
 MS = 0.001
 QUIZ = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=100)
@@ -25,7 +25,7 @@ def test_f29_crash_restart(after: float) -> None:
     when it was to close, the stream has a new name, and everybody resumes as who they were.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
         ada, bob = harness.client(), harness.client("bob")
         await harness.opened(ada, bob)

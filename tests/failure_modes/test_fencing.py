@@ -14,8 +14,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import PresenceChanged, QuestionRevealed, ResumeRejected
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.support.restartable_server import CALM, RestartableServerHarness, act, url_of
-from tests.support.virtual_server import LINKED, URL
+from tests.support.virtual_server import CALM, LINKED, SHARED, URL, VirtualServerHarness, act, url_of
 
 
 @pytest.mark.parametrize("later", [1, 20, 60])
@@ -25,12 +24,12 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
     The last session stays: nobody is told of a leave, and no grace period begins.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         ada, observer = harness.client(), harness.client("witness", url=URL)
         await harness.opened(ada, observer)
         await asyncio.sleep(2)
-        links = [harness.link, *(harness.another_way(f"way {i}") for i in range(3))]
+        links = [harness.link, *(harness.another_link(f"way {i}") for i in range(3))]
         for old, new in pairwise(links):
             old.freeze(True)
             ada.url = url_of(new)
@@ -56,12 +55,12 @@ def test_f04_stale_client_events() -> None:
     It belongs to an older dial, and is ignored: the client keeps its place, its one socket and its one timer.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         ada = harness.client()
         await harness.opened(ada)
         harness.link.stall(up=False, down=True)
-        ada.url = url_of(harness.another_way("mobile"))
+        ada.url = url_of(harness.another_link("mobile"))
         await asyncio.sleep(20)
         assert ada.machine.dial == 2
         before = (ada.machine.seq, ada.machine.next_deadline(), ada.machine.credentials)
@@ -90,7 +89,7 @@ def test_f11_two_tabs_duel() -> None:
     it there, which is one takeover more.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         first = harness.client("first")
         await harness.opened(first)
@@ -105,7 +104,7 @@ def test_f11_two_tabs_duel() -> None:
         await asyncio.sleep(300)
         assert (second.state, third.state) == (ClientState.CLOSED, ClientState.OPEN)
 
-    harness = act(script, alone=False)
+    harness = act(script, without=SHARED)
     assert len(harness.of(LogEventKind.SESSION_FENCED)) == 2
     assert [(event.actor, event.cause) for event in harness.of(LogEventKind.SESSION_SUPERSEDED)] == [
         ("first", "4200"),
@@ -121,7 +120,7 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
     not left with a stream that has silently gone to another.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         original, copy = tmp_path / "ada.json", tmp_path / "copy.json"
         first = connect(LINKED, name="ada", identity_file=original)
@@ -141,6 +140,6 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
         await first.stop()
         await second.stop()
 
-    harness = act(script, alone=False)
+    harness = act(script, without=SHARED)
     assert len(harness.of(LogEventKind.SESSION_FENCED)) == 1
     assert len(harness.room.sessions) == 1

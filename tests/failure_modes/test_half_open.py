@@ -12,18 +12,8 @@ from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import ClientMessage, Join, Joined, Ping, Pong, PresenceChanged
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.support.restartable_server import (
-    CALM,
-    LATENCY,
-    WAITING,
-    RestartableServerHarness,
-    act,
-    dial,
-    hear,
-    say,
-    url_of,
-)
-from tests.support.virtual_server import URL
+from tests.support.virtual_server import CALM, LATENCY, SHARED, URL, WAITING, VirtualServerHarness, act, url_of
+from tests.support.websocket import dial, hear, say
 
 PROBED = ClientConfig().probe_after + ClientConfig().probe_deadline
 GRACE, CLEANUP = ServerConfig().grace_period, ServerConfig().cleanup_interval
@@ -42,7 +32,7 @@ def test_f01_half_open_both(seconds: int, closes_pass: bool) -> None:
     the grace period, give or take a tick. What was answered meanwhile is stored once, when the link is back.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         ada = harness.client()
         await harness.opened(ada)
@@ -63,14 +53,14 @@ def test_f01_half_open_both(seconds: int, closes_pass: bool) -> None:
     assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"]
 
 
-def _silence(harness: RestartableServerHarness, *, on: bool, closes_pass: bool) -> None:
+def _silence(harness: VirtualServerHarness, *, on: bool, closes_pass: bool) -> None:
     if closes_pass:
         harness.link.blackhole(up=on, down=on)
     else:
         harness.link.freeze(on)
 
 
-def _noticed(harness: RestartableServerHarness, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
+def _noticed(harness: VirtualServerHarness, hit_at: float, healed_at: float, *, closes_pass: bool) -> None:
     """Both ends, as soon as they could."""
     lasted = healed_at - hit_at
     dead = harness.of(LogEventKind.PEER_DEAD)
@@ -98,7 +88,7 @@ def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
     by its probe, any other is let go by the server at the end of the grace period. Either way both agree in the end.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(flap_hidden=0.0), CALM)
         ada, fidget = harness.client(), harness.client("fidget", url=URL)
         await harness.opened(ada, fidget)
@@ -122,7 +112,7 @@ def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
     assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == owed
 
 
-async def _fidgeting(harness: RestartableServerHarness) -> None:
+async def _fidgeting(harness: VirtualServerHarness) -> None:
     """Somebody comes and goes, so that the room always has something to tell."""
     number = 0
     while True:
@@ -141,7 +131,7 @@ def test_f09_two_strikes() -> None:
     asked again half an interval later. The whole grace period without a word does.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         dull = await dial()
         await say(dull, Join(event="quiz", name="dull", instance="d"))
@@ -162,7 +152,7 @@ def test_f09_two_strikes() -> None:
 def test_f09_two_strikes_of_a_client_of_ours() -> None:
     """The same with the plain settings, whose grace is two intervals: our client's own probes are signs of life too."""
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client()
         await harness.opened(ada)
@@ -197,7 +187,7 @@ def test_f10_stale_ack_carried_over(cut_after: float) -> None:
     client does not reconnect again and again.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client()
         await harness.opened(ada)
@@ -225,18 +215,18 @@ def test_f13_half_open_owner_lockout() -> None:
     It is let in at once, not when the old one's ping has timed out, and never told that it is connected already.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client()
         await harness.opened(ada)
         await asyncio.sleep(1)
         harness.link.freeze(True)
-        again = harness.tab("ada again", ada, url_of(harness.another_way("mobile")))
+        again = harness.tab("ada again", ada, url_of(harness.another_link("mobile")))
         assert await harness.opened(again, within=1) < 20 * LATENCY
         assert again.machine.participant == ada.machine.participant == "p1"
         assert harness.session().connection_no == 2
 
-    harness = act(script, alone=False)
+    harness = act(script, without=SHARED)
     assert not harness.of(LogEventKind.SESSION_REJECTED)
     assert not harness.of(LogEventKind.SESSION_DETACHED)
     assert not harness.of(LogEventKind.BACKOFF_SCHEDULED, "ada again")

@@ -22,9 +22,8 @@ from resilience.random_streams import random_for
 from resilience.runtime import RunClock, log_to
 from resilience.server.limits import max_connections_by_open_files
 from tests.support.processes import eventually
-from tests.support.restartable_server import WAITING, RestartableServerHarness, act
 from tests.support.server_process import ServerProcess
-from tests.support.virtual_server import HOST, PORT, URL
+from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, act
 
 CAPACITY = 1000.0
 STABLE = ClientConfig().stable_after
@@ -38,7 +37,7 @@ def test_f16_herd_after_restart() -> None:
     in two of them; nobody has to be sent away, and nobody gives up.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(join_capacity=CAPACITY), WAITING)
         crowd = harness.crowd(1000)
         for i, client in enumerate(crowd):
@@ -108,7 +107,7 @@ def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
         accepted.append(socket)
         await socket.close(1013)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         ada = harness.client(config=ClientConfig(preset=preset))
         if dead == "upstream":
             ada.start()
@@ -136,7 +135,7 @@ def test_f17_flap_accept_then_close_after_a_welcome() -> None:
     The ladder begins anew only once a session has lasted: until then each return takes longer than the one before.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client(config=ClientConfig(preset=Preset.CLASSIC))
         await harness.opened(ada)
@@ -161,7 +160,7 @@ def test_f18_handshake_overload() -> None:
     the time that so much work takes; no join is left half done, and no dial waits in vain.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(join_capacity=100), WAITING)
         crowd = harness.crowd(600, url=URL)
         for i, client in enumerate(crowd):
@@ -192,7 +191,7 @@ def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert max_connections_by_open_files() == connections
     monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         crowd = harness.crowd(12)
         await harness.opened(*crowd[:10])

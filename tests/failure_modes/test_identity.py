@@ -27,18 +27,8 @@ from resilience.protocol.messages import (
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from tests.support.machines import RoomHarness, credentials_in, resume
-from tests.support.restartable_server import (
-    CALM,
-    WAITING,
-    RestartableServerHarness,
-    act,
-    close_code,
-    dial,
-    empty_store,
-    hear,
-    say,
-)
-from tests.support.virtual_server import HOST, URL
+from tests.support.virtual_server import CALM, HOST, SHARED, URL, WAITING, VirtualServerHarness, act, empty_store
+from tests.support.websocket import close_code, dial, hear, say
 
 JOIN = Join(event="quiz", name="ada", instance="i")
 CLEANUP = ServerConfig().cleanup_interval
@@ -56,7 +46,7 @@ def test_f14_token_theft() -> None:
     The first two are refused, and the second is recorded with its owner's id; the name makes somebody new.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         owner, thief = await dial(), await dial()
         await say(owner, JOIN)
@@ -75,14 +65,14 @@ def test_f14_token_theft() -> None:
         assert (await hear(thief, Joined)).credentials.participant == "p2"
         await thief.close()
 
-    refused = act(script, alone=False).of(LogEventKind.RESUME_REFUSED)
+    refused = act(script, without=SHARED).of(LogEventKind.RESUME_REFUSED)
     assert [(event.cause, event.session_id) for event in refused] == [("unknown", None), ("retired", "p1")]
 
 
 def test_f14_token_theft_of_the_token_of_now() -> None:
     """Whoever has the token that counts is let in, and its owner is told; no restart makes an old one count again."""
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         owner, sniffer = await dial(), await dial()
         await say(owner, JOIN)
@@ -90,7 +80,7 @@ def test_f14_token_theft_of_the_token_of_now() -> None:
         await say(owner, TokenStored(1))
         await say(sniffer, back_with(old.token))
         fresh = (await hear(sniffer, StateRestored)).credentials
-        assert await close_code(owner) == 4200
+        assert (await close_code(owner))[0] == 4200
         await say(sniffer, TokenStored(2))
         await asyncio.sleep(2)
         harness.crash()
@@ -102,7 +92,7 @@ def test_f14_token_theft_of_the_token_of_now() -> None:
         await hear(late, StateRestored)
         await late.close()
 
-    act(script, alone=False)
+    act(script, without=SHARED)
 
 
 @pytest.mark.parametrize("how", ["cut", "hole"])
@@ -117,10 +107,10 @@ def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> Non
     assert restored > (28 if back else 10)
 
 
-def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> RestartableServerHarness:
+def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> VirtualServerHarness:
     """One scene in which a handshake is broken off twice, so many seconds after it began."""
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client()
         if back:
@@ -142,7 +132,7 @@ def _broken_off(how: Literal["cut", "hole"], after: float, *, back: bool) -> Res
     return act(script)
 
 
-async def _break(harness: RestartableServerHarness, how: Literal["cut", "hole"]) -> None:
+async def _break(harness: VirtualServerHarness, how: Literal["cut", "hole"]) -> None:
     if how == "hole":
         harness.link.blackhole(up=False, down=True)
         await asyncio.sleep(0.02)
@@ -165,7 +155,7 @@ def test_f28_blank_state_on_rejoin(away: int) -> None:
 def _returns_in(phase: Phase, away: float) -> None:
     long = QuizConfig(questions=1, lobby=200, question_time=200, reveal_time=200, leaderboard_time=200)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=long)
         ada = harness.client()
         await harness.opened(ada)
@@ -204,7 +194,7 @@ def test_f30_sweep_vs_rejoin(offset: float) -> None:
     lives on as any other.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         socket = await dial()
         await say(socket, JOIN)
@@ -273,7 +263,7 @@ def test_f36_resume_loop() -> None:
     The client asks once, and then joins as somebody new over the same connection, within one dial.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         first, ada = await dial(), harness.client()
         await say(first, JOIN)
@@ -289,7 +279,7 @@ def test_f36_resume_loop() -> None:
         assert ada.machine.dial == dials + 1
         await asyncio.sleep(60)
 
-    harness = act(script, alone=False)
+    harness = act(script, without=(*SHARED, "one_live_connection", "announced_once"))
     assert len(harness.of(LogEventKind.SESSION_REJECTED)) == 1
     assert len(harness.of(LogEventKind.SESSION_JOINED, "ada")) == 2
     assert len(harness.of(LogEventKind.RESUME_REFUSED)) == 1
@@ -304,7 +294,7 @@ def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:
             asked.append(type(codec.decode_client(data)).__name__)
             await socket.send(codec.encode(ResumeRejected("unknown")), text=True)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client(url=URL)
         await harness.opened(ada)
@@ -314,7 +304,7 @@ def test_f36_resume_loop_of_a_server_that_rejects_everything() -> None:
             await asyncio.sleep(60)
             await ada.stop()
 
-    act(script, alone=False)
+    act(script, without=SHARED)
     assert asked[:2] == ["Resume", "Join"]
     assert set(asked[2:]) == {"Join"}
     assert len(asked) < 50

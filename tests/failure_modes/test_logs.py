@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
 from tests.support.processes import eventually
-from tests.support.restartable_server import WAITING, RestartableServerHarness, act
 from tests.support.server_process import ServerProcess, Stopwatch, raw_connection
+from tests.support.virtual_server import WAITING, VirtualServerHarness, act
 
 CONNECTIONS = 500
 MOST_LAG_S = 0.05
@@ -27,7 +27,7 @@ def test_f37_abrupt_log_storm(how: str, caplog: pytest.LogCaptureFixture) -> Non
     """
     raised: list[dict[str, Any]] = []
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         harness.loop.set_exception_handler(lambda _, context: raised.append(context))
         link = harness.network.link("lossy", port=9000, upstream=("server.test", 80), resets_cross=True)

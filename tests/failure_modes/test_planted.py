@@ -17,12 +17,14 @@ from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
 from resilience.policy.close_codes import RetryClass
 from resilience.policy.failure_detectors import ClientFailureDetector, ServerFailureDetector
+from resilience.policy.handshake import HandshakePolicy
 from resilience.protocol.client import connection
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.effects import SendToClient
 from resilience.protocol.messages import Answer, Resume, ResumeRejected
 from resilience.protocol.server.answers import PendingAnswers
+from resilience.protocol.server.drain import DrainSettings
 from resilience.protocol.server.heartbeats import HeartbeatManager
 from resilience.protocol.server.identities import REJOINED, IdentityRegistry
 from resilience.protocol.server.presence import PresenceTracker
@@ -31,8 +33,7 @@ from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock
-from resilience.server import app, drain, event_registry, gateway
-from resilience.server.door import HandshakePolicy
+from resilience.server import app, event_registry, gateway
 from tests.failure_modes import (
     test_answers,
     test_crash,
@@ -53,7 +54,7 @@ from tests.resilience.protocol.test_planted_defects import (
     WithoutRotationGrace,
     WrongSnapshot,
 )
-from tests.support.restartable_server import SPRING
+from tests.support.virtual_server import SPRING
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FOUND = (AssertionError, ValueError, TimeoutError, WebSocketException, ResilienceError)
@@ -245,7 +246,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         partial(test_herd.test_f17_flap_accept_then_close, Preset.WINDOW, "upstream"),
     ),
     ("f18", in_place_of(AdmissionController, "try_admit", always(None)), test_herd.test_f18_handshake_overload),
-    ("f20", value(drain, "drain_window", always(0.0)), test_stopping.test_f20_graceful_drain),
+    ("f20", in_place_of(DrainSettings, "window", always(0.0)), test_stopping.test_f20_graceful_drain),
     ("f22", in_place_of(ParticipantClient, "_on_welcome", never_resent), partial(test_answers.test_f22_lost_ack, 3.5)),
     (
         "f23",

@@ -12,8 +12,7 @@ from resilience.config import MIN_PRESENCE_INTERVAL_S, ServerConfig
 from resilience.protocol.messages import Joined, PresenceChanged, Roster
 from resilience.protocol.states import ClientState
 from resilience.units import Instant
-from tests.support.restartable_server import WAITING, RestartableServerHarness, act
-from tests.support.virtual_server import URL
+from tests.support.virtual_server import URL, WAITING, VirtualServerHarness, act
 
 FRAMES_PER_S = 4
 FLAPPING, FLAPS, STORM_S = 50, 20, 2.0
@@ -28,7 +27,7 @@ def test_f32_presence_storm(hidden: float) -> None:
     """
     frames: list[tuple[Instant, PresenceChanged]] = []
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
         observer, crowd = harness.client("witness", url=URL), harness.crowd(FLAPPING)
         await harness.opened(observer, *crowd)
@@ -53,12 +52,12 @@ def test_f32_presence_storm(hidden: float) -> None:
     assert (len(frames) >= FRAMES_PER_S) == (hidden == 0)
 
 
-def _keep(harness: RestartableServerHarness, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:
+def _keep(harness: VirtualServerHarness, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:
     if isinstance(message, PresenceChanged):
         frames.append((harness.clock.now(), message))
 
 
-async def _storm(harness: RestartableServerHarness, crowd: list[ReconnectingClient]) -> None:
+async def _storm(harness: VirtualServerHarness, crowd: list[ReconnectingClient]) -> None:
     """Cut everybody again and again, and let everybody back at once."""
     for _ in range(FLAPS):
         harness.link.cut()

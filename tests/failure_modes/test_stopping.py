@@ -15,8 +15,8 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
 from resilience.server.gateway import WebSocketPeer
-from tests.support.restartable_server import CALM, RestartableServerHarness, act, dial, hear, say
-from tests.support.virtual_server import URL
+from tests.support.virtual_server import CALM, URL, VirtualServerHarness, act
+from tests.support.websocket import dial, hear, say
 
 CONNECTIONS = 200
 CAPACITY = 50.0
@@ -30,7 +30,7 @@ def test_f20_graceful_drain() -> None:
     its close. Everybody comes back, each at a moment of its own, to a server that is there again.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(join_capacity=CAPACITY, restart_pause=1, admission_seconds=10), CALM)
         crowd = harness.crowd(CONNECTIONS)
         for i, client in enumerate(crowd):
@@ -71,7 +71,7 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     kept = _watch_buffers(monkeypatch)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(write_buffer_bytes=BUFFER, message_rate=0), CALM)
         crowd = harness.crowd(19, url=URL)
         slow, quick = await dial(), await dial()
@@ -99,7 +99,7 @@ def test_f21_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BUFFER - 100 < max(kept) <= BUFFER + ONE_READ
 
 
-async def _ask_again_and_again(harness: RestartableServerHarness, socket: ClientConnection) -> None:
+async def _ask_again_and_again(harness: VirtualServerHarness, socket: ClientConnection) -> None:
     """Ask again and again; each reply comes in one round trip."""
     number = 0
     while True:

@@ -23,8 +23,8 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.states import ClientState
 from tests.support.machines import RoomHarness
-from tests.support.restartable_server import WAITING, RestartableServerHarness, act, dial, hear, say
-from tests.support.virtual_server import URL
+from tests.support.virtual_server import URL, WAITING, VirtualServerHarness, act
+from tests.support.websocket import dial, hear, say
 
 MS = 0.001
 OPENS_AT = 10.0
@@ -45,7 +45,7 @@ def test_f25_quiet_gap(lost: str) -> None:
     """
     at = {"question": 10.0, "reveal": 20.0, "leaderboard": 30.0}[lost]
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
         ada = harness.client()
         await harness.opened(ada)
@@ -70,7 +70,7 @@ def test_f26_snapshot_live_gap(back: bool) -> None:
     Each gets a snapshot at some position and then every number after it: no gap, nothing twice.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
         host = harness.client("first", url=URL)
         await harness.opened(host)
@@ -103,7 +103,7 @@ def test_f27_zero_event_resume() -> None:
     It resumes all the same, from position 0 on, and then hears what the others hear.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         socket = await dial()
         await say(socket, Join(event="quiz", name="ada", instance="i"))
@@ -141,7 +141,7 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
     it brought, are in none that was made before the reveal.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
         observer, crowd = harness.client("witness", url=URL), harness.crowd(60)
         await harness.opened(observer, *crowd)

@@ -14,7 +14,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import ControlSignal
 from tests.failure_modes.suspended_timers import CoarseTimer, Machine
-from tests.support.restartable_server import CALM, WAITING, RestartableServerHarness, act
+from tests.support.virtual_server import CALM, WAITING, VirtualServerHarness, act
 
 HOUR = 3600.0
 DEAF = ClientConfig(probe_after=1000)
@@ -29,7 +29,7 @@ def test_f05_background_tab_throttle(config: ClientConfig) -> None:
     foreground brings the client back within a second.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         ada = harness.client(config=config)
         await harness.opened(ada)
@@ -64,7 +64,7 @@ def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
     sleep.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(
             quiz=QuizConfig(questions=2, lobby=1, question_time=5, reveal_time=2, leaderboard_time=3000)
         )
@@ -106,7 +106,7 @@ def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     quiz = QuizConfig(questions=2, lobby=1, question_time=20, reveal_time=1000)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         monkeypatch.setattr(time, "time", harness.wall_clock)
         await harness.serve(quiz=quiz)
         ada = harness.client()
@@ -139,7 +139,7 @@ def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> No
     """
     quiz = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=3600, leaderboard_time=3600)
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=quiz)
         ada = harness.client()
         await harness.opened(ada)
@@ -169,7 +169,7 @@ def test_f08_server_stall(stall: int) -> None:
     The sweeper sees how late it is and gives everybody that time: nobody is taken for dead.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=WAITING)
         crowd = harness.crowd(50) + [harness.client(f"deaf {i}", DEAF) for i in range(50)]
         await harness.opened(*crowd)
@@ -183,7 +183,7 @@ def test_f08_server_stall(stall: int) -> None:
     assert not harness.of(LogEventKind.PEER_DEAD)
 
 
-def _stand_still(harness: RestartableServerHarness, seconds: float) -> None:
+def _stand_still(harness: VirtualServerHarness, seconds: float) -> None:
     harness.loop.now += seconds
 
 
@@ -194,7 +194,7 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
     Their pongs wait in its buffers, or were never asked for. None of them is let go, whatever it sees first.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         server = await harness.serve(quiz=WAITING)
         machine = Machine.of_server(server, [harness.link])
         crowd = harness.crowd(100, DEAF)
@@ -217,7 +217,7 @@ def test_f33_idle_proxy_cut(idle: int, asks: bool) -> None:
     answers loses its connection again and again to one of 10 s, and comes back each time with all it had.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
         ada = harness.client(config=ClientConfig() if asks else DEAF)
         await harness.opened(ada)
@@ -239,7 +239,7 @@ def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
     Pings leave exactly as often as the proxy asks for; a jitter of 50 ms is enough to lose the connection.
     """
 
-    async def script(harness: RestartableServerHarness) -> None:
+    async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(heartbeat_interval=15), CALM)
         ada = harness.client(config=DEAF)
         await harness.opened(ada)
@@ -250,7 +250,7 @@ def test_f33_idle_proxy_cut_at_the_period_of_the_ping() -> None:
     assert act(script).of(LogEventKind.SESSION_DETACHED)
 
 
-async def _impatient_proxy(harness: RestartableServerHarness, idle: float, lasts: float) -> None:
+async def _impatient_proxy(harness: VirtualServerHarness, idle: float, lasts: float) -> None:
     """End both sides of what said nothing downstream for too long, as nginx does by ``proxy_read_timeout``."""
     ends_at = harness.clock.now() + lasts
     passed_at: dict[int, float] = {}

@@ -19,7 +19,7 @@ from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.lab.run_directory import RunStatus
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 
 def _broken(run_dir: Path, what: str) -> Path:

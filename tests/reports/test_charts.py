@@ -13,7 +13,7 @@ from reports.charts import report_style, run_charts, svg_of
 from reports.episodes import episodes_frame, state_segments
 from reports.windows import windows_frame
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 
 def test_a_run_has_its_six_pictures() -> None:

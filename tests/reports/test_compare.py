@@ -11,7 +11,7 @@ from reports.compare import METRICS, Comparison, compare, write_comparison
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane
 
-from .builders import sample_history
+from ..support.log_builder import sample_history
 
 
 @pytest.fixture(scope="module", name="runs")

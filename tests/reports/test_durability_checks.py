@@ -19,7 +19,7 @@ from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
 from resilience.quiz.scoring import points
 
-from .builders import LogBuilder, clean_history
+from ..support.log_builder import LogBuilder, clean_history
 
 OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))

@@ -10,7 +10,7 @@ from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerKillFault
 from resilience.lab.participants import participants_of
 
-from .builders import LogBuilder, experiment, sample_history
+from ..support.log_builder import LogBuilder, experiment, sample_history
 
 CUT = "0.0:cut@alpha"
 HOLE = "0.0:blackhole@alpha"

@@ -12,7 +12,7 @@ from reports.summary import Invariant
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import RefuseFault
 
-from .builders import LogBuilder, clean_history, experiment
+from ..support.log_builder import LogBuilder, clean_history, experiment
 
 Plant = Callable[[LogBuilder], object]
 

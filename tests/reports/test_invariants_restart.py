@@ -9,7 +9,7 @@ import pytest
 from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 
-from .builders import LogBuilder, clean_history, experiment
+from ..support.log_builder import LogBuilder, clean_history, experiment
 
 Tell = Callable[[LogBuilder], object]
 

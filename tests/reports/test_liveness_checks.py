@@ -12,7 +12,7 @@ from reports.liveness_checks import LIVENESS_CHECKS, judge_liveness
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import CutFault
 
-from .builders import EPOCH, LogBuilder, experiment
+from ..support.log_builder import EPOCH, LogBuilder, experiment
 
 CUT = "0.0:cut@alpha"
 

@@ -13,7 +13,7 @@ from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import METRICS, Expectation, Op
 from resilience.lab.run_directory import RunStatus
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 
 def _summary(history: LogBuilder) -> Summary:
@@ -74,7 +74,7 @@ def test_a_broken_invariant_fails_a_run_whose_targets_hold() -> None:
 
 
 def test_half_of_the_crowd_gone_fails() -> None:
-    """A rate far below the target is a failure, not a doubt."""
+    """A rate far below the target is a failure, not a problem."""
     history = sample_history(losing=0.3)
     summary = _summary(history)
     assert summary.verdict is Verdict.FAIL
@@ -109,7 +109,7 @@ def test_no_data_never_passes() -> None:
         (RunStatus.INTERRUPTED, ExitCode.INCONCLUSIVE),
     ],
 )
-def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: str, code: ExitCode) -> None:
+def test_a_run_that_was_not_carried_out_is_nobodys_failure(status: RunStatus, code: ExitCode) -> None:
     """Even with a broken invariant in its torn log."""
     history = clean_history(clients=400)
     history.server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)

@@ -18,7 +18,7 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.lab.run_directory import RunStatus
 
-from .builders import LogBuilder, clean_history, experiment, sample_history
+from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 _VOID = {"meta", "br", "hr", "img", "link", "input", "image", "path", "use", "rect", "circle"}
 
@@ -151,7 +151,7 @@ def test_markdown_says_it_all_in_one_comment(show: tuple[Summary, str, _Page]) -
 
 
 def test_junit_is_read_by_a_parser_and_never_green_by_doubt(show: tuple[Summary, str, _Page]) -> None:
-    """One case per expectation and invariant; a failure for each miss, an error for each doubt."""
+    """One case per expectation and invariant; a failure for each miss, an error for each problem."""
     summary, _, _ = show
     suite = ET.fromstring(to_junit(summary)).find("testsuite")  # noqa: S314 - our own bytes
     assert suite is not None

@@ -86,7 +86,7 @@ class FakeCanary:
     def __init__(self, place: FakePlace) -> None:
         self._place = place
         self._since = 0.0
-        self.doubt: str | None = "not prepared"
+        self.problem: str | None = "not prepared"
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,7 +97,7 @@ class FakeCanary:
         pass
 
     async def prepare(self, within: Seconds) -> None:
-        self.doubt = None if self._place.is_healthy else "not healthy before"
+        self.problem = None if self._place.is_healthy else "not healthy before"
         self._since = self._place.clock.now()
 
     async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
@@ -124,6 +124,10 @@ class FakeCanary:
         except TimeoutError:
             return False
         return True
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
 
 
 class FakeSystem:
@@ -180,7 +184,7 @@ class FakeLane:
         async def bound() -> T:
             task = asyncio.current_task()
             assert task is not None
-            cancellation.bind(task.cancel)
+            cancellation.bind(lambda: _cancel(task))
             return await main()
 
         return run_virtual(lambda _: bound())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -11,25 +10,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
 from resilience.protocol.messages import Join, Message
-from resilience.runtime import log_to, tee
 from resilience.server.app import QuizServer
-from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
-from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
-from tests.support.counted_names import counted
 
-from .virtual_server import HOST, PORT, URL, VirtualServerHarness
+from .virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness
 
 T = TypeVar("T", bound=Message)
 
 KEY = "the key of the hosts"
-QUIET = QuizConfig(lobby=3000)
-"""A quiz that does nothing."""
-
 TIMEOUT_S: Seconds = 3600.0
 """Virtual: nothing is waited for any longer."""
 
@@ -42,36 +34,19 @@ def join(name: str = "eve") -> Join:
 async def serve(
     harness: VirtualServerHarness,
     server: ServerConfig | None = None,
-    quiz: QuizConfig = QUIET,
+    quiz: QuizConfig = WAITING,
     *,
     host_key: str | None = KEY,
 ) -> tuple[QuizServer, Metrics]:
     """A server that hosts may use and that counts what it does."""
-    numbers, metrics = itertools.count(), Metrics()
-    app = QuizServer(
-        [EventSpec("quiz", quiz.plan(1), "1", 1)],
-        server or ServerConfig(),
-        SqlStore(MEMORY),
-        clock=harness.clock,
-        log=tee(metrics.record, log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")),
-        new_id=counted(),
-        new_token=counted("token-", 0, 32),
-        wall_clock=harness.clock.now,
-        runs=lambda: f"run{next(numbers)}",
-        host_key=host_key,
-        metrics=metrics,
-    )
-    with harness.loop.instant_executor():
-        await app.start(HOST, PORT)
-    harness._servers.append(app)
-    return app, metrics
+    return await harness.serve_hosts(server, quiz, host_key=host_key)
 
 
-async def dial(**headers: str) -> ClientConnection:
+async def dial(url: str = URL, **headers: str) -> ClientConnection:
     """A bare connection; underscores in a header's name are hyphens."""
     extra = {name.replace("_", "-"): value for name, value in headers.items()}
     return await connect(
-        URL, compression=None, proxy=None, ping_interval=None, close_timeout=1, additional_headers=extra
+        url, compression=None, proxy=None, ping_interval=None, close_timeout=1, additional_headers=extra
     )
 
 
@@ -86,12 +61,13 @@ async def rejection(headers: Mapping[str, str] | None = None) -> object:
     return None
 
 
-async def say(socket: ClientConnection, message: Message | str | bytes) -> None:
-    """Send a message, whatever text, or a binary frame."""
-    if isinstance(message, Message):
-        await socket.send(codec.encode(message), text=True)
-    else:
-        await socket.send(message)
+async def say(socket: ClientConnection, *messages: Message | str | bytes) -> None:
+    """Send messages, any text, or binary frames."""
+    for message in messages:
+        if isinstance(message, Message):
+            await socket.send(codec.encode(message), text=True)
+        else:
+            await socket.send(message)
 
 
 async def hear(socket: ClientConnection, kind: type[T]) -> T:

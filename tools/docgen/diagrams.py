@@ -7,8 +7,17 @@ from enum import StrEnum
 from typing import TypeVar
 
 from docgen.sources import markdown, meaning, table
-from resilience.protocol.states import CLIENT_TRANSITIONS, SESSION_TRANSITIONS, ClientState, ConnectionState
+from resilience.protocol.states import (
+    CLIENT_TRANSITIONS,
+    SERVER_CONNECTION_TRANSITIONS,
+    SESSION_TRANSITIONS,
+    ClientState,
+    ConnectionState,
+    ServerConnectionState,
+)
 from resilience.quiz.phases import NEXT, Phase
+
+STATES: tuple[type[StrEnum], ...] = (ClientState, ConnectionState, ServerConnectionState, Phase)
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -23,6 +32,11 @@ def session_states() -> str:
     return _drawn(SESSION_TRANSITIONS, ConnectionState.CONNECTED)
 
 
+def server_connection_states() -> str:
+    """Where one WebSocket connection stands at the server."""
+    return _drawn(SERVER_CONNECTION_TRANSITIONS, ServerConnectionState.HANDSHAKING)
+
+
 def phases() -> str:
     """Where a quiz stands."""
     return _drawn(NEXT, Phase.LOBBY)
@@ -30,7 +44,7 @@ def phases() -> str:
 
 def states_in_tables() -> frozenset[str]:
     """Every state that a diagram may show."""
-    return frozenset(str(state) for states in (ClientState, ConnectionState, Phase) for state in states)
+    return frozenset(str(state) for states in STATES for state in states)
 
 
 def _drawn(moves: Mapping[S, frozenset[S]], first: S) -> str:

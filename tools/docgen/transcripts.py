@@ -13,29 +13,32 @@ import msgspec
 
 from docgen.protocol import tag_of
 from resilience.config import ClientConfig, ServerConfig
-from resilience.policy.close_codes import CloseCode
+from resilience.policy.close_codes import CloseCode, retry_after_in_reason
+from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.protocol.client.connection import ReconnectingConnection
-from resilience.protocol.client.host import CREATE, HostMachine
+from resilience.protocol.client.host import HostMachine
 from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.effects import (
     AbortTransport,
+    AttachHost,
     Broadcast,
     CloseTransport,
+    ConnectionEffect,
     DeleteParticipant,
     Disconnect,
     JoinAttempt,
+    LeaveRoom,
+    OpenEvent,
     OpenTransport,
     Persist,
     SendToClient,
     SendToServer,
+    ServerEffect,
     SessionRow,
 )
 from resilience.protocol.messages import (
     ClientMessage,
-    CreateEvent,
     Host,
-    Hosting,
-    HostResult,
     Message,
     Ping,
     Pong,
@@ -44,6 +47,7 @@ from resilience.protocol.messages import (
     ProbeReply,
     ServerMessage,
 )
+from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
@@ -51,7 +55,7 @@ from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from resilience.random_streams import random_for
 
-EVENT = "friday"
+EVENT, HOST_KEY = "friday", "the host key"
 PLAN = QuizPlan(arithmetic_questions(1, 2, 20.0), "Friday quiz", Pace(reveal=4.0))
 AUTOMATIC = Pace(lobby=1.0, reveal=4.0, leaderboard=4.0)
 _HIDDEN = frozenset({"text", "title", "event", "protocol", "attempt", "server_time_ms", "rule", "field"})
@@ -80,7 +84,7 @@ class SequenceRecorder:
         self._owner: dict[int, tuple[str, int]] = {}
         self._current: dict[str, int] = {}
         self._commits: list[Persist] = []
-        self._exists = False
+        self._event_exists = False
         people, tokens = (map(f"{letter}{{}}".format, itertools.count(1)) for letter in "pT")
         config = ServerConfig(presence_interval=0.5)
         self.room = Room(
@@ -93,6 +97,10 @@ class SequenceRecorder:
             event=EVENT,
             title=PLAN.title,
         )
+        self.server = ServerConnections(
+            config.connection, HandshakePolicy(config.handshake(len(cast))), locate=self._locate, host_key=HOST_KEY
+        )
+        self._machines: dict[int, ServerConnection] = {}
         self.clients: dict[str, ReconnectingConnection] = {name: _machine(name) for name in cast}
         self.cast = cast
 
@@ -126,18 +134,18 @@ class SequenceRecorder:
         connection = self._current.pop(name)
         dial = self._owner.pop(connection)[1]
         self._write(f"{name}--xS: the connection is cut")
-        self.room.transport_lost(connection, "closed", self.now)
-        self._server()
+        self._lose(connection, None)
         self.do(name, lambda client: client.transport_lost(dial, "closed", self.now))
 
     def wait(self, until: str) -> None:
         """Let time pass to the next deadline of this client or, for ``S``, of the server."""
-        machine: ReconnectingConnection | Room = self.room if until == "S" else self.clients[until]
-        deadline = machine.next_deadline()
-        if deadline is None:
+        machines = (self.server, self.room) if until == "S" else (self.clients[until],)
+        deadlines = [deadline for machine in machines if (deadline := machine.next_deadline()) is not None]
+        if not deadlines:
             raise ValueError(f"{until} waits for nothing")
-        self.now = max(self.now, deadline)
-        machine.handle_timeout(self.now)
+        self.now = max(self.now, min(deadlines))
+        for machine in machines:
+            machine.handle_timeout(self.now)
         self._server()
         for name in self.clients:
             self._client(name)
@@ -203,13 +211,23 @@ class SequenceRecorder:
 
     def _drop(self, connection: int) -> None:
         if self._owner.pop(connection, None) is not None:
-            self.room.transport_lost(connection, "closed", self.now)
-            self._server()
+            self._lose(connection, None)
+
+    def _lose(self, connection: int, code: int | None) -> None:
+        """The server's transport is gone; ``code`` came with it from the client."""
+        machine = self._machines.pop(connection)
+        machine.transport_lost(self.now)
+        machine.input_ended(code)
+        self._server()
 
     def _open(self, name: str, dial: int) -> None:
         connection = next(self._connections)
         self._owner[connection], self._current[name] = (name, dial), connection
         self._write(f"{name}->>S: opens a WebSocket")
+        machine = self._machines[connection] = self.server.open(connection, self.now)
+        if machine.handshake_received(HandshakeRequest(name), self.now) is not None:
+            raise ValueError(f"{name} is not let in")
+        machine.handshake_completed()
         self.clients[name].transport_opened(dial, self.now)
         self._client(name)
 
@@ -219,35 +237,58 @@ class SequenceRecorder:
         self._travelling.append(lambda: self._hear(connection, message))
 
     def _hear(self, connection: int, message: ClientMessage) -> None:
-        """As the gateway does: a host's first messages come before there is a room."""
-        if isinstance(message, Host) and not self._exists:
-            self._down(connection, Hosting(EVENT))
-        elif isinstance(message, CreateEvent):
-            self._exists = True
-            self._write("S->>DB: event, questions, progress")
-            self._write("DB-->>S: durable")
-            self._down(connection, HostResult(CREATE, "done", 0))
-            self.room.host(connection, self.now)
-        elif isinstance(message, Host):
-            self.room.host(connection, self.now)
-        else:
+        machine = self._machines.get(connection)
+        if machine is not None and machine.receive(message, self.now):
             self.room.receive(message, connection, self.now)
         self._server()
 
+    def _locate(self, event: str) -> EventLocation:
+        exists = event == EVENT and (self._event_exists or "H" not in self.cast)
+        return EventLocation.HERE if exists else EventLocation.UNKNOWN
+
     def _server(self) -> None:
-        for effect in self.room.effects():
-            match effect:
-                case SendToClient():
-                    self._down(effect.connection, effect.message)
-                case Broadcast():
-                    for connection in effect.connections:
-                        self._down(connection, effect.message)
-                case Persist():
-                    self._commits.append(effect)
-                    if shown := self._shown_rows(effect):
-                        self._write(f"S->>DB: {', '.join(shown)}")
-                case Disconnect():
-                    self._end(effect)
+        """Carry out what the room and the connections ask for, and what follows from it."""
+        self._serve_connections()
+        while effects := self.room.effects():
+            for effect in effects:
+                self._carry_out(effect)
+                self._serve_connections()
+
+    def _serve_connections(self) -> None:
+        while effects := self.server.effects():
+            for effect in effects:
+                self._carry_out_for_connection(effect)
+
+    def _carry_out(self, effect: ServerEffect) -> None:
+        match effect:
+            case SendToClient():
+                self._down(effect.connection, effect.message)
+                self._machines[effect.connection].message_sent(effect.message, self.now)
+            case Broadcast():
+                for connection in effect.connections:
+                    self._down(connection, effect.message)
+            case Persist():
+                self._commits.append(effect)
+                if shown := self._shown_rows(effect):
+                    self._write(f"S->>DB: {', '.join(shown)}")
+            case Disconnect():
+                self._machines[effect.connection].close(effect.code, effect.reason)
+
+    def _carry_out_for_connection(self, effect: ConnectionEffect) -> None:
+        match effect:
+            case SendToClient():
+                self._down(effect.connection, effect.message)
+            case Disconnect():
+                self._end(effect)
+            case AttachHost():
+                self.room.host(effect.connection, self.now)
+            case OpenEvent():
+                self._event_exists = True
+                self._write("S->>DB: event, questions, progress")
+                self._write("DB-->>S: durable")
+                self._machines[effect.connection].event_opened()
+            case LeaveRoom():
+                self.room.transport_lost(effect.connection, effect.cause, self.now)
 
     def _shown_rows(self, order: Persist) -> list[str]:
         return [_ROWS[type(row)] for row in order.rows if not isinstance(row, self.unseen)]
@@ -269,8 +310,10 @@ class SequenceRecorder:
         self._write(f"S->>{name}: close {code.value} {code.name.lower()}")
         if self._current.get(name) == effect.connection:
             del self._current[name]
-        self._drop(effect.connection)
-        self._travelling.append(lambda: self.clients[name].transport_lost(dial, cause, self.now, code))
+        del self._owner[effect.connection]
+        self._lose(effect.connection, effect.code)
+        advice = retry_after_in_reason(effect.reason)
+        self._travelling.append(lambda: self.clients[name].transport_lost(dial, cause, self.now, code, advice))
 
 
 def said(message: Message) -> str:
@@ -295,5 +338,5 @@ def _shown(message: Message) -> str:
 def _machine(name: str) -> ReconnectingConnection:
     rules = ClientConfig().rules
     if name == "H":
-        return HostMachine(EVENT, "the host key", PLAN, rules, random_for(1, name))
+        return HostMachine(EVENT, HOST_KEY, PLAN, rules, random_for(1, name))
     return ParticipantClient(Identity(EVENT, "Ada", f"tab-{name}"), rules, random_for(1, name))

@@ -15,7 +15,6 @@ from toxiproxy.api import APIConsumer
 from chaos.ports import free_ports
 from chaos.toxiproxy.client import (
     Bandwidth,
-    CallTimes,
     Latency,
     LimitData,
     NotToxiproxyError,
@@ -30,6 +29,7 @@ from chaos.toxiproxy.client import (
 )
 from chaos.toxiproxy.process import ToxiproxyProcess
 from resilience.errors import PortInUseError, ToxiproxyError
+from resilience.lab.system import CallTimes
 
 from ...support.deadlines import HANG_S
 

@@ -11,11 +11,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
-from resilience.client.driver import checked_url, retry_after_in_reason, retry_after_of_response
+from resilience.client.driver import checked_url, retry_after_of_response
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
+from resilience.policy.close_codes import retry_after_in_reason
 from resilience.protocol.messages import Join, QuizFinished, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from tests.support.machines import joined

@@ -14,7 +14,7 @@ from resilience.policy.adaptive_heartbeat import (
     adapt_timeouts,
 )
 from resilience.policy.failure_detectors import HeartbeatTimeouts, LivenessAction, ServerFailureDetector
-from tests.strategies import UNIT
+from tests.support.strategies import UNIT
 
 TIMEOUTS = st.floats(0.0, 1e6)
 TRIPS = st.lists(st.floats(0.0, 60.0), min_size=1, max_size=50)

@@ -7,10 +7,11 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilience.policy.admission import MAX_SLOT_S, SLOT_SHARE, AdmissionController
+from resilience.policy.backoff import clamp_retry_after
 
 CAPACITIES = st.floats(1.0, 5000.0)
 LIMITS = st.floats(0.1, 5.0)
@@ -31,13 +32,13 @@ def test_no_more_come_in_than_the_queue_and_the_capacity_allow(
 
 @given(CAPACITIES, LIMITS, st.integers(1, 2000))
 def test_no_two_are_given_the_same_slot(capacity: float, limit: float, herd: int) -> None:
-    """Slots up to the longest one are at least 1/(0.9 capacity) apart, and none is before the queue has gone."""
+    """Slots are at least 1/(0.9 capacity) apart until the longest wait is full; none is before the queue is done."""
     admission = AdmissionController(capacity, limit)
     slots = [slot for slot in (admission.try_admit(5.0) for _ in range(herd)) if slot is not None]
-    own = [slot for slot in slots if slot < MAX_SLOT_S]
     apart = 1 / (SLOT_SHARE * capacity)
-    assert all(later - earlier >= apart * (1 - 1e-6) - 1e-9 for earlier, later in itertools.pairwise(own))
-    assert all(slot >= limit for slot in own)
+    for earlier, later in itertools.pairwise(slots):
+        assert later - earlier >= apart * (1 - 1e-6) - 1e-9 or earlier > MAX_SLOT_S - 1.01 * apart
+    assert all(limit <= slot <= MAX_SLOT_S for slot in slots)
 
 
 @given(CAPACITIES, LIMITS, st.integers(1, 50), st.floats(0.0, 100.0))
@@ -88,14 +89,56 @@ def test_a_herd_of_ten_thousand_is_served_at_nearly_full_speed(over: float) -> N
     assert longest <= limit + 1 / capacity + 1e-9
 
 
-def test_a_herd_beyond_the_longest_slot_still_comes_in_without_being_sent_away_often() -> None:
-    """Ten times as many: those past the longest slot ask again then, nobody more than a handful of times."""
+def test_a_herd_with_slots_of_minutes_is_turned_away_at_most_twice() -> None:
+    """Its last slot is 222 s away; no client has to ask again before it."""
     herd, capacity = 60_000, 300.0
     entered, turned, longest = served(herd, capacity, 2.0)
     assert len(entered) == herd
     assert max(entered) <= 1.25 * herd / capacity
-    assert max(turned.values()) <= 6
+    assert max(turned.values()) <= 2
     assert longest <= 2.0 + 1 / capacity + 1e-9
+
+
+def returns(herd: int, capacity: float) -> list[float]:
+    """When each of a herd that arrives at 0 and is not admitted comes back, as its client follows the advice."""
+    admission = AdmissionController(capacity, 2.0)
+    slots = (admission.try_admit(0.0) for _ in range(herd))
+    return sorted(clamp_retry_after(slot) or 0.0 for slot in slots if slot is not None)
+
+
+def busiest_second(times: list[float]) -> int:
+    """The most of these ascending times within any second, wherever it begins."""
+    first = most = 0
+    for i, time in enumerate(times):
+        while times[first] <= time - 1.0:
+            first += 1
+        most = max(most, i - first + 1)
+    return most
+
+
+@pytest.mark.parametrize("herd, capacity", [(400_000, 3000.0), (60_000, 300.0), (20_000, 50.0), (1000, 2.0)])
+def test_a_crowd_does_not_return_faster_than_the_server_takes_it(herd: int, capacity: float) -> None:
+    times = returns(herd, capacity)
+    assert len(times) >= herd - 2 * capacity - 2
+    assert busiest_second(times) <= capacity
+
+
+@given(st.floats(20.0, 1000.0), st.floats(0.01, 1.0))
+@settings(deadline=None, max_examples=20)
+def test_a_crowd_of_any_size_within_the_longest_wait_returns_within_capacity(capacity: float, share: float) -> None:
+    """``share``: the crowd as a share of the slots within the longest wait."""
+    herd = int(share * SLOT_SHARE * capacity * MAX_SLOT_S)
+    assert busiest_second(returns(min(herd, 200_000), capacity)) <= capacity
+
+
+@given(st.floats(1.0, 20.0), st.integers(1, 6))
+@settings(deadline=None, max_examples=20)
+def test_a_crowd_beyond_the_longest_wait_is_spread_over_all_of_it(capacity: float, rounds: int) -> None:
+    """Not fewer returns per second than these are possible: so many rounds of the longest wait are full."""
+    herd = int(rounds * SLOT_SHARE * capacity * MAX_SLOT_S)
+    times = returns(herd, capacity)
+    assert times[-1] <= MAX_SLOT_S
+    assert busiest_second(times) <= (rounds + 1) * (SLOT_SHARE * capacity + 1)
 
 
 @given(st.floats(-1e6, 1e6))

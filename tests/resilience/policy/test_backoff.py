@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, ExponentialDelays, Jitter, Preset, RetryState
 from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow, return_window
-from tests.strategies import UNIT, exponential_delays, policies, windows
+from tests.support.strategies import UNIT, exponential_delays, policies, windows
 
 SMALL = ReturnWindow(0.1, 0.3, 3.0)
 

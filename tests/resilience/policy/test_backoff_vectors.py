@@ -34,7 +34,7 @@ def by_hand(policy: Json, steps: list[Json]) -> list[float | None]:
         elapsed = step["elapsed"] - since
         late = policy["budget"] is not None and elapsed >= policy["budget"]
         if step["advice"] is not None and step["advice"] >= 0:
-            expected.append(None if late else min(max(step["advice"], 0.05), 60.0))
+            expected.append(None if late else min(max(step["advice"], 0.05), 600.0))
             continue
         if late or (policy["attempts"] is not None and attempt >= policy["attempts"]):
             expected.append(None)

@@ -16,7 +16,7 @@ from resilience.policy.failure_detectors import (
     ServerFailureDetector,
     align_to_grid,
 )
-from tests.strategies import UNIT
+from tests.support.strategies import UNIT
 
 RULES = HeartbeatTimeouts()
 PROBE = ProbeTimeouts()

@@ -16,7 +16,7 @@ from resilience.policy.backoff import (
     RetryState,
     clamp_retry_after,
 )
-from tests.strategies import UNIT
+from tests.support.strategies import UNIT
 
 
 @given(st.floats())

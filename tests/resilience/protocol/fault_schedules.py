@@ -6,7 +6,7 @@ from resilience.config import QuizConfig
 from resilience.protocol.server.room import Room
 from resilience.random_streams import uniform
 from tests.resilience.protocol.machine_pair import COMMIT_S, MachinePair, Peer
-from tests.strategies import Trouble
+from tests.support.strategies import Trouble
 
 QUIZ = QuizConfig(questions=30)
 """About five minutes of questions."""

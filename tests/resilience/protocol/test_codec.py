@@ -12,7 +12,7 @@ from hypothesis import given
 from resilience.errors import RemoteProtocolError
 from resilience.protocol import codec
 from resilience.protocol.messages import ClientMessage, Message, OpenQuestion, QuestionOpened, ServerMessage
-from tests.strategies import CLIENT_MESSAGES, SERVER_MESSAGES
+from tests.support.strategies import CLIENT_MESSAGES, SERVER_MESSAGES
 
 GOOD = '{"type":"answer","question":"q1","choice":2,"key":"k"}'
 DECODERS = [codec.decode_client, codec.decode_server]

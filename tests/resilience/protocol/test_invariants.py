@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
-from tests.resilience.protocol import invariants
-
-Check = Callable[[Iterable[LogEvent]], Iterator[str]]
+from tests.support.history import NAMES, violations
 
 
 def client(kind: LogEventKind, t: float = 0.0, **fields: Any) -> LogEvent:  # noqa: ANN401 - any field of an event
@@ -40,68 +37,60 @@ COMMITTED = server(LogEventKind.ANSWER_COMMITTED, ref="q1/k", outcome="accepted"
 ACKED = client(LogEventKind.ANSWER_ACKED, ref="q1/k", outcome="accepted")
 RESTORED = client(LogEventKind.SESSION_RESTORED, session_id="p1", connection_no=2, seq=4, detail="s")
 
-GOOD: list[tuple[Check, list[LogEvent]]] = [
-    (invariants.stream_gaps, streams(4, 5, 6)),
-    (invariants.stream_gaps, [*streams(4, 5), *streams(9, 10)]),
-    (invariants.lost_acks, [COMMITTED, ACKED]),
-    (invariants.lost_acks, [client(LogEventKind.ANSWER_ACKED, ref="q1/k", outcome="rejected_late")]),
-    (invariants.double_verdicts, [COMMITTED, ACKED]),
-    (invariants.double_commits, [COMMITTED, server(LogEventKind.ANSWER_COMMITTED, ref="q2/k2")]),
-    (invariants.two_live, [attached(1), server(LogEventKind.SESSION_FENCED, connection_no=1), attached(2)]),
+GOOD: list[tuple[str, list[LogEvent]]] = [
+    ("stream_without_gap", streams(4, 5, 6)),
+    ("stream_without_gap", [*streams(4, 5), *streams(9, 10)]),
+    ("acknowledged_after_commit", [COMMITTED, ACKED]),
+    ("acknowledged_after_commit", [client(LogEventKind.ANSWER_ACKED, ref="q1/k", outcome="rejected_late")]),
+    ("one_verdict_each", [COMMITTED, ACKED]),
+    ("answers_scored_once", [COMMITTED, server(LogEventKind.ANSWER_COMMITTED, ref="q2/k2")]),
+    ("one_live_connection", [attached(1), server(LogEventKind.SESSION_FENCED, connection_no=1), attached(2)]),
     (
-        invariants.lost_identities,
+        "identities_kept",
         [client(LogEventKind.SESSION_JOINED, seq=0), server(LogEventKind.PARTICIPANT_ANNOUNCED)],
     ),
-    (invariants.wrong_restores, [attached(2), RESTORED]),
+    ("restored_state_true", [attached(2), RESTORED]),
 ]
-BAD: list[tuple[Check, list[LogEvent]]] = [
-    (invariants.stream_gaps, streams(4, 6)),
-    (invariants.stream_gaps, streams(4, 5, 5)),
-    (invariants.stream_gaps, streams(4, 4)),
-    (invariants.stream_gaps, [client(LogEventKind.STREAM_DELIVERED, seq=1)]),
-    (invariants.stream_gaps, [client(LogEventKind.TRANSPORT_LOST, cause="stream_gap")]),
-    (invariants.lost_acks, [ACKED]),
-    (invariants.lost_acks, [ACKED, COMMITTED]),
-    (invariants.double_verdicts, [COMMITTED, ACKED, ACKED]),
-    (invariants.double_commits, [COMMITTED, server(LogEventKind.ANSWER_COMMITTED, ref="q1/k2")]),
-    (invariants.two_live, [attached(1), attached(2)]),
-    (invariants.two_live, [attached(1), server(LogEventKind.TRANSPORT_LOST, connection_no=7), attached(2)]),
+BAD: list[tuple[str, list[LogEvent]]] = [
+    ("stream_without_gap", streams(4, 6)),
+    ("stream_without_gap", streams(4, 5, 5)),
+    ("stream_without_gap", streams(4, 4)),
+    ("stream_without_gap", [client(LogEventKind.STREAM_DELIVERED, seq=1)]),
+    ("stream_without_gap", [client(LogEventKind.TRANSPORT_LOST, cause="stream_gap")]),
+    ("acknowledged_answers_kept", [client(LogEventKind.ANSWER_ACKED, session_id="p1", ref="q1/k", outcome="accepted")]),
+    ("acknowledged_after_commit", [ACKED]),
+    ("acknowledged_after_commit", [ACKED, COMMITTED]),
+    ("one_verdict_each", [COMMITTED, ACKED, ACKED]),
+    ("answers_scored_once", [COMMITTED, server(LogEventKind.ANSWER_COMMITTED, 0.1, ref="q1/k2", outcome="accepted")]),
+    ("one_live_connection", [attached(1), attached(2)]),
+    ("one_live_connection", [attached(1), server(LogEventKind.TRANSPORT_LOST, connection_no=7), attached(2)]),
     (
-        invariants.lost_identities,
+        "identities_kept",
         [client(LogEventKind.SESSION_JOINED, seq=0), client(LogEventKind.SESSION_JOINED, seq=3)],
     ),
     (
-        invariants.lost_identities,
+        "announced_once",
         [server(LogEventKind.PARTICIPANT_ANNOUNCED), server(LogEventKind.PARTICIPANT_ANNOUNCED)],
     ),
-    (invariants.lost_identities, [client(LogEventKind.SESSION_REJECTED, cause="unknown")]),
-    (invariants.lost_identities, [client(LogEventKind.SESSION_SUPERSEDED)]),
-    (invariants.wrong_restores, [attached(2, "another state"), RESTORED]),
-    (invariants.wrong_restores, [RESTORED]),
+    ("identities_kept", [client(LogEventKind.SESSION_REJECTED, cause="unknown")]),
+    ("identities_kept", [client(LogEventKind.SESSION_SUPERSEDED)]),
+    ("restored_state_true", [attached(2, "another state"), RESTORED]),
+    ("restored_state_true", [RESTORED]),
 ]
 
 
-@pytest.mark.parametrize("check, log", GOOD)
-def test_a_good_log_passes(check: Check, log: list[LogEvent]) -> None:
-    """No invariant cries wolf."""
-    assert list(check(log)) == []
+@pytest.mark.parametrize("name, log", GOOD)
+def test_a_good_log_passes(name: str, log: list[LogEvent]) -> None:
+    """The invariant finds nothing where nothing is wrong."""
+    assert not [line for line in violations(log) if line.startswith(name)]
 
 
-@pytest.mark.parametrize("check, log", BAD)
-def test_a_forged_log_fails(check: Check, log: list[LogEvent]) -> None:
-    """Each invariant finds what it is for, once."""
-    assert len(list(check(log))) == 1
+@pytest.mark.parametrize("name, log", BAD)
+def test_a_forged_log_fails(name: str, log: list[LogEvent]) -> None:
+    """Each invariant finds what it is for."""
+    assert [line for line in violations(log) if line.startswith(name)]
 
 
-def test_every_log_invariant_is_shown_to_fail() -> None:
+def test_every_invariant_that_the_tests_use_is_shown_to_fail() -> None:
     """None is left untried."""
-    tried = {check for check, _ in BAD}
-    assert tried == {
-        invariants.stream_gaps,
-        invariants.lost_acks,
-        invariants.double_verdicts,
-        invariants.double_commits,
-        invariants.two_live,
-        invariants.lost_identities,
-        invariants.wrong_restores,
-    }
+    assert {name for name, _ in BAD} == set(NAMES)

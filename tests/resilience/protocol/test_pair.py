@@ -9,10 +9,10 @@ from resilience.config import ClientConfig, QuizConfig
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.policy.backoff import Preset
 from resilience.protocol.states import ClientState, ConnectionState
-from tests.resilience.protocol import invariants
+from tests.resilience.protocol import pair_checks
 from tests.resilience.protocol.fault_schedules import QUIZ, hammered, heal_all, plan
 from tests.resilience.protocol.machine_pair import MachinePair
-from tests.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
+from tests.support.strategies import LINK_TROUBLES, LONG_RUNS, SERVER_TROUBLES, Trouble, schedules
 
 
 def seen(pair: MachinePair, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
@@ -25,7 +25,7 @@ def test_a_quiet_quiz() -> None:
     pair = MachinePair(5)
     pair.start(spread=2.0)
     pair.run(120.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     assert {peer.machine.dial for peer in pair.peers} == {1}
     assert pair.room.game.phase_ends_at is None
     assert len(seen(pair, LogEventKind.ANSWER_COMMITTED)) > 20
@@ -39,7 +39,7 @@ def test_coming_back_from_one_outage(kind: str, lasts: float) -> None:
     pair.start()
     plan(pair, [Trouble(kind, 0, 20.0, lasts, 0.0)])
     heal_all(pair, 20.0 + lasts)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     (restored,) = seen(pair, LogEventKind.SESSION_RESTORED)
     cap, hanging_dial = (3.5 if lasts < 50 else 30.5), (5.0 if kind == "silent" else 0.0)
     assert restored.t - (20.0 + lasts) < cap + hanging_dial
@@ -79,7 +79,7 @@ def test_the_end_of_a_budget_and_the_way_back(preset: Preset) -> None:
     assert peer.machine.state is ClientState.GAVE_UP
     pair.at(1021.0, lambda: peer.machine.start(1021.0), peer)
     heal_all(pair, 1022.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     assert peer.machine.participant == "p1"
 
 
@@ -93,7 +93,7 @@ def test_a_cut_at_any_moment_of_a_resume(after_ms: int) -> None:
     deadline = pair.peers[0].machine.next_deadline() or 0.0
     pair.at(deadline + after_ms / 1000, lambda: pair.cut(pair.peers[0]))
     heal_all(pair, 30.0, leave_in_peace=400.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
 
 
 @pytest.mark.parametrize("after_ms", range(0, 30, 2))
@@ -106,7 +106,7 @@ def test_a_cut_at_any_moment_of_an_answer(after_ms: int) -> None:
     submitted = seen(pair, LogEventKind.ANSWER_SUBMITTED)[0].t
     pair.at(submitted + after_ms / 1000, lambda: pair.cut(pair.peers[0]))
     heal_all(pair, pair.now + 60.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     first = [event for event in seen(pair, LogEventKind.ANSWER_ACKED) if str(event.ref).startswith("q1/")]
     assert [event.outcome for event in first] == ["accepted"]
 
@@ -118,7 +118,7 @@ def test_a_stalled_server_evicts_nobody(seconds: float) -> None:
     pair.start(spread=3.0)
     plan(pair, [Trouble("stall", 0, 25.0, seconds, 0.0)])
     heal_all(pair, 25.0 + seconds)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     assert not [event for event in seen(pair, LogEventKind.SESSION_DETACHED) if event.cause == "grace"]
 
 
@@ -128,7 +128,7 @@ def test_a_broken_store_promises_nothing() -> None:
     pair.start()
     plan(pair, [Trouble("store", 0, 0.001, 9.0, 0.0), Trouble("store", 0, 20.0, 15.0, 0.0)])
     heal_all(pair, 40.0, leave_in_peace=400.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     acked = [event.t for event in seen(pair, LogEventKind.ANSWER_ACKED) if event.outcome == "accepted"]
     assert not [t for t in acked if 20.1 < t < 35.0]
     assert acked
@@ -149,7 +149,7 @@ def test_links_may_do_anything(troubles: list[Trouble]) -> None:
     pair.start(spread=1.0)
     plan(pair, troubles)
     heal_all(pair, 430.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
 
 
 @LONG_RUNS
@@ -160,7 +160,7 @@ def test_the_server_may_fail_too(troubles: list[Trouble]) -> None:
     pair.start(spread=1.0)
     plan(pair, troubles)
     heal_all(pair, 330.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
 
 
 def test_hours_of_trouble() -> None:
@@ -170,5 +170,5 @@ def test_hours_of_trouble() -> None:
     kinds = ("cut", "hole", "silent", "refused")
     plan(pair, [Trouble(kinds[i % 4], i % 3, 20.0 + i * 15.0, (i * 7) % 40 + 0.5, i % 2 * 5.0) for i in range(470)])
     heal_all(pair, 7150.0)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     assert len(seen(pair, LogEventKind.SESSION_RESTORED)) > 300

@@ -19,7 +19,7 @@ from resilience.protocol.server.session import ServerSession
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant
-from tests.resilience.protocol import invariants
+from tests.resilience.protocol import pair_checks
 from tests.resilience.protocol.fault_schedules import hammered
 
 
@@ -132,11 +132,11 @@ class LeakyGameMessages(Room):
 
 
 PLANTED: list[tuple[type[Room], str]] = [
-    (WithoutFencing, "has connections"),
-    (WithoutRotationGrace, "was refused"),
-    (AckBeforeCommit, "not committed"),
-    (RegisteredLate, "saw a gap"),
-    (WrongSnapshot, "the server's truth is"),
+    (WithoutFencing, "one_live_connection"),
+    (WithoutRotationGrace, "identities_kept"),
+    (AckBeforeCommit, "acknowledged_after_commit"),
+    (RegisteredLate, "stream_without_gap"),
+    (WrongSnapshot, "restored_state_true"),
     (LeakyGameMessages, "a right answer left"),
 ]
 
@@ -145,11 +145,11 @@ PLANTED: list[tuple[type[Room], str]] = [
 def test_the_run_is_clean_without_a_defect(seed: int) -> None:
     """What the defects are held against; there is enough in it to go wrong."""
     pair = hammered(seed=seed)
-    assert invariants.broken(pair) == []
+    assert pair_checks.broken(pair) == []
     assert len([event for event in pair.log if event.kind is LogEventKind.SESSION_RESTORED]) > 20
 
 
 @pytest.mark.parametrize("room_type, complaint", PLANTED)
 def test_each_planted_defect_is_found(room_type: type[Room], complaint: str) -> None:
     """By the invariant that is meant to find it."""
-    assert any(complaint in line for line in invariants.broken(hammered(room_type)))
+    assert any(complaint in line for line in pair_checks.broken(hammered(room_type)))

@@ -9,10 +9,12 @@ import pytest
 from resilience.errors import LocalProtocolError
 from resilience.protocol.states import (
     CLIENT_TRANSITIONS,
+    SERVER_CONNECTION_TRANSITIONS,
     SESSION_TRANSITIONS,
     ClientState,
     ConnectionState,
     S,
+    ServerConnectionState,
     transition,
 )
 
@@ -26,6 +28,16 @@ def test_every_state_of_a_session_is_in_its_table_and_can_be_reached() -> None:
     """From connected the table leads everywhere, and back."""
     for start in ConnectionState:
         assert reachable(SESSION_TRANSITIONS, start) == set(ConnectionState) == set(SESSION_TRANSITIONS)
+
+
+def test_every_state_of_a_server_connection_is_in_its_table_and_leads_to_its_end() -> None:
+    """From the handshake the table leads everywhere, never back, and from everywhere to closed."""
+    everything = set(ServerConnectionState)
+    assert reachable(SERVER_CONNECTION_TRANSITIONS, ServerConnectionState.HANDSHAKING) == everything
+    assert set(SERVER_CONNECTION_TRANSITIONS) == everything
+    for state, following in SERVER_CONNECTION_TRANSITIONS.items():
+        assert state not in set().union(*(reachable(SERVER_CONNECTION_TRANSITIONS, after) for after in following))
+        assert (ServerConnectionState.CLOSED in following) is (state is not ServerConnectionState.CLOSED)
 
 
 def reachable(table: dict[S, frozenset[S]], start: S) -> set[S]:

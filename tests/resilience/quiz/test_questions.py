@@ -10,7 +10,7 @@ from resilience.lab.scripted_client import PlannedAnswer, plan_answer
 from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.questions import arithmetic_questions
 from resilience.random_streams import random_for
-from tests.strategies import UNIT
+from tests.support.strategies import UNIT
 
 
 @given(st.integers(0, 1000))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resilience.server.store import MEMORY, SqlStore
-from tests.postgres import NOT_FOUND, Cluster, binaries, cluster
+from tests.support.postgres import NOT_FOUND, Cluster, binaries, cluster
 
 
 @pytest.fixture(scope="session")

@@ -32,10 +32,9 @@ from resilience.protocol.states import ClientState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.hostile.wire import CONTINUATION, PING, TEXT, announced, frame
-from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
+from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, play
 from tests.support.websocket import (
     KEY,
-    QUIET,
     causes,
     close_code,
     dial,
@@ -127,7 +126,7 @@ def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
     """On the same connection, within the deadline, for as long as it likes after that."""
 
     async def script(harness: VirtualServerHarness) -> None:
-        await serve(harness, quiz=QUIET)
+        await serve(harness, quiz=WAITING)
         socket = await dial()
         await say(socket, Resume(event="quiz", token="guess"))
         await asyncio.sleep(4)

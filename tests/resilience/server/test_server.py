@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -270,5 +270,29 @@ def test_a_client_of_another_protocol_version_is_told_for_good() -> None:
         await say(socket, Join(event="quiz", name="eve", instance="e1", protocol=99))
         assert await close_code(socket) == 1002
         assert socket.close_reason == "this server speaks protocol 1"
+
+    play(script)
+
+
+def test_a_stopped_server_commits_nothing_more() -> None:
+    """Clients that are lost while it stops do not set the quiz going again, behind the last commit and a closed log."""
+    committed_at: list[float] = []
+
+    async def script(harness: VirtualServerHarness) -> None:
+        class NotingStore(SqlStore):
+            def commit(self, batch: Any, origin: float) -> None:  # noqa: ANN401 - handed on
+                committed_at.append(harness.clock.now())
+                super().commit(batch, origin)
+
+        quiz = QuizConfig(lobby=1, question_time=1, reveal_time=0.2, leaderboard_time=0.2)
+        await harness.serve(ServerConfig(drain_window=0.5), quiz, NotingStore(MEMORY))
+        await harness.opened(*harness.crowd(5))
+        await asyncio.sleep(3)
+        harness.link.freeze(True)
+        await harness.server.stop()
+        stopped_at = harness.clock.now()
+        await asyncio.sleep(30)
+        assert committed_at
+        assert not [at for at in committed_at if at > stopped_at]
 
     play(script)

@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from resilience.errors import FencedError, StoreError
 from resilience.server import database, migrations
 from resilience.server.store import SqlStore
-from tests.postgres import SUPERUSER, Cluster
 from tests.resilience.server.stored import ADA, ANSWER, LEASE, ORIGIN, with_quiz
 from tests.support.deadlines import HANG_S
+from tests.support.postgres import SUPERUSER, Cluster
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ OPEN_AT = 0.024
 class Ends:
     """Both ends of a link; ``seen`` is what they were told, with milliseconds."""
 
+    actor = "client"
+
     def __init__(self) -> None:
         self.clock = SimEnvironment()
         self.link = ModelLink(self.clock, COSTS, self)

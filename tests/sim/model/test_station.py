@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from resilience.config import ClientConfig
+from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.spec import Hypothesis
@@ -62,7 +62,8 @@ def test_an_unwanted_job_is_skipped_at_no_cost() -> None:
 def _opened_in_a_crush(*, wasted_work: bool) -> int:
     """Five dials at once, half a second each, and a patience of 0.6 s."""
     costs = ModelCosts(handshake=0.5, wasted_work=wasted_work)
-    plan = experiment(clients=5, client=ClientConfig(open_timeout=0.6), duration=25.0)
+    without_admission = ServerConfig(admission_seconds=1e6)
+    plan = experiment(clients=5, client=ClientConfig(open_timeout=0.6), server=without_admission, duration=25.0)
     _, log = system_of(msgspec.structs.replace(plan, hypothesis=Hypothesis(joined=0.01, within=24.9)), costs=costs)
     assert [event.t for event in of(log, LogEventKind.TRANSPORT_FAILED)][:4] == [0.6] * 4
     return len(of(log, LogEventKind.SESSION_JOINED))

@@ -23,7 +23,7 @@ from resilience.protocol.server.room import Room
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
 from tests.resilience.protocol.room_fuzz_model import QUIZ, RoomFuzzModel
-from tests.strategies import _BIG, CLIENT_MESSAGES
+from tests.support.strategies import _BIG, CLIENT_MESSAGES
 
 CONNECTIONS = st.integers(1, 12)
 """Few, so that messages meet; fresh ones are counted from 100."""

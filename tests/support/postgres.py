@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from .support.deadlines import HANG_S
+from .deadlines import HANG_S
 
 SUPERUSER = "postgres"
 NOT_FOUND = "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql has initdb"

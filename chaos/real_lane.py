@@ -1,0 +1,181 @@
+"""The real lane: one experiment through real processes, real sockets and a real Toxiproxy. Decides nothing.
+
+Starting is one stack, each step undone in reverse however the run ends: Toxiproxy for each link and the workers, then
+the server, then its proxies. The server takes the run's start (epoch) as an argument, so it is started last, with an
+epoch a few seconds ahead; when it was not healthy well before, it is started again with more time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resilience.errors import HarnessError
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.primitives import ResetAll
+from resilience.experiment.spec import Experiment
+from resilience.lab.asyncio_clock import run_all
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.recording import Recording
+from resilience.lab.system import System
+from resilience.runtime import RunClock
+from resilience.units import Seconds
+
+from .limits import files_needed, raise_open_files
+from .proxied_link import ProxiedLink
+from .real_system import RealSystem
+from .targets.quiz import QuizTarget, StartupTimeoutError
+from .toxiproxy.provision import Binary, find_toxiproxy
+from .workers import Worker, WorkerPool
+
+START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
+"""How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
+
+START_MARGIN_S: Seconds = 0.5
+"""What must be left of the lead when the server is healthy: in it the proxies are opened and the clients instructed."""
+
+T = TypeVar("T")
+
+
+class RealLane:
+    """A :class:`~resilience.lab.system.LaneDriver`; runs one experiment at a time, in the thread that calls it.
+
+    ``toxiproxy`` is the proxy's binary (``None``: found, or built once), ``workers`` the number of client processes
+    (``None``: one for each processor), ``database`` the server's database URL (``None``: an SQLite file in the run
+    directory).
+    """
+
+    lane = Lane.REAL
+
+    def __init__(
+        self, *, toxiproxy: Path | None = None, workers: int | None = None, database: str | None = None
+    ) -> None:
+        self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
+        self._binary: Binary | None = None
+        self._cancellation = Cancellation()
+
+    def versions(self) -> Mapping[str, str]:
+        """The library and the proxy whose behaviour shows in a run; the proxy's once it was found."""
+        found = {} if self._binary is None else {"toxiproxy": self._binary.version}
+        return {"websockets": version("websockets"), **found}
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
+        """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
+        self._cancellation = cancellation
+
+        async def cancellable() -> T:
+            cancellation.bind(_canceller(asyncio.get_running_loop(), asyncio.current_task(), cancellation))
+            return await main()
+
+        return asyncio.run(cancellable())
+
+    def start(
+        self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
+    ) -> AbstractAsyncContextManager[System]:
+        """Start all processes; the run's start is a few seconds ahead then. On exit none is left running.
+
+        Raises HarnessError when a process does not start or the machine is too busy.
+        """
+        return self._start(experiment, seed, recording.directory, on_tick)
+
+    @asynccontextmanager
+    async def _start(
+        self, experiment: Experiment, seed: int, run_dir: Path, on_tick: Callable[[], None]
+    ) -> AsyncIterator[System]:
+        raise_open_files(files_needed(experiment))
+        self._binary = find_toxiproxy(self._toxiproxy)
+        workers = min(self._workers or os.cpu_count() or 1, experiment.clients)
+        async with AsyncExitStack() as stack:
+            try:
+                starter = _Starter(stack, experiment, seed, run_dir, database=self._database)
+                system = await starter.start(self._binary, workers, on_tick)
+            except BaseException:
+                self._cancellation.mask()  # what was started is ended first
+                raise
+            yield system
+
+
+def _canceller(
+    loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, cancellation: Cancellation
+) -> Callable[[], None]:
+    """What cancels the task from any thread, unless the run is cleaning up by the time that the loop gets to it."""
+
+    def cancel_unless_masked() -> None:
+        if task is not None and not cancellation.masked:
+            task.cancel()
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run is over
+            loop.call_soon_threadsafe(cancel_unless_masked)
+
+    return cancel
+
+
+class _Starter:
+    """Starts the parts of one system; each is on the stack as soon as it exists."""
+
+    def __init__(
+        self, stack: AsyncExitStack, experiment: Experiment, seed: int, run_dir: Path, *, database: str | None
+    ) -> None:
+        self._stack, self._experiment, self._seed, self._run_dir = stack, experiment, seed, run_dir
+        self._clock = RunClock()
+        self._server = QuizTarget(experiment, seed, run_dir, clock=self._clock, database=database)
+        self._links: dict[str, ProxiedLink] = {}
+        self._pool = WorkerPool([])
+
+    async def start(self, binary: Binary, workers: int, on_tick: Callable[[], None]) -> RealSystem:
+        """Start proxies and workers, all at once, then the server, then the clients' countdown."""
+        resetting = _links_that_reset(self._experiment, self._seed)
+        links = [
+            self._start_link(group.name, binary, resets=group.name in resetting)
+            for group in self._experiment.links(self._seed)
+        ]
+        await run_all([*links, *(self._start_worker(number, workers) for number in range(workers))])
+        await self._start_server()
+        await run_all([link.connect(self._server.address) for link in self._links.values()])
+        urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
+        await self._pool.go(self._clock.epoch, urls)
+        return RealSystem(
+            self._experiment, self._clock, server=self._server, links=self._links, pool=self._pool, on_tick=on_tick
+        )
+
+    async def _start_link(self, name: str, binary: Binary, *, resets: bool) -> None:
+        log = self._run_dir / "logs" / f"toxiproxy-{name}.log"
+        link = await ProxiedLink.start(name, binary, log, self._clock, resets=resets)
+        self._stack.push_async_callback(link.close)
+        self._links[name] = link
+
+    async def _start_worker(self, number: int, workers: int) -> None:
+        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, workers)
+        self._stack.push_async_callback(worker.stop)
+        self._pool.workers.append(worker)
+        await worker.prepare()
+
+    async def _start_server(self) -> None:
+        for lead in START_LEADS_S:
+            self._clock.epoch = time.monotonic() + lead
+            try:
+                await self._server.launch(by=self._clock.epoch - START_MARGIN_S)
+            except StartupTimeoutError as error:
+                late = error
+                continue
+            self._stack.push_async_callback(self._server.stop)
+            return
+        raise HarnessError(f"the machine is too slow or too busy: {late}")
+
+
+def _links_that_reset(experiment: Experiment, seed: int) -> frozenset[str]:
+    """The links on which some window resets connections."""
+    return frozenset(
+        link
+        for window in experiment.windows(seed)
+        if ResetAll() in (*window.fault.composition.begin, *window.fault.composition.end)
+        for link in window.links
+    )

@@ -1,0 +1,1 @@
+"""Systems under test that the real lane can start. Each is one module; all implement the same protocol."""

@@ -1,0 +1,188 @@
+"""Our own quiz server as the system under test: in a process of its own, proven healthy, killed, restarted, stopped.
+
+Every process of one run has the same port, database, event log and run clock. Knows how the server is configured and
+probed; knows no schedule and no clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from resilience.errors import HarnessError, InjectionError, PortInUseError
+from resilience.experiment.loader import to_toml
+from resilience.experiment.primitives import Kill, ServerOperation, Start
+from resilience.experiment.spec import Experiment
+from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
+from resilience.lab.participants import EVENT
+from resilience.lab.system import CallTimes
+from resilience.runtime import RunClock
+from resilience.server.app import WEBSOCKET_PATH
+from resilience.settings import PLAIN_NAMES
+from resilience.units import Instant, Seconds
+
+from ..ports import free_ports
+from ..proxied_link import HOST, Address
+from ..supervised import SupervisedProcess
+
+STOP_TIMEOUT_S: Seconds = 10.0
+"""How long the server may take to commit its answers and to write its final records."""
+
+_TRIES = 5
+_PORT_TAKEN = "already in use"
+_OWN_VARIABLES = ("RESILIENCE_", *(name.upper() for name in PLAIN_NAMES))
+
+
+class StartupTimeoutError(HarnessError):
+    """The server works but was not ready in time."""
+
+
+class QuizTarget:
+    """The server of one run, a :class:`~resilience.lab.system.FaultableServer`; nothing runs before :meth:`launch`.
+
+    ``database`` is the URL of its database. ``clock`` is the run's; the server logs in its time.
+    """
+
+    def __init__(
+        self, experiment: Experiment, seed: int, run_dir: Path, *, clock: RunClock, database: str | None = None
+    ) -> None:
+        self.address = Address(HOST, 0)
+        self.database = database or f"sqlite:///{(run_dir / 'quiz.db').absolute()}"
+        self._own_database = run_dir / "quiz.db" if database is None else None
+        self._seed, self._clock = seed, clock
+        self._events = run_dir / "events" / "server.jsonl"
+        self._log = run_dir / "logs" / "server.log"
+        self._config = run_dir / "server.toml"
+        self._config.write_text(settings_of(experiment), encoding="utf-8")
+        self._child: SupervisedProcess | None = None
+
+    @property
+    def url_path(self) -> str:
+        """Where on the server clients connect."""
+        return WEBSOCKET_PATH
+
+    async def launch(self, by: Instant) -> None:
+        """Start the first server, on a new run of the event; returns once ``/healthz`` answers.
+
+        ``by`` is an instant of the system's monotonic clock. Raises :class:`StartupTimeoutError` when the server is not
+        healthy then, HarnessError with the end of its log when it ends.
+        """
+        for _ in range(_TRIES):
+            self.address = Address(HOST, free_ports(1, HOST)[0])
+            for file in (self._own_database, self._events, self._log):
+                if file is not None:
+                    file.unlink(missing_ok=True)
+            await self._spawn("--fresh")
+            try:
+                await self._become_healthy(by)
+            except PortInUseError:
+                continue
+            except BaseException:
+                await self._kill()
+                raise
+            return
+        raise HarnessError(f"other programs took {_TRIES} free ports in a row; end other runs and try again")
+
+    async def apply(self, operation: ServerOperation) -> CallTimes:
+        """Carry out one operation: both do nothing when it is done already.
+
+        Raises :class:`~resilience.errors.InjectionError` when the server ended by itself.
+        """
+        death = self.death()
+        if death is not None:
+            raise InjectionError(death)
+        before = self._clock.now()
+        match operation:
+            case Kill():
+                await self._kill()
+            case Start():
+                if self._child is None:
+                    await self._spawn()
+        return CallTimes(before, self._clock.now())
+
+    def canary(self) -> NetworkCanary:
+        """A canary that goes straight to the server."""
+        return NetworkCanary(self.address, self.address)
+
+    async def repair(self) -> None:
+        """Start the server if it was killed; one that ended by itself stays as it is."""
+        if self._child is None:
+            await self._spawn()
+
+    def death(self) -> str | None:
+        """How the server ended by itself, if it did."""
+        child = self._child
+        if child is None or child.exit_code is None:
+            return None
+        return f"the server ended by itself with exit code {child.exit_code}; {child.log_tail()}"
+
+    def check(self) -> None:
+        """Raise PortInUseError when a restarted server ended because another program has its port."""
+        child = self._child
+        if child is not None and child.exit_code and _PORT_TAKEN in child.log_tail():
+            raise PortInUseError(*self.address)
+
+    async def stop(self) -> None:
+        """End it in order: it writes its final records first. HarnessError when it had to be killed."""
+        child = self._child
+        if child is None or child.exit_code is not None:
+            return
+        is_orderly = await child.stop(STOP_TIMEOUT_S)
+        self._child = None
+        if not is_orderly:
+            raise HarnessError(f"the server did not stop within {STOP_TIMEOUT_S:g} s of SIGTERM; {child.log_tail()}")
+
+    async def _spawn(self, *flags: str) -> None:
+        command = [*self._command(), *flags]
+        environment = {**clean_environment(os.environ), "RESILIENCE_DB": self.database}  # a URL may hold a password
+        self._child = await SupervisedProcess.spawn("server", command, self._log, env=environment)
+
+    async def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            await child.process.wait()
+
+    async def _become_healthy(self, by: Instant) -> None:
+        while await probe(self.address) is not ProbeResult.ANSWERED:
+            self.check()
+            death = self.death()
+            if death is not None:
+                raise HarnessError(death)
+            if time.monotonic() > by:
+                raise StartupTimeoutError(f"the server was not healthy in time; {self._log_tail()}")
+            await asyncio.sleep(PAUSE_S)
+
+    def _log_tail(self) -> str:
+        return "" if self._child is None else self._child.log_tail()
+
+    def _command(self) -> list[str]:
+        options = {
+            "host": self.address.host,
+            "port": self.address.port,
+            "config": self._config,
+            "event": EVENT,
+            "seed": self._seed,
+            "event-log": self._events,
+            "epoch": repr(self._clock.epoch),
+        }
+        flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return [sys.executable, "-P", "-m", "resilience", "serve", *flags]
+
+
+def settings_of(experiment: Experiment) -> str:
+    """The experiment's server and quiz tables as a settings file of the server."""
+    tables = tomllib.loads(to_toml(experiment))
+    return msgspec.toml.encode({name: tables[name] for name in ("server", "quiz")}).decode()
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the server's own settings, which would override the experiment's."""
+    return {key: value for key, value in environ.items() if not key.startswith(_OWN_VARIABLES)}

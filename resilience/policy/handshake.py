@@ -1,0 +1,139 @@
+"""Decides on the head of a WebSocket handshake whether the connection may be opened. Pure; knows no messages.
+
+The checks run from the cheapest to the dearest: draining, capacity, origin, limits of the peer's address, admission.
+Turning a rejection into a response, a close code or a log record is the caller's part.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import msgspec
+
+from resilience.policy.admission import AdmissionController
+from resilience.policy.rate_limits import PerAddressLimiter
+from resilience.units import Instant, Seconds
+
+FULL_RETRY_AFTER_S: Seconds = 5.0
+"""When to come back to a server that has no free connection."""
+
+_MINUTE_S: Seconds = 60.0
+_NETWORK_BITS = 64
+
+
+class HandshakeLimits(msgspec.Struct, frozen=True):
+    """The settings of a :class:`HandshakePolicy`; the fields are those of ``ServerConfig``.
+
+    ``capacity`` is the most open connections. ``join_capacity`` and ``address_rate`` are per second,
+    ``address_failures`` per minute; 0 turns a limit of an address off.
+    """
+
+    capacity: int
+    join_capacity: float
+    admission_seconds: Seconds
+    address_rate: float
+    address_burst: int
+    address_failures: float
+    allowed_origins: tuple[str, ...] = ()
+    trust_forwarded: bool = False
+
+
+class HandshakeRequest(msgspec.Struct, frozen=True):
+    """The parts of a handshake's head that decide; ``origins``, ``hosts`` and ``forwarded`` hold every header sent.
+
+    ``peer`` is the network address of the other end of the transport.
+    """
+
+    peer: str
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    forwarded: tuple[str, ...] = ()
+
+
+class HandshakeRejection(msgspec.Struct, frozen=True):
+    """The HTTP status, the cause for the log, and the seconds to wait; ``None`` means: do not come back."""
+
+    status: HTTPStatus
+    cause: str
+    retry_after: Seconds | None = None
+
+
+class HandshakePolicy:
+    """The handshake decisions of one server, with the state they need: admitted joins, and buckets by address.
+
+    ``draining_for`` is the Retry-After of every handshake once the server drains, else ``None``.
+    """
+
+    def __init__(self, limits: HandshakeLimits) -> None:
+        self.draining_for: Seconds | None = None
+        self.capacity = limits.capacity
+        self._limits = limits
+        self._admission = AdmissionController(limits.join_capacity, limits.admission_seconds)
+        self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
+        self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
+
+    def address_of(self, request: HandshakeRequest) -> str:
+        """The address that the limits of one address count: the peer's, or the one a trusted proxy forwards.
+
+        An IPv6 address counts by its /64 network, which one subscriber owns as a whole.
+        """
+        peer = request.peer
+        if self._limits.trust_forwarded and request.forwarded:
+            peer = request.forwarded[-1].rpartition(",")[2].strip() or peer
+        return network_of(peer)
+
+    def check(
+        self, request: HandshakeRequest, address: str, now: Instant, *, lag: Seconds, connections: int
+    ) -> HandshakeRejection | None:
+        """Return the rejection of this handshake, or ``None`` to accept it.
+
+        ``lag`` is the work that the server is behind, in seconds; ``connections`` counts the open ones, this included.
+        """
+        if self.draining_for is not None:
+            return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)
+        if connections > self.capacity:
+            return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "full", FULL_RETRY_AFTER_S)
+        if not self._is_origin_allowed(request):
+            self._failures.take(address, now)
+            return HandshakeRejection(HTTPStatus.FORBIDDEN, "origin")
+        wait = self._failures.wait(address, now) or self._opened.take(address, now)
+        if wait:
+            return HandshakeRejection(HTTPStatus.TOO_MANY_REQUESTS, "address", wait)
+        slot = self._admission.try_admit(now, lag)
+        return None if slot is None else HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "overload", slot)
+
+    def record_failure(self, address: str, now: Instant) -> Seconds:
+        """Count a credential from this address that was rejected; return the seconds it must wait now, else 0.
+
+        Failures beyond the rate add no debt: a school behind one address is not shut out for the failures of a few.
+        """
+        return self._failures.take(address, now)
+
+    def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
+        """Only browsers send an origin; it must be this server's own or a listed one."""
+        origins, hosts = request.origins, request.hosts
+        if not origins or (len(origins) == 1 and origins[0] in self._limits.allowed_origins):
+            return True
+        return len(origins) == len(hosts) == 1 and _host_of(origins[0]) == hosts[0].lower() != ""
+
+
+def network_of(address: str) -> str:
+    """An IPv4 address as it is, an IPv6 address as its /64 network, an IPv4-mapped one as IPv4 (RFC 4291, 2.5.5.2)."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, _NETWORK_BITS), strict=False))
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -1,0 +1,146 @@
+"""The core's injector on a real link: every fault is seen, and a proxy that hangs or lies costs its window only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from chaos.proxied_link import ProxiedLink
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
+from resilience.eventlog.writer import EventList
+from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ResetFault
+from resilience.experiment.primitives import LinkOperation
+from resilience.experiment.schedule import FaultWindow
+from resilience.lab.asyncio_clock import AsyncioClock
+from resilience.lab.canary import ProbeResult, probe
+from resilience.lab.injector import FaultInjector
+from resilience.lab.recorder import RunRecorder
+from resilience.lab.system import CallTimes
+from resilience.runtime import RunClock
+
+from ..support.deadlines import HANG_S
+from ..support.processes import eventually
+
+ALPHA = ("alpha",)
+UNTIL = 1000.0
+K = LogEventKind
+
+
+class LinkSystem:
+    """As much of a system as the injector needs: a clock and links."""
+
+    def __init__(self, clock: RunClock, links: Mapping[str, ProxiedLink]) -> None:
+        self.clock, self.links = AsyncioClock(clock), links
+
+
+class Injection:
+    """The injector on one link, with its records."""
+
+    def __init__(self, clock: RunClock, link: ProxiedLink) -> None:
+        self.log = EventList()
+        system: Any = LinkSystem(clock, {"alpha": link})
+        self._clock = clock
+        self._injector = FaultInjector(system, RunRecorder(self.log, Lane.REAL, clock.now))
+
+    async def run(self, *faults: AnyFault) -> None:
+        """Inject these, each counted from now."""
+        now = self._clock.now()
+        windows = [
+            FaultWindow(
+                f"{n}.0:{fault.kind}@alpha", fault, "alpha", ALPHA, now + fault.at, now + fault.at + fault.length
+            )
+            for n, fault in enumerate(faults)
+        ]
+        await self._injector.run_schedule(windows, until=UNTIL)
+
+    def of(self, kind: LogEventKind, number: int = 0) -> list[LogEvent]:
+        """What was recorded of one window."""
+        return [event for event in self.log if event.kind is kind and (event.ref or "").startswith(f"{number}.")]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        CutFault(at=0.3, cohorts=ALPHA),
+        RefuseFault(at=0.3, cohorts=ALPHA, duration=1.5),
+        BlackholeFault(at=0.3, cohorts=ALPHA, duration=3.0),
+    ],
+    ids=["cut", "refuse", "blackhole"],
+)
+async def test_every_fault_is_injected_confirmed_and_cleared(
+    link: ProxiedLink, clock: RunClock, fault: AnyFault
+) -> None:
+    injection = Injection(clock, link)
+    await injection.run(fault)
+    for kind in (K.FAULT_STARTED, K.FAULT_CONFIRMED, K.FAULT_ENDED, K.FAULT_CLEARED):
+        assert len(injection.of(kind)) == 1
+    assert not injection.of(K.FAULT_INVALID)
+    (started,) = injection.of(K.FAULT_STARTED)
+    before, after = (float(edge) for edge in (started.detail or "").split(".."))
+    assert before <= after
+    assert started.t == pytest.approx(before, abs=1e-5)
+
+
+async def test_a_reset_is_injected_confirmed_and_cleared(resetting_link: ProxiedLink, clock: RunClock) -> None:
+    injection = Injection(clock, resetting_link)
+    await injection.run(ResetFault(at=0.3, cohorts=ALPHA))
+    assert injection.of(K.FAULT_CONFIRMED)
+    assert injection.of(K.FAULT_CLEARED)
+
+
+class BypassedLink(ProxiedLink):
+    """A link whose operations are confirmed and do nothing, as those of a proxy that no traffic passes."""
+
+    async def apply(self, operation: LinkOperation) -> CallTimes:
+        """Do nothing."""
+        return CallTimes(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "fault", [CutFault(at=0.1, cohorts=ALPHA), RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5)], ids=["cut", "refuse"]
+)
+async def test_an_operation_that_was_confirmed_but_not_done_makes_its_window_invalid(
+    link: ProxiedLink, clock: RunClock, monkeypatch: pytest.MonkeyPatch, fault: AnyFault
+) -> None:
+    link.__class__ = BypassedLink
+    monkeypatch.setattr("resilience.lab.injector.CONFIRM_S", 0.6)
+    injection = Injection(clock, link)
+    await injection.run(fault)
+    (invalid,) = injection.of(K.FAULT_INVALID)
+    assert "did not see the fault begin" in (invalid.cause or "")
+    assert not injection.of(K.FAULT_CONFIRMED)
+
+
+async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid(
+    link: ProxiedLink, clock: RunClock
+) -> None:
+    link.api.close()
+    link.api = link.process.api(0.4)
+    link.process.suspend()
+    injection = Injection(clock, link)
+    await injection.run(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5))
+    assert injection.of(K.FAULT_INVALID)
+    assert injection.of(K.HARNESS_FAILED)
+    assert link.process.starts == 2
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
+    after = Injection(clock, link)
+    await after.run(CutFault(at=0.5, cohorts=ALPHA))
+    assert after.of(K.FAULT_CONFIRMED)
+
+
+async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_invalid(
+    link: ProxiedLink, clock: RunClock
+) -> None:
+    link.api.close()
+    link.api = link.process.api(0.4)
+    injection = Injection(clock, link)
+    walk = asyncio.create_task(injection.run(RefuseFault(at=0.3, cohorts=ALPHA, duration=2.0)))
+    await eventually(lambda: bool(injection.of(K.FAULT_CONFIRMED)), HANG_S)
+    link.process.suspend()
+    await walk
+    assert injection.of(K.FAULT_INVALID)
+    assert injection.of(K.FAULT_ENDED)
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED

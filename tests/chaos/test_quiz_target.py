@@ -1,0 +1,165 @@
+"""The quiz server as a target: started on a free port, killed, restarted on its database, stopped, dead by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chaos.ports import free_ports
+from chaos.targets.quiz import QuizTarget, StartupTimeoutError, clean_environment, settings_of
+from resilience.errors import HarnessError, InjectionError, PortInUseError
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.experiment.loader import parse
+from resilience.experiment.primitives import Kill, ServerGone, Start
+from resilience.experiment.spec import Experiment
+from resilience.lab.canary import ProbeResult, probe
+from resilience.runtime import RunClock
+from resilience.settings import server_settings
+
+from ..support.deadlines import HANG_S
+from ..support.processes import eventually, logged
+
+TEXT = """
+name = "short"
+duration = 60.0
+ramp = 0.2
+cohorts = [{name = "alpha", clients = 1}]
+hypothesis = {within = 0.5}
+"""
+
+
+def experiment(*overrides: str) -> Experiment:
+    return parse(TEXT, "short.toml", overrides)
+
+
+@pytest.fixture
+async def target(tmp_path: Path) -> AsyncIterator[QuizTarget]:
+    """A server that is healthy."""
+    (tmp_path / "events").mkdir()
+    made = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
+    await made.launch(by=time.monotonic() + HANG_S)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def starts(run_dir: Path) -> list[str | None]:
+    return [event.outcome for event in logged(run_dir) if event.kind is LogEventKind.SERVER_STARTED]
+
+
+async def test_a_killed_server_comes_back_on_its_port_database_and_log(target: QuizTarget, tmp_path: Path) -> None:
+    async with target.canary() as canary:
+        await canary.prepare(HANG_S)
+        times = await target.apply(Kill())
+        assert times.before <= times.after
+        assert await canary.saw_symptom(ServerGone(), HANG_S)
+        assert target.death() is None, "an ordered death is not its own"
+        await target.apply(Start())
+        assert await canary.saw_health(HANG_S)
+    await eventually(lambda: starts(tmp_path) == ["fresh", "recovered"], HANG_S)
+
+
+async def test_operations_that_are_done_already_do_nothing(target: QuizTarget) -> None:
+    await target.apply(Start())
+    await target.apply(Kill())
+    await target.apply(Kill())
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
+
+
+async def test_repair_starts_a_server_that_was_killed(target: QuizTarget) -> None:
+    await target.apply(Kill())
+    await target.repair()
+    async with target.canary() as canary:
+        assert await canary.saw_health(HANG_S)
+
+
+def pid_of(target: QuizTarget) -> int:
+    assert target._child is not None
+    return target._child.process.pid
+
+
+async def test_a_server_that_died_by_itself_is_named_and_stays_dead(target: QuizTarget) -> None:
+    os.kill(pid_of(target), signal.SIGKILL)
+    await eventually(lambda: target.death() is not None, HANG_S)
+    assert "ended by itself with exit code -9" in (target.death() or "")
+    for operation in (Kill(), Start()):
+        with pytest.raises(InjectionError, match="ended by itself"):
+            await target.apply(operation)
+    await target.repair()
+    assert target.death() is not None
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
+
+
+async def test_a_stopped_server_is_no_death(target: QuizTarget) -> None:
+    await target.stop()
+    await target.stop()
+    assert target.death() is None
+
+
+async def test_a_server_whose_port_is_taken_is_started_on_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "events").mkdir()
+    free = free_ports(1)[0]
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        offers = [taken.getsockname()[1], free]
+        monkeypatch.setattr("chaos.targets.quiz.free_ports", lambda _n, _host: [offers.pop(0)])
+        target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
+        await target.launch(by=time.monotonic() + HANG_S)
+        assert target.address.port == free
+        assert starts(tmp_path) == ["fresh"]
+        await target.stop()
+
+
+async def test_a_restart_whose_port_was_taken_meanwhile_is_the_laboratorys_failure(target: QuizTarget) -> None:
+    await target.apply(Kill())
+    with closing(socket.create_server(target.address)):
+        await target.apply(Start())
+        await eventually(lambda: target.death() is not None, HANG_S)
+        with pytest.raises(PortInUseError):
+            target.check()
+
+
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    nowhere = f"sqlite:///{tmp_path / 'no-such-folder' / 'quiz.db'}"
+    target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock(), database=nowhere)
+    with pytest.raises(HarnessError, match=r"exit code .*no-such-folder"):
+        await target.launch(by=time.monotonic() + HANG_S)
+    assert target.death() is None
+
+
+async def test_a_server_that_is_not_healthy_in_time_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
+    with pytest.raises(StartupTimeoutError):
+        await target.launch(by=time.monotonic())
+    assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_the_database_url_is_not_on_the_command_line(target: QuizTarget) -> None:
+    words = command_line(pid_of(target))
+    assert b"resilience\0serve" in words
+    assert b"sqlite" not in words
+
+
+def test_the_server_gets_the_experiments_settings_and_no_others(tmp_path: Path) -> None:
+    """Its file reads back to the experiment's values, and the user's environment does not override them."""
+    chosen = experiment("server.heartbeat_interval=7.0", "quiz.questions=3")
+    file = tmp_path / "server.toml"
+    file.write_text(settings_of(chosen))
+    environ = clean_environment({"HEARTBEAT_INTERVAL": "1", "RESILIENCE_BACKLOG": "2", "PATH": "kept"})
+    assert environ == {"PATH": "kept"}
+    assert server_settings(file, environ, {}) == (chosen.server, chosen.quiz)

@@ -1,0 +1,404 @@
+"""Whole runs over real processes: one that passes, and everything that can go wrong around one."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from chaos import cli, limits, real_lane, real_system
+from chaos.real_lane import RealLane
+from chaos.toxiproxy.provision import Binary
+from reports.build import analyse
+from resilience.errors import HarnessError
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role, Verdict
+from resilience.experiment.loader import load, load_file, parse
+from resilience.experiment.spec import Experiment
+from resilience.lab.cancellation import Cancellation
+from resilience.lab.participants import participants_of
+from resilience.lab.progress import Progress, ProgressListener, ignore_progress
+from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.run import RunOutcome, execute
+from resilience.lab.run_directory import RunStatus, read_run_info
+
+from ..support.deadlines import HANG_S
+from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
+
+K = LogEventKind
+
+LONG_REFUSAL = """
+name = "long"
+duration = 60.0
+ramp = 0.2
+
+[[cohorts]]
+name = "alpha"
+clients = 2
+
+[[cohorts]]
+name = "beta"
+clients = 1
+
+[hypothesis]
+joined = 0.5
+within = 0.8
+
+[[faults]]
+kind = "refuse"
+at = 0.9
+duration = 50.0
+cohorts = ["alpha", "beta"]
+"""
+
+
+KILL = """
+name = "kill"
+duration = 12.0
+ramp = 0.2
+
+[server]
+drain_window = 0.0
+restart_pause = 0.0
+
+[client]
+stable_after = 1.0
+
+[quiz]
+questions = 30
+lobby = 0.5
+question_time = 0.4
+reveal_time = 0.1
+leaderboard_time = 0.1
+answer_share = 1.0
+fastest = 0.0
+
+[[cohorts]]
+name = "alpha"
+clients = 2
+
+[[cohorts]]
+name = "beta"
+clients = 4
+
+[hypothesis]
+joined = 0.5
+within = 1.5
+
+[[faults]]
+kind = "server_kill"
+at = 2.5
+duration = 0.5
+"""
+
+SHARE = """
+name = "share"
+duration = 4.0
+ramp = 0.2
+cohorts = [{name = "beta", clients = 4}]
+hypothesis = {joined = 0.5, within = 1.0}
+faults = [{kind = "cut", at = 2.0, cohorts = ["beta"], share = 0.5}]
+"""
+
+
+def experiment(*overrides: str) -> Experiment:
+    return parse(LONG_REFUSAL, "long.toml", overrides)
+
+
+def run(chosen: Experiment, run_dir: Path, binary: Binary, progress: ProgressListener = ignore_progress) -> RunOutcome:
+    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), chosen, chosen.seed, run_dir, progress=progress)
+    info = read_run_info(run_dir)
+    assert (info.status, info.cause) == outcome_fields(outcome)
+    return outcome
+
+
+def outcome_fields(outcome: RunOutcome) -> tuple[RunStatus, str | None]:
+    return outcome.status, outcome.cause
+
+
+def pids_of(words: bytes) -> list[int]:
+    """This process's descendants with these words in their command lines."""
+    return [pid for pid in descendants(os.getpid()) if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tmp_path: Path) -> None:
+    """`chaos run smoke` ends with 0 and leaves a complete run directory and its report."""
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-m", "resilience", "chaos", "run", "smoke", "--out", out, "--toxiproxy", binary.path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS" in done.stdout
+    info = read_run_info(out)
+    assert (info.status, info.lane, info.seed) == (RunStatus.COMPLETED, Lane.REAL, 11)
+    assert load_file(out / "experiment.toml") == load("smoke")
+    assert {"summary.json", "summary.md", "junit.xml", "report.html"} <= {path.name for path in out.iterdir()}
+    events = logged(out)
+    assert {event.role for event in events} == set(Role)
+    assert [kinds(out).count(kind) for kind in (K.FAULT_CONFIRMED, K.FAULT_CLEARED, K.FAULT_INVALID)] == [3, 3, 0]
+    (ended,) = (event for event in events if event.kind is K.RUN_ENDED)
+    assert ended.outcome == "completed"
+    assert "fleet loop lag: max 0." in (ended.detail or "")
+
+
+def test_without_a_steady_state_nothing_is_injected(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that has not joined in time is a run that did not start: exit code 4. Its listener saw it all."""
+    monkeypatch.setattr(real_system, "MAX_LAG_S", -1.0)
+    seen: list[Progress] = []
+    slow = experiment(
+        "seed=4",
+        "faults.0.at=1.0",
+        "hypothesis.within=1.0",
+        "ramp=1.0",
+        "hypothesis.joined=1.0",
+        "cohorts.0.clients=40",
+    )
+    outcome = run(slow, tmp_path, binary, seen.append)
+    assert outcome.status is RunStatus.NOT_STARTED
+    (steady,) = (event for event in logged(tmp_path) if event.kind is K.RUN_STEADY)
+    assert steady.outcome == "fail"
+    assert K.FAULT_STARTED not in kinds(tmp_path)
+    assert [progress.phase for progress in seen if progress.phase != "joining"] == ["starting", "ending"]
+    assert not descendants(os.getpid())
+    (lag,) = (event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED)
+    assert "fleet loop lag" in (lag.cause or "")
+    monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
+    drawn = Console(file=io.StringIO(), width=200)
+    assert cli._report(outcome, tmp_path, drawn) == 4
+    assert "wanted 100.0%; nothing was injected" in drawn.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:
+    """Its clients are gone through no fault of the server; nothing stays behind."""
+    mine: set[int] = set()
+
+    def listener(progress: Progress) -> None:
+        if progress.phase == "running" and not mine:
+            mine.update(descendants(os.getpid()))
+            os.kill(pids_of(b"chaos.worker_main")[0], signal.SIGKILL)
+
+    with pytest.raises(HarnessError, match=r"clients-[12] is gone"):
+        run(experiment(), tmp_path, binary, listener)
+    assert read_run_info(tmp_path).status == RunStatus.HARNESS_FAILED
+    assert mine
+    assert not any(lives(pid) for pid in mine)
+
+
+def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binary, tmp_path: Path) -> None:
+    """The run continues; its record says what failed in the laboratory."""
+    killed: list[int] = []
+
+    def listener(progress: Progress) -> None:
+        if progress.phase == "running" and not killed:
+            killed.append(pids_of(b"toxiproxy-server")[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    short = experiment("duration=6.0", "faults.0.duration=0.5", "faults.0.at=4.5")
+    assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
+    (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
+    assert "ended with exit code -9" in (failed.cause or "")
+    assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
+
+
+def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tmp_path: Path) -> None:
+    """Its death is the system's own doing: the run continues, the faults prove nothing, the cause is on record."""
+
+    def listener(progress: Progress) -> None:
+        if progress.phase == "running":
+            for pid in pids_of(b"resilience\0serve"):
+                os.kill(pid, signal.SIGKILL)
+
+    short = experiment("duration=2.5", "faults.0.duration=0.5", "faults.0.at=1.5")
+    outcome = run(short, tmp_path, binary, listener)
+    assert outcome.status is RunStatus.COMPLETED
+    assert "the server ended by itself with exit code -9" in (outcome.cause or "")
+    assert K.FAULT_CONFIRMED not in kinds(tmp_path)
+
+
+def test_a_server_that_is_killed_and_restarted_loses_nothing(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new process recovers the run of the event; what clients saw and what the database holds are stored."""
+    monkeypatch.setattr("resilience.lab.injector.CLEAR_S", 60.0)  # a busy machine restarts it slowly
+    chosen, run_dir = parse(KILL, "kill.toml"), tmp_path
+    outcome = run(chosen, run_dir, binary)
+    assert outcome_fields(outcome) == (RunStatus.COMPLETED, None)
+    starts = [event.outcome for event in logged(run_dir) if event.kind is K.SERVER_STARTED]
+    assert starts == ["fresh", "recovered"]
+    assert [kinds(run_dir).count(kind) for kind in (K.FAULT_CONFIRMED, K.FAULT_INVALID)] == [1, 0]
+    stored = read_stored_run_file(run_dir)
+    assert stored is not None
+    assert stored.incarnation == 2
+    assert len(stored.scores) == chosen.clients
+    assert stored.answers
+    everybody = {participant.actor for participant in participants_of(chosen, chosen.seed)}
+    assert {observation.actor for observation in read_observations(run_dir)} == everybody
+    _, _, summary = analyse(run_dir)
+    assert [item.name for item in summary.invariants if item.verdict is Verdict.FAIL] == []
+
+
+def test_a_share_of_a_cohort_has_a_link_of_its_own(binary: Binary, tmp_path: Path) -> None:
+    """Half of beta is cut; the other half keeps its connections."""
+    chosen = parse(SHARE, "share.toml")
+    assert run(chosen, tmp_path, binary).status is RunStatus.COMPLETED
+    assert {path.name for path in (tmp_path / "logs").glob("toxiproxy-*.log")} == {
+        f"toxiproxy-{name}.log" for name in ("beta.1", "beta.2")
+    }
+    (window,) = chosen.windows()
+    (struck,) = (group for group in chosen.links() if group.name in window.links)
+    lost = {
+        event.actor
+        for event in logged(tmp_path)
+        if event.kind is K.TRANSPORT_LOST and event.role is Role.CLIENT and event.t < chosen.duration
+    }
+    assert lost == {f"beta-{number:04d}" for number in struck.indices}
+    assert len(lost) == 2
+
+
+def test_a_server_that_starts_too_slowly_gets_more_time_once(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that has come too close is given up for a later one; twice too late is the machine's fault."""
+    monkeypatch.setattr(real_lane, "START_LEADS_S", (0.5, 0.5))
+    with pytest.raises(HarnessError, match="too slow or too busy"):
+        run(experiment(), tmp_path, binary)
+    assert not descendants(os.getpid())
+    assert K.RUN_STARTED not in kinds(tmp_path)
+    assert read_run_info(tmp_path).status is RunStatus.HARNESS_FAILED
+
+
+@pytest.mark.parametrize("phase", ["starting", "joining", "running"])
+def test_a_run_may_be_executed_in_any_thread_and_cancelled_from_another(
+    binary: Binary, tmp_path: Path, phase: str
+) -> None:
+    """The request ends it in order in every phase, and nothing is left running."""
+    cancellation, seen, outcomes = Cancellation(), list[str](), list[RunOutcome]()
+
+    def work() -> None:
+        driver = RealLane(toxiproxy=binary.path, workers=1)
+        outcomes.append(
+            execute(
+                driver,
+                experiment("hypothesis.within=0.9"),
+                1,
+                tmp_path,
+                progress=lambda progress: seen.append(progress.phase),
+                cancellation=cancellation,
+            )
+        )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert eventually_sync(lambda: phase in seen and len(descendants(os.getpid())) >= 2, HANG_S)
+    assert cancellation.request("the test")
+    thread.join(HANG_S)
+    assert not thread.is_alive()
+    assert outcomes == [RunOutcome(RunStatus.INTERRUPTED, "interrupted by the test")]
+    assert read_run_info(tmp_path).status is RunStatus.INTERRUPTED
+    assert not descendants(os.getpid())
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple[subprocess.Popen[bytes], set[int], set[int]]]:
+    """`chaos run` in its own process with a refusal in force: it, its children's ids, their ports."""
+    file, out = folder / "long.toml", folder / "run"
+    file.write_text(LONG_REFUSAL)
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "resilience",
+        "chaos",
+        "run",
+        file,
+        "--out",
+        out,
+        "--toxiproxy",
+        binary.path,
+    ]
+    with (
+        (folder / "output").open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, HANG_S)
+            children = descendants(process.pid)
+            ports = listening(children)
+            assert len(children) == 5
+            assert len(ports) == 3
+            yield process, children, ports
+        finally:
+            process.kill()
+
+
+def nothing_left(children: set[int], ports: set[int]) -> bool:
+    return not any(lives(pid) for pid in children) and not any(_listens(port) for port in ports)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["ctrl-c-twice", "term"])
+def test_an_interrupted_run_leaves_nothing_behind(
+    binary: Binary, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    """Exit code 4, "interrupted" on record, no process and no listener left; a second Ctrl-C changes nothing."""
+    output = tmp_path / "output"
+    with run_in_mid_fault(tmp_path, binary) as (process, children, ports):
+        process.send_signal(signals[0])
+        for number in signals[1:]:
+            assert eventually_sync(lambda: "ending" in output.read_text())
+            process.send_signal(number)
+        process.wait(HANG_S)
+        assert process.returncode == 4, output.read_text()
+    assert nothing_left(children, ports)
+    assert f"interrupted by {signals[0].name}" in output.read_text()
+    assert ("the run is ending" in output.read_text()) is (len(signals) > 1)
+    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
+    (ended,) = (event for event in logged(tmp_path / "run") if event.kind is K.RUN_ENDED)
+    assert ended.outcome == "interrupted"
+    assert K.SCORE_FINAL in kinds(tmp_path / "run"), "the server was not given the time to end in order"
+
+
+def test_a_killed_runner_takes_everything_with_it(binary: Binary, tmp_path: Path) -> None:
+    """SIGKILL leaves no time to clean up: the kernel does, and the run still reads as interrupted."""
+    with run_in_mid_fault(tmp_path, binary) as (process, children, ports):
+        process.kill()
+        process.wait()
+        assert eventually_sync(lambda: nothing_left(children, ports))
+    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
+
+
+# --- open files -------------------------------------------------------------------------------------------------------
+
+
+def test_open_files_are_counted_before_the_run_and_missing_ones_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too low a hard limit says what is needed, what is there and what to do; an ample one is made use of."""
+    big = experiment("cohorts.0.clients=5000")
+    assert limits.files_needed(big) == 2 * 5000 + 128
+    made: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr("resource.setrlimit", lambda what, value: made.append((what, value)))
+    monkeypatch.setattr("resource.getrlimit", lambda what: (1024, 4096))
+    with pytest.raises(HarnessError, match=r"10128 open files .* limit here is 4096: raise it .* --scale"):
+        limits.raise_open_files(limits.files_needed(big))
+    assert not made
+    limits.raise_open_files(2000)
+    assert [value for _, value in made] == [(4096, 4096)]

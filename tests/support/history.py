@@ -1,0 +1,39 @@
+"""The invariants of ``reports`` on a history that a test has recorded, without a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from reports.exact_checks import EXACT_CHECKS
+from reports.frames import RunHistory
+from reports.invariants import CHECKS
+from resilience.eventlog.vocabulary import Lane, LogEvent
+from resilience.experiment.spec import Cohort, Experiment
+from resilience.lab.run_directory import RunInfo, RunStatus
+
+EXPERIMENT = Experiment("test", duration=60.0, cohorts=(Cohort("all", 1),))
+INFO = RunInfo(
+    experiment=EXPERIMENT.name,
+    experiment_digest="",
+    lane=Lane.VIRTUAL,
+    seed=1,
+    started_at="2026-01-01T00:00:00+00:00",
+    duration_s=EXPERIMENT.duration,
+    status=RunStatus.COMPLETED,
+)
+NOT_OF_TESTS = {"faults_confirmed", "nobody_stuck", "scores_add_up"}
+"""Need a canary, the end of a run, or the closing records of a server."""
+
+NAMES = tuple(name for name in (*CHECKS, *EXACT_CHECKS) if name not in NOT_OF_TESTS)
+
+
+def history(log: Sequence[LogEvent]) -> RunHistory:
+    """The log as the checks of ``reports`` read it."""
+    return RunHistory(INFO, EXPERIMENT, log)
+
+
+def violations(log: Sequence[LogEvent], *, without: Collection[str] = ()) -> list[str]:
+    """The first counterexample to each invariant but those called ``without``: "name: what is wrong"."""
+    checks, read = CHECKS | EXACT_CHECKS, history(log)
+    found = ((name, checks[name][1](read).broken) for name in NAMES if name not in without)
+    return [f"{name}: {broken}" for name, broken in found if broken]
