@@ -24,6 +24,7 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.recording import Recording
 from resilience.lab.run import RunOutcome, conduct, execute, opening_info
 from resilience.lab.run_directory import RunStatus
+from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Instant, Seconds
 
 from .crash_experiments import crash_experiment, crashes_of
@@ -62,17 +63,18 @@ class SeedResult:
 
 def explore(first: int, count: int, clients: int) -> Iterator[SeedResult]:
     """Run ``count`` seeds from ``first`` on, in memory; garbage is collected now and then, which is faster."""
+    lane = VirtualLane(UNEVEN_CONDITIONS, SqlStore(MEMORY))
     for start in range(first, first + count, SEEDS_PER_COLLECTION):
+        seeds = range(start, min(start + SEEDS_PER_COLLECTION, first + count))
         with collector_paused():
-            results = [
-                run_seed(seed, clients) for seed in range(start, min(start + SEEDS_PER_COLLECTION, first + count))
-            ]
+            results = [run_seed(seed, clients, lane) for seed in seeds]
         yield from results
 
 
-def run_seed(seed: int, clients: int) -> SeedResult:
+def run_seed(seed: int, clients: int, lane: VirtualLane | None = None) -> SeedResult:
     """Run and judge the crash experiment of one seed, in memory."""
-    experiment, lane, recording = crash_experiment(seed, clients), VirtualLane(UNEVEN_CONDITIONS), Recording.in_memory()
+    lane = lane or VirtualLane(UNEVEN_CONDITIONS)
+    experiment, recording = crash_experiment(seed, clients), Recording.in_memory()
     info = opening_info(lane, experiment, seed)
     outcome = conduct(lane, experiment, seed, recording)
     _require_completed(outcome)

@@ -1,4 +1,4 @@
-"""Regenerates the parts of ``docs/*.md`` that are made from the code; run by ``make docs``.
+"""Regenerates the parts of ``docs/*.md`` and ARCHITECTURE.md that are made from the code; run by ``make docs``.
 
 Such a part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Everything else stays unchanged, so a second
 run changes nothing.
@@ -7,16 +7,18 @@ run changes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from docgen import configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
+from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+ARCHITECTURE = DOCS.parent / "ARCHITECTURE.md"
 
-PARTS: Mapping[str, Callable[[], str]] = {
+PARTS: dict[str, Callable[[], str]] = {
     "client messages": lambda: protocol.messages(protocol.CLIENT),
     "host messages": lambda: protocol.messages(protocol.HOST),
     "server messages": lambda: protocol.messages(protocol.SERVER),
@@ -48,7 +50,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "invariants": evidence.invariants,
 }
 
-_PART = re.compile(r"(<!-- generated: ([\w: -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PARTS |= {f"modules of {package}": partial(architecture.modules, package) for package in architecture.PACKAGES}
+
+_PART = re.compile(r"(<!-- generated: ([\w:/ -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _MARKER = re.compile(r"<!-- (generated: .*?|end) -->")
 
 
@@ -63,7 +67,7 @@ def regenerated(text: str) -> str:
 
 def pages() -> list[Path]:
     """Every page of the documentation."""
-    return sorted(DOCS.glob("*.md"))
+    return [ARCHITECTURE, *sorted(DOCS.glob("*.md"))]
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from resilience.quiz.plan import QuizPlan
 from resilience.server import rows as r
 from resilience.server.database import Database, OutcomeUnknownError
 from resilience.server.migrations import upgrade
-from resilience.server.schema import EVENTS, PARTICIPANTS, QUESTIONS
+from resilience.server.schema import EVENTS, METADATA, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
 
 MEMORY = "sqlite://"
@@ -203,6 +203,12 @@ class SqlStore:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    def clear(self) -> None:
+        """Delete every row; the tables stay. For laboratories that run many experiments on one database."""
+        tables = list(reversed(METADATA.sorted_tables))
+        self._database.run(lambda c: [c.execute(table.delete()) for table in tables], "the database was not emptied")
+        self._unknown_outcome.clear()
 
     # inside a commit --------------------------------------------------------------------------------------------------
 

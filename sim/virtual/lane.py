@@ -30,6 +30,7 @@ from resilience.lab.stored_run import StoredRun
 from resilience.random_streams import uniform
 from resilience.runtime import RunClock
 from resilience.server.app import WEBSOCKET_PATH
+from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
 from .faultable_link import FaultableVirtualLink
@@ -68,12 +69,16 @@ STEADY_CONDITIONS = VirtualConditions()
 
 
 class VirtualLane:
-    """The :class:`~resilience.lab.system.LaneDriver` of this lane."""
+    """The :class:`~resilience.lab.system.LaneDriver` of this lane.
+
+    ``store``: a database to use for every run, emptied before each; by default each run makes its own in memory, whose
+    tables take longer to make than a short run takes.
+    """
 
     lane = Lane.VIRTUAL
 
-    def __init__(self, conditions: VirtualConditions = STEADY_CONDITIONS) -> None:
-        self._conditions = conditions
+    def __init__(self, conditions: VirtualConditions = STEADY_CONDITIONS, store: SqlStore | None = None) -> None:
+        self._conditions, self._store = conditions, store
 
     def versions(self) -> Mapping[str, str]:
         """The library whose behaviour shows in a run."""
@@ -109,15 +114,32 @@ class VirtualLane:
             raise HarnessError("the virtual lane runs in a virtual loop only")
         network = VirtualNetwork(seed, latency_s=self._conditions.latency)
         loop.connect_network(network)
-        system = VirtualSystem(experiment, seed, recording, loop, network)
+        with self._empty_store() as store:
+            async with self._running(VirtualSystem(experiment, seed, recording, loop, network, store), loop) as system:
+                yield system
+
+    @asynccontextmanager
+    async def _running(self, system: VirtualSystem, loop: VirtualLoop) -> AsyncIterator[VirtualSystem]:
         with loop.instant_executor():
             await system.server.start()
-        self._set_storage(loop, seed)
+        self._set_storage(loop, system.seed)
         system.fleet.start()
         try:
             yield system
         finally:
             await system.stop()
+
+    @contextmanager
+    def _empty_store(self) -> Iterator[SqlStore]:
+        if self._store is not None:
+            self._store.clear()
+            yield self._store
+            return
+        store = SqlStore(MEMORY)
+        try:
+            yield store
+        finally:
+            store.close()
 
     def _set_storage(self, loop: VirtualLoop, seed: int) -> None:
         numbers, storage = itertools.count(), self._conditions.storage
@@ -149,14 +171,21 @@ def collector_paused() -> Iterator[None]:
 class VirtualSystem:
     """One running system; a :class:`~resilience.lab.system.System`."""
 
-    def __init__(
-        self, experiment: Experiment, seed: int, recording: Recording, loop: VirtualLoop, network: VirtualNetwork
+    def __init__(  # noqa: PLR0913, PLR0917 - what one run is made of
+        self,
+        experiment: Experiment,
+        seed: int,
+        recording: Recording,
+        loop: VirtualLoop,
+        network: VirtualNetwork,
+        store: SqlStore,
     ) -> None:
+        self.seed = seed
         run_clock = RunClock(loop.time(), loop.time)
         self.clock = AsyncioClock(run_clock)
         self._experiment, self._recording = experiment, recording
         self._sink = StoppableSink(recording.events, self._on_dial)
-        self._host = VirtualHost(experiment, seed, loop, network, self._sink)
+        self._host = VirtualHost(experiment, seed, loop, network, self._sink, store)
         self.server = FaultableVirtualServer(self._host, run_clock)
         links = {
             group.name: network.link(group.name, port=FIRST_LINK_PORT + i, upstream=(HOST, PORT))
@@ -208,7 +237,6 @@ class VirtualSystem:
         await self.fleet.stop()
         if self.server.process.is_alive:
             await self.server.process.server.stop()
-        self._host.store.close()
 
     def _on_dial(self) -> None:
         self.server.on_dial()

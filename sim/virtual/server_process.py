@@ -15,7 +15,7 @@ from resilience.random_streams import uniform
 from resilience.runtime import RecordSink, RunClock, log_to
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
-from resilience.server.store import MEMORY, SqlStore, Store
+from resilience.server.store import SqlStore, Store
 from resilience.units import Seconds
 
 from ..keyed_names import keyed_ids, keyed_tokens
@@ -39,12 +39,18 @@ class VirtualHost:
     clock and writes its log directly, which is faster.
     """
 
-    def __init__(
-        self, experiment: Experiment, seed: int, loop: VirtualLoop, network: VirtualNetwork, sink: EventSink
+    def __init__(  # noqa: PLR0913, PLR0917 - what a machine has
+        self,
+        experiment: Experiment,
+        seed: int,
+        loop: VirtualLoop,
+        network: VirtualNetwork,
+        sink: EventSink,
+        store: SqlStore,
     ) -> None:
         self.experiment, self.seed, self.loop, self.network, self.sink = experiment, seed, loop, network, sink
         self.is_killed = any(fault.target is FaultTarget.SERVER for fault in experiment.faults)
-        self.store = SqlStore(MEMORY)
+        self.store = store
         self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
 
     def wall_clock(self) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 import docs
 
-GENERATED = ("docs/configuration.md", "docs/protocol.md", "docs/resume.md")
+GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/protocol.md", "docs/resume.md")
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -49,10 +49,12 @@ def test_a_marker_that_means_nothing_is_refused(page: str, complaint: str) -> No
 def test_running_it_rewrites_what_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page, other = tmp_path / "a.md", tmp_path / "b.md"
+    page, other = tmp_path / "a.md", tmp_path / "docs" / "b.md"
+    other.parent.mkdir()
     page.write_text("<!-- generated: retry classes -->\n<!-- end -->\n", "utf-8")
     other.write_text("no markers\n", "utf-8")
-    monkeypatch.setattr(docs, "DOCS", tmp_path)
+    monkeypatch.setattr(docs, "ARCHITECTURE", page)
+    monkeypatch.setattr(docs, "DOCS", other.parent)
     docs.main()
     docs.main()
     assert "`retry_advised`" in page.read_text("utf-8")

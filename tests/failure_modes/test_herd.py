@@ -22,7 +22,7 @@ from resilience.random_streams import random_for
 from resilience.runtime import RunClock, log_to
 from resilience.server.limits import max_connections_by_open_files
 from tests.support.processes import eventually
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import free_port, target
 from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, act
 
 CAPACITY = 1000.0
@@ -67,14 +67,15 @@ async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> No
     """
     log = EventList()
     clock = RunClock(0.0)
-    with ServerProcess(tmp_path) as served:
-        crowd = [_real_client(served.url, f"c{i:03d}", clock, log) for i in range(100)]
+    settings, port = "[server]\njoin_capacity = 1000.0\n", free_port()
+    async with target(tmp_path, settings, port=port) as first:
+        crowd = [_real_client(first.url, f"c{i:03d}", clock, log) for i in range(100)]
         for client in crowd:
             client.start()
         await _all_open(crowd)
-        await asyncio.get_running_loop().run_in_executor(None, served.kill)
-        await eventually(lambda: not any(client.state is ClientState.OPEN for client in crowd))
-        await asyncio.get_running_loop().run_in_executor(None, served.start)
+        await first.kill()
+    await eventually(lambda: not any(client.state is ClientState.OPEN for client in crowd))
+    async with target(tmp_path, settings, port=port):
         await _all_open(crowd)
         await asyncio.gather(*(client.stop() for client in crowd))
     restored = [event for event in log if event.kind is LogEventKind.SESSION_RESTORED]

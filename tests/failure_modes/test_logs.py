@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 
 from resilience.server.logs import RecordLogger
 from tests.support.processes import eventually
-from tests.support.server_process import ServerProcess, Stopwatch, raw_connection
+from tests.support.server_process import ServerProcess, Stopwatch, raw_connection, target
 from tests.support.virtual_server import WAITING, VirtualServerHarness, act
 
 CONNECTIONS = 500
 MOST_LAG_S = 0.05
+SETTINGS = "[server]\njoin_capacity = 1000.0\n"
 
 
 @pytest.mark.parametrize("how", ["reset", "cut"])
@@ -57,7 +58,7 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
 
     The server process writes one line for each and no traceback.
     """
-    with ServerProcess(tmp_path) as served:
+    async with target(tmp_path, SETTINGS) as served:
         watch = await _storm(served, "storm", 300)
         assert watch.replies
         text = served.log.read_text()
@@ -70,7 +71,7 @@ async def test_f37_abrupt_log_storm_through_real_sockets(tmp_path: Path) -> None
 @pytest.mark.bench
 async def test_f37_abrupt_log_storm_delays_a_reply_by_less_than_50_ms_of_work(tmp_path: Path) -> None:
     """The server's main thread works for less than 50 ms before it answers another; the best of three storms."""
-    with ServerProcess(tmp_path) as served:
+    async with target(tmp_path, SETTINGS) as served:
         worst = [(await _storm(served, f"storm{attempt}", 1000)).worst_s for attempt in range(3)]
     assert min(worst) < MOST_LAG_S, worst
 

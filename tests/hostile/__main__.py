@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from resilience.units import Seconds
 from tests.support.deadlines import HANG_S
+from tests.support.server_process import ROOT, ServerProcess, target
 
-from .server_process import ROOT, ServerProcess, target
 from .well_behaved import WellBehavedClients, percentile
 
 SETTINGS = """

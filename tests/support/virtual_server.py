@@ -28,7 +28,6 @@ from resilience.runtime import RecordSink, RunClock, ignore_record, log_to, tee
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
-from resilience.server.schema import METADATA
 from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
 from sim.virtual.loop import VirtualLoop, run_virtual
@@ -270,9 +269,7 @@ def _database() -> SqlStore:
 def empty_store() -> SqlStore:
     """The one database in memory, emptied: its migrations take longer than most scripts."""
     store = _database()
-    tables = METADATA.sorted_tables
-    store._database.run(lambda connection: [connection.execute(t.delete()) for t in reversed(tables)], "not emptied")
-    store._unknown_outcome.clear()
+    store.clear()
     return store
 
 

@@ -14,8 +14,8 @@ from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from tests.hostile.__main__ import Wave, attack, besieged, told
 from tests.hostile.attacks import HOSTILE
-from tests.hostile.server_process import target
 from tests.hostile.well_behaved import WellBehavedClients, percentile
+from tests.support.server_process import target
 
 from ...support.deadlines import HANG_S
 from .metrics_oracle import exposed, recounted

@@ -15,10 +15,10 @@ from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.states import ClientState
 from tests.hostile.attacks import HOSTILE, Peer, join
-from tests.hostile.server_process import ServerProcess, target
 from tests.hostile.well_behaved import WellBehavedClients, percentile
 from tests.hostile.wire import handshake
 from tests.support.deadlines import HANG_S
+from tests.support.server_process import ServerProcess, target
 from tests.support.virtual_server import HOST, URL, VirtualServerHarness, play
 from tests.support.websocket import causes, close_code, dial, serve
 

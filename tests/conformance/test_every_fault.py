@@ -1,0 +1,69 @@
+"""Every kind of fault runs in every lane: its canary sees it begin and end, and every client that it struck returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from chaos.real_lane import RealLane
+from reports.build import analyse
+from resilience.config import QuizConfig
+from resilience.experiment.faults import AnyFault
+from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.lab.run import execute
+from resilience.lab.run_directory import RunStatus
+from resilience.lab.system import LaneDriver
+from sim.model.lane import ModelLane
+from sim.virtual.lane import VirtualLane
+
+FIRST_S, SPACING_S, SETTLE_S = 5.0, 7.0, 6.0
+VALUES = {"duration": 1.5, "delay": 0.2}
+"""The keys that a kind may need beyond the schedule's."""
+
+
+def sample(kind: Any, at: float) -> AnyFault:  # noqa: ANN401 - one of the classes of AnyFault
+    """A fault of this kind."""
+    needed = {field.name for field in msgspec.structs.fields(kind) if field.required} - {"at"}
+    cohorts = ("all",) if kind.target is FaultTarget.LINK else ()
+    fault: AnyFault = kind(at, cohorts, **{name: VALUES[name] for name in needed})
+    return fault
+
+
+def every_kind() -> Experiment:
+    """One fault of each kind, one after the other."""
+    kinds = get_args(AnyFault)
+    faults = tuple(sample(kind, FIRST_S + i * SPACING_S) for i, kind in enumerate(kinds))
+    return Experiment(
+        "every-fault",
+        FIRST_S + len(kinds) * SPACING_S + SETTLE_S,
+        (Cohort("all", 6),),
+        ramp=0.5,
+        quiz=QuizConfig(questions=8, question_time=4.0, reveal_time=1.0, leaderboard_time=1.0),
+        faults=faults,
+        hypothesis=Hypothesis(within=3.0),
+    )
+
+
+@pytest.mark.parametrize("driver", [ModelLane(), VirtualLane()], ids=["model", "virtual"])
+def test_every_kind_of_fault_runs_in_a_simulated_lane(driver: LaneDriver, tmp_path: Path) -> None:
+    check_every_kind(driver, tmp_path)
+
+
+@pytest.mark.usefixtures("binary")
+def test_every_kind_of_fault_runs_in_the_real_lane(tmp_path: Path) -> None:
+    check_every_kind(RealLane(), tmp_path)
+
+
+def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
+    experiment = every_kind()
+    assert execute(driver, experiment, 1, tmp_path / "run").status is RunStatus.COMPLETED
+    _, episodes, summary = analyse(tmp_path / "run")
+    assert [window.kind for window in summary.windows] == [fault.kind for fault in experiment.faults]
+    assert {window.kind: window.reason for window in summary.windows if window.reason} == {}
+    assert set(episodes["outcome"]) == {"restored"}
+    assert len(episodes) == 6 * len(experiment.faults)
+    assert {item.name: item.detail for item in summary.invariants if item.verdict != "pass"} == {}
