@@ -1,4 +1,4 @@
-"""Invariants of a history whose records are in their true order and whose participants nobody refuses. No statistics.
+"""Invariants of a history with records in their true order and without rejected participants. No statistics.
 
 They hold for runs under one clock (pair, virtual and model lane) in which every client keeps its identity. A run over
 real processes has records of several clocks, and its clients may be refused for good reasons, so its report does not
