@@ -114,7 +114,7 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
 
     @property
     def composition(self) -> Composition:
-        """Refuses first, so that nobody slips in between."""
+        """Refuses first, so that no client connects in between."""
         return Composition(begin=(Impose(Refuse()), CloseAll()), end=(Lift(Refuse()),), symptom=DialsRefused())
 
 

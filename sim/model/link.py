@@ -71,7 +71,7 @@ class ClientEnd(Protocol):
         """The upgrade is complete."""
 
     def failed(self, connection: ModelConnection, cause: str) -> None:
-        """The dial came to nothing."""
+        """The dial failed."""
 
     def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
         """The open connection ended."""
@@ -95,11 +95,12 @@ class ServerEnd(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ModelConnection:
-    """One dial and what became of it. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
+    """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
     ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
     ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
-    An end that is *gone* has let go or was told of the end: nothing reaches it any more. ``severed``: by the proxy.
+    An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
+    the proxy.
     """
 
     link: ModelLink
@@ -165,7 +166,7 @@ class ModelLink:
     # what the ends do -------------------------------------------------------------------------------------------------
 
     def dial(self, client: ClientEnd, number: int) -> ModelConnection:
-        """Open a connection; the client is told that it ``opened`` or ``failed``, or nothing as long as it hangs."""
+        """Open a connection; the client receives ``opened`` or ``failed``, or nothing as long as the dial hangs."""
         connection = ModelConnection(self, client, number)
         self._dials.put(self._clock.now + self._connect, connection)
         return connection
@@ -179,7 +180,7 @@ class ModelLink:
         self._down.put(departs + self._latency, (connection, frame))
 
     def leave(self, connection: ModelConnection) -> None:
-        """The client lets go of the connection now: it is told nothing more, the server of the end."""
+        """The client releases the connection now: it receives nothing more, the server its end."""
         connection.client_gone = True
         if not connection.server_gone and connection in self.connections:
             self._up.put(self._clock.now + self._latency, (connection, FIN))
@@ -241,7 +242,7 @@ class ModelLink:
                 self.end(connection, None, self._clock.now)
 
     def cut(self) -> None:
-        """Close every connection, dials in flight included; both ends are told as soon as the news reaches them."""
+        """Close every connection, dials in flight included; both ends receive the end half a latency later."""
         severed, self.connections = self.connections, {}
         for connection in severed:
             connection.severed = True
