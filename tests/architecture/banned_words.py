@@ -162,11 +162,4 @@ NOT_YET: tuple[str, ...] = (
     "tests/resilience/server/test_websockets_contracts.py",
     "tests/resilience/test_cli.py",
     "tests/resilience/test_settings.py",
-    "tests/support/counted_names.py",
-    "tests/support/http_stub.py",
-    "tests/support/machines.py",
-    "tests/support/postgres.py",
-    "tests/support/processes.py",
-    "tests/support/virtual_server.py",
-    "tests/support/websocket.py",
 )
