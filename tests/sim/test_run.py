@@ -69,7 +69,6 @@ def test_a_run_that_is_not_steady_says_so_and_exits_4(tmp_path: Path) -> None:
 
 
 def test_a_run_into_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
-    """Nobody's results are overwritten."""
     (tmp_path / "mine.txt").write_text("precious")
     done = command("model", tmp_path)
     assert done.returncode == 2

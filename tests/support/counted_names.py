@@ -1,4 +1,4 @@
-"""Ids and tokens that count up, whoever asks: easy to read in a test."""
+"""Ids and tokens that count up, the same for every caller: easy to read in a test."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class HttpStub:
         await self._server.wait_closed()
 
     def drop_all(self) -> None:
-        """Lose patience with everybody."""
+        """Close all connections."""
         for writer in self._writers:
             writer.close()
 

@@ -190,18 +190,18 @@ def over_the_wire(message: Message) -> ServerMessage:
 
 
 def credentials_in(message: Message) -> Credentials:
-    """Who the receiver is told to be."""
+    """The credentials that the message gives its receiver."""
     assert isinstance(message, Joined | StateRestored), message
     return message.credentials
 
 
 def joined(*, seq: int = 0) -> Joined:
-    """A server's welcome to somebody new."""
+    """A server's welcome to a new participant."""
     return Joined(Credentials("p1", "t1", 1, 1), TIMING, snapshot(seq))
 
 
 def restored(*, seq: int = 0, number: int = 2) -> StateRestored:
-    """A server's welcome to somebody known."""
+    """A server's welcome to a returning participant."""
     return StateRestored(Credentials("p1", f"t{number}", number, number), TIMING, snapshot(seq))
 
 

@@ -53,7 +53,7 @@ class Cluster:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """An empty database, by URL; dropped at the end, whoever is still connected."""
+        """An empty database, by URL; dropped at the end, even with open connections."""
         self._made += 1
         name = f"test_{self._made}"
         self.execute(f"CREATE DATABASE {name}")
@@ -119,7 +119,7 @@ def _as_its_user(folder: Path) -> list[str | Path]:
     users = {user.pw_name: user for user in pwd.getpwall()}
     user = users.get(SUPERUSER) or users["nobody"]
     os.chown(folder, user.pw_uid, user.pw_gid)
-    assert setpriv is not None, "root needs setpriv (util-linux) to run PostgreSQL as somebody else"
+    assert setpriv is not None, "root needs setpriv (util-linux) to run PostgreSQL as another user"
     identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     return [setpriv, *identity, "--pdeathsig", "INT", "--"]
 
@@ -127,7 +127,7 @@ def _as_its_user(folder: Path) -> list[str | Path]:
 def _initialise(prefix: list[str | Path], programs: Path, folder: Path, password: str) -> None:
     secret = folder / "password"
     secret.write_text(f"{password}\n")
-    secret.chmod(0o644)  # the folder itself lets nobody else in
+    secret.chmod(0o644)  # no other user can enter the folder
     options = ["--auth=scram-sha-256", f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C.UTF-8"]
     command = [*prefix, programs / "initdb", "-D", folder / "data", f"--pwfile={secret}", *options]
     made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)

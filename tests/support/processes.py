@@ -1,4 +1,4 @@
-"""What the tests of the laboratory stand on: a tiny HTTP server, raw connections, and a look at the process table."""
+"""What the tests of the laboratory use: a tiny HTTP server, raw connections, and the process table."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ SHARED = ("identities_kept",)
 class VirtualServerHarness:
     """What a test acts on: a clock, a network with one link to the server, a log, a server, clients.
 
-    ``delivered`` holds what all clients were told, ``heard`` the same by client. ``wall_ahead`` is what the server's
+    ``delivered`` holds what all clients received, ``heard`` the same by client. ``wall_ahead`` is what the server's
     wall clock shows at 0, ``store`` the database of the newest server. ``also_log`` receives each record of the server.
     """
 
@@ -105,7 +105,7 @@ class VirtualServerHarness:
     async def _start(self, store: Store, host_key: str | None = None, metrics: Metrics | None = None) -> QuizServer:
         config, quiz = self._settings
         self.store = store
-        log = tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), self._tell)
+        log = tee(log_to(self.log, Lane.VIRTUAL, Role.SERVER, "server"), self._forward_record)
         self.server = QuizServer(
             [EventSpec("quiz", quiz.plan(1), str(next(self._runs)), 1)],
             config,
@@ -130,7 +130,7 @@ class VirtualServerHarness:
         self.network.crash(PORT)
         self._servers.clear()
 
-    def _tell(self, record: Record) -> None:
+    def _forward_record(self, record: Record) -> None:
         self.also_log(record)
 
     def wall_clock(self) -> float:

@@ -80,7 +80,7 @@ async def hear(socket: ClientConnection, kind: type[T]) -> T:
 
 
 async def close_code(socket: ClientConnection) -> tuple[int, str]:
-    """How the server ends it: close code and reason; 1006 without a word."""
+    """How the server ends it: close code and reason; 1006 without a close frame."""
     async with asyncio.timeout(TIMEOUT_S):
         try:
             while True:

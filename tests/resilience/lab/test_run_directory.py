@@ -35,7 +35,7 @@ def test_the_name_tells_when_with_what_and_where_it_ran(tmp_path: Path) -> None:
 
 
 def test_latest_points_at_the_newest(tmp_path: Path) -> None:
-    """Each run moves it; nothing else is left beside it."""
+    """Each run moves it; the parent directory holds nothing else."""
     make(tmp_path, "one")
     newest = make(tmp_path, "two")
     assert (tmp_path / "demo" / "latest").resolve() == newest.resolve()
@@ -43,7 +43,7 @@ def test_latest_points_at_the_newest(tmp_path: Path) -> None:
 
 
 def test_out_is_the_directory_itself(tmp_path: Path) -> None:
-    """Absent or empty; no ``latest`` is made beside it."""
+    """Absent or empty; no ``latest`` is made next to it."""
     out = tmp_path / "mine"
     out.mkdir()
     assert make(tmp_path / "root", out=out) == out

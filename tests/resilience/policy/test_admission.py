@@ -42,8 +42,8 @@ def test_no_two_are_given_the_same_slot(capacity: float, limit: float, herd: int
 
 
 @given(CAPACITIES, LIMITS, st.integers(1, 50), st.floats(0.0, 100.0))
-def test_a_server_that_runs_late_takes_nobody(capacity: float, limit: float, herd: int, lag: float) -> None:
-    """The loop's own lag is work too: above the limit everybody is sent away, for at least as long as it runs late."""
+def test_a_server_that_runs_late_admits_no_client(capacity: float, limit: float, herd: int, lag: float) -> None:
+    """The loop's own lag counts as work: above the limit every join is rejected for at least the time of the lag."""
     slots = [AdmissionController(capacity, limit).try_admit(0.0, lag) for _ in range(herd)]
     assert all((slot is None) == (lag <= limit) for slot in slots)
     assert all(slot is None or slot >= min(lag, MAX_SLOT_S) for slot in slots)
@@ -60,12 +60,12 @@ def test_an_idle_server_owes_nothing() -> None:
 
 
 def served(herd: int, capacity: float, limit: float, over: float = 0.0) -> tuple[list[float], Counter[int], float]:
-    """When each of a herd got in that returns exactly in its slots, how often each was sent away, the longest queue."""
+    """Admission times and rejections of a herd whose clients return exactly in their slots, and the longest queue."""
     admission, longest = AdmissionController(capacity, limit), 0.0
     arrivals = [(i * over / herd, i) for i in range(herd)]
     heapq.heapify(arrivals)
     entered: dict[int, float] = {}
-    turned: Counter[int] = Counter()
+    rejections: Counter[int] = Counter()
     while arrivals:
         now, who = heapq.heappop(arrivals)
         slot = admission.try_admit(now)
@@ -73,29 +73,29 @@ def served(herd: int, capacity: float, limit: float, over: float = 0.0) -> tuple
         if slot is None:
             entered[who] = now + admission.backlog(now)
         else:
-            turned[who] += 1
+            rejections[who] += 1
             heapq.heappush(arrivals, (now + slot, who))
-    return list(entered.values()), turned, longest
+    return list(entered.values()), rejections, longest
 
 
 @pytest.mark.parametrize("over", [0.0, 0.5, 5.0])
 def test_a_herd_of_ten_thousand_is_served_at_nearly_full_speed(over: float) -> None:
-    """F18: everybody is in within 1.25 x N/capacity, nobody is sent away more than twice, the queue stays bounded."""
+    """F18: all clients are in within 1.25 x N/capacity, each is rejected at most twice, the queue stays bounded."""
     herd, capacity, limit = 10_000, 300.0, 2.0
-    entered, turned, longest = served(herd, capacity, limit, over)
+    entered, rejections, longest = served(herd, capacity, limit, over)
     assert len(entered) == herd
     assert max(entered) <= 1.25 * herd / capacity
-    assert max(turned.values()) <= 2
+    assert max(rejections.values()) <= 2
     assert longest <= limit + 1 / capacity + 1e-9
 
 
-def test_a_herd_with_slots_of_minutes_is_turned_away_at_most_twice() -> None:
+def test_a_herd_with_slots_of_minutes_is_rejected_at_most_twice() -> None:
     """Its last slot is 222 s away; no client has to ask again before it."""
     herd, capacity = 60_000, 300.0
-    entered, turned, longest = served(herd, capacity, 2.0)
+    entered, rejections, longest = served(herd, capacity, 2.0)
     assert len(entered) == herd
     assert max(entered) <= 1.25 * herd / capacity
-    assert max(turned.values()) <= 2
+    assert max(rejections.values()) <= 2
     assert longest <= 2.0 + 1 / capacity + 1e-9
 
 
@@ -117,7 +117,7 @@ def busiest_second(times: list[float]) -> int:
 
 
 @pytest.mark.parametrize("herd, capacity", [(400_000, 3000.0), (60_000, 300.0), (20_000, 50.0), (1000, 2.0)])
-def test_a_crowd_does_not_return_faster_than_the_server_takes_it(herd: int, capacity: float) -> None:
+def test_a_herd_does_not_return_faster_than_the_server_takes_it(herd: int, capacity: float) -> None:
     times = returns(herd, capacity)
     assert len(times) >= herd - 2 * capacity - 2
     assert busiest_second(times) <= capacity
@@ -125,7 +125,7 @@ def test_a_crowd_does_not_return_faster_than_the_server_takes_it(herd: int, capa
 
 @given(st.floats(20.0, 1000.0), st.floats(0.01, 1.0))
 @settings(deadline=None, max_examples=20)
-def test_a_crowd_of_any_size_within_the_longest_wait_returns_within_capacity(capacity: float, share: float) -> None:
+def test_a_herd_of_any_size_within_the_longest_wait_returns_within_capacity(capacity: float, share: float) -> None:
     """``share``: the crowd as a share of the slots within the longest wait."""
     herd = int(share * SLOT_SHARE * capacity * MAX_SLOT_S)
     assert busiest_second(returns(min(herd, 200_000), capacity)) <= capacity
@@ -133,7 +133,7 @@ def test_a_crowd_of_any_size_within_the_longest_wait_returns_within_capacity(cap
 
 @given(st.floats(1.0, 20.0), st.integers(1, 6))
 @settings(deadline=None, max_examples=20)
-def test_a_crowd_beyond_the_longest_wait_is_spread_over_all_of_it(capacity: float, rounds: int) -> None:
+def test_a_herd_beyond_the_longest_wait_is_spread_over_all_of_it(capacity: float, rounds: int) -> None:
     """Not fewer returns per second than these are possible: so many rounds of the longest wait are full."""
     herd = int(rounds * SLOT_SHARE * capacity * MAX_SLOT_S)
     times = returns(herd, capacity)

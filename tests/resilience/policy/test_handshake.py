@@ -129,7 +129,7 @@ def test_limits_that_are_off_limit_nothing() -> None:
     ],
 )
 def test_an_address_of_version_6_counts_by_its_network(address: str, network: str) -> None:
-    """One guest has 2**64 of them."""
+    """One client has 2**64 addresses."""
     assert network_of(address) == network
 
 
@@ -157,7 +157,7 @@ def test_a_proxy_is_believed_only_where_it_is_trusted(trusted: bool, forwarded: 
 
 
 def test_a_second_forwarded_header_does_not_hide_the_proxys_own() -> None:
-    """A guest may send one of its own; the proxy's comes last."""
+    """A client may send one of its own; the proxy's comes last."""
     request = HandshakeRequest("10.0.0.1", forwarded=("spoofed", "6.6.6.6"))
     assert PolicyHarness(trust_forwarded=True).policy.address_of(request) == "6.6.6.6"
 
@@ -177,8 +177,8 @@ def test_the_order_of_reasons() -> None:
     assert harness.check() == (503, "draining", 7.5)
 
 
-def test_as_many_guests_as_there_is_room_for() -> None:
-    """The one who knocks is counted; its place is free again as soon as somebody goes."""
+def test_connections_are_accepted_up_to_the_limit() -> None:
+    """The requesting connection is counted; the end of another one makes a place free at once."""
     harness = PolicyHarness(max_connections=5)
     harness.connections = 5
     assert harness.check() is None
@@ -194,7 +194,7 @@ def test_capacity_follows_the_limit_on_open_files(monkeypatch: pytest.MonkeyPatc
 
 
 def test_overload_gives_slots_and_lag_counts_as_work() -> None:
-    """F18: a queue of two seconds, then slots of one's own; a loop that runs late takes nobody."""
+    """F18: a queue of two seconds, then a retry time for each client; a loop that runs late admits no client."""
     harness = PolicyHarness(join_capacity=10.0, address_rate=0.0)
     let_in = [harness.check() for _ in range(30)]
     slots = [slot[2] for slot in let_in if isinstance(slot, tuple)]

@@ -1,6 +1,6 @@
 """Both machines over a fake link: no sockets, no event loop, a clock that jumps from deadline to deadline.
 
-The link keeps order and has one latency at a time. What can be done to it: ``cut`` (both ends are told), ``hole``
+The link keeps order and has one latency at a time. What can be done to it: ``cut`` (both ends notice), ``hole``
 (bytes vanish, closes pass), ``silent`` (nothing passes, not even a close), ``refused`` (no new connection). ``heal``
 ends any of these. The store can be slow or broken, the server can stall.
 """
@@ -50,7 +50,7 @@ class Peer:
     link: str = "up"
     links: dict[int, int] = field(default_factory=dict)
     orphans: list[int] = field(default_factory=list)
-    """Connections that the client let go of while the link was silent: the server still believes in them."""
+    """Connections that the client closed while the link was silent: they are still open at the server."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class MachinePair:
     # faults -----------------------------------------------------------------------------------------------------------
 
     def cut(self, peer: Peer, server_later: float = 0.0) -> None:
-        """Close the peer's link: the client is told at once, the server so many seconds later."""
+        """Close the peer's link: the client notices at once, the server so many seconds later."""
         dial, connection = peer.dial, peer.connection
         peer.connection = None
         if connection is not None:

@@ -31,7 +31,7 @@ def wrong_scores(pair: MachinePair) -> Iterator[str]:
 
 
 def stuck(pair: MachinePair) -> Iterator[str]:
-    """Once all is healed everybody is open at both ends, has heard the whole stream and waits for no verdict."""
+    """What is wrong after the heal: each peer must be open at both ends, with the whole stream and all verdicts."""
     for peer in pair.peers:
         yield from _stuck_peer(peer, pair)
     for who, session in pair.room.sessions.items():

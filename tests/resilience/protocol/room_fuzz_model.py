@@ -70,7 +70,7 @@ class RoomFuzzModel:
         self.collect()
 
     def host(self, connection: int) -> None:
-        """A connection that nobody used yet shows the key."""
+        """An unused connection shows the host key."""
         self.known.add(connection)
         self.room.host(connection, self.now)
         self.collect()
@@ -110,7 +110,7 @@ class RoomFuzzModel:
         self.collect()
 
     def empty(self) -> None:
-        """Everybody goes, the store catches up, the clean-up passes."""
+        """All connections end, the store catches up, the clean-up passes."""
         for connection in sorted(self.known):
             self.lose(connection)
         while self.tickets:

@@ -60,7 +60,7 @@ def test_messages_are_one_line(message: ServerMessage) -> None:
     ],
 )
 def test_the_complaint_names_the_field(text: str, field: str) -> None:
-    """Unknown types, wrong types, missing and unknown fields are told apart by the field that is at fault."""
+    """Unknown types, wrong types, missing and unknown fields are distinguished by the field that is at fault."""
     with pytest.raises(RemoteProtocolError) as caught:
         codec.decode_client(text)
     assert caught.value.field == field

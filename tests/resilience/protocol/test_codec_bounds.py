@@ -62,7 +62,7 @@ def test_secrets_have_1_to_256_characters(message: dict[str, object], field: str
 
 @pytest.mark.parametrize("message, field", [(JOIN, "name"), (JOIN, "event"), (ANSWER, "key"), (HOST, "event")])
 def test_no_word_has_a_null_character(message: dict[str, object], field: str) -> None:
-    """PostgreSQL takes none: one guest's name must not fail the commit of all others."""
+    """PostgreSQL accepts none: one client's name must not fail the commit of all others."""
     assert refusal({**message, field: "a\0b"}).field == field
 
 
@@ -130,7 +130,7 @@ def test_as_many_questions_as_there_may_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, rule",
     [
         ({"choices": ["1", "1"]}, "two choices are equal"),
         ({"correct": 2}, "correct is 2, but the choices are counted from 0 to 1"),
@@ -149,11 +149,11 @@ def test_as_many_questions_as_there_may_be() -> None:
         ({"more": 1}, ""),
     ],
 )
-def test_a_bad_question_is_named_by_its_place(change: dict[str, object], told: str) -> None:
+def test_a_bad_question_is_named_by_its_place(change: dict[str, object], rule: str) -> None:
     """Which question, and which part of it where one is at fault."""
     error = refusal(create({**QUESTION, "id": "q0"}, {**QUESTION, **change}))
     assert error.field.startswith("plan.questions[1]") or error.field == next(iter(change))
-    assert told in error.rule
+    assert rule in error.rule
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Large rosters are deflated once for all who can inflate them, and nobody can make a client inflate without end."""
+"""Large rosters are deflated once for all clients that can inflate them; how much a client inflates is bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resilience.protocol.compression import MAX_ROSTER_BYTES, MIN_COMPRESS_BYTES
 from resilience.protocol.messages import Join, Joined, Player, Roster, Snapshot
 from tests.support.machines import RoomHarness
 
-CROWD = Roster(150, tuple(Player(f"p{i}", f"somebody {i}", "connected") for i in range(150)), ())
+ROSTER = Roster(150, tuple(Player(f"p{i}", f"player {i}", "connected") for i in range(150)), ())
 
 
 def snapshot(roster: bytes) -> Snapshot:
@@ -28,11 +28,11 @@ def text_of(data: bytes) -> bytes:
 
 
 def test_a_packed_roster_is_the_same_roster_and_much_smaller() -> None:
-    plain = msgspec.json.encode(CROWD)
+    plain = msgspec.json.encode(ROSTER)
     small = compress_if_worth(plain)
     assert small is not None
     assert len(bytes(small)) < len(plain) / 3
-    assert roster_of(snapshot(bytes(small))) == roster_of(snapshot(plain)) == CROWD
+    assert roster_of(snapshot(bytes(small))) == roster_of(snapshot(plain)) == ROSTER
 
 
 def test_what_does_not_pay_is_left_alone() -> None:
@@ -50,7 +50,7 @@ def test_what_does_not_pay_is_left_alone() -> None:
         text_of(b"not zlib"),
         text_of(zlib.compress(b"[]")),
         text_of(zlib.compress(b" " * (MAX_ROSTER_BYTES + 1))),
-        text_of(zlib.compress(msgspec.json.encode(CROWD))[:-9]),
+        text_of(zlib.compress(msgspec.json.encode(ROSTER))[:-9]),
     ],
 )
 def test_anything_else_is_the_peers_fault(roster: bytes) -> None:
@@ -60,10 +60,10 @@ def test_anything_else_is_the_peers_fault(roster: bytes) -> None:
 
 
 def test_a_room_packs_for_those_who_inflate_only() -> None:
-    """Everybody is told the same, in the form it can read; no frame is packed twice for the same state."""
+    """Each client receives the same state in a form that it can read; no frame is packed twice for one state."""
     harness = RoomHarness(server=ServerConfig(presence_interval=0.25))
     for i in range(1, 121):
-        harness.join(i, f"somebody {i}")
+        harness.join(i, f"player {i}")
     harness.run(3.0)
     received = []
     for connection, accepts_deflate in ((500, True), (501, False), (502, True)):

@@ -21,7 +21,7 @@ def seen(pair: MachinePair, kind: LogEventKind, role: Role | None = None) -> lis
 
 
 def test_a_quiet_quiz() -> None:
-    """Nothing is lost, everybody hears the whole stream, nobody is retried."""
+    """Nothing is lost, all clients receive the whole stream, no client dials twice."""
     pair = MachinePair(5)
     pair.start(spread=2.0)
     pair.run(120.0)
@@ -112,8 +112,8 @@ def test_a_cut_at_any_moment_of_an_answer(after_ms: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [5.0, 20.0, 40.0])
-def test_a_stalled_server_evicts_nobody(seconds: float) -> None:
-    """F8: nobody's grace ends for the server's sleep, and nobody stays away for it."""
+def test_a_stalled_server_evicts_no_participant(seconds: float) -> None:
+    """F8: no grace period ends because the server slept, and no client stays disconnected because of it."""
     pair = MachinePair(10, quiz=QUIZ)
     pair.start(spread=3.0)
     plan(pair, [Trouble("stall", 0, 25.0, seconds, 0.0)])

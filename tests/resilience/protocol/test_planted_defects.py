@@ -143,7 +143,7 @@ PLANTED: list[tuple[type[Room], str]] = [
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_run_is_clean_without_a_defect(seed: int) -> None:
-    """What the defects are held against; there is enough in it to go wrong."""
+    """The reference for the runs with a defect; it contains enough that can go wrong."""
     pair = hammered(seed=seed)
     assert pair_checks.broken(pair) == []
     assert len([event for event in pair.log if event.kind is LogEventKind.SESSION_RESTORED]) > 20

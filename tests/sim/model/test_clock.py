@@ -18,7 +18,7 @@ def _note(seen: list[tuple[float, T]], clock: SimEnvironment, what: T, _: object
 
 
 def test_a_run_stops_before_what_is_due_at_its_end() -> None:
-    """The end of a leg is exclusive, so that whoever asks then sees the state before that instant's events."""
+    """The end of a leg is exclusive, so a reader at that time sees the state before that instant's events."""
     clock = SimEnvironment()
     seen: list[tuple[float, float]] = []
     for when in (0.1, 0.3, 0.7):
@@ -101,7 +101,7 @@ def test_a_deadline_that_moves_later_costs_nothing_until_the_old_one_comes() -> 
 
 
 def test_a_deadline_that_moves_earlier_is_kept_and_the_old_call_serves_the_next() -> None:
-    """The call at 5 s is used again on the way to 8 s: it rings early and the owner asks anew."""
+    """The call at 5 s is used again on the way to 8 s: it fires early and the owner asks again."""
     clock, rings = SimEnvironment(), []
 
     def ring() -> None:

@@ -31,7 +31,7 @@ def only_connection(system: ModelSystem) -> ModelConnection:
     return connection
 
 
-def test_a_herd_is_admitted_at_the_servers_pace_and_nobody_gives_up() -> None:
+def test_a_herd_is_admitted_at_the_servers_pace_and_no_client_gives_up() -> None:
     """F18 in the model: 1,000 clients dial at once against 100 joins per second."""
     plan = patient(experiment(clients=1000, server=ServerConfig(join_capacity=100.0), duration=30.0))
     system, log = system_of(plan)
@@ -142,7 +142,7 @@ def test_a_restarted_server_counts_its_own_connections() -> None:
     assert system.driver._machines.count == 3
 
 
-def test_a_server_that_is_killed_in_the_middle_of_a_broadcast_sends_the_rest_to_nobody() -> None:
+def test_a_server_that_is_killed_in_the_middle_of_a_broadcast_sends_no_more_frames() -> None:
     """300 frames take 6 ms; the process ends after 0.1 ms of them, and so do its connections."""
 
     def kill_in_broadcast(system: ModelSystem) -> None:

@@ -89,7 +89,7 @@ def test_a_short_black_hole_is_noticed_only_at_its_end() -> None:
 
 
 def test_a_hole_downwards_keeps_the_server_believing_until_its_client_goes() -> None:
-    """The client's probes still arrive; it gives up by itself and the server is told one latency later."""
+    """The client's probes still arrive; it gives up by itself and the server notices one latency later."""
     log = run(
         experiment(BlackholeFault(at=5.0, cohorts=("a",), duration=20.0, direction=Direction.DOWN), duration=40.0)
     )
@@ -117,7 +117,7 @@ def test_a_hole_upwards_lets_the_server_evict_a_client_that_still_hears_it() -> 
 @pytest.mark.parametrize(
     "direction,cause,after", [(Direction.UP, "close_4001", 1.0), (Direction.BOTH, "closed", 2.0)], ids=str
 )
-def test_a_client_whose_first_message_vanished_is_sent_away(direction: Direction, cause: str, after: float) -> None:
+def test_a_client_whose_first_message_vanished_is_closed(direction: Direction, cause: str, after: float) -> None:
     """The server waits a second from the handshake's request; in a hole its close frame vanishes, and costs another."""
     server, cut = ServerConfig(first_message_deadline=1.0), CutFault(at=5.0, cohorts=("a",))
     opened = of(run(experiment(cut, server=server)), K.TRANSPORT_OPENED)[1].t
@@ -147,7 +147,7 @@ def test_other_cohorts_do_not_notice() -> None:
 def test_the_injector_writes_begin_and_end_of_each_window(
     fault: CutFault | RefuseFault | BlackholeFault, ends_at: float
 ) -> None:
-    """Planned times as values, the fault's id as reference, the cohort as actor; both looks at the link agreed."""
+    """Planned times as values, the fault's id as reference, the cohort as actor; both probes of the link agreed."""
     log = run(experiment(fault))
     events = [event for event in log if event.role == "injector"]
     assert sorted((event.kind, event.t, event.value) for event in events) == [

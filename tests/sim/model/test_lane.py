@@ -153,7 +153,7 @@ def test_another_seed_is_another_run() -> None:
     assert run(_stormy(), seed=1) != run(_stormy(), seed=2)
 
 
-def test_a_further_cohort_moves_nobody_elses_draws() -> None:
+def test_a_further_cohort_changes_no_draws_of_the_others() -> None:
     """First dials, choices and jittered delays of the old cohorts stay what they were."""
     client = ClientConfig(preset=Preset.CLASSIC, jitter=Jitter.FULL)
     small, large = (
@@ -210,7 +210,7 @@ def test_passing_messages_as_objects_changes_nothing(stormy: tuple[ModelSystem, 
 
 
 def _ends_of_losses(log: list[LogEvent]) -> Counter[str]:
-    """What became of every loss of an open session that its client noticed."""
+    """The outcomes of all noticed losses of open sessions."""
     down: set[str] = set()
     ends: Counter[str] = Counter()
     for event in of(log, K.TRANSPORT_LOST, K.PEER_DEAD, K.SESSION_RESTORED, K.GAVE_UP, role="client"):
@@ -272,7 +272,7 @@ def test_what_is_restored_is_what_the_server_holds_true(stormy: tuple[ModelSyste
     assert all(truth[event.session_id, event.connection_no] == event.detail for event in restored)
 
 
-def test_nobody_is_announced_twice_and_nobody_becomes_somebody_else(stormy: tuple[ModelSystem, EventList]) -> None:
+def test_no_participant_is_announced_twice_or_changes_its_identity(stormy: tuple[ModelSystem, EventList]) -> None:
     """Coming back is silent: one announcement per participant, one participant per client."""
     announced = Counter(event.session_id for event in of(stormy[1], K.PARTICIPANT_ANNOUNCED))
     assert list(announced.values()) == [1] * 24
@@ -290,7 +290,7 @@ def test_the_stream_has_no_gap_and_no_duplicate(stormy: tuple[ModelSystem, Event
 
 
 def test_a_join_that_was_lost_before_its_commit_leaves_nothing_behind() -> None:
-    """The client joins as somebody new; the participant it never heard of has neither state nor score at the end."""
+    """The client joins as a new participant; the first one, unknown to it, has neither state nor score at the end."""
     system, log = system_of(
         experiment(), prepare=lambda system: system.environment.at(0.003, lambda _: system.links["a"].link.cut())
     )

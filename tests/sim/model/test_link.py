@@ -19,7 +19,7 @@ OPEN_AT = 0.024
 
 
 class Ends:
-    """Both ends of a link; ``seen`` is what they were told, with milliseconds."""
+    """Both ends of a link; ``seen`` is what they received, with milliseconds."""
 
     actor = "client"
 
@@ -93,7 +93,7 @@ def test_messages_arrive_in_order_one_latency_later() -> None:
 
 
 def test_what_a_client_said_before_it_left_arrives_and_nothing_after() -> None:
-    """The end follows the data; what the server says meanwhile reaches nobody."""
+    """The end follows the data; what the server sends meanwhile does not arrive."""
     ends, connection = _open()
     ends.up(connection, 100, 1)
     ends.at(101, ends.link.leave, connection)
@@ -141,8 +141,8 @@ def test_a_cut_fails_a_dial_whose_upgrade_is_under_way_and_spares_later_ones() -
     assert ends.seen[-2:] == [(25.0, "upgrade"), (35.0, "opened")]
 
 
-def test_who_left_is_told_nothing_of_a_cut() -> None:
-    """A client that let go between the cut and its news hears no more of it; the server is told once."""
+def test_a_client_that_left_is_not_notified_of_a_cut() -> None:
+    """A client that closed between the cut and its notification receives none; the server is notified once."""
     ends, connection = _open()
     ends.at(100, ends.link.cut)
     ends.at(102, ends.link.leave, connection)
@@ -172,7 +172,7 @@ def test_refuse_closes_what_is_open_and_refuses_dials_until_its_end() -> None:
 def test_a_hole_takes_the_bytes_of_its_direction_and_closes_everything_at_its_end(
     direction: Direction, arrives: list[tuple[float, str]]
 ) -> None:
-    """Nothing is told while it lasts; healing closes the connection at both ends."""
+    """Neither end is notified while it lasts; the heal closes the connection at both ends."""
     ends, connection = _open()
     ends.at(100, ends.link.open_hole, direction)
     ends.up(connection, 200, 1)

@@ -1,4 +1,4 @@
-"""The handshake station: order, slots, and what becomes of those who left the queue."""
+"""The handshake station: order, slots, and clients that left the queue."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_an_unwanted_job_is_skipped_at_no_cost() -> None:
     assert done == [(1.0, "a"), (2.0, "d")]
 
 
-def _opened_in_a_crush(*, wasted_work: bool) -> int:
-    """Five dials at once, half a second each, and a patience of 0.6 s."""
+def _opened_under_overload(*, wasted_work: bool) -> int:
+    """Five dials at once, half a second each, and a timeout of 0.6 s."""
     costs = ModelCosts(handshake=0.5, wasted_work=wasted_work)
     without_admission = ServerConfig(admission_seconds=1e6)
     plan = experiment(clients=5, client=ClientConfig(open_timeout=0.6), server=without_admission, duration=25.0)
@@ -71,12 +71,12 @@ def _opened_in_a_crush(*, wasted_work: bool) -> int:
 
 def test_handshakes_of_those_who_left_are_served_as_wasted_work() -> None:
     """The dead requests keep the live ones waiting until these are dead too: the crush sustains itself."""
-    assert _opened_in_a_crush(wasted_work=True) == 1
+    assert _opened_under_overload(wasted_work=True) == 1
 
 
 def test_without_wasted_work_the_dead_make_way() -> None:
     """The same crush dissolves when a request whose client has gone costs nothing."""
-    assert _opened_in_a_crush(wasted_work=False) == 5
+    assert _opened_under_overload(wasted_work=False) == 5
 
 
 def test_handshakes_queue_behind_one_another_after_an_outage() -> None:

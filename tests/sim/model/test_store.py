@@ -43,16 +43,16 @@ def test_orders_that_arrive_during_a_commit_go_together_into_the_next() -> None:
 
 
 def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:
-    """Orders made while being told of a commit do not wait for another one to pass."""
+    """Orders made by the callback of a commit are part of the next commit, not of the one after."""
     clock = SimEnvironment()
     settled: list[tuple[float, list[int]]] = []
 
-    def tell(batch: object) -> None:
+    def settle(batch: object) -> None:
         settled.append((clock.now, [order.ticket for order in batch]))  # type: ignore[attr-defined]
         if len(settled) == 1:
             store.submit(Persist(3, ()))
 
-    store = ModelStore(clock, 0.003, tell)
+    store = ModelStore(clock, 0.003, settle)
     store.submit(Persist(1, ()))
     store.submit(Persist(2, ()))
     clock.run_until(1.0)
@@ -70,7 +70,7 @@ def test_nothing_is_stored_before_its_commit() -> None:
 
 
 def test_scores_are_sums_of_committed_answers() -> None:
-    """Everybody who is stored has a score, those without an answer 0, those forgotten none."""
+    """Each stored participant has a score, 0 without an answer; a deleted one has none."""
     clock, store, _ = _store()
     rows: tuple[Row, ...] = (
         _session("p1"),

@@ -79,7 +79,7 @@ class OneHourRun:
             self.note("server saw", ws.remote_address, error)
 
     async def client(self, number: int) -> None:
-        """Echo at odd moments, reconnect for ever."""
+        """Echo at odd moments, reconnect without a limit."""
         rng = random.Random(f"{self.seed}/{number}")
         while True:
             await asyncio.sleep(rng.uniform(0.0, 5.0))

@@ -21,8 +21,8 @@ def test_a_call_comes_in_its_share_of_the_latency() -> None:
     assert run_virtual(main, executor_latency=2.0, executor_share=0.25) == (0.5, 2.0)
 
 
-def test_a_call_that_nobody_waits_for_is_made_all_the_same() -> None:
-    """As a thread would; what it raises goes to nobody."""
+def test_a_call_without_a_waiter_is_made_all_the_same() -> None:
+    """As in a thread; what it raises is not reported."""
     calls: list[float] = []
 
     async def main(loop: VirtualLoop) -> None:
@@ -40,7 +40,7 @@ def test_a_call_that_nobody_waits_for_is_made_all_the_same() -> None:
 
 @pytest.mark.parametrize("flush", [True, False])
 def test_what_a_killed_server_sent_arrives_if_it_is_flushed(flush: bool) -> None:
-    """Then a FIN; without it nothing but the loss. Nobody listens any more either way."""
+    """Then a FIN; without it only the loss. In both cases new dials are refused."""
 
     async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair()

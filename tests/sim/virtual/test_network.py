@@ -67,7 +67,7 @@ def test_what_ends_connections_ends_both_ends(fault: str, ends: list[tuple[str, 
     play(scenario, resets_cross=True)
 
 
-def test_a_cut_leaves_the_door_open() -> None:
+def test_a_cut_does_not_refuse_new_connections() -> None:
     """New connections are taken at once."""
 
     async def scenario(world: VirtualScenario) -> None:
@@ -82,7 +82,7 @@ def test_a_cut_leaves_the_door_open() -> None:
 
 
 def test_a_refusing_link_refuses_after_one_latency() -> None:
-    """Until it is healed, whoever dials gets ConnectionRefusedError."""
+    """Until it is healed, every dial raises ConnectionRefusedError."""
 
     async def scenario(world: VirtualScenario) -> None:
         world.link.refuse(True)
@@ -108,7 +108,7 @@ def test_a_dial_under_way_meets_the_refusal() -> None:
     play(scenario)
 
 
-def test_nobody_listens() -> None:
+def test_a_dial_without_a_listener() -> None:
     """Direct dials are refused after one latency; a link accepts and then ends, as a proxy without upstream does."""
 
     async def scenario(world: VirtualScenario) -> None:
@@ -124,7 +124,7 @@ def test_nobody_listens() -> None:
 
 
 def test_a_crash_takes_the_listener_and_silences_its_protocols() -> None:
-    """Bytes under way to the crashed side reach nobody; a new server can listen there at once."""
+    """Bytes under way to the crashed side do not arrive; a new server can listen there at once."""
 
     async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(PORT)
@@ -316,7 +316,7 @@ def test_a_dial_into_a_freeze_reaches_the_server_at_the_thaw() -> None:
 
 
 def test_a_freeze_under_which_the_server_dies() -> None:
-    """The crash is seen at the thaw, and so is that nobody listens any more."""
+    """The crash and the missing listener are noticed at the thaw."""
 
     async def scenario(world: VirtualScenario) -> None:
         client, _ = await world.pair()
@@ -520,7 +520,7 @@ def test_websockets_sees_cuts_and_resets() -> None:
 
 
 def test_websockets_server_closes_with_its_clients() -> None:
-    """server.close() says 1001 to everybody and returns when all connections are gone."""
+    """server.close() sends 1001 to all clients and returns when all connections are gone."""
 
     async def scenario(world: VirtualScenario) -> None:
         server = await serve(echo, HOST, 81, compression=None, ping_interval=None)
@@ -538,7 +538,7 @@ def test_websockets_server_closes_with_its_clients() -> None:
 
 
 def test_a_websockets_client_that_stops_reading_pauses_its_server() -> None:
-    """The server's send waits once the receive queue, the window and the write buffer are full, and goes on later."""
+    """The server's send waits once the receive queue, the window and the write buffer are full, then resumes."""
     sent: list[int] = []
 
     async def flood(ws: ServerConnection) -> None:

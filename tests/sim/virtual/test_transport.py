@@ -32,7 +32,7 @@ def test_writes_of_one_instant_arrive_as_one_a_latency_later() -> None:
 
 
 def test_what_arrives_at_one_instant_is_handed_over_in_order_of_connections() -> None:
-    """A sender that walks over a set of its connections changes nobody's history."""
+    """The order in which a sender iterates over a set of its connections changes no history."""
 
     async def scenario(world: VirtualScenario) -> None:
         order: list[int] = []
@@ -60,7 +60,7 @@ def test_a_connection_costs_one_round_trip() -> None:
     play(scenario)
 
 
-def test_names_and_limits_are_told() -> None:
+def test_a_transport_reports_its_addresses_and_limits() -> None:
     """Each end knows both addresses, has no socket, and keeps its marks as asyncio does."""
 
     async def scenario(world: VirtualScenario) -> None:
@@ -134,7 +134,7 @@ def test_a_paused_reader_sees_the_end_only_behind_the_bytes() -> None:
 
 
 def test_half_closing_leaves_the_other_direction_open() -> None:
-    """After write_eof the peer sees EOF and may go on writing; writing here is an error."""
+    """After write_eof the peer sees EOF and may continue to write; writing here is an error."""
 
     async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(keep_open=True)
@@ -183,7 +183,7 @@ def test_close_flushes_and_tells_in_a_turn_of_its_own() -> None:
     ],
 )
 def test_abort_drops_what_was_not_delivered(port: int, resets_cross: bool, peer_sees: list[tuple[str, object]]) -> None:
-    """The peer sees a reset, or a FIN where a proxy stands between; the aborting end is told without an error."""
+    """The peer sees a reset, or a FIN where a proxy stands between; the aborting end is notified without an error."""
 
     async def scenario(world: VirtualScenario) -> None:
         client, server = await world.pair(port)
@@ -254,7 +254,7 @@ def test_only_bytes_can_be_written() -> None:
 
 
 def test_drawn_latencies_keep_the_order_and_their_address() -> None:
-    """Jitter spreads packets without overtaking, and another client's traffic changes nobody's draws."""
+    """Jitter spreads packets without overtaking, and another client's traffic changes no draws."""
 
     def arrivals(others: int) -> list[float]:
         seen: list[float] = []

@@ -29,7 +29,7 @@ def test_terminal_codes_stop(code: CloseCode) -> None:
 
 
 def test_a_takeover_is_recorded_as_one() -> None:
-    """And the other terminal codes are told apart too."""
+    """Each terminal close code has its own kind of log event."""
     for code, kind in [
         (CloseCode.SUPERSEDED, LogEventKind.SESSION_SUPERSEDED),
         (CloseCode.LEFT, LogEventKind.CLIENT_LEFT),
@@ -99,7 +99,7 @@ def test_a_client_that_gave_up_can_be_revived(revive: str) -> None:
 
 
 def test_a_wake_up_while_backing_off_dials_at_once() -> None:
-    """The ladder goes on where it was if that fails."""
+    """The ladder continues where it was if that dial fails."""
     client = ClientHarness(CLASSIC)
     client.machine.start(0.0)
     client.machine.transport_failed(1, "refused", 0.0)

@@ -84,17 +84,17 @@ def happenings() -> st.SearchStrategy[list[Happening]]:
 
 
 def participant(config: ClientConfig) -> ParticipantClient:
-    """Somebody who plays."""
+    """A participant under test."""
     return ParticipantClient(Identity("e", "ann", "i1"), config.rules, random_for(1, "ann"))
 
 
 def host(config: ClientConfig) -> HostMachine:
-    """Somebody who hosts."""
+    """A host under test."""
     return HostMachine("e", "k", QuizPlan(arithmetic_questions(1, 3, 9.0)), config.rules, random_for(1, "ann"))
 
 
 class Watcher:
-    """Drives a machine, and holds against each step what must be true of it."""
+    """Drives a machine and checks its invariants after each step."""
 
     def __init__(self, machine: ReconnectingConnection, config: ClientConfig) -> None:
         self.machine, self.budget = machine, config.backoff.attempts
@@ -158,7 +158,7 @@ class Watcher:
             self.machine.order(HostAction.START)
 
     def check(self) -> None:
-        """At most one dial is alive; nobody is in who was not welcomed; no attempt is beyond its budget."""
+        """At most one dial is alive, no client is open without a welcome, no attempt is beyond its budget."""
         for effect in self.machine.effects():
             if isinstance(effect, OpenTransport):
                 assert self.live is None, "two dials are alive"

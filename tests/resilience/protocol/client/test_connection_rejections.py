@@ -15,20 +15,20 @@ from tests.support.client_states import CLASSIC, client_in
 from tests.support.machines import ClientHarness, joined
 
 
-def test_a_server_that_rejects_whatever_is_said_is_left_to_the_ladder() -> None:
-    """F36: a rejection that nobody asked for ends the connection instead of a loop at the speed of the wire."""
+def test_the_ladder_paces_dials_to_a_server_that_rejects_every_message() -> None:
+    """F36: an unrequested rejection ends the connection instead of starting a loop at the speed of the wire."""
     client = ClientHarness(CLASSIC)
     machine = client.machine
     machine.start(0.0)
-    now, said = 0.0, []
+    now, sent = 0.0, []
     while machine.state is not ClientState.GAVE_UP:
         machine.transport_opened(machine.dial, now)
         for _ in range(20):
-            said += client.sent_messages()
+            sent += client.sent_messages()
             machine.receive(ResumeRejected("unknown"), machine.dial, now)
         now = machine.next_deadline() or now
         machine.handle_timeout(now)
-    assert len(said) == machine.dial == 11
+    assert len(sent) == machine.dial == 11
     assert now == 1 + 2 + 4 + 8 + 16 + 5 * 30
 
 
@@ -37,7 +37,7 @@ def test_a_session_that_is_rejected_at_every_return_climbs_the_ladder() -> None:
     client = ClientHarness(CLASSIC)
     machine = client.machine
     client.open()
-    now, said = 1.0, []
+    now, sent = 1.0, []
     while machine.state is not ClientState.GAVE_UP:
         machine.transport_lost(machine.dial, "closed", now)
         now = machine.next_deadline() or now
@@ -45,12 +45,12 @@ def test_a_session_that_is_rejected_at_every_return_climbs_the_ladder() -> None:
         machine.transport_opened(machine.dial, now)
         machine.receive(ResumeRejected("unknown"), machine.dial, now)
         machine.receive(joined(), machine.dial, now)
-        said += client.sent_messages()
-    assert [type(message) for message in said if isinstance(message, Join | Resume)] == [Resume, Join] * 10
+        sent += client.sent_messages()
+    assert [type(message) for message in sent if isinstance(message, Join | Resume)] == [Resume, Join] * 10
     assert now == 1 + 181
 
 
-def test_how_many_dials_it_took_is_told() -> None:
+def test_a_reconnection_records_how_many_dials_it_took() -> None:
     """Counted from the loss, wake-ups and advice included; a new incident counts from one."""
     client = ClientHarness(CLASSIC)
     client.open()
@@ -74,7 +74,7 @@ def test_how_many_dials_it_took_is_told() -> None:
 
 
 def test_an_error_in_answer_to_a_join_is_handed_on() -> None:
-    """The application learns why nobody lets it in."""
+    """The application learns why the server rejects the join."""
     client = client_in(ClientState.JOINING)
     error = Error("malformed", "name", "too long")
     client.machine.receive(error, 1, 1.0)
@@ -95,7 +95,7 @@ def test_an_error_in_answer_to_a_join_is_handed_on() -> None:
     ],
 )
 def test_absurd_advice_is_bounded(advice: float, delay: float) -> None:
-    """No proxy can park a client for ever, nor make it storm; what is no number is no advice."""
+    """No proxy can stop a client permanently or make it dial without delay; what is not a number is ignored."""
     client = ClientHarness(CLASSIC)
     client.machine.start(0.0)
     client.machine.transport_failed(1, "status_503", 0.0, advice)
@@ -161,7 +161,7 @@ def test_answers_that_wait_are_bounded() -> None:
 
 
 def test_a_client_that_closed_can_no_longer_be_started() -> None:
-    """Whoever was superseded stays down."""
+    """A superseded client stays closed."""
     client = ClientHarness(ClientConfig())
     client.open()
     client.machine.transport_lost(1, "closed", 1.0, CloseCode.SUPERSEDED)

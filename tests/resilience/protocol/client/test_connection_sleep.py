@@ -122,7 +122,7 @@ def test_half_a_minute_asleep_and_back() -> None:
 
 
 def test_what_comes_down_does_not_prove_the_way_up() -> None:
-    """F2: the server's stream goes on, the answer is never acknowledged: the client does not wait for the server."""
+    """F2: the server's stream continues, the answer is not acknowledged: the client does not wait for the server."""
     client = ClientHarness()
     client.open()
     machine = client.machine

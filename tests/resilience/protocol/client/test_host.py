@@ -78,10 +78,10 @@ class HostHarness:
         self.machine.transport_opened(self.machine.dial, now)
         return self.said()
 
-    def open(self, stands: HostStatus | None = None) -> None:
+    def open(self, current: HostStatus | None = None) -> None:
         """Host an event that exists."""
         self.dial()
-        self.hear(Hosting("e", stands or status()))
+        self.hear(Hosting("e", current or status()))
 
     def cut(self, now: float) -> None:
         """The connection ends."""
@@ -97,7 +97,7 @@ def test_a_host_shows_its_key_first() -> None:
     assert harness.take() == []
 
 
-def test_an_event_that_exists_is_taken_up() -> None:
+def test_an_existing_event_is_hosted() -> None:
     """The plan is not sent again."""
     harness = HostHarness()
     harness.dial()
@@ -120,7 +120,7 @@ def test_an_event_that_is_missing_is_created(answer: Message) -> None:
 
 
 def test_without_a_plan_nothing_is_created() -> None:
-    """The application is told that there is no such event."""
+    """The application learns that there is no such event."""
     harness = HostHarness(plan=None)
     harness.dial()
     assert harness.hear(Hosting("e")) == [Deliver(Hosting("e"))]
@@ -244,7 +244,7 @@ def test_a_status_is_no_answer_to_an_order() -> None:
 
 
 def test_a_host_that_only_listens_is_not_taken_for_dead() -> None:
-    """A server lets go of hosts that say nothing; so one that hears a lot says something all the same."""
+    """A server closes silent hosts, so a host that receives many messages still sends some."""
     harness = HostHarness()
     harness.open()
     probed = []
@@ -260,7 +260,7 @@ def test_a_host_that_only_listens_is_not_taken_for_dead() -> None:
 
 
 def test_an_event_is_opened_once_more_on_demand() -> None:
-    """To see whether it is the one of the plan, or to begin it anew when it is over."""
+    """To compare it with the plan, or to begin it again when it is over."""
     harness = HostHarness()
     harness.open(status(9, Phase.FINISHED))
     assert harness.machine.create()
@@ -308,7 +308,7 @@ def test_terminal_codes_stop(code: CloseCode, opened: bool) -> None:
 
 
 def test_the_end_of_the_event_that_it_replaces_does_not_end_a_host() -> None:
-    """A server that begins an event anew closes whoever was with the old one."""
+    """A server that begins an event again closes all connections of the old one."""
     harness = HostHarness()
     harness.open(status(9, Phase.FINISHED))
     harness.machine.create()
@@ -316,8 +316,8 @@ def test_the_end_of_the_event_that_it_replaces_does_not_end_a_host() -> None:
     assert harness.machine.state is ClientState.BACKING_OFF
 
 
-def test_leaving_closes_in_good_order_and_says_nothing() -> None:
-    """The quiz goes on; there is nobody to be told."""
+def test_leaving_closes_in_good_order_without_a_message() -> None:
+    """The quiz continues without a host; the host sends no leave message."""
     harness = HostHarness()
     harness.open()
     harness.machine.leave(1.0)

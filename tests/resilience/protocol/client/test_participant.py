@@ -78,7 +78,7 @@ def test_zero_event_resume() -> None:
 
 @pytest.mark.parametrize("timeout", [0.5, 5.0])
 def test_open_timeout(timeout: float) -> None:
-    """A dial that nobody answers is let go at its deadline, not before."""
+    """An unanswered dial is closed at its deadline, not before."""
     client = ClientHarness(ClientConfig(open_timeout=timeout))
     client.machine.start(0.0)
     client.take_effects()
@@ -102,7 +102,7 @@ def test_join_timeout() -> None:
     assert client.machine.state is ClientState.BACKING_OFF
 
 
-def test_a_rejected_resume_joins_anew_on_the_same_connection() -> None:
+def test_a_rejected_resume_joins_again_on_the_same_connection() -> None:
     """F36: one refusal, then a fresh join; no loop."""
     client = ClientHarness()
     client.open()

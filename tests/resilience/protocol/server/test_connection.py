@@ -90,7 +90,7 @@ def test_each_transition_of_the_table_happens(before: ServerConnectionState, aft
 
 
 @pytest.mark.parametrize("state", [S.DRAINING, S.CLOSED])
-def test_a_connection_that_was_told_to_close_is_no_longer_listened_to(state: ServerConnectionState) -> None:
+def test_messages_of_a_connection_that_the_server_closed_are_ignored(state: ServerConnectionState) -> None:
     harness = ConnectionHarness()
     connection = harness.in_state(state)
     assert connection.is_ended
@@ -392,7 +392,7 @@ def test_a_slow_consumer_is_cut_off_and_reported_as_slow() -> None:
     assert harness.connections.effects() == [AbortConnection(connection.key), LeaveRoom(connection.key, "slow")]
 
 
-def test_a_slow_consumer_that_was_told_to_close_is_cut_off_too() -> None:
+def test_a_slow_consumer_that_the_server_closed_is_cut_off_too() -> None:
     harness = ConnectionHarness()
     connection = harness.in_state(S.CLOSED)
     connection.slow_consumer()
@@ -414,18 +414,18 @@ def test_a_connection_without_a_room_leaves_none() -> None:
     assert harness.connections.effects() == []
 
 
-@pytest.mark.parametrize("told, recorded", [(False, [(REFUSED, "protocol")]), (True, [])])
+@pytest.mark.parametrize("is_closed, recorded", [(False, [(REFUSED, "protocol")]), (True, [])])
 def test_a_violation_is_recorded_unless_the_server_had_closed_it_already(
-    told: bool, recorded: list[tuple[str, str]]
+    is_closed: bool, recorded: list[tuple[str, str]]
 ) -> None:
     harness = ConnectionHarness()
-    connection = harness.in_state(S.CLOSED if told else S.PARTICIPANT)
+    connection = harness.in_state(S.CLOSED if is_closed else S.PARTICIPANT)
     connection.transport_lost(harness.now, is_violation=True)
     assert harness.outcome()[0] == recorded
 
 
 @pytest.mark.parametrize("state", [S.AWAITING_FIRST_MESSAGE, S.JOINING, S.PARTICIPANT, S.HOST])
-def test_a_drained_connection_is_told_when_to_come_back(state: ServerConnectionState) -> None:
+def test_a_drained_connection_receives_a_retry_time(state: ServerConnectionState) -> None:
     harness = ConnectionHarness()
     connection = harness.in_state(state)
     connection.drain(3.25)

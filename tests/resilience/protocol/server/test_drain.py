@@ -19,7 +19,7 @@ def never(key: int) -> bool:
 
 
 def drained(drain: Drain) -> dict[int, tuple[float, float]]:
-    """When each connection is closed and what it is told, asked at every tick from 0."""
+    """When each connection is closed and the retry time that it receives; the drain is asked at every tick from 0."""
     closes: dict[int, tuple[float, float]] = {}
     ticks = itertools.count()
     while not drain.is_over:

@@ -269,7 +269,7 @@ def test_no_participant_is_silent_before_its_grace_period_or_expires_before_its_
         act(harness, account, what, name, number)
     harness.run(harness.now + 1000.0)
     account.check(harness.changes)
-    assert (account.heard_at, account.ended_at) == ({}, {})  # everybody was found silent, and swept, in the end
+    assert (account.heard_at, account.ended_at) == ({}, {})  # every connection was found silent and removed
 
 
 @given(st.floats(0.0, 29.0), st.floats(0.6, 500.0))

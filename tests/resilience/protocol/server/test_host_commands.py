@@ -76,16 +76,16 @@ def statuses(harness: RoomHarness, connection: int = HOST) -> list[HostStatus]:
 # carried out ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_quiz_by_hand() -> None:
+def test_the_orders_of_a_host_move_the_whole_quiz() -> None:
     """Every order moves the quiz once, and every host sees each step."""
     harness = hosted()
     phases = []
-    walk = [HostAction.START, HostAction.REVEAL, HostAction.NEXT, HostAction.NEXT, HostAction.REVEAL]
-    for action in [*walk, HostAction.NEXT, HostAction.NEXT]:
+    actions = [HostAction.START, HostAction.REVEAL, HostAction.NEXT, HostAction.NEXT, HostAction.REVEAL]
+    for action in [*actions, HostAction.NEXT, HostAction.NEXT]:
         order(harness, action)
         phases.append(harness.room.game.phase)
-    question, reveal, presence = Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD
-    assert phases == [question, reveal, presence, question, reveal, presence, Phase.FINISHED]
+    question, reveal, leaderboard = Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD
+    assert phases == [question, reveal, leaderboard, question, reveal, leaderboard, Phase.FINISHED]
     assert [verdict for _, verdict, _ in results(harness)] == ["done"] * 7
     assert [status.phase for status in statuses(harness)] == phases
     assert len(moves(harness)) == 7
@@ -138,7 +138,7 @@ def test_an_order_sent_again_after_its_commit_does_nothing_more() -> None:
 
 
 def test_two_hosts_who_give_the_same_order_at_once_move_the_quiz_once() -> None:
-    """Both are told that it is done."""
+    """Both hosts receive an acknowledgement."""
     harness = hosted(HOST, OTHER, instant=False)
     order(harness, HostAction.START, HOST)
     order(harness, HostAction.START, OTHER)
@@ -159,7 +159,7 @@ def test_two_hosts_with_different_orders_for_one_step() -> None:
 
 
 def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
-    """The quiz goes on by the timer, once, and what the store has last is where the quiz is."""
+    """The timer advances the quiz once, and the last stored phase is the phase of the quiz."""
     harness = hosted(timed=True)
     harness.join(1)
     harness.run(4.5)
@@ -248,8 +248,8 @@ def test_an_order_means_something_in_its_phases_only(phase: Phase, action: HostA
 
 
 @pytest.mark.parametrize("message", [Pong(1), Leave(), Answer("q1", 0, "k"), Host(event="e", key="k" * 16)])
-def test_a_host_says_what_hosts_say(message: Pong | Leave | Answer | Host) -> None:
-    """Anything else is answered with a typed error; it stays a host."""
+def test_a_message_that_is_not_for_hosts_gets_an_error(message: Pong | Leave | Answer | Host) -> None:
+    """The sender stays a host."""
     harness = hosted()
     harness.say(HOST, message)
     assert isinstance(harness.last(HOST), Error)
@@ -274,8 +274,7 @@ def test_a_host_does_not_take_part_and_who_takes_part_does_not_host() -> None:
 # what they are shown --------------------------------------------------------------------------------------------------
 
 
-def test_a_host_that_comes_is_told_how_things_stand() -> None:
-    """At once, whole."""
+def test_a_new_host_receives_the_whole_status_at_once() -> None:
     harness = hosted(HOST)
     harness.join(1)
     order(harness, HostAction.START)
@@ -315,7 +314,7 @@ def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
 
 
 def test_a_silent_host_is_let_go_after_the_grace_period() -> None:
-    """One that probes stays; the quiz goes on without either."""
+    """A host that probes stays; the quiz continues without either."""
     harness = hosted(HOST, OTHER)
     for _ in range(8):
         harness.run(harness.now + 5.0)

@@ -37,7 +37,7 @@ class Watched:
             assert self.presence.next_deadline() != deadline
 
     def shown(self) -> dict[str, str]:
-        """The state of everybody as a receiver of all frames has it."""
+        """The state of all participants at a receiver of all frames."""
         return {p.participant: p.state for _, joined, changed in self.frames for p in (*joined, *changed)}
 
 
@@ -51,7 +51,7 @@ def roster(presence: PresenceTracker, leaders: tuple[Standing, ...] = ()) -> Ros
     return msgspec.json.decode(presence.roster(lambda: leaders), type=Roster)
 
 
-def test_a_newcomer_is_shown_at_once_and_as_joined() -> None:
+def test_a_new_participant_is_shown_at_once_and_as_joined() -> None:
     """The first frame waits for nothing."""
     watched = Watched()
     watched.change(3.0, "p1", HERE)
@@ -69,7 +69,7 @@ def test_changes_within_an_interval_share_a_frame() -> None:
 
 
 def test_a_short_absence_is_never_shown() -> None:
-    """Less than a second away and back: nobody is told."""
+    """Less than a second away: no presence frame is sent."""
     watched = Watched()
     watched.change(0.0, "p1", HERE)
     watched.change(5.0, "p1", AWAY)
@@ -133,7 +133,7 @@ def test_the_roster_is_serialised_once_until_it_changes() -> None:
     assert [p.participant for p in roster(watched.presence).players] == ["p1", "p2"]
 
 
-def test_the_roster_holds_nobody_who_was_not_shown() -> None:
+def test_the_roster_holds_only_participants_that_were_shown() -> None:
     """It is the sum of the frames: a receiver of both sees no contradiction."""
     watched = Watched()
     watched.change(0.0, "p1", HERE)
@@ -156,7 +156,7 @@ def test_above_the_cap_the_roster_is_a_count_and_the_leaders() -> None:
 @given(
     st.lists(st.tuples(st.floats(0.0, 2.0), st.sampled_from("abcd"), st.sampled_from([HERE, AWAY, GONE])), max_size=60)
 )
-def test_storms_end_in_the_truth(changes: list[tuple[float, str, ConnectionState]]) -> None:
+def test_many_changes_end_in_the_final_state(changes: list[tuple[float, str, ConnectionState]]) -> None:
     """F32: at most one frame an interval, no absence shown before it lasted, the final list exact, each joined once."""
     watched, now = Watched(), 0.0
     since: dict[str, tuple[float, ConnectionState]] = {}

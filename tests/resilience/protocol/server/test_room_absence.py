@@ -81,8 +81,8 @@ def test_probes_are_answered_and_are_signs_of_life() -> None:
 
 @pytest.mark.parametrize("late", [5.0, 20.0, 40.0])
 @pytest.mark.parametrize("slept_from", [0.5, 7.0, 16.0, 29.0])
-def test_a_server_that_stalled_evicts_nobody(late: float, slept_from: float) -> None:
-    """F8: whoever answered until the stall is alive after it, even if the timers fire before anything is read."""
+def test_a_server_that_stalled_evicts_no_participant(late: float, slept_from: float) -> None:
+    """F8: a client that answered until the stall is alive after it, even if timers fire before anything is read."""
     harness = RoomHarness(first_ping=0.7)
     for connection in range(1, 11):
         harness.join(connection, f"c{connection}")
@@ -104,8 +104,8 @@ def test_a_server_that_stalled_evicts_nobody(late: float, slept_from: float) -> 
 
 
 @pytest.mark.parametrize("late", [31.0, 40.0])
-def test_a_stall_during_a_commit_evicts_nobody(late: float) -> None:
-    """F8: who is attached but not welcomed yet gets the lag back, too."""
+def test_a_stall_during_a_commit_evicts_no_participant(late: float) -> None:
+    """F8: a participant who is attached but not welcomed yet gets the lag back, too."""
     harness = RoomHarness()
     token = harness.join(1).token
     harness.lose(1)
@@ -119,7 +119,7 @@ def test_a_stall_during_a_commit_evicts_nobody(late: float) -> None:
     assert credentials_in(harness.last(2)).participant == "p1"
 
 
-def test_slow_commits_forgive_nobodys_silence() -> None:
+def test_slow_commits_extend_no_grace_period() -> None:
     """A store that takes two seconds is no reason to believe that the scheduler slept."""
     harness = RoomHarness(first_ping=0.0)
     harness.join(1)  # and is never heard again

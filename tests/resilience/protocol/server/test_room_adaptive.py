@@ -65,7 +65,7 @@ def test_on_with_nothing_to_shrink_is_exactly_the_plain_rules(steps: list[tuple[
 
 
 def cut_at(server: ServerConfig, moment: float, trip: float = 0.05) -> float:
-    """Seconds from a silent cut to its detection, for somebody who answered every heartbeat until then."""
+    """Seconds from a silent cut to its detection, for a client that answered every heartbeat until then."""
     harness = RoomHarness(server=server, quiz=QUIZ)
     harness.join(1)
     seen = 0
@@ -91,7 +91,7 @@ def test_while_a_question_is_open_a_silent_cut_is_noticed_within_the_grace_floor
 
 
 def test_a_silent_cut_just_before_a_question_opens_is_noticed_soon_after() -> None:
-    """The tighter grace counts from the opening: nobody is late by a rule it did not know."""
+    """The tighter grace counts from the opening, so no client is late by a rule that it did not know."""
     assert cut_at(OFF, 39.0) == pytest.approx(OFF.grace_period)
     noticed = cut_at(ON, 39.0)
     assert ON.grace_floor <= noticed <= OFF.grace_period
@@ -99,20 +99,20 @@ def test_a_silent_cut_just_before_a_question_opens_is_noticed_soon_after() -> No
 
 def test_in_the_lobby_and_between_questions_nothing_changes() -> None:
     """The same pings at the same instants, the same grace."""
-    stands = [RoomHarness(server=server, quiz=QuizConfig(lobby=500)) for server in (OFF, ON)]
-    for harness in stands:
+    harnesses = [RoomHarness(server=server, quiz=QuizConfig(lobby=500)) for server in (OFF, ON)]
+    for harness in harnesses:
         harness.join(1)
         for _ in range(200):
             harness.run(harness.now + 0.5)
             pong(harness, 1)
         harness.run(400.0)
         assert harness.room.game.phase is Phase.LOBBY
-    assert stands[0].records == stands[1].records
+    assert harnesses[0].records == harnesses[1].records
 
 
 @pytest.mark.parametrize("trip", [0.05, 0.4])
 def test_one_missed_pong_while_a_question_is_open_changes_nothing(trip: float) -> None:
-    """F9, two strikes, in the room: every second heartbeat goes unanswered and nobody is detached."""
+    """F9, two strikes, in the room: every second heartbeat is not answered and no participant is detached."""
     harness = RoomHarness(server=ON, quiz=QUIZ)
     harness.join(1)
     pings = answered = 0

@@ -48,7 +48,7 @@ def test_a_resend_gets_the_same_verdict_and_one_row() -> None:
 
 @pytest.mark.parametrize("first", ["answer", "resume"])
 def test_the_same_answer_in_flight_on_two_connections(first: str) -> None:
-    """F24: one row is written and both are told the same, whichever commit is done first."""
+    """F24: one row is written and both connections receive the same verdict, whichever commit is done first."""
     harness = RoomHarness()
     token = harness.join(1).token
     harness.run(7.0)
@@ -83,7 +83,7 @@ def test_another_answer_in_flight_is_a_duplicate() -> None:
 
 
 def test_an_answer_that_was_not_stored_counts_as_never_given() -> None:
-    """The client is told to come again; then the same key is taken anew."""
+    """The client receives a retry time; then the same key is accepted."""
     harness = RoomHarness()
     token = harness.join(1).token
     harness.run(7.0)
@@ -116,7 +116,7 @@ def test_an_answer_given_offline_is_judged_by_its_arrival() -> None:
     [(7.0, "accepted"), (None, "rejected_late")],
 )
 def test_the_late_window_is_for_those_whose_outage_overlapped_the_close(lost_at: float | None, verdict: str) -> None:
-    """S8: with a window of two seconds, an absentee's queued answer counts half a second late; nobody else's does."""
+    """S8: with a window of two seconds, only an absentee's queued answer counts half a second after the close."""
     harness = RoomHarness(server=ServerConfig(late_window=2.0))
     token = harness.join(1).token
     harness.run(7.0)
@@ -130,7 +130,7 @@ def test_the_late_window_is_for_those_whose_outage_overlapped_the_close(lost_at:
     assert [m for m in harness.sent[connection] if isinstance(m, AnswerResult)] == [AnswerResult("q1", "k", verdict)]
 
 
-def test_scores_are_told_at_the_reveal() -> None:
+def test_scores_are_sent_at_the_reveal() -> None:
     """To those who answered, after the reveal, with their whole score."""
     harness = RoomHarness()
     harness.join(1)
@@ -201,8 +201,8 @@ def test_heartbeats_refresh_the_return_window() -> None:
     assert [(ping.spread_ms, ping.step_ms, ping.cap_ms) for ping in pings] == [(3000, 900, 9000)]
 
 
-def test_everybody_hears_the_same_stream() -> None:
-    """Whoever joins when: from its snapshot on, number after number, the same messages."""
+def test_all_participants_receive_the_same_stream() -> None:
+    """From its snapshot on, each participant receives the same messages without a gap, whenever it joined."""
     harness = RoomHarness()
     for i in range(12):
         harness.join(i + 1, f"c{i}")
@@ -215,7 +215,7 @@ def test_everybody_hears_the_same_stream() -> None:
         assert all(stream[seq] == streams[0][seq] for seq in stream)
 
 
-def test_a_crowd_that_flaps_costs_few_frames() -> None:
+def test_a_herd_that_flaps_costs_few_frames() -> None:
     """F32: a hundred flaps in two seconds are at most four presence frames a second, here none at all."""
     harness = RoomHarness()
     tokens = {connection: harness.join(connection, f"c{connection}").token for connection in range(1, 101)}
@@ -241,8 +241,8 @@ def test_a_participant_above_the_cap_is_counted_not_listed() -> None:
     assert (roster.count, roster.players, len(roster.leaders)) == (5, (), 2)
 
 
-def test_an_identity_that_nobody_confirmed_is_not_kept_for_ever() -> None:
-    """After the clean-up the same instance is somebody new, and nothing remembers the first one's instance."""
+def test_an_unconfirmed_identity_is_not_kept_after_the_clean_up() -> None:
+    """The same instance joins as a new participant, and the room holds no instance of the first one."""
     harness = RoomHarness()
     harness.join(1)
     harness.room.transport_lost(1, "closed", harness.now)

@@ -50,8 +50,8 @@ def test_only_the_tokens_hash_is_stored() -> None:
     assert harness.last(2) == ResumeRejected("unknown")
 
 
-def test_names_identify_nobody() -> None:
-    """F14: the same name joins as somebody else."""
+def test_a_name_is_not_an_identity() -> None:
+    """F14: a second client with the same name is another participant."""
     harness = RoomHarness()
     for connection, instance in [(1, "i1"), (2, "i2")]:
         harness.say(connection, Join(event="e", name="ann", instance=instance))
@@ -89,7 +89,7 @@ def test_a_refused_resume_may_join_on_the_same_connection() -> None:
 
 
 def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None:
-    """No session, no token, no place in the roster or on the board; the store is told to forget it."""
+    """No session, no token, no place in the roster or on the board; the store receives an order to delete it."""
     harness = RoomHarness(instant=False)
     harness.say(1, JOIN)
     harness.lose(1)
@@ -107,7 +107,7 @@ def test_a_join_whose_connection_dies_before_its_commit_leaves_nothing() -> None
 
 
 def test_a_failed_commit_of_a_join_leaves_nothing() -> None:
-    """The client is told to come again in a second, and nobody is shown."""
+    """The client receives a retry time of a second, and no participant is shown."""
     harness = RoomHarness(instant=False)
     harness.say(1, JOIN)
     harness.fail()
@@ -167,7 +167,7 @@ def test_a_join_whose_reply_was_lost_is_given_back_its_identity() -> None:
 
 
 def test_a_join_that_was_confirmed_is_not_given_away() -> None:
-    """Once the token is kept, the same instance is somebody new."""
+    """Once the token is confirmed, a join of the same instance creates a new participant."""
     harness = RoomHarness()
     harness.join(1)
     harness.say(1, TokenStored(1))
@@ -228,7 +228,7 @@ def test_a_failed_first_join_does_not_undo_the_second() -> None:
 
 
 def test_a_failed_second_join_keeps_who_was_announced() -> None:
-    """Others have been told of the first one: it stays, and can still be asked for."""
+    """The participant was announced at its first join: it stays and can still be joined."""
     harness = RoomHarness()
     harness.join(1)
     harness.run(2.0)

@@ -147,7 +147,7 @@ class RoomUnderFire(RuleBasedStateMachine):
             self.hostile.check_baseline()
 
     def _live(self, who: int) -> int:
-        """Somebody who is here, if anybody is."""
+        """A connection that is attached, if there is one."""
         here = list(self.hostile.room._attendance._subscribers) or [1]
         return here[who % len(here)]
 
@@ -179,7 +179,7 @@ class Hasty(Room):
 
 
 class Forgetful(Room):
-    """Never lets go of a connection."""
+    """Never releases a connection."""
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> None:
         kept = self._attendance._by_connection.get(connection)

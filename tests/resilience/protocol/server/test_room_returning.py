@@ -66,7 +66,7 @@ def test_late_ends_of_old_connections_change_nothing() -> None:
     assert not [r for r in harness.records if r.kind is LogEventKind.SESSION_DETACHED]
 
 
-def test_a_pong_of_an_old_connection_keeps_nobody_alive() -> None:
+def test_a_pong_of_an_old_connection_is_no_sign_of_life() -> None:
     """F2, F3: the grace of the new connection runs from its own signs of life."""
     harness = RoomHarness()
     token = harness.join(1).token
@@ -122,7 +122,7 @@ def test_an_acknowledgement_of_an_older_token_retires_nothing() -> None:
 
 
 def test_two_tabs_have_one_takeover() -> None:
-    """F11: the second tab takes over; the first is told for good; nothing goes back and forth."""
+    """F11: the second tab takes over; the first one ends with a terminal close; neither displaces the other again."""
     harness = RoomHarness()
     token = harness.join(1).token
     harness.resume(2, token)
@@ -216,7 +216,7 @@ def test_coming_back_in_each_phase(phase: Phase, left_at: float, back_at: float)
 
 
 def test_the_snapshot_tells_the_time_left() -> None:
-    """In milliseconds, with the server's own clock beside it."""
+    """In milliseconds, together with the server's own clock."""
     harness = RoomHarness()
     token = harness.join(1).token
     harness.run(8.25)
