@@ -13,7 +13,7 @@ Each direction is one feed, so whatever goes that way stays in order; nothing ar
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,7 @@ from typing import Protocol
 from resilience.errors import InjectionError
 from resilience.experiment.primitives import (
     CloseAll,
+    Delay,
     Direction,
     Drop,
     Impose,
@@ -123,6 +124,8 @@ class ModelLink:
         self._clock, self._server = clock, server
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
         self._close_timeout = costs.close_timeout
+        self._base_latency, self.extra_latency = costs.latency, 0.0
+        self._delays: Counter[Seconds] = Counter()
         self._refusals = 0
         self._holes = {Direction.UP: 0, Direction.DOWN: 0}
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
@@ -150,7 +153,7 @@ class ModelLink:
     @property
     def usable(self) -> bool:
         """Whether a dial would succeed now."""
-        return not self.refusing and not any(self._holes.values())
+        return not (self.refusing or self.extra_latency or any(self._holes.values()))
 
     def hold(self, client: ClientEnd) -> ModelConnection:
         """Open a connection that only faults can end: a canary's."""
@@ -217,11 +220,29 @@ class ModelLink:
             case Lift(condition=Refuse()):
                 self._require(self._refusals)
                 self._refusals -= 1
+            case Impose(condition=Delay(delay=delay)):
+                self._delays[delay] += 1
+                self._show_delays()
+            case Lift(condition=Delay(delay=delay)):
+                self._require(self._delays[delay])
+                self._delays[delay] -= 1
+                self._show_delays()
+                self._drop_delayed()
+                self.cut()
             case Impose(condition=Drop(direction=direction)):
                 self.open_hole(direction)
             case Lift(condition=Drop(direction=direction)):
                 self._require(min(self._holes[way] for way in direction.ways))
                 self.close_hole(direction)
+
+    def _show_delays(self) -> None:
+        self.extra_latency = sum(self._delays.elements())
+        self._latency = self._base_latency + self.extra_latency
+
+    def _drop_delayed(self) -> None:
+        """Drop what is under way for longer than the link now takes: it belongs to connections that are closed next."""
+        self._up.drop_after(self._clock.now + self._latency)
+        self._down.drop_after(self._clock.now + self._latency)
 
     def _require(self, count: int) -> None:
         if not count:
@@ -230,6 +251,9 @@ class ModelLink:
     def repair(self) -> None:
         """Lift every condition, and close every connection with them."""
         self._refusals = 0
+        self._delays.clear()
+        self._show_delays()
+        self._drop_delayed()
         self._holes = dict.fromkeys(self._holes, 0)
         self._hole_since = dict.fromkeys(self._hole_since, NEVER)
         self.cut()
