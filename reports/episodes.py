@@ -5,8 +5,8 @@ Columns of the episode frame (times in seconds since the run's start; ``*_s`` ar
 ================  ========  =========================================================================
 column            dtype     meaning
 ================  ========  =========================================================================
-fault_id          category  the window: the event by which drops are correlated
-kind, stratum     category  of the window
+fault_id, kind    category  the window and its kind
+event, stratum    category  the window's physical event, by which drops are correlated, and its stratum
 cohort            category  of the participant
 participant       category  the client's actor name
 outcome           category  :class:`resilience.eventlog.vocabulary.Outcome`
@@ -59,7 +59,10 @@ CLOCKS = {
 
 AFFECTED = (Outcome.RESTORED, Outcome.GAVE_UP, Outcome.IDENTITY_LOST, Outcome.CORRUPT, Outcome.CENSORED)
 _NEVER = (Outcome.GAVE_UP, Outcome.IDENTITY_LOST, Outcome.CORRUPT)
-_CATEGORIES = ("fault_id", "kind", "stratum", "cohort", "participant", "outcome", "came_back_by", "detected_by")
+_CATEGORIES = (
+    *("fault_id", "kind", "event", "stratum", "cohort"),
+    *("participant", "outcome", "came_back_by", "detected_by"),
+)
 
 STATE_AFTER = {
     LogEventKind.TRANSPORT_OPENING: "dialing",

@@ -135,7 +135,7 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
         return success_estimate(rows, confidence, evidence)
     if name == "attempts":
         values = rows["attempts"].to_numpy(dtype=np.float64)
-        clusters = Clusters.of(rows["fault_id"], rows["stratum"])
+        clusters = Clusters.of(rows["event"], rows["stratum"])
         return plain_estimate(values, statistic, clusters, confidence, evidence)
     if expectation.fault is not None:
         return Estimate(math.nan, NO_INTERVAL, 0, "this metric belongs to the run, not to a kind of fault")
@@ -157,7 +157,7 @@ def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) 
     if rows.empty:
         return NOTHING
     back = rows["returned"].to_numpy(dtype=bool)
-    clusters = Clusters.of(rows["fault_id"], rows["stratum"])
+    clusters = Clusters.of(rows["event"], rows["stratum"])
     interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, evidence.seed)
     return Estimate(float(back.mean()), interval, len(rows))
 

@@ -133,10 +133,10 @@ def certainty(rate: SuccessRate) -> str:
     if rate.low is None:
         return "No confidence interval can be given."
     sure = percent(rate.confidence)
-    effective = number(rate.effective_n, 0)
+    effective, events = number(rate.effective_n, 0), pluralise(rate.events, "fault event")
     return (
         f"At least {percent(rate.low)} with {sure} confidence (at most {percent(rate.high)} with the same confidence): "
-        f"{rate.affected:,} drops in {rate.events} fault windows are equivalent to about {effective} independent ones "
+        f"{rate.affected:,} drops in {events} are equivalent to about {effective} independent ones "
         f"({rate.correlation_source} within-event correlation {number(rate.correlation)})."
     )
 

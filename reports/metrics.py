@@ -134,7 +134,7 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
         plain_low=finite_or_none(plain_low),
         plain_high=finite_or_none(plain_high),
         method=interval.method,
-        events=int(affected["fault_id"].nunique()),
+        events=int(affected["event"].nunique()),
         effective_n=finite_or_none(interval.effective_n),
         design_effect=interval.design_effect if informed else None,
         correlation=interval.correlation if informed else None,
@@ -176,7 +176,7 @@ def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySu
 
 def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
     values = affected["attempts"].to_numpy(dtype=np.float64)
-    clusters = Clusters.of(affected["fault_id"], affected["stratum"])
+    clusters = Clusters.of(affected["event"], affected["stratum"])
     mean = plain_estimate(values, "mean", clusters, CONFIDENCE, evidence)
     return Attempts(
         mean=finite_or_none(mean.value),

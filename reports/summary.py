@@ -35,7 +35,8 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
     """Restored / affected. ``low``/``high`` allow for correlated drops, ``plain_*`` (Wilson) do not.
 
     ``rejoined``: how many of the restored came back after clean-up, with the same identity. ``correlation_source``:
-    estimated, or stated by the experiment. ``events``: fault windows with at least one affected participant.
+    estimated, or stated by the experiment. ``events``: physical events (see
+    :mod:`reports.windows`) with at least one affected participant.
     """
 
     value: float | None

@@ -36,7 +36,7 @@ class RecoveryTimes:
     @classmethod
     def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
         """From the affected rows of an episode frame. Detection is known for every one of them."""
-        clusters = Clusters.of(episodes["fault_id"], episodes["stratum"])
+        clusters = Clusters.of(episodes["event"], episodes["stratum"])
         seconds = episodes[clock].to_numpy(dtype=np.float64)
         if clock == "detection_s":
             known = np.ones(len(seconds), dtype=bool)

@@ -7,7 +7,8 @@ column            dtype     meaning (times in seconds since the run's start)
 ================  ========  =========================================================================
 fault_id          str       ``"<index>.<strike>:<kind>@<place>"``
 kind, place       str       from the fault id; the place is a cohort, or ``server``
-stratum           str       faults alike in kind, length and direction: replicates of one another
+event             str       ``"<index>.<strike>"`` of the first window of the physical event: see below
+stratum           str       kind, length and direction of the event's faults; alike events are replicates
 planned_start     float64   NaN when the experiment does not plan it
 planned_end       float64
 fault_at          float64   ``fault.started``; NaN when it never happened
@@ -17,6 +18,10 @@ confirmed_at      float64   a canary saw it begin; NaN when none did
 cleared_at        float64   a canary saw it end
 invalid           object    the cause of ``fault.invalid``; None when valid
 ================  ========  =========================================================================
+
+A physical event is one strike of one fault on all its cohorts, together with every strike that overlaps it in time.
+Events are the clusters of the statistics: dividing the same clients into more cohorts adds no event. Planned times
+decide where they exist, so that all lanes and seeds of a fixed schedule have the same events.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ _MAX_CALL_S = 5.0
 """Seconds; a bracket that claims more is not one."""
 
 _TIMES = ("planned_start", "planned_end", "fault_at", "earliest", "healed_at", "confirmed_at", "cleared_at")
-_COLUMNS = ("fault_id", "kind", "place", "stratum", *_TIMES, "invalid")
+_COLUMNS = ("fault_id", "kind", "place", "event", "stratum", *_TIMES, "invalid")
 
 
 def fault_kind(fault_id: str) -> str:
@@ -50,12 +55,19 @@ def fault_place(fault_id: str) -> str:
     return fault_id.partition("@")[2]
 
 
+def fault_strike(fault_id: str) -> str:
+    """``"0.2"`` of ``"0.2:cut@alpha"``: the fault's index and its repetition."""
+    return fault_id.partition(":")[0]
+
+
 def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
     started = {event.ref: event for event in log.of(LogEventKind.FAULT_STARTED) if event.ref}
     rows = [_row(log, fault_id, planned, started) for fault_id in dict.fromkeys([*planned, *started])]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_TIMES, "float64"))
+    frame = frame.assign(event=_physical_events(frame, log.end))
+    frame = frame.assign(stratum=_event_strata(frame))
     by_start = frame["fault_at"].fillna(frame["planned_start"]).to_numpy()
     return frame.iloc[np.argsort(by_start, kind="stable")].reset_index(drop=True)
 
@@ -72,6 +84,7 @@ def _row(
         "fault_id": fault_id,
         "kind": fault_kind(fault_id),
         "place": fault_place(fault_id),
+        "event": fault_strike(fault_id),
         "stratum": _stratum(fault_id, plan),
         "planned_start": plan.starts_at if plan else None,
         "planned_end": plan.ends_at if plan else None,
@@ -82,6 +95,28 @@ def _row(
         "cleared_at": cleared.t if cleared else None,
         "invalid": (invalid.cause or "no cause given") if invalid else None,
     }
+
+
+def _physical_events(frame: pd.DataFrame, run_end: float) -> pd.Series:
+    """The physical event of each window; a window that was not undone lasts until ``run_end``.
+
+    Windows that only touch do not overlap; windows of no length at the same instant do.
+    """
+    start = frame["planned_start"].fillna(frame["fault_at"])
+    end = frame["planned_end"].fillna(frame["healed_at"]).fillna(run_end)
+    spans = pd.DataFrame({"strike": frame["event"], "start": start, "end": end}).groupby("strike", sort=False)
+    strikes = spans.agg(start=("start", "min"), end=("end", "max")).sort_values(["start", "end"], kind="stable")
+    latest_end = strikes["end"].cummax().shift()
+    begins_event = (strikes["start"] >= latest_end) & (strikes["start"] > strikes["start"].shift())
+    begins_event = begins_event | latest_end.isna()
+    names = strikes.index.to_series().where(begins_event).ffill()
+    return frame["event"].map(names)
+
+
+def _event_strata(frame: pd.DataFrame) -> pd.Series:
+    """The strata of all windows of an event, joined, for each window."""
+    joined = frame.groupby("event")["stratum"].agg(lambda strata: " + ".join(sorted(set(strata))))
+    return frame["event"].map(joined)
 
 
 def _first(log: RunHistory, kind: LogEventKind, fault_id: str) -> LogEvent | None:

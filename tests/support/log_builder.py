@@ -217,13 +217,14 @@ def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:
 def sample_history(
     lane: Lane = Lane.MODEL, *, clients: int = 100, losing: float = 0.04, slow: float = 1.0
 ) -> LogBuilder:
-    """Three cohorts, nine windows of three kinds, some participants give up or change identity."""
+    """Three cohorts, nine windows of three kinds that do not overlap, some participants give up or change identity."""
     cohorts = ("alpha", "beta", "gamma")
-    kinds = ("cut", "refuse", "blackhole")
+    kinds = {"cut": 0.0, "refuse": 1.0, "blackhole": 4.5}
     faults: list[AnyFault] = []
     for c, cohort in enumerate(cohorts):
         for k in range(3):
-            kind, at = kinds[(k + c) % 3], 8.0 + 16.0 * k + 1.5 * c
+            kind, offset = list(kinds.items())[(k + c) % 3]
+            at = 8.0 + 16.0 * k + offset
             if kind == "cut":
                 faults.append(CutFault(at=at, cohorts=(cohort,)))
             elif kind == "refuse":
