@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
+from resilience.lab.run_directory import RunStatus
 
 from .frames import RunHistory
 from .invariants import CheckResult, check_one
@@ -45,10 +46,17 @@ def _applies(check: LivenessCheck, history: RunHistory) -> bool:
         return True
 
 
+def _settle_s(history: RunHistory) -> float:
+    """:data:`SETTLE_S`, and how late the clients' own loops ran."""
+    return SETTLE_S + history.lab_lag
+
+
 def server_lives(history: RunHistory) -> CheckResult | None:
     """The server ended only when a fault ended it."""
     starts = len(history.of(LogEventKind.SERVER_STARTED, Role.SERVER))
-    return CheckResult(starts, history.info.cause) if starts else None
+    if not starts or history.info.status != RunStatus.COMPLETED:
+        return None
+    return CheckResult(starts, history.info.cause)
 
 
 def clients_return(history: RunHistory) -> CheckResult | None:
@@ -60,7 +68,7 @@ def clients_return(history: RunHistory) -> CheckResult | None:
     away = [
         f"{event.actor}: away since {event.t:.3f} s, {event.kind}"
         for event in last.values()
-        if event.kind in _ENDS and history.end - event.t >= SETTLE_S
+        if event.kind in _ENDS and history.end - event.t >= _settle_s(history)
     ]
     return CheckResult(len(last), away[0] if away else None)
 
@@ -72,7 +80,7 @@ def answers_get_verdicts(history: RunHistory) -> CheckResult | None:
     submitted = [
         event
         for event in history.of(LogEventKind.ANSWER_SUBMITTED, Role.CLIENT)
-        if event.actor in present and event.t <= history.end - SETTLE_S
+        if event.actor in present and event.t <= history.end - _settle_s(history)
     ]
     if not submitted:
         return None
@@ -91,7 +99,7 @@ def stream_reaches_everyone(history: RunHistory) -> CheckResult | None:
     newest = starts[-1] if starts else None
     present = {who: event for who, event in _settled_sessions(history).items() if newest is None or event.t >= newest.t}
     mine = [event for event in delivered if newest is None or event.detail == newest.detail]
-    reached = max((event.seq or 0 for event in mine if event.t <= history.end - SETTLE_S), default=0)
+    reached = max((event.seq or 0 for event in mine if event.t <= history.end - _settle_s(history)), default=0)
     if not present or not reached:
         return None
     positions = {who: event.seq or 0 for who, event in present.items()}
@@ -123,7 +131,7 @@ def _settled_sessions(history: RunHistory) -> dict[str, LogEvent]:
     return {
         who: event
         for who, event in _last_session_events(history).items()
-        if event.kind in _OPENS and event.t <= history.end - SETTLE_S
+        if event.kind in _OPENS and event.t <= history.end - _settle_s(history)
     }
 
 

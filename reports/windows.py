@@ -127,7 +127,9 @@ def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     if plan is None:
         return fault_kind(fault_id)
     direction = getattr(plan.fault, "direction", "")
-    return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction))))
+    delay = getattr(plan.fault, "delay", None)
+    extra = "" if delay is None else f"{delay:g}s each way"
+    return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction), extra)))
 
 
 def _earliest(started: LogEvent) -> float:

@@ -62,6 +62,7 @@ class QuizTarget:
         self._config = run_dir / "server.toml"
         self._config.write_text(settings_of(experiment), encoding="utf-8")
         self._child: SupervisedProcess | None = None
+        self._kills = 0
 
     @property
     def url_path(self) -> str:
@@ -91,7 +92,7 @@ class QuizTarget:
         raise HarnessError(f"other programs took {_TRIES} free ports in a row; end other runs and try again")
 
     async def apply(self, operation: ServerOperation) -> CallTimes:
-        """Carry out one operation: both do nothing when it is done already.
+        """Carry out one operation. Kills add up: the server starts with as many starts as there were kills.
 
         Raises :class:`~resilience.errors.InjectionError` when the server ended by itself.
         """
@@ -101,9 +102,11 @@ class QuizTarget:
         before = self._clock.now()
         match operation:
             case Kill():
+                self._kills += 1
                 await self._kill()
             case Start():
-                if self._child is None:
+                self._kills = max(self._kills - 1, 0)
+                if not self._kills and self._child is None:
                     await self._spawn()
         return CallTimes(before, self._clock.now())
 
@@ -113,6 +116,7 @@ class QuizTarget:
 
     async def repair(self) -> None:
         """Start the server if it was killed; one that ended by itself stays as it is."""
+        self._kills = 0
         if self._child is None:
             await self._spawn()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault, ServerKillFault
+from resilience.experiment.faults import AnyFault, LatencyFault, ServerKillFault
 from resilience.experiment.primitives import Crash, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
@@ -28,6 +28,10 @@ METRICS = (
     "grace_expirations",
 )
 """Everything an expectation may be about."""
+
+MIN_DELAY_S: Seconds = 0.001
+MAX_DELAY_S: Seconds = 0.5
+"""A probe over a link with such a delay takes up to four times as long, and has 3 s in all."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
@@ -193,6 +197,9 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    if isinstance(fault, LatencyFault):
+        rule = f"must be from 0.001 to {MAX_DELAY_S:g} s: a canary must see it within the time that it has"
+        require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)
     if isinstance(fault, ServerKillFault) and fault.crash is not None:
         _check_crash(f"{key}.crash", fault.crash, fault)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")

@@ -99,7 +99,7 @@ class FaultInjector:
         return ended.before
 
     def _end_of(self, window: FaultWindow, began: CallTimes) -> Instant:
-        touches = (window.place, window.ends_at) in self._begins
+        touches = any(p == window.place and abs(t - window.ends_at) < TOUCH_S for p, t in self._begins)
         planned = window.ends_at + (TOUCH_S if touches else 0.0)
         lasts = window.fault.lasts
         return planned if lasts is None else min(began.before + lasts, planned)
@@ -134,7 +134,7 @@ class FaultInjector:
             other.fault_id
             for other in self.active.values()
             if other.fault_id != window.fault_id
-            and (other.place in {SERVER, window.place} or set(other.links) & set(window.links))
+            and (other.place == SERVER or set(other.links) & set(window.links) or other.place == window.place == SERVER)
         ]
 
     async def _record_symptom(
@@ -146,7 +146,7 @@ class FaultInjector:
         if problem is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=value)
-        elif masks:
+        elif masks := masks or self._masks(window):
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:

@@ -174,7 +174,9 @@ class _Run:
                     self._recording.write_stored_run(stored)
         except BaseException as error:
             interrupted = isinstance(error, asyncio.CancelledError)
-            self._record_end("interrupted" if interrupted else "failed", describe_error(error))
+            reason = self._cancellation.reason
+            cause = f"interrupted by {reason}" if interrupted and reason else describe_error(error)
+            self._record_end("interrupted" if interrupted else "failed", cause)
             raise
         self._record_end("completed" if outcome.status is RunStatus.COMPLETED else "failed", outcome.cause)
         return outcome

@@ -61,16 +61,20 @@ class ModelServerControl:
 
     def __init__(self, server: ModelServerDriver, links: Mapping[str, ModelLinkControl], clock: SimLabClock) -> None:
         self._server, self._links, self._clock = server, links, clock
+        self._kills = 0
 
     async def apply(self, operation: ServerOperation) -> CallTimes:
-        """Carry out one operation; InjectionError for a start while a process runs."""
+        """Carry out one operation. Kills add up: the server starts with as many starts as there were kills."""
         match operation:
             case Kill():
+                self._kills += 1
                 self._server.kill()
                 for control in self._links.values():
                     control.link.upstream_died()
             case Start():
-                self._server.start()
+                self._kills = max(self._kills - 1, 0)
+                if not self._kills:
+                    self._server.start()
         return CallTimes(self._clock.now(), self._clock.now())
 
     def canary(self) -> ModelCanary:
@@ -79,6 +83,7 @@ class ModelServerControl:
 
     async def repair(self) -> None:
         """Nothing can break here but by kill and start."""
+        self._kills = 0
 
 
 class ModelSystem:

@@ -19,7 +19,7 @@ def record_rows(root: Path, capfd: pytest.CaptureFixture[str]) -> RecordRows:
 
     def enter(rows: Sequence[Row]) -> None:
         with capfd.disabled():
-            print("", *(row.line() for row in rows), sep="\n")  # noqa: T201 - a figure is for whoever waits for it
+            print("", *(row.line() for row in rows), sep="\n")  # noqa: T201 - the figure is for the terminal
         figures = keep(root / "build" / "benchmarks.json", rows)
         if os.environ.get("RECORD"):
             record(figures, root / "docs" / "performance.md")

@@ -1,4 +1,4 @@
-"""How soon an answer is durable and acknowledged, and how many a second, beside a bare server's echo of the text."""
+"""How soon an answer is durable and acknowledged, and how many a second, compared with a bare server's echo."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def latency(
 
 
 def rate(folder: Path, count: int, rounds: int, *, lobby: float = 15.0, question: float = 8.0) -> list[Row]:
-    """Everybody answers at once: acknowledgements a second until the last."""
+    """All clients answer at once: acknowledgements a second until the last."""
     ours, plain = both(folder, count, 0.0, rounds, lobby=lobby, question=question)
     mine, other = ([count / reply["seconds"] for reply in replies] for replies in (ours, plain))
     return [

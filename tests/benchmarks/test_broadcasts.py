@@ -1,4 +1,4 @@
-"""How soon a question reaches everybody, and how little of other people's churn does."""
+"""How soon a question reaches all clients, and how few frames they receive when other clients drop and return."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def measure(folder: Path, count: int, rounds: int, *, lobby: float = 20.0, calm:
 
 
 def churn(folder: Path, steady: int, flapping: int, over: float, *, hidden: float = 1.0) -> list[Row]:
-    """Clients drop and come back; the others, who are shown everybody, count the frames that tell them so.
+    """Clients drop and come back; the others, which see all participants, count the presence frames.
 
     ``hidden`` is the server's own setting: how long an absence must last to be shown, seconds.
     """
@@ -94,7 +94,7 @@ def test_the_churn_of_a_few_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_question_to_everybody(tmp_path: Path, record_rows: RecordRows) -> None:
+def test_question_to_all_clients(tmp_path: Path, record_rows: RecordRows) -> None:
     record_rows(measure(tmp_path, 5000, 7))
 
 

@@ -1,4 +1,4 @@
-"""What heartbeats cost with one timer for all, beside a task for each; in processes without sockets."""
+"""What heartbeats cost with one timer for all, compared with a task for each; in processes without sockets."""
 
 from __future__ import annotations
 

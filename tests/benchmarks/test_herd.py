@@ -1,4 +1,4 @@
-"""How fast a herd joins and comes back, beside a bare server's handshake and one echo."""
+"""How fast a herd joins and comes back, compared with a bare server's handshake and one echo."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def one_round(folder: Path, count: int, calm: float) -> Round:
 
 
 def measure(folder: Path, count: int, rounds: int, calm: float = CALM) -> list[Row]:
-    """Rates of join and of restore, each beside the echo of the same round."""
+    """Rates of join and of restore, each compared with the echo of the same round."""
     found = [one_round(folder / str(i), count, calm) for i in range(rounds)]
     rows = []
     for name, herds in (("join", [r.join for r in found]), ("restore", [r.resume for r in found])):
@@ -97,7 +97,7 @@ def dial_both(crowds: list[LoadProcess], say: str) -> tuple[float, int, int, lis
 
 
 def measure_crowd(folder: Path, count: int, calm: float = CALM) -> list[Row]:
-    """A herd through two client processes: everybody joins, everybody comes back, nobody fails."""
+    """A herd through two client processes: all clients join, all come back, none fails."""
     half = count // 2
     with (
         product(folder, LOBBY) as server,

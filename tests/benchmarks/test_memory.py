@@ -1,4 +1,4 @@
-"""What an idle joined connection costs, beside one of a bare server."""
+"""What an idle joined connection costs, compared with one of a bare server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How soon three hundred clients are back after each kind of failure, beside the best systems measured the same way.
+"""How soon 300 clients are back after each kind of failure, compared with the best systems measured the same way.
 
 The peers' figures were taken on loopback with 300 clients, seconds after the link healed: Socket.IO and Centrifugo. A
-row is met when ours is ahead of both, in the mean and in the 95th percentile, and everybody came back.
+row is met when ours is ahead of both, in the mean and in the 95th percentile, and all clients came back.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run(root: Path, folder: Path, name: str, *words: str) -> dict[str, Any]:
 
 
 def row_of(name: str, summary: dict[str, Any]) -> Row:
-    """A run beside its peers."""
+    """A run compared with its peers."""
     peers, excess, share = PEERS[name], summary["excess_s"], summary["success_rate"]
     mean, p95, everybody = excess["mean"], excess["p95"], share["restored"] == share["affected"] > 0
     ours, met = f"{mean:.2f} / {p95:.2f} s", mean < peers.mean and p95 < peers.p95

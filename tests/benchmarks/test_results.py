@@ -22,7 +22,7 @@ def test_a_row_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     assert [(r.name, r.ours) for r in figures.rows] == [("a", "6 ms"), ("b", "5 ms")]
 
 
-def test_another_machine_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machine_begins_an_empty_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "figures.json"
     machine = keep(file, [row("a")]).machine
     monkeypatch.setattr(results, "this_machine", lambda: msgspec.structs.replace(machine, cores=999))

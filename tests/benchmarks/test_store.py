@@ -1,4 +1,4 @@
-"""How many joins a second the store commits in a file, beside what SQLite does with the same rows and nothing else."""
+"""How many joins a second the store commits in a file, compared with bare SQLite and the same rows."""
 
 from __future__ import annotations
 

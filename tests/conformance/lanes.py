@@ -31,7 +31,7 @@ WIDE = load_file(Path(__file__).with_name("wide.toml"))
 Lane = Callable[[Experiment, int], Sequence[LogEvent]]
 
 HISTORY = ("transport.", "session.", "peer.", "backoff.", "answer.", "client.")
-"""What a client goes through; heartbeats and the stream run beside it at their own pace."""
+"""The kinds of a client's history; heartbeats and the stream run at their own pace."""
 
 ROUTINE = frozenset({LogEventKind.PEER_SUSPECTED})
 """A probe of a healthy link is as routine as a heartbeat; whether one is due hangs on milliseconds."""
@@ -112,7 +112,7 @@ def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
 
 def histories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict[str, list[str]]:
     """By client: the kinds of what it went through until then, in order, each with its cause or outcome."""
-    told: dict[str, list[str]] = {}
+    by_actor: dict[str, list[str]] = {}
     for event in events:
         if (
             event.t < until
@@ -121,5 +121,5 @@ def histories(events: Iterable[LogEvent], until: float = SMALL.duration) -> dict
             and event.kind not in ROUTINE
         ):
             about = event.outcome if event.kind is LogEventKind.ANSWER_ACKED else event.cause
-            told.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
-    return told
+            by_actor.setdefault(event.actor, []).append(f"{event.kind} {about or ''}".strip())
+    return by_actor

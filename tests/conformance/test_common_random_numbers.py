@@ -51,5 +51,5 @@ def experienced(lane: Lane, strangers: str) -> dict[str, list[tuple[str, float, 
 
 
 @pytest.mark.parametrize("lane", [model, virtual])
-def test_a_strangers_cohort_moves_nobody_elses_draws(lane: Lane) -> None:
+def test_another_cohort_does_not_change_the_draws_of_the_first(lane: Lane) -> None:
     assert experienced(lane, STRANGERS) == experienced(lane, "")

@@ -11,7 +11,8 @@ import pytest
 from chaos.real_lane import RealLane
 from reports.build import analyse
 from resilience.config import QuizConfig
-from resilience.experiment.faults import AnyFault
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.experiment.faults import AnyFault, ServerKillFault
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from resilience.lab.run import execute
@@ -67,3 +68,17 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     assert set(episodes["outcome"]) == {"restored"}
     assert len(episodes) == 6 * len(experiment.faults)
     assert {item.name: item.detail for item in summary.invariants if item.verdict != "pass"} == {}
+
+
+@pytest.mark.parametrize("driver", [ModelLane(), VirtualLane()], ids=["model", "virtual"])
+@pytest.mark.parametrize("second", [12.0, 15.0, 10.0], ids=["overlapping", "touching", "simultaneous"])
+def test_kills_of_the_server_add_up(driver: LaneDriver, second: float, tmp_path: Path) -> None:
+    """The server starts once, when the last of the windows ends."""
+    faults = (ServerKillFault(10.0, duration=5.0), ServerKillFault(second, duration=6.0))
+    experiment = msgspec.structs.replace(every_kind(), faults=faults, duration=40.0)
+    assert execute(driver, experiment, 1, tmp_path / "run").status is RunStatus.COMPLETED
+    history, _, summary = analyse(tmp_path / "run")
+    starts = [event.t for event in history.of(LogEventKind.SERVER_STARTED)]
+    assert len(starts) == 2
+    assert second + 6.0 <= starts[1] < second + 7.0
+    assert {window.fault_id: window.reason for window in summary.windows if window.reason} == {}

@@ -64,7 +64,7 @@ def test_close_codes_in_sequences_carry_their_names(pages: dict[str, str]) -> No
 
 
 def in_order(diagram: str, *wanted: str) -> bool:
-    """Whether these stand in the diagram in this order."""
+    """Whether the diagram has these in this order."""
     rest = diagram
     for text in wanted:
         _, found, rest = rest.partition(text)
@@ -82,7 +82,7 @@ def test_a_welcome_waits_for_its_commit() -> None:
     )
 
 
-def test_the_old_connection_is_told_before_the_new_one_is_welcome() -> None:
+def test_the_old_connection_is_closed_before_the_new_one_is_welcome() -> None:
     assert in_order(
         diagram_scenarios.fencing(), "B->>S: resume", "S->>A: close 4200", "durable", "S->>B: state_restored"
     )
@@ -101,6 +101,6 @@ def test_an_order_that_crosses_the_clock_does_nothing() -> None:
 
 
 def test_no_line_holds_the_word_that_breaks_mermaid(pages: dict[str, str]) -> None:
-    """``end`` closes a block wherever it stands."""
+    """``end`` closes a block at any place."""
     drawn = [line for kind in ("sequenceDiagram", "stateDiagram") for lines in mermaid(pages, kind) for line in lines]
     assert [line for line in drawn if re.search(r"\bend\b|;|#", line)] == []

@@ -113,7 +113,7 @@ def test_every_flag_for_a_setting_is_in_the_table(pages: dict[str, str]) -> None
 
 @pytest.mark.parametrize("config", configuration.CONFIGS, ids=lambda config: config.__name__)
 def test_every_number_has_a_rule(config: type) -> None:
-    """A number that nothing refuses is a setting that nobody has thought through."""
+    """A number that no rule rejects is a setting without a considered range."""
     numbers = [key for key in schema.properties(config) if "number" in configuration.kind_of(config, key)]
     assert numbers
     assert [key for key in numbers if not configuration.rules(config, key)] == []

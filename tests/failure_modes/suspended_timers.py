@@ -23,7 +23,7 @@ class HeldTimer(DeadlineTimer):
         self.held = True
 
     def release(self) -> None:
-        """The process goes on."""
+        """Let the process continue."""
         self.held = False
         if self._missed:
             self._missed = False
@@ -49,7 +49,7 @@ class CoarseTimer(DeadlineTimer):
 
 
 class Machine:
-    """The computer of some clients behind one link, or of a server: it can sleep, and wakes without being told.
+    """The computer of some clients behind one link, or of a server: it can sleep, and wakes without a notice.
 
     Asleep, it reads nothing and no timer fires; what others send, their closes too, waits for it.
     """
@@ -65,7 +65,7 @@ class Machine:
 
     @classmethod
     def of_server(cls, server: QuizServer, links: Iterable[VirtualLink]) -> Machine:
-        """The machine of a server without guests yet; ``links`` are all ways in."""
+        """The machine of a server without connections yet; ``links`` are all paths to it."""
         timers = []
         for hub in server.hubs.values():
             hub._timer = HeldTimer(hub._clock, hub._on_deadline)
@@ -81,7 +81,7 @@ class Machine:
             timer.hold()
 
     def wake(self, *, timers_first: bool = False) -> None:
-        """Go on: what was received and what came due happen now, in either order."""
+        """Continue: what was received and what came due happen now, in either order."""
         if timers_first:
             self._release()
         for link in self._links:

@@ -58,7 +58,7 @@ def test_f22_lost_ack(after: float) -> None:
         (2.0, 9.0, 8.0, 12.0, "accepted"),  # the outage overlapped the close, and ended within the window
         (2.0, 9.0, 8.0, 14.0, "rejected_late"),  # it ended after the window
         (2.0, 11.5, 9.0, 9.5, "rejected_late"),  # back in time, but slow
-        (2.0, 11.5, 30.0, 30.0, "rejected_late"),  # never away: the window is not for everybody
+        (2.0, 11.5, 30.0, 30.0, "rejected_late"),  # never away: the late window is not for every participant
     ],
 )
 def test_f23_offline_answer_late(

@@ -22,7 +22,7 @@ def test_f29_crash_restart(after: float) -> None:
     """The server is killed ``after`` ms after a player has answered, at every step on the way of that answer.
 
     What was acknowledged is there after the restart, what was not is sent again; it counts once. The question closes
-    when it was to close, the stream has a new name, and everybody resumes as who they were.
+    when it was to close, the stream has a new epoch, and all clients resume as the same participants.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

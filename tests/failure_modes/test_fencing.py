@@ -1,4 +1,4 @@
-"""Two connections, one participant: whoever came last acts, and nothing that an older one still does changes that."""
+"""Two connections, one participant: the newest acts, and nothing that an older one still does changes that."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.virtual_server import CALM, LINKED, SHARED, URL, VirtualServe
 def test_f03_late_close_of_old_socket(later: int) -> None:
     """A link falls silent, its client comes back by another, three times in a row; then all the old sockets close.
 
-    The last session stays: nobody is told of a leave, and no grace period begins.
+    The last session stays: no client receives a leave, and no grace period begins.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
-        ada, observer = harness.client(), harness.client("witness", url=URL)
+        ada, observer = harness.client(), harness.client("observer", url=URL)
         await harness.opened(ada, observer)
         await asyncio.sleep(2)
         links = [harness.link, *(harness.another_link(f"way {i}") for i in range(3))]
@@ -35,14 +35,14 @@ def test_f03_late_close_of_old_socket(later: int) -> None:
             ada.url = url_of(new)
             await harness.until(lambda: ada.state is not ClientState.OPEN, within=7)
             await harness.opened(ada)
-        seen = len(harness.told("witness", PresenceChanged))
+        seen = len(harness.told("observer", PresenceChanged))
         await asyncio.sleep(later)
         for old in links[:-1]:
             old.freeze(False)
         await asyncio.sleep(120)
         assert ada.state is ClientState.OPEN
         assert (harness.session().state, harness.session().connection_no) == (ConnectionState.CONNECTED, 4)
-        assert len(harness.told("witness", PresenceChanged)) == seen
+        assert len(harness.told("observer", PresenceChanged)) == seen
 
     harness = act(script)
     assert len(harness.of(LogEventKind.SESSION_FENCED)) == 3
@@ -83,10 +83,10 @@ def test_f04_stale_client_events() -> None:
 
 
 def test_f11_two_tabs_duel() -> None:
-    """Two tabs of one person hold the same token, and both would reconnect for ever.
+    """Two tabs of one person hold the same token, and both would reconnect without a limit.
 
-    There is one takeover for one act of the user: the older tab is told 4200 and stays down, until the user asks for
-    it there, which is one takeover more.
+    There is one takeover for one act of the user: the older tab is closed with 4200 and stays down, until the user asks
+    for it there, which is one takeover more.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -114,10 +114,10 @@ def test_f11_two_tabs_duel() -> None:
 
 
 def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
-    """Somebody copies the file that holds an identity, and starts a second client from the copy.
+    """A person copies the file that holds an identity, and starts a second client from the copy.
 
-    The two tell themselves apart by an instance of their own. The second takes over openly: the first is told, and is
-    not left with a stream that has silently gone to another.
+    Each has an instance of its own. The second takes over openly: the first is closed with the reason, and is not left
+    with a stream that another client receives.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

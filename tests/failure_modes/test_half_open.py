@@ -113,7 +113,7 @@ def test_f02_half_open_oneway(dead: Literal["up", "down"], owed: bool) -> None:
 
 
 async def _fidgeting(harness: VirtualServerHarness) -> None:
-    """Somebody comes and goes, so that the room always has something to tell."""
+    """A client comes and goes, so that the room always has presence to send."""
     number = 0
     while True:
         number += 1
@@ -128,7 +128,7 @@ def test_f09_two_strikes() -> None:
     """Exactly one pong is lost on a link that is well otherwise.
 
     One miss changes nothing, neither for our client, which asks by itself, nor for a peer that only ever answers: it is
-    asked again half an interval later. The whole grace period without a word does.
+    asked again half an interval later. The whole grace period without a message does.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -183,7 +183,7 @@ def _lose_one_pong(client: ReconnectingClient) -> list[ClientMessage]:
 def test_f10_stale_ack_carried_over(cut_after: float) -> None:
     """The link breaks while a ping, a probe or both are unanswered; the client is back a moment later.
 
-    Liveness begins anew with each connection: nothing that the old one owed is held against the new one, and the
+    Liveness begins again with each connection: a reply that the old one owed does not count for the new one, and the
     client does not reconnect again and again.
     """
 
@@ -212,7 +212,7 @@ def test_f10_stale_ack_carried_over(cut_after: float) -> None:
 def test_f13_half_open_owner_lockout() -> None:
     """The old socket is half-open, and its owner is back within milliseconds by another way.
 
-    It is let in at once, not when the old one's ping has timed out, and never told that it is connected already.
+    It is let in at once, not when the old one's ping has timed out, and never rejected because it is connected already.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -1,4 +1,4 @@
-"""Everybody at once: after a restart, at a server that is full, or at one that takes nobody for long."""
+"""All clients at once: after a restart, at a server that is full, or at one that keeps no connection for long."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_f16_herd_after_restart() -> None:
     """The server dies under a thousand clients and is back two seconds later.
 
     All are restored within seconds, spread so that no tenth of a second brings more handshakes than the server takes
-    in two of them; nobody has to be sent away, and nobody gives up.
+    in two of them; no client is rejected, and none gives up.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -87,8 +87,8 @@ async def test_f16_herd_after_restart_through_real_sockets(tmp_path: Path) -> No
 
 def _real_client(url: str, name: str, clock: RunClock, log: EventList) -> ReconnectingClient:
     machine = ParticipantClient(Identity("quiz", name, name), ClientConfig().rules, random_for(1, name))
-    told = log_to(log, Lane.REAL, Role.CLIENT, name)
-    return ReconnectingClient(machine, url, clock=clock, log=told, deliver=lambda _: None)
+    record = log_to(log, Lane.REAL, Role.CLIENT, name)
+    return ReconnectingClient(machine, url, clock=clock, log=record, deliver=lambda _: None)
 
 
 async def _all_open(crowd: list[ReconnectingClient]) -> None:
@@ -98,7 +98,7 @@ async def _all_open(crowd: list[ReconnectingClient]) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("dead", ["busy", "upstream"])
 def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
-    """Every connection is accepted, and then closed: by a server with 1013, or by a proxy with nobody behind it.
+    """Every connection is accepted, and then closed: by a server with 1013, or by a proxy without a server.
 
     The client takes neither for a success: it dials no more often than its ladder says.
     """
@@ -133,7 +133,7 @@ def test_f17_flap_accept_then_close(preset: Preset, dead: str) -> None:
 def test_f17_flap_accept_then_close_after_a_welcome() -> None:
     """The server welcomes, and the connection is lost a second later, again and again.
 
-    The ladder begins anew only once a session has lasted: until then each return takes longer than the one before.
+    The ladder begins again only once a session has lasted: until then each return takes longer than the one before.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -155,10 +155,10 @@ def test_f17_flap_accept_then_close_after_a_welcome() -> None:
 
 
 def test_f18_handshake_overload() -> None:
-    """Six hundred newcomers within a tenth of a second, at a server that takes a hundred a second.
+    """Six hundred new connections within a tenth of a second, at a server that takes a hundred a second.
 
-    Those beyond two seconds of work are sent away at once, each with a moment of its own to come back. All get in, in
-    the time that so much work takes; no join is left half done, and no dial waits in vain.
+    Those beyond two seconds of work are rejected at once, each with a retry time of its own. All get in, in the time
+    that so much work takes; no join is left half done, and no dial times out.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -182,10 +182,10 @@ def test_f18_handshake_overload() -> None:
 
 
 def test_f19_fd_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process may open few files, and more guests come than that leaves room for.
+    """The process may open few files, and more connections arrive than that leaves room for.
 
-    The door knows the limit before the system enforces it: who is too many is told when to come again, those inside
-    notice nothing, and a place that becomes free is taken.
+    The handshake policy applies the limit before the system enforces it: a connection beyond it is rejected with a
+    retry time, the open ones notice nothing, and a place that becomes free is used.
     """
     for files, connections in ((20, 10), (256, 128), (1024, 896)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))

@@ -1,4 +1,4 @@
-"""Who somebody is: tokens that are stolen, replies that are lost, sessions that expire while their owner knocks."""
+"""Identity: tokens that are stolen, replies that are lost, sessions that expire while their owner reconnects."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def back_with(token: str) -> Resume:
 
 
 def test_f14_token_theft() -> None:
-    """Somebody tries a made-up token, a token that was replaced, and another's name.
+    """An attacker tries a made-up token, a token that was replaced, and another's name.
 
-    The first two are refused, and the second is recorded with its owner's id; the name makes somebody new.
+    The first two are refused, and the second is recorded with its owner's id; the name makes a new participant.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -70,7 +70,7 @@ def test_f14_token_theft() -> None:
 
 
 def test_f14_token_theft_of_the_token_of_now() -> None:
-    """Whoever has the token that counts is let in, and its owner is told; no restart makes an old one count again."""
+    """The current token lets any client in, and its owner is notified; no restart makes an old token valid again."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=CALM)
@@ -100,8 +100,8 @@ def test_f14_token_theft_of_the_token_of_now() -> None:
 def test_f15_lost_rotation_reply(how: Literal["cut", "hole"], back: bool) -> None:
     """The link breaks at each half millisecond of a join, or of a return: so between any two messages of it, too.
 
-    The server may have given a new token that its client never saw. The client is still taken for who it is, in the end
-    and with what it had, and nobody else has come into being.
+    The server may have given a new token that its client never saw. In the end the client is the same participant with
+    what it had, and no other participant exists.
     """
     restored = sum(len(_broken_off(how, 0.0005 * i, back=back).of(LogEventKind.SESSION_RESUMED)) for i in range(28))
     assert restored > (28 if back else 10)
@@ -145,7 +145,7 @@ async def _break(harness: VirtualServerHarness, how: Literal["cut", "hole"]) -> 
 def test_f28_blank_state_on_rejoin(away: int) -> None:
     """A player drops out and comes back in every phase of a quiz, before and after the clean-up.
 
-    It finds its score, its answer and its place as they were: the session and the game go on with the same objects.
+    It finds its score, its answer and its place as they were: the session and the event keep the same objects.
     """
     phases = [Phase.LOBBY, Phase.QUESTION, Phase.REVEAL, Phase.LEADERBOARD, Phase.FINISHED]
     for phase in phases:
@@ -260,7 +260,7 @@ def test_f30_sweep_vs_rejoin_at_one_instant(first: Literal["sweep", "resume"]) -
 def test_f36_resume_loop() -> None:
     """The server does not know the token: it has lost its database.
 
-    The client asks once, and then joins as somebody new over the same connection, within one dial.
+    The client asks once, and then joins as a new participant over the same connection, within one dial.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -188,7 +188,7 @@ def any_dial(
 
 
 def still_rejoined(honest: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - handed on
-    """Everybody who returns is said to have been cleaned up."""
+    """Every return is recorded as one after the clean-up."""
     arrival = honest(*arguments)
     if arrival is not None:
         arrival.outcome = REJOINED
@@ -303,7 +303,7 @@ def test_a_planted_failure_of_the_clock_is_found(monkeypatch: pytest.MonkeyPatch
         test_time.test_f07_clock_step(3600.0, monkeypatch)
 
 
-def test_a_planted_failure_of_the_door_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_failure_of_the_handshake_policy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     in_place_of(HandshakePolicy, "check", always(None))(monkeypatch)
     with pytest.raises(FOUND):
         test_herd.test_f19_fd_limit(monkeypatch)

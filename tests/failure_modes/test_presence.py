@@ -1,4 +1,4 @@
-"""What the others see of a room in which everybody comes and goes at once."""
+"""What the other participants see of a room in which all clients come and go at once."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def test_f32_presence_storm(hidden: float) -> None:
     """Fifty clients drop out and come back twenty times each, all within two seconds.
 
     No receiver gets more than four presence frames in any second, no frame undoes a newer one, and the list that
-    results is the truth. Flaps that are shorter than ``hidden`` are seen by nobody.
+    results is the truth. No participant sees flaps that are shorter than ``hidden``.
     """
     frames: list[tuple[Instant, PresenceChanged]] = []
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(ServerConfig(presence_interval=MIN_PRESENCE_INTERVAL_S, flap_hidden=hidden), WAITING)
-        observer, crowd = harness.client("witness", url=URL), harness.crowd(FLAPPING)
+        observer, crowd = harness.client("observer", url=URL), harness.crowd(FLAPPING)
         await harness.opened(observer, *crowd)
         await asyncio.sleep(6)
-        settled = len(harness.told("witness", PresenceChanged))
+        settled = len(harness.told("observer", PresenceChanged))
         observer._deliver = lambda message: _keep(harness, frames, message)
         await _storm(harness, crowd)
         gone = crowd[::7]
         for client in gone:
             await client.stop()
         await asyncio.sleep(3)
-        (joined,) = harness.told("witness", Joined)
-        shown = _replayed(joined, [*harness.told("witness", PresenceChanged)[:settled], *(f for _, f in frames)])
+        (joined,) = harness.told("observer", Joined)
+        shown = _replayed(joined, [*harness.told("observer", PresenceChanged)[:settled], *(f for _, f in frames)])
         assert shown == {who: str(session.state) for who, session in harness.room.sessions.items()}
         away = {client.machine.participant for client in gone}
         assert {who for who, state in shown.items() if state != "connected"} == away
@@ -58,7 +58,7 @@ def _keep(harness: VirtualServerHarness, frames: list[tuple[Instant, PresenceCha
 
 
 async def _storm(harness: VirtualServerHarness, crowd: list[ReconnectingClient]) -> None:
-    """Cut everybody again and again, and let everybody back at once."""
+    """Cut all clients again and again, and let all back at once."""
     for _ in range(FLAPS):
         harness.link.cut()
         await asyncio.sleep(0.003)
@@ -69,7 +69,7 @@ async def _storm(harness: VirtualServerHarness, crowd: list[ReconnectingClient])
 
 
 def _replayed(joined: Joined, stream: list[PresenceChanged]) -> dict[str, str]:
-    """Everybody's state as it is seen by one who applies each frame in turn."""
+    """The state of all participants as a client sees it that applies each frame in turn."""
     roster = msgspec.json.decode(joined.snapshot.roster, type=Roster)
     shown = {player.participant: player.state for player in roster.players}
     for frame in stream:

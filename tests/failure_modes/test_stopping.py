@@ -1,4 +1,4 @@
-"""An orderly stop, and guests that hold up the others."""
+"""A drain, and clients that delay the others."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BUFFER, ONE_READ = 20_000, 65_536
 
 
 def test_f20_graceful_drain() -> None:
-    """The server is told to stop while two hundred are connected, half of whom have just answered.
+    """The server drains while two hundred clients are connected, half of which have just answered.
 
-    Closes are spread over at least the time in which it could take everybody back. Every answer is acknowledged before
-    its close. Everybody comes back, each at a moment of its own, to a server that is there again.
+    Closes are spread over at least the time in which it could take all clients back. Every answer is acknowledged
+    before its close. All clients come back, each at a moment of its own, to the restarted server.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -1,4 +1,4 @@
-"""The numbered stream: no event is lost, doubled or told too early, whenever a client comes back."""
+"""The numbered stream: no event is lost, doubled or sent too early, whenever a client comes back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PHASE_AFTER: dict[type[Message], str] = {
 def test_f25_quiet_gap(lost: str) -> None:
     """The last event before a long silence is lost: nothing that comes later could show the gap.
 
-    The client finds the silence suspicious by itself, comes back, and is told the position of the stream at once.
+    The client detects the silence by itself, comes back, and receives the position of the stream at once.
     """
     at = {"question": 10.0, "reveal": 20.0, "leaderboard": 30.0}[lost]
 
@@ -121,7 +121,7 @@ def test_f27_zero_event_resume() -> None:
 
 
 def test_f27_zero_event_resume_at_position_0() -> None:
-    """The room itself has said nothing yet: that is no reason to know nobody."""
+    """The room itself has sent nothing yet; the snapshot lists the participants all the same."""
     room_harness = RoomHarness()
     token = room_harness.join(1).token
     assert room_harness.room.seq == 0
@@ -169,7 +169,7 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
 
 
 def _phases(stream: list[SequencedMessage]) -> dict[int, str]:
-    """The phase at each position, as somebody who heard the whole stream knows it."""
+    """The phase at each position, as a client knows it that received the whole stream."""
     assert all(after.seq == before.seq + 1 for before, after in pairwise(stream))
     phase, phases = "lobby", {0: "lobby"}
     for message in stream:

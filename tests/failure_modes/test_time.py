@@ -23,9 +23,9 @@ DEAF = ClientConfig(probe_after=1000)
 
 @pytest.mark.parametrize("config", [ClientConfig(), DEAF])
 def test_f05_background_tab_throttle(config: ClientConfig) -> None:
-    """A page is in the background for ten minutes: its timers fire once a minute, its pongs take up to 10 s.
+    """A page is in the background for ten minutes: its timers fire once a minute, its pongs need up to 10 s.
 
-    Pongs answer messages, so nobody is disconnected by mistake. When the link does break meanwhile, coming to the
+    Pongs answer messages, so no client is disconnected by mistake. When the link does break meanwhile, coming to the
     foreground brings the client back within a second.
     """
 
@@ -57,7 +57,7 @@ def test_f05_background_tab_throttle(config: ClientConfig) -> None:
 @pytest.mark.parametrize("timers_first", [False, True])
 @pytest.mark.parametrize("asleep", [5, 45, 300])
 def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
-    """A laptop sleeps for 5, 45 or 300 s, and wakes; nobody tells its client.
+    """A laptop sleeps for 5, 45 or 300 s, and wakes; its client receives no notice.
 
     The client doubts at once what it held for an open connection. Within the clean-up time it resumes, later it
     rejoins; either way within a second, as the same participant and with its score. Its budget did not pay for the
@@ -102,7 +102,7 @@ def test_f06_sleep_wake(asleep: int, timers_first: bool) -> None:
 def test_f07_clock_step(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock of both machines is set an hour forward or back while a question is open.
 
-    Nobody looks at it: no state changes, no score, and the question closes when it should.
+    No decision reads it: no state changes, no score, and the question closes when it should.
     """
     quiz = QuizConfig(questions=2, lobby=1, question_time=20, reveal_time=1000)
 
@@ -135,7 +135,7 @@ def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> No
     """The server is killed while a question of 20 s is open, and its clock is set before another server starts.
 
     Between two processes only the wall clock counts, so a step is taken for time that passed. But a question never
-    opens for longer than it was to be, and one that an hour has closed stays closed; nobody's score or name is lost.
+    opens for longer than it was to be, and one that an hour has closed stays closed; no score or name is lost.
     """
     quiz = QuizConfig(questions=2, lobby=6, question_time=20, reveal_time=3600, leaderboard_time=3600)
 
@@ -166,7 +166,7 @@ def test_f07_clock_step_across_a_restart(step: float, closes_after: float) -> No
 def test_f08_server_stall(stall: int) -> None:
     """The process that holds the server and a hundred clients does nothing for 5, 20 or 40 s.
 
-    The sweeper sees how late it is and gives everybody that time: nobody is taken for dead.
+    The sweeper measures its own lag and extends all deadlines by it: no connection counts as dead.
     """
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -189,7 +189,7 @@ def _stand_still(harness: VirtualServerHarness, seconds: float) -> None:
 
 @pytest.mark.parametrize("timers_first", [False, True])
 def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
-    """Only the server stands still, for 40 s, longer than its own grace period; clients say nothing by themselves.
+    """Only the server is suspended, for 40 s, longer than its own grace period; clients say nothing by themselves.
 
     Their pongs wait in its buffers, or were never asked for. None of them is let go, whatever it sees first.
     """

@@ -1,1 +1,1 @@
-"""What a bad guest may do to a server over real sockets, and honest guests beside it: ``python -m tests.hostile``."""
+"""Attacks on a server over real sockets while well-behaved clients use it: ``python -m tests.hostile``."""

@@ -1,4 +1,4 @@
-"""A wave of hostile guests against one server, honest ones beside it; prints what both saw.
+"""Waves of attacks on one server that well-behaved clients use; prints what both saw.
 
 ``python -m tests.hostile --messages 100000``
 """
@@ -57,11 +57,11 @@ async def state(server: ServerProcess) -> State:
 
 
 async def attack(server: ServerProcess, messages: int, seed: int) -> dict[str, dict[str, int]]:
-    """Let a mob loose, in a process of its own, until it is done."""
+    """Run the attackers in a process of their own until they are done."""
     words = [sys.executable, "-m", "tests.hostile.attacker", str(server.port), str(messages), str(seed)]
     process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    told, _ = await process.communicate()
-    done: dict[str, dict[str, int]] = json.loads(told)
+    output, _ = await process.communicate()
+    done: dict[str, dict[str, int]] = json.loads(output)
     return done
 
 
@@ -93,7 +93,7 @@ async def waves(server: ServerProcess, messages: int, count: int) -> list[Wave]:
 
 
 async def besieged(folder: Path, messages: int, clients: int = CLIENTS) -> dict[str, Any]:
-    """Two waves of so many messages beside honest guests; what everybody saw, and the server's own account."""
+    """Two waves of so many messages while well-behaved clients answer; what these saw, and the server's own metrics."""
     async with target(folder, SETTINGS, "--event-log", str(folder / "log" / "events" / "server.jsonl")) as server:
         async with WellBehavedClients(clients, server.url) as well_behaved:
             await well_behaved.opened()
@@ -119,8 +119,8 @@ async def besieged(folder: Path, messages: int, clients: int = CLIENTS) -> dict[
         }
 
 
-def told(found: dict[str, Any]) -> str:
-    """For a person."""
+def summary_of(found: dict[str, Any]) -> str:
+    """The findings as text."""
     lines = []
     for number, wave in enumerate(found["waves"], 1):
         lines += [f"wave {number}: {sum(wave.sent['sent'].values())} messages in {wave.sent['rounds']}"]
@@ -140,9 +140,9 @@ def told(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.hostile")
     parser.add_argument("--messages", type=int, default=100_000, help="messages of each wave")
-    parser.add_argument("--clients", type=int, default=CLIENTS, help="honest guests beside it")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="well-behaved clients")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = asyncio.run(besieged(Path(place), options.messages, options.clients))
-    sys.stdout.write(told(found) + "\n")
+    sys.stdout.write(summary_of(found) + "\n")
     sys.exit(bool(found["wrongs"] or found["noise"] or found["exit"]))

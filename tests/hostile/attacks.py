@@ -13,7 +13,7 @@ from tests.support.deadlines import HANG_S
 from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, announced, frame, handshake
 
 HOSTILE = "127.0.0.2"
-"""Where attacks come from: another address than the honest guests'."""
+"""Where attacks come from: another address than the well-behaved clients'."""
 
 GARBAGE = (
     b"GET / HTTP/9.9\r\n\r\n",
@@ -33,12 +33,12 @@ NONSENSE = (
 )  # fmt: skip
 
 
-class Overstayed(Exception):  # noqa: N818 - what a guest did
-    """Somebody who should have been shown out by now is still there."""
+class Overstayed(Exception):  # noqa: N818 - what a connection did
+    """A connection is still open that the server should have closed by now."""
 
 
 class Peer:
-    """A raw connection of a bad guest."""
+    """A raw connection of an attacker."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer, self.sent = reader, writer, 0
@@ -225,7 +225,7 @@ async def silent(port: int, chance: random.Random) -> int:
     await peer.drain(HANG_S)
     sent, is_out = peer.drop() + 1, peer.reader.at_eof() or peer.reader.exception() is not None
     if not is_out:
-        raise Overstayed(f"a silent guest of kind {kind}")
+        raise Overstayed(f"a silent connection of kind {kind}")
     return sent
 
 
@@ -256,7 +256,7 @@ async def control_frames(port: int, chance: random.Random) -> int:
 
 
 async def wrong_origin(port: int, chance: random.Random) -> int:
-    """A page of somebody else's."""
+    """A page of another site."""
     origin = chance.choice(("http://evil.example", "null", "http://[::1", f"http://127.0.0.1:{port}.evil.example"))
     peer = await Peer.dial(port)
     peer.send(handshake(f"127.0.0.1:{port}", f"Origin: {origin}"))

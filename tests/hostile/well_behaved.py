@@ -1,4 +1,4 @@
-"""Honest guests beside the hostile ones: real clients that answer every question and note how they were served."""
+"""Well-behaved clients: real clients that answer every question and note how they were served."""
 
 from __future__ import annotations
 
@@ -80,12 +80,14 @@ class WellBehavedClient:
 
 
 class WellBehavedClients:
-    """So many honest guests together."""
+    """So many well-behaved clients together."""
 
     def __init__(
         self, count: int, url: str, *, seed: int = 1, over: Seconds = 1.0, config: ClientConfig | None = None
     ) -> None:
-        self.clients = [WellBehavedClient(f"guest {i}", url, seed=seed, over=over, config=config) for i in range(count)]
+        self.clients = [
+            WellBehavedClient(f"client {i}", url, seed=seed, over=over, config=config) for i in range(count)
+        ]
 
     async def __aenter__(self) -> Self:
         for client in self.clients:
@@ -97,7 +99,7 @@ class WellBehavedClients:
 
     @property
     def are_open(self) -> bool:
-        """Whether everybody is in."""
+        """Whether all clients are in."""
         return all(client.client.state is ClientState.OPEN for client in self.clients)
 
     def acks(self) -> list[Seconds]:
@@ -105,7 +107,7 @@ class WellBehavedClients:
         return sorted(ack for client in self.clients for ack in client.acks)
 
     def delivery(self) -> list[Seconds]:
-        """How long after the first guest each of the others heard the same broadcast, shortest first."""
+        """How long after the first client each of the others received the same broadcast, shortest first."""
         heard: defaultdict[str, list[float]] = defaultdict(list)
         for client in self.clients:
             for what, when in client.broadcasts.items():
@@ -113,7 +115,7 @@ class WellBehavedClients:
         return sorted(when - min(times) for times in heard.values() for when in times)
 
     def wrongs(self) -> list[str]:
-        """Whatever an honest guest may complain of once it is all over: lost, refused, unanswered, answered twice."""
+        """What went wrong for each client by the end: lost, refused, unanswered, answered twice."""
         found = []
         for client in self.clients:
             lost = client.count(LogEventKind.TRANSPORT_LOST) + client.count(LogEventKind.TRANSPORT_FAILED)
@@ -123,16 +125,16 @@ class WellBehavedClients:
 
     @staticmethod
     def unserved(client: WellBehavedClient) -> list[str]:
-        """What it may complain of even where connections had to be lost."""
+        """What went wrong for it apart from lost connections."""
         found = [f"{client.name} has been {sorted(client.participants)}"] * (len(client.participants) != 1)
         for question, when in client.submitted.items():
             verdicts = client.verdicts[question]
             if when and verdicts not in (["accepted"], ["rejected_late"]):
-                found.append(f"{client.name} was told {verdicts} of {question}")
+                found.append(f"{client.name} received {verdicts} for {question}")
         return found
 
     async def opened(self, within: Seconds = HANG_S) -> None:
-        """Wait until everybody is in."""
+        """Wait until all clients are in."""
         await eventually(lambda: self.are_open, within)
 
     async def answered(self, more: int = 1) -> None:
@@ -148,7 +150,9 @@ class WellBehavedClients:
 
     def verdicts(self) -> Counter[str]:
         """All verdicts."""
-        return Counter(verdict for client in self.clients for told in client.verdicts.values() for verdict in told)
+        return Counter(
+            verdict for client in self.clients for received in client.verdicts.values() for verdict in received
+        )
 
 
 def percentile(values: Sequence[Seconds], share: float) -> Seconds:

@@ -38,7 +38,7 @@ def _broken(run_dir: Path, what: str) -> Path:
 
 
 def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
-    """Six files beside the log; the stored summary and episodes are those that were computed."""
+    """Six files in addition to the log; the stored summary and episodes are those that were computed."""
     history = sample_history(clients=6)
     summary = build_report(history.write(tmp_path))
     assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary

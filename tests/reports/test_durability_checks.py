@@ -30,7 +30,7 @@ AT_THE_REVEAL = QuizState(Phase.REVEAL, 1, 4, opened_at=TIMES["q2"], closes_at=T
 
 @dataclass
 class Case:
-    """What the three say; the story's answers were right and came when its clients gave them."""
+    """Log, stored run and observations; all answers were right and came when the clients gave them."""
 
     history: LogBuilder = field(default_factory=clean_history)
     answers: list[StoredAnswer] = field(default_factory=list)
@@ -96,19 +96,18 @@ def _observations(who: str, session: str, rows: list[StoredAnswer]) -> list[Obse
     return seen
 
 
-def test_witnesses_that_agree_break_no_rule() -> None:
-    """And every rule has something to look at."""
+def test_sources_that_agree_pass_every_check() -> None:
+    """Pass, not inconclusive: every check has data."""
     assert case().judged() == dict.fromkeys(DURABILITY_CHECKS, Verdict.PASS)
 
 
-def test_nobody_who_says_anything_proves_nothing() -> None:
-    """An empty run is inconclusive in every respect."""
+def test_an_empty_run_is_inconclusive() -> None:
     empty = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
     assert set(empty.judged().values()) == {Verdict.INCONCLUSIVE}
 
 
 def test_a_server_that_comes_late_closes_late() -> None:
-    """What was due while there was none is done at once when there is one, and so it is told."""
+    """What was due while no server ran is done as soon as one runs, and is recorded at that time."""
     made = case()
     _move_close(made, "q2", 8.0)
     made.incarnation = 2
@@ -180,7 +179,7 @@ DEFECTS: dict[str, tuple[str, Callable[[Case], object]]] = {
     "an acknowledged answer is gone": ("acknowledged_are_stored", lambda c: c.answers.pop()),
     "another answer is stored": ("acknowledged_are_stored", lambda c: _change_row(c, key="other")),
     "an answer is stored twice": ("stored_once", lambda c: c.answers.append(c.answers[0])),
-    "an answer is nobody's": ("stored_once", lambda c: _change_row(c, participant="p-nobody")),
+    "an answer has no participant": ("stored_once", lambda c: _change_row(c, participant="p-unknown")),
     "points changed since the log": ("log_agrees", lambda c: _change_row(c, points=1)),
     "a score is off by one": ("scores_recompute", lambda c: c.scores.update({"p-c0": c.scores["p-c0"] + 1})),
     "points for a wrong answer": ("scores_recompute", lambda c: _change_row(c, choice=1)),

@@ -61,7 +61,7 @@ def test_a_loss_inside_the_call_bracket_belongs_to_the_fault() -> None:
     assert (row["outcome"], row["detection_s"]) == ("restored", 0.0)
 
 
-def test_rejoined_after_clean_up_is_told_apart() -> None:
+def test_rejoined_after_clean_up_is_distinguished() -> None:
     """The same identity taken back after clean-up is restored, and says so."""
     history = _cut().lose("a", 10.0).dial("a", 12.0, 12.1).restore("a", 12.2, outcome="rejoined").end()
     row = _one(history)
@@ -98,14 +98,14 @@ def test_missing_digests_never_read_as_agreement() -> None:
 
 
 def test_a_new_identity_is_identity_lost() -> None:
-    """Coming back through a join is coming back as somebody else."""
+    """A return through a join is the return of another participant."""
     history = _cut().lose("a", 10.0).dial("a", 10.2, 10.3).become_new("a", 10.4).end()
     row = _one(history)
     assert (row["outcome"], row["came_back_by"]) == ("identity_lost", "joined")
 
 
 def test_giving_up_ends_the_episode_even_if_a_click_brings_it_back() -> None:
-    """Whoever gave up did not come back by itself; what a person does later does not count."""
+    """A client that gave up did not come back by itself; what a person does later does not count."""
     history = _cut().lose("a", 10.0).dial("a", 10.2).give_up("a", 11.0).dial("a", 20.0, 20.1).restore("a", 20.2).end()
     row = _one(history)
     assert (row["outcome"], row["reconnection_s"], row["never"]) == ("gave_up", pytest.approx(1.0), True)
@@ -142,7 +142,7 @@ def test_events_after_the_end_do_not_count() -> None:
 
 
 def test_no_loss_noticed_is_riding_through() -> None:
-    """A short hole that nobody noticed is no reconnection at all, and has no latency."""
+    """A short hole that no client noticed is no reconnection, and has no latency."""
     row = _one(_hole().end(), HOLE)
     assert (row["outcome"], row["affected"]) == ("rode_through", False)
     assert pd.isna(row["downtime_s"])
@@ -190,7 +190,7 @@ def test_a_dial_within_the_window_is_exposure() -> None:
     assert (row["outcome"], row["detected_at"], row["attempts"]) == ("restored", pytest.approx(12.0), 2)
 
 
-def test_whoever_never_joined_has_nothing_to_lose() -> None:
+def test_a_client_that_never_joined_has_nothing_to_lose() -> None:
     """A client without a session is not exposed, and its first join is no lost identity."""
     history = LogBuilder(experiment()).join("b")
     history.join("a", 11.0).fault(CUT, 10.0, 10.0)
@@ -201,7 +201,7 @@ def test_whoever_never_joined_has_nothing_to_lose() -> None:
 
 @pytest.mark.parametrize("how", ["unconfirmed", "invalid"])
 def test_a_window_that_was_not_proved_is_the_harness(how: str) -> None:
-    """Without a canary's word, or against it, nobody's fate is held against the system."""
+    """A fault that no canary confirmed, or that one contradicts, is not charged to the system."""
     history = LogBuilder(experiment()).join("a").fault(CUT, 10.0, 10.0, confirmed=how != "unconfirmed")
     if how == "invalid":
         history.add(10.5, Role.INJECTOR, "alpha", LogEventKind.FAULT_INVALID, ref=CUT, cause="proxy hung")
@@ -237,8 +237,7 @@ def test_segments_cover_each_participants_time() -> None:
     assert segments["stop"].iloc[-1] == 60.0
 
 
-def test_a_crowd_is_told_apart_as_the_story_has_it() -> None:
-    """Three hundred clients, nine windows: every affected episode has exactly one end."""
+def test_every_affected_episode_of_a_long_history_has_one_end() -> None:
     frame = episodes_frame(sample_history(clients=30).log())
     affected = frame[frame["affected"]]
     assert len(frame) == 30 * 9

@@ -34,7 +34,7 @@ def resilience(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (("sim", "run", "nowhere.toml"), "nowhere.toml: no such file"),
         (("sim", "run", "dem"), "did you mean demo?"),
@@ -52,11 +52,11 @@ def resilience(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("dance",), "dance"),
     ],
 )
-def test_bad_input_exits_2_with_one_line(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+def test_bad_input_exits_2_with_one_line(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
     """Whatever is typed, the complaint names it and nothing ends in a traceback."""
     done = resilience(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert [path for path in tmp_path.iterdir() if path.name != "quiz.db"] == []
 
@@ -172,7 +172,7 @@ async def test_play_joins_answers_and_finishes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flags, runs", [(("--fresh",), 2), ((), 1)])
 async def test_a_second_run_on_the_same_database(tmp_path: Path, flags: tuple[str, ...], runs: int) -> None:
-    """Starting again goes on with the run that is under way, or begins a new one and leaves the first one alone."""
+    """A second start continues the run that is under way, or begins a new one and leaves the first one alone."""
     for _ in range(2):
         async with serving(tmp_path, *flags) as (process, port), asyncio.timeout(HANG_S):
             machine = ParticipantClient(Identity("quiz", "ada", "ada"), ClientConfig().rules, random_for(1, "ada"))

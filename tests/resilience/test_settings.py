@@ -28,7 +28,7 @@ def test_flags_win_over_environment_over_file_over_defaults(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, environ, flags, told",
+    "text, environ, flags, message",
     [
         ("[server]\ngrace_period = 3\n", {}, {}, "server.grace_period = 3.0: must exceed heartbeat_interval (15 s)"),
         ("[server]\ngrace = 3\n", {}, {}, "unknown field `grace`"),
@@ -42,14 +42,14 @@ def test_flags_win_over_environment_over_file_over_defaults(file: Path) -> None:
     ],
 )
 def test_a_bad_setting_is_named_with_its_rule(
-    tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, object], told: str
+    tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, object], message: str
 ) -> None:
     """One line that says which key, which value and which rule."""
     path = tmp_path / "quiz.toml"
     path.write_text(text)
     with pytest.raises(ResilienceError) as caught:
         server_settings(path, environ, flags)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -93,12 +93,12 @@ def test_a_list_in_the_environment(text: str, meant: tuple[str, ...]) -> None:
 
 def test_an_origin_that_is_none_is_named(tmp_path: Path) -> None:
     """From the environment and from a file alike."""
-    told = "allowed_origins = 'quiz.example': must be origins such as https://quiz.example"
-    with pytest.raises(ResilienceError, match=told):
+    message = "allowed_origins = 'quiz.example': must be origins such as https://quiz.example"
+    with pytest.raises(ResilienceError, match=message):
         server_settings(None, {"RESILIENCE_ALLOWED_ORIGINS": "https://a.example,quiz.example"}, {})
     path = tmp_path / "quiz.toml"
     path.write_text('[server]\nallowed_origins = ["quiz.example"]\n')
-    with pytest.raises(ResilienceError, match=told):
+    with pytest.raises(ResilienceError, match=message):
         server_settings(path, {}, {})
 
 
@@ -126,7 +126,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
 KEY = "0123456789abcdef"
 
 
-def test_without_a_key_nobody_can_host() -> None:
+def test_without_a_key_no_client_can_host() -> None:
     """There is no default key."""
     assert host_key({}, None) is None
 

@@ -30,7 +30,7 @@ Answer = dict[str, Any]
 
 
 class LoadGenerator:
-    """The clients of one process, and what they are told to do together."""
+    """The clients of one process, and the commands that all of them carry out together."""
 
     def __init__(self, host: str, port: int, path: str, event: str, start: int) -> None:
         self._address, self._event, self._start = (host, port), event, start
@@ -60,7 +60,7 @@ class LoadGenerator:
         }
 
     async def drop(self, hard: bool = True) -> Answer:
-        """All leave at once without a word."""
+        """All leave at once, without a leave message."""
         for client in self._clients:
             client.drop(hard=hard)
         await asyncio.sleep(0)

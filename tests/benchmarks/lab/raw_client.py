@@ -46,7 +46,7 @@ class RawClient(asyncio.Protocol):
             self._transport.write(data)
 
     def drop(self, *, hard: bool = False) -> None:
-        """End at once without a word; ``hard`` with a reset, which leaves no port waiting."""
+        """End at once without a close frame; ``hard`` with a reset, which leaves no port waiting."""
         if self._transport is not None:
             if hard:
                 link = cast("socket.socket", self._transport.get_extra_info("socket"))

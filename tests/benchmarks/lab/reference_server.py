@@ -1,8 +1,8 @@
 """The reference: a server of `websockets` and nothing else, with the product's transport settings.
 
-``python reference_server.py PORT`` echoes what it hears, except two orders: ``broadcast SIZE`` sends everybody a text
-of SIZE bytes that begins with the instant it was sent at (seconds on the monotonic clock), ``beat SECONDS`` pings
-everybody with a text so often, each connection by a task of its own.
+``python reference_server.py PORT`` echoes every message except two commands: ``broadcast SIZE`` sends all clients a
+text of SIZE bytes that begins with the instant of the sending (seconds on the monotonic clock); ``beat SECONDS`` sends
+each connection a text at this interval, from a task of its own.
 """
 
 from __future__ import annotations

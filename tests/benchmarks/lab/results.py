@@ -21,7 +21,7 @@ COMMAND = "make bench RECORD=1"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure: ``ours`` beside ``reference``, in words with their unit; ``ratio`` of the two; its ``spread``.
+    """One figure: ``ours`` and ``reference``, in words with their unit; ``ratio`` of the two; its ``spread``.
 
     ``target`` says what must hold, ``met`` whether it does.
     """

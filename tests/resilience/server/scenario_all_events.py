@@ -1,4 +1,4 @@
-"""An evening on which everything happens that the server tells of: one real server, real sockets, virtual time."""
+"""A scenario in which every event happens that the server logs: one real server, real sockets, virtual time."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ HAPPENS = {
     LogEventKind.COMMIT_FAILED,
     LogEventKind.QUESTION_OPENED,
 }
-"""What the evening must contain, or a test of it proves nothing."""
+"""What the scenario must contain, or a test of it proves nothing."""
 
 
 class FailingStore(SqlStore):
@@ -103,7 +103,7 @@ class FailingStore(SqlStore):
 
 
 class FullScenario:
-    """The server of one stage, and what goes on in it. Its records go to ``log``, its numbers to ``metrics``."""
+    """One server and all that happens to it. Its records go to ``log``, its numbers to ``metrics``."""
 
     def __init__(self, harness: VirtualServerHarness, log: RecordSink, metrics: Metrics | None = None) -> None:
         self.harness, self.disk = harness, FailingStore(MEMORY)
@@ -122,7 +122,7 @@ class FullScenario:
         )
 
     async def play(self) -> None:
-        """From the first join to the last guest but those who stay; about a minute."""
+        """From the first join to the last leave but those of the clients that stay; about a minute."""
         await self.app.start(HOST, PORT)
         ada, bob = self.harness.client("ada"), self.harness.client("bob", url=URL)
         ada.start()
@@ -145,14 +145,14 @@ class FullScenario:
         await asyncio.sleep(15)
 
     async def end(self) -> None:
-        """Everybody is sent home; who knocks meanwhile is told to come back."""
+        """Drain all connections; a new one meanwhile is rejected with a retry time."""
         stopping = asyncio.get_running_loop().create_task(self.app.stop())
         await asyncio.sleep(0.1)
         with suppress(InvalidStatus):
             await dial()
         await stopping
 
-    # what guests do ---------------------------------------------------------------------------------------------------
+    # what clients do --------------------------------------------------------------------------------------------------
 
     async def _try_tokens(self) -> None:
         first, second, third = await dial(), await dial(), await dial()

@@ -1,4 +1,4 @@
-"""An orderly stop of a real server process under load, and the next one on the same database: nobody notices much."""
+"""A drain of a real server process under load, and the next one on the same database: the clients hardly notice."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ leaderboard_time = 0.2
 
 
 class Watch(NamedTuple):
-    """What somebody outside saw while the server stopped."""
+    """What a client without a session saw while the server stopped."""
 
     ready: list[int]
     health: list[int]
-    newcomers: list[tuple[int, float]]
+    rejected: list[tuple[int, float]]
 
 
 async def _watch(server: ServerProcess) -> Watch:
-    """Ask again and again until nobody answers."""
+    """Ask again and again until no server answers."""
     seen = Watch([], [], [])
     while True:
         try:
             refused = await _refusal(server.url)
             if refused is not None:
-                seen.newcomers.append(refused)
+                seen.rejected.append(refused)
                 seen.health.append((await server.get("/healthz")).status)
                 seen.ready.append((await server.get("/readyz")).status)
         except (OSError, EOFError, IndexError, InvalidMessage):
@@ -69,11 +69,11 @@ async def _refusal(url: str) -> tuple[int, float] | None:
 
 
 class Scenario(NamedTuple):
-    """All that a stop and a restart left to look at."""
+    """All that was recorded of a stop and a restart."""
 
     well_behaved: WellBehavedClients
     watch: Watch
-    told: float
+    stopped_at: float
     ended: float
     codes: list[int]
 
@@ -86,7 +86,7 @@ async def _scenario(folder: Path, clients: int, window: float) -> Scenario:
         await well_behaved.__aenter__()
         await well_behaved.opened()
         await well_behaved.answered()
-        told, watching = time.monotonic(), asyncio.create_task(_watch(first))
+        stopped_at, watching = time.monotonic(), asyncio.create_task(_watch(first))
         first.terminate()
         code = await first.wait()
         ended, watch = time.monotonic(), await watching
@@ -99,7 +99,7 @@ async def _scenario(folder: Path, clients: int, window: float) -> Scenario:
         second.terminate()
         codes = [code, await second.wait()]
         assert second.noise() == []
-    return Scenario(well_behaved, watch, told, ended, codes)
+    return Scenario(well_behaved, watch, stopped_at, ended, codes)
 
 
 def _check_closes(scenario: Scenario, clients: int) -> None:
@@ -109,13 +109,13 @@ def _check_closes(scenario: Scenario, clients: int) -> None:
 
 
 def _check_watch(scenario: Scenario, window: float) -> None:
-    """Not ready, but healthy; a newcomer is refused with a time to come back."""
+    """Not ready, but healthy; a new connection is rejected with a retry time."""
     watch = scenario.watch
-    assert watch.newcomers
+    assert watch.rejected
     assert set(watch.ready) <= {503}
     assert set(watch.health) <= {200}
-    assert {status for status, _ in watch.newcomers} == {503}
-    assert all(1.0 <= advice <= window + 2.0 for _, advice in watch.newcomers)
+    assert {status for status, _ in watch.rejected} == {503}
+    assert all(1.0 <= advice <= window + 2.0 for _, advice in watch.rejected)
 
 
 def _check_return(scenario: Scenario, clients: int) -> None:
@@ -126,12 +126,12 @@ def _check_return(scenario: Scenario, clients: int) -> None:
 
 
 def _check_pace(scenario: Scenario, clients: int, window: float) -> None:
-    """Closes are spread evenly over the window, and returns are no faster than they were sent away."""
-    times = sorted(when - scenario.told for client in scenario.well_behaved.clients for when, _ in client.losses)
+    """Closes are spread evenly over the window, and returns are no faster than the closes."""
+    times = sorted(when - scenario.stopped_at for client in scenario.well_behaved.clients for when, _ in client.losses)
     assert 0.8 * window <= times[-1] - times[0] <= window + LATENESS_S
     per_tenth = Counter(int(t / (window / 10)) for t in times)
     assert max(per_tenth.values()) <= 2.5 * clients / 10, per_tenth
-    assert scenario.ended - scenario.told <= window + 5.0
+    assert scenario.ended - scenario.stopped_at <= window + 5.0
     back = sorted(welcome for client in scenario.well_behaved.clients for welcome in client.welcomes[1:])
     burst = max(Counter(int(2 * (when - back[0])) for when in back).values())
     assert burst <= max(1.8 * clients / (2 * window), 15), burst

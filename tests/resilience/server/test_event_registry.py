@@ -1,4 +1,4 @@
-"""Which events a server runs: taken up from the database, created by hosts, let go, or lost to another server."""
+"""Which events a server runs: recovered from the database, created by hosts, released, or lost to another server."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def started(harness: VirtualServerHarness) -> list[tuple[str | None, str | None,
     return [(event.ref, event.outcome, event.value) for event in harness.events(LogEventKind.SERVER_STARTED)]
 
 
-def test_a_restarted_server_goes_on_where_the_killed_one_stopped() -> None:
-    """Same person, same answer, same deadline, although the question was open while nobody was there."""
+def test_a_restarted_server_continues_where_the_killed_one_stopped() -> None:
+    """Same person, same answer, same deadline, although the question was open while no server ran."""
 
     async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
@@ -142,7 +142,7 @@ def test_a_reply_that_the_crash_swallowed_makes_no_second_person() -> None:
     play(script)
 
 
-def test_a_run_that_is_long_over_is_not_gone_on_with() -> None:
+def test_a_run_that_is_long_over_is_not_continued() -> None:
     """Over for less than the clean-up, players may come back to see the end; later a new run begins."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -158,8 +158,8 @@ def test_a_run_that_is_long_over_is_not_gone_on_with() -> None:
     assert [how for _, how, _ in started(play(script))] == ["fresh", "recovered", "fresh"]
 
 
-def test_fresh_begins_anew() -> None:
-    """Even though there is a run to go on with, which stays as it is."""
+def test_fresh_begins_a_new_run() -> None:
+    """Even though there is a run to continue, which stays as it is."""
 
     async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)
@@ -173,7 +173,7 @@ def test_fresh_begins_anew() -> None:
     assert [how for _, how, _ in started(play(script))] == ["fresh", "fresh"]
 
 
-def test_a_host_runs_an_event_and_a_restarted_server_takes_it_up_unasked() -> None:
+def test_a_host_runs_an_event_and_a_restarted_server_recovers_it_unasked() -> None:
     """Created over the wire, started, killed, and there again with the same question open."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -216,7 +216,7 @@ def test_creating_again_is_harmless_with_the_same_plan_only() -> None:
     assert [ref for ref, _, _ in started(play(script))] == ["quiz", "sums"]
 
 
-def test_a_finished_event_may_be_created_anew() -> None:
+def test_a_finished_event_may_be_created_again() -> None:
     """Under the same name, as a run of its own."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -261,8 +261,8 @@ def test_a_host_without_the_key_is_refused() -> None:
     assert refused.cause == "key"
 
 
-def test_a_run_that_another_server_has_taken_up_is_left_to_it() -> None:
-    """The older server's clients are sent away with a time to return; it stores nothing more of that run."""
+def test_a_run_that_another_server_has_recovered_is_left_to_it() -> None:
+    """The older server's clients are closed with a time to return; it stores nothing more of that run."""
 
     async def script(harness: VirtualServerHarness) -> None:
         store = SqlStore(MEMORY)

@@ -1,4 +1,4 @@
-"""One socket's life among bad peers: silent, talkative, deaf, without a key. Each ends, is counted, harms nobody."""
+"""Connections of bad peers: silent, talkative, deaf, without a key. Each ends, is counted, harms no other."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_too_much_nonsense_first_is_a_strike_and_not_a_delay() -> None:
     assert causes(harness, MESSAGE) == ["malformed", "unexpected", "malformed"]
 
 
-def test_a_refused_token_leaves_no_one_waiting_for_ever() -> None:
-    """Whoever was refused has the deadline again to say who it is; a half-open socket must not stay."""
+def test_after_a_refused_token_the_deadline_applies_again() -> None:
+    """The client has it to identify itself; a half-open connection must not stay."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness)
@@ -140,7 +140,7 @@ def test_a_refused_token_may_still_be_followed_by_a_join() -> None:
 
 
 def test_guesses_over_one_connection_are_bounded_too() -> None:
-    """Not only new connections: when its address has failed too often, the guesser is sent away."""
+    """Not only new connections: when its address has failed too often, the connection that guesses is closed."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness, ServerConfig(address_failures=5))
@@ -232,7 +232,7 @@ def test_a_message_in_endless_pieces_ends_the_connection() -> None:
 
 
 def test_a_deaf_peer_that_pings_is_cut_off() -> None:
-    """The library answers pings by itself: the answers that nobody reads must not pile up in memory."""
+    """The library answers pings by itself: the answers that no peer reads must not pile up in memory."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
@@ -283,7 +283,7 @@ def test_a_wrong_host_key_is_refused_for_good_and_counted(key: str | None) -> No
     assert LogEventKind.HOST_ATTACHED not in [event.kind for event in harness.log]
 
 
-def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
+def test_a_host_may_send_a_megabyte_and_another_client_may_not() -> None:
     """The limit is lifted by the key, for that connection alone."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -304,7 +304,7 @@ def test_a_host_may_say_a_megabyte_and_a_guest_may_not() -> None:
 
 
 def test_a_host_without_an_event_that_falls_silent_is_let_go() -> None:
-    """A half-open host of nothing must not stay for ever; one that probes may wait as long as it likes."""
+    """A half-open host without an event must not stay forever; one that probes may wait without a limit."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness)
@@ -322,7 +322,7 @@ def test_a_host_without_an_event_that_falls_silent_is_let_go() -> None:
 
 
 def test_orders_without_a_key_change_nothing() -> None:
-    """First or after a join, of a participant or of nobody."""
+    """First or after a join, on a connection with a participant or without one."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness)
@@ -341,7 +341,7 @@ def test_orders_without_a_key_change_nothing() -> None:
     play(script)
 
 
-def test_a_host_that_creates_and_is_refused_is_told_why_and_stays() -> None:
+def test_a_host_whose_event_is_refused_receives_the_cause_and_stays() -> None:
     """Other questions for an event that is under way."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -362,8 +362,8 @@ def test_a_host_that_creates_and_is_refused_is_told_why_and_stays() -> None:
 # tokens ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
-    """Its replay is told apart from a guess, counted, and the owner stays where it is."""
+def test_a_token_that_was_replaced_opens_nothing_and_disturbs_no_session() -> None:
+    """Its replay is distinguished from a guess, counted, and the owner keeps its connection."""
 
     async def script(harness: VirtualServerHarness) -> None:
         _, metrics = await serve(harness)
@@ -391,7 +391,7 @@ def test_a_token_that_was_replaced_opens_nothing_and_disturbs_nobody() -> None:
 
 
 def test_no_secret_is_in_the_log() -> None:
-    """Neither tokens nor the key, whoever showed them and however."""
+    """Neither tokens nor the key, from any peer and in any message."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness)
@@ -419,7 +419,7 @@ def test_no_secret_is_in_the_log() -> None:
     assert KEY not in written
 
 
-# everybody at once ----------------------------------------------------------------------------------------------------
+# all peers at once ----------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_left_after_a_wave_of_bad_peers() -> None:

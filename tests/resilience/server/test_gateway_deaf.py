@@ -1,4 +1,4 @@
-"""Peers that do not listen, and bytes that are no protocol: cut off soon, counted once, holding up nobody."""
+"""Peers that do not read, and bytes that are no protocol: cut off soon, counted once, delaying no other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def deafen(harness: VirtualServerHarness, name: str = "deaf", filled: int 
     raise AssertionError("nothing piled up")
 
 
-def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
+def test_a_deaf_peer_is_gone_soon_after_its_close() -> None:
     """A close that cannot be written must not keep the socket: its token is used elsewhere, and the old one ends."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -60,7 +60,7 @@ def test_a_deaf_peer_that_is_told_to_go_is_gone_soon() -> None:
 
 
 def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
-    """A stop ends within its window and a few seconds, whoever does not listen."""
+    """A drain ends within its window and a few seconds, although a peer does not read."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
@@ -76,7 +76,7 @@ def test_a_deaf_peer_does_not_hold_up_the_servers_end() -> None:
 
 @pytest.mark.parametrize("message", ["nonsense"])
 def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
-    """Nor does being turned away wait for it."""
+    """A rejection does not wait for it either."""
 
     async def script(harness: VirtualServerHarness) -> None:
         app, _ = await serve(harness, NO_LIMITS)
@@ -106,7 +106,7 @@ def test_a_deaf_peer_with_too_many_strikes_is_gone_soon(message: str) -> None:
 )
 @pytest.mark.parametrize("is_joined", [False, True])
 def test_frames_that_break_the_protocol_are_counted(bad: bytes, is_joined: bool) -> None:
-    """Whoever notices: the connection ends and says why, in the log and in the numbers."""
+    """Either end may notice: the connection ends with its cause, in the log and in the metrics."""
 
     async def script(harness: VirtualServerHarness) -> None:
         _, metrics = await serve(harness)

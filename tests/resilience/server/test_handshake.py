@@ -43,7 +43,7 @@ def test_two_headers_where_there_may_be_one_are_refused_and_counted(header: str)
 
 
 def test_a_program_gets_a_status_and_a_browser_a_close_code() -> None:
-    """A page cannot read a refused handshake: it is let in, told when to come, and has joined nothing."""
+    """A page cannot read a refused handshake: it is let in, receives a retry time, and has joined nothing."""
 
     async def script(server_harness: VirtualServerHarness) -> None:
         _, metrics = await serve(server_harness, ServerConfig(address_rate=1.0, address_burst=1))
@@ -62,7 +62,7 @@ def test_a_program_gets_a_status_and_a_browser_a_close_code() -> None:
 
 
 def test_guessing_tokens_holds_the_guesser_off() -> None:
-    """After so many failures a minute from one address even a right word is told to wait."""
+    """After so many failures a minute from one address even a valid token has to wait."""
 
     async def script(server_harness: VirtualServerHarness) -> None:
         await serve(server_harness, ServerConfig(address_failures=5))

@@ -1,4 +1,4 @@
-"""A live server process under attack over real sockets, honest guests beside it; at full size under ``bench``."""
+"""A real server process under attack while well-behaved clients use it; at full size under ``bench``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from tests.hostile.__main__ import Wave, attack, besieged, told
+from tests.hostile.__main__ import Wave, attack, besieged, summary_of
 from tests.hostile.attacks import HOSTILE
 from tests.hostile.well_behaved import WellBehavedClients, percentile
 from tests.support.server_process import target
@@ -24,7 +24,7 @@ MESSAGES = 1500
 MEGABYTE = 1_048_576
 
 SCRAPED_LATER = {"quiz_draining", "quiz_connection_losses", "quiz_heartbeats_sent", "quiz_heartbeat_rtt_seconds"}
-"""What goes on, or is done, between the scrape and the end of the log."""
+"""What continues, or is done, between the scrape and the end of the log."""
 
 
 def check_account(folder: Path, metrics: str) -> Counter[str | None]:
@@ -48,7 +48,7 @@ def check_left(wave: Wave) -> None:
 def check_siege(folder: Path, messages: int, clients: int) -> list[float]:
     """No well-behaved client is harmed, nothing is left, everything is counted; returns the clients' ack times."""
     found = asyncio.run(besieged(folder, messages, clients))
-    summary = told(found)
+    summary = summary_of(found)
     assert (found["wrongs"], found["noise"], found["exit"]) == ([], [], 0), summary
     first, second = found["waves"]
     for wave in (first, second):
@@ -64,7 +64,7 @@ def check_siege(folder: Path, messages: int, clients: int) -> list[float]:
     return acks
 
 
-def test_hostile_guests_harm_nobody_and_leave_nothing(tmp_path: Path) -> None:
+def test_attacks_harm_no_client_and_leave_nothing(tmp_path: Path) -> None:
     """Two waves of every attack: no crash, no traceback, no lost session or verdict, sockets and memory as before."""
     check_siege(tmp_path, MESSAGES, 20)
 
@@ -89,7 +89,7 @@ questions = 100
 
 
 async def test_the_limits_of_one_address_bite_and_harm_no_other(tmp_path: Path) -> None:
-    """429 with the time to wait for the hostile address; guests from another one play on and more of them come."""
+    """429 with a retry time for the hostile address; clients from another one are served and more of them join."""
     async with target(tmp_path, LIMITED) as server, asyncio.timeout(HANG_S):
         async with WellBehavedClients(10, server.url) as well_behaved:
             await attack(server, 300, seed=1)

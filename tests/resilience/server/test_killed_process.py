@@ -1,4 +1,4 @@
-"""A real server process, a real SIGKILL, either database: the next process goes on where it stopped."""
+"""A real server process, a real SIGKILL, either database: the next process continues where it stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = "[quiz]\nquestions = 2\nlobby = 0.2\nquestion_time = 300.0\n"
 
 
 class Inbox:
-    """What a client was told, to be waited for by kind."""
+    """The messages that a client received, to be waited for by kind."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -48,7 +48,7 @@ async def player(port: int) -> AsyncIterator[tuple[ReconnectingClient, Inbox]]:
         await client.stop()
 
 
-async def test_a_killed_process_is_taken_up_by_the_next(shared_url: str, tmp_path: Path) -> None:
+async def test_the_run_of_a_killed_process_is_recovered_by_the_next(shared_url: str, tmp_path: Path) -> None:
     """The acknowledged answer, the person and the question's deadline are as they were."""
     async with asyncio.timeout(HANG_S):
         async with (

@@ -1,4 +1,4 @@
-"""What the system allows is held against the settings before anybody suffers from it (F19)."""
+"""The limits of the system are compared with the settings before a client suffers from them (F19)."""
 
 from __future__ import annotations
 

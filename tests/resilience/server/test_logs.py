@@ -37,7 +37,7 @@ def as_before() -> Iterator[None]:
     logging.getLogger().handlers = handlers
 
 
-def told(*records: Record) -> list[Any]:
+def lines_of(*records: Record) -> list[Any]:
     """The lines of these records, sums included."""
     with capture_logs() as lines:
         log = RecordLogger()
@@ -80,31 +80,33 @@ def drops(count: int) -> list[Record]:
     ],
 )
 def test_a_record_worth_it_is_one_line_with_stable_words(record: Record, words: str, level: str) -> None:
-    (line,) = told(record)
+    (line,) = lines_of(record)
     assert (line["event"], line["log_level"]) == (words, level)
 
 
 def test_a_line_shows_the_fields_that_its_entry_names_and_no_other() -> None:
     hidden = {"detail": "hidden", "ref": "hidden"}
-    (line,) = told(Record(LogEventKind.SESSION_RESUMED, 1.0, "p1", 2, 9, 3, "resumed", None, 0.00399999999, **hidden))
+    (line,) = lines_of(
+        Record(LogEventKind.SESSION_RESUMED, 1.0, "p1", 2, 9, 3, "resumed", None, 0.00399999999, **hidden)
+    )
     shown = {"participant": "p1", "connection_no": 2, "outcome": "resumed", "attempt": 3, "seconds": 0.004}
     assert line == shown | {"event": "reconnected", "log_level": "info"}
 
 
 def test_a_replayed_token_is_a_warning_that_names_the_participant() -> None:
-    (line,) = told(Record(LogEventKind.RESUME_REFUSED, 1.0, "p7", cause="retired"))
+    (line,) = lines_of(Record(LogEventKind.RESUME_REFUSED, 1.0, "p7", cause="retired"))
     assert line == {"event": "retired token replayed", "log_level": "warning", "participant": "p7"}
 
 
 def test_what_has_no_entry_makes_no_line() -> None:
     silent = set(LogEventKind) - {kind for kind, _ in LINES}
     assert {LogEventKind.HEARTBEAT_SENT, LogEventKind.ANSWER_COMMITTED, LogEventKind.TRANSPORT_LOST} <= silent
-    assert not told(*(Record(kind, 1.0, "p1") for kind in silent))
+    assert not lines_of(*(Record(kind, 1.0, "p1") for kind in silent))
 
 
 def test_a_storm_of_refusals_is_one_line_a_second_with_its_count() -> None:
     shed = [Record(LogEventKind.JOIN_SHED, 5.0 + i / 1000, cause="overload", value=2.0) for i in range(2500)]
-    lines = told(*shed)
+    lines = lines_of(*shed)
     assert [line["count"] for line in lines] == [1, 999, 1000, 500]
     assert all(line["event"] == "joins shed" and line["cause"] == "overload" for line in lines)
 
@@ -144,7 +146,7 @@ def test_a_thousand_dropped_clients_are_a_thousand_lines_of_json_in_order() -> N
 
 
 class Pipe:
-    """A pipe whose reader reads nothing until told to."""
+    """A pipe whose reader reads nothing until it starts."""
 
     def __init__(self) -> None:
         self.reader, writer = os.pipe()
@@ -163,7 +165,7 @@ class Pipe:
             assert time.monotonic() < deadline, f"only {seen.count(10)} lines came"
 
     def close(self) -> None:
-        """Nobody will read any more."""
+        """Close the end that reads."""
         os.close(self.reader)
         with suppress(BrokenPipeError):
             self.stream.close()
@@ -176,7 +178,7 @@ def pipe() -> Iterator[Pipe]:
     made.close()
 
 
-def test_a_pipe_that_nobody_reads_blocks_no_call_and_loses_no_line(pipe: Pipe) -> None:
+def test_a_pipe_without_a_reader_blocks_no_call_and_loses_no_line(pipe: Pipe) -> None:
     """3,000 lines are more than the pipe takes: a call that wrote them itself would never return."""
     writer = configure(pipe.stream)
     log = RecordLogger()
@@ -249,12 +251,12 @@ def test_what_waits_is_written_when_the_process_ends() -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_a_process_ends_even_if_nobody_ever_reads(pipe: Pipe) -> None:
+def test_a_process_ends_even_if_its_pipe_is_never_read(pipe: Pipe) -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], stderr=pipe.stream, timeout=HANG_S, check=False)
     assert run.returncode == 0
 
 
-def test_a_whole_evening_tells_everything_but_secrets_and_names() -> None:
+def test_a_whole_scenario_logs_everything_but_secrets_and_names() -> None:
     log = RecordLogger()
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -147,14 +147,14 @@ def test_open_metrics_is_spoken_to_who_asks_for_it() -> None:
     assert metrics.exposition()[0].startswith("text/plain; version=0.0.4")
 
 
-def test_the_build_and_the_process_are_told() -> None:
+def test_the_build_and_the_process_are_exposed() -> None:
     shown = exposed(Metrics().exposition()[1])
     ((_, labels),) = shown["quiz_build_info"]
     assert dict(labels)["version"] == resilience.__version__
     assert any(name.startswith("python_") for name in shown)
 
 
-def test_nobody_is_born_in_the_exposition() -> None:
+def test_the_exposition_has_no_created_samples() -> None:
     assert b"_created" not in Metrics().exposition("application/openmetrics-text")[1].replace(b'"created"', b"")
 
 
@@ -170,7 +170,7 @@ def cost(log: RecordSink, records: list[Record]) -> float:
 
 
 @pytest.mark.bench
-def test_a_record_costs_little_beside_its_line_in_the_event_log() -> None:
+def test_a_record_costs_little_compared_with_its_line_in_the_event_log() -> None:
     draw, encoder = random.Random(1), msgspec.json.Encoder()
     records = [anything(draw) for _ in range(20_000)]
     counting = cost(Metrics().record, records)
@@ -180,4 +180,4 @@ def test_a_record_costs_little_beside_its_line_in_the_event_log() -> None:
 
 
 def void(_: object) -> None:
-    """A value that nobody wants."""
+    """Drop a value."""

@@ -13,20 +13,20 @@ from sim.virtual.loop import VirtualLoop, run_virtual
 
 
 def lags(script: Callable[[VirtualLoop, LoopLag], Awaitable[None]]) -> list[float]:
-    """What was told while the script ran."""
-    told: list[float] = []
+    """The lags that were reported while the script ran."""
+    reported: list[float] = []
 
     async def main(loop: VirtualLoop) -> None:
-        lag = LoopLag(RunClock(0.0, loop.time), told.append)
+        lag = LoopLag(RunClock(0.0, loop.time), reported.append)
         lag.start()
         await script(loop, lag)
         lag.stop()
-        silent = len(told)
+        silent = len(reported)
         await asyncio.sleep(10)
-        assert len(told) == silent, "it woke after its stop"
+        assert len(reported) == silent, "it woke after its stop"
 
     run_virtual(main)
-    return told
+    return reported
 
 
 def test_a_loop_that_keeps_up_has_no_lag() -> None:

@@ -31,12 +31,12 @@ def truth(app: QuizServer) -> dict[str, int]:
     return {state.value: sum(session.state is state for session in sessions) for state in ConnectionState}
 
 
-def test_the_numbers_of_an_eventful_evening_are_those_of_its_log() -> None:
+def test_the_numbers_of_a_whole_scenario_are_those_of_its_log() -> None:
     metrics = Metrics()
 
     async def script(harness: VirtualServerHarness) -> None:
-        told = log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")
-        scenario = FullScenario(harness, tee(metrics.record, told), metrics)
+        to_log = log_to(harness.log, Lane.VIRTUAL, Role.SERVER, "server")
+        scenario = FullScenario(harness, tee(metrics.record, to_log), metrics)
         await scenario.play()
         shown = assert_agrees(metrics, harness.log)
         assert people(shown) == truth(scenario.app)

@@ -33,7 +33,7 @@ QUESTIONS = arithmetic_questions(3, 2, 10.0)
 
 @pytest.fixture
 def engine(shared_url: str) -> Iterator[Engine]:
-    """A connection beside the store's."""
+    """A connection in addition to the store's."""
     made = create_engine(shared_url)
     yield made
     made.dispose()
@@ -247,7 +247,7 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(shared_url: str, e
     assert found(shared_url, "select version_num from alembic_version") == [("0099",)]
 
 
-def test_somebody_elses_tables_are_refused_and_left_alone(shared_url: str, engine: Engine) -> None:
+def test_a_foreign_table_of_the_same_name_is_refused_and_left_alone(shared_url: str, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE events (id VARCHAR PRIMARY KEY, colour VARCHAR)"))
     with pytest.raises(StoreError, match="a table 'events' that is not of this program"):
@@ -255,7 +255,7 @@ def test_somebody_elses_tables_are_refused_and_left_alone(shared_url: str, engin
     assert inspect(engine).get_table_names() == ["events"]
 
 
-def test_somebody_elses_other_tables_do_not_matter(shared_url: str, engine: Engine) -> None:
+def test_foreign_tables_of_other_names_do_not_matter(shared_url: str, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE colours (id VARCHAR PRIMARY KEY)"))
     with_quiz(SqlStore(shared_url)).close()

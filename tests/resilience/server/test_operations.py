@@ -117,14 +117,14 @@ def test_every_label_is_explained(page: str, shown: Mapping[str, Samples]) -> No
         name = family if family in rows else f"{family}_total"
         for _, labels in samples:
             words = {word for pair in labels for word in pair if pair[0] != "le"} - {"other"}
-            unsaid = {word for word in words if f"`{word}`" not in rows[name] and not word.startswith("close_")}
-            assert not unsaid, f"{name}: {unsaid}"
+            unexplained = {word for word in words if f"`{word}`" not in rows[name] and not word.startswith("close_")}
+            assert not unexplained, f"{name}: {unexplained}"
 
 
 def test_every_log_line_is_explained_with_its_level_and_fields(page: str) -> None:
     rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| ([^|]*) \|", section(page, "Log lines"), re.MULTILINE)
-    told = {words: (level, set(re.findall(r"`(\w+)`", fields))) for words, level, fields in rows}
-    assert len(told) == len(rows)
+    explained = {words: (level, set(re.findall(r"`(\w+)`", fields))) for words, level, fields in rows}
+    assert len(explained) == len(rows)
     summed = {"count", "cause"}
     expected = {
         line.words: (line.level, summed if line.summed else set(line.fields.values())) for line in LINES.values()
@@ -135,7 +135,7 @@ def test_every_log_line_is_explained_with_its_level_and_fields(page: str) -> Non
         DROPPED: ("warning", {"count"}),
         STRAY: ("error", {"logger", "message", "exception"}),
     }
-    assert told == expected
+    assert explained == expected
 
 
 def test_an_event_log_is_written_in_addition_to_the_lines(page: str, tmp_path: Path) -> None:
@@ -214,6 +214,6 @@ def test_every_word_of_code_on_the_page_is_one_of_the_code(page: str, shown: Map
 
 def test_every_reason_of_readiness_is_explained(page: str) -> None:
     view = ServerView("1", 1.0, "ws://a/ws", 9, 9, draining=True, commit_failed=True, loop_lag=9.0)
-    told = section(page, "Look")
-    assert all(f"`{reason.partition(':')[0]}`" in told for reason in not_ready(view))
+    explained = section(page, "Look")
+    assert all(f"`{reason.partition(':')[0]}`" in explained for reason in not_ready(view))
     assert len(not_ready(view)) == 4

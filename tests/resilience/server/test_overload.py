@@ -1,4 +1,4 @@
-"""More guests than the server can take: shed early with a slot of their own, slow ones cut off, files that run out."""
+"""More clients than the server can take: shed early with a slot of their own, slow ones cut off, files that run out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.websocket import causes, close_code, dial, serve
 
 
 def test_a_thousand_joins_against_a_hundred_a_second() -> None:
-    """F18: all are in within 1.3 x N/capacity, sent away twice at most, nobody gives up or is left half joined."""
+    """F18: all are in within 1.3 x N/capacity, rejected twice at most, none gives up or is left half joined."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await serve(harness, ServerConfig(join_capacity=100.0, address_rate=0))
@@ -54,7 +54,7 @@ def test_a_thousand_joins_against_a_hundred_a_second() -> None:
     assert max(tried.values()) <= 2
 
 
-def test_a_browser_is_told_its_slot_in_the_close() -> None:
+def test_a_browser_receives_its_slot_in_the_close() -> None:
     """A page cannot read a 503: it is let in, closed with 4100 and its own slot, and no two get the same."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -89,7 +89,7 @@ lobby = 600
 
 
 async def test_a_herd_over_real_sockets_comes_in(tmp_path: Path) -> None:
-    """40 at once against 10 a second: some are sent away with a slot, all come in once, none gives up or is lost.
+    """40 at once against 10 a second: some are rejected with a slot, all come in once, none gives up or is lost.
 
     The pace is shown in virtual time above.
     """
@@ -124,7 +124,7 @@ CLIENTS, SLOW = 57, 3
 
 
 class Slow(Peer):
-    """A guest with a small window that reads a kilobyte a second."""
+    """A client with a small window that reads a kilobyte a second."""
 
     @classmethod
     async def seated(cls, server: ServerProcess, name: str) -> Slow:
@@ -198,7 +198,7 @@ async def test_slow_clients_are_cut_off_and_take_nothing_from_the_others(tmp_pat
 
 
 @pytest.mark.bench
-async def test_slow_clients_hold_up_nobody(tmp_path: Path) -> None:
+async def test_slow_clients_delay_no_other_client(tmp_path: Path) -> None:
     """F21: the others hear everything as soon as without the slow ones."""
     async with target(tmp_path / "a", TALKATIVE) as server:
         alone = (await _scenario(server, 0)).delivery()
@@ -223,7 +223,7 @@ questions = 100
 
 
 async def _handshake_load(server: ServerProcess) -> tuple[int, str]:
-    """Status and Retry-After for one more guest."""
+    """Status and Retry-After for one more connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(HOSTILE, 0))
     writer.write(handshake(f"127.0.0.1:{server.port}"))
     try:
@@ -237,7 +237,7 @@ async def _handshake_load(server: ServerProcess) -> tuple[int, str]:
     return int(head.split()[1]), lines.get("Retry-After", "")
 
 
-async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_path: Path) -> None:
+async def test_at_the_limit_on_open_files_new_connections_receive_a_retry_time(tmp_path: Path) -> None:
     """F19: 256 files. Full is full: 503 and when to come; who is in stays in and is served; room is found again."""
     async with target(tmp_path, FEW_FILES, files=256) as server:
         async with WellBehavedClients(100, server.url) as well_behaved:
@@ -256,7 +256,7 @@ async def test_at_the_limit_on_open_files_newcomers_are_told_to_come_back(tmp_pa
         assert server.noise() == []
 
 
-async def test_more_sockets_than_files_stall_nobody_and_do_not_spin(tmp_path: Path) -> None:
+async def test_more_sockets_than_files_stall_no_client_and_do_not_spin(tmp_path: Path) -> None:
     """F19: bare connections use up every file. Those inside play on, the server works no more than before, it passes.
 
     Its work is compared in CPU seconds with that of the same quiz before, since the machine may be slow.
@@ -289,7 +289,7 @@ async def _work(server: ServerProcess, seconds: float) -> float:
 
 
 async def _until_let_in(server: ServerProcess) -> None:
-    """A newcomer is welcome again, soon."""
+    """A new connection is accepted again, soon."""
     async with asyncio.timeout(HANG_S):
-        while (await _handshake_load(server))[0] != 101:  # noqa: ASYNC110 - it is told by nothing else
+        while (await _handshake_load(server))[0] != 101:  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0.1)

@@ -168,7 +168,7 @@ def test_other_paths_are_pointed_to_those_that_exist() -> None:
 @pytest.mark.parametrize(
     "seconds, words", [(-1, "0 s"), (0.9, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3600, "1 h"), (93_784, "1 d 2 h")]
 )
-def test_spans_are_told_by_their_two_largest_units(seconds: float, words: str) -> None:
+def test_spans_are_written_in_their_two_largest_units(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -180,7 +180,7 @@ def test_a_page_goes_through_the_websocket_library_as_it_is() -> None:
         return Response(page.status.value, page.status.phrase, Headers(page.headers), page.body)
 
     async def handler(connection: ServerConnection) -> None:
-        pytest.fail("nobody upgrades here")
+        pytest.fail("no client upgrades here")
 
     async def ask(path: str) -> bytes:
         reader, writer = await asyncio.open_connection(HOST, PORT)

@@ -88,7 +88,7 @@ def test_too_much_nonsense_ends_the_connection_for_good() -> None:
     play(script)
 
 
-def test_a_silent_newcomer_is_shown_the_door() -> None:
+def test_a_new_connection_that_stays_silent_is_closed() -> None:
     """Who says neither join nor resume in time is closed, and may come again."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -114,7 +114,7 @@ def test_an_oversized_message_ends_the_connection() -> None:
 
 
 def test_a_guessed_token_is_refused_and_counted() -> None:
-    """An unknown token learns nothing; the connection may still join as somebody new."""
+    """An unknown token reveals nothing; the connection may still join as a new participant."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)
@@ -142,7 +142,7 @@ class FullDisk(SqlStore):
 
 @pytest.mark.parametrize("failure", [FullDisk.failure, RuntimeError("the driver broke")])
 def test_an_answer_that_was_not_stored_is_not_acknowledged_and_comes_again(failure: Exception) -> None:
-    """A full disk: no acknowledgement, the client returns when told to, and the resend is stored once."""
+    """A full disk: no acknowledgement, the client returns at its retry time, and the resend is stored once."""
 
     async def script(harness: VirtualServerHarness) -> None:
         store = FullDisk(MEMORY)
@@ -202,7 +202,7 @@ def test_silence_is_detached_after_the_grace_period_and_cleaned_up_later() -> No
     assert (detached.cause, round(detached.t), round(expired.t)) == ("grace", 30, 60)
 
 
-def test_stopping_settles_answers_and_sends_everybody_home_with_a_return_slot() -> None:
+def test_stopping_settles_answers_and_closes_all_connections_with_a_return_slot() -> None:
     """An answer under way is stored before the close; each close says when to come back."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -261,8 +261,8 @@ def test_an_answer_before_its_question_is_rejected_and_said_so() -> None:
     play(script)
 
 
-def test_a_client_of_another_protocol_version_is_told_for_good() -> None:
-    """What cannot be understood is refused at the door, with the version that is spoken here."""
+def test_a_client_of_another_protocol_version_is_refused_for_good() -> None:
+    """What the server cannot understand is refused at the handshake, with the version that the server speaks."""
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUICK)

@@ -84,7 +84,7 @@ def _another_run(store: SqlStore) -> RunLease:
     return lease
 
 
-def test_instants_are_read_on_the_clock_of_whoever_asks(store: SqlStore) -> None:
+def test_instants_are_read_on_the_clock_of_the_caller(store: SqlStore) -> None:
     """A server that started a minute after the first sees everything a minute earlier on its own clock."""
     with_quiz(store)
     put(store, ADA, ANSWER, QuizState(Phase.QUESTION, 0, 1, 1.0, 1.0, 11.0, 11.0))
@@ -251,7 +251,7 @@ def test_one_lost_claim_of_many_is_named_and_nothing_is_written(store: SqlStore)
     assert latest(store).sessions == ()
 
 
-def test_what_was_never_created_can_be_neither_written_nor_taken_up(store: SqlStore) -> None:
+def test_what_was_never_created_can_be_neither_written_nor_recovered(store: SqlStore) -> None:
     with pytest.raises(FencedError, match="quiz#1"):
         put(store, ADA)
     with pytest.raises(StoreError, match="no run quiz#1 to recover"):
@@ -270,7 +270,7 @@ def test_of_two_stores_on_one_database_the_later_owner_writes(shared_url: str) -
     new.close()
 
 
-def test_no_commit_of_the_old_server_outlives_a_take_up(shared_url: str) -> None:
+def test_no_commit_of_the_old_server_succeeds_after_a_recovery(shared_url: str) -> None:
     """One store commits as fast as it can while the other takes over: what is read then is all there ever will be."""
     old, new = with_quiz(SqlStore(shared_url)), SqlStore(shared_url)
     started = threading.Event()
@@ -312,7 +312,7 @@ def test_what_is_committed_another_connection_sees_by_the_agreed_names(shared_ur
     store.close()
 
 
-def test_another_store_goes_on_where_the_first_was_left(shared_url: str) -> None:
+def test_another_store_continues_where_the_first_stopped(shared_url: str) -> None:
     """Nothing is closed in good order."""
     abandoned = with_quiz(SqlStore(shared_url))
     put(abandoned, ADA, ANSWER)

@@ -40,7 +40,7 @@ def test_a_folder_is_no_database(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text("not a database, but somebody's notes\n" * 100)
+    path.write_text("not a database, but a person's notes\n" * 100)
     before = path.read_bytes()
     assert refusal(f"sqlite:///{path}") == f"database sqlite+pysqlite:///{path}: file is not a database"
     assert path.read_bytes() == before
@@ -94,9 +94,9 @@ def test_what_is_no_url_of_ours_names_the_rule(url: str) -> None:
 def test_no_password_gets_into_an_error(url: str) -> None:
     with pytest.raises((StoreError, ConfigError)) as refused:
         SqlStore(url)
-    told = f"{refused.value} {getattr(refused.value, 'value', '')}"
-    assert "s3cr" not in told
-    assert "\n" not in told
+    message = f"{refused.value} {getattr(refused.value, 'value', '')}"
+    assert "s3cr" not in message
+    assert "\n" not in message
 
 
 def test_a_postgresql_that_is_not_there_is_one_line() -> None:
@@ -111,8 +111,8 @@ def test_a_postgresql_that_is_not_there_is_one_line() -> None:
 def test_what_makes_a_commit_durable_is_switched_on(file_url: str) -> None:
     store = SqlStore(file_url)
     asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-    told = store._database.run(lambda c: [c.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked], "")
-    assert told == ["wal", 2, 1, 5000]
+    values = store._database.run(lambda c: [c.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked], "")
+    assert values == ["wal", 2, 1, 5000]
     store.close()
 
 

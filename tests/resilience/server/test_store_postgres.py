@@ -87,10 +87,10 @@ def test_a_commit_that_never_reached_the_database_is_known_not_to_be(
     assert store.scores(LEASE.key) == {"p1": 700}
 
 
-def test_a_commit_of_which_nobody_knows_ends_its_claim(
+def test_a_commit_of_unknown_outcome_ends_its_claim(
     store: SqlStore, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database stays away: to write on could write twice. Who takes the run up anew sees what is there."""
+    """The database stays away: a further write could repeat rows. The server that recovers the run reads the rows."""
     breaking(monkeypatch, store, postgres, before=False)
     with pytest.MonkeyPatch.context() as away:
         away.setattr(database, "OUTCOME_RETRY_DELAYS_S", ())
@@ -124,7 +124,7 @@ def test_each_other_call_survives_a_lost_connection_too(store: SqlStore, postgre
 
 
 def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: SqlStore, postgres_url: str) -> None:
-    """Somebody holds the event's row in an open transaction; the wait is cut short here."""
+    """Another transaction locks the event's row; the wait is cut short here."""
     plain = postgres_url.replace("+psycopg", "")
     with psycopg.connect(plain) as stuck:
         stuck.execute("SELECT 1 FROM events FOR UPDATE")
@@ -136,10 +136,10 @@ def test_a_run_held_by_a_stuck_server_is_waited_for_and_then_given_up(store: Sql
     store.commit([(LEASE, ADA)], ORIGIN)
 
 
-def test_taking_up_waits_for_the_commit_that_is_under_way(
+def test_a_recovery_waits_for_the_commit_that_is_under_way(
     store: SqlStore, postgres: Cluster, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old server's lease was found good, so its rows come first; whoever takes up then sees them."""
+    """The old server's lease was valid, so its rows come first; the recovery then reads them."""
     checked, write = threading.Event(), store._write
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE events%'"
 
@@ -158,8 +158,8 @@ def test_taking_up_waits_for_the_commit_that_is_under_way(
 
 
 def test_a_server_that_stops_in_mid_transaction_is_cut_off_by_the_database(store: SqlStore) -> None:
-    told = store._database.run(lambda c: c.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar(), "")
-    assert told == "10s"
+    value = store._database.run(lambda c: c.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar(), "")
+    assert value == "10s"
 
 
 # --- the start --------------------------------------------------------------------------------------------------------
@@ -182,10 +182,10 @@ def test_a_wrong_password_is_one_line_without_it(postgres: Cluster) -> None:
     wrong = quote("not it/at:all")
     with pytest.raises(StoreError, match="password authentication failed") as refused:
         SqlStore(f"postgresql://{SUPERUSER}:{wrong}@/postgres?host={postgres.folder}")
-    told = str(refused.value)
-    assert "\n" not in told
-    assert wrong not in told
-    assert "not it/at:all" not in told
+    message = str(refused.value)
+    assert "\n" not in message
+    assert wrong not in message
+    assert "not it/at:all" not in message
 
 
 def test_a_database_that_does_not_exist_is_named(postgres: Cluster) -> None:

@@ -100,7 +100,7 @@ def test_a_subclass_sees_a_connection_from_before_its_handshake_to_its_loss_once
 
 
 def test_the_fields_of_our_connection_are_none_of_the_librarys() -> None:
-    """``QuizConnection.__slots__``: a field of the same name in the library would be overwritten without a word."""
+    """``QuizConnection.__slots__``: a field of the same name in the library would be overwritten silently."""
 
     async def script() -> None:
         await (await dial()).close()
@@ -262,7 +262,7 @@ def test_an_aborted_transport_ends_both_sides_without_a_close_frame() -> None:
     "violation, expected",
     [("too big", (1009, False)), ("close", (1002, True))],
 )
-def test_a_close_that_the_library_orders_is_told_from_the_echo_of_the_peers_own(
+def test_a_close_of_the_library_is_distinguished_from_the_echo_of_the_peers_own(
     violation: str, expected: tuple[int, bool]
 ) -> None:
     """``is_protocol_violation``: a peer that sends 1002 itself broke nothing."""
