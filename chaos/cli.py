@@ -107,7 +107,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to look at.")
+@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
 def doctor(clients: int | None, toxiproxy: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.console import Console

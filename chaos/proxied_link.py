@@ -5,6 +5,8 @@
 ``Refuse``        disables the proxy for as long as at least one such condition holds.
 ``Drop``          ``timeout`` toxics of 0 ms on the streams that it is about. Removing them closes every connection; a
                   close by either end passes through them.
+``Delay``         ``latency`` toxics on both streams. Removing one is safe only while the proxy is disabled, so lifting
+                  closes every connection.
 
 Toxiproxy decides when a connection is made whether its close will be a reset. So on a link with ``resets`` every close
 of every connection is one, whatever causes it: each fault's, and either end's own.
@@ -23,6 +25,7 @@ from resilience.errors import HarnessError, InjectionError, PortInUseError, Toxi
 from resilience.experiment.primitives import (
     CloseAll,
     Condition,
+    Delay,
     Direction,
     Drop,
     Impose,
@@ -37,7 +40,7 @@ from resilience.runtime import RunClock
 from resilience.units import Seconds
 
 from .ports import free_ports
-from .toxiproxy.client import ResetOnClose, Stream, Timeout, ToxiproxyApi
+from .toxiproxy.client import Latency, ResetOnClose, Stream, Timeout, ToxiproxyApi
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
 
@@ -173,12 +176,17 @@ class ProxiedLink:
         names = held.pop()
         if isinstance(condition, Refuse):
             return self._now() if held else await self._set_enabled(enabled=True)
+        if isinstance(condition, Delay):
+            return _span([(await self.api.remove_toxic_safely(self.name, name)).removed for name in names])
         return _span([await self.api.remove_toxic(self.name, name) for name in names])
 
-    def _toxics(self, condition: Condition) -> list[Timeout]:
+    def _toxics(self, condition: Condition) -> list[Timeout] | list[Latency]:
+        number = next(self._numbers)
+        if isinstance(condition, Delay):
+            ms = round(condition.delay * 1000)
+            return [Latency(stream=s, latency_ms=ms, jitter_ms=0, name=f"delay-{number}-{s}") for s in STREAMS.values()]
         if not isinstance(condition, Drop):
             return []
-        number = next(self._numbers)
         streams = [STREAMS[way] for way in condition.direction.ways]
         return [Timeout(stream=stream, timeout_ms=0, name=f"drop-{number}-{stream}") for stream in streams]
 

@@ -65,7 +65,7 @@ class SupervisedProcess:
         return True
 
     async def stop(self, grace: Seconds) -> bool:
-        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed. It is gone on return."""
+        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed. It has ended on return."""
         with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
             self.process.terminate()
         if await self.ended(grace):

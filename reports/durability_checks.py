@@ -248,7 +248,7 @@ def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
 
 
 def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
-    """Questions open and close when they were to, or as soon as there is a server; nobody is shown another deadline."""
+    """Questions open and close on time, or as soon as there is a server; no client is shown another deadline."""
     times = evidence.times
 
     def late(kind: LogEventKind, t: Instant, question: str) -> str | None:

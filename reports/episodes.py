@@ -214,7 +214,7 @@ def _ending(rows: pd.DataFrame, clients: _ClientEvents, log: RunHistory) -> dict
 
 
 def _with_server_digest(arrivals: pd.DataFrame, log: RunHistory) -> pd.DataFrame:
-    """Beside each arrival of a client: whether its digest equals the server's of the same session and connection."""
+    """Each arrival of a client, with whether its digest equals the server's of the same session and connection."""
     frame = log.frame
     resumed = frame[frame["kind"] == LogEventKind.SESSION_RESUMED.value]
     server_digest = resumed[["session_id", "connection_no", "detail", "outcome"]].astype({"session_id": "string"})

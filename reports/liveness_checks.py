@@ -15,7 +15,7 @@ from .invariants import CheckResult, check_one
 from .summary import Invariant
 
 SETTLE_S = 2.0
-"""Seconds before the end from which on what is still under way counts against nobody."""
+"""Seconds before the end from which on what is still under way is not judged."""
 
 _OPENS = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
 _ENDS = (LogEventKind.TRANSPORT_LOST, LogEventKind.PEER_DEAD)

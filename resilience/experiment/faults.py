@@ -8,6 +8,7 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
 ``refuse``       every connection is closed and new ones are refused until the window ends.
 ``blackhole``    bytes vanish while connections stay open; new connections are accepted but never answered; a close by
                  either end still passes. When the window ends every connection is closed, since bytes are missing.
+``latency``      bytes take longer each way; when the window ends every connection is closed.
 ``server_kill``  the server process ends at once (SIGKILL); one on the same database starts when the window ends.
 """
 
@@ -21,6 +22,7 @@ from resilience.experiment.primitives import (
     CloseAll,
     ConnectionsEnd,
     Crash,
+    Delay,
     DialsRefused,
     Direction,
     Drop,
@@ -33,6 +35,7 @@ from resilience.experiment.primitives import (
     ResetAll,
     ServerGone,
     Silence,
+    SlowReplies,
     Start,
     Symptom,
 )
@@ -114,7 +117,7 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
 
     @property
     def composition(self) -> Composition:
-        """Refuses first, so that nobody slips in between."""
+        """Refuses first, so that no client connects in between."""
         return Composition(begin=(Impose(Refuse()), CloseAll()), end=(Lift(Refuse()),), symptom=DialsRefused())
 
 
@@ -129,6 +132,19 @@ class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
         """Drops bytes; lifting that closes every connection."""
         drop = Drop(self.direction)
         return Composition(begin=(Impose(drop),), end=(Lift(drop),), symptom=Silence(self.direction))
+
+
+class LatencyFault(Fault, frozen=True, tag="latency", kw_only=True):
+    """Bytes take ``delay`` seconds longer each way, for ``duration`` seconds."""
+
+    duration: Seconds
+    delay: Seconds
+
+    @property
+    def composition(self) -> Composition:
+        """Delays bytes; lifting that closes every connection."""
+        delay = Delay(self.delay)
+        return Composition(begin=(Impose(delay),), end=(Lift(delay),), symptom=SlowReplies(2 * self.delay))
 
 
 class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
@@ -154,4 +170,4 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
         return Composition(begin=(Kill(self.crash),), end=(Start(),), symptom=ServerGone())
 
 
-AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | ServerKillFault
+AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | LatencyFault | ServerKillFault

@@ -48,7 +48,13 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     direction: Direction = Direction.BOTH
 
 
-Condition = Refuse | Drop
+class Delay(msgspec.Struct, frozen=True, tag="delay"):
+    """Bytes take ``delay`` seconds longer each way, in order. Delays add up; lifting one closes every connection."""
+
+    delay: Seconds
+
+
+Condition = Refuse | Drop | Delay
 
 # operations on a link -------------------------------------------------------------------------------------------------
 
@@ -170,4 +176,10 @@ class ServerGone(msgspec.Struct, frozen=True):
     """A new connection that goes straight to the server is refused."""
 
 
-Symptom = ConnectionsEnd | DialsRefused | Silence | ServerGone
+class SlowReplies(msgspec.Struct, frozen=True):
+    """A request over the link is answered, ``at_least`` so many seconds later than one straight to the server."""
+
+    at_least: Seconds
+
+
+Symptom = SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone

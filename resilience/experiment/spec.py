@@ -35,7 +35,7 @@ _LEAST_CONFIDENCE = 0.5
 
 
 class Op(StrEnum):
-    """How a metric is held against its threshold."""
+    """How a metric is compared with its threshold."""
 
     AT_LEAST = ">="
     AT_MOST = "<="

@@ -18,6 +18,7 @@ from resilience.experiment.primitives import (
     Direction,
     ServerGone,
     Silence,
+    SlowReplies,
     Symptom,
 )
 from resilience.units import Seconds
@@ -159,6 +160,8 @@ class NetworkCanary:
                 await _until(lambda: self._is_refused(self._link))
             case ServerGone():
                 await _until(lambda: self._is_refused(self._server))
+            case SlowReplies(at_least=at_least):
+                await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
 
@@ -171,6 +174,15 @@ class NetworkCanary:
 
     async def _is_refused(self, address: Address) -> bool:
         return await probe(address) is ProbeResult.REFUSED
+
+    async def _is_slow(self, at_least: Seconds) -> bool:
+        loop, times = asyncio.get_running_loop(), []
+        for address in (self._server, self._link):
+            asked_at = loop.time()
+            if await probe(address, 3 * at_least + PROBE_TIMEOUT_S) is not ProbeResult.ANSWERED:
+                return False
+            times.append(loop.time() - asked_at)
+        return times[1] - times[0] >= at_least
 
     async def _is_silent(self, direction: Direction) -> bool:
         loop = asyncio.get_running_loop()

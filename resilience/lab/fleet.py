@@ -70,7 +70,7 @@ class Fleet:
         return [observation for machine in self._machines for observation in machine.observations]
 
     async def stop(self) -> None:
-        """End all at once and without a word."""
+        """End all clients at once, without a close frame."""
         for timer in self._timers:
             timer.cancel()
         await asyncio.gather(*(client.stop() for _, client in self.clients), *self._leaving)

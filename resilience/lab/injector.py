@@ -169,7 +169,7 @@ class FaultInjector:
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
     async def _all_saw(self, looks: Sequence[Coroutine[Any, Any, bool]]) -> bool:
-        """Look at all places at once; whether every canary saw it."""
+        """Examine all places at once; whether every canary saw it."""
         seen: list[bool] = []
 
         async def look_into(look: Coroutine[Any, Any, bool]) -> None:

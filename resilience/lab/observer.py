@@ -1,4 +1,4 @@
-"""A scripted participant that records what it was shown, as a source next to event log and database. Pure."""
+"""A scripted participant that records what it was shown, a source besides event log and database. Pure."""
 
 from __future__ import annotations
 

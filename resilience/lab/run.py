@@ -132,7 +132,7 @@ def _closing_info(info: RunInfo, driver: LaneDriver, outcome: RunOutcome, wall_s
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line; one that nobody raised on purpose with its type."""
+    """An error in one line; an unexpected one with its type."""
     return str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
 
 
@@ -180,7 +180,7 @@ class _Run:
         return outcome
 
     async def _observe(self, system: System) -> RunOutcome:
-        """The run itself, from its start to its end, with everything that keeps watch beside it."""
+        """The run itself, from its start to its end, under supervision."""
         clock = system.clock
         self._recorder = recorder = RunRecorder(
             self._recording.events, self._driver.lane, clock.now, self._recording.flush

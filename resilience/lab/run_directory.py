@@ -1,6 +1,6 @@
 """A run's directory: ``run.json``, ``experiment.toml``, ``events/*.jsonl``. Knows names and files, not meaning.
 
-``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` beside it pointing at the newest.
+``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` next to it pointing at the newest.
 """
 
 from __future__ import annotations

@@ -44,14 +44,14 @@ class LabClock(Protocol):
 
 
 class Canary(Protocol):
-    """Watches one place during one fault; as an asynchronous context manager it lets go of its connections."""
+    """Watches one place during one fault; as an asynchronous context manager it closes its connections."""
 
     @property
     def problem(self) -> str | None:
         """Why the place was not usable before the fault; ``None`` when it was."""
 
     async def prepare(self, within: Seconds) -> None:
-        """Look at the place and take hold of it, before the fault; takes at most ``within`` seconds."""
+        """Probe the place and hold it, before the fault; takes at most ``within`` seconds."""
 
     async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
         """Whether the symptom shows ``within`` so many seconds; returns as soon as it does."""

@@ -116,7 +116,7 @@ class QuizServer:
         return len(self._gateway.connections)
 
     def recent_lag(self) -> Seconds:
-        """How late the loop ran lately; 0 when nobody measures it."""
+        """How late the loop ran lately; 0 when it is not measured."""
         return self._lag.worst(LAG_WINDOW_S) if self._lag else 0.0
 
     def view(self, address: str) -> ServerView:
@@ -136,9 +136,9 @@ class QuizServer:
     # its life ---------------------------------------------------------------------------------------------------------
 
     async def start(self, host: str, port: int) -> None:
-        """Take the port, take up or begin the events, listen.
+        """Bind the port, recover or begin the events, listen.
 
-        :class:`~resilience.errors.PortInUseError` when somebody else listens there, before any event is touched.
+        :class:`~resilience.errors.PortInUseError` when another process listens there, before any event is touched.
         """
         try:
             server = await self._bound(host, port)

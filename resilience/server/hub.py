@@ -44,7 +44,7 @@ class Hub:
     """One event's room on one loop, written for under ``lease``.
 
     ``submit`` takes what is to be committed; ``flush`` hands the log to the operating system; ``fenced`` is called when
-    the run turns out to be somebody else's.
+    the run turns out to belong to another server.
     """
 
     def __init__(  # noqa: PLR0913 - all that a hub depends on
@@ -66,7 +66,7 @@ class Hub:
         self._is_over = self._timer_is_stopped = False
 
     def start(self) -> None:
-        """Carry out what taking up an earlier run asked for."""
+        """Carry out the effects of recovering an earlier run."""
         self._pump()
 
     def received(self, message: ClientMessage, connection: int, peer: Peer) -> None:

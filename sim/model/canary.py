@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from resilience.experiment.primitives import ConnectionsEnd, DialsRefused, ServerGone, Silence, Symptom
+from resilience.experiment.primitives import ConnectionsEnd, DialsRefused, ServerGone, Silence, SlowReplies, Symptom
 from resilience.protocol.messages import ServerMessage
 from resilience.units import Seconds
 
@@ -76,6 +76,8 @@ class ModelCanary:
         match symptom:
             case ConnectionsEnd():
                 return self._held is not None and self._held.severed and self._is_up()
+            case SlowReplies(at_least=at_least):
+                return self._link is not None and 2 * self._link.extra_latency >= at_least and self._is_up()
             case DialsRefused():
                 return self._link is not None and self._link.refusing
             case Silence(direction=direction):

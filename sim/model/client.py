@@ -50,7 +50,7 @@ class ModelClientDriver:
         self._pump()
 
     def failed(self, connection: ModelConnection, cause: str) -> None:
-        """The dial came to nothing."""
+        """The dial failed."""
         self._connection = None
         self.machine.transport_failed(connection.dial, cause, self._clock.now, connection.retry_after)
         self._pump()

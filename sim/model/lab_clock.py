@@ -64,7 +64,7 @@ class SimLabClock:
 
 
 def start(environment: SimEnvironment, coroutine: Coroutine[Any, Any, T]) -> Process:
-    """Run a coroutine as a process; what it raises is for whoever waits for it, and else ignored."""
+    """Run a coroutine as a process; an exception goes to those that wait for it, and is otherwise ignored."""
     environment.coroutines.append(coroutine)
     process = environment.process(cast("Generator[Event, Any, T]", coroutine))
     assert process.callbacks is not None  # noqa: S101 - a new process waits for its end

@@ -13,7 +13,7 @@ Each direction is one feed, so whatever goes that way stays in order; nothing ar
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,7 @@ from typing import Protocol
 from resilience.errors import InjectionError
 from resilience.experiment.primitives import (
     CloseAll,
+    Delay,
     Direction,
     Drop,
     Impose,
@@ -71,7 +72,7 @@ class ClientEnd(Protocol):
         """The upgrade is complete."""
 
     def failed(self, connection: ModelConnection, cause: str) -> None:
-        """The dial came to nothing."""
+        """The dial failed."""
 
     def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
         """The open connection ended."""
@@ -95,11 +96,12 @@ class ServerEnd(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ModelConnection:
-    """One dial and what became of it. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
+    """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
     ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
     ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
-    An end that is *gone* has let go or was told of the end: nothing reaches it any more. ``severed``: by the proxy.
+    An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
+    the proxy.
     """
 
     link: ModelLink
@@ -122,6 +124,8 @@ class ModelLink:
         self._clock, self._server = clock, server
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
         self._close_timeout = costs.close_timeout
+        self._base_latency, self.extra_latency = costs.latency, 0.0
+        self._delays: Counter[Seconds] = Counter()
         self._refusals = 0
         self._holes = {Direction.UP: 0, Direction.DOWN: 0}
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
@@ -149,7 +153,7 @@ class ModelLink:
     @property
     def usable(self) -> bool:
         """Whether a dial would succeed now."""
-        return not self.refusing and not any(self._holes.values())
+        return not (self.refusing or self.extra_latency or any(self._holes.values()))
 
     def hold(self, client: ClientEnd) -> ModelConnection:
         """Open a connection that only faults can end: a canary's."""
@@ -165,7 +169,7 @@ class ModelLink:
     # what the ends do -------------------------------------------------------------------------------------------------
 
     def dial(self, client: ClientEnd, number: int) -> ModelConnection:
-        """Open a connection; the client is told that it ``opened`` or ``failed``, or nothing as long as it hangs."""
+        """Open a connection; the client receives ``opened`` or ``failed``, or nothing as long as the dial hangs."""
         connection = ModelConnection(self, client, number)
         self._dials.put(self._clock.now + self._connect, connection)
         return connection
@@ -179,7 +183,7 @@ class ModelLink:
         self._down.put(departs + self._latency, (connection, frame))
 
     def leave(self, connection: ModelConnection) -> None:
-        """The client lets go of the connection now: it is told nothing more, the server of the end."""
+        """The client releases the connection now: it receives nothing more, the server its end."""
         connection.client_gone = True
         if not connection.server_gone and connection in self.connections:
             self._up.put(self._clock.now + self._latency, (connection, FIN))
@@ -216,11 +220,29 @@ class ModelLink:
             case Lift(condition=Refuse()):
                 self._require(self._refusals)
                 self._refusals -= 1
+            case Impose(condition=Delay(delay=delay)):
+                self._delays[delay] += 1
+                self._show_delays()
+            case Lift(condition=Delay(delay=delay)):
+                self._require(self._delays[delay])
+                self._delays[delay] -= 1
+                self._show_delays()
+                self._drop_delayed()
+                self.cut()
             case Impose(condition=Drop(direction=direction)):
                 self.open_hole(direction)
             case Lift(condition=Drop(direction=direction)):
                 self._require(min(self._holes[way] for way in direction.ways))
                 self.close_hole(direction)
+
+    def _show_delays(self) -> None:
+        self.extra_latency = sum(self._delays.elements())
+        self._latency = self._base_latency + self.extra_latency
+
+    def _drop_delayed(self) -> None:
+        """Drop what is under way for longer than the link now takes: it belongs to connections that are closed next."""
+        self._up.drop_after(self._clock.now + self._latency)
+        self._down.drop_after(self._clock.now + self._latency)
 
     def _require(self, count: int) -> None:
         if not count:
@@ -229,6 +251,9 @@ class ModelLink:
     def repair(self) -> None:
         """Lift every condition, and close every connection with them."""
         self._refusals = 0
+        self._delays.clear()
+        self._show_delays()
+        self._drop_delayed()
         self._holes = dict.fromkeys(self._holes, 0)
         self._hole_since = dict.fromkeys(self._hole_since, NEVER)
         self.cut()
@@ -241,7 +266,7 @@ class ModelLink:
                 self.end(connection, None, self._clock.now)
 
     def cut(self) -> None:
-        """Close every connection, dials in flight included; both ends are told as soon as the news reaches them."""
+        """Close every connection, dials in flight included; both ends receive the end half a latency later."""
         severed, self.connections = self.connections, {}
         for connection in severed:
             connection.severed = True

@@ -155,7 +155,7 @@ class ModelServerDriver:
     # what happened ----------------------------------------------------------------------------------------------------
 
     def upgrade(self, connection: ModelConnection) -> None:
-        """A handshake request arrived; a proxy that finds nobody behind it closes the connection."""
+        """A handshake request arrived; a proxy without a server behind it closes the connection."""
         if not self.is_up:
             connection.link.end(connection, None, self._clock.now)
             return

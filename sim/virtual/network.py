@@ -1,7 +1,7 @@
-"""Who reaches whom: listeners, and links to them that break as Toxiproxy breaks them. Owns no time and no bytes.
+"""The network: listeners, and links to them that break as Toxiproxy breaks them. Owns no time and no bytes.
 
 A link stands for one Toxiproxy process between a cohort and its server, and copies it: a dial is accepted before the
-upstream is dialled, so that it succeeds in a hole, in a freeze and when nobody listens behind; a close passes through
+upstream is dialled, so that it succeeds in a hole, in a freeze and without a listener behind it; a close passes through
 a hole; a hole that ends closes every connection of the link, since bytes are missing; what an end aborts, and what a
 crash leaves behind, reaches the other end as a plain FIN. Every switch may be thrown twice.
 """
@@ -65,7 +65,7 @@ class VirtualConnection:
         self.down.sever(mark)
 
     def ended(self) -> bool:
-        """Whether both ends are gone; then lets go of them."""
+        """Whether both ends are gone; then releases them."""
         if self.is_over or not (self.client.is_lost and self.server.is_lost):
             return self.is_over
         self.is_over = True
@@ -283,7 +283,7 @@ class VirtualLink:
     # What the network tells it.
 
     def on_accepted(self, connection: VirtualConnection) -> bool:
-        """A dial was accepted; whether it may go on to the server at once."""
+        """A dial was accepted; whether it may continue to the server at once."""
         self._live[connection.number] = connection
         for pipe, blocks in zip((connection.up, connection.down), self._blocks, strict=True):
             for why in Obstruction:
@@ -362,7 +362,7 @@ class VirtualNetwork:
         return server
 
     def unregister(self, server: VirtualServer) -> None:
-        """Nobody listens there any more."""
+        """Remove a listener."""
         if self._by_address.get(server.address) is server:
             del self._by_address[server.address]
 

@@ -111,7 +111,7 @@ DEAF_TO_DEBTS = in_place_of(
 )
 ONE_STRIKE = in_place_of(ServerFailureDetector, "dead_at", lambda _, self: self.last_heard + 16.0)
 STALE_PROBE = both(
-    in_place_of(ReconnectingConnection, "_opened", lambda _, self, now: self._go(ClientState.OPEN)),
+    in_place_of(ReconnectingConnection, "_session_opened", lambda _, self, now: self._go(ClientState.OPEN)),
     in_place_of(ClientFailureDetector, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
 )
 NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))

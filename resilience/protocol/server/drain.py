@@ -1,6 +1,6 @@
 """When to close which connection while the server stops, and with what Retry-After. Pure.
 
-Clients start their backoff anew after an orderly close, so the spreading of their return is the server's part: closes
+Clients start their backoff from its first step after an orderly close, so the server spreads their return: closes
 are spread evenly over a window, and each client comes back as long after the window as it was closed after its start.
 """
 

@@ -13,9 +13,9 @@ from resilience.units import Instant, Seconds
 
 
 class PresenceDelta(msgspec.Struct, frozen=True):
-    """A change of the shown presence: newcomers and changed participants, in the order in which they changed first.
+    """A change of the shown presence: new and changed participants, in the order in which they changed first.
 
-    ``count`` is how many are shown now, ``announced`` the ids of the newcomers. Above the cap the lists are empty,
+    ``count`` is how many are shown now, ``announced`` the ids of the new ones. Above the cap the lists are empty,
     because no client holds a list that they would apply to; ``is_shown`` says whether clients see any difference.
     """
 

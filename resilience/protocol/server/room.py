@@ -2,7 +2,7 @@
 
 The quiz stream (game, sequence numbers, hosts) and attendance (sessions, presence, heartbeats) do not know each other's
 inside. A join crosses both: its commit subscribes the connection and builds its snapshot in one call, so the stream has
-neither gap nor duplicate for the newcomer.
+neither gap nor duplicate for the new connection.
 """
 
 from __future__ import annotations
