@@ -143,7 +143,7 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
 
     async def script(harness: VirtualServerHarness) -> None:
         await harness.serve(quiz=QUIZ)
-        observer, crowd = harness.client("witness", url=URL), harness.crowd(60)
+        observer, crowd = harness.client("observer", url=URL), harness.crowd(60)
         await harness.opened(observer, *crowd)
         await harness.until(lambda: harness.room.game.phase == "question")
         for client in crowd:
@@ -162,7 +162,7 @@ def test_f31_rejoin_phase_change(closing: str) -> None:
         await asyncio.sleep(1)
 
     harness = act(script)
-    phase_at = _phases([message for message in harness.heard["witness"] if isinstance(message, SequencedMessage)])
+    phase_at = _phases([message for message in harness.heard["observer"] if isinstance(message, SequencedMessage)])
     snapshots = [m.snapshot for name in harness.heard for m in harness.told(name, StateRestored)]
     assert len({snapshot.phase for snapshot in snapshots}) == 2
     assert [line for snapshot in snapshots for line in _wrong(snapshot, phase_at)] == []
