@@ -31,7 +31,7 @@ METRICS = (
 
 MIN_DELAY_S: Seconds = 0.001
 MAX_DELAY_S: Seconds = 0.5
-"""A probe over a link with such a delay takes up to four times as long, and has 3 s in all."""
+"""A probe over a link with such a delay needs four times as long, and has 3 s in all."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000

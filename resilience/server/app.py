@@ -174,7 +174,7 @@ class QuizServer:
         for hub in self._registry.hubs.values():
             hub.stop_timer()
         await self._committer.flush()
-        for hub in self._registry.hubs.values():
+        for hub in list(self._registry.hubs.values()):
             hub.write_final_records(await self._off_loop(self._store.scores, hub.lease.key))
 
     def simulate_kill(self) -> None:

@@ -68,8 +68,10 @@ class QuizConnection(WebSocketServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the transport's end."""
-        self._gateway.connection_closed(self)
-        super().connection_lost(exc)
+        try:
+            self._gateway.connection_closed(self)
+        finally:
+            super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Report a slow consumer: the write buffer is full, of messages or of the library's replies to pings."""
@@ -157,9 +159,9 @@ class Gateway:
         connection.response = None
         key, code = connection.machine.key, None
         peer = self.peers[key] = WebSocketPeer(connection, self)
-        connection.machine.handshake_completed()
-        self.carry_out_effects()
         try:
+            connection.machine.handshake_completed()
+            self.carry_out_effects()
             await self._read(connection, peer)
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
@@ -167,9 +169,11 @@ class Gateway:
             _defects.exception("the handler of a connection failed")
             raise
         finally:
-            connection.machine.input_ended(code)
-            self.carry_out_effects()
-            self._forget(key)
+            try:
+                connection.machine.input_ended(code)
+                self.carry_out_effects()
+            finally:
+                self._forget(key)
 
     def connection_closed(self, connection: QuizConnection) -> None:
         """A transport is gone."""

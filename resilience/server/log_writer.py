@@ -94,6 +94,11 @@ class _LineOutput(logging.Handler):
         """Only one thread emits; ``logging.shutdown`` would wait for a lock that a blocked write holds."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit without the library's lock, which not every version of Python takes in the same way."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, then the notice of those dropped before it; or set the event of a ``drain``."""
         if isinstance(record.msg, Event):

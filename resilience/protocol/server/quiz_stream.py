@@ -111,6 +111,7 @@ class QuizStream:
         if participants:
             self._start_lobby(now)
         self._schedule_phase()
+        self._audience.phase_entered(self.game.phase, now)
 
     def submit_answer(self, participant: str, answer: Answer, connection: int, now: Instant, *, excused: bool) -> None:
         """Judge an answer; ``excused`` allows the late window."""
