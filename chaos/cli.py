@@ -138,8 +138,10 @@ def _stamp() -> str:
 
 
 def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
+    from resilience.lab.run import require_lane
     from resilience.lab.run_directory import create_run_dir
 
+    require_lane(experiment, Lane.REAL)  # before a directory exists
     return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
 
 

@@ -17,7 +17,7 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
-from resilience.lab.run import execute
+from resilience.lab.run import execute, require_lane
 from resilience.lab.run_directory import RunStatus, create_run_dir
 from resilience.lab.system import LaneDriver
 
@@ -106,6 +106,7 @@ def driver_of(lane: Lane) -> LaneDriver:
 def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
     """Run, report, print the verdict; returns the exit code. SIGINT and SIGTERM end the run in order."""
     console = Console()
+    require_lane(experiment, driver.lane)  # before a directory exists
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run_dir = create_run_dir(experiment.name, lane=driver.lane, seed=seed, stamp=stamp, out=out, root=Path("runs"))
     with interruptible() as cancellation:

@@ -21,6 +21,7 @@ from resilience.experiment.loader import load
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import cli
+from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 
 from ..support.deadlines import HANG_S
@@ -66,6 +67,15 @@ def test_a_run_that_is_not_steady_says_so_and_exits_4(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stdout + done.stderr
     assert read_run_info(tmp_path / "run").status == RunStatus.NOT_STARTED
     assert "fault.started" not in next((tmp_path / "run" / "events").iterdir()).read_text()
+
+
+def test_an_experiment_that_the_lane_cannot_carry_out_leaves_no_directory(tmp_path: Path) -> None:
+    leaving = msgspec.structs.replace(
+        SMALL, cohorts=(msgspec.structs.replace(SMALL.cohorts[0], leaves_at=9.0),), faults=()
+    )
+    with pytest.raises(UsageError, match="only the lane virtual"):
+        cli.run_and_report(leaving, ModelLane(), 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_into_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
