@@ -32,18 +32,21 @@ LivenessCheck = Callable[[RunHistory], CheckResult | None]
 
 def judge_liveness(history: RunHistory) -> tuple[Invariant, ...]:
     """Every check that applies to this run, in a fixed order."""
-    return tuple(
-        check_one(name, rule, lambda _, check=check: check(history) or CheckResult(0), history)  # type: ignore[misc]
-        for name, (rule, check) in LIVENESS_CHECKS.items()
-        if _applies(check, history)
-    )
+    judged = (_judge(name, rule, check, history) for name, (rule, check) in LIVENESS_CHECKS.items())
+    return tuple(invariant for invariant in judged if invariant is not None)
 
 
-def _applies(check: LivenessCheck, history: RunHistory) -> bool:
-    try:
-        return check(history) is not None
-    except Exception:  # noqa: BLE001 - check_one reports it
-        return True
+def _judge(name: str, rule: str, check: LivenessCheck, history: RunHistory) -> Invariant | None:
+    applies = True
+
+    def look(read: RunHistory) -> CheckResult:
+        nonlocal applies
+        found = check(read)
+        applies = found is not None
+        return found or CheckResult(0)
+
+    invariant = check_one(name, rule, look, history)
+    return invariant if applies else None
 
 
 def _settle_s(history: RunHistory) -> float:

@@ -1,6 +1,7 @@
 """The laboratories' common core: what the simulator and the chaos laboratory share and the product does not need.
 
-``participants`` says who takes part in an experiment, ``scripted_client`` how a client plays by itself, ``observer``
-records what a client was shown, ``fleet`` runs many clients in one process, ``canary`` probes a link from outside, and
-``run_directory`` lays out where a run leaves its history.
+``run`` is the lifecycle of every run, ``system`` what it needs of a lane, ``injector`` the walk over the schedule,
+``recorder`` and ``recording`` write the history, ``run_directory`` and ``stored_run`` hold it. ``participants``,
+``scripted_client``, ``observer`` and ``fleet`` are the clients, ``canary`` probes a link. ``asyncio_clock``,
+``cancellation`` and ``progress`` serve lanes and command lines.
 """

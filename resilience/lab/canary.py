@@ -95,7 +95,7 @@ class IdleConnection:
         except ConnectionResetError:
             return True
         except OSError:
-            pass
+            return False
         return False
 
     def abort(self) -> None:

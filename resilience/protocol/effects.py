@@ -1,7 +1,7 @@
 """What a machine asks its driver to do, as values. Drivers carry them out and decide nothing.
 
-What one call of ``effects()`` returns is a batch. On the server its records reach the log, in order, before any other
-effect of the batch is carried out, so no message is sent before its record is written; the other effects follow in
+What one call of ``effects()`` returns is a batch. In the asyncio server its records reach the log, in order, before any
+other effect of the batch is carried out, so no message is sent before its record is written; the others follow in
 order. Clients carry out a whole batch in order, records included.
 
 A *connection key* is the driver's own name for one socket on the server's side; a *dial* is the client's number for one

@@ -42,11 +42,6 @@ class PresenceTracker:
         self._roster: msgspec.Raw | None = None
         self._compressed: msgspec.Raw | None = None
 
-    @property
-    def count(self) -> int:
-        """How many participants are shown."""
-        return len(self._shown)
-
     def update(self, player: Player, now: Instant) -> None:
         """Note the state of a participant; an absence waits until it has lasted for ``flap_hidden`` seconds."""
         hidden = self._flap_hidden if player.state == ConnectionState.TEMPORARILY_DISCONNECTED else 0.0

@@ -81,7 +81,7 @@ class QuizStream:
         event: str,
         title: str,
     ) -> None:
-        self.game, self.epoch, self.event, self.title, self.seq = game, epoch, event, title, 0
+        self.game, self.event, self.seq = game, event, 0
         self._audience, self._commits, self._effects = audience, commits, effects
         self._deadlines = DeadlineQueue()
         self._answers = PendingAnswers(game, effects, commits, self._on_answer_stored)
