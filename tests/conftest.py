@@ -1,7 +1,8 @@
-"""What every test gets: repeatable Hypothesis, the root of the checkout, a Toxiproxy found or built once."""
+"""What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def root() -> Path:
 
 
 BUILD_S = 900
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a job in the background ignores it, and so would each command that a test starts and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
