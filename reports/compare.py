@@ -43,7 +43,7 @@ METRICS = (
 )
 """The compared metrics. All but the success rate are better when lower."""
 
-INFORMATIVE = ("heartbeat_rtt_s.p50",)
+INFORMATIVE = frozenset({"heartbeat_rtt_s.p50"})
 """Shown, but not judged: they differ with the networks of the runs, not with the system."""
 
 
@@ -101,14 +101,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def headline(self) -> str:
         """The result in a few words; runs of different lanes are compared for agreement, others for progress."""
-        gaps_found = [gap for row in self.rows for gap in row.gaps]
-        shown = sum(gap.verdict in (WORSE, BETTER) for gap in gaps_found)
+        found = [(row.metric, gap.verdict) for row in self.rows for gap in row.gaps]
+        shown = [metric for metric, verdict in found if verdict in (WORSE, BETTER, DIFFERS)]
         if len({side.lane for side in self.sides}) > 1:
-            return (
-                f"The lanes differ in {shown} of {len(gaps_found)} comparisons"
-                if shown
-                else "No difference shown between the lanes"
-            )
+            if set(shown) - INFORMATIVE:
+                return f"The lanes differ in {len(shown)} of {len(found)} comparisons"
+            exception = f", except in {', '.join(dict.fromkeys(shown))}" if shown else ""
+            return f"No difference shown between the lanes{exception}"
         return "Worse than the first run" if self.worse else "No deterioration shown"
 
 
