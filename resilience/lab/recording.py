@@ -65,13 +65,16 @@ class Recording:
 
 
 class DirectoryRecording(Recording):
-    """A recording in a run directory, which must be empty or absent; :meth:`close` it."""
+    """A recording in a run directory; :meth:`close` it. A directory that already holds a run is refused."""
 
     def __init__(self, directory: Path, experiment: Experiment) -> None:
         try:
             (directory / EVENTS).mkdir(parents=True, exist_ok=True)
-            (directory / "experiment.toml").write_text(to_toml(experiment), encoding="utf-8")
+            with (directory / "experiment.toml").open("x", encoding="utf-8") as file:
+                file.write(to_toml(experiment))
             self._writer = EventWriter(directory / EVENTS / RUNNER_LOG)
+        except FileExistsError as error:
+            raise UsageError(f"{directory}: already holds a run; choose an empty or absent directory") from error
         except OSError as error:
             raise UsageError(f"{directory}: cannot write the run directory: {error.strerror}") from error
         super().__init__(self._writer, directory, self._writer.flush)

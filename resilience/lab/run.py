@@ -54,6 +54,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
 
     ``run.json`` says "interrupted" until the run has ended otherwise. Returns what it says at last: completed,
     not_started (no steady state: nothing was injected) or interrupted (by a request on ``cancellation``). Raises
+    :class:`~resilience.errors.UsageError` when ``run_dir`` already holds a run, and
     :class:`~resilience.errors.HarnessError` when the laboratory failed; that is in ``run.json`` too. Nothing is left
     running either way.
     """

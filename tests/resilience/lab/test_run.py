@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, UsageError
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import CutFault
@@ -47,6 +47,17 @@ def test_a_completed_run_leaves_its_history(tmp_path: Path) -> None:
     ended = read_events(tmp_path)[-1]
     assert (ended.t, ended.outcome, ended.detail) == (40.0, "completed", "fleet loop lag: max 0.125 s, p99 0.100 s")
     assert lane.open == 0
+
+
+def test_a_second_run_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    """Two histories in one directory would be judged as one run."""
+    execute(FakeLane(), EXPERIMENT, 7, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = FakeLane()
+    with pytest.raises(UsageError, match="already holds a run"):
+        execute(again, EXPERIMENT, 8, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert again.system is None
 
 
 def test_without_a_steady_state_nothing_is_injected(tmp_path: Path) -> None:
