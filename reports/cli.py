@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .summary import Summary
 
-_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "not_applicable": "dim"}
 PLAIN_WIDTH = 110
 """Width in columns of a comparison that goes to a file or a pipe."""
 

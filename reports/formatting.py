@@ -6,9 +6,14 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 
 from .summary import ExpectationResult, LatencySummary, SuccessRate, Summary
 
-VERDICTS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "INCONCLUSIVE"}
-SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
 DASH = "–"  # noqa: RUF001 - stands where there is no number
+VERDICTS = {
+    Verdict.PASS: "PASS",
+    Verdict.FAIL: "FAIL",
+    Verdict.INCONCLUSIVE: "INCONCLUSIVE",
+    Verdict.NOT_APPLICABLE: "NOT APPLICABLE",
+}
+SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?", Verdict.NOT_APPLICABLE: DASH}
 MINUS = "−"  # noqa: RUF001 - as wide as a plus
 
 LANES = {
@@ -28,6 +33,8 @@ OUTCOME_WORDS = {
     "censored": "were not back when the run ended",
     "rode_through": "were hit by the fault, but noticed no loss",
     "not_exposed": "had no link or session that the fault could reach",
+    "left": "left on purpose before they were back",
+    "superseded": "were replaced by another connection of the same person",
     "harness": "fell into a fault window that no canary confirmed",
 }
 

@@ -87,6 +87,13 @@ class RunHistory:
             groups[event.kind].append(event)
         return groups
 
+    def rows(self, *kinds: LogEventKind, role: Role | None = None) -> pd.DataFrame:
+        """The rows of :attr:`frame` of these kinds, in order of ``t``; of one role only when it is given."""
+        chosen = self.frame["kind"].isin([kind.value for kind in kinds])
+        if role is not None:
+            chosen &= self.frame["role"] == role.value
+        return self.frame[chosen]
+
     def of(self, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
         """The events of one kind, in order; of one role only when it is given."""
         events = self._by_kind.get(kind, [])

@@ -1,7 +1,8 @@
 """The invariants: each a small pure function that searches a run's log for one counterexample. Computes no statistic.
 
 A check returns :class:`CheckResult`: the number of cases and the first case that breaks the rule, if any. A check
-without a case is inconclusive, never a pass; so is a check that raises.
+without a case is inconclusive, never a pass; so is a check that raises. A check that this run's evidence cannot fail
+says that it does not apply.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ _GAP = "stream_gap"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check. ``broken``: the first counterexample in words; ``unknown``: why the check is undecided."""
+    """The result of a check. ``broken``: the first counterexample in words; ``unknown``: why the check is undecided.
+
+    ``inapplicable``: why nothing in this run could break the rule.
+    """
 
     checked: int
     broken: str | None = None
     unknown: str | None = None
+    inapplicable: str | None = None
 
 
 Check = Callable[[RunHistory], CheckResult]
@@ -54,6 +59,8 @@ def check_one(name: str, rule: str, check: Check, log: RunHistory) -> Invariant:
         found = CheckResult(0, unknown=f"the check itself failed: {type(error).__name__}: {error}")
     if found.broken is not None:
         return Invariant(name=name, rule=rule, verdict=Verdict.FAIL, detail=found.broken, checked=found.checked)
+    if found.inapplicable is not None:
+        return Invariant(name=name, rule=rule, verdict=Verdict.NOT_APPLICABLE, detail=found.inapplicable, checked=0)
     unknown = found.unknown or (None if found.checked else "nothing to check: the log has no such event")
     verdict = Verdict.INCONCLUSIVE if unknown else Verdict.PASS
     return Invariant(

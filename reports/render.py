@@ -97,8 +97,9 @@ def _group_lines(groups: dict[str, GroupSummary], name: str) -> str:
 
 
 def _invariant_lines(summary: Summary) -> str:
-    passed = sum(item.verdict is Verdict.PASS for item in summary.invariants)
-    lines = [f"Invariants: {passed} of {len(summary.invariants)} hold."]
+    applicable = [item for item in summary.invariants if item.verdict is not Verdict.NOT_APPLICABLE]
+    passed = sum(item.verdict is Verdict.PASS for item in applicable)
+    lines = [f"Invariants: {passed} of {len(applicable)} hold."]
     lines += [
         f"- {formatting.SYMBOLS[item.verdict]} `{item.name}` ({item.rule}): {item.detail}"
         for item in summary.invariants
@@ -127,7 +128,12 @@ def to_junit(summary: Summary) -> bytes:
         _case(suite, "expectation", f"{formatting.scope(item)} {formatting.target(item)}", item.verdict, detail)
     for check in summary.invariants:
         _case(suite, "invariant", check.name, check.verdict, check.detail)
-    for name, tag in (("tests", "testcase"), ("failures", ".//failure"), ("errors", ".//error")):
+    for name, tag in (
+        ("tests", "testcase"),
+        ("failures", ".//failure"),
+        ("errors", ".//error"),
+        ("skipped", ".//skipped"),
+    ):
         suite.set(name, str(len(suite.findall(tag))))
     root = ET.Element("testsuites")
     root.append(suite)
@@ -137,7 +143,9 @@ def to_junit(summary: Summary) -> bytes:
 
 def _case(suite: ET.Element, kind: str, name: str, verdict: Verdict, detail: str | None) -> None:
     case = ET.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{kind}", name=name, time="0")
-    if verdict is not Verdict.PASS:
+    if verdict is Verdict.NOT_APPLICABLE:
+        ET.SubElement(case, "skipped", message=detail or verdict.value)
+    elif verdict is not Verdict.PASS:
         tag = "failure" if verdict is Verdict.FAIL else "error"
         ET.SubElement(case, tag, message=detail or verdict.value, type=verdict.value)
 

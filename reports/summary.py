@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 
 class Outcomes(msgspec.Struct, frozen=True):
-    """Episodes by outcome; the first five are the affected ones."""
+    """Episodes by outcome; the first five are the affected ones, and only they count in the success rate."""
 
     restored: int = 0
     gave_up: int = 0
@@ -28,7 +28,16 @@ class Outcomes(msgspec.Struct, frozen=True):
     censored: int = 0
     rode_through: int = 0
     not_exposed: int = 0
+    left: int = 0
+    superseded: int = 0
     harness: int = 0
+
+
+class QuantileBounds(msgspec.Struct, frozen=True):
+    """One-sided bounds of a quantile, seconds; null where too few drops, or too few returns, bound it."""
+
+    low: float | None
+    high: float | None
 
 
 class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +46,11 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
     ``rejoined``: how many of the restored came back after clean-up, with the same identity. ``correlation_source``:
     estimated, or stated by the experiment. ``events``: physical events (see
     :mod:`reports.windows`) with at least one affected participant.
+
+    ``correlation_limit``: the largest within-event correlation at which ``low`` still reaches the target of the
+    experiment's first ``success_rate`` expectation; null where no correlation does. ``events_needed``: with how many
+    events like these, all restored as now, the target would be proven at the correlation in use; null where it is
+    proven, or where none would do.
     """
 
     value: float | None
@@ -55,6 +69,8 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
     design_effect: float | None
     correlation: float | None
     correlation_source: str
+    correlation_limit: float | None = None
+    events_needed: int | None = None
 
 
 class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +97,7 @@ class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
     max: float | None
     n: int
     censored: int
+    bounds: dict[str, QuantileBounds] = {}
 
 
 class Attempts(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +169,7 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
 class Invariant(msgspec.Struct, frozen=True, kw_only=True):
     """One rule of the recorded history. ``checked``: the number of cases; ``detail``: the first counterexample, if any.
 
-    ``rule`` is the rule in words.
+    ``rule`` is the rule in words. The verdict is *not_applicable* when the run has no evidence that could break it.
     """
 
     name: str
@@ -177,6 +194,36 @@ class WindowResult(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     reason: str | None
     outcomes: Outcomes
+
+
+class ProcessHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How well one process of the laboratory kept up. Lateness of its loop in seconds; ``cpu_s``: processor time used.
+
+    ``role``: runner, worker, proxy or server host.
+    """
+
+    name: str
+    role: str
+    lag_p50: float | None = None
+    lag_p99: float | None = None
+    lag_max: float | None = None
+    cpu_s: float | None = None
+
+
+class Laboratory(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the laboratory itself can be believed.
+
+    ``failures``: what makes every figure worthless (exit code 4). ``doubts``: what forbids a verdict (inconclusive).
+    ``warnings``: what a reader should know. ``throttled_s``: for how long a CPU quota stopped the processes;
+    ``load``: the machine's load average per processor at start and end.
+    """
+
+    failures: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    processes: tuple[ProcessHealth, ...] = ()
+    throttled_s: float | None = None
+    load: tuple[float, float] | None = None
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +269,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     by_attempt: tuple[AttemptRow, ...]
     windows: tuple[WindowResult, ...]
     reproduce: str
+    laboratory: Laboratory = Laboratory()
 
     @property
     def exit_code(self) -> ExitCode:

@@ -43,6 +43,10 @@ class Outcome(StrEnum):
     CENSORED = "censored"
     RODE_THROUGH = "rode_through"
     NOT_EXPOSED = "not_exposed"
+    LEFT = "left"
+    """Left on purpose before it was back."""
+    SUPERSEDED = "superseded"
+    """Replaced by another connection of the same person, such as a second tab."""
     HARNESS = "harness"
 
 
@@ -56,11 +60,15 @@ class DetachCause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The result of a check; ``inconclusive`` never counts as success."""
+    """The result of a check; ``inconclusive`` never counts as success.
+
+    ``not_applicable`` is the result of a check whose input cannot fail it: the run has no evidence of that kind.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not_applicable"
 
 
 class LogEventKind(StrEnum):
