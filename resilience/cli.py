@@ -7,6 +7,7 @@ line on standard error and an exit code.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 
 from resilience import __version__
 from resilience.errors import ExitCode, ResilienceError, UsageError
+from resilience.terminal import describe_unexpected, lost_output, tolerate_lost_output
 
 COMMANDS = "resilience.commands"
 
@@ -158,16 +160,34 @@ def play(url: str, name: str, event: str, preset: str, resume: Path | None) -> N
 
 
 def main() -> NoReturn:
-    """Run the command line; ends the process with an exit code of :class:`~resilience.errors.ExitCode`."""
+    """Run the command line; ends the process with an exit code of :class:`~resilience.errors.ExitCode`.
+
+    An unforeseen error is one line that names a log file, and exit code 4.
+    """
+    tolerate_lost_output()
+    os.environ.pop("MPLBACKEND", None)  # a notebook's picture backend does not exist in a process of our own
+    code = _run()
+    problem = lost_output()
+    if problem is not None:
+        click.echo(f"warning: {problem}", err=True)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = root.main(standalone_mode=False)
     except ResilienceError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(ExitCode.USAGE)
+        return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(ExitCode.HARNESS)
-    sys.exit(code if isinstance(code, int) else ExitCode.PASS)
+        return ExitCode.HARNESS
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitCode.PASS
+    except Exception as error:  # noqa: BLE001 - a traceback is for a file, and its exit code must not mean a verdict
+        click.echo(f"error: {describe_unexpected(error)}", err=True)
+        return ExitCode.HARNESS
+    return code if isinstance(code, int) else ExitCode.PASS

@@ -1,0 +1,99 @@
+"""What every command does about its output: streams that may be lost, consoles, the log file of an unexpected error.
+
+A command's exit code is its verdict, so no write to a closed pipe, a full disk or an ASCII terminal may change it.
+Knows no command.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import tempfile
+import traceback
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNWRAPPED_COLUMNS = 10_000
+"""Width of a console that is no terminal: a file or a pipe takes lines of any length, so none is wrapped or cut."""
+
+_STREAMS = ("stdout", "stderr")
+
+
+class _LosableFile(io.FileIO):
+    """A descriptor whose first failed write is its last one; ``problem`` is that failure."""
+
+    problem: OSError | None = None
+
+    def write(self, data: object, /) -> int:
+        """Write, or discard once a write has failed."""
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+        if self.problem is None:
+            try:
+                return super().write(view) or 0
+            except OSError as error:
+                self.problem = error
+        return len(view)
+
+
+def tolerate_lost_output() -> None:
+    """Replace standard output and error by streams that never raise.
+
+    What an encoding cannot express is replaced, what cannot be written is discarded; a closed stream is the null
+    device.
+    """
+    for name in _STREAMS:
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - lives as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            setattr(sys, name, _tolerant(stream))
+
+
+def _tolerant(stream: io.TextIOWrapper) -> TextIO:
+    stream.flush()
+    raw = _LosableFile(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=stream.encoding, errors="replace", line_buffering=stream.line_buffering
+    )
+
+
+def lost_output() -> str | None:
+    """Why standard output is incomplete, in one line; ``None`` when it is whole or its reader went away on purpose."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    problem = raw.problem if isinstance(raw, _LosableFile) else None
+    if problem is None or problem.errno == errno.EPIPE:
+        return None
+    return f"standard output could not be written: {problem.strerror}"
+
+
+def make_console() -> Console:
+    """A console on standard output; outside a terminal its lines are as long as they need to be."""
+    from rich.console import Console  # noqa: PLC0415 - --help does not need it
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = UNWRAPPED_COLUMNS
+    return console
+
+
+def describe_unexpected(error: BaseException) -> str:
+    """An unforeseen error in one line that names the log file with its traceback."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"unexpected {text}; {_write_traceback(error)}"
+
+
+def _write_traceback(error: BaseException) -> str:
+    lines = traceback.format_exception(error)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="resilience-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.writelines(lines)
+    except OSError as failure:
+        return f"its traceback could not be stored: {failure.strerror}"
+    return f"its traceback is in {file.name}"
