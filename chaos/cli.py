@@ -8,21 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode
-from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import catalogue, load, parse, to_toml
-from resilience.experiment.spec import Experiment
-from resilience.lab.run_directory import RunStatus
+from resilience.terminal import make_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
-    from resilience.lab.run import RunOutcome
-
-    from .real_lane import RealLane
-
-_ROOT = Path("runs")
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
@@ -57,25 +50,28 @@ def run(
     was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
     first).
     """
-    from rich.console import Console
+    from reports.cli import report_own_run
+    from resilience.lab.command import new_run_dir, run_experiment
+    from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
     from .toxiproxy.provision import find_toxiproxy
 
     loaded = load(experiment, overrides, scale)
-    console = Console()
+    console = make_console()
     binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    chosen = loaded.seed if seed is None else seed
-    run_dir = _new_run_dir(loaded, chosen, out)
-    console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
     lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
-    return _report(_execute(lane, loaded, chosen, run_dir, console), run_dir, console)
+    chosen = loaded.seed if seed is None else seed
+    run_dir = new_run_dir(lane, loaded, chosen, out)
+    console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
+    with show_progress(console) as listener:
+        run_experiment(lane, loaded, chosen, run_dir, console, listener)
+    return report_own_run(run_dir, console)
 
 
 @chaos.command(name="list")
 def list_() -> None:
     """List the bundled experiments."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("name", "clients", "length", "faults", "about", box=None, pad_edge=False)
@@ -83,7 +79,7 @@ def list_() -> None:
         found = parse(text, f"{name}.toml")
         about = (str(found.clients), f"{found.duration:g} s", str(len(found.windows())), found.title)
         table.add_row(name, *about)
-    Console().print(table)
+    make_console().print(table)
 
 
 @chaos.command()
@@ -93,11 +89,10 @@ def list_() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
 def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, ...]) -> None:
     """Show EXPERIMENT as it would run: every value, and when each fault strikes where."""
-    from rich.console import Console
     from rich.table import Table
 
     loaded = load(experiment, overrides, scale)
-    console = Console()
+    console = make_console()
     console.print(to_toml(loaded), markup=False, highlight=False, soft_wrap=True)
     table = Table("from", "to", "fault", "place", box=None, pad_edge=False)
     for window in loaded.windows(seed):
@@ -110,14 +105,13 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
 def doctor(clients: int | None, toxiproxy: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from .toxiproxy.doctor import examine, worst
     from .toxiproxy.provision import find_toxiproxy
 
-    console = Console()
+    console = make_console()
     findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
@@ -129,51 +123,3 @@ def doctor(clients: int | None, toxiproxy: Path | None) -> int:
 
 def _aside(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _stamp() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _new_run_dir(experiment: Experiment, seed: int, out: Path | None) -> Path:
-    from resilience.lab.run import require_lane
-    from resilience.lab.run_directory import create_run_dir
-
-    require_lane(experiment, Lane.REAL)  # before a directory exists
-    return create_run_dir(experiment.name, lane=Lane.REAL, seed=seed, stamp=_stamp(), out=out, root=_ROOT)
-
-
-def _execute(lane: RealLane, experiment: Experiment, seed: int, run_dir: Path, console: Console) -> RunOutcome:
-    """One run with progress on the terminal; a signal ends it in order."""
-    from resilience.lab.cancellation import Cancellation
-    from resilience.lab.run import execute
-
-    from .progress_view import show_progress
-    from .signals import cancelled_by_signals
-
-    cancellation = Cancellation()
-    with (
-        show_progress(console) as listener,
-        cancelled_by_signals(cancellation, lambda line: click.echo(line, err=True)),
-    ):
-        return execute(lane, experiment, seed, run_dir, progress=listener, cancellation=cancellation)
-
-
-def _report(outcome: RunOutcome, run_dir: Path, console: Console) -> int:
-    """Print how the run ended and, unless it was interrupted, what the report says; returns the exit code."""
-    if outcome.cause is not None:
-        line = f"{outcome.status}: {outcome.cause}"
-        console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if outcome.status is RunStatus.INTERRUPTED:
-        return ExitCode.HARNESS
-    from reports.build import build_report
-    from reports.cli import exit_code, print_summary
-
-    summary = build_report(run_dir)
-    print_summary(summary, console)
-    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False)
-    code = exit_code(summary)
-    died_under_test = outcome.cause is not None and code is ExitCode.PASS
-    return ExitCode.FAIL if died_under_test else code

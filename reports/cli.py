@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, ResilienceError
+from resilience.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "not_applicable": "dim"}
-PLAIN_WIDTH = 110
-"""Width in columns of a comparison that goes to a file or a pipe."""
-
 _DIRECTORY = click.Path(path_type=Path)
 
 
@@ -32,15 +30,7 @@ def report() -> None:
 @click.argument("run_dir", type=_DIRECTORY)
 def build(run_dir: Path) -> None:
     """Analyse RUN_DIR and write its report; ends with the exit code of the run's verdict."""
-    from rich.console import Console
-
-    from .build import build_report
-
-    summary = build_report(run_dir)
-    console = Console()
-    print_summary(summary, console)
-    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False)
-    sys.exit(summary.exit_code)
+    sys.exit(report_run(run_dir, make_console()))
 
 
 @report.command()
@@ -49,23 +39,33 @@ def build(run_dir: Path) -> None:
 @click.option("--fail-on-worse", is_flag=True, help="Exit with 1 if any run is worse than the first.")
 def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> None:
     """Compare two or more runs; every run is compared with the first."""
-    from rich.console import Console
-
     from .compare import write_comparison
 
     where = out or runs[-1]
     comparison = write_comparison(list(runs), where)
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = make_console()
     print_comparison(comparison, console)
     console.print(f"comparison: {where / 'compare.html'}", soft_wrap=True, highlight=False)
     sys.exit(ExitCode.FAIL if fail_on_worse and comparison.worse else ExitCode.PASS)
 
 
-def exit_code(summary: Summary) -> ExitCode:
-    """The exit code of a run: by its verdict, or 4 if the run itself failed."""
-    return summary.exit_code
+def report_run(run_dir: Path, console: Console) -> int:
+    """Build the report of a run, whatever its end, and print it; returns the exit code of its verdict."""
+    from .build import build_report
+
+    summary = build_report(run_dir)
+    print_summary(summary, console)
+    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    return int(summary.exit_code)
+
+
+def report_own_run(run_dir: Path, console: Console) -> int:
+    """:func:`report_run` for the command that made the run: what cannot be reported is the laboratory's failure."""
+    try:
+        return report_run(run_dir, console)
+    except ResilienceError as error:
+        click.echo(f"error: {error}", err=True)
+        return ExitCode.HARNESS
 
 
 def print_summary(summary: Summary, console: Console) -> None:

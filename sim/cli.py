@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
-from resilience.lab.cancellation import Cancellation
-from resilience.lab.run import execute, require_lane
-from resilience.lab.run_directory import RunStatus, create_run_dir
+from resilience.lab.command import new_run_dir, run_experiment
 from resilience.lab.system import LaneDriver
+from resilience.terminal import make_console
 
 
 @click.group()
@@ -83,10 +77,9 @@ def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) 
     for line in statistics.failures():
         click.echo(line)
     if keep is not None:
-        from reports.build import build_report
+        from reports.cli import report_own_run
 
-        click.echo(f"report: {keep / 'report.html'}")
-        return int(build_report(keep).exit_code)
+        return report_own_run(keep, make_console())
     return ExitCode.FAIL if statistics.broken else ExitCode.PASS
 
 
@@ -105,36 +98,9 @@ def driver_of(lane: Lane) -> LaneDriver:
 
 def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
     """Run, report, print the verdict; returns the exit code. SIGINT and SIGTERM end the run in order."""
-    console = Console()
-    require_lane(experiment, driver.lane)  # before a directory exists
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    run_dir = create_run_dir(experiment.name, lane=driver.lane, seed=seed, stamp=stamp, out=out, root=Path("runs"))
-    with interruptible() as cancellation:
-        outcome = execute(driver, experiment, seed, run_dir, cancellation=cancellation)
-    if outcome.status is RunStatus.INTERRUPTED:
-        click.echo(f"{outcome.cause}: {run_dir}", err=True)
-        return ExitCode.HARNESS
-    from reports.build import build_report
-    from reports.cli import exit_code, print_summary
+    from reports.cli import report_own_run
 
-    summary = build_report(run_dir)
-    print_summary(summary, console)
-    console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True)
-    return int(exit_code(summary))
-
-
-@contextmanager
-def interruptible() -> Iterator[Cancellation]:
-    """A cancellation that SIGINT and SIGTERM request for as long as the block lasts. From the main thread only."""
-    cancellation = Cancellation()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda received, _: _request(cancellation, received)) for number in numbers}
-    try:
-        yield cancellation
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _request(cancellation: Cancellation, received: int) -> None:
-    cancellation.request(signal.Signals(received).name)
+    console = make_console()
+    run_dir = new_run_dir(driver, experiment, seed, out)
+    run_experiment(driver, experiment, seed, run_dir, console)
+    return report_own_run(run_dir, console)

@@ -9,17 +9,33 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.schedule import FaultWindow
 from resilience.units import Instant
 
+FaultListener = Callable[[LogEventKind, FaultWindow, str | None], None]
+
+
+def ignore_fault(_: LogEventKind, __: FaultWindow, ___: str | None) -> None:
+    """Listen to nothing."""
+
+
 RUNNER = "runner"
 """The actor of the run's own records."""
 
 
 class RunRecorder:
-    """Adds lane, role and actor to each record. ``now`` is the run's clock, ``flush`` follows every record."""
+    """Adds lane, role and actor to each record. ``now`` is the run's clock, ``flush`` follows every record.
+
+    ``on_fault`` receives each record of a fault window: kind, window, cause.
+    """
 
     def __init__(
-        self, sink: EventSink, lane: Lane, now: Callable[[], Instant], flush: Callable[[], None] = lambda: None
+        self,
+        sink: EventSink,
+        lane: Lane,
+        now: Callable[[], Instant],
+        flush: Callable[[], None] = lambda: None,
+        on_fault: FaultListener = ignore_fault,
     ) -> None:
         self._sink, self._lane, self._now, self._flush = sink, lane, now, flush
+        self._on_fault = on_fault
 
     def record_run(  # noqa: PLR0913 - the fields of a record
         self,
@@ -75,6 +91,7 @@ class RunRecorder:
                 detail=detail,
             )
         )
+        self._on_fault(kind, window, cause)
 
     def _write(self, event: LogEvent) -> None:
         self._sink.write(event)

@@ -20,12 +20,13 @@ import msgspec
 
 from resilience.errors import ResilienceError, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
+from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
 from .cancellation import Cancellation
 from .injector import FaultInjector
-from .progress import Progress, ProgressListener, ignore_progress
+from .progress import Progress, ProgressListener, describe_fault_record, ignore_progress
 from .recorder import RunRecorder
 from .recording import DirectoryRecording, Recording
 from .run_directory import RunInfo, RunStatus, write_run_info
@@ -156,6 +157,7 @@ class _Run:
         self._injector: FaultInjector | None = None
         self._recorder: RunRecorder | None = None
         self._ended_at: Instant | None = None
+        self._news: list[str] = []
 
     async def conduct(self) -> RunOutcome:
         """Start the system, let the run happen, end everything; a cancellation cannot stop the ending."""
@@ -186,7 +188,7 @@ class _Run:
         """The run itself, from its start to its end, under supervision."""
         clock = system.clock
         self._recorder = recorder = RunRecorder(
-            self._recording.events, self._driver.lane, clock.now, self._recording.flush
+            self._recording.events, self._driver.lane, clock.now, self._recording.flush, self._tell
         )
         self._injector = FaultInjector(system, recorder)
         await clock.sleep_until(0.0)
@@ -226,4 +228,12 @@ class _Run:
         clients = {cohort.name: cohort.clients for cohort in experiment.cohorts}
         faults = tuple(sorted(self._injector.active)) if self._injector else ()
         now, open_sessions = (system.clock.now(), system.open_sessions()) if system else (0.0, {})
-        self._listener(Progress(self._phase, now, experiment.duration, open_sessions, clients, faults))
+        news, self._news = tuple(self._news), []
+        self._listener(Progress(self._phase, now, experiment.duration, open_sessions, clients, faults, news))
+
+    def _tell(self, kind: LogEventKind, window: FaultWindow, cause: str | None) -> None:
+        """Pass on at once that a fault begins, ends or is invalid."""
+        words = describe_fault_record(kind, window, cause)
+        if words is not None:
+            self._news.append(words)
+            self._show()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -46,25 +47,44 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 def create_run_dir(  # noqa: PLR0913 - the parts of a path
     name: str, *, lane: Lane, seed: int, stamp: str, out: Path | None, root: Path
 ) -> Path:
-    """Make a run's directory and return it; ``out``, if given, is the directory itself, empty or absent."""
+    """Make a run's directory and return it; ``out``, if given, is the directory itself, empty or absent.
+
+    Runs of one experiment, lane and seed that begin in the same second get directories of their own.
+    """
     path = out if out is not None else root / name / f"{stamp}-{seed}-{lane.value}"
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"{path}: already there and not empty; choose another --out")
     try:
+        if out is None:
+            path = _make_unused(path)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"{path}: already there and not empty; choose another --out")
         (path / "events").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot make the run directory: {error.strerror}") from error
-    if out is None:
-        _point_latest(path)
     return path
 
 
-def _point_latest(path: Path) -> None:
+def _make_unused(path: Path) -> Path:
+    """Make ``path``, or the first of ``path-2``, ``path-3`` and so on that does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        chosen = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            chosen.mkdir()
+            return chosen
+    raise AssertionError("unreachable")
+
+
+def point_latest(path: Path) -> str | None:
+    """Let ``latest`` next to a run directory point at it; returns why that is not possible, in one line."""
     link = path.parent / "latest"
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=".latest-")) / "link"
-    fresh.symlink_to(path.name)
-    fresh.replace(link)
-    fresh.parent.rmdir()
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".latest-") as folder:
+            fresh = Path(folder) / "link"
+            fresh.symlink_to(path.name)
+            fresh.replace(link)
+    except OSError as error:
+        return f"{link} does not point at this run: {error.strerror}"
+    return None
 
 
 def write_run_info(run_dir: Path, info: RunInfo) -> None:

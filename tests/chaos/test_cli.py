@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from rich.console import Console
 
 from chaos import cli
-from chaos.progress_view import ProgressLines, line_of, show_progress, table_of
 from chaos.toxiproxy.provision import Binary
 from resilience.errors import ExitCode, UsageError
-from resilience.lab.progress import Progress
-from resilience.lab.run import RunOutcome
-from resilience.lab.run_directory import RunStatus
-
-MOMENT = Progress("running", 12.0, 60.0, {"alpha": 7}, {"alpha": 10, "beta": 5}, ("0.0:refuse@alpha",))
 
 
 def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.chaos, [str(argument) for argument in arguments], standalone_mode=False)
-
-
-def console() -> Console:
-    return Console(file=io.StringIO(), width=120)
-
-
-def text_of(drawn: Console) -> str:
-    assert isinstance(drawn.file, io.StringIO)
-    return drawn.file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -100,38 +83,3 @@ def test_help_needs_no_analysis() -> None:
     """Asking for help loads neither pandas nor matplotlib."""
     code = "import sys, chaos.cli, chaos.real_lane; sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_an_interrupted_run_gets_no_report(tmp_path: Path) -> None:
-    """After Ctrl-C: one line and exit code 4."""
-    outcome = RunOutcome(RunStatus.INTERRUPTED, "interrupted by SIGINT")
-    drawn = console()
-    assert cli._report(outcome, tmp_path, drawn) == ExitCode.HARNESS
-    assert text_of(drawn) == "interrupted: interrupted by SIGINT\n"
-
-
-def test_a_moment_as_a_line_and_as_a_table() -> None:
-    """Both name time, cohorts and faults in force."""
-    assert line_of(MOMENT) == " 12.0/60 s  running   connected: alpha 7/10  beta 0/5  faults: refuse@alpha"
-    drawn = console()
-    drawn.print(table_of(MOMENT))
-    for word in ("running", "12 / 60 s", "7 / 10 connected", "0 / 5 connected", "refuse@alpha"):
-        assert word in text_of(drawn)
-
-
-def test_without_a_terminal_a_line_comes_every_five_seconds_and_at_each_phase() -> None:
-    """Logs of a build server stay short."""
-    drawn = console()
-    with show_progress(drawn) as watcher:
-        assert isinstance(watcher, ProgressLines)
-        for tenths in range(120):
-            watcher(Progress("joining" if tenths < 20 else "running", tenths / 10, 60.0, {}, {"a": 1}))
-    assert [line.split("/")[0].strip() for line in text_of(drawn).splitlines()] == ["0.0", "2.0", "5.0", "10.0"]
-
-
-def test_on_a_terminal_it_is_drawn_in_place() -> None:
-    """The live display takes the same moments."""
-    drawn = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with show_progress(drawn) as watcher:
-        watcher(MOMENT)
-    assert "alpha" in text_of(drawn)

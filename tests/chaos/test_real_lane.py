@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from chaos import cli, limits, real_lane, real_system
+from chaos import limits, real_lane, real_system
 from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
 from reports.build import analyse
+from reports.cli import report_own_run
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load, load_file, parse
@@ -187,8 +188,8 @@ def test_without_a_steady_state_nothing_is_injected(
     assert "fleet loop lag" in (lag.cause or "")
     monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
     drawn = Console(file=io.StringIO(), width=200)
-    assert cli._report(outcome, tmp_path, drawn) == 4
-    assert "wanted 100.0%; nothing was injected" in drawn.file.getvalue()  # type: ignore[attr-defined]
+    assert report_own_run(tmp_path, drawn) == 4
+    assert "wanted 100.0%; nothing was injected" in (outcome.cause or "")
 
 
 def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Binary, tmp_path: Path) -> None:

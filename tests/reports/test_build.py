@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from reports.build import build_report
-from reports.cli import exit_code, report
+from reports.cli import report
 from reports.episodes import episodes_frame
 from reports.summary import Summary
 from resilience.errors import ExitCode, UsageError
@@ -83,7 +83,7 @@ def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
     """Without any event file: exit code 4, and the page says why."""
     run_dir = LogBuilder(experiment(), status=RunStatus.NOT_STARTED).write(tmp_path)
     (run_dir / "events" / "run.jsonl").unlink()
-    assert exit_code(build_report(run_dir)) is ExitCode.HARNESS
+    assert build_report(run_dir).exit_code is ExitCode.HARNESS
     assert "told so" in (run_dir / "report.html").read_text(encoding="utf-8")
 
 

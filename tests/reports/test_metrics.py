@@ -103,7 +103,7 @@ def test_no_data_never_passes() -> None:
     [
         (RunStatus.NOT_STARTED, ExitCode.HARNESS),
         (RunStatus.HARNESS_FAILED, ExitCode.HARNESS),
-        (RunStatus.INTERRUPTED, ExitCode.INCONCLUSIVE),
+        (RunStatus.INTERRUPTED, ExitCode.HARNESS),
     ],
 )
 def test_an_incomplete_run_is_a_harness_failure(status: RunStatus, code: ExitCode) -> None:

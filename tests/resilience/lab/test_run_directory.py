@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane
-from resilience.lab.run_directory import RunInfo, RunStatus, create_run_dir, read_run_info, write_run_info
+from resilience.lab.run_directory import RunInfo, RunStatus, create_run_dir, point_latest, read_run_info, write_run_info
 
 INFO = RunInfo(
     experiment="demo",
@@ -32,14 +34,6 @@ def test_the_name_tells_when_with_what_and_where_it_ran(tmp_path: Path) -> None:
     path = make(tmp_path)
     assert path == tmp_path / "demo" / "20240101T000000Z-7-virtual"
     assert (path / "events").is_dir()
-
-
-def test_latest_points_at_the_newest(tmp_path: Path) -> None:
-    """Each run moves it; the parent directory holds nothing else."""
-    make(tmp_path, "one")
-    newest = make(tmp_path, "two")
-    assert (tmp_path / "demo" / "latest").resolve() == newest.resolve()
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"one-7-virtual", "two-7-virtual", "latest"}
 
 
 def test_out_is_the_directory_itself(tmp_path: Path) -> None:
@@ -92,3 +86,28 @@ def test_a_directory_without_run_info_is_no_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(UsageError, match="not a run directory"):
             read_run_info(path)
+
+
+def test_runs_of_the_same_second_get_directories_of_their_own(tmp_path: Path) -> None:
+    """Many threads at one instant: none is refused, none shares."""
+
+    def make(_: int) -> Path:
+        gate.wait()
+        return create_run_dir("smoke", lane=Lane.MODEL, seed=1, stamp="20260101T000000Z", out=None, root=tmp_path)
+
+    gate = Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, range(8)))
+    assert len(set(made)) == 8
+
+
+def test_latest_points_at_the_newest_and_never_replaces_a_directory(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        assert point_latest(tmp_path / name) is None
+    assert (tmp_path / "latest").resolve() == tmp_path / "b"
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").mkdir()
+    assert "does not point at this run" in (point_latest(tmp_path / "a") or "")
+    assert not (tmp_path / "latest").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "latest"]

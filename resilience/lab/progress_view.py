@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resilience.lab.progress import Progress, ProgressListener
 from resilience.units import Seconds
+
+from .progress import Progress, ProgressListener
 
 LINE_INTERVAL_S: Seconds = 5.0
 BAR_WIDTH = 30
@@ -25,7 +26,19 @@ def show_progress(console: Console) -> Iterator[ProgressListener]:
         yield ProgressLines(console)
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda progress: live.update(table_of(progress))
+        yield lambda progress: _redraw(live, progress)
+
+
+def _redraw(live: Live, progress: Progress) -> None:
+    """Print the news above the display, then renew the display."""
+    for news in progress.news:
+        live.console.print(news_line(progress, news), soft_wrap=True, highlight=False, markup=False)
+    live.update(table_of(progress))
+
+
+def news_line(progress: Progress, news: str) -> str:
+    """One piece of news with the run's time."""
+    return f"{progress.t:5.1f}/{progress.duration:.0f} s  {news}"
 
 
 def table_of(progress: Progress) -> Table:
@@ -48,7 +61,7 @@ def line_of(progress: Progress) -> str:
 
 
 class ProgressLines:
-    """A watcher that prints a line when the phase changes, and one every five seconds."""
+    """A watcher that prints each piece of news, a line when the phase changes, and one every five seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -56,7 +69,9 @@ class ProgressLines:
         self._next: float = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Print the moment, if it is time to."""
+        """Print the news, and the moment if it is time to."""
+        for news in progress.news:
+            self._console.print(news_line(progress, news), soft_wrap=True, highlight=False, markup=False)
         if progress.phase == self._phase and progress.t < self._next:
             return
         self._phase, self._next = progress.phase, (progress.t // LINE_INTERVAL_S + 1) * LINE_INTERVAL_S

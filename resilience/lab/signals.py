@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from resilience.lab.cancellation import Cancellation
+from .cancellation import Cancellation
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from chaos.signals import cancelled_by_signals
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.signals import cancelled_by_signals
 
-from ..support.processes import eventually_sync
+from ...support.processes import eventually_sync
 
 
 def test_the_first_signal_requests_the_end_and_the_second_is_only_answered() -> None:
