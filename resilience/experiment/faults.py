@@ -10,11 +10,15 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
                  either end still passes. When the window ends every connection is closed, since bytes are missing.
 ``latency``      bytes take longer each way; when the window ends every connection is closed.
 ``server_kill``  the server process ends at once (SIGKILL); one on the same database starts when the window ends.
+
+So no connection survives a window of these kinds, and one that is alive afterwards was not on the link that the fault
+acted on. Each kind says by when its connections are closed (``connections_end``).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import StrEnum
+from typing import ClassVar, get_args
 
 import msgspec
 
@@ -42,6 +46,13 @@ from resilience.experiment.primitives import (
 from resilience.units import Seconds
 
 
+class FaultEdge(StrEnum):
+    """One of the two ends of a fault window."""
+
+    BEGIN = "begin"
+    END = "end"
+
+
 class Composition(msgspec.Struct, frozen=True):
     """What is done when a window begins and when it ends, in this order, and what a canary must see meanwhile."""
 
@@ -57,6 +68,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every`` seconds apart.
     ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition later by a
     seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is struck.
+
+    ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
+    a connection can survive.
     """
 
     at: Seconds
@@ -70,6 +84,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     share: float = 1.0
 
     target: ClassVar[FaultTarget] = FaultTarget.LINK
+    connections_end: ClassVar[FaultEdge | None] = None
 
     @property
     def kind(self) -> str:
@@ -93,7 +108,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class CutFault(Fault, frozen=True, tag="cut"):
-    """All connections closed once."""
+    """All connections closed once, which is the whole fault."""
+
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
 
     @property
     def composition(self) -> Composition:
@@ -102,7 +119,9 @@ class CutFault(Fault, frozen=True, tag="cut"):
 
 
 class ResetFault(Fault, frozen=True, tag="reset"):
-    """All connections reset once."""
+    """All connections reset once, which is the whole fault."""
+
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
 
     @property
     def composition(self) -> Composition:
@@ -115,6 +134,8 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
 
     duration: Seconds
 
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+
     @property
     def composition(self) -> Composition:
         """Refuses first, so that no client connects in between."""
@@ -122,10 +143,12 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
 
 
 class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
-    """Bytes vanish for ``duration`` seconds, in one or both directions."""
+    """Bytes vanish for ``duration`` seconds, in one or both directions; then the torn connections are closed."""
 
     duration: Seconds
     direction: Direction = Direction.BOTH
+
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
 
     @property
     def composition(self) -> Composition:
@@ -135,10 +158,12 @@ class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
 
 
 class LatencyFault(Fault, frozen=True, tag="latency", kw_only=True):
-    """Bytes take ``delay`` seconds longer each way, for ``duration`` seconds."""
+    """Bytes take ``delay`` seconds longer each way, for ``duration`` seconds; then all connections are closed."""
 
     duration: Seconds
     delay: Seconds
+
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
 
     @property
     def composition(self) -> Composition:
@@ -151,13 +176,14 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
     """The server is killed, and started again after ``duration`` seconds.
 
     With ``crash``, which only the virtual lane can carry out, the server dies where that says and starts again when
-    that says, within the window of ``duration`` seconds.
+    that says, within the window of ``duration`` seconds. Connections end with the process: by the window's end.
     """
 
     duration: Seconds
     crash: Crash | None = None
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
 
     @property
     def lasts(self) -> Seconds | None:
@@ -171,3 +197,8 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
 
 
 AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | LatencyFault | ServerKillFault
+
+
+def connections_end(kind: str) -> FaultEdge | None:
+    """By which end of a window of this kind its connections are closed; ``None`` where they may survive it."""
+    return next((fault.connections_end for fault in get_args(AnyFault) if fault.__struct_config__.tag == kind), None)
