@@ -48,8 +48,8 @@ class Evidence:
 
     @classmethod
     def of(cls, log: RunHistory, episodes: pd.DataFrame) -> Evidence:
-        """Collect the data from a run."""
-        frame = log.frame
+        """Collect the data from a run, up to its end."""
+        frame = log.frame[log.frame["t"] <= log.end]
         owners = frame[frame["role"] == "client"].dropna(subset=["session_id", "cohort"]).drop_duplicates("session_id")
         cohorts = pd.Series(owners["cohort"].astype(str).to_numpy(), index=owners["session_id"].astype(str).to_numpy())
 

@@ -14,7 +14,7 @@ from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
 from .durability_checks import judge_durability
-from .episodes import CLOCKS
+from .episodes import CLOCKS, exposure_doubts
 from .expectations import (
     Evidence,
     judge,
@@ -34,6 +34,7 @@ from .summary import (
     ExpectationResult,
     GroupSummary,
     Invariant,
+    Laboratory,
     LatencySummary,
     Outcomes,
     RoundTrip,
@@ -84,6 +85,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         by_attempt=_by_attempt(episodes),
         windows=_windows(log, episodes),
         reproduce=_reproduce(log),
+        laboratory=Laboratory(doubts=exposure_doubts(episodes)),
     )
 
 
@@ -148,7 +150,8 @@ def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
 
 
 def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySummary:
-    """One clock over affected rows of an episode frame."""
+    """One clock over affected rows of an episode frame; those that do not have it are left out."""
+    affected = affected[affected[clock].notna()]
     times = RecoveryTimes.of(affected, clock)
     mean, restricted, longest = (
         time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")
@@ -245,7 +248,7 @@ def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...
 
 
 def _why_invalid(row: Mapping[Hashable, Any]) -> str | None:
-    if row["invalid"] is not None:
+    if pd.notna(row["invalid"]):
         return str(row["invalid"])
     missing = {
         "fault_at": "was planned but not injected",

@@ -35,7 +35,8 @@ class RecoveryTimes:
 
     @classmethod
     def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
-        """From the affected rows of an episode frame. Detection is known for every one of them."""
+        """From the affected rows of an episode frame that have this clock. Detection is known where there is one."""
+        episodes = episodes[episodes[clock].notna()]
         clusters = Clusters.of(episodes["event"], episodes["stratum"])
         seconds = episodes[clock].to_numpy(dtype=np.float64)
         if clock == "detection_s":

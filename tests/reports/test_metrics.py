@@ -93,7 +93,8 @@ def test_no_data_never_passes() -> None:
         (CutFault(at=10.0, cohorts=("alpha",)),),
         tuple(Expectation(metric, op, 0.5) for metric in METRICS for op in Op),
     )
-    history = LogBuilder(experiment(faults, asked)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).end()
+    history = LogBuilder(experiment(faults, asked)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).deliver("a", 12.0, 1)
+    history.end()
     found = _summary(history).expectations
     assert [(item.verdict, item.n) for item in found] == [(Verdict.INCONCLUSIVE, 0)] * len(METRICS) * len(Op)
 
