@@ -33,9 +33,15 @@ MIN_DELAY_S: Seconds = 0.001
 MAX_DELAY_S: Seconds = 0.5
 """A probe over a link with such a delay needs four times as long, and has 3 s in all."""
 
+SETTLE_S: Seconds = 2.0
+"""At least so long a run must go on after its last heal, for participants to be seen alive or back."""
+SETTLE_FOR_LATENCY_S: Seconds = 5.0
+"""The same where a latency is judged: a return that is cut off by the run's end has none."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
+_ROUNDING_S = 1e-9
 
 
 class Op(StrEnum):
@@ -121,11 +127,18 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _check_fault(f"faults[{i}]", fault, self)
         for i, expectation in enumerate(self.expectations):
             _check_expectation(f"expectations[{i}]", expectation, self)
+        _check_settle(self)
 
     @property
     def clients(self) -> int:
         """How many clients take part."""
         return sum(cohort.clients for cohort in self.cohorts)
+
+    @property
+    def settle_s(self) -> Seconds:
+        """How long the run must go on after its last heal, seconds: no less than any latency that is asked for."""
+        asked = [each.threshold for each in self.expectations if each.metric.partition(".")[0] in CLOCKS]
+        return max(SETTLE_FOR_LATENCY_S, *asked) if asked else SETTLE_S
 
     @property
     def digest(self) -> str:
@@ -205,6 +218,13 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_settle(run: Experiment) -> None:
+    """A participant whose return the run does not wait for would count as one that failed to return."""
+    healed, settle = max(map(last_end, run.faults), default=0.0), run.settle_s if run.faults else 0.0
+    rule = f"must be at least {healed + settle:g}: the last fault ends at {healed:g} s, and returns need {settle:g} s"
+    require(run.duration >= healed + settle - _ROUNDING_S, "duration", run.duration, rule)
 
 
 def _check_crash(key: str, crash: Crash, fault: ServerKillFault) -> None:

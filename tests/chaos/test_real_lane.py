@@ -217,7 +217,7 @@ def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binar
             killed.append(pids_of(b"toxiproxy-server")[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    short = experiment("duration=6.0", "faults.0.duration=0.5", "faults.0.at=4.5")
+    short = experiment("duration=7.0", "faults.0.duration=0.5", "faults.0.at=4.5")
     assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
     (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
     assert "ended with exit code -9" in (failed.cause or "")
@@ -232,7 +232,7 @@ def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tm
             for pid in pids_of(b"resilience\0serve"):
                 os.kill(pid, signal.SIGKILL)
 
-    short = experiment("duration=3.7", "faults.0.duration=0.5", "faults.0.at=2.7")
+    short = experiment("duration=5.2", "faults.0.duration=0.5", "faults.0.at=2.7")
     outcome = run(short, tmp_path, binary, listener)
     assert outcome.status is RunStatus.COMPLETED
     assert "the server ended by itself with exit code -9" in (outcome.cause or "")

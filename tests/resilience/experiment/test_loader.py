@@ -22,6 +22,7 @@ name = "x"
 clients = 10
 """
 CUT = '[[faults]]\nkind = "cut"\nat = 20\ncohorts = ["x"]\n'
+LATENCY = '[[expectations]]\nmetric = "excess_s.p95"\nop = "<"\nthreshold = 2.0\n'
 EXPECT = '[[expectations]]\nmetric = "success_rate"\nop = ">="\nthreshold = 0.95\n'
 
 WHOLE = Experiment(
@@ -123,6 +124,9 @@ def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) ->
         (BASE + CUT.replace("cut", "refuse") + "duration = 0\n", "faults[0].duration", "positive"),
         (BASE + CUT.replace("20", "9.9"), "faults[0].at", "before hypothesis.within"),
         (BASE + CUT.replace("20", "60"), "faults[0].at", "after the run's duration"),
+        (BASE + CUT.replace("20", "58.5"), "duration", "at least 60.5: the last fault ends at 58.5 s"),
+        (BASE + CUT.replace("20", "57") + LATENCY, "duration", "at least 62: the last fault ends at 57 s"),
+        (BASE + CUT + LATENCY.replace("2.0", "45.0"), "duration", "and returns need 45 s"),
         (BASE + CUT + "times = 5\nevery = 10\n", "faults[0].at", "would end at 60 s"),
         (BASE + CUT + "jitter = 41.0\n", "faults[0].at", "would end at 61 s"),
         (BASE.replace("10", "10\nleaves_at = 61"), "cohorts[0].leaves_at", "within the run's duration"),

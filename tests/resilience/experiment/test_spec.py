@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.errors import ConfigError
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
-from resilience.experiment.spec import METRICS, Cohort, Experiment
+from resilience.experiment.spec import METRICS, Cohort, Expectation, Experiment, Hypothesis, Op
 
 
 def experiment(*faults: AnyFault, seed: int = 1) -> Experiment:
@@ -64,6 +65,30 @@ def test_kind_and_length() -> None:
     """Of each fault there is; a cut is over at once."""
     faults = (CutFault(1.0, ("x",)), RefuseFault(1.0, ("x",), duration=2.0), BlackholeFault(1.0, ("x",), duration=3.0))
     assert [(fault.kind, fault.length) for fault in faults] == [("cut", 0.0), ("refuse", 2.0), ("blackhole", 3.0)]
+
+
+def test_a_run_waits_for_the_returns_that_it_judges() -> None:
+    """Two seconds to see that participants are back; at least five, and any threshold, where a latency is judged."""
+    rate, excess, downtime, trips = (
+        Expectation(metric, Op.AT_MOST, threshold)
+        for metric, threshold in (
+            ("success_rate", 0.9),
+            ("excess_s.mean", 1.0),
+            ("downtime_s.max", 20.0),
+            ("heartbeat_rtt_s.p95", 30.0),
+        )
+    )
+    expected = {(): 2.0, (rate, trips): 2.0, (excess,): 5.0, (rate, downtime, excess): 20.0}
+    for expectations, settle in expected.items():
+        run = Experiment("a", 100.0, (Cohort("x", 10),), expectations=expectations)
+        assert run.settle_s == settle
+        assert msgspec.structs.replace(run, faults=(CutFault(100.0 - settle, ("x",)),)).faults
+        with pytest.raises(ConfigError, match=f"returns need {settle:g} s"):
+            msgspec.structs.replace(run, faults=(CutFault(100.1 - settle, ("x",)),))
+
+
+def test_a_run_without_faults_may_be_short() -> None:
+    assert Experiment("a", 1.0, (Cohort("x", 1),), ramp=0.5, hypothesis=Hypothesis(within=1.0)).duration == 1.0
 
 
 def test_the_digest_is_stable() -> None:

@@ -28,7 +28,7 @@ def walk(
     cancel_at: float | None = None,
 ) -> tuple[FakeSystem, list[LogEvent]]:
     """Inject the faults into a fake system in virtual time; returns it and what was recorded."""
-    experiment = Experiment("x", until + 1.0, (Cohort("a", 4), Cohort("b", 4)), faults=faults)
+    experiment = Experiment("x", until + 3.0, (Cohort("a", 4), Cohort("b", 4)), faults=faults)
 
     async def main() -> tuple[FakeSystem, list[LogEvent]]:
         system, log = FakeSystem(experiment, 1), EventList()

@@ -33,6 +33,7 @@ from sim.model.clock import SimEnvironment
 from sim.model.lab_clock import SimLabClock, _Wait, run_to_end
 from sim.model.lane import ModelSystem
 
+from ...support.short_runs import ended_at
 from .runs import LIVELY, experiment, of, run, system_of
 
 K = LogEventKind
@@ -232,7 +233,8 @@ def test_every_noticed_loss_is_restored_given_up_or_open_at_the_end() -> None:
         RefuseFault(at=28.0, cohorts=("a",), duration=1.9),
     )
     client = ClientConfig(preset=Preset.CLASSIC, attempts=2, initial=1.0)
-    system, log = system_of(experiment(*faults, clients=10, cohorts=("a", "b"), client=client))
+    plan = experiment(*faults, clients=10, cohorts=("a", "b"), client=client, duration=40.0)
+    system, log = system_of(ended_at(plan, 30.0))
     ends = _ends_of_losses(log)
     assert ends == {"noticed": 40, K.SESSION_RESTORED: 20, K.GAVE_UP: 10, "open": 10}
     states = Counter(client.machine.state.value for client in system.clients)

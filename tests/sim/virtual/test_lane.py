@@ -26,6 +26,8 @@ from sim.virtual.faultable_link import FaultableVirtualLink
 from sim.virtual.faultable_server import FaultableVirtualServer
 from sim.virtual.lane import VirtualLane
 
+from ...support.short_runs import ended_at
+
 DEMO = load("demo", scale=0.03)
 
 
@@ -103,7 +105,7 @@ def test_a_fault_that_does_not_end_is_invalid(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_fault_at_the_end_does_not_abort_the_run(fault: AnyFault) -> None:
     """The run ends before the place can be seen healthy: that does not make the window invalid."""
-    run = Run(experiment(fault, duration=30.0))
+    run = Run(ended_at(experiment(fault, duration=40.0), 30.0))
     assert run.outcome == RunOutcome(RunStatus.COMPLETED)
     assert not [event for event in run.of(LogEventKind.FAULT_INVALID) if "fault end" in (event.cause or "")]
     assert run.of(LogEventKind.RUN_ENDED)[0].outcome == "completed"
