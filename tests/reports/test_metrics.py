@@ -207,3 +207,37 @@ def test_each_window_has_a_row_and_invalid_ones_a_reason() -> None:
 def test_the_same_log_gives_the_same_summary() -> None:
     history = sample_history(clients=25)
     assert _summary(history) == _summary(history)
+
+
+def test_one_invalid_window_makes_no_other_invalid() -> None:
+    """A window without a cause of invalidity has none, whatever the others have."""
+    faults = (CutFault(at=10.0, cohorts=("alpha",)), CutFault(at=20.0, cohorts=("alpha",)))
+    history = LogBuilder(experiment(faults)).join("a").fault("0.0:cut@alpha", 10.0, 10.0).lose("a", 10.0)
+    history.back("a", 11.0).fault("1.0:cut@alpha", 20.0, 20.0).lose("a", 20.0).back("a", 21.0)
+    history.add(20.5, Role.INJECTOR, "alpha", LogEventKind.FAULT_INVALID, ref="1.0:cut@alpha", cause="proxy hung")
+    windows = _summary(history.end()).windows
+    assert [(window.valid, window.reason) for window in windows] == [(True, None), (False, "proxy hung")]
+
+
+def test_heartbeats_and_expirations_after_the_end_are_no_part_of_the_run() -> None:
+    history = clean_history(clients=3)
+    before = _summary(history)
+    history.server(60.5, "c0", LogEventKind.HEARTBEAT_ACKED, value=9.0)
+    history.server(60.5, "c0", LogEventKind.SESSION_DETACHED, cause="grace")
+    after = _summary(history)
+    assert (after.heartbeat_rtt_s, after.grace_expirations) == (before.heartbeat_rtt_s, before.grace_expirations)
+
+
+def test_detection_counts_losses_that_were_noticed() -> None:
+    """Participants that were away when the fault began noticed nothing of it."""
+    history = LogBuilder(experiment((RefuseFault(at=12.0, cohorts=("alpha",), duration=2.0),)))
+    history.join("a").join("b").lose("a", 9.0).dial("a", 13.0).fault("0.0:refuse@alpha", 12.0, 14.0)
+    summary = _summary(history.lose("b", 12.3).back("a", 15.0).back("b", 15.0).end())
+    assert (summary.detection_s.n, summary.detection_s.mean) == (1, pytest.approx(0.3))
+    assert summary.reconnection_s.n == 2
+
+
+def test_a_bypassed_proxy_is_a_doubt_about_the_laboratory() -> None:
+    history = clean_history(clients=3).join("late", 1.0).deliver("late", 12.0, 1)
+    (doubt,) = _summary(history).laboratory.doubts
+    assert "1 of 4 connected participants were not exposed" in doubt
