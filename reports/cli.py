@@ -11,10 +11,11 @@ import click
 from resilience.errors import ExitCode, ResilienceError
 from resilience.terminal import make_console
 
+from .compare_cli import baseline, capacity, compare, trend
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .compare import Comparison
     from .summary import Summary
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "not_applicable": "dim"}
@@ -23,7 +24,7 @@ _DIRECTORY = click.Path(path_type=Path)
 
 @click.group()
 def report() -> None:
-    """Build the report of a run, or compare several runs."""
+    """Build the report of a run, compare several runs, follow a trend, or answer from a sweep."""
 
 
 @report.command()
@@ -33,20 +34,10 @@ def build(run_dir: Path) -> None:
     sys.exit(report_run(run_dir, make_console()))
 
 
-@report.command()
-@click.argument("runs", type=_DIRECTORY, nargs=-1, required=True)
-@click.option("--out", type=_DIRECTORY, default=None, help="Folder for compare.*; default: the last run's directory.")
-@click.option("--fail-on-worse", is_flag=True, help="Exit with 1 if any run is worse than the first.")
-def compare(runs: tuple[Path, ...], out: Path | None, fail_on_worse: bool) -> None:
-    """Compare two or more runs; every run is compared with the first."""
-    from .compare import write_comparison
-
-    where = out or runs[-1]
-    comparison = write_comparison(list(runs), where)
-    console = make_console()
-    print_comparison(comparison, console)
-    console.print(f"comparison: {where / 'compare.html'}", soft_wrap=True, highlight=False)
-    sys.exit(ExitCode.FAIL if fail_on_worse and comparison.worse else ExitCode.PASS)
+report.add_command(compare)
+report.add_command(baseline)
+report.add_command(trend)
+report.add_command(capacity)
 
 
 def report_run(run_dir: Path, console: Console) -> int:
@@ -90,21 +81,3 @@ def print_summary(summary: Summary, console: Console) -> None:
         mark = Text(f"{formatting.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
         plain = "" if check.verdict.value == "pass" else f": {check.detail}"
         console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,})", plain))
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the comparison: one table for each run after the first."""
-    from rich.table import Table
-
-    from . import formatting
-
-    first, *others = comparison.labels
-    for number, label in enumerate(others):
-        table = Table("metric", first, label, "gap", "interval", "verdict", box=None, pad_edge=False)
-        for row in comparison.rows:
-            gap = row.gaps[number]
-            here, there = (formatting.metric_value(row.metric, row.values[i]) for i in (0, number + 1))
-            change, bounds = formatting.change(row.metric, gap.absolute), formatting.span(row.metric, gap.low, gap.high)
-            table.add_row(row.metric, here, there, change, bounds, gap.verdict)
-        console.print(table)
-        console.print()

@@ -17,7 +17,6 @@ from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
     from .charts import Chart
-    from .compare import Comparison
 
 CLOCK_NAMES = {
     "detection_s": "Detection",
@@ -164,10 +163,4 @@ def _environment() -> jinja2.Environment:
 def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """The report as one file with no external resource: no script, no network, images inline."""
     page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts)
-    return page
-
-
-def comparison_html(comparison: Comparison, charts: Sequence[Chart]) -> str:
-    """The comparison as one file with no external resource."""
-    page: str = _environment().get_template("compare.html.j2").render(comparison=comparison, charts=charts)
     return page

@@ -97,16 +97,6 @@ def test_the_command_ends_with_the_runs_exit_code(tmp_path: Path) -> None:
         assert (done.exit_code, word in done.output, "report.html" in done.output) == (code, True, True)
 
 
-def test_compare_fails_only_when_asked_to(tmp_path: Path) -> None:
-    """A worse run ends with 1 under --fail-on-worse, else with 0."""
-    good = str(sample_history(clients=30, losing=0.0).write(tmp_path / "good"))
-    bad = str(sample_history(clients=30, losing=0.4).write(tmp_path / "bad"))
-    out = ["--out", str(tmp_path / "out")]
-    assert CliRunner().invoke(report, ["compare", good, bad, *out]).exit_code == 0
-    assert CliRunner().invoke(report, ["compare", good, bad, *out, "--fail-on-worse"]).exit_code == 1
-    assert CliRunner().invoke(report, ["compare", bad, good, *out, "--fail-on-worse"]).exit_code == 0
-
-
 def test_help_loads_no_analysis() -> None:
     """The command line stays quick: neither pandas nor matplotlib nor scipy is imported by it."""
     code = "import sys, reports.cli; print([m for m in ('pandas', 'matplotlib', 'scipy', 'numpy') if m in sys.modules])"

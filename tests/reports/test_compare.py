@@ -1,18 +1,26 @@
-"""Comparison of runs: the differences, their certainty, and the exit code."""
+"""Comparison of runs: the differences, their certainty, what they rest on, and the exit code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from reports.compare import INFORMATIVE, METRICS, Comparison, compare, write_comparison
-from resilience.errors import UsageError
-from resilience.eventlog.vocabulary import Lane
+from reports.compare import Margins, agreement, changed_checks, compare, confidence_of, settings_changed
+from reports.compare_pages import to_markdown, write_comparison
+from reports.comparison import INFORMATIVE, JUDGED, METRICS, Change, CheckChange, Comparison
+from reports.measured import read_runs
+from resilience.config import ClientConfig
+from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
+from resilience.experiment.faults import CutFault
+from resilience.experiment.loader import to_toml
+from resilience.lab.run_directory import RunStatus
 
-from ..support.log_builder import sample_history
+from ..support.log_builder import TARGET, LogBuilder, clean_history, experiment, sample_history
 
 
 @pytest.fixture(scope="module", name="runs")
@@ -22,34 +30,49 @@ def _runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "model": sample_history(clients=60, losing=0.0),
         "virtual": sample_history(Lane.VIRTUAL, clients=60, losing=0.0),
         "slow": sample_history(Lane.VIRTUAL, clients=60, losing=0.0, slow=4.0),
-        "lossy": sample_history(Lane.REAL, clients=60, losing=0.4),
+        "lossy": sample_history(Lane.VIRTUAL, clients=60, losing=0.4),
+        "real": sample_history(Lane.REAL, clients=60, losing=0.0),
     }
     return {name: history.write(root / name) for name, history in histories.items()}
 
 
-def _verdicts(comparison: Comparison) -> dict[str, str]:
-    return {row.metric: row.gaps[0].verdict for row in comparison.rows}
+def _verdicts(comparison: Comparison, metrics: tuple[str, ...] = JUDGED) -> dict[str, str]:
+    return {row.metric: row.gaps[0].verdict.value for row in comparison.rows if row.metric in metrics}
 
 
-def test_a_run_against_itself_shows_no_change(runs: dict[str, Path]) -> None:
-    """Equal runs have differences of zero and intervals around it."""
-    comparison = compare([runs["model"], runs["virtual"]])
-    assert set(_verdicts(comparison).values()) == {"no change shown"}
+def _seeded(history: LogBuilder, seed: int) -> LogBuilder:
+    history.seed = seed
+    return history
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_equal_runs_show_no_change(runs: dict[str, Path]) -> None:
+    """Differences of zero, and intervals around them."""
+    comparison = compare([runs["virtual"], runs["virtual"]])
+    assert set(_verdicts(comparison, METRICS).values()) == {"no change shown"}
     assert not comparison.worse
-    assert comparison.labels == ("model", "virtual")
+    assert comparison.labels == ("1: virtual", "2: virtual")
     assert all(row.gaps[0].absolute == 0 for row in comparison.rows)
+    assert comparison.exit_code(fail_on_worse=True) is ExitCode.PASS
+    assert comparison.headline == "No deterioration shown"
 
 
 def test_a_longer_excess_is_worse(runs: dict[str, Path]) -> None:
-    worse, better = compare([runs["model"], runs["slow"]]), compare([runs["slow"], runs["model"]])
+    worse, better = compare([runs["virtual"], runs["slow"]]), compare([runs["slow"], runs["virtual"]])
     assert _verdicts(worse)["excess_s.p50"] == "worse"
     assert _verdicts(better)["excess_s.p50"] == "better"
     assert (worse.worse, better.worse) == (True, False)
+    assert "excess_s.p50" in worse.also.partition("Better")[0]
+    assert "excess_s.p50" in better.also.partition("Better")[2]
+    assert better.headline == "No deterioration shown"
 
 
-def test_lost_clients_are_worse_even_if_quantiles_are_not_reached(runs: dict[str, Path]) -> None:
+def test_lost_clients_are_worse_even_if_quantiles_are_not_reached(tmp_path: Path) -> None:
     """A 95th percentile that is no longer reached is worse without a number."""
-    comparison = compare([runs["model"], runs["lossy"]])
+    good = sample_history(Lane.VIRTUAL, clients=120, losing=0.0).write(tmp_path / "good")
+    comparison = compare([good, sample_history(Lane.VIRTUAL, clients=120, losing=0.4).write(tmp_path / "bad")])
     found = _verdicts(comparison)
     assert found["success_rate"] == "worse"
     assert found["excess_s.p95"] == "worse"
@@ -59,47 +82,245 @@ def test_lost_clients_are_worse_even_if_quantiles_are_not_reached(runs: dict[str
 
 
 def test_every_row_has_every_run(runs: dict[str, Path]) -> None:
-    """Three runs: three values, two differences per metric."""
-    comparison = compare([runs["model"], runs["virtual"], runs["lossy"]])
+    """Three runs: three values, two differences per metric, and less alpha for each."""
+    comparison = compare([runs["virtual"], runs["slow"], runs["lossy"]])
     assert [row.metric for row in comparison.rows] == list(METRICS)
     assert {(len(row.values), len(row.sizes), len(row.gaps)) for row in comparison.rows} == {(3, 3, 2)}
+    assert comparison.confidence == confidence_of(3) > confidence_of(2)
+    assert 2 * (1 - comparison.confidence) * 2 * len(JUDGED) == pytest.approx(0.05)
 
 
-def test_the_headline_depends_on_lanes_or_builds(runs: dict[str, Path]) -> None:
-    """Lanes are compared for agreement, builds of one lane for progress."""
-    assert compare([runs["model"], runs["virtual"]]).headline == "No difference shown between the lanes"
-    assert "lanes differ" in compare([runs["model"], runs["slow"]]).headline
-    assert compare([runs["virtual"], runs["slow"]]).headline == "Worse than the first run"
-    assert compare([runs["slow"], runs["virtual"]]).headline == "No deterioration shown"
+def test_downtime_detection_and_downtime_less_outage_are_judged_and_reconnection_is_not() -> None:
+    judged = {metric.partition(".")[0] for metric in JUDGED}
+    assert judged >= {"downtime_s", "detection_s", "downtime_less_outage_s", "excess_s"}
+    assert {metric for metric in METRICS if metric.startswith("reconnection")} <= set(INFORMATIVE)
 
 
-def test_the_headline_names_a_difference_that_is_not_judged(runs: dict[str, Path]) -> None:
-    """A heading that claims less than the table under it shows would hide a row that says "differs"."""
-    equal = compare([runs["model"], runs["virtual"]])
-    rows = tuple(
-        replace(row, gaps=(replace(row.gaps[0], verdict="differs"),)) if row.metric in INFORMATIVE else row
-        for row in equal.rows
+def test_a_shorter_reconnection_alone_is_not_better(runs: dict[str, Path]) -> None:
+    comparison = compare([runs["slow"], runs["virtual"]])
+    row = next(row for row in comparison.rows if row.metric == "reconnection_s.restricted_mean")
+    assert (row.judged, row.gaps[0].verdict) == (False, Change.DIFFERS)
+    assert "reconnection" not in comparison.also
+
+
+def test_the_biggest_changes_come_first(runs: dict[str, Path]) -> None:
+    lines = compare([runs["virtual"], runs["lossy"]]).ordered
+    verdicts = [gap.verdict for row, gap in lines if row.judged]
+    assert verdicts[0] is Change.WORSE
+    assert verdicts == sorted(verdicts, key=lambda verdict: verdict is not Change.WORSE)
+    assert [row.judged for row, _ in lines] == sorted((row.judged for row, _ in lines), reverse=True)
+
+
+# --- pairing ----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_seeds_and_schedules_are_paired(runs: dict[str, Path]) -> None:
+    comparison = compare([runs["virtual"], runs["slow"]])
+    gap = next(row.gaps[0] for row in comparison.rows if row.metric == "excess_s.restricted_mean")
+    assert gap.pairs == 9 * 60
+    assert gap.method == "paired, t with 6 degrees of freedom"
+    assert any("paired by fault and participant" in note for note in comparison.notes)
+
+
+def test_unequal_seeds_are_not_paired(tmp_path: Path, runs: dict[str, Path]) -> None:
+    other = _seeded(sample_history(Lane.VIRTUAL, clients=60, losing=0.0), 2).write(tmp_path / "other")
+    comparison = compare([runs["virtual"], other])
+    assert {row.gaps[0].method for row in comparison.rows} == {"independent runs"}
+    assert any("not paired: their seeds differ" in note for note in comparison.notes)
+
+
+def test_different_schedules_are_said_to_be_different_and_are_not_paired(tmp_path: Path) -> None:
+    """First line of everything that is printed; equal fault ids and names prove nothing."""
+    first = clean_history(clients=30).write(tmp_path / "first")
+    other = clean_history(clients=30)
+    other.experiment = replace(other.experiment, faults=(CutFault(at=11.0, cohorts=("alpha",)),))
+    comparison = compare([first, other.write(tmp_path / "other")])
+    assert comparison.headline.startswith("Different experiments: ")
+    assert to_markdown(comparison).startswith("## Different experiments: ")
+    assert {row.gaps[0].method for row in comparison.rows} <= {"independent runs", "none"}
+
+
+def test_a_setting_that_differs_is_named_and_runs_stay_paired(tmp_path: Path, runs: dict[str, Path]) -> None:
+    other = sample_history(Lane.VIRTUAL, clients=60, losing=0.0)
+    other.experiment = replace(other.experiment, client=ClientConfig(probe_after=5.0))
+    comparison = compare([runs["virtual"], other.write(tmp_path / "other")])
+    assert comparison.headline.startswith("Different experiments, in client.probe_after 4.0 → 5.0: ")
+    assert comparison.rows[0].gaps[0].pairs == 9 * 60
+
+
+def test_changed_settings_are_named_by_their_path() -> None:
+    a = experiment()
+    b = replace(a, faults=(CutFault(at=11.0, cohorts=("alpha",)),), title="another title")
+    assert settings_changed(a, b) == ["faults[0].at 10.0 → 11.0"]
+
+
+# --- lanes ------------------------------------------------------------------------------------------------------------
+
+
+def test_lanes_agree_within_a_margin(runs: dict[str, Path]) -> None:
+    """Equivalence is shown, not the absence of a difference."""
+    comparison = compare([runs["model"], runs["virtual"]])
+    assert comparison.labels == ("model", "virtual")
+    assert set(_verdicts(comparison).values()) == {"agree"}
+    assert comparison.headline == "The lanes agree within their margins in 10 of 10 comparisons"
+    margins = {row.metric: row.gaps[0].margin for row in comparison.rows if row.judged}
+    assert (margins["success_rate"], margins["excess_s.p50"], margins["excess_s.p95"]) == (0.02, 0.25, 0.5)
+    assert "margin 0.250 s" in to_markdown(comparison)
+
+
+def test_lanes_that_are_far_apart_differ(runs: dict[str, Path]) -> None:
+    comparison = compare([runs["model"], runs["slow"]])
+    assert _verdicts(comparison)["excess_s.p50"] == "differs"
+    unbroken = replace(comparison, checks=())
+    assert "differ in" in unbroken.headline
+    assert unbroken.exit_code() is ExitCode.PASS
+    assert unbroken.exit_code(fail_on_worse=True) is ExitCode.FAIL
+
+
+def test_few_data_leave_agreement_undecided(tmp_path: Path) -> None:
+    """Two thin runs show no difference; that is no agreement."""
+    model = clean_history(clients=3).write(tmp_path / "model")
+    virtual = clean_history(clients=3)
+    virtual.lane = Lane.VIRTUAL
+    virtual.events[:] = [replace(event, lane=Lane.VIRTUAL) for event in virtual.events]
+    comparison = compare([model, virtual.write(tmp_path / "virtual")])
+    assert _verdicts(comparison)["success_rate"] == "undecided"
+    assert comparison.exit_code(fail_on_worse=True) is ExitCode.INCONCLUSIVE
+
+
+def test_margins_are_configurable(runs: dict[str, Path]) -> None:
+    narrow = compare([runs["model"], runs["virtual"]], Margins(metrics={"success_rate": 1e-6}))
+    assert _verdicts(narrow)["success_rate"] == "undecided"
+    wide = compare([runs["model"], runs["slow"]], Margins(seconds=60.0, tail_seconds=60.0, count=50.0))
+    assert set(_verdicts(wide).values()) == {"agree"}
+
+
+@pytest.mark.parametrize(
+    "low, high, near, found",
+    [
+        (-0.3, 0.3, (-0.2, 0.2), Change.AGREE),
+        (-0.3, 0.3, (-0.2, 0.26), Change.UNDECIDED),
+        (0.26, 0.6, (0.3, 0.5), Change.DIFFERS),
+        (-0.6, -0.26, (-0.5, -0.3), Change.DIFFERS),
+        (0.1, 0.6, (0.2, 0.5), Change.UNDECIDED),
+        (0.01, 0.1, (0.02, 0.09), Change.AGREE),
+    ],
+)
+def test_agreement_is_decided_by_the_margin(low: float, high: float, near: tuple[float, float], found: Change) -> None:
+    """A difference that is shown, but smaller than the margin, is agreement."""
+    assert agreement(0.25, low, high, near) is found
+
+
+# --- runs that say nothing, and runs that fail newly ------------------------------------------------------------------
+
+
+def _without_episodes(where: Path) -> Path:
+    empty = LogBuilder(experiment((), (TARGET,)))
+    for who in ("c0", "c1"):
+        empty.join(who)
+    return empty.end().write(where)
+
+
+def test_a_run_without_data_is_inconclusive(tmp_path: Path) -> None:
+    """Either way round: nothing was compared, so nothing passes."""
+    good, empty = clean_history(clients=60).write(tmp_path / "good"), _without_episodes(tmp_path / "empty")
+    for order in ([good, empty], [empty, good]):
+        comparison = compare(order)
+        assert comparison.exit_code(fail_on_worse=True) is ExitCode.INCONCLUSIVE
+        assert "No comparison".lower() in comparison.headline.lower()
+        assert comparison.tone == "inconclusive"
+
+
+@pytest.mark.parametrize("status", [RunStatus.HARNESS_FAILED, RunStatus.INTERRUPTED, RunStatus.NOT_STARTED])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_was_not_carried_out_is_a_harness_failure(tmp_path: Path, status: RunStatus, first: bool) -> None:
+    good, bad = clean_history(clients=60).write(tmp_path / "good"), clean_history(clients=60)
+    bad.status = status
+    broken = bad.write(tmp_path / "bad")
+    comparison = compare([broken, good] if first else [good, broken])
+    assert comparison.exit_code() is ExitCode.HARNESS
+    assert comparison.headline.startswith("No comparison: ")
+    assert "told so" in comparison.headline
+
+
+def test_a_newly_broken_invariant_fails_without_any_flag(tmp_path: Path) -> None:
+    good = clean_history(clients=60)
+    bad = clean_history(clients=60).server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED)
+    first, other = good.write(tmp_path / "good"), bad.write(tmp_path / "bad")
+    comparison = compare([first, other])
+    assert comparison.exit_code() is ExitCode.FAIL
+    (check,) = (check for check in comparison.checks if check.fails)
+    assert (check.kind, check.change, check.after) == ("invariant", CheckChange.NEWLY_BROKEN, Verdict.FAIL)
+    assert check.name in comparison.headline
+    repaired = compare([other, first])
+    assert repaired.exit_code() is ExitCode.PASS
+    assert [check.change for check in repaired.checks] == [CheckChange.NO_LONGER_BROKEN]
+
+
+def test_a_newly_missed_target_fails_without_any_flag(tmp_path: Path) -> None:
+    first = sample_history(Lane.VIRTUAL, clients=100, losing=0.0).write(tmp_path / "good")
+    other = sample_history(Lane.VIRTUAL, clients=100, losing=0.4).write(tmp_path / "bad")
+    comparison = compare([first, other])
+    assert comparison.exit_code() is ExitCode.FAIL
+    missed = {check.name for check in comparison.checks if check.change is CheckChange.NEWLY_MISSED}
+    assert "success_rate" in missed
+    assert compare([other, other]).exit_code() is ExitCode.PASS, "a target that the first missed too is not new"
+
+
+def test_an_invariant_that_no_longer_applies_is_shown_and_does_not_fail(tmp_path: Path) -> None:
+    first = clean_history(clients=60).write(tmp_path / "good")
+    base = compare([first, first])
+    name = next(check.name for check in base.sides[0].checks if check.kind == "invariant")
+    before = base.sides[0]
+    after = replace(
+        before,
+        checks=tuple(
+            replace(check, verdict=Verdict.NOT_APPLICABLE) if check.name == name else check for check in before.checks
+        ),
     )
-    found = replace(equal, rows=rows)
-    assert found.headline == "No difference shown between the lanes, except in heartbeat_rtt_s.p50"
-    assert not found.worse
+    (found,) = changed_checks(before, after)
+    assert (found.change, found.fails) == (CheckChange.NEWLY_NOT_APPLICABLE, False)
 
 
-def test_runs_with_equal_lane_and_seed_are_numbered(runs: dict[str, Path]) -> None:
-    assert compare([runs["virtual"], runs["slow"]]).labels == ("1: virtual", "2: virtual")
+def test_doubts_of_the_laboratory_leave_the_comparison_inconclusive(runs: dict[str, Path]) -> None:
+    comparison = compare([runs["virtual"], runs["virtual"]])
+    first, other = comparison.sides
+    doubtful = replace(comparison, sides=(first, replace(other, doubts=("the worker was starved",))))
+    assert doubtful.exit_code() is ExitCode.INCONCLUSIVE
+    failed = replace(comparison, sides=(first, replace(other, failures=("the log is cut off",))))
+    assert failed.exit_code() is ExitCode.HARNESS
+    assert "the log is cut off" in failed.headline
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def test_files_are_written(runs: dict[str, Path], tmp_path: Path) -> None:
-    """JSON reads back, Markdown names the runs, HTML needs no network."""
+    """JSON reads back, Markdown names the runs, HTML needs no network and says its numbers in words."""
     out = tmp_path / "deep" / "out"
-    comparison = write_comparison([runs["model"], runs["lossy"]], out)
+    comparison = write_comparison(read_runs([runs["virtual"], runs["lossy"]]), out)
     assert msgspec.json.decode((out / "compare.json").read_bytes(), type=Comparison) == comparison
     assert comparison.headline in (out / "compare.md").read_text(encoding="utf-8")
     page = (out / "compare.html").read_text(encoding="utf-8")
     assert page.count("<figure") == 2
     assert "http" not in page
+    assert page.index("Worse than the first run") < page.index("<table")
+    assert "half back, from the heal" in page
+
+
+def test_a_comparison_that_cannot_be_written_is_one_line(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot write the comparison"):
+        write_comparison(read_runs([runs["virtual"], runs["slow"]]), tmp_path / "file" / "out")
 
 
 def test_a_comparison_of_one_run_is_an_error(runs: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="at least two"):
         compare([runs["model"]])
+
+
+def test_the_experiments_file_is_what_runs_are_compared_by(runs: dict[str, Path]) -> None:
+    """The helper writes the experiment that the run had."""
+    (run,) = read_runs([runs["model"]])
+    assert (runs["model"] / "experiment.toml").read_text(encoding="utf-8") == to_toml(run.experiment)
+    assert np.isfinite(run.estimate("downtime_less_outage_s.restricted_mean", 0.95).value)
