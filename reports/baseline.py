@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pandas as pd
@@ -23,18 +24,20 @@ from .measured import Measured
 from .paired import WindowSums
 from .render import to_json
 from .stats import Interval
-from .summary import finite_or_none
 
 SCHEMA_VERSION = 1
 LABEL = "baseline"
 
-Bounds = tuple[float | None, float | None]
+Stored = float | Literal["infinite"] | None
+"""A number that may be infinite, or unknown (null)."""
+
+Bounds = tuple[Stored, Stored]
 
 
 class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric with one-sided bounds at the confidence of agreement and of a change; null: none, or infinite."""
+    """A metric with one-sided bounds at the confidence of agreement and of a change."""
 
-    value: float | None
+    value: Stored
     n: int
     agreement: Bounds
     change: Bounds
@@ -88,11 +91,16 @@ class BaselineRun:
     def estimate(self, metric: str, confidence: float) -> Estimate:
         """A stored metric, at the stored confidence that serves."""
         stored = self.baseline.metrics[metric]
-        low, high = stored.agreement if confidence <= EQUIVALENCE else stored.change
-        value = stored.value if stored.value is not None else math.inf if stored.n else math.nan
-        known = math.nan if low is None else low
-        above = high if high is not None else math.nan if math.isnan(known) else math.inf
-        return Estimate(value, Interval(known, above, "stored"), stored.n)
+        low, high = map(_number, stored.agreement if confidence <= EQUIVALENCE else stored.change)
+        return Estimate(_number(stored.value), Interval(low, high, "stored"), stored.n)
+
+
+def _number(stored: Stored) -> float:
+    return math.nan if stored is None else math.inf if stored == "infinite" else float(stored)
+
+
+def _stored(number: float) -> Stored:
+    return None if math.isnan(number) else "infinite" if math.isinf(number) else float(number)
 
 
 def baseline_of(run: Measured) -> Baseline:
@@ -102,18 +110,18 @@ def baseline_of(run: Measured) -> Baseline:
         run=msgspec.structs.replace(run.side, label=LABEL),
         experiment=run.experiment,
         confidence=confidence,
-        metrics={metric: _stored(run, metric, confidence) for metric in METRICS},
+        metrics={metric: _metric(run, metric, confidence) for metric in METRICS},
         windows=run.sums,
     )
 
 
-def _stored(run: Measured, metric: str, confidence: float) -> StoredMetric:
+def _metric(run: Measured, metric: str, confidence: float) -> StoredMetric:
     near, far = run.estimate(metric, EQUIVALENCE), run.estimate(metric, confidence)
-    return StoredMetric(value=finite_or_none(near.value), n=near.n, agreement=_bounds(near), change=_bounds(far))
+    return StoredMetric(value=_stored(near.value), n=near.n, agreement=_bounds(near), change=_bounds(far))
 
 
 def _bounds(estimate: Estimate) -> Bounds:
-    return finite_or_none(estimate.interval.low), finite_or_none(estimate.interval.high)
+    return _stored(estimate.interval.low), _stored(estimate.interval.high)
 
 
 def write_baseline(run: Measured, path: Path) -> Baseline:
