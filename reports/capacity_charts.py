@@ -18,7 +18,7 @@ from .sweep import Sensitivity, StormCurve, Sweep, amount
 if TYPE_CHECKING:
     from .capacity import CapacityReport, Level
 
-_COLOURS = {Verdict.PASS: "#009e73", Verdict.FAIL: "#b2182b"}
+_COLOURS = {Verdict.PASS: "#009e73", Verdict.FAIL: "#d55e00"}
 _SHAPES = {Verdict.PASS: "o", Verdict.FAIL: "X"}
 _DIGITS = FuncFormatter(lambda value, _: amount(value))
 _HELD = 0.95
@@ -94,7 +94,7 @@ def _scan(title: str, levels: tuple[Level, ...], unit: str, sweep: Sweep) -> Cha
     )
     return Chart(
         title,
-        f"Mean over replications with its bounds; dashed: the target, {limit}. Green dot: holds; red cross: misses; "
+        f"Mean over replications with its bounds; dashed: the target, {limit}. Green dot: holds; orange cross: misses; "
         "grey diamond: not decided.",
         f"{target.metric} by {unit}, target {limit}: {said}.",
         svg_of(fig),

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .trend import Trend, TrendLine
 
 _COLOURS = {
-    Change.WORSE: "#b2182b",
-    Change.DIFFERS: "#b2182b",
+    Change.WORSE: "#d55e00",
+    Change.DIFFERS: "#d55e00",
     Change.BETTER: "#009e73",
     Change.AGREE: "#009e73",
 }
@@ -55,7 +55,7 @@ def _changes(comparison: Comparison) -> Chart | None:
     said = "; ".join(f"{name} {formatting.relative(gap)}, {verdict.value}" for name, gap, _, _, verdict in lines[:6])
     return Chart(
         "What changed",
-        "Change against the first run as a share of its value; line: the interval of the change. Red triangles are "
+        "Change against the first run as a share of its value; line: the interval of the change. Orange triangles are "
         "worse, green triangles better, a diamond is beyond its margin; grey: no change, or not judged.",
         f"Relative change of {len(lines)} metrics with intervals: {said}.",
         svg_of(fig),
@@ -120,8 +120,8 @@ def trend_chart(trend: Trend) -> Chart:
     changes = f" Changes: {'; '.join(trend.changes[:6])}." if trend.changes else " No change is marked."
     return Chart(
         "Trend",
-        "Dot: the value in a run; line: its 95 % bounds. A red triangle up is worse than the run before or the first, "
-        "a green triangle down better (a diamond has no direction).",
+        "Dot: the value in a run; line: its 95 % bounds. An orange triangle up is worse than the run before or the "
+        "first, a green triangle down better (a diamond has no direction).",
         f"{len(trend.runs)} runs: {'; '.join(ends)}.{changes}",
         svg,
     )

@@ -8,8 +8,17 @@ import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from scipy import stats
 
-from reports.compare import Margins, agreement, changed_checks, compare, confidence_of, settings_changed
+from reports.compare import (
+    Margins,
+    agreement,
+    changed_checks,
+    compare,
+    compare_measured,
+    confidence_of,
+    settings_changed,
+)
 from reports.compare_pages import to_markdown, write_comparison
 from reports.comparison import INFORMATIVE, JUDGED, METRICS, Change, CheckChange, Comparison
 from reports.measured import read_runs
@@ -21,6 +30,7 @@ from resilience.experiment.loader import to_toml
 from resilience.lab.run_directory import RunStatus
 
 from ..support.log_builder import TARGET, LogBuilder, clean_history, experiment, sample_history
+from ..support.made_runs import made_run
 
 
 @pytest.fixture(scope="module", name="runs")
@@ -324,3 +334,31 @@ def test_the_experiments_file_is_what_runs_are_compared_by(runs: dict[str, Path]
     (run,) = read_runs([runs["model"]])
     assert (runs["model"] / "experiment.toml").read_text(encoding="utf-8") == to_toml(run.experiment)
     assert np.isfinite(run.estimate("downtime_less_outage_s.restricted_mean", 0.95).value)
+
+
+# --- false alarms -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["paired", "unpaired"])
+def test_false_alarms_hold_for_the_whole_table(seeds: tuple[int, int]) -> None:
+    """Runs of an equal system, drops within an event correlated by 0.05; worse and better both count.
+
+    The bound allows for the simulation's own noise (binomial, one in a thousand).
+    """
+    rng, tables = np.random.default_rng(9), 20
+    alarms = 0
+    for _ in range(tables):
+        first, other = (made_run(rng, correlation=0.05, seed=seed) for seed in seeds)
+        judged = compare_measured([first, other]).judged
+        assert len(judged) == len(JUDGED)
+        alarms += any(gap.verdict in (Change.WORSE, Change.BETTER) for _, gap in judged)
+    assert alarms <= stats.binom.ppf(0.999, tables, 0.05)
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["paired", "unpaired"])
+def test_a_tenth_of_the_participants_lost_is_found(seeds: tuple[int, int]) -> None:
+    """The smallest loss that a comparison of two such runs is good for."""
+    rng = np.random.default_rng(10)
+    first, other = made_run(rng, seed=seeds[0]), made_run(rng, seed=seeds[1], success=0.85)
+    rate = next(gap for metric, gap in compare_measured([first, other]).judged if metric == "success_rate")
+    assert rate.verdict is Change.WORSE
