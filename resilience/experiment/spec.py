@@ -34,7 +34,7 @@ MAX_DELAY_S: Seconds = 0.5
 """A probe over a link with such a delay needs four times as long, and has 3 s in all."""
 
 SETTLE_S: Seconds = 2.0
-"""At least so long a run must go on after its last heal, for participants to be seen alive or back."""
+"""At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
 
@@ -136,7 +136,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def settle_s(self) -> Seconds:
-        """How long the run must go on after its last heal, seconds: no less than any latency that is asked for."""
+        """How long the run must continue after its last heal, seconds: no less than any latency that is asked for."""
         asked = [each.threshold for each in self.expectations if each.metric.partition(".")[0] in CLOCKS]
         return max(SETTLE_FOR_LATENCY_S, *asked) if asked else SETTLE_S
 
