@@ -58,6 +58,7 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Outcome
 from resilience.experiment.faults import connections_end
+from resilience.experiment.schedule import SERVER
 
 from .frames import RunHistory
 from .outages import Findings, Outages, Strikes, findings_of, merged_events, outages_of, strikes_of
@@ -257,6 +258,24 @@ def exposure_doubts(episodes: pd.DataFrame) -> tuple[str, ...]:
         "connections survived a fault that closes every connection of the link, so they bypassed its proxy"
         for fault_id in sorted(missed[missed > 0].index)
     )
+
+
+def affected_by_window(episodes: pd.DataFrame, windows: pd.DataFrame) -> dict[str, int]:
+    """For each window, in how many affected episodes it takes part, whether it began the outage or continued it.
+
+    ``windows``: as made by :func:`reports.windows.windows_frame`. Counts of windows of one outage overlap.
+    """
+    started = windows.dropna(subset=["fault_at"])
+    at = started.set_index("fault_id")["fault_at"]
+    found = dict.fromkeys(windows["fault_id"].astype(str), 0)
+    names = ["cohort", "fault_id", "last_fault_id"]
+    counts = episodes.loc[episodes["affected"], names].astype(str).value_counts().reset_index(name="n")
+    for cohort, first, last, count in zip(*(counts[name].tolist() for name in (*names, "n")), strict=True):
+        within = started["place"].isin([cohort, SERVER]) & started["fault_at"].between(at[first], at[last])
+        merged = started.loc[within, "fault_id"].astype(str) if first != last else ()
+        for fault_id in {first, last, *merged}:
+            found[fault_id] += count
+    return found
 
 
 _SHOWN = {DIALING: "reconnecting", JOINING: "reconnecting", OPEN: "connected", DOWN: "reconnecting"}

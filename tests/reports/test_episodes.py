@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.episodes import episodes_frame, exposure_doubts, state_segments
+from reports.episodes import affected_by_window, episodes_frame, exposure_doubts, state_segments
+from reports.windows import windows_frame
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerKillFault
 from resilience.lab.participants import participants_of
@@ -310,6 +311,12 @@ def test_events_that_share_an_outage_are_one_event() -> None:
     assert len(frame) == 3
     assert set(frame["event"]) == {"0.0"}
     assert set(frame["stratum"]) == {"refuse 3s"}
+
+
+def test_a_window_that_continues_an_outage_touched_its_participants() -> None:
+    history = _two_refusals(14.0).join("b").lose("a", 10.1).dial("a", 12.0).dial("a", 15.0).back("a", 18.0)
+    log = history.lose("b", 10.1).back("b", 13.5).deliver("b", 20.0, 1).end().log()
+    assert affected_by_window(episodes_frame(log), windows_frame(log)) == {"0.0:refuse@alpha": 2, "1.0:refuse@alpha": 1}
 
 
 def test_an_outage_is_the_harness_if_one_of_its_windows_is() -> None:
