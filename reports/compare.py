@@ -53,9 +53,8 @@ from .paired import (
     paired_sums,
     stated_correlation,
 )
-from .stats import difference
+from .stats import Floats, difference
 from .summary import finite_or_none
-from .survival import RecoveryTimes
 
 FALSE_ALARMS = 0.05
 """The probability of at least one change, worse or better, in the judged rows of two runs of an equal system."""
@@ -201,7 +200,9 @@ class Pairing:
         deadline = first.experiment.statistics.deadline
         values = [episode_values(metric, rows, deadline) for rows in (first.affected, other.affected)]
         gaps = values[1][pairs.other] - values[0][pairs.first]
-        return paired_mean(gaps, pairs, self._stated, shares=metric == "success_rate")
+        known = ~np.isnan(gaps)
+        kept = pairs.where(known)
+        return paired_mean(gaps[known], kept, self._stated, shares=metric == "success_rate") if kept else None
 
     def _quantile(self, metric: str) -> PairedQuantile | None:
         """None if the runs hold no episodes, or if an episode's time was not observed to its end."""
@@ -209,12 +210,18 @@ class Pairing:
         pairs, first, other = self._matched, self.first.affected, self.other.affected
         if pairs is None or first is None or other is None or clock not in first.columns:
             return None
-        times = [RecoveryTimes.of(rows, clock) for rows in (first, other)]
-        if any((~side.returned & ~side.never).any() for side in times):
+        if any((~rows["returned"] & ~rows["never"]).any() for rows in (first, other)):
             return None
-        a, b = (np.where(side.never, np.inf, side.seconds) for side in times)
+        a, b = (_times(rows, clock) for rows in (first, other))
+        kept = pairs.where(~np.isnan(a[pairs.first]) & ~np.isnan(b[pairs.other]))
         level = float(statistic.removeprefix("p")) / 100
-        return PairedQuantile(a[pairs.first], b[pairs.other], level, pairs, self._stated)
+        return PairedQuantile(a[kept.first], b[kept.other], level, kept, self._stated) if kept else None
+
+
+def _times(rows: pd.DataFrame, clock: str) -> Floats:
+    """The times of one clock; infinite for who never returned, NaN where there is none."""
+    seconds = rows[clock].to_numpy(dtype=np.float64)
+    return seconds if clock == "detection_s" else np.where(rows["never"].to_numpy(dtype=bool), np.inf, seconds)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from .stats import Clusters, Floats, Integers, design_effect
 from .survival import RecoveryTimes, restricted_values
 from .windows import fault_strike
 
-MIN_SPARE = 4
+MIN_SPARE = 3
 """The fewest degrees of freedom (clusters less strata) at which pairs are used; with fewer, t asks for too much."""
 
 _ROUNDING = 1e-9
@@ -52,10 +52,13 @@ PAIRED_METRICS = (
 
 
 class WindowSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over the affected episodes of one fault window, by metric: all that a later paired comparison needs."""
+    """Sums over the affected episodes of one fault window, by metric: all that a later paired comparison needs.
+
+    ``n``: how many of them have a value.
+    """
 
     fault_id: str
-    n: int
+    n: dict[str, int]
     sums: dict[str, float]
     squares: dict[str, float]
 
@@ -82,6 +85,16 @@ class Pairs:
     other: Integers
     clusters: Clusters
     participant: Integers
+
+    def where(self, known: NDArray[np.bool_]) -> Pairs | None:
+        """These pairs only; None if too few clusters are left."""
+        if known.all():
+            return self
+        left, event = np.unique(self.clusters.event[known], return_inverse=True)
+        stratum = np.unique(self.clusters.stratum[left], return_inverse=True)[1]
+        clusters = pooled(Clusters(event.astype(np.int64), stratum.astype(np.int64)))
+        enough = len(event) > 0 and clusters.spare >= MIN_SPARE
+        return Pairs(self.first[known], self.other[known], clusters, self.participant[known]) if enough else None
 
 
 # --- values and partners ----------------------------------------------------------------------------------------------
@@ -111,17 +124,25 @@ def window_sums(rows: pd.DataFrame, deadline: float) -> tuple[WindowSums, ...]:
         return ()
     columns = {metric: episode_values(metric, rows, deadline) for metric in PAIRED_METRICS}
     codes, names = pd.factorize(rows["fault_id"].astype(str), sort=True)
-    sums = {metric: np.bincount(codes, weights=values) for metric, values in columns.items()}
-    squares = {metric: np.bincount(codes, weights=values**2) for metric, values in columns.items()}
+    found = {metric: _window_totals(values, codes, len(names)) for metric, values in columns.items()}
     return tuple(
         WindowSums(
             fault_id=str(name),
-            n=int(n),
-            sums={metric: float(total[i]) for metric, total in sums.items()},
-            squares={metric: float(total[i]) for metric, total in squares.items()},
+            n={metric: int(totals[0][i]) for metric, totals in found.items()},
+            sums={metric: float(totals[1][i]) for metric, totals in found.items()},
+            squares={metric: float(totals[2][i]) for metric, totals in found.items()},
         )
-        for i, (name, n) in enumerate(zip(names, np.bincount(codes), strict=True))
+        for i, name in enumerate(names)
     )
+
+
+def _window_totals(values: Floats, codes: Integers, windows: int) -> tuple[Floats, Floats, Floats]:
+    """Count, sum and sum of squares per window, over the values that are known."""
+    known = ~np.isnan(values)
+    kept, at = values[known], codes[known]
+    weights = (np.ones(len(kept)), kept, kept**2)
+    totals = [np.bincount(at, weights=weight, minlength=windows).astype(np.float64) for weight in weights]
+    return totals[0], totals[1], totals[2]
 
 
 def cluster_names(experiment: Experiment, seed: int, rows: pd.DataFrame, *, real: bool) -> pd.DataFrame:
@@ -339,7 +360,8 @@ def _joined_sums(
 
 
 def _sums_table(windows: tuple[WindowSums, ...], metric: str) -> pd.DataFrame:
-    n = np.array([window.n for window in windows], dtype=np.float64)
+    windows = tuple(window for window in windows if window.n[metric])
+    n = np.array([window.n[metric] for window in windows], dtype=np.float64)
     mean = np.array([window.sums[metric] for window in windows]) / n
     square = np.array([window.squares[metric] for window in windows]) / n
     variance: NDArray[Any] = np.maximum(square - mean**2, 0.0) * n / np.maximum(n - 1, 1)

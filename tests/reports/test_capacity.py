@@ -168,6 +168,14 @@ def test_a_sweep_without_extras_has_a_page(tmp_path: Path) -> None:
     assert (tmp_path / "sweep" / "capacity.html").read_text(encoding="utf-8").count("<figure") == 1
 
 
+def test_what_a_sweep_says_is_escaped(tmp_path: Path) -> None:
+    sweep = made_description(question="<script>alert(1)</script>", command="a < b & c")
+    write_capacity(write_sweep(tmp_path / "sweep", sweep), tmp_path / "out")
+    page = (tmp_path / "out" / "capacity.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "a &lt; b &amp; c" in page
+
+
 # --- sweeps that are none ---------------------------------------------------------------------------------------------
 
 

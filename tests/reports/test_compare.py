@@ -12,6 +12,7 @@ from scipy import stats
 
 from reports.compare import (
     Margins,
+    Pairing,
     agreement,
     changed_checks,
     compare,
@@ -22,6 +23,7 @@ from reports.compare import (
 from reports.compare_pages import to_markdown, write_comparison
 from reports.comparison import INFORMATIVE, JUDGED, METRICS, Change, CheckChange, Comparison
 from reports.measured import read_runs
+from reports.paired import cluster_names, paired_sums
 from resilience.config import ClientConfig
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
@@ -162,6 +164,25 @@ def test_changed_settings_are_named_by_their_path() -> None:
     a = experiment()
     b = replace(a, faults=(CutFault(at=11.0, cohorts=("alpha",)),), title="another title")
     assert settings_changed(a, b) == ["faults[0].at 10.0 → 11.0"]
+
+
+def test_episodes_without_a_detection_take_no_part_in_it() -> None:
+    """Their other clocks do; a missing value never makes a difference unknown or silent."""
+    rng = np.random.default_rng(3)
+    first, other = made_run(rng), made_run(rng, slower=2.0)
+    for run in (first, other):
+        run.evidence.episodes.loc[::4, "detection_s"] = np.nan
+    pairing = Pairing(first, other)
+    for metric in ("detection_s.mean", "detection_s.p95"):
+        gap = pairing.gap(metric)
+        assert gap is not None
+        assert gap.bounds(0.9975)[0] > 0
+    assert pairing.pairs == 900
+    small = paired_sums(
+        first.sums, other.sums, cluster_names(first.experiment, 1, first.affected, real=False), "detection_s.mean", 0.0
+    )
+    assert small is not None
+    assert small.bounds(0.9975)[0] > 0
 
 
 # --- lanes ------------------------------------------------------------------------------------------------------------

@@ -195,6 +195,22 @@ def test_a_quantile_that_few_reach_has_no_upper_bound() -> None:
     assert high == np.inf
 
 
+def test_pairs_without_a_value_are_left_out() -> None:
+    """A participant that was already offline has no detection; clusters and strata that are left empty go too."""
+    pairs = _pairs(9, 10, strata=3)
+    event = pairs.clusters.event
+    some = pairs.where((event != 4) & (pairs.participant % 10 > 1))
+    assert some is not None
+    assert (some.clusters.events, some.clusters.spare) == (8, 5)
+    assert (some.clusters.sizes == 8).all()
+    kind = pairs.where(event % 3 != 1)
+    assert kind is not None
+    assert (kind.clusters.events, kind.clusters.spare) == (6, 4)
+    assert pairs.where(event < 3) is None
+    assert pairs.where(event < 0) is None
+    assert pairs.where(event >= 0) is pairs
+
+
 # --- sums instead of episodes -----------------------------------------------------------------------------------------
 
 
