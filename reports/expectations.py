@@ -1,36 +1,39 @@
-"""Judges one expectation on the episodes. Knows on which population a metric is judged, and names it in words.
+"""Judges one expectation on the episodes. Knows on which population a metric is judged, and says results in words.
 
 The reconnection rule (SPEC section 6): an outage longer than the threshold cannot be reconnected within it, so
-``reconnection_s`` is judged on outages that healed within the threshold, with ``excess_s`` over all outages as a
-secondary estimate.
+``reconnection_s`` is judged on outages that healed within the threshold *and* ``excess_s`` on all; the verdict is the
+worse of both. Detection and downtime are shown with them: a client that notices a loss late has a short reconnection.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from resilience.eventlog.vocabulary import DetachCause, LogEventKind
-from resilience.experiment.spec import CLOCKS, Expectation, Statistics
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Verdict
+from resilience.experiment.spec import CLOCKS, Expectation, Op, Statistics
 
+from . import formatting
 from .frames import RunHistory
-from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval, rate_interval
+from .rates import RateDesign, events_needed, rate_interval
+from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval
 from .stats import verdict as judged
-from .summary import ExpectationResult, SecondaryEstimate, finite_or_none
-from .survival import RecoveryTimes, quantile_interval, restricted_values
+from .summary import ExpectationResult, SecondaryEstimate, SuccessRate, finite_or_none
+from .survival import RecoveryTimes, quantile_interval
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value, its bounds, its sample size, and a note for the reader."""
+    """A metric's value, its bounds, its sample size, a note for the reader, and the events among its values."""
 
     value: float
     interval: Interval
     n: int
     note: str | None = None
+    clusters: Clusters | None = None
 
 
 NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
@@ -38,13 +41,16 @@ NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data on which expectations are judged. ``round_trips``: session_id, cohort, value (s)."""
+    """The data on which expectations are judged. ``round_trips``: session_id, cohort, value (s).
+
+    ``target``: the first expectation about the success rate that asks for at least so much.
+    """
 
     episodes: pd.DataFrame
     round_trips: pd.DataFrame
     grace: pd.DataFrame
     statistics: Statistics
-    seed: int
+    target: Expectation | None = None
 
     @classmethod
     def of(cls, log: RunHistory, episodes: pd.DataFrame) -> Evidence:
@@ -65,7 +71,7 @@ class Evidence:
             round_trips,
             detached[detached["cause"] == DetachCause.GRACE],
             log.experiment.statistics,
-            log.info.seed,
+            next((item for item in log.experiment.expectations if _asks_for_a_rate(item)), None),
         )
 
     def affected(self, cohort: str | None, fault: str | None) -> pd.DataFrame:
@@ -75,6 +81,10 @@ class Evidence:
         return rows if fault is None else rows[rows["kind"] == fault]
 
 
+def _asks_for_a_rate(expectation: Expectation) -> bool:
+    return expectation.metric == "success_rate" and expectation.op in (Op.AT_LEAST, Op.ABOVE)
+
+
 def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     """The expectation's value, bounds and verdict. Without data it never passes."""
     name, _, statistic = expectation.metric.partition(".")
@@ -82,13 +92,15 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
     population, beside = "all affected episodes", tuple[SecondaryEstimate, ...]()
     if name == "reconnection_s":
         limit = expectation.threshold
-        beside = (_secondary_excess(rows, statistic, expectation, evidence),)
-        rows = rows[rows["healed_at"] - rows["fault_at"] <= limit]
+        beside = _beside_reconnection(rows, statistic, expectation, evidence)
+        rows = rows[_time_to_heal(rows) <= limit]
         population = f"affected episodes whose outage healed within {limit:g} s"
     elif name in ("heartbeat_rtt_s", "grace_expirations"):
         population = "all heartbeats answered" if name == "heartbeat_rtt_s" else "the whole run"
     estimate = estimate_metric(expectation, rows, evidence)
     interval = estimate.interval
+    alone = judged(expectation.op, expectation.threshold, interval.low, interval.high)
+    clusters = estimate.clusters
     return ExpectationResult(
         metric=expectation.metric,
         op=expectation.op.value,
@@ -96,7 +108,7 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
         value=finite_or_none(estimate.value),
         low=finite_or_none(interval.low),
         high=finite_or_none(interval.high),
-        verdict=judged(expectation.op, expectation.threshold, interval.low, interval.high),
+        verdict=_worst(alone, *(item.verdict for item in beside if item.verdict is not None)),
         confidence=expectation.confidence,
         cohort=expectation.cohort,
         fault=expectation.fault,
@@ -105,21 +117,60 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
         method=interval.method,
         note=estimate.note,
         beside=beside,
+        verdict_alone=alone,
+        events=clusters.events if clusters else None,
+        events_needed=_events_needed(expectation, estimate) if alone is Verdict.INCONCLUSIVE else None,
     )
 
 
-def _secondary_excess(
+def _worst(*verdicts: Verdict) -> Verdict:
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    return min(verdicts, key=order.index)
+
+
+def _time_to_heal(rows: pd.DataFrame) -> pd.Series:
+    """Seconds from the fault to the last heal before the return; NaN where the link never healed."""
+    return rows["heal_s"] if "heal_s" in rows else rows["healed_at"] - rows["fault_at"]
+
+
+def _beside_reconnection(
     rows: pd.DataFrame, statistic: str, expectation: Expectation, evidence: Evidence
-) -> SecondaryEstimate:
-    estimate = clock_estimate(rows, "excess_s", statistic, expectation.confidence, evidence)
-    return SecondaryEstimate(
-        metric=f"excess_s.{statistic}",
-        population="all affected episodes, counted from the heal",
-        value=finite_or_none(estimate.value),
-        low=finite_or_none(estimate.interval.low),
-        high=finite_or_none(estimate.interval.high),
-        n=estimate.n,
-    )
+) -> tuple[SecondaryEstimate, ...]:
+    """The excess, which is judged, and detection and downtime, which are not."""
+    populations = {
+        "excess_s": "all affected episodes, counted from the heal",
+        "detection_s": "all affected episodes",
+        "downtime_s": "all affected episodes",
+    }
+    found = []
+    for clock, population in populations.items():
+        estimate = clock_estimate(rows, clock, statistic, expectation.confidence, evidence)
+        low, high = estimate.interval.low, estimate.interval.high
+        found.append(
+            SecondaryEstimate(
+                metric=f"{clock}.{statistic}",
+                population=population,
+                value=finite_or_none(estimate.value),
+                low=finite_or_none(low),
+                high=finite_or_none(high),
+                n=estimate.n,
+                verdict=judged(expectation.op, expectation.threshold, low, high) if clock == "excess_s" else None,
+            )
+        )
+    return tuple(found)
+
+
+def _events_needed(expectation: Expectation, estimate: Estimate) -> int | None:
+    """With about how many events like these the expectation would be decided."""
+    interval, threshold, clusters = estimate.interval, expectation.threshold, estimate.clusters
+    if clusters is None or not math.isfinite(estimate.value) or estimate.value == threshold:
+        return None
+    if expectation.metric == "success_rate":
+        design = RateDesign.of(clusters, interval.correlation, expectation.confidence)
+        return events_needed(design, estimate.value, threshold)
+    toward = interval.high if estimate.value < threshold else interval.low
+    ratio = abs(toward - estimate.value) / abs(threshold - estimate.value)
+    return math.ceil(clusters.events * ratio**2) if math.isfinite(ratio) else None
 
 
 def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evidence) -> Estimate:
@@ -135,7 +186,7 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
         return success_estimate(rows, confidence, evidence)
     if name == "attempts":
         values = rows["attempts"].to_numpy(dtype=np.float64)
-        clusters = Clusters.of(rows["event"], rows["stratum"])
+        clusters = Clusters.of_episodes(rows)
         return plain_estimate(values, statistic, clusters, confidence, evidence)
     if expectation.fault is not None:
         return Estimate(math.nan, NO_INTERVAL, 0, "this metric belongs to the run, not to a kind of fault")
@@ -153,13 +204,18 @@ def _of_cohort(rows: pd.DataFrame, cohort: str | None) -> pd.DataFrame:
 
 
 def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) -> Estimate:
-    """Restored / affected, over affected rows of an episode frame."""
+    """Restored / affected, over affected rows of an episode frame.
+
+    The censored count as lost, except in the upper bound.
+    """
     if rows.empty:
         return NOTHING
-    back = rows["returned"].to_numpy(dtype=bool)
-    clusters = Clusters.of(rows["event"], rows["stratum"])
-    interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, evidence.seed)
-    return Estimate(float(back.mean()), interval, len(rows))
+    back, possible = rows["returned"].to_numpy(dtype=bool), ~rows["never"].to_numpy(dtype=bool)
+    clusters = Clusters.of_episodes(rows)
+    interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, possible)
+    censored = int((possible & ~back).sum())
+    note = f"{censored} of {len(rows)} were not back when the run ended: lost or not, nobody saw" if censored else None
+    return Estimate(float(back.mean()), interval, len(rows), note, clusters)
 
 
 def clock_estimate(rows: pd.DataFrame, clock: str, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
@@ -177,18 +233,35 @@ def time_estimate(times: RecoveryTimes, statistic: str, confidence: float, evide
         return _longest(times)
     level = float(statistic.removeprefix("p")) / 100
     interval = quantile_interval(times, level, confidence, evidence.statistics.correlation)
-    return Estimate(times.curve.quantile(level), interval, len(times))
+    return Estimate(times.curve.quantile(level), interval, len(times), clusters=times.clusters)
 
 
 def _mean_time(times: RecoveryTimes, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
     deadline, stated = evidence.statistics.deadline, evidence.statistics.correlation
-    restricted = statistic == "restricted_mean"
-    values = restricted_values(times, deadline) if restricted else times.at_least(deadline)
-    interval = mean_interval(values, times.clusters, confidence, stated, evidence.seed)
-    if restricted or not times.censored:
-        return Estimate(float(values.mean()), interval, len(times))
+    if statistic == "restricted_mean":
+        return _restricted_mean(times, deadline, confidence, stated)
+    values = times.at_least(deadline)
+    interval = mean_interval(values, times.clusters, confidence, stated)
+    if not times.censored:
+        return Estimate(float(values.mean()), interval, len(times), clusters=times.clusters)
     note = f"{times.censored} of {len(times)} were not back: the mean has no upper bound; restricted_mean has one"
-    return Estimate(float(values.mean()), _unbounded(interval), len(times), note)
+    return Estimate(float(values.mean()), _unbounded(interval), len(times), note, times.clusters)
+
+
+def _restricted_mean(times: RecoveryTimes, deadline: float, confidence: float, stated: float) -> Estimate:
+    """Censored episodes count as back when last seen in the lower bound, as lost in the upper one."""
+    shortest = mean_interval(times.if_back.up_to(deadline), times.clusters, confidence, stated)
+    until = times.observed_up_to(deadline)
+    value = times.curve.mean_up_to(until)
+    if not times.unknown.any():
+        capped = replace(shortest, high=min(shortest.high, deadline))
+        return Estimate(value, capped, len(times), clusters=times.clusters)
+    longest = mean_interval(times.if_lost.up_to(deadline), times.clusters, confidence, stated)
+    interval = replace(shortest, high=min(longest.high, deadline))
+    note = f"{int(times.unknown.sum())} of {len(times)} were not back when the run ended: "
+    note += "the lower bound takes them as back then, the upper one as lost"
+    note += f"; the value is up to {until:.3g} s, the last time observed" if until < deadline else ""
+    return Estimate(value, interval, len(times), note, times.clusters)
 
 
 def _longest(times: RecoveryTimes) -> Estimate:
@@ -218,7 +291,8 @@ def plain_estimate(
     if not n:
         return NOTHING
     if statistic == "mean":
-        return Estimate(float(values.mean()), mean_interval(values, clusters, confidence, stated, evidence.seed), n)
+        interval = mean_interval(values, clusters, confidence, stated)
+        return Estimate(float(values.mean()), interval, n, clusters=clusters)
     if statistic == "max":
         return Estimate(float(values.max()), Interval(float(values.max()), float(values.max()), "exact"), n)
     level = float(statistic.removeprefix("p")) / 100
@@ -227,8 +301,77 @@ def plain_estimate(
     return Estimate(times.curve.quantile(level), quantile_interval(times, level, confidence, stated), n)
 
 
+# --- results in words -------------------------------------------------------------------------------------------------
+
+
+def missed(result: ExpectationResult) -> str:
+    """Why an expectation failed: value, the bound that shows it, and the target, of each metric that missed it."""
+    parts = [_against_target(result, result)] if result.verdict_alone is Verdict.FAIL else []
+    parts += [_against_target(item, result) for item in result.beside if item.verdict is Verdict.FAIL]
+    return "; ".join(parts) or f"{formatting.scope(result)} missed its target {formatting.target(result)}"
+
+
 def unanswered(result: ExpectationResult) -> str:
-    """Why an expectation is inconclusive, in words."""
+    """Why an expectation is inconclusive, and what would decide it."""
+    parts = [_undecided(result)] if result.verdict_alone in (None, Verdict.INCONCLUSIVE) else []
+    parts += [_against_target(item, result) for item in result.beside if item.verdict is Verdict.INCONCLUSIVE]
+    return "; ".join(parts)
+
+
+def _undecided(result: ExpectationResult) -> str:
     if result.n == 0:
-        return result.note or "nothing was measured"
-    return result.note or "the interval includes the threshold: more drops would decide"
+        return f"{formatting.scope(result)}: {result.note or 'nothing was measured'}"
+    said = _against_target(result, result)
+    said += f"; {result.note}" if result.note else ""
+    if result.events is None:
+        return said
+    there = formatting.pluralise(result.events, "fault event")
+    if result.events_needed is None:
+        return f"{said}: more fault events than the {there} of this run may decide"
+    needed = max(result.events_needed, result.events + 1)
+    return f"{said}: {there} cannot decide this, about {needed:,} like these would"
+
+
+def _against_target(item: ExpectationResult | SecondaryEstimate, result: ExpectationResult) -> str:
+    """``success_rate 93.1 %, at most 94.2 % with 95 % confidence, target ≥ 95 %``."""
+    name = formatting.scope(result) if item is result else item.metric
+    value = formatting.metric_value(item.metric, item.value) if item.value is not None else "not reached"
+    return ", ".join([f"{name} {value}", *_bounds_in_words(item, result), f"target {formatting.target(result)}"])
+
+
+def _bounds_in_words(item: ExpectationResult | SecondaryEstimate, result: ExpectationResult) -> list[str]:
+    """The bound that shows a miss, or both; nothing where there is none."""
+    if item.low == item.high:
+        return []
+    failed = (result.verdict_alone if item is result else item.verdict) is Verdict.FAIL
+    above = result.op in (Op.AT_LEAST.value, Op.ABOVE.value)
+    bounds = {"at least": None if failed and above else item.low, "at most": item.high if above or not failed else None}
+    words = [f"{side} {formatting.metric_value(item.metric, at)}" for side, at in bounds.items() if at is not None]
+    return [f"{' and '.join(words)} with {formatting.percent(result.confidence)} confidence"] if words else []
+
+
+def proof_margin(rate: SuccessRate, target: float) -> str:
+    """What a success rate proves about its target, and on which assumption; empty where there is nothing to say.
+
+    ``900 of 900 in 9 events prove 95 % while the within-event correlation is at most 0.11.``
+    """
+    if not rate.affected or rate.low is None or rate.value is None:
+        return ""
+    events = formatting.pluralise(rate.events, "event")
+    seen = f"{rate.restored:,} of {rate.affected:,} in {events}"
+    wanted = formatting.percent(target)
+    if rate.low >= target and rate.correlation_limit is not None:
+        return f"{seen} prove {wanted} while the within-event correlation is at most {_down(rate.correlation_limit)}."
+    if rate.value <= target:
+        return ""
+    said = f"{seen} do not prove {wanted} at a within-event correlation of {formatting.number(rate.correlation)}"
+    if rate.correlation_limit is not None:
+        said += f" (they would at {_down(rate.correlation_limit)} or less)"
+    if rate.events_needed is None:
+        return f"{said}; no number of such events would."
+    return f"{said}; about {rate.events_needed:,} such events would."
+
+
+def _down(correlation: float) -> str:
+    """Rounded down, so that what is said holds."""
+    return f"{math.floor(correlation * 1000) / 1000:.3f}".rstrip("0").rstrip(".")

@@ -18,6 +18,7 @@ from .episodes import CLOCKS, exposure_doubts
 from .expectations import (
     Evidence,
     judge,
+    missed,
     plain_estimate,
     round_trip_estimate,
     success_estimate,
@@ -27,7 +28,8 @@ from .expectations import (
 from .frames import RunHistory
 from .invariants import run_checks
 from .liveness_checks import judge_liveness
-from .stats import NO_INTERVAL, Clusters, wilson
+from .rates import RateDesign, clopper_pearson, correlation_limit, events_needed, low_bound
+from .stats import NO_INTERVAL, Clusters
 from .summary import (
     AttemptRow,
     Attempts,
@@ -37,6 +39,7 @@ from .summary import (
     Laboratory,
     LatencySummary,
     Outcomes,
+    QuantileBounds,
     RoundTrip,
     SuccessRate,
     Summary,
@@ -96,12 +99,13 @@ def _overall(
     if log.info.status != RunStatus.COMPLETED:
         what = "was interrupted" if log.info.status == RunStatus.INTERRUPTED else "could not be carried out"
         return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}",)
-    failed = [f"{item.metric}: target missed" for item in expectations if item.verdict is Verdict.FAIL]
+    failed = [missed(item) for item in expectations if item.verdict is Verdict.FAIL]
     failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]
     if failed:
         return Verdict.FAIL, tuple(failed)
     unknown = ["no episode: no fault reached any participant"] if not affected else []
-    unknown += [f"{item.metric}: {unanswered(item)}" for item in expectations if item.verdict is Verdict.INCONCLUSIVE]
+    unknown += [] if expectations else ["the experiment has no expectation: nothing was asked of the run"]
+    unknown += [unanswered(item) for item in expectations if item.verdict is Verdict.INCONCLUSIVE]
     unknown += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.INCONCLUSIVE]
     return (Verdict.INCONCLUSIVE, tuple(unknown)) if unknown else (Verdict.PASS, ())
 
@@ -122,7 +126,8 @@ def group_summary(episodes: pd.DataFrame, evidence: Evidence) -> GroupSummary:
 def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence) -> SuccessRate:
     estimate = success_estimate(affected, CONFIDENCE, evidence)
     restored, interval = int(affected["returned"].sum()), estimate.interval
-    plain_low, plain_high = wilson(restored, len(affected), CONFIDENCE)
+    plain_low, plain_high = clopper_pearson(restored, len(affected), CONFIDENCE)
+    limit, needed = _proof(affected, estimate.value, interval.correlation, evidence)
     informed = interval is not NO_INTERVAL
     return SuccessRate(
         value=finite_or_none(estimate.value),
@@ -141,7 +146,25 @@ def _success(episodes: pd.DataFrame, affected: pd.DataFrame, evidence: Evidence)
         design_effect=interval.design_effect if informed else None,
         correlation=interval.correlation if informed else None,
         correlation_source=interval.source,
+        correlation_limit=limit,
+        events_needed=needed,
     )
+
+
+def _proof(
+    affected: pd.DataFrame, value: float, correlation: float, evidence: Evidence
+) -> tuple[float | None, int | None]:
+    """``correlation_limit`` and ``events_needed`` of a success rate."""
+    target = evidence.target
+    if target is None or affected.empty:
+        return None, None
+    clusters = Clusters.of_episodes(affected)
+    design = RateDesign.of(clusters, correlation, target.confidence)
+    lost = clusters.sums(1.0 - affected["returned"].to_numpy(dtype=np.float64))
+    limit = correlation_limit(design, lost, target.threshold)
+    proven = low_bound(design, lost) >= target.threshold
+    possible = not proven and value > target.threshold
+    return limit, events_needed(design, value, target.threshold) if possible else None
 
 
 def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
@@ -156,8 +179,7 @@ def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySu
     mean, restricted, longest = (
         time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")
     )
-    p50, p90, p95, p99 = (finite_or_none(times.curve.quantile(level)) for level in (0.5, 0.9, 0.95, 0.99))
-    not_back = 0 if clock == "detection_s" else int((~affected["returned"]).sum())
+    quantiles = {name: time_estimate(times, name, CONFIDENCE, evidence) for name in _QUANTILES}
     return LatencySummary(
         clock=CLOCKS[clock],
         mean=finite_or_none(mean.value),
@@ -167,19 +189,23 @@ def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySu
         restricted_low=finite_or_none(restricted.interval.low),
         restricted_high=finite_or_none(restricted.interval.high),
         deadline=evidence.statistics.deadline,
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
+        **{name: finite_or_none(found.value) for name, found in quantiles.items()},
         max=finite_or_none(longest.value),
-        n=len(affected),
-        censored=not_back,
+        n=len(times),
+        censored=times.censored,
+        bounds={
+            name: QuantileBounds(finite_or_none(found.interval.low), finite_or_none(found.interval.high))
+            for name, found in quantiles.items()
+        },
     )
+
+
+_QUANTILES = ("p50", "p90", "p95", "p99")
 
 
 def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
     values = affected["attempts"].to_numpy(dtype=np.float64)
-    clusters = Clusters.of(affected["event"], affected["stratum"])
+    clusters = Clusters.of_episodes(affected)
     mean = plain_estimate(values, "mean", clusters, CONFIDENCE, evidence)
     return Attempts(
         mean=finite_or_none(mean.value),

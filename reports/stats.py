@@ -1,11 +1,11 @@
-"""Intervals and verdicts for drops that come in clusters. Pure functions on arrays; every formula names its source.
+"""Clusters, means and verdicts for drops that come in events. Pure functions on arrays; every formula names its source.
 
 Two rules hold throughout. *A bound is one-sided*: ``low`` and ``high`` are each a bound at the stated confidence, so a
 verdict at 95 % is wrong in at most one run of twenty, and the pair is a 90 % two-sided interval. *Drops of one fault
 are correlated*: n drops in a few events are equivalent to fewer independent ones, ``effective_n``.
 
 Equal faults (same kind, length, direction) are replicates and form a stratum; the number of each kind in a run is its
-design, not chance, so resampling and variance stay within strata.
+design, not chance, so variance stays within strata. Bounds of rates are in :mod:`reports.rates`.
 """
 
 from __future__ import annotations
@@ -25,39 +25,31 @@ from resilience.experiment.spec import Op
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-ESTIMATE_FROM = 10
-"""The fewest fault events from which a correlation is estimated."""
-
-RESAMPLE_FROM = 20
-"""The fewest fault events over which an interval is resampled."""
-
-MIN_DEGREES_OF_FREEDOM = 5
-"""The fewest degrees of freedom between events (events less strata) for an estimate; twice as many for resampling."""
-
-MIN_COUNT = 10
-"""A rate needs this many successes and this many failures for a correlation that exceeds noise."""
-
-LINEARISE_FROM_EVENTS = 400
-"""From this many fault events on, the normal limit replaces resampling."""
-
-RESAMPLES = 2000
-_SALT = 0x5EED
-
 
 @dataclass(frozen=True)
 class Clusters:
-    """The event of each observation. ``event``: code 0..k-1 per observation; ``stratum``: code per event."""
+    """The event of each observation. ``event``: code 0..k-1 per observation; ``stratum``: code per event.
+
+    ``participant``: code per observation, where the same people take part in several events.
+    """
 
     event: Integers
     stratum: Integers
+    participant: Integers | None = None
 
     @classmethod
-    def of(cls, events: pd.Series[Any], strata: pd.Series[Any]) -> Clusters:
-        """From two columns of labels, one per observation."""
+    def of(cls, events: pd.Series[Any], strata: pd.Series[Any], participants: pd.Series[Any] | None = None) -> Clusters:
+        """From columns of labels, one per observation."""
         codes, _ = pd.factorize(events)
         kinds, _ = pd.factorize(strata)
         first = np.unique(codes, return_index=True)[1]
-        return cls(codes.astype(np.int64), kinds[first].astype(np.int64))
+        people = None if participants is None else pd.factorize(participants)[0].astype(np.int64)
+        return cls(codes.astype(np.int64), kinds[first].astype(np.int64), people)
+
+    @classmethod
+    def of_episodes(cls, episodes: pd.DataFrame) -> Clusters:
+        """The events and participants of rows of an episode frame."""
+        return cls.of(episodes["event"], episodes["stratum"], episodes["participant"])
 
     @classmethod
     def single(cls, labels: pd.Series[Any]) -> Clusters:
@@ -109,49 +101,6 @@ class Interval:
 NO_INTERVAL = Interval(math.nan, math.nan, "none")
 
 
-# --- proportions ------------------------------------------------------------------------------------------------------
-
-
-def wilson(successes: float, n: float, confidence: float) -> tuple[float, float]:
-    """One-sided Wilson score bounds of a proportion, each at ``confidence``; (NaN, NaN) if ``n`` is 0.
-
-    Source: Wilson 1927; equals ``scipy.stats.binomtest(..).proportion_ci(2 * confidence - 1, "wilson")`` for whole
-    numbers. Written out because effective numbers are not whole.
-    """
-    if n <= 0:
-        return math.nan, math.nan
-    z = float(stats.norm.ppf(confidence))
-    p, spread = successes / n, z * z / n
-    middle = (p + spread / 2) / (1 + spread)
-    half = z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
-    low = 0.0 if successes <= 0 else max(middle - half, 0.0)
-    high = 1.0 if successes >= n else min(middle + half, 1.0)
-    return low, high
-
-
-def rate_interval(
-    success: NDArray[np.bool_], clusters: Clusters, confidence: float, stated: float, seed: int
-) -> Interval:
-    """Bounds of a success rate over clustered drops; ``stated`` is the correlation assumed when it cannot be estimated.
-
-    Many events (20, with failures in at least five of them): stratified bootstrap over events, never narrower than
-    Wilson's interval for independent drops. Otherwise Wilson on the effective number of drops (Kish 1965; Dean and
-    Pagano 2015).
-    """
-    values, n = success.astype(np.float64), len(success)
-    if n == 0:
-        return NO_INTERVAL
-    correlation, source = correlation_of(values, clusters, stated)
-    effect = design_effect(correlation, clusters.sizes)
-    if _many(clusters) and int((clusters.sums(1 - values) > 0).sum()) >= MIN_DEGREES_OF_FREEDOM:
-        low, high = _resampled_mean(values, clusters, confidence, seed)
-        plain_low, plain_high = wilson(values.sum(), n, confidence)
-        bounds = min(low, plain_low), max(high, plain_high)
-        return Interval(*bounds, "bootstrap over events", n / effect, effect, correlation, source)
-    low, high = wilson(values.sum() / effect, n / effect, confidence)
-    return Interval(low, high, "Wilson with design effect", n / effect, effect, correlation, source)
-
-
 # --- correlation within events ----------------------------------------------------------------------------------------
 
 
@@ -185,75 +134,91 @@ def anova_correlation(values: Floats, clusters: Clusters) -> float:
     return float(np.clip((msb - msw) / spread, 0.0, 1.0)) if spread > 0 else math.nan
 
 
-def correlation_of(values: Floats, clusters: Clusters, stated: float) -> tuple[float, str]:
-    """The correlation to use and its source: estimated if the data suffice, else as stated."""
-    enough = clusters.events >= ESTIMATE_FROM and clusters.spare >= MIN_DEGREES_OF_FREEDOM
-    ones = int((values == 1).sum())
-    binary = bool(np.isin(values, (0.0, 1.0)).all())
-    rare = binary and min(ones, len(values) - ones) < MIN_COUNT
-    estimate = anova_correlation(values, clusters) if enough and not rare else math.nan
-    return (stated, "stated") if math.isnan(estimate) else (estimate, "estimated")
-
-
 # --- means ------------------------------------------------------------------------------------------------------------
 
 
-def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated: float, seed: int) -> Interval:
-    """Bounds of the mean of clustered, non-negative values.
+def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated: float) -> Interval:
+    """Bounds of the mean of clustered, non-negative values: never narrower than any of three t intervals.
 
-    Many events: stratified bootstrap over events (Davison and Hinkley 1997, section 3.8, strategy 1; percentile
-    interval). Very many (400): the normal limit of the same, by linearisation. Otherwise Student's t on the effective
-    number, with the standard deviation within strata.
+    1. Over events: linearised variance, ``spare`` degrees of freedom (Cochran 1977, section 6.3).
+    2. Over events and participants, where people are in several events (Cameron, Gelbach and Miller 2011).
+    3. At the ``stated`` correlation: t on the effective number of values (Kish 1965).
+
+    The upper bound is the larger of ``mean + half`` and ``mean * exp(half / mean)``, the interval of the logarithm:
+    durations are skewed, and a few events show too few of the long ones (see docs/statistics.md).
     """
     n = len(values)
     strata = clusters.events - clusters.spare
     if n - strata < 1:
         return NO_INTERVAL
-    correlation, source = correlation_of(values, clusters, stated)
+    estimate = anova_correlation(values, clusters)
+    correlation = max(stated, estimate) if estimate > stated else stated
     effect = design_effect(correlation, clusters.sizes)
-    if _many(clusters):
-        if clusters.events >= LINEARISE_FROM_EVENTS:
-            bounds, method = _linearised_mean(values, clusters, confidence), "linearised over events"
-        else:
-            bounds, method = _resampled_mean(values, clusters, confidence, seed), "bootstrap over events"
-        return Interval(*bounds, method, n / effect, effect, correlation, source)
-    spread = math.sqrt(float((clusters.centred(values) ** 2).sum()) / (n - strata))
-    effective = n / effect
-    half = float(stats.t.ppf(confidence, max(effective - 1, 1.0))) * spread / math.sqrt(effective)
+    stated_half = _stated_half(values, clusters, confidence, stated)
+    half, method = max(
+        (stated_half, "t with design effect"),
+        (_half_over_events(values, clusters, confidence), "t over events"),
+        (_half_over_participants(values, clusters, confidence), "t over events and participants"),
+    )
     mean = float(values.mean())
-    return Interval(max(mean - half, 0.0), mean + half, "t with design effect", effective, effect, correlation, source)
+    source = "estimated" if correlation > stated else "stated"
+    high = mean if mean <= 0 else mean * math.exp(min(half / mean, _LARGEST_EXPONENT))
+    return Interval(max(mean - half, 0.0), max(mean + half, high), method, n / effect, effect, correlation, source)
 
 
-def _many(clusters: Clusters) -> bool:
-    return clusters.events >= RESAMPLE_FROM and clusters.spare >= 2 * MIN_DEGREES_OF_FREEDOM
+_LARGEST_EXPONENT = 700.0
 
 
-def _resampled_mean(values: Floats, clusters: Clusters, confidence: float, seed: int) -> tuple[float, float]:
-    """Percentiles of the mean when events are resampled, with replacement, within their strata."""
-    rng = np.random.default_rng([_SALT, seed])
-    sums, sizes = clusters.sums(values), clusters.sizes.astype(np.float64)
-    totals, counts = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for stratum in np.unique(clusters.stratum):
-        members = np.flatnonzero(clusters.stratum == stratum)
-        drawn = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=RESAMPLES)
-        totals += drawn @ sums[members]
-        counts += drawn @ sizes[members]
-    low, high = np.quantile(totals / counts, [1 - confidence, confidence])
-    return float(low), float(high)
+def _stated_half(values: Floats, clusters: Clusters, confidence: float, stated: float) -> float:
+    """Half the width at the stated correlation, with the standard deviation within strata."""
+    n, strata = len(values), clusters.events - clusters.spare
+    spread = math.sqrt(float((clusters.centred(values) ** 2).sum()) / (n - strata))
+    effective = n / design_effect(stated, clusters.sizes)
+    return float(stats.t.ppf(confidence, max(effective - 1, 1.0))) * spread / math.sqrt(effective)
 
 
-def _linearised_mean(values: Floats, clusters: Clusters, confidence: float) -> tuple[float, float]:
-    """Normal bounds of a mean over clusters, as a ratio of two sums; Cochran 1977, section 6.3, within strata."""
-    mean, sizes = float(values.mean()), clusters.sizes.astype(np.float64)
-    residuals = clusters.sums(values) - mean * sizes
-    members = np.bincount(clusters.stratum).astype(np.float64)
-    centred = residuals - (np.bincount(clusters.stratum, weights=residuals) / members)[clusters.stratum]
-    inflation = (members / np.maximum(members - 1, 1))[clusters.stratum]
-    half = float(stats.norm.ppf(confidence)) * math.sqrt(float((inflation * centred**2).sum())) / len(values)
-    return max(mean - half, 0.0), mean + half
+def _half_over_events(values: Floats, clusters: Clusters, confidence: float) -> float:
+    """Half the width by the variance between events; 0 without a spare degree of freedom."""
+    if clusters.spare < 1:
+        return 0.0
+    variance = _variance_between_events(values, clusters)
+    return float(stats.t.ppf(confidence, clusters.spare)) * math.sqrt(variance)
 
 
-# --- differences, verdicts, planning ----------------------------------------------------------------------------------
+def _half_over_participants(values: Floats, clusters: Clusters, confidence: float) -> float:
+    """Half the width by the variance between events plus that between participants, less that of their crossing."""
+    people = clusters.participant
+    if people is None or clusters.spare < 1:
+        return 0.0
+    residuals, n, number = clusters.centred(values), len(values), int(people.max()) + 1
+    if number in (1, n):
+        return 0.0
+    person = np.bincount(people, weights=residuals)
+    _, cell = np.unique(clusters.event * number + people, return_inverse=True)
+    crossed = np.bincount(cell, weights=residuals)
+    between_people = number / (number - 1) * float((person**2).sum()) / n**2
+    both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
+    between_events = _variance_between_events(values, clusters)
+    variance = max(between_events + between_people - both, between_people, between_events)
+    return float(stats.t.ppf(confidence, min(clusters.spare, number - 1))) * math.sqrt(variance)
+
+
+def _variance_between_events(values: Floats, clusters: Clusters) -> float:
+    """The linearised variance of a ratio of sums over events, within strata.
+
+    An event without a replicate gets the mean variance of the others, by squared size (the "average" adjustment of
+    single-unit strata, Lumley 2010, section 3.2).
+    """
+    sizes, stratum = clusters.sizes.astype(np.float64), clusters.stratum
+    members = np.bincount(stratum).astype(np.float64)[stratum]
+    replicated = members > 1
+    sums = clusters.sums(clusters.centred(values))
+    inflated = (members / np.maximum(members - 1, 1) * sums**2)[replicated].sum()
+    squares = float((sizes**2).sum()) / float((sizes[replicated] ** 2).sum())
+    return float(inflated) * squares / len(values) ** 2
+
+
+# --- differences, verdicts --------------------------------------------------------------------------------------------
 
 
 def difference(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float]:

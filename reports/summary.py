@@ -41,7 +41,10 @@ class QuantileBounds(msgspec.Struct, frozen=True):
 
 
 class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
-    """Restored / affected. ``low``/``high`` allow for correlated drops, ``plain_*`` (Wilson) do not.
+    """Restored / affected. ``low``/``high`` allow for correlated drops, ``plain_*`` (Clopper-Pearson) do not.
+
+    ``low`` counts the censored as lost, ``high`` as restored; ``value`` as lost. ``effective_n``: the number of
+    independent drops that the affected are equivalent to.
 
     ``rejoined``: how many of the restored came back after clean-up, with the same identity. ``correlation_source``:
     estimated, or stated by the experiment. ``events``: physical events (see
@@ -76,10 +79,12 @@ class SuccessRate(msgspec.Struct, frozen=True, kw_only=True):
 class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
     """One clock over all affected episodes, seconds. ``clock``: from what to what.
 
-    ``mean`` counts the ``censored`` episodes (not back: gave up, lost identity, corrupt, or run ended) at the longer of
-    the observed time and ``deadline``, and then is a lower bound without ``high``. ``restricted_mean`` counts every
-    episode up to ``deadline``. Quantiles are of the recovery curve: null if that share never came back. ``max`` is of
-    the episodes that came back.
+    ``mean`` counts the ``censored`` episodes (not back: gave up, lost identity, corrupt, or run ended) as long as they
+    were seen, those that will never come back at least ``deadline``, and then is a lower bound without ``high``.
+    ``restricted_mean`` counts every episode up to ``deadline``, or up to the last time under observation. Every ``low``
+    takes the episodes that the run's end cut off as back, every ``high`` as lost. Quantiles are of the recovery curve:
+    null if that share never came back; ``bounds`` are theirs, by name. ``max`` is of the episodes that came back.
+    ``n`` counts the episodes for which the clock is defined.
     """
 
     clock: str
@@ -136,7 +141,7 @@ class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecondaryEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A number shown next to an expectation's own, over another population."""
+    """A number shown next to an expectation's own; with a ``verdict`` when it is judged against the same threshold."""
 
     metric: str
     population: str
@@ -144,10 +149,16 @@ class SecondaryEstimate(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     n: int
+    verdict: Verdict | None = None
 
 
 class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one expectation. ``population`` says in words over what; ``n`` how many values."""
+    """The result of one expectation. ``population`` says in words over what; ``n`` how many values.
+
+    ``verdict`` is the worst of ``verdict_alone`` (of this metric) and of the verdicts in ``beside``. ``events``: the
+    physical events among the values, where there are any; ``events_needed``: with about how many events like these an
+    inconclusive result would be decided, if its value stays as it is; null where none would do or nobody can tell.
+    """
 
     metric: str
     op: str
@@ -164,6 +175,9 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     note: str | None = None
     beside: tuple[SecondaryEstimate, ...] = ()
+    verdict_alone: Verdict | None = None
+    events: int | None = None
+    events_needed: int | None = None
 
 
 class Invariant(msgspec.Struct, frozen=True, kw_only=True):

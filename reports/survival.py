@@ -2,23 +2,25 @@
 
 Three kinds of episode enter: *returned* at a known time; *never* returned (gave up, new identity, wrong state), with an
 infinite time; *censored*, with only a lower bound. No episode is left out: a latency over survivors alone rewards
-giving up.
+giving up. Bounds assume nothing about the censored (Manski 1990): the lower one takes each as returned when it was last
+seen (:attr:`RecoveryTimes.if_back`), the upper one as lost (:attr:`RecoveryTimes.if_lost`).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-from .stats import Clusters, Floats, Interval, correlation_of, design_effect
+from .rates import effective_drops
+from .stats import Clusters, Floats, Interval
 
 _EPSILON = 1e-12
 """Allowed rounding error of a share of drops."""
@@ -35,14 +37,17 @@ class RecoveryTimes:
 
     @classmethod
     def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
-        """From the affected rows of an episode frame that have this clock. Detection is known where there is one."""
-        episodes = episodes[episodes[clock].notna()]
-        clusters = Clusters.of(episodes["event"], episodes["stratum"])
-        seconds = episodes[clock].to_numpy(dtype=np.float64)
+        """From the affected rows of an episode frame, without those for which the clock is not defined (NaN).
+
+        Detection is known for every one of the others.
+        """
+        rows = episodes[episodes[clock].notna()]
+        clusters = Clusters.of_episodes(rows)
+        seconds = rows[clock].to_numpy(dtype=np.float64)
         if clock == "detection_s":
             known = np.ones(len(seconds), dtype=bool)
             return cls(seconds, known, ~known, clusters)
-        return cls(seconds, episodes["returned"].to_numpy(dtype=bool), episodes["never"].to_numpy(dtype=bool), clusters)
+        return cls(seconds, rows["returned"].to_numpy(dtype=bool), rows["never"].to_numpy(dtype=bool), clusters)
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -54,13 +59,37 @@ class RecoveryTimes:
         return int((~self.returned).sum())
 
     @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Which are censored: neither returned nor lost when last seen."""
+        return ~self.returned & ~self.never
+
+    @property
+    def if_back(self) -> RecoveryTimes:
+        """The most favourable completion: the censored returned when they were last seen."""
+        return replace(self, returned=~self.never)
+
+    @property
+    def if_lost(self) -> RecoveryTimes:
+        """The least favourable completion: the censored never return."""
+        return replace(self, never=~self.returned)
+
+    @property
     def horizon(self) -> float:
         """The time up to which the curve is known, seconds; infinite if the remaining episodes never return."""
         return math.inf if self.never.any() else float(self.seconds.max(initial=0.0))
 
     def at_least(self, deadline: float) -> Floats:
-        """Known times unchanged; the others as observed, and no less than ``deadline``."""
-        return np.where(self.returned, self.seconds, np.maximum(self.seconds, deadline))
+        """Known and censored times as they were seen; those that never returned no less than ``deadline``."""
+        return np.where(self.never, np.maximum(self.seconds, deadline), self.seconds)
+
+    def up_to(self, deadline: float) -> Floats:
+        """Times of at most ``deadline``; those that never returned count as that."""
+        return np.where(self.never, deadline, np.minimum(self.seconds, deadline))
+
+    def observed_up_to(self, deadline: float) -> float:
+        """The last time, at most ``deadline``, up to which a restricted mean is known without assumptions."""
+        complete = not self.unknown.any() or self.curve.at(self.horizon) >= 1 - _EPSILON
+        return deadline if complete else min(deadline, self.horizon)
 
     @cached_property
     def curve(self) -> Curve:
@@ -84,6 +113,12 @@ class Curve:
         """The first time by which the share ``level`` had returned; infinite if that was never observed."""
         reached = np.flatnonzero(self.share >= level - _EPSILON)
         return float(self.seconds[reached[0]]) if len(reached) and level <= 1 else math.inf
+
+    def mean_up_to(self, limit: float) -> float:
+        """The restricted mean: the area over the curve from 0 to ``limit``, seconds."""
+        inside = self.seconds < limit
+        edges = np.concatenate([[0.0], self.seconds[inside], [limit]])
+        return float((np.diff(edges) * np.concatenate([[1.0], 1 - self.share[inside]])).sum())
 
 
 def recovery_curve(times: RecoveryTimes) -> Curve:
@@ -121,51 +156,30 @@ def _fit(times: RecoveryTimes) -> tuple[Any, NDArray[np.bool_]]:
     return fit, np.asarray(fit.cdf.quantiles) < beyond
 
 
-def restricted_values(times: RecoveryTimes, deadline: float) -> Floats:
-    """One value per episode whose mean is the restricted mean, ``∫ S(t) dt`` from 0 to ``deadline``, seconds.
-
-    Without censoring before the deadline these are ``min(time, deadline)``. With it they are the
-    infinitesimal-jackknife pseudo-values of the Kaplan-Meier restricted mean (Andersen, Hansen and Klein 2004; Jaeckel
-    1972), so that the same cluster-aware interval serves both.
-    """
-    unknown = ~times.returned & ~times.never & (times.seconds < deadline)
-    known = np.where(times.never, deadline, np.minimum(times.seconds, deadline))
-    return _pseudo_values(times, deadline) if unknown.any() else known
-
-
-def _pseudo_values(times: RecoveryTimes, deadline: float) -> Floats:
-    seconds = np.where(times.never, np.inf, times.seconds)
-    n = len(seconds)
-    grid = np.unique(seconds[times.returned & (seconds <= deadline)])
-    at_risk = n - np.searchsorted(np.sort(seconds), grid, side="left").astype(np.float64)
-    back = np.searchsorted(np.sort(seconds[times.returned]), grid, side="right").astype(np.float64)
-    back = np.diff(back, prepend=0.0)
-    survival = np.cumprod(1 - back / at_risk)
-    widths = np.diff(np.append(grid, deadline))
-    ahead = np.cumsum((survival * widths)[::-1])[::-1]  # the part of the restricted mean after each time of return
-    first = float(grid[0]) if len(grid) else deadline
-    mean = first + float(ahead[0]) if len(grid) else deadline
-    left = np.maximum(at_risk - back, 1.0)
-    own = np.append(ahead * n / left, 0.0)
-    drift = np.concatenate([[0.0], np.cumsum(ahead * n * back / (left * at_risk))])
-    passed = np.searchsorted(grid, np.minimum(seconds, deadline), side="right")
-    returns = times.returned & (seconds <= deadline)
-    jump = np.where(returns, own[np.searchsorted(grid, np.where(returns, seconds, 0.0))], 0.0)
-    return np.asarray(mean - jump + drift[passed], dtype=np.float64)
-
-
 def quantile_interval(times: RecoveryTimes, level: float, confidence: float, stated: float) -> Interval:
-    """Bounds of a quantile: where the curve crosses the score test's bounds for ``level``, on the effective number.
+    """Bounds of a quantile: the order statistics of the exact sign test, on the effective number of drops.
 
-    Source: Woodruff 1952, with the null variance as in Wilson's test: ``level ± z sqrt(level (1 - level) /
-    effective_n)``. The upper bound is infinite if there were too few drops, or too few returns, to bound it.
+    Source: Thompson 1936; for clustered samples Woodruff 1952, with the effective number of Korn and Graubard 1998. The
+    upper bound is infinite if there were too few drops, or too few returns, to bound it.
     """
     value = times.curve.quantile(level)
-    late = (~times.returned | (times.seconds > value)).astype(np.float64)
-    correlation, source = correlation_of(late, times.clusters, stated)
-    effect = design_effect(correlation, times.clusters.sizes)
-    effective = len(times) / effect
-    half = float(stats.norm.ppf(confidence)) * math.sqrt(level * (1 - level) / effective)
-    low = min(times.curve.quantile(max(level - half, 0.0)), times.horizon)
-    high = times.curve.quantile(level + half)
-    return Interval(low, high, "Woodruff with design effect", effective, effect, correlation, source)
+    late = ~times.returned | (times.seconds > value)
+    effective = effective_drops(late, times.clusters, confidence, stated)
+    lower, upper = _levels(effective.n, level, confidence)
+    return Interval(
+        times.if_back.curve.quantile(lower),
+        times.if_lost.curve.quantile(upper),
+        "order statistics on the effective number of drops",
+        effective.n,
+        effective.design_effect,
+        effective.correlation,
+        effective.source,
+    )
+
+
+def _levels(n: float, level: float, confidence: float) -> tuple[float, float]:
+    """The shares of ``n`` drops between whose times of return the quantile lies; the upper may exceed 1."""
+    below_any = (1 - level) ** n
+    low = 0.0 if below_any > 1 - confidence else float(special.bdtrik(1 - confidence, n, level))
+    high = 0.0 if below_any > confidence else float(special.bdtrik(confidence, n, level))
+    return low / n, (high + 1) / n

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from reports.episodes import episodes_frame
+from reports.expectations import proof_margin
 from reports.metrics import summarise
 from reports.summary import ExpectationResult, Summary
 from resilience.errors import ExitCode
@@ -54,7 +57,88 @@ def test_one_window_is_too_few_for_a_pass() -> None:
     """Four hundred drops with a stated correlation of 0.05 are equivalent to nineteen independent ones."""
     summary = _summary(clean_history(clients=400, correlation=0.05))
     assert summary.verdict is Verdict.INCONCLUSIVE
-    assert summary.success_rate.effective_n == pytest.approx(400 / (1 + 399 * 0.05))
+    rate = summary.success_rate
+    assert rate.effective_n == pytest.approx(400 / (1 + 399 * 0.05))
+    assert rate.correlation_limit == pytest.approx(0.0146, abs=1e-4)
+    assert rate.events_needed == 5
+    assert summary.reasons[0] == (
+        "success_rate 100 %, at least 85.48 % and at most 100 % with 95 % confidence, target ≥ 95 %: 1 fault event "
+        "cannot decide this, about 5 like these would"
+    )
+
+
+def test_without_an_expectation_nothing_passes() -> None:
+    """However well all clients came back."""
+    history = clean_history(clients=400)
+    history.experiment = experiment()
+    summary = _summary(history)
+    assert summary.verdict is Verdict.INCONCLUSIVE
+    assert summary.reasons == ("the experiment has no expectation: nothing was asked of the run",)
+
+
+def test_a_miss_is_said_with_value_bound_and_target() -> None:
+    assert re.fullmatch(
+        r"success_rate \d\d.\d+ %, at most \d\d.\d+ % with 95 % confidence, target ≥ 95 %",
+        _summary(sample_history(losing=0.3)).reasons[0],
+    )
+
+
+def test_clients_last_seen_just_after_the_heal_are_neither_back_nor_lost() -> None:
+    """Five cuts without a loss and a sixth at the run's end, cut off after 0.1 s: nothing can fail."""
+    faults = tuple(CutFault(at=10.0 + 8 * i, cohorts=("alpha",)) for i in range(6))
+    asked = tuple(
+        Expectation(metric, op, threshold)
+        for metric, op, threshold in (
+            ("success_rate", Op.AT_LEAST, 0.95),
+            ("excess_s.restricted_mean", Op.BELOW, 4.0),
+            ("excess_s.mean", Op.BELOW, 4.0),
+            ("excess_s.p95", Op.BELOW, 4.0),
+        )
+    )
+    history = LogBuilder(experiment(faults, asked, clients=100, duration=50.2))
+    for i in range(100):
+        history.join(f"c{i}")
+    for n in range(6):
+        at = 10.0 + 8 * n
+        history.fault(f"{n}.0:cut@alpha", at, at)
+        for i in range(100):
+            history.lose(f"c{i}", at + 0.01)
+            if n < 5:
+                history.back(f"c{i}", at + 0.5 + 0.001 * i)
+    summary = _summary(history.end(50.1))
+    rate = summary.success_rate
+    assert (rate.affected, rate.restored, rate.outcomes.censored) == (600, 500, 100)
+    assert {item.verdict for item in summary.expectations} == {Verdict.INCONCLUSIVE}
+    assert summary.excess_s.mean is not None
+    assert summary.excess_s.mean < 1.0
+    assert summary.excess_s.restricted_low is not None
+    assert summary.excess_s.restricted_low < 1.0
+
+
+def test_quantiles_have_bounds() -> None:
+    """Around the value; none from above where too few drops give none."""
+    excess = _summary(_mixed()).excess_s
+    assert set(excess.bounds) == {"p50", "p90", "p95", "p99"}
+    median = excess.bounds["p50"]
+    assert median.low is not None
+    assert median.high is not None
+    assert excess.p50 is not None
+    assert median.low <= excess.p50 <= median.high
+    assert excess.bounds["p99"].high is None
+
+
+def test_the_margin_of_a_proof_is_said() -> None:
+    """Proven: up to which correlation. Not proven: with how many events it would be."""
+    proven = _summary(clean_history(clients=400)).success_rate
+    assert proof_margin(proven, 0.95) == (
+        "400 of 400 in 1 event prove 95 % while the within-event correlation is at most 0.014."
+    )
+    thin = _summary(clean_history(clients=400, correlation=0.05)).success_rate
+    assert proof_margin(thin, 0.95) == (
+        "400 of 400 in 1 event do not prove 95 % at a within-event correlation of 0.05 (they would at 0.014 or less); "
+        "about 5 such events would."
+    )
+    assert not proof_margin(_summary(LogBuilder(experiment(faults=())).join("a").end()).success_rate, 0.95)
 
 
 def test_too_few_drops_are_inconclusive() -> None:
@@ -129,14 +213,39 @@ def test_reconnection_is_judged_on_outages_that_healed_within_the_target() -> No
     assert (found.n, found.verdict) == (30, Verdict.PASS)
     assert found.value == pytest.approx(3.0)
     beside = found.beside[0]
-    assert (beside.metric, beside.n) == ("excess_s.mean", 60)
+    assert (beside.metric, beside.n, beside.verdict) == ("excess_s.mean", 60, Verdict.PASS)
     assert beside.value == pytest.approx(1.0725)
 
 
 def test_reconnection_is_inconclusive_without_a_short_outage() -> None:
-    """With a one-second target neither outage qualifies."""
-    found = _judged(_mixed(), "reconnection_s.mean", Op.BELOW, 1.0)
-    assert (found.verdict, found.n) == (Verdict.INCONCLUSIVE, 0)
+    """With a target of 1.5 s neither outage qualifies, though the excess meets it."""
+    found = _judged(_mixed(), "reconnection_s.mean", Op.BELOW, 1.5)
+    assert (found.verdict, found.verdict_alone, found.n) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, 0)
+    assert found.beside[0].verdict is Verdict.PASS
+    assert _summary(_reconnecting(_mixed(), 1.5)).reasons[0] == "reconnection_s.mean: nothing was measured"
+
+
+def test_reconnection_fails_when_the_excess_does() -> None:
+    """Short outages are quick, the long one costs its clients 20 s after the heal: the reason names the excess."""
+    history = _mixed()
+    history.events = [e for e in history.events if not (e.role is Role.CLIENT and e.t > 20.0)]
+    for i in range(30):
+        history.lose(f"c{i}", 20.0).back(f"c{i}", 52.0 + 0.01 * i)
+    summary = _summary(_reconnecting(history, 5.0))
+    found = summary.expectations[0]
+    assert (found.verdict_alone, found.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert [item.metric for item in found.beside] == ["excess_s.mean", "detection_s.mean", "downtime_s.mean"]
+    assert [item.verdict for item in found.beside] == [Verdict.FAIL, None, None]
+    assert re.fullmatch(
+        r"excess_s.mean 10.57 s, at least 10.55 s with 95 % confidence, target < 5.00 s", summary.reasons[0]
+    )
+    assert "reconnection" not in summary.reasons[0]
+
+
+def _reconnecting(history: LogBuilder, threshold: float) -> LogBuilder:
+    asked = (Expectation("reconnection_s.mean", Op.BELOW, threshold),)
+    history.experiment = experiment(history.experiment.faults, asked)
+    return history
 
 
 def test_excess_is_judged_on_all_outages() -> None:

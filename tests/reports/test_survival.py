@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.stats import Clusters
-from reports.survival import RecoveryTimes, quantile_interval, recovery_band, restricted_values
+from reports.survival import RecoveryTimes, quantile_interval, recovery_band
 
 
 def _times(seconds: list[float], returned: list[bool] | None = None, never: list[bool] | None = None) -> RecoveryTimes:
@@ -40,9 +41,9 @@ def test_a_mean_over_survivors_is_too_low() -> None:
     """With 12 of 100 not restored: 2.33 s over survivors against a restricted mean of 3.25 s."""
     back = np.linspace(0.33, 4.33, 88)
     times = _times([*back, *[10.0] * 12], [True] * 88 + [False] * 12, [False] * 88 + [True] * 12)
-    values = restricted_values(times, 10.0)
     assert back.mean() == pytest.approx(2.33)
-    assert values.mean() == pytest.approx(0.88 * 2.33 + 0.12 * 10)
+    assert times.up_to(10.0).mean() == pytest.approx(0.88 * 2.33 + 0.12 * 10)
+    assert times.curve.mean_up_to(10.0) == pytest.approx(0.88 * 2.33 + 0.12 * 10)
     assert times.curve.quantile(0.9) == math.inf
     assert times.curve.quantile(0.5) == pytest.approx(np.sort(back)[49])
 
@@ -52,35 +53,66 @@ def test_giving_up_early_does_not_look_better_than_giving_up_late() -> None:
     early = _times([1.0, 2.0, 0.5], [True, True, False], [False, False, True])
     late = _times([1.0, 2.0, 600.0], [True, True, False], [False, False, True])
     assert early.curve.share.tolist() == late.curve.share.tolist() == pytest.approx([1 / 3, 2 / 3])
-    assert restricted_values(early, 30.0).mean() == restricted_values(late, 30.0).mean() == pytest.approx(11.0)
+    assert early.up_to(30.0).mean() == late.up_to(30.0).mean() == pytest.approx(11.0)
+    assert early.curve.mean_up_to(30.0) == late.curve.mean_up_to(30.0) == pytest.approx(11.0)
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 50), st.booleans()), min_size=1, max_size=60))
-def test_the_restricted_mean_is_the_area_over_the_curve(cases: list[tuple[float, bool]]) -> None:
-    """The mean of the values is the integral of one minus the curve up to the deadline, censored or not."""
-    times, deadline = _times([s for s, _ in cases], [back for _, back in cases]), 20.0
-    curve = times.curve
-    inside = curve.seconds[curve.seconds < deadline]
-    edges = np.concatenate([[0.0], inside, [deadline]])
-    heights = np.concatenate([[1.0], 1 - curve.share[: len(inside)]])
-    area = float((np.diff(edges) * heights).sum())
-    assert restricted_values(times, deadline).mean() == pytest.approx(area, abs=1e-9)
+@given(st.lists(st.tuples(st.floats(0.01, 50), st.booleans()), min_size=1, max_size=60), st.floats(0.1, 60))
+def test_the_restricted_mean_lies_between_its_two_completions(cases: list[tuple[float, bool]], limit: float) -> None:
+    """The censored back when last seen, and the censored lost: whatever happened to them, the truth is between."""
+    times = _times([s for s, _ in cases], [back for _, back in cases])
+    least, most = times.if_back.up_to(limit).mean(), times.if_lost.up_to(limit).mean()
+    assert least - 1e-9 <= times.curve.mean_up_to(times.observed_up_to(limit)) <= most + 1e-9
+    assert least <= most
+    if all(back for _, back in cases):
+        assert least == pytest.approx(most) == pytest.approx(times.curve.mean_up_to(limit))
 
 
-@given(st.lists(st.floats(0.01, 50), min_size=1, max_size=40))
-def test_pseudo_values_of_complete_data_are_the_times_themselves(seconds: list[float]) -> None:
-    """One observation censored at the deadline itself forces the general formula; the others stay unchanged."""
-    deadline = 60.0
-    times = _times([*seconds, 59.0], [True] * len(seconds) + [False])
-    values = restricted_values(times, deadline)
-    assert values[:-1] == pytest.approx(np.array(seconds), abs=1e-6)
+def test_half_back_and_half_cut_off_tell_little_about_thirty_seconds() -> None:
+    """Fifty back after 0.5 s, fifty last seen after 1 s: the restricted mean is between 0.75 s and 15.25 s."""
+    times = _times([0.5] * 50 + [1.0] * 50, [True] * 50 + [False] * 50)
+    assert (times.if_back.up_to(30.0).mean(), times.if_lost.up_to(30.0).mean()) == (0.75, 15.25)
+    assert times.observed_up_to(30.0) == 1.0
+    assert times.curve.mean_up_to(1.0) == 0.75
 
 
-def test_standard_error_by_pseudo_values_is_close_to_greenwoods() -> None:
-    """On the textbook's data: restricted mean at 35 weeks 23.3, standard error 2.8 (Greenwood's)."""
-    values = restricted_values(_freireich(), 35.0)
-    assert values.mean() == pytest.approx(23.287, abs=0.01)
-    assert values.std(ddof=1) / math.sqrt(len(values)) == pytest.approx(2.83, abs=0.1)
+def test_the_textbooks_restricted_mean() -> None:
+    """The area over the curve of remission times up to 35 weeks: 23.29."""
+    assert _freireich().curve.mean_up_to(35.0) == pytest.approx(23.287, abs=0.01)
+
+
+def test_episodes_without_the_clock_are_left_out() -> None:
+    """A client that was offline when the fault began has no time of detection."""
+    frame = pd.DataFrame(
+        {
+            "detection_s": [1.0, math.nan, 3.0],
+            "event": ["0.0", "0.0", "1.0"],
+            "stratum": ["cut", "cut", "cut"],
+            "participant": ["a", "b", "a"],
+        }
+    )
+    times = RecoveryTimes.of(frame, "detection_s")
+    assert len(times) == 2
+    assert times.curve.quantile(0.5) == 1.0
+
+
+@pytest.mark.parametrize("n, bounded", [(58, False), (59, True)])
+def test_the_95th_percentile_needs_59_drops_for_an_upper_bound(n: int, bounded: bool) -> None:
+    """The largest of 59 independent values exceeds it with 95.1 % confidence."""
+    times = _times(list(np.linspace(1, 2, n)))
+    assert math.isfinite(quantile_interval(times, 0.95, 0.95, 0.0).high) is bounded
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
+def test_coverage_of_quantiles(level: float) -> None:
+    """Both one-sided bounds hold in at least 95 % of samples, but for the simulation's own error."""
+    rng = np.random.default_rng(8)
+    truth, rounds = -math.log(1 - level), 300
+    low = high = 0
+    for _ in range(rounds):
+        found = quantile_interval(_times(list(rng.exponential(size=80))), level, 0.95, 0.0)
+        low, high = low + (found.low <= truth), high + (found.high >= truth)
+    assert min(low, high) / rounds >= 0.925
 
 
 def test_a_quantile_has_no_upper_bound_from_too_few_drops() -> None:
