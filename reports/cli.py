@@ -59,6 +59,23 @@ def report_own_run(run_dir: Path, console: Console) -> int:
         return ExitCode.HARNESS
 
 
+@report.command()
+@click.argument("experiment")
+@click.option("--target", type=click.FloatRange(0, 1), help="Success rate to prove; default: the experiment's own.")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True), help="Confidence of the verdict.")
+@click.option("--correlation", type=click.FloatRange(0, 1), help="Within-event correlation to assume.")
+def plan(experiment: str, target: float | None, confidence: float | None, correlation: float | None) -> None:
+    """Say whether EXPERIMENT (a file or a bundled name) can ever prove its targets; ends with 3 if it cannot."""
+    from resilience.experiment.loader import load
+
+    from .plan import plan_lines, plans
+
+    loaded = load(experiment)
+    click.echo("\n".join(plan_lines(loaded, target, confidence, correlation)))
+    found = plans(loaded, target, confidence, correlation)
+    sys.exit(ExitCode.PASS if all(item.can_pass for item in found) else ExitCode.INCONCLUSIVE)
+
+
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the verdict, the expectations and the invariants."""
     from rich.table import Table

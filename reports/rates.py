@@ -362,16 +362,16 @@ _MAX_EVENTS = 4096
 
 
 def events_needed(design: RateDesign, share: float, target: float) -> int | None:
-    """With how many events of the same mean size, each of this success ``share``, the target is decided.
+    """With how many events like these, in turn, each of this success ``share``, the target is decided.
 
     Proven met if ``share`` exceeds ``target``, else proven missed, at the design's stated correlation. None where not
     even 4096 events would.
     """
-    size = design.n / len(design.sizes)
 
     def decides(events: int) -> bool:
-        alike = RateDesign(np.full(events, size), np.zeros(events, dtype=np.int64), design.stated, design.confidence)
-        n = alike.effective(np.zeros(1), np.zeros(1))
+        source = np.arange(events) % len(design.sizes)
+        more = replace(design, sizes=design.sizes[source], stratum=design.stratum[source])
+        n = more.effective(np.zeros(1), np.zeros(1))
         if share > target:
             return float(_exact_low(n * share, n, design.confidence)[0]) >= target
         return float(_exact_high(n * share, n, design.confidence)[0]) < target

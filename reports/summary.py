@@ -157,7 +157,7 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``verdict`` is the worst of ``verdict_alone`` (of this metric) and of the verdicts in ``beside``. ``events``: the
     physical events among the values, where there are any; ``events_needed``: with about how many events like these an
-    inconclusive result would be decided, if its value stays as it is; null where none would do or nobody can tell.
+    inconclusive result would be decided, if its value stays as it is; null where none would do or it is not known.
     """
 
     metric: str

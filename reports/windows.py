@@ -34,6 +34,7 @@ import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.experiment.schedule import FaultWindow
+from resilience.experiment.spec import Experiment
 
 from .frames import RunHistory
 
@@ -137,3 +138,27 @@ def _earliest(started: LogEvent) -> float:
     found = _BRACKET.match(started.detail or "")
     before = float(found.group(1)) if found else started.t
     return before if 0.0 <= started.t - before <= _MAX_CALL_S else started.t
+
+
+def planned_windows(experiment: Experiment, seed: int | None = None) -> pd.DataFrame:
+    """The windows that an experiment plans: ``fault_id``, ``kind``, ``place``, ``event``, ``stratum``, planned times.
+
+    ``links``: the names of the links that the window acts on; none for a fault of the server.
+    """
+    rows = [
+        {
+            "fault_id": window.fault_id,
+            "kind": window.fault.kind,
+            "place": window.place,
+            "links": window.links,
+            "event": fault_strike(window.fault_id),
+            "stratum": _stratum(window.fault_id, window),
+            "planned_start": window.starts_at,
+            "planned_end": window.ends_at,
+        }
+        for window in experiment.windows(seed)
+    ]
+    columns = ["fault_id", "kind", "place", "links", "event", "stratum", *_TIMES]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_TIMES, "float64"))
+    frame = frame.assign(event=_physical_events(frame, experiment.duration))
+    return frame.assign(stratum=_event_strata(frame))

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import resilience.client
+from reports.plan import plans
 from resilience.cli import root
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Lane
@@ -36,6 +37,16 @@ def test_its_experiment_runs_as_printed(lane: Lane, readme: str, tmp_path: Path)
     experiment = parse(text, "lunch.toml")
     assert {fault.kind for fault in experiment.faults} == {"blackhole", "cut"}
     assert execute(driver_of(lane), experiment, experiment.seed, tmp_path / "run").status is RunStatus.COMPLETED
+
+
+def test_its_experiment_can_pass(readme: str) -> None:
+    """With one cut in place of nine it never could, and the planner says so."""
+    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    planned = plans(parse(text, "lunch.toml"))
+    assert [(plan.target, plan.can_pass) for plan in planned] == [(0.95, True)]
+    (single,) = plans(parse(re.sub(r"times = 9 .*", "times = 1", text), "lunch.toml"))
+    assert not single.can_pass
+    assert (single.events_needed, single.clients_needed) == (7, None)
 
 
 def test_its_commands_and_options_exist(readme: str) -> None:
