@@ -71,7 +71,7 @@ chaos: setup ## Run one experiment against real processes: make chaos EXPERIMENT
 	$(if $(EXPERIMENT),,$(error EXPERIMENT is missing; `$(BIN)/resilience chaos list` shows the bundled ones))
 	$(BIN)/resilience chaos run $(EXPERIMENT)
 
-bench: setup ## Measure for twenty minutes: the benchmarks (RECORD=1 renews docs/performance.md)
+bench: setup ## Measure for twenty minutes: the benchmarks (RECORD=1 renews the tables in docs/)
 	@RECORD=$(RECORD) $(BIN)/pytest -m bench
 
 docs: setup ## Regenerate the parts of docs/ that are made from the code

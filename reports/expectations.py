@@ -214,7 +214,7 @@ def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) 
     clusters = Clusters.of_episodes(rows)
     interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, possible)
     censored = int((possible & ~back).sum())
-    note = f"{censored} of {len(rows)} were not back when the run ended: whether they were lost is not known" if censored else None
+    note = f"{censored} of {len(rows)} were not back when the run ended, lost or not" if censored else None
     return Estimate(float(back.mean()), interval, len(rows), note, clusters)
 
 

@@ -194,13 +194,19 @@ def _half_over_participants(values: Floats, clusters: Clusters, confidence: floa
     if number in (1, n):
         return 0.0
     person = np.bincount(people, weights=residuals)
-    _, cell = np.unique(clusters.event * number + people, return_inverse=True)
-    crossed = np.bincount(cell, weights=residuals)
+    crossed = _sums(clusters.event * number + people, residuals)
     between_people = number / (number - 1) * float((person**2).sum()) / n**2
     both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
     between_events = _variance_between_events(values, clusters)
     variance = max(between_events + between_people - both, between_people, between_events)
     return float(stats.t.ppf(confidence, min(clusters.spare, number - 1))) * math.sqrt(variance)
+
+
+def _sums(codes: Integers, values: Floats) -> Floats:
+    """The sum of ``values`` for each code that occurs."""
+    if int(codes.max()) > 4 * len(codes):
+        codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    return np.bincount(codes, weights=values)[np.bincount(codes) > 0].astype(np.float64)
 
 
 def _variance_between_events(values: Floats, clusters: Clusters) -> float:

@@ -63,15 +63,15 @@ class RecoveryTimes:
         """Which are censored: neither returned nor lost when last seen."""
         return ~self.returned & ~self.never
 
-    @property
+    @cached_property
     def if_back(self) -> RecoveryTimes:
         """The most favourable completion: the censored returned when they were last seen."""
-        return replace(self, returned=~self.never)
+        return replace(self, returned=~self.never) if self.unknown.any() else self
 
-    @property
+    @cached_property
     def if_lost(self) -> RecoveryTimes:
         """The least favourable completion: the censored never return."""
-        return replace(self, never=~self.returned)
+        return replace(self, never=~self.returned) if self.unknown.any() else self
 
     @property
     def horizon(self) -> float:
@@ -125,10 +125,11 @@ def recovery_curve(times: RecoveryTimes) -> Curve:
     """Share returned over time, by Kaplan and Meier 1958 through ``scipy.stats.ecdf``.
 
     Episodes that never return stay at risk beyond every observed time, which makes the curve the cumulative incidence
-    of return.
+    of return; without censored ones it is the share of all that had returned.
     """
-    if not len(times):
-        return Curve(np.zeros(0), np.zeros(0))
+    if not times.unknown.any():
+        seconds, counts = np.unique(times.seconds[times.returned], return_counts=True)
+        return Curve(seconds, np.cumsum(counts) / max(len(times), 1))
     fit, seen = _fit(times)
     share = np.asarray(fit.cdf.probabilities, dtype=np.float64)
     return Curve(np.asarray(fit.cdf.quantiles, dtype=np.float64)[seen], share[seen])
