@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Clusters:
         """From one column of labels; all events are replicates of one another."""
         return cls.of(labels, pd.Series("all", index=labels.index))
 
-    @property
+    @cached_property
     def sizes(self) -> Integers:
         """Observations per event."""
         return np.bincount(self.event, minlength=len(self.stratum)).astype(np.int64)
@@ -66,7 +67,7 @@ class Clusters:
         """The number of events."""
         return len(self.stratum)
 
-    @property
+    @cached_property
     def spare(self) -> int:
         """Degrees of freedom between events: events less strata."""
         return self.events - len(np.unique(self.stratum))
@@ -120,10 +121,13 @@ def anova_correlation(values: Floats, clusters: Clusters) -> float:
     ``(MSB - MSW) / (MSB + (m0 - 1) MSW)``. Source: Donner 1986; for binary data Ridout, Demetrio and Firth 1999, who
     recommend it. Means of strata are subtracted first.
     """
-    n, sizes = len(values), clusters.sizes.astype(np.float64)
+    return _anova_of_residuals(clusters.centred(values), clusters)
+
+
+def _anova_of_residuals(centred: Floats, clusters: Clusters) -> float:
+    n, sizes = len(centred), clusters.sizes.astype(np.float64)
     if clusters.spare < 1 or n <= clusters.events:
         return math.nan
-    centred = clusters.centred(values)
     sums = clusters.sums(centred)
     between = float((sums**2 / sizes).sum())
     within = float((centred**2).sum()) - between
@@ -151,14 +155,15 @@ def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated:
     strata = clusters.events - clusters.spare
     if n - strata < 1:
         return NO_INTERVAL
-    estimate = anova_correlation(values, clusters)
-    correlation = max(stated, estimate) if estimate > stated else stated
+    residuals = clusters.centred(values)
+    estimate = _anova_of_residuals(residuals, clusters)
+    correlation = max(stated, estimate)
     effect = design_effect(correlation, clusters.sizes)
-    stated_half = _stated_half(values, clusters, confidence, stated)
+    stated_half = _stated_half(residuals, clusters, confidence, stated)
     half, method = max(
         (stated_half, "t with design effect"),
-        (_half_over_events(values, clusters, confidence), "t over events"),
-        (_half_over_participants(values, clusters, confidence), "t over events and participants"),
+        (_half_over_events(residuals, clusters, confidence), "t over events"),
+        (_half_over_participants(residuals, clusters, confidence), "t over events and participants"),
     )
     mean = float(values.mean())
     source = "estimated" if correlation > stated else "stated"
@@ -169,35 +174,35 @@ def mean_interval(values: Floats, clusters: Clusters, confidence: float, stated:
 _LARGEST_EXPONENT = 700.0
 
 
-def _stated_half(values: Floats, clusters: Clusters, confidence: float, stated: float) -> float:
+def _stated_half(residuals: Floats, clusters: Clusters, confidence: float, stated: float) -> float:
     """Half the width at the stated correlation, with the standard deviation within strata."""
-    n, strata = len(values), clusters.events - clusters.spare
-    spread = math.sqrt(float((clusters.centred(values) ** 2).sum()) / (n - strata))
+    n, strata = len(residuals), clusters.events - clusters.spare
+    spread = math.sqrt(float((residuals**2).sum()) / (n - strata))
     effective = n / design_effect(stated, clusters.sizes)
     return float(stats.t.ppf(confidence, max(effective - 1, 1.0))) * spread / math.sqrt(effective)
 
 
-def _half_over_events(values: Floats, clusters: Clusters, confidence: float) -> float:
+def _half_over_events(residuals: Floats, clusters: Clusters, confidence: float) -> float:
     """Half the width by the variance between events; 0 without a spare degree of freedom."""
     if clusters.spare < 1:
         return 0.0
-    variance = _variance_between_events(values, clusters)
+    variance = _variance_between_events(residuals, clusters)
     return float(stats.t.ppf(confidence, clusters.spare)) * math.sqrt(variance)
 
 
-def _half_over_participants(values: Floats, clusters: Clusters, confidence: float) -> float:
+def _half_over_participants(residuals: Floats, clusters: Clusters, confidence: float) -> float:
     """Half the width by the variance between events plus that between participants, less that of their crossing."""
     people = clusters.participant
     if people is None or clusters.spare < 1:
         return 0.0
-    residuals, n, number = clusters.centred(values), len(values), int(people.max()) + 1
+    n, number = len(residuals), int(people.max()) + 1
     if number in (1, n):
         return 0.0
     person = np.bincount(people, weights=residuals)
     crossed = _sums(clusters.event * number + people, residuals)
     between_people = number / (number - 1) * float((person**2).sum()) / n**2
     both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
-    between_events = _variance_between_events(values, clusters)
+    between_events = _variance_between_events(residuals, clusters)
     variance = max(between_events + between_people - both, between_people, between_events)
     return float(stats.t.ppf(confidence, min(clusters.spare, number - 1))) * math.sqrt(variance)
 
@@ -209,7 +214,7 @@ def _sums(codes: Integers, values: Floats) -> Floats:
     return np.bincount(codes, weights=values)[np.bincount(codes) > 0].astype(np.float64)
 
 
-def _variance_between_events(values: Floats, clusters: Clusters) -> float:
+def _variance_between_events(residuals: Floats, clusters: Clusters) -> float:
     """The linearised variance of a ratio of sums over events, within strata.
 
     An event without a replicate gets the mean variance of the others, by squared size (the "average" adjustment of
@@ -218,10 +223,10 @@ def _variance_between_events(values: Floats, clusters: Clusters) -> float:
     sizes, stratum = clusters.sizes.astype(np.float64), clusters.stratum
     members = np.bincount(stratum).astype(np.float64)[stratum]
     replicated = members > 1
-    sums = clusters.sums(clusters.centred(values))
+    sums = clusters.sums(residuals)
     inflated = (members / np.maximum(members - 1, 1) * sums**2)[replicated].sum()
     squares = float((sizes**2).sum()) / float((sizes[replicated] ** 2).sum())
-    return float(inflated) * squares / len(values) ** 2
+    return float(inflated) * squares / len(residuals) ** 2
 
 
 # --- differences, verdicts --------------------------------------------------------------------------------------------
