@@ -161,9 +161,9 @@ def _beside_reconnection(
 
 
 def _events_needed(expectation: Expectation, estimate: Estimate) -> int | None:
-    """With about how many events like these the expectation would be decided."""
+    """With about how many events like these the expectation would be decided; None if the lack is another one."""
     interval, threshold, clusters = estimate.interval, expectation.threshold, estimate.clusters
-    if clusters is None or not math.isfinite(estimate.value) or estimate.value == threshold:
+    if clusters is None or estimate.note or not math.isfinite(estimate.value) or estimate.value == threshold:
         return None
     if expectation.metric == "success_rate":
         design = RateDesign.of(clusters, interval.correlation, expectation.confidence)
@@ -214,7 +214,7 @@ def success_estimate(rows: pd.DataFrame, confidence: float, evidence: Evidence) 
     clusters = Clusters.of_episodes(rows)
     interval = rate_interval(back, clusters, confidence, evidence.statistics.correlation, possible)
     censored = int((possible & ~back).sum())
-    note = f"{censored} of {len(rows)} were not back when the run ended, lost or not" if censored else None
+    note = f"{censored} of {len(rows)} were not back when the run ended: a longer run would tell" if censored else None
     return Estimate(float(back.mean()), interval, len(rows), note, clusters)
 
 
@@ -322,9 +322,8 @@ def _undecided(result: ExpectationResult) -> str:
     if result.n == 0:
         return f"{formatting.scope(result)}: {result.note or 'nothing was measured'}"
     said = _against_target(result, result)
-    said += f"; {result.note}" if result.note else ""
-    if result.events is None:
-        return said
+    if result.note or result.events is None:
+        return f"{said}; {result.note}" if result.note else said
     there = formatting.pluralise(result.events, "fault event")
     if result.events_needed is None:
         return f"{said}: more fault events than the {there} of this run may decide"

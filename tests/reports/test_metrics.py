@@ -109,6 +109,8 @@ def test_clients_last_seen_just_after_the_heal_are_neither_back_nor_lost() -> No
     rate = summary.success_rate
     assert (rate.affected, rate.restored, rate.outcomes.censored) == (600, 500, 100)
     assert {item.verdict for item in summary.expectations} == {Verdict.INCONCLUSIVE}
+    assert {item.events_needed for item in summary.expectations[:3]} == {None}
+    assert summary.reasons[0].endswith("100 of 600 were not back when the run ended: a longer run would tell")
     assert summary.excess_s.mean is not None
     assert summary.excess_s.mean < 1.0
     assert summary.excess_s.restricted_low is not None
