@@ -21,8 +21,9 @@ from resilience.experiment.spec import Op
 from . import formatting
 from .capacity_charts import capacity_charts
 from .pages import render_page, write_files
+from .rates import clopper_pearson
 from .render import table, to_json
-from .stats import Floats, verdict, wilson
+from .stats import Floats, verdict
 from .summary import finite_or_none
 from .sweep import Provenance, Sweep, SweepResult, amount, load_sweep
 
@@ -144,7 +145,7 @@ def _level(
     target = sweep.target
     low, high = _bounds(values, target.confidence)
     if target.metric == "success_rate" and {"restored", "affected"} <= set(rows.columns):
-        plain = wilson(float(rows["restored"].sum()), float(rows["affected"].sum()), target.confidence)
+        plain = clopper_pearson(float(rows["restored"].sum()), float(rows["affected"].sum()), target.confidence)
         low, high = min(low, plain[0]), max(high, plain[1])
     if target.metric == "success_rate":
         low, high = max(low, 0.0), min(high, 1.0)

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from resilience.experiment.spec import Expectation, Experiment, Op
@@ -79,9 +80,11 @@ def _less_outage(rows: pd.DataFrame, confidence: float, evidence: Evidence) -> E
         return NOTHING
     statistics = evidence.statistics
     values = episode_values("downtime_less_outage_s.restricted_mean", rows, statistics.deadline)
+    rows, values = rows[~np.isnan(values)], values[~np.isnan(values)]
+    if rows.empty:
+        return NOTHING
     least = min(float(values.min()), 0.0)
-    clusters = Clusters.of(rows["event"], rows["stratum"])
-    found = mean_interval(values - least, clusters, confidence, statistics.correlation, evidence.seed)
+    found = mean_interval(values - least, Clusters.of_episodes(rows), confidence, statistics.correlation)
     return Estimate(float(values.mean()), Interval(found.low + least, found.high + least, found.method), len(rows))
 
 

@@ -27,7 +27,6 @@ from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Experiment
 
 from .stats import Clusters, Floats, Integers, design_effect
-from .survival import RecoveryTimes, restricted_values
 from .windows import fault_strike
 
 MIN_SPARE = 3
@@ -101,7 +100,9 @@ class Pairs:
 
 
 def episode_values(metric: str, rows: pd.DataFrame, deadline: float) -> Floats:
-    """One value per affected episode whose mean is the metric; one of :data:`PAIRED_METRICS`.
+    """One value per affected episode whose mean is the metric; one of :data:`PAIRED_METRICS`; NaN where undefined.
+
+    An episode that never ended counts with ``deadline``, one that the run's end cut off with the time it was seen.
 
     ``downtime_less_outage_s`` is the excess, but negative for a participant that was back before the heal.
     """
@@ -111,7 +112,8 @@ def episode_values(metric: str, rows: pd.DataFrame, deadline: float) -> Floats:
     if name in ("attempts", "detection_s"):
         return rows[name].to_numpy(dtype=np.float64)
     clock = "excess_s" if name == "downtime_less_outage_s" else name
-    values = restricted_values(RecoveryTimes.of(rows, clock), deadline)
+    seconds = np.minimum(rows[clock].to_numpy(dtype=np.float64), deadline)
+    values = np.where(rows["never"].to_numpy(dtype=bool) & ~np.isnan(seconds), deadline, seconds)
     if name != "downtime_less_outage_s":
         return values
     signed = (rows["restored_at"] - rows["healed_at"]).to_numpy(dtype=np.float64)
