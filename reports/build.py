@@ -8,11 +8,11 @@ import pandas as pd
 
 from resilience.errors import UsageError
 
-from .charts import run_charts
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
 from .metrics import summarise
 from .render import to_html, to_json, to_junit, to_markdown
+from .run_charts import run_charts
 from .summary import Summary
 
 
@@ -30,7 +30,7 @@ def build_report(run_dir: Path) -> Summary:
     :class:`~resilience.errors.UsageError`, in one line, when the directory is missing, broken or cannot be written.
     """
     log, episodes, summary = analyse(run_dir)
-    page = to_html(summary, run_charts(log, episodes))
+    page = to_html(summary, run_charts(log, episodes, summary))
     try:
         (run_dir / "summary.json").write_bytes(to_json(summary))
         (run_dir / "summary.md").write_text(to_markdown(summary), encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resilience.eventlog.vocabulary import Lane, Verdict
 
-from .summary import ExpectationResult, LatencySummary, SuccessRate, Summary
+from .summary import ExpectationResult, LatencySummary, QuantileBounds, SuccessRate, Summary
 
 DASH = "–"  # noqa: RUF001 - stands where there is no number
 VERDICTS = {
@@ -110,6 +110,11 @@ def format_quantile(value: float | None, n: int) -> str:
     return "not reached" if value is None and n else seconds(value)
 
 
+def bounded(value: float | None, bounds: QuantileBounds | None) -> str:
+    """The interval of a quantile, seconds; a dash where it has none."""
+    return DASH if value is None or bounds is None else interval("quantile_s", bounds.low, bounds.high)
+
+
 def measured(item: ExpectationResult) -> str:
     """An expectation's value; an infinite one is "not reached"."""
     return "not reached" if item.value is None and item.n else metric_value(item.metric, item.value)
@@ -143,7 +148,8 @@ def certainty(rate: SuccessRate) -> str:
     effective, events = number(rate.effective_n, 0), pluralise(rate.events, "fault event")
     return (
         f"At least {percent(rate.low)} with {sure} confidence (at most {percent(rate.high)} with the same confidence): "
-        f"{rate.affected:,} drops in {events} are equivalent to about {effective} independent ones "
+        f"{pluralise(rate.affected, 'drop')} in {events} {'is' if rate.affected == 1 else 'are'} equivalent to about "
+        f"{effective} independent {'one' if effective == '1' else 'ones'} "
         f"({rate.correlation_source} within-event correlation {number(rate.correlation)})."
     )
 
@@ -158,12 +164,13 @@ def headline(summary: Summary) -> str:
         said = [pluralise(misses, "target") + " missed"] if misses else []
         said += [pluralise(broken, "invariant") + " broken"] if broken else []
         return f"{came_back(summary.success_rate)}; {' and '.join(said)}."
-    return f"{came_back(summary.success_rate)}; the run is inconclusive: {summary.reasons[0]}."
+    why = summary.reasons[0] if summary.reasons else "no reason recorded"
+    return f"{came_back(summary.success_rate)}; the run is inconclusive: {why}."
 
 
 def pluralise(n: int, thing: str) -> str:
     """``1 target``, ``2 targets``."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def tested(summary: Summary) -> str:

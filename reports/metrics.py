@@ -15,6 +15,7 @@ from resilience.lab.run_directory import RunStatus
 
 from .durability_checks import judge_durability
 from .episodes import CLOCKS, exposure_doubts
+from .event_results import event_results
 from .expectations import (
     Evidence,
     judge,
@@ -25,6 +26,7 @@ from .expectations import (
     time_estimate,
     unanswered,
 )
+from .failures import failure_groups
 from .frames import RunHistory
 from .invariants import run_checks
 from .liveness_checks import judge_liveness
@@ -89,6 +91,8 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         windows=_windows(log, episodes),
         reproduce=_reproduce(log),
         laboratory=Laboratory(doubts=exposure_doubts(episodes)),
+        failures=failure_groups(log, episodes),
+        by_event=event_results(episodes, log.experiment.statistics.deadline),
     )
 
 

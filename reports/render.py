@@ -16,7 +16,7 @@ from . import formatting
 from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
-    from .charts import Chart
+    from .svg import Chart
 
 CLOCK_NAMES = {
     "detection_s": "Detection",

@@ -248,6 +248,44 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     share: float
 
 
+class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Affected episodes of one window that ended in the same way for the same cause; see :mod:`reports.failures`.
+
+    ``cause``: the last thing that these clients recorded. ``least_dials``, ``most_dials``: fewest and most dials among
+    them. ``participants``: the first ten by name.
+    """
+
+    fault_id: str
+    kind: str
+    cohort: str
+    outcome: str
+    cause: str
+    episodes: int
+    least_dials: int
+    most_dials: int
+    participants: tuple[str, ...]
+
+
+class EventResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One physical event: all windows that overlap in time. ``started_at``: the first of them, seconds of the run.
+
+    Bounds are of this event alone: Wilson's for the share restored, Student's t for the restricted mean of the excess
+    (seconds, up to the experiment's deadline), drops within it taken as independent.
+    """
+
+    event: str
+    kinds: tuple[str, ...]
+    cohorts: tuple[str, ...]
+    started_at: float
+    affected: int
+    restored: int
+    low: float | None
+    high: float | None
+    excess_mean: float | None
+    excess_low: float | None
+    excess_high: float | None
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A run's result; field by field as described in this module's other classes."""
 
@@ -284,6 +322,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[WindowResult, ...]
     reproduce: str
     laboratory: Laboratory = Laboratory()
+    failures: tuple[FailureGroup, ...] = ()
+    by_event: tuple[EventResult, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

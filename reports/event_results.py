@@ -1,0 +1,56 @@
+"""Each physical event by itself: how many returned and how late. Shows whether one event carries a run's result."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from .stats import wilson
+from .summary import EventResult, finite_or_none
+
+CONFIDENCE = 0.95
+"""Of each one-sided bound."""
+
+
+def event_results(episodes: pd.DataFrame, deadline: float) -> tuple[EventResult, ...]:
+    """One result per event with at least one affected episode, in the order of their start."""
+    affected = episodes[episodes["affected"]]
+    if affected.empty:
+        return ()
+    first = affected["fault_at"].groupby(affected["event"].astype(str)).min().sort_values(kind="stable")
+    return tuple(
+        _result(str(event), float(start), affected[affected["event"] == event], deadline)
+        for event, start in first.items()
+    )
+
+
+def _result(event: str, start: float, rows: pd.DataFrame, deadline: float) -> EventResult:
+    returned = rows["returned"].to_numpy(dtype=bool)
+    low, high = wilson(float(returned.sum()), len(rows), CONFIDENCE)
+    excess = rows["excess_s"].to_numpy(dtype=np.float64)
+    counted = np.where(returned, np.minimum(excess, deadline), deadline)
+    mean, half = float(counted.mean()), _half_width(counted)
+    return EventResult(
+        event=event,
+        kinds=tuple(sorted(rows["kind"].astype(str).unique())),
+        cohorts=tuple(sorted(rows["cohort"].astype(str).unique())),
+        started_at=start,
+        affected=len(rows),
+        restored=int(returned.sum()),
+        low=finite_or_none(low),
+        high=finite_or_none(high),
+        excess_mean=finite_or_none(mean),
+        excess_low=finite_or_none(max(mean - half, 0.0)),
+        excess_high=finite_or_none(mean + half),
+    )
+
+
+def _half_width(values: np.ndarray) -> float:
+    """Half the width of Student's interval of a mean; NaN for a single value."""
+    n = len(values)
+    if n < 2:  # noqa: PLR2004 - no spread to estimate
+        return math.nan
+    return float(special.stdtrit(n - 1, CONFIDENCE)) * float(values.std(ddof=1)) / math.sqrt(n)

@@ -1,0 +1,225 @@
+"""What an engineer must know first: what failed, of whom, where, why, and how sure that is. Sentences from the summary.
+
+All outputs that show findings take them from here. Computes no number that the summary does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resilience.errors import ExitCode
+from resilience.eventlog.vocabulary import Outcome, Verdict
+from resilience.lab.run_directory import RunStatus
+
+from .formatting import (
+    DASH,
+    VERDICTS,
+    headline,
+    interval,
+    measured,
+    number,
+    percent,
+    pluralise,
+    scope,
+    seconds,
+    target,
+)
+from .summary import ExpectationResult, FailureGroup, Summary, WindowResult
+
+FIRST_GROUPS = 5
+"""How many groups of failed episodes are listed before the tables."""
+
+ENDINGS: dict[str, str] = {
+    Outcome.GAVE_UP.value: "gave up",
+    Outcome.IDENTITY_LOST.value: "came back as a new participant",
+    Outcome.CORRUPT.value: "came back with a wrong state",
+    Outcome.CENSORED.value: "not back when the run ended",
+}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """The verdict in large letters: ``word``, its ``symbol``, the class of its colour and the sentence below."""
+
+    word: str
+    symbol: str
+    tone: str
+    said: str
+
+
+def banner(summary: Summary) -> Banner:
+    """The verdict, or that the laboratory failed and there is none."""
+    failures = summary.laboratory.failures
+    if summary.exit_code is ExitCode.HARNESS or failures:
+        word = "NOT STARTED" if summary.status == RunStatus.NOT_STARTED else "HARNESS FAILED"
+        cause = summary.cause or (failures[0] if failures else "no cause given")
+        return Banner(word, "!", "harness", f"This run says nothing about the system: {cause}.")
+    symbol = {Verdict.PASS: "✓", Verdict.FAIL: "✗"}.get(summary.verdict, "?")
+    return Banner(VERDICTS[summary.verdict], symbol, summary.verdict.value, headline(summary))
+
+
+# --- what failed ------------------------------------------------------------------------------------------------------
+
+
+def why(summary: Summary) -> list[str]:
+    """Missed targets with their numbers, broken invariants with a counterexample, and every other reason."""
+    failures = [text for text in summary.laboratory.failures if text != summary.cause]
+    if summary.exit_code is ExitCode.HARNESS:
+        return failures
+    missed = [missed_target(item) for item in summary.expectations if item.verdict is Verdict.FAIL]
+    broken = [f"{item.rule}: {item.detail}" for item in summary.invariants if item.verdict is Verdict.FAIL]
+    if summary.verdict is not Verdict.FAIL:
+        return [*failures, *summary.reasons]
+    covered = [item.metric for item in summary.expectations] + [item.name for item in summary.invariants]
+    others = [reason for reason in summary.reasons if reason.partition(":")[0] not in covered]
+    return [*failures, *others, *missed, *broken]
+
+
+def missed_target(item: ExpectationResult) -> str:
+    """``success_rate is 66 %, target ≥ 95 %: missed even by the bound 72 % (95 % confidence, 900 episodes)``."""
+    bound = item.high if item.op in (">=", ">") else item.low
+    bounds = interval(item.metric, bound, bound).partition(" … ")[0]
+    return (
+        f"{scope(item)} is {measured(item)}, target {target(item)}: missed even by the bound {bounds} "
+        f"({percent(item.confidence)} confidence, n = {item.n:,})"
+    )
+
+
+def losses(summary: Summary) -> str:
+    """How many did not come back, in a sentence; empty if all did."""
+    rate = summary.success_rate
+    lost = rate.affected - rate.restored
+    if not lost:
+        return ""
+    windows = {group.fault_id for group in summary.failures}
+    cohorts = sorted({group.cohort for group in summary.failures})
+    where = f"in {pluralise(len(windows), 'window')} of {some(cohorts, 4)}" if windows else "in windows not known"
+    return f"{lost:,} of {rate.affected:,} affected episodes failed, {where}:"
+
+
+def loss_line(group: FailureGroup) -> str:
+    """``gave up after 8 to 12 dials; the last dial failed: refused``."""
+    dials = (
+        f"{group.least_dials}"
+        if group.least_dials == group.most_dials
+        else (f"{group.least_dials} to {group.most_dials}")
+    )
+    plural = "dial" if dials == "1" else "dials"
+    return f"{ENDINGS.get(group.outcome, group.outcome)} after {dials} {plural}; {group.cause}"
+
+
+def participants(group: FailureGroup) -> str:
+    """``alpha-0001, alpha-0002 and 98 more``."""
+    rest = group.episodes - len(group.participants)
+    return ", ".join(group.participants) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first ``most`` names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@dataclass(frozen=True)
+class CauseRow:
+    """Failed episodes of all windows with one outcome and cause."""
+
+    outcome: str
+    cause: str
+    episodes: int
+    windows: tuple[str, ...]
+    participants: tuple[str, ...]
+
+
+def by_cause(groups: Sequence[FailureGroup]) -> list[CauseRow]:
+    """The failed episodes by outcome and cause, the most frequent first; the first ten participants of each."""
+    keys = list(dict.fromkeys((group.outcome, group.cause) for group in groups))
+    rows = []
+    for outcome, cause in keys:
+        here = [group for group in groups if (group.outcome, group.cause) == (outcome, cause)]
+        names = list(dict.fromkeys(name for group in here for name in group.participants))[:10]
+        windows = tuple(group.fault_id for group in here)
+        rows.append(CauseRow(outcome, cause, sum(group.episodes for group in here), windows, tuple(names)))
+    return sorted(rows, key=lambda row: -row.episodes)
+
+
+# --- how sure, of how many --------------------------------------------------------------------------------------------
+
+
+def proof(summary: Summary) -> str:
+    """Up to which correlation the success rate's target is proven, and how many events would prove it; or nothing."""
+    rate = summary.success_rate
+    goal = next((item.threshold for item in summary.expectations if item.metric == "success_rate"), None)
+    if goal is None or not rate.affected:
+        return ""
+    have = f"{rate.restored:,} of {rate.affected:,} in {pluralise(rate.events, 'event')}"
+    parts = []
+    if rate.correlation_limit is not None:
+        limit = number(rate.correlation_limit)
+        parts.append(f"{have} prove {percent(goal)} while the within-event correlation is at most {limit}.")
+    if rate.events_needed is not None and rate.events_needed > rate.events:
+        more = pluralise(rate.events_needed - rate.events, "more event")
+        parts.append(
+            f"{more} like these, restored as now, would prove it at the correlation in use, {number(rate.correlation)}."
+            if rate.correlation_limit is not None
+            else f"{have} do not prove {percent(goal)}; {more} like these, restored as now, would."
+        )
+    return " ".join(parts)
+
+
+def exposure(summary: Summary) -> str:
+    """Of all participants in windows: how many were affected, and what the others did."""
+    outcomes = summary.success_rate.outcomes
+    words = {
+        "rode_through": "rode through",
+        "not_exposed": "not exposed",
+        "left": "left on purpose",
+        "superseded": "superseded by another connection",
+        "harness": "in windows without proof",
+    }
+    counts = {label: int(getattr(outcomes, name)) for name, label in words.items()}
+    total = summary.success_rate.affected + sum(counts.values())
+    if not total:
+        return "No participant was in a fault window."
+    shown = [f"{count:,} {label}" for label, count in counts.items() if count] or ["no exception"]
+    return f"Exposure: {summary.success_rate.affected:,} of {total:,} episodes affected; {', '.join(shown)}."
+
+
+# --- the laboratory ---------------------------------------------------------------------------------------------------
+
+
+def laboratory(summary: Summary) -> str:
+    """The laboratory's health in a sentence."""
+    lab = summary.laboratory
+    found = [(len(lab.failures), "failure"), (len(lab.doubts), "doubt"), (len(lab.warnings), "warning")]
+    said = [pluralise(count, word) for count, word in found if count]
+    lags = [process.lag_p99 for process in lab.processes if process.lag_p99 is not None]
+    lag = f"worst p99 loop lag {seconds(max(lags))}" if lags else "loop lag not measured"
+    return f"Laboratory: {', '.join(said) or 'nothing to object'}; {lag}; {injection(summary.windows)}."
+
+
+def injection(windows: Sequence[WindowResult]) -> str:
+    """The worst difference between planned and actual injection, in words."""
+    begun = [abs(late) for window in windows if (late := lateness(window.planned_start, window.started_at)) is not None]
+    ended = [abs(late) for window in windows if (late := lateness(window.planned_end, window.ended_at)) is not None]
+    missing = sum(window.started_at is None for window in windows)
+    if not windows:
+        return "no fault planned"
+    said = [f"{missing} of {pluralise(len(windows), 'window')} not injected"] if missing else []
+    if begun:
+        said.append(f"injections at most {seconds(max(begun))} off plan")
+    if ended:
+        said.append(f"ends at most {seconds(max(ended))}")
+    return ", ".join(said)
+
+
+def lateness(planned: float | None, actual: float | None) -> float | None:
+    """How much later than planned, seconds; None where one is unknown."""
+    return None if planned is None or actual is None else actual - planned
+
+
+def late(planned: float | None, actual: float | None) -> str:
+    """``+0.012 s``, or a dash."""
+    value = lateness(planned, actual)
+    return DASH if value is None else f"{value:+.3f} s"
