@@ -25,9 +25,10 @@ SERIES = 6
 
 STATE_CSS = {CONNECTED: "connected", RECONNECTING: "reconnecting", GAVE_UP: "bad", JOINING: "joining"}
 MAX_POINTS = 250
-MAX_CROSSES = 150
+MAX_CROSSES = 25
 _ROWS_HEIGHT = 470.0
 _HEADROOM = 30.0
+_LABEL_LETTERS = 27
 
 Span = tuple[float, float]
 
@@ -208,21 +209,27 @@ def _marks(panel: Panel, times: RecoveryTimes, row: float) -> None:
 
 
 def event_label(event: EventResult) -> str:
-    """``cut alpha, 8.0 s``: kinds, cohorts and start."""
-    cohorts = ", ".join(event.cohorts[:2]) + (" …" if len(event.cohorts) > 2 else "")  # noqa: PLR2004 - fits a label
-    return f"{' + '.join(event.kinds)} {cohorts}"
+    """``cut alpha, 8 s``: kinds, cohorts and start."""
+    return f"{'+'.join(event.kinds)} {'+'.join(event.cohorts)}, {event.started_at:.0f} s"
+
+
+def _shortened(label: str) -> str:
+    """A label that fits next to its row, its start kept."""
+    words, _, start = label.rpartition(", ")
+    most = _LABEL_LETTERS - len(start) - 2
+    return label if len(words) <= most else f"{words[: most - 1]}…, {start}"
 
 
 def event_shares(events: Sequence[EventResult], target: float | None) -> str:
     """The share restored in each event, one row each, with its interval."""
     least = min([event.low for event in events if event.low is not None] + [target or 1.0])
     low = max(math.floor((least - 0.02) * 20) / 20, 0.0)
-    panel = _event_panel(events, (low, 1.0), "share restored")
+    labels = [f"{event.restored:,}/{event.affected:,}" for event in events]
+    panel = _event_panel(events, (low, 1.0), "share restored", labels)
     for row, event in enumerate(events):
         share = event.restored / event.affected
         _event_mark(panel, row, (share, event.low, event.high), is_bad=event.restored < event.affected)
-        words = f"{event.restored:,}/{event.affected:,}"
-        panel.text(panel.right + 6, float(panel.y.place(row)) + 4, words, "small" if share == 1 else "small bad")
+        panel.text(panel.right + 6, float(panel.y.place(row)) + 4, labels[row], "small" if share == 1 else "small bad")
     if target is not None:
         panel.rule_x(target, "ink dotted")
     panel.x_axis("share of the affected, with its interval", as_percent, 5)
@@ -232,23 +239,27 @@ def event_shares(events: Sequence[EventResult], target: float | None) -> str:
 def event_excess(events: Sequence[EventResult]) -> str:
     """The mean excess of each event, one row each, with its interval."""
     known = [value for event in events for value in (event.excess_mean, event.excess_high) if value is not None]
-    panel = _event_panel(events, (0.0, max(max(known, default=0.0) * 1.1, 0.1)), "restricted mean of the excess")
+    labels = [_short(event.excess_mean or 0.0) for event in events]
+    panel = _event_panel(
+        events, (0.0, max(max(known, default=0.0) * 1.1, 0.1)), "restricted mean of the excess", labels
+    )
     for row, event in enumerate(events):
         bounds = (event.excess_mean, event.excess_low, event.excess_high)
         _event_mark(panel, row, bounds, is_bad=event.restored < event.affected)
-        panel.text(panel.right + 6, float(panel.y.place(row)) + 4, _short(event.excess_mean or 0.0), "small")
+        panel.text(panel.right + 6, float(panel.y.place(row)) + 4, labels[row], "small")
     panel.x_axis("seconds, with its interval", count=5)
     return panel.markup()
 
 
-def _event_panel(events: Sequence[EventResult], x: Span, title: str) -> Panel:
+def _event_panel(events: Sequence[EventResult], x: Span, title: str, labels: Sequence[str]) -> Panel:
+    """The axes with each event's name on the left, and room for its label on the right."""
     size = (HALF, 70 + 22 * len(events))
-    panel = Panel(size, x, (len(events) - 0.4, -0.6), Margins(150, 26, 62, 38))
+    panel = Panel(size, x, (len(events) - 0.4, -0.6), Margins(176, 26, 12 + 6.4 * max(map(len, labels)), 38))
     panel.title(title)
     panel.x_grid(5)
     for row, event in enumerate(events):
         place = float(panel.y.place(row)) + 4
-        panel.text(panel.left - 8, place, f"{event_label(event)[:17]}, {event.started_at:.0f} s", "small end")
+        panel.text(panel.left - 8, place, _shortened(event_label(event)), "small end")
     return panel
 
 
@@ -267,11 +278,14 @@ def _event_mark(
 
 
 def over_time(  # noqa: PLR0913 - the parts of a picture
-    title: str, edges: Floats, top: float, faults: Sequence[Span], *, note: str = "", last: bool = False
+    title: str, edges: Floats, y: Span, faults: Sequence[Span], *, note: str = "", last: bool = False
 ) -> Panel:
-    """An empty panel over the run's time, faults shaded; ``last``: with the words of the time axis."""
+    """An empty panel over the run's time, faults shaded; ``last``: with the words of the time axis.
+
+    The scale of ``y`` is logarithmic if it does not begin at 0.
+    """
     size, bottom = (WIDE, 170.0 if last else 148.0), 38.0 if last else 22.0
-    panel = Panel(size, (0.0, float(edges[-1])), (0.0, top), Margins(52, 26, 12, bottom))
+    panel = Panel(size, (0.0, float(edges[-1])), y, Margins(52, 26, 12, bottom), log_y=y[0] > 0)
     panel.shade_x(faults)
     panel.title(title, note)
     panel.y_axis(count=3)
@@ -308,7 +322,7 @@ def attempts(counts: Mapping[str, Floats], cap: int, *, capped: bool) -> str:
         panel.bars(places - 0.38, places + 0.38, base, base + heights, f"fill c{number % SERIES + 1}")
         base = base + heights
     note = f" ({cap} = {cap} or more)" if capped else ""
-    panel.x_axis(f"dials from the loss to the end of the episode{note}", count=10)
+    panel.x_axis(f"dials from the loss to the end of the episode{note}", count=10, whole=True)
     return panel.markup()
 
 

@@ -25,7 +25,7 @@ from .formatting import (
     seconds,
     target,
 )
-from .summary import ExpectationResult, FailureGroup, Summary, WindowResult
+from .summary import ExpectationResult, FailureGroup, Invariant, Summary, WindowResult
 
 FIRST_GROUPS = 5
 """How many groups of failed episodes are listed before the tables."""
@@ -182,8 +182,9 @@ def exposure(summary: Summary) -> str:
     total = summary.success_rate.affected + sum(counts.values())
     if not total:
         return "No participant was in a fault window."
-    shown = [f"{count:,} {label}" for label, count in counts.items() if count] or ["no exception"]
-    return f"Exposure: {summary.success_rate.affected:,} of {total:,} episodes affected; {', '.join(shown)}."
+    shown = [f"{summary.success_rate.affected:,} affected"]
+    shown += [f"{count:,} {label}" for label, count in counts.items() if count]
+    return f"Exposure: of {pluralise(total, 'pair')} of participant and fault window, {', '.join(shown)}."
 
 
 # --- the laboratory ---------------------------------------------------------------------------------------------------
@@ -194,6 +195,8 @@ def laboratory(summary: Summary) -> str:
     lab = summary.laboratory
     found = [(len(lab.failures), "failure"), (len(lab.doubts), "doubt"), (len(lab.warnings), "warning")]
     said = [pluralise(count, word) for count, word in found if count]
+    if not said and summary.exit_code is ExitCode.HARNESS:
+        said = ["it failed"]
     lags = [process.lag_p99 for process in lab.processes if process.lag_p99 is not None]
     lag = f"worst p99 loop lag {seconds(max(lags))}" if lags else "loop lag not measured"
     return f"Laboratory: {', '.join(said) or 'nothing to object'}; {lag}; {injection(summary.windows)}."
@@ -223,3 +226,37 @@ def late(planned: float | None, actual: float | None) -> str:
     """``+0.012 s``, or a dash."""
     value = lateness(planned, actual)
     return DASH if value is None else f"{value:+.3f} s"
+
+
+def windows_first(windows: Sequence[WindowResult], most: int) -> list[WindowResult]:
+    """At most ``most`` windows: invalid ones and those with failures before the others; in their own order."""
+
+    def is_fine(window: WindowResult) -> bool:
+        o = window.outcomes
+        return window.valid and not (o.gave_up or o.identity_lost or o.corrupt or o.censored)
+
+    chosen = sorted(range(len(windows)), key=lambda i: (is_fine(windows[i]), i))[:most]
+    return [windows[i] for i in sorted(chosen)]
+
+
+def run_facts(summary: Summary) -> list[tuple[str, str]]:
+    """What was run, when, for how long, and every version and fact of the machine that the run recorded."""
+    facts = [
+        ("experiment", summary.experiment),
+        ("digest", summary.experiment_digest),
+        ("lane", summary.lane.value),
+        ("seed", str(summary.seed)),
+        ("started", summary.started_at),
+        ("status", summary.status),
+        ("planned length", seconds(summary.duration_s)),
+        ("took", seconds(summary.wall_s)),
+        ("peak memory", DASH if summary.peak_rss_mb is None else f"{number(summary.peak_rss_mb, 0)} MB"),
+    ]
+    facts += list(summary.versions.items())
+    return facts if "commit" in summary.versions else [*facts, ("commit", "not recorded")]
+
+
+def invariants_first(invariants: Sequence[Invariant]) -> list[Invariant]:
+    """The broken ones first, then the undecided, those that hold, and those that do not apply."""
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.NOT_APPLICABLE)
+    return sorted(invariants, key=lambda item: order.index(item.verdict))

@@ -49,7 +49,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return DASH
     if 0 < abs(value) < _SMALL:
-        return f"{value * 1000:.2g} ms"
+        return f"{value * 1000:.3g} ms"
     return f"{value:.3f} s" if abs(value) < 1 else f"{value:,.2f} s"
 
 

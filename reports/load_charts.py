@@ -77,7 +77,9 @@ def _clients(states: ClientStates, edges: Floats, faults: Sequence[Span]) -> tup
     most = int(reconnecting.max())
     when = float(edges[int(reconnecting.argmax())])
     top = widest([float(connected[1].max()), float(most)], 1.0)
-    panel = over_time("clients connected (line), reconnecting (filled)", edges, top, faults, note=f"most {most:,}")
+    panel = over_time(
+        "clients connected (line), reconnecting (filled)", edges, (0.0, top), faults, note=f"most {most:,}"
+    )
     panel.step_area(edges, np.zeros(len(edges)), np.append(reconnecting, reconnecting[-1:]), "fill reconnecting")
     curve(panel, edges, connected[0], "c1")
     return panel, f"At most {most:,} clients were reconnecting at once, at {when:.0f} s."
@@ -91,7 +93,9 @@ def _dials(history: RunHistory, edges: Floats, faults: Sequence[Span]) -> tuple[
     is_near = capacity <= max(most, peak) * _NEAR_CAPACITY
     top = widest([most, peak, capacity if is_near else 0.0], 1.0)
     note = f"peaks {most:,.0f} and {peak:,.0f}; stated capacity {capacity:,g} joins per second"
-    panel = over_time("dials per second (line), sessions joined or restored (filled)", edges, top, faults, note=note)
+    panel = over_time(
+        "dials per second (line), sessions joined or restored (filled)", edges, (0.0, top), faults, note=note
+    )
     panel.step_area(edges, np.zeros(len(edges)), np.append(back, back[-1:]), "fill c1")
     curve(panel, edges, dialed, "c2")
     if is_near:
@@ -108,10 +112,13 @@ def _latency(acks: Acknowledgements, edges: Floats, faults: Sequence[Span]) -> t
     times, latency = acks.submitted[known], acks.latency[known]
     worst = float(latency.max(initial=0.0))
     unit, name = (1000.0, "ms") if worst < _MILLISECONDS_BELOW else (1.0, "s")
+    scale = (
+        (max(float(latency.min()) * 0.8, 1e-6) * unit, max(worst * 1.3, 1e-5) * unit) if len(latency) else (0.0, 1.0)
+    )
     median, slowest = (binned_quantile(latency, times, edges, level) for level in (0.5, 1.0))
     missing = len(acks.missing)
     note = f"{len(latency):,} acknowledged, {missing:,} never"
-    panel = over_time(f"answer acknowledgement, {name}", edges, widest([worst * unit], 0.001), faults, note=note)
+    panel = over_time(f"answer acknowledgement, {name}", edges, scale, faults, note=note)
     some = ~np.isnan(median)
     panel.rows(edges[:-1][some], edges[1:][some], median[some] * unit, 2, "c1")
     middle = (edges[:-1] + edges[1:]) / 2
@@ -130,7 +137,7 @@ def _latency(acks: Acknowledgements, edges: Floats, faults: Sequence[Span]) -> t
 def _errors(found: ErrorSeries, edges: Floats, faults: Sequence[Span]) -> tuple[Panel, str]:
     rates = found.counts / np.diff(edges)
     top = widest([float(rates.sum(axis=0).max(initial=0.0))], 1.0)
-    panel = over_time("errors per second, by cause", edges, top, faults, last=True)
+    panel = over_time("errors per second, by cause", edges, (0.0, top), faults, last=True)
     stacked(panel, edges, rates)
     words = ", ".join(f"{name} {int(total):,}" for name, total in zip(found.names, found.totals, strict=True))
     return panel, f"Errors by cause: {words or 'none'}."

@@ -12,7 +12,7 @@ import msgspec
 from resilience.eventlog.vocabulary import Verdict
 from resilience.lab.run_directory import RunStatus
 
-from . import formatting
+from . import findings, formatting
 from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
@@ -24,6 +24,23 @@ CLOCK_NAMES = {
     "downtime_s": "Downtime",
     "excess_s": "Excess",
 }
+
+
+SECTIONS = {
+    "expectations": "Expectations",
+    "failures": "Failures by cause",
+    "charts": "Charts",
+    "latencies": "Latencies",
+    "by-fault": "By fault and by cohort",
+    "by-attempt": "By attempt",
+    "invariants": "Invariants",
+    "outcomes": "Outcomes",
+    "windows": "Fault windows",
+    "laboratory": "Laboratory and run",
+    "reading": "How to read this",
+    "definitions": "Definitions",
+}
+"""Anchors of the page's sections with the words of the contents list."""
 
 
 def to_json(value: msgspec.Struct) -> bytes:
@@ -156,11 +173,12 @@ def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("reports")
     env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     env.lstrip_blocks = True
-    env.globals.update(formatting=formatting, clock_names=CLOCK_NAMES)
+    env.globals.update(formatting=formatting, findings=findings, clock_names=CLOCK_NAMES)
     return env
 
 
 def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """The report as one file with no external resource: no script, no network, images inline."""
-    page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts)
+    sections = [(key, words) for key, words in SECTIONS.items() if charts or key != "charts"]
+    page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts, sections=sections)
     return page

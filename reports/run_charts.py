@@ -74,10 +74,15 @@ def _timeline(history: RunHistory, states: ClientStates, windows: pd.DataFrame, 
     drawn = len(rows)
     choice = f"All {drawn:,} clients" if drawn == len(failed) else f"{drawn:,} of {len(failed):,} clients"
     kept = sum(bool(failed[row.who]) for row in rows)
+    first = (
+        f"; first in each cohort those with a failed episode or without a session at the end: {kept:,} of {lost:,} are "
+        "drawn"
+        if lost
+        else "; none has a failed episode or is without a session at the end"
+    )
     return Chart(
         "Connection states over time",
-        f"{choice}, one row each, by cohort; at the top of each cohort those with a failed episode or without a "
-        f"session at the end: {kept:,} of {lost:,} are drawn. Bars and dotted lines mark each fault.",
+        f"{choice}, one row each, by cohort{first}. Bars and dotted lines mark each fault.",
         f"Timeline of {pluralise(len(failed), 'client')} over {history.end:.0f} seconds with "
         f"{pluralise(len(windows), 'fault window')}; {lost} failed to come back at least once. "
         + _share_words(length, shown),

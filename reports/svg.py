@@ -61,7 +61,8 @@ class Scale:
 
     def ticks(self, count: int) -> list[float]:
         """About ``count`` round values on the scale."""
-        return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, count)
+        decades = log_ticks(self.low, self.high) if self.log else []
+        return decades if len(decades) > 1 else ticks(self.low, self.high, count)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
@@ -107,7 +108,7 @@ class Margins:
 class Panel:
     """One pair of axes. ``x`` and ``y`` are (low, high) in data; y grows upwards unless its ends are swapped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a size, two scales and their kinds
         self,
         size: tuple[float, float],
         x: tuple[float, float],
@@ -115,6 +116,7 @@ class Panel:
         margins: Margins | None = None,
         *,
         log_x: bool = False,
+        log_y: bool = False,
     ) -> None:
         self.width, self.height = size
         edge = margins or Margins()
@@ -123,7 +125,8 @@ class Panel:
         self.x = Scale(*x, self.left, self.right, log_x)
         low, high = y
         falls = low > high
-        self.y = Scale(min(y), max(y), *((self.top, self.bottom) if falls else (self.bottom, self.top)))
+        ends = (self.top, self.bottom) if falls else (self.bottom, self.top)
+        self.y = Scale(min(y), max(y), *ends, log_y)
         box = f"0 0 {self.width:g} {self.height:g}"
         self.root = ET.Element("svg", {"viewBox": box, "aria-hidden": "true", "focusable": "false"})
 
@@ -135,10 +138,10 @@ class Panel:
         if note:
             self.text(self.right, self.top - 10, note, "muted end")
 
-    def x_axis(self, label: str, form: Callable[[float], str] = plain, count: int = 8) -> None:
-        """The lower axis with its ticks and what it measures."""
+    def x_axis(self, label: str, form: Callable[[float], str] = plain, count: int = 8, *, whole: bool = False) -> None:
+        """The lower axis with its ticks and what it measures; ``whole``: ticks at whole numbers only."""
         self.mark(f"M{self.left:g} {self.bottom:g}H{self.right:g}", "line axis")
-        values = self.x.ticks(count)
+        values = [value for value in self.x.ticks(count) if not whole or value.is_integer()]
         for value, place in zip(values, self.x.place(values), strict=True):
             self.mark(f"M{place:g} {self.bottom:g}v4", "line axis")
             self.text(float(place), self.bottom + 16, form(value), "muted middle")
@@ -180,8 +183,8 @@ class Panel:
         if not len(px):
             return
         there = "".join(f"H{a:g}V{b:g}" for a, b in zip(up[0][1:], up[1][1:], strict=True))
-        back = "".join(f"V{b:g}H{a:g}" for a, b in zip(down[0][:0:-1], down[1][:0:-1], strict=True))
-        self.mark(f"M{px[0]:g} {up[1][0]:g}{there}{back}V{down[1][0]:g}Z", css)
+        back = "".join(f"V{b:g}H{a:g}" for a, b in zip(down[0][-2::-1], down[1][-2::-1], strict=True))
+        self.mark(f"M{px[0]:g} {up[1][0]:g}{there}{back}Z", css)
 
     def bars(self, left: ArrayLike, right: ArrayLike, low: ArrayLike, high: ArrayLike, css: str) -> None:
         """Rectangles, all in one path."""
@@ -196,12 +199,12 @@ class Panel:
         x0, x1, py = self.x.place(start), self.x.place(stop), self.y.place(y)
         lengths = np.maximum(np.round(x1 - x0, 1), 0.5)
         path = "".join(f"M{a:g} {b:g}h{c:g}" for a, b, c in zip(x0, py, lengths, strict=True))
-        self.mark(path, f"line {css}", {"stroke-width": f"{thickness:.2f}"})
+        self.mark(path, f"line {css}", thickness)
 
     def dots(self, x: ArrayLike, y: ArrayLike, css: str, size: float = 4) -> None:
         """Round dots, all in one path."""
         places = zip(self.x.place(x), self.y.place(y), strict=True)
-        self.mark("".join(f"M{a:g} {b:g}h0" for a, b in places), f"line round {css}", {"stroke-width": f"{size:g}"})
+        self.mark("".join(f"M{a:g} {b:g}h0" for a, b in places), f"line round {css}", size)
 
     def crosses(self, x: ArrayLike, y: ArrayLike, css: str) -> None:
         """Small diagonal crosses, for what failed."""
@@ -226,10 +229,12 @@ class Panel:
         """The picture as an SVG element."""
         return ET.tostring(self.root, encoding="unicode")
 
-    def mark(self, data: str, css: str, extra: dict[str, str] | None = None) -> None:
-        """A path in the picture's units; nothing if it is empty."""
+    def mark(self, data: str, css: str, thickness: float | None = None) -> None:
+        """A path in the picture's units; nothing if it is empty. ``thickness`` replaces that of its class."""
         if data:
-            ET.SubElement(self.root, "path", {"d": data, "class": css} | (extra or {}))
+            node = ET.SubElement(self.root, "path", {"d": data, "class": css})
+            if thickness is not None:
+                node.set("style", f"stroke-width:{thickness:.3g}px")
 
 
 def kept_steps(px: Floats, py: Floats) -> tuple[Floats, Floats]:
