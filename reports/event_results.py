@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from .stats import wilson
 from .summary import EventResult, finite_or_none
 
 CONFIDENCE = 0.95
@@ -29,7 +28,7 @@ def event_results(episodes: pd.DataFrame, deadline: float) -> tuple[EventResult,
 
 def _result(event: str, start: float, rows: pd.DataFrame, deadline: float) -> EventResult:
     returned = rows["returned"].to_numpy(dtype=bool)
-    low, high = wilson(float(returned.sum()), len(rows), CONFIDENCE)
+    low, high = _share_bounds(int(returned.sum()), len(rows))
     excess = rows["excess_s"].to_numpy(dtype=np.float64)
     counted = np.where(returned, np.minimum(excess, deadline), deadline)
     mean, half = float(counted.mean()), _half_width(counted)
@@ -46,6 +45,13 @@ def _result(event: str, start: float, rows: pd.DataFrame, deadline: float) -> Ev
         excess_low=finite_or_none(max(mean - half, 0.0)),
         excess_high=finite_or_none(mean + half),
     )
+
+
+def _share_bounds(returned: int, n: int) -> tuple[float, float]:
+    """Exact one-sided bounds of a share (Clopper and Pearson 1934)."""
+    low = float(special.betaincinv(returned, n - returned + 1, 1 - CONFIDENCE)) if returned else 0.0
+    high = float(special.betaincinv(returned + 1, n - returned, CONFIDENCE)) if returned < n else 1.0
+    return low, high
 
 
 def _half_width(values: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role
 
 from .frames import RunHistory
+from .states import select
 from .summary import FailureGroup
 
 FIRST_NAMES = 10
@@ -74,9 +75,11 @@ def _causes(history: RunHistory, failed: pd.DataFrame) -> pd.Series:
 
 def _last_records(history: RunHistory, failed: pd.DataFrame) -> pd.DataFrame:
     """``kind`` and ``cause`` of what each client recorded last, no earlier than the fault; missing where nothing."""
-    records = history.rows(*_LAST_WORDS, role=Role.CLIENT)[["t", "actor", "kind", "cause"]]
+    records = select(history, ["t", "actor", "kind", "cause"], tuple(_LAST_WORDS), Role.CLIENT)
     names = pd.Index(failed["participant"].unique())
-    records = records.assign(who=names.get_indexer(records["actor"].astype(str)), kind=records["kind"].astype(str))
+    actors = records["actor"].astype("category")
+    known = names.get_indexer(pd.Index(actors.cat.categories.astype(str)))
+    records = records.assign(who=known[actors.cat.codes.to_numpy()], kind=records["kind"].astype(str))
     records = records[records["who"] >= 0].astype({"who": "int64"})
     wanted = pd.DataFrame({"who": names.get_indexer(failed["participant"]).astype("int64"), "at": failed["ended_at"]})
     wanted = wanted.reset_index(names="row").sort_values("at", kind="stable")

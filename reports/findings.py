@@ -51,8 +51,9 @@ class Banner:
 def banner(summary: Summary) -> Banner:
     """The verdict, or that the laboratory failed and there is none."""
     failures = summary.laboratory.failures
-    if summary.exit_code is ExitCode.HARNESS or failures:
-        word = "NOT STARTED" if summary.status == RunStatus.NOT_STARTED else "HARNESS FAILED"
+    if summary.exit_code is ExitCode.HARNESS or failures or summary.status == RunStatus.INTERRUPTED:
+        words = {RunStatus.NOT_STARTED: "NOT STARTED", RunStatus.INTERRUPTED: "INTERRUPTED"}
+        word = words.get(RunStatus(summary.status), "HARNESS FAILED")
         cause = summary.cause or (failures[0] if failures else "no cause given")
         return Banner(word, "!", "harness", f"This run says nothing about the system: {cause}.")
     symbol = {Verdict.PASS: "✓", Verdict.FAIL: "✗"}.get(summary.verdict, "?")
@@ -64,13 +65,14 @@ def banner(summary: Summary) -> Banner:
 
 def why(summary: Summary) -> list[str]:
     """Missed targets with their numbers, broken invariants with a counterexample, and every other reason."""
-    failures = [text for text in summary.laboratory.failures if text != summary.cause]
+    said = banner(summary).said
+    failures = [text for text in summary.laboratory.failures if text not in said]
     if summary.exit_code is ExitCode.HARNESS:
         return failures
     missed = [missed_target(item) for item in summary.expectations if item.verdict is Verdict.FAIL]
     broken = [f"{item.rule}: {item.detail}" for item in summary.invariants if item.verdict is Verdict.FAIL]
     if summary.verdict is not Verdict.FAIL:
-        return [*failures, *summary.reasons]
+        return [*failures, *(reason for reason in summary.reasons if reason not in said)]
     covered = [item.metric for item in summary.expectations] + [item.name for item in summary.invariants]
     others = [reason for reason in summary.reasons if reason.partition(":")[0] not in covered]
     return [*failures, *others, *missed, *broken]

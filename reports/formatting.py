@@ -175,7 +175,7 @@ def pluralise(n: int, thing: str) -> str:
 
 def tested(summary: Summary) -> str:
     """What was tested, in one sentence."""
-    kinds = ", ".join(summary.by_fault) or "no fault"
+    kinds = ", ".join(sorted({window.kind for window in summary.windows})) or "no fault"
     return (
         f"{pluralise(summary.participants, 'participant')}, {pluralise(len(summary.windows), 'fault window')} "
         f"({kinds}), {summary.duration_s:g} s; lane {summary.lane.value}: {LANES[summary.lane]}; seed {summary.seed}."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -52,24 +53,56 @@ def to_json(value: msgspec.Struct) -> bytes:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars in cells are escaped."""
+    """A Markdown table; bars in cells are escaped, line breaks become spaces."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def to_markdown(summary: Summary) -> str:
-    """For a pull-request comment: verdict, expectations, latencies, invariants that did not pass, how to reproduce."""
+    """For a pull-request comment: verdict, what failed and why, numbers, the laboratory, how to repeat the run."""
+    banner = findings.banner(summary)
+    rate = summary.success_rate
     parts = [
-        f"## {formatting.SYMBOLS[summary.verdict]} {formatting.VERDICTS[summary.verdict]}: {summary.title}",
-        f"**{formatting.headline(summary)}** {formatting.certainty(summary.success_rate)}",
+        f"## {banner.symbol} {banner.word}: {_cell(summary.title)}",
+        f"**{_cell(banner.said)}**",
+        "\n".join(f"- {_cell(reason)}" for reason in findings.why(summary)),
+        _loss_lines(summary),
+        f"Run it again: `{summary.reproduce}`",
+        " ".join(filter(None, (formatting.certainty(rate), findings.proof(summary)))) if rate.affected else "",
+        findings.exposure(summary),
         formatting.tested(summary),
+        findings.laboratory(summary),
+        *(f"- {_cell(text)}" for text in (*summary.laboratory.doubts, *summary.laboratory.warnings)),
         _expectation_lines(summary),
-        _clock_lines(summary),
+        _clock_lines(summary) if rate.affected else "",
         _group_lines(summary.by_fault, "fault"),
+        _attempt_lines(summary),
         _invariant_lines(summary),
-        f"Reproduce: `{summary.reproduce}`",
+        f"Started {summary.started_at}; "
+        + ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _loss_lines(summary: Summary) -> str:
+    rows = [
+        [
+            *(row.cause, findings.ENDINGS.get(row.outcome, row.outcome), f"{row.episodes:,}"),
+            *(findings.some(row.windows, 4), ", ".join(row.participants)),
+        ]
+        for row in findings.by_cause(summary.failures)
+    ]
+    head = ["cause", "outcome", "episodes", "windows", "participants (first ten)"]
+    return f"{findings.losses(summary)}\n\n{table(head, rows)}" if rows else ""
+
+
+def _attempt_lines(summary: Summary) -> str:
+    rows = [[f"{row.attempts}", f"{row.restored:,}", formatting.percent(row.share)] for row in summary.by_attempt[:12]]
+    return table(["dials", "restored", "back by then"], rows) if rows else ""
 
 
 def _expectation_lines(summary: Summary) -> str:
@@ -126,24 +159,22 @@ def _invariant_lines(summary: Summary) -> str:
 
 # --- JUnit ------------------------------------------------------------------------------------------------------------
 
+_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that XML 1.0 does not allow, not even escaped."""
+
 
 def to_junit(summary: Summary) -> bytes:
-    """One test case for the run, each expectation and each invariant; inconclusive is an error, so never green."""
+    """Test cases for the run, its verdict, its laboratory, each expectation and each invariant.
+
+    Inconclusive is an error, so never green; what does not apply is skipped. Names are unique. The run's case has the
+    time that the run took; judging takes none.
+    """
     suite = ET.Element("testsuite", name=f"{summary.experiment} ({summary.lane.value})", timestamp=summary.started_at)
-    _case(
-        suite,
-        "run",
-        "completed",
-        Verdict.PASS if summary.status == RunStatus.COMPLETED else Verdict.INCONCLUSIVE,
-        summary.cause,
-    )
-    for item in summary.expectations:
-        measured = formatting.measured(item)
-        bounds = formatting.interval(item.metric, item.low, item.high)
-        detail = f"{measured}, interval {bounds}, n = {item.n} ({item.population}). {item.note or ''}".rstrip()
-        _case(suite, "expectation", f"{formatting.scope(item)} {formatting.target(item)}", item.verdict, detail)
-    for check in summary.invariants:
-        _case(suite, "invariant", check.name, check.verdict, check.detail)
+    names: set[tuple[str, str]] = set()
+    for kind, name, verdict, detail in _junit_cases(summary):
+        _case(suite, kind, _unique(names, kind, name), verdict, detail)
+    suite[0].set("time", f"{summary.wall_s or 0.0:.3f}")
+    suite.set("time", suite[0].get("time", "0"))
     for name, tag in (
         ("tests", "testcase"),
         ("failures", ".//failure"),
@@ -153,8 +184,37 @@ def to_junit(summary: Summary) -> bytes:
         suite.set(name, str(len(suite.findall(tag))))
     root = ET.Element("testsuites")
     root.append(suite)
+    for node in root.iter():
+        node.attrib.update({name: _ILLEGAL.sub("", text) for name, text in node.attrib.items()})
     ET.indent(root)
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _junit_cases(summary: Summary) -> Iterator[tuple[str, str, Verdict, str | None]]:
+    """Kind, name, verdict and detail of each case; the run's first."""
+    completed = Verdict.PASS if summary.status == RunStatus.COMPLETED else Verdict.INCONCLUSIVE
+    yield "run", "completed", completed, summary.cause
+    lab = summary.laboratory
+    objections = "; ".join((*lab.failures, *lab.doubts))
+    yield "run", "laboratory", Verdict.INCONCLUSIVE if objections else Verdict.PASS, objections
+    yield "run", "verdict", summary.verdict, " ".join((findings.banner(summary).said, *findings.why(summary)))
+    for item in summary.expectations:
+        measured = formatting.measured(item)
+        bounds = formatting.interval(item.metric, item.low, item.high)
+        detail = f"{measured}, interval {bounds}, n = {item.n} ({item.population}). {item.note or ''}".rstrip()
+        yield "expectation", f"{formatting.scope(item)} {formatting.target(item)}", item.verdict, detail
+    for check in summary.invariants:
+        yield "invariant", check.name, check.verdict, check.detail
+
+
+def _unique(names: set[tuple[str, str]], kind: str, name: str) -> str:
+    """The name, with a number if this kind of case has it already."""
+    number, found = 1, name
+    while (kind, found) in names:
+        number += 1
+        found = f"{name} ({number})"
+    names.add((kind, found))
+    return found
 
 
 def _case(suite: ET.Element, kind: str, name: str, verdict: Verdict, detail: str | None) -> None:

@@ -40,19 +40,19 @@ _VISIBLE = 0.0005
 
 def run_charts(history: RunHistory, episodes: pd.DataFrame, summary: Summary) -> list[Chart]:
     """Every chart of one run for which there is data."""
-    states = client_states(history)
-    if not states.names:
-        return []
-    windows = windows_frame(history)
+    states, windows = client_states(history), windows_frame(history)
     affected = episodes[episodes["affected"]]
-    drawn = [_timeline(history, states, windows, episodes)]
-    if len(affected):
-        drawn += [_recovery(history, affected), _by_event(history, summary.by_event), _spread(history, affected)]
-    drawn.append(load_charts(history, states, windows))
-    if len(affected):
-        drawn.append(_attempts(affected))
-    round_trips = _round_trips(history)
-    return [*drawn, round_trips] if round_trips else drawn
+    has_clients, has_episodes = bool(states.names), bool(len(affected))
+    drawn = [
+        _timeline(history, states, windows, episodes) if has_clients else None,
+        _recovery(history, affected) if has_episodes else None,
+        _by_event(history, summary.by_event) if has_episodes else None,
+        _spread(history, affected) if has_episodes else None,
+        load_charts(history, states, windows) if has_clients else None,
+        _attempts(affected) if has_episodes else None,
+        _round_trips(history),
+    ]
+    return [chart for chart in drawn if chart is not None]
 
 
 # --- connection states over time --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resilience.eventlog.vocabulary import LogEventKind, Role
 
 from .frames import RunHistory
+from .states import select
 from .svg import Floats
 
 Integers = NDArray[np.int64]
@@ -50,7 +51,7 @@ def per_second(times: Floats, edges: Floats) -> Floats:
 
 def times_of(history: RunHistory, *kinds: LogEventKind) -> Floats:
     """When clients' events of these kinds happened."""
-    return history.rows(*kinds, role=Role.CLIENT)["t"].to_numpy(dtype=np.float64)
+    return select(history, ["t"], kinds, Role.CLIENT)["t"].to_numpy(dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Acknowledgements:
 
 def acknowledgements(history: RunHistory) -> Acknowledgements:
     """The first submission of each answer and its first acknowledgement to the same client."""
-    rows = history.rows(LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED, role=Role.CLIENT)
-    rows = rows[rows["t"] <= history.end]
+    kinds = (LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED)
+    rows = select(history, ["t", "actor", "kind", "ref"], kinds, Role.CLIENT)
     actor = rows["actor"].astype("category").cat.codes.to_numpy(dtype=np.int64)
     answer, _ = pd.factorize(rows["ref"])
     key = (actor * (int(answer.max(initial=0)) + 1) + answer).astype(np.int64)
@@ -124,9 +125,8 @@ class ErrorSeries:
 
 def errors(history: RunHistory, edges: Floats) -> ErrorSeries:
     """Errors of clients and server over time; rare causes beyond ``MAX_CAUSES`` are one series, ``other``."""
-    rows = history.rows(*ERRORS)
-    at_client = ~rows["kind"].isin([LogEventKind.TRANSPORT_LOST.value]) | (rows["role"] == Role.CLIENT.value)
-    rows = rows[at_client & (rows["t"] <= history.end)]
+    rows = select(history, ["t", "role", "kind", "cause"], tuple(ERRORS))
+    rows = rows[(rows["kind"] != LogEventKind.TRANSPORT_LOST.value) | (rows["role"] == Role.CLIENT.value)]
     label = _labels(rows)
     sizes = label.value_counts(sort=False)
     sizes = sizes[sizes > 0].sort_index().sort_values(ascending=False, kind="stable")
@@ -142,7 +142,11 @@ def errors(history: RunHistory, edges: Floats) -> ErrorSeries:
 
 def _labels(rows: pd.DataFrame) -> pd.Series:
     """``"dial failed: refused"`` for each row, as categories."""
-    pairs = pd.MultiIndex.from_arrays([rows["kind"].astype(str), rows["cause"].fillna("").astype(str)])
-    codes, distinct = pairs.factorize()
-    words = [ERRORS[LogEventKind(kind)] + (f": {cause}" if cause else "") for kind, cause in distinct]
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(words).unique()), index=rows.index)
+    kinds, kind_names = pd.factorize(rows["kind"])
+    causes, cause_names = pd.factorize(rows["cause"])
+    codes, pairs = pd.factorize(kinds * (len(cause_names) + 1) + causes + 1)  # a missing cause has the code -1
+    words = []
+    for pair in pairs:
+        kind, cause = divmod(int(pair), len(cause_names) + 1)
+        words.append(ERRORS[LogEventKind(str(kind_names[kind]))] + (f": {cause_names[cause - 1]}" if cause else ""))
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(words)), index=rows.index)

@@ -70,21 +70,31 @@ class ClientStates:
         return low, high
 
 
+def select(
+    history: RunHistory, columns: list[str], kinds: Sequence[LogEventKind], role: Role | None = None
+) -> pd.DataFrame:
+    """These columns of the events of these kinds until the run's end, in the order of ``t``."""
+    frame = history.frame
+    chosen = frame["kind"].isin([kind.value for kind in kinds]) & (frame["t"] <= history.end)
+    if role is not None:
+        chosen &= frame["role"] == role.value
+    return frame.loc[chosen, columns]
+
+
 def client_states(history: RunHistory) -> ClientStates:
     """Every client's states until the run's end."""
-    known = {kind.value for kind in STATE_AFTER}
-    frame = history.frame
-    rows = frame[(frame["role"] == Role.CLIENT.value) & (frame["t"] <= history.end) & frame["kind"].isin(known)]
+    rows = select(history, ["t", "actor", "kind", "cohort"], tuple(STATE_AFTER), Role.CLIENT)
     actors = rows["actor"].astype("category").cat.remove_unused_categories()
     who = np.asarray(actors.cat.codes, dtype=np.int64)
     names = [str(name) for name in actors.cat.categories]
+    cohorts = _cohorts(rows["cohort"], who, len(names))
     order = np.argsort(who, kind="stable")
     who, times = who[order], rows["t"].to_numpy(dtype=np.float64)[order]
     state = _states(_codes(rows["kind"])[order], who)
     changed = (np.diff(who, prepend=-1) != 0) | (np.diff(state, prepend=-1) != 0)
     who, times, state = who[changed], times[changed], state[changed]
     stop = np.where(np.diff(who, append=-1) == 0, np.append(times[1:], history.end), history.end)
-    return ClientStates(names, _cohorts(rows["cohort"], actors, len(names)), who, times, stop, state)
+    return ClientStates(names, cohorts, who, times, stop, state)
 
 
 def _codes(kinds: pd.Series) -> Codes:
@@ -102,8 +112,11 @@ def _states(codes: Codes, who: Codes) -> Codes:
     return np.where(codes != _UNSAID, codes, np.where(had_session, RECONNECTING, JOINING)).astype(np.int64)
 
 
-def _cohorts(cohorts: pd.Series, actors: pd.Series, count: int) -> list[str]:
+def _cohorts(cohorts: pd.Series, who: Codes, count: int) -> list[str]:
     """The first cohort that each client's events name, in the order of the clients' numbers."""
-    named = pd.DataFrame({"who": actors.cat.codes.to_numpy(), "cohort": cohorts.to_numpy()}).dropna()
-    first = named.drop_duplicates("who").set_index("who")["cohort"].reindex(range(count)).fillna("")
-    return [str(cohort) for cohort in first]
+    table = cohorts.astype("category")
+    codes = table.cat.codes.to_numpy()
+    clients, first = np.unique(who[codes >= 0], return_index=True)
+    names = np.full(count, "", dtype=object)
+    names[clients] = np.asarray(table.cat.categories, dtype=object)[codes[codes >= 0][first]]
+    return [str(name) for name in names]

@@ -269,7 +269,7 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 class EventResult(msgspec.Struct, frozen=True, kw_only=True):
     """One physical event: all windows that overlap in time. ``started_at``: the first of them, seconds of the run.
 
-    Bounds are of this event alone: Wilson's for the share restored, Student's t for the restricted mean of the excess
+    Bounds are of this event alone: exact ones for the share restored, Student's t for the restricted mean of the excess
     (seconds, up to the experiment's deadline), drops within it taken as independent.
     """
 

@@ -1,4 +1,6 @@
-"""Regenerates the parts of ``docs/*.md`` and ARCHITECTURE.md that are made from the code; run by ``make docs``.
+"""Regenerates the parts of ``docs/*.md`` and ARCHITECTURE.md that are made from the code, and the summary's schema.
+
+Run by ``make docs``.
 
 Such a part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Everything else stays unchanged, so a second
 run changes nothing.
@@ -13,10 +15,12 @@ from pathlib import Path
 
 from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
 
+from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ARCHITECTURE = DOCS.parent / "ARCHITECTURE.md"
+SUMMARY_SCHEMA = DOCS.parent / "reports" / FILE_NAME
 
 PARTS: dict[str, Callable[[], str]] = {
     "client messages": lambda: protocol.messages(protocol.CLIENT),
@@ -71,13 +75,14 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Rewrite the pages that have changed and print which."""
+    """Rewrite the pages that have changed and print which; write the schema."""
     for page in pages():
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)
         if after != before:
             page.write_text(after, encoding="utf-8")
         print(f"{page.name}: {'unchanged' if after == before else 'rewritten'}")
+    SUMMARY_SCHEMA.write_bytes(encoded_schema())
 
 
 if __name__ == "__main__":
