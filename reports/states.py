@@ -55,9 +55,10 @@ class ClientStates:
 
     def extremes(self, state: int, edges: Floats) -> tuple[Floats, Floats]:
         """The least and the greatest number of clients in ``state`` within each bin between ``edges``."""
-        inside = self.state == state
-        times = np.concatenate([self.start[inside], self.stop[inside]])
-        change = np.concatenate([np.ones(int(inside.sum())), -np.ones(int(inside.sum()))])
+        begun = self.start[self.state == state]
+        over = self.stop[(self.state == state) & (self.stop < self.stop.max(initial=0.0))]  # the run's end ends no state
+        times = np.concatenate([begun, over])
+        change = np.concatenate([np.ones(len(begun)), -np.ones(len(over))])
         order = np.argsort(times, kind="stable")
         moments, first = np.unique(times[order], return_index=True)
         count = np.add.reduceat(change[order], first).cumsum() if len(first) else np.zeros(0)
