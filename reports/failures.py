@@ -18,7 +18,7 @@ from .summary import FailureGroup
 FIRST_NAMES = 10
 """How many participants of a group are named."""
 
-_LAST_WORDS: dict[LogEventKind, str] = {
+_LAST_RECORDS: dict[LogEventKind, str] = {
     LogEventKind.TRANSPORT_OPENING: "a dial was under way",
     LogEventKind.TRANSPORT_OPENED: "connected, but no session followed",
     LogEventKind.TRANSPORT_FAILED: "the last dial failed",
@@ -67,7 +67,7 @@ def _group(rows: pd.DataFrame) -> FailureGroup:
 def _causes(history: RunHistory, failed: pd.DataFrame) -> pd.Series:
     """The cause of each failed episode, in words."""
     last = _last_records(history, failed)
-    words = last["kind"].map({kind.value: text for kind, text in _LAST_WORDS.items()})
+    words = last["kind"].map({kind.value: text for kind, text in _LAST_RECORDS.items()})
     detail = last["cause"].fillna("").astype(str)
     said = words.astype(object) + np.where(detail == "", "", ": " + detail)
     return said.fillna(_UNKNOWN).mask(failed["outcome"] == Outcome.CORRUPT.value, _CORRUPT).astype(str)
@@ -75,7 +75,7 @@ def _causes(history: RunHistory, failed: pd.DataFrame) -> pd.Series:
 
 def _last_records(history: RunHistory, failed: pd.DataFrame) -> pd.DataFrame:
     """``kind`` and ``cause`` of what each client recorded last, no earlier than the fault; missing where nothing."""
-    records = select(history, ["t", "actor", "kind", "cause"], tuple(_LAST_WORDS), Role.CLIENT)
+    records = select(history, ["t", "actor", "kind", "cause"], tuple(_LAST_RECORDS), Role.CLIENT)
     names = pd.Index(failed["participant"].unique())
     actors = records["actor"].astype("category")
     known = names.get_indexer(pd.Index(actors.cat.categories.astype(str)))

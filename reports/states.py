@@ -25,7 +25,7 @@ STATE_WORDS = ("connected", "reconnecting", "gave up", "joining", "left")
 """By the code of a state."""
 
 _CODES = {"open": CONNECTED, "gave_up": GAVE_UP, "left": LEFT}
-_UNSAID = -1
+_UNDECIDED = -1
 """Neither open nor over: joining or reconnecting, which depends on what came before."""
 
 Codes = NDArray[np.int64]
@@ -56,7 +56,9 @@ class ClientStates:
     def extremes(self, state: int, edges: Floats) -> tuple[Floats, Floats]:
         """The least and the greatest number of clients in ``state`` within each bin between ``edges``."""
         begun = self.start[self.state == state]
-        over = self.stop[(self.state == state) & (self.stop < self.stop.max(initial=0.0))]  # the run's end ends no state
+        over = self.stop[
+            (self.state == state) & (self.stop < self.stop.max(initial=0.0))
+        ]  # the run's end ends no state
         times = np.concatenate([begun, over])
         change = np.concatenate([np.ones(len(begun)), -np.ones(len(over))])
         order = np.argsort(times, kind="stable")
@@ -99,9 +101,9 @@ def client_states(history: RunHistory) -> ClientStates:
 
 
 def _codes(kinds: pd.Series) -> Codes:
-    """The state that each event begins, or ``_UNSAID``."""
+    """The state that each event begins, or ``_UNDECIDED``."""
     table = kinds.astype("category")
-    after = [_CODES.get(STATE_AFTER.get(LogEventKind(kind), ""), _UNSAID) for kind in table.cat.categories]
+    after = [_CODES.get(STATE_AFTER.get(LogEventKind(kind), ""), _UNDECIDED) for kind in table.cat.categories]
     return np.asarray(after, dtype=np.int64)[table.cat.codes.to_numpy()] if after else np.zeros(0, dtype=np.int64)
 
 
@@ -110,7 +112,7 @@ def _states(codes: Codes, who: Codes) -> Codes:
     last_open = np.maximum.accumulate(np.where(codes == CONNECTED, np.arange(len(codes)), -1))
     first_of_client = np.searchsorted(who, who, side="left")
     had_session = last_open >= first_of_client
-    return np.where(codes != _UNSAID, codes, np.where(had_session, RECONNECTING, JOINING)).astype(np.int64)
+    return np.where(codes != _UNDECIDED, codes, np.where(had_session, RECONNECTING, JOINING)).astype(np.int64)
 
 
 def _cohorts(cohorts: pd.Series, who: Codes, count: int) -> list[str]:

@@ -243,7 +243,7 @@ def test_every_picture_has_its_own_numbers() -> None:
         assert one.alt != other.alt
 
 
-def test_exposure_is_told_in_the_headline_block() -> None:
+def test_the_headline_block_gives_the_exposure() -> None:
     history = LogBuilder(experiment(clients=3)).join("a").join("b")
     history.fault("0.0:cut@alpha", 10.0, 10.0)
     history.lose("a", 10.0).back("a", 11.0)
@@ -252,7 +252,7 @@ def test_exposure_is_told_in_the_headline_block() -> None:
     assert "Exposure: of 2 pairs of participant and fault window, 1 affected, 1 rode through." in top
 
 
-def test_the_tipping_point_is_told_in_words() -> None:
+def test_the_tipping_point_is_put_in_words() -> None:
     """Up to which correlation the target is proven, and how many more events it needs."""
     summary, _ = _summary(clean_history(clients=60))
     rate = msgspec.structs.replace(summary.success_rate, correlation_limit=0.17, events_needed=None)
