@@ -16,7 +16,8 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
-from resilience.lab.stored_run import StoredRun, read_stored_run
+from resilience.lab.stored_run import StoredRun
+from resilience.lab.stored_run_reader import read_stored_run
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
