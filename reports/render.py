@@ -44,6 +44,10 @@ SECTIONS = {
 """Anchors of the page's sections with the words of the contents list."""
 
 
+_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that XML 1.0 does not allow, not even escaped; text files leave them out too."""
+
+
 def to_json(value: msgspec.Struct) -> bytes:
     """Indented JSON, ending in a newline."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
@@ -59,7 +63,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(_ILLEGAL.sub("", text).split()).replace("|", "\\|")
 
 
 def to_markdown(summary: Summary) -> str:
@@ -85,7 +89,7 @@ def to_markdown(summary: Summary) -> str:
         f"Started {summary.started_at}; "
         + ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _ILLEGAL.sub("", "\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _loss_lines(summary: Summary) -> str:
@@ -158,9 +162,6 @@ def _invariant_lines(summary: Summary) -> str:
 
 
 # --- JUnit ------------------------------------------------------------------------------------------------------------
-
-_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""Characters that XML 1.0 does not allow, not even escaped."""
 
 
 def to_junit(summary: Summary) -> bytes:
@@ -241,4 +242,4 @@ def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """The report as one file with no external resource: no script, no network, images inline."""
     sections = [(key, words) for key, words in SECTIONS.items() if charts or key != "charts"]
     page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts, sections=sections)
-    return page
+    return _ILLEGAL.sub("", page)

@@ -359,6 +359,17 @@ def test_junit_is_valid_xml_with_unique_names_and_the_run_s_time() -> None:
     assert failure.get("message") == "ab[31m <&>"
 
 
+def test_text_files_hold_no_control_character() -> None:
+    """Neither the page nor the Markdown; both can be encoded whatever a counterexample holds."""
+    summary, _ = _summary(clean_history(clients=3))
+    check = msgspec.structs.replace(summary.invariants[0], verdict=Verdict.FAIL, detail="a\x00b\x1b[31m\ud800")
+    summary = msgspec.structs.replace(summary, verdict=Verdict.FAIL, invariants=(check,))
+    for text in (to_html(summary, []), to_markdown(summary)):
+        assert "ab[31m" in text
+        assert text.encode()
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
+
+
 def test_a_counterexample_with_line_breaks_keeps_the_markdown_table() -> None:
     assert "| one two \\| three |" in table(["a"], [["one\ntwo | three"]])
 
