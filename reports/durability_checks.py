@@ -19,8 +19,8 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.scoring import points
 from resilience.units import Instant, Seconds
 
+from .checking import CheckResult, check_one
 from .frames import RunHistory
-from .invariants import CheckResult, check_one
 from .summary import Invariant
 
 LATE_S: Seconds = 0.75

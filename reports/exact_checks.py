@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 
+from .checking import Check, CheckResult
 from .frames import RunHistory
-from .invariants import Check, CheckResult
 
 
 def acknowledged_after_commit(log: RunHistory) -> CheckResult:

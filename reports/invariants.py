@@ -1,19 +1,18 @@
 """The invariants: each a small pure function that searches a run's log for one counterexample. Computes no statistic.
 
-A check returns :class:`CheckResult`: the number of cases and the first case that breaks the rule, if any. A check
-without a case is inconclusive, never a pass; so is a check that raises. A check that this run's evidence cannot fail
-says that it does not apply.
+What a check's result means is described in ``checking``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from resilience.eventlog.vocabulary import DetachCause, LogEvent, LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import DetachCause, LogEvent, LogEventKind, Role
 
+from .checking import Check, CheckResult, check_one
 from .frames import RunHistory
 from .summary import Invariant
 from .windows import windows_frame
@@ -30,42 +29,9 @@ _ACCEPTED = "accepted"
 _GAP = "stream_gap"
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of a check. ``broken``: the first counterexample in words; ``unknown``: why the check is undecided.
-
-    ``inapplicable``: why nothing in this run could break the rule.
-    """
-
-    checked: int
-    broken: str | None = None
-    unknown: str | None = None
-    inapplicable: str | None = None
-
-
-Check = Callable[[RunHistory], CheckResult]
-
-
 def run_checks(log: RunHistory) -> tuple[Invariant, ...]:
     """Every invariant on this run, in a fixed order."""
     return tuple(check_one(name, rule, check, log) for name, (rule, check) in CHECKS.items())
-
-
-def check_one(name: str, rule: str, check: Check, log: RunHistory) -> Invariant:
-    """One invariant; if the check raises, the result is inconclusive with the exception's text."""
-    try:
-        found = check(log)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, it is not the system's failure
-        found = CheckResult(0, unknown=f"the check itself failed: {type(error).__name__}: {error}")
-    if found.broken is not None:
-        return Invariant(name=name, rule=rule, verdict=Verdict.FAIL, detail=found.broken, checked=found.checked)
-    if found.inapplicable is not None:
-        return Invariant(name=name, rule=rule, verdict=Verdict.NOT_APPLICABLE, detail=found.inapplicable, checked=0)
-    unknown = found.unknown or (None if found.checked else "nothing to check: the log has no such event")
-    verdict = Verdict.INCONCLUSIVE if unknown else Verdict.PASS
-    return Invariant(
-        name=name, rule=rule, verdict=verdict, detail=unknown or "no counterexample", checked=found.checked
-    )
 
 
 def _question(event: LogEvent) -> str:

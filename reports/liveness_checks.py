@@ -11,8 +11,8 @@ from collections.abc import Callable
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.lab.run_directory import RunStatus
 
+from .checking import CheckResult, check_one
 from .frames import RunHistory
-from .invariants import CheckResult, check_one
 from .summary import Invariant
 
 SETTLE_S = 2.0

@@ -180,10 +180,19 @@ class ExpectationResult(msgspec.Struct, frozen=True, kw_only=True):
     events_needed: int | None = None
 
 
+class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
+    """One case that breaks a rule: who (a client's name, else a participant's id), when (s of the run), what."""
+
+    actor: str | None
+    t: float | None
+    text: str
+
+
 class Invariant(msgspec.Struct, frozen=True, kw_only=True):
     """One rule of the recorded history. ``checked``: the number of cases; ``detail``: the first counterexample, if any.
 
     ``rule`` is the rule in words. The verdict is *not_applicable* when the run has no evidence that could break it.
+    ``broken_cases`` counts the cases that break the rule, of which ``counterexamples`` are the first ones.
     """
 
     name: str
@@ -191,6 +200,8 @@ class Invariant(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     detail: str
     checked: int
+    counterexamples: tuple[Counterexample, ...] = ()
+    broken_cases: int = 0
 
 
 class WindowResult(msgspec.Struct, frozen=True, kw_only=True):

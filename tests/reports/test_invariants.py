@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from reports.checking import CheckResult, check_one
 from reports.frames import RunHistory
-from reports.invariants import CHECKS, CheckResult, check_one, run_checks
+from reports.invariants import CHECKS, run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import RefuseFault
