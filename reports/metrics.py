@@ -13,7 +13,6 @@ import pandas as pd
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
-from .durability_checks import judge_durability
 from .episodes import CLOCKS, exposure_doubts
 from .event_results import event_results
 from .expectations import (
@@ -29,7 +28,6 @@ from .expectations import (
 from .failures import failure_groups
 from .frames import RunHistory
 from .invariants import run_checks
-from .liveness_checks import judge_liveness
 from .rates import RateDesign, clopper_pearson, correlation_limit, events_needed, low_bound
 from .stats import NO_INTERVAL, Clusters
 from .summary import (
@@ -59,7 +57,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
-    invariants = (*run_checks(log), *judge_liveness(log), *judge_durability(log))
+    invariants = run_checks(log)
     whole = group_summary(episodes, evidence)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
     info = log.info

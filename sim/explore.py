@@ -12,10 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from reports.durability_checks import judge_durability
 from reports.frames import RunHistory, load_history
 from reports.invariants import run_checks
-from reports.liveness_checks import judge_liveness
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.eventlog.writer import EventList
@@ -100,7 +98,7 @@ def judge_seed(history: RunHistory) -> SeedResult:
     """Every check that a report makes of a run, with what it found."""
     broken: dict[str, str] = {}
     checked: Counter[str] = Counter()
-    for item in (*run_checks(history), *judge_liveness(history), *judge_durability(history)):
+    for item in run_checks(history):
         checked[item.name] += item.checked
         failed_itself = item.verdict is Verdict.INCONCLUSIVE and item.detail.startswith("the check itself failed")
         if item.verdict is Verdict.FAIL or failed_itself:

@@ -9,8 +9,8 @@ import asyncio
 
 import pytest
 
+from reports.checks.connections import one_live_connection
 from reports.frames import RunHistory
-from reports.invariants import one_live_connection
 from resilience.config import QuizConfig
 from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.eventlog.writer import EventList

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pytest
 
-from reports.durability_checks import DURABILITY_CHECKS, judge_durability
 from reports.frames import RunHistory
+from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
 from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
@@ -21,6 +21,8 @@ from resilience.quiz.scoring import points
 
 from ..support.log_builder import LogBuilder, clean_history
 
+DURABILITY_CHECKS = [name for name, (_, check) in CHECKS.items() if check.__module__.endswith(".durability")]
+TIMED_CHECKS = ("answers_in_time", "deadlines_hold", "nothing_told_early")
 OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
 PLAN = QuizPlan(QUESTIONS, pace=Pace(0.0, PAUSES / 2, PAUSES / 2))
@@ -41,8 +43,8 @@ class Case:
     incarnation: int = 1
 
     def judged(self) -> dict[str, Verdict]:
-        """Every rule's verdict."""
-        return {item.name: item.verdict for item in judge_durability(self.run_history())}
+        """The verdict of every rule about the database."""
+        return {item.name: item.verdict for item in run_checks(self.run_history()) if item.name in DURABILITY_CHECKS}
 
     def run_history(self) -> RunHistory:
         """The run as the reports read it."""
@@ -103,7 +105,9 @@ def test_sources_that_agree_pass_every_check() -> None:
 
 def test_an_empty_run_is_inconclusive() -> None:
     empty = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
-    assert set(empty.judged().values()) == {Verdict.INCONCLUSIVE}
+    judged = empty.judged()
+    assert {judged.pop(name) for name in TIMED_CHECKS} == {Verdict.NOT_APPLICABLE}
+    assert set(judged.values()) == {Verdict.INCONCLUSIVE}
 
 
 def test_a_server_that_comes_late_closes_late() -> None:
@@ -133,18 +137,19 @@ def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then
 def test_a_quiz_that_a_host_moves_is_judged_without_its_times() -> None:
     made = case()
     made.plan = QuizPlan(QUESTIONS)
-    timeless = set(DURABILITY_CHECKS) - {"answers_in_time", "deadlines_hold", "nothing_told_early"}
-    assert made.judged() == dict.fromkeys(timeless, Verdict.PASS)
+    due = dict.fromkeys(DURABILITY_CHECKS, Verdict.PASS) | dict.fromkeys(TIMED_CHECKS, Verdict.NOT_APPLICABLE)
+    assert made.judged() == due
 
 
 def test_a_host_command_makes_the_times_of_a_paced_quiz_unknown() -> None:
     made = case()
     made.history.add(20.0, Role.SERVER, "server", LogEventKind.HOST_ORDERED, ref="reveal", outcome="done")
-    assert "deadlines_hold" not in made.judged()
+    assert made.judged()["deadlines_hold"] is Verdict.NOT_APPLICABLE
 
 
-def test_a_run_without_a_database_has_no_durability_checks() -> None:
-    assert judge_durability(case().history.log()) == ()
+def test_without_a_database_no_check_of_it_applies() -> None:
+    judged = {item.name: item.verdict for item in run_checks(case().history.log())}
+    assert {judged[name] for name in DURABILITY_CHECKS} == {Verdict.NOT_APPLICABLE}
 
 
 def _start_server(made: Case, outcome: str) -> None:

@@ -1,4 +1,4 @@
-"""Each liveness check passes on a run that is well, finds its defect, and is left out where it cannot tell."""
+"""Each liveness check passes on a run that is well, finds its defect, and does not apply where it cannot tell."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from reports.frames import RunHistory
-from reports.liveness_checks import LIVENESS_CHECKS, judge_liveness
+from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import CutFault
 
 from ..support.log_builder import EPOCH, LogBuilder, experiment
 
 CUT = "0.0:cut@alpha"
+LIVENESS = ("server_lives", "clients_return", "answers_get_verdicts", "stream_reaches_everyone", "losses_have_faults")
 
 
 def _well() -> LogBuilder:
@@ -30,15 +31,16 @@ def _well() -> LogBuilder:
 
 
 def _judged(history: LogBuilder, end: float = 50.0) -> dict[str, Verdict]:
-    return {item.name: item.verdict for item in judge_liveness(history.end(end).log())}
+    return {item.name: item.verdict for item in run_checks(history.end(end).log())}
 
 
 def test_a_run_that_is_well_passes_every_check() -> None:
-    assert _judged(_well()) == dict.fromkeys(LIVENESS_CHECKS, Verdict.PASS)
+    judged = _judged(_well())
+    assert {name: judged[name] for name in LIVENESS} == dict.fromkeys(LIVENESS, Verdict.PASS)
 
 
 def test_a_run_that_ends_soon_after_its_fault_says_nothing_of_returns() -> None:
-    assert "clients_return" not in _judged(_well(), end=30.0)
+    assert _judged(_well(), end=30.0)["clients_return"] is Verdict.NOT_APPLICABLE
 
 
 def test_a_client_that_never_returns_is_found() -> None:
@@ -86,6 +88,6 @@ def _with_cause(history: RunHistory, cause: str) -> RunHistory:
 
 def test_a_server_that_ended_by_itself_is_found() -> None:
     history = _with_cause(_well().end(50.0).log(), "the server ended by itself with exit code -9")
-    verdicts = {item.name: item for item in judge_liveness(history)}
+    verdicts = {item.name: item for item in run_checks(history)}
     assert verdicts["server_lives"].verdict is Verdict.FAIL
     assert "exit code -9" in verdicts["server_lives"].detail

@@ -52,6 +52,8 @@ class Person:
     dial: int = 0
     score: float = 0.0
     identities: int = 1
+    position: int = 0
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -116,6 +118,7 @@ class LogBuilder:
         """The server does not know the session: the client joins as a new participant."""
         person = self.people[who]
         person.identities += 1
+        person.earlier.append(person.session)
         person.session, person.connection = f"p-{who}-{person.identities}", 0
         return self._attach(who, t, new=True, server_digest=f"new {t}")
 
@@ -133,6 +136,7 @@ class LogBuilder:
 
     def deliver(self, who: str, t: float, seq: int, epoch: str = EPOCH) -> LogBuilder:
         """Receive one message of the stream."""
+        self.people[who].position = seq
         return self.client(t, who, LogEventKind.STREAM_DELIVERED, seq=seq, detail=epoch)
 
     def _attach(
@@ -142,8 +146,9 @@ class LogBuilder:
         person.connection += 1
         server = LogEventKind.SESSION_CREATED if new else LogEventKind.SESSION_RESUMED
         client = LogEventKind.SESSION_JOINED if new else LogEventKind.SESSION_RESTORED
-        self.server(t - 0.005, who, server, seq=0, detail=server_digest, **fields)
-        return self.client(t, who, client, connection_no=person.connection, seq=0, detail=holds or server_digest)
+        at = person.position
+        self.server(t - 0.005, who, server, seq=at, detail=server_digest, **fields)
+        return self.client(t, who, client, connection_no=person.connection, seq=at, detail=holds or server_digest)
 
     # faults -----------------------------------------------------------------------------------------------------------
 
@@ -166,6 +171,8 @@ class LogBuilder:
         at = self.experiment.duration if t is None else t
         for who, person in self.people.items():
             self.server(at, who, LogEventKind.SCORE_FINAL, value=person.score)
+            for session in person.earlier:
+                self.add(at, Role.SERVER, "server", LogEventKind.SCORE_FINAL, session_id=session, value=0.0)
         return self.add(at, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed")
 
     # results ----------------------------------------------------------------------------------------------------------
@@ -210,7 +217,7 @@ def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:
         history.join(who, 1.0 + i * 0.001).deliver(who, 6.0, 1).deliver(who, 7.0, 2).answer(who, 8.0)
     history.fault("0.0:cut@alpha", 10.0, 10.0)
     for i, who in enumerate(names):
-        history.lose(who, 10.0 + i * 0.001).back(who, 11.0 + i % 10 * 0.1).deliver(who, 20.0, 1).answer(who, 21.0, "q2")
+        history.lose(who, 10.0 + i * 0.001).back(who, 11.0 + i % 10 * 0.1).deliver(who, 20.0, 3).answer(who, 21.0, "q2")
     return history.end()
 
 
@@ -259,7 +266,8 @@ class RandomHistory:
 def _play(history: LogBuilder, cohorts: tuple[str, ...], clients: int, chance: RandomHistory) -> None:
     for cohort in cohorts:
         for i in range(clients):
-            history.join(f"{cohort}-{i:03d}", chance.uniform(0.5, 3.5), cohort)
+            who = f"{cohort}-{i:03d}"
+            history.join(who, chance.uniform(0.5, 3.5), cohort).deliver(who, 4.0, 1)
     for window in history.experiment.windows(history.seed):
         history.fault(window.fault_id, window.starts_at, window.ends_at)
         silent = window.fault.kind == "blackhole"
@@ -284,5 +292,5 @@ def _return(history: LogBuilder, who: str, noticed: float, healed: float, chance
     elif fate < chance.losing * 1.2:
         history.become_new(who, back)
     else:
-        history.restore(who, back).deliver(who, back + 0.1, 1)
+        history.restore(who, back)
         history.server(back + 0.3, who, LogEventKind.HEARTBEAT_ACKED, value=float(chance.rng.lognormal(-6.5, 0.6)))

@@ -34,7 +34,8 @@ def attached(number: int, detail: str = "s") -> LogEvent:
 
 
 COMMITTED = server(LogEventKind.ANSWER_COMMITTED, ref="q1/k", outcome="accepted", value=500.0)
-ACKED = client(LogEventKind.ANSWER_ACKED, ref="q1/k", outcome="accepted")
+ACKED = client(LogEventKind.ANSWER_ACKED, session_id="p1", ref="q1/k", outcome="accepted")
+REJECTED = client(LogEventKind.ANSWER_ACKED, session_id="p1", ref="q1/k", outcome="rejected_late")
 RESTORED = client(LogEventKind.SESSION_RESTORED, session_id="p1", connection_no=2, seq=4, detail="s")
 
 GOOD: list[tuple[str, list[LogEvent]]] = [
@@ -58,7 +59,8 @@ BAD: list[tuple[str, list[LogEvent]]] = [
     ("stream_without_gap", [client(LogEventKind.STREAM_DELIVERED, seq=1)]),
     ("stream_without_gap", [client(LogEventKind.TRANSPORT_LOST, cause="stream_gap")]),
     ("acknowledged_answers_kept", [client(LogEventKind.ANSWER_ACKED, session_id="p1", ref="q1/k", outcome="accepted")]),
-    ("acknowledged_after_commit", [ACKED]),
+    ("acknowledged_answers_kept", [ACKED]),
+    ("rejected_answers_not_scored", [COMMITTED, REJECTED]),
     ("acknowledged_after_commit", [ACKED, COMMITTED]),
     ("one_verdict_each", [COMMITTED, ACKED, ACKED]),
     ("answers_scored_once", [COMMITTED, server(LogEventKind.ANSWER_COMMITTED, 0.1, ref="q1/k2", outcome="accepted")]),

@@ -1,0 +1,224 @@
+"""Checks of answers and scores: what was acknowledged, committed, scored. Believes clients and the server's log."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
+from resilience.lab.run_directory import RunStatus
+
+from ..checking import CheckResult, named_rows, result_of, result_of_rows
+from ..frames import RunHistory
+from ..summary import Counterexample
+from .selection import MISSING, first_position, is_kind, joint_codes, keys_of, pair_keys, questions, select
+
+CLOCK_TOLERANCE_S = 0.02
+"""By how much the clocks of two processes of one machine may disagree; one process has one clock and one order."""
+
+ACCEPTED = "accepted"
+KEPT = (ACCEPTED, "duplicate")
+
+NO_ANSWER = "no answer was submitted"
+
+_WORDS = ("actor", "session_id", "outcome", "ref")
+
+
+def durable_answers(history: RunHistory) -> pd.DataFrame:
+    """The server's records of durable answers: its commits, and what a restarted server found stored."""
+    kinds = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
+    found = select(history, *kinds, role=Role.SERVER, columns=("kind", "session_id", "outcome", "ref", "value"))
+    is_commit = is_kind(found, LogEventKind.ANSWER_COMMITTED)
+    return found[~is_commit | found["outcome"].isin([ACCEPTED]).to_numpy(dtype=bool)].reset_index(drop=True)
+
+
+def verdicts(history: RunHistory, *outcomes: str) -> pd.DataFrame:
+    """The verdicts that clients received; of these outcomes only where some are given."""
+    found = select(history, LogEventKind.ANSWER_ACKED, role=Role.CLIENT, columns=_WORDS)
+    return found[found["outcome"].isin(outcomes)].reset_index(drop=True) if outcomes else found
+
+
+def unless_submitted(history: RunHistory) -> str | None:
+    """Why a check of answers does not apply: nobody answered."""
+    kinds = (LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED, LogEventKind.ANSWER_COMMITTED)
+    return None if len(select(history, *kinds)) else NO_ANSWER
+
+
+def acknowledged_answers_kept(history: RunHistory) -> CheckResult:
+    """Every accepted answer was committed with its key, and every duplicate's question has a committed answer."""
+    acks, durable = verdicts(history, *KEPT), durable_answers(history)
+    wanted, known = keys_of((acks, durable), "session_id", "ref")
+    acks = acks.assign(committed=None)
+    other = np.flatnonzero(first_position(wanted, known) == MISSING)
+    acks.loc[other, "committed"] = _committed_instead(acks.iloc[other], durable)
+    is_other = np.zeros(len(acks), dtype=bool)
+    is_other[other] = True
+    is_lost = is_other & (acks["committed"].isna() | (acks["outcome"] == ACCEPTED)).to_numpy(dtype=bool)
+
+    def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+        where = f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} acknowledged as {ack.outcome}"
+        return f"{where}, never committed" if ack.committed is None else f"{where}, {ack.committed} was committed"
+
+    return result_of_rows(acks, is_lost, describe, inapplicable=unless_submitted(history))
+
+
+def _committed_instead(acks: pd.DataFrame, durable: pd.DataFrame) -> NDArray[np.object_]:
+    """The answer to the same question that was committed for each of these participants; None where there is none."""
+    theirs = durable[durable["session_id"].isin(acks["session_id"].unique())]
+    tables = [pd.DataFrame({"session_id": t["session_id"], "ref": questions(t["ref"])}) for t in (acks, theirs)]
+    wanted, known = keys_of(tables, "session_id", "ref")
+    found = first_position(wanted, known)
+    refs = theirs["ref"].to_numpy(dtype=object)
+    return np.array([None if at == MISSING else refs[at] for at in found], dtype=object)
+
+
+def rejected_answers_not_scored(history: RunHistory) -> CheckResult:
+    """An answer that its client was told is rejected has no commit."""
+    acks = verdicts(history)
+    rejected = acks[~acks["outcome"].isin(KEPT)].reset_index(drop=True)
+    durable = durable_answers(history)
+    wanted, known = keys_of((rejected, durable), "session_id", "ref")
+
+    def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+        return f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} was rejected as {ack.outcome}, but scored"
+
+    none = None if len(rejected) else "no answer was rejected"
+    return result_of_rows(rejected, first_position(wanted, known) != MISSING, describe, inapplicable=none)
+
+
+def acknowledged_after_commit(history: RunHistory) -> CheckResult:
+    """An answer is acknowledged as accepted only once it is committed, or found committed by a new server.
+
+    Processes of one machine may disagree by :data:`CLOCK_TOLERANCE_S`. A killed process may have lost its last records,
+    so in the real lane an answer that only a later server found says nothing about its commit's time.
+    """
+    acks, durable = verdicts(history, ACCEPTED), durable_answers(history)
+    wanted, known = keys_of((acks, durable), "session_id", "ref")
+    at = first_position(wanted, known)
+    is_real = history.info.lane is Lane.REAL
+    judged = at != MISSING
+    if is_real and len(durable):
+        judged &= is_kind(durable, LogEventKind.ANSWER_COMMITTED)[at]
+    acks, at = acks[judged].reset_index(drop=True), at[judged]
+    acks = acks.assign(since=durable["t"].to_numpy()[at])
+    came_first = acks["row"] < durable["row"].to_numpy()[at]
+    is_early = acks["t"] < acks["since"] - CLOCK_TOLERANCE_S if is_real else came_first
+
+    def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+        where = f"{ack.actor} at {ack.t:.3f} s: {ack.ref} was acknowledged but not committed"
+        return f"{where} before {ack.since:.3f} s"
+
+    return result_of_rows(acks, is_early, describe, inapplicable=unless_submitted(history))
+
+
+def one_verdict_each(history: RunHistory) -> CheckResult:
+    """Each submitted answer gets at most one verdict."""
+    acks = verdicts(history)
+    (keys,) = keys_of((acks,), "actor", "ref")
+    counts = pd.Series(keys).map(pd.Series(keys).value_counts()).to_numpy(dtype=np.int64)
+    first = ~pd.Series(keys).duplicated().to_numpy()
+    cases = acks.assign(times=counts)[first]
+    return result_of_rows(
+        cases,
+        cases["times"] > 1,
+        lambda case: f"{case.actor} got {case.times} verdicts on {case.ref}",
+        inapplicable=unless_submitted(history),
+    )
+
+
+def answers_scored_once(history: RunHistory) -> CheckResult:
+    """At most one accepted commit per participant and question, and a restarted server finds it unchanged."""
+    durable = durable_answers(history)
+    durable = durable.assign(question=questions(durable["ref"]), actor=durable["session_id"])
+    (keys,) = keys_of((durable,), "session_id", "question")
+    at = first_position(keys, keys)
+    first = durable.iloc[at].reset_index(drop=True)
+    same = (first["ref"].fillna("") == durable["ref"].fillna("")).to_numpy(dtype=bool)
+    same &= (first["value"] == durable["value"]) | (first["value"].isna() & durable["value"].isna())
+    is_again = (at != np.arange(len(durable))) & ~(is_kind(durable, LogEventKind.ANSWER_RECOVERED) & same)
+    cases = durable.assign(before=first["t"], first_ref=first["ref"], first_value=first["value"])
+
+    def describe(event: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+        where = f"{event.session_id}: question {event.question} scored at {event.before:.3f} s"
+        if event.kind == LogEventKind.ANSWER_RECOVERED:
+            was = f"as {event.first_ref} with {event.first_value}"
+            return f"{where} {was}, found at {event.t:.3f} s as {event.ref}, {event.value}"
+        return f"{where} and again at {event.t:.3f} s"
+
+    return result_of_rows(cases, is_again, describe, inapplicable=unless_submitted(history))
+
+
+def scores_add_up(history: RunHistory) -> CheckResult:
+    """Each final score of a server equals the sum of the points of the answers that were durable by then."""
+    finals = _final_scores(history)
+    durable = durable_answers(history)
+    session, final_session = joint_codes(durable["session_id"], finals["session_id"])
+    (question,) = joint_codes(questions(durable["ref"]))
+    (keys,) = pair_keys((session,), (question,))
+    again = pd.Series(keys).duplicated().to_numpy()
+    summed = pd.Series(np.where(again, 0.0, durable["value"].fillna(0.0))).groupby(session).cumsum()
+    table = pd.DataFrame({"t": durable["t"], "who": session, "summed": summed})
+    wanted = pd.DataFrame({"t": finals["t"], "who": final_session})
+    total = pd.merge_asof(wanted, table, on="t", by="who")["summed"].fillna(0.0).to_numpy()
+    differs = ~np.isclose(finals["value"].to_numpy(dtype=float), total, rtol=1e-9, atol=1e-6)
+    irregular = np.isin(final_session, np.unique(session[again]))
+    suspects = np.unique(final_session[differs | irregular])
+    mine, theirs = durable[np.isin(session, suspects)], finals[np.isin(final_session, suspects)]
+    return result_of(len(finals), _wrong_sums(mine, theirs), inapplicable=_unless_final(history))
+
+
+def _final_scores(history: RunHistory) -> pd.DataFrame:
+    return select(history, LogEventKind.SCORE_FINAL, role=Role.SERVER, columns=("kind", "session_id", "value"))
+
+
+def _unless_final(history: RunHistory) -> str | None:
+    """Final scores are records of an orderly end; a run that did not complete has none."""
+    return None if history.info.status == RunStatus.COMPLETED else "the run did not complete"
+
+
+def _wrong_sums(durable: pd.DataFrame, finals: pd.DataFrame) -> list[Counterexample]:
+    """Replays these participants' answers and final scores: an answer that is found again replaces its points."""
+    scored: dict[str | None, dict[str, float]] = defaultdict(dict)
+    wrong: list[Counterexample] = []
+    events = pd.concat([durable, finals]).sort_values("t", kind="stable")
+    for event in named_rows(events[["t", "kind", "session_id", "ref", "value"]]):
+        mine, question = scored[event.session_id], (event.ref or "").partition("/")[0]
+        if event.kind != LogEventKind.SCORE_FINAL:
+            before = mine.get(question, 0.0) if event.kind == LogEventKind.ANSWER_COMMITTED else 0.0
+            mine[question] = before + (event.value or 0.0)
+            continue
+        stored, summed = event.value, math.fsum(mine.values())
+        if stored is None or not math.isclose(stored, summed, abs_tol=1e-6):
+            text = (
+                f"{event.session_id} at {event.t:.3f} s: stored score {stored}, the committed answers sum to {summed:g}"
+            )
+            wrong.append(Counterexample(actor=event.session_id, t=event.t, text=text))
+    return wrong
+
+
+def final_scores_complete(history: RunHistory) -> CheckResult:
+    """A server that closes in order stores the final score of each of its participants.
+
+    Judged for the last server, once it has stored any: a server that dies stores none, which ``server_lives`` finds.
+    """
+    starts = select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER)
+    finals = _final_scores(history)
+    last = finals[finals["row"] > int(starts["row"].max())] if len(starts) else finals
+    kinds = (LogEventKind.SESSION_CREATED, LogEventKind.SESSION_RESUMED)
+    known = select(history, *kinds, role=Role.SERVER, columns=("session_id",)).drop_duplicates("session_id")
+    if not len(last):
+        unknown = "the last server left no final scores" if len(known) else "no participant joined"
+        return CheckResult(0, unknown=unknown, inapplicable=_unless_final(history))
+    known = known[known["t"] < last["t"].iloc[0]].assign(actor=lambda table: table["session_id"])
+    missing = ~known["session_id"].isin(last["session_id"].dropna().unique())
+    return result_of_rows(
+        known,
+        missing,
+        lambda case: f"{case.session_id}: known to the server since {case.t:.3f} s, without a final score at its end",
+        inapplicable=_unless_final(history),
+    )

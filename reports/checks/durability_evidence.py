@@ -1,0 +1,134 @@
+"""What a run left behind besides its log: the database at the end, and what clients were shown. Judges nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.lab.observer import Observation
+from resilience.lab.stored_run import StoredRun
+from resilience.quiz.game import StoredAnswer
+from resilience.units import Instant, Seconds
+
+from ..frames import RunHistory
+from .connections import recoveries
+from .selection import joint_codes, once_per_run, select
+
+LATE_S: Seconds = 0.75
+"""A server that has just started under a crowd may be so late."""
+
+_DURABLE = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
+
+
+@once_per_run
+def evidence_of(history: RunHistory) -> DurabilityEvidence | None:
+    """The evidence of a run; None where it kept no database."""
+    return None if history.stored is None else DurabilityEvidence(history, history.stored)
+
+
+@dataclass(frozen=True)
+class DurabilityEvidence:
+    """What a run left behind: its history (log and observations) and the run as its database held it at the end."""
+
+    history: RunHistory
+    stored: StoredRun
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Position of each question, from 0."""
+        return {question.id: i for i, question in enumerate(self.stored.plan.questions)}
+
+    @cached_property
+    def observed(self) -> pd.DataFrame:
+        """What clients were shown, one row per observation; columns as the fields of :class:`Observation`."""
+        shown, names = self.history.observations, Observation.__struct_fields__
+        return pd.DataFrame({name: [getattr(item, name) for item in shown] for name in names}).astype({"t": "float64"})
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The stored answers; columns as the fields of :class:`StoredAnswer`."""
+        texts = dict.fromkeys(("participant", "question", "key"), "string")
+        columns = {name: [getattr(row, name) for row in self.stored.answers] for name in StoredAnswer.__struct_fields__}
+        return pd.DataFrame(columns).astype(texts)
+
+    @cached_property
+    def why_no_times(self) -> str | None:
+        """Why nothing but the server's word says when a question was open; None where more does."""
+        pace = self.stored.plan.pace
+        if None in (pace.lobby, pace.reveal, pace.leaderboard) or self._host_moved:
+            return "a host moves the quiz: nothing but the server's word says when a question was open"
+        return "no question was opened" if self.stored.state.index < 0 else None
+
+    @cached_property
+    def times(self) -> dict[str, tuple[Instant, Instant]]:
+        """When each question was to open and to close: with a fixed pace one opening determines all.
+
+        Empty where :attr:`why_no_times` says so.
+        """
+        if self.why_no_times is not None:
+            return {}
+        plan, state = self.stored.plan, self.stored.state
+        offsets, at = [], 0.0
+        for question in plan.questions:
+            offsets.append(at)
+            at += question.time_s + (plan.pace.reveal or 0.0) + (plan.pace.leaderboard or 0.0)
+        first = state.opened_at - offsets[state.index]
+        return {
+            question.id: (first + offset, first + offset + question.time_s)
+            for question, offset in zip(plan.questions, offsets, strict=True)
+        }
+
+    @cached_property
+    def _host_moved(self) -> bool:
+        commands = select(self.history, LogEventKind.HOST_ORDERED, role=Role.SERVER, columns=("outcome", "ref"))
+        return bool((commands["outcome"].isin(["done"]) & ~commands["ref"].isin(["create"])).any())
+
+    @cached_property
+    def answers_of(self) -> dict[str, list[StoredAnswer]]:
+        """The stored answers of each participant."""
+        found: dict[str, list[StoredAnswer]] = defaultdict(list)
+        for answer in self.stored.answers:
+            found[answer.participant].append(answer)
+        return found
+
+    def points_until(self, participants: pd.Series, last: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The points of each participant's stored answers up to question number ``last``."""
+        wanted, known = joint_codes(participants, self.rows["participant"])
+        table = pd.DataFrame(
+            {"who": known, "number": self.rows["question"].map(self.numbers), "won": self.rows["points"]}
+        )
+        table = table.astype({"number": "int64", "won": "float64"}).sort_values("number", kind="stable")
+        table = table.assign(won=table.groupby("who")["won"].cumsum())
+        asked = pd.DataFrame({"who": wanted, "number": last}).reset_index(names="case").sort_values("number")
+        found = pd.merge_asof(asked, table, on="number", by="who").sort_values("case")
+        return found["won"].fillna(0.0).to_numpy(dtype=np.float64)
+
+    @cached_property
+    def tolerance(self) -> Seconds:
+        """How late a healthy server may be, plus how late the clients' own loops ran."""
+        return LATE_S + self.history.lab_lag
+
+    @cached_property
+    def _durable_since(self) -> pd.Series:
+        durable = select(self.history, *_DURABLE, role=Role.SERVER, columns=("session_id", "ref"))
+        keys = [durable["session_id"].astype("string"), durable["ref"].astype("string")]
+        return durable["t"].groupby(keys).min()
+
+    def known_since(self, answer: StoredAnswer) -> Instant:
+        """When the server first knew a stored answer to be durable; infinite where its log does not say."""
+        known = self._durable_since.get((answer.participant, f"{answer.question}/{answer.key}"), np.inf)
+        return float(known)
+
+    def are_on_time(self, t: NDArray[np.float64], planned: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which times are as planned, or right after the start of a server that had not been there then."""
+        slack = self.tolerance
+        on_time = np.abs(t - planned) <= slack
+        for up in recoveries(self.history)["t"]:
+            on_time |= (planned <= up + slack) & (t >= up) & (t - up <= slack)
+        return on_time

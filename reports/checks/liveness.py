@@ -1,0 +1,195 @@
+"""Checks of what must have happened by some time: returns, verdicts, the stream. Believes what clients received."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.lab.run_directory import RunStatus
+
+from ..checking import CheckResult, result_of, result_of_rows
+from ..frames import RunHistory
+from ..summary import Counterexample
+from .answers import NO_ANSWER
+from .selection import MISSING, Codes, ends_group, first_position, is_kind, keys_of, last_where, select
+from .sessions import (
+    LOSSES,
+    NOWHERE,
+    OPENS,
+    STOPS,
+    Seconds,
+    client_sessions,
+    epoch_numbers,
+    fault_times,
+    session_events,
+    settle_s,
+    stream_rows,
+)
+
+VERDICT_S = 5.0
+"""Seconds of an open session on a link without a fault within which every submitted answer has its verdict."""
+
+
+def server_lives(history: RunHistory) -> CheckResult:
+    """The server ended only when a fault ended it."""
+    starts = len(select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER))
+    if history.info.status != RunStatus.COMPLETED:
+        return CheckResult(0, inapplicable="the run did not complete")
+    if not starts:
+        return CheckResult(0, inapplicable="the log has no start of a server")
+    cause = history.info.cause
+    return result_of(starts, [] if cause is None else [Counterexample(actor="server", t=None, text=cause)])
+
+
+def clients_return(history: RunHistory) -> CheckResult:
+    """``statistics.deadline`` after the last fault every client that neither left nor gave up has a session."""
+    ends = select(history, LogEventKind.FAULT_ENDED)["t"]
+    deadline = history.experiment.statistics.deadline
+    if not len(ends):
+        return CheckResult(0, inapplicable="no fault ended")
+    if history.end - ends.max() < deadline:
+        return CheckResult(0, inapplicable=f"the run ended less than {deadline:g} s after its last fault")
+    last = _last_session_events(history)
+    away = is_kind(last, *LOSSES) & (history.end - last["t"] >= settle_s(history)).to_numpy()
+    return result_of_rows(last, away, lambda case: f"{case.actor}: away since {case.t:.3f} s, {case.kind}")
+
+
+def _last_session_events(history: RunHistory) -> pd.DataFrame:
+    """The last event of each client that opened, ended or stopped a session; a loss after a stop ends nothing."""
+    events = session_events(history)
+    last = np.flatnonzero(ends_group(events["who"].to_numpy()))
+    decisive = last_where(is_kind(events, *OPENS, *STOPS))[last]
+    same = (decisive != MISSING) & (events["who"].to_numpy()[decisive] == events["who"].to_numpy()[last])
+    stopped = same & is_kind(events, *STOPS)[decisive]
+    return events.iloc[np.where(stopped, decisive, last)].sort_values("row").reset_index(drop=True)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def answers_get_verdicts(history: RunHistory) -> CheckResult:
+    """Every submitted answer has its verdict within :data:`VERDICT_S` of open sessions without a fault on the link.
+
+    An answer that has none at the end is judged once its client, connected then, had :data:`SETTLE_S` of such time. The
+    lateness of the clients' own loops is added to both.
+    """
+    submitted = select(history, LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT, columns=("actor", "cohort", "ref"))
+    submitted = submitted[(submitted["t"] <= history.end).to_numpy()].reset_index(drop=True)
+    acks = select(history, LogEventKind.ANSWER_ACKED, role=Role.CLIENT, columns=("actor", "ref"))
+    wanted, known = keys_of((submitted, acks), "actor", "ref")
+    at = first_position(wanted, known)
+    acked = np.where(at == MISSING, np.inf, acks["t"].to_numpy()[at] if len(acks) else np.inf)
+    until = np.minimum(acked, history.end)
+    bound = VERDICT_S + history.lab_lag
+    suspect = (at == MISSING) | (until - submitted["t"].to_numpy() > bound)
+    cases = submitted.assign(until=until, acked=at != MISSING, connected=0.0, at_end=False)
+    cases.loc[suspect, ["connected", "at_end"]] = _connected(history, cases[suspect])
+    due = cases["connected"] > bound
+    due |= ~cases["acked"] & cases["at_end"] & (cases["connected"] >= settle_s(history))
+    unknown = None if (cases["acked"] | due).any() else "no submitted answer had time for a verdict"
+    none = None if len(submitted) else NO_ANSWER
+    checked = int((cases["acked"] | due).sum())
+    return result_of_rows(cases, due, _describe_wait, checked=checked, unknown=unknown, inapplicable=none)
+
+
+def _describe_wait(case: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+    where = f"{case.actor} at {case.t:.3f} s: no verdict on {case.ref}"
+    return f"{where} within {case.connected:.1f} s of connected time"
+
+
+def _connected(history: RunHistory, cases: pd.DataFrame) -> pd.DataFrame:
+    """For how many seconds each case's client had a session on a link without a fault, and whether it has one at last.
+
+    Counted from the submission to the verdict or the end.
+    """
+    sessions = client_sessions(history)[["actor", "cohort", "t", "until", "closed_by"]]
+    sessions = sessions[sessions["actor"].isin(cases["actor"].unique())]
+    sessions = sessions.rename(columns={"t": "opened", "until": "closed"})
+    waits = cases[["actor", "t", "until"]].reset_index(names="case").merge(sessions, on="actor", how="inner")
+    low, high = waits[["t", "opened"]].max(axis=1).to_numpy(), waits[["until", "closed"]].min(axis=1).to_numpy()
+    clear = fault_times(history).clear_s(waits, low, high)
+    waits = waits.assign(connected=clear, at_end=waits["closed_by"].isna())
+    found = waits.groupby("case")[["connected", "at_end"]].agg({"connected": "sum", "at_end": "any"})
+    return found.reindex(cases.index).fillna({"connected": 0.0, "at_end": False}).astype({"at_end": bool})
+
+
+# --- the stream -------------------------------------------------------------------------------------------------------
+
+
+def stream_reaches_everyone(history: RunHistory) -> CheckResult:
+    """Every session receives the stream to the end of the run, its own end, or the next fault on its link.
+
+    How far the stream is, is what any client has received and what the server logged, :data:`SETTLE_S` before.
+    """
+    sessions = client_sessions(history)
+    if not len(sessions):
+        return CheckResult(0, unknown="no client had a session")
+    opened, until = sessions["t"].to_numpy(), sessions["until"].to_numpy()
+    settle = settle_s(history)
+    judged_at = fault_times(history).last_clear(sessions, opened, until)
+    reached, own_epoch = _reached(history)
+    epoch = _epochs(history, opened)
+    epoch = np.where(epoch == MISSING, own_epoch, epoch)
+    due = _published(history, epoch, judged_at - settle)
+    cases = sessions.assign(reached=reached, due=due, judged_at=judged_at)
+    cases = cases[(judged_at - opened >= settle) & (due > NOWHERE)].sort_values("row")
+    unknown = None if len(cases) else "no session was long enough"
+
+    def describe(case: Any) -> str:  # noqa: ANN401 - a named tuple of the table
+        where = f"{case.actor}: at position {case.reached} of {case.due}"
+        if case.closed_by is None:
+            return f"{where} at the end"
+        return f"{where} in the session of {case.t:.3f} to {case.until:.3f} s"
+
+    return result_of_rows(cases, cases["reached"] < cases["due"], describe, unknown=unknown)
+
+
+def _reached(history: RunHistory) -> tuple[Codes, Codes]:
+    """The last position of each session, and the epoch of its messages, in the order of ``client_sessions``."""
+    rows = stream_rows(history)
+    delivered = rows["delivered"].to_numpy()
+    starts = np.flatnonzero(~delivered & (rows["t"] <= history.end).to_numpy())
+    all_starts = np.append(np.flatnonzero(~delivered), len(rows))
+    following = all_starts[np.searchsorted(all_starts, starts, side="right")]
+    who, seq, epoch = (rows[name].to_numpy() for name in ("who", "seq", "epoch"))
+    last = following - 1
+    last = np.where(who[last] == who[starts], last, starts)
+    return seq[last].astype(np.int64), epoch[last].astype(np.int64)
+
+
+def _epochs(history: RunHistory, t: Seconds) -> Codes:
+    """The number of the epoch that the server of each time announced at its start."""
+    starts = select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER, columns=("detail",))
+    numbers = np.append(epoch_numbers(history).get_indexer(pd.Index(starts["detail"].astype("string"))), MISSING)
+    at = np.searchsorted(starts["t"].to_numpy(), t, side="right") - 1
+    return np.asarray(numbers[at], dtype=np.int64)
+
+
+def _published(history: RunHistory, epoch: Codes, t: Seconds) -> Codes:
+    """The stream's position in each epoch at each time; :data:`NOWHERE` where nothing was published."""
+    marks = pd.concat([_first_deliveries(history), _server_marks(history)]).sort_values("t", kind="stable")
+    due = np.full(len(t), NOWHERE, dtype=np.int64)
+    for number, published in marks.groupby("epoch"):
+        times, position = published["t"].to_numpy(), np.maximum.accumulate(published["seq"].to_numpy())
+        at = np.searchsorted(times, t, side="right") - 1
+        mine = (epoch == number) & (at >= 0)
+        due[mine] = position[at[mine]]
+    return due
+
+
+def _first_deliveries(history: RunHistory) -> pd.DataFrame:
+    """When each position of each epoch was first received by any client."""
+    rows = stream_rows(history)
+    rows = rows[rows["delivered"].to_numpy()]
+    return rows.groupby(["epoch", "seq"])["t"].min().reset_index()
+
+
+def _server_marks(history: RunHistory) -> pd.DataFrame:
+    """Positions that the server logged when it published a question's opening or close."""
+    kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
+    marks = select(history, *kinds, role=Role.SERVER, columns=("seq",)).dropna(subset=["seq"])
+    epoch = _epochs(history, marks["t"].to_numpy())
+    return pd.DataFrame({"epoch": epoch, "seq": marks["seq"].to_numpy(dtype=np.int64), "t": marks["t"].to_numpy()})

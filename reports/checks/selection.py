@@ -1,0 +1,125 @@
+"""Reads a few columns of a few kinds from a run's history, and compares columns of texts. Knows no rule.
+
+Every table that :func:`select` makes has the column ``row``, the position in the event frame, and is in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.eventlog.vocabulary import LogEventKind, Role
+
+from ..frames import RunHistory
+
+MISSING = -1
+"""The code of a missing text, and the position of a key that is not found."""
+
+Codes = NDArray[np.int64]
+T = TypeVar("T")
+
+
+def once_per_run(compute: Callable[[RunHistory], T]) -> Callable[[RunHistory], T]:
+    """Keep the result with the history, as ``functools.cached_property`` does, for the checks that share it."""
+    key = f"_{compute.__module__}.{compute.__qualname__}"
+
+    @wraps(compute)
+    def cached(history: RunHistory) -> T:
+        kept: dict[str, Any] = history.__dict__
+        if key not in kept:
+            kept[key] = compute(history)
+        found: T = kept[key]
+        return found
+
+    return cached
+
+
+def select(
+    history: RunHistory, *kinds: LogEventKind, role: Role | None = None, columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of these kinds, with ``row``, ``t`` and these columns, in order; of one role only when it is given."""
+    by_kind = _rows_by_kind(history)
+    rows = np.concatenate([by_kind[kind.value] for kind in kinds]) if kinds else np.empty(0, dtype=np.int32)
+    if len(kinds) > 1:
+        rows.sort()
+    if role is not None:
+        roles: Any = history.frame["role"].array
+        rows = rows[roles.codes[rows] == roles.categories.get_loc(role.value)]
+    taken = {name: history.frame[name].array.take(rows) for name in ("t", *columns)}
+    return pd.DataFrame({"row": rows, **taken})
+
+
+@once_per_run
+def _rows_by_kind(history: RunHistory) -> dict[str, NDArray[np.int32]]:
+    """The positions of each kind's rows in the event frame, in order."""
+    kinds: Any = history.frame["kind"].array
+    order = np.argsort(kinds.codes, kind="stable").astype(np.int32)
+    bounds = np.searchsorted(kinds.codes[order], np.arange(len(kinds.categories) + 1))
+    found = {str(name): order[bounds[i] : bounds[i + 1]] for i, name in enumerate(kinds.categories)}
+    return {kind.value: found.get(kind.value, order[:0]) for kind in LogEventKind}
+
+
+def joint_codes(*columns: pd.Series) -> list[Codes]:
+    """Numbers for texts, the same number for the same text in all columns; :data:`MISSING` where there is none."""
+    arrays: list[Any] = [column.array for column in columns]
+    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns) and all(
+        array.categories is arrays[0].categories for array in arrays
+    ):
+        return [array.codes.astype(np.int64) for array in arrays]
+    together = pd.concat([column.astype("string") for column in columns], ignore_index=True)
+    codes = np.asarray(pd.factorize(together)[0], dtype=np.int64)
+    return list(np.split(codes, np.cumsum([len(column) for column in columns])[:-1]))
+
+
+def pair_keys(first: Sequence[Codes], second: Sequence[Codes]) -> list[Codes]:
+    """One number for each pair of codes, the same for the same pair in all tables."""
+    width = max((int(codes.max(initial=MISSING)) for codes in second), default=0) + 2
+    return [(left + 1) * width + right + 1 for left, right in zip(first, second, strict=True)]
+
+
+def keys_of(tables: Sequence[pd.DataFrame], left: str, right: str) -> list[Codes]:
+    """One number for each row's pair of texts in the columns ``left`` and ``right``, comparable between the tables."""
+    return pair_keys(joint_codes(*(table[left] for table in tables)), joint_codes(*(table[right] for table in tables)))
+
+
+def first_position(wanted: Codes, among: Codes) -> Codes:
+    """Where each wanted key first stands among the others; :data:`MISSING` where it does not."""
+    is_first = ~pd.Series(among).duplicated().to_numpy()
+    positions = np.flatnonzero(is_first)
+    found = pd.Index(among[is_first]).get_indexer(pd.Index(wanted))
+    return np.where(found == MISSING, MISSING, positions[found] if len(positions) else MISSING).astype(np.int64)
+
+
+def questions(refs: pd.Series) -> pd.Series:
+    """The question of each ``"<question>/<key>"``."""
+    return refs.astype("string").str.replace(r"/.*", "", regex=True)
+
+
+def by_group(codes: Codes) -> NDArray[np.intp]:
+    """The order that puts rows of one group together and leaves each group's rows in their order."""
+    return np.argsort(codes, kind="stable")
+
+
+def starts_group(codes: Codes) -> NDArray[np.bool_]:
+    """Where a group begins, for codes in the order of :func:`by_group`."""
+    return np.concatenate([[True], codes[1:] != codes[:-1]]) if len(codes) else np.empty(0, dtype=bool)
+
+
+def ends_group(codes: Codes) -> NDArray[np.bool_]:
+    """Where a group ends, for codes in the order of :func:`by_group`."""
+    return np.roll(starts_group(codes), -1)
+
+
+def last_where(condition: NDArray[np.bool_]) -> Codes:
+    """For each position the last one up to it where the condition holds; :data:`MISSING` before the first."""
+    return np.maximum.accumulate(np.where(condition, np.arange(len(condition)), MISSING), dtype=np.int64)
+
+
+def is_kind(table: pd.DataFrame, *kinds: LogEventKind) -> NDArray[np.bool_]:
+    """Which rows are of these kinds."""
+    return table["kind"].isin([kind.value for kind in kinds]).to_numpy(dtype=bool)
