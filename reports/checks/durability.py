@@ -126,7 +126,7 @@ def scores_recompute(evidence: DurabilityEvidence) -> CheckResult:
     plan, scores = evidence.stored.plan.questions, evidence.stored.scores
     summed = evidence.rows.groupby("participant")["points"].sum().to_dict() if len(evidence.rows) else {}
     found = [
-        _about(who, f"{who}: total_score {score}, its answers add up to {summed.get(who, 0)}")
+        _about(who, f"{who}: total_score {score}, its answers add up to {summed.get(who, 0):g}")
         for who, score in scores.items()
         if summed.get(who, 0) != score
     ]
@@ -182,7 +182,7 @@ def _wrong_score(evidence: DurabilityEvidence, seen: Any) -> Counterexample | No
 def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
     """No stored answer was received before its question opened, or once it was to close."""
     rows = evidence.rows
-    opens, closes = (rows["question"].map({q: t[i] for q, t in evidence.times.items()}) for i in (0, 1))
+    opens, closes = (_times_of(evidence, rows["question"], end) for end in (0, 1))
     t = rows["received_at"]
     is_wrong = (t < opens - CLOCK_TOLERANCE_S) | (t >= closes + CLOCK_TOLERANCE_S)
     cases = rows.assign(opens=opens, closes=closes, actor=rows["participant"], t=t)

@@ -48,14 +48,16 @@ class DurabilityEvidence:
     def observed(self) -> pd.DataFrame:
         """What clients were shown, one row per observation; columns as the fields of :class:`Observation`."""
         shown, names = self.history.observations, Observation.__struct_fields__
-        return pd.DataFrame({name: [getattr(item, name) for item in shown] for name in names}).astype({"t": "float64"})
+        numbers = dict.fromkeys(("t", "score", "remaining", "correct"), "float64")
+        return pd.DataFrame({name: [getattr(item, name) for item in shown] for name in names}).astype(numbers)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The stored answers; columns as the fields of :class:`StoredAnswer`."""
-        texts = dict.fromkeys(("participant", "question", "key"), "string")
+        types = dict.fromkeys(("participant", "question", "key"), "string")
+        types |= dict.fromkeys(("received_at", "points"), "float64")
         columns = {name: [getattr(row, name) for row in self.stored.answers] for name in StoredAnswer.__struct_fields__}
-        return pd.DataFrame(columns).astype(texts)
+        return pd.DataFrame(columns).astype(types)
 
     @cached_property
     def why_no_times(self) -> str | None:

@@ -49,7 +49,7 @@ def losses_have_faults(history: RunHistory) -> CheckResult:
 
     A drain, a leave and a replacement by another connection of the same person are no losses.
     """
-    sessions = client_sessions(history).sort_values("row")
+    sessions = client_sessions(history).sort_values("until", kind="stable")
     until = sessions["until"].to_numpy()
     lost = is_kind(sessions.rename(columns={"closed_by": "kind", "kind": "was"}), *LOSSES)
     explained = fault_times(history).covers(sessions, until) | _in_drain(history, until) | _stopped(history, sessions)
@@ -186,7 +186,7 @@ def _is_attached(events: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _server_end(history: RunHistory, t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """When the server that lived at each time was killed, replaced or drained; infinite where it was not."""
+    """When the server of each time was killed, replaced or drained; infinite where it was not, now where none ran."""
     windows = windows_frame(history).dropna(subset=["fault_at"])
     ends = [
         *windows.loc[windows["place"] == SERVER, "earliest"],
@@ -194,4 +194,8 @@ def _server_end(history: RunHistory, t: NDArray[np.float64]) -> NDArray[np.float
         *select(history, LogEventKind.SERVER_DRAINING, role=Role.SERVER)["t"],
     ]
     sorted_ends = np.append(np.sort(np.asarray(ends, dtype=np.float64)), np.inf)
-    return np.asarray(sorted_ends[np.searchsorted(sorted_ends, t)])
+    until = np.asarray(sorted_ends[np.searchsorted(sorted_ends, t)], dtype=np.float64)
+    kills = windows[windows["place"] == SERVER]
+    for start, end in zip(kills["earliest"], kills["healed_at"].fillna(history.end), strict=True):
+        until = np.where((start <= t) & (t <= end), t, until)
+    return until

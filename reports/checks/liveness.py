@@ -161,9 +161,12 @@ def _reached(history: RunHistory) -> tuple[Codes, Codes]:
 
 
 def _epochs(history: RunHistory, t: Seconds) -> Codes:
-    """The number of the epoch that the server of each time announced at its start."""
+    """The number of the epoch that the server of each time announced at its start, or of the only one that there is."""
     starts = select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER, columns=("detail",))
-    numbers = np.append(epoch_numbers(history).get_indexer(pd.Index(starts["detail"].astype("string"))), MISSING)
+    known = epoch_numbers(history)
+    if not len(starts):
+        return np.full(len(t), 0 if len(known) == 1 else MISSING, dtype=np.int64)
+    numbers = np.append(known.get_indexer(pd.Index(starts["detail"].astype("string"))), MISSING)
     at = np.searchsorted(starts["t"].to_numpy(), t, side="right") - 1
     return np.asarray(numbers[at], dtype=np.int64)
 

@@ -79,7 +79,8 @@ def nobody_stuck(history: RunHistory) -> CheckResult:
     is away at the run's end, but not for so long yet, leaves the rule undecided.
     """
     limit = history.experiment.server.cleanup_interval + CLEANUP_SLACK_S
-    events = _presence_events(history)
+    everything = _presence_events(history)
+    events = everything[(everything["t"] <= history.end).to_numpy()].reset_index(drop=True)
     absences = _absences(events, history)
     overdue = (absences["until"] - absences["t"]) > limit
 
@@ -89,7 +90,7 @@ def nobody_stuck(history: RunHistory) -> CheckResult:
 
     found = result_of_rows(absences.sort_values("until", kind="stable"), overdue, describe)
     cases = int((is_kind(events, LogEventKind.SESSION_DETACHED) | _is_found_away(events)).sum())
-    counterexamples = [*found.counterexamples, *_stuck_at_end(history, events)]
+    counterexamples = [*found.counterexamples, *_stuck_at_end(history, everything)]
     waiting = absences[absences["open"] & ~overdue]
     unknown = _undecided(waiting, limit, history.end) if len(waiting) else None
     result = result_of(cases, counterexamples, unknown=unknown)
@@ -107,13 +108,12 @@ def _undecided(waiting: pd.DataFrame, limit: float, end: float) -> str:
 
 
 def _presence_events(history: RunHistory) -> pd.DataFrame:
-    """The server's records about presence up to the end, by participant and then in order of time."""
+    """The server's records about presence, by participant and then in order of time."""
     kinds = (*_ENDS_ABSENCE, LogEventKind.SESSION_DETACHED, LogEventKind.SESSION_STATE)
     events = select(history, *kinds, role=Role.SERVER, columns=("kind", "session_id", "cause", "outcome"))
     is_state = is_kind(events, LogEventKind.SESSION_STATE)
     closing = is_state & ~events["cause"].isin([DetachCause.RESTART.value]).to_numpy(dtype=bool)
-    kept = events["session_id"].notna().to_numpy() & ~closing & (events["t"] <= history.end).to_numpy()
-    events = events[kept]
+    events = events[events["session_id"].notna().to_numpy() & ~closing]
     (who,) = joint_codes(events["session_id"])
     order = by_group(who)
     events = events.iloc[order].reset_index(drop=True)
