@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,18 @@ from resilience.lab.run_directory import RunStatus
 from ..checking import CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
-from .selection import MISSING, first_position, is_kind, joint_codes, keys_of, pair_keys, questions, select
+from .selection import (
+    MISSING,
+    Codes,
+    first_position,
+    is_kind,
+    joint_codes,
+    keys_of,
+    once_per_run,
+    pair_keys,
+    questions,
+    select,
+)
 
 CLOCK_TOLERANCE_S = 0.02
 """By how much the clocks of two processes of one machine may disagree; one process has one clock and one order."""
@@ -29,18 +41,51 @@ NO_ANSWER = "no answer was submitted"
 _WORDS = ("actor", "session_id", "outcome", "ref")
 
 
-def durable_answers(history: RunHistory) -> pd.DataFrame:
-    """The server's records of durable answers: its commits, and what a restarted server found stored."""
+@dataclass(frozen=True)
+class AnswerRecords:
+    """What was submitted, told and durable, each row with the numbers of its participant and of its ref.
+
+    ``submitted`` and ``acks`` are the clients' records, ``durable`` the server's: its commits, and what a restarted
+    server found stored. ``session`` and ``answer`` are comparable between the three.
+    """
+
+    submitted: pd.DataFrame
+    acks: pd.DataFrame
+    durable: pd.DataFrame
+
+
+@once_per_run
+def answer_records(history: RunHistory) -> AnswerRecords:
+    """The run's records of answers."""
+    submitted = select(history, LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT, columns=(*_WORDS, "cohort"))
+    acks = select(history, LogEventKind.ANSWER_ACKED, role=Role.CLIENT, columns=_WORDS)
     kinds = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
-    found = select(history, *kinds, role=Role.SERVER, columns=("kind", "session_id", "outcome", "ref", "value"))
-    is_commit = is_kind(found, LogEventKind.ANSWER_COMMITTED)
-    return found[~is_commit | found["outcome"].isin([ACCEPTED]).to_numpy(dtype=bool)].reset_index(drop=True)
+    durable = select(history, *kinds, role=Role.SERVER, columns=(*_WORDS, "kind", "value"))
+    is_commit = is_kind(durable, LogEventKind.ANSWER_COMMITTED)
+    durable = durable[~is_commit | durable["outcome"].isin([ACCEPTED]).to_numpy(dtype=bool)].reset_index(drop=True)
+    tables = (submitted, acks, durable)
+    sessions = joint_codes(*(table["session_id"] for table in tables))
+    answers = joint_codes(*(table["ref"] for table in tables))
+    numbered = zip(tables, sessions, answers, strict=True)
+    return AnswerRecords(*(table.assign(session=who, answer=ref) for table, who, ref in numbered))
+
+
+def durable_answers(history: RunHistory) -> pd.DataFrame:
+    """The server's records of durable answers."""
+    return answer_records(history).durable
 
 
 def verdicts(history: RunHistory, *outcomes: str) -> pd.DataFrame:
     """The verdicts that clients received; of these outcomes only where some are given."""
-    found = select(history, LogEventKind.ANSWER_ACKED, role=Role.CLIENT, columns=_WORDS)
+    found = answer_records(history).acks
     return found[found["outcome"].isin(outcomes)].reset_index(drop=True) if outcomes else found
+
+
+def durable_position(acks: pd.DataFrame, durable: pd.DataFrame) -> Codes:
+    """Where each answer first stands among the durable ones of its participant."""
+    tables = (acks, durable)
+    wanted, known = pair_keys([t["session"].to_numpy() for t in tables], [t["answer"].to_numpy() for t in tables])
+    return first_position(wanted, known)
 
 
 def unless_submitted(history: RunHistory) -> str | None:
@@ -52,9 +97,8 @@ def unless_submitted(history: RunHistory) -> str | None:
 def acknowledged_answers_kept(history: RunHistory) -> CheckResult:
     """Every accepted answer was committed with its key, and every duplicate's question has a committed answer."""
     acks, durable = verdicts(history, *KEPT), durable_answers(history)
-    wanted, known = keys_of((acks, durable), "session_id", "ref")
     acks = acks.assign(committed=None)
-    other = np.flatnonzero(first_position(wanted, known) == MISSING)
+    other = np.flatnonzero(durable_position(acks, durable) == MISSING)
     acks.loc[other, "committed"] = _committed_instead(acks.iloc[other], durable)
     is_other = np.zeros(len(acks), dtype=bool)
     is_other[other] = True
@@ -81,14 +125,13 @@ def rejected_answers_not_scored(history: RunHistory) -> CheckResult:
     """An answer that its client was told is rejected has no commit."""
     acks = verdicts(history)
     rejected = acks[~acks["outcome"].isin(KEPT)].reset_index(drop=True)
-    durable = durable_answers(history)
-    wanted, known = keys_of((rejected, durable), "session_id", "ref")
+    is_scored = durable_position(rejected, durable_answers(history)) != MISSING
 
     def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         return f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} was rejected as {ack.outcome}, but scored"
 
     none = None if len(rejected) else "no answer was rejected"
-    return result_of_rows(rejected, first_position(wanted, known) != MISSING, describe, inapplicable=none)
+    return result_of_rows(rejected, is_scored, describe, inapplicable=none)
 
 
 def acknowledged_after_commit(history: RunHistory) -> CheckResult:
@@ -98,8 +141,7 @@ def acknowledged_after_commit(history: RunHistory) -> CheckResult:
     so in the real lane an answer that only a later server found says nothing about its commit's time.
     """
     acks, durable = verdicts(history, ACCEPTED), durable_answers(history)
-    wanted, known = keys_of((acks, durable), "session_id", "ref")
-    at = first_position(wanted, known)
+    at = durable_position(acks, durable)
     is_real = history.info.lane is Lane.REAL
     judged = at != MISSING
     if is_real and len(durable):
@@ -119,10 +161,10 @@ def acknowledged_after_commit(history: RunHistory) -> CheckResult:
 def one_verdict_each(history: RunHistory) -> CheckResult:
     """Each submitted answer gets at most one verdict."""
     acks = verdicts(history)
-    (keys,) = keys_of((acks,), "actor", "ref")
-    counts = pd.Series(keys).map(pd.Series(keys).value_counts()).to_numpy(dtype=np.int64)
+    (keys,) = pair_keys(joint_codes(acks["actor"]), [acks["answer"].to_numpy()])
     first = ~pd.Series(keys).duplicated().to_numpy()
-    cases = acks.assign(times=counts)[first]
+    again = pd.Series(keys[~first]).value_counts()
+    cases = acks.assign(times=1 + again.reindex(keys).fillna(0).to_numpy(dtype=np.int64) if len(again) else 1)[first]
     return result_of_rows(
         cases,
         cases["times"] > 1,

@@ -167,11 +167,9 @@ def _silent_connections(history: RunHistory) -> tuple[int, list[Counterexample]]
 
 def _signs_of_life(history: RunHistory) -> pd.DataFrame:
     """What the server heard of each participant or its client sent, and what ended connections, by participant."""
-    heard = select(history, *_SIGNS_AT_SERVER, *_RELEASES, role=Role.SERVER, columns=("kind", "session_id"))
-    sent = select(history, *_SENT_BY_CLIENT, role=Role.CLIENT, columns=("kind", "session_id"))
-    events = pd.concat([heard, sent], ignore_index=True)
+    kinds = (*_SIGNS_AT_SERVER, *_RELEASES, *_SENT_BY_CLIENT)
+    events = select(history, *kinds, columns=("kind", "session_id"))
     events = events[events["session_id"].notna().to_numpy() & (events["t"] <= history.end).to_numpy()]
-    events = events.sort_values("row", ignore_index=True)
     (who,) = joint_codes(events["session_id"])
     order = by_group(who)
     return events.iloc[order].reset_index(drop=True).assign(who=who[order])

@@ -13,8 +13,8 @@ from resilience.lab.run_directory import RunStatus
 from ..checking import CheckResult, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
-from .answers import NO_ANSWER
-from .selection import MISSING, Codes, ends_group, first_position, is_kind, keys_of, last_where, select
+from .answers import NO_ANSWER, answer_records
+from .selection import MISSING, Codes, ends_group, first_position, is_kind, joint_codes, last_where, pair_keys, select
 from .sessions import (
     LOSSES,
     NOWHERE,
@@ -76,10 +76,10 @@ def answers_get_verdicts(history: RunHistory) -> CheckResult:
     An answer that has none at the end is judged once its client, connected then, had :data:`SETTLE_S` of such time. The
     lateness of the clients' own loops is added to both.
     """
-    submitted = select(history, LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT, columns=("actor", "cohort", "ref"))
+    submitted, acks = answer_records(history).submitted, answer_records(history).acks
     submitted = submitted[(submitted["t"] <= history.end).to_numpy()].reset_index(drop=True)
-    acks = select(history, LogEventKind.ANSWER_ACKED, role=Role.CLIENT, columns=("actor", "ref"))
-    wanted, known = keys_of((submitted, acks), "actor", "ref")
+    answers = [table["answer"].to_numpy() for table in (submitted, acks)]
+    wanted, known = pair_keys(joint_codes(submitted["actor"], acks["actor"]), answers)
     at = first_position(wanted, known)
     acked = np.where(at == MISSING, np.inf, acks["t"].to_numpy()[at] if len(acks) else np.inf)
     until = np.minimum(acked, history.end)

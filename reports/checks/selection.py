@@ -20,6 +20,8 @@ from ..frames import RunHistory
 MISSING = -1
 """The code of a missing text, and the position of a key that is not found."""
 
+MAX_UINT16 = 2**16 - 1
+
 Codes = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -101,8 +103,14 @@ def questions(refs: pd.Series) -> pd.Series:
 
 
 def by_group(codes: Codes) -> NDArray[np.intp]:
-    """The order that puts rows of one group together and leaves each group's rows in their order."""
-    return np.argsort(codes, kind="stable")
+    """The order that puts rows of one group together and leaves each group's rows in their order.
+
+    Sorts the lower and then the upper half of each code, as numpy has a fast stable sort for 16 bits only.
+    """
+    order = np.argsort(codes.astype(np.uint16), kind="stable")
+    if codes.max(initial=0) <= MAX_UINT16 and codes.min(initial=0) >= 0:
+        return order
+    return order[np.argsort((codes[order] >> 16).astype(np.uint16), kind="stable")]
 
 
 def starts_group(codes: Codes) -> NDArray[np.bool_]:
