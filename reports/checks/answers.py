@@ -89,7 +89,7 @@ def durable_position(acks: pd.DataFrame, durable: pd.DataFrame) -> Codes:
 
 
 def unless_submitted(history: RunHistory) -> str | None:
-    """Why a check of answers does not apply: nobody answered."""
+    """Why a check of answers does not apply: no client answered."""
     kinds = (LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED, LogEventKind.ANSWER_COMMITTED)
     return None if len(select(history, *kinds)) else NO_ANSWER
 
@@ -122,7 +122,7 @@ def _committed_instead(acks: pd.DataFrame, durable: pd.DataFrame) -> NDArray[np.
 
 
 def rejected_answers_not_scored(history: RunHistory) -> CheckResult:
-    """An answer that its client was told is rejected has no commit."""
+    """An answer whose verdict is a rejection has no commit."""
     acks = verdicts(history)
     rejected = acks[~acks["outcome"].isin(KEPT)].reset_index(drop=True)
     is_scored = durable_position(rejected, durable_answers(history)) != MISSING

@@ -46,7 +46,7 @@ def announced_once(history: RunHistory) -> CheckResult:
 
 
 def identities_kept(history: RunHistory) -> CheckResult:
-    """No client joins twice, is told that its session is unknown, or is replaced by a connection not its own."""
+    """No client joins twice, hears that its session is unknown, or is replaced by a connection not its own."""
     joins = select(history, LogEventKind.SESSION_JOINED, role=Role.CLIENT, columns=("actor", "kind", "cause"))
     ends = select(
         history,
@@ -75,8 +75,8 @@ def identities_kept(history: RunHistory) -> CheckResult:
 def nobody_stuck(history: RunHistory) -> CheckResult:
     """Every absence ends in a resume, clean-up or leave within ``cleanup_interval`` + 2 s.
 
-    A restarted server records at its start which participants are away, and gives each the whole clean-up time. Whoever
-    is away at the run's end, but not for so long yet, leaves the rule undecided.
+    A restarted server records at its start which participants are away, and gives each the whole clean-up time. A
+    participant that is away at the run's end, but not for so long yet, leaves the rule undecided.
     """
     limit = history.experiment.server.cleanup_interval + CLEANUP_SLACK_S
     everything = _presence_events(history)

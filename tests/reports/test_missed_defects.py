@@ -73,7 +73,7 @@ def _deaf_in_an_earlier_session(history: LogBuilder) -> None:
     history.back("c0", 41.0)
 
 
-def _nobody_hears_the_question(history: LogBuilder) -> None:
+def _no_client_hears_the_question(history: LogBuilder) -> None:
     history.add(0.1, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="fresh", detail=EPOCH)
     history.add(40.0, Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref="q3", seq=4)
 
@@ -107,7 +107,7 @@ DEFECTS: list[tuple[str, Plant]] = [
     ),
     ("stream_reaches_everyone", _stream_ends_early),
     ("stream_reaches_everyone", _deaf_in_an_earlier_session),
-    ("stream_reaches_everyone", _nobody_hears_the_question),
+    ("stream_reaches_everyone", _no_client_hears_the_question),
     ("final_scores_complete", _half_of_the_final_scores),
     ("answers_get_verdicts", _never_acknowledged_nor_committed),
     ("answers_get_verdicts", _swallowed_after_the_resume),
@@ -259,7 +259,7 @@ def test_a_server_detects_a_silent_client_within_its_grace_period(
     assert _judged(history.end())["dead_peers_detected"].verdict is due
 
 
-def test_a_killed_server_detects_nobody() -> None:
+def test_a_killed_server_detects_no_dead_peer() -> None:
     history = LogBuilder(experiment(faults=())).join("a")
     history.server(20.0, "a", LogEventKind.HEARTBEAT_SENT)
     history.add(30.0, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered", detail="e2")
@@ -304,7 +304,7 @@ def test_final_scores_need_an_orderly_end() -> None:
     "name", ["restored_state_true", "announced_once", "rejected_answers_not_scored", "one_verdict_each", "stored_once"]
 )
 def test_a_rule_that_nothing_could_break_does_not_apply(name: str) -> None:
-    """Nobody reconnected or answered, and there is no database."""
+    """No client reconnected or answered, and there is no database."""
     history = LogBuilder(experiment(faults=())).join("a").deliver("a", 3.0, 1).end()
     found: RunHistory = history.log()
     verdicts = {item.name: item for item in run_checks(found)}

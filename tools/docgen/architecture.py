@@ -28,6 +28,7 @@ PACKAGES = (
     "sim/virtual",
     "sim/model",
     "reports",
+    "reports/checks",
 )
 """Every package of the product and its laboratories, by folder, in the order of ARCHITECTURE.md."""
 
