@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
+from resilience.eventlog.end_marker import decode_marker
 from resilience.eventlog.vocabulary import LogEvent
 
 
 def read_events(run_dir: Path) -> list[LogEvent]:
     """All events below ``run_dir/events``, in order of ``t`` (ties: by file name, then line).
 
-    A last line without a newline is left by a killed process and is dropped. Any other broken line raises
-    :class:`~resilience.errors.UsageError`.
+    A last line without a newline is left by a killed process and is dropped; end markers are no events. Any other
+    broken line raises :class:`~resilience.errors.UsageError`.
     """
     files = sorted((run_dir / "events").glob("*.jsonl"))
     if not files:
@@ -31,6 +32,8 @@ def _events(path: Path) -> Iterator[LogEvent]:
     lines = path.read_bytes().split(b"\n")
     lines.pop()
     for number, line in enumerate(lines, 1):
+        if decode_marker(line) is not None:
+            continue
         try:
             yield decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

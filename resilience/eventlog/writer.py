@@ -1,4 +1,7 @@
-"""Writes log events. Each file has exactly one writer, so no other process can tear a line."""
+"""Writes log events. Each file has exactly one writer, so no other process can tear a line.
+
+A file that its writer closed ends with an end marker; a process that was killed leaves none.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from resilience.eventlog.end_marker import RunningDigest, decode_marker, encode_marker
 from resilience.eventlog.vocabulary import LogEvent
 
 FLUSH_BYTES = 65_536
@@ -22,21 +26,21 @@ class EventSink(Protocol):
 class EventWriter:
     """Appends events to one JSON Lines file, buffered; call ``flush`` before the process ends.
 
-    ``resume`` appends to the file of an earlier writer, after removing its unfinished last line.
+    ``resume`` appends to the file of an earlier writer, after removing its unfinished last line or its end marker.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if resume and path.exists():
-            _drop_torn_line(path)
+        self._digest = _resume(path) if resume and path.exists() else RunningDigest()
         self._file = path.open("ab" if resume else "wb")
-        self._buffer = bytearray()
+        self._buffer, self._buffered = bytearray(), 0
         self._encoder = msgspec.json.Encoder()
 
     def write(self, event: LogEvent) -> None:
         """Write one event."""
         self._encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
+        self._buffered += 1
         if len(self._buffer) >= FLUSH_BYTES:
             self.flush()
 
@@ -44,12 +48,30 @@ class EventWriter:
         """Pass the buffered lines to the operating system."""
         self._file.write(self._buffer)
         self._file.flush()
+        self._digest.add(self._buffer, self._buffered)
         self._buffer.clear()
+        self._buffered = 0
 
     def close(self) -> None:
-        """Flush and close; a later write raises an error."""
+        """Flush, write the end marker and close; a later write raises an error."""
         self.flush()
+        self._file.write(encode_marker(self._digest.marker))
         self._file.close()
+
+
+def _resume(path: Path) -> RunningDigest:
+    """Remove what must not precede a new line, and digest what stays."""
+    _drop_torn_line(path)
+    digest, marker_at = RunningDigest(), None
+    with path.open("rb+") as file:
+        for line in file:
+            if decode_marker(line) is None:
+                digest.add(line, 1)
+            else:
+                marker_at = file.tell() - len(line)
+        if marker_at is not None:
+            file.truncate(marker_at)
+    return digest
 
 
 def _drop_torn_line(path: Path) -> None:

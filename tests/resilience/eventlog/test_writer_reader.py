@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.errors import ExitCode, UsageError
+from resilience.eventlog.end_marker import EndMarker, decode_marker
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import FLUSH_BYTES, EventList, EventWriter
@@ -43,6 +45,14 @@ def write(path: Path, *events: LogEvent, resume: bool = False) -> Path:
     return path
 
 
+def unmarked(path: Path) -> bytes:
+    """A file without its end marker, which must be right."""
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    body = b"".join(lines)
+    assert decode_marker(last) == EndMarker(len(lines), hashlib.sha256(body).hexdigest())
+    return body
+
+
 @given(events=st.lists(EVENTS, max_size=10))
 def test_written_events_are_read_in_order_of_time(
     tmp_path_factory: pytest.TempPathFactory, events: list[LogEvent]
@@ -62,7 +72,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     """A killed process leaves one, torn at any byte."""
     path = write(tmp_path / "events" / "a.jsonl", event(1.0), event(2.0))
     whole = path.read_bytes()
-    for end in range(whole.index(b"\n") + 1, len(whole)):
+    for end in range(whole.index(b"\n") + 1, whole.index(b"\n", whole.index(b"\n") + 1)):
         path.write_bytes(whole[:end])
         assert [one.t for one in read_events(tmp_path)] == [1.0]
 
@@ -81,7 +91,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
 )
 def test_a_broken_line_is_named_by_file_and_number(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "events" / "a.jsonl", event(1.0))
-    path.write_bytes(path.read_bytes() + line + b"\n" + msgspec.json.encode(event(2.0)) + b"\n")
+    path.write_bytes(msgspec.json.encode(event(1.0)) + b"\n" + line + b"\n" + msgspec.json.encode(event(2.0)) + b"\n")
     with pytest.raises(UsageError) as caught:
         read_events(tmp_path)
     assert str(caught.value).startswith(f"{path}:2: ")
@@ -124,6 +134,16 @@ def test_a_resuming_writer_appends(tmp_path: Path) -> None:
     assert [one.t for one in read_events(tmp_path)] == [4.0]
 
 
+def test_a_file_has_one_end_marker_however_often_it_was_resumed(tmp_path: Path) -> None:
+    """At its end, over all lines, after orderly ends and kills."""
+    path = write(tmp_path / "events" / "a.jsonl", event(1.0))
+    write(path, event(2.0), resume=True)
+    path.write_bytes(unmarked(path) + b'{"t":9')  # killed in the middle of a line
+    write(path, event(3.0), resume=True)
+    write(path, event(4.0), resume=True)
+    assert unmarked(path) == b"".join(msgspec.json.encode(event(t)) + b"\n" for t in (1.0, 2.0, 3.0, 4.0))
+
+
 def test_a_resuming_writer_creates_a_missing_file(tmp_path: Path) -> None:
     write(tmp_path / "events" / "a.jsonl", event(1.0), resume=True)
     assert [one.t for one in read_events(tmp_path)] == [1.0]
@@ -133,11 +153,11 @@ def test_a_resuming_writer_creates_a_missing_file(tmp_path: Path) -> None:
 def test_a_resuming_writer_drops_an_unfinished_line(tmp_path: Path, kept: int) -> None:
     """Torn at any byte; the other lines stay."""
     path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
-    whole, line = path.read_bytes(), msgspec.json.encode(event(9.0))
+    whole, line = unmarked(path), msgspec.json.encode(event(9.0))
     for end in range(len(line) + 1):
         path.write_bytes(whole + line[:end])
         write(path, event(10.0), resume=True)
-        assert path.read_bytes() == whole + msgspec.json.encode(event(10.0)) + b"\n"
+        assert unmarked(path) == whole + msgspec.json.encode(event(10.0)) + b"\n"
 
 
 @pytest.mark.parametrize("length", [FLUSH_BYTES - 1, FLUSH_BYTES, FLUSH_BYTES + 1, 3 * FLUSH_BYTES + 7])
@@ -145,7 +165,7 @@ def test_a_resuming_writer_drops_an_unfinished_line(tmp_path: Path, kept: int) -
 def test_a_torn_line_may_be_longer_than_a_buffer(tmp_path: Path, length: int, kept: int) -> None:
     path = write(tmp_path / "events" / "a.jsonl", *(event(float(i)) for i in range(kept)))
     whole = path.read_bytes()
-    path.write_bytes(whole + b"x" * length)
+    path.write_bytes(unmarked(path) + b"x" * length)
     EventWriter(path, resume=True).close()
     assert path.read_bytes() == whole
 
