@@ -10,6 +10,7 @@
     │   ├── InjectionError          an operation of a fault failed, or its effect did not last
     │   │   └── ToxiproxyError          the proxy is missing, hung, crashed or rejected a request
     │   └── PortInUseError          another process listens on the port
+    ├── EvidenceError           4   what a run left behind cannot be read: names the file
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
     │   └── RemoteProtocolError     the peer broke them: names the field
@@ -70,6 +71,10 @@ class ExperimentError(UsageError):
 
 class HarnessError(ResilienceError):
     """The laboratory failed; this says nothing about the system under test."""
+
+
+class EvidenceError(ResilienceError):
+    """A run directory whose files cannot be read: a verdict on it would rest on nothing."""
 
 
 class InjectionError(HarnessError):

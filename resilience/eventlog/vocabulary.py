@@ -12,15 +12,20 @@ from enum import StrEnum
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: every file ends with an end marker, and ``run.json`` lists the files."""
 
 
 class Lane(StrEnum):
-    """What ran: real sockets, the real code under a virtual clock, or the model; ``pair``: the two machines alone."""
+    """What ran: real sockets, the real code under a virtual clock, or the model; ``pair``: the two machines alone.
+
+    ``population`` computes episodes without events.
+    """
 
     REAL = "real"
     VIRTUAL = "virtual"
     MODEL = "model"
+    POPULATION = "population"
     PAIR = "pair"
 
 

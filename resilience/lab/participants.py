@@ -30,10 +30,20 @@ def participants_of(experiment: Experiment, seed: int) -> list[ParticipantSpec]:
     """Every participant, cohort by cohort, in the order of their numbers."""
     links = {(group.cohort, index): group.name for group in experiment.links(seed) for index in group.indices}
     return [
-        ParticipantSpec(f"{cohort.name}-{i:04d}", cohort.name, i, links[cohort.name, i])
+        ParticipantSpec(client_name(cohort.name, i), cohort.name, i, links[cohort.name, i])
         for cohort in experiment.cohorts
         for i in range(1, cohort.clients + 1)
     ]
+
+
+def client_names(experiment: Experiment) -> list[str]:
+    """The names of all participants, in the same order."""
+    return [client_name(cohort.name, i) for cohort in experiment.cohorts for i in range(1, cohort.clients + 1)]
+
+
+def client_name(cohort: str, index: int) -> str:
+    """The name, and actor in the log, of a cohort's client number ``index``, counted from 1."""
+    return f"{cohort}-{index:04d}"
 
 
 def make_scripted_client(experiment: Experiment, participant: ParticipantSpec, seed: int) -> ScriptedClient:

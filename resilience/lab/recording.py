@@ -11,15 +11,27 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import HarnessError, UsageError
+from resilience.errors import EvidenceError, HarnessError, UsageError
+from resilience.eventlog.end_marker import decode_marker, with_marker
 from resilience.eventlog.writer import EventList, EventSink, EventWriter
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 
+from .manifest import DATABASE, EVENTS, OBSERVATIONS, EvidenceFile, take_inventory
 from .observer import Observation
 from .stored_run import StoredRun
 
-EVENTS, OBSERVATIONS, DATABASE = "events", "observations", "database.json"
+__all__ = [
+    "DATABASE",
+    "EVENTS",
+    "OBSERVATIONS",
+    "DirectoryRecording",
+    "Recording",
+    "read_observations",
+    "read_stored_run_file",
+    "write_observations",
+]
+
 RUNNER_LOG = "run.jsonl"
 
 
@@ -79,15 +91,16 @@ class DirectoryRecording(Recording):
             raise UsageError(f"{directory}: cannot write the run directory: {error.strerror}") from error
         super().__init__(self._writer, directory, self._writer.flush)
 
-    def close(self) -> None:
-        """Close the event log; nothing may be recorded afterwards."""
+    def close(self) -> tuple[EvidenceFile, ...]:
+        """Close the event log and list the evidence for ``run.json``; nothing may be recorded afterwards."""
         self._writer.close()
+        return take_inventory(self.directory)
 
 
 def write_observations(path: Path, observations: Iterable[Observation]) -> None:
-    """Write observations as JSON Lines."""
+    """Write observations as JSON Lines with an end marker."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in observations))
+    path.write_bytes(with_marker([msgspec.json.encode(item) + b"\n" for item in observations]))
 
 
 def read_observations(run_dir: Path) -> list[Observation]:
@@ -99,7 +112,8 @@ def read_observations(run_dir: Path) -> list[Observation]:
     return [
         _decoded(decoder, line, path, number)
         for path in sorted((run_dir / OBSERVATIONS).glob("*.jsonl"))
-        for number, line in enumerate(path.read_bytes().splitlines(), 1)
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1)
+        if decode_marker(line) is None
     ]
 
 
@@ -111,11 +125,11 @@ def _decoded(decoder: msgspec.json.Decoder[Observation], line: bytes, path: Path
 
 
 def read_stored_run_file(run_dir: Path) -> StoredRun | None:
-    """``database.json`` of a run; ``None`` where the run kept none. UsageError when it is broken."""
+    """``database.json`` of a run; ``None`` where the run kept none. EvidenceError when it is broken."""
     path = run_dir / DATABASE
     if not path.exists():
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=StoredRun)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path}: not the database of a run of this version: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EvidenceError(f"{path}: not the database of a run of this version: {error}") from error

@@ -72,7 +72,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
         outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(error))
         raise
     finally:
-        recording.close()
+        info = msgspec.structs.replace(info, evidence=recording.close())
         write_run_info(run_dir, _closing_info(info, driver, outcome, time.monotonic() - began))
     return outcome
 

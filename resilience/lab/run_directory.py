@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import UsageError
+from resilience.errors import EvidenceError, UsageError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
+
+from .manifest import EVENTS, EvidenceFile
 
 
 class RunStatus(StrEnum):
@@ -28,7 +30,10 @@ class RunStatus(StrEnum):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """``run.json``. Durations in seconds; ``started_at`` is UTC, ISO 8601; ``wall_s`` is what the run really took."""
+    """``run.json``. Durations in seconds; ``started_at`` is UTC, ISO 8601; ``wall_s`` is what the run really took.
+
+    ``evidence`` lists the evidence files as they were when the run ended; None until then.
+    """
 
     experiment: str
     experiment_digest: str
@@ -41,6 +46,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float | None = None
     peak_rss_mb: float | None = None
     versions: dict[str, str] = {}
+    evidence: tuple[EvidenceFile, ...] | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -95,11 +101,17 @@ def write_run_info(run_dir: Path, info: RunInfo) -> None:
 
 
 def read_run_info(run_dir: Path) -> RunInfo:
-    """``run.json`` of a run; :class:`~resilience.errors.UsageError` when it is missing or not one."""
+    """``run.json`` of a run.
+
+    Raises :class:`~resilience.errors.UsageError` when ``run_dir`` is no run directory, and
+    :class:`~resilience.errors.EvidenceError` when it is one whose ``run.json`` is missing or not one.
+    """
     path = run_dir / "run.json"
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             return msgspec.json.decode(path.read_bytes(), type=RunInfo)
-        except msgspec.DecodeError as error:
-            raise UsageError(f"{path}: not a run's description: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EvidenceError(f"{path}: not a run's description: {error}") from error
+    if (run_dir / EVENTS).is_dir() or (run_dir / "experiment.toml").exists():
+        raise EvidenceError(f"{path}: missing, though {run_dir} holds other files of a run")
     raise UsageError(f"{run_dir}: not a run directory: it has no run.json")

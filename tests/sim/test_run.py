@@ -150,4 +150,4 @@ def test_run_json_says_what_ran(lane: Lane, library: str, tmp_path: Path) -> Non
     assert (info.lane, info.seed, info.experiment_digest) == (lane, 3, SMALL.digest)
     assert {"python", library, "quiz-resilience"} <= set(info.versions)
     assert info.wall_s is not None
-    assert msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())["schema_version"] == 1
+    assert msgspec.json.decode((tmp_path / "run" / "run.json").read_bytes())["schema_version"] == 2

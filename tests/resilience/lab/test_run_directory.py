@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from resilience.errors import UsageError
+from resilience.errors import EvidenceError, UsageError
 from resilience.eventlog.vocabulary import Lane
 from resilience.lab.run_directory import RunInfo, RunStatus, create_run_dir, point_latest, read_run_info, write_run_info
 
@@ -74,9 +74,9 @@ def test_run_info_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"{}", b'{"experiment":5}', b'"\xff"'])
 def test_a_broken_run_info_is_named(tmp_path: Path, content: bytes) -> None:
-    """It is a usage error that names the file."""
+    """The error names the file; it is the evidence's, not the user's."""
     (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(UsageError, match="not a run's description"):
+    with pytest.raises(EvidenceError, match="not a run's description"):
         read_run_info(tmp_path)
 
 
