@@ -98,6 +98,8 @@ def _split(faults: Sequence[AnyFault], cohort: str, clients: int, seed: int) -> 
         for i, fault in enumerate(faults)
         if fault.share < 1.0 and cohort in fault.cohorts
     ]
+    if not partial:
+        return [LinkGroup(cohort, cohort, tuple(range(1, clients + 1)))]
     fates: dict[tuple[bool, ...], list[int]] = {}
     for client in range(1, clients + 1):
         fates.setdefault(tuple(client in struck for struck in partial), []).append(client)
