@@ -16,27 +16,30 @@ from .run_charts import run_charts
 from .summary import Summary
 
 
-def analyse(run_dir: Path) -> tuple[RunHistory, pd.DataFrame, Summary]:
+def analyse(run_dir: Path, experiment: Path | None = None) -> tuple[RunHistory, pd.DataFrame, Summary]:
     """Read and compute, write nothing: the log, its episode frame, its summary. Errors as of :func:`build_report`."""
-    log = load_history(run_dir)
+    log = load_history(run_dir, experiment)
     episodes = episodes_frame(log)
     return log, episodes, summarise(log, episodes)
 
 
-def build_report(run_dir: Path) -> Summary:
+def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
     """Analyse a run of any lane and write its files into the run directory.
 
+    It is judged by its own expectations, or by those of the file ``experiment``. Files:
     ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, ``episodes.csv``. Raises
-    :class:`~resilience.errors.UsageError`, in one line, when the directory is missing, broken or cannot be written.
+    :class:`~resilience.errors.UsageError`, in one line, when the directory is no run or cannot be written, and
+    :class:`~resilience.errors.EvidenceError` when a file of the run cannot be read.
     """
-    log, episodes, summary = analyse(run_dir)
+    log, episodes, summary = analyse(run_dir, experiment)
     page = to_html(summary, run_charts(log, episodes, summary))
     try:
         (run_dir / "summary.json").write_bytes(to_json(summary))
         (run_dir / "summary.md").write_text(to_markdown(summary), encoding="utf-8")
         (run_dir / "junit.xml").write_bytes(to_junit(summary))
         (run_dir / "report.html").write_text(page, encoding="utf-8")
-        episodes.to_parquet(run_dir / "episodes.parquet", index=False)
+        if log.recorded_episodes is None:  # else the file is evidence
+            episodes.to_parquet(run_dir / "episodes.parquet", index=False)
         episodes.to_csv(run_dir / "episodes.csv", index=False)
     except OSError as error:
         raise UsageError(f"{run_dir}: cannot write the report: {error.strerror}") from error

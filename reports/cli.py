@@ -29,9 +29,10 @@ def report() -> None:
 
 @report.command()
 @click.argument("run_dir", type=_DIRECTORY)
-def build(run_dir: Path) -> None:
+@click.option("--experiment", type=_DIRECTORY, default=None, help="Judge by the expectations of this experiment file.")
+def build(run_dir: Path, experiment: Path | None) -> None:
     """Analyse RUN_DIR and write its report; ends with the exit code of the run's verdict."""
-    sys.exit(report_run(run_dir, make_console()))
+    sys.exit(report_run(run_dir, make_console(), experiment))
 
 
 report.add_command(compare)
@@ -40,11 +41,14 @@ report.add_command(trend)
 report.add_command(capacity)
 
 
-def report_run(run_dir: Path, console: Console) -> int:
-    """Build the report of a run, whatever its end, and print it; returns the exit code of its verdict."""
+def report_run(run_dir: Path, console: Console, experiment: Path | None = None) -> int:
+    """Build the report of a run, whatever its end, and print it; returns the exit code of its verdict.
+
+    It is judged by its own expectations, or by those of the file ``experiment``.
+    """
     from .build import build_report
 
-    summary = build_report(run_dir)
+    summary = build_report(run_dir, experiment)
     print_summary(summary, console)
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
     return int(summary.exit_code)

@@ -80,6 +80,8 @@ _OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 def episodes_frame(log: RunHistory) -> pd.DataFrame:
     """Every episode of the run; columns and dtypes as in this module's docstring."""
+    if log.recorded_episodes is not None:
+        return log.recorded_episodes
     events = ParticipantEvents(log)
     strikes = strikes_of(log, events, windows_frame(log))
     findings = findings_of(strikes, events)

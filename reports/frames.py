@@ -1,59 +1,108 @@
 """The event log as one table, and the run around it. Knows the log's words; judges nothing.
 
-Columns of the event frame, one row per line of the log, in the order of ``t``:
+Columns of the event frame, one row per event that counts, in the order of ``t``:
 
 =============  ========  ============================================================================
 column         dtype     meaning
 =============  ========  ============================================================================
 t              float64   seconds since the run's start, one monotonic clock for all processes
-role           category  client, server, injector, runner
+role           category  client, server, injector, runner: every :class:`~resilience.eventlog.vocabulary.Role`
 actor          category  who recorded it
-kind           category  :class:`resilience.eventlog.vocabulary.LogEventKind`
+kind           category  every :class:`~resilience.eventlog.vocabulary.LogEventKind`
 cohort         category  of a client or a fault; missing elsewhere
 session_id     category  the participant's public id, once it has one
-connection_no  Int64     client transports: number of the dial; sessions: fencing number
-seq            Int64     position in the room's stream
-attempt        Int64     of the reconnection
-outcome        string    verdict or state, by kind
-cause          string    by kind
+connection_no  Int32     client transports: number of the dial; sessions: fencing number
+seq            Int32     position in the room's stream
+attempt        Int32     of the reconnection
+outcome        category  verdict or state, by kind
+cause          category  by kind
 value          float64   by kind; NaN where there is none
-ref            string    what the event is about: fault id, ``"<question>/<key>"``
-detail         string    state digest, epoch, call bracket, by kind
+ref            category  what the event is about: fault id, ``"<question>/<key>"``
+detail         category  state digest, epoch, call bracket, by kind
 =============  ========  ============================================================================
+
+After ``run.ended`` only the closing records count (:data:`CLOSING`): what the server commits while it stops, final
+scores and final states, which belong together with the database.
+
+The observation frame has one column per field of :class:`resilience.lab.observer.Observation`, with the dtypes of
+:mod:`reports.columns`, in the order of ``t``.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, overload
 
+import msgspec
+import numpy as np
 import pandas as pd
 
-from resilience.errors import UsageError
-from resilience.eventlog.reader import read_events
+from resilience.errors import EvidenceError, ExperimentError, UsageError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
 from resilience.lab.observer import Observation
-from resilience.lab.recording import read_observations, read_stored_run_file
-from resilience.lab.run_directory import RunInfo, RunStatus, read_run_info
+from resilience.lab.recording import read_stored_run_file
+from resilience.lab.run_directory import RunInfo, read_run_info
 from resilience.lab.stored_run import StoredRun
 
-_CATEGORIES = ("actor", "cohort", "session_id")
-_INTEGERS = ("connection_no", "seq", "attempt")
+from .columns import frame_of, records_of
+from .evidence import CLOSING, read_evidence, until_end
+
 _LAG = re.compile(r"lag: max (\d+\.\d+) s")
-_TEXTS = ("outcome", "cause", "ref", "detail")
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
+
+
+class FrameRecords(Sequence[_Record]):
+    """The rows of a frame as records, made when the first is asked for. Slow and large: for what has no columns yet."""
+
+    def __init__(self, frame: pd.DataFrame, record: type[_Record], fixed: dict[str, object]) -> None:
+        self.frame = frame
+        self._record, self._fixed = record, fixed
+
+    @cached_property
+    def _records(self) -> list[_Record]:
+        return list(records_of(self.frame, self._record, self._fixed))
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.frame)
+
+    @overload
+    def __getitem__(self, place: int) -> _Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[_Record]: ...
+    def __getitem__(self, place: int | slice) -> _Record | Sequence[_Record]:
+        """The record of one row, or of several."""
+        return self._records[place]
+
+    def __iter__(self) -> Iterator[_Record]:
+        """The records in order."""
+        return iter(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds equal records in the same order."""
+        return isinstance(other, Sequence) and self._records == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """One run, read back: what it was (``info``, ``experiment``) and what happened (``events``, in order of ``t``).
+    """One run, read back: what it was (``info``, ``experiment``) and what happened (:attr:`frame`, :attr:`observed`).
 
-    ``observations`` are what clients were shown, ``stored`` what the database held at the end, where the run kept them.
+    ``stored`` is what the database held at the end, where the run kept it. ``problems`` say what is missing in the
+    evidence or contradicts it, each with its file: with any of them no verdict can be believed. ``recorded_episodes``
+    is the episode frame of a run that kept episodes and no events. ``judged_by`` names the experiment file whose
+    expectations replace the run's own.
+
+    ``events`` and ``observations`` are the same as objects, slow and large; new code reads the frames.
     """
 
     info: RunInfo
@@ -61,24 +110,53 @@ class RunHistory:
     events: Sequence[LogEvent]
     observations: Sequence[Observation] = ()
     stored: StoredRun | None = None
+    problems: tuple[str, ...] = ()
+    recorded_episodes: pd.DataFrame | None = None
+    judged_by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Leave out what came after the end."""
+        if not isinstance(self.events, FrameRecords):
+            ended = next((event.t for event in self.events if event.kind is LogEventKind.RUN_ENDED), np.inf)
+            kept = [event for event in self.events if event.t <= ended or event.kind in CLOSING]
+            object.__setattr__(self, "events", kept)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The events as a table; columns as in this module's docstring."""
-        return events_frame(self.events)
+        return self.events.frame if isinstance(self.events, FrameRecords) else events_frame(self.events)
+
+    @cached_property
+    def observed(self) -> pd.DataFrame:
+        """What clients were shown, as a table; columns as in this module's docstring."""
+        kept = self.observations
+        return kept.frame if isinstance(kept, FrameRecords) else frame_of(kept, Observation)
 
     @cached_property
     def end(self) -> float:
-        """When observation ended, seconds: ``run.ended``, or else the last event; 0 for an empty log."""
-        ended = self.of(LogEventKind.RUN_ENDED)
-        last = ended[:1] or self.events[-1:]
-        return last[0].t if last else 0.0
+        """When observation ended, seconds: ``run.ended``, or else the last event or the plan; 0 for an empty log."""
+        ended, t = self.rows(LogEventKind.RUN_ENDED)["t"], self.frame["t"]
+        if self.recorded_episodes is not None:
+            return self.info.duration_s
+        last = ended if len(ended) else t.iloc[-1:]
+        return float(last.iloc[0]) if len(last) else 0.0
 
     @cached_property
     def lab_lag(self) -> float:
         """The worst lateness of the clients' own loops, seconds, as ``run.ended`` says; 0 where it says nothing."""
-        found = [_LAG.search(event.detail or "") for event in self.of(LogEventKind.RUN_ENDED)]
+        found = [_LAG.search(text) for text in self.rows(LogEventKind.RUN_ENDED)["detail"].dropna()]
         return max((float(lag.group(1)) for lag in found if lag), default=0.0)
+
+    @cached_property
+    def _kinds(self) -> np.ndarray:
+        return self.frame["kind"].cat.codes.to_numpy()
+
+    def rows(self, *kinds: LogEventKind, role: Role | None = None) -> pd.DataFrame:
+        """The rows of :attr:`frame` of these kinds, in order of ``t``; of one role only when it is given."""
+        wanted = np.zeros(len(LogEventKind), dtype=bool)
+        wanted[[_NUMBER[kind] for kind in kinds]] = True
+        found = self.frame.take(np.flatnonzero(wanted[self._kinds]))
+        return found if role is None else found[found["role"] == role.value]
 
     @cached_property
     def _by_kind(self) -> dict[LogEventKind, list[LogEvent]]:
@@ -87,60 +165,51 @@ class RunHistory:
             groups[event.kind].append(event)
         return groups
 
-    def rows(self, *kinds: LogEventKind, role: Role | None = None) -> pd.DataFrame:
-        """The rows of :attr:`frame` of these kinds, in order of ``t``; of one role only when it is given."""
-        chosen = self.frame["kind"].isin([kind.value for kind in kinds])
-        if role is not None:
-            chosen &= self.frame["role"] == role.value
-        return self.frame[chosen]
-
     def of(self, kind: LogEventKind, role: Role | None = None) -> list[LogEvent]:
-        """The events of one kind, in order; of one role only when it is given."""
+        """The events of one kind, in order; of one role only when it is given. Slow, as ``events``."""
         events = self._by_kind.get(kind, [])
         return events if role is None else [event for event in events if event.role is role]
 
 
-def load_history(run_dir: Path) -> RunHistory:
+_NUMBER = {kind: number for number, kind in enumerate(LogEventKind)}
+
+
+def load_history(run_dir: Path, experiment: Path | None = None) -> RunHistory:
     """Read a run directory of any lane.
 
-    Raises :class:`~resilience.errors.UsageError`, in one line, when it is missing or broken. A run that never started
-    may lack events; a completed one may not.
+    ``experiment`` is a file whose expectations and statistics judge the run instead of its own. What can be read but is
+    incomplete or contradicts itself is in ``problems``. Raises :class:`~resilience.errors.UsageError` when ``run_dir``
+    is no run directory or ``experiment`` no experiment, :class:`~resilience.errors.EvidenceError` when a file of the
+    run cannot be read; both in one line.
     """
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir}: no such run directory")
     info = read_run_info(run_dir)
-    experiment = load_file(run_dir / "experiment.toml")
-    has_events = any((run_dir / "events").glob("*.jsonl"))
-    events = read_events(run_dir) if has_events or info.status == RunStatus.COMPLETED else []
-    return RunHistory(info, experiment, events, read_observations(run_dir), read_stored_run_file(run_dir))
+    own = _own_experiment(run_dir)
+    found = read_evidence(run_dir, info, own)
+    return RunHistory(
+        info=info,
+        experiment=own if experiment is None else _rejudged(own, load_file(experiment)),
+        events=FrameRecords(found.events, LogEvent, {"lane": info.lane}),
+        observations=FrameRecords(found.observed, Observation, {}),
+        stored=read_stored_run_file(run_dir),
+        problems=found.problems,
+        recorded_episodes=found.episodes,
+        judged_by=None if experiment is None else str(experiment),
+    )
+
+
+def _own_experiment(run_dir: Path) -> Experiment:
+    try:
+        return load_file(run_dir / "experiment.toml")
+    except ExperimentError as error:
+        raise EvidenceError(str(error)) from error
+
+
+def _rejudged(own: Experiment, other: Experiment) -> Experiment:
+    return msgspec.structs.replace(own, expectations=other.expectations, statistics=other.statistics)
 
 
 def events_frame(events: Sequence[LogEvent]) -> pd.DataFrame:
     """The events as a table; columns and dtypes as in this module's docstring."""
-    columns: dict[str, object] = {
-        "t": pd.Series([event.t for event in events], dtype="float64"),
-        "role": pd.Categorical([event.role for event in events], categories=[role.value for role in Role]),
-        "kind": pd.Categorical([event.kind for event in events], categories=[kind.value for kind in LogEventKind]),
-        "value": pd.Series([event.value for event in events], dtype="float64"),
-    }
-    for name in _CATEGORIES:
-        columns[name] = pd.Categorical([getattr(event, name) for event in events])
-    for name in _INTEGERS:
-        columns[name] = pd.array([getattr(event, name) for event in events], dtype="Int64")
-    for name in _TEXTS:
-        columns[name] = pd.array([getattr(event, name) for event in events], dtype="string")
-    order = [
-        "t",
-        "role",
-        "actor",
-        "kind",
-        "cohort",
-        "session_id",
-        *_INTEGERS,
-        "outcome",
-        "cause",
-        "value",
-        "ref",
-        "detail",
-    ]
-    return pd.DataFrame(columns)[order]
+    return until_end(frame_of(events, LogEvent).drop(columns="lane"))

@@ -49,6 +49,8 @@ from .summary import (
 from .survival import RecoveryTimes
 from .windows import windows_frame
 
+_NO_EVENTS = {"verdict": Verdict.NOT_APPLICABLE, "detail": "the run kept episodes, no events", "checked": 0}
+
 CONFIDENCE = 0.95
 """Confidence of every bound for which no expectation states another."""
 
@@ -58,13 +60,15 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
     invariants = run_checks(log)
+    if log.recorded_episodes is not None:
+        invariants = tuple(msgspec.structs.replace(item, **_NO_EVENTS) for item in invariants)
     whole = group_summary(episodes, evidence)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
     info = log.info
     return Summary(
         experiment=info.experiment,
         title=log.experiment.title or info.experiment,
-        experiment_digest=info.experiment_digest,
+        experiment_digest=info.experiment_digest if log.judged_by is None else log.experiment.digest,
         lane=info.lane,
         seed=info.seed,
         started_at=info.started_at,
@@ -88,19 +92,30 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         by_attempt=_by_attempt(episodes),
         windows=_windows(log, episodes),
         reproduce=_reproduce(log),
-        laboratory=Laboratory(doubts=exposure_doubts(episodes)),
+        laboratory=_laboratory(log, episodes),
         failures=failure_groups(log, episodes),
         by_event=event_results(episodes, log.experiment.statistics.deadline),
     )
 
 
+def _laboratory(log: RunHistory, episodes: pd.DataFrame) -> Laboratory:
+    judged = f"judged by the expectations of {log.judged_by}, not by those of the run ({log.info.experiment_digest})"
+    warnings = () if log.judged_by is None else (judged,)
+    return Laboratory(failures=log.problems, doubts=exposure_doubts(episodes), warnings=warnings)
+
+
 def _overall(
     log: RunHistory, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words."""
+    """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words.
+
+    Evidence that is incomplete or contradicts itself decides nothing.
+    """
     if log.info.status != RunStatus.COMPLETED:
         what = "was interrupted" if log.info.status == RunStatus.INTERRUPTED else "could not be carried out"
-        return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}",)
+        return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}", *log.problems)
+    if log.problems:
+        return Verdict.INCONCLUSIVE, log.problems
     failed = [missed(item) for item in expectations if item.verdict is Verdict.FAIL]
     failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]
     if failed:
@@ -288,7 +303,8 @@ def _why_invalid(row: Mapping[Hashable, Any]) -> str | None:
 
 
 def _participants(log: RunHistory) -> int:
-    return len({event.actor for event in log.events if event.role is Role.CLIENT})
+    actors = log.frame["actor"][log.frame["role"] == Role.CLIENT.value]
+    return int((actors if log.recorded_episodes is None else log.recorded_episodes["participant"]).nunique())
 
 
 def _reproduce(log: RunHistory) -> str:

@@ -339,7 +339,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the command that made this run."""
-        if self.status != RunStatus.COMPLETED:
+        if self.laboratory.failures or self.status != RunStatus.COMPLETED:
             return ExitCode.HARNESS
         codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE}
         return codes[self.verdict]

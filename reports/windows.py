@@ -27,12 +27,11 @@ decide where they exist, so that all lanes and seeds of a fixed schedule have th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from resilience.eventlog.vocabulary import LogEvent, LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 
@@ -43,6 +42,7 @@ _MAX_CALL_S = 5.0
 """Seconds; a bracket that claims more is not one."""
 
 _TIMES = ("planned_start", "planned_end", "fault_at", "earliest", "healed_at", "confirmed_at", "cleared_at")
+_PLAN = ("fault_id", "kind", "place", "event", "stratum", "planned_start", "planned_end")
 _COLUMNS = ("fault_id", "kind", "place", "event", "stratum", *_TIMES, "invalid")
 
 
@@ -64,38 +64,62 @@ def fault_strike(fault_id: str) -> str:
 def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
-    started = {event.ref: event for event in log.of(LogEventKind.FAULT_STARTED) if event.ref}
-    rows = [_row(log, fault_id, planned, started) for fault_id in dict.fromkeys([*planned, *started])]
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_TIMES, "float64"))
+    happened = _of_episodes(log.recorded_episodes) if log.recorded_episodes is not None else _of_events(log)
+    rows = [
+        {
+            "fault_id": fault_id,
+            "kind": fault_kind(fault_id),
+            "place": fault_place(fault_id),
+            "event": fault_strike(fault_id),
+            "stratum": _stratum(fault_id, plan),
+            "planned_start": plan.starts_at if plan else None,
+            "planned_end": plan.ends_at if plan else None,
+        }
+        for fault_id in dict.fromkeys([*planned, *happened.index[happened["fault_at"].notna()]])
+        for plan in [planned.get(fault_id)]
+    ]
+    frame = pd.DataFrame(rows, columns=list(_PLAN)).join(happened, on="fault_id")[list(_COLUMNS)]
+    frame = frame.astype({**dict.fromkeys(_TIMES, "float64"), "invalid": "object"})
+    frame = frame.assign(invalid=frame["invalid"].where(frame["invalid"].notna(), None))
     frame = frame.assign(event=_physical_events(frame, log.end))
     frame = frame.assign(stratum=_event_strata(frame))
     by_start = frame["fault_at"].fillna(frame["planned_start"]).to_numpy()
     return frame.iloc[np.argsort(by_start, kind="stable")].reset_index(drop=True)
 
 
-def _row(
-    log: RunHistory, fault_id: str, planned: Mapping[str, FaultWindow], started: Mapping[str, LogEvent]
-) -> dict[str, object]:
-    plan, start = planned.get(fault_id), started.get(fault_id)
-    ended = _first(log, LogEventKind.FAULT_ENDED, fault_id)
-    confirmed = _first(log, LogEventKind.FAULT_CONFIRMED, fault_id)
-    cleared = _first(log, LogEventKind.FAULT_CLEARED, fault_id)
-    invalid = _first(log, LogEventKind.FAULT_INVALID, fault_id)
-    return {
-        "fault_id": fault_id,
-        "kind": fault_kind(fault_id),
-        "place": fault_place(fault_id),
-        "event": fault_strike(fault_id),
-        "stratum": _stratum(fault_id, plan),
-        "planned_start": plan.starts_at if plan else None,
-        "planned_end": plan.ends_at if plan else None,
-        "fault_at": start.t if start else None,
-        "earliest": _earliest(start) if start else None,
-        "healed_at": ended.t if ended else None,
-        "confirmed_at": confirmed.t if confirmed else None,
-        "cleared_at": cleared.t if cleared else None,
-        "invalid": (invalid.cause or "no cause given") if invalid else None,
+def _of_events(log: RunHistory) -> pd.DataFrame:
+    """What the log says of each fault id, which is the index."""
+    started = _firsts(log, LogEventKind.FAULT_STARTED)
+    invalid = _firsts(log, LogEventKind.FAULT_INVALID)
+    times = {
+        "fault_at": started["t"],
+        "earliest": pd.Series(
+            [_earliest(t, detail) for t, detail in zip(started["t"], started["detail"], strict=True)],
+            index=started.index,
+            dtype="float64",
+        ),
+        "healed_at": _firsts(log, LogEventKind.FAULT_ENDED)["t"],
+        "confirmed_at": _firsts(log, LogEventKind.FAULT_CONFIRMED)["t"],
+        "cleared_at": _firsts(log, LogEventKind.FAULT_CLEARED)["t"],
+        "invalid": invalid["cause"].astype(object).fillna("no cause given"),
     }
+    return pd.DataFrame(times)
+
+
+def _of_episodes(episodes: pd.DataFrame) -> pd.DataFrame:
+    """The same for a run that kept episodes only: its windows are what its simulator says."""
+    first = episodes.drop_duplicates("fault_id").set_index("fault_id")
+    first.index = first.index.astype(str)
+    at, healed = first["fault_at"], first["healed_at"]
+    return pd.DataFrame(
+        {"fault_at": at, "earliest": at, "healed_at": healed, "confirmed_at": at, "cleared_at": healed, "invalid": None}
+    )
+
+
+def _firsts(log: RunHistory, kind: LogEventKind) -> pd.DataFrame:
+    """The first record of this kind of each fault id, which is the index."""
+    found = log.rows(kind).dropna(subset=["ref"]).drop_duplicates("ref")
+    return found.set_index(found["ref"].astype(str))
 
 
 def _physical_events(frame: pd.DataFrame, run_end: float) -> pd.Series:
@@ -120,10 +144,6 @@ def _event_strata(frame: pd.DataFrame) -> pd.Series:
     return frame["event"].map(joined)
 
 
-def _first(log: RunHistory, kind: LogEventKind, fault_id: str) -> LogEvent | None:
-    return next((event for event in log.of(kind) if event.ref == fault_id), None)
-
-
 def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     if plan is None:
         return fault_kind(fault_id)
@@ -133,11 +153,11 @@ def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction), extra)))
 
 
-def _earliest(started: LogEvent) -> float:
+def _earliest(t: float, detail: object) -> float:
     """The start of the call's bracket ``"<before>..<after>"``, when the event carries one on the run's clock."""
-    found = _BRACKET.match(started.detail or "")
-    before = float(found.group(1)) if found else started.t
-    return before if 0.0 <= started.t - before <= _MAX_CALL_S else started.t
+    found = _BRACKET.match(detail) if isinstance(detail, str) else None
+    before = float(found.group(1)) if found else t
+    return before if 0.0 <= t - before <= _MAX_CALL_S else t
 
 
 def planned_windows(experiment: Experiment, seed: int | None = None) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from reports.build import build_report
 from reports.cli import report
 from reports.episodes import episodes_frame
 from reports.summary import Summary
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import EvidenceError, ExitCode, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.lab.run_directory import RunStatus
 
@@ -30,8 +30,6 @@ def _broken(run_dir: Path, what: str) -> Path:
         (run_dir / "run.json").write_text("{", encoding="utf-8")
     elif what == "experiment missing":
         (run_dir / "experiment.toml").unlink()
-    elif what == "log missing":
-        (run_dir / "events" / "run.jsonl").unlink()
     else:
         (run_dir / "events" / "run.jsonl").write_text('{"kind": "no such"}\n', encoding="utf-8")
     return run_dir
@@ -62,15 +60,19 @@ def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [(run_dir / name).read_bytes() for name in names] == first
 
 
-@pytest.mark.parametrize(
-    "what", ["run.json missing", "run.json broken", "experiment missing", "log missing", "log broken"]
-)
-def test_a_broken_run_directory_is_one_line(tmp_path: Path, what: str) -> None:
-    """Whatever is missing or broken is named, without a traceback."""
-    with pytest.raises(UsageError) as caught:
+@pytest.mark.parametrize("what", ["run.json missing", "run.json broken", "experiment missing", "log broken"])
+def test_a_run_that_cannot_be_read_is_one_line(tmp_path: Path, what: str) -> None:
+    """Whatever is missing or broken is named, without a traceback; the exit code is the laboratory's."""
+    with pytest.raises(EvidenceError) as caught:
         build_report(_broken(tmp_path, what))
+    assert caught.value.exit_code is ExitCode.HARNESS
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_is_no_run_is_a_matter_of_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a run directory"):
+        build_report(tmp_path)
 
 
 def test_no_such_directory_is_one_line(tmp_path: Path) -> None:
@@ -81,8 +83,10 @@ def test_no_such_directory_is_one_line(tmp_path: Path) -> None:
 
 def test_a_run_that_never_started_has_a_report(tmp_path: Path) -> None:
     """Without any event file: exit code 4, and the page says why."""
-    run_dir = LogBuilder(experiment(), status=RunStatus.NOT_STARTED).write(tmp_path)
+    history = LogBuilder(experiment(), status=RunStatus.NOT_STARTED)
+    run_dir = history.write(tmp_path)
     (run_dir / "events" / "run.jsonl").unlink()
+    history.seal(run_dir)
     assert build_report(run_dir).exit_code is ExitCode.HARNESS
     assert "told so" in (run_dir / "report.html").read_text(encoding="utf-8")
 

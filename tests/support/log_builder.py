@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from reports.frames import RunHistory
@@ -13,6 +14,7 @@ from resilience.eventlog.writer import EventWriter
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op, Statistics
+from resilience.lab.manifest import take_inventory
 from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
 
 EPOCH = "e1"
@@ -198,14 +200,34 @@ class LogBuilder:
         return RunHistory(self.info, self.experiment, sorted(self.events, key=lambda event: event.t))
 
     def write(self, run_dir: Path) -> Path:
-        """The run as a directory."""
+        """The run as a directory with complete evidence: its clients have the names that the experiment gives them."""
         writer = EventWriter(run_dir / "events" / "run.jsonl")
-        for event in self.events:
-            writer.write(event)
+        for event in sorted([*self._run_records(), *self.events], key=lambda event: event.t):
+            writer.write(msgspec.structs.replace(event, actor=self._names.get(event.actor, event.actor)))
         writer.close()
-        write_run_info(run_dir, self.info)
         (run_dir / "experiment.toml").write_text(to_toml(self.experiment), encoding="utf-8")
+        return self.seal(run_dir)
+
+    def seal(self, run_dir: Path) -> Path:
+        """Write ``run.json`` with a list of the evidence as it is now."""
+        write_run_info(run_dir, msgspec.structs.replace(self.info, evidence=take_inventory(run_dir)))
         return run_dir
+
+    def _run_records(self) -> list[LogEvent]:
+        begin = LogEvent(
+            0.0, self.lane, Role.RUNNER, "runner", LogEventKind.RUN_STARTED, value=self.experiment.duration
+        )
+        steady = LogEvent(5.0, self.lane, Role.RUNNER, "runner", LogEventKind.RUN_STEADY, outcome="pass", value=1.0)
+        return [begin, steady]
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """The experiment's names of the participants, by the builder's own."""
+        given: dict[str, str] = {}
+        for cohort in self.experiment.cohorts:
+            members = [who for who, person in self.people.items() if person.cohort == cohort.name]
+            given |= {who: f"{cohort.name}-{i:04d}" for i, who in enumerate(members, 1)}
+        return given
 
 
 def clean_history(clients: int = 4, correlation: float = 0.0) -> LogBuilder:

@@ -1,0 +1,301 @@
+"""Whether the files of a run are all there and agree with one another. Judges the evidence, never the system.
+
+What cannot be read raises :class:`~resilience.errors.EvidenceError`. What can be read but is missing, cut, doubled, put
+together from two runs, edited or contradictory becomes a sentence that names the file.
+
+A run that did not complete may lack files and records: its status decides, and only what exists is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resilience.errors import EvidenceError
+from resilience.eventlog.vocabulary import SCHEMA_VERSION, LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.spec import Experiment
+from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths, inspect_file
+from resilience.lab.observer import Observation
+from resilience.lab.participants import client_names
+from resilience.lab.run_directory import RunInfo, RunStatus
+
+from .columns import LineColumns
+
+ORDER_TOLERANCE_S = 1.0
+"""Seconds by which a client's or the server's clock may run backwards within its file; edges of faults are stamped when
+they are ordered and written when they have happened."""
+
+MARGIN_S = 300.0
+"""Seconds before the start and after the end within which a process of the run may still record something."""
+
+CLIENT_MARGIN_S = 1.0
+"""Seconds before the start within which a client may record something."""
+
+CLOSING = frozenset(
+    {
+        LogEventKind.RUN_ENDED,
+        LogEventKind.SCORE_FINAL,
+        LogEventKind.SESSION_STATE,
+        LogEventKind.ANSWER_COMMITTED,
+        LogEventKind.ANSWER_RECOVERED,
+        LogEventKind.ANSWER_REPLIED,
+        LogEventKind.COMMIT_FAILED,
+    }
+)
+"""What counts although it happened after the run's end: all that the database is compared with."""
+
+_MANY = 3
+_PROGRAM = "quiz-resilience"
+_SERVER_LOG = f"{EVENTS}/server.jsonl"
+
+
+@dataclass
+class FoundEvidence:
+    """What a run directory holds. ``episodes`` is None but in a run that kept episodes instead of events."""
+
+    events: pd.DataFrame
+    observed: pd.DataFrame
+    episodes: pd.DataFrame | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """What one chunk of a file tells about lane and clock: lanes, the first and last instant, how far it runs back."""
+
+    lanes: frozenset[str] = frozenset()
+    earliest: float = np.inf
+    latest: float = -np.inf
+    back: float = 0.0
+
+
+def _glance(table: pa.Table) -> _Glance:
+    """Records of runner and injector do not count for the clock."""
+    if "lane" not in table.column_names:
+        return _Glance()
+    live = pc.is_in(table["role"], pa.array([Role.CLIENT.value, Role.SERVER.value]))
+    t = table["t"].to_numpy()[live.to_numpy()]
+    lanes = frozenset(table["lane"].unique().to_pylist())
+    if not len(t):
+        return _Glance(lanes)
+    back = float((np.maximum.accumulate(t) - t).max())
+    return _Glance(lanes, float(t.min()), float(t.max()), back)
+
+
+@dataclass
+class _Reading:
+    """The files of one run while they are read."""
+
+    run_dir: Path
+    files: dict[str, EvidenceFile] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    lanes: set[str] = field(default_factory=set)
+
+    def read(self, columns: LineColumns[LogEvent] | LineColumns[Observation], folder: str) -> None:
+        """Read every file of a folder into ``columns``."""
+        for path in evidence_paths(self.run_dir):
+            if path.startswith(f"{folder}/") and path.endswith(".jsonl"):
+                before, scan = columns.rows, LineScan(self.run_dir / path)
+                self._note(path, columns.add_file(str(self.run_dir / path), scan, _glance))
+                self.files[path] = scan.found(path)
+                self.problems += _inner_markers(path, scan.lines - (columns.rows - before))
+
+    def _note(self, path: str, glances: Iterable[_Glance]) -> None:
+        latest, back = -np.inf, 0.0
+        for glance in glances:
+            self.lanes |= glance.lanes
+            back = max(back, glance.back, latest - glance.earliest)
+            latest = max(latest, glance.latest)
+        if back > ORDER_TOLERANCE_S:
+            limit = f"at most {ORDER_TOLERANCE_S:g} s happens in a file of one process"
+            self.problems.append(f"{path}: time runs backwards by {back:.3f} s; {limit}")
+
+
+def read_evidence(run_dir: Path, info: RunInfo, experiment: Experiment) -> FoundEvidence:
+    """Every event and observation of a run, and what is wrong with its files."""
+    reading = _Reading(run_dir)
+    events, observed = LineColumns(LogEvent), LineColumns(Observation)
+    reading.read(events, EVENTS)
+    reading.read(observed, OBSERVATIONS)
+    for path in evidence_paths(run_dir):
+        if path not in reading.files:
+            reading.files[path] = inspect_file(run_dir, path)
+    frame = events.frame().drop(columns="lane")
+    episodes = _read_episodes(run_dir) if EPISODES in reading.files else None
+    problems = [
+        *_version(info),
+        *_lanes(reading.lanes - {info.lane.value}, info),
+        *_digest(info, experiment),
+        *_manifest(info, reading.files),
+        *reading.problems,
+    ]
+    if info.status is RunStatus.COMPLETED and episodes is None:
+        problems += _records(frame, info, experiment)
+    return FoundEvidence(until_end(frame), observed.frame(), episodes, tuple(problems))
+
+
+def until_end(frame: pd.DataFrame) -> pd.DataFrame:
+    """An event frame without what came after ``run.ended``, but with the closing records."""
+    t = frame["t"].to_numpy()
+    ended = t[frame["kind"] == LogEventKind.RUN_ENDED.value]
+    if not len(ended) or t[-1] <= ended[0]:
+        return frame
+    start = int(np.searchsorted(t, ended[0], side="right"))
+    closing = frame["kind"].iloc[start:].isin([kind.value for kind in CLOSING]).to_numpy()
+    kept = np.concatenate([np.arange(start), start + np.flatnonzero(closing)])
+    return frame.take(kept).reset_index(drop=True)
+
+
+def _read_episodes(run_dir: Path) -> pd.DataFrame:
+    path = run_dir / EPISODES
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise EvidenceError(f"{path}: not the episodes of a run: {str(error).splitlines()[0]}") from error
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+
+def _version(info: RunInfo) -> Iterator[str]:
+    if info.schema_version != SCHEMA_VERSION:
+        yield f"run.json: schema version {info.schema_version}; this program reads version {SCHEMA_VERSION}"
+
+
+def _lanes(strange: set[str], info: RunInfo) -> Iterator[str]:
+    if strange:
+        yield f"{EVENTS}/: events of the lane {', '.join(sorted(strange))} in a run of the lane {info.lane}"
+
+
+def _digest(info: RunInfo, experiment: Experiment) -> Iterator[str]:
+    same_program = info.versions.get(_PROGRAM) == version(_PROGRAM)  # another may know other defaults
+    if same_program and info.experiment_digest != experiment.digest:
+        yield (
+            f"experiment.toml: not the experiment that was run: digest {experiment.digest[:12]}, run.json says "
+            f"{info.experiment_digest[:12]}; to judge the run by other expectations use --experiment"
+        )
+    if info.experiment != experiment.name:
+        yield f"run.json: a run of {info.experiment!r}, but experiment.toml is of {experiment.name!r}"
+
+
+def _manifest(info: RunInfo, files: dict[str, EvidenceFile]) -> Iterator[str]:
+    if info.evidence is None:
+        if info.status is RunStatus.COMPLETED:
+            yield "run.json: lists no evidence files; a completed run lists every one with its digest"
+        return
+    listed = {file.path: file for file in info.evidence}
+    for path, file in listed.items():
+        yield from _difference(path, file, files.get(path))
+        if not file.complete and not _excused(file, info):
+            yield f"{path}: had no end marker when the run ended: its writer did not finish it"
+    for path in files:
+        if path not in listed:
+            yield f"{path}: not a file of this run; run.json lists {len(listed)} others"
+    if not any(path.startswith(EVENTS) or path == EPISODES for path in listed) and info.status is RunStatus.COMPLETED:
+        yield f"run.json: lists no event log; a completed run has {EVENTS}/*.jsonl"
+
+
+def _excused(file: EvidenceFile, info: RunInfo) -> bool:
+    """A run that did not complete; or the log of a server that ended by itself, as ``cause`` says."""
+    return info.status is not RunStatus.COMPLETED or (file.path == _SERVER_LOG and info.cause is not None)
+
+
+def _difference(path: str, then: EvidenceFile, now: EvidenceFile | None) -> Iterator[str]:
+    if now is None:
+        yield (
+            f"{path}: missing; it had {then.lines:,} lines, {then.bytes:,} bytes" if then.lines else f"{path}: missing"
+        )
+    elif now.bytes != then.bytes or now.lines != then.lines:
+        yield f"{path}: {now.lines:,} lines, {now.bytes:,} bytes; it had {then.lines:,} lines, {then.bytes:,} bytes"
+    elif now.sha256 != then.sha256:
+        yield f"{path}: changed since the run: digest {now.sha256[:12]}, it was {then.sha256[:12]}"
+
+
+def _inner_markers(path: str, count: int) -> Iterator[str]:
+    if count:
+        yield f"{path}: lines after its end marker: doubled, or put together from several files"
+
+
+# records --------------------------------------------------------------------------------------------------------------
+
+
+def _records(frame: pd.DataFrame, info: RunInfo, experiment: Experiment) -> Iterator[str]:
+    """What is missing in the log of a completed run, or is too much in it."""
+    yield from _run_records(frame)
+    yield from _instants(frame, info)
+    yield from _participants(frame, experiment)
+    yield from _doubled(frame)
+    if info.cause is None:
+        yield from _windows(frame, info, experiment)
+
+
+def _of(frame: pd.DataFrame, kind: LogEventKind) -> pd.DataFrame:
+    return frame[frame["kind"] == kind.value]
+
+
+def _run_records(frame: pd.DataFrame) -> Iterator[str]:
+    for kind, right in ((LogEventKind.RUN_STEADY, Verdict.PASS.value), (LogEventKind.RUN_ENDED, "completed")):
+        found = _of(frame, kind)["outcome"].astype(object).tolist()
+        if len(found) != 1:
+            yield f"{EVENTS}/: {len(found)} records {kind.value}; a completed run has one"
+        elif found[0] != right:
+            yield f"{EVENTS}/: {kind.value} says {found[0]!r}, but run.json says that the run completed"
+
+
+def _instants(frame: pd.DataFrame, info: RunInfo) -> Iterator[str]:
+    t, mine = frame["t"], frame["role"] == Role.CLIENT.value
+    first, first_of_client = t.min(), t[mine].min()
+    if first < -MARGIN_S:
+        yield f"{EVENTS}/: an event at {first:.3f} s, long before the run's start"
+    elif first_of_client < -CLIENT_MARGIN_S:
+        yield f"{EVENTS}/: an event of a client at {first_of_client:.3f} s, before the run's start"
+    if t.max() > info.duration_s + MARGIN_S:
+        yield f"{EVENTS}/: an event at {t.max():.3f} s, long after the end of a run of {info.duration_s:g} s"
+
+
+def _participants(frame: pd.DataFrame, experiment: Experiment) -> Iterator[str]:
+    actors = frame["actor"].cat.categories
+    is_seen = np.zeros(len(actors), dtype=bool)
+    is_seen[frame["actor"].cat.codes.to_numpy()[(frame["role"] == Role.CLIENT.value).to_numpy()]] = True
+    seen, expected = actors[is_seen], pd.Index(client_names(experiment), dtype="str")
+    missing, strangers = sorted(expected.difference(seen)), sorted(seen.difference(expected))
+    if missing:
+        yield f"{EVENTS}/: no event of {_some(missing)}: {len(missing):,} of {len(expected):,} clients are missing"
+    if strangers:
+        yield f"{EVENTS}/: events of {_some(strangers)}, no client of this experiment ({len(strangers):,} of them)"
+
+
+def _doubled(frame: pd.DataFrame) -> Iterator[str]:
+    dials = _of(frame, LogEventKind.TRANSPORT_OPENING)
+    twice = dials.duplicated(["actor", "connection_no", "t"])
+    if twice.any():
+        who, t = dials.loc[twice, ["actor", "t"]].iloc[0]
+        yield f"{EVENTS}/: {int(twice.sum()):,} dials are there twice, the first of {who} at {t:.3f} s"
+
+
+def _windows(frame: pd.DataFrame, info: RunInfo, experiment: Experiment) -> Iterator[str]:
+    begun = set(_of(frame, LogEventKind.FAULT_STARTED)["ref"].dropna())
+    ended = set(_of(frame, LogEventKind.FAULT_ENDED)["ref"].dropna())
+    invalid = set(_of(frame, LogEventKind.FAULT_INVALID)["ref"].dropna())
+    planned = {window.fault_id for window in experiment.windows(info.seed)}
+    for what, ids in (
+        ("no fault.started of the planned window", planned - begun - invalid),
+        ("no fault.ended of the window", begun - ended - invalid),
+        ("an unplanned window", (begun | invalid) - planned),
+    ):
+        if ids:
+            yield f"{EVENTS}/: {what} {_some(sorted(ids))}"
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names."""
+    listed = list(names)
+    more = f" and {len(listed) - _MANY:,} more" if len(listed) > _MANY else ""
+    return ", ".join(listed[:_MANY]) + more
