@@ -1,0 +1,78 @@
+"""What it costs to read a large run: its log into the event frame, and its episodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reports import load_run
+from tests.benchmarks.conftest import RecordRows
+from tests.benchmarks.lab.results import Row
+from tests.support.large_run import write_episodes_run, write_large_run
+
+EPISODES = int(os.environ.get("EPISODES", "100000"))
+MOST_US, MOST_BYTES = 30.0, 2200.0
+"""Wall time in microseconds and resident memory in bytes for each episode: half of what a whole report may take."""
+
+_SCRIPT = """
+import json, resource, sys, time
+from reports import load_run
+import reports.frames
+def now():
+    return time.perf_counter(), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = now()
+history = load_run(sys.argv[1])
+assert not history.problems, history.problems
+print(json.dumps([b - a for a, b in zip(before, now())]))
+"""
+
+
+class Cost(msgspec.Struct, frozen=True, array_like=True):
+    """Wall and processor time in seconds, and how much the peak of resident memory grew, in bytes."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def cost_of(run_dir: Path) -> Cost:
+    """What reading a run costs a process of its own."""
+    done = subprocess.run([sys.executable, "-c", _SCRIPT, str(run_dir)], capture_output=True, check=True)
+    return msgspec.json.decode(done.stdout, type=Cost)
+
+
+def test_a_large_run_is_a_complete_one(tmp_path: Path) -> None:
+    """Both kinds, in small."""
+    write_large_run(tmp_path / "log", 200)
+    write_episodes_run(tmp_path / "episodes", 200)
+    log, episodes = load_run(tmp_path / "log"), load_run(tmp_path / "episodes")
+    assert log.problems == episodes.problems == ()
+    assert len(log.frame) == 200 * 30 + 83
+    assert episodes.recorded_episodes is not None
+    assert len(episodes.recorded_episodes) == 200
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_reading_a_large_log(tmp_path: Path, record_rows: RecordRows) -> None:
+    write_large_run(tmp_path, EPISODES)
+    cost = cost_of(tmp_path)
+    wall, memory = cost.wall / EPISODES * 1e6, cost.memory / EPISODES
+    record_rows(
+        [
+            Row(
+                f"reading the log of {EPISODES:,} episodes",
+                f"{cost.wall:.1f} s, {cost.cpu:.1f} s of CPU, {cost.memory / 1e9:.2f} GB",
+                f"{wall:.1f} us, {memory:.0f} B an episode",
+                max(wall / MOST_US, memory / MOST_BYTES),
+                "",
+                f"at most {MOST_US:g} us, {MOST_BYTES:g} B",
+                wall <= MOST_US and memory <= MOST_BYTES,
+            )
+        ]
+    )

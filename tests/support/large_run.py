@@ -1,0 +1,285 @@
+"""Writes a run directory of any number of episodes, quickly: logs as a run leaves them, with a list of the evidence.
+
+Thirty events an episode; participants come in cohorts of equal size, one fault window strikes each of them twice. Lines
+are put together column by column, without an object per event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resilience.eventlog.end_marker import RunningDigest, encode_marker
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Outcome, Role
+from resilience.eventlog.writer import EventWriter
+from resilience.experiment.faults import CutFault
+from resilience.experiment.loader import to_toml
+from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op
+from resilience.lab.manifest import take_inventory
+from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
+
+COHORTS, WINDOWS = 10, 2
+STATE = "phase=question;question=q1;score=0;answer=1;epoch=1.1;seq=7"
+LENGTH = 1230.0
+FIRST, APART, STEP = 60.0, 50.0, 550.0
+"""Seconds: the first fault, from cohort to cohort, and from a participant's first fault to its second."""
+
+_CLIENT, _SERVER = Role.CLIENT.value, Role.SERVER.value
+_JOINING: tuple[tuple[float, str, LogEventKind, str], ...] = (
+    (0.000, _CLIENT, LogEventKind.TRANSPORT_OPENING, '"connection_no":1,"attempt":0'),
+    (0.010, _CLIENT, LogEventKind.TRANSPORT_OPENED, '"connection_no":1,"attempt":0'),
+    (
+        0.015,
+        _SERVER,
+        LogEventKind.SESSION_CREATED,
+        '"connection_no":1,"seq":0,"attempt":1,"outcome":"created","detail":@',
+    ),
+    (0.020, _CLIENT, LogEventKind.SESSION_JOINED, '"connection_no":1,"seq":0,"detail":@'),
+    (0.500, _SERVER, LogEventKind.PARTICIPANT_ANNOUNCED, '"seq":1'),
+)
+
+
+def _episode(number: int) -> tuple[tuple[float, str, LogEventKind, str], ...]:
+    """One outage: seconds after the fault, role, kind, fields; ``@`` is a state, ``#`` a session, ``$`` a time."""
+    dial, seq, question = number + 2, 7 + 20 * number, f"q{number + 1}"
+    rows: list[tuple[float, str, LogEventKind, str]] = [
+        (-5.0, _SERVER, LogEventKind.HEARTBEAT_SENT, f'"connection_no":{number + 1}'),
+        (-4.9, _CLIENT, LogEventKind.PONG_SENT, f'"connection_no":{number + 1}'),
+        (-4.8, _SERVER, LogEventKind.HEARTBEAT_ACKED, f'"connection_no":{number + 1},"value":$'),
+        (0.01, _CLIENT, LogEventKind.TRANSPORT_LOST, f'"connection_no":{number + 1},"cause":"closed"'),
+        (0.02, _SERVER, LogEventKind.TRANSPORT_LOST, f'"connection_no":{number + 1},"cause":"closed"'),
+        (0.02, _SERVER, LogEventKind.SESSION_DETACHED, f'"connection_no":{number + 1},"cause":"closed"'),
+        (0.03, _CLIENT, LogEventKind.BACKOFF_SCHEDULED, '"attempt":1,"cause":"window","value":$'),
+        (0.80, _CLIENT, LogEventKind.TRANSPORT_OPENING, f'"connection_no":{dial},"attempt":1'),
+        (0.81, _CLIENT, LogEventKind.TRANSPORT_OPENED, f'"connection_no":{dial},"attempt":1'),
+        (0.82, _SERVER, LogEventKind.SESSION_RESUMED, f'"connection_no":{dial},"seq":{seq},"attempt":1,"detail":@'),
+        (0.83, _CLIENT, LogEventKind.SESSION_RESTORED, f'"connection_no":{dial},"seq":{seq},"detail":@'),
+        (2.00, _CLIENT, LogEventKind.ANSWER_SUBMITTED, f'"ref":"{question}/#","detail":"1"'),
+        (2.01, _SERVER, LogEventKind.ANSWER_COMMITTED, f'"outcome":"accepted","value":100.0,"ref":"{question}/#"'),
+        (2.02, _CLIENT, LogEventKind.ANSWER_ACKED, f'"outcome":"accepted","ref":"{question}/#"'),
+    ]
+    rows += [
+        (3.0 + i, _CLIENT, LogEventKind.STREAM_DELIVERED, f'"seq":{seq + 1 + i},"detail":"1.1"') for i in range(13)
+    ]
+    return tuple(rows)
+
+
+def large_experiment(episodes: int) -> Experiment:
+    """The experiment that such a run is of."""
+    clients = -(-episodes // WINDOWS // COHORTS)
+    names = [f"c{i}" for i in range(COHORTS)]
+    faults = [
+        CutFault(at=FIRST + APART * i + STEP * k, cohorts=(name,))
+        for k in range(WINDOWS)
+        for i, name in enumerate(names)
+    ]
+    return Experiment(
+        name="large",
+        duration=LENGTH,
+        ramp=20.0,
+        hypothesis=Hypothesis(within=30.0),
+        cohorts=tuple(Cohort(name, clients) for name in names),
+        faults=tuple(faults),
+        expectations=(
+            Expectation("success_rate", Op.AT_LEAST, 0.95),
+            Expectation("excess_s.restricted_mean", Op.BELOW, 5.0),
+        ),
+    )
+
+
+def write_large_run(run_dir: Path, episodes: int) -> Experiment:
+    """A whole run directory with one log per cohort's clients, the server's parts and the runner's."""
+    experiment = large_experiment(episodes)
+    for cohort in experiment.cohorts:
+        with (
+            _LogFile(run_dir / "events" / f"clients-{cohort.name}.jsonl") as clients,
+            _LogFile(run_dir / "events" / f"server-{cohort.name}.jsonl") as server,
+        ):
+            _write_cohort(experiment, cohort, {_CLIENT: clients, _SERVER: server})
+    _write_runner(run_dir / "events" / "run.jsonl", experiment)
+    seal(run_dir, experiment, Lane.MODEL)
+    return experiment
+
+
+def write_episodes_run(run_dir: Path, episodes: int) -> Experiment:
+    """A run directory that holds episodes and no events, as a simulator of populations writes it."""
+    experiment = large_experiment(episodes)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat(_cohort_episodes(experiment), ignore_index=True)
+    names = ("fault_id", "kind", "event", "stratum", "cohort", "participant", "outcome", "came_back_by", "detected_by")
+    frame.astype(dict.fromkeys(names, "category")).to_parquet(run_dir / "episodes.parquet", index=False)
+    seal(run_dir, experiment, Lane.POPULATION)
+    return experiment
+
+
+def seal(run_dir: Path, experiment: Experiment, lane: Lane) -> None:
+    """Write ``experiment.toml`` and ``run.json``."""
+    (run_dir / "experiment.toml").write_text(to_toml(experiment), encoding="utf-8")
+    info = RunInfo(
+        experiment=experiment.name,
+        experiment_digest=experiment.digest,
+        lane=lane,
+        seed=experiment.seed,
+        started_at="2025-01-01T00:00:00Z",
+        duration_s=experiment.duration,
+        status=RunStatus.COMPLETED,
+        evidence=take_inventory(run_dir),
+    )
+    write_run_info(run_dir, info)
+
+
+class _LogFile:
+    """A JSON Lines file that gets an end marker."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file, self._digest = path.open("wb"), RunningDigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.write(encode_marker(self._digest.marker))
+        self._file.close()
+
+    def write(self, lines: pa.Array) -> None:
+        """Append lines that end in a newline."""
+        _, offsets, data = lines.buffers()
+        body = memoryview(data)[: np.frombuffer(offsets, np.int32)[len(lines)]]
+        self._digest.add(body, len(lines))
+        self._file.write(body)
+
+
+def _write_cohort(experiment: Experiment, cohort: Cohort, files: dict[str, _LogFile]) -> None:
+    numbers = pa.array(np.arange(1, cohort.clients + 1)).cast(pa.string())
+    width = max(4, len(str(cohort.clients)))
+    actors = pc.binary_join_element_wise(f"{cohort.name}-", pc.utf8_lpad(numbers, 4, "0"), "")
+    sessions = pc.binary_join_element_wise(f"p{cohort.name}", pc.utf8_lpad(numbers, width, "0"), "")
+    rng = np.random.default_rng(int(cohort.name[1:]))
+    starts = np.sort(rng.uniform(0.0, experiment.ramp, cohort.clients))
+    _write_rows(files, _JOINING, 0.0, starts, actors, sessions, cohort.name)
+    for k, window in enumerate(w for w in experiment.windows() if w.place == cohort.name):
+        spread = np.sort(rng.gamma(2.0, 0.25, cohort.clients))
+        _write_rows(files, _episode(k), window.starts_at, spread, actors, sessions, cohort.name)
+    final = ((0.0, _SERVER, LogEventKind.SCORE_FINAL, f'"value":{100.0 * WINDOWS}'),)
+    _write_rows(files, final, experiment.duration, 0 * starts, actors, sessions, cohort.name)
+
+
+def _write_rows(  # noqa: PLR0917 - what a line is made of
+    files: dict[str, _LogFile],
+    rows: Sequence[tuple[float, str, LogEventKind, str]],
+    start: float,
+    spread: np.ndarray,
+    actors: pa.Array,
+    sessions: pa.Array,
+    cohort: str,
+) -> None:
+    """Every row for every participant, in the order of time in each file."""
+    for role, file in files.items():
+        mine = [row for row in rows if row[1] == role]
+        if not mine:
+            continue
+        t = np.concatenate([start + row[0] + (spread if row[0] > 0 or start == 0 else 0 * spread) for row in mine])
+        parts = [
+            _lines(row, t[i * len(spread) : (i + 1) * len(spread)], actors, sessions, cohort)
+            for i, row in enumerate(mine)
+        ]
+        file.write(pa.concat_arrays(parts).take(pa.array(np.argsort(t, kind="stable"))))
+
+
+def _lines(
+    row: tuple[float, str, LogEventKind, str], t: np.ndarray, actors: pa.Array, sessions: pa.Array, cohort: str
+) -> pa.Array:
+    _, role, kind, fields = row
+    at = pa.array(np.round(t, 6)).cast(pa.string())
+    joined = kind not in {LogEventKind.TRANSPORT_OPENING, LogEventKind.TRANSPORT_OPENED} or '"attempt":0' not in fields
+    parts: list[object] = ['{"t":', at, f',"lane":"model","role":"{role}","actor":"']
+    parts += (
+        [actors, f'","kind":"{kind.value}","cohort":"{cohort}"']
+        if role == _CLIENT
+        else [f'server","kind":"{kind.value}"']
+    )
+    parts += [',"session_id":"', sessions, '"'] if joined else []
+    parts += [",", *_filled(fields, sessions, t), "}\n"]
+    return pc.binary_join_element_wise(*(pa.scalar(p) if isinstance(p, str) else p for p in parts), "")
+
+
+def _filled(fields: str, sessions: pa.Array, t: np.ndarray) -> list[object]:
+    """The other fields, with the state, the answer's reference or a time in the place of its sign."""
+    fields = fields.replace("@", f'"{STATE}"')
+    for sign in "#$":
+        before, found, after = fields.partition(sign)
+        if found and sign == "#":
+            return [before, sessions, after]
+        if found:
+            return [before, pa.array(np.round(0.001 + t % 0.01, 6)).cast(pa.string()), after]
+    return [fields]
+
+
+def _write_runner(path: Path, experiment: Experiment) -> None:
+    writer, place = EventWriter(path), "runner"
+
+    def run(t: float, kind: LogEventKind, **fields: object) -> None:
+        writer.write(LogEvent(t, Lane.MODEL, Role.RUNNER, place, kind, **fields))  # type: ignore[arg-type]
+
+    run(0.0, LogEventKind.RUN_STARTED, value=experiment.duration)
+    run(30.0, LogEventKind.RUN_STEADY, outcome="pass", value=1.0)
+    for window in experiment.windows():
+        for after, kind in enumerate(
+            (
+                LogEventKind.FAULT_STARTED,
+                LogEventKind.FAULT_ENDED,
+                LogEventKind.FAULT_CONFIRMED,
+                LogEventKind.FAULT_CLEARED,
+            )
+        ):
+            t = window.starts_at + (0.001 * after if after > 1 else 0.0)
+            event = LogEvent(
+                t, Lane.MODEL, Role.INJECTOR, window.place, kind, window.place, ref=window.fault_id, value=0.0
+            )
+            writer.write(event)
+    run(experiment.duration, LogEventKind.RUN_ENDED, outcome="completed")
+    writer.close()
+
+
+def _cohort_episodes(experiment: Experiment) -> list[pd.DataFrame]:
+    rng, frames = np.random.default_rng(1), []
+    for window in experiment.windows():
+        (count,) = (cohort.clients for cohort in experiment.cohorts if cohort.name == window.place)
+        strike, _, kind = window.fault_id.partition("@")[0].partition(":")
+        back = window.starts_at + 0.8 + rng.gamma(2.0, 0.25, count)
+        is_back = rng.uniform(size=count) < 0.999
+        frame = pd.DataFrame({"fault_id": window.fault_id, "kind": kind, "event": strike}, index=range(count))
+        end = np.where(is_back, back, experiment.duration)
+        frames.append(
+            frame.assign(
+                stratum="cut 0s",
+                cohort=window.place,
+                participant=[f"{window.place}-{i:04d}" for i in range(1, count + 1)],
+                outcome=np.where(is_back, Outcome.RESTORED.value, Outcome.GAVE_UP.value),
+                came_back_by=pd.Series(np.where(is_back, "resumed", None)),
+                detected_by="client",
+                open_at_fault=True,
+                fault_at=window.starts_at,
+                detected_at=window.starts_at + 0.01,
+                healed_at=window.starts_at,
+                connected_at=np.where(is_back, back - 0.02, np.nan),
+                restored_at=np.where(is_back, back, np.nan),
+                ended_at=end,
+                attempts=pd.array(rng.integers(1, 5, count), dtype="Int64"),
+                detection_s=0.01,
+                reconnection_s=end - window.starts_at - 0.01,
+                downtime_s=end - window.starts_at,
+                excess_s=end - window.starts_at,
+                affected=True,
+                returned=is_back,
+                never=~is_back,
+            )
+        )
+    return frames
