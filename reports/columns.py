@@ -36,8 +36,11 @@ from resilience.lab.manifest import LineScan
 
 _BLOCK_BYTES = 1 << 20
 _NARROW = (np.int8, np.int16)
+_MANY_TEXTS = 500_000
+"""So many texts of single chunks are kept before equal ones are brought together."""
 
 _THREADS = 2
+_SMALL_PARTS, _LARGE_PART = 128, 1_000_000
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Seen = TypeVar("Seen")
@@ -71,7 +74,7 @@ class _Numbers:
         return cast("NDArray[np.float64]", values.to_numpy())
 
     def add(self, part: NDArray[np.float64]) -> None:
-        self._parts.append(part)
+        _append(self._parts, part)
 
     def values(self, order: NDArray[np.intp] | None) -> NDArray[np.float64]:
         return cast("NDArray[np.float64]", _joined(self._parts, order, np.float64))
@@ -88,8 +91,8 @@ class _Integers:
         return values.fill_null(0).cast(pa.int32()).to_numpy(), values.is_null().to_numpy()
 
     def add(self, part: tuple[NDArray[np.int32], NDArray[np.bool_]]) -> None:
-        self._parts.append(part[0])
-        self._missing.append(part[1])
+        _append(self._parts, part[0])
+        _append(self._missing, part[1])
 
     def values(self, order: NDArray[np.intp] | None) -> pd.arrays.IntegerArray:
         missing = _joined(self._missing, order, np.bool_)
@@ -107,8 +110,8 @@ class _Flags:
         return values.fill_null(fill_value=False).to_numpy(), values.is_null().to_numpy()
 
     def add(self, part: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> None:
-        self._parts.append(part[0])
-        self._missing.append(part[1])
+        _append(self._parts, part[0])
+        _append(self._missing, part[1])
 
     def values(self, order: NDArray[np.intp] | None) -> pd.arrays.BooleanArray:
         missing = _joined(self._missing, order, np.bool_)
@@ -132,20 +135,22 @@ class _Words:
         return _mapped(codes, places)
 
     def add(self, part: NDArray[np.int8]) -> None:
-        self._parts.append(part)
+        _append(self._parts, part)
 
     def values(self, order: NDArray[np.intp] | None) -> Any:  # noqa: ANN401 - a categorical
         return pd.Categorical.from_codes(_joined(self._parts, order, np.int8), self._words, validate=False)
 
 
 class _Texts:
-    """Any text: each chunk keeps its own codes, and the last step gives equal texts equal codes."""
+    """Any text: each chunk has its own codes, until many texts have come together and equal ones get equal codes."""
 
     type = pa.string()
 
     def __init__(self) -> None:
-        self._parts: list[NDArray[np.signedinteger[Any]]] = []
+        self._parts: list[NDArray[Any]] = []
+        self._known: pa.StringArray = pa.array([], pa.string())
         self._found: list[pa.StringArray] = []
+        self._waiting = 0
 
     def encode(self, values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.StringArray]:
         codes, found = _encoded(values)
@@ -155,17 +160,28 @@ class _Texts:
     def add(self, part: tuple[NDArray[Any], pa.StringArray]) -> None:
         self._parts.append(part[0])
         self._found.append(part[1])
+        self._waiting += len(part[1])
+        if self._waiting > max(_MANY_TEXTS, len(self._known)):
+            self._unify()
+
+    def _unify(self) -> None:
+        """Known texts keep their codes, because they come first."""
+        whole = pa.chunked_array([self._known, *self._found], pa.string()).dictionary_encode().combine_chunks()
+        places, at = whole.indices.to_numpy().astype(_width(len(whole.dictionary))), len(self._known)
+        old = len(self._parts) - len(self._found)
+        fresh, self._parts[old:] = self._parts[old:], []
+        for i, found in enumerate(self._found):
+            fresh[i] = _mapped(fresh[i], places[at : at + len(found)])
+            at += len(found)
+        self._parts += [np.concatenate(fresh)] if fresh else []
+        self._known, self._waiting = whole.dictionary, 0
+        self._found.clear()
 
     def values(self, order: NDArray[np.intp] | None) -> Any:  # noqa: ANN401 - a categorical
-        whole = pa.chunked_array(self._found, pa.string()).dictionary_encode().combine_chunks()
-        sizes = [len(found) for found in self._found]
-        self._found.clear()
-        places = np.split(whole.indices.to_numpy(), np.cumsum(sizes)[:-1]) if sizes else []
-        width = _width(len(whole.dictionary))
-        for i, known in enumerate(places):
-            self._parts[i] = _mapped(self._parts[i], known.astype(width))
-        categories = pd.Index(whole.dictionary.to_pandas(), dtype="str")
-        return pd.Categorical.from_codes(_joined(self._parts, order, width), categories, validate=False)
+        self._unify()
+        categories, self._known = pd.Index(self._known.to_pandas(), dtype="str"), pa.array([], pa.string())
+        codes = _joined(self._parts, order, _width(len(categories)))
+        return pd.Categorical.from_codes(codes, categories, validate=False)
 
 
 class _Objects:
@@ -200,6 +216,13 @@ def _mapped(codes: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
 
 def _width(count: int) -> type[np.signedinteger[Any]]:
     return next((narrow for narrow in _NARROW if count <= np.iinfo(narrow).max), np.int32)
+
+
+def _append(parts: list[Any], part: Any) -> None:  # noqa: ANN401 - any array
+    """Small arrays are joined now and then: thousands of them, freed one by one, leave memory in pieces."""
+    parts.append(part)
+    if len(parts) >= _SMALL_PARTS and len(parts[-_SMALL_PARTS]) < _LARGE_PART:
+        parts[-_SMALL_PARTS:] = [np.concatenate(parts[-_SMALL_PARTS:])]
 
 
 def _joined(parts: list[Any], order: NDArray[np.intp] | None, dtype: Any) -> Any:  # noqa: ANN401 - any array

@@ -28,9 +28,11 @@ from resilience.lab.run_directory import RunInfo, RunStatus
 
 from .columns import LineColumns
 
-ORDER_TOLERANCE_S = 1.0
-"""Seconds by which a client's or the server's clock may run backwards within its file; edges of faults are stamped when
-they are ordered and written when they have happened."""
+ORDER_TOLERANCE_S = 10.0
+"""Seconds by which time may run backwards within a file of clients or server: a server's records wait for their commit.
+
+Records of runner and injector are stamped when something was ordered, and written when it has happened.
+"""
 
 MARGIN_S = 300.0
 """Seconds before the start and after the end within which a process of the run may still record something."""
