@@ -11,6 +11,7 @@
     │   │   └── ToxiproxyError          the proxy is missing, hung, crashed or rejected a request
     │   └── PortInUseError          another process listens on the port
     ├── EvidenceError           4   what a run left behind cannot be read: names the file
+    ├── SystemFailedError       1   the system under test ended or stopped by itself
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
     │   └── RemoteProtocolError     the peer broke them: names the field
@@ -93,6 +94,12 @@ class PortInUseError(HarnessError):
             f"port {port} on {host} is already in use; stop the process that uses it, or choose another with --port"
         )
         self.host, self.port = host, port
+
+
+class SystemFailedError(ResilienceError):
+    """The system under test ended, or stopped answering, without a fault that explains it."""
+
+    exit_code = ExitCode.FAIL
 
 
 class ProtocolError(ResilienceError):

@@ -85,6 +85,15 @@ class LogEventKind(StrEnum):
     RUN_ENDED = "run.ended"  # outcome: completed | interrupted | failed; cause
     HARNESS_FAILED = "harness.failed"  # ref: fault id if any; cause
 
+    # the runner's own probe of the server, straight to it; t: since when
+    SERVER_SILENT = "server.silent"  # no answer; cause: planned (a fault explains it) | refused | silent | closed
+    SERVER_ANSWERS = "server.answers"  # it answers again; value: for how many seconds it did not
+    SERVER_FAILED = "server.failed"  # it ended or stopped answering by itself; cause; detail: the end of its log
+
+    # the laboratory's own processes (runner; actor: the process)
+    LAB_LAG = "lab.lag"  # value: the worst lateness within the second that begins at t, s; small ones are left out
+    LAB_HEALTH = "lab.health"  # once, at the end; detail: resilience.lab.health.LabHealth as JSON
+
     # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")
     # t of both ends: when the request was sent to the proxy; detail: "<before>..<after>" of the request, s
     FAULT_STARTED = "fault.started"  # value: planned t
