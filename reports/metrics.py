@@ -13,7 +13,7 @@ import pandas as pd
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
-from .episodes import CLOCKS, exposure_doubts
+from .episodes import CLOCKS
 from .event_results import event_results
 from .expectations import (
     Evidence,
@@ -28,6 +28,7 @@ from .expectations import (
 from .failures import failure_groups
 from .frames import RunHistory
 from .invariants import run_checks
+from .laboratory import death_is_certain, judge_laboratory, untimed_failures
 from .rates import RateDesign, clopper_pearson, correlation_limit, events_needed, low_bound
 from .stats import NO_INTERVAL, Clusters
 from .summary import (
@@ -63,7 +64,8 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     if log.recorded_episodes is not None:
         invariants = tuple(msgspec.structs.replace(item, **_NO_EVENTS) for item in invariants)
     whole = group_summary(episodes, evidence)
-    verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected)
+    laboratory = judge_laboratory(log, episodes, expectations, evidence)
+    verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected, laboratory)
     info = log.info
     return Summary(
         experiment=info.experiment,
@@ -92,32 +94,38 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         by_attempt=_by_attempt(episodes),
         windows=_windows(log, episodes),
         reproduce=_reproduce(log),
-        laboratory=_laboratory(log, episodes),
+        laboratory=laboratory,
         failures=failure_groups(log, episodes),
         by_event=event_results(episodes, log.experiment.statistics.deadline),
     )
 
 
-def _laboratory(log: RunHistory, episodes: pd.DataFrame) -> Laboratory:
-    judged = f"judged by the expectations of {log.judged_by}, not by those of the run ({log.info.experiment_digest})"
-    warnings = () if log.judged_by is None else (judged,)
-    return Laboratory(failures=log.problems, doubts=exposure_doubts(episodes), warnings=warnings)
-
-
 def _overall(
-    log: RunHistory, expectations: tuple[ExpectationResult, ...], invariants: tuple[Invariant, ...], affected: int
+    log: RunHistory,
+    expectations: tuple[ExpectationResult, ...],
+    invariants: tuple[Invariant, ...],
+    affected: int,
+    laboratory: Laboratory,
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Fail if anything failed, else inconclusive if anything is undecided, else pass; with the reasons in words.
+    """The verdict with its reasons in words, in this order.
 
-    Evidence that is incomplete or contradicts itself decides nothing.
+    A run that was not carried out, or whose evidence is incomplete or contradicts itself, is inconclusive. A doubt
+    about the laboratory forbids every verdict but that on what no lateness can do: a server that ended, an invariant
+    broken that does not depend on time. Then: fail if anything failed, inconclusive if anything is undecided, else
+    pass.
     """
     if log.info.status != RunStatus.COMPLETED:
         what = "was interrupted" if log.info.status == RunStatus.INTERRUPTED else "could not be carried out"
         return Verdict.INCONCLUSIVE, (f"the run {what}: {log.info.cause or 'no cause given'}", *log.problems)
-    if log.problems:
-        return Verdict.INCONCLUSIVE, log.problems
-    failed = [missed(item) for item in expectations if item.verdict is Verdict.FAIL]
-    failed += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.FAIL]
+    if laboratory.failures:
+        return Verdict.INCONCLUSIVE, laboratory.failures
+    death = [log.info.cause] if log.info.cause else []
+    broken = [f"{item.name}: {item.detail}" for item in invariants if _is_new(item, death)]
+    if laboratory.doubts:
+        certain = [f"{item.name}: {item.detail}" for item in untimed_failures(invariants) if _is_new(item, death)]
+        certain = [*(death if death_is_certain(log) else ()), *certain]
+        return (Verdict.FAIL if certain else Verdict.INCONCLUSIVE), (*certain, *laboratory.doubts)
+    failed = [*death, *[missed(item) for item in expectations if item.verdict is Verdict.FAIL], *broken]
     if failed:
         return Verdict.FAIL, tuple(failed)
     unknown = ["no episode: no fault reached any participant"] if not affected else []
@@ -125,6 +133,11 @@ def _overall(
     unknown += [unanswered(item) for item in expectations if item.verdict is Verdict.INCONCLUSIVE]
     unknown += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.INCONCLUSIVE]
     return (Verdict.INCONCLUSIVE, tuple(unknown)) if unknown else (Verdict.PASS, ())
+
+
+def _is_new(item: Invariant, death: list[str]) -> bool:
+    """Whether a broken invariant says more than that the server failed."""
+    return item.verdict is Verdict.FAIL and item.detail not in death
 
 
 def group_summary(episodes: pd.DataFrame, evidence: Evidence) -> GroupSummary:

@@ -97,9 +97,17 @@ class PortInUseError(HarnessError):
 
 
 class SystemFailedError(ResilienceError):
-    """The system under test ended, or stopped answering, without a fault that explains it."""
+    """The system under test ended, or stopped answering, without a fault that explains it.
+
+    ``evidence``: what shows where it stands, such as a stack; too long for a message. ``has_ended``: its process is
+    gone, or its simulation stood still; else it was only silent, which an observer may be wrong about.
+    """
 
     exit_code = ExitCode.FAIL
+
+    def __init__(self, message: str, evidence: str | None = None, *, has_ended: bool = True) -> None:
+        super().__init__(message)
+        self.evidence, self.has_ended = evidence, has_ended
 
 
 class ProtocolError(ResilienceError):

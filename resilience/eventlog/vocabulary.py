@@ -88,7 +88,7 @@ class LogEventKind(StrEnum):
     # the runner's own probe of the server, straight to it; t: since when
     SERVER_SILENT = "server.silent"  # no answer; cause: planned (a fault explains it) | refused | silent | closed
     SERVER_ANSWERS = "server.answers"  # it answers again; value: for how many seconds it did not
-    SERVER_FAILED = "server.failed"  # it ended or stopped answering by itself; cause; detail: the end of its log
+    SERVER_FAILED = "server.failed"  # by itself; outcome: ended | silent; cause; detail: the end of its log
 
     # the laboratory's own processes (runner; actor: the process)
     LAB_LAG = "lab.lag"  # value: the worst lateness within the second that begins at t, s; small ones are left out

@@ -53,10 +53,12 @@ class EventWriter:
         self._buffered = 0
 
     def close(self) -> None:
-        """Flush, write the end marker and close; a later write raises an error."""
-        self.flush()
-        self._file.write(encode_marker(self._digest.marker))
-        self._file.close()
+        """Flush, write the end marker and close, even when they cannot be written; a later write raises an error."""
+        try:
+            self.flush()
+            self._file.write(encode_marker(self._digest.marker))
+        finally:
+            self._file.close()
 
 
 def _resume(path: Path) -> RunningDigest:

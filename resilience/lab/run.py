@@ -2,23 +2,26 @@
 
 ``execute`` opens the directory, starts the lane's system, records start, steady state, schedule and end, stores what
 clients were shown and what the database holds, and writes ``run.json``. It installs no signal handlers and may be
-called from any thread; a :class:`~resilience.lab.cancellation.Cancellation` ends a run early. Decides nothing about
-verdicts.
+called from any thread; a :class:`~resilience.lab.cancellation.Cancellation` ends a run early. A server that ends or
+stops answering by itself ends the run at once: nothing more can be learned from it, and what was recorded is kept.
+Decides nothing about verdicts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from resilience.errors import ResilienceError, UsageError
+from resilience.errors import HarnessError, ResilienceError, SystemFailedError, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
@@ -26,11 +29,18 @@ from resilience.units import Instant, Seconds
 
 from .cancellation import Cancellation
 from .injector import FaultInjector
+from .manifest import EvidenceFile
 from .progress import Progress, ProgressListener, describe_fault_record, ignore_progress
 from .recorder import RunRecorder
 from .recording import DirectoryRecording, Recording
 from .run_directory import RunInfo, RunStatus, write_run_info
 from .system import LaneDriver, System
+
+FAILURE_LOG = "failure.txt"
+"""Where in a run directory an unexpected error of the laboratory is told whole."""
+
+STOPPED_LOG = "stopped.txt"
+"""Where in a run directory the stack of a simulation that stood still is kept."""
 
 _KIB_PER_MIB = 1024.0
 
@@ -53,28 +63,60 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
 ) -> RunOutcome:
     """Run ``experiment`` in the driver's lane and leave its history in ``run_dir``, which must be empty or absent.
 
-    ``run.json`` says "interrupted" until the run has ended otherwise. Returns what it says at last: completed,
-    not_started (no steady state: nothing was injected) or interrupted (by a request on ``cancellation``). Raises
-    :class:`~resilience.errors.UsageError` when ``run_dir`` already holds a run, and
-    :class:`~resilience.errors.HarnessError` when the laboratory failed; that is in ``run.json`` too. Nothing is left
-    running either way.
+    ``run.json`` says "interrupted" until the run has ended otherwise. Returns what it says at last: completed (with a
+    cause when the server failed by itself), not_started (no steady state: nothing was injected) or interrupted (by a
+    request on ``cancellation``). Raises :class:`~resilience.errors.UsageError` when ``run_dir`` already holds a run.
+    Raises :class:`~resilience.errors.HarnessError`, in one line, when the laboratory failed in whatever way, a full
+    disk included; that is in ``run.json`` too, as far as it can still be written. Nothing is left running either way.
     """
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
     recording = DirectoryRecording(run_dir, experiment)
-    info = opening_info(driver, experiment, seed)
-    write_run_info(run_dir, info)
-    began = time.monotonic()
-    outcome = RunOutcome(RunStatus.INTERRUPTED, info.cause)
+    info, began = opening_info(driver, experiment, seed), time.monotonic()
+    _save_info(run_dir, info)
+    outcome, failure = RunOutcome(RunStatus.INTERRUPTED, info.cause), None
     try:
         outcome = conduct(driver, experiment, seed, recording, progress=progress, cancellation=cancellation)
-    except Exception as error:
-        outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(error))
-        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed, and run.json says so
+        failure = error
     finally:
-        info = msgspec.structs.replace(info, evidence=recording.close())
-        write_run_info(run_dir, _closing_info(info, driver, outcome, time.monotonic() - began))
+        evidence, unwritten = _close(recording)
+        failure = failure or unwritten
+        if failure is not None:
+            outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(failure))
+        info = msgspec.structs.replace(info, evidence=evidence)
+        unsaved = _save_info(run_dir, _closing_info(info, driver, outcome, time.monotonic() - began))
+    if failure is not None:
+        raise _as_harness_error(failure, run_dir) from failure
+    if unsaved is not None:
+        raise HarnessError(unsaved)
     return outcome
+
+
+def _save_info(run_dir: Path, info: RunInfo) -> str | None:
+    """Write ``run.json``; returns why that failed."""
+    try:
+        write_run_info(run_dir, info)
+    except OSError as error:
+        return f"{run_dir}: run.json cannot be written: {error.strerror or error}"
+    return None
+
+
+def _close(recording: DirectoryRecording) -> tuple[tuple[EvidenceFile, ...] | None, HarnessError | None]:
+    """Close the event log; the list of the evidence, or the error when the last lines cannot be written."""
+    try:
+        return recording.close(), None
+    except OSError as error:
+        return None, HarnessError(f"the event log cannot be written: {error.strerror or error}")
+
+
+def _as_harness_error(error: Exception, run_dir: Path) -> HarnessError | UsageError:
+    """The error in one line; where it came from goes to :data:`FAILURE_LOG` unless it was raised on purpose."""
+    if isinstance(error, HarnessError | UsageError):
+        return error
+    with contextlib.suppress(OSError):
+        (run_dir / FAILURE_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return HarnessError(describe_error(error))
 
 
 def conduct(  # noqa: PLR0913 - as execute
@@ -86,16 +128,24 @@ def conduct(  # noqa: PLR0913 - as execute
     progress: ProgressListener = ignore_progress,
     cancellation: Cancellation | None = None,
 ) -> RunOutcome:
-    """Run ``experiment`` and hand its history to ``recording``; no ``run.json``. Raises as :func:`execute`."""
+    """Run ``experiment`` and hand its history to ``recording``; no ``run.json``. Raises whatever ended the run."""
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
     run = _Run(driver, experiment, seed, recording, progress, cancellation)
     try:
-        return driver.run(run.conduct, cancellation)
-    except asyncio.CancelledError:
-        if cancellation.reason is None:
+        outcome = driver.run(run.conduct, cancellation)
+    except SystemFailedError as failed:
+        outcome = run.record_failed_system(failed)
+    except BaseException as error:
+        interrupted = isinstance(error, asyncio.CancelledError) and cancellation.reason is not None
+        cause = f"interrupted by {cancellation.reason}" if interrupted else describe_error(error)
+        with contextlib.suppress(OSError):  # a disk that is full already is what the caller hears of
+            run.record_end("interrupted" if interrupted else "failed", cause)
+        if not interrupted:
             raise
-        return RunOutcome(RunStatus.INTERRUPTED, f"interrupted by {cancellation.reason}")
+        return RunOutcome(RunStatus.INTERRUPTED, cause)
+    run.record_end("completed" if outcome.status is RunStatus.COMPLETED else "failed", outcome.cause)
+    return outcome
 
 
 def require_lane(experiment: Experiment, lane: Lane) -> None:
@@ -135,7 +185,8 @@ def _closing_info(info: RunInfo, driver: LaneDriver, outcome: RunOutcome, wall_s
 
 def describe_error(error: BaseException) -> str:
     """An error in one line; an unexpected one with its type."""
-    return str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 class _Run:
@@ -163,25 +214,31 @@ class _Run:
         """Start the system, let the run happen, end everything; a cancellation cannot stop the ending."""
         outcome = RunOutcome(RunStatus.INTERRUPTED, "the run was interrupted")
         self._show()
+        async with self._driver.start(self._experiment, self._seed, self._recording, self._show) as system:
+            self._system = system
+            try:
+                outcome = await self._observe(system)
+            except SystemFailedError as failed:
+                outcome = self.record_failed_system(failed)
+            finally:
+                self._cancellation.mask()
+                self._ended_at = system.clock.now()
+                self._enter("ending")
+            return await self._finish(system, outcome)
+
+    async def _finish(self, system: System, outcome: RunOutcome) -> RunOutcome:
+        """End the server in order, and store what its database holds; a failed server may have left nothing."""
+        has_failed = outcome.status is RunStatus.COMPLETED and outcome.cause is not None
         try:
-            async with self._driver.start(self._experiment, self._seed, self._recording, self._show) as system:
-                self._system = system
-                try:
-                    outcome = await self._observe(system)
-                finally:
-                    self._cancellation.mask()
-                    self._ended_at = system.clock.now()
-                    self._enter("ending")
-                stored = await system.finish()
-                if stored is not None:
-                    self._recording.write_stored_run(stored)
-        except BaseException as error:
-            interrupted = isinstance(error, asyncio.CancelledError)
-            reason = self._cancellation.reason
-            cause = f"interrupted by {reason}" if interrupted and reason else describe_error(error)
-            self._record_end("interrupted" if interrupted else "failed", cause)
-            raise
-        self._record_end("completed" if outcome.status is RunStatus.COMPLETED else "failed", outcome.cause)
+            stored = await system.finish()
+        except SystemFailedError as failed:
+            return outcome if has_failed else self.record_failed_system(failed)
+        except HarnessError:
+            if not has_failed:
+                raise
+            return outcome
+        if stored is not None:
+            self._recording.write_stored_run(stored)
         return outcome
 
     async def _observe(self, system: System) -> RunOutcome:
@@ -209,15 +266,34 @@ class _Run:
         self._enter("running")
         await injector.run_schedule(self._experiment.windows(self._seed), until=duration)
         await system.clock.sleep_until(duration)
-        return RunOutcome(RunStatus.COMPLETED, system.death())
+        death = system.death()
+        if death is not None:
+            raise SystemFailedError(death)
+        return RunOutcome(RunStatus.COMPLETED)
 
-    def _record_end(self, outcome: str, cause: str | None) -> None:
-        """The run's last record, whatever happened, once everything has ended: only then is the lag known."""
+    def record_failed_system(self, failed: SystemFailedError) -> RunOutcome:
+        """The system ended or stopped by itself: that is a result, and the end of the run."""
         if self._recorder is not None and self._system is not None:
-            detail = self._system.health()
-            self._recorder.record_run(
-                LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=detail
-            )
+            outcome, detail = "ended" if failed.has_ended else "silent", self._system.server_log_tail()
+            self._recorder.record_run(LogEventKind.SERVER_FAILED, outcome=outcome, cause=str(failed), detail=detail)
+        if failed.evidence is not None:
+            with contextlib.suppress(HarnessError, OSError):  # in memory, or no space
+                (self._recording.directory / STOPPED_LOG).write_text(failed.evidence, encoding="utf-8")
+        return RunOutcome(RunStatus.COMPLETED, str(failed))
+
+    def record_end(self, outcome: str, cause: str | None) -> None:
+        """The run's last records, whatever happened, once everything has ended: only then is the lag known."""
+        recorder, system = self._recorder, self._system
+        if recorder is None or system is None:
+            return  # the system did not start
+        measured = system.measured()
+        if measured is not None:
+            for failure in measured.failures:
+                recorder.record_run(LogEventKind.HARNESS_FAILED, t=self._ended_at, cause=failure)
+            text = msgspec.json.encode(measured).decode()
+            recorder.record_run(LogEventKind.LAB_HEALTH, t=self._ended_at, detail=text)
+        detail = system.health()
+        recorder.record_run(LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=detail)
 
     def _enter(self, phase: str) -> None:
         self._phase = phase

@@ -16,6 +16,7 @@ from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
 from .cancellation import Cancellation
+from .health import LabHealth
 from .recorder import RunRecorder
 from .recording import Recording
 from .stored_run import StoredRun
@@ -110,17 +111,27 @@ class System(Protocol):
     async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
         """Run ``main``; raises HarnessError, and cancels it, when the laboratory fails meanwhile.
 
-        What goes wrong without ending the run (a proxy that had to be replaced, a fleet that runs late) is recorded.
+        :class:`~resilience.errors.SystemFailedError`, in the same way, when the server ends or stops by itself. What
+        goes wrong without ending the run (a proxy that had to be replaced) is recorded.
         """
 
     def death(self) -> str | None:
         """How the server ended by itself, if it did."""
+
+    def server_log_tail(self) -> str | None:
+        """The end of the server's own log, for the record of its failure; ``None`` where it keeps none."""
+
+    def server_is_silent(self) -> bool:
+        """Whether the server itself has not answered its own probe lately; then what a canary misses proves nothing."""
 
     async def finish(self) -> StoredRun | None:
         """End the run: let the server settle and write its closing records; returns what its database holds."""
 
     def health(self) -> str | None:
         """How well the laboratory itself kept up, for ``run.ended``; ``None`` where there is nothing to say."""
+
+    def measured(self) -> LabHealth | None:
+        """What the laboratory measured of itself, once everything has ended; ``None`` where it cannot run late."""
 
 
 class LaneDriver(Protocol):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from simpy.core import EmptySchedule
 from simpy.events import Event, Process
 
-from resilience.errors import HarnessError
+from resilience.errors import SystemFailedError
 from resilience.lab.cancellation import Cancellation
 from resilience.units import Instant
 
@@ -81,7 +81,7 @@ def run_to_end(
 ) -> T:
     """Run ``main`` to its end and return what it returns; raises what it raises.
 
-    A requested cancellation raises ``asyncio.CancelledError`` in ``main``, between two events. HarnessError when
+    A requested cancellation raises ``asyncio.CancelledError`` in ``main``, between two events. SystemFailedError when
     ``main`` waits for something that can never happen.
     """
     requested: list[bool] = []
@@ -94,7 +94,8 @@ def run_to_end(
                 coroutine.throw(asyncio.CancelledError())
             environment.step()
     except EmptySchedule:
-        raise HarnessError(f"at {environment.now:g} s the run waits for something that cannot happen") from None
+        waits = f"at {environment.now:g} s the run waits for something that cannot happen"
+        raise SystemFailedError(f"the server stopped: {waits}") from None
     finally:
         for unfinished in reversed(environment.coroutines):
             unfinished.close()

@@ -16,6 +16,7 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import Kill, LinkOperation, ServerOperation, Start
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.health import LabHealth
 from resilience.lab.observer import make_observing_client
 from resilience.lab.participants import ParticipantSpec, first_dial, participants_of
 from resilience.lab.recorder import RunRecorder
@@ -23,7 +24,9 @@ from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.system import CallTimes
 from resilience.runtime import log_to
+from resilience.units import Seconds
 
+from ..watchdog import STALL_S, Watchdog
 from .canary import ModelCanary
 from .client import ModelClientDriver
 from .clock import DelayLine, SimEnvironment
@@ -145,6 +148,18 @@ class ModelSystem:
         """A modelled server never ends by itself."""
         return None
 
+    def server_log_tail(self) -> str | None:
+        """A modelled server keeps no log of its own."""
+        return None
+
+    def server_is_silent(self) -> bool:
+        """A modelled server is up or killed by a fault."""
+        return False
+
+    def measured(self) -> LabHealth | None:
+        """Modelled time cannot run late."""
+        return None
+
     async def finish(self) -> StoredRun:
         """Write the server's final records; returns what its store holds."""
         self.driver.write_final_records()
@@ -162,12 +177,20 @@ class ModelLane:
     """The SimPy model of server, links and clients, all running the production machines.
 
     The same experiment, seed and costs give the same events, byte for byte, in any process. ``wire`` may replace what
-    each end receives of a message. ``system`` is that of the last run.
+    each end receives of a message. ``system`` is that of the last run. ``stall_after``: for how many seconds of real
+    time modelled time may stand still.
     """
 
     lane = Lane.MODEL
 
-    def __init__(self, costs: ModelCosts | None = None, wire: MessageCodecHook | None = None) -> None:
+    def __init__(
+        self,
+        costs: ModelCosts | None = None,
+        wire: MessageCodecHook | None = None,
+        *,
+        stall_after: Seconds = STALL_S,
+    ) -> None:
+        self._watchdog = Watchdog(stall_after)
         self._costs, self._wire = costs or ModelCosts(), wire or IdentityCodec()
         self._environment = SimEnvironment()
         self.system: ModelSystem | None = None
@@ -177,9 +200,17 @@ class ModelLane:
         return {"simpy": version("simpy")}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
-        """Run a coroutine to its end in an environment of its own."""
-        self._environment = SimEnvironment()
-        return run_to_end(self._environment, main, cancellation)
+        """Run a coroutine to its end in an environment of its own.
+
+        Raises :class:`~resilience.errors.SystemFailedError` when modelled time stands still, or nothing is scheduled.
+        """
+        self._environment = environment = SimEnvironment()
+
+        def simulate() -> T:
+            self._watchdog.now = lambda: environment.now
+            return run_to_end(environment, main, cancellation)
+
+        return self._watchdog.run(simulate, cancellation)
 
     @asynccontextmanager
     async def start(
@@ -187,6 +218,7 @@ class ModelLane:
     ) -> AsyncIterator[ModelSystem]:
         """Start the system; its clients dial from now on."""
         del on_tick
+        self._watchdog.expect_clients(experiment.clients)
         system = ModelSystem(experiment, seed, recording.events, self._environment, self._costs, self._wire)
         self.system = system
         system.ramp_up()

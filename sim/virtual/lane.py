@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.fleet import Fleet
+from resilience.lab.health import LabHealth
 from resilience.lab.participants import EVENT, participants_of
 from resilience.lab.recorder import RunRecorder
 from resilience.lab.recording import Recording
@@ -33,9 +34,10 @@ from resilience.server.app import WEBSOCKET_PATH
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
+from ..watchdog import STALL_S, Watchdog
 from .faultable_link import FaultableVirtualLink
 from .faultable_server import FaultableVirtualServer
-from .loop import EXECUTOR_LATENCY_S, VirtualLoop, run_virtual
+from .loop import EXECUTOR_LATENCY_S, DeadlockError, VirtualLoop, run_virtual
 from .network import VirtualNetwork
 from .pipe import LatencySource
 from .server_process import HOST, ORIGIN_S, PORT, VirtualHost
@@ -72,22 +74,34 @@ class VirtualLane:
     """The :class:`~resilience.lab.system.LaneDriver` of this lane.
 
     ``store``: a database to use for every run, emptied before each; by default each run makes its own in memory, whose
-    tables take longer to make than a short run takes.
+    tables take longer to make than a short run takes. ``stall_after``: for how many seconds of real time virtual time
+    may stand still.
     """
 
     lane = Lane.VIRTUAL
 
-    def __init__(self, conditions: VirtualConditions = STEADY_CONDITIONS, store: SqlStore | None = None) -> None:
+    def __init__(
+        self,
+        conditions: VirtualConditions = STEADY_CONDITIONS,
+        store: SqlStore | None = None,
+        *,
+        stall_after: Seconds = STALL_S,
+    ) -> None:
         self._conditions, self._store = conditions, store
+        self._watchdog = Watchdog(stall_after)
 
     def versions(self) -> Mapping[str, str]:
         """The library whose behaviour shows in a run."""
         return {"websockets": version("websockets")}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
-        """Run a coroutine in virtual time; a requested cancellation cancels it."""
+        """Run a coroutine in virtual time; a requested cancellation cancels it.
+
+        Raises :class:`~resilience.errors.SystemFailedError` when virtual time stands still, or nothing is scheduled.
+        """
 
         async def cancellable(loop: VirtualLoop) -> T:
+            self._watchdog.now = loop.time
             task = asyncio.current_task()
             if task is None:
                 raise HarnessError("a run must be a task")
@@ -98,13 +112,17 @@ class VirtualLane:
                 cancellation.bind(lambda: None)
 
         with collector_paused():
-            return run_virtual(cancellable)
+            try:
+                return self._watchdog.run(lambda: run_virtual(cancellable), cancellation)
+            except DeadlockError as error:
+                raise SystemFailedError(f"the server stopped: {error}") from error
 
     def start(
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AbstractAsyncContextManager[VirtualSystem]:
         """Start server, links and clients; there are no ticks, since nothing takes real time."""
         del on_tick
+        self._watchdog.expect_clients(experiment.clients)
         return self._started(experiment, seed, recording)
 
     @asynccontextmanager
@@ -218,6 +236,18 @@ class VirtualSystem:
     def death(self) -> str | None:
         """Why the server could not start again, if it could not."""
         return self.server.failure
+
+    def server_log_tail(self) -> str | None:
+        """A virtual server keeps no log of its own."""
+        return None
+
+    def server_is_silent(self) -> bool:
+        """The loop that the server runs on is this one."""
+        return False
+
+    def measured(self) -> LabHealth | None:
+        """Virtual time cannot run late."""
+        return None
 
     async def finish(self) -> StoredRun | None:
         """Have the server write its final records; returns what its database holds. Nothing is recorded after it."""

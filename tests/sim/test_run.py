@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import ExitCode, HarnessError, UsageError
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
+from resilience.lab.cancellation import Cancellation
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import cli
@@ -25,6 +26,7 @@ from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 
 from ..support.deadlines import HANG_S
+from ..support.processes import eventually_sync
 
 SMALL = load("demo", scale=0.05)
 FILES = {"experiment.toml", "run.json", "events", "summary.json", "summary.md", "report.html", "junit.xml"}
@@ -104,14 +106,21 @@ def test_a_run_that_raises_never_reads_as_completed(tmp_path: Path) -> None:
 class InterruptedLane(VirtualLane):
     """A lane whose user presses Ctrl-C when the run has begun, and again while it ends."""
 
+    cancellation: Cancellation | None = None
+
+    def run(self, main: Any, cancellation: Cancellation) -> Any:  # noqa: ANN401 - passed through
+        self.cancellation = cancellation
+        return super().run(main, cancellation)
+
     def start(self, *arguments: Any) -> Any:  # noqa: ANN401 - passed through
         asyncio.get_running_loop().call_later(SMALL.hypothesis.within + 1.0, self.interrupt)
         return super().start(*arguments)
 
     def interrupt(self) -> None:
-        """Send SIGINT to this process, twice."""
+        """Send SIGINT to this process, twice, and wait until the thread that handles signals has run."""
         for _ in range(2):
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert eventually_sync(lambda: self.cancellation is not None and self.cancellation.reason is not None)
 
 
 def test_ctrl_c_leaves_a_run_that_says_so_and_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from resilience.errors import InjectionError
+from resilience.errors import InjectionError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import (
     CloseAll,
@@ -24,8 +24,9 @@ from resilience.experiment.primitives import (
     Symptom,
 )
 from resilience.experiment.spec import Experiment
-from resilience.lab.asyncio_clock import AsyncioClock
+from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.health import LabHealth
 from resilience.lab.recorder import RunRecorder
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
@@ -143,6 +144,9 @@ class FakeSystem:
         self.dead: str | None = None
         self.stored: StoredRun | None = None
         self.failure: Exception | None = None
+        self.fails_at: float | None = None
+        self.silent = False
+        self.lab: LabHealth | None = None
 
     def open_sessions(self) -> Mapping[str, int]:
         return {}
@@ -154,10 +158,25 @@ class FakeSystem:
         if self.failure is not None:
             main.close()
             raise self.failure
-        return await main
+        if self.fails_at is None:
+            return await main
+        return await run_with_helpers(main, [self._fail(self.fails_at)])
+
+    async def _fail(self, at: float) -> None:
+        await self.clock.sleep_until(at)
+        raise SystemFailedError(f"the server ended by itself (SIGKILL) at {at:.1f} s")
 
     def death(self) -> str | None:
         return self.dead
+
+    def server_log_tail(self) -> str | None:
+        return "the end of its log"
+
+    def server_is_silent(self) -> bool:
+        return self.silent
+
+    def measured(self) -> LabHealth | None:
+        return self.lab
 
     async def finish(self) -> StoredRun | None:
         self.finished = True

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from resilience.errors import HarnessError, UsageError
 from resilience.eventlog.reader import read_events
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
+from resilience.eventlog.writer import EventList, EventWriter
 from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Cohort, Experiment
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.health import LabHealth, ProcessLag
 from resilience.lab.progress import Progress
 from resilience.lab.recording import Recording, read_stored_run_file
-from resilience.lab.run import RunOutcome, conduct, execute
+from resilience.lab.run import FAILURE_LOG, RunOutcome, conduct, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState
@@ -76,11 +81,50 @@ def test_without_a_steady_state_nothing_is_injected(tmp_path: Path) -> None:
 
 
 def test_a_server_that_ended_by_itself_is_named(tmp_path: Path) -> None:
+    """Its end is on record with the end of its log; the run has a result."""
+
     def prepare(system: FakeSystem) -> None:
         system.dead = "the server ended by itself"
 
     assert execute(FakeLane(prepare), EXPERIMENT, 7, tmp_path).cause == "the server ended by itself"
     assert read_run_info(tmp_path).status is RunStatus.COMPLETED
+    failed, ended = [event for event in read_events(tmp_path) if event.kind in {K.SERVER_FAILED, K.RUN_ENDED}]
+    assert (failed.kind, failed.cause, failed.detail) == (
+        K.SERVER_FAILED,
+        "the server ended by itself",
+        "the end of its log",
+    )
+    assert (ended.kind, ended.outcome, ended.cause) == (K.RUN_ENDED, "completed", "the server ended by itself")
+
+
+def test_a_server_that_fails_meanwhile_ends_the_run_at_once(tmp_path: Path) -> None:
+    """What was recorded is kept; the system is ended in order; its failure is a result, not an error."""
+
+    def prepare(system: FakeSystem) -> None:
+        system.fails_at = 14.0
+
+    lane = FakeLane(prepare)
+    cause = "the server ended by itself (SIGKILL) at 14.0 s"
+    assert execute(lane, EXPERIMENT, 7, tmp_path) == RunOutcome(RunStatus.COMPLETED, cause)
+    assert lane.system is not None
+    assert lane.system.finished
+    ended = read_events(tmp_path)[-1]
+    assert (ended.kind, ended.t, ended.cause) == (K.RUN_ENDED, 14.0, cause)
+
+
+def test_what_the_laboratory_measured_of_itself_is_recorded_at_the_end(tmp_path: Path) -> None:
+    measured = LabHealth(
+        (ProcessLag("runner", "runner", 0.001, 0.01, 0.2, 1.5),), ("clients-1 is gone",), 0.5, (1.0, 2)
+    )
+
+    def prepare(system: FakeSystem) -> None:
+        system.lab = measured
+
+    execute(FakeLane(prepare), EXPERIMENT, 7, tmp_path)
+    failed, health, ended = read_events(tmp_path)[-3:]
+    assert (failed.kind, failed.cause) == (K.HARNESS_FAILED, "clients-1 is gone")
+    assert msgspec.json.decode(health.detail or "", type=LabHealth) == measured
+    assert ended.kind is K.RUN_ENDED
 
 
 @pytest.mark.parametrize("error", [HarnessError("the proxy is gone"), ZeroDivisionError("oops")])
@@ -89,7 +133,7 @@ def test_a_laboratory_that_fails_leaves_a_directory_that_says_so(tmp_path: Path,
         system.failure = error
 
     lane = FakeLane(prepare)
-    with pytest.raises(type(error)):
+    with pytest.raises(HarnessError, match=str(error)):
         execute(lane, EXPERIMENT, 7, tmp_path)
     info = read_run_info(tmp_path)
     assert info.status is RunStatus.HARNESS_FAILED
@@ -97,6 +141,38 @@ def test_a_laboratory_that_fails_leaves_a_directory_that_says_so(tmp_path: Path,
     assert str(error) in info.cause
     assert read_events(tmp_path)[-1].outcome == "failed"
     assert lane.open == 0
+    told = tmp_path / FAILURE_LOG
+    assert told.exists() is not isinstance(error, HarnessError)
+    assert not told.exists() or "Traceback" in told.read_text()
+
+
+class FullDisk(EventList):
+    """A log on a disk that has no space left."""
+
+    def write(self, event: LogEvent) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_the_laboratorys_failure_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of the log is lost, run.json says what happened, and no other kind of error leaves."""
+    monkeypatch.setattr(EventWriter, "flush", lambda _: FullDisk().write(LogEvent(0.0, Lane.MODEL, "r", "a", "k")))  # type: ignore[arg-type]
+    with pytest.raises(HarnessError, match="No space left on device") as caught:
+        execute(FakeLane(), EXPERIMENT, 7, tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+    info = read_run_info(tmp_path)
+    assert info.status is RunStatus.HARNESS_FAILED
+    assert "No space left on device" in (info.cause or "")
+
+
+def test_a_directory_that_is_removed_meanwhile_is_the_laboratorys_failure(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+
+    def remove(progress: Progress) -> None:
+        if progress.phase == "running":
+            shutil.rmtree(run_dir, ignore_errors=True)
+
+    with pytest.raises(HarnessError, match=r"run\.json cannot be written"):
+        execute(FakeLane(), EXPERIMENT, 7, run_dir, progress=remove)
 
 
 def test_a_request_ends_the_run_early(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.errors import ConfigError, HarnessError
+from resilience.errors import ConfigError, HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
@@ -371,12 +371,12 @@ def test_a_request_ends_a_run_between_two_events(tmp_path: Path) -> None:
     assert outcome.status is RunStatus.INTERRUPTED
 
 
-def test_a_run_that_can_never_end_is_the_laboratorys_failure() -> None:
+def test_a_run_that_can_never_end_is_the_systems_failure() -> None:
     async def wait_for_nothing() -> None:
         await _Wait(environment.event())
 
     environment = SimEnvironment()
-    with pytest.raises(HarnessError, match="cannot happen"):
+    with pytest.raises(SystemFailedError, match="cannot happen"):
         run_to_end(environment, wait_for_nothing, Cancellation())
 
 

@@ -1,0 +1,277 @@
+"""Whether the laboratory itself can be believed: starved, late, or without effect. Judges no participant.
+
+The rule is relative to what is judged: lateness of the laboratory is a doubt when the verdict on an expectation would
+be another without it, or with as much again. Each episode has a lateness of its own, from what the processes measured
+in the seconds in which it began and recovered (:func:`lateness_of`). Only a laboratory that ran late as a rule
+(:data:`STARVED_S`) is doubted whatever was measured. A fault that struck or ended late, or touched none of the clients
+that were connected, is a doubt too. A server that was dead or silent by itself is not the laboratory's doing.
+
+A server host's wait for a processor counts as lateness; the server's own slowness under its own load does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.experiment.schedule import SERVER, FaultWindow
+from resilience.experiment.spec import CLOCKS, Expectation
+from resilience.lab.health import LabHealth, ProcessLag, allowed_lateness
+from resilience.lab.run_directory import RunStatus
+from resilience.lab.server_watch import HANG_S
+
+from .episodes import exposure_doubts
+from .expectations import Evidence, judge
+from .frames import RunHistory
+from .summary import ExpectationResult, Invariant, Laboratory, ProcessHealth
+from .windows import windows_frame
+
+STARVED_S = 0.4
+"""Seconds; a laboratory whose loops are so late in one of a hundred ticks is starved, whatever it measured.
+
+Measured with the drill experiment: p99 0.005 to 0.02 s and a mean excess of 0.10 s unhindered; p99 0.45 s and a mean
+excess of 0.84 s at a tenth of a processor.
+"""
+
+NOTABLE_S = 0.1
+"""Seconds; a failure while the laboratory was later than this may be the laboratory's."""
+
+THROTTLED_SHARE = 0.05
+"""Of the run's length; a quota that stops the processes for longer is worth a warning."""
+
+TIME_DEPENDENT = frozenset(
+    {
+        "answers_get_verdicts",
+        "answers_in_time",
+        "clients_return",
+        "deadlines_hold",
+        "faults_confirmed",
+        "nobody_stuck",
+        "stream_reaches_everyone",
+    }
+)
+"""Invariants with a limit of time, which lateness can break. No lateness loses an answer or confuses two clients."""
+
+Floats = NDArray[np.float64]
+
+
+def judge_laboratory(
+    history: RunHistory, episodes: pd.DataFrame, results: Sequence[ExpectationResult], evidence: Evidence
+) -> Laboratory:
+    """Everything that speaks for or against the laboratory of this run."""
+    failures = list(history.problems)
+    if history.info.status is RunStatus.HARNESS_FAILED:
+        failures.insert(0, f"the laboratory failed: {history.info.cause or 'no cause given'}")
+    health = _health(history)
+    windows = windows_frame(history)
+    doubts = [
+        *_failed_operations(history),
+        *_starved(health),
+        *late_windows(history, windows),
+        *windows_without_effect(history, windows, episodes),
+        *exposure_doubts(episodes),
+        *turned_by_lateness(history, episodes, results, evidence),
+    ]
+    return Laboratory(
+        failures=tuple(failures),
+        doubts=tuple(dict.fromkeys(doubts)),
+        warnings=(*_rejudged(history), *_warnings(health, history.end)),
+        processes=tuple(ProcessHealth(**msgspec.structs.asdict(process)) for process in health.processes),
+        throttled_s=health.throttled_s,
+        load=health.load,
+    )
+
+
+def _rejudged(history: RunHistory) -> list[str]:
+    """That the run is judged by other expectations than its own."""
+    if history.judged_by is None:
+        return []
+    return [f"judged by the expectations of {history.judged_by}, not by those of the run ({history.info.experiment_digest})"]
+
+
+def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:
+    """Broken invariants that no lateness of the laboratory can break."""
+    return [item for item in invariants if item.verdict is Verdict.FAIL and item.name not in TIME_DEPENDENT]
+
+
+def death_is_certain(history: RunHistory) -> bool:
+    """Whether the server failed by itself in a way that the laboratory cannot feign.
+
+    A process that ended is gone. A silence is the server's unless the laboratory itself was late for much of it.
+    """
+    failed = history.rows(LogEventKind.SERVER_FAILED)
+    if not len(failed):
+        return False
+    lags = lag_by_second(history)
+    return bool(failed["outcome"].iloc[0] != "silent" or lags[-int(HANG_S) :].sum() < HANG_S / 2)
+
+
+def _health(history: RunHistory) -> LabHealth:
+    rows = history.rows(LogEventKind.LAB_HEALTH)
+    texts = rows["detail"].dropna()
+    return msgspec.json.decode(texts.iloc[-1], type=LabHealth) if len(texts) else LabHealth()
+
+
+def _failed_operations(history: RunHistory) -> list[str]:
+    rows = history.rows(LogEventKind.HARNESS_FAILED)
+    return [
+        f"{ref}: {cause}" if pd.notna(ref) else str(cause)
+        for ref, cause in zip(rows["ref"], rows["cause"], strict=True)
+    ]
+
+
+# --- lateness ---------------------------------------------------------------------------------------------------------
+
+
+def _starved(health: LabHealth) -> list[str]:
+    found = [(process, _usual_lag(process)) for process in health.processes]
+    return [
+        f"the laboratory was starved: {process.name} ran {lag:.2f} s late, at most {STARVED_S:g} s can be believed"
+        for process, lag in found
+        if lag > STARVED_S
+    ]
+
+
+def _usual_lag(process: ProcessLag) -> float:
+    """A loop's 99th percentile; a server host's or proxy's median second, since waits are spread over a second."""
+    waits = process.role in ("server host", "proxy")
+    return (process.lag_p50 if waits else process.lag_p99) or 0.0
+
+
+def lag_by_second(history: RunHistory) -> Floats:
+    """The worst lateness of any process of the laboratory, for each second of the run, seconds."""
+    rows = history.rows(LogEventKind.LAB_LAG)
+    lags = np.zeros(max(int(np.ceil(history.end)), 1) + 1)
+    seconds = np.clip(np.floor(rows["t"].to_numpy(dtype=np.float64)), 0, len(lags) - 1).astype(int)
+    np.maximum.at(lags, seconds, rows["value"].fillna(0.0).to_numpy(dtype=np.float64))
+    return lags
+
+
+def lateness_of(episodes: pd.DataFrame, lags: Floats) -> Floats:
+    """By how much the laboratory may have lengthened each episode, seconds.
+
+    The sum over the seconds in which something was to happen promptly: that of the fault, that of the detection, and
+    all from the heal to the return.
+    """
+    last = len(lags) - 1
+
+    def second(column: pd.Series) -> NDArray[np.int64]:
+        whole = np.floor(column.fillna(0.0).to_numpy(dtype=np.float64))
+        return np.asarray(np.clip(whole, 0, last), dtype=np.int64)
+
+    fault, detected, ended = (second(episodes[name]) for name in ("fault_at", "detected_at", "ended_at"))
+    healed = np.maximum(second(episodes["healed_at"]), fault)
+    before = np.concatenate([[0.0], np.cumsum(lags)])
+    return np.asarray(
+        before[np.maximum(ended, healed) + 1]
+        - before[healed]
+        + np.where(fault < healed, lags[fault], 0.0)
+        + np.where((detected < healed) & (detected != fault), lags[detected], 0.0)
+    )
+
+
+def turned_by_lateness(
+    history: RunHistory, episodes: pd.DataFrame, results: Sequence[ExpectationResult], evidence: Evidence
+) -> list[str]:
+    """The expectations whose verdict the laboratory's lateness may have turned, in words."""
+    lags = lag_by_second(history)
+    if not lags.any():
+        return []
+    late = lateness_of(episodes, lags)
+    shifted = [_shifted(episodes, late, sign) for sign in (-1.0, 1.0)]
+    doubts = []
+    for expectation, result in zip(history.experiment.expectations, results, strict=True):
+        if result.verdict not in (Verdict.PASS, Verdict.FAIL):
+            continue
+        others = [_judged_again(expectation, result, evidence, table, float(lags.max())) for table in shifted]
+        if any(other is not result.verdict for other in others):
+            without = "without its lateness, or with as much again"
+            doubts.append(
+                f"{result.metric}: the laboratory ran up to {lags.max():.2f} s late; {without}, the verdict is not "
+                f"{result.verdict.value}"
+            )
+    return doubts
+
+
+def _shifted(episodes: pd.DataFrame, late: Floats, sign: float) -> pd.DataFrame:
+    """The episodes with every clock moved by their lateness; without it, failures amid lateness count as returns."""
+    columns = {
+        clock: (episodes[clock] + sign * late).clip(lower=0.0).where(episodes[clock] > 0.0, episodes[clock])
+        for clock in CLOCKS
+    }
+    table = episodes.assign(**columns)
+    if sign > 0:
+        return table
+    excused = (table["affected"] & ~table["returned"] & (late > NOTABLE_S)).to_numpy(dtype=bool)
+    never = table["never"] if "never" in table else pd.Series(data=False, index=table.index)
+    return table.assign(returned=table["returned"] | excused, never=never & ~excused)
+
+
+def _judged_again(
+    expectation: Expectation, result: ExpectationResult, evidence: Evidence, table: pd.DataFrame, worst: float
+) -> Verdict:
+    """The verdict on moved episodes; what is no duration of an episode is doubted when it fails amid lateness."""
+    name = expectation.metric.partition(".")[0]
+    if name in CLOCKS or name == "success_rate":
+        return judge(expectation, dataclasses.replace(evidence, episodes=table)).verdict
+    return Verdict.INCONCLUSIVE if result.verdict is Verdict.FAIL and worst > NOTABLE_S else result.verdict
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def _planned(history: RunHistory) -> dict[str, FaultWindow]:
+    """The windows whose times the schedule fixes; where a crash strikes is the system's own affair."""
+    planned = history.experiment.windows(history.info.seed)
+    return {window.fault_id: window for window in planned if window.fault.lasts is None}
+
+
+def _until(history: RunHistory) -> float:
+    """Up to when the schedule was carried out: a server that fails by itself ends the run."""
+    failed = history.rows(LogEventKind.SERVER_FAILED)["t"]
+    return min(history.end, float(failed.min()) if len(failed) else history.end)
+
+
+def late_windows(history: RunHistory, windows: pd.DataFrame) -> list[str]:
+    """Windows that struck or ended later than allowed, or were never injected, in words."""
+    plan, until = _planned(history), _until(history)
+    found = []
+    for row in windows.to_dict("records"):
+        window = plan.get(str(row["fault_id"]))
+        if window is None or window.starts_at >= until:
+            continue
+        allowed = allowed_lateness(window.fault.length)
+        begun, ended = float(row["fault_at"]), float(row["healed_at"])
+        if np.isnan(begun):
+            found.append(f"{window.fault_id}: planned for {window.starts_at:g} s, never injected")
+        elif begun - window.starts_at > allowed:
+            found.append(f"{window.fault_id}: planned for {window.starts_at:g} s, struck at {begun:.2f} s")
+        elif ended - window.ends_at > allowed and window.fault.length:
+            lasted = f"planned to last {window.fault.length:g} s, lasted {ended - begun:.1f} s"
+            found.append(f"{window.fault_id}: {lasted}")
+    return found
+
+
+def windows_without_effect(history: RunHistory, windows: pd.DataFrame, episodes: pd.DataFrame) -> list[str]:
+    """Valid windows that touched none of their clients although some had a session, in words."""
+    found, until = [], _until(history)
+    for row in windows[windows["invalid"].isna() & (windows["fault_at"] < until)].to_dict("records"):
+        mine = episodes[(episodes["fault_id"] == row["fault_id"]) & episodes["open_at_fault"]]
+        untouched = mine["outcome"].astype(str).isin(["not_exposed"])
+        if len(mine) and untouched.all() and row["place"] != SERVER:
+            found.append(f"{row['fault_id']}: touched none of the {len(mine)} clients that were connected")
+    return found
+
+
+def _warnings(health: LabHealth, length: float) -> list[str]:
+    throttled = health.throttled_s or 0.0
+    warnings = []
+    if throttled > THROTTLED_SHARE * length:
+        warnings.append(f"a CPU quota stopped the laboratory's processes for {throttled:.1f} s")
+    return warnings
