@@ -120,13 +120,24 @@ class ProxiedLink:
                 await self._replace()
 
     async def revive(self) -> str | None:
-        """Replace the proxy if its process died; returns how that ended, ``None`` when it lives."""
+        """Replace the proxy if its process died or its control API hangs; returns what was wrong, ``None`` if nothing.
+
+        Faults that it carried out are gone with it, and their windows end as the laboratory's failure.
+        """
         async with self._turn:
-            if self.process.alive:
-                return None
-            ended = f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
-            await self._replace()
-            return ended
+            wrong = await self._what_is_wrong()
+            if wrong is not None:
+                await self._replace()
+            return wrong
+
+    async def _what_is_wrong(self) -> str | None:
+        if not self.process.alive:
+            return f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
+        try:
+            await self.api.list_proxies()
+        except ToxiproxyError as error:
+            return f"toxiproxy of {self.name} was replaced: {error}"
+        return None
 
     async def close(self) -> None:
         """End the proxy and its process."""

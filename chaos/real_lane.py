@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
@@ -83,18 +83,18 @@ class RealLane:
 
         Raises HarnessError when a process does not start or the machine is too busy.
         """
-        return self._start(experiment, seed, recording.directory, on_tick)
+        return self._start(experiment, seed, recording, on_tick)
 
     @asynccontextmanager
     async def _start(
-        self, experiment: Experiment, seed: int, run_dir: Path, on_tick: Callable[[], None]
+        self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
         raise_open_files(files_needed(experiment))
         self._binary = find_toxiproxy(self._toxiproxy)
         workers = min(self._workers or os.cpu_count() or 1, experiment.clients)
         async with AsyncExitStack() as stack:
             try:
-                starter = _Starter(stack, experiment, seed, run_dir, database=self._database)
+                starter = _Starter(stack, experiment, seed, recording, database=self._database)
                 system = await starter.start(self._binary, workers, on_tick)
             except BaseException:
                 self._cancellation.mask()  # what was started is ended first
@@ -122,11 +122,12 @@ class _Starter:
     """Starts the parts of one system; each is on the stack as soon as it exists."""
 
     def __init__(
-        self, stack: AsyncExitStack, experiment: Experiment, seed: int, run_dir: Path, *, database: str | None
+        self, stack: AsyncExitStack, experiment: Experiment, seed: int, recording: Recording, *, database: str | None
     ) -> None:
-        self._stack, self._experiment, self._seed, self._run_dir = stack, experiment, seed, run_dir
+        self._stack, self._experiment, self._seed = stack, experiment, seed
+        self._keep, self._run_dir = recording.write_stored_run, recording.directory
         self._clock = RunClock()
-        self._server = QuizTarget(experiment, seed, run_dir, clock=self._clock, database=database)
+        self._server = QuizTarget(experiment, seed, self._run_dir, clock=self._clock, database=database)
         self._links: dict[str, ProxiedLink] = {}
         self._pool = WorkerPool([])
 
@@ -143,7 +144,13 @@ class _Starter:
         urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
         await self._pool.go(self._clock.epoch, urls)
         return RealSystem(
-            self._experiment, self._clock, server=self._server, links=self._links, pool=self._pool, on_tick=on_tick
+            self._experiment,
+            self._clock,
+            server=self._server,
+            links=self._links,
+            pool=self._pool,
+            on_tick=on_tick,
+            keep=self._keep,
         )
 
     async def _start_link(self, name: str, binary: Binary, *, resets: bool) -> None:
@@ -166,9 +173,13 @@ class _Starter:
             except StartupTimeoutError as error:
                 late = error
                 continue
-            self._stack.push_async_callback(self._server.stop)
+            self._stack.push_async_callback(self._stop_server)
             return
         raise HarnessError(f"the machine is too slow or too busy: {late}")
+
+    async def _stop_server(self) -> None:
+        with contextlib.suppress(SystemFailedError):  # the run knows already, or has failed otherwise
+            await self._server.stop()
 
 
 def _links_that_reset(experiment: Experiment, seed: int) -> frozenset[str]:

@@ -6,35 +6,48 @@ Knows processes and how well they keep up; knows no schedule and decides nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
+from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
+from resilience.lab.server_watch import ServerWatch, SilenceMeter
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.stored_run_reader import read_stored_run
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from .process_meter import WaitMeter, lag_summary, load_per_processor, measure_loop, throttled_seconds
 from .proxied_link import ProxiedLink
 from .targets.quiz import QuizTarget
 from .workers import WorkerPool
 
 T = TypeVar("T")
 
-MAX_LAG_S: Seconds = 1.0
-"""A fleet whose loops run later than this measures itself."""
-
 MAX_REPORT_AGE_S: Seconds = 2.0
 """Counts older than this do not show the steady state."""
 
 TICK_S: Seconds = 0.25
-"""Pause between two checks of the processes."""
+"""Pause between two reports of progress."""
+
+LIFE_CHECK_S: Seconds = 0.05
+"""Pause between two checks that the server's process lives."""
+
+LINK_CHECK_S: Seconds = 2.0
+"""Pause between two checks of a proxy."""
+
+MEASURE_S: Seconds = 1.0
+"""Over how long lateness is recorded as one figure."""
+
+RECENT_S: Seconds = 3.0
+"""A silence of the server that ended so recently still explains what a canary missed."""
 
 
 class RealSystem:
@@ -52,12 +65,18 @@ class RealSystem:
         links: Mapping[str, ProxiedLink],
         pool: WorkerPool,
         on_tick: Callable[[], None],
+        keep: Callable[[StoredRun], None],
     ) -> None:
         self.clock = AsyncioClock(clock)
         self.server, self.links = server, links
         self._clients = experiment.clients
         self._pool, self._on_tick = pool, on_tick
+        self._keep = keep
         self._origin = time.time() - clock.now()
+        self._silences = SilenceMeter()
+        self._lag = LagMeter()
+        self._hosts = [WaitMeter("server", "server host"), *(WaitMeter(f"toxiproxy-{n}", "proxy") for n in links)]
+        self._load, self._throttled = load_per_processor(), throttled_seconds()
 
     def open_sessions(self) -> Mapping[str, int]:
         """How many clients have a session, by cohort, as the workers reported last."""
@@ -72,18 +91,47 @@ class RealSystem:
     async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
         """Run ``main``; a worker that dies or falls silent cancels it and raises HarnessError.
 
-        Proxies that die are replaced, and a fleet that runs too late is reported once; both are recorded.
+        A server that ends or stops answering by itself cancels it and raises SystemFailedError. Proxies that die or
+        hang are replaced, and that is recorded, as is how late the laboratory runs.
         """
-        helpers = [self._guard(recorder), self._tick(recorder)]
-        return await run_with_helpers(main, [*helpers, *(worker.read_reports() for worker in self._pool.workers)])
+        watch = ServerWatch(
+            self.server.probe, self.clock.now, lambda: self.server.is_absent_by_plan, recorder, self._silences
+        )
+        links = [self._guard_link(link, recorder) for link in self.links.values()]
+        reports = [worker.read_reports() for worker in self._pool.workers]
+        measures = [measure_loop(self._lag), self._measure(recorder)]
+        return await run_with_helpers(
+            main, [self._guard_server(), watch.run(), self._tick(), *links, *reports, *measures]
+        )
 
     def death(self) -> str | None:
         """How the server ended by itself, if it did."""
-        return self.server.death()
+        death = self.server.death()
+        return None if death is None else f"{death} at {self.clock.now():.1f} s"
+
+    def server_log_tail(self) -> str | None:
+        """The end of the server's own log."""
+        return self.server.log_tail()
+
+    def server_is_silent(self) -> bool:
+        """Whether the server has not answered its own probe lately."""
+        return self._silences.was_silent(self.clock.now() - RECENT_S)
 
     async def finish(self) -> StoredRun:
-        """Stop the server in order, then read its database."""
-        await self.server.stop()
+        """Stop the server in order, then read its database.
+
+        Raises SystemFailedError when the server has failed or does not obey; what its database holds is kept then too.
+        """
+        try:
+            self.server.require_life()
+            await self.server.stop()
+        except SystemFailedError:
+            with contextlib.suppress(HarnessError):  # it left none that can be read
+                self._keep(await self._stored())
+            raise
+        return await self._stored()
+
+    async def _stored(self) -> StoredRun:
         return await asyncio.to_thread(read_stored_run, self.server.database, EVENT, self._origin)
 
     def health(self) -> str:
@@ -92,23 +140,51 @@ class RealSystem:
         known = "unknown" if p99 is None else f"{p99:.3f} s"
         return f"fleet loop lag: max {self._pool.lag_max:.3f} s, p99 {known}"
 
-    async def _guard(self, recorder: RunRecorder) -> None:
-        """Replace proxies that die between operations."""
-        while True:
-            self.server.check()
-            for link in self.links.values():
-                cause = await link.revive()
-                if cause is not None:
-                    recorder.record_run(LogEventKind.HARNESS_FAILED, cause=cause)
-            await asyncio.sleep(TICK_S)
+    def measured(self) -> LabHealth:
+        """How every process kept up; what the workers say is known once they have ended."""
+        workers = [worker.ended.lag for worker in self._pool.workers if worker.ended is not None]
+        runner = lag_summary("runner", "runner", self._lag, time.process_time())
+        load, throttled = load_per_processor(), throttled_seconds()
+        return LabHealth(
+            processes=(runner, *workers, *(host.summary() for host in self._hosts)),
+            failures=tuple(self._pool.failures),
+            throttled_s=None if throttled is None or self._throttled is None else throttled - self._throttled,
+            load=None if load is None or self._load is None else (self._load, load),
+        )
 
-    async def _tick(self, recorder: RunRecorder) -> None:
-        """Report progress, and record once when the fleet runs too late for its figures to count."""
-        is_recorded = False
+    async def _guard_server(self) -> None:
+        """End the run when the server ends by itself."""
+        while True:
+            self.server.require_life()
+            await asyncio.sleep(LIFE_CHECK_S)
+
+    async def _guard_link(self, link: ProxiedLink, recorder: RunRecorder) -> None:
+        """Replace a proxy that dies or hangs between operations."""
+        while True:
+            cause = await link.revive()
+            if cause is not None:
+                recorder.record_run(LogEventKind.HARNESS_FAILED, cause=cause)
+            await asyncio.sleep(LINK_CHECK_S)
+
+    async def _measure(self, recorder: RunRecorder) -> None:
+        """Record, each second, which processes ran late."""
+        pids = [lambda: self.server.pid, *(_pid_of(link) for link in self.links.values())]
+        while True:
+            await asyncio.sleep(MEASURE_S)
+            for host, pid in zip(self._hosts, pids, strict=True):
+                host.read(pid())
+            lags = {worker.child.name: worker.take_recent_lag() for worker in self._pool.workers}
+            lags |= {"runner": self._lag.take_recent()} | {host.name: host.lag.take_recent() for host in self._hosts}
+            for name, lag in lags.items():
+                if lag >= RECORDED_LAG_S:
+                    recorder.record_lag(name, lag)
+
+    async def _tick(self) -> None:
+        """Report progress."""
         while True:
             self._on_tick()
-            if self._pool.lag_max > MAX_LAG_S and not is_recorded:
-                is_recorded = True
-                cause = f"fleet loop lag {self._pool.lag_max:.2f} s, allowed {MAX_LAG_S:g} s"
-                recorder.record_run(LogEventKind.HARNESS_FAILED, cause=f"{cause}: too many clients for this machine")
             await asyncio.sleep(TICK_S)
+
+
+def _pid_of(link: ProxiedLink) -> Callable[[], int | None]:
+    return lambda: link.process.pid if link.process.alive else None

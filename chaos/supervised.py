@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from .parent_death import die_with_parent
 
 LINE_LIMIT_BYTES = 1 << 22
 """The longest line a piped child may print."""
+
+KILL_TIMEOUT_S: Seconds = 10.0
+"""How long the kernel may take to end a killed process."""
 
 _LOG_TAIL = 400
 
@@ -65,14 +69,22 @@ class SupervisedProcess:
         return True
 
     async def stop(self, grace: Seconds) -> bool:
-        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed. It has ended on return."""
+        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed.
+
+        It has ended on return. HarnessError when it outlives SIGKILL, as a process does that hangs in the kernel.
+        """
         with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
             self.process.terminate()
         if await self.ended(grace):
             return True
-        self.kill()
-        await self.process.wait()
+        await self.end_now()
         return False
+
+    async def end_now(self) -> None:
+        """SIGKILL, and wait; HarnessError when the process outlives it."""
+        self.kill()
+        if not await self.ended(KILL_TIMEOUT_S):
+            raise HarnessError(f"{self.name} (pid {self.process.pid}) outlived SIGKILL for {KILL_TIMEOUT_S:g} s")
 
     def kill(self) -> None:
         """SIGKILL, without waiting."""
@@ -81,5 +93,19 @@ class SupervisedProcess:
 
     def log_tail(self) -> str:
         """The end of its log, for an error message."""
-        text = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip() if self.log.exists() else ""
-        return f"its log, {self.log}, ends: {text or '(empty)'}"
+        return f"its log, {self.log}, ends: {tail_of(self.log) or '(empty)'}"
+
+
+def tail_of(log: Path) -> str:
+    """The last words of a log; none where there is no log."""
+    return log.read_text(errors="replace")[-_LOG_TAIL:].strip() if log.exists() else ""
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words: the signal that ended the process, or the code."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

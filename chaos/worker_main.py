@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -18,13 +19,15 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.spec import Experiment
 from resilience.lab.fleet import Fleet
+from resilience.lab.health import LagMeter, ProcessLag
 from resilience.lab.participants import participants_of
 from resilience.lab.recording import write_observations
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
+from .process_meter import lag_summary, measure_loop
+
 REPORT_INTERVAL_S: Seconds = 0.25
-TICK_S: Seconds = 0.05
 
 _LINE_LIMIT = 1 << 22
 
@@ -59,48 +62,21 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Counts(msgspec.Struct, frozen=True, tag="counts"):
-    """Open sessions by cohort, and the worst lateness of the loop so far, seconds."""
+    """Open sessions by cohort; the worst lateness of the loop, seconds, in all and since the last report."""
 
     open: dict[str, int]
     lag_max: Seconds
+    lag_recent: Seconds = 0.0
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """The clients are gone, log and observations are on disk; lateness of the loop over the run, seconds."""
+    """The clients are gone, log and observations are on disk; how the process kept up over the run."""
 
-    lag_max: Seconds
-    lag_p99: Seconds
+    lag: ProcessLag
 
 
 WorkerCommand = Job | Go | Stop
 WorkerReport = Ready | Counts | Ended
-
-
-class LagMeter:
-    """How late a tick of 50 ms comes, measured for as long as :meth:`run` runs."""
-
-    def __init__(self) -> None:
-        self._late: list[Seconds] = []
-        self.max: Seconds = 0.0
-
-    async def run(self) -> None:
-        """Tick until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + TICK_S
-            await asyncio.sleep(TICK_S)
-            self.note(loop.time() - due)
-
-    def note(self, late: Seconds) -> None:
-        """Take one measurement; a tick before its time is not late."""
-        self._late.append(max(late, 0.0))
-        self.max = max(self.max, late)
-
-    @property
-    def p99(self) -> Seconds:
-        """Ninety-nine of a hundred ticks were no later."""
-        ranked = sorted(self._late)
-        return ranked[(len(ranked) - 1) * 99 // 100] if ranked else 0.0
 
 
 def say(report: WorkerReport) -> None:
@@ -127,7 +103,7 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     clock = RunClock(go.epoch)
     fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
     cohorts = [cohort.name for cohort in job.experiment.cohorts]
-    helpers = [asyncio.create_task(lag.run()), asyncio.create_task(_report(fleet, cohorts, lag, writer))]
+    helpers = [asyncio.create_task(measure_loop(lag)), asyncio.create_task(_report(fleet, cohorts, lag, writer))]
     try:
         fleet.start()
         await _next(orders)
@@ -137,12 +113,12 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
         await fleet.stop()
         writer.close()
         write_observations(Path(job.observations), fleet.observations())
-    say(Ended(lag.max, lag.p99))
+    say(Ended(lag_summary(f"clients-{job.worker + 1}", "worker", lag, time.process_time())))
 
 
 async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: EventWriter) -> None:
     while True:
-        say(Counts({cohort: fleet.open_count(cohort) for cohort in cohorts}, lag.max))
+        say(Counts({cohort: fleet.open_count(cohort) for cohort in cohorts}, lag.max, lag.take_recent()))
         writer.flush()
         await asyncio.sleep(REPORT_INTERVAL_S)
 

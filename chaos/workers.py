@@ -16,8 +16,8 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
-from .supervised import SupervisedProcess
-from .worker_main import Counts, Ended, Go, Job, Ready, Stop, WorkerCommand, WorkerReport
+from .supervised import SupervisedProcess, describe_exit
+from .worker_main import REPORT_INTERVAL_S, Counts, Ended, Go, Job, Ready, Stop, WorkerCommand, WorkerReport
 
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, child: SupervisedProcess, job: Job) -> None:
         self.child, self._job = child, job
         self.counts = Counts({}, 0.0)
+        self._lag_recent = 0.0
         self.ended: Ended | None = None
         self.heard_at = 0.0
 
@@ -81,17 +82,26 @@ class Worker:
             if not isinstance(report, Counts):
                 raise self._lost()
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
+            self._lag_recent = max(self._lag_recent, report.lag_recent)
+
+    def take_recent_lag(self) -> Seconds:
+        """The worst lateness of its loop that it reported since the last call; a report that is late counts as such."""
+        silent = asyncio.get_running_loop().time() - self.heard_at - REPORT_INTERVAL_S
+        recent, self._lag_recent = max(self._lag_recent, silent if self.heard_at else 0.0), 0.0
+        return recent
 
     async def stop(self) -> None:
-        """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs."""
+        """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs.
+
+        :attr:`ended` says whether it did: then its log is complete.
+        """
         with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
             await self.send(Stop())
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 while (report := await self._read_report()) is not None:
                     self.ended = report if isinstance(report, Ended) else self.ended
         if not await self.child.ended(STOP_TIMEOUT_S if self.ended else 0.0):
-            self.child.kill()
-            await self.child.process.wait()
+            await self.child.end_now()
 
     async def _read_report(self) -> WorkerReport | None:
         pipe = self.child.process.stdout
@@ -134,5 +144,14 @@ class WorkerPool:
     @property
     def lag_p99(self) -> Seconds | None:
         """The worst worker's 99th percentile of lateness; None until all have ended in order."""
-        ended = [worker.ended.lag_p99 for worker in self.workers if worker.ended is not None]
+        ended = [worker.ended.lag.lag_p99 or 0.0 for worker in self.workers if worker.ended is not None]
         return max(ended) if len(ended) == len(self.workers) else None
+
+    @property
+    def failures(self) -> list[str]:
+        """The workers that did not end in order, once all have ended: their logs and observations are incomplete."""
+        failed = [worker.child for worker in self.workers if worker.ended is None]
+        return [
+            f"{child.name} did not end in order ({describe_exit(child.exit_code or 0)}): its log is incomplete"
+            for child in failed
+        ]

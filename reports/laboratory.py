@@ -145,11 +145,15 @@ def _usual_lag(process: ProcessLag) -> float:
 
 
 def lag_by_second(history: RunHistory) -> Floats:
-    """The worst lateness of any process of the laboratory, for each second of the run, seconds."""
+    """The worst lateness of any process of the laboratory within each second of the run, seconds; at most 1.
+
+    A record is about the second before it; a process that was late for longer was so in every second of that time.
+    """
     rows = history.rows(LogEventKind.LAB_LAG)
     lags = np.zeros(max(int(np.ceil(history.end)), 1) + 1)
-    seconds = np.clip(np.floor(rows["t"].to_numpy(dtype=np.float64)), 0, len(lags) - 1).astype(int)
-    np.maximum.at(lags, seconds, rows["value"].fillna(0.0).to_numpy(dtype=np.float64))
+    for t, lag in zip(rows["t"], rows["value"].fillna(0.0), strict=True):
+        first, last = np.clip((t - max(lag, 1.0), t), 0, len(lags) - 1).astype(int)
+        lags[first : last + 1] = np.maximum(lags[first : last + 1], min(lag, 1.0))
     return lags
 
 

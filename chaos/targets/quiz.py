@@ -16,12 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import HarnessError, InjectionError, PortInUseError
+from resilience.errors import HarnessError, PortInUseError, SystemFailedError
 from resilience.experiment.loader import to_toml
 from resilience.experiment.primitives import Kill, ServerOperation, Start
 from resilience.experiment.spec import Experiment
 from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
 from resilience.lab.participants import EVENT
+from resilience.lab.server_watch import RESTART_S
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
 from resilience.server.app import WEBSOCKET_PATH
@@ -30,10 +31,13 @@ from resilience.units import Instant, Seconds
 
 from ..ports import free_ports
 from ..proxied_link import HOST, Address
-from ..supervised import SupervisedProcess
+from ..supervised import SupervisedProcess, describe_exit, tail_of
 
 STOP_TIMEOUT_S: Seconds = 10.0
-"""How long the server may take to commit its answers and to write its final records."""
+"""How long, after its drain, the server may take to commit its answers and to write its final records."""
+
+PROBE_LIMIT_S: Seconds = 60.0
+"""How long one probe of the standing watch waits; the watch itself decides earlier."""
 
 _TRIES = 5
 _PORT_TAKEN = "already in use"
@@ -63,6 +67,8 @@ class QuizTarget:
         self._config.write_text(settings_of(experiment), encoding="utf-8")
         self._child: SupervisedProcess | None = None
         self._kills = 0
+        self._restarted_at: Instant = -RESTART_S
+        self._drain_window = experiment.server.drain_window
 
     @property
     def url_path(self) -> str:
@@ -94,11 +100,9 @@ class QuizTarget:
     async def apply(self, operation: ServerOperation) -> CallTimes:
         """Carry out one operation. Kills add up: the server starts with as many starts as there were kills.
 
-        Raises :class:`~resilience.errors.InjectionError` when the server ended by itself.
+        Raises :class:`~resilience.errors.SystemFailedError` when the server ended by itself.
         """
-        death = self.death()
-        if death is not None:
-            raise InjectionError(death)
+        self.require_life()
         before = self._clock.now()
         match operation:
             case Kill():
@@ -107,7 +111,7 @@ class QuizTarget:
             case Start():
                 self._kills = max(self._kills - 1, 0)
                 if not self._kills and self._child is None:
-                    await self._spawn()
+                    await self._restart()
         return CallTimes(before, self._clock.now())
 
     def canary(self) -> NetworkCanary:
@@ -118,14 +122,46 @@ class QuizTarget:
         """Start the server if it was killed; one that ended by itself stays as it is."""
         self._kills = 0
         if self._child is None:
-            await self._spawn()
+            await self._restart()
 
     def death(self) -> str | None:
         """How the server ended by itself, if it did."""
         child = self._child
         if child is None or child.exit_code is None:
             return None
-        return f"the server ended by itself with exit code {child.exit_code}; {child.log_tail()}"
+        return f"the server ended by itself ({describe_exit(child.exit_code)})"
+
+    def require_life(self) -> None:
+        """Raise :class:`~resilience.errors.SystemFailedError` when the server ended by itself.
+
+        PortInUseError when it could not be restarted because another program has its port: not its own doing.
+        """
+        death = self.death()
+        if death is not None:
+            self.check()
+            raise SystemFailedError(f"{death} at {self._clock.now():.1f} s")
+
+    @property
+    def is_absent_by_plan(self) -> bool:
+        """Whether a fault explains that it does not answer: it was killed, or started again a short while ago."""
+        return self._child is None or self._clock.now() < self._restarted_at + RESTART_S
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, while it runs."""
+        child = self._child
+        return None if child is None or child.exit_code is not None else child.process.pid
+
+    async def probe(self) -> ProbeResult:
+        """Request ``/healthz`` straight from the server; takes as long as the server's silence lasts."""
+        result = await probe(self.address, within=PROBE_LIMIT_S)
+        if result is ProbeResult.ANSWERED:
+            self._restarted_at = -RESTART_S  # from now on no restart explains a silence
+        return result
+
+    def log_tail(self) -> str | None:
+        """The end of its log."""
+        return tail_of(self._log)
 
     def check(self) -> None:
         """Raise PortInUseError when a restarted server ended because another program has its port."""
@@ -134,14 +170,20 @@ class QuizTarget:
             raise PortInUseError(*self.address)
 
     async def stop(self) -> None:
-        """End it in order: it writes its final records first. HarnessError when it had to be killed."""
+        """End it in order: it writes its final records first. SystemFailedError when it had to be killed."""
         child = self._child
         if child is None or child.exit_code is not None:
             return
-        is_orderly = await child.stop(STOP_TIMEOUT_S)
+        timeout = STOP_TIMEOUT_S + self._drain_window
+        is_orderly = await child.stop(timeout)
         self._child = None
         if not is_orderly:
-            raise HarnessError(f"the server did not stop within {STOP_TIMEOUT_S:g} s of SIGTERM; {child.log_tail()}")
+            within = f"{timeout:g} s of SIGTERM, at {self._clock.now():.1f} s"
+            raise SystemFailedError(f"the server did not end within {within}", has_ended=False)
+
+    async def _restart(self) -> None:
+        self._restarted_at = self._clock.now()
+        await self._spawn()
 
     async def _spawn(self, *flags: str) -> None:
         command = [*self._command(), *flags]
@@ -151,15 +193,14 @@ class QuizTarget:
     async def _kill(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
-            await child.process.wait()
+            await child.end_now()
 
     async def _become_healthy(self, by: Instant) -> None:
         while await probe(self.address) is not ProbeResult.ANSWERED:
             self.check()
             death = self.death()
             if death is not None:
-                raise HarnessError(death)
+                raise HarnessError(f"{death}; {self._log_tail()}")
             if time.monotonic() > by:
                 raise StartupTimeoutError(f"the server was not healthy in time; {self._log_tail()}")
             await asyncio.sleep(PAUSE_S)

@@ -91,7 +91,7 @@ class LogEventKind(StrEnum):
     SERVER_FAILED = "server.failed"  # by itself; outcome: ended | silent; cause; detail: the end of its log
 
     # the laboratory's own processes (runner; actor: the process)
-    LAB_LAG = "lab.lag"  # value: the worst lateness within the second that begins at t, s; small ones are left out
+    LAB_LAG = "lab.lag"  # value: the worst lateness within the second that ends at t, s; small ones are left out
     LAB_HEALTH = "lab.health"  # once, at the end; detail: resilience.lab.health.LabHealth as JSON
 
     # faults (injector; actor: the cohort; ref: the fault id "<index>.<repetition>:<kind>@<cohort>")

@@ -1,9 +1,10 @@
 """Walks the schedule in planned time: each window at its own moment, whatever became of earlier ones. Judges nothing.
 
 One walk for every lane. A window is three steps: hold the place with a canary, begin, end; each is recorded, as is what
-the canary saw. An operation that fails marks its window as the laboratory's failure, the place is repaired, and the
-walk continues. Windows at one place add up: while another one masks a symptom, the begin or end that cannot be seen
-apart from it is recorded as masked.
+the canary saw. An operation that fails, or comes later than allowed, marks its window as the laboratory's failure; a
+place whose operation failed is repaired, and the walk continues. Windows at one place add up: while another one masks
+a symptom, the begin or end that cannot be seen apart from it is recorded as masked. So it is while the server itself
+is silent: what a canary misses then is not the network's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from resilience.errors import InjectionError
+from resilience.errors import InjectionError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.primitives import FaultTarget, Operation
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.units import Instant, Seconds
 
+from .health import allowed_lateness
 from .recorder import RunRecorder
+from .server_watch import RESTART_S
 from .system import CallTimes, Canary, FaultableLink, FaultableServer, System
 
 PREPARE_S: Seconds = 1.0
@@ -43,6 +46,7 @@ class FaultInjector:
     def __init__(self, system: System, recorder: RunRecorder) -> None:
         self._system, self._recorder, self._clock = system, recorder, system.clock
         self._begins: set[tuple[str, Instant]] = set()
+        self._ended: list[tuple[FaultWindow, Instant]] = []
         self.active: dict[str, FaultWindow] = {}
 
     async def run_schedule(self, windows: Sequence[FaultWindow], until: Instant) -> None:
@@ -67,7 +71,8 @@ class FaultInjector:
                 await self._give_up(window, places, error)
                 return
             finally:
-                self.active.pop(window.fault_id, None)
+                if self.active.pop(window.fault_id, None) is not None:
+                    self._ended.append((window, self._clock.now()))
             await self._record_health(window, canaries, since=healed_at, until=until)
 
     def _places(self, window: FaultWindow) -> list[Place]:
@@ -83,9 +88,10 @@ class FaultInjector:
         """Have the window in force until its end, and watched; returns when it ended."""
         try:
             began = await self._apply(places, window.fault.composition.begin)
-            masks = self._masks(window)
+            masks = self._masks(window, began.before)
             self.active[window.fault_id] = window
             self._record_edge(LogEventKind.FAULT_STARTED, window, began, planned=window.starts_at)
+            self._check_lateness(window, "struck", began, window.starts_at)
             watching = self._record_symptom(window, canaries, began.before, masks)
             if window.fault.length:
                 await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window, began), until))])
@@ -94,9 +100,17 @@ class FaultInjector:
             raise
         ended = await self._apply(places, window.fault.composition.end)
         self._record_edge(LogEventKind.FAULT_ENDED, window, ended, planned=window.ends_at)
+        if window.fault.length and window.ends_at < until:
+            self._check_lateness(window, "ended", ended, window.ends_at)
         if not window.fault.length:
             await watching
         return ended.before
+
+    def _check_lateness(self, window: FaultWindow, what: str, call: CallTimes, planned: Instant) -> None:
+        """Record that the window is invalid if the schedule fixes this moment and it came later than allowed."""
+        if window.fault.lasts is None and call.after - planned > allowed_lateness(window.fault.length):
+            cause = f"planned for {planned:g} s, {what} between {call.before:.2f} and {call.after:.2f} s"
+            self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
     def _end_of(self, window: FaultWindow, began: CallTimes) -> Instant:
         touches = any(p == window.place and abs(t - window.ends_at) < TOUCH_S for p, t in self._begins)
@@ -128,14 +142,14 @@ class FaultInjector:
 
     # what the canary sees ---------------------------------------------------------------------------------------------
 
-    def _masks(self, window: FaultWindow) -> list[str]:
-        """The windows in force whose symptoms may hide those of this one."""
-        return [
-            other.fault_id
-            for other in self.active.values()
-            if other.fault_id != window.fault_id
-            and (other.place == SERVER or set(other.links) & set(window.links) or other.place == window.place == SERVER)
-        ]
+    def _masks(self, window: FaultWindow, since: Instant) -> list[str]:
+        """What may hide this window's symptoms from a look that began at ``since``.
+
+        Other windows that were in force meanwhile, those that ended within the look too; and the server's own silence.
+        """
+        recent = [other for other, ended_at in self._ended if ended_at >= since]
+        found = [other.fault_id for other in (*self.active.values(), *recent) if _hides(other, window)]
+        return [*found, *(["the silence of the server itself"] if self._system.server_is_silent() else [])]
 
     async def _record_symptom(
         self, window: FaultWindow, canaries: Sequence[Canary], since: Instant, masks: Sequence[str]
@@ -146,7 +160,7 @@ class FaultInjector:
         if problem is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=value)
-        elif masks := masks or self._masks(window):
+        elif masks := masks or self._masks(window, since):
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:
@@ -156,15 +170,19 @@ class FaultInjector:
     async def _record_health(
         self, window: FaultWindow, canaries: Sequence[Canary], *, since: Instant, until: Instant
     ) -> None:
-        left = until - self._clock.now()
-        within = max(min(CLEAR_S, left), 0.0)
-        if not self._masks(window) and await self._all_saw([canary.saw_health(within) for canary in canaries]):
+        began, left = self._clock.now(), until - self._clock.now()
+        limit = RESTART_S if window.place == SERVER else CLEAR_S
+        within = max(min(limit, left), 0.0)
+        is_clear = not self._masks(window, began) and await self._all_saw([c.saw_health(within) for c in canaries])
+        if is_clear:
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=value)
-        elif masks := self._masks(window):
+        elif masks := self._masks(window, began):
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=0.0, detail=detail)
-        elif left > CLEAR_S:  # a run that ends earlier has not seen that it did not heal
+        elif window.place == SERVER and left > limit:
+            raise SystemFailedError(f"the server did not answer within {limit:g} s of its restart at {since:.1f} s")
+        elif left > limit:  # a run that ends earlier has not seen that it did not heal
             cause = f"the canary did not see the fault end within {within:.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
@@ -181,3 +199,10 @@ class FaultInjector:
     def _record_edge(self, kind: LogEventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> None:
         bracket = f"{call.before:.6f}..{call.after:.6f}"
         self._recorder.record_fault(kind, window, t=call.before, value=planned, detail=bracket)
+
+
+def _hides(other: FaultWindow, window: FaultWindow) -> bool:
+    """Whether one window acts on a place of another, or on the server behind it."""
+    if other.fault_id == window.fault_id:
+        return False
+    return other.place == SERVER or bool(set(other.links) & set(window.links))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.schedule import FaultWindow
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
 FaultListener = Callable[[LogEventKind, FaultWindow, str | None], None]
 
@@ -64,6 +64,10 @@ class RunRecorder:
                 detail=detail,
             )
         )
+
+    def record_lag(self, process: str, lag: Seconds) -> None:
+        """Record how late a process of the laboratory ran within the last second."""
+        self._write(LogEvent(self._now(), self._lane, Role.RUNNER, process, LogEventKind.LAB_LAG, value=lag))
 
     def record_fault(  # noqa: PLR0913 - the fields of a record
         self,

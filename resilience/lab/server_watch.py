@@ -42,6 +42,7 @@ class SilenceMeter:
         self.since: Instant | None = None
         self.is_shown = False
         self.is_planned = False
+        self._ended_at: Instant | None = None
 
     def wait(self, asked_at: Instant, step: Seconds, *, planned: bool) -> bool:
         """No answer yet to a probe of ``asked_at``; ``step`` seconds have passed since the last observation.
@@ -61,8 +62,13 @@ class SilenceMeter:
     def answer(self, now: Instant) -> Seconds | None:
         """A probe was answered; returns how long the recorded silence lasted that ends with it."""
         lasted = now - self.since if self.is_shown and self.since is not None else None
+        self._ended_at = self._ended_at if lasted is None else now
         self.since, self.is_shown, self.is_planned, self._counted = None, False, False, 0.0
         return lasted
+
+    def was_silent(self, since: Instant) -> bool:
+        """Whether the server is silent now, or was after ``since``."""
+        return self.is_shown or (self._ended_at is not None and self._ended_at > since)
 
     @property
     def failure(self) -> str | None:

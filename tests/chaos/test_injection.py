@@ -35,6 +35,10 @@ class LinkSystem:
     def __init__(self, clock: RunClock, links: Mapping[str, ProxiedLink]) -> None:
         self.clock, self.links = AsyncioClock(clock), links
 
+    def server_is_silent(self) -> bool:
+        """It answers."""
+        return False
+
 
 class Injection:
     """The injector on one link, with its records."""

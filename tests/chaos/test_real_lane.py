@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,24 +14,27 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from chaos import limits, real_lane, real_system
 from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
-from reports.build import analyse
+from reports.build import analyse, build_report
 from reports.cli import report_own_run
 from resilience.errors import HarnessError
-from resilience.eventlog.vocabulary import Lane, LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load, load_file, parse
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.health import LabHealth
 from resilience.lab.participants import participants_of
 from resilience.lab.progress import Progress, ProgressListener, ignore_progress
 from resilience.lab.recording import read_observations, read_stored_run_file
 from resilience.lab.run import RunOutcome, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
+from resilience.lab.server_watch import SilenceMeter
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
@@ -174,7 +178,7 @@ def test_without_a_steady_state_nothing_is_injected(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fleet that has not joined in time is a run that did not start: exit code 4. Its listener saw it all."""
-    monkeypatch.setattr(real_system, "MAX_LAG_S", -1.0)
+    monkeypatch.setattr(real_system, "RECORDED_LAG_S", -1.0)
     seen: list[Progress] = []
     slow = experiment("ramp=2.0", "hypothesis.joined=1.0", "cohorts.0.clients=40", "server.join_capacity=2")
     outcome = run(slow, tmp_path, binary, seen.append)
@@ -184,8 +188,10 @@ def test_without_a_steady_state_nothing_is_injected(
     assert K.FAULT_STARTED not in kinds(tmp_path)
     assert [progress.phase for progress in seen if progress.phase != "joining"] == ["starting", "ending"]
     assert not children()
-    (lag,) = (event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED)
-    assert "fleet loop lag" in (lag.cause or "")
+    measured = {event.actor for event in logged(tmp_path) if event.kind is K.LAB_LAG}
+    assert {"runner", "clients-1", "clients-2", "server", "toxiproxy-alpha", "toxiproxy-beta"} <= measured
+    (health,) = (event for event in logged(tmp_path) if event.kind is K.LAB_HEALTH)
+    assert {process.name for process in decode_health(health).processes} == measured
     monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
     drawn = Console(file=io.StringIO(), width=200)
     assert report_own_run(tmp_path, drawn) == 4
@@ -224,26 +230,73 @@ def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binar
     assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
 
 
-def test_a_server_that_dies_does_not_end_the_run_but_is_named(binary: Binary, tmp_path: Path) -> None:
-    """Its death is the system's own doing: the run continues, the faults prove nothing, the cause is on record."""
+def decode_health(event: LogEvent) -> LabHealth:
+    return msgspec.json.decode(event.detail or "", type=LabHealth)
+
+
+def signalled(number: signal.Signals) -> ProgressListener:
+    """Sends the server this signal once, from outside, when the run is under way."""
+    struck: list[int] = []
 
     def listener(progress: Progress) -> None:
-        if progress.phase == "running":
-            for pid in pids_of(b"resilience\0serve"):
-                os.kill(pid, signal.SIGKILL)
+        if progress.phase == "running" and not struck:
+            struck.extend(pids_of(b"resilience\0serve"))
+            os.kill(struck[0], number)
 
-    short = experiment("duration=5.2", "faults.0.duration=0.5", "faults.0.at=2.7")
-    outcome = run(short, tmp_path, binary, listener)
+    return listener
+
+
+@pytest.mark.parametrize(
+    "number, cause",
+    [
+        (signal.SIGKILL, r"the server ended by itself \(SIGKILL\) at \d\.\d s"),
+        (signal.SIGSTOP, r"the server stopped answering at \d\.\d s, for 2 s"),
+    ],
+    ids=["dies", "hangs"],
+)
+def test_a_server_that_fails_by_itself_is_a_fail_with_a_report(
+    binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, cause: str
+) -> None:
+    """The run ends at once, the first reason names it, JUnit is red, and what the database holds is kept."""
+    monkeypatch.setattr("resilience.lab.server_watch.HANG_S", 2.0)
+    monkeypatch.setattr("chaos.real_system.SilenceMeter", lambda: SilenceMeter(2.0))
+    monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 1.0)
+    outcome = run(experiment("duration=600.0"), tmp_path, binary, signalled(number))
     assert outcome.status is RunStatus.COMPLETED
-    assert "the server ended by itself with exit code -9" in (outcome.cause or "")
-    assert K.FAULT_CONFIRMED not in kinds(tmp_path)
+    assert re.fullmatch(cause, outcome.cause or "")
+    (failed,) = (event for event in logged(tmp_path) if event.kind is K.SERVER_FAILED)
+    assert failed.cause == outcome.cause
+    assert logged(tmp_path)[-1].t < 60.0
+    assert read_stored_run_file(tmp_path) is not None
+    assert not children()
+    summary = build_report(tmp_path)
+    assert (summary.verdict, summary.exit_code) == (Verdict.FAIL, 1)
+    assert summary.reasons[0] == outcome.cause
+    assert "<failure" in (tmp_path / "junit.xml").read_text()
 
 
-def test_a_server_that_is_killed_and_restarted_loses_nothing(
+def test_a_proxy_that_hangs_between_faults_is_replaced_and_recorded(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No operation has to find it: its control API is asked all the time."""
+    monkeypatch.setattr(real_system, "LINK_CHECK_S", 0.2)
+    monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", 0.5)
+    stopped: list[int] = []
+
+    def listener(progress: Progress) -> None:
+        if progress.phase == "running" and not stopped:
+            stopped.append(pids_of(b"toxiproxy-server")[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    short = experiment("duration=7.0", "faults.0.duration=0.5", "faults.0.at=5.5")
+    assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
+    causes = [event.cause or "" for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
+    assert any("was replaced" in cause for cause in causes)
+    assert analyse(tmp_path)[2].verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_server_that_is_killed_and_restarted_loses_nothing(binary: Binary, tmp_path: Path) -> None:
     """The new process recovers the run of the event; what clients saw and what the database holds are stored."""
-    monkeypatch.setattr("resilience.lab.injector.CLEAR_S", 60.0)  # a busy machine restarts it slowly
     chosen, run_dir = parse(KILL, "kill.toml"), tmp_path
     outcome = run(chosen, run_dir, binary)
     assert outcome_fields(outcome) == (RunStatus.COMPLETED, None)

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.worker_main import Counts, Ended, Go, Job, LagMeter, Ready, Stop, WorkerReport
+from chaos.worker_main import Counts, Ended, Go, Job, Ready, Stop, WorkerReport
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import load
+from resilience.lab.health import LagMeter
 
 from ..support.deadlines import HANG_S
 
@@ -57,7 +58,8 @@ def test_it_plays_its_share_and_reports_until_told_to_stop(tmp_path: Path) -> No
         while isinstance(last, Counts):
             last = report(worker)
         assert isinstance(last, Ended)
-        assert 0 <= last.lag_p99 <= last.lag_max
+        assert 0 <= (last.lag.lag_p99 or 0.0) <= (last.lag.lag_max or 0.0)
+        assert last.lag.role == "worker"
         assert worker.wait(HANG_S) == 0
     assert (tmp_path / "observations" / "clients-2.jsonl").exists()
     dials = [event for event in read_events(tmp_path) if event.kind is LogEventKind.TRANSPORT_OPENING]
