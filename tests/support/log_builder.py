@@ -66,6 +66,7 @@ class LogBuilder:
     lane: Lane = Lane.MODEL
     status: RunStatus = RunStatus.COMPLETED
     seed: int = 1
+    cause: str | None = None
     events: list[LogEvent] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
 
@@ -190,7 +191,7 @@ class LogBuilder:
             started_at="2025-01-01T00:00:00Z",
             duration_s=self.experiment.duration,
             status=self.status,
-            cause=None if self.status == RunStatus.COMPLETED else "told so",
+            cause=self.cause if self.status == RunStatus.COMPLETED else "told so",
             wall_s=1.5,
             versions={"python": "3.11"},
         )
