@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault, LatencyFault, ServerKillFault
+from resilience.experiment.faults import AnyFault, BlackholeFault, LatencyFault, ServerKillFault
 from resilience.experiment.primitives import Crash, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
@@ -37,6 +37,8 @@ SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
+MIN_SILENCE_S: Seconds = 1.0
+"""A canary needs 0.4 s of silence to tell it from a slow answer, and a look of its own before that."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
@@ -210,6 +212,9 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
+    if isinstance(fault, BlackholeFault):
+        rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
+        require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
     if isinstance(fault, LatencyFault):
         rule = f"must be from 0.001 to {MAX_DELAY_S:g} s: a canary must see it within the time that it has"
         require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)

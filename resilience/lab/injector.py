@@ -181,7 +181,8 @@ class FaultInjector:
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=0.0, detail=detail)
         elif window.place == SERVER and left > limit:
-            raise SystemFailedError(f"the server did not answer within {limit:g} s of its restart at {since:.1f} s")
+            late = f"the server did not answer within {limit:g} s of its restart at {since:.1f} s"
+            raise SystemFailedError(self._system.death() or late)
         elif left > limit:  # a run that ends earlier has not seen that it did not heal
             cause = f"the canary did not see the fault end within {within:.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)

@@ -37,7 +37,7 @@ from .run_directory import RunInfo, RunStatus, write_run_info
 from .system import LaneDriver, System
 
 FAILURE_LOG = "failure.txt"
-"""Where in a run directory an unexpected error of the laboratory is told whole."""
+"""Where in a run directory an unexpected error of the laboratory is kept whole."""
 
 STOPPED_LOG = "stopped.txt"
 """Where in a run directory the stack of a simulation that stood still is kept."""

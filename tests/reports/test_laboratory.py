@@ -80,12 +80,29 @@ def test_lateness_far_from_every_episode_is_no_doubt() -> None:
     assert judged(lagging(history(BELOW_5, back_after=4.8), 40.0, 2.5)).laboratory.doubts == ()
 
 
-def test_a_laboratory_that_ran_late_as_a_rule_is_doubted_whatever_it_measured() -> None:
-    late = ProcessLag("clients-1", "worker", 0.1, STARVED_S + 0.05, 0.9, 2.0)
-    summary = judged(measured(history(BELOW_5), late))
-    assert summary.verdict is Verdict.INCONCLUSIVE
-    assert summary.reasons == ("the laboratory was starved: clients-1 ran 0.45 s late, at most 0.4 s can be believed",)
-    assert summary.laboratory.processes[0].lag_p99 == late.lag_p99
+@pytest.mark.parametrize(
+    "role, lag, told",
+    [
+        ("worker", STARVED_S + 0.05, "x ran late by 0.45 s, at most 0.4 s can be believed"),
+        ("runner", STARVED_S + 0.05, "x ran late by 0.45 s, at most 0.4 s can be believed"),
+        ("server host", 0.74, "x waited for a processor, of a second, 0.74 s, at most 0.7 s can be believed"),
+        ("server host", 0.59, None),
+        ("proxy", 0.9, None),
+    ],
+)
+def test_a_laboratory_that_was_starved_is_doubted_whatever_it_measured(role: str, lag: float, told: str | None) -> None:
+    summary = judged(measured(history(BELOW_5), ProcessLag("x", role, 0.1, lag, 0.9, 2.0)))
+    assert summary.laboratory.doubts == (() if told is None else (f"the laboratory was starved: {told}",))
+    assert summary.laboratory.processes[0].lag_p99 == lag
+    assert summary.verdict is (Verdict.INCONCLUSIVE if told else judged(history(BELOW_5)).verdict)
+
+
+@pytest.mark.parametrize("throttled, doubted, warned", [(1.0, False, False), (10.0, False, True), (40.0, True, True)])
+def test_a_quota_that_stops_the_processes_is_reported(throttled: float, *, doubted: bool, warned: bool) -> None:
+    text = msgspec.json.encode(LabHealth(throttled_s=throttled)).decode()
+    built = history(BELOW_5).add(60.0, Role.RUNNER, "runner", K.LAB_HEALTH, detail=text)
+    laboratory = judged(built).laboratory
+    assert (bool(laboratory.doubts), bool(laboratory.warnings)) == (doubted, warned)
 
 
 def test_a_client_that_gave_up_while_the_laboratory_was_late_is_no_proof() -> None:

@@ -7,15 +7,18 @@ from collections.abc import Callable
 
 import pytest
 
+from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ServerKillFault
-from resilience.experiment.primitives import CloseAll, Drop, Impose, Kill, Lift, Refuse, Start
+from resilience.experiment.primitives import CloseAll, Drop, Impose, Kill, Lift, Operation, Refuse, Start
 from resilience.experiment.spec import Cohort, Experiment
+from resilience.lab.health import allowed_lateness
 from resilience.lab.injector import CONFIRM_S, TOUCH_S, FaultInjector
 from resilience.lab.recorder import RunRecorder
+from resilience.lab.system import CallTimes
 from sim.virtual.loop import run_virtual
-from tests.support.fake_system import FakeSystem
+from tests.support.fake_system import FakePlace, FakeSystem
 
 K = LogEventKind
 A = ("a",)
@@ -168,3 +171,69 @@ def test_an_interruption_undoes_what_was_done(at: float) -> None:
     system, log = walk(RefuseFault(20.0, A, duration=30.0), cancel_at=at)
     assert system.links["a"].is_healthy
     assert (K.FAULT_STARTED in kinds(log)) is (at > 20)
+
+
+# --- who failed -------------------------------------------------------------------------------------------------------
+
+
+class SlowPlace(FakePlace):
+    """A link whose operations take ``takes`` seconds from the moment they are ordered."""
+
+    takes = 3.25
+
+    async def apply(self, operation: Operation) -> CallTimes:
+        before = self.clock.now()
+        await self.clock.sleep_until(before + self.takes)
+        await super().apply(operation)
+        return CallTimes(before, self.clock.now())
+
+
+def test_a_fault_that_strikes_late_is_invalid_with_both_times() -> None:
+    def slow(system: FakeSystem) -> None:
+        system.links["a"] = SlowPlace(system.clock)
+
+    _, log = walk(CutFault(17.0, A), prepare=slow)
+    assert one(log, K.FAULT_INVALID).cause == "planned for 17 s, struck between 17.00 and 20.25 s"
+
+
+def test_a_fault_that_ends_late_is_invalid() -> None:
+    def slow(system: FakeSystem) -> None:
+        system.links["a"] = place = SlowPlace(system.clock)
+        place.takes = 0.2
+        asyncio.get_running_loop().call_later(19.0, setattr, place, "takes", 3.0)
+
+    _, log = walk(RefuseFault(17.0, A, duration=3.0), prepare=slow)
+    causes = [event.cause for event in log if event.kind is K.FAULT_INVALID]
+    assert causes == ["planned for 20 s, ended between 20.00 and 23.00 s"]
+
+
+@pytest.mark.parametrize("length, allowed", [(0.0, 0.5), (3.0, 0.5), (20.0, 2.0)])
+def test_how_late_a_fault_may_be_grows_with_its_length(length: float, allowed: float) -> None:
+    assert allowed_lateness(length) == pytest.approx(allowed)
+
+
+def test_a_window_that_ends_within_the_look_still_masks_it() -> None:
+    """The short one is over before the canary gives up on the long one, and hid its begin for a part of that time."""
+
+    def blind(system: FakeSystem) -> None:
+        system.links["a"].blind = True
+
+    _, log = walk(RefuseFault(20.0, A, duration=10.0), BlackholeFault(20.5, A, duration=1.0), prepare=blind)
+    assert one(log, K.FAULT_CONFIRMED, "0.0:refuse@a").detail == "masked by 1.0:blackhole@a"
+
+
+def test_what_a_canary_misses_while_the_server_is_silent_is_not_the_networks() -> None:
+    def silent(system: FakeSystem) -> None:
+        system.links["a"].blind = system.silent = True
+
+    _, log = walk(RefuseFault(20.0, A, duration=5.0), prepare=silent)
+    assert K.FAULT_INVALID not in kinds(log)
+    assert one(log, K.FAULT_CLEARED).detail == "masked by the silence of the server itself"
+
+
+def test_a_server_that_does_not_come_back_after_its_restart_has_failed() -> None:
+    def dead(system: FakeSystem) -> None:
+        asyncio.get_running_loop().call_later(20.5, setattr, system.server, "blind", True)
+
+    with pytest.raises(SystemFailedError, match=r"did not answer within 20 s of its restart at 22\.0 s"):
+        walk(ServerKillFault(20.0, duration=2.0), prepare=dead)

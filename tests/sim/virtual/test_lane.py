@@ -97,7 +97,7 @@ def test_a_fault_that_does_not_end_is_invalid(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "fault",
     [
-        BlackholeFault(29.7, ("a",), duration=0.2),
+        BlackholeFault(28.9, ("a",), duration=1.0),
         RefuseFault(6.0, ("a",), duration=23.999),
         ServerKillFault(29.7, duration=0.2),
     ],

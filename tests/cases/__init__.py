@@ -1,0 +1,1 @@
+"""Whole experiments with the verdict that each must get."""
