@@ -37,8 +37,8 @@ SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
-MIN_SILENCE_S: Seconds = 1.0
-"""A canary needs 0.4 s of silence to tell it from a slow answer, and a look of its own before that."""
+MIN_SILENCE_S: Seconds = 0.5
+"""A canary needs 0.4 s of silence to tell it from a slow answer."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
