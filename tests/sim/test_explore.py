@@ -297,7 +297,7 @@ def test_a_failing_seed_is_printed_with_the_command_that_replays_it(monkeypatch:
 
 
 def test_a_kept_seed_gets_the_same_verdict_from_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stored run of a careless server fails again; that of a sound one breaks nothing, and has no target to meet."""
+    """The stored run of a careless server fails again; that of a sound one breaks nothing and states no target."""
     sound = tmp_path / "sound"
     arguments = ["explore", "--seeds", "1", "--from", "3", "--keep"]
     assert CliRunner().invoke(cli.sim, [*arguments, str(sound)], standalone_mode=False).return_value == 3
