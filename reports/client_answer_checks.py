@@ -1,0 +1,328 @@
+"""Checks of answers, verdicts and scores as clients were shown them, against the database. Computes no statistic."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from resilience.lab.observer import ObservationKind
+from resilience.lab.stored_run import StoredRun
+from resilience.quiz.phases import Phase
+from resilience.quiz.verdicts import AnswerVerdict
+from resilience.units import Instant, Seconds
+
+from .client_stream_checks import found
+from .invariants import CheckResult
+from .observations import ClientEvidence, records
+
+VERDICT_S: Seconds = 2.0
+"""Within how many seconds a healthy server that is reachable judges an answer."""
+
+EARLY_S: Seconds = 0.25
+"""By how much one client may be shown a reveal before another."""
+
+_NO_DATABASE = "the run kept no database"
+_NO_ANSWER = "no client sent an answer"
+_WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
+
+
+# verdicts -------------------------------------------------------------------------------------------------------------
+
+
+def answers_judged_once(evidence: ClientEvidence) -> CheckResult:
+    """No answer gets two verdicts, and no client the verdict on an answer that it did not send."""
+    verdicts, sent = evidence.of(ObservationKind.VERDICT), evidence.of(ObservationKind.SENT)
+    own = set(zip(sent["actor"], sent["ref"], strict=True))
+    twice = verdicts[verdicts.duplicated(["actor", "ref"])]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: a second verdict ({row.outcome}) on {row.ref}" for row in records(twice)
+    ]
+    problems += [
+        f"{row.actor} at {row.t:.3f} s: a verdict ({row.outcome}) on {row.ref}, which it did not send"
+        for row in records(verdicts)
+        if (row.actor, row.ref) not in own
+    ]
+    return found(len(verdicts), problems, "no client was shown a verdict")
+
+
+def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
+    """An answer that is sent over a connection without a fault gets its verdict within 2 s."""
+    limit = VERDICT_S + evidence.history.lab_lag
+    key = ["actor", "connection"]
+    sent = evidence.of(ObservationKind.SENT).merge(evidence.connections[[*key, "until", "link"]], on=key)
+    change, faulty = evidence.first_change(sent["link"], sent["t"])
+    sent = sent[(np.minimum(change, sent["until"]) > sent["t"] + limit) & ~faulty]
+    verdicts = evidence.of(ObservationKind.VERDICT)[[*key, "ref", "t"]].drop_duplicates([*key, "ref"])
+    sent = sent.merge(verdicts, on=[*key, "ref"], how="left", suffixes=("", "_verdict"))
+    late = sent[~(sent["t_verdict"] <= sent["t"] + limit)]
+    problems = [
+        f"{row.actor} ({row.participant}) sent {row.ref} at {row.t:.3f} s: no verdict within {limit:.1f} s"
+        for row in records(late)
+    ]
+    return found(len(sent), problems, _NO_ANSWER)
+
+
+def verdicts_match_storage(evidence: ClientEvidence) -> CheckResult:
+    """An accepted answer is stored under its key, a duplicate under another, a rejected one not at all."""
+    if evidence.stored is None:
+        return CheckResult(0, inapplicable=_NO_DATABASE)
+    keys = {(row.participant, row.question): row.key for row in evidence.stored.answers}
+    verdicts = evidence.of(ObservationKind.VERDICT)
+
+    def wrong(participant: str, ref: str, verdict: str) -> str | None:
+        question, _, key = ref.partition("/")
+        stored = keys.get((participant, question))
+        has_own = stored == key
+        agrees = {AnswerVerdict.ACCEPTED: has_own, AnswerVerdict.DUPLICATE: stored is not None and not has_own}
+        return None if agrees.get(AnswerVerdict(verdict), not has_own) else f"the database has {stored or 'no answer'}"
+
+    judged = ((row, wrong(row.participant, str(row.ref), str(row.outcome))) for row in records(verdicts))
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.t:.3f} s: {row.ref} was {row.outcome}, {why}"
+        for row, why in judged
+        if why
+    ]
+    return found(len(verdicts), problems, "no client was shown a verdict")
+
+
+def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
+    """Every stored answer was sent, with that choice, by the client that is its participant."""
+    if evidence.stored is None:
+        return CheckResult(0, inapplicable=_NO_DATABASE)
+    sent = evidence.of(ObservationKind.SENT)
+    own = set(zip(sent["participant"], sent["ref"], sent["answer"], strict=True))
+    problems = [
+        f"{row.participant}: the database has choice {row.choice} for {row.question} under {row.key}, "
+        "which its client did not send"
+        for row in evidence.stored.answers
+        if (row.participant, f"{row.question}/{row.key}", row.choice) not in own
+    ]
+    return found(len(evidence.stored.answers), problems, "the database has no answer")
+
+
+def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
+    """An answer that is sent first after its question was revealed to any client is not accepted."""
+    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    slack = evidence.history.experiment.server.late_window + EARLY_S + evidence.history.lab_lag
+    first = evidence.of(ObservationKind.SENT).drop_duplicates(["actor", "ref"])
+    late = first[first["t"] > first["question"].map(reveals) + slack]
+    verdicts = evidence.of(ObservationKind.VERDICT)[["actor", "ref", "outcome"]].drop_duplicates(["actor", "ref"])
+    judged = late.merge(verdicts, on=["actor", "ref"], suffixes=("", "_verdict"))
+    problems = [
+        f"{row.actor} sent {row.ref} at {row.t:.3f} s, after the reveal: it was accepted"
+        for row in records(judged[judged["outcome_verdict"] == AnswerVerdict.ACCEPTED])
+    ]
+    return found(len(judged), problems, "no answer was sent first after its question was revealed")
+
+
+# secrets --------------------------------------------------------------------------------------------------------------
+
+
+def no_answer_before_reveal(evidence: ClientEvidence) -> CheckResult:
+    """No client is shown the right answer of an open question, or before its reveal was shown to any client."""
+    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    told = evidence.rows[evidence.rows["correct"].notna()]
+    reveal = told["question"].map(reveals)
+    early = told[(told["phase"] == Phase.QUESTION) | (told["t"] < reveal - EARLY_S - evidence.history.lab_lag)]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: was shown what is right in {row.question} before its reveal"
+        for row in records(early)
+    ]
+    return found(len(told), problems, "no client was shown a right answer")
+
+
+# scores ---------------------------------------------------------------------------------------------------------------
+
+
+class _Won(NamedTuple):
+    """One stored answer: position of its question, points, and when its client knew that it was accepted."""
+
+    position: int
+    points: int
+    known_at: Instant
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores recomputed from the stored answers."""
+
+    evidence: ClientEvidence
+    stored: StoredRun
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        return {question.id: i for i, question in enumerate(self.stored.plan.questions)}
+
+    @cached_property
+    def won(self) -> dict[str, list[_Won]]:
+        verdicts = self.evidence.of(ObservationKind.VERDICT)
+        accepted = verdicts[verdicts["outcome"] == AnswerVerdict.ACCEPTED]
+        known = accepted.groupby(["participant", "ref"])["t"].min().to_dict()
+        made: dict[str, list[_Won]] = defaultdict(list)
+        for row in self.stored.answers:
+            known_at = known.get((row.participant, f"{row.question}/{row.key}"), np.inf)
+            made[row.participant].append(_Won(self.positions[row.question], row.points, known_at))
+        return made
+
+    def bounds(self, participant: str, last: int, t: Instant) -> tuple[int, int]:
+        """The least and the largest score over questions up to position ``last`` that may be shown at ``t``.
+
+        An answer of which no client knew by then that it was accepted may be missing: its commit may be under way.
+        """
+        mine = [won for won in self.won.get(participant, ()) if won.position <= last]
+        return sum(won.points for won in mine if won.known_at < t), sum(won.points for won in mine)
+
+    def last_counted(self, phase: str | None, question: str | None) -> int:
+        """The position of the last question whose points are in a score that is shown in this phase."""
+        if question is None:
+            return len(self.positions) if phase == Phase.FINISHED else -1
+        return self.positions[question] - (phase == Phase.QUESTION)
+
+
+def _with_scores(check: Callable[[ClientEvidence, _Scores], CheckResult]) -> Callable[[ClientEvidence], CheckResult]:
+    def judged(evidence: ClientEvidence) -> CheckResult:
+        if evidence.stored is None:
+            return CheckResult(0, inapplicable=_NO_DATABASE)
+        return check(evidence, _Scores(evidence, evidence.stored))
+
+    judged.__doc__ = check.__doc__
+    return judged
+
+
+@_with_scores
+def live_scores_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
+    """Every score that a client is shown of itself equals the sum of its stored answers, and so do the points."""
+    shown = evidence.rows[evidence.rows["score"].notna()]
+    points = {(row.participant, row.question): row.points for row in scores.stored.answers}
+    problems = []
+    for row in records(shown):
+        where = f"{row.actor} ({row.participant}) at {row.t:.3f} s, {row.phase} {row.question or ''}".rstrip()
+        low, high = scores.bounds(row.participant, scores.last_counted(row.phase, row.question), row.t)
+        if not low <= row.score <= high:
+            problems.append(f"{where}: was shown {row.score}, its stored answers add up to {high}")
+        due = points.get((row.participant, row.question))
+        if row.kind == ObservationKind.SCORE and row.points != due:
+            problems.append(f"{where}: was shown {row.points} points, the database has {due}")
+    return found(len(shown), problems, "no client was shown its score")
+
+
+def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
+    """A client whose answer was accepted is shown its score when the question is revealed to it."""
+    key = ["actor", "connection"]
+    reveals = evidence.of(ObservationKind.REVEAL).merge(evidence.connections[[*key, "until", "link"]], on=key)
+    change, _ = evidence.first_change(reveals["link"], reveals["t"])
+    reveals = reveals[np.minimum(change, reveals["until"]) > reveals["t"] + evidence.settle]
+    verdicts = evidence.of(ObservationKind.VERDICT)
+    accepted = verdicts.loc[verdicts["outcome"] == AnswerVerdict.ACCEPTED, ["actor", "question", "t"]]
+    due = reveals.merge(accepted, on=["actor", "question"], suffixes=("", "_accepted"))
+    due = due[due["t_accepted"] < due["t"]]
+    shown = evidence.of(ObservationKind.SCORE)
+    own = set(zip(shown["actor"], shown["connection"], shown["question"], strict=True))
+    problems = [
+        f"{row.actor} ({row.participant}): {row.question} was revealed at {row.t:.3f} s, its score was not shown"
+        for row in records(due)
+        if (row.actor, row.connection, row.question) not in own
+    ]
+    return found(len(due), problems, "no client was connected at the reveal of a question that it had answered")
+
+
+@_with_scores
+def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
+    """A leaderboard lists the best participants of this event with their scores, best first."""
+    boards = evidence.of(ObservationKind.LEADERBOARD, ObservationKind.FINISHED).sort_values("t")
+    boards = boards.drop_duplicates(["epoch", "seq", "content"])
+    shown = evidence.rows[evidence.rows["question"].notna()]
+    is_open = shown["phase"] == Phase.QUESTION
+    closed_at = _first_times(shown[~is_open & shown["phase"].notna()])
+    opened_at = _first_times(shown[is_open])
+    size = evidence.history.experiment.server.leaderboard_size
+    problems = []
+    for row in records(boards):
+        # the phases in which no client was connected are not known: the last question that counts lies between
+        least = max((scores.positions[name] for name, at in closed_at.items() if at <= row.t), default=-1)
+        most = min(
+            (scores.positions[name] for name, at in opened_at.items() if at > row.t), default=len(scores.positions)
+        )
+        board = _Board(scores, row.t, least, max(most - 1, least))
+        why = board.error_in(str(row.content or ""), size)
+        if why:
+            problems.append(f"{row.actor} at {row.t:.3f} s, {row.kind}: {why}")
+    return found(len(boards), problems, "no client was shown a leaderboard")
+
+
+def _first_times(rows: pd.DataFrame) -> dict[str, Instant]:
+    """When each question was first shown in these rows."""
+    return {str(name): float(at) for name, at in rows.groupby("question")["t"].min().items()}
+
+
+class _Board(NamedTuple):
+    """A leaderboard at ``t`` that counts the questions up to a position from ``least`` to ``most``."""
+
+    scores: _Scores
+    t: Instant
+    least: int
+    most: int
+
+    def error_in(self, content: str, size: int) -> str | None:
+        """What is wrong with the lines shown, of which there are at most ``size``."""
+        lines = [(who, int(score)) for who, _, score in (line.rpartition(":") for line in content.split())]
+        listed = [score for _, score in lines]
+        for who, score in lines:
+            if who not in self.scores.stored.scores:
+                return f"it lists {who}, no participant of this event"
+            low, high = self._bounds(who)
+            if not low <= score <= high:
+                return f"it lists {who} with {score}, its stored answers add up to {high}"
+        if listed != sorted(listed, reverse=True):
+            return "it is not in the order of the scores"
+        names, last = {who for who, _ in lines}, listed[-1] if listed and len(listed) >= size else 0
+        missing = (who for who in self.scores.won if who not in names and self._bounds(who)[0] > last)
+        return next((f"it does not list {who}, which has more than its last" for who in missing), None)
+
+    def _bounds(self, who: str) -> tuple[int, int]:
+        return self.scores.bounds(who, self.least, self.t)[0], self.scores.bounds(who, self.most, self.t)[1]
+
+
+def previous_answers_true(evidence: ClientEvidence) -> CheckResult:
+    """The own answer in a snapshot is the one that was accepted, and none where the client sent none."""
+    snapshots = evidence.of(*_WELCOMES).dropna(subset="question")
+    sent = evidence.of(ObservationKind.SENT)
+    choices = {(row.participant, row.ref): row.answer for row in records(sent)}
+    first_sent = sent.groupby(["participant", "question"])["t"].min().to_dict()
+    verdicts = evidence.of(ObservationKind.VERDICT)
+    accepted = {
+        (row.participant, row.question): (row.t, choices.get((row.participant, row.ref)))
+        for row in records(verdicts[verdicts["outcome"] == AnswerVerdict.ACCEPTED])
+    }
+    problems = []
+    for row in records(snapshots):
+        key = row.participant, row.question
+        known_at, choice = accepted.get(key, (np.inf, None))
+        shown = None if pd.isna(row.answer) else row.answer
+        where = f"{row.actor} ({row.participant}) at {row.t:.3f} s: its snapshot"
+        if known_at < row.t and shown != choice:
+            problems.append(f"{where} has answer {shown} to {row.question}, {choice} was accepted")
+        elif shown is not None and first_sent.get(key, np.inf) > row.t:
+            problems.append(f"{where} has answer {shown} to {row.question}, which it had not answered")
+    return found(len(snapshots), problems, "no client was shown a snapshot with a question")
+
+
+ANSWER_CHECKS = {
+    "answers_judged_once": ("no answer gets two verdicts, no client another's", answers_judged_once),
+    "verdicts_in_time": ("every answer gets a verdict in time", verdicts_in_time),
+    "verdicts_match_storage": ("the database agrees with every verdict", verdicts_match_storage),
+    "stored_answers_sent": ("every stored answer was sent by its participant's client", stored_answers_sent),
+    "late_answers_refused": ("no answer is accepted that was sent after the reveal", late_answers_refused),
+    "no_answer_before_reveal": ("no client is shown a right answer before the reveal", no_answer_before_reveal),
+    "live_scores_true": ("every score shown equals its recomputation", live_scores_true),
+    "scores_shown_at_reveal": ("a reveal shows each client its score", scores_shown_at_reveal),
+    "leaderboards_true": ("leaderboards list the best with their scores", leaderboards_true),
+    "previous_answers_true": ("a snapshot shows the client's own answer", previous_answers_true),
+}
+"""Name -> the rule in words and the function; the order is that of every output."""

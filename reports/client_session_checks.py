@@ -1,0 +1,219 @@
+"""Checks of identities, tokens, connections and faults as clients saw them. Computes no statistic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from resilience.lab.observer import ObservationKind
+from resilience.units import Seconds
+
+from .client_stream_checks import found, presence_changes, presence_is_counted
+from .invariants import CheckResult
+from .observations import ClientEvidence, records
+
+_WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
+_NO_SESSION = "no client had a session"
+_SILENCE = "silence"
+
+EXPOSURE_SLACK_S: Seconds = 0.5
+"""How long after a fault's begin a message may arrive that crossed the link before."""
+
+
+# identities -----------------------------------------------------------------------------------------------------------
+
+
+def identities_apart(evidence: ClientEvidence) -> CheckResult:
+    """A client stays one participant under its own name, and no two clients are the same participant."""
+    welcomes = evidence.of(*_WELCOMES)
+    first = welcomes.drop_duplicates("actor").set_index("actor")["participant"]
+    owners = welcomes.drop_duplicates("participant").set_index("participant")["actor"]
+    problems = []
+    for row in records(welcomes):
+        where = f"{row.actor} at {row.t:.3f} s, connection {row.connection}"
+        if row.participant != first[row.actor]:
+            problems.append(f"{where}: is participant {row.participant}, was {first[row.actor]}")
+        elif owners[row.participant] != row.actor:
+            problems.append(f"{where}: is participant {row.participant}, as {owners[row.participant]} is")
+        elif row.name is not None and row.name != row.actor:
+            problems.append(f"{where}: its name is shown as {row.name}")
+    return found(len(welcomes), problems, _NO_SESSION)
+
+
+def sessions_survive(evidence: ClientEvidence) -> CheckResult:
+    """The server knows the session of every client that resumes."""
+    refused, restored = evidence.of(ObservationKind.REFUSED), evidence.of(ObservationKind.RESTORED)
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.t:.3f} s: its token was refused: {row.outcome}"
+        for row in records(refused)
+    ]
+    return found(len(refused) + len(restored), problems, "no client resumed")
+
+
+def tokens_rotate(evidence: ClientEvidence) -> CheckResult:
+    """Every join and resume gives the client a token that was never seen before."""
+    welcomes = evidence.of(*_WELCOMES)
+    again = welcomes[welcomes.duplicated("token")]
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.t:.3f} s: got token {row.token}..., which was given before"
+        for row in records(again)
+    ]
+    nothing = "no client resumed"
+    return found(int((welcomes["kind"] == ObservationKind.RESTORED).sum()), problems, nothing)
+
+
+# connections ----------------------------------------------------------------------------------------------------------
+
+
+def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
+    """The server numbers a participant's connections upwards, and sends nothing over one that a newer one replaced."""
+    welcomes = evidence.of(*_WELCOMES)
+    before = welcomes.groupby("participant", sort=False)["fence"].shift()
+    late = welcomes.assign(before=before)[(welcomes["fence"] <= before).fillna(value=False).to_numpy(dtype=bool)]
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.t:.3f} s: its connection has number {row.fence} after {row.before}"
+        for row in records(late)
+    ]
+    begun = evidence.connections[["actor", "connection", "since"]]
+    for row in records(evidence.rows[evidence.rows["stale"]]):
+        newer = begun[(begun["actor"] == row.actor) & (begun["connection"] > row.connection) & (begun["since"] < row.t)]
+        if len(newer):
+            problems.append(
+                f"{row.actor} at {row.t:.3f} s: was shown {row.kind} over connection {row.connection}, replaced"
+            )
+    return found(len(welcomes) - welcomes["participant"].nunique(), problems, "no client connected a second time")
+
+
+def epochs_change(evidence: ClientEvidence) -> CheckResult:
+    """After a server was killed and started again its stream has another name."""
+    kills = evidence.windows
+    kills = kills[(kills["kind"] == "server_kill") & kills["confirmed_at"].notna() & kills["healed_at"].notna()]
+    shown = evidence.of(*_WELCOMES)
+    problems = []
+    for kill in records(kills):
+        before = set(shown.loc[shown["t"] < kill.start, "epoch"])
+        same = shown[(shown["t"] > kill.healed_at) & shown["epoch"].isin(list(before))]
+        problems += [
+            f"{row.actor} at {row.t:.3f} s: is in epoch {row.epoch}, which ended with the server at {kill.start:.3f} s"
+            for row in records(same)
+        ]
+    return found(len(kills), problems, "no server was killed and started again")
+
+
+def losses_have_causes(evidence: ClientEvidence) -> CheckResult:
+    """A connection ends only when its client leaves, or while a fault touches its link or the server."""
+    connections = evidence.connections
+    lost = connections[connections["ended_by"] == ObservationKind.LOST]
+    lost = lost[[not evidence.is_excused(row.link, row.heard, row.until) for row in records(lost)]]
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.until:.3f} s: connection {row.connection} was lost ({row.cause}) "
+        "though no fault touched it"
+        for row in records(lost)
+    ]
+    own = evidence.history.experiment.client.probe_deadline
+    if problems and evidence.history.lab_lag > own / 2 and (lost["cause"] == _SILENCE).all():
+        lag = f"the clients' loops ran {evidence.history.lab_lag:.2f} s late, their probes wait for {own:g} s"
+        return CheckResult(len(connections), unknown=f"{problems[0]}; {lag}")
+    return found(len(connections), problems, _NO_SESSION)
+
+
+def heartbeats_arrive(evidence: ClientEvidence) -> CheckResult:
+    """The server pings every connection once an interval for as long as it lasts."""
+    server = evidence.history.experiment.server
+    if server.adaptive_heartbeat:
+        return CheckResult(0, inapplicable="adaptive heartbeats have no fixed interval")
+    calm = evidence.connections[~evidence.connections["faulty"]]
+    lasted = calm["calm_until"] - calm["since"] - evidence.settle
+    due = np.floor(lasted / server.heartbeat_interval) - 1
+    judged = calm.assign(due=due)[(due >= 1).to_numpy(dtype=bool)]
+    problems = [
+        f"{row.actor} ({row.participant}), connection {row.connection} since {row.since:.3f} s: {row.pings} heartbeats "
+        f"arrived, at least {row.due:.0f} were due by {row.calm_until:.3f} s"
+        for row in records(judged[judged["pings"] < judged["due"]])
+    ]
+    return found(len(judged), problems, "no connection lasted for two heartbeat intervals without a fault")
+
+
+# faults ---------------------------------------------------------------------------------------------------------------
+
+
+def dead_peers_detected(evidence: ClientEvidence) -> CheckResult:
+    """A client whose messages no longer arrive is shown as away to others within the grace period."""
+    server = evidence.history.experiment.server
+    if server.adaptive_heartbeat:
+        return CheckResult(0, inapplicable="adaptive heartbeats have no fixed grace period")
+    if why := presence_is_counted(evidence):
+        return CheckResult(0, inapplicable=why)
+    limit = server.grace_period + server.flap_hidden + server.presence_interval + evidence.settle
+    changes = presence_changes(evidence)
+    away = changes[changes["sign"].isin(["-", "!"])]
+    problems, checked = [], 0
+    for window in records(_silences(evidence, limit)):
+        due = window.start + limit
+        held = evidence.connections
+        held = held[(held["since"] < window.start) & (held["until"] >= due)]
+        dead = held[held["link"].isin(list(window.links))]
+        watchers = held[~held["link"].isin(list(window.links)) & (held["calm_until"] >= due)]
+        shown = set(away.loc[away["t"].between(window.start, due), "about"])
+        checked += len(dead) if len(watchers) else 0
+        problems += [
+            f"{row.actor} ({row.participant}): silent since {window.start:.3f} s ({window.fault_id}), "
+            f"and not shown as away within {limit:.1f} s"
+            for row in records(dead)
+            if len(watchers) and row.participant not in shown
+        ]
+    return found(checked, problems, "no client was silent for longer than the grace period while others were connected")
+
+
+def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
+    """The windows in which messages of clients vanished for at least ``limit`` seconds."""
+    planned = {window.fault_id: window for window in evidence.history.experiment.windows(evidence.history.info.seed)}
+    frame = evidence.windows
+    ways = [getattr(getattr(planned.get(name), "fault", None), "direction", None) for name in frame["fault_id"]]
+    vanish = [way is not None and "up" in way.ways for way in ways]
+    return frame[np.array(vanish, dtype=bool) & (frame["stop"] - frame["start"] >= limit).to_numpy()]
+
+
+_ENDS_ALL = ("cut", "reset", "refuse")
+"""Kinds of faults that end every connection of their links when they begin."""
+
+
+def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
+    """No client hears the server over a connection that a fault ended, or at all while its link refuses connections.
+
+    Such a client bypasses its proxy: the fault says nothing about it. Concerns the laboratory, so it is no failure.
+    """
+    slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
+    windows = evidence.windows
+    windows = windows[windows["kind"].isin(_ENDS_ALL) & windows["confirmed_at"].notna() & windows["links"].notna()]
+    problems, exposed = [], 0
+    for window in records(windows):
+        held = evidence.connections[evidence.connections["link"].isin(list(window.links))]
+        # "heard" is the last sign of life, so an older connection that heard anything later has survived
+        survived = held[(held["since"] < window.start) & (held["heard"] > window.fault_at + slack)]
+        opened = held[(held["since"] > window.fault_at + slack) & (held["since"] < window.stop)]
+        reached = pd.concat([survived, opened]) if window.kind == "refuse" else survived
+        exposed += len(held[(held["since"] < window.start) & (held["until"] >= window.start)])
+        problems += [
+            f"{row.actor} ({window.fault_id}): connection {row.connection}, opened at {row.since:.3f} s, "
+            f"heard the server at {row.heard:.3f} s"
+            for row in records(reached)
+        ]
+    if problems:
+        more = f"{len(problems)} connections that faults did not reach, of {exposed} held: {problems[0]}"
+        return CheckResult(exposed, unknown=more)
+    return found(exposed, [], "no connection was held when a link was cut, reset or refused")
+
+
+SESSION_CHECKS = {
+    "identities_apart": ("every client stays one participant of its own", identities_apart),
+    "sessions_survive": ("no client's session is forgotten", sessions_survive),
+    "tokens_rotate": ("every resume replaces the token", tokens_rotate),
+    "newest_connection_wins": ("a replaced connection is not used any more", newest_connection_wins),
+    "epochs_change": ("a restarted server begins a new stream", epochs_change),
+    "losses_have_causes": ("no connection is lost without a fault", losses_have_causes),
+    "heartbeats_arrive": ("heartbeats arrive on every connection", heartbeats_arrive),
+    "dead_peers_detected": ("a silent client is shown as away in time", dead_peers_detected),
+    "faults_reach_their_links": ("no client bypasses the faults of its link (harness)", faults_reach_their_links),
+}
+"""Name -> the rule in words and the function; the order is that of every output."""

@@ -1,0 +1,256 @@
+"""Checks of what clients were shown of the common stream: numbers, broadcasts, presence. Computes no statistic.
+
+A check compares clients with one another, never with the server's own log. It looks for counterexamples and reports
+the first and the number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from resilience.lab.observer import ObservationKind
+from resilience.quiz.phases import Phase
+
+from .invariants import CheckResult
+from .observations import ClientEvidence, records
+
+_PHASES = (
+    ObservationKind.QUESTION,
+    ObservationKind.REVEAL,
+    ObservationKind.LEADERBOARD,
+    ObservationKind.FINISHED,
+)
+_JOIN, _AWAY = "+", ("-", "!")
+
+
+def found(checked: int, problems: Sequence[str], nothing: str) -> CheckResult:
+    """The result of a check with these counterexamples; ``nothing``: why it does not apply when nothing was checked."""
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return CheckResult(checked, problems[0] + more)
+    return CheckResult(checked) if checked else CheckResult(0, inapplicable=nothing)
+
+
+# numbers --------------------------------------------------------------------------------------------------------------
+
+
+def stream_shown_in_order(evidence: ClientEvidence) -> CheckResult:
+    """Over each connection a client is shown the numbers after its snapshot, each once, in order."""
+    rows = evidence.stream.merge(
+        evidence.connections[["actor", "connection", "seq"]],
+        on=["actor", "connection"],
+        how="left",
+        suffixes=("", "_0"),
+    )
+    before = rows.groupby(["actor", "connection"], sort=False)["seq"].shift().fillna(rows["seq_0"])
+    wrong = rows.assign(before=before)[(before.isna() | (rows["seq"] != before + 1)).to_numpy(dtype=bool)]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s, connection {row.connection}: was shown number {row.seq} after "
+        f"{'no snapshot' if pd.isna(row.before) else row.before}"
+        for row in records(wrong)
+    ]
+    return found(len(rows), problems, "no client was shown a numbered message")
+
+
+def stream_same_for_all(evidence: ClientEvidence) -> CheckResult:
+    """The message of one number of an epoch is the same for all clients."""
+    rows = evidence.stream.dropna(subset="epoch")
+    shown = rows[["kind", "question", "correct", "content"]].astype("string").fillna("-")
+    rows = rows.assign(shown=shown["kind"] + " " + shown["question"] + " " + shown["correct"] + " " + shown["content"])
+    variants = rows.drop_duplicates(["epoch", "seq", "shown"])
+    twice = variants[variants.duplicated(["epoch", "seq"])]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: number {row.seq} of epoch {row.epoch} was {row.shown!r}, to others another"
+        for row in records(twice)
+    ]
+    return found(len(rows), problems, "no client was shown a numbered message")
+
+
+# broadcasts -----------------------------------------------------------------------------------------------------------
+
+
+def restored_hear_what_follows(evidence: ClientEvidence) -> CheckResult:
+    """A restored client is shown every message that other clients are shown, until its next fault or the end."""
+    chosen = evidence.connections[evidence.connections["restored"]]
+    return _hears(evidence, chosen, "restored", "no client was restored and then a message was sent")
+
+
+def joined_hear_what_follows(evidence: ClientEvidence) -> CheckResult:
+    """A client that has joined is shown every message that other clients are shown, until its next fault or the end."""
+    chosen = evidence.connections[~evidence.connections["restored"]]
+    return _hears(evidence, chosen, "joined", "no client joined and then a message was sent")
+
+
+def _hears(evidence: ClientEvidence, connections: pd.DataFrame, how: str, nothing: str) -> CheckResult:
+    due = _expected(evidence, connections)
+    rows = evidence.stream.merge(due[["actor", "connection", "seq", "last"]], on=["actor", "connection"])
+    rows = rows[(rows["seq_x"] > rows["seq_y"]) & (rows["seq_x"] <= rows["last"])]
+    key = ["actor", "connection"]
+    shown = rows.drop_duplicates([*key, "seq_x"]).groupby(key).size().rename("shown").reset_index()
+    due = due.merge(shown, on=key, how="left")
+    deaf = due[due["shown"].fillna(0) < due["expected"]]
+    problems = [
+        f"{row.actor} ({row.participant}), {how} at {row.since:.3f} s as connection {row.connection}: was shown "
+        f"{0 if pd.isna(row.shown) else int(row.shown)} of the {row.expected} messages that others were shown after "
+        f"number {row.seq} of epoch {row.epoch}, up to {row.last}"
+        for row in records(deaf)
+    ]
+    return found(len(due), problems, nothing)
+
+
+def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFrame:
+    """Connections with what they must show: ``expected`` messages up to number ``last``; without those that owe none.
+
+    A connection that began while a fault held may be slower by its delay.
+    """
+    delays = [2 * getattr(fault, "delay", 0.0) for fault in evidence.history.experiment.faults]
+    slow = connections["faulty"] * max(delays, default=0.0)
+    judged_until = connections["calm_until"] - evidence.settle - slow
+    last, expected = np.zeros(len(connections), dtype=np.int64), np.zeros(len(connections), dtype=np.int64)
+    for epoch, positions in evidence.positions.items():
+        mine = (connections["epoch"] == epoch).to_numpy()
+        # in the order of numbers: a number counts once it and all before it were shown to some client
+        times = np.maximum.accumulate(positions["t"].to_numpy())
+        seqs = positions["seq"].to_numpy(dtype=np.int64)
+        reached = np.searchsorted(times, judged_until[mine].to_numpy(), side="right")
+        begun = np.searchsorted(seqs, connections.loc[mine, "seq"].to_numpy(dtype=np.int64), side="right")
+        expected[mine] = reached - begun
+        last[mine] = np.where(reached > 0, seqs[np.maximum(reached - 1, 0)], 0)
+    made = connections.assign(last=last, expected=expected)
+    return made[made["expected"] > 0]
+
+
+# snapshots in the stream ----------------------------------------------------------------------------------------------
+
+
+def snapshots_current(evidence: ClientEvidence) -> CheckResult:
+    """A snapshot has the phase and question of its position, which is not behind what others were shown before."""
+    snapshots = evidence.of(ObservationKind.JOINED, ObservationKind.RESTORED)
+    steps = evidence.of(*_PHASES).drop_duplicates(["epoch", "seq"]).sort_values("seq", kind="stable")
+    problems: list[str] = []
+    for epoch, positions in evidence.positions.items():
+        mine = snapshots[(snapshots["epoch"] == epoch).to_numpy(dtype=bool)]
+        own_steps = steps[(steps["epoch"] == epoch).to_numpy(dtype=bool)]
+        problems += _behind(mine, positions, evidence.settle) + _of_another_phase(mine, own_steps, positions)
+    return found(len(snapshots), problems, "no client was shown a snapshot")
+
+
+def _behind(snapshots: pd.DataFrame, positions: pd.DataFrame, settle: float) -> list[str]:
+    """Snapshots at a number before one that another client had been shown ``settle`` seconds earlier."""
+    times, seqs = np.maximum.accumulate(positions["t"].to_numpy()), positions["seq"].to_numpy(dtype=np.int64)
+    reached = np.append(0, seqs)[np.searchsorted(times, snapshots["t"].to_numpy() - settle, side="right")]
+    late = snapshots.assign(reached=reached)[reached > snapshots["seq"].to_numpy(dtype=np.int64)]
+    return [
+        f"{row.actor} at {row.t:.3f} s: its snapshot is at number {row.seq}, others were shown {row.reached} before"
+        for row in records(late)
+    ]
+
+
+def _of_another_phase(snapshots: pd.DataFrame, steps: pd.DataFrame, positions: pd.DataFrame) -> list[str]:
+    """Snapshots of another phase or question than the last step before them, where no number between is unknown."""
+    seqs, at = positions["seq"].to_numpy(dtype=np.int64), snapshots["seq"].to_numpy(dtype=np.int64)
+    step_seqs = steps["seq"].to_numpy(dtype=np.int64)
+    step = np.searchsorted(step_seqs, at, side="right") - 1
+    begun = np.append(step_seqs, 0)[step]
+    seen = np.searchsorted(seqs, at, side="right") - np.searchsorted(seqs, begun, side="left")
+    judged = (step >= 0) & (seen == at - begun + 1)
+    phases, questions = steps["phase"].to_numpy(), steps["question"].to_numpy()
+    problems = []
+    for row, i in zip(records(snapshots[judged]), step[judged], strict=True):
+        has_question = phases[i] in {Phase.QUESTION, Phase.REVEAL}
+        if row.phase != phases[i] or (has_question and row.question != questions[i]):
+            stream = f"{phases[i]} {questions[i] or ''}".strip()
+            problems.append(
+                f"{row.actor} at {row.t:.3f} s: its snapshot says {row.phase} {row.question or ''}, the stream {stream}"
+            )
+    return problems
+
+
+# presence -------------------------------------------------------------------------------------------------------------
+
+
+def presence_changes(evidence: ClientEvidence) -> pd.DataFrame:
+    """Presence as shown: one row per receiver (``actor``) and participant ``about``, with the ``sign``."""
+    rows = evidence.of(ObservationKind.PRESENCE)[["t", "actor", "epoch", "seq", "content"]]
+    rows = rows.assign(content=rows["content"].fillna("").str.split()).explode("content").dropna(subset="content")
+    return rows.assign(sign=rows["content"].str[:1], about=rows["content"].str[1:])
+
+
+def presence_is_counted(evidence: ClientEvidence) -> str | None:
+    """Why no client can be shown the presence of another; None where it can."""
+    cap, clients = evidence.history.experiment.server.participants_cap, evidence.history.experiment.clients
+    return f"above {cap} participants presence is shown as a count" if clients > cap else None
+
+
+def joins_shown_once(evidence: ClientEvidence) -> CheckResult:
+    """A participant is announced as new in one message, once to each receiver; its return is silent."""
+    news = presence_changes(evidence)
+    news = news[news["sign"] == _JOIN]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: {row.about} was announced as new a second time"
+        for row in records(news[news.duplicated(["actor", "about"])])
+    ]
+    messages = news.drop_duplicates(["about", "epoch", "seq"])
+    problems += [
+        f"{row.about}: announced as new again at {row.t:.3f} s, as number {row.seq} of epoch {row.epoch}"
+        for row in records(messages[messages.duplicated("about")])
+    ]
+    return found(len(news), problems, presence_is_counted(evidence) or "no client was shown a new participant")
+
+
+def joins_shown(evidence: ClientEvidence) -> CheckResult:
+    """A participant that stays is announced to the clients that were there before it."""
+    if why := presence_is_counted(evidence):
+        return CheckResult(0, inapplicable=why)
+    news = presence_changes(evidence)
+    announced = set(news.loc[news["sign"] == _JOIN, "about"])
+    limit = evidence.history.experiment.server.presence_interval + evidence.settle
+    calm = evidence.connections[~evidence.connections["faulty"]]
+    joined = calm[~calm["restored"] & (calm["calm_until"] >= calm["since"] + limit)]
+    judged = [
+        row
+        for row in records(joined)
+        if ((calm["since"] < row.since) & (calm["calm_until"] >= row.since + limit)).any()
+    ]
+    problems = [
+        f"{row.actor} ({row.participant}): joined at {row.since:.3f} s, and no client was shown it within {limit:.1f} s"
+        for row in judged
+        if row.participant not in announced
+    ]
+    return found(len(judged), problems, "no client joined while another was there and stayed")
+
+
+def presence_true(evidence: ClientEvidence) -> CheckResult:
+    """Only participants are shown, and none as away that has been connected since long before."""
+    changes = presence_changes(evidence).drop_duplicates(["epoch", "seq", "content"])
+    connections = evidence.connections
+    known = set(connections["participant"]) | set(evidence.stored.scores if evidence.stored else ())
+    strangers = changes[~changes["about"].isin(known)] if evidence.stored else changes[:0]
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: was shown {row.about}, no such participant" for row in records(strangers)
+    ]
+    by_id = dict(iter(connections.groupby("participant")))
+    for row in records(changes[changes["sign"].isin(_AWAY) & changes["about"].isin(list(by_id))]):
+        own = by_id[row.about]
+        alive = own[(own["since"] < row.t - evidence.settle) & (own["heard"] >= row.t) & (own["until"] > row.t)]
+        for held in records(alive):
+            if not evidence.is_excused(held.link, held.since, row.t):
+                since = f"connected since {held.since:.3f} s"
+                problems.append(f"{row.actor} at {row.t:.3f} s: was shown {row.about} ({held.actor}) as away, {since}")
+    return found(len(changes), problems, presence_is_counted(evidence) or "no client was shown a change of presence")
+
+
+STREAM_CHECKS = {
+    "stream_shown_in_order": ("each client is shown the stream without gap or repetition", stream_shown_in_order),
+    "stream_same_for_all": ("the stream is the same for all clients", stream_same_for_all),
+    "restored_hear_what_follows": ("a restored client is shown all that follows", restored_hear_what_follows),
+    "joined_hear_what_follows": ("a client that has joined is shown all that follows", joined_hear_what_follows),
+    "snapshots_current": ("a snapshot shows the phase at its position, which is the newest", snapshots_current),
+    "joins_shown_once": ("no participant is shown as new twice", joins_shown_once),
+    "joins_shown": ("a new participant is shown to the others", joins_shown),
+    "presence_true": ("no connected participant is shown as away", presence_true),
+}
+"""Name -> the rule in words and the function; the order is that of every output."""

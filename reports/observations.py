@@ -1,0 +1,205 @@
+"""What the clients of a run were shown, as tables, and the fault windows that touched each of them. Judges nothing.
+
+Columns of the observation frame, one row per :class:`~resilience.lab.observer.Observation` up to the run's end, each
+client's rows in the order in which it made them: the fields of that class. ``t``, ``since``, ``heard`` and
+``remaining`` are float64 seconds, whole numbers Int64, ``stale`` bool; texts are objects, None where there is none.
+
+Columns of the connection frame, one row per connection that had a session:
+
+===========  =======  =================================================================================
+column       dtype    meaning (times in seconds since the run's start)
+===========  =======  =================================================================================
+actor        str      the client
+participant  str      its id, as the snapshot of this connection said
+connection   int64    number of the dial
+restored     bool     whether its snapshot restored a session; else it joined
+since        float64  when its snapshot arrived
+epoch, seq   str      the position in the stream of that snapshot (``seq`` int64)
+until        float64  when it ended, or the run
+ended_by     str      ``lost``, ``left`` or ``open``: open at the run's end
+cause        str      of the loss; None where it was not lost
+heard        float64  its last message
+pings        int64    heartbeats that arrived
+link         str      the link of the client; ``?`` for a client that the experiment does not know
+calm_until   float64  the first moment after ``since`` at which a fault that touches it begins or ends, or ``until``
+faulty       bool     whether such a fault held at ``since``
+===========  =======  =================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resilience.experiment.schedule import SERVER
+from resilience.lab.observer import STREAM_KINDS, Observation, ObservationKind
+from resilience.lab.participants import participants_of
+from resilience.lab.stored_run import StoredRun
+from resilience.units import Instant, Seconds
+
+from .frames import RunHistory
+from .windows import windows_frame
+
+SETTLE_S: Seconds = 1.0
+"""How much later than others a healthy client may be shown the same."""
+
+HEAL_SLACK_S: Seconds = 1.0
+"""How long after its end a fault may still end a connection."""
+
+_TIMES = ("t", "remaining", "since", "heard")
+_INTEGERS = ("score", "correct", "connection", "seq", "answer", "points", "fence", "pings")
+_WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
+_ENDS = (ObservationKind.LOST, ObservationKind.LEFT, ObservationKind.OPEN)
+_UNKNOWN_LINK = "?"
+
+
+def observations_frame(observations: Sequence[Observation], end: Instant = np.inf) -> pd.DataFrame:
+    """The observations up to ``end`` as a table; columns and dtypes as in this module's docstring."""
+    seen = [row for row in observations if row.t <= end or row.kind in _ENDS]
+    columns: dict[str, object] = {}
+    for name in Observation.__struct_fields__:
+        values = [getattr(row, name) for row in seen]
+        if name in _TIMES:
+            columns[name] = np.array(values, dtype=np.float64)
+        elif name in _INTEGERS:
+            columns[name] = pd.array(values, dtype="Int64")
+        else:
+            columns[name] = pd.Series(values, dtype="bool" if name == "stale" else "object")
+    return pd.DataFrame(columns)
+
+
+def records(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a table as named tuples; what a column holds is known to the caller only."""
+    return frame.itertuples()
+
+
+@dataclass(frozen=True)
+class ClientEvidence:
+    """One run as its clients saw it."""
+
+    history: RunHistory
+
+    @property
+    def end(self) -> Instant:
+        """When observation ended."""
+        return self.history.end
+
+    @property
+    def stored(self) -> StoredRun | None:
+        """What the database held at the end."""
+        return self.history.stored
+
+    @cached_property
+    def settle(self) -> Seconds:
+        """:data:`SETTLE_S`, and how late the clients' own loops ran."""
+        return SETTLE_S + self.history.lab_lag
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The observation frame."""
+        return observations_frame(self.history.observations, self.end)
+
+    def of(self, *kinds: ObservationKind) -> pd.DataFrame:
+        """The rows of these kinds, without those of connections that a newer one had replaced."""
+        return self.rows[self.rows["kind"].isin(kinds) & ~self.rows["stale"]]
+
+    @cached_property
+    def stream(self) -> pd.DataFrame:
+        """The numbered messages, each with the connection it arrived on; ``epoch`` is None before a snapshot."""
+        return self.of(*STREAM_KINDS)
+
+    @cached_property
+    def positions(self) -> dict[str, pd.DataFrame]:
+        """By epoch: every number that any client was shown, in order, with ``t`` of the first client."""
+        first = self.stream.dropna(subset="epoch").groupby(["epoch", "seq"], sort=True)["t"].min().reset_index()
+        return {str(epoch): frame.reset_index(drop=True) for epoch, frame in first.groupby("epoch")}
+
+    # connections ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def connections(self) -> pd.DataFrame:
+        """The connection frame."""
+        key = ["actor", "connection"]
+        welcomes = self.of(*_WELCOMES).drop_duplicates(key)
+        begun = welcomes[[*key, "participant", "epoch", "seq"]].assign(
+            restored=welcomes["kind"] == ObservationKind.RESTORED, since=welcomes["t"]
+        )
+        ends = self.rows[self.rows["kind"].isin(_ENDS)].drop_duplicates(key)
+        ended = ends[[*key, "heard", "pings"]].assign(until=ends["t"], ended_by=ends["kind"], cause=ends["outcome"])
+        made = begun.merge(ended, on=key, how="left")
+        is_open = made["until"].isna() | (made["until"] > self.end) | (made["ended_by"] == ObservationKind.OPEN)
+        made["until"] = made["until"].mask(is_open, self.end)
+        made["ended_by"] = made["ended_by"].mask(is_open, ObservationKind.OPEN)
+        made["cause"] = made["cause"].mask(is_open, None)
+        made["heard"] = made["heard"].fillna(made["since"]).clip(upper=self.end)
+        made["pings"] = made["pings"].fillna(0).astype("int64")
+        made["link"] = made["actor"].map(self.links).fillna(_UNKNOWN_LINK)
+        return self._with_calm(made)
+
+    def _with_calm(self, connections: pd.DataFrame) -> pd.DataFrame:
+        calm, faulty = self.first_change(connections["link"], connections["since"])
+        return connections.assign(calm_until=np.minimum(calm, connections["until"]), faulty=faulty)
+
+    # faults -----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def links(self) -> dict[str, str]:
+        """The link of each client."""
+        return {who.actor: who.link for who in participants_of(self.history.experiment, self.history.info.seed)}
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """Every window that happened: those of ``reports.windows`` with ``links`` (None: all) and ``start``, ``stop``.
+
+        One that was not undone lasts until the run's end.
+        """
+        planned = {window.fault_id: window for window in self.history.experiment.windows(self.history.info.seed)}
+        frame = windows_frame(self.history)
+        frame = frame[frame["fault_at"].notna()].reset_index(drop=True)
+        links: list[frozenset[str] | None] = []
+        for fault_id, place in zip(frame["fault_id"], frame["place"], strict=True):
+            known = planned.get(fault_id)
+            links.append(None if place == SERVER else frozenset(known.links if known else (place,)))
+        start = np.fmin(frame["earliest"], frame["fault_at"])
+        return frame.assign(
+            links=pd.Series(links, dtype="object"), start=start, stop=frame["healed_at"].fillna(self.end)
+        )
+
+    def touching(self, link: str) -> pd.DataFrame:
+        """The windows that touch the clients of a link: its own and the server's."""
+        hit = [links is None or link in links for links in self.windows["links"]]
+        return self.windows[np.array(hit, dtype=bool)]
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By link: when the faults that touch it began, and when they ended, each in order."""
+        links = {*self.links.values(), _UNKNOWN_LINK}
+        found = {link: self.touching(link) for link in links}
+        return {
+            link: (np.sort(own["start"].to_numpy()), np.sort(own["stop"].to_numpy())) for link, own in found.items()
+        }
+
+    def first_change(self, links: pd.Series, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """For each link and time: when a fault next begins or ends there (inf: never), and whether one holds then."""
+        change, faulty = np.full(len(times), np.inf), np.zeros(len(times), dtype=bool)
+        moments, names = times.to_numpy(dtype=np.float64), links.to_numpy()
+        for link, (starts, stops) in self._spans.items():
+            mine = names == link
+            both = np.append(np.sort(np.concatenate([starts, stops])), np.inf)
+            change[mine] = both[np.searchsorted(both, moments[mine], side="right")]
+            faulty[mine] = np.searchsorted(starts, moments[mine], "right") > np.searchsorted(
+                stops, moments[mine], "right"
+            )
+        return change, faulty
+
+    def is_excused(self, link: str, begin: Instant, end: Instant) -> bool:
+        """Whether a fault that touches the link held, or had just ended, at any time from ``begin`` to ``end``."""
+        starts, stops = self._spans.get(link) or self._spans[_UNKNOWN_LINK]
+        begun = np.searchsorted(starts, end + self.history.lab_lag, side="right")
+        over = np.searchsorted(stops, begin - HEAL_SLACK_S - self.history.lab_lag, side="left")
+        return bool(begun > over)
