@@ -148,34 +148,53 @@ def dead_peers_detected(evidence: ClientEvidence) -> CheckResult:
     changes = presence_changes(evidence)
     away = changes[changes["sign"].isin(["-", "!"])]
     problems, checked = [], 0
+    connections = evidence.connections
     for window in records(_silences(evidence, limit)):
-        due = window.start + limit
-        held = evidence.connections
-        held = held[(held["since"] < window.start) & (held["until"] >= due)]
-        dead = held[held["link"].isin(list(window.links))]
-        watchers = held[~held["link"].isin(list(window.links)) & (held["calm_until"] >= due)]
+        due, links = window.start + limit, list(window.links)
+        is_struck, held = connections["link"].isin(links), connections["since"] < window.start
+        back = connections.loc[connections["since"].between(window.start, due), "actor"]
+        silent = connections[
+            is_struck & held & (connections["until"] > window.start) & ~connections["actor"].isin(back)
+        ]
+        if (
+            "down" in window.ways
+        ):  # a client that heard the server meanwhile was not struck: see faults_reach_their_links
+            silent = silent[silent["heard"] <= window.fault_at + EXPOSURE_SLACK_S + evidence.history.lab_lag]
+        if not (~is_struck & held & (connections["calm_until"] >= due)).any():
+            continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
-        checked += len(dead) if len(watchers) else 0
+        checked += len(silent)
         problems += [
             f"{row.actor} ({row.participant}): silent since {window.start:.3f} s ({window.fault_id}), "
             f"and not shown as away within {limit:.1f} s"
-            for row in records(dead)
-            if len(watchers) and row.participant not in shown
+            for row in records(silent[~silent["participant"].isin(list(shown))])
         ]
     return found(checked, problems, "no client was silent for longer than the grace period while others were connected")
 
 
 def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
     """The windows in which messages of clients vanished for at least ``limit`` seconds."""
-    planned = {window.fault_id: window for window in evidence.history.experiment.windows(evidence.history.info.seed)}
     frame = evidence.windows
-    ways = [getattr(getattr(planned.get(name), "fault", None), "direction", None) for name in frame["fault_id"]]
-    vanish = [way is not None and "up" in way.ways for way in ways]
-    return frame[np.array(vanish, dtype=bool) & (frame["stop"] - frame["start"] >= limit).to_numpy()]
+    ways = _dropped_ways(evidence)
+    frame = frame.assign(ways=pd.Series(ways, dtype="object"))
+    vanish = np.array(["up" in each for each in ways], dtype=bool)
+    return frame[vanish & (frame["stop"] - frame["start"] >= limit).to_numpy()]
+
+
+def _dropped_ways(evidence: ClientEvidence) -> list[tuple[str, ...]]:
+    """For each window: the directions in which bytes vanish."""
+    planned = {
+        window.fault_id: window.fault for window in evidence.history.experiment.windows(evidence.history.info.seed)
+    }
+    directions = [getattr(planned.get(name), "direction", None) for name in evidence.windows["fault_id"]]
+    return [tuple(way.value for way in each.ways) if each is not None else () for each in directions]
 
 
 _ENDS_ALL = ("cut", "reset", "refuse")
-"""Kinds of faults that end every connection of their links when they begin."""
+"""Kinds of faults that end every connection of their links when they begin.
+
+One that drops the server's bytes ends them for their clients: they hear nothing, and its end closes them.
+"""
 
 
 def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
@@ -185,7 +204,8 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     """
     slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
     windows = evidence.windows
-    windows = windows[windows["kind"].isin(_ENDS_ALL) & windows["confirmed_at"].notna() & windows["links"].notna()]
+    ends = windows["kind"].isin(_ENDS_ALL) | np.array(["down" in ways for ways in _dropped_ways(evidence)], dtype=bool)
+    windows = windows[ends & windows["confirmed_at"].notna() & windows["links"].notna()]
     problems, exposed = [], 0
     for window in records(windows):
         held = evidence.connections[evidence.connections["link"].isin(list(window.links))]
@@ -202,7 +222,7 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     if problems:
         more = f"{len(problems)} connections that faults did not reach, of {exposed} held: {problems[0]}"
         return CheckResult(exposed, unknown=more)
-    return found(exposed, [], "no connection was held when a link was cut, reset or refused")
+    return found(exposed, [], "no connection was held when a fault ended those of its link")
 
 
 SESSION_CHECKS = {

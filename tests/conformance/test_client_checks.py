@@ -1,0 +1,139 @@
+"""Each planted defect is named by the check that is meant to find it, in every lane; a sound server by none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.real_lane import _Starter
+from chaos.targets.quiz import QuizTarget
+from chaos.toxiproxy.provision import Binary
+from chaos.workers import WorkerPool
+from resilience.lab.fleet import Fleet
+from resilience.server.app import WEBSOCKET_PATH
+from sim.model.lane import ModelLane
+from sim.virtual import lane
+from sim.virtual.server_process import HOST, PORT
+from tests.support import planted_runs
+from tests.support.planted_defects import DEFECTS, Defect
+from tests.support.planted_runs import complaints, virtual
+
+ROOT = Path(__file__).resolve().parents[2]
+BYPASS = "faults_reach_their_links"
+EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS.values()]
+
+
+@pytest.fixture
+def serve_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """Have the real lane start its server with these defects."""
+    sound = QuizTarget._command
+
+    def plant(names: Sequence[str]) -> None:
+        def command(self: QuizTarget) -> list[str]:
+            words = sound(self)
+            at = words.index("resilience")
+            return [*words[:at], "tests.support.planted_server", ",".join(names), *words[at + 1 :]]
+
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setattr(QuizTarget, "_command", command)
+
+    return plant
+
+
+@pytest.fixture
+def bypass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the struck cohort's clients dial the server itself, in both lanes."""
+    direct = f"ws://{HOST}:{PORT}{WEBSOCKET_PATH}"
+    starters: list[_Starter] = []
+    sound_init, sound_go = _Starter.__init__, WorkerPool.go
+
+    def fleet(participants: Any, experiment: Any, urls: Mapping[str, str], *rest: Any, **more: Any) -> Fleet:  # noqa: ANN401
+        return Fleet(participants, experiment, {**urls, "struck": direct}, *rest, **more)
+
+    def remember(self: _Starter, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
+        sound_init(self, *arguments, **more)
+        starters.append(self)
+
+    async def go(self: WorkerPool, epoch: float, urls: Mapping[str, str]) -> None:
+        server = starters[-1]._server
+        await sound_go(self, epoch, {**urls, "struck": f"ws://{server.address}{server.url_path}"})
+
+    monkeypatch.setattr(lane, "Fleet", fleet)
+    monkeypatch.setattr(_Starter, "__init__", remember)
+    monkeypatch.setattr(WorkerPool, "go", go)
+
+
+# the virtual lane -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("defect", EVERY)
+def test_a_planted_defect_is_named(defect: Defect, monkeypatch: pytest.MonkeyPatch) -> None:
+    defect.plant(monkeypatch.setattr)
+    assert defect.check in complaints(virtual(1))
+
+
+@pytest.mark.usefixtures("bypass")
+def test_a_cohort_that_bypasses_its_proxy_is_named() -> None:
+    """As a doubt about the laboratory; the server did nothing wrong."""
+    assert set(complaints(virtual(1))) == {BYPASS}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_sound_server_is_not_accused(seed: int) -> None:
+    assert complaints(virtual(seed)) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sound_model_is_not_accused(seed: int) -> None:
+    assert complaints(planted_runs.in_memory(ModelLane(), seed)) == {}
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("seed", range(10, 50))
+def test_a_sound_server_is_never_accused(seed: int) -> None:
+    assert complaints(virtual(seed)) == {}
+
+
+# the real lane --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("bypass")
+def test_what_is_wrong_for_all_is_named_over_real_sockets(
+    serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+) -> None:
+    """Several defects at once, and a cohort that bypasses its proxy."""
+    names = ("one_more", "leak", "joined_again", "unequal")
+    serve_with(names)
+    found = complaints(planted_runs.real(1, binary, tmp_path / "run"))
+    assert {DEFECTS[name].check for name in names} | {BYPASS} <= set(found)
+
+
+def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
+    serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+) -> None:
+    names = ("deaf", "swallowed", "never_dead", "other_name", "same_token", "denied")
+    serve_with(names)
+    found = complaints(planted_runs.real(1, binary, tmp_path / "run"))
+    assert {DEFECTS[name].check for name in names} <= set(found)
+
+
+def test_a_sound_server_is_not_accused_over_real_sockets(binary: Binary, tmp_path: Path) -> None:
+    assert complaints(planted_runs.real(1, binary, tmp_path / "run")) == {}
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("defect", EVERY)
+def test_a_planted_defect_is_named_over_real_sockets(
+    defect: Defect, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+) -> None:
+    serve_with([defect.name])
+    assert defect.check in complaints(planted_runs.real(1, binary, tmp_path / "run"))
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("seed", range(2, 11))
+def test_a_sound_server_is_never_accused_over_real_sockets(seed: int, binary: Binary, tmp_path: Path) -> None:
+    assert complaints(planted_runs.real(seed, binary, tmp_path / "run")) == {}

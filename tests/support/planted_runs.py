@@ -1,0 +1,53 @@
+"""The experiment under which every planted defect shows, run in a lane and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from chaos.real_lane import RealLane
+from chaos.toxiproxy.provision import Binary
+from reports.client_checks import judge_clients
+from reports.durability_checks import judge_durability
+from reports.frames import RunHistory, load_history
+from resilience.eventlog.vocabulary import Verdict
+from resilience.eventlog.writer import EventList
+from resilience.experiment.loader import load_file
+from resilience.lab.recording import Recording
+from resilience.lab.run import conduct, execute, opening_info
+from resilience.lab.run_directory import RunStatus
+from resilience.lab.system import LaneDriver
+from sim.virtual.lane import VirtualLane
+
+PLANTED = load_file(Path(__file__).with_name("planted.toml"))
+"""23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server."""
+
+
+def in_memory(driver: LaneDriver, seed: int) -> RunHistory:
+    """The history of one run in a lane of one process."""
+    recording = Recording.in_memory()
+    outcome = conduct(driver, PLANTED, seed, recording)
+    assert outcome.status is RunStatus.COMPLETED, outcome.cause
+    assert isinstance(recording.events, EventList)
+    info = msgspec.structs.replace(opening_info(driver, PLANTED, seed), status=outcome.status)
+    events = sorted(recording.events, key=lambda event: event.t)
+    return RunHistory(info, PLANTED, events, recording.observations, recording.stored)
+
+
+def virtual(seed: int) -> RunHistory:
+    """The history of one run in virtual time."""
+    return in_memory(VirtualLane(), seed)
+
+
+def real(seed: int, binary: Binary, run_dir: Path) -> RunHistory:
+    """The history of one run over real processes and sockets."""
+    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), PLANTED, seed, run_dir)
+    assert outcome.status is RunStatus.COMPLETED, outcome.cause
+    return load_history(run_dir)
+
+
+def complaints(history: RunHistory) -> dict[str, str]:
+    """Every check of clients and database that did not pass, with its finding."""
+    judged = (*judge_clients(history), *judge_durability(history))
+    return {item.name: item.detail for item in judged if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)}
