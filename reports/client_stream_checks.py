@@ -235,11 +235,13 @@ def presence_true(evidence: ClientEvidence) -> CheckResult:
     by_id = dict(iter(connections.groupby("participant")))
     for row in records(changes[changes["sign"].isin(_AWAY) & changes["about"].isin(list(by_id))]):
         own = by_id[row.about]
-        alive = own[(own["since"] < row.t - evidence.settle) & (own["heard"] >= row.t) & (own["until"] > row.t)]
-        for held in records(alive):
-            if not evidence.is_excused(held.link, held.since, row.t):
-                since = f"connected since {held.since:.3f} s"
-                problems.append(f"{row.actor} at {row.t:.3f} s: was shown {row.about} ({held.actor}) as away, {since}")
+        is_calm = (own["calm_until"] > row.t) & ~own["faulty"]
+        alive = own[is_calm & (own["since"] < row.t - evidence.settle) & (own["heard"] >= row.t)]
+        problems += [
+            f"{row.actor} at {row.t:.3f} s: was shown {row.about} ({held.actor}) as away, "
+            f"connected since {held.since:.3f} s"
+            for held in records(alive)
+        ]
     return found(len(changes), problems, presence_is_counted(evidence) or "no client was shown a change of presence")
 
 

@@ -30,7 +30,7 @@ def in_memory(driver: LaneDriver, seed: int) -> RunHistory:
     outcome = conduct(driver, PLANTED, seed, recording)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     assert isinstance(recording.events, EventList)
-    info = msgspec.structs.replace(opening_info(driver, PLANTED, seed), status=outcome.status)
+    info = msgspec.structs.replace(opening_info(driver, PLANTED, seed), status=outcome.status, cause=None)
     events = sorted(recording.events, key=lambda event: event.t)
     return RunHistory(info, PLANTED, events, recording.observations, recording.stored)
 

@@ -1,0 +1,219 @@
+"""Observations that agree break no rule; each lie that a client was shown breaks the rule about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from reports.client_checks import CLIENT_CHECKS, judge_clients
+from reports.frames import RunHistory
+from resilience.config import ServerConfig
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.faults import CutFault
+from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.lab.observer import Observation, ObservationKind
+from resilience.lab.run_directory import RunInfo, RunStatus
+from resilience.lab.stored_run import StoredRun
+from resilience.quiz.game import QuizState, StoredAnswer
+from resilience.quiz.phases import Phase
+from resilience.quiz.plan import QuizPlan
+from resilience.quiz.questions import Question
+
+K = ObservationKind
+END = 30.0
+WORLD = Experiment(
+    "world",
+    END,
+    (Cohort("a", 1), Cohort("b", 1)),
+    ramp=1.0,
+    hypothesis=Hypothesis(within=5.0),
+    server=ServerConfig(heartbeat_interval=5.0),
+    faults=(CutFault(10.0, ("a",)),),
+)
+INFO = RunInfo(
+    experiment="world",
+    experiment_digest="",
+    lane=Lane.VIRTUAL,
+    seed=1,
+    started_at="2026-01-01T00:00:00+00:00",
+    duration_s=END,
+    status=RunStatus.COMPLETED,
+)
+A, B = ("a-0001", "pa"), ("b-0001", "pb")
+Rows = list[Observation]
+Who = tuple[str, str]
+
+
+def row(
+    t: float, who: Who, kind: ObservationKind, phase: Phase | None = None, question: str | None = None, **more: object
+) -> Observation:
+    """One observation over the client's first connection in epoch e, unless it says otherwise."""
+    known = Observation(t, *who, phase, question, kind=kind, connection=1)
+    return msgspec.structs.replace(known, **{"epoch": "e" if more.get("seq") is not None else None, **more})
+
+
+def welcome(t: float, who: Who, seq: int, n: int = 1, **more: object) -> Observation:
+    """The snapshot of the ``n``-th connection."""
+    kind = K.JOINED if n == 1 else K.RESTORED
+    first = {"score": 0, "token": f"{who[1]}{n}", "fence": n, "name": who[0], "connection": n, "seq": seq}
+    return row(t, who, kind, more.pop("phase", Phase.LOBBY), more.pop("question", None), **{**first, **more})  # type: ignore[arg-type]
+
+
+def sound() -> Rows:
+    """Two clients; one is cut at 10 s and restored; both answer, and see the reveal and the leaderboard."""
+    rows = [welcome(0.5, A, 0), welcome(1.0, B, 0)]
+    for who in (A, B):
+        rows += [
+            row(1.5, who, K.PRESENCE, seq=1, content="+pa +pb"),
+            row(5.0, who, K.QUESTION, Phase.QUESTION, "q1", seq=2, remaining=10.0),
+            row(6.0, who, K.SENT, None, "q1", ref=f"q1/{who[0]}-1", answer=0),
+            row(6.1, who, K.VERDICT, None, "q1", ref=f"q1/{who[0]}-1", outcome="accepted"),
+        ]
+    rows += [
+        row(10.0, A, K.LOST, epoch="e", outcome="closed", since=0.5, heard=9.9, pings=0),
+        welcome(11.0, A, 2, 2, phase=Phase.QUESTION, question="q1", answer=0, remaining=4.0),
+    ]
+    for who, n in ((A, 2), (B, 1)):
+        rows += [
+            row(15.0, who, K.REVEAL, Phase.REVEAL, "q1", seq=3, correct=0, connection=n),
+            row(15.0, who, K.SCORE, Phase.REVEAL, "q1", score=900, points=900, connection=n),
+            row(17.0, who, K.LEADERBOARD, Phase.LEADERBOARD, seq=4, content="pa:900 pb:900", connection=n),
+            row(29.0, who, K.OPEN, epoch="e", since=11.0 if n == 2 else 1.0, heard=29.0, pings=6, connection=n),
+        ]
+    return rows
+
+
+def _event(t: float, kind: LogEventKind, ref: str | None = None, value: float | None = None) -> LogEvent:
+    return LogEvent(t, Lane.VIRTUAL, Role.INJECTOR, "a", kind, "a", ref=ref, value=value)
+
+
+def history(rows: Rows, *, stored: bool = True) -> RunHistory:
+    """A run with these observations, its one fault, and both answers in the database."""
+    cut = WORLD.windows(1)[0].fault_id
+    kinds = (
+        LogEventKind.FAULT_STARTED,
+        LogEventKind.FAULT_CONFIRMED,
+        LogEventKind.FAULT_ENDED,
+        LogEventKind.FAULT_CLEARED,
+    )
+    events = [_event(10.0, kind, cut, 10.0) for kind in kinds]
+    events.append(LogEvent(END, Lane.VIRTUAL, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed"))
+    question = Question("q1", "?", ("right", "wrong"), 0, 10.0)
+    answers = tuple(StoredAnswer(who[1], "q1", f"{who[0]}-1", 0, 6.0, 900) for who in (A, B))
+    state = QuizState(Phase.LEADERBOARD, 0, 3, 17.0, 5.0, 15.0)
+    database = StoredRun(QuizPlan((question,)), state, {"pa": 900, "pb": 900}, answers, 1)
+    return RunHistory(INFO, WORLD, events, rows, database if stored else None)
+
+
+def verdicts(rows: Rows, *, stored: bool = True) -> dict[str, Verdict]:
+    return {item.name: item.verdict for item in judge_clients(history(rows, stored=stored))}
+
+
+def but(kind: ObservationKind, **changes: object) -> Callable[[Rows], Rows]:
+    """The sound rows, with the first of client A's rows of this kind changed."""
+    return lambda rows: _with(rows, kind, lambda found: [msgspec.structs.replace(found, **changes)])
+
+
+def without(kind: ObservationKind) -> Callable[[Rows], Rows]:
+    """The sound rows without that one."""
+    return lambda rows: _with(rows, kind, lambda _: [])
+
+
+def twice(kind: ObservationKind) -> Callable[[Rows], Rows]:
+    """The sound rows with that one twice."""
+    return lambda rows: _with(rows, kind, lambda found: [found, found])
+
+
+def _with(rows: Rows, kind: ObservationKind, change: Callable[[Observation], Rows]) -> Rows:
+    at = next(i for i, found in enumerate(rows) if found.kind is kind and found.actor == A[0])
+    return [*rows[:at], *change(rows[at]), *rows[at + 1 :]]
+
+
+def plus(*more: Observation) -> Callable[[Rows], Rows]:
+    """The sound rows and others."""
+    return lambda rows: [*rows, *more]
+
+
+LIES: list[tuple[str, Callable[[Rows], Rows]]] = [
+    ("stream_shown_in_order", twice(K.QUESTION)),
+    ("stream_shown_in_order", but(K.QUESTION, seq=9)),
+    ("stream_same_for_all", but(K.REVEAL, correct=1)),
+    ("restored_hear_what_follows", without(K.LEADERBOARD)),
+    ("joined_hear_what_follows", without(K.PRESENCE)),
+    ("snapshots_current", but(K.RESTORED, phase=Phase.LEADERBOARD)),
+    ("snapshots_current", but(K.RESTORED, question="q2")),
+    ("snapshots_current", but(K.RESTORED, seq=1)),
+    ("joins_shown_once", plus(row(20.0, B, K.PRESENCE, seq=5, content="+pa"))),
+    ("joins_shown", lambda rows: [r for r in rows if r.kind is not K.PRESENCE]),
+    ("presence_true", plus(row(20.0, B, K.PRESENCE, seq=5, content="-pa"))),
+    ("presence_true", plus(row(20.0, B, K.PRESENCE, seq=5, content="+px"))),
+    ("answers_judged_once", twice(K.VERDICT)),
+    ("answers_judged_once", but(K.VERDICT, ref="q1/b-0001-1")),
+    ("verdicts_in_time", without(K.VERDICT)),
+    ("verdicts_in_time", but(K.VERDICT, t=9.0)),
+    ("verdicts_match_storage", but(K.VERDICT, outcome="rejected_late")),
+    ("verdicts_match_storage", but(K.VERDICT, outcome="duplicate")),
+    ("stored_answers_sent", but(K.SENT, answer=1)),
+    ("no_answer_before_reveal", but(K.QUESTION, correct=0)),
+    ("live_scores_true", but(K.SCORE, score=901)),
+    ("live_scores_true", but(K.SCORE, points=1)),
+    ("live_scores_true", but(K.RESTORED, score=900)),
+    ("scores_shown_at_reveal", without(K.SCORE)),
+    (
+        "leaderboards_true",
+        lambda rows: [
+            msgspec.structs.replace(r, content="pa:900") if r.content == "pa:900 pb:900" else r for r in rows
+        ],
+    ),
+    ("leaderboards_true", but(K.LEADERBOARD, content="pa:900 px:900")),
+    ("leaderboards_true", but(K.LEADERBOARD, content="pa:900 pb:901")),
+    ("previous_answers_true", but(K.RESTORED, answer=None)),
+    ("previous_answers_true", but(K.RESTORED, answer=1)),
+    ("identities_apart", but(K.RESTORED, participant="pb")),
+    ("identities_apart", but(K.RESTORED, name="b-0001")),
+    ("sessions_survive", plus(row(20.0, B, K.REFUSED, outcome="unknown"))),
+    ("tokens_rotate", but(K.RESTORED, token="pa1")),
+    ("newest_connection_wins", but(K.RESTORED, fence=1)),
+    ("newest_connection_wins", plus(row(20.0, A, K.SCORE, Phase.REVEAL, "q1", score=900, points=900, stale=True))),
+    ("losses_have_causes", but(K.LOST, t=8.0, heard=8.0)),
+    ("heartbeats_arrive", lambda rows: [msgspec.structs.replace(r, pings=0) if r.kind is K.OPEN else r for r in rows]),
+]
+
+
+def test_observations_that_agree_break_no_rule() -> None:
+    found = verdicts(sound())
+    assert list(found) == list(CLIENT_CHECKS)
+    applied = {name for name, verdict in found.items() if verdict is Verdict.PASS}
+    assert set(found.values()) == {Verdict.PASS, Verdict.NOT_APPLICABLE}
+    assert {name for name, _ in LIES} <= applied
+
+
+@pytest.mark.parametrize("check, lie", LIES)
+def test_each_lie_breaks_its_rule(check: str, lie: Callable[[Rows], Rows]) -> None:
+    assert verdicts(lie(sound()))[check] is Verdict.FAIL
+
+
+def test_a_client_that_hears_on_through_a_cut_is_a_doubt_about_the_laboratory() -> None:
+    """Its connection outlived the fault that ended it, so it does not cross the faulty link."""
+    rows = [r for r in sound() if r.kind is not K.LOST and not (r.actor == A[0] and r.connection == 2)]
+    rows.append(row(29.0, A, K.OPEN, epoch="e", since=0.5, heard=29.0, pings=3))
+    assert verdicts(rows)["faults_reach_their_links"] is Verdict.INCONCLUSIVE
+
+
+def test_what_ends_after_the_run_is_no_loss() -> None:
+    """The laboratory stops the server before the clients."""
+    rows = [msgspec.structs.replace(r, kind=K.LOST, t=END + 1) if r.kind is K.OPEN else r for r in sound()]
+    assert set(verdicts(rows).values()) == {Verdict.PASS, Verdict.NOT_APPLICABLE}
+
+
+def test_without_observations_no_check_applies() -> None:
+    assert set(verdicts([]).values()) == {Verdict.NOT_APPLICABLE}
+
+
+def test_without_a_database_what_needs_it_does_not_apply() -> None:
+    found = verdicts(sound(), stored=False)
+    needy = {"verdicts_match_storage", "stored_answers_sent", "live_scores_true", "leaderboards_true"}
+    assert {found[name] for name in needy} == {Verdict.NOT_APPLICABLE}
+    assert Verdict.FAIL not in found.values()
