@@ -216,8 +216,8 @@ def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
     """A client whose answer was accepted is shown its score when the question is revealed to it."""
     key = ["actor", "connection"]
     reveals = evidence.of(ObservationKind.REVEAL).merge(evidence.connections[[*key, "until", "link"]], on=key)
-    change, _ = evidence.first_change(reveals["link"], reveals["t"])
-    reveals = reveals[np.minimum(change, reveals["until"]) > reveals["t"] + evidence.settle]
+    change, faulty = evidence.first_change(reveals["link"], reveals["t"])
+    reveals = reveals[(np.minimum(change, reveals["until"]) > reveals["t"] + evidence.settle) & ~faulty]
     verdicts = evidence.of(ObservationKind.VERDICT)
     accepted = verdicts.loc[verdicts["outcome"] == AnswerVerdict.ACCEPTED, ["actor", "question", "t"]]
     due = reveals.merge(accepted, on=["actor", "question"], suffixes=("", "_accepted"))

@@ -160,7 +160,7 @@ def dead_peers_detected(evidence: ClientEvidence) -> CheckResult:
             "down" in window.ways
         ):  # a client that heard the server meanwhile was not struck: see faults_reach_their_links
             silent = silent[silent["heard"] <= window.fault_at + EXPOSURE_SLACK_S + evidence.history.lab_lag]
-        if not (~is_struck & held & (connections["calm_until"] >= due)).any():
+        if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
         checked += len(silent)

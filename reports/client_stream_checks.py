@@ -104,11 +104,10 @@ def _hears(evidence: ClientEvidence, connections: pd.DataFrame, how: str, nothin
 def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFrame:
     """Connections with what they must show: ``expected`` messages up to number ``last``; without those that owe none.
 
-    A connection that began while a fault held may be slower by its delay.
+    One that began while a fault held owes none: its snapshot may have been the last that passed.
     """
-    delays = [2 * getattr(fault, "delay", 0.0) for fault in evidence.history.experiment.faults]
-    slow = connections["faulty"] * max(delays, default=0.0)
-    judged_until = connections["calm_until"] - evidence.settle - slow
+    connections = connections[~connections["faulty"]]
+    judged_until = connections["calm_until"] - evidence.settle
     last, expected = np.zeros(len(connections), dtype=np.int64), np.zeros(len(connections), dtype=np.int64)
     for epoch, positions in evidence.positions.items():
         mine = (connections["epoch"] == epoch).to_numpy()

@@ -11,7 +11,7 @@ from reports.client_checks import CLIENT_CHECKS, judge_clients
 from reports.frames import RunHistory
 from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.faults import CutFault
+from resilience.experiment.faults import BlackholeFault, CutFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from resilience.lab.observer import Observation, ObservationKind
 from resilience.lab.run_directory import RunInfo, RunStatus
@@ -89,22 +89,23 @@ def _event(t: float, kind: LogEventKind, ref: str | None = None, value: float | 
     return LogEvent(t, Lane.VIRTUAL, Role.INJECTOR, "a", kind, "a", ref=ref, value=value)
 
 
-def history(rows: Rows, *, stored: bool = True) -> RunHistory:
-    """A run with these observations, its one fault, and both answers in the database."""
-    cut = WORLD.windows(1)[0].fault_id
+def history(rows: Rows, *, stored: bool = True, world: Experiment = WORLD) -> RunHistory:
+    """A run with these observations, its one fault from 10 s on, and both answers in the database."""
+    cut = world.windows(1)[0].fault_id
     kinds = (
         LogEventKind.FAULT_STARTED,
         LogEventKind.FAULT_CONFIRMED,
         LogEventKind.FAULT_ENDED,
         LogEventKind.FAULT_CLEARED,
     )
-    events = [_event(10.0, kind, cut, 10.0) for kind in kinds]
+    length = world.faults[0].length
+    events = [_event(10.0 + (i > 1) * length, kind, cut, 10.0) for i, kind in enumerate(kinds)]
     events.append(LogEvent(END, Lane.VIRTUAL, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed"))
     question = Question("q1", "?", ("right", "wrong"), 0, 10.0)
     answers = tuple(StoredAnswer(who[1], "q1", f"{who[0]}-1", 0, 6.0, 900) for who in (A, B))
     state = QuizState(Phase.LEADERBOARD, 0, 3, 17.0, 5.0, 15.0)
     database = StoredRun(QuizPlan((question,)), state, {"pa": 900, "pb": 900}, answers, 1)
-    return RunHistory(INFO, WORLD, events, rows, database if stored else None)
+    return RunHistory(INFO, world, events, rows, database if stored else None)
 
 
 def verdicts(rows: Rows, *, stored: bool = True) -> dict[str, Verdict]:
@@ -216,4 +217,14 @@ def test_without_a_database_what_needs_it_does_not_apply() -> None:
     found = verdicts(sound(), stored=False)
     needy = {"verdicts_match_storage", "stored_answers_sent", "live_scores_true", "leaderboards_true"}
     assert {found[name] for name in needy} == {Verdict.NOT_APPLICABLE}
+    assert Verdict.FAIL not in found.values()
+
+
+def test_a_snapshot_that_was_the_last_to_pass_owes_nothing() -> None:
+    """The link fell silent in the moment in which the snapshot arrived, and the reveal came to the others only."""
+    silent = msgspec.structs.replace(WORLD, faults=(BlackholeFault(10.0, ("a",), duration=6.0),))
+    rows = [r for r in sound() if not (r.actor == A[0] and r.t > 10.5)]
+    last = welcome(10.003, A, 2, 2, phase=Phase.QUESTION, question="q1", answer=0)
+    end = row(16.0, A, K.LOST, epoch="e", outcome="closed", since=10.003, heard=10.003, pings=0, connection=2)
+    found = {item.name: item.verdict for item in judge_clients(history([*rows, last, end], world=silent))}
     assert Verdict.FAIL not in found.values()
