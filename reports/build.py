@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from resilience.errors import UsageError
+from resilience.errors import HarnessError
 
+from .episode_table import write_csv, write_parquet
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
 from .metrics import summarise
@@ -28,8 +29,9 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
 
     It is judged by its own expectations, or by those of the file ``experiment``. Files:
     ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, ``episodes.csv``. Raises
-    :class:`~resilience.errors.UsageError`, in one line, when the directory is no run or cannot be written, and
-    :class:`~resilience.errors.EvidenceError` when a file of the run cannot be read.
+    :class:`~resilience.errors.UsageError`, in one line, when the directory is no run,
+    :class:`~resilience.errors.EvidenceError` when a file of it cannot be read, and
+    :class:`~resilience.errors.HarnessError` when the report cannot be written.
     """
     log, episodes, summary = analyse(run_dir, experiment)
     page = to_html(summary, run_charts(log, episodes, summary))
@@ -39,8 +41,8 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
         (run_dir / "junit.xml").write_bytes(to_junit(summary))
         (run_dir / "report.html").write_text(page, encoding="utf-8")
         if log.recorded_episodes is None:  # else the file is evidence
-            episodes.to_parquet(run_dir / "episodes.parquet", index=False)
-        episodes.to_csv(run_dir / "episodes.csv", index=False)
+            write_parquet(episodes, run_dir / "episodes.parquet")
+        write_csv(episodes, run_dir / "episodes.csv")
     except OSError as error:
-        raise UsageError(f"{run_dir}: cannot write the report: {error.strerror}") from error
+        raise HarnessError(f"{run_dir}: cannot write the report: {error.strerror}") from error
     return summary

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from . import formatting, plots
 from .charts import Chart, report_style, svg_of
 from .comparison import Change, Comparison
+from .drawings import sensible_limit
 from .survival import RecoveryTimes
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _curves(affected: Mapping[str, pd.DataFrame], deadline: float) -> Chart:
     medians = []
     for axes, clock in ((left, "excess_s"), (right, "downtime_s")):
         curves = {label: RecoveryTimes.of(rows, clock) for label, rows in affected.items()}
-        plots.recovery(curves, None, plots.sensible_limit(list(curves.values()), deadline), axes)
+        plots.recovery(curves, None, sensible_limit(list(curves.values()), deadline), axes)
         axes.set_xlabel("seconds")
         halves = (f"{label} {times.curve.quantile(0.5):.2f} s" for label, times in curves.items())
         medians.append(

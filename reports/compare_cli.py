@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode, UsageError
+from resilience.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from .comparison import Comparison
     from .measured import Measured
 
-PLAIN_WIDTH = 150
-"""Width in columns of a comparison that goes to a file or a pipe."""
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 _DIRECTORY = click.Path(path_type=Path)
@@ -56,7 +55,7 @@ def compare(
 
     accepted, where = read_margins(margins), out or runs[-1]
     comparison = write_comparison(_measured(runs, stored), where, accepted)
-    console = _console()
+    console = make_console()
     print_comparison(comparison, console)
     console.print(f"comparison: {where / 'compare.html'}", soft_wrap=True, highlight=False)
     sys.exit(comparison.exit_code(fail_on_worse=fail_on_worse))
@@ -108,7 +107,7 @@ def trend(runs: tuple[Path, ...], out: Path, margins: tuple[str, ...], fail_on_w
 
     accepted = read_margins(margins)
     found = write_trend(read_in_order(runs), out, accepted)
-    console = _console()
+    console = make_console()
     console.print(f" {found.headline} ", style=f"{_STYLES[found.tone]} reverse", highlight=False)
     for change in found.changes:
         console.print(f"  {change}", highlight=False, markup=False)
@@ -129,7 +128,7 @@ def capacity(sweep_dir: Path, out: Path | None) -> None:
 
     where = out or sweep_dir
     report = write_capacity(sweep_dir, where)
-    console = _console()
+    console = make_console()
     console.print(f" {report.headline} ", style=f"{_STYLES[report.verdict.value]} reverse", highlight=False)
     console.print(report.sentence, highlight=False, markup=False)
     for caution in report.cautions:
@@ -158,15 +157,6 @@ def read_margins(settings: tuple[str, ...]) -> Margins:
             raise UsageError(f"--margin {setting}: no such name; use one of {', '.join([*general, *JUDGED])}")
         (values if name in general else metrics)[name] = value
     return Margins(**values, metrics=metrics)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    return console
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -104,7 +104,9 @@ def _rejudged(history: RunHistory) -> list[str]:
     """That the run is judged by other expectations than its own."""
     if history.judged_by is None:
         return []
-    return [f"judged by the expectations of {history.judged_by}, not by those of the run ({history.info.experiment_digest})"]
+    return [
+        f"judged by the expectations of {history.judged_by}, not by those of the run ({history.info.experiment_digest})"
+    ]
 
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:

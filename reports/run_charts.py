@@ -18,8 +18,8 @@ from .drawings import Band, TimelineRow, series_css
 from .formatting import pluralise, seconds
 from .frames import RunHistory
 from .load_charts import load_charts
+from .rates import rate_interval
 from .states import GAVE_UP, JOINING, STATE_WORDS, ClientStates, client_states
-from .stats import rate_interval
 from .summary import EventResult, Summary
 from .survival import RecoveryTimes
 from .svg import Chart, Floats, evenly
@@ -171,13 +171,12 @@ def clustered_band(times: RecoveryTimes, history: RunHistory, limit: float) -> B
     moments = moments[evenly(len(moments), _BAND_POINTS)]
     low, high = np.zeros(len(moments)), np.ones(len(moments))
     unknown = ~times.returned & ~times.never
-    stated, seed = history.experiment.statistics.correlation, history.info.seed
+    stated = history.experiment.statistics.correlation
     for i, moment in enumerate(moments):
         back = times.returned & (times.seconds <= moment)
-        least = rate_interval(back, times.clusters, _BAND_CONFIDENCE, stated, seed)
-        unseen = unknown & (times.seconds < moment)
-        most = rate_interval(back | unseen, times.clusters, _BAND_CONFIDENCE, stated, seed) if unseen.any() else least
-        low[i], high[i] = least.low, most.high
+        possible = back | (unknown & (times.seconds < moment))
+        bounds = rate_interval(back, times.clusters, _BAND_CONFIDENCE, stated, possible)
+        low[i], high[i] = bounds.low, bounds.high
     return Band(moments, low, high)
 
 

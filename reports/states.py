@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 
-from .episodes import STATE_AFTER
 from .frames import RunHistory
+from .participant_events import GAVE_UP as AFTER_GAVE_UP
+from .participant_events import LEFT as AFTER_LEFT
+from .participant_events import OPEN, STATE_AFTER
 from .svg import Floats
 
 CONNECTED, RECONNECTING, GAVE_UP, JOINING, LEFT = range(5)
 STATE_WORDS = ("connected", "reconnecting", "gave up", "joining", "left")
 """By the code of a state."""
 
-_CODES = {"open": CONNECTED, "gave_up": GAVE_UP, "left": LEFT}
+_CODES = {OPEN: CONNECTED, AFTER_GAVE_UP: GAVE_UP, AFTER_LEFT: LEFT}
 _UNDECIDED = -1
 """Neither open nor over: joining or reconnecting, which depends on what came before."""
 
@@ -103,7 +105,7 @@ def client_states(history: RunHistory) -> ClientStates:
 def _codes(kinds: pd.Series) -> Codes:
     """The state that each event begins, or ``_UNDECIDED``."""
     table = kinds.astype("category")
-    after = [_CODES.get(STATE_AFTER.get(LogEventKind(kind), ""), _UNDECIDED) for kind in table.cat.categories]
+    after = [_CODES.get(STATE_AFTER.get(LogEventKind(kind), _UNDECIDED), _UNDECIDED) for kind in table.cat.categories]
     return np.asarray(after, dtype=np.int64)[table.cat.codes.to_numpy()] if after else np.zeros(0, dtype=np.int64)
 
 

@@ -487,6 +487,7 @@ def test_every_second_of_an_outage_is_the_networks_or_the_policys(
     assert (affected["downtime_s"] - affected["outage_s"] - affected["excess_s"]).abs().max() < 1e-9
     assert (affected["excess_s"] >= 0).all()
     assert affected["event"].nunique() == len(affected)
-    for row in affected.itertuples():
-        inside = [(a, b) for a, b in windows if row.fault_at <= a < row.ended_at]
-        assert row.outage_s == pytest.approx(sum(min(b, row.ended_at) - a for a, b in inside), abs=1e-9)
+    for row in affected.to_dict("records"):
+        fault_at, ended_at, outage_s = row["fault_at"], row["ended_at"], row["outage_s"]
+        inside = [(a, b) for a, b in windows if fault_at <= a < ended_at]
+        assert outage_s == pytest.approx(sum(min(b, ended_at) - a for a, b in inside), abs=1e-9)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.errors import ExitCode, HarnessError, UsageError
+from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load

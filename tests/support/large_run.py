@@ -263,7 +263,7 @@ def _cohort_episodes(experiment: Experiment) -> list[pd.DataFrame]:
                 cohort=window.place,
                 participant=[f"{window.place}-{i:04d}" for i in range(1, count + 1)],
                 outcome=np.where(is_back, Outcome.RESTORED.value, Outcome.GAVE_UP.value),
-                came_back_by=pd.Series(np.where(is_back, "resumed", None)),
+                came_back_by=pd.Series(["resumed" if back else None for back in is_back]),
                 detected_by="client",
                 open_at_fault=True,
                 fault_at=window.starts_at,

@@ -81,7 +81,7 @@ def made_run(
             "never": ~back,
         }
     )
-    evidence = Evidence(episodes, pd.DataFrame({"session_id": [], "value": []}), pd.DataFrame(), plan.statistics, seed)
+    evidence = Evidence(episodes, pd.DataFrame({"session_id": [], "value": []}), pd.DataFrame(), plan.statistics)
     return AnalysedRun(_side(plan, seed, n), plan, evidence)
 
 

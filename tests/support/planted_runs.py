@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from reports.durability_checks import judge_durability
 
 from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
 from reports.client_checks import judge_clients
-from reports.durability_checks import judge_durability
 from reports.frames import RunHistory, load_history
 from resilience.eventlog.vocabulary import Verdict
 from resilience.eventlog.writer import EventList
