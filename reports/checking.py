@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -69,9 +70,14 @@ def _broken(name: str, rule: str, text: str, found: CheckResult) -> Invariant:
         verdict=Verdict.FAIL,
         detail=text,
         checked=found.checked,
-        counterexamples=shown[:MOST_SHOWN],
+        counterexamples=tuple(map(_plain, shown[:MOST_SHOWN])),
         broken_cases=max(found.broken_cases, len(shown)),
     )
+
+
+def _plain(case: Counterexample) -> Counterexample:
+    """A case whose time is no number of an array, which no report can encode."""
+    return case if case.t is None else msgspec.structs.replace(case, t=float(case.t))
 
 
 def result_of(

@@ -340,11 +340,17 @@ def frame_of(records: Iterable[Record], record: type[Record]) -> pd.DataFrame:
 
 
 def records_of(frame: pd.DataFrame, record: type[Record], fixed: Mapping[str, object]) -> Iterator[Record]:
-    """The frame's rows as records; ``fixed`` are fields that are no columns. Slow: an object a row."""
+    """The frame's rows as records; ``fixed`` are fields that are no columns. Slow: an object a row.
+
+    A missing value is the field's default, where it has one.
+    """
     columns = [name for name in record.__struct_fields__ if name in frame.columns]
+    optional = {field.name for field in msgspec.structs.fields(record) if field.default is not msgspec.NODEFAULT}
     plain = [frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in columns]
     for row in zip(*plain, strict=True):
-        yield msgspec.convert({**fixed, **dict(zip(columns, row, strict=True))}, record)
+        pairs = zip(columns, row, strict=True)
+        known = {name: value for name, value in pairs if value is not None or name not in optional}
+        yield msgspec.convert({**fixed, **known}, record)
 
 
 def _column(kind: msgspec.inspect.Type) -> Column:

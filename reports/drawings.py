@@ -17,7 +17,7 @@ from resilience.experiment.schedule import SERVER
 from .states import CONNECTED, GAVE_UP, JOINING, RECONNECTING, ClientStates
 from .summary import EventResult
 from .survival import RecoveryTimes
-from .svg import Floats, Margins, Panel, as_percent, evenly, plain
+from .svg import Floats, Panel, PanelMargins, as_percent, evenly, plain
 
 WIDE, HALF = 960.0, 474.0
 SERIES = 6
@@ -54,7 +54,7 @@ def timeline(states: ClientStates, rows: Sequence[TimelineRow], windows: pd.Data
     thickness = float(np.clip(_ROWS_HEIGHT / max(len(rows), 1), 1.0, 16.0))
     groups = pd.Series([row.cohort for row in rows]).groupby([row.cohort for row in rows], sort=False).size()
     height = len(rows) * thickness + len(groups) * _HEADROOM
-    panel = Panel((WIDE, height + 42), (0.0, max(end, 1e-9)), (height, 0.0), Margins(4, 2, 8, 40))
+    panel = Panel((WIDE, height + 42), (0.0, max(end, 1e-9)), (height, 0.0), PanelMargins(4, 2, 8, 40))
     place: dict[int, float] = {}
     top = 0.0
     for cohort, size in groups.items():
@@ -153,7 +153,7 @@ def sensible_limit(times: Sequence[RecoveryTimes], deadline: float) -> float:
 def spread(groups: Mapping[str, RecoveryTimes], deadline: float, title: str) -> str:
     """One row per name: dots, the middle half a bar, median and p95 ticks, and a cross for each that is not back."""
     limit = sensible_limit(list(groups.values()), deadline)
-    panel = Panel((HALF, 68 + 62 * len(groups)), (0.0, limit), (len(groups) - 0.5, -0.5), Margins(74, 26, 30, 38))
+    panel = Panel((HALF, 68 + 62 * len(groups)), (0.0, limit), (len(groups) - 0.5, -0.5), PanelMargins(74, 26, 30, 38))
     panel.title(title)
     panel.x_grid(6)
     for row, (name, times) in enumerate(groups.items()):
@@ -254,7 +254,7 @@ def event_excess(events: Sequence[EventResult]) -> str:
 def _event_panel(events: Sequence[EventResult], x: Span, title: str, labels: Sequence[str]) -> Panel:
     """The axes with each event's name on the left, and room for its label on the right."""
     size = (HALF, 70 + 22 * len(events))
-    panel = Panel(size, x, (len(events) - 0.4, -0.6), Margins(176, 26, 12 + 6.4 * max(map(len, labels)), 38))
+    panel = Panel(size, x, (len(events) - 0.4, -0.6), PanelMargins(176, 26, 12 + 6.4 * max(map(len, labels)), 38))
     panel.title(title)
     panel.x_grid(5)
     for row, event in enumerate(events):
@@ -285,7 +285,7 @@ def over_time(  # noqa: PLR0913 - the parts of a picture
     The scale of ``y`` is logarithmic if it does not begin at 0.
     """
     size, bottom = (WIDE, 170.0 if last else 148.0), 38.0 if last else 22.0
-    panel = Panel(size, (0.0, float(edges[-1])), y, Margins(52, 26, 12, bottom), log_y=y[0] > 0)
+    panel = Panel(size, (0.0, float(edges[-1])), y, PanelMargins(52, 26, 12, bottom), log_y=y[0] > 0)
     panel.shade_x(faults)
     panel.title(title, note)
     panel.y_axis(count=3)

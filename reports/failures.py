@@ -67,8 +67,8 @@ def _group(rows: pd.DataFrame) -> FailureGroup:
 def _causes(history: RunHistory, failed: pd.DataFrame) -> pd.Series:
     """The cause of each failed episode, in words."""
     last = _last_records(history, failed)
-    words = last["kind"].map({kind.value: text for kind, text in _LAST_RECORDS.items()})
-    detail = last["cause"].fillna("").astype(str)
+    words = last["kind"].astype(object).map({kind.value: text for kind, text in _LAST_RECORDS.items()})
+    detail = last["cause"].astype(object).fillna("").astype(str)
     said = words.astype(object) + np.where(detail == "", "", ": " + detail)
     return said.fillna(_UNKNOWN).mask(failed["outcome"] == Outcome.CORRUPT.value, _CORRUPT).astype(str)
 

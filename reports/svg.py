@@ -96,7 +96,7 @@ def as_percent(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Margins:
+class PanelMargins:
     """The room around the marks, in the picture's units."""
 
     left: float = 46
@@ -113,13 +113,13 @@ class Panel:
         size: tuple[float, float],
         x: tuple[float, float],
         y: tuple[float, float],
-        margins: Margins | None = None,
+        margins: PanelMargins | None = None,
         *,
         log_x: bool = False,
         log_y: bool = False,
     ) -> None:
         self.width, self.height = size
-        edge = margins or Margins()
+        edge = margins or PanelMargins()
         self.left, self.right = edge.left, self.width - edge.right
         self.top, self.bottom = edge.top, self.height - edge.bottom
         self.x = Scale(*x, self.left, self.right, log_x)
