@@ -45,6 +45,7 @@ CLOSING = frozenset(
         LogEventKind.RUN_ENDED,
         LogEventKind.SCORE_FINAL,
         LogEventKind.SESSION_STATE,
+        LogEventKind.SESSION_DETACHED,
         LogEventKind.ANSWER_COMMITTED,
         LogEventKind.ANSWER_RECOVERED,
         LogEventKind.ANSWER_REPLIED,

@@ -27,7 +27,7 @@ def _runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnalysedRun]:
     other_seed.seed = 2
     histories: dict[str, LogBuilder] = {
         "first": sample_history(Lane.VIRTUAL, clients=SIZE, losing=0.0),
-        "slow": sample_history(Lane.VIRTUAL, clients=SIZE, losing=0.0, slow=4.0),
+        "slow": sample_history(Lane.VIRTUAL, clients=SIZE, losing=0.0, slow=1.5),
         "lossy": sample_history(Lane.VIRTUAL, clients=SIZE, losing=0.4),
         "seed": other_seed,
     }

@@ -134,7 +134,7 @@ def test_the_slowest_returns_are_always_drawn() -> None:
     """Of ten thousand returns one outlier is among the dots, and the caption gives both numbers."""
     seconds = np.append(np.linspace(0.1, 1, 9_999), 50.0)
     frame = pd.DataFrame({"excess_s": seconds, "returned": True, "never": False, "event": "0.0", "stratum": "cut"})
-    times = RecoveryTimes.of(frame, "excess_s")
+    times = RecoveryTimes.of(frame.assign(participant="a"), "excess_s")
     dots = shown_times(times)
     assert len(dots) == drawings.MAX_POINTS
     assert dots.max() == 50.0
@@ -202,7 +202,7 @@ def test_few_events_have_no_band_and_the_caption_says_so() -> None:
 
 def test_a_curve_without_a_return_is_drawn() -> None:
     frame = pd.DataFrame({"excess_s": [1.0], "returned": False, "never": True, "event": "0.0", "stratum": "cut"})
-    times = RecoveryTimes.of(frame, "excess_s")
+    times = RecoveryTimes.of(frame.assign(participant="a"), "excess_s")
     empty = Band(np.zeros(0), np.zeros(0), np.zeros(0))
     assert "<svg" in drawings.recovery({"cut": times}, {"cut": empty}, 0.95, 10.0, "back")
     assert "1 not back" in drawings.spread({"cut": times}, 10.0, "excess")

@@ -28,7 +28,7 @@ def _runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "virtual": sample_history(Lane.VIRTUAL, clients=30, losing=0.0),
         "clean": clean_history(clients=60),
         "broken": clean_history(clients=60).server(40.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED),
-        "empty": empty.join("c0").end(),
+        "empty": empty.join("c0").join("c1").join("c2").join("c3").end(),
         "stopped": stopped,
     }
     return {name: str(history.write(root / name)) for name, history in histories.items()}

@@ -95,7 +95,7 @@ def test_clients_last_seen_just_after_the_heal_are_neither_back_nor_lost() -> No
             ("excess_s.p95", Op.BELOW, 4.0),
         )
     )
-    history = LogBuilder(experiment(faults, asked, clients=100, duration=50.2))
+    history = LogBuilder(experiment(faults, asked, clients=100))
     for i in range(100):
         history.join(f"c{i}")
     for n in range(6):

@@ -286,9 +286,9 @@ def test_an_answer_without_time_for_its_verdict_is_undecided() -> None:
 def test_connected_time_in_a_fault_window_does_not_count() -> None:
     """The link is down: no verdict can come."""
     faults = (BlackholeFault(at=10.0, cohorts=("alpha",), duration=49.0),)
-    history = LogBuilder(experiment(faults)).join("a").fault("0.0:blackhole@alpha", 10.0, 59.0)
+    history = LogBuilder(experiment(faults, duration=61.0)).join("a").fault("0.0:blackhole@alpha", 10.0, 59.0)
     history.client(9.9, "a", LogEventKind.ANSWER_SUBMITTED, ref="q1/k")
-    assert _judged(history.end())["answers_get_verdicts"].verdict is Verdict.INCONCLUSIVE
+    assert _judged(history.end(60.0))["answers_get_verdicts"].verdict is Verdict.INCONCLUSIVE
 
 
 def test_final_scores_need_an_orderly_end() -> None:

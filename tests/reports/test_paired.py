@@ -215,7 +215,7 @@ def test_pairs_without_a_value_are_left_out() -> None:
 
 
 def test_sums_give_the_same_difference_and_no_narrower_interval(affected: pd.DataFrame) -> None:
-    slow = episodes_frame(sample_history(Lane.VIRTUAL, clients=20, losing=0.0, slow=3.0).log())
+    slow = episodes_frame(sample_history(Lane.VIRTUAL, clients=20, losing=0.0, slow=1.0).log())
     slow = slow[slow["affected"]].reset_index(drop=True)
     names = cluster_names(sample_history(clients=20).experiment, 1, affected, real=False)
     pairs = match(affected, slow, names)

@@ -246,10 +246,10 @@ def test_every_picture_has_its_own_numbers() -> None:
 def test_the_headline_block_gives_the_exposure() -> None:
     history = LogBuilder(experiment(clients=3)).join("a").join("b")
     history.fault("0.0:cut@alpha", 10.0, 10.0)
-    history.lose("a", 10.0).back("a", 11.0)
+    history.lose("a", 10.0).back("a", 11.0).client(12.0, "b", LogEventKind.PONG_SENT)
     summary, _ = _summary(history.end())
     top = _top(to_html(summary, []))
-    assert "Exposure: of 2 pairs of participant and fault window, 1 affected, 1 rode through." in top
+    assert "Exposure: of 2 pairs of participant and fault window, 1 affected, 1 not exposed." in top
 
 
 def test_the_tipping_point_is_put_in_words() -> None:
