@@ -92,18 +92,19 @@ def verdicts_match_storage(evidence: ClientEvidence) -> CheckResult:
 
 
 def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
-    """Every stored answer was sent, with that choice, by the client that is its participant."""
+    """Every answer stored before the run's end was sent, with that choice, by the client that is its participant."""
     if evidence.stored is None:
         return CheckResult(0, inapplicable=_NO_DATABASE)
     sent = evidence.of(ObservationKind.SENT)
     own = set(zip(sent["participant"], sent["ref"], sent["answer"], strict=True))
+    stored = [row for row in evidence.stored.answers if row.received_at <= evidence.history.end]
     problems = [
         f"{row.participant}: the database has choice {row.choice} for {row.question} under {row.key}, "
         "which its client did not send"
-        for row in evidence.stored.answers
+        for row in stored
         if (row.participant, f"{row.question}/{row.key}", row.choice) not in own
     ]
-    return found(len(evidence.stored.answers), problems, "the database has no answer")
+    return found(len(stored), problems, "the database has no answer")
 
 
 def late_answers_refused(evidence: ClientEvidence) -> CheckResult:

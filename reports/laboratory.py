@@ -59,13 +59,26 @@ TIME_DEPENDENT = frozenset(
         "answers_get_verdicts",
         "answers_in_time",
         "clients_return",
+        "dead_peers_detected",
         "deadlines_hold",
         "faults_confirmed",
+        "faults_reach_their_links",
+        "heartbeats_arrive",
+        "joined_hear_what_follows",
+        "late_answers_refused",
+        "losses_have_causes",
+        "losses_have_faults",
         "nobody_stuck",
+        "presence_true",
+        "restored_hear_what_follows",
         "stream_reaches_everyone",
+        "verdicts_in_time",
     }
 )
-"""Invariants with a limit of time, which lateness can break. No lateness loses an answer or confuses two clients."""
+"""Invariants with a limit of time, which lateness can break, and those of losses, which a replaced proxy causes.
+
+No lateness loses an answer or confuses two clients.
+"""
 
 _LIMITS = {"runner": STARVED_S, "worker": STARVED_S, "server host": STARVED_HOST_S}
 _LATE = {"runner": "ran late by", "worker": "ran late by", "server host": "waited for a processor, of a second,"}

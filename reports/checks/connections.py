@@ -47,7 +47,8 @@ def _connection_events(history: RunHistory) -> pd.DataFrame:
     """The records about connections, with the participant's code ``who`` and the number of the server, ``life``."""
     columns = ("kind", "session_id", "connection_no", "cause")
     events = select(history, *_CONNECTION_KINDS, role=Role.SERVER, columns=columns)
-    events = events[events["session_id"].notna().to_numpy()].reset_index(drop=True)
+    under_way = events["session_id"].notna() & (events["t"] <= history.end)  # later the laboratory ends the server
+    events = events[under_way.to_numpy()].reset_index(drop=True)
     life = np.searchsorted(recoveries(history)["row"].to_numpy(), events["row"].to_numpy())
     number = events["connection_no"].fillna(0).to_numpy(dtype=np.int64)
     return events.assign(who=joint_codes(events["session_id"])[0], life=life, number=number)

@@ -192,7 +192,9 @@ def test_without_a_steady_state_nothing_is_injected(
     assert {"runner", "clients-1", "clients-2", "server", "toxiproxy-alpha", "toxiproxy-beta"} <= measured
     (health,) = (event for event in logged(tmp_path) if event.kind is K.LAB_HEALTH)
     assert {process.name for process in decode_health(health).processes} == measured
-    monkeypatch.setattr("reports.build.build_report", lambda run_dir: analyse(run_dir)[2])  # without the pictures
+    monkeypatch.setattr(
+        "reports.build.build_report", lambda run_dir, _=None: analyse(run_dir)[2]
+    )  # without the pictures
     drawn = Console(file=io.StringIO(), width=200)
     assert report_own_run(tmp_path, drawn) == 4
     assert "wanted 100.0%; nothing was injected" in (outcome.cause or "")
@@ -288,7 +290,7 @@ def test_a_proxy_that_hangs_between_faults_is_replaced_and_recorded(
             stopped.append(pids_of(b"toxiproxy-server")[0])
             os.kill(stopped[0], signal.SIGSTOP)
 
-    short = experiment("duration=7.0", "faults.0.duration=0.5", "faults.0.at=5.5")
+    short = experiment("duration=8.0", "faults.0.duration=0.5", "faults.0.at=5.5")
     assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
     causes = [event.cause or "" for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
     assert any("was replaced" in cause for cause in causes)

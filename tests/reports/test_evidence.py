@@ -80,7 +80,8 @@ def verdict_of(run_dir: Path) -> tuple[ExitCode, str]:
     except ResilienceError as error:
         return error.exit_code, str(error)
     assert summary.verdict is Verdict.INCONCLUSIVE or not summary.laboratory.failures
-    assert all(reason in summary.reasons for reason in summary.laboratory.failures)
+    told = " | ".join(summary.reasons)
+    assert all(reason.removeprefix("the laboratory failed: ") in told for reason in summary.laboratory.failures)
     return summary.exit_code, " | ".join(summary.laboratory.failures)
 
 
@@ -257,8 +258,8 @@ def test_a_run_that_did_not_complete_may_lack_files(run_dir: Path, status: RunSt
     rewrite(run_dir, "events/run.jsonl", without(b"run.ended"))
     reseal(run_dir, status=status, cause="told so")
     code, said = verdict_of(run_dir)
-    assert code is (ExitCode.INCONCLUSIVE if status is RunStatus.INTERRUPTED else ExitCode.HARNESS)
-    assert not said
+    assert code is ExitCode.HARNESS
+    assert said == ("the laboratory failed: told so" if status is RunStatus.HARNESS_FAILED else "")
 
 
 def test_a_killed_runner_leaves_a_run_that_can_be_read(run_dir: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_killed_runner_leaves_a_run_that_can_be_read(run_dir: Path) -> None:
     path.write_bytes(path.read_bytes()[:-150])
     info = read_run_info(run_dir)
     write_run_info(run_dir, msgspec.structs.replace(info, status=RunStatus.INTERRUPTED, evidence=None))
-    assert verdict_of(run_dir) == (ExitCode.INCONCLUSIVE, "")
+    assert verdict_of(run_dir) == (ExitCode.HARNESS, "")
 
 
 def test_a_broken_line_is_named_by_its_number(run_dir: Path) -> None:
@@ -283,7 +284,7 @@ def test_events_after_the_end_count_for_nothing(run_dir: Path) -> None:
     after = load_run(run_dir)
     counts = [history.frame["kind"].value_counts() for history in (before, after)]
     grown = (counts[1] - counts[0]).loc[lambda change: change != 0]
-    assert dict(grown) == {LogEventKind.SCORE_FINAL.value: 1}
+    assert dict(grown) == {LogEventKind.SCORE_FINAL.value: 1, LogEventKind.SESSION_DETACHED.value: 1}
     assert after.problems == ()
 
 
