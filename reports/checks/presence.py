@@ -14,7 +14,7 @@ from ..checking import CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
 from .connections import recoveries
-from .selection import by_group, ends_group, first_position, is_kind, joint_codes, select, starts_group
+from .selection import MISSING, by_group, ends_group, first_position, is_kind, joint_codes, select, starts_group
 
 CLEANUP_SLACK_S = 2.0
 """Seconds the server may take beyond ``cleanup_interval`` to sweep an absent participant."""
@@ -154,7 +154,9 @@ def _absences(events: pd.DataFrame, history: RunHistory) -> pd.DataFrame:
 def _stuck_at_end(history: RunHistory, events: pd.DataFrame) -> list[Counterexample]:
     """Participants whose last state is temporary absence though the server logged no unfinished absence."""
     states = select(history, LogEventKind.SESSION_STATE, role=Role.SERVER, columns=("session_id", "outcome", "cause"))
-    final = ~states["cause"].isin([DetachCause.RESTART.value]).to_numpy(dtype=bool)
+    restarts = recoveries(history)["row"]
+    of_last_server = states["row"] > (restarts.iloc[-1] if len(restarts) else MISSING)  # one that drained tells its own
+    final = ~states["cause"].isin([DetachCause.RESTART.value]).to_numpy(dtype=bool) & of_last_server.to_numpy()
     waiting = states[states["outcome"].isin([AWAY]).to_numpy(dtype=bool) & final]
     last = events[ends_group(events["who"].to_numpy())]
     connected = last[is_kind(last, *_ENDS_ABSENCE)].set_index("session_id")

@@ -177,3 +177,15 @@ def test_a_defect_of_a_restarted_server_is_found(name: str, tell: Tell) -> None:
     verdict, detail = _found(name, history)
     assert verdict is Verdict.FAIL
     assert "c0" in detail
+
+
+@pytest.mark.parametrize("state, verdict", [("connected", Verdict.PASS), ("temporarily_disconnected", Verdict.FAIL)])
+def test_the_last_server_tells_the_final_state(state: str, verdict: Verdict) -> None:
+    """A server that drains before it dies writes closing records too: its participants come back to the next one."""
+    history = _long(clean_history())
+    history.server(62.0, "c0", LogEventKind.SESSION_DETACHED, cause="close_1012")
+    history.server(62.1, "c0", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected")
+    _restart(history, 63.0)
+    history.server(64.0, "c0", LogEventKind.SESSION_RESUMED, connection_no=9)
+    history.server(200.0, "c0", LogEventKind.SESSION_STATE, outcome=state)
+    assert _found("nobody_stuck", history)[0] is verdict
