@@ -6,57 +6,143 @@ it are in ``docs/invariants.md``.
 
 from __future__ import annotations
 
-from .checking import Check, CheckResult, check_one
-from .checks import answers, connections, durability, failure_detection, laboratory, liveness, presence, state
+from typing import NamedTuple
+
+from .checking import Check, check_one
+from .checks import (
+    answers,
+    client_answers,
+    client_sessions,
+    client_stream,
+    connections,
+    durability,
+    failure_detection,
+    laboratory,
+    liveness,
+    presence,
+    state,
+)
 from .frames import RunHistory
 from .summary import Invariant
 
-__all__ = ["CHECKS", "Check", "CheckResult", "check_one", "run_checks"]
 
-CHECKS: dict[str, tuple[str, Check]] = {
-    "acknowledged_answers_kept": ("no acknowledged answer is lost", answers.acknowledged_answers_kept),
-    "acknowledged_after_commit": (
-        "no answer is acknowledged before it is committed",
-        answers.acknowledged_after_commit,
+class Rule(NamedTuple):
+    """A rule in words and the check of it.
+
+    ``timed``: it has a limit of time, or counts losses, so that a late laboratory or a replaced proxy can break it. No
+    lateness loses an answer or confuses two clients.
+    """
+
+    words: str
+    check: Check
+    timed: bool = False
+
+
+CHECKS: dict[str, Rule] = {
+    # what the server and the clients recorded, and what the database held
+    "acknowledged_answers_kept": Rule("no acknowledged answer is lost", answers.acknowledged_answers_kept),
+    "acknowledged_after_commit": Rule(
+        "no answer is acknowledged before it is committed", answers.acknowledged_after_commit
     ),
-    "rejected_answers_not_scored": ("no rejected answer is scored", answers.rejected_answers_not_scored),
-    "one_verdict_each": ("no answer gets two verdicts", answers.one_verdict_each),
-    "answers_get_verdicts": ("every answer gets a verdict in bounded time", liveness.answers_get_verdicts),
-    "answers_scored_once": ("no answer is scored twice", answers.answers_scored_once),
-    "scores_add_up": ("the final score is the sum of the committed answers", answers.scores_add_up),
-    "final_scores_complete": ("every participant has a final score", answers.final_scores_complete),
-    "one_live_connection": (
-        "each participant has one live connection, and only its loss detaches",
-        connections.one_live_connection,
+    "rejected_answers_not_scored": Rule("no rejected answer is scored", answers.rejected_answers_not_scored),
+    "one_verdict_each": Rule("no answer gets two verdicts", answers.one_verdict_each),
+    "answers_get_verdicts": Rule(
+        "every answer gets a verdict in bounded time", liveness.answers_get_verdicts, timed=True
     ),
-    "losses_have_faults": ("no client loses its session without a fault", failure_detection.losses_have_faults),
-    "dead_peers_detected": ("silent connections end within their limit", failure_detection.dead_peers_detected),
-    "identities_kept": ("no client loses its identity", presence.identities_kept),
-    "announced_once": ("no participant is announced to the room twice", presence.announced_once),
-    "nobody_stuck": ("no participant stays temporarily disconnected", presence.nobody_stuck),
-    "stream_without_gap": ("the stream of room messages has no gap", state.stream_without_gap),
-    "stream_reaches_everyone": ("every session receives the stream to its end", liveness.stream_reaches_everyone),
-    "restored_state_true": ("the restored state equals the server's recomputed state", state.restored_state_true),
-    "server_lives": ("the server ends only when a fault ends it", liveness.server_lives),
-    "clients_return": ("every client that keeps trying is back after the last fault", liveness.clients_return),
-    "acknowledged_are_stored": (
-        "no acknowledged answer is missing in the database",
-        durability.acknowledged_are_stored,
+    "answers_scored_once": Rule("no answer is scored twice", answers.answers_scored_once),
+    "scores_add_up": Rule("the final score is the sum of the committed answers", answers.scores_add_up),
+    "final_scores_complete": Rule("every participant has a final score", answers.final_scores_complete),
+    "one_live_connection": Rule(
+        "each participant has one live connection, and only its loss detaches", connections.one_live_connection
     ),
-    "stored_once": ("no answer is in the database twice", durability.stored_once),
-    "log_agrees": ("what was logged as durable is in the database", durability.log_agrees),
-    "scores_recompute": ("the scores equal their recomputation from the answers", durability.scores_recompute),
-    "shown_scores_true": ("no client was ever shown another score", durability.shown_scores_true),
-    "answers_in_time": ("no answer counts that came outside its question's time", durability.answers_in_time),
-    "deadlines_hold": ("questions open and close when they were to", durability.deadlines_hold),
-    "nothing_told_early": ("no right answer is shown before the reveal", durability.nothing_told_early),
-    "one_identity_each": ("every client stays the one participant it joined as", durability.one_identity_each),
-    "one_run": ("every restarted server recovers the same run", durability.one_run),
-    "faults_confirmed": ("a canary saw every fault begin and end (harness)", laboratory.faults_confirmed),
+    "losses_have_faults": Rule(
+        "no client loses its session without a fault", failure_detection.losses_have_faults, timed=True
+    ),
+    "dead_peers_detected": Rule(
+        "silent connections end within their limit", failure_detection.dead_peers_detected, timed=True
+    ),
+    "identities_kept": Rule("no client loses its identity", presence.identities_kept),
+    "announced_once": Rule("no participant is announced to the room twice", presence.announced_once),
+    "nobody_stuck": Rule("no participant stays temporarily disconnected", presence.nobody_stuck, timed=True),
+    "stream_without_gap": Rule("the stream of room messages has no gap", state.stream_without_gap),
+    "stream_reaches_everyone": Rule(
+        "every session receives the stream to its end", liveness.stream_reaches_everyone, timed=True
+    ),
+    "restored_state_true": Rule("the restored state equals the server's recomputed state", state.restored_state_true),
+    "server_lives": Rule("the server ends only when a fault ends it", liveness.server_lives),
+    "clients_return": Rule(
+        "every client that keeps trying is back after the last fault", liveness.clients_return, timed=True
+    ),
+    "acknowledged_are_stored": Rule(
+        "no acknowledged answer is missing in the database", durability.acknowledged_are_stored
+    ),
+    "stored_once": Rule("no answer is in the database twice", durability.stored_once),
+    "log_agrees": Rule("what was logged as durable is in the database", durability.log_agrees),
+    "scores_recompute": Rule("the scores equal their recomputation from the answers", durability.scores_recompute),
+    "shown_scores_true": Rule("no client was ever shown another score", durability.shown_scores_true),
+    "answers_in_time": Rule(
+        "no answer counts that came outside its question's time", durability.answers_in_time, timed=True
+    ),
+    "deadlines_hold": Rule("questions open and close when they were to", durability.deadlines_hold, timed=True),
+    "nothing_told_early": Rule("no right answer is shown before the reveal", durability.nothing_told_early),
+    "one_identity_each": Rule("every client stays the one participant it joined as", durability.one_identity_each),
+    "one_run": Rule("every restarted server recovers the same run", durability.one_run),
+    # what the clients were shown, whatever the server says of itself
+    "stream_shown_in_order": Rule(
+        "each client is shown the stream without gap or repetition", client_stream.stream_shown_in_order
+    ),
+    "stream_same_for_all": Rule("the stream is the same for all clients", client_stream.stream_same_for_all),
+    "restored_hear_what_follows": Rule(
+        "a restored client is shown all that follows", client_stream.restored_hear_what_follows, timed=True
+    ),
+    "joined_hear_what_follows": Rule(
+        "a client that has joined is shown all that follows", client_stream.joined_hear_what_follows, timed=True
+    ),
+    "snapshots_current": Rule(
+        "a snapshot shows the phase at its position, which is the newest", client_stream.snapshots_current, timed=True
+    ),
+    "joins_shown_once": Rule("no participant is shown as new twice", client_stream.joins_shown_once),
+    "joins_shown": Rule("a new participant is shown to the others", client_stream.joins_shown, timed=True),
+    "presence_true": Rule("no connected participant is shown as away", client_stream.presence_true, timed=True),
+    "answers_judged_once": Rule("no answer gets two verdicts, no client another's", client_answers.answers_judged_once),
+    "verdicts_in_time": Rule("every answer gets a verdict in time", client_answers.verdicts_in_time, timed=True),
+    "verdicts_match_storage": Rule("the database agrees with every verdict", client_answers.verdicts_match_storage),
+    "stored_answers_sent": Rule(
+        "every stored answer was sent by its participant's client", client_answers.stored_answers_sent
+    ),
+    "late_answers_refused": Rule(
+        "no answer is accepted that was sent after the reveal", client_answers.late_answers_refused, timed=True
+    ),
+    "no_answer_before_reveal": Rule(
+        "no client is shown a right answer before the reveal", client_answers.no_answer_before_reveal
+    ),
+    "live_scores_true": Rule("every score shown equals its recomputation", client_answers.live_scores_true),
+    "scores_shown_at_reveal": Rule(
+        "a reveal shows each client its score", client_answers.scores_shown_at_reveal, timed=True
+    ),
+    "leaderboards_true": Rule("leaderboards list the best with their scores", client_answers.leaderboards_true),
+    "previous_answers_true": Rule("a snapshot shows the client's own answer", client_answers.previous_answers_true),
+    "identities_apart": Rule("every client stays one participant of its own", client_sessions.identities_apart),
+    "sessions_survive": Rule("no client's session is forgotten", client_sessions.sessions_survive),
+    "tokens_rotate": Rule("every resume replaces the token", client_sessions.tokens_rotate),
+    "newest_connection_wins": Rule(
+        "a replaced connection is not used any more", client_sessions.newest_connection_wins
+    ),
+    "epochs_change": Rule("a restarted server begins a new stream", client_sessions.epochs_change),
+    "losses_have_causes": Rule("no connection is lost without a fault", client_sessions.losses_have_causes, timed=True),
+    "heartbeats_arrive": Rule("heartbeats arrive on every connection", client_sessions.heartbeats_arrive, timed=True),
+    "absences_shown": Rule("a silent client is shown as away in time", client_sessions.absences_shown, timed=True),
+    "faults_reach_their_links": Rule(
+        "no client bypasses the faults of its link (harness)", client_sessions.faults_reach_their_links, timed=True
+    ),
+    # the laboratory
+    "faults_confirmed": Rule(
+        "a canary saw every fault begin and end (harness)", laboratory.faults_confirmed, timed=True
+    ),
 }
-"""Name -> the rule in words and the function; the order is that of every output."""
+"""By name; the order is that of every output."""
 
 
 def run_checks(log: RunHistory) -> tuple[Invariant, ...]:
     """Every invariant on this run, in a fixed order."""
-    return tuple(check_one(name, rule, check, log) for name, (rule, check) in CHECKS.items())
+    return tuple(check_one(name, rule.words, rule.check, log) for name, rule in CHECKS.items())

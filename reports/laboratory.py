@@ -29,6 +29,7 @@ from resilience.lab.server_watch import HANG_S
 from .episodes import exposure_doubts
 from .expectations import Evidence, judge
 from .frames import RunHistory
+from .invariants import CHECKS
 from .summary import ExpectationResult, Invariant, Laboratory, ProcessHealth
 from .windows import windows_frame
 
@@ -53,32 +54,6 @@ NOTABLE_S = 0.1
 
 WARNED_SHARE = 0.05
 """Of the run's length; a quota that stops the processes for longer is worth a warning."""
-
-TIME_DEPENDENT = frozenset(
-    {
-        "answers_get_verdicts",
-        "answers_in_time",
-        "clients_return",
-        "dead_peers_detected",
-        "deadlines_hold",
-        "faults_confirmed",
-        "faults_reach_their_links",
-        "heartbeats_arrive",
-        "joined_hear_what_follows",
-        "late_answers_refused",
-        "losses_have_causes",
-        "losses_have_faults",
-        "nobody_stuck",
-        "presence_true",
-        "restored_hear_what_follows",
-        "stream_reaches_everyone",
-        "verdicts_in_time",
-    }
-)
-"""Invariants with a limit of time, which lateness can break, and those of losses, which a replaced proxy causes.
-
-No lateness loses an answer or confuses two clients.
-"""
 
 _LIMITS = {"runner": STARVED_S, "worker": STARVED_S, "server host": STARVED_HOST_S}
 _LATE = {"runner": "ran late by", "worker": "ran late by", "server host": "waited for a processor, of a second,"}
@@ -124,7 +99,7 @@ def _rejudged(history: RunHistory) -> list[str]:
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:
     """Broken invariants that no lateness of the laboratory can break."""
-    return [item for item in invariants if item.verdict is Verdict.FAIL and item.name not in TIME_DEPENDENT]
+    return [item for item in invariants if item.verdict is Verdict.FAIL and not CHECKS[item.name].timed]
 
 
 def death_is_certain(history: RunHistory) -> bool:

@@ -13,7 +13,6 @@ import pandas as pd
 from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
-from .client_checks import judge_clients
 from .episodes import CLOCKS
 from .event_results import event_results
 from .expectations import (
@@ -61,7 +60,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
     """The whole result of a run; ``episodes`` as made by :func:`reports.episodes.episodes_frame`."""
     evidence = Evidence.of(log, episodes)
     expectations = tuple(judge(expectation, evidence) for expectation in log.experiment.expectations)
-    invariants = (*run_checks(log), *judge_clients(log))
+    invariants = run_checks(log)
     if log.recorded_episodes is not None:
         invariants = tuple(msgspec.structs.replace(item, **_NO_EVENTS) for item in invariants)
     whole = group_summary(episodes, evidence)

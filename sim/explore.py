@@ -110,12 +110,11 @@ def crashes_in(history: RunHistory) -> list[tuple[Instant, CrashPoint]]:
     """When and where the server died; a boundary that was not reached in time is an instant."""
     planned = {window.fault_id: window for window in history.experiment.windows(history.info.seed)}
     found: list[tuple[Instant, CrashPoint]] = []
-    for event in history.of(LogEventKind.FAULT_STARTED):
-        window = planned[event.ref or ""]
+    for t, ref in history.rows(LogEventKind.FAULT_STARTED)[["t", "ref"]].itertuples(index=False):
+        window = planned[str(ref)]
         crash = getattr(window.fault, "crash", None)
         if crash is not None:
-            in_time = event.t < window.starts_at + crash.within
-            found.append((event.t, crash.point if in_time else CrashPoint.INSTANT))
+            found.append((t, crash.point if t < window.starts_at + crash.within else CrashPoint.INSTANT))
     return found
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import StoredAnswer
 from resilience.units import Instant, Seconds
 
 from ..frames import RunHistory
+from .client_evidence import observations_until
 from .connections import recoveries
 from .selection import joint_codes, once_per_run, select
 
@@ -46,10 +46,8 @@ class DurabilityEvidence:
 
     @cached_property
     def observed(self) -> pd.DataFrame:
-        """What clients were shown, one row per observation; columns as the fields of :class:`Observation`."""
-        shown, names = self.history.observations, Observation.__struct_fields__
-        numbers = dict.fromkeys(("t", "score", "remaining", "correct"), "float64")
-        return pd.DataFrame({name: [getattr(item, name) for item in shown] for name in names}).astype(numbers)
+        """What clients were shown, one row per observation, columns as in ``client_evidence``; later ones too."""
+        return observations_until(self.history.observed)
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -7,105 +7,22 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reports.client_checks import CLIENT_CHECKS, judge_clients
 from reports.frames import RunHistory
-from resilience.config import ServerConfig
-from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.faults import BlackholeFault, CutFault
-from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from reports.invariants import CHECKS, run_checks
+from reports.summary import Invariant
+from resilience.eventlog.vocabulary import Verdict
+from resilience.experiment.faults import BlackholeFault
 from resilience.lab.observer import Observation, ObservationKind
-from resilience.lab.run_directory import RunInfo, RunStatus
-from resilience.lab.stored_run import StoredRun
-from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
-from resilience.quiz.plan import QuizPlan
-from resilience.quiz.questions import Question
 
-K = ObservationKind
-END = 30.0
-WORLD = Experiment(
-    "world",
-    END,
-    (Cohort("a", 1), Cohort("b", 1)),
-    ramp=1.0,
-    hypothesis=Hypothesis(within=5.0),
-    server=ServerConfig(heartbeat_interval=5.0),
-    faults=(CutFault(10.0, ("a",)),),
-)
-INFO = RunInfo(
-    experiment="world",
-    experiment_digest="",
-    lane=Lane.VIRTUAL,
-    seed=1,
-    started_at="2026-01-01T00:00:00+00:00",
-    duration_s=END,
-    status=RunStatus.COMPLETED,
-)
-A, B = ("a-0001", "pa"), ("b-0001", "pb")
-Rows = list[Observation]
-Who = tuple[str, str]
+from ..support.client_world import END, WORLD, A, B, K, Rows, history, row, sound, to_line, to_observation, welcome
+
+CLIENT_CHECKS = [name for name, rule in CHECKS.items() if ".client_" in rule.check.__module__]
 
 
-def row(
-    t: float, who: Who, kind: ObservationKind, phase: Phase | None = None, question: str | None = None, **more: object
-) -> Observation:
-    """One observation over the client's first connection in epoch e, unless it says otherwise."""
-    known = Observation(t, *who, phase, question, kind=kind, connection=1)
-    return msgspec.structs.replace(known, **{"epoch": "e" if more.get("seq") is not None else None, **more})
-
-
-def welcome(t: float, who: Who, seq: int, n: int = 1, **more: object) -> Observation:
-    """The snapshot of the ``n``-th connection."""
-    kind = K.JOINED if n == 1 else K.RESTORED
-    first = {"score": 0, "token": f"{who[1]}{n}", "fence": n, "name": who[0], "connection": n, "seq": seq}
-    return row(t, who, kind, more.pop("phase", Phase.LOBBY), more.pop("question", None), **{**first, **more})  # type: ignore[arg-type]
-
-
-def sound() -> Rows:
-    """Two clients; one is cut at 10 s and restored; both answer, and see the reveal and the leaderboard."""
-    rows = [welcome(0.5, A, 0), welcome(1.0, B, 0)]
-    for who in (A, B):
-        rows += [
-            row(1.5, who, K.PRESENCE, seq=1, content="+pa +pb"),
-            row(5.0, who, K.QUESTION, Phase.QUESTION, "q1", seq=2, remaining=10.0),
-            row(6.0, who, K.SENT, None, "q1", ref=f"q1/{who[0]}-1", answer=0),
-            row(6.1, who, K.VERDICT, None, "q1", ref=f"q1/{who[0]}-1", outcome="accepted"),
-        ]
-    rows += [
-        row(10.0, A, K.LOST, epoch="e", outcome="closed", since=0.5, heard=9.9, pings=0),
-        welcome(11.0, A, 2, 2, phase=Phase.QUESTION, question="q1", answer=0, remaining=4.0),
-    ]
-    for who, n in ((A, 2), (B, 1)):
-        rows += [
-            row(15.0, who, K.REVEAL, Phase.REVEAL, "q1", seq=3, correct=0, connection=n),
-            row(15.0, who, K.SCORE, Phase.REVEAL, "q1", score=900, points=900, connection=n),
-            row(17.0, who, K.LEADERBOARD, Phase.LEADERBOARD, seq=4, content="pa:900 pb:900", connection=n),
-            row(29.0, who, K.OPEN, epoch="e", since=11.0 if n == 2 else 1.0, heard=29.0, pings=6, connection=n),
-        ]
-    return rows
-
-
-def _event(t: float, kind: LogEventKind, ref: str | None = None, value: float | None = None) -> LogEvent:
-    return LogEvent(t, Lane.VIRTUAL, Role.INJECTOR, "a", kind, "a", ref=ref, value=value)
-
-
-def history(rows: Rows, *, stored: bool = True, world: Experiment = WORLD) -> RunHistory:
-    """A run with these observations, its one fault from 10 s on, and both answers in the database."""
-    cut = world.windows(1)[0].fault_id
-    kinds = (
-        LogEventKind.FAULT_STARTED,
-        LogEventKind.FAULT_CONFIRMED,
-        LogEventKind.FAULT_ENDED,
-        LogEventKind.FAULT_CLEARED,
-    )
-    length = world.faults[0].length
-    events = [_event(10.0 + (i > 1) * length, kind, cut, 10.0) for i, kind in enumerate(kinds)]
-    events.append(LogEvent(END, Lane.VIRTUAL, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed"))
-    question = Question("q1", "?", ("right", "wrong"), 0, 10.0)
-    answers = tuple(StoredAnswer(who[1], "q1", f"{who[0]}-1", 0, 6.0, 900) for who in (A, B))
-    state = QuizState(Phase.LEADERBOARD, 0, 3, 17.0, 5.0, 15.0)
-    database = StoredRun(QuizPlan((question,)), state, {"pa": 900, "pb": 900}, answers, 1)
-    return RunHistory(INFO, world, events, rows, database if stored else None)
+def judge_clients(run: RunHistory) -> list[Invariant]:
+    """What the checks of clients find."""
+    return [item for item in run_checks(run) if item.name in CLIENT_CHECKS]
 
 
 def verdicts(rows: Rows, *, stored: bool = True) -> dict[str, Verdict]:
@@ -185,7 +102,7 @@ LIES: list[tuple[str, Callable[[Rows], Rows]]] = [
 
 def test_observations_that_agree_break_no_rule() -> None:
     found = verdicts(sound())
-    assert list(found) == list(CLIENT_CHECKS)
+    assert list(found) == CLIENT_CHECKS
     applied = {name for name, verdict in found.items() if verdict is Verdict.PASS}
     assert set(found.values()) == {Verdict.PASS, Verdict.NOT_APPLICABLE}
     assert {name for name, _ in LIES} <= applied
@@ -228,3 +145,9 @@ def test_a_snapshot_that_was_the_last_to_pass_owes_nothing() -> None:
     end = row(16.0, A, K.LOST, epoch="e", outcome="closed", since=10.003, heard=10.003, pings=0, connection=2)
     found = {item.name: item.verdict for item in judge_clients(history([*rows, last, end], world=silent))}
     assert Verdict.FAIL not in found.values()
+
+
+@pytest.mark.parametrize("number", range(len(sound())))
+def test_an_observation_is_the_same_read_back_from_its_line(number: int) -> None:
+    shown = sound()[number]
+    assert to_observation(to_line(shown)) == shown

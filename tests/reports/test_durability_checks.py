@@ -21,7 +21,7 @@ from resilience.quiz.scoring import points
 
 from ..support.log_builder import LogBuilder, clean_history
 
-DURABILITY_CHECKS = [name for name, (_, check) in CHECKS.items() if check.__module__.endswith(".durability")]
+DURABILITY_CHECKS = [name for name, rule in CHECKS.items() if rule.check.__module__.endswith(".durability")]
 TIMED_CHECKS = ("answers_in_time", "deadlines_hold", "nothing_told_early")
 OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))

@@ -196,7 +196,7 @@ EPISODES = episodes_frame(history(BELOW_5, clients=3).end().log())
 @given(st.lists(st.tuples(st.floats(0.0, 60.0), st.floats(0.02, 5.0)), max_size=4))
 def test_lateness_is_never_negative_and_grows_with_every_record(lags: list[tuple[float, float]]) -> None:
     before = np.zeros(len(EPISODES))
-    built = LogBuilder(experiment())
+    built = LogBuilder(experiment()).end()
     for t, lag in lags:
         late = lateness_of(EPISODES, lag_by_second(lagging(built, t, lag).log()))
         assert (late >= before - 1e-9).all()

@@ -43,5 +43,5 @@ def history(log: Sequence[LogEvent]) -> RunHistory:
 def violations(log: Sequence[LogEvent], *, without: Collection[str] = ()) -> list[str]:
     """The first counterexample to each invariant but those called ``without``: "name: what is wrong"."""
     read = history(log)
-    found = ((name, CHECKS[name][1](read).broken) for name in NAMES if name not in without)
+    found = ((name, CHECKS[name].check(read).broken) for name in NAMES if name not in without)
     return [f"{name}: {broken}" for name, broken in found if broken]

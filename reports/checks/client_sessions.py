@@ -8,9 +8,9 @@ import pandas as pd
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
-from .client_stream_checks import found, presence_changes, presence_is_counted
-from .invariants import CheckResult
-from .observations import ClientEvidence, records
+from ..checking import CheckResult
+from .client_evidence import ClientEvidence, of_clients, records
+from .client_stream import found, presence_changes, presence_is_counted
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -23,6 +23,7 @@ EXPOSURE_SLACK_S: Seconds = 0.5
 # identities -----------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def identities_apart(evidence: ClientEvidence) -> CheckResult:
     """A client stays one participant under its own name, and no two clients are the same participant."""
     welcomes = evidence.of(*_WELCOMES)
@@ -40,6 +41,7 @@ def identities_apart(evidence: ClientEvidence) -> CheckResult:
     return found(len(welcomes), problems, _NO_SESSION)
 
 
+@of_clients
 def sessions_survive(evidence: ClientEvidence) -> CheckResult:
     """The server knows the session of every client that resumes."""
     refused, restored = evidence.of(ObservationKind.REFUSED), evidence.of(ObservationKind.RESTORED)
@@ -50,6 +52,7 @@ def sessions_survive(evidence: ClientEvidence) -> CheckResult:
     return found(len(refused) + len(restored), problems, "no client resumed")
 
 
+@of_clients
 def tokens_rotate(evidence: ClientEvidence) -> CheckResult:
     """Every join and resume gives the client a token that was never seen before."""
     welcomes = evidence.of(*_WELCOMES)
@@ -65,6 +68,7 @@ def tokens_rotate(evidence: ClientEvidence) -> CheckResult:
 # connections ----------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
     """The server numbers a participant's connections upwards, and sends nothing over one that a newer one replaced."""
     welcomes = evidence.of(*_WELCOMES)
@@ -84,6 +88,7 @@ def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
     return found(len(welcomes) - welcomes["participant"].nunique(), problems, "no client connected a second time")
 
 
+@of_clients
 def epochs_change(evidence: ClientEvidence) -> CheckResult:
     """After a server was killed and started again its stream has another name."""
     kills = evidence.windows
@@ -100,6 +105,7 @@ def epochs_change(evidence: ClientEvidence) -> CheckResult:
     return found(len(kills), problems, "no server was killed and started again")
 
 
+@of_clients
 def losses_have_causes(evidence: ClientEvidence) -> CheckResult:
     """A connection ends only when its client leaves, or while a fault touches its link or the server."""
     connections = evidence.connections
@@ -117,6 +123,7 @@ def losses_have_causes(evidence: ClientEvidence) -> CheckResult:
     return found(len(connections), problems, _NO_SESSION)
 
 
+@of_clients
 def heartbeats_arrive(evidence: ClientEvidence) -> CheckResult:
     """The server pings every connection once an interval for as long as it lasts."""
     server = evidence.history.experiment.server
@@ -137,7 +144,8 @@ def heartbeats_arrive(evidence: ClientEvidence) -> CheckResult:
 # faults ---------------------------------------------------------------------------------------------------------------
 
 
-def dead_peers_detected(evidence: ClientEvidence) -> CheckResult:
+@of_clients
+def absences_shown(evidence: ClientEvidence) -> CheckResult:
     """A client whose messages no longer arrive is shown as away to others within the grace period."""
     server = evidence.history.experiment.server
     if server.adaptive_heartbeat:
@@ -156,9 +164,7 @@ def dead_peers_detected(evidence: ClientEvidence) -> CheckResult:
         silent = connections[
             is_struck & held & (connections["until"] > window.start) & ~connections["actor"].isin(back)
         ]
-        if (
-            "down" in window.ways
-        ):  # a client that heard the server meanwhile was not struck: see faults_reach_their_links
+        if "down" in window.ways:  # one that heard the server meanwhile was not struck: faults_reach_their_links
             silent = silent[silent["heard"] <= window.fault_at + EXPOSURE_SLACK_S + evidence.history.lab_lag]
         if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
@@ -197,6 +203,7 @@ One that drops the server's bytes ends them for their clients: they hear nothing
 """
 
 
+@of_clients
 def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     """No client hears the server over a connection that a fault ended, or at all while its link refuses connections.
 
@@ -223,17 +230,3 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
         more = f"{len(problems)} connections that faults did not reach, of {exposed} held: {problems[0]}"
         return CheckResult(exposed, unknown=more)
     return found(exposed, [], "no connection was held when a fault ended those of its link")
-
-
-SESSION_CHECKS = {
-    "identities_apart": ("every client stays one participant of its own", identities_apart),
-    "sessions_survive": ("no client's session is forgotten", sessions_survive),
-    "tokens_rotate": ("every resume replaces the token", tokens_rotate),
-    "newest_connection_wins": ("a replaced connection is not used any more", newest_connection_wins),
-    "epochs_change": ("a restarted server begins a new stream", epochs_change),
-    "losses_have_causes": ("no connection is lost without a fault", losses_have_causes),
-    "heartbeats_arrive": ("heartbeats arrive on every connection", heartbeats_arrive),
-    "dead_peers_detected": ("a silent client is shown as away in time", dead_peers_detected),
-    "faults_reach_their_links": ("no client bypasses the faults of its link (harness)", faults_reach_their_links),
-}
-"""Name -> the rule in words and the function; the order is that of every output."""

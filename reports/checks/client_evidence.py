@@ -28,22 +28,24 @@ faulty       bool     whether such a fault held at ``since``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from resilience.experiment.schedule import SERVER
-from resilience.lab.observer import STREAM_KINDS, Observation, ObservationKind
+from resilience.lab.observer import STREAM_KINDS, ObservationKind
 from resilience.lab.participants import participants_of
 from resilience.lab.stored_run import StoredRun
 from resilience.units import Instant, Seconds
 
-from .frames import RunHistory
-from .windows import windows_frame
+from ..checking import Check, CheckResult
+from ..frames import RunHistory
+from ..windows import windows_frame
+from .selection import once_per_run
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -58,18 +60,19 @@ _ENDS = (ObservationKind.LOST, ObservationKind.LEFT, ObservationKind.OPEN)
 _UNKNOWN_LINK = "?"
 
 
-def observations_frame(observations: Sequence[Observation], end: Instant = np.inf) -> pd.DataFrame:
-    """The observations up to ``end`` as a table; columns and dtypes as in this module's docstring."""
-    seen = [row for row in observations if row.t <= end or row.kind in _ENDS]
-    columns: dict[str, object] = {}
-    for name in Observation.__struct_fields__:
-        values = [getattr(row, name) for row in seen]
+def observations_until(observed: pd.DataFrame, end: Instant = np.inf) -> pd.DataFrame:
+    """The observations up to ``end``; columns and dtypes as in this module's docstring."""
+    seen = observed[(observed["t"] <= end) | observed["kind"].isin(_ENDS)].reset_index(drop=True)
+    columns: dict[str, pd.Series] = {}
+    for name, values in seen.items():
         if name in _TIMES:
-            columns[name] = np.array(values, dtype=np.float64)
+            columns[str(name)] = values.astype("float64")
         elif name in _INTEGERS:
-            columns[name] = pd.array(values, dtype="Int64")
+            columns[str(name)] = values.astype("Int64")
+        elif name == "stale":
+            columns[str(name)] = values.fillna(value=False).astype("bool")
         else:
-            columns[name] = pd.Series(values, dtype="bool" if name == "stale" else "object")
+            columns[str(name)] = values.astype(object).where(values.notna(), None)
     return pd.DataFrame(columns)
 
 
@@ -102,7 +105,7 @@ class ClientEvidence:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The observation frame."""
-        return observations_frame(self.history.observations, self.end)
+        return observations_until(self.history.observed, self.end)
 
     def of(self, *kinds: ObservationKind) -> pd.DataFrame:
         """The rows of these kinds, without those of connections that a newer one had replaced."""
@@ -156,7 +159,8 @@ class ClientEvidence:
     def windows(self) -> pd.DataFrame:
         """Every window that happened: those of ``reports.windows`` with ``links`` (None: all) and ``start``, ``stop``.
 
-        One that was not undone lasts until the run's end.
+        One that was not undone lasts until the run's end. A kill at a boundary of the server's work begins as planned:
+        the server may drain before it dies.
         """
         planned = {window.fault_id: window for window in self.history.experiment.windows(self.history.info.seed)}
         frame = windows_frame(self.history)
@@ -166,6 +170,8 @@ class ClientEvidence:
             known = planned.get(fault_id)
             links.append(None if place == SERVER else frozenset(known.links if known else (place,)))
         start = np.fmin(frame["earliest"], frame["fault_at"])
+        at_boundary = [name in planned and hasattr(planned[name].fault, "crash") for name in frame["fault_id"]]
+        start = np.where(at_boundary, np.fmin(start, frame["planned_start"]), start)
         return frame.assign(
             links=pd.Series(links, dtype="object"), start=start, stop=frame["healed_at"].fillna(self.end)
         )
@@ -203,3 +209,21 @@ class ClientEvidence:
         begun = np.searchsorted(starts, end + self.history.lab_lag, side="right")
         over = np.searchsorted(stops, begin - HEAL_SLACK_S - self.history.lab_lag, side="left")
         return bool(begun > over)
+
+
+@once_per_run
+def evidence_of(history: RunHistory) -> ClientEvidence:
+    """What the clients of a run saw, for the checks that share it."""
+    return ClientEvidence(history)
+
+
+def of_clients(check: Callable[[ClientEvidence], CheckResult]) -> Check:
+    """A check of a history that applies where the run kept what its clients were shown."""
+
+    @wraps(check)
+    def judged(history: RunHistory) -> CheckResult:
+        if not len(history.observed):
+            return CheckResult(0, inapplicable="the run kept no record of what its clients were shown")
+        return check(evidence_of(history))
+
+    return judged

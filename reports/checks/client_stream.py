@@ -14,8 +14,9 @@ import pandas as pd
 from resilience.lab.observer import ObservationKind
 from resilience.quiz.phases import Phase
 
-from .invariants import CheckResult
-from .observations import ClientEvidence, records
+from ..checking import CheckResult, result_of
+from ..summary import Counterexample
+from .client_evidence import ClientEvidence, of_clients, records
 
 _PHASES = (
     ObservationKind.QUESTION,
@@ -28,15 +29,14 @@ _JOIN, _AWAY = "+", ("-", "!")
 
 def found(checked: int, problems: Sequence[str], nothing: str) -> CheckResult:
     """The result of a check with these counterexamples; ``nothing``: why it does not apply when nothing was checked."""
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return CheckResult(checked, problems[0] + more)
-    return CheckResult(checked) if checked else CheckResult(0, inapplicable=nothing)
+    cases = (Counterexample(actor=None, t=None, text=text) for text in problems)
+    return result_of(checked, cases, inapplicable=None if checked else nothing)
 
 
 # numbers --------------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def stream_shown_in_order(evidence: ClientEvidence) -> CheckResult:
     """Over each connection a client is shown the numbers after its snapshot, each once, in order."""
     rows = evidence.stream.merge(
@@ -55,6 +55,7 @@ def stream_shown_in_order(evidence: ClientEvidence) -> CheckResult:
     return found(len(rows), problems, "no client was shown a numbered message")
 
 
+@of_clients
 def stream_same_for_all(evidence: ClientEvidence) -> CheckResult:
     """The message of one number of an epoch is the same for all clients."""
     rows = evidence.stream.dropna(subset="epoch")
@@ -72,12 +73,14 @@ def stream_same_for_all(evidence: ClientEvidence) -> CheckResult:
 # broadcasts -----------------------------------------------------------------------------------------------------------
 
 
+@of_clients
 def restored_hear_what_follows(evidence: ClientEvidence) -> CheckResult:
     """A restored client is shown every message that other clients are shown, until its next fault or the end."""
     chosen = evidence.connections[evidence.connections["restored"]]
     return _hears(evidence, chosen, "restored", "no client was restored and then a message was sent")
 
 
+@of_clients
 def joined_hear_what_follows(evidence: ClientEvidence) -> CheckResult:
     """A client that has joined is shown every message that other clients are shown, until its next fault or the end."""
     chosen = evidence.connections[~evidence.connections["restored"]]
@@ -125,6 +128,7 @@ def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFra
 # snapshots in the stream ----------------------------------------------------------------------------------------------
 
 
+@of_clients
 def snapshots_current(evidence: ClientEvidence) -> CheckResult:
     """A snapshot has the phase and question of its position, which is not behind what others were shown before."""
     snapshots = evidence.of(ObservationKind.JOINED, ObservationKind.RESTORED)
@@ -184,6 +188,7 @@ def presence_is_counted(evidence: ClientEvidence) -> str | None:
     return f"above {cap} participants presence is shown as a count" if clients > cap else None
 
 
+@of_clients
 def joins_shown_once(evidence: ClientEvidence) -> CheckResult:
     """A participant is announced as new in one message, once to each receiver; its return is silent."""
     news = presence_changes(evidence)
@@ -200,15 +205,20 @@ def joins_shown_once(evidence: ClientEvidence) -> CheckResult:
     return found(len(news), problems, presence_is_counted(evidence) or "no client was shown a new participant")
 
 
+@of_clients
 def joins_shown(evidence: ClientEvidence) -> CheckResult:
-    """A participant that stays is announced to the clients that were there before it."""
+    """A participant that stays is announced to the clients that were there before it.
+
+    After a kill of the server it may be known already: the reply to its first join was lost with that server.
+    """
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
     news = presence_changes(evidence)
     announced = set(news.loc[news["sign"] == _JOIN, "about"])
     limit = evidence.history.experiment.server.presence_interval + evidence.settle
     calm = evidence.connections[~evidence.connections["faulty"]]
-    joined = calm[~calm["restored"] & (calm["calm_until"] >= calm["since"] + limit)]
+    kills = evidence.windows.loc[evidence.windows["links"].isna(), "start"]
+    joined = calm[~calm["restored"] & (calm["calm_until"] >= calm["since"] + limit) & ~(calm["since"] > kills.min())]
     judged = [
         row
         for row in records(joined)
@@ -222,6 +232,7 @@ def joins_shown(evidence: ClientEvidence) -> CheckResult:
     return found(len(judged), problems, "no client joined while another was there and stayed")
 
 
+@of_clients
 def presence_true(evidence: ClientEvidence) -> CheckResult:
     """Only participants are shown, and none as away that has been connected since long before."""
     changes = presence_changes(evidence).drop_duplicates(["epoch", "seq", "content"])
@@ -242,16 +253,3 @@ def presence_true(evidence: ClientEvidence) -> CheckResult:
             for held in records(alive)
         ]
     return found(len(changes), problems, presence_is_counted(evidence) or "no client was shown a change of presence")
-
-
-STREAM_CHECKS = {
-    "stream_shown_in_order": ("each client is shown the stream without gap or repetition", stream_shown_in_order),
-    "stream_same_for_all": ("the stream is the same for all clients", stream_same_for_all),
-    "restored_hear_what_follows": ("a restored client is shown all that follows", restored_hear_what_follows),
-    "joined_hear_what_follows": ("a client that has joined is shown all that follows", joined_hear_what_follows),
-    "snapshots_current": ("a snapshot shows the phase at its position, which is the newest", snapshots_current),
-    "joins_shown_once": ("no participant is shown as new twice", joins_shown_once),
-    "joins_shown": ("a new participant is shown to the others", joins_shown),
-    "presence_true": ("no connected participant is shown as away", presence_true),
-}
-"""Name -> the rule in words and the function; the order is that of every output."""
