@@ -134,15 +134,9 @@ class RealSystem:
     async def _stored(self) -> StoredRun:
         return await asyncio.to_thread(read_stored_run, self.server.database, EVENT, self._origin)
 
-    def health(self) -> str:
-        """How late the workers' loops ran; the percentile is known once all workers have ended in order."""
-        p99 = self._pool.lag_p99
-        known = "unknown" if p99 is None else f"{p99:.3f} s"
-        return f"fleet loop lag: max {self._pool.lag_max:.3f} s, p99 {known}"
-
     def measured(self) -> LabHealth:
         """How every process kept up; what the workers say is known once they have ended."""
-        workers = [worker.ended.lag for worker in self._pool.workers if worker.ended is not None]
+        workers = [worker.lag for worker in self._pool.workers]
         runner = lag_summary("runner", "runner", self._lag, time.process_time())
         load, throttled = load_per_processor(), throttled_seconds()
         return LabHealth(

@@ -13,6 +13,7 @@ import msgspec
 
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
+from resilience.lab.health import ProcessLag
 from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
@@ -90,6 +91,13 @@ class Worker:
         recent, self._lag_recent = max(self._lag_recent, silent if self.heard_at else 0.0), 0.0
         return recent
 
+    @property
+    def lag(self) -> ProcessLag:
+        """How it kept up; of one that did not end in order only the worst lateness that it reported is known."""
+        if self.ended is not None:
+            return self.ended.lag
+        return ProcessLag(self.child.name, "worker", lag_max=self.counts.lag_max)
+
     async def stop(self) -> None:
         """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs.
 
@@ -135,17 +143,6 @@ class WorkerPool:
     def age(self) -> Seconds:
         """How old the oldest report is that counts."""
         return asyncio.get_running_loop().time() - min(worker.heard_at for worker in self.workers)
-
-    @property
-    def lag_max(self) -> Seconds:
-        """The worst lateness of any worker's loop so far."""
-        return max(worker.counts.lag_max for worker in self.workers)
-
-    @property
-    def lag_p99(self) -> Seconds | None:
-        """The worst worker's 99th percentile of lateness; None until all have ended in order."""
-        ended = [worker.ended.lag.lag_p99 or 0.0 for worker in self.workers if worker.ended is not None]
-        return max(ended) if len(ended) == len(self.workers) else None
 
     @property
     def failures(self) -> list[str]:

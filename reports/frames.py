@@ -30,7 +30,6 @@ The observation frame has one column per field of :class:`resilience.lab.observe
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from resilience.errors import EvidenceError, ExperimentError, UsageError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
+from resilience.lab.health import LabHealth
 from resilience.lab.observer import Observation
 from resilience.lab.recording import read_stored_run_file
 from resilience.lab.run_directory import RunInfo, read_run_info
@@ -53,8 +53,6 @@ from resilience.lab.stored_run import StoredRun
 
 from .columns import frame_of, records_of
 from .evidence import CLOSING, read_evidence, until_end
-
-_LAG = re.compile(r"lag: max (\d+\.\d+) s")
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
@@ -142,10 +140,16 @@ class RunHistory:
         return float(last.iloc[0]) if len(last) else 0.0
 
     @cached_property
+    def lab_health(self) -> LabHealth:
+        """What the laboratory measured of itself; empty where it cannot run late, and while a run goes on."""
+        texts = self.rows(LogEventKind.LAB_HEALTH)["detail"].dropna()
+        return msgspec.json.decode(texts.iloc[-1], type=LabHealth) if len(texts) else LabHealth()
+
+    @cached_property
     def lab_lag(self) -> float:
-        """The worst lateness of the clients' own loops, seconds, as ``run.ended`` says; 0 where it says nothing."""
-        found = [_LAG.search(text) for text in self.rows(LogEventKind.RUN_ENDED)["detail"].dropna()]
-        return max((float(lag.group(1)) for lag in found if lag), default=0.0)
+        """The worst lateness of the clients' own loops, seconds; 0 where none was measured."""
+        clients = [process.lag_max or 0.0 for process in self.lab_health.processes if process.role == "worker"]
+        return max(clients, default=0.0)
 
     @cached_property
     def _kinds(self) -> np.ndarray:

@@ -68,7 +68,7 @@ def judge_laboratory(
     failures = list(history.problems)
     if history.info.status is RunStatus.HARNESS_FAILED:
         failures.insert(0, f"the laboratory failed: {history.info.cause or 'no cause given'}")
-    health = _health(history)
+    health = history.lab_health
     windows = windows_frame(history)
     doubts = [
         *_failed_operations(history),
@@ -112,12 +112,6 @@ def death_is_certain(history: RunHistory) -> bool:
         return False
     lags = lag_by_second(history)
     return bool(failed["outcome"].iloc[0] != "silent" or lags[-int(HANG_S) :].sum() < HANG_S / 2)
-
-
-def _health(history: RunHistory) -> LabHealth:
-    rows = history.rows(LogEventKind.LAB_HEALTH)
-    texts = rows["detail"].dropna()
-    return msgspec.json.decode(texts.iloc[-1], type=LabHealth) if len(texts) else LabHealth()
 
 
 def _failed_operations(history: RunHistory) -> list[str]:

@@ -292,8 +292,7 @@ class _Run:
                 recorder.record_run(LogEventKind.HARNESS_FAILED, t=self._ended_at, cause=failure)
             text = msgspec.json.encode(measured).decode()
             recorder.record_run(LogEventKind.LAB_HEALTH, t=self._ended_at, detail=text)
-        detail = system.health()
-        recorder.record_run(LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause, detail=detail)
+        recorder.record_run(LogEventKind.RUN_ENDED, t=self._ended_at, outcome=outcome, cause=cause)
 
     def _enter(self, phase: str) -> None:
         self._phase = phase

@@ -127,9 +127,6 @@ class System(Protocol):
     async def finish(self) -> StoredRun | None:
         """End the run: let the server settle and write its closing records; returns what its database holds."""
 
-    def health(self) -> str | None:
-        """How well the laboratory itself kept up, for ``run.ended``; ``None`` where there is nothing to say."""
-
     def measured(self) -> LabHealth | None:
         """What the laboratory measured of itself, once everything has ended; ``None`` where it cannot run late."""
 

@@ -23,6 +23,7 @@ from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import Binary
 from reports.build import analyse, build_report
 from reports.cli import report_own_run
+from reports.frames import load_history
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load, load_file, parse
@@ -171,7 +172,10 @@ def test_the_smoke_experiment_passes_through_the_command_line(binary: Binary, tm
     assert [kinds(out).count(kind) for kind in (K.FAULT_CONFIRMED, K.FAULT_CLEARED, K.FAULT_INVALID)] == [3, 3, 0]
     (ended,) = (event for event in events if event.kind is K.RUN_ENDED)
     assert ended.outcome == "completed"
-    assert "fleet loop lag: max " in (ended.detail or "")
+    (health,) = (event for event in events if event.kind is K.LAB_HEALTH)
+    workers = [process for process in decode_health(health).processes if process.role == "worker"]
+    assert workers
+    assert load_history(out).lab_lag == max(process.lag_max or 0.0 for process in workers) > 0.0
 
 
 def test_without_a_steady_state_nothing_is_injected(

@@ -105,6 +105,18 @@ def test_a_quota_that_stops_the_processes_is_reported(throttled: float, *, doubt
     assert (bool(laboratory.doubts), bool(laboratory.warnings)) == (doubted, warned)
 
 
+def test_the_lateness_of_the_clients_is_that_of_their_worst_worker() -> None:
+    """Not of the runner or the server's host; a worker that did not end in order counts with what it reported."""
+    processes = (
+        ProcessLag("runner", "runner", 0.1, 0.2, 0.9, 2.0),
+        ProcessLag("clients-1", "worker", 0.01, 0.02, 0.125, 2.0),
+        ProcessLag("clients-2", "worker", lag_max=0.25),
+        ProcessLag("server", "server host", 0.1, 0.2, 0.8, 2.0),
+    )
+    assert measured(history(BELOW_5), *processes).end().log().lab_lag == 0.25
+    assert history(BELOW_5).end().log().lab_lag == 0.0
+
+
 def test_a_client_that_gave_up_while_the_laboratory_was_late_is_no_proof() -> None:
     rate = Expectation("success_rate", Op.AT_LEAST, 0.95)
     again = LogBuilder(experiment(expectations=(rate,), clients=100))

@@ -182,9 +182,6 @@ class FakeSystem:
         self.finished = True
         return self.stored
 
-    def health(self) -> str | None:
-        return "fleet loop lag: max 0.125 s, p99 0.100 s"
-
 
 class FakeLane:
     """A lane in virtual time over a :class:`FakeSystem`; ``prepare`` may change the system before the run."""
