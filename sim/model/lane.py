@@ -16,16 +16,15 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import Kill, LinkOperation, ServerOperation, Start
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
-from resilience.lab.health import LabHealth
 from resilience.lab.observer import make_observing_client
 from resilience.lab.participants import ParticipantSpec, first_dial, participants_of
-from resilience.lab.recorder import RunRecorder
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.system import CallTimes
 from resilience.runtime import log_to
 from resilience.units import Seconds
 
+from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
 from .canary import ModelCanary
 from .client import ModelClientDriver
@@ -89,7 +88,7 @@ class ModelServerControl:
         self._kills = 0
 
 
-class ModelSystem:
+class ModelSystem(SimulatedSystem):
     """Everything that takes part in one run; a :class:`~resilience.lab.system.System`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a modelled run is made of
@@ -139,25 +138,8 @@ class ModelSystem:
         """The share of all clients that have a session now."""
         return sum(client.is_open for client in self.clients) / len(self.clients)
 
-    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
-        """Run ``main``; nothing here can fail by itself."""
-        del recorder
-        return await main
-
     def death(self) -> str | None:
         """A modelled server never ends by itself."""
-        return None
-
-    def server_log_tail(self) -> str | None:
-        """A modelled server keeps no log of its own."""
-        return None
-
-    def server_is_silent(self) -> bool:
-        """A modelled server is up or killed by a fault."""
-        return False
-
-    def measured(self) -> LabHealth | None:
-        """Modelled time cannot run late."""
         return None
 
     async def finish(self) -> StoredRun:
@@ -167,10 +149,6 @@ class ModelSystem:
         plan = self._experiment.quiz.plan(self._seed)
         answers = tuple(store.answers.values())
         return StoredRun(plan, store.state, store.scores(), answers, self.driver.incarnation)
-
-    def health(self) -> str | None:
-        """Nothing runs late in modelled time."""
-        return None
 
 
 class ModelLane:

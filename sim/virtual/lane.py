@@ -23,9 +23,7 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.fleet import Fleet
-from resilience.lab.health import LabHealth
 from resilience.lab.participants import EVENT, participants_of
-from resilience.lab.recorder import RunRecorder
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.random_streams import uniform
@@ -34,6 +32,7 @@ from resilience.server.app import WEBSOCKET_PATH
 from resilience.server.store import MEMORY, SqlStore
 from resilience.units import Seconds
 
+from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
 from .faultable_link import FaultableVirtualLink
 from .faultable_server import FaultableVirtualServer
@@ -186,7 +185,7 @@ def collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-class VirtualSystem:
+class VirtualSystem(SimulatedSystem):
     """One running system; a :class:`~resilience.lab.system.System`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one run is made of
@@ -228,26 +227,9 @@ class VirtualSystem:
         """The share of all clients that have a session now."""
         return self.fleet.open_count() / self._experiment.clients
 
-    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
-        """Run ``main``; nothing of this laboratory can fail meanwhile."""
-        del recorder
-        return await main
-
     def death(self) -> str | None:
         """Why the server could not start again, if it could not."""
         return self.server.failure
-
-    def server_log_tail(self) -> str | None:
-        """A virtual server keeps no log of its own."""
-        return None
-
-    def server_is_silent(self) -> bool:
-        """The loop that the server runs on is this one."""
-        return False
-
-    def measured(self) -> LabHealth | None:
-        """Virtual time cannot run late."""
-        return None
 
     async def finish(self) -> StoredRun | None:
         """Have the server write its final records; returns what its database holds. Nothing is recorded after it."""
@@ -256,10 +238,6 @@ class VirtualSystem:
         self._sink.is_open = False
         self._recording.write_observations(OBSERVATIONS, self.fleet.observations())
         return self._stored_run()
-
-    def health(self) -> str | None:
-        """Nothing to say: virtual time cannot run late."""
-        return None
 
     async def stop(self) -> None:
         """End the clients, then the server."""

@@ -1,0 +1,32 @@
+"""What every simulated system says of its laboratory: nothing of it can fail, fall silent or run late by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from resilience.lab.health import LabHealth
+from resilience.lab.recorder import RunRecorder
+
+T = TypeVar("T")
+
+
+class SimulatedSystem:
+    """The part of a :class:`~resilience.lab.system.System` that does not depend on what is simulated."""
+
+    async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
+        """Run ``main``; nothing of a simulated laboratory can fail meanwhile."""
+        del recorder
+        return await main
+
+    def server_log_tail(self) -> str | None:
+        """A simulated server keeps no log of its own."""
+        return None
+
+    def server_is_silent(self) -> bool:
+        """A simulated server shares its thread with whoever asks; one that stops stops the simulation."""
+        return False
+
+    def measured(self) -> LabHealth | None:
+        """Simulated time cannot run late."""
+        return None
