@@ -42,6 +42,12 @@ class ResilienceError(Exception):
     exit_code = ExitCode.HARNESS
 
 
+def describe_error(error: BaseException) -> str:
+    """An error in one line; one that was not raised on purpose with its type."""
+    text = str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
 class UsageError(ResilienceError):
     """The user's request cannot be carried out as written."""
 

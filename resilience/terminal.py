@@ -6,13 +6,17 @@ Knows no command.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from resilience.errors import describe_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,19 +85,25 @@ def make_console() -> Console:
     return console
 
 
-def describe_unexpected(error: BaseException) -> str:
-    """An unforeseen error in one line that names the log file with its traceback."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"unexpected {text}; {_write_traceback(error)}"
+def describe_unexpected(error: BaseException, log: Path | None = None) -> str:
+    """An unforeseen error in one line that names the one file with its traceback.
+
+    That is ``log``, or a new file in the temporary directory where ``log`` is not given or cannot be written.
+    """
+    return f"unexpected {describe_error(error)}; {_write_traceback(error, log)}"
 
 
-def _write_traceback(error: BaseException) -> str:
-    lines = traceback.format_exception(error)
+def _write_traceback(error: BaseException, log: Path | None) -> str:
+    text = "".join(traceback.format_exception(error))
+    if log is not None:
+        with contextlib.suppress(OSError):
+            log.write_text(text, encoding="utf-8")
+            return f"its traceback is in {log}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="resilience-", suffix=".log", delete=False, encoding="utf-8"
         ) as file:
-            file.writelines(lines)
+            file.write(text)
     except OSError as failure:
         return f"its traceback could not be stored: {failure.strerror}"
     return f"its traceback is in {file.name}"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ResilienceError, UsageError
+from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
-from resilience.terminal import describe_unexpected
 
 from .cancellation import Cancellation
 from .progress import ProgressListener, ignore_progress
@@ -51,18 +50,14 @@ def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees
 ) -> RunOutcome:
     """Run it; SIGINT and SIGTERM end it in order. However it ends, the outcome says so, and so does a printed line.
 
-    Only a :class:`~resilience.errors.UsageError` is raised: then nothing has begun.
+    Raises what is wrong with the request (:class:`~resilience.errors.UsageError`), never what failed in the run.
     """
     cancellation = Cancellation()
     try:
         with cancelled_by_signals(cancellation, _say):
             outcome = execute(driver, experiment, seed, run_dir, progress=listener, cancellation=cancellation)
-    except UsageError:
-        raise
-    except ResilienceError as error:
+    except HarnessError as error:
         outcome = RunOutcome(RunStatus.HARNESS_FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - the run is over, and what it left is still to be reported
-        outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_unexpected(error))
     if outcome.cause is not None:
         line = f"{outcome.status}: {outcome.cause}"
         console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)

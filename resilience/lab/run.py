@@ -14,17 +14,17 @@ import contextlib
 import resource
 import sys
 import time
-import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from resilience.errors import HarnessError, ResilienceError, SystemFailedError, UsageError
+from resilience.errors import HarnessError, SystemFailedError, UsageError, describe_error
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
+from resilience.terminal import describe_unexpected
 from resilience.units import Instant, Seconds
 
 from .cancellation import Cancellation
@@ -67,7 +67,8 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     cause when the server failed by itself), not_started (no steady state: nothing was injected) or interrupted (by a
     request on ``cancellation``). Raises :class:`~resilience.errors.UsageError` when ``run_dir`` already holds a run.
     Raises :class:`~resilience.errors.HarnessError`, in one line, when the laboratory failed in whatever way, a full
-    disk included; that is in ``run.json`` too, as far as it can still be written. Nothing is left running either way.
+    disk included; that is in ``run.json`` too, as far as it can still be written. An unforeseen error leaves its
+    traceback in :data:`FAILURE_LOG`, which the line names. Nothing is left running either way.
     """
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
@@ -78,7 +79,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     try:
         outcome = conduct(driver, experiment, seed, recording, progress=progress, cancellation=cancellation)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed, and run.json says so
-        failure = error
+        failure = _as_expected(error, run_dir)
     finally:
         evidence, unwritten = _close(recording)
         failure = failure or unwritten
@@ -86,19 +87,18 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
             outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(failure))
         info = msgspec.structs.replace(info, evidence=evidence)
         unsaved = _save_info(run_dir, _closing_info(info, driver, outcome, time.monotonic() - began))
+    failure = failure or unsaved
     if failure is not None:
-        raise _as_harness_error(failure, run_dir) from failure
-    if unsaved is not None:
-        raise HarnessError(unsaved)
+        raise failure
     return outcome
 
 
-def _save_info(run_dir: Path, info: RunInfo) -> str | None:
+def _save_info(run_dir: Path, info: RunInfo) -> HarnessError | None:
     """Write ``run.json``; returns why that failed."""
     try:
         write_run_info(run_dir, info)
     except OSError as error:
-        return f"{run_dir}: run.json cannot be written: {error.strerror or error}"
+        return HarnessError(f"{run_dir}: run.json cannot be written: {error.strerror or error}")
     return None
 
 
@@ -110,13 +110,13 @@ def _close(recording: DirectoryRecording) -> tuple[tuple[EvidenceFile, ...] | No
         return None, HarnessError(f"the event log cannot be written: {error.strerror or error}")
 
 
-def _as_harness_error(error: Exception, run_dir: Path) -> HarnessError | UsageError:
-    """The error in one line; where it came from goes to :data:`FAILURE_LOG` unless it was raised on purpose."""
+def _as_expected(error: Exception, run_dir: Path) -> HarnessError | UsageError:
+    """The error itself if a run may end with it, else one that names the file in which its traceback is now."""
     if isinstance(error, HarnessError | UsageError):
         return error
-    with contextlib.suppress(OSError):
-        (run_dir / FAILURE_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return HarnessError(describe_error(error))
+    described = HarnessError(describe_unexpected(error, run_dir / FAILURE_LOG))
+    described.__cause__ = error
+    return described
 
 
 def conduct(  # noqa: PLR0913 - as execute
@@ -181,12 +181,6 @@ def _closing_info(info: RunInfo, driver: LaneDriver, outcome: RunOutcome, wall_s
         peak_rss_mb=peak / _KIB_PER_MIB,
         versions={**info.versions, **driver.versions()},
     )
-
-
-def describe_error(error: BaseException) -> str:
-    """An error in one line; an unexpected one with its type."""
-    text = str(error) if isinstance(error, ResilienceError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
 
 
 class _Run:

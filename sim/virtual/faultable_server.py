@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from resilience.errors import describe_error
 from resilience.experiment.primitives import Crash, CrashPoint, Kill, ServerOperation, Start
 from resilience.lab.canary import NetworkCanary
-from resilience.lab.run import describe_error
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds

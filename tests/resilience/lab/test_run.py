@@ -18,6 +18,7 @@ from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Cohort, Experiment
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.command import run_experiment
 from resilience.lab.health import LabHealth, ProcessLag
 from resilience.lab.progress import Progress
 from resilience.lab.recording import Recording, read_stored_run_file
@@ -27,6 +28,7 @@ from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import Question
+from resilience.terminal import make_console
 from tests.support.fake_system import FakeLane, FakeSystem
 
 K = LogEventKind
@@ -133,7 +135,7 @@ def test_a_laboratory_that_fails_leaves_a_directory_that_says_so(tmp_path: Path,
         system.failure = error
 
     lane = FakeLane(prepare)
-    with pytest.raises(HarnessError, match=str(error)):
+    with pytest.raises(HarnessError, match=str(error)) as caught:
         execute(lane, EXPERIMENT, 7, tmp_path)
     info = read_run_info(tmp_path)
     assert info.status is RunStatus.HARNESS_FAILED
@@ -144,6 +146,32 @@ def test_a_laboratory_that_fails_leaves_a_directory_that_says_so(tmp_path: Path,
     told = tmp_path / FAILURE_LOG
     assert told.exists() is not isinstance(error, HarnessError)
     assert not told.exists() or "Traceback" in told.read_text()
+    assert (str(told) in info.cause) is told.exists()
+    assert str(caught.value) == info.cause
+
+
+def test_an_unforeseen_error_leaves_one_traceback_and_a_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the run directory; in the temporary directory only where the run directory takes no file."""
+
+    def prepare(system: FakeSystem) -> None:
+        system.failure = ZeroDivisionError("oops")
+
+    elsewhere = tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    run_dir = tmp_path / "run"
+    outcome = run_experiment(FakeLane(prepare), EXPERIMENT, 7, run_dir, make_console())
+    assert outcome.status is RunStatus.HARNESS_FAILED
+    assert not list(elsewhere.iterdir())
+    line = f"harness_failed: unexpected ZeroDivisionError: oops; its traceback is in {run_dir / FAILURE_LOG}"
+    assert capsys.readouterr().out.splitlines() == [line]
+    (tmp_path / "blocked" / FAILURE_LOG).mkdir(parents=True)
+    run_experiment(FakeLane(prepare), EXPERIMENT, 7, tmp_path / "blocked", make_console())
+    (log,) = elsewhere.iterdir()
+    assert f"its traceback is in {log}" in capsys.readouterr().out
+    assert "Traceback" in log.read_text()
 
 
 class FullDisk(EventList):
