@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import EvidenceError, HarnessError, UsageError
-from resilience.eventlog.end_marker import decode_marker, with_marker
+from resilience.eventlog.end_marker import with_marker
 from resilience.eventlog.writer import EventList, EventSink, EventWriter
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
@@ -27,7 +27,6 @@ __all__ = [
     "OBSERVATIONS",
     "DirectoryRecording",
     "Recording",
-    "read_observations",
     "read_stored_run_file",
     "write_observations",
 ]
@@ -101,27 +100,6 @@ def write_observations(path: Path, observations: Iterable[Observation]) -> None:
     """Write observations as JSON Lines with an end marker."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(with_marker([msgspec.json.encode(item) + b"\n" for item in observations]))
-
-
-def read_observations(run_dir: Path) -> list[Observation]:
-    """Every observation below a run directory, by file name, then in order; none where the run kept none.
-
-    Raises :class:`~resilience.errors.UsageError` with file and line when one is broken.
-    """
-    decoder = msgspec.json.Decoder(Observation)
-    return [
-        _decoded(decoder, line, path, number)
-        for path in sorted((run_dir / OBSERVATIONS).glob("*.jsonl"))
-        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1)
-        if decode_marker(line) is None
-    ]
-
-
-def _decoded(decoder: msgspec.json.Decoder[Observation], line: bytes, path: Path, number: int) -> Observation:
-    try:
-        return decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}:{number}: not an observation of this version: {error}") from error
 
 
 def read_stored_run_file(run_dir: Path) -> StoredRun | None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.processes import LIMITS, LOBBY, LoadProcess, bare, product, quiz
 from tests.benchmarks.lab.results import Row, middle, spread
+from tests.support.stored_lines import read_events
 
 OPENED = '{"type":"question_opened"'
 SLOWER = 1.5

@@ -32,10 +32,11 @@ from resilience.lab.cancellation import Cancellation
 from resilience.lab.health import LabHealth
 from resilience.lab.participants import participants_of
 from resilience.lab.progress import Progress, ProgressListener, ignore_progress
-from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.recording import read_stored_run_file
 from resilience.lab.run import RunOutcome, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 from resilience.lab.server_watch import SilenceMeter
+from tests.support.stored_lines import read_observations
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged

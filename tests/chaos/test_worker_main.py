@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from chaos.worker_main import Counts, Ended, Go, Job, Ready, Stop, WorkerReport
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import load
 from resilience.lab.health import LagMeter
+from tests.support.stored_lines import read_events
 
 from ..support.deadlines import HANG_S
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from chaos.real_lane import RealLane
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
 from resilience.experiment.loader import load_file
@@ -21,6 +20,7 @@ from resilience.lab.system import LaneDriver
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from tests.resilience.protocol.machine_pair import MachinePair, Peer
+from tests.support.stored_lines import read_events
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
 """Delays with jitter, as clients have them; for lanes with a clock of their own."""

@@ -17,12 +17,12 @@ import pytest
 from chaos.ports import free_ports
 from resilience.client.client import ReconnectingClient
 from resilience.config import ClientConfig
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.client.participant import Identity, ParticipantClient
 from resilience.protocol.messages import Message, QuestionOpened
 from resilience.random_streams import random_for
 from tests.support.deadlines import HANG_S
+from tests.support.stored_lines import read_events
 
 QUIZ = "[quiz]\nquestions = 2\nlobby = 0.2\nquestion_time = 2.0\nreveal_time = 0.2\nleaderboard_time = 0.2\n"
 

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from resilience.errors import ExitCode, UsageError
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.lab.cancellation import Cancellation
@@ -24,6 +23,7 @@ from resilience.lab.run_directory import RunStatus, read_run_info
 from sim import cli
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
+from tests.support.stored_lines import read_events
 
 from ..support.deadlines import HANG_S
 from ..support.processes import eventually_sync

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from reports.build import build_report
 from resilience.errors import ExitCode, SystemFailedError
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
@@ -27,6 +26,7 @@ from resilience.protocol.server.room import Room
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from sim.watchdog import WATCH_INTERVAL_S, StallMeter, Watchdog
+from tests.support.stored_lines import read_events
 
 SMALL: Experiment = msgspec.structs.replace(load("smoke"), expectations=())
 STALL_S = 0.5

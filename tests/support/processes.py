@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEvent
+from tests.support.stored_lines import read_events
 
 from .deadlines import HANG_S
 

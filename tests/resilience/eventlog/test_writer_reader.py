@@ -1,4 +1,4 @@
-"""Log events to disk and back."""
+"""Log events to disk and back, by the writer and by the reports' reader of columns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.errors import ExitCode, UsageError
+from reports.columns import LineColumns
+from resilience.errors import EvidenceError
 from resilience.eventlog.end_marker import EndMarker, decode_marker
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import FLUSH_BYTES, EventList, EventWriter
+from resilience.lab.manifest import LineScan
+from tests.support.stored_lines import read_events
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 EVENTS = st.builds(
@@ -53,6 +55,13 @@ def unmarked(path: Path) -> bytes:
     return body
 
 
+def times(path: Path) -> list[float]:
+    """The instants of the events in a file, as the reports read them."""
+    columns = LineColumns(LogEvent)
+    columns.add_file(str(path), LineScan(path), len)
+    return [float(t) for t in columns.frame()["t"]]
+
+
 @given(events=st.lists(EVENTS, max_size=10))
 def test_written_events_are_read_in_order_of_time(
     tmp_path_factory: pytest.TempPathFactory, events: list[LogEvent]
@@ -74,7 +83,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for end in range(whole.index(b"\n") + 1, whole.index(b"\n", whole.index(b"\n") + 1)):
         path.write_bytes(whole[:end])
-        assert [one.t for one in read_events(tmp_path)] == [1.0]
+        assert times(path) == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -92,21 +101,14 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
 def test_a_broken_line_is_named_by_file_and_number(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "events" / "a.jsonl", event(1.0))
     path.write_bytes(msgspec.json.encode(event(1.0)) + b"\n" + line + b"\n" + msgspec.json.encode(event(2.0)) + b"\n")
-    with pytest.raises(UsageError) as caught:
-        read_events(tmp_path)
+    with pytest.raises(EvidenceError) as caught:
+        times(path)
     assert str(caught.value).startswith(f"{path}:2: ")
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_without_event_files_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no event log found") as caught:
-        read_events(tmp_path)
-    assert caught.value.exit_code is ExitCode.USAGE
-
-
 def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
-    write(tmp_path / "events" / "a.jsonl")
-    assert read_events(tmp_path) == []
+    assert times(write(tmp_path / "events" / "a.jsonl")) == []
 
 
 def test_the_writer_buffers_until_flushed(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from resilience.errors import HarnessError, UsageError
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList, EventWriter
 from resilience.experiment.faults import CutFault
@@ -30,6 +29,7 @@ from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import Question
 from resilience.terminal import make_console
 from tests.support.fake_system import FakeLane, FakeSystem
+from tests.support.stored_lines import read_events
 
 K = LogEventKind
 EXPERIMENT = Experiment("small", 40.0, (Cohort("a", 4),), faults=(CutFault(20.0, ("a",)),))

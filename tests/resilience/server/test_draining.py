@@ -14,10 +14,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage, InvalidStatus
 
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from tests.hostile.well_behaved import WellBehavedClients
 from tests.support.server_process import ServerProcess, free_port, target
+from tests.support.stored_lines import read_events
 
 LATENESS_S = 0.5
 """What the machine may add to any time of the benchmark."""

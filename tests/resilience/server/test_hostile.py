@@ -10,12 +10,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from tests.hostile.__main__ import Wave, attack, besieged, summary_of
 from tests.hostile.attacks import HOSTILE
 from tests.hostile.well_behaved import WellBehavedClients, percentile
 from tests.support.server_process import target
+from tests.support.stored_lines import read_events
 
 from ...support.deadlines import HANG_S
 from .metrics_oracle import exposed, recounted

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from resilience.cli import root as commands
 from resilience.config import ServerConfig
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventWriter
 from resilience.protocol.effects import Record
@@ -23,6 +22,7 @@ from resilience.server.logs import DROPPED, LINES, STRAY
 from resilience.server.metrics import Metrics
 from resilience.server.pages import ServerView, not_ready
 from resilience.server.serve import LIMIT
+from tests.support.stored_lines import read_events
 
 from .metrics_oracle import Samples, exposed
 

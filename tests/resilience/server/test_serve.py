@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from resilience.config import QuizConfig, ServerConfig
-from resilience.eventlog.reader import read_events
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
 from resilience.protocol.effects import Record
 from resilience.runtime import log_to
 from resilience.server import serve
+from tests.support.stored_lines import read_events
 
 
 def test_a_task_that_the_loop_cancels_at_its_end_still_writes_its_record(

@@ -22,7 +22,7 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.participants import participants_of
 from resilience.lab.progress import Progress
-from resilience.lab.recording import read_observations, read_stored_run_file
+from resilience.lab.recording import read_stored_run_file
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 from resilience.policy.backoff import Jitter, Preset
@@ -32,6 +32,7 @@ from sim.model import ModelCosts, ModelLane
 from sim.model.clock import SimEnvironment
 from sim.model.lab_clock import SimLabClock, _Wait, run_to_end
 from sim.model.lane import ModelSystem
+from tests.support.stored_lines import read_observations
 
 from ...support.short_runs import ended_at
 from .runs import LIVELY, experiment, of, run, system_of
