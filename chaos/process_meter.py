@@ -23,7 +23,7 @@ _UTIME, _STIME = 11, 12
 _THROTTLED = {"throttled_time": _NS, "throttled_usec": _US}
 """Keys of ``cpu.stat`` in the first and the second version of cgroups, with their units."""
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 async def measure_loop(meter: LagMeter) -> None:
@@ -78,9 +78,12 @@ def cpu_seconds(pid: int) -> Seconds | None:
         return None
 
 
-def throttled_seconds(root: Path = _CGROUPS) -> Seconds | None:
-    """For how long the quota of this process's control group has stopped it; ``None`` when that cannot be read."""
-    for folder in _cpu_groups(root):
+def throttled_seconds(root: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> Seconds | None:
+    """For how long the quota of this process's control group has stopped it; ``None`` when that cannot be read.
+
+    ``root`` is where control groups are mounted, ``own`` names those of this process (cgroups(7)).
+    """
+    for folder in _cpu_groups(root, own):
         try:
             words = (folder / "cpu.stat").read_text().split()
         except OSError:
@@ -100,10 +103,10 @@ def load_per_processor() -> float | None:
         return None
 
 
-def _cpu_groups(root: Path) -> list[Path]:
+def _cpu_groups(root: Path, own: Path) -> list[Path]:
     """Folders that may hold this process's ``cpu.stat``, the most specific first."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
         return []
     found = []
