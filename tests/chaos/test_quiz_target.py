@@ -24,7 +24,7 @@ from resilience.runtime import RunClock
 from resilience.settings import server_settings
 
 from ..support.deadlines import HANG_S
-from ..support.processes import eventually, logged
+from ..support.processes import eventually, lives, logged
 
 TEXT = """
 name = "short"
@@ -96,6 +96,23 @@ async def test_a_server_that_died_by_itself_is_named_and_stays_dead(target: Quiz
     await target.repair()
     assert target.death() is not None
     assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
+
+
+async def test_a_server_that_ignores_sigterm_is_killed_and_has_failed(
+    target: QuizTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspended process ignores it as well as any: the failure is a silence, which an observer may be wrong about."""
+    monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 0.3)
+    pid = pid_of(target)
+    os.kill(pid, signal.SIGSTOP)
+    within = 0.3 + experiment().server.drain_window
+    with pytest.raises(
+        SystemFailedError, match=rf"did not end within {within:g} s of SIGTERM, at -?\d+\.\d s"
+    ) as caught:
+        await target.stop()
+    assert not caught.value.has_ended
+    assert not lives(pid)
+    assert target.death() is None, "an ordered death is not its own"
 
 
 async def test_a_stopped_server_is_no_death(target: QuizTarget) -> None:

@@ -67,6 +67,13 @@ def test_kind_and_length() -> None:
     assert [(fault.kind, fault.length) for fault in faults] == [("cut", 0.0), ("refuse", 2.0), ("blackhole", 3.0)]
 
 
+def test_a_silence_too_short_for_a_canary_is_refused() -> None:
+    """Half a second can be seen; less cannot be told from a slow answer, so the fault would never be confirmed."""
+    assert experiment(BlackholeFault(100.0, ("x",), duration=0.5)).faults
+    with pytest.raises(ConfigError, match=r"faults\[0\]\.duration = 0\.49: must be at least 0\.5 s: a canary"):
+        experiment(BlackholeFault(100.0, ("x",), duration=0.49))
+
+
 def test_a_run_waits_for_the_returns_that_it_judges() -> None:
     """Two seconds to see that participants are back; at least five, and any threshold, where a latency is judged."""
     rate, excess, downtime, trips = (

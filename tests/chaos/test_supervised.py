@@ -1,0 +1,49 @@
+"""A child process to its end: in order, by force, and one that not even SIGKILL ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.supervised import SupervisedProcess, describe_exit
+from resilience.errors import HarnessError
+
+from ..support.deadlines import HANG_S
+from ..support.processes import eventually
+
+OBEDIENT = "import time; time.sleep(600)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {OBEDIENT}"
+
+
+async def child(log: Path, code: str) -> SupervisedProcess:
+    return await SupervisedProcess.spawn("server", [sys.executable, "-c", code], log)
+
+
+async def test_a_child_that_obeys_ends_in_order(tmp_path: Path) -> None:
+    process = await child(tmp_path / "log", OBEDIENT)
+    assert await process.stop(HANG_S)
+    assert describe_exit(process.exit_code or 0) == "SIGTERM"
+    assert await process.stop(HANG_S), "a second order finds nothing to do"
+
+
+async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    process = await child(tmp_path / "log", STUBBORN)
+    await eventually(lambda: (tmp_path / "log").read_text() != "")
+    assert not await process.stop(0.2)
+    assert describe_exit(process.exit_code or 0) == "SIGKILL"
+
+
+async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that hangs in the kernel does: the laboratory does not wait for it for ever."""
+    process = await child(tmp_path / "log", OBEDIENT)
+    with monkeypatch.context() as hung:
+        hung.setattr("chaos.supervised.KILL_TIMEOUT_S", 0.1)
+        hung.setattr(process, "kill", lambda: None)
+        hung.setattr(process.process, "terminate", lambda: None)
+        with pytest.raises(HarnessError, match=rf"server \(pid {process.process.pid}\) outlived SIGKILL for 0.1 s"):
+            await process.stop(0.1)
+    await process.end_now()
