@@ -88,8 +88,10 @@ def list_() -> None:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
 def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, ...]) -> None:
-    """Show EXPERIMENT as it would run: every value, and when each fault strikes where."""
+    """Show EXPERIMENT as it would run: every value, when each fault strikes where, and what that can prove."""
     from rich.table import Table
+
+    from reports.plan import plan_lines
 
     loaded = load(experiment, overrides, scale)
     console = make_console()
@@ -98,6 +100,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     for window in loaded.windows(seed):
         table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.place)
     console.print(table)
+    console.print("", *plan_lines(loaded), sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @chaos.command()

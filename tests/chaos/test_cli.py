@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_show_resolves_the_experiment_and_its_timeline() -> None:
     assert 'preset = "classic"' in output
     assert "clients = 20" in output
     assert "6.50 s  9.00 s  blackhole  solo" in output
+
+
+def test_show_says_whether_the_design_can_ever_pass(tmp_path: Path) -> None:
+    """The README's example can; with one cut in place of nine it never could, and what would do is printed."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    file = tmp_path / "lunch.toml"
+    file.write_text(text)
+    now = invoke("show", file).output
+    assert now.index("cut        office") < now.index("success_rate ≥ 95 % can pass: at most ")
+    before = invoke("show", file, "--set", "faults.1.times=1").output
+    assert "success_rate ≥ 95 % can never pass: at most " in before
+    assert "About 7 events of " in before
+    assert "there is nothing to plan" in invoke("show", file, "--set", "expectations=[]").output
 
 
 def test_doctor_ends_with_4_when_something_is_in_the_way(binary: Binary, tmp_path: Path) -> None:
