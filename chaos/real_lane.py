@@ -21,7 +21,7 @@ from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
-from resilience.lab.asyncio_clock import run_all
+from resilience.lab.asyncio_clock import canceller_of_this_task, run_all
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
@@ -71,7 +71,7 @@ class RealLane:
         self._cancellation = cancellation
 
         async def cancellable() -> T:
-            cancellation.bind(_canceller(asyncio.get_running_loop(), asyncio.current_task(), cancellation))
+            cancellation.bind(canceller_of_this_task(cancellation))
             return await main()
 
         return asyncio.run(cancellable())
@@ -100,22 +100,6 @@ class RealLane:
                 self._cancellation.mask()  # what was started is ended first
                 raise
             yield system
-
-
-def _canceller(
-    loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, cancellation: Cancellation
-) -> Callable[[], None]:
-    """What cancels the task from any thread, unless the run is cleaning up by the time that the loop gets to it."""
-
-    def cancel_unless_masked() -> None:
-        if task is not None and not cancellation.masked:
-            task.cancel()
-
-    def cancel() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run is over
-            loop.call_soon_threadsafe(cancel_unless_masked)
-
-    return cancel
 
 
 class _Starter:

@@ -68,12 +68,14 @@ class Watchdog:
     def run(self, work: Callable[[], T], cancellation: Cancellation) -> T:
         """Run ``work`` to its end and return or raise what it does.
 
-        :class:`~resilience.errors.SystemFailedError`, with the stack, when virtual time stands still for too long.
+        :class:`~resilience.errors.SystemFailedError`, with the stack, when virtual time stands still for too long. An
+        interrupt of the caller's thread, which only the main thread meets, is a request on ``cancellation`` and is
+        raised once the simulation has ended. Any thread may call this, a simulation's included.
         """
         self.meter, self.now = StallMeter(self._limit), None
         simulation = _Simulation(work)
-        simulation.thread.start()
         try:
+            simulation.thread.start()
             while not simulation.has_ended(WATCH_INTERVAL_S):
                 if self.meter.note(self._shown(), WATCH_INTERVAL_S):
                     raise self._stop(simulation)

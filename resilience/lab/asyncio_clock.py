@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from resilience.errors import ResilienceError
 from resilience.runtime import RunClock
 from resilience.units import Instant
+
+from .cancellation import Cancellation
 
 T = TypeVar("T")
 
@@ -56,6 +59,21 @@ async def run_with_helpers(main: Coroutine[Any, Any, T], helpers: Sequence[Corou
     except BaseExceptionGroup as failures:
         raise first_failure(failures) from failures
     return result
+
+
+def canceller_of_this_task(cancellation: Cancellation) -> Callable[[], None]:
+    """What cancels the task that calls this, from any thread, unless the run cleans up when its loop gets to it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel_unless_masked() -> None:
+        if task is not None and not cancellation.masked:
+            task.cancel()
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run is over
+            loop.call_soon_threadsafe(cancel_unless_masked)
+
+    return cancel
 
 
 def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:

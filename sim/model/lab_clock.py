@@ -90,7 +90,7 @@ def run_to_end(
     process = start(environment, coroutine)
     try:
         while process.is_alive:
-            if requested:
+            if requested and not cancellation.masked:
                 coroutine.throw(asyncio.CancelledError())
             environment.step()
     except EmptySchedule:

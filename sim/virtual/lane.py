@@ -20,7 +20,7 @@ from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
-from resilience.lab.asyncio_clock import AsyncioClock
+from resilience.lab.asyncio_clock import AsyncioClock, canceller_of_this_task
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import EVENT, participants_of
@@ -101,14 +101,8 @@ class VirtualLane:
 
         async def cancellable(loop: VirtualLoop) -> T:
             self._watchdog.now = loop.time
-            task = asyncio.current_task()
-            if task is None:
-                raise HarnessError("a run must be a task")
-            cancellation.bind(lambda: _cancel(loop, task))
-            try:
-                return await main()
-            finally:
-                cancellation.bind(lambda: None)
+            cancellation.bind(canceller_of_this_task(cancellation))
+            return await main()
 
         with collector_paused():
             try:
@@ -162,10 +156,6 @@ class VirtualLane:
         numbers, storage = itertools.count(), self._conditions.storage
         loop.executor_latency = lambda: storage(uniform(seed, "storage", next(numbers)))
         loop.executor_share = self._conditions.storage_share
-
-
-def _cancel(loop: VirtualLoop, task: asyncio.Task[Any]) -> None:
-    loop.call_soon_threadsafe(task.cancel)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +20,17 @@ from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
-from resilience.lab.run import STOPPED_LOG, execute
+from resilience.lab.progress import Progress
+from resilience.lab.run import STOPPED_LOG, RunOutcome, execute
 from resilience.lab.run_directory import RunStatus, read_run_info
+from resilience.lab.signals import cancelled_by_signals
 from resilience.protocol.messages import ClientMessage, Resume
 from resilience.protocol.server.room import Room
+from sim.model.lab_clock import SimLabClock
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from sim.watchdog import WATCH_INTERVAL_S, StallMeter, Watchdog
+from tests.support.processes import eventually_sync
 from tests.support.stored_lines import read_events
 
 SMALL: Experiment = msgspec.structs.replace(load("smoke"), expectations=())
@@ -90,6 +95,96 @@ def test_a_simulation_that_ends_returns_its_result_or_raises() -> None:
     assert watchdog.run(lambda: 7, Cancellation()) == 7
     with pytest.raises(ZeroDivisionError, match="planted"):
         watchdog.run(fail, Cancellation())
+
+
+@pytest.fixture
+def left_running() -> Callable[[], set[threading.Thread]]:
+    """Threads that the test started and that still run; those that are blocked for good stay from other tests."""
+    before = set(threading.enumerate())
+    return lambda: set(threading.enumerate()) - before
+
+
+LANES = pytest.mark.parametrize("lane", [VirtualLane, ModelLane], ids=["virtual", "model"])
+
+
+@LANES
+def test_a_signal_ends_a_simulation_in_order(
+    tmp_path: Path, lane: Callable[..., Any], left_running: Callable[[], set[threading.Thread]]
+) -> None:
+    """The handler runs in the thread that watches, the run in another: it is interrupted, recorded, and gone."""
+    cancellation = Cancellation()
+
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == "running" and cancellation.reason is None:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            assert eventually_sync(lambda: cancellation.reason is not None)
+
+    with cancelled_by_signals(cancellation, print):
+        outcome = execute(lane(), SMALL, 1, tmp_path, progress=interrupt, cancellation=cancellation)
+    assert (outcome.status, outcome.cause) == (RunStatus.INTERRUPTED, "interrupted by SIGINT")
+    assert read_run_info(tmp_path).status is RunStatus.INTERRUPTED
+    assert read_events(tmp_path)[-1].outcome == "interrupted"
+    assert not left_running()
+
+
+def test_an_interrupt_without_a_handler_ends_the_simulation_before_it_goes_on(
+    left_running: Callable[[], set[threading.Thread]],
+) -> None:
+    """As in a test or a notebook: KeyboardInterrupt in the caller's thread, and nothing left running."""
+    cancellation = Cancellation()
+
+    async def interrupted() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while True:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(1.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        VirtualLane().run(interrupted, cancellation)
+    assert cancellation.reason == "SIGINT"
+    assert not left_running()
+
+
+@LANES
+def test_a_simulation_may_be_executed_in_any_thread(tmp_path: Path, lane: Callable[..., Any]) -> None:
+    outcomes: list[RunOutcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(execute(lane(), SMALL, 1, tmp_path)))
+    thread.start()
+    thread.join()
+    assert outcomes == [RunOutcome(RunStatus.COMPLETED)]
+
+
+def test_a_simulation_may_run_another(left_running: Callable[[], set[threading.Thread]]) -> None:
+    """Each with a watchdog of its own; what stops inside is what stops outside."""
+    inner = Watchdog(STALL_S)
+    assert Watchdog().run(lambda: inner.run(lambda: 7, Cancellation()), Cancellation()) == 7
+    with pytest.raises(SystemFailedError, match="no virtual time passed"):
+        Watchdog().run(lambda: inner.run(spin, Cancellation()), Cancellation())
+    assert not left_running()
+
+
+@LANES
+def test_a_request_that_arrives_while_the_run_ends_does_not_cancel_its_end(
+    monkeypatch: pytest.MonkeyPatch, lane: Callable[..., Any]
+) -> None:
+    """It was made before and is carried out after: the requester is another thread."""
+    cancellation = Cancellation()
+    bound: list[Callable[[], None]] = []
+    monkeypatch.setattr(cancellation, "bind", bound.append)
+
+    async def end() -> str:
+        cancellation.mask()
+        bound[0]()
+        await SLEEP[lane](driver)
+        return "ended in order"
+
+    driver = lane()
+    assert driver.run(end, cancellation) == "ended in order"
+
+
+SLEEP: dict[Any, Callable[[Any], Any]] = {
+    VirtualLane: lambda _: asyncio.sleep(1.0),
+    ModelLane: lambda driver: SimLabClock(driver._environment).sleep_until(1.0),
+}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.floats(0.0, 100.0)), max_size=30), st.floats(0.1, 20.0))
