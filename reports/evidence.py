@@ -48,11 +48,13 @@ CLOSING = frozenset(
         LogEventKind.SESSION_DETACHED,
         LogEventKind.ANSWER_COMMITTED,
         LogEventKind.ANSWER_RECOVERED,
-        LogEventKind.ANSWER_REPLIED,
-        LogEventKind.COMMIT_FAILED,
     }
 )
-"""What counts although it happened after the run's end: all that the database is compared with."""
+"""What counts although it happened after the run's end: the server's closing report, and nothing else.
+
+That is the final scores, the final states with the detachments of its drain, without which a final absence would have
+no beginning, and the answers that it stores, without which the scores and the database would not add up.
+"""
 
 _MANY = 3
 _PROGRAM = "quiz-resilience"

@@ -289,7 +289,8 @@ def test_events_after_the_end_count_for_nothing(run_dir: Path) -> None:
 
 
 def _after(end: float, lines: list[bytes]) -> Iterator[bytes]:
-    for kind in (LogEventKind.HEARTBEAT_ACKED, LogEventKind.SCORE_FINAL, LogEventKind.SESSION_DETACHED):
+    dropped = (LogEventKind.HEARTBEAT_ACKED, LogEventKind.ANSWER_REPLIED, LogEventKind.COMMIT_FAILED)
+    for kind in (*dropped, LogEventKind.SCORE_FINAL, LogEventKind.SESSION_DETACHED):
         event = json.loads(lines[-1])
         yield msgspec.json.encode({**event, "t": end + 1.0, "kind": kind.value, "role": Role.SERVER.value}) + b"\n"
 
