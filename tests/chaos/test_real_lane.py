@@ -221,17 +221,25 @@ def test_a_worker_that_dies_ends_the_run_as_the_laboratorys_failure(binary: Bina
     assert not any(lives(pid) for pid in mine)
 
 
-def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binary, tmp_path: Path) -> None:
-    """The run continues; its record says what failed in the laboratory."""
-    killed: list[int] = []
+SERVER, PROXY = b"resilience\0serve", b"toxiproxy-server"
+
+
+def signalled(command: bytes, number: signal.Signals) -> ProgressListener:
+    """Sends the first process with this in its command line a signal, once, from outside, when the run is under way."""
+    struck: list[int] = []
 
     def listener(progress: Progress) -> None:
-        if progress.phase == "running" and not killed:
-            killed.append(pids_of(b"toxiproxy-server")[0])
-            os.kill(killed[0], signal.SIGKILL)
+        if progress.phase == "running" and not struck:
+            struck.extend(pids_of(command))
+            os.kill(struck[0], number)
 
+    return listener
+
+
+def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binary, tmp_path: Path) -> None:
+    """The run continues; its record says what failed in the laboratory."""
     short = experiment("duration=7.0", "faults.0.duration=0.5", "faults.0.at=4.5")
-    assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
+    assert run(short, tmp_path, binary, signalled(PROXY, signal.SIGKILL)).status is RunStatus.COMPLETED
     (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
     assert "ended with exit code -9" in (failed.cause or "")
     assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
@@ -239,18 +247,6 @@ def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binar
 
 def decode_health(event: LogEvent) -> LabHealth:
     return msgspec.json.decode(event.detail or "", type=LabHealth)
-
-
-def signalled(number: signal.Signals) -> ProgressListener:
-    """Sends the server this signal once, from outside, when the run is under way."""
-    struck: list[int] = []
-
-    def listener(progress: Progress) -> None:
-        if progress.phase == "running" and not struck:
-            struck.extend(pids_of(b"resilience\0serve"))
-            os.kill(struck[0], number)
-
-    return listener
 
 
 @pytest.mark.parametrize(
@@ -268,7 +264,7 @@ def test_a_server_that_fails_by_itself_is_a_fail_with_a_report(
     monkeypatch.setattr("resilience.lab.server_watch.HANG_S", 2.0)
     monkeypatch.setattr("chaos.real_system.SilenceMeter", lambda: SilenceMeter(2.0))
     monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 1.0)
-    outcome = run(experiment("duration=600.0"), tmp_path, binary, signalled(number))
+    outcome = run(experiment("duration=600.0"), tmp_path, binary, signalled(SERVER, number))
     assert outcome.status is RunStatus.COMPLETED
     assert re.fullmatch(cause, outcome.cause or "")
     (failed,) = (event for event in logged(tmp_path) if event.kind is K.SERVER_FAILED)
@@ -288,15 +284,8 @@ def test_a_proxy_that_hangs_between_faults_is_replaced_and_recorded(
     """No operation has to find it: its control API is asked all the time."""
     monkeypatch.setattr(real_system, "LINK_CHECK_S", 0.2)
     monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", 0.5)
-    stopped: list[int] = []
-
-    def listener(progress: Progress) -> None:
-        if progress.phase == "running" and not stopped:
-            stopped.append(pids_of(b"toxiproxy-server")[0])
-            os.kill(stopped[0], signal.SIGSTOP)
-
     short = experiment("duration=8.0", "faults.0.duration=0.5", "faults.0.at=5.5")
-    assert run(short, tmp_path, binary, listener).status is RunStatus.COMPLETED
+    assert run(short, tmp_path, binary, signalled(PROXY, signal.SIGSTOP)).status is RunStatus.COMPLETED
     causes = [event.cause or "" for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
     assert any("was replaced" in cause for cause in causes)
     assert analyse(tmp_path)[2].verdict is Verdict.INCONCLUSIVE
