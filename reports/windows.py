@@ -65,19 +65,8 @@ def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
     happened = _of_episodes(log.recorded_episodes) if log.recorded_episodes is not None else _of_events(log)
-    rows = [
-        {
-            "fault_id": fault_id,
-            "kind": fault_kind(fault_id),
-            "place": fault_place(fault_id),
-            "event": fault_strike(fault_id),
-            "stratum": _stratum(fault_id, plan),
-            "planned_start": plan.starts_at if plan else None,
-            "planned_end": plan.ends_at if plan else None,
-        }
-        for fault_id in dict.fromkeys([*planned, *happened.index[happened["fault_at"].notna()]])
-        for plan in [planned.get(fault_id)]
-    ]
+    known = dict.fromkeys([*planned, *happened.index[happened["fault_at"].notna()]])
+    rows = [_row(fault_id, planned.get(fault_id)) for fault_id in known]
     frame = pd.DataFrame(rows, columns=list(_PLAN)).join(happened, on="fault_id")[list(_COLUMNS)]
     frame = frame.astype({**dict.fromkeys(_TIMES, "float64"), "invalid": "object"})
     frame = frame.assign(invalid=frame["invalid"].where(frame["invalid"].notna(), None))
@@ -85,6 +74,19 @@ def windows_frame(log: RunHistory) -> pd.DataFrame:
     frame = frame.assign(stratum=_event_strata(frame))
     by_start = frame["fault_at"].fillna(frame["planned_start"]).to_numpy()
     return frame.iloc[np.argsort(by_start, kind="stable")].reset_index(drop=True)
+
+
+def _row(fault_id: str, plan: FaultWindow | None) -> dict[str, object]:
+    """What is known of a window before it happens; its event is a single strike yet."""
+    return {
+        "fault_id": fault_id,
+        "kind": fault_kind(fault_id),
+        "place": fault_place(fault_id),
+        "event": fault_strike(fault_id),
+        "stratum": _stratum(fault_id, plan),
+        "planned_start": plan.starts_at if plan else None,
+        "planned_end": plan.ends_at if plan else None,
+    }
 
 
 def _of_events(log: RunHistory) -> pd.DataFrame:
@@ -165,19 +167,7 @@ def planned_windows(experiment: Experiment, seed: int | None = None) -> pd.DataF
 
     ``links``: the names of the links that the window acts on; none for a fault of the server.
     """
-    rows = [
-        {
-            "fault_id": window.fault_id,
-            "kind": window.fault.kind,
-            "place": window.place,
-            "links": window.links,
-            "event": fault_strike(window.fault_id),
-            "stratum": _stratum(window.fault_id, window),
-            "planned_start": window.starts_at,
-            "planned_end": window.ends_at,
-        }
-        for window in experiment.windows(seed)
-    ]
+    rows = [{**_row(window.fault_id, window), "links": window.links} for window in experiment.windows(seed)]
     columns = ["fault_id", "kind", "place", "links", "event", "stratum", *_TIMES]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_TIMES, "float64"))
     frame = frame.assign(event=_physical_events(frame, experiment.duration))
