@@ -141,7 +141,7 @@ class RunHistory:
 
     @cached_property
     def lab_health(self) -> LabHealth:
-        """What the laboratory measured of itself; empty where it cannot run late, and while a run goes on."""
+        """What the laboratory measured of itself; empty where it cannot run late, and before the end."""
         texts = self.rows(LogEventKind.LAB_HEALTH)["detail"].dropna()
         return msgspec.json.decode(texts.iloc[-1], type=LabHealth) if len(texts) else LabHealth()
 

@@ -11,8 +11,8 @@ A server host's wait for a processor counts as lateness; the server's own slowne
 The limits of starvation (:data:`STARVED_S`, :data:`STARVED_HOST_S`, :data:`THROTTLED_SHARE`) are fitted to three runs
 of one experiment on one machine: the drill of ``tests/cases/runner`` in the real lane on two processors, unhindered,
 with a quota of a fifth of a processor for all processes together, and with a tenth. They put the first two on one side
-and the third on the other; nothing is known of how they do elsewhere. What they let through is still held against each
-verdict by the first rule.
+and the third on the other; nothing is known of how they do elsewhere. What they let through is still compared with
+each verdict by the first rule.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class SimulatedSystem:
         return None
 
     def server_is_silent(self) -> bool:
-        """A simulated server shares its thread with whoever asks; one that stops stops the simulation."""
+        """A simulated server runs in the thread of its laboratory; one that stops stops the simulation."""
         return False
 
     def measured(self) -> LabHealth | None:

@@ -71,7 +71,9 @@ async def test_a_loop_that_was_blocked_was_late_for_so_long() -> None:
     assert meter.max >= 0.3 - process_meter.TICK_S
 
 
-def test_a_process_waits_as_long_as_its_worst_thread_and_a_restart_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_waits_as_long_as_its_worst_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Totals of the kernel become steps; a thread or a process that is new has none yet; processor time adds up."""
     waited: dict[int | None, dict[int, float]] = {1: {10: 5.0, 11: 2.0}, 2: {20: 50.0}, None: {}}
     used = {1: 3.0, 2: 1.0}

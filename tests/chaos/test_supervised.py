@@ -38,7 +38,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that hangs in the kernel does: the laboratory does not wait for it for ever."""
+    """As one that hangs in the kernel does: the laboratory does not wait without a limit."""
     process = await child(tmp_path / "log", OBEDIENT)
     with monkeypatch.context() as hung:
         hung.setattr("chaos.supervised.KILL_TIMEOUT_S", 0.1)

@@ -127,7 +127,7 @@ def test_a_signal_ends_a_simulation_in_order(
     assert not left_running()
 
 
-def test_an_interrupt_without_a_handler_ends_the_simulation_before_it_goes_on(
+def test_an_interrupt_without_a_handler_ends_the_simulation_first(
     left_running: Callable[[], set[threading.Thread]],
 ) -> None:
     """As in a test or a notebook: KeyboardInterrupt in the caller's thread, and nothing left running."""

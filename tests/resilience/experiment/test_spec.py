@@ -68,7 +68,7 @@ def test_kind_and_length() -> None:
 
 
 def test_a_silence_too_short_for_a_canary_is_refused() -> None:
-    """Half a second can be seen; less cannot be told from a slow answer, so the fault would never be confirmed."""
+    """Half a second can be seen; less looks like a slow answer, so the fault would never be confirmed."""
     assert experiment(BlackholeFault(100.0, ("x",), duration=0.5)).faults
     with pytest.raises(ConfigError, match=r"faults\[0\]\.duration = 0\.49: must be at least 0\.5 s: a canary"):
         experiment(BlackholeFault(100.0, ("x",), duration=0.49))
