@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from resilience.errors import EvidenceError
+
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _SECONDS = pa.float64()
 
@@ -45,9 +47,26 @@ def episodes_table(episodes: pd.DataFrame) -> pa.Table:
 
 
 def read_episodes(path: Path) -> pd.DataFrame:
-    """The episode frame of an ``episodes.parquet``, with the dtypes that :mod:`reports.episodes` names."""
-    frame: pd.DataFrame = pyarrow.parquet.read_table(path, schema=EPISODE_SCHEMA).to_pandas()
+    """The episode frame of an ``episodes.parquet``, with the dtypes that :mod:`reports.episodes` names.
+
+    Raises :class:`~resilience.errors.EvidenceError`, which names the column, when the file is not of this schema.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path)
+        _check_columns(table)
+        frame: pd.DataFrame = table.select(EPISODE_SCHEMA.names).cast(EPISODE_SCHEMA).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise EvidenceError(f"{path}: not the episodes of a run: {str(error).splitlines()[0]}") from error
     return frame.astype({"attempts": "Int64"})
+
+
+def _check_columns(table: pa.Table) -> None:
+    """Raise :class:`ValueError` for a column that is missing, or that lacks values which every episode has."""
+    for field in EPISODE_SCHEMA:
+        if field.name not in table.column_names:
+            raise ValueError(f"no column {field.name}")
+        if not field.nullable and (empty := table.column(field.name).null_count):
+            raise ValueError(f"{empty:,} of {table.num_rows:,} episodes have no {field.name}")
 
 
 def write_parquet(episodes: pd.DataFrame, path: Path) -> None:

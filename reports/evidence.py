@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resilience.errors import EvidenceError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.spec import Experiment
 from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths, inspect_file
@@ -27,6 +26,7 @@ from resilience.lab.participants import client_names
 from resilience.lab.run_directory import RunInfo, RunStatus
 
 from .columns import LineColumns
+from .episode_table import read_episodes
 
 ORDER_TOLERANCE_S = 10.0
 """Seconds by which time may run backwards within a file of clients or server: a server's records wait for their commit.
@@ -133,7 +133,7 @@ def read_evidence(run_dir: Path, info: RunInfo, experiment: Experiment) -> Found
         if path not in reading.files:
             reading.files[path] = inspect_file(run_dir, path)
     frame = events.frame().drop(columns="lane")
-    episodes = _read_episodes(run_dir) if EPISODES in reading.files else None
+    episodes = read_episodes(run_dir / EPISODES) if EPISODES in reading.files else None
     problems = [
         *_version(info),
         *_lanes(reading.lanes - {info.lane.value}, info),
@@ -156,14 +156,6 @@ def until_end(frame: pd.DataFrame) -> pd.DataFrame:
     closing = frame["kind"].iloc[start:].isin([kind.value for kind in CLOSING]).to_numpy()
     kept = np.concatenate([np.arange(start), start + np.flatnonzero(closing)])
     return frame.take(kept).reset_index(drop=True)
-
-
-def _read_episodes(run_dir: Path) -> pd.DataFrame:
-    path = run_dir / EPISODES
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise EvidenceError(f"{path}: not the episodes of a run: {str(error).splitlines()[0]}") from error
 
 
 # files ----------------------------------------------------------------------------------------------------------------

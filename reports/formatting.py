@@ -20,6 +20,7 @@ LANES = {
     Lane.REAL: "real server, real clients, real sockets through Toxiproxy",
     Lane.VIRTUAL: "real server and clients under virtual time on an in-memory network",
     Lane.MODEL: "simulated links and clients running the production policy",
+    Lane.POPULATION: "a simulated population: episodes without events",
     Lane.PAIR: "the two protocol machines alone",
 }
 _SMALL = 0.01

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from reports import episode_table
+from reports.build import build_report
 from reports.episodes import episodes_frame
+from reports.formatting import LANES
+from resilience.errors import EvidenceError
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.faults import RefuseFault
 
+from ..support.large_run import write_episodes_run
 from ..support.log_builder import LogBuilder, clean_history, experiment, sample_history
 
 
@@ -65,3 +71,46 @@ def test_a_missing_column_is_named() -> None:
     episodes = episodes_frame(clean_history().log()).drop(columns=["excess_s"])
     with pytest.raises(KeyError, match="excess_s"):
         episode_table.episodes_table(episodes)
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (lambda table: table.drop_columns(["heal_s"]), "no column heal_s"),
+        (
+            lambda table: table.set_column(0, "fault_id", pa.nulls(len(table), pa.string())),
+            "4 of 4 episodes have no fault_id",
+        ),
+        (lambda table: table.set_column(11, "fault_at", pa.array(["soon"] * 4)), "'soon'"),
+    ],
+)
+def test_a_file_of_another_schema_is_refused(
+    change: Callable[[pa.Table], pa.Table], problem: str, tmp_path: Path
+) -> None:
+    """In one line, with the file and the column: its numbers would be those of another table."""
+    path = tmp_path / "episodes.parquet"
+    table = episode_table.episodes_table(episodes_frame(clean_history().log()))
+    pyarrow.parquet.write_table(change(table), path)
+    with pytest.raises(EvidenceError, match=problem) as caught:
+        episode_table.read_episodes(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_kept_episodes_only_has_a_whole_report(tmp_path: Path) -> None:
+    """Its file is evidence, which the report leaves as it is."""
+    write_episodes_run(tmp_path, 200)
+    before = (tmp_path / "episodes.parquet").read_bytes()
+    summary = build_report(tmp_path)
+    assert (summary.lane, summary.success_rate.affected) == (Lane.POPULATION, 200)
+    assert LANES[Lane.POPULATION] in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "episodes.parquet").read_bytes() == before
+    assert len(pd.read_csv(tmp_path / "episodes.csv")) == 200
+
+
+def test_a_run_of_other_episodes_is_refused(tmp_path: Path) -> None:
+    """The command says which file and column."""
+    write_episodes_run(tmp_path, 20)
+    pd.read_parquet(tmp_path / "episodes.parquet").drop(columns="windows").to_parquet(tmp_path / "episodes.parquet")
+    with pytest.raises(EvidenceError, match=r"episodes\.parquet: not the episodes of a run: no column windows"):
+        build_report(tmp_path)

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.episode_table import write_parquet
 from resilience.eventlog.end_marker import RunningDigest, encode_marker
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Outcome, Role
 from resilience.eventlog.writer import EventWriter
@@ -112,8 +113,7 @@ def write_episodes_run(run_dir: Path, episodes: int) -> Experiment:
     experiment = large_experiment(episodes)
     run_dir.mkdir(parents=True, exist_ok=True)
     frame = pd.concat(_cohort_episodes(experiment), ignore_index=True)
-    names = ("fault_id", "kind", "event", "stratum", "cohort", "participant", "outcome", "came_back_by", "detected_by")
-    frame.astype(dict.fromkeys(names, "category")).to_parquet(run_dir / "episodes.parquet", index=False)
+    write_parquet(frame, run_dir / "episodes.parquet")
     seal(run_dir, experiment, Lane.POPULATION)
     return experiment
 
@@ -259,6 +259,8 @@ def _cohort_episodes(experiment: Experiment) -> list[pd.DataFrame]:
         end = np.where(is_back, back, experiment.duration)
         frames.append(
             frame.assign(
+                last_fault_id=window.fault_id,
+                windows=1,
                 stratum="cut 0s",
                 cohort=window.place,
                 participant=[f"{window.place}-{i:04d}" for i in range(1, count + 1)],
@@ -277,6 +279,9 @@ def _cohort_episodes(experiment: Experiment) -> list[pd.DataFrame]:
                 reconnection_s=end - window.starts_at - 0.01,
                 downtime_s=end - window.starts_at,
                 excess_s=end - window.starts_at,
+                outage_s=0.0,
+                usable_s=end - window.starts_at,
+                heal_s=0.0,
                 affected=True,
                 returned=is_back,
                 never=~is_back,
