@@ -31,11 +31,11 @@ The observation frame has one column per field of :class:`resilience.lab.observe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -55,6 +55,7 @@ from .columns import frame_of, records_of
 from .evidence import CLOSING, read_evidence, until_end
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)
+_Result = TypeVar("_Result")
 
 
 class FrameRecords(Sequence[_Record]):
@@ -173,6 +174,21 @@ class RunHistory:
         """The events of one kind, in order; of one role only when it is given. Slow, as ``events``."""
         events = self._by_kind.get(kind, [])
         return events if role is None else [event for event in events if event.role is role]
+
+
+def once_per_run(compute: Callable[[RunHistory], _Result]) -> Callable[[RunHistory], _Result]:
+    """Keep the result with the history, as ``functools.cached_property`` does; those that share it do not change it."""
+    key = f"_{compute.__module__}.{compute.__qualname__}"
+
+    @wraps(compute)
+    def cached(history: RunHistory) -> _Result:
+        kept: dict[str, Any] = history.__dict__
+        if key not in kept:
+            kept[key] = compute(history)
+        found: _Result = kept[key]
+        return found
+
+    return cached
 
 
 _NUMBER = {kind: number for number, kind in enumerate(LogEventKind)}

@@ -35,7 +35,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 
-from .frames import RunHistory
+from .frames import RunHistory, once_per_run
 
 _BRACKET = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\.\.")
 _MAX_CALL_S = 5.0
@@ -61,8 +61,9 @@ def fault_strike(fault_id: str) -> str:
     return fault_id.partition(":")[0]
 
 
+@once_per_run
 def windows_frame(log: RunHistory) -> pd.DataFrame:
-    """Every window that was planned or happened; columns as in this module's docstring."""
+    """Every window that was planned or happened; columns as in this module's docstring. Shared: not to be changed."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
     happened = _of_episodes(log.recorded_episodes) if log.recorded_episodes is not None else _of_events(log)
     known = dict.fromkeys([*planned, *happened.index[happened["fault_at"].notna()]])

@@ -15,7 +15,7 @@ from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.lab.run_directory import RunStatus
 
 from ..checking import CheckResult, named_rows, result_of, result_of_rows
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 from ..summary import Counterexample
 from .selection import (
     MISSING,
@@ -24,7 +24,6 @@ from .selection import (
     is_kind,
     joint_codes,
     keys_of,
-    once_per_run,
     pair_keys,
     questions,
     select,

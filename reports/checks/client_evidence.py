@@ -43,9 +43,8 @@ from resilience.lab.stored_run import StoredRun
 from resilience.units import Instant, Seconds
 
 from ..checking import Check, CheckResult
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
-from .selection import once_per_run
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""

@@ -15,10 +15,10 @@ from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import StoredAnswer
 from resilience.units import Instant, Seconds
 
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 from .client_evidence import observations_until
 from .connections import recoveries
-from .selection import joint_codes, once_per_run, select
+from .selection import joint_codes, select
 
 LATE_S: Seconds = 0.75
 """A server that has just started under a crowd may be so late."""

@@ -5,9 +5,8 @@ Every table that :func:`select` makes has the column ``row``, the position in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 
 MISSING = -1
 """The code of a missing text, and the position of a key that is not found."""
@@ -23,22 +22,6 @@ MISSING = -1
 MAX_UINT16 = 2**16 - 1
 
 Codes = NDArray[np.int64]
-T = TypeVar("T")
-
-
-def once_per_run(compute: Callable[[RunHistory], T]) -> Callable[[RunHistory], T]:
-    """Keep the result with the history, as ``functools.cached_property`` does, for the checks that share it."""
-    key = f"_{compute.__module__}.{compute.__qualname__}"
-
-    @wraps(compute)
-    def cached(history: RunHistory) -> T:
-        kept: dict[str, Any] = history.__dict__
-        if key not in kept:
-            kept[key] = compute(history)
-        found: T = kept[key]
-        return found
-
-    return cached
 
 
 def select(

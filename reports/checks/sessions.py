@@ -17,9 +17,9 @@ from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.schedule import SERVER
 from resilience.lab.participants import participants_of
 
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
-from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, once_per_run, select
+from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, select
 
 SETTLE_S = 2.0
 """Seconds before an end from which on what is still under way is not judged."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from reports.episodes import episodes_frame
 from reports.metrics import summarise
+from reports.run_charts import run_charts
 from reports.summary import Summary
 from reports.windows import windows_frame
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
 
-from ..support.log_builder import TARGET, LogBuilder, experiment
+from ..support.log_builder import TARGET, LogBuilder, experiment, sample_history
 
 
 def _events(*faults: AnyFault, cohorts: tuple[str, ...] = ("alpha", "beta")) -> dict[str, str]:
@@ -72,3 +74,14 @@ def test_the_stratum_of_an_event_names_all_its_faults() -> None:
     )
     frame = windows_frame(LogBuilder(experiment(faults, cohorts=("alpha", "beta"))).end().log())
     assert list(frame["stratum"]) == [*["blackhole 8s both + cut 0s"] * 2, "cut 0s"]
+
+
+def test_the_windows_of_a_run_are_found_once() -> None:
+    """Its whole summary and every chart read the same frame, and leave it as it was."""
+    log = sample_history(clients=4).log()
+    first, before = windows_frame(log), windows_frame(log).copy(deep=True)
+    episodes = episodes_frame(log)
+    run_charts(log, episodes, summarise(log, episodes))
+    assert windows_frame(log) is first
+    pd.testing.assert_frame_equal(first, before)
+    assert windows_frame(sample_history(clients=4).log()) is not first
