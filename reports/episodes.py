@@ -62,7 +62,7 @@ from resilience.experiment.schedule import SERVER
 
 from .frames import RunHistory
 from .outages import Findings, Outages, Strikes, findings_of, merged_events, outages_of, strikes_of
-from .participant_events import DIALING, DOWN, GAVE_UP, JOINING, LEFT, NONE, OPEN, Flags, Numbers, ParticipantEvents
+from .participant_events import NONE, Flags, Numbers, ParticipantEvents
 from .windows import windows_frame
 
 CLOCKS = {
@@ -278,39 +278,3 @@ def affected_by_window(episodes: pd.DataFrame, windows: pd.DataFrame) -> dict[st
         for fault_id in {first, last, *merged}:
             found[fault_id] += count
     return found
-
-
-_SHOWN = {DIALING: "reconnecting", JOINING: "reconnecting", OPEN: "connected", DOWN: "reconnecting"}
-_SHOWN |= {GAVE_UP: "gave_up", LEFT: "left"}
-_FIRST = "joining"
-
-
-def state_segments(log: RunHistory) -> pd.DataFrame:
-    """What each participant was doing when: ``participant``, ``cohort`` (str), ``start``, ``stop`` (s), ``state``.
-
-    ``state`` is connected (a session is open), reconnecting (lost one and not back), gave_up, joining (no session yet).
-    """
-    events = ParticipantEvents(log)
-    changes, state = events.states
-    names = np.array([_FIRST, *dict.fromkeys(_SHOWN.values())], dtype=object)
-    shown = np.array([list(names).index(_SHOWN[number]) for number in range(len(_SHOWN))])[state]
-    first_open = np.full(events.participants, len(state))
-    opened = np.flatnonzero(state == OPEN)[::-1]
-    first_open[changes.who[opened]] = opened
-    waiting = (shown == list(names).index("reconnecting")) & (np.arange(len(state)) < first_open[changes.who])
-    shown = np.where(waiting, 0, shown)
-    kept = np.flatnonzero((np.diff(changes.who, prepend=-1) != 0) | (np.diff(shown, prepend=-1) != 0))
-    who, start = changes.who[kept], changes.t[kept]
-    following = np.append(who[1:] == who[:-1], np.zeros(min(len(who), 1), dtype=bool))
-    stop = np.where(following, np.append(start[1:], events.end)[: len(start)], events.end)
-    cohort, cohorts = events.cohorts
-    frame = pd.DataFrame(
-        {
-            "participant": events.names.to_numpy(dtype=object)[who],
-            "cohort": np.array([*cohorts, None], dtype=object)[cohort[who]],
-            "start": start,
-            "stop": stop,
-            "state": names[shown[kept]],
-        }
-    )
-    return frame[frame["state"] != "left"].reset_index(drop=True)

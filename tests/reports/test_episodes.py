@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.episodes import affected_by_window, episodes_frame, exposure_doubts, state_segments
+from reports.episodes import affected_by_window, episodes_frame, exposure_doubts
 from reports.windows import windows_frame
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ServerKillFault
@@ -394,15 +394,6 @@ def test_dtypes_are_as_documented_even_without_episodes() -> None:
         assert full[name].dtype == "float64"
     assert full["attempts"].dtype == "Int64"
     assert isinstance(full["outcome"].dtype, pd.CategoricalDtype)
-
-
-def test_segments_cover_each_participants_time() -> None:
-    """Connected, reconnecting, connected again, without holes, up to the run's end."""
-    history = LogBuilder(experiment((CutFault(at=10.0, cohorts=("alpha",)),))).join("a").fault(CUT, 10.0, 10.0)
-    segments = state_segments(history.lose("a", 10.0).back("a", 11.0).end().log())
-    assert segments["state"].tolist() == ["joining", "connected", "reconnecting", "connected"]
-    assert segments["start"].tolist()[1:] == segments["stop"].tolist()[:-1]
-    assert segments["stop"].iloc[-1] == 60.0
 
 
 def test_every_affected_episode_of_a_long_history_has_one_end() -> None:

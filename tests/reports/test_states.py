@@ -29,6 +29,7 @@ def test_the_states_of_each_client_in_order() -> None:
         "b": [JOINING, CONNECTED, RECONNECTING, GAVE_UP],
     }
     assert states.start[states.who == 0].tolist() == [1.0, 1.02, 10.0, 12.0]
+    assert states.stop[states.who == 0].tolist() == [1.02, 10.0, 12.0, 20.0]
     assert states.stop[states.who == 1].tolist() == [2.02, 11.0, 13.0, 20.0]
 
 
