@@ -74,9 +74,8 @@ def plan(experiment: str, target: float | None, confidence: float | None, correl
 
     from .plan import plan_lines, plans
 
-    loaded = load(experiment)
-    click.echo("\n".join(plan_lines(loaded, target, confidence, correlation)))
-    found = plans(loaded, target, confidence, correlation)
+    found = plans(load(experiment), target, confidence, correlation)
+    click.echo("\n".join(plan_lines(found)))
     sys.exit(ExitCode.PASS if all(item.can_pass for item in found) else ExitCode.INCONCLUSIVE)
 
 

@@ -6,25 +6,25 @@ clients that ride a fault through, or have no session when it comes, make the ev
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from resilience.experiment.faults import connections_end
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Expectation, Experiment, Op
 
 from . import formatting
-from .rates import RateDesign, events_needed, low_bound
+from .rates import RateDesign, events_needed, least_number, low_bound
 from .stats import Floats
 from .windows import planned_windows
 
 CONFIDENCE = 0.95
 TRUE_RATES = (0.99, 0.995, 0.999)
 """Rates of the system for which the chance to pass is computed, in addition to a perfect one."""
-
-_HARMLESS = ("latency",)
-"""Kinds of fault that cut no connection by themselves."""
 
 _RUNS = 400
 _MAX_CLIENTS = 1_000_000
@@ -62,7 +62,7 @@ def plans(
     confidence: float | None = None,
     correlation: float | None = None,
 ) -> list[RatePlan]:
-    """A plan for each expectation that asks for a success rate, or one for ``target``; none without drops.
+    """A plan for each expectation that asks for a success rate, or one for ``target``.
 
     ``confidence`` and ``correlation`` replace those of the experiment.
     """
@@ -72,27 +72,18 @@ def plans(
     if target is not None:
         asked = [Expectation("success_rate", Op.AT_LEAST, target, confidence or CONFIDENCE)]
     stated = experiment.statistics.correlation if correlation is None else correlation
-    found = []
-    for item in asked:
-        design = planned_design(experiment, item, confidence or item.confidence, stated)
-        if design is not None:
-            found.append(_plan(item, design))
-    return found
+    return [_plan(item, planned_design(experiment, item, confidence or item.confidence, stated)) for item in asked]
 
 
-def planned_design(
-    experiment: Experiment, expectation: Expectation, confidence: float, stated: float
-) -> RateDesign | None:
-    """The drops per physical event that the expectation is about; None if no fault strikes any client."""
+def planned_design(experiment: Experiment, expectation: Expectation, confidence: float, stated: float) -> RateDesign:
+    """The drops per physical event that the expectation is about; without events if no fault strikes any client."""
     windows = planned_windows(experiment)
-    windows = windows[~windows["kind"].isin(_HARMLESS)]
+    windows = windows[windows["kind"].map(connections_end).notna()]
     if expectation.fault is not None:
         windows = windows[windows["kind"] == expectation.fault]
     clients = {link.name: len(link.indices) for link in experiment.links() if expectation.cohort in (None, link.cohort)}
     by_event = {str(name): _struck(rows, clients) for name, rows in windows.groupby("event", sort=False)}
     sizes = pd.Series({name: size for name, size in by_event.items() if size}, dtype="float64")
-    if sizes.empty:
-        return None
     strata = windows.drop_duplicates("event").set_index("event")["stratum"].reindex(sizes.index)
     codes, _ = pd.factorize(strata)
     return RateDesign(np.asarray(sizes, dtype=np.float64), codes.astype(np.int64), stated, confidence)
@@ -107,13 +98,16 @@ def _struck(windows: pd.DataFrame, clients: dict[str, int]) -> int:
 
 def _plan(expectation: Expectation, design: RateDesign) -> RatePlan:
     target, none = expectation.threshold, np.zeros_like(design.sizes)
+    parts = [f"cohort {expectation.cohort}"] if expectation.cohort else []
+    parts += [f"fault {expectation.fault}"] if expectation.fault else []
+    about = f"success_rate [{', '.join(parts)}]" if parts else "success_rate"
+    if not len(none):
+        return RatePlan(about, target, design, 0.0, None, None, {}, None, None)
     best = low_bound(design, none)
     passes = best >= target
     largest = (np.arange(len(none)) == int(design.sizes.argmax())).astype(np.float64)
-    parts = [f"cohort {expectation.cohort}"] if expectation.cohort else []
-    parts += [f"fault {expectation.fault}"] if expectation.fault else []
     return RatePlan(
-        about=f"success_rate [{', '.join(parts)}]" if parts else "success_rate",
+        about=about,
         target=target,
         design=design,
         best=best,
@@ -127,11 +121,7 @@ def _plan(expectation: Expectation, design: RateDesign) -> RatePlan:
 
 def _most_failures(design: RateDesign, target: float, share: Floats, limit: int) -> int:
     """The largest number of failures, divided among the events by ``share``, with which the target is still proven."""
-    low, high = 0, limit + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if low_bound(design, middle * share) >= target else (low, middle)
-    return low
+    return bisect_left(range(1, limit + 1), x=True, key=lambda count: low_bound(design, count * share) < target)
 
 
 def _clients_needed(design: RateDesign, target: float) -> int | None:
@@ -141,13 +131,7 @@ def _clients_needed(design: RateDesign, target: float) -> int | None:
         alike = replace(design, sizes=np.full(len(design.sizes), float(size)))
         return low_bound(alike, np.zeros(len(design.sizes))) >= target
 
-    if not passes(_MAX_CLIENTS):
-        return None
-    low, high = 0, _MAX_CLIENTS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if passes(middle) else (middle, high)
-    return high
+    return least_number(passes, _MAX_CLIENTS)
 
 
 def chance_to_pass(design: RateDesign, target: float, rate: float, seed: int = 0) -> float:
@@ -169,20 +153,18 @@ def chance_to_pass(design: RateDesign, target: float, rate: float, seed: int = 0
     return sum(proven[tuple(run)] for run in failed) / _RUNS
 
 
-def plan_lines(
-    experiment: Experiment,
-    target: float | None = None,
-    confidence: float | None = None,
-    correlation: float | None = None,
-) -> list[str]:
-    """What the experiment's design can prove, in sentences, one a line."""
-    found = plans(experiment, target, confidence, correlation)
+def plan_lines(found: Sequence[RatePlan]) -> list[str]:
+    """What the design of each target can prove, in sentences, one a line."""
     if not found:
-        return ["No fault cuts any client off, or no expectation asks for a success rate: there is nothing to plan."]
+        return ["No expectation asks for a success rate: there is nothing to plan."]
     return [line for plan in found for line in _lines(plan)]
 
 
 def _lines(plan: RatePlan) -> list[str]:
+    if not len(plan.design.sizes):
+        return [
+            f"{plan.about} ≥ {formatting.percent(plan.target)} can never pass: no fault strikes any of its clients."
+        ]
     design, sure, wanted = plan.design, formatting.percent(plan.design.confidence), formatting.percent(plan.target)
     events = formatting.pluralise(len(design.sizes), "fault event")
     strata = formatting.pluralise(len(design.stratum_sizes), "kind")

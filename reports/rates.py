@@ -16,6 +16,8 @@ docs/statistics.md has the reasons, the sources and a table of how often the ver
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -376,10 +378,10 @@ def events_needed(design: RateDesign, share: float, target: float) -> int | None
             return float(_exact_low(n * share, n, design.confidence)[0]) >= target
         return float(_exact_high(n * share, n, design.confidence)[0]) < target
 
-    if not decides(_MAX_EVENTS):
-        return None
-    low, high = 0, _MAX_EVENTS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decides(middle) else (middle, high)
-    return high
+    return least_number(decides, _MAX_EVENTS)
+
+
+def least_number(decides: Callable[[int], bool], limit: int) -> int | None:
+    """The smallest number from 1 to ``limit`` that ``decides``, as all larger ones then do; None where none does."""
+    found = 1 + bisect_left(range(1, limit + 1), x=True, key=decides)
+    return found if found <= limit else None

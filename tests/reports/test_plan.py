@@ -10,7 +10,7 @@ from reports.plan import plan_lines, planned_design, plans
 from reports.rates import low_bound
 from reports.windows import planned_windows, windows_frame
 from resilience.cli import root
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, ResilienceError
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, LatencyFault, ServerKillFault
 from resilience.experiment.spec import Expectation, Experiment, Op
 
@@ -25,8 +25,7 @@ def _experiment(*faults: AnyFault, asked: tuple[Expectation, ...] = (RATE,), cli
 
 
 def _sizes(planned: Experiment, expectation: Expectation = RATE) -> list[float]:
-    design = planned_design(planned, expectation, 0.95, 0.05)
-    return [] if design is None else design.sizes.tolist()
+    return planned_design(planned, expectation, 0.95, 0.05).sizes.tolist()
 
 
 def test_nine_events_can_prove_what_one_cannot() -> None:
@@ -59,7 +58,7 @@ def test_the_needed_events_can_pass_and_fewer_cannot() -> None:
 
 
 def test_a_client_counts_once_in_an_event() -> None:
-    """Overlapping faults are one event; a fault of the server strikes all clients; latency cuts no client off."""
+    """Overlapping faults are one event; a fault of the server strikes all clients; latency closes what it delayed."""
     overlapping = (
         BlackholeFault(at=10.0, cohorts=("alpha",), duration=10.0),
         CutFault(at=15.0, cohorts=("alpha", "beta")),
@@ -67,7 +66,7 @@ def test_a_client_counts_once_in_an_event() -> None:
     assert _sizes(_experiment(*overlapping)) == [200.0]
     assert _sizes(_experiment(ServerKillFault(at=10.0, duration=1.0))) == [200.0]
     assert _sizes(_experiment(CutFault(at=10.0, cohorts=("alpha",), share=0.3))) == [30.0]
-    assert _sizes(_experiment(LatencyFault(at=10.0, cohorts=("alpha",), duration=5.0, delay=0.1))) == []
+    assert _sizes(_experiment(LatencyFault(at=10.0, cohorts=("alpha",), duration=5.0, delay=0.1))) == [100.0]
     assert _sizes(_experiment()) == []
 
 
@@ -88,7 +87,7 @@ def test_planned_events_are_those_of_a_run() -> None:
 
 
 def test_it_is_said_in_words() -> None:
-    assert plan_lines(_experiment(CutFault(at=10.0, cohorts=("alpha",)))) == [
+    assert plan_lines(plans(_experiment(CutFault(at=10.0, cohorts=("alpha",))))) == [
         (
             "success_rate ≥ 95 % can never pass: at most 100 drops in 1 fault event of 1 kind, "
             "within-event correlation 0.05."
@@ -96,10 +95,22 @@ def test_it_is_said_in_words() -> None:
         "  All restored would prove at least 83.67 % with 95 % confidence.",
         "  About 6 events of 100 clients would do; with as few events as now no number of clients would.",
     ]
-    assert plan_lines(_experiment(NINE))[0].startswith("success_rate ≥ 95 % can pass: at most 900 drops in 9 fault")
-    assert "nothing to plan" in plan_lines(_experiment())[0]
-    assert "nothing to plan" in plan_lines(_experiment(NINE, asked=()))[0]
-    assert "≥ 80 % can pass" in plan_lines(_experiment(NINE, asked=()), target=0.8)[0]
+    assert plan_lines(plans(_experiment(NINE)))[0].startswith(
+        "success_rate ≥ 95 % can pass: at most 900 drops in 9 fault"
+    )
+    assert "nothing to plan" in plan_lines(plans(_experiment(NINE, asked=())))[0]
+    assert "≥ 80 % can pass" in plan_lines(plans(_experiment(NINE, asked=()), target=0.8))[0]
+
+
+def test_a_target_for_clients_that_no_fault_strikes_can_never_pass() -> None:
+    """A run of such a design measures nothing, whatever other targets it proves."""
+    never = Expectation("success_rate", Op.AT_LEAST, 0.95, cohort="beta")
+    struck, spared = plans(_experiment(NINE, asked=(RATE, never)))
+    assert (struck.can_pass, spared.can_pass) == (True, False)
+    assert plan_lines([spared]) == [
+        "success_rate [cohort beta] ≥ 95 % can never pass: no fault strikes any of its clients."
+    ]
+    assert [plan.can_pass for plan in plans(_experiment())] == [False]
 
 
 @pytest.mark.parametrize(
@@ -114,4 +125,5 @@ def test_it_is_said_in_words() -> None:
 def test_the_command(arguments: tuple[str, ...], code: ExitCode, words: str) -> None:
     result = CliRunner().invoke(root, ["report", "plan", *arguments])
     assert words in result.output + str(result.exception or "")
-    assert result.exit_code in (code, 1 if result.exception and not isinstance(result.exception, SystemExit) else code)
+    raised = result.exception
+    assert (raised.exit_code if isinstance(raised, ResilienceError) else result.exit_code) == code
