@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Verdict
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role, Verdict
 from resilience.experiment.spec import CLOCKS, Expectation, Op, Statistics
 
 from . import formatting
 from .frames import RunHistory
+from .participant_events import ARRIVALS
 from .rates import RateDesign, events_needed, rate_interval
 from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval
 from .stats import verdict as judged
@@ -55,20 +56,11 @@ class Evidence:
     @classmethod
     def of(cls, log: RunHistory, episodes: pd.DataFrame) -> Evidence:
         """Collect the data from a run, up to its end."""
-        frame = log.frame[log.frame["t"] <= log.end]
-        owners = frame[frame["role"] == "client"].dropna(subset=["session_id", "cohort"]).drop_duplicates("session_id")
-        cohorts = pd.Series(owners["cohort"].astype(str).to_numpy(), index=owners["session_id"].astype(str).to_numpy())
-
-        def rows(kind: LogEventKind) -> pd.DataFrame:
-            found = frame.loc[frame["kind"] == kind.value, ["t", "session_id", "cause", "value"]]
-            sessions = found["session_id"].astype(str)
-            return found.assign(session_id=sessions, cohort=cohorts.reindex(sessions).to_numpy())
-
-        detached = rows(LogEventKind.SESSION_DETACHED)
-        round_trips = rows(LogEventKind.HEARTBEAT_ACKED).dropna(subset=["value"])
+        cohorts = _cohort_of_session(log)
+        detached = _of_sessions(log, LogEventKind.SESSION_DETACHED, cohorts)
         return cls(
             episodes,
-            round_trips,
+            _of_sessions(log, LogEventKind.HEARTBEAT_ACKED, cohorts).dropna(subset=["value"]),
             detached[detached["cause"] == DetachCause.GRACE],
             log.experiment.statistics,
             next((item for item in log.experiment.expectations if _asks_for_a_rate(item)), None),
@@ -79,6 +71,19 @@ class Evidence:
         rows = self.episodes[self.episodes["affected"]]
         rows = rows if cohort is None else rows[rows["cohort"] == cohort]
         return rows if fault is None else rows[rows["kind"] == fault]
+
+
+def _cohort_of_session(log: RunHistory) -> pd.Series:
+    """By session, the cohort of the first client that joined or restored it."""
+    owners = log.rows(*ARRIVALS, role=Role.CLIENT).dropna(subset=["session_id", "cohort"])
+    return owners.drop_duplicates("session_id").set_index("session_id")["cohort"]
+
+
+def _of_sessions(log: RunHistory, kind: LogEventKind, cohorts: pd.Series) -> pd.DataFrame:
+    """``t``, ``session_id``, ``cause``, ``value`` and ``cohort`` of the events of one kind, up to the run's end."""
+    found = log.rows(kind)[["t", "session_id", "cause", "value"]]
+    found = found[found["t"] <= log.end]
+    return found.assign(cohort=cohorts.reindex(found["session_id"]).array)
 
 
 def _asks_for_a_rate(expectation: Expectation) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from reports import load_run
+from reports.episodes import episodes_frame
+from reports.expectations import Evidence
 from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.results import Row
 from tests.support.large_run import write_episodes_run, write_large_run
@@ -55,6 +58,19 @@ def test_a_large_run_is_a_complete_one(tmp_path: Path) -> None:
     assert len(log.frame) == 200 * 30 + 83
     assert episodes.recorded_episodes is not None
     assert len(episodes.recorded_episodes) == 200
+
+
+def test_the_data_of_expectations_are_a_small_part_of_a_log(tmp_path: Path) -> None:
+    """They are picked from the log, not copied with it: a tenth of its memory at most."""
+    write_large_run(tmp_path, 4000)
+    log = load_run(tmp_path)
+    episodes, size = episodes_frame(log), int(log.frame.memory_usage(index=False).sum())
+    tracemalloc.start()
+    evidence = Evidence.of(log, episodes)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(evidence.round_trips) == 4000
+    assert most < size / 10
 
 
 @pytest.mark.bench
