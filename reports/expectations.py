@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -22,7 +23,7 @@ from .participant_events import ARRIVALS
 from .rates import RateDesign, events_needed, rate_interval
 from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval
 from .stats import verdict as judged
-from .summary import ExpectationResult, SecondaryEstimate, SuccessRate, finite_or_none
+from .summary import ExpectationResult, SecondaryEstimate, finite_or_none
 from .survival import RecoveryTimes, quantile_interval
 
 
@@ -313,12 +314,12 @@ def missed(result: ExpectationResult) -> str:
     """Why an expectation failed: value, the bound that shows it, and the target, of each metric that missed it."""
     parts = [_against_target(result, result)] if result.verdict_alone is Verdict.FAIL else []
     parts += [_against_target(item, result) for item in result.beside if item.verdict is Verdict.FAIL]
-    return "; ".join(parts) or f"{formatting.scope(result)} missed its target {formatting.target(result)}"
+    return "; ".join(parts)
 
 
 def unanswered(result: ExpectationResult) -> str:
     """Why an expectation is inconclusive, and what would decide it."""
-    parts = [_undecided(result)] if result.verdict_alone in (None, Verdict.INCONCLUSIVE) else []
+    parts = [_undecided(result)] if result.verdict_alone is Verdict.INCONCLUSIVE else []
     parts += [_against_target(item, result) for item in result.beside if item.verdict is Verdict.INCONCLUSIVE]
     return "; ".join(parts)
 
@@ -338,7 +339,7 @@ def _undecided(result: ExpectationResult) -> str:
 
 def _against_target(item: ExpectationResult | SecondaryEstimate, result: ExpectationResult) -> str:
     """``success_rate 93.1 %, at most 94.2 % with 95 % confidence, target ≥ 95 %``."""
-    name = formatting.scope(result) if item is result else item.metric
+    name = formatting.scope(msgspec.structs.replace(result, metric=item.metric))
     value = formatting.metric_value(item.metric, item.value) if item.value is not None else "not reached"
     return ", ".join([f"{name} {value}", *_bounds_in_words(item, result), f"target {formatting.target(result)}"])
 
@@ -352,30 +353,3 @@ def _bounds_in_words(item: ExpectationResult | SecondaryEstimate, result: Expect
     bounds = {"at least": None if failed and above else item.low, "at most": item.high if above or not failed else None}
     words = [f"{side} {formatting.metric_value(item.metric, at)}" for side, at in bounds.items() if at is not None]
     return [f"{' and '.join(words)} with {formatting.percent(result.confidence)} confidence"] if words else []
-
-
-def proof_margin(rate: SuccessRate, target: float) -> str:
-    """What a success rate proves about its target, and on which assumption; empty where there is nothing to say.
-
-    ``900 of 900 in 9 events prove 95 % while the within-event correlation is at most 0.11.``
-    """
-    if not rate.affected or rate.low is None or rate.value is None:
-        return ""
-    events = formatting.pluralise(rate.events, "event")
-    seen = f"{rate.restored:,} of {rate.affected:,} in {events}"
-    wanted = formatting.percent(target)
-    if rate.low >= target and rate.correlation_limit is not None:
-        return f"{seen} prove {wanted} while the within-event correlation is at most {_down(rate.correlation_limit)}."
-    if rate.value <= target:
-        return ""
-    said = f"{seen} do not prove {wanted} at a within-event correlation of {formatting.number(rate.correlation)}"
-    if rate.correlation_limit is not None:
-        said += f" (they would at {_down(rate.correlation_limit)} or less)"
-    if rate.events_needed is None:
-        return f"{said}; no number of such events would."
-    return f"{said}; about {rate.events_needed:,} such events would."
-
-
-def _down(correlation: float) -> str:
-    """Rounded down, so that what is said holds."""
-    return f"{math.floor(correlation * 1000) / 1000:.3f}".rstrip("0").rstrip(".")

@@ -107,7 +107,7 @@ def _overall(
     affected: int,
     laboratory: Laboratory,
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict with its reasons in words, in this order.
+    """The verdict with its reasons in words, each once, in this order.
 
     A run that was not carried out, or whose evidence is incomplete or contradicts itself, is inconclusive. A doubt
     about the laboratory forbids every verdict but that on what no lateness can do: a server that ended, an invariant
@@ -127,12 +127,12 @@ def _overall(
         return (Verdict.FAIL if certain else Verdict.INCONCLUSIVE), (*certain, *laboratory.doubts)
     failed = [*death, *[missed(item) for item in expectations if item.verdict is Verdict.FAIL], *broken]
     if failed:
-        return Verdict.FAIL, tuple(failed)
+        return Verdict.FAIL, tuple(dict.fromkeys(failed))
     unknown = ["no episode: no fault reached any participant"] if not affected else []
     unknown += [] if expectations else ["the experiment has no expectation: nothing was asked of the run"]
     unknown += [unanswered(item) for item in expectations if item.verdict is Verdict.INCONCLUSIVE]
     unknown += [f"{item.name}: {item.detail}" for item in invariants if item.verdict is Verdict.INCONCLUSIVE]
-    return (Verdict.INCONCLUSIVE, tuple(unknown)) if unknown else (Verdict.PASS, ())
+    return (Verdict.INCONCLUSIVE, tuple(dict.fromkeys(unknown))) if unknown else (Verdict.PASS, ())
 
 
 def _is_new(item: Invariant, death: list[str]) -> bool:

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from reports.episodes import episodes_frame
-from reports.expectations import proof_margin
 from reports.metrics import summarise
 from reports.summary import ExpectationResult, Summary
 from resilience.errors import ExitCode
@@ -84,7 +83,7 @@ def test_a_miss_is_said_with_value_bound_and_target() -> None:
 
 
 def test_clients_last_seen_just_after_the_heal_are_neither_back_nor_lost() -> None:
-    """Five cuts without a loss and a sixth at the run's end, cut off after 0.1 s: nothing can fail."""
+    """Five cuts without a loss and a sixth after which the run ended early, within 0.1 s: nothing can fail."""
     faults = tuple(CutFault(at=10.0 + 8 * i, cohorts=("alpha",)) for i in range(6))
     asked = tuple(
         Expectation(metric, op, threshold)
@@ -129,18 +128,14 @@ def test_quantiles_have_bounds() -> None:
     assert excess.bounds["p99"].high is None
 
 
-def test_the_margin_of_a_proof_is_said() -> None:
+def test_the_margin_of_a_proof_is_known() -> None:
     """Proven: up to which correlation. Not proven: with how many events it would be."""
     proven = _summary(clean_history(clients=400)).success_rate
-    assert proof_margin(proven, 0.95) == (
-        "400 of 400 in 1 event prove 95 % while the within-event correlation is at most 0.014."
-    )
+    assert (proven.correlation_limit, proven.events_needed) == (pytest.approx(0.0145, abs=5e-4), None)
     thin = _summary(clean_history(clients=400, correlation=0.05)).success_rate
-    assert proof_margin(thin, 0.95) == (
-        "400 of 400 in 1 event do not prove 95 % at a within-event correlation of 0.05 (they would at 0.014 or less); "
-        "about 5 such events would."
-    )
-    assert not proof_margin(_summary(LogBuilder(experiment(faults=())).join("a").end()).success_rate, 0.95)
+    assert (thin.correlation_limit, thin.events_needed) == (proven.correlation_limit, 5)
+    nothing = _summary(LogBuilder(experiment(faults=())).join("a").end()).success_rate
+    assert (nothing.correlation_limit, nothing.events_needed) == (None, None)
 
 
 def test_too_few_drops_are_inconclusive() -> None:
@@ -242,6 +237,21 @@ def test_reconnection_fails_when_the_excess_does() -> None:
         r"excess_s.mean 10.57 s, at least 10.55 s with 95 % confidence, target < 5.00 s", summary.reasons[0]
     )
     assert "reconnection" not in summary.reasons[0]
+
+
+def test_a_reason_is_given_once_with_its_cohort() -> None:
+    """The excess is judged with the reconnection and by itself, of the same cohort: one miss."""
+    history = _mixed()
+    history.events = [e for e in history.events if not (e.role is Role.CLIENT and e.t > 20.0)]
+    for i in range(30):
+        history.lose(f"c{i}", 20.0).back(f"c{i}", 52.0 + 0.01 * i)
+    asked = [Expectation(f"{clock}.mean", Op.BELOW, 5.0, cohort="alpha") for clock in ("reconnection_s", "excess_s")]
+    history.experiment = experiment(history.experiment.faults, tuple(asked))
+    summary = _summary(history)
+    assert [item.verdict for item in summary.expectations] == [Verdict.FAIL, Verdict.FAIL]
+    assert [reason for reason in summary.reasons if "excess" in reason] == [
+        "excess_s.mean [cohort alpha] 10.57 s, at least 10.55 s with 95 % confidence, target < 5.00 s"
+    ]
 
 
 def _reconnecting(history: LogBuilder, threshold: float) -> LogBuilder:
