@@ -204,7 +204,6 @@ def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
 
 def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySummary:
     """One clock over affected rows of an episode frame; those that do not have it are left out."""
-    affected = affected[affected[clock].notna()]
     times = RecoveryTimes.of(affected, clock)
     mean, restricted, longest = (
         time_estimate(times, statistic, CONFIDENCE, evidence) for statistic in ("mean", "restricted_mean", "max")

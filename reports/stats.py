@@ -49,7 +49,7 @@ class Clusters:
 
     @classmethod
     def of_episodes(cls, episodes: pd.DataFrame) -> Clusters:
-        """The events and participants of rows of an episode frame."""
+        """The events of rows of an episode frame, from its columns ``event``, ``stratum`` and ``participant``."""
         return cls.of(episodes["event"], episodes["stratum"], episodes["participant"])
 
     @classmethod

@@ -39,7 +39,8 @@ class RecoveryTimes:
     def of(cls, episodes: pd.DataFrame, clock: str) -> RecoveryTimes:
         """From the affected rows of an episode frame, without those for which the clock is not defined (NaN).
 
-        Detection is known for every one of the others.
+        Read are the columns ``clock``, ``returned``, ``never``, and those of :meth:`Clusters.of_episodes`. Detection is
+        known for every one of the others.
         """
         rows = episodes[episodes[clock].notna()]
         clusters = Clusters.of_episodes(rows)

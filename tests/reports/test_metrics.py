@@ -131,7 +131,8 @@ def test_quantiles_have_bounds() -> None:
 def test_the_margin_of_a_proof_is_known() -> None:
     """Proven: up to which correlation. Not proven: with how many events it would be."""
     proven = _summary(clean_history(clients=400)).success_rate
-    assert (proven.correlation_limit, proven.events_needed) == (pytest.approx(0.0145, abs=5e-4), None)
+    assert proven.correlation_limit == pytest.approx(0.0145, abs=5e-4)
+    assert proven.events_needed is None
     thin = _summary(clean_history(clients=400, correlation=0.05)).success_rate
     assert (thin.correlation_limit, thin.events_needed) == (proven.correlation_limit, 5)
     nothing = _summary(LogBuilder(experiment(faults=())).join("a").end()).success_rate

@@ -25,7 +25,8 @@ def _experiment(*faults: AnyFault, asked: tuple[Expectation, ...] = (RATE,), cli
 
 
 def _sizes(planned: Experiment, expectation: Expectation = RATE) -> list[float]:
-    return planned_design(planned, expectation, 0.95, 0.05).sizes.tolist()
+    sizes: list[float] = planned_design(planned, expectation, 0.95, 0.05).sizes.tolist()
+    return sizes
 
 
 def test_nine_events_can_prove_what_one_cannot() -> None:
