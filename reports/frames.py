@@ -99,7 +99,7 @@ class RunHistory:
     ``stored`` is what the database held at the end, where the run kept it. ``problems`` say what is missing in the
     evidence or contradicts it, each with its file: with any of them no verdict can be believed. ``recorded_episodes``
     is the episode frame of a run that kept episodes and no events. ``judged_by`` names the experiment file whose
-    expectations replace the run's own.
+    expectations replace the run's own; ``path`` is the run directory, where there is one.
 
     ``events`` and ``observations`` are the same as objects, slow and large; new code reads the frames.
     """
@@ -112,6 +112,7 @@ class RunHistory:
     problems: tuple[str, ...] = ()
     recorded_episodes: pd.DataFrame | None = None
     judged_by: str | None = None
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         """Leave out what came after the end."""
@@ -216,6 +217,7 @@ def load_history(run_dir: Path, experiment: Path | None = None) -> RunHistory:
         problems=found.problems,
         recorded_episodes=found.episodes,
         judged_by=None if experiment is None else str(experiment),
+        path=run_dir,
     )
 
 

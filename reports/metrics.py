@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -320,7 +321,9 @@ def _participants(log: RunHistory) -> int:
 
 
 def _reproduce(log: RunHistory) -> str:
+    """The command that runs the same experiment again: the run's own resolved one, where there is a directory."""
     info = log.info
-    if info.lane is Lane.REAL:
-        return f"resilience chaos run {info.experiment} --seed {info.seed}"
-    return f"resilience sim run {info.experiment} --lane {info.lane.value} --seed {info.seed}"
+    words = ["resilience", "chaos" if info.lane is Lane.REAL else "sim", "run"]
+    words.append(info.experiment if log.path is None else str(log.path / "experiment.toml"))
+    words += [] if info.lane is Lane.REAL else ["--lane", info.lane.value]
+    return shlex.join([*words, "--seed", str(info.seed)])
