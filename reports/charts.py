@@ -1,4 +1,4 @@
-"""The charts of comparisons: lays matplotlib's plots out and turns them into SVG text. Plots nothing itself.
+"""Turns the matplotlib figures of comparisons, trends and sweeps into SVG text in the report's style. Plots nothing.
 
 The SVG is inlined: its few fixed colours become CSS variables, so that the page's light and dark themes apply to it.
 """
@@ -13,16 +13,13 @@ from importlib.resources import as_file, files
 
 import matplotlib as mpl
 import matplotlib.style
-import pandas as pd
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from . import plots
-from .drawings import sensible_limit
-from .survival import RecoveryTimes
 from .svg import Chart
 
-__all__ = ["Chart", "gaps", "overlay", "report_style", "svg_of"]
+__all__ = ["Chart", "report_style", "svg_of"]
 
 _INKS = {plots.INK: "--ink", plots.MUTED: "--muted", plots.GRID: "--grid", "#8b949e": "--muted"}
 _THEMED = _INKS | {colour: f"--series-{i}" for i, colour in enumerate(plots.PALETTE, 1)}
@@ -36,38 +33,6 @@ def report_style() -> Iterator[None]:
     """The report's style for everything drawn inside the context."""
     with as_file(files(__package__).joinpath("house.mplstyle")) as path, mpl.style.context(["default", path]):
         yield
-
-
-def overlay(lanes: dict[str, pd.DataFrame], deadline: float) -> Chart:
-    """Recovery curves of several runs in one chart; ``lanes``: label -> affected rows of its episode frame."""
-    with report_style():
-        fig = Figure(figsize=(10, 3.9), layout="constrained")
-        left, right = fig.subplots(1, 2, sharey=True)
-        for axes, clock in ((left, "excess_s"), (right, "reconnection_s")):
-            curves = {label: RecoveryTimes.of(rows, clock) for label, rows in lanes.items()}
-            plots.recovery(curves, None, sensible_limit(list(curves.values()), deadline), axes)
-        left.set_title("excess: link usable again → restored")
-        right.set_title("reconnection: loss noticed → restored")
-        left.set_ylabel("share of affected participants back")
-        fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-        for axes in (left, right):
-            axes.set_xlabel("seconds")
-        svg = svg_of(fig)
-    return Chart(
-        "Recovery curves of the compared runs",
-        "Share of affected participants with a restored session (one minus Kaplan-Meier). Bands: pointwise 95 %.",
-        f"Recovery curves of {len(lanes)} runs overlaid.",
-        svg,
-    )
-
-
-def gaps(table: pd.DataFrame) -> Chart:
-    """The relative differences of a comparison; columns as in :func:`reports.plots.forest`."""
-    with report_style():
-        fig = Figure(figsize=(10, 0.9 + 0.34 * len(table)), layout="constrained")
-        plots.forest(table, fig.add_subplot())
-        svg = svg_of(fig)
-    return Chart("What changed", "Dot: relative change; line: its interval.", "Relative change per metric.", svg)
 
 
 def svg_of(figure: Figure) -> str:

@@ -84,7 +84,7 @@ def _curves(affected: Mapping[str, pd.DataFrame], deadline: float) -> Chart:
     medians = []
     for axes, clock in ((left, "excess_s"), (right, "downtime_s")):
         curves = {label: RecoveryTimes.of(rows, clock) for label, rows in affected.items()}
-        plots.recovery(curves, None, sensible_limit(list(curves.values()), deadline), axes)
+        plots.recovery(curves, sensible_limit(list(curves.values()), deadline), axes)
         axes.set_xlabel("seconds")
         halves = (f"{label} {times.curve.quantile(0.5):.2f} s" for label, times in curves.items())
         medians.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -27,8 +26,3 @@ def summary_schema() -> dict[str, Any]:
 def encoded_schema() -> bytes:
     """The schema as the file holds it: indented, ending in a newline."""
     return msgspec.json.format(msgspec.json.encode(summary_schema()), indent=2) + b"\n"
-
-
-def shipped_schema() -> bytes:
-    """The file of this package."""
-    return files(__package__).joinpath(FILE_NAME).read_bytes()
