@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from resilience.errors import HarnessError
-
 from .episode_table import write_csv, write_parquet
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
 from .metrics import summarise
+from .pages import failing_in_one_line, write_files
 from .render import to_html, to_json, to_junit, to_markdown
 from .run_charts import run_charts
 from .summary import Summary
@@ -34,15 +33,15 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
     :class:`~resilience.errors.HarnessError` when the report cannot be written.
     """
     log, episodes, summary = analyse(run_dir, experiment)
-    page = to_html(summary, run_charts(log, episodes, summary))
-    try:
-        (run_dir / "summary.json").write_bytes(to_json(summary))
-        (run_dir / "summary.md").write_text(to_markdown(summary), encoding="utf-8")
-        (run_dir / "junit.xml").write_bytes(to_junit(summary))
-        (run_dir / "report.html").write_text(page, encoding="utf-8")
+    files: dict[str, bytes | str] = {
+        "summary.json": to_json(summary),
+        "summary.md": to_markdown(summary),
+        "junit.xml": to_junit(summary),
+        "report.html": to_html(summary, run_charts(log, episodes, summary)),
+    }
+    write_files(run_dir, files, "the report")
+    with failing_in_one_line(run_dir, "the report"):
         if log.recorded_episodes is None:  # else the file is evidence
             write_parquet(episodes, run_dir / "episodes.parquet")
         write_csv(episodes, run_dir / "episodes.csv")
-    except OSError as error:
-        raise HarnessError(f"{run_dir}: cannot write the report: {error.strerror}") from error
     return summary

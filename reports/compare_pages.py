@@ -17,7 +17,7 @@ from .render import table, to_json
 def write_comparison(runs: Sequence[Measured], out: Path, margins: Margins | None = None) -> Comparison:
     """Compare each run with the first and write ``compare.json``, ``compare.md`` and ``compare.html`` to ``out``.
 
-    Raises :class:`~resilience.errors.UsageError`, in one line, when ``out`` cannot be written.
+    Raises :class:`~resilience.errors.HarnessError`, in one line, when ``out`` cannot be written.
     """
     comparison = compare_measured(runs, margins)
     affected = {run.side.label: run.affected for run in runs if run.affected is not None}

@@ -1,32 +1,48 @@
-"""Renders a page from its template: one file, no script, no network. Knows no result."""
+"""Renders a page from its template, and writes files. A page is one file, no script, no network. Knows no result."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
 
-from resilience.errors import UsageError
+from resilience.errors import HarnessError
 
 from . import formatting
+
+_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that XML 1.0 does not allow, not even escaped; text files leave them out too."""
+
+
+def printable(text: str) -> str:
+    """The text without control characters and surrogates, so that every format can hold it."""
+    return _ILLEGAL.sub("", text)
 
 
 def render_page(template: str, **values: object) -> str:
     """The page of a template in ``reports/templates``, everything escaped that is not a chart."""
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
+    loader = jinja2.PackageLoader("reports")
+    env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     env.lstrip_blocks = True
     env.globals.update(formatting=formatting)
-    page: str = env.get_template(template).render(**values)
-    return page
+    return printable(env.get_template(template).render(**values))
 
 
 def write_files(out: Path, files: dict[str, bytes | str], what: str) -> None:
-    """Write each file into ``out``, which is made; :class:`~resilience.errors.UsageError` in one line if it cannot."""
-    try:
+    """Write each file into ``out``, which is made; errors as of :func:`failing_in_one_line`."""
+    with failing_in_one_line(out, what):
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def failing_in_one_line(out: Path, what: str) -> Iterator[None]:
+    """Raise what cannot be written inside as :class:`~resilience.errors.HarnessError`, in one line."""
+    try:
+        yield
     except OSError as error:
-        raise UsageError(f"{out}: cannot write {what}: {error.strerror}") from error
+        raise HarnessError(f"{out}: cannot write {what}: {error.strerror or error}") from error

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-import jinja2
 import msgspec
 
 from resilience.eventlog.vocabulary import Verdict
 from resilience.lab.run_directory import RunStatus
 
 from . import findings, formatting
+from .pages import printable, render_page
 from .summary import GroupSummary, Summary
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ SECTIONS = {
 """Anchors of the page's sections with the words of the contents list."""
 
 
-_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""Characters that XML 1.0 does not allow, not even escaped; text files leave them out too."""
-
-
 def to_json(value: msgspec.Struct) -> bytes:
     """Indented JSON, ending in a newline."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
@@ -63,7 +58,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(_ILLEGAL.sub("", text).split()).replace("|", "\\|")
+    return " ".join(printable(text).split()).replace("|", "\\|")
 
 
 def to_markdown(summary: Summary) -> str:
@@ -89,7 +84,7 @@ def to_markdown(summary: Summary) -> str:
         f"Started {summary.started_at}; "
         + ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
     ]
-    return _ILLEGAL.sub("", "\n\n".join(part for part in parts if part)) + "\n"
+    return printable("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _loss_lines(summary: Summary) -> str:
@@ -186,7 +181,7 @@ def to_junit(summary: Summary) -> bytes:
     root = ET.Element("testsuites")
     root.append(suite)
     for node in root.iter():
-        node.attrib.update({name: _ILLEGAL.sub("", text) for name, text in node.attrib.items()})
+        node.attrib.update({name: printable(text) for name, text in node.attrib.items()})
     ET.indent(root)
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -230,16 +225,14 @@ def _case(suite: ET.Element, kind: str, name: str, verdict: Verdict, detail: str
 # --- HTML -------------------------------------------------------------------------------------------------------------
 
 
-def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("reports")
-    env = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    env.lstrip_blocks = True
-    env.globals.update(formatting=formatting, findings=findings, clock_names=CLOCK_NAMES)
-    return env
-
-
 def to_html(summary: Summary, charts: Sequence[Chart]) -> str:
     """The report as one file with no external resource: no script, no network, images inline."""
     sections = [(key, words) for key, words in SECTIONS.items() if charts or key != "charts"]
-    page: str = _environment().get_template("report.html.j2").render(summary=summary, charts=charts, sections=sections)
-    return _ILLEGAL.sub("", page)
+    return render_page(
+        "report.html.j2",
+        summary=summary,
+        charts=charts,
+        sections=sections,
+        findings=findings,
+        clock_names=CLOCK_NAMES,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pandas as pd
@@ -14,8 +15,10 @@ from click.testing import CliRunner
 from reports.build import build_report
 from reports.cli import report
 from reports.episodes import episodes_frame
+from reports.pages import render_page
 from reports.summary import Summary
-from resilience.errors import EvidenceError, ExitCode, UsageError
+from reports.svg import Chart
+from resilience.errors import EvidenceError, ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.lab.run_directory import RunStatus
 
@@ -58,6 +61,25 @@ def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     first = [(run_dir / name).read_bytes() for name in names]
     build_report(run_dir)
     assert [(run_dir / name).read_bytes() for name in names] == first
+
+
+@pytest.mark.parametrize("name", ["summary.json", "episodes.parquet"])
+def test_a_report_that_cannot_be_written_is_the_laboratorys_failure(name: str, tmp_path: Path) -> None:
+    """In one line, with the reason that the system gives."""
+    run_dir = clean_history().write(tmp_path)
+    (run_dir / name).mkdir()
+    with pytest.raises(HarnessError, match=r"cannot write the report: .*[Ii]s a directory") as caught:
+        build_report(run_dir)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_page_can_be_encoded_whatever_its_texts_hold() -> None:
+    """Those of comparisons and trends too: half a character would end the command in a traceback."""
+    trend = SimpleNamespace(tone="pass", headline="a\x00b\x1b[31m\ud800", changes=(), runs=(), lines=())
+    assert (
+        "ab[31m"
+        in render_page("trend.html.j2", trend=trend, chart=Chart("", "", "", ""), certainty="").encode().decode()
+    )
 
 
 @pytest.mark.parametrize("what", ["run.json missing", "run.json broken", "experiment missing", "log broken"])

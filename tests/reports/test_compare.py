@@ -25,7 +25,7 @@ from reports.comparison import INFORMATIVE, JUDGED, METRICS, Change, CheckChange
 from reports.measured import read_runs
 from reports.paired import cluster_names, paired_sums
 from resilience.config import ClientConfig
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
 from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import to_toml
@@ -341,7 +341,7 @@ def test_files_are_written(runs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_a_comparison_that_cannot_be_written_is_one_line(runs: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot write the comparison"):
+    with pytest.raises(HarnessError, match="cannot write the comparison"):
         write_comparison(read_runs([runs["virtual"], runs["slow"]]), tmp_path / "file" / "out")
 
 
