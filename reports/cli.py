@@ -80,16 +80,18 @@ def plan(experiment: str, target: float | None, confidence: float | None, correl
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the verdict, the expectations and the invariants."""
+    """Print the verdict, how sure it is, the expectations, what the laboratory objects to, and what does not hold."""
     from rich.table import Table
     from rich.text import Text
 
-    from . import formatting
+    from . import findings, formatting
 
-    style = _STYLES[summary.verdict.value]
-    verdict = f" {formatting.VERDICTS[summary.verdict]} "
-    console.print(Text.assemble((verdict, f"{style} reverse"), " ", formatting.headline(summary)))
-    console.print(Text(formatting.certainty(summary.success_rate), style="dim"))
+    style, banner = _STYLES[summary.verdict.value], findings.banner(summary)
+    console.print(Text.assemble((f" {banner.word} ", f"{style} reverse"), " ", banner.said))
+    for reason in findings.other_reasons(summary):
+        console.print(Text(reason))
+    if summary.success_rate.affected:
+        console.print(Text(formatting.certainty(summary.success_rate), style="dim"))
     targets = Table("expectation", "value", "target", "interval", "n", "verdict", box=None, pad_edge=False)
     for item in summary.expectations:
         value, bounds = formatting.measured(item), formatting.interval(item.metric, item.low, item.high)
@@ -97,7 +99,9 @@ def print_summary(summary: Summary, console: Console) -> None:
         targets.add_row(Text(formatting.scope(item)), value, formatting.target(item), bounds, f"{item.n:,}", tag)
     if summary.expectations:
         console.print(targets)
-    for check in summary.invariants:
+    for objection, text in findings.objections(summary):
+        console.print(Text.assemble((f"{objection}: ", _STYLES["inconclusive"]), text))
+    for check in findings.not_holding(summary.invariants):
         mark = Text(f"{formatting.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
-        plain = "" if check.verdict.value == "pass" else f": {check.detail}"
-        console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,})", plain))
+        console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,}): {check.detail}"))
+    console.print(Text(findings.holding(summary.invariants)))

@@ -5,6 +5,8 @@ All outputs that show findings take them from here. Computes no number that the 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,16 +18,13 @@ from .formatting import (
     DASH,
     VERDICTS,
     headline,
-    interval,
-    measured,
     number,
     percent,
     pluralise,
     scope,
     seconds,
-    target,
 )
-from .summary import ExpectationResult, FailureGroup, Invariant, Summary, WindowResult
+from .summary import FailureGroup, Invariant, Summary, WindowResult
 
 FIRST_GROUPS = 5
 """How many groups of failed episodes are listed before the tables."""
@@ -64,28 +63,26 @@ def banner(summary: Summary) -> Banner:
 
 
 def why(summary: Summary) -> list[str]:
-    """Missed targets with their numbers, broken invariants with a counterexample, and every other reason."""
+    """Every reason that the sentence of the verdict does not give: missed targets with their numbers, broken rules."""
     said = banner(summary).said
-    failures = [text for text in summary.laboratory.failures if text not in said]
     if summary.exit_code is ExitCode.HARNESS:
-        return failures
-    missed = [missed_target(item) for item in summary.expectations if item.verdict is Verdict.FAIL]
-    broken = [f"{item.rule}: {item.detail}" for item in summary.invariants if item.verdict is Verdict.FAIL]
-    if summary.verdict is not Verdict.FAIL:
-        return [*failures, *(reason for reason in summary.reasons if reason not in said)]
-    covered = [item.metric for item in summary.expectations] + [item.name for item in summary.invariants]
-    others = [reason for reason in summary.reasons if reason.partition(":")[0] not in covered]
-    return [*failures, *others, *missed, *broken]
+        return [text for text in summary.laboratory.failures if text not in said]
+    rules = {item.name: item.rule for item in summary.invariants}
+    found = []
+    for reason in summary.reasons:
+        name, colon, detail = reason.partition(": ")
+        if reason not in said:
+            found.append(f"{rules[name]}: {detail}" if colon and name in rules else reason)
+    return found
 
 
-def missed_target(item: ExpectationResult) -> str:
-    """``success_rate is 66 %, target ≥ 95 %: missed even by the bound 72 % (95 % confidence, 900 episodes)``."""
-    bound = item.high if item.op in (">=", ">") else item.low
-    bounds = interval(item.metric, bound, bound).partition(" … ")[0]
-    return (
-        f"{scope(item)} is {measured(item)}, target {target(item)}: missed even by the bound {bounds} "
-        f"({percent(item.confidence)} confidence, n = {item.n:,})"
-    )
+def other_reasons(summary: Summary) -> list[str]:
+    """Reasons that are no target, no invariant and no objection of the laboratory, as when the system ended."""
+    lab = summary.laboratory
+    shown = (*(f"{item.rule}: " for item in summary.invariants), *map(scope, summary.expectations))
+    return [
+        reason for reason in why(summary) if reason not in (*lab.failures, *lab.doubts) and not reason.startswith(shown)
+    ]
 
 
 def losses(summary: Summary) -> str:
@@ -158,7 +155,7 @@ def proof(summary: Summary) -> str:
     have = f"{rate.restored:,} of {rate.affected:,} in {pluralise(rate.events, 'event')}"
     parts = []
     if rate.correlation_limit is not None:
-        limit = number(rate.correlation_limit)
+        limit = f"{math.floor(rate.correlation_limit * 1000 + 1e-9) / 1000:g}"  # rounded up it would claim too much
         parts.append(f"{have} prove {percent(goal)} while the within-event correlation is at most {limit}.")
     if rate.events_needed is not None and rate.events_needed > rate.events:
         more = pluralise(rate.events_needed - rate.events, "more event")
@@ -256,6 +253,29 @@ def run_facts(summary: Summary) -> list[tuple[str, str]]:
     ]
     facts += list(summary.versions.items())
     return facts if "commit" in summary.versions else [*facts, ("commit", "not recorded")]
+
+
+def objections(summary: Summary) -> list[tuple[str, str]]:
+    """What the laboratory says against itself and the sentence of the verdict does not give: what it is, and why."""
+    lab, said = summary.laboratory, banner(summary).said
+    kinds = (("failure", lab.failures), ("doubt", lab.doubts), ("warning", lab.warnings))
+    return [(f"laboratory {kind}", text) for kind, texts in kinds for text in texts if text not in said]
+
+
+# --- the invariants ---------------------------------------------------------------------------------------------------
+
+
+def not_holding(invariants: Sequence[Invariant]) -> list[Invariant]:
+    """The broken ones, then the undecided."""
+    return [item for item in invariants_first(invariants) if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)]
+
+
+def holding(invariants: Sequence[Invariant]) -> str:
+    """``51 checks hold, 6 do not apply``."""
+    counts = Counter(item.verdict for item in invariants)
+    hold, idle = counts[Verdict.PASS], counts[Verdict.NOT_APPLICABLE]
+    said = f"{pluralise(hold, 'check')} {'holds' if hold == 1 else 'hold'}"
+    return f"{said}, {idle:,} {'does' if idle == 1 else 'do'} not apply"
 
 
 def invariants_first(invariants: Sequence[Invariant]) -> list[Invariant]:

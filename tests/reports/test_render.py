@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -9,7 +10,10 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from reports import findings
+from reports.cli import print_summary
 from reports.episodes import episodes_frame
 from reports.formatting import DASH, MINUS, change, interval, percent, seconds
 from reports.metrics import summarise
@@ -192,8 +196,9 @@ def test_a_fail_names_who_where_and_why_before_anything_else() -> None:
     """Target with value and bound, counterexample, window, cause, participants, command."""
     summary, charts = _summary(_failing())
     top = _top(to_html(summary, charts))
-    assert "success_rate is 50 %, target ≥ 95 %: missed even by the bound" in top
-    assert "(95 % confidence, n = 40)" in top
+    assert re.search(r"success_rate 50 %, at most [\d.]+ % with 95 % confidence, target ≥ 95 %", top)
+    assert top.count("target ≥ 95 %") == 1
+    assert "n = 40" in to_junit(summary).decode()
     broken = next(item for item in summary.invariants if item.verdict is Verdict.FAIL)
     assert broken.rule in top
     assert " ".join(broken.detail.split()) in top
@@ -201,6 +206,59 @@ def test_a_fail_names_who_where_and_why_before_anything_else() -> None:
     assert "20 in 0.0:cut@alpha : gave up after 1 dial; the last dial failed: refused." in top
     assert "c01, c03, c05, c07, c09, c11, c13, c15, c17, c19 and 10 more" in top
     assert summary.reproduce in top
+
+
+def _printed(summary: Summary) -> str:
+    out = io.StringIO()
+    print_summary(summary, Console(file=out, width=10_000))
+    return out.getvalue()
+
+
+def test_the_console_prints_only_what_does_not_hold() -> None:
+    """The broken rule with its counterexample, and how many others hold or do not apply."""
+    summary, _ = _summary(_failing())
+    broken = [item for item in summary.invariants if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)]
+    hold, idle = (sum(item.verdict is v for item in summary.invariants) for v in (Verdict.PASS, Verdict.NOT_APPLICABLE))
+    text = _printed(summary)
+    assert f"{hold} checks hold, {idle} do not apply" in text
+    assert broken[0].verdict is Verdict.FAIL
+    assert [line for line in text.splitlines() if line.startswith(("✗", "?"))] == [
+        f"{'✗' if item.verdict is Verdict.FAIL else '?'} {item.rule} ({item.checked:,}): {item.detail}"
+        for item in broken
+    ]
+    assert "✓" not in text
+
+
+def test_the_console_prints_what_the_laboratory_objects_to() -> None:
+    """Doubts and warnings once each, and nothing of a laboratory without any."""
+    summary, _ = _summary(clean_history(clients=60))
+    assert "laboratory" not in _printed(summary)
+    lab = Laboratory(doubts=("worker 1 was late", "worker 2 was late"), warnings=("the load was 7",))
+    doubted = msgspec.structs.replace(
+        summary, laboratory=lab, verdict=Verdict.INCONCLUSIVE, reasons=("worker 1 was late", "worker 2 was late")
+    )
+    text = _printed(doubted)
+    assert text.splitlines()[0].endswith("the run is inconclusive: worker 1 was late.")
+    for words in ("worker 1 was late", "laboratory doubt: worker 2 was late", "laboratory warning: the load was 7"):
+        assert text.count(words) == 1
+
+
+def test_the_console_says_how_the_system_ended() -> None:
+    """Which no table has, in the line below the verdict."""
+    summary, _ = _summary(_failing())
+    death = "the server ended by itself (SIGKILL) at 14.0 s"
+    text = _printed(msgspec.structs.replace(summary, reasons=(death, *summary.reasons)))
+    assert text.splitlines()[1] == death
+    assert _printed(summary).splitlines()[1].startswith("At least")
+
+
+def test_the_console_of_a_failed_laboratory_gives_no_verdict() -> None:
+    summary, _ = _summary(clean_history(clients=60))
+    failed = msgspec.structs.replace(summary, laboratory=Laboratory(failures=("events/clients-1.jsonl is missing",)))
+    assert _printed(failed).startswith(
+        " HARNESS FAILED  This run says nothing about the system: events/clients-1.jsonl is missing."
+    )
+    assert _printed(failed).count("is missing") == 1
 
 
 def test_all_formats_name_the_failed() -> None:
@@ -218,7 +276,7 @@ def test_other_reasons_come_before_targets_and_invariants() -> None:
         summary, reasons=("the server ended by itself (SIGKILL) at 14.0 s", *summary.reasons)
     )
     top = _top(to_html(summary, []))
-    assert top.index("ended by itself (SIGKILL) at 14.0 s") < top.index("success_rate is 50 %")
+    assert top.index("ended by itself (SIGKILL) at 14.0 s") < top.index("success_rate 50 %")
     suite = ET.fromstring(to_junit(summary))  # noqa: S314 - our own bytes
     verdict = suite.find(".//testcase[@name='verdict']/failure")
     assert verdict is not None
@@ -257,6 +315,8 @@ def test_the_tipping_point_is_put_in_words() -> None:
     summary, _ = _summary(clean_history(clients=60))
     rate = msgspec.structs.replace(summary.success_rate, correlation_limit=0.17, events_needed=None)
     proven = _top(to_html(msgspec.structs.replace(summary, success_rate=rate), []))
+    above = msgspec.structs.replace(rate, correlation_limit=0.1769)
+    assert "is at most 0.176." in findings.proof(msgspec.structs.replace(summary, success_rate=above))
     assert "60 of 60 in 1 event prove 95 % while the within-event correlation is at most 0.17." in proven
     rate = msgspec.structs.replace(summary.success_rate, correlation_limit=None, events_needed=13)
     lacking = _top(to_html(msgspec.structs.replace(summary, success_rate=rate), []))
