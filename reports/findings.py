@@ -183,7 +183,7 @@ def exposure(summary: Summary) -> str:
         return "No participant was in a fault window."
     shown = [f"{summary.success_rate.affected:,} affected"]
     shown += [f"{count:,} {label}" for label, count in counts.items() if count]
-    return f"Exposure: of {pluralise(total, 'pair')} of participant and fault window, {', '.join(shown)}."
+    return f"Exposure: of {pluralise(total, 'pair')} of participant and outage, {', '.join(shown)}."
 
 
 # --- the laboratory ---------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ OUTCOME_WORDS = {
     "corrupt": "came back with a state that is not the server's",
     "censored": "were not back when the run ended",
     "rode_through": "were hit by the fault, but noticed no loss",
-    "not_exposed": "had no link or session that the fault could reach",
+    "not_exposed": "had no link or session that the fault could reach, or a connection that bypassed its proxy",
     "left": "left on purpose before they were back",
     "superseded": "were replaced by another connection of the same person",
     "harness": "fell into a fault window that no canary confirmed",

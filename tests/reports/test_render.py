@@ -15,7 +15,7 @@ from rich.console import Console
 from reports import findings
 from reports.cli import print_summary
 from reports.episodes import episodes_frame
-from reports.formatting import DASH, MINUS, change, interval, percent, seconds
+from reports.formatting import DASH, MINUS, change, interval, percent, pluralise, seconds
 from reports.metrics import summarise
 from reports.render import SECTIONS, table, to_html, to_json, to_junit, to_markdown
 from reports.run_charts import run_charts
@@ -307,7 +307,7 @@ def test_the_headline_block_gives_the_exposure() -> None:
     history.lose("a", 10.0).back("a", 11.0).client(12.0, "b", LogEventKind.PONG_SENT)
     summary, _ = _summary(history.end())
     top = _top(to_html(summary, []))
-    assert "Exposure: of 2 pairs of participant and fault window, 1 affected, 1 not exposed." in top
+    assert "Exposure: of 2 pairs of participant and outage, 1 affected, 1 not exposed." in top
 
 
 def test_the_tipping_point_is_put_in_words() -> None:
@@ -321,6 +321,22 @@ def test_the_tipping_point_is_put_in_words() -> None:
     rate = msgspec.structs.replace(summary.success_rate, correlation_limit=None, events_needed=13)
     lacking = _top(to_html(msgspec.structs.replace(summary, success_rate=rate), []))
     assert "do not prove 95 %; 12 more events like these, restored as now, would." in lacking
+
+
+def test_the_page_names_the_methods_that_are_used(show: tuple[Summary, str, _Page]) -> None:
+    """Those of the success rate as ``docs/statistics.md`` has them, and the events as they are counted."""
+    summary, html, page = show
+    text = " ".join(" ".join(page.text).split())
+    assert "Wilson" not in html
+    assert f"Method: {summary.success_rate.method}." in text
+    assert "exact ones on it" in text
+    assert f"from {pluralise(summary.success_rate.events, 'fault event')} are not" in text
+    assert "the larger of the experiment's stated value and of what the events show" in text
+
+
+def test_not_exposed_covers_connections_that_bypassed_their_proxy(show: tuple[Summary, str, _Page]) -> None:
+    """As the check of the laboratory finds them."""
+    assert "or a connection that bypassed its proxy" in show[1]
 
 
 def test_the_bounds_of_quantiles_are_shown() -> None:
