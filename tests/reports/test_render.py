@@ -323,6 +323,12 @@ def test_the_tipping_point_is_put_in_words() -> None:
     assert "do not prove 95 %; 12 more events like these, restored as now, would." in lacking
 
 
+def test_a_single_narrow_chart_keeps_its_width(show: tuple[Summary, str, _Page]) -> None:
+    """A run without affected episodes has one: stretched over the page its letters are as large as headings."""
+    (rule,) = re.findall(r"\.pair \{([^}]*)\}", show[1])
+    assert "repeat(auto-fill, " in rule
+
+
 def test_the_page_names_the_methods_that_are_used(show: tuple[Summary, str, _Page]) -> None:
     """Those of the success rate as ``docs/statistics.md`` has them, and the events as they are counted."""
     summary, html, page = show
