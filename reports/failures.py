@@ -11,8 +11,8 @@ import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role
 
+from .checks.selection import select
 from .frames import RunHistory
-from .states import select
 from .summary import FailureGroup
 
 FIRST_NAMES = 10
@@ -75,7 +75,7 @@ def _causes(history: RunHistory, failed: pd.DataFrame) -> pd.Series:
 
 def _last_records(history: RunHistory, failed: pd.DataFrame) -> pd.DataFrame:
     """``kind`` and ``cause`` of what each client recorded last, no earlier than the fault; missing where nothing."""
-    records = select(history, ["t", "actor", "kind", "cause"], tuple(_LAST_RECORDS), Role.CLIENT)
+    records = select(history, *_LAST_RECORDS, role=Role.CLIENT, columns=("actor", "kind", "cause")).drop(columns="row")
     names = pd.Index(failed["participant"].unique())
     actors = records["actor"].astype("category")
     known = names.get_indexer(pd.Index(actors.cat.categories.astype(str)))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 
+from .checks.selection import select
 from .frames import RunHistory
-from .states import select
 from .svg import Floats
 
 Integers = NDArray[np.int64]
@@ -51,7 +51,7 @@ def per_second(times: Floats, edges: Floats) -> Floats:
 
 def times_of(history: RunHistory, *kinds: LogEventKind) -> Floats:
     """When clients' events of these kinds happened."""
-    return select(history, ["t"], kinds, Role.CLIENT)["t"].to_numpy(dtype=np.float64)
+    return select(history, *kinds, role=Role.CLIENT)["t"].to_numpy(dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Acknowledgements:
 def acknowledgements(history: RunHistory) -> Acknowledgements:
     """The first submission of each answer and its first acknowledgement to the same client."""
     kinds = (LogEventKind.ANSWER_SUBMITTED, LogEventKind.ANSWER_ACKED)
-    rows = select(history, ["t", "actor", "kind", "ref"], kinds, Role.CLIENT)
+    rows = select(history, *kinds, role=Role.CLIENT, columns=("actor", "kind", "ref"))
     actor = rows["actor"].astype("category").cat.codes.to_numpy(dtype=np.int64)
     answer, _ = pd.factorize(rows["ref"])
     key = (actor * (int(answer.max(initial=0)) + 1) + answer).astype(np.int64)
@@ -125,8 +125,9 @@ class ErrorSeries:
 
 def errors(history: RunHistory, edges: Floats) -> ErrorSeries:
     """Errors of clients and server over time; rare causes beyond ``MAX_CAUSES`` are one series, ``other``."""
-    rows = select(history, ["t", "role", "kind", "cause"], tuple(ERRORS))
-    rows = rows[(rows["kind"] != LogEventKind.TRANSPORT_LOST.value) | (rows["role"] == Role.CLIENT.value)]
+    rows = select(history, *ERRORS, columns=("role", "kind", "cause"))
+    counted = (rows["kind"] != LogEventKind.TRANSPORT_LOST.value) | (rows["role"] == Role.CLIENT.value)
+    rows = rows[counted & (rows["t"] <= history.end)]  # commits may fail after the end
     label = _labels(rows)
     sizes = label.value_counts(sort=False)
     sizes = sizes[sizes > 0].sort_index().sort_values(ascending=False, kind="stable")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 
+from .checks.selection import select
 from .frames import RunHistory
 from .participant_events import GAVE_UP as AFTER_GAVE_UP
 from .participant_events import LEFT as AFTER_LEFT
@@ -75,20 +76,9 @@ class ClientStates:
         return low, high
 
 
-def select(
-    history: RunHistory, columns: list[str], kinds: Sequence[LogEventKind], role: Role | None = None
-) -> pd.DataFrame:
-    """These columns of the events of these kinds until the run's end, in the order of ``t``."""
-    frame = history.frame
-    chosen = frame["kind"].isin([kind.value for kind in kinds]) & (frame["t"] <= history.end)
-    if role is not None:
-        chosen &= frame["role"] == role.value
-    return frame.loc[chosen, columns]
-
-
 def client_states(history: RunHistory) -> ClientStates:
     """Every client's states until the run's end."""
-    rows = select(history, ["t", "actor", "kind", "cohort"], tuple(STATE_AFTER), Role.CLIENT)
+    rows = select(history, *STATE_AFTER, role=Role.CLIENT, columns=("actor", "kind", "cohort"))
     actors = rows["actor"].astype("category").cat.remove_unused_categories()
     who = np.asarray(actors.cat.codes, dtype=np.int64)
     names = [str(name) for name in actors.cat.categories]
