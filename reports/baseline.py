@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import pandas as pd
 
-from resilience.errors import UsageError
+from resilience.errors import HarnessError, UsageError
 from resilience.experiment.spec import Experiment
 
 from .compare import EQUIVALENCE, confidence_of
@@ -125,13 +125,13 @@ def _bounds(estimate: Estimate) -> Bounds:
 
 
 def write_baseline(run: Measured, path: Path) -> Baseline:
-    """Write a run's baseline; :class:`~resilience.errors.UsageError` in one line if it cannot be written."""
+    """Write a run's baseline; :class:`~resilience.errors.HarnessError` in one line if it cannot be written."""
     baseline = baseline_of(run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_json(baseline))
     except OSError as error:
-        raise UsageError(f"{path}: cannot write the baseline: {error.strerror}") from error
+        raise HarnessError(f"{path}: cannot write the baseline: {error.strerror}") from error
     return baseline
 
 

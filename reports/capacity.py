@@ -300,7 +300,10 @@ def _cautions(sweep: Sweep, levels: tuple[Level, ...], answer: Level | None) -> 
 
 
 def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
-    """Answer a sweep and write ``capacity.json``, ``capacity.md`` and ``capacity.html`` to ``out``."""
+    """Answer a sweep and write ``capacity.json``, ``capacity.md`` and ``capacity.html`` to ``out``.
+
+    Raises :class:`~resilience.errors.HarnessError`, in one line, when ``out`` cannot be written.
+    """
     result = load_sweep(sweep_dir)
     report = capacity_report(result)
     page = render_page(
@@ -311,12 +314,8 @@ def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
         symbol=_symbol,
         amount=amount,
     )
-    files: dict[str, bytes | str] = {
-        "capacity.json": to_json(report),
-        "capacity.md": to_markdown(report),
-        "capacity.html": page,
-    }
-    write_files(out, files, "the capacity report")
+    json, markdown = to_json(report), to_markdown(report)
+    write_files(out / "capacity", "the capacity report", json=json, markdown=markdown, page=page)
     return report
 
 

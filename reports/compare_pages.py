@@ -25,12 +25,8 @@ def write_comparison(runs: Sequence[Measured], out: Path, margins: Margins | Non
     page = render_page(
         "compare.html.j2", comparison=comparison, charts=charts, certainty=certainty(comparison), span=span
     )
-    files: dict[str, bytes | str] = {
-        "compare.json": to_json(comparison),
-        "compare.md": to_markdown(comparison),
-        "compare.html": page,
-    }
-    write_files(out, files, "the comparison")
+    json, markdown = to_json(comparison), to_markdown(comparison)
+    write_files(out / "compare", "the comparison", json=json, markdown=markdown, page=page)
     return comparison
 
 

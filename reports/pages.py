@@ -31,12 +31,12 @@ def render_page(template: str, **values: object) -> str:
     return printable(env.get_template(template).render(**values))
 
 
-def write_files(out: Path, files: dict[str, bytes | str], what: str) -> None:
-    """Write each file into ``out``, which is made; errors as of :func:`failing_in_one_line`."""
-    with failing_in_one_line(out, what):
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
+def write_files(stem: Path, what: str, *, json: bytes, markdown: str, page: str) -> None:
+    """Write ``<stem>.json``, ``.md`` and ``.html``; their folder is made; errors as of :func:`failing_in_one_line`."""
+    with failing_in_one_line(stem.parent, what):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        for ending, content in (("json", json), ("md", markdown.encode()), ("html", page.encode())):
+            stem.with_name(f"{stem.name}.{ending}").write_bytes(content)
 
 
 @contextmanager

@@ -174,11 +174,13 @@ def _change(judge: Judge | None, metric: str) -> Change | None:
 
 
 def write_trend(runs: Sequence[Measured], out: Path, margins: Margins | None = None) -> Trend:
-    """:func:`trend_of`, and write ``trend.json``, ``trend.md`` and ``trend.html`` to ``out``."""
+    """:func:`trend_of`, and write ``trend.json``, ``trend.md`` and ``trend.html`` to ``out``.
+
+    Raises :class:`~resilience.errors.HarnessError`, in one line, when ``out`` cannot be written.
+    """
     trend = trend_of(runs, margins)
     page = render_page("trend.html.j2", trend=trend, chart=trend_chart(trend), cell=cell, certainty=certainty(trend))
-    files: dict[str, bytes | str] = {"trend.json": to_json(trend), "trend.md": to_markdown(trend), "trend.html": page}
-    write_files(out, files, "the trend")
+    write_files(out / "trend", "the trend", json=to_json(trend), markdown=to_markdown(trend), page=page)
     return trend
 
 

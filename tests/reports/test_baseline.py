@@ -12,7 +12,7 @@ from reports.baseline import baseline_of, read_baseline, write_baseline
 from reports.compare import compare_measured
 from reports.comparison import Change, Comparison
 from reports.measured import AnalysedRun, read_runs
-from resilience.errors import UsageError
+from resilience.errors import HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane
 
 from ..support.log_builder import LogBuilder, clean_history, sample_history
@@ -112,5 +112,5 @@ def test_a_missing_file_and_one_that_cannot_be_written_are_one_line(tmp_path: Pa
         read_baseline(tmp_path / "nowhere.json")
     (run,) = read_runs([clean_history(clients=20).write(tmp_path / "run")])
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot write the baseline"):
+    with pytest.raises(HarnessError, match="cannot write the baseline"):
         write_baseline(run, tmp_path / "file" / "baseline.json")

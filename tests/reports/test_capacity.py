@@ -13,7 +13,7 @@ import pytest
 
 from reports.capacity import CapacityReport, capacity_report, to_markdown, write_capacity
 from reports.sweep import Assumption, Decision, Envelope, Provenance, SweepResult, Target, load_sweep
-from resilience.errors import ConfigError, ExitCode, UsageError
+from resilience.errors import ConfigError, ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.spec import Op
 
@@ -166,6 +166,12 @@ def test_a_sweep_without_extras_has_a_page(tmp_path: Path) -> None:
     report = write_capacity(write_sweep(tmp_path / "sweep", bare, table), tmp_path / "sweep")
     assert report.answer == 10.0
     assert (tmp_path / "sweep" / "capacity.html").read_text(encoding="utf-8").count("<figure") == 1
+
+
+def test_an_answer_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(HarnessError, match="cannot write the capacity report"):
+        write_capacity(write_sweep(tmp_path / "sweep"), tmp_path / "file" / "out")
 
 
 def test_what_a_sweep_says_is_escaped(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from reports.comparison import Change
 from reports.trend import Trend, read_in_order, to_markdown, trend_of, write_trend
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind
 from resilience.lab.run_directory import RunStatus, read_run_info, write_run_info
 
@@ -80,6 +80,12 @@ def test_the_newest_run_decides_the_exit_code(tmp_path: Path) -> None:
         for runs in ([good, bad], [good, bad, repaired], [good, bad, repaired, last])
     ]
     assert codes == [ExitCode.FAIL, ExitCode.PASS, ExitCode.HARNESS]
+
+
+def test_a_trend_that_cannot_be_written_is_one_line(drifting: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(HarnessError, match="cannot write the trend"):
+        write_trend(read_in_order(drifting[:2]), tmp_path / "file" / "out")
 
 
 def test_a_trend_of_one_run_is_an_error(drifting: list[Path]) -> None:
