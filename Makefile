@@ -56,13 +56,18 @@ wheel: setup ## Build the wheel into dist/ and check its content
 	@log=$$($(BIN)/python -m build --wheel --no-isolation --outdir dist . 2>&1) || { echo "$$log"; exit 1; }
 	@$(BIN)/check-wheel-contents dist
 
+# A lane that fails or decides nothing has a report as well, so the others run too; then the gravest exit code counts.
 demo: setup ## Run the demo experiment in all three lanes and print where the reports are
-	$(BIN)/resilience chaos run demo --out $(DEMO)/real
-	$(BIN)/resilience sim run demo --lane virtual --out $(DEMO)/virtual
-	$(BIN)/resilience sim run demo --lane model --out $(DEMO)/model
-	$(BIN)/resilience report compare $(DEMO)/real $(DEMO)/virtual $(DEMO)/model --out $(DEMO)/compare
-	@for lane in real virtual model; do echo "report, $$lane lane: $(DEMO)/$$lane/report.html"; done
-	@echo "comparison: $(DEMO)/compare/compare.html"
+	@codes=; \
+	run() { echo "$(BIN)/resilience $$*"; $(BIN)/resilience "$$@"; codes="$$codes $$?"; }; \
+	run chaos run demo --out $(DEMO)/real; \
+	run sim run demo --lane virtual --out $(DEMO)/virtual; \
+	run sim run demo --lane model --out $(DEMO)/model; \
+	run report compare $(DEMO)/real $(DEMO)/virtual $(DEMO)/model --out $(DEMO)/compare; \
+	for lane in real virtual model; do echo "report, $$lane lane: $(DEMO)/$$lane/report.html"; done; \
+	echo "comparison: $(DEMO)/compare/compare.html"; \
+	for code in 4 2 1 3; do case "$$codes " in *" $$code "*) exit $$code ;; esac; done; \
+	[ "$$codes" = " 0 0 0 0" ]
 
 serve: setup ## Serve quizzes on PORT (8765)
 	$(BIN)/resilience serve --port $(PORT)
