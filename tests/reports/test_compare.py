@@ -129,9 +129,20 @@ def test_the_biggest_changes_come_first(runs: dict[str, Path]) -> None:
 def test_equal_seeds_and_schedules_are_paired(runs: dict[str, Path]) -> None:
     comparison = compare([runs["virtual"], runs["slow"]])
     gap = next(row.gaps[0] for row in comparison.rows if row.metric == "excess_s.restricted_mean")
-    assert 0.9 * 9 * 60 < (gap.pairs or 0) <= 9 * 60, "a slow return that meets the next window is one outage"
+    fast, slow = (_strikes(run) for run in (runs["virtual"], runs["slow"]))
+    assert len(fast) == 9 * 60
+    assert slow < fast, "a slow return that meets the next window is one outage with it"
+    assert gap.pairs == len(slow)
     assert gap.method == "paired, t with 6 degrees of freedom"
     assert any("paired by fault and participant" in note for note in comparison.notes)
+
+
+def _strikes(run_dir: Path) -> set[tuple[str, str]]:
+    """Who was affected by which fault."""
+    (run,) = read_runs([run_dir])
+    found = set(zip(run.affected["fault_id"].astype(str), run.affected["participant"].astype(str), strict=True))
+    assert len(found) == len(run.affected), "a participant is affected only once by a fault"
+    return found
 
 
 def test_unequal_seeds_are_not_paired(tmp_path: Path, runs: dict[str, Path]) -> None:
