@@ -24,6 +24,7 @@ from .measured import Measured
 from .paired import WindowSums
 from .render import to_json
 from .stats import Interval
+from .unpaired import RunMean
 
 SCHEMA_VERSION = 1
 LABEL = "baseline"
@@ -35,12 +36,13 @@ Bounds = tuple[Stored, Stored]
 
 
 class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric with one-sided bounds at the confidence of agreement and of a change."""
+    """A metric with one-sided bounds at the confidence of agreement and of a change; ``mean``: as of ``Measured``."""
 
     value: Stored
     n: int
     agreement: Bounds
     change: Bounds
+    mean: RunMean | None
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,10 @@ class BaselineRun:
         low, high = map(_number, stored.agreement if confidence <= EQUIVALENCE else stored.change)
         return Estimate(_number(stored.value), Interval(low, high, "stored"), stored.n)
 
+    def mean(self, metric: str) -> RunMean | None:
+        """A stored metric as a mean over the episodes that it was made from."""
+        return self.baseline.metrics[metric].mean
+
 
 def _number(stored: Stored) -> float:
     return math.nan if stored is None else math.inf if stored == "infinite" else float(stored)
@@ -117,7 +123,9 @@ def baseline_of(run: Measured) -> Baseline:
 
 def _metric(run: Measured, metric: str, confidence: float) -> StoredMetric:
     near, far = run.estimate(metric, EQUIVALENCE), run.estimate(metric, confidence)
-    return StoredMetric(value=_stored(near.value), n=near.n, agreement=_bounds(near), change=_bounds(far))
+    return StoredMetric(
+        value=_stored(near.value), n=near.n, agreement=_bounds(near), change=_bounds(far), mean=run.mean(metric)
+    )
 
 
 def _bounds(estimate: Estimate) -> Bounds:

@@ -6,7 +6,8 @@ for all of them together. Runs of different lanes are judged for *agreement* (tw
 they agree when the interval of the difference at 95 % on either side lies within a stated margin, they differ when it
 lies beyond.
 
-Equal seeds and an equal schedule are paired (:mod:`reports.paired`); otherwise two independent intervals are combined
+Equal seeds and an equal schedule are paired (:mod:`reports.paired`). Otherwise means are compared by their standard
+errors (:mod:`reports.unpaired`), and of quantiles two independent intervals are combined
 (:func:`reports.stats.difference`). Writes and shows nothing.
 """
 
@@ -55,6 +56,7 @@ from .paired import (
 )
 from .stats import Floats, difference
 from .summary import finite_or_none
+from .unpaired import MeanDifference
 
 FALSE_ALARMS = 0.05
 """The probability of at least one change, worse or better, in the judged rows of two runs of an equal system."""
@@ -260,6 +262,10 @@ class Judge:
         )
 
     def _independent(self, metric: str) -> Callable[[float], tuple[float, float]]:
+        means = self.pairing.first.mean(metric), self.pairing.other.mean(metric)
+        if means[0] and means[1]:
+            return MeanDifference(means[0], means[1]).bounds
+
         def bounds(confidence: float) -> tuple[float, float]:
             first, other = (run.estimate(metric, confidence) for run in (self.pairing.first, self.pairing.other))
             return difference(_triple(first), _triple(other))

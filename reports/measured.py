@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -21,9 +21,10 @@ from . import formatting
 from .build import analyse
 from .comparison import CheckResultLine, ComparedRun
 from .expectations import NOTHING, Estimate, Evidence, estimate_metric
-from .paired import WindowSums, episode_values, window_sums
+from .paired import PAIRED_METRICS, WindowSums, episode_values, window_sums
 from .stats import Clusters, Interval, mean_interval
 from .summary import Summary
+from .unpaired import RunMean, run_mean
 
 
 class Measured(Protocol):
@@ -48,6 +49,9 @@ class Measured(Protocol):
     def estimate(self, metric: str, confidence: float) -> Estimate:
         """A metric of the whole run with one-sided bounds."""
 
+    def mean(self, metric: str) -> RunMean | None:
+        """A metric of the whole run as a mean over its episodes; None if it is none, or has no error."""
+
 
 @dataclass(frozen=True)
 class AnalysedRun:
@@ -56,6 +60,7 @@ class AnalysedRun:
     side: ComparedRun
     experiment: Experiment
     evidence: Evidence
+    _known: dict[tuple[str, float], Estimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def affected(self) -> pd.DataFrame:
@@ -68,10 +73,22 @@ class AnalysedRun:
         return window_sums(self.affected, self.experiment.statistics.deadline)
 
     def estimate(self, metric: str, confidence: float) -> Estimate:
-        """A metric of the whole run with one-sided bounds."""
+        """A metric of the whole run with one-sided bounds; a comparison asks for each several times."""
+        key = (metric, confidence)
+        if key not in self._known:
+            self._known[key] = self._estimate(metric, confidence)
+        return self._known[key]
+
+    def _estimate(self, metric: str, confidence: float) -> Estimate:
         if metric == "downtime_less_outage_s.restricted_mean":
             return _less_outage(self.affected, confidence, self.evidence)
         return estimate_metric(Expectation(metric, Op.AT_LEAST, 0.0, confidence), self.affected, self.evidence)
+
+    def mean(self, metric: str) -> RunMean | None:
+        """A metric of the whole run as a mean over its episodes; None if it is none, or has no error."""
+        statistics = self.evidence.statistics
+        known = metric in PAIRED_METRICS and len(self.affected) > 0
+        return run_mean(metric, self.affected, statistics.deadline, statistics.correlation) if known else None
 
 
 def _less_outage(rows: pd.DataFrame, confidence: float, evidence: Evidence) -> Estimate:

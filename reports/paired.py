@@ -245,15 +245,25 @@ def paired_mean(gaps: Floats, pairs: Pairs, stated: float, *, shares: bool = Fal
     says which one to state. ``shares``: the values are 0 or 1, and half a pair is added to either kind of disagreement
     (Agresti and Min 2005), so that pairs without a disagreement still leave room for one.
     """
-    clusters, n = pairs.clusters, len(gaps)
-    rest = clusters.centred(gaps)
+    clusters, participant = pairs.clusters, pairs.participant
+    seen = variance_over_events(gaps, clusters, participant)
+    floor = variance_if_stated(gaps, clusters, stated, shares=shares)
+    return PairedMean(float(gaps.mean()), math.sqrt(max(seen, floor)), clusters.spare)
+
+
+def variance_over_events(values: Floats, clusters: Clusters, participant: Integers) -> float:
+    """The variance of a mean over clusters within strata, or over clusters and participants where that is larger."""
+    rest = clusters.centred(values)
     events = _between(clusters.sums(rest), clusters)
-    persons = float((np.bincount(pairs.participant, weights=rest) ** 2).sum())
-    single = float((rest**2).sum())
+    persons = float((np.bincount(participant, weights=rest) ** 2).sum())
+    return max(events, events + persons - float((rest**2).sum())) / len(values) ** 2
+
+
+def variance_if_stated(values: Floats, clusters: Clusters, stated: float, *, shares: bool) -> float:
+    """The variance of a mean at the stated correlation; ``shares``: of zeros and ones, with room for one more."""
+    single = float((clusters.centred(values) ** 2).sum()) + shares
     strata = clusters.events - clusters.spare
-    floor = (single + shares) / max(n - strata, 1) * design_effect(stated, clusters.sizes) * n
-    variance = max(events, events + persons - single, floor) / n**2
-    return PairedMean(float(gaps.mean()), math.sqrt(variance), clusters.spare)
+    return single / max(len(values) - strata, 1) * design_effect(stated, clusters.sizes) / len(values)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ def test_a_baseline_pairs_windows_of_one_seed(runs: dict[str, AnalysedRun], tmp_
 def test_a_baseline_of_another_seed_is_not_paired(runs: dict[str, AnalysedRun], tmp_path: Path) -> None:
     comparison = _through_a_file(runs["seed"], tmp_path, runs["slow"])
     assert {row.gaps[0].method for row in comparison.rows} == {"independent runs"}
+    full = compare_measured([runs["seed"], runs["slow"]])
+    for here, there in zip(full.rows, comparison.rows, strict=True):
+        assert (there.gaps[0].low, there.gaps[0].high) == (here.gaps[0].low, here.gaps[0].high)
 
 
 def test_a_quantile_that_was_not_reached_stays_so(runs: dict[str, AnalysedRun], tmp_path: Path) -> None:

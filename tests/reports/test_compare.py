@@ -387,10 +387,9 @@ def test_false_alarms_hold_for_the_whole_table(seeds: tuple[int, int]) -> None:
     assert alarms <= stats.binom.ppf(0.999, tables, 0.05)
 
 
-@pytest.mark.parametrize("seeds, success", [((1, 1), 0.85), ((1, 2), 0.4)], ids=["paired", "unpaired"])
-def test_lost_participants_are_found(seeds: tuple[int, int], success: float) -> None:
-    """A tenth in runs of one seed; over half in others, as nine events in three kinds say little of one another."""
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["paired", "unpaired"])
+def test_lost_participants_are_found(seeds: tuple[int, int]) -> None:
     rng = np.random.default_rng(10)
-    first, other = made_run(rng, seed=seeds[0]), made_run(rng, seed=seeds[1], success=success)
+    first, other = made_run(rng, seed=seeds[0]), made_run(rng, seed=seeds[1], success=0.85)
     rate = next(gap for metric, gap in compare_measured([first, other]).judged if metric == "success_rate")
     assert rate.verdict is Change.WORSE
