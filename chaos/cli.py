@@ -91,7 +91,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     """Show EXPERIMENT as it would run: every value, when each fault strikes where, and what that can prove."""
     from rich.table import Table
 
-    from reports.plan import plan_lines
+    from reports.plan import plan_lines, plans
 
     loaded = load(experiment, overrides, scale)
     console = make_console()
@@ -100,7 +100,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     for window in loaded.windows(seed):
         table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.place)
     console.print(table)
-    console.print("", *plan_lines(loaded), sep="\n", markup=False, highlight=False, soft_wrap=True)
+    console.print("", *plan_lines(plans(loaded)), sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @chaos.command()

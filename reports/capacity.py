@@ -20,7 +20,7 @@ from resilience.experiment.spec import Op
 
 from . import formatting
 from .capacity_charts import capacity_charts
-from .pages import render_page, write_files
+from .pages import render_page, write_formats
 from .rates import clopper_pearson
 from .render import table, to_json
 from .stats import Floats, verdict
@@ -315,7 +315,7 @@ def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
         amount=amount,
     )
     json, markdown = to_json(report), to_markdown(report)
-    write_files(out / "capacity", "the capacity report", json=json, markdown=markdown, page=page)
+    write_formats(out / "capacity", "the capacity report", json=json, markdown=markdown, page=page)
     return report
 
 

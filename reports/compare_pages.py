@@ -10,7 +10,7 @@ from .compare import Margins, compare_measured
 from .compare_charts import comparison_charts
 from .comparison import Comparison, ComparisonRow, Difference
 from .measured import Measured
-from .pages import render_page, write_files
+from .pages import render_page, write_formats
 from .render import table, to_json
 
 
@@ -26,7 +26,7 @@ def write_comparison(runs: Sequence[Measured], out: Path, margins: Margins | Non
         "compare.html.j2", comparison=comparison, charts=charts, certainty=certainty(comparison), span=span
     )
     json, markdown = to_json(comparison), to_markdown(comparison)
-    write_files(out / "compare", "the comparison", json=json, markdown=markdown, page=page)
+    write_formats(out / "compare", "the comparison", json=json, markdown=markdown, page=page)
     return comparison
 
 

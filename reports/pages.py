@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,12 +31,18 @@ def render_page(template: str, **values: object) -> str:
     return printable(env.get_template(template).render(**values))
 
 
-def write_files(stem: Path, what: str, *, json: bytes, markdown: str, page: str) -> None:
-    """Write ``<stem>.json``, ``.md`` and ``.html``; their folder is made; errors as of :func:`failing_in_one_line`."""
-    with failing_in_one_line(stem.parent, what):
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        for ending, content in (("json", json), ("md", markdown.encode()), ("html", page.encode())):
-            stem.with_name(f"{stem.name}.{ending}").write_bytes(content)
+def write_files(out: Path, files: Mapping[str, bytes | str], what: str) -> None:
+    """Write each file into ``out``, which is made; errors as of :func:`failing_in_one_line`."""
+    with failing_in_one_line(out, what):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_formats(stem: Path, what: str, *, json: bytes, markdown: str, page: str) -> None:
+    """Write ``<stem>.json``, ``.md`` and ``.html``, as :func:`write_files`."""
+    files: dict[str, bytes | str] = {f"{stem.name}.json": json, f"{stem.name}.md": markdown, f"{stem.name}.html": page}
+    write_files(stem.parent, files, what)
 
 
 @contextmanager

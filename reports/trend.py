@@ -20,7 +20,7 @@ from .compare import EQUIVALENCE, FALSE_ALARMS, Judge, Margins, Pairing, changed
 from .compare_charts import trend_chart
 from .comparison import Change, ChangedCheck, ComparedRun
 from .measured import Measured, read_runs
-from .pages import render_page, write_files
+from .pages import render_page, write_formats
 from .render import table, to_json
 from .summary import finite_or_none
 
@@ -180,7 +180,7 @@ def write_trend(runs: Sequence[Measured], out: Path, margins: Margins | None = N
     """
     trend = trend_of(runs, margins)
     page = render_page("trend.html.j2", trend=trend, chart=trend_chart(trend), cell=cell, certainty=certainty(trend))
-    write_files(out / "trend", "the trend", json=to_json(trend), markdown=to_markdown(trend), page=page)
+    write_formats(out / "trend", "the trend", json=to_json(trend), markdown=to_markdown(trend), page=page)
     return trend
 
 
