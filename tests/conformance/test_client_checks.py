@@ -17,9 +17,9 @@ from resilience.server.app import WEBSOCKET_PATH
 from sim.model.lane import ModelLane
 from sim.virtual import lane
 from sim.virtual.server_process import HOST, PORT
-from tests.support import planted_runs
-from tests.support.planted_defects import DEFECTS, Defect
-from tests.support.planted_runs import complaints, virtual
+from tests.support.planted import DEFECTS, SUBJECTS, runs
+from tests.support.planted.planting import Defect
+from tests.support.planted.runs import complaints, virtual
 
 ROOT = Path(__file__).resolve().parents[2]
 BYPASS = "faults_reach_their_links"
@@ -35,7 +35,7 @@ def serve_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], Non
         def command(self: QuizTarget) -> list[str]:
             words = sound(self)
             at = words.index("resilience")
-            return [*words[:at], "tests.support.planted_server", ",".join(names), *words[at + 1 :]]
+            return [*words[:at], "tests.support.planted.server", ",".join(names), *words[at + 1 :]]
 
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         monkeypatch.setattr(QuizTarget, "_command", command)
@@ -75,6 +75,22 @@ def test_a_planted_defect_is_named(defect: Defect, monkeypatch: pytest.MonkeyPat
     assert defect.check in complaints(virtual(1))
 
 
+def test_no_defect_hides_another() -> None:
+    """Each of every subject is under its own name."""
+    declared = [defect for subject in SUBJECTS for defect in subject.DEFECTS]
+    assert list(DEFECTS.values()) == declared
+
+
+def test_a_defect_begins_anew_each_time_that_it_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run twice in one process: the same complaints, to the number of the message."""
+    found = []
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            DEFECTS["skips"].plant(patched.setattr)
+            found.append(complaints(virtual(1)))
+    assert found[0] == found[1]
+
+
 @pytest.mark.usefixtures("bypass")
 def test_a_cohort_that_bypasses_its_proxy_is_named() -> None:
     """As a doubt about the laboratory; the server did nothing wrong."""
@@ -88,7 +104,7 @@ def test_a_sound_server_is_not_accused(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sound_model_is_not_accused(seed: int) -> None:
-    assert complaints(planted_runs.in_memory(ModelLane(), seed)) == {}
+    assert complaints(runs.in_memory(ModelLane(), seed)) == {}
 
 
 @pytest.mark.bench
@@ -107,7 +123,7 @@ def test_what_is_wrong_for_all_is_named_over_real_sockets(
     """Several defects at once, and a cohort that bypasses its proxy."""
     names = ("one_more", "leak", "joined_again", "unequal")
     serve_with(names)
-    found = complaints(planted_runs.real(1, binary, tmp_path / "run"))
+    found = complaints(runs.real(1, binary, tmp_path / "run"))
     assert {DEFECTS[name].check for name in names} | {BYPASS} <= set(found)
 
 
@@ -116,12 +132,12 @@ def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
 ) -> None:
     names = ("deaf", "swallowed", "never_dead", "other_name", "same_token", "denied")
     serve_with(names)
-    found = complaints(planted_runs.real(1, binary, tmp_path / "run"))
+    found = complaints(runs.real(1, binary, tmp_path / "run"))
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
 def test_a_sound_server_is_not_accused_over_real_sockets(binary: Binary, tmp_path: Path) -> None:
-    assert complaints(planted_runs.real(1, binary, tmp_path / "run")) == {}
+    assert complaints(runs.real(1, binary, tmp_path / "run")) == {}
 
 
 @pytest.mark.bench
@@ -130,10 +146,10 @@ def test_a_planted_defect_is_named_over_real_sockets(
     defect: Defect, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     serve_with([defect.name])
-    assert defect.check in complaints(planted_runs.real(1, binary, tmp_path / "run"))
+    assert defect.check in complaints(runs.real(1, binary, tmp_path / "run"))
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("seed", range(2, 11))
 def test_a_sound_server_is_never_accused_over_real_sockets(seed: int, binary: Binary, tmp_path: Path) -> None:
-    assert complaints(planted_runs.real(seed, binary, tmp_path / "run")) == {}
+    assert complaints(runs.real(seed, binary, tmp_path / "run")) == {}

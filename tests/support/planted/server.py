@@ -1,11 +1,11 @@
-"""``resilience`` with planted defects: ``python -m tests.support.planted_server DEFECT[,DEFECT] serve ...``."""
+"""``resilience`` with planted defects: ``python -m tests.support.planted.server DEFECT[,DEFECT] serve ...``."""
 
 from __future__ import annotations
 
 import sys
 
 from resilience.cli import main
-from tests.support.planted_defects import DEFECTS
+from tests.support.planted import DEFECTS
 
 
 def run() -> None:
