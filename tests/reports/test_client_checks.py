@@ -126,6 +126,21 @@ def test_what_ends_after_the_run_is_no_loss() -> None:
     assert set(verdicts(rows).values()) == {Verdict.PASS, Verdict.NOT_APPLICABLE}
 
 
+def test_an_answer_stored_after_the_end_accuses_nobody() -> None:
+    """The observation ended with the run, while the clients still answered; one stored before the end is judged."""
+    run = history(sound())
+    assert run.stored is not None
+
+    def judged(received_at: float) -> Verdict:
+        unseen = StoredAnswer("pa", "q2", "a-0001-2", 1, received_at, 0)
+        stored = msgspec.structs.replace(run.stored, answers=(*run.stored.answers, unseen))  # type: ignore[type-var, union-attr]
+        late = RunHistory(INFO, WORLD, run.events, sound(), stored)
+        return {item.name: item.verdict for item in judge_clients(late)}["stored_answers_sent"]
+
+    assert judged(END + 0.2) is Verdict.PASS
+    assert judged(END - 0.2) is Verdict.FAIL
+
+
 def test_without_observations_no_check_applies() -> None:
     assert set(verdicts([]).values()) == {Verdict.NOT_APPLICABLE}
 
