@@ -157,12 +157,17 @@ def test_without_an_absence_the_rule_does_not_apply() -> None:
     assert _judged(LogBuilder(experiment(faults=())).join("a").end())["nobody_stuck"].verdict is Verdict.NOT_APPLICABLE
 
 
-def test_a_drain_after_the_end_is_no_absence() -> None:
-    """The laboratory stops the server when the run is over."""
+@pytest.mark.parametrize(
+    "at, absence, fencing", [(61.0, Verdict.PASS, Verdict.PASS), (59.0, Verdict.INCONCLUSIVE, Verdict.FAIL)]
+)
+def test_a_drain_after_the_end_accuses_nobody(at: float, absence: Verdict, fencing: Verdict) -> None:
+    """The laboratory stops the server at 60 s: all are detached, with no loss on record. A second earlier it counts."""
     history = clean_history()
-    history.server(61.0, "c0", LogEventKind.SESSION_DETACHED, cause="close_1012")
-    history.server(62.0, "c0", LogEventKind.SESSION_STATE, outcome="temporarily_disconnected")
-    assert _judged(history)["nobody_stuck"].verdict is Verdict.PASS
+    for who in history.people:
+        history.server(at, who, LogEventKind.SESSION_DETACHED, cause="close_1012")
+        history.server(62.0, who, LogEventKind.SESSION_STATE, outcome="temporarily_disconnected")
+    found = _judged(history)
+    assert (found["nobody_stuck"].verdict, found["one_live_connection"].verdict) == (absence, fencing)
 
 
 # clocks of several processes ------------------------------------------------------------------------------------------
