@@ -31,6 +31,7 @@ def both(
             for i in range(rounds):
                 ours.append(load.ask("answer", spread=over, seed=i, within=lobby + question + 5))
                 plain.append(echoing.ask("say", text=TEXT, spread=over, seed=i))
+    assert {len(reply["latencies"]) for reply in (*ours, *plain)} == {count}, "not every answer was acknowledged"
     return ours, plain
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.benchmarks.lab.results import Row, middle, spread
 
 LATE = 0.05
 INTERVAL = 15.0
+MOST_OF = 0.8
+"""Of the beats that are due: phases are drawn, and the last ones fall outside."""
 
 
 def beat(root: Path, how: str, count: int, seconds: float) -> dict[str, Any]:
@@ -28,6 +31,8 @@ def measure(root: Path, count: int, seconds: float, rounds: int) -> list[Row]:
     """Both ways, in turn."""
     pairs = [(beat(root, "room", count, seconds), beat(root, "tasks", count, seconds)) for _ in range(rounds)]
     ours, tasks = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    due = count * seconds / INTERVAL
+    assert all(b["beats"] >= MOST_OF * due for b in (*ours, *tasks)), "a cost of heartbeats that were not sent"
     late, other = middle([b["late_p99"] for b in ours]), middle([b["late_p99"] for b in tasks])
     ratios = [own["cpu"] / task["cpu"] for own, task in pairs]
     return [
@@ -55,6 +60,16 @@ def measure(root: Path, count: int, seconds: float, rounds: int) -> list[Row]:
 @pytest.mark.parametrize("how", ["room", "tasks"])
 def test_a_few_hearts_beat(root: Path, how: str) -> None:
     assert beat(root, how, 300, 0.3)["beats"] > 0
+
+
+@pytest.mark.parametrize("beats, rows", [(60, 2), (3, None)])
+def test_a_cost_of_fewer_beats_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, beats: int, rows: int | None
+) -> None:
+    measured = {"cpu": 0.1, "beats": beats, "late_p99": 0.01}
+    monkeypatch.setattr("tests.benchmarks.test_heartbeats.beat", lambda *_: measured)
+    with nullcontext() if rows else pytest.raises(AssertionError, match="were not sent"):
+        assert len(measure(root, 600, 1.5, 1)) == rows
 
 
 @pytest.mark.bench

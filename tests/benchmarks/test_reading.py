@@ -22,6 +22,9 @@ EPISODES = int(os.environ.get("EPISODES", "100000"))
 MOST_US, MOST_BYTES = 30.0, 2200.0
 """Wall time in microseconds and resident memory in bytes for each episode: half of what a whole report may take."""
 
+OF_THE_RUN = 83
+"""Events of a made run that its size does not change."""
+
 _SCRIPT = """
 import json, resource, sys, time
 from reports import load_run
@@ -31,6 +34,7 @@ def now():
 before = now()
 history = load_run(sys.argv[1])
 assert not history.problems, history.problems
+assert len(history.frame) == int(sys.argv[2]), len(history.frame)
 print(json.dumps([b - a for a, b in zip(before, now())]))
 """
 
@@ -43,9 +47,15 @@ class Cost(msgspec.Struct, frozen=True, array_like=True):
     memory: float
 
 
-def cost_of(run_dir: Path) -> Cost:
-    """What reading a run costs a process of its own."""
-    done = subprocess.run([sys.executable, "-c", _SCRIPT, str(run_dir)], capture_output=True, check=True)
+def events_of(episodes: int) -> int:
+    """How many events a made run of so many episodes has."""
+    return episodes * 30 + OF_THE_RUN
+
+
+def cost_of(run_dir: Path, events: int) -> Cost:
+    """What reading a run of so many events costs a process of its own."""
+    command = [sys.executable, "-c", _SCRIPT, str(run_dir), str(events)]
+    done = subprocess.run(command, capture_output=True, check=True)
     return msgspec.json.decode(done.stdout, type=Cost)
 
 
@@ -55,7 +65,8 @@ def test_a_large_run_is_a_complete_one(tmp_path: Path) -> None:
     write_episodes_run(tmp_path / "episodes", 200)
     log, episodes = load_run(tmp_path / "log"), load_run(tmp_path / "episodes")
     assert log.problems == episodes.problems == ()
-    assert len(log.frame) == 200 * 30 + 83
+    assert len(log.frame) == events_of(200)
+    assert cost_of(tmp_path / "log", events_of(200)).wall > 0
     assert episodes.recorded_episodes is not None
     assert len(episodes.recorded_episodes) == 200
 
@@ -77,7 +88,7 @@ def test_the_data_of_expectations_are_a_small_part_of_a_log(tmp_path: Path) -> N
 @pytest.mark.timeout(1800)
 def test_reading_a_large_log(tmp_path: Path, record_rows: RecordRows) -> None:
     write_large_run(tmp_path, EPISODES)
-    cost = cost_of(tmp_path)
+    cost = cost_of(tmp_path, events_of(EPISODES))
     wall, memory = cost.wall / EPISODES * 1e6, cost.memory / EPISODES
     record_rows(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -40,6 +41,16 @@ def opened(path: Path) -> SqlStore:
     return store
 
 
+def stored(path: Path) -> tuple[int, int]:
+    """Participants and attempts in the database."""
+    with closing(sqlite3.connect(path)) as connection:
+        people, attempts = (
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+            for table in ("event_participants", "join_attempts")
+        )
+    return people, attempts
+
+
 def through_the_store(path: Path, size: int) -> float:
     """Joins a second."""
     store = opened(path)
@@ -49,6 +60,7 @@ def through_the_store(path: Path, size: int) -> float:
         store.commit(batch, ORIGIN)
     took = time.perf_counter() - began
     store.close()
+    assert stored(path) == (JOINS, JOINS)
     return JOINS / took
 
 
@@ -74,6 +86,7 @@ def by_sqlite_alone(path: Path, size: int) -> float:
         connection.execute("COMMIT")
     took = time.perf_counter() - began
     connection.close()
+    assert stored(path) == (JOINS, JOINS)
     return JOINS / took
 
 
