@@ -20,6 +20,8 @@ from .planting import Catalogue, Planter, Sound, every
 
 DEFECTS = Catalogue()
 NEVER = 1e9
+STEADY_S = 3.0
+"""When the experiment has found its steady state, which a client that is away would end."""
 
 
 @DEFECTS.method(
@@ -66,7 +68,7 @@ def hangs_up(plant: Planter) -> None:
     @plant.instead_of(Attendance, "heard")
     def heard(sound: Sound, self: Attendance, session: ServerSession, now: float) -> None:
         sound(self, session, now)
-        if session.connection is not None and due():
+        if now > STEADY_S and session.connection is not None and due():
             self._effects.append(Disconnect(session.connection, CloseCode.INTERNAL_ERROR, "tired"))
 
 
