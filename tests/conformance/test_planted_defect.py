@@ -12,23 +12,13 @@ import pytest
 from reports.checks.connections import one_live_connection
 from reports.frames import RunHistory
 from resilience.config import QuizConfig
-from resilience.eventlog.vocabulary import Lane, LogEventKind
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.protocol.server.session import ServerSession
 from tests.conformance.lanes import SMALL
 from tests.resilience.protocol.machine_pair import MachinePair
+from tests.support.history import INFO
 from tests.support.virtual_server import URL, VirtualServerHarness, play
-
-INFO = RunInfo(
-    experiment="small",
-    experiment_digest="",
-    lane=Lane.VIRTUAL,
-    seed=1,
-    started_at="2026-01-01T00:00:00+00:00",
-    duration_s=30.0,
-    status=RunStatus.COMPLETED,
-)
 
 
 @pytest.fixture
