@@ -13,9 +13,24 @@ from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.faults import BlackholeFault
 from resilience.lab.observer import Observation, ObservationKind
+from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 
-from ..support.client_world import END, WORLD, A, B, K, Rows, history, row, sound, to_line, to_observation, welcome
+from ..support.client_world import (
+    END,
+    INFO,
+    WORLD,
+    A,
+    B,
+    K,
+    Rows,
+    history,
+    row,
+    sound,
+    to_line,
+    to_observation,
+    welcome,
+)
 
 CLIENT_CHECKS = [name for name, rule in CHECKS.items() if ".client_" in rule.check.__module__]
 

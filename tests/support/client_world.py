@@ -17,12 +17,13 @@ from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, CutFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from resilience.lab.observer import Observation, ObservationKind
-from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import Question
+
+from .history import INFO as COMPLETED
 
 K = ObservationKind
 END = 30.0
@@ -35,15 +36,7 @@ WORLD = Experiment(
     server=ServerConfig(heartbeat_interval=5.0, grace_period=8.0),
     faults=(CutFault(10.0, ("a",)),),
 )
-INFO = RunInfo(
-    experiment="world",
-    experiment_digest="",
-    lane=Lane.VIRTUAL,
-    seed=1,
-    started_at="2026-01-01T00:00:00+00:00",
-    duration_s=END,
-    status=RunStatus.COMPLETED,
-)
+INFO = msgspec.structs.replace(COMPLETED, experiment=WORLD.name, duration_s=END)
 A, B = ("a-0001", "pa"), ("b-0001", "pb")
 Rows = list[Observation]
 Who = tuple[str, str]

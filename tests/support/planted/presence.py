@@ -72,7 +72,7 @@ def hangs_up(plant: Planter) -> None:
             self._effects.append(Disconnect(session.connection, CloseCode.INTERNAL_ERROR, "tired"))
 
 
-@DEFECTS.method(ServerFailureDetector, "dead_at", "silent clients are not detected", check="dead_peers_detected")
+@DEFECTS.method(ServerFailureDetector, "dead_at", "silent clients are not detected", check="absences_shown")
 def never_dead(_: Sound, _self: ServerFailureDetector) -> float:
     return NEVER
 
