@@ -81,7 +81,7 @@ def test_no_defect_hides_another() -> None:
     assert list(DEFECTS.values()) == declared
 
 
-def test_a_defect_begins_anew_each_time_that_it_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_begins_again_each_time_that_it_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run twice in one process: the same complaints, to the number of the message."""
     found = []
     for _ in range(2):

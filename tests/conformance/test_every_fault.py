@@ -26,7 +26,7 @@ VALUES = {"duration": 1.5, "delay": 0.2}
 """The keys that a kind may need beyond the schedule's."""
 
 UNTRIED = {"dead_peers_detected", "late_answers_refused"}
-"""Checks that do not apply, in any lane: the faults are shorter than every patience, and no client sees a reveal."""
+"""Checks that do not apply, in any lane: the faults are shorter than every timeout, and no client sees a reveal."""
 
 
 def sample(kind: Any, at: float) -> AnyFault:  # noqa: ANN401 - one of the classes of AnyFault

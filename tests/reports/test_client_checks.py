@@ -141,7 +141,7 @@ def test_what_ends_after_the_run_is_no_loss() -> None:
     assert set(verdicts(rows).values()) == {Verdict.PASS, Verdict.NOT_APPLICABLE}
 
 
-def test_an_answer_stored_after_the_end_accuses_nobody() -> None:
+def test_an_answer_stored_after_the_end_accuses_no_client() -> None:
     """The observation ended with the run, while the clients still answered; one stored before the end is judged."""
     run = history(sound())
     assert run.stored is not None

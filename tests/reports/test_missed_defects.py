@@ -160,7 +160,7 @@ def test_without_an_absence_the_rule_does_not_apply() -> None:
 @pytest.mark.parametrize(
     "at, absence, fencing", [(61.0, Verdict.PASS, Verdict.PASS), (59.0, Verdict.INCONCLUSIVE, Verdict.FAIL)]
 )
-def test_a_drain_after_the_end_accuses_nobody(at: float, absence: Verdict, fencing: Verdict) -> None:
+def test_a_drain_after_the_end_accuses_no_client(at: float, absence: Verdict, fencing: Verdict) -> None:
     """The laboratory stops the server at 60 s: all are detached, with no loss on record. A second earlier it counts."""
     history = clean_history()
     for who in history.people:

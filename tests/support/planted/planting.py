@@ -1,6 +1,6 @@
-"""What a planted defect is, and how it is declared: a function beside the method of the server that it replaces.
+"""What a planted defect is, and how it is declared: a function next to the method of the server that it replaces.
 
-The name of a defect is that of its function. Whatever a defect remembers begins anew each time that it is planted.
+The name of a defect is that of its function. Whatever a defect remembers begins again each time that it is planted.
 """
 
 from __future__ import annotations
