@@ -25,7 +25,7 @@ FIRST_S, SPACING_S, SETTLE_S = 5.0, 7.0, 6.0
 VALUES = {"duration": 1.5, "delay": 0.2}
 """The keys that a kind may need beyond the schedule's."""
 
-UNTRIED = {"dead_peers_detected", "late_answers_refused"}
+UNTRIED = {"absences_shown", "dead_peers_detected", "late_answers_refused"}
 """Checks that do not apply, in any lane: the faults are shorter than every timeout, and no client sees a reveal."""
 
 
