@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from reports.frames import RunHistory
-from reports.invariants import CHECKS, run_checks
+from reports.invariants import run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.faults import BlackholeFault
@@ -17,6 +17,7 @@ from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
 
 from ..support.client_world import (
+    CLIENT_CHECKS,
     END,
     INFO,
     WORLD,
@@ -32,12 +33,10 @@ from ..support.client_world import (
     welcome,
 )
 
-CLIENT_CHECKS = [name for name, rule in CHECKS.items() if ".client_" in rule.check.__module__]
 
-
-def judge_clients(run: RunHistory) -> list[Invariant]:
+def judge_clients(run: RunHistory) -> tuple[Invariant, ...]:
     """What the checks of clients find."""
-    return [item for item in run_checks(run) if item.name in CLIENT_CHECKS]
+    return run_checks(run, CLIENT_CHECKS)
 
 
 def verdicts(rows: Rows, *, stored: bool = True) -> dict[str, Verdict]:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgspec
 
 from reports.frames import RunHistory
+from reports.invariants import CHECKS
 from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, CutFault
@@ -26,6 +27,9 @@ from resilience.quiz.questions import Question
 from .history import INFO as COMPLETED
 
 K = ObservationKind
+CLIENT_CHECKS = [name for name, rule in CHECKS.items() if ".client_" in rule.check.__module__]
+"""The checks that believe what clients were shown."""
+
 END = 30.0
 WORLD = Experiment(
     "world",
