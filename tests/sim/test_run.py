@@ -99,7 +99,10 @@ def test_a_run_that_raises_never_reads_as_completed(tmp_path: Path) -> None:
     """run.json says that the laboratory failed, and with what; there is a report, and the exit code is 4."""
     assert cli.run_and_report(SMALL, FailingLane(), 1, tmp_path / "run") == ExitCode.HARNESS
     info = read_run_info(tmp_path / "run")
-    assert (info.status, info.cause) == (RunStatus.HARNESS_FAILED, "RuntimeError: planted")
+    failure = tmp_path / "run" / "failure.txt"
+    cause = f"unexpected RuntimeError: planted; its traceback is in {failure}"
+    assert (info.status, info.cause) == (RunStatus.HARNESS_FAILED, cause)
+    assert "Traceback" in failure.read_text(encoding="utf-8")
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
 
 
