@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,8 +74,7 @@ class SupervisedProcess:
 
         It has ended on return. HarnessError when it outlives SIGKILL, as a process does that hangs in the kernel.
         """
-        with contextlib.suppress(ProcessLookupError):  # it went between the question and the order
-            self.process.terminate()
+        self.signal(signal.SIGTERM)
         if await self.ended(grace):
             return True
         await self.end_now()
@@ -88,8 +88,17 @@ class SupervisedProcess:
 
     def kill(self) -> None:
         """SIGKILL, without waiting."""
-        with contextlib.suppress(ProcessLookupError):  # it is gone already
-            self.process.kill()
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended.
+
+        ``asyncio``'s own ``terminate`` and ``kill`` ask the kernel first whether the child has ended. If it has, they
+        take its exit code away from the event loop, which then reports 255.
+        """
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and the loop does not know yet
+                os.kill(self.process.pid, number)
 
     def log_tail(self) -> str:
         """The end of its log, for an error message."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,8 +43,25 @@ async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
     process = await child(tmp_path / "log", OBEDIENT)
     with monkeypatch.context() as hung:
         hung.setattr("chaos.supervised.KILL_TIMEOUT_S", 0.1)
-        hung.setattr(process, "kill", lambda: None)
-        hung.setattr(process.process, "terminate", lambda: None)
+        hung.setattr(process, "signal", lambda _: None)
         with pytest.raises(HarnessError, match=rf"server \(pid {process.process.pid}\) outlived SIGKILL for 0.1 s"):
             await process.stop(0.1)
     await process.end_now()
+
+
+@pytest.mark.parametrize("code, how", [(OBEDIENT, "SIGTERM"), (STUBBORN, "SIGKILL")], ids=["obedient", "stubborn"])
+async def test_only_the_event_loop_takes_a_child_s_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, how: str
+) -> None:
+    """Another caller may be first, and then the loop reports 255 instead of what really ended the child."""
+
+    def ask(_: object) -> int | None:
+        raise AssertionError("the exit code was asked for past the event loop")
+
+    process = await child(tmp_path / "log", code)
+    if code == STUBBORN:
+        await eventually(lambda: (tmp_path / "log").read_text() != "")
+    with monkeypatch.context() as watched:
+        watched.setattr(subprocess.Popen, "poll", ask)
+        await process.stop(HANG_S if code == OBEDIENT else 0.2)
+    assert describe_exit(process.exit_code or 0) == how
