@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault, BlackholeFault, LatencyFault, ServerKillFault
-from resilience.experiment.primitives import Crash, FaultTarget
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.fault_rules import check_values
+from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerKillFault
+from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
 
@@ -29,21 +33,22 @@ METRICS = (
 )
 """Everything an expectation may be about."""
 
-MIN_DELAY_S: Seconds = 0.001
-MAX_DELAY_S: Seconds = 0.5
-"""A probe over a link with such a delay needs four times as long, and has 3 s in all."""
-
 SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
-MIN_SILENCE_S: Seconds = 0.5
-"""A canary needs 0.4 s of silence to tell it from a slow answer."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
+
+
+class Beyond(NamedTuple):
+    """A value that not every lane can carry out: its key, and the lanes that can."""
+
+    key: str
+    lanes: tuple[Lane, ...]
 
 
 class Op(StrEnum):
@@ -155,15 +160,19 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
-    def virtual_only(self) -> str | None:
-        """The key of the first value that only the virtual lane can carry out; ``None`` when every lane can."""
+    def beyond(self, lane: Lane) -> Beyond | None:
+        """The first value that this lane cannot carry out; ``None`` when it can carry out all."""
+        return next((each for each in self._beyond_some_lane() if lane not in each.lanes), None)
+
+    def _beyond_some_lane(self) -> Iterator[Beyond]:
         for i, fault in enumerate(self.faults):
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
-                return f"faults[{i}].crash"
+                yield Beyond(f"faults[{i}].crash", (Lane.VIRTUAL,))
+            if fault.lanes != EVERY_LANE:
+                yield Beyond(f"faults[{i}].kind = {fault.kind}", fault.lanes)
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
-                return f"cohorts[{i}].leaves_at"
-        return None
+                yield Beyond(f"cohorts[{i}].leaves_at", (Lane.VIRTUAL,))
 
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
@@ -210,16 +219,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.flap_every is None or fault.flap_every > 0, f"{key}.flap_every", fault.flap_every, "must be positive")
     require(fault.rolling >= 0, f"{key}.rolling", fault.rolling, "must not be negative")
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
-    if hasattr(fault, "duration"):
-        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    if isinstance(fault, BlackholeFault):
-        rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
-        require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
-    if isinstance(fault, LatencyFault):
-        rule = f"must be from 0.001 to {MAX_DELAY_S:g} s: a canary must see it within the time that it has"
-        require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)
-    if isinstance(fault, ServerKillFault) and fault.crash is not None:
-        _check_crash(f"{key}.crash", fault.crash, fault)
+    check_values(key, fault)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
@@ -230,14 +230,6 @@ def _check_settle(run: Experiment) -> None:
     healed, settle = max(map(last_end, run.faults), default=0.0), run.settle_s if run.faults else 0.0
     rule = f"must be at least {healed + settle:g}: the last fault ends at {healed:g} s, and returns need {settle:g} s"
     require(run.duration >= healed + settle - _ROUNDING_S, "duration", run.duration, rule)
-
-
-def _check_crash(key: str, crash: Crash, fault: ServerKillFault) -> None:
-    require(crash.skip >= 0, f"{key}.skip", crash.skip, "must not be negative")
-    rule = f"must be at least 0 and less than the fault's duration ({fault.length:g} s)"
-    require(0 <= crash.within < fault.length, f"{key}.within", crash.within, rule)
-    require(crash.pause >= 0, f"{key}.pause", crash.pause, "must not be negative")
-    require(0 <= crash.kept <= 1, f"{key}.kept", crash.kept, "must be a share from 0 to 1")
 
 
 def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:

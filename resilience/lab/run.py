@@ -150,9 +150,10 @@ def conduct(  # noqa: PLR0913 - as execute
 
 def require_lane(experiment: Experiment, lane: Lane) -> None:
     """Raise :class:`~resilience.errors.UsageError` when the lane cannot carry out a value of the experiment."""
-    key = experiment.virtual_only()
-    if key is not None and lane is not Lane.VIRTUAL:
-        raise UsageError(f"{experiment.name}: {key}: only the lane virtual can carry this out, not the lane {lane}")
+    beyond = experiment.beyond(lane)
+    if beyond is not None:
+        able = f"lane{'s' if len(beyond.lanes) > 1 else ''} {' and '.join(beyond.lanes)}"
+        raise UsageError(f"{experiment.name}: {beyond.key}: only the {able} can carry this out, not the lane {lane}")
 
 
 def opening_info(driver: LaneDriver, experiment: Experiment, seed: int) -> RunInfo:
