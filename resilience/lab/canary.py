@@ -16,15 +16,18 @@ from resilience.experiment.primitives import (
     ConnectionsEnd,
     DialsRefused,
     Direction,
+    LateClose,
     ServerGone,
     Silence,
+    SlowBytes,
     SlowReplies,
+    SmallPieces,
     Symptom,
+    TornMessage,
 )
 from resilience.units import Seconds
 
-Address = tuple[str, int]
-"""Host and port."""
+from .link_probes import Address, Exchange, closes_late, exchange, request
 
 SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
@@ -35,7 +38,9 @@ PROBE_TIMEOUT_S: Seconds = 1.0
 PAUSE_S: Seconds = 0.05
 """Between two probes of the link."""
 
-_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n"
+PLAINLY = 0.8
+"""The part of a proxy's pauses that a canary must see: its own clock and the proxy's timers are not exact."""
+
 _HEALTHY = b"HTTP/1.1 200"
 
 
@@ -46,6 +51,7 @@ class ProbeResult(StrEnum):
     REFUSED = "refused"
     SILENT = "silent"
     CLOSED = "closed"
+    TORN = "torn"
 
 
 async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
@@ -64,11 +70,13 @@ async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeRes
 async def _exchange(address: Address) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        writer.write(_REQUEST)
-        reply = await reader.read(64)
+        writer.write(request())
+        reply = await reader.readexactly(len(_HEALTHY))
+    except asyncio.IncompleteReadError as ended:
+        return ProbeResult.TORN if ended.partial else ProbeResult.CLOSED
     finally:
         writer.transport.abort()
-    return ProbeResult.ANSWERED if reply.startswith(_HEALTHY) else ProbeResult.CLOSED
+    return ProbeResult.ANSWERED if reply == _HEALTHY else ProbeResult.CLOSED
 
 
 class IdleConnection:
@@ -164,6 +172,14 @@ class NetworkCanary:
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
+            case SlowBytes(padding=padding, at_least=at_least):
+                await _until(lambda: self._is_throttled(padding, at_least))
+            case SmallPieces() as pieces:
+                await _until(lambda: self._is_sliced(pieces))
+            case TornMessage() as torn:
+                await _until(lambda: self._is_torn(torn))
+            case LateClose(at_least=at_least):
+                await _until(lambda: self._holds_closes(at_least))
 
     async def _held_ends(self, *, reset: bool) -> None:
         if self._held is not None and self._control is not None:
@@ -184,6 +200,35 @@ class NetworkCanary:
             times.append(loop.time() - asked_at)
         return times[1] - times[0] >= at_least
 
+    async def _is_throttled(self, padding: int, at_least: Seconds) -> bool:
+        took = []
+        for address in (self._server, self._link):
+            short, padded = [await exchange(address, size) for size in (0, padding)]
+            if not (_answered(short) and _answered(padded)):
+                return False
+            took.append(padded.ended_after - short.ended_after)
+        return took[1] >= at_least and took[0] < took[1] / 2
+
+    async def _is_sliced(self, symptom: SmallPieces) -> bool:
+        straight, crossing = [await exchange(address) for address in (self._server, self._link)]
+        if not (_answered(straight) and _answered(crossing)):
+            return False
+        least = (-(-len(crossing.reply) // symptom.size) - 1) * symptom.delay * PLAINLY
+        return crossing.reads > 1 and crossing.spread >= least > 2 * straight.spread
+
+    async def _is_torn(self, symptom: TornMessage) -> bool:
+        padding = 0 if symptom.direction is Direction.DOWN else symptom.size
+        straight, crossing = [await exchange(address, padding) for address in (self._server, self._link)]
+        if not (_answered(straight) and crossing.is_over):
+            return False
+        if symptom.direction is Direction.DOWN:
+            return len(crossing.reply) == symptom.size < len(straight.reply)
+        return len(crossing.reply) < len(straight.reply)
+
+    async def _holds_closes(self, at_least: Seconds) -> bool:
+        straight = await closes_late(self._server, at_least / 2)
+        return straight is False and await closes_late(self._link, at_least) is True
+
     async def _is_silent(self, direction: Direction) -> bool:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -196,6 +241,10 @@ class NetworkCanary:
         finally:
             met.cancel()
         return control is ProbeResult.ANSWERED and shown in _met_in_silence(direction)
+
+
+def _answered(found: Exchange) -> bool:
+    return found.is_over and found.reply.startswith(_HEALTHY)
 
 
 async def _happens(event: Awaitable[None], within: Seconds) -> bool:
