@@ -9,7 +9,7 @@ from resilience.client.client import ReconnectingClient
 from resilience.runtime import DeadlineTimer
 from resilience.server.app import QuizServer
 from resilience.units import Instant, Seconds
-from sim.virtual.network import VirtualLink
+from sim.virtual.link import VirtualLink
 
 
 class HeldTimer(DeadlineTimer):

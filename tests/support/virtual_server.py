@@ -30,8 +30,9 @@ from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
+from sim.virtual.link import VirtualLink
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import VirtualLink, VirtualNetwork
+from sim.virtual.network import VirtualNetwork
 
 from .counted_names import counted
 from .history import violations
