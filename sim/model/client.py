@@ -9,8 +9,9 @@ from resilience.protocol.states import ClientState
 from resilience.runtime import RecordSink
 
 from .clock import LazyTimer, SimEnvironment
+from .connection import ModelConnection
 from .encoding import MessageCodecHook
-from .link import ModelConnection, ModelLink
+from .link import ModelLink
 
 
 class ModelClientDriver:

@@ -41,9 +41,9 @@ from resilience.units import Instant, Seconds
 from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import LazyTimer, SimEnvironment
+from .connection import UPGRADE, ModelConnection
 from .costs import ModelCosts
 from .encoding import MessageCodecHook
-from .link import UPGRADE, ModelConnection
 from .station import Station
 from .store import ModelStore
 

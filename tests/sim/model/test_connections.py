@@ -14,8 +14,8 @@ from resilience.protocol.messages import Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from sim.model import ModelCosts
+from sim.model.connection import ModelConnection
 from sim.model.lane import ModelSystem
-from sim.model.link import ModelConnection
 
 from .runs import LIVELY, experiment, of, run, system_of
 
