@@ -150,10 +150,8 @@ def _event_strata(frame: pd.DataFrame) -> pd.Series:
 def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     if plan is None:
         return fault_kind(fault_id)
-    direction = getattr(plan.fault, "direction", "")
-    delay = getattr(plan.fault, "delay", None)
-    extra = "" if delay is None else f"{delay:g}s each way"
-    return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction), extra)))
+    own = [f"{name} {value:g}" if isinstance(value, int | float) else str(value) for name, value in plan.fault.own]
+    return " ".join((plan.fault.kind, f"{plan.fault.length:g}s", *own))
 
 
 def _earliest(t: float, detail: object) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from resilience.experiment.faults import AnyFault, FaultEdge
+from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
@@ -164,8 +166,9 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
         silent = connections[
             is_struck & held & (connections["until"] > window.start) & ~connections["actor"].isin(back)
         ]
-        if "down" in window.ways:  # one that heard the server meanwhile was not struck: faults_reach_their_links
-            silent = silent[silent["heard"] <= window.fault_at + EXPOSURE_SLACK_S + evidence.history.lab_lag]
+        if Direction.DOWN in window.ways:  # one that heard the server meanwhile was not struck
+            slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
+            silent = silent[~silent["heard"].between(window.fault_at + slack, window.stop, inclusive="neither")]
         if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
@@ -179,28 +182,31 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
 
 
 def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
-    """The windows in which messages of clients vanished for at least ``limit`` seconds."""
+    """The windows in which no messages of clients arrived for at least ``limit`` seconds."""
     frame = evidence.windows
-    ways = _dropped_ways(evidence)
+    ways = _silent_ways(evidence)
     frame = frame.assign(ways=pd.Series(ways, dtype="object"))
-    vanish = np.array(["up" in each for each in ways], dtype=bool)
+    vanish = np.array([Direction.UP in each for each in ways], dtype=bool)
     return frame[vanish & (frame["stop"] - frame["start"] >= limit).to_numpy()]
 
 
-def _dropped_ways(evidence: ClientEvidence) -> list[tuple[str, ...]]:
-    """For each window: the directions in which bytes vanish."""
-    planned = {
-        window.fault_id: window.fault for window in evidence.history.experiment.windows(evidence.history.info.seed)
-    }
-    directions = [getattr(planned.get(name), "direction", None) for name in evidence.windows["fault_id"]]
-    return [tuple(way.value for way in each.ways) if each is not None else () for each in directions]
+def _silent_ways(evidence: ClientEvidence) -> list[tuple[Direction, ...]]:
+    """For each window: the directions in which nothing arrives."""
+    planned = _planned(evidence)
+    return [planned[name].silent_ways if name in planned else () for name in evidence.windows["fault_id"]]
 
 
-_ENDS_ALL = ("cut", "reset", "refuse")
-"""Kinds of faults that end every connection of their links when they begin.
+def _planned(evidence: ClientEvidence) -> dict[str, AnyFault]:
+    history = evidence.history
+    return {window.fault_id: window.fault for window in history.experiment.windows(history.info.seed)}
 
-One that drops the server's bytes ends them for their clients: they hear nothing, and its end closes them.
-"""
+
+def _ends_all(fault: AnyFault | None) -> bool:
+    """Whether a connection on the fault's link hears nothing after its begin: closed then, or silent until it is."""
+    if fault is None or fault.target is not FaultTarget.LINK:
+        return False
+    closes = fault.connections_end
+    return closes is FaultEdge.BEGIN or (closes is FaultEdge.END and Direction.DOWN in fault.silent_ways)
 
 
 @of_clients
@@ -211,7 +217,8 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     """
     slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
     windows = evidence.windows
-    ends = windows["kind"].isin(_ENDS_ALL) | np.array(["down" in ways for ways in _dropped_ways(evidence)], dtype=bool)
+    planned = _planned(evidence)
+    ends = np.array([_ends_all(planned.get(name)) for name in windows["fault_id"]], dtype=bool)
     windows = windows[ends & windows["confirmed_at"].notna() & windows["links"].notna()]
     problems, exposed = [], 0
     for window in records(windows):

@@ -24,6 +24,7 @@ from ..frames import RunHistory
 from ..summary import Counterexample
 from .answers import ACCEPTED, KEPT, verdicts
 from .durability_evidence import DurabilityEvidence, evidence_of
+from .held_back import held_back_s
 from .selection import MISSING, first_position, is_kind, keys_of, questions, select
 
 CLOCK_TOLERANCE_S: Seconds = 0.001
@@ -196,7 +197,10 @@ def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
 
 @of_timed_quiz
 def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
-    """Questions open and close on time, or as soon as there is a server; no client is shown another deadline."""
+    """Questions open and close on time, or as soon as there is a server; no client is shown another deadline.
+
+    A message says how many seconds are left, so one that a fault of the link held back shows a later deadline.
+    """
     kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
     logged = select(evidence.history, *kinds, role=Role.SERVER, columns=("kind", "ref", "actor"))
     planned = np.where(
@@ -213,7 +217,9 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     t, closes = shown["t"].to_numpy(), _times_of(evidence, shown["question"], 1)
     told = t + shown["remaining"].to_numpy(dtype=float)
     over = (shown["remaining"] == 0).to_numpy(dtype=bool)
-    right = (np.abs(told - closes) <= evidence.tolerance) | (over & evidence.are_on_time(t, closes))
+    latest = closes + evidence.tolerance + held_back_s(evidence.history, shown["actor"], t)
+    in_time = (told >= closes - evidence.tolerance) & (told <= latest)
+    right = in_time | (over & evidence.are_on_time(t, closes))
     misled = result_of_rows(shown.assign(told=told, closes=closes), ~right, _describe_deadline)
     return CheckResult(
         late.checked + misled.checked,

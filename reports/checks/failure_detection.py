@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import BlackholeFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 
@@ -120,8 +119,7 @@ def _silent_windows(history: RunHistory) -> Iterator[tuple[FaultWindow, float, f
     windows = windows_frame(history).dropna(subset=["fault_at", "confirmed_at"])
     for row in named_rows(windows[windows["invalid"].isna()][["fault_id", "fault_at", "healed_at"]]):
         window = planned.get(row.fault_id)
-        fault = window.fault if window is not None else None
-        if window is not None and isinstance(fault, BlackholeFault) and fault.direction is not Direction.UP:
+        if window is not None and Direction.DOWN in window.fault.silent_ways:
             yield window, row.fault_at, history.end if row.healed_at is None else row.healed_at
 
 
