@@ -47,10 +47,11 @@ class Obstruction(IntFlag):
     STALLED = 8  # bytes wait; signals wait only behind bytes
     HOLE = 16  # bytes are dropped, signals pass
     SEVERED = 32  # the other end is gone: every write is answered with a reset
+    SUSPENDED = 64  # the receiver's process stands still: everything waits in its system's buffers
 
 
-_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Obstruction)
-_HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED
+_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED, _SUSPENDED = (flag.value for flag in Obstruction)
+_HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED | _SUSPENDED
 _LOSING = _HOLE | _SEVERED
 
 
@@ -87,9 +88,9 @@ class DeliveryScheduler:
         else:
             batch.append(pipe)
 
-    def soon(self, callback: Callable[..., object], *args: object) -> None:
-        """Run a callback in the next turn, in an empty context."""
-        self.loop.call_soon(callback, *args, context=self._context)
+    def soon(self, callback: Callable[..., object], *args: object, context: Context | None = None) -> None:
+        """Run a callback in the next turn, in this context, or in an empty one."""
+        self.loop.call_soon(callback, *args, context=context or self._context)
 
     def _deliver(self, when: Instant) -> None:
         batch = self._batches.pop(when)
@@ -296,7 +297,7 @@ class Pipe:
 
     def _held(self, item: bytes | ControlSignal) -> bool:
         blocks = self._blocks
-        if blocks & (_OPENING | _FROZEN):
+        if blocks & (_OPENING | _FROZEN | _SUSPENDED):
             return True
         if item is ControlSignal.RST:
             return False
