@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import BlackholeFault
+from resilience.experiment.faults import BlackholeFault, ServerSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 
@@ -85,7 +85,7 @@ def _stopped(history: RunHistory, sessions: pd.DataFrame) -> NDArray[np.bool_]:
 def dead_peers_detected(history: RunHistory) -> CheckResult:
     """Both ends end a silent connection within their limits.
 
-    The client: ``probe_after`` + ``probe_deadline`` after a blackhole has begun. The server: ``grace_period`` after the
+    The client: ``probe_after`` + ``probe_deadline`` after a silence has begun. The server: ``grace_period`` after the
     last sign of life, where the log has its heartbeats. Slack: 2 s, and how late the clients' own loops ran.
     """
     clients, deaf = _deaf_clients(history)
@@ -96,7 +96,7 @@ def dead_peers_detected(history: RunHistory) -> CheckResult:
 
 
 def _deaf_clients(history: RunHistory) -> tuple[int, list[Counterexample]]:
-    """How many sessions a blackhole outlasted the client's limit in, and those that ended later than that."""
+    """How many sessions a silence outlasted the client's limit in, and those that ended later than that."""
     client = history.experiment.client
     limit = client.probe_after + client.probe_deadline + settle_s(history)
     sessions, times = client_sessions(history), fault_times(history)
@@ -121,7 +121,8 @@ def _silent_windows(history: RunHistory) -> Iterator[tuple[FaultWindow, float, f
     for row in named_rows(windows[windows["invalid"].isna()][["fault_id", "fault_at", "healed_at"]]):
         window = planned.get(row.fault_id)
         fault = window.fault if window is not None else None
-        if window is not None and isinstance(fault, BlackholeFault) and fault.direction is not Direction.UP:
+        is_silent = isinstance(fault, BlackholeFault) and fault.direction is not Direction.UP
+        if window is not None and (is_silent or isinstance(fault, ServerSuspendFault)):
             yield window, row.fault_at, history.end if row.healed_at is None else row.healed_at
 
 

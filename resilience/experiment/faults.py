@@ -10,9 +10,14 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
                  either end still passes. When the window ends every connection is closed, since bytes are missing.
 ``latency``      bytes take longer each way; when the window ends every connection is closed.
 ``server_kill``  the server process ends at once (SIGKILL); one on the same database starts when the window ends.
+``server_suspend``  the server process stops where it is (SIGSTOP) and continues when the window ends (SIGCONT): nothing
+                 is lost, nothing is answered, new connections wait in the system's queue.
+``server_drain`` the server is asked to end (SIGTERM): it closes each connection with advice; one on the same database
+                 starts when the window ends.
 
-So no connection survives a window of these kinds, and one that is alive afterwards was not on the link that the fault
-acted on. Each kind says by when its connections are closed (``connections_end``).
+Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
+and one that is alive afterwards was not on the link that the fault acted on. Each kind also says which lanes can carry
+it out (``lanes``).
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from typing import ClassVar, get_args
 
 import msgspec
 
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import (
     CloseAll,
     ConnectionsEnd,
@@ -29,6 +35,7 @@ from resilience.experiment.primitives import (
     Delay,
     DialsRefused,
     Direction,
+    Drain,
     Drop,
     FaultTarget,
     Impose,
@@ -37,10 +44,14 @@ from resilience.experiment.primitives import (
     Operation,
     Refuse,
     ResetAll,
+    Resume,
+    ServerDraining,
     ServerGone,
+    ServerSilent,
     Silence,
     SlowReplies,
     Start,
+    Suspend,
     Symptom,
 )
 from resilience.units import Seconds
@@ -70,7 +81,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is struck.
 
     ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
-    a connection can survive.
+    a connection can survive. ``lanes``: those that can carry the kind out.
     """
 
     at: Seconds
@@ -85,6 +96,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     target: ClassVar[FaultTarget] = FaultTarget.LINK
     connections_end: ClassVar[FaultEdge | None] = None
+    lanes: ClassVar[frozenset[Lane]] = frozenset((Lane.REAL, Lane.VIRTUAL, Lane.MODEL))
 
     @property
     def kind(self) -> str:
@@ -196,9 +208,59 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
         return Composition(begin=(Kill(self.crash),), end=(Start(),), symptom=ServerGone())
 
 
-AnyFault = CutFault | ResetFault | RefuseFault | BlackholeFault | LatencyFault | ServerKillFault
+class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True):
+    """The server stands still for ``duration`` seconds, and then goes on as if no time had passed."""
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    lanes: ClassVar[frozenset[Lane]] = frozenset((Lane.REAL, Lane.VIRTUAL))
+
+    @property
+    def composition(self) -> Composition:
+        """Suspends; resumes."""
+        return Composition(begin=(Suspend(),), end=(Resume(),), symptom=ServerSilent())
+
+
+class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
+    """The server ends in order, as at a deploy, and another one starts ``duration`` seconds after the order.
+
+    ``duration`` must leave the server the time to drain.
+    """
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
+    lanes: ClassVar[frozenset[Lane]] = frozenset((Lane.REAL, Lane.VIRTUAL))
+
+    @property
+    def composition(self) -> Composition:
+        """Drains; starts a server on the same database."""
+        return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
+
+
+AnyFault = (
+    CutFault
+    | ResetFault
+    | RefuseFault
+    | BlackholeFault
+    | LatencyFault
+    | ServerKillFault
+    | ServerSuspendFault
+    | ServerDrainFault
+)
 
 
 def connections_end(kind: str) -> FaultEdge | None:
     """By which end of a window of this kind its connections are closed; ``None`` where they may survive it."""
     return next((fault.connections_end for fault in get_args(AnyFault) if fault.__struct_config__.tag == kind), None)
+
+
+def kinds_of(*faults: type[Fault]) -> frozenset[str]:
+    """The names of these kinds."""
+    return frozenset(str(fault.__struct_config__.tag) for fault in faults)
+
+
+REPLACES_SERVER = kinds_of(ServerKillFault, ServerDrainFault)
+"""The kinds that end the server and start another one on the same database."""

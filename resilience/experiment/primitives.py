@@ -147,10 +147,25 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Start a server process on the database, address and log of the one before; an error while one runs."""
+    """Start a server process on the database, address and log of the one before, once that has ended.
+
+    An error while one runs that was neither killed nor asked to end.
+    """
 
 
-ServerOperation = Kill | Start
+class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
+    """Stop the server process where it is (SIGSTOP): connections stay open, new ones are not answered."""
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
+
+
+ServerOperation = Kill | Start | Suspend | Resume | Drain
 Operation = LinkOperation | ServerOperation
 
 # symptoms -------------------------------------------------------------------------------------------------------------
@@ -176,10 +191,18 @@ class ServerGone(msgspec.Struct, frozen=True):
     """A new connection that goes straight to the server is refused."""
 
 
+class ServerSilent(msgspec.Struct, frozen=True):
+    """A request that goes straight to the server is not answered."""
+
+
+class ServerDraining(msgspec.Struct, frozen=True):
+    """The server says that it is not ready, or refuses new connections."""
+
+
 class SlowReplies(msgspec.Struct, frozen=True):
     """A request over the link is answered, ``at_least`` so many seconds later than one straight to the server."""
 
     at_least: Seconds
 
 
-Symptom = SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone
+Symptom = SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone | ServerSilent | ServerDraining

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 
 import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
-from resilience.experiment.faults import AnyFault, BlackholeFault, LatencyFault, ServerKillFault
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.faults import (
+    AnyFault,
+    BlackholeFault,
+    LatencyFault,
+    ServerDrainFault,
+    ServerKillFault,
+    ServerSuspendFault,
+)
 from resilience.experiment.primitives import Crash, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
@@ -37,6 +46,8 @@ SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
+DRAIN_END_S: Seconds = 1.0
+"""A drained server needs so long for its last commits, its final records and its end."""
 MIN_SILENCE_S: Seconds = 0.5
 """A canary needs 0.4 s of silence to tell it from a slow answer."""
 
@@ -100,6 +111,14 @@ class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     correlation: float = 0.05
 
 
+class Obstacle(msgspec.Struct, frozen=True):
+    """A value of an experiment, ``key``, that only these ``lanes`` can carry out; ``what`` it asks for, in words."""
+
+    key: str
+    what: str
+    lanes: frozenset[Lane]
+
+
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
 
@@ -155,15 +174,20 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
-    def virtual_only(self) -> str | None:
-        """The key of the first value that only the virtual lane can carry out; ``None`` when every lane can."""
+    def obstacle(self, lane: Lane) -> Obstacle | None:
+        """The first value that this lane cannot carry out; ``None`` when it can carry out everything."""
+        return next((each for each in self._obstacles() if lane not in each.lanes), None)
+
+    def _obstacles(self) -> Iterator[Obstacle]:
+        """Every value that not every lane can carry out."""
+        virtual = frozenset((Lane.VIRTUAL,))
         for i, fault in enumerate(self.faults):
+            yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
-                return f"faults[{i}].crash"
+                yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
-                return f"cohorts[{i}].leaves_at"
-        return None
+                yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
 
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
@@ -212,7 +236,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    if isinstance(fault, BlackholeFault):
+    if isinstance(fault, BlackholeFault | ServerSuspendFault):
         rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
         require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
     if isinstance(fault, LatencyFault):
@@ -220,6 +244,10 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
         require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)
     if isinstance(fault, ServerKillFault) and fault.crash is not None:
         _check_crash(f"{key}.crash", fault.crash, fault)
+    if isinstance(fault, ServerDrainFault):
+        least = run.server.drain.window(run.clients) + DRAIN_END_S
+        rule = f"must be at least {least:g} s: so long the server takes to drain {run.clients} clients and to end"
+        require(fault.length >= least - _ROUNDING_S, f"{key}.duration", fault.length, rule)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")

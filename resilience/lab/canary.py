@@ -16,7 +16,9 @@ from resilience.experiment.primitives import (
     ConnectionsEnd,
     DialsRefused,
     Direction,
+    ServerDraining,
     ServerGone,
+    ServerSilent,
     Silence,
     SlowReplies,
     Symptom,
@@ -35,7 +37,9 @@ PROBE_TIMEOUT_S: Seconds = 1.0
 PAUSE_S: Seconds = 0.05
 """Between two probes of the link."""
 
-_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n"
+HEALTH_PATH, READINESS_PATH = "/healthz", "/readyz"
+"""What is requested to learn whether the server answers, and whether it takes new connections."""
+
 _HEALTHY = b"HTTP/1.1 200"
 
 
@@ -48,11 +52,11 @@ class ProbeResult(StrEnum):
     CLOSED = "closed"
 
 
-async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
-    """Open a connection, request ``/healthz`` and return what came of it ``within`` so many seconds."""
+async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str = HEALTH_PATH) -> ProbeResult:
+    """Open a connection, request ``path`` and return what came of it ``within`` so many seconds."""
     try:
         async with asyncio.timeout(within):
-            return await _exchange(address)
+            return await _exchange(address, path)
     except TimeoutError:
         return ProbeResult.SILENT
     except ConnectionRefusedError:
@@ -61,10 +65,10 @@ async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeRes
         return ProbeResult.CLOSED
 
 
-async def _exchange(address: Address) -> ProbeResult:
+async def _exchange(address: Address, path: str) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        writer.write(_REQUEST)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n".encode())
         reply = await reader.read(64)
     finally:
         writer.transport.abort()
@@ -160,6 +164,10 @@ class NetworkCanary:
                 await _until(lambda: self._is_refused(self._link))
             case ServerGone():
                 await _until(lambda: self._is_refused(self._server))
+            case ServerSilent():
+                await _until(self._server_is_silent)
+            case ServerDraining():
+                await _until(self._server_is_unready)
             case SlowReplies(at_least=at_least):
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
@@ -174,6 +182,12 @@ class NetworkCanary:
 
     async def _is_refused(self, address: Address) -> bool:
         return await probe(address) is ProbeResult.REFUSED
+
+    async def _server_is_silent(self) -> bool:
+        return await probe(self._server) is ProbeResult.SILENT
+
+    async def _server_is_unready(self) -> bool:
+        return await probe(self._server, path=READINESS_PATH) in {ProbeResult.CLOSED, ProbeResult.REFUSED}
 
     async def _is_slow(self, at_least: Seconds) -> bool:
         loop, times = asyncio.get_running_loop(), []

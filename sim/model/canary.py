@@ -6,7 +6,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from resilience.experiment.primitives import ConnectionsEnd, DialsRefused, ServerGone, Silence, SlowReplies, Symptom
+from resilience.experiment.primitives import (
+    ConnectionsEnd,
+    DialsRefused,
+    ServerDraining,
+    ServerGone,
+    ServerSilent,
+    Silence,
+    SlowReplies,
+    Symptom,
+)
 from resilience.protocol.messages import ServerMessage
 from resilience.units import Seconds
 
@@ -82,7 +91,7 @@ class ModelCanary:
                 return self._link is not None and self._link.refusing
             case Silence(direction=direction):
                 return self._link is not None and self._link.is_hole(direction) and self._is_up()
-            case ServerGone():
+            case ServerGone() | ServerSilent() | ServerDraining():
                 return not self._is_up()
 
     async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:

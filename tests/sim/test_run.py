@@ -75,7 +75,7 @@ def test_an_experiment_that_the_lane_cannot_carry_out_leaves_no_directory(tmp_pa
     leaving = msgspec.structs.replace(
         SMALL, cohorts=(msgspec.structs.replace(SMALL.cohorts[0], leaves_at=9.0),), faults=()
     )
-    with pytest.raises(UsageError, match="only the lane virtual"):
+    with pytest.raises(UsageError, match="choose the lane virtual"):
         cli.run_and_report(leaving, ModelLane(), 1, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
