@@ -14,6 +14,8 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
                  is lost, nothing is answered, new connections wait in the system's queue.
 ``server_drain`` the server is asked to end (SIGTERM): it closes each connection with advice; one on the same database
                  starts when the window ends.
+``client_suspend``  the clients stand still (SIGSTOP) and go on when the window ends (SIGCONT): what was sent to them
+                 waits in their system's buffers.
 
 Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
 and one that is alive afterwards was not on the link that the fault acted on. Each kind also says which lanes can carry
@@ -29,6 +31,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import (
+    ClientsSilent,
     CloseAll,
     ConnectionsEnd,
     Crash,
@@ -45,6 +48,7 @@ from resilience.experiment.primitives import (
     Refuse,
     ResetAll,
     Resume,
+    ResumeClients,
     ServerDraining,
     ServerGone,
     ServerSilent,
@@ -52,6 +56,7 @@ from resilience.experiment.primitives import (
     SlowReplies,
     Start,
     Suspend,
+    SuspendClients,
     Symptom,
 )
 from resilience.units import Seconds
@@ -75,10 +80,11 @@ class Composition(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all kinds share: when the fault strikes, and whom.
 
-    ``at``: seconds after the run's start. ``cohorts``: whose links; a fault of the server names none. ``times``
-    repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every`` seconds apart.
-    ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition later by a
-    seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is struck.
+    ``at``: seconds after the run's start. ``cohorts``: whose links or clients; a fault of the server names none.
+    ``times`` repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every``
+    seconds apart. ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition
+    later by a seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is
+    struck.
 
     ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
     a connection can survive. ``lanes``: those that can carry the kind out.
@@ -240,6 +246,23 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
         return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
 
 
+class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True):
+    """The clients of the cohorts stand still for ``duration`` seconds, and then go on as if no time had passed.
+
+    Those that one fault strikes share a process with no others.
+    """
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.CLIENT
+    lanes: ClassVar[frozenset[Lane]] = frozenset((Lane.REAL, Lane.VIRTUAL))
+
+    @property
+    def composition(self) -> Composition:
+        """Suspends; resumes."""
+        return Composition(begin=(SuspendClients(),), end=(ResumeClients(),), symptom=ClientsSilent())
+
+
 AnyFault = (
     CutFault
     | ResetFault
@@ -249,6 +272,7 @@ AnyFault = (
     | ServerKillFault
     | ServerSuspendFault
     | ServerDrainFault
+    | ClientSuspendFault
 )
 
 

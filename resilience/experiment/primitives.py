@@ -166,7 +166,20 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
 
 
 ServerOperation = Kill | Start | Suspend | Resume | Drain
-Operation = LinkOperation | ServerOperation
+
+# operations on clients ------------------------------------------------------------------------------------------------
+
+
+class SuspendClients(msgspec.Struct, frozen=True, tag="suspend_clients"):
+    """Stop the clients' process where it is (SIGSTOP), as a device that sleeps; its system keeps their connections."""
+
+
+class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
+    """Let suspended clients go on (SIGCONT)."""
+
+
+ClientOperation = SuspendClients | ResumeClients
+Operation = LinkOperation | ServerOperation | ClientOperation
 
 # symptoms -------------------------------------------------------------------------------------------------------------
 
@@ -199,10 +212,16 @@ class ServerDraining(msgspec.Struct, frozen=True):
     """The server says that it is not ready, or refuses new connections."""
 
 
+class ClientsSilent(msgspec.Struct, frozen=True):
+    """The clients' process shows no sign of life."""
+
+
 class SlowReplies(msgspec.Struct, frozen=True):
     """A request over the link is answered, ``at_least`` so many seconds later than one straight to the server."""
 
     at_least: Seconds
 
 
-Symptom = SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone | ServerSilent | ServerDraining
+Symptom = (
+    SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone | ServerSilent | ServerDraining | ClientsSilent
+)

@@ -18,6 +18,7 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.faults import (
     AnyFault,
     BlackholeFault,
+    ClientSuspendFault,
     LatencyFault,
     ServerDrainFault,
     ServerKillFault,
@@ -174,6 +175,11 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
+    def suspended_links(self, seed: int | None = None) -> frozenset[str]:
+        """The links whose clients some window suspends: these share a process with no others."""
+        windows = self.windows(seed)
+        return frozenset(link for w in windows if w.fault.target is FaultTarget.CLIENT for link in w.links)
+
     def obstacle(self, lane: Lane) -> Obstacle | None:
         """The first value that this lane cannot carry out; ``None`` when it can carry out everything."""
         return next((each for each in self._obstacles() if lane not in each.lanes), None)
@@ -236,7 +242,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    if isinstance(fault, BlackholeFault | ServerSuspendFault):
+    if isinstance(fault, BlackholeFault | ServerSuspendFault | ClientSuspendFault):
         rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
         require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
     if isinstance(fault, LatencyFault):

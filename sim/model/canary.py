@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from resilience.experiment.primitives import (
+    ClientsSilent,
     ConnectionsEnd,
     DialsRefused,
     ServerDraining,
@@ -91,7 +92,7 @@ class ModelCanary:
                 return self._link is not None and self._link.refusing
             case Silence(direction=direction):
                 return self._link is not None and self._link.is_hole(direction) and self._is_up()
-            case ServerGone() | ServerSilent() | ServerDraining():
+            case ServerGone() | ServerSilent() | ServerDraining() | ClientsSilent():
                 return not self._is_up()
 
     async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:

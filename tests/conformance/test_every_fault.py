@@ -32,7 +32,7 @@ UNTRIED = {"absences_shown", "dead_peers_detected", "late_answers_refused"}
 def sample(kind: Any, at: float) -> AnyFault:  # noqa: ANN401 - one of the classes of AnyFault
     """A fault of this kind."""
     needed = {field.name for field in msgspec.structs.fields(kind) if field.required} - {"at"}
-    cohorts = ("all",) if kind.target is FaultTarget.LINK else ()
+    cohorts = () if kind.target is FaultTarget.SERVER else ("all",)
     fault: AnyFault = kind(at, cohorts, **{name: VALUES[name] for name in needed})
     return fault
 
