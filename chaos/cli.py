@@ -92,6 +92,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     from rich.table import Table
 
     from reports.plan import plan_lines, plans
+    from resilience.experiment.timeline import draw_timeline
 
     loaded = load(experiment, overrides, scale)
     console = make_console()
@@ -100,6 +101,8 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     for window in loaded.windows(seed):
         table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.place)
     console.print(table)
+    drawing = draw_timeline(loaded.windows(seed), loaded.duration)
+    console.print("", *drawing, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print("", *plan_lines(plans(loaded)), sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 

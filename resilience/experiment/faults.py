@@ -59,7 +59,7 @@ from resilience.experiment.primitives import (
     SuspendClients,
     Symptom,
 )
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 
 class FaultEdge(StrEnum):
@@ -81,10 +81,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     """What all kinds share: when the fault strikes, and whom.
 
     ``at``: seconds after the run's start. ``cohorts``: whose links or clients; a fault of the server names none.
-    ``times`` repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every``
-    seconds apart. ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition
-    later by a seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is
-    struck.
+    ``times`` repetitions, ``every`` so many seconds; or, instead of both, repetitions with independent seeded gaps of
+    ``mean_gap`` seconds on average (a Poisson process), from ``at`` on, none later than ``until``. ``flaps``: each
+    repetition strikes so often, ``flap_every`` seconds apart. ``rolling``: each further cohort is struck so many
+    seconds later. ``jitter`` moves each repetition later by a seeded, uniform part of so many seconds. ``share``: the
+    seeded part of each cohort's clients that is struck.
 
     ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
     a connection can survive. ``lanes``: those that can carry the kind out.
@@ -94,6 +95,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     cohorts: tuple[str, ...] = ()
     times: int = 1
     every: Seconds | None = None
+    mean_gap: Seconds | None = None
+    until: Instant | None = None
     flaps: int = 1
     flap_every: Seconds | None = None
     rolling: Seconds = 0.0

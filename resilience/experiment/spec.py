@@ -49,6 +49,8 @@ SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
 DRAIN_END_S: Seconds = 1.0
 """A drained server needs so long for its last commits, its final records and its end."""
+MIN_GAP_S: Seconds = 1.0
+"""More strikes than one a second are flaps."""
 MIN_SILENCE_S: Seconds = 0.5
 """A canary needs 0.4 s of silence to tell it from a slow answer."""
 
@@ -233,6 +235,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     _check_place(key, fault, run)
     require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
     require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    _check_poisson(key, fault)
     require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
     require(fault.flaps >= 1, f"{key}.flaps", fault.flaps, "must be at least 1")
     rule = "is needed when flaps is above 1"
@@ -257,6 +260,20 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_poisson(key: str, fault: AnyFault) -> None:
+    if fault.mean_gap is None and fault.until is None:
+        return
+    require(fault.mean_gap is not None, f"{key}.mean_gap", None, "is needed with until")
+    require(
+        (fault.mean_gap or 0.0) >= MIN_GAP_S, f"{key}.mean_gap", fault.mean_gap, f"must be at least {MIN_GAP_S:g} s"
+    )
+    require(fault.until is not None, f"{key}.until", None, "is needed with mean_gap")
+    require((fault.until or 0.0) > fault.at, f"{key}.until", fault.until, "must be later than at")
+    rule = "must be left out: mean_gap says when the fault repeats"
+    require(fault.times == 1, f"{key}.times", fault.times, rule)
+    require(fault.every is None, f"{key}.every", fault.every, rule)
 
 
 def _check_settle(run: Experiment) -> None:
