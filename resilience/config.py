@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.errors import require
+from resilience.errors import ConfigError, require
 from resilience.policy.adaptive_heartbeat import AdaptiveBounds
 from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.handshake import HandshakeLimits
+from resilience.policy.origins import RULE as ORIGIN_RULE
+from resilience.policy.origins import OriginError, listed_origin
 from resilience.protocol.client.participant import ClientRules
 from resilience.protocol.server.connection import ConnectionSettings
 from resilience.protocol.server.drain import DrainSettings
@@ -40,6 +42,13 @@ def _require_not_negative(config: msgspec.Struct, *keys: str) -> None:
     for key in keys:
         value = getattr(config, key)
         require(0 <= value < float("inf"), key, value, "must be finite and not negative")
+
+
+def _require_origin(text: str) -> None:
+    try:
+        listed_origin(text)
+    except OriginError as error:
+        raise ConfigError("allowed_origins", text, f"{ORIGIN_RULE}; this one {error}") from None
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +130,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     0 turns the limit off.
     """
     allowed_origins: tuple[str, ...] = ()
-    """Browser origins that may connect, in addition to the server's own."""
+    """Origins of pages and apps that may connect, in addition to the server's own: scheme, host and, if it is not the
+    scheme's own, port. Each is listed by itself; there are no wildcards."""
     trust_forwarded: bool = False
     """Whether to trust the last address in ``X-Forwarded-For``; only behind a proxy that sets it."""
 
@@ -155,10 +165,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
         for key in ("message_burst", "address_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
-        for origin in self.allowed_origins:
-            scheme, _, host = origin.partition("://")
-            ok = scheme in ("http", "https") and bool(host) and "/" not in host
-            require(ok, "allowed_origins", origin, "must be origins such as https://quiz.example, without a path")
+        for text in self.allowed_origins:
+            _require_origin(text)
 
     def _check_adaptive(self) -> None:
         _require_positive(self, "interval_floor", "grace_floor")

@@ -81,7 +81,8 @@ def rules(config: type, key: str) -> list[str]:
         for value in _probes(fields[key]):
             refusal = refused(config, {key: value} | ({switch: True} if switch else {}))
             if refusal is not None and refusal[0] == key:
-                found.setdefault(refusal[1], f"with {switch}: {refusal[1]}" if switch else refusal[1])
+                rule = refusal[1].partition("; this one ")[0]  # the rest is about the probe
+                found.setdefault(rule, f"with {switch}: {rule}" if switch else rule)
     return list(found.values())
 
 
