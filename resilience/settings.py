@@ -17,6 +17,7 @@ import msgspec
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, UsageError
+from resilience.text_files import read_text
 from resilience.validation import violation_of
 
 T = TypeVar("T")
@@ -47,10 +48,10 @@ def _tables(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_text(file))
     except FileNotFoundError:
         raise UsageError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file}: cannot be read as TOML: {error}") from error
     for key, value in tables.items():
         if key not in ("server", "quiz"):
@@ -97,8 +98,8 @@ def host_key(environ: Mapping[str, str], file: Path | None) -> str | None:
     if file is not None:
         where = str(file)
         try:
-            key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
+            key = read_text(file).partition("\n")[0].strip()
+        except (OSError, ValueError) as error:
             raise UsageError(f"{file}: cannot be read as a host key: {error}") from error
     if key is not None and not LEAST_KEY <= len(key) <= MOST_KEY:
         raise UsageError(

@@ -15,6 +15,7 @@ import msgspec
 
 from resilience.errors import EvidenceError, UsageError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
+from resilience.text_files import read_text
 
 from .manifest import EVENTS, EvidenceFile
 
@@ -109,7 +110,7 @@ def read_run_info(run_dir: Path) -> RunInfo:
     path = run_dir / "run.json"
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
-            return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+            return msgspec.json.decode(read_text(path), type=RunInfo)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EvidenceError(f"{path}: not a run's description: {error}") from error
     if (run_dir / EVENTS).is_dir() or (run_dir / "experiment.toml").exists():
