@@ -110,14 +110,14 @@ def serve(**options: object) -> None:
     If the database holds an unfinished run, such as after a crash, the quiz continues from its last commit.
     """
     from resilience.server.serve import serve_command
-    from resilience.settings import environment, host_key, server_settings
+    from resilience.settings import environment, host_key, server_settings, unknown_variables
 
     flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
     file = options["config"]
     server, quiz = server_settings(file if isinstance(file, Path) else None, environment(), flags)
     key_file = options["host_key_file"]
     key = host_key(environment(), key_file if isinstance(key_file, Path) else None)
-    serve_command(server, quiz, {**options, "host_key": key})
+    serve_command(server, quiz, {**options, "host_key": key, "unknown": unknown_variables(environment())})
 
 
 @root.command()
@@ -136,8 +136,10 @@ def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, 
     attaches to it again.
     """
     from resilience.client.host_cli import host_command
-    from resilience.settings import environment, host_key
+    from resilience.settings import environment, host_key, unknown_variables
 
+    for sentence in unknown_variables(environment()):
+        click.echo(f"warning: {sentence}", err=True)
     key = host_key(environment(), key_file)
     host_command(url, questions, event=event, automatic=auto, again=again, key=key)
 

@@ -30,6 +30,9 @@ from resilience.server.store import SqlStore
 LIMIT = "a system limit is low"
 """The warning of a low limit; ``why`` is the rest."""
 
+UNKNOWN = "an environment variable is unknown"
+"""The warning of a variable that only looks like a setting; ``why`` is the rest."""
+
 TOKEN_BYTES = 24
 ID_BYTES, ID_CHARACTERS = 8, 12
 PIECES_AT_ONCE = 256
@@ -43,8 +46,13 @@ join was spent on scanning existing objects.
 
 
 def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
-    """Serve as the options say; returns after a graceful stop."""
+    """Serve as the options say; returns after a graceful stop.
+
+    The options are those of the command, and ``host_key`` and ``unknown``: sentences on variables that nothing reads.
+    """
     configure()
+    for sentence in options["unknown"]:
+        structlog.get_logger().warning(UNKNOWN, why=sentence)
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)

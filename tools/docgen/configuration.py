@@ -36,10 +36,6 @@ class _Asked(dict[str, str]):
         super().__init__()
         self.names: list[str] = []
 
-    def __contains__(self, name: object) -> bool:
-        self.names.append(str(name))
-        return False
-
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as dict's
         self.names.append(name)
         return default
