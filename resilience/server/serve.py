@@ -18,11 +18,12 @@ import structlog
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventWriter
+from resilience.open_files import raise_open_files
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.event_registry import EventSpec
 from resilience.server.lag import LoopLag
-from resilience.server.limits import backlog_limit, limit_warnings, raise_open_files
+from resilience.server.limits import backlog_limit, limit_warnings
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore

@@ -44,14 +44,6 @@ def test_each_shortcoming_says_what_would_be_right(
     assert "raise" in sentence
 
 
-def test_the_limit_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = allow(monkeypatch, 1024, 4096)
-    limits.raise_open_files()
-    assert given[-1] == (4096, 4096)
-    limits.raise_open_files()
-    assert len(given) == 2
-
-
 def test_few_descriptors_are_shared_with_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 100, 100)
     assert limits.max_connections_by_open_files() == 50
