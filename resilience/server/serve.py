@@ -17,7 +17,8 @@ import structlog
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import Lane, Role
-from resilience.eventlog.writer import EventWriter
+from resilience.eventlog.writer import EventSink, EventWriter
+from resilience.network_addresses import is_every_interface, listening_host, openable
 from resilience.open_files import raise_open_files
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
@@ -77,6 +78,7 @@ def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
 async def _serve(
     options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: EventWriter | None
 ) -> None:
+    host, port = listening_host(options["host"]), options["port"]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -99,13 +101,14 @@ async def _serve(
                 flush=_flush(writer),
                 fresh=options["fresh"],
             )
-            host, port = options["host"], options["port"]
             await server.start(host, port)
             pulse.start()
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
+            kind = "IPv6" if ":" in host else "IPv4"
+            where = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
+            click.echo(f"quiz '{plan.event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{where}; Ctrl-C stops")
             await stop.wait()
             await server.stop()
         finally:
@@ -137,6 +140,6 @@ def _flush(writer: EventWriter | None) -> Callable[[], None]:
     return writer.flush if writer is not None else lambda: None
 
 
-def _log(writer: EventWriter | None, metrics: Metrics) -> RecordSink:
+def _log(writer: EventSink | None, metrics: Metrics) -> RecordSink:
     files = () if writer is None else (log_to(writer, Lane.REAL, Role.SERVER, "server"),)
     return tee(metrics.record, log_line, *files)
