@@ -17,11 +17,12 @@ import structlog
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import Lane, Role
-from resilience.eventlog.writer import EventSink, EventWriter
+from resilience.eventlog.writer import EventSink
 from resilience.network_addresses import is_every_interface, listening_host, openable
 from resilience.open_files import raise_open_files
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
+from resilience.server.event_log import ServerEventLog
 from resilience.server.event_registry import EventSpec
 from resilience.server.lag import LoopLag
 from resilience.server.limits import backlog_limit, limit_warnings
@@ -34,6 +35,9 @@ LIMIT = "a system limit is low"
 
 UNKNOWN = "an environment variable is unknown"
 """The warning of a variable that only looks like a setting; ``why`` is the rest."""
+
+LOST = "the event log ended"
+"""The error of an event log that cannot be written any more; ``why`` is the rest."""
 
 TOKEN_BYTES = 24
 ID_BYTES, ID_CHARACTERS = 8, 12
@@ -58,12 +62,16 @@ def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, 
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)
-    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
+    writer = None if options["event_log"] is None else ServerEventLog(options["event_log"], _tell_lost)
     try:
         _run(_serve(options, server, quiz, writer))
     finally:
         if writer is not None:  # after the loop: what it cancels at its end may still write a record
             writer.close()
+
+
+def _tell_lost(why: str) -> None:
+    structlog.get_logger().error(LOST, why=why)
 
 
 def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
@@ -76,7 +84,7 @@ def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
 
 
 async def _serve(
-    options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: EventWriter | None
+    options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: ServerEventLog | None
 ) -> None:
     host, port = listening_host(options["host"]), options["port"]
     stop = asyncio.Event()
@@ -136,7 +144,7 @@ def _random_pieces(size: int) -> Iterator[bytes]:
             yield pool[i : i + size]
 
 
-def _flush(writer: EventWriter | None) -> Callable[[], None]:
+def _flush(writer: ServerEventLog | None) -> Callable[[], None]:
     return writer.flush if writer is not None else lambda: None
 
 
