@@ -17,6 +17,7 @@ import click
 
 from resilience import __version__
 from resilience.errors import ExitCode, ResilienceError, UsageError
+from resilience.extras import missing_package
 from resilience.terminal import describe_unexpected, lost_output, tolerate_lost_output
 
 COMMANDS = "resilience.commands"
@@ -55,13 +56,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _load(entry: EntryPoint) -> click.Command:
-    try:
-        command = entry.load()
-    except ModuleNotFoundError as error:
-        extra = "reports" if entry.name == "report" else entry.name
-        raise UsageError(
-            f"'{entry.name}' needs the package {error.name}; install it with: pip install 'quiz-resilience[{extra}]'"
-        ) from error
+    command = entry.load()
     if not isinstance(command, click.Command):
         raise UsageError(f"'{entry.name}' is registered by {entry.value}, which is not a command")
     return command
@@ -190,6 +185,7 @@ def _run() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else ExitCode.PASS
     except Exception as error:  # noqa: BLE001 - a traceback is for a file, and its exit code must not mean a verdict
-        click.echo(f"error: {describe_unexpected(error)}", err=True)
-        return ExitCode.HARNESS
+        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+        click.echo(f"error: {missing or describe_unexpected(error)}", err=True)
+        return ExitCode.USAGE if missing else ExitCode.HARNESS
     return code if isinstance(code, int) else ExitCode.PASS
