@@ -114,14 +114,19 @@ async def _serve(
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            kind = "IPv6" if ":" in host else "IPv4"
-            where = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
-            click.echo(f"quiz '{plan.event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{where}; Ctrl-C stops")
+            click.echo(announcement(plan.event, host, port))
             await stop.wait()
             await server.stop()
         finally:
             pulse.stop()
             log_line.flush()
+
+
+def announcement(event: str, host: str, port: int) -> str:
+    """What the command prints once it serves: a URL that a client on this machine can open, and who else can."""
+    kind = "IPv6" if ":" in host else "IPv4"
+    others = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
+    return f"quiz '{event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{others}; Ctrl-C stops"
 
 
 def token_generator() -> Callable[[str], str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from chaos.toxiproxy.provision import VARIABLE
+from resilience.cli import root
 from resilience.config import ServerConfig
 from resilience.errors import ResilienceError
 from resilience.settings import HOST_KEY, PLAIN_NAMES, PREFIX, host_key, server_settings, unknown_variables
@@ -145,6 +147,16 @@ def test_an_empty_list_does_not_hide_that_of_the_file(tmp_path: Path) -> None:
 def test_a_variable_that_only_looks_like_a_setting_is_named_with_the_nearest(name: str, said: str) -> None:
     """Its value is not shown."""
     assert unknown_variables({name: "secret", "PATH": "x"}) == [f"{name} is not the name of a setting{said}"]
+
+
+def test_a_host_is_told_of_a_misspelt_key_before_it_is_missed() -> None:
+    """As the server's log does; the value is not shown."""
+    arguments = ["host", "ws://127.0.0.1:1/ws", "--questions", "nowhere.toml"]
+    result = CliRunner().invoke(root, arguments, env={"RESILIENCE_HOSTKEY": KEY})
+    assert (
+        "warning: RESILIENCE_HOSTKEY is not the name of a setting; did you mean RESILIENCE_HOST_KEY?" in result.stderr
+    )
+    assert KEY not in result.output
 
 
 def test_what_is_read_is_not_unknown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -54,7 +55,9 @@ def test_the_command_says_so_in_its_log() -> None:
     lower = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))"
     code = f"{lower}; from resilience.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "--db", "sqlite://", "--host", "203.0.113.1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    environ = os.environ | {"RESILIENCE_MAX_CONECTIONS": "5"}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert "did you mean RESILIENCE_MAX_CONNECTIONS?" in ended.stderr
     assert '"a system limit is low"' in ended.stderr
     assert "room for 100 connections" in ended.stderr
     assert "Traceback" not in ended.stderr
