@@ -20,7 +20,7 @@ import msgspec
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, UsageError
 from resilience.text_files import read_text
-from resilience.validation import violation_of
+from resilience.validation import one_line, violation_of
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
         if name.upper().startswith(PREFIX) and name not in known and _given(environ, name) is not None:
             near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), by_end, n=1)
             hint = f"; did you mean {by_end[near[0]]}?" if near else ""
-            found.append(f"{name} is not the name of a setting{hint}")
+            found.append(f"{one_line(name)} is not the name of a setting{hint}")
     return found
 
 

@@ -52,7 +52,7 @@ def test_a_hard_limit_without_a_number_is_raised_to_a_finite_one(allow: Allow, m
 
 
 def test_no_limit_at_all_leaves_room_for_a_finite_crowd(allow: Allow) -> None:
-    """Infinity is written as -1: as a number it would leave room for nobody."""
+    """Infinity is written as -1: as a number it would leave room for no client."""
     given = allow(INFINITY, INFINITY)
     open_files.raise_open_files()
     assert len(given) == 1

@@ -12,6 +12,7 @@ from resilience.cli import root
 from resilience.config import ServerConfig
 from resilience.errors import ResilienceError
 from resilience.settings import HOST_KEY, PLAIN_NAMES, PREFIX, host_key, server_settings, unknown_variables
+from resilience.validation import one_line
 
 
 @pytest.fixture
@@ -141,15 +142,16 @@ def test_an_empty_list_does_not_hide_that_of_the_file(tmp_path: Path) -> None:
         ("resilience_backlog", "; did you mean RESILIENCE_BACKLOG?"),
         ("RESILIENCE_HOSTKEY", "; did you mean RESILIENCE_HOST_KEY?"),
         ("RESILIENCE_", ""),
+        ("RESILIENCE_A\nERROR", ""),
         ("RESILIENCE_QQQ", ""),
     ],
 )
 def test_a_variable_that_only_looks_like_a_setting_is_named_with_the_nearest(name: str, said: str) -> None:
     """Its value is not shown."""
-    assert unknown_variables({name: "secret", "PATH": "x"}) == [f"{name} is not the name of a setting{said}"]
+    assert unknown_variables({name: "secret", "PATH": "x"}) == [f"{one_line(name)} is not the name of a setting{said}"]
 
 
-def test_a_host_is_told_of_a_misspelt_key_before_it_is_missed() -> None:
+def test_a_host_sees_that_the_name_of_the_key_is_misspelt() -> None:
     """As the server's log does; the value is not shown."""
     arguments = ["host", "ws://127.0.0.1:1/ws", "--questions", "nowhere.toml"]
     result = CliRunner().invoke(root, arguments, env={"RESILIENCE_HOSTKEY": KEY})

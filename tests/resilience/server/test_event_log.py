@@ -1,4 +1,4 @@
-"""An event log that cannot be written ends, and is told once; the server continues."""
+"""An event log that cannot be written ends, which is reported once; the server continues."""
 
 from __future__ import annotations
 

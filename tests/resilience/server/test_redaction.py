@@ -46,7 +46,7 @@ def test_what_holds_no_secret_stays() -> None:
         "ada:one/two@127.0.0.1",
     ],
 )
-def test_no_piece_of_a_password_that_was_not_encoded_is_told(url: str) -> None:
+def test_no_piece_of_a_password_that_was_not_encoded_is_quoted(url: str) -> None:
     """It is read as a host or a port, and an error about those would quote it."""
     with pytest.raises((ConfigError, StoreError)) as caught:
         SqlStore(url)
