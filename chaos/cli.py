@@ -9,6 +9,7 @@ import click
 
 from resilience.errors import ExitCode
 from resilience.experiment.loader import catalogue, load, parse, to_toml
+from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def chaos() -> None:
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@needs_extra("chaos")
 def run(
     experiment: str,
     seed: int | None,
@@ -87,11 +89,13 @@ def list_() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of the schedule; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
+@needs_extra("reports")
 def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, ...]) -> None:
     """Show EXPERIMENT as it would run: every value, when each fault strikes where, and what that can prove."""
     from rich.table import Table
 
     from reports.plan import plan_lines, plans
+    from resilience.experiment.timeline import draw_timeline
 
     loaded = load(experiment, overrides, scale)
     console = make_console()
@@ -100,12 +104,15 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     for window in loaded.windows(seed):
         table.add_row(f"{window.starts_at:.2f} s", f"{window.ends_at:.2f} s", window.fault.kind, window.place)
     console.print(table)
+    drawing = draw_timeline(loaded.windows(seed), loaded.duration)
+    console.print("", *drawing, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print("", *plan_lines(plans(loaded)), sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
+@needs_extra("chaos")
 def doctor(clients: int | None, toxiproxy: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.table import Table

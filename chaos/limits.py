@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-
+from resilience import open_files
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
 
@@ -18,12 +17,10 @@ def files_needed(experiment: Experiment) -> int:
 
 def raise_open_files(needed: int) -> None:
     """Raise this process's limit to the hard one; raises HarnessError if even that is below ``needed``."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    hard = open_files.open_files_hard_limit()
+    if hard is not None and hard < needed:
         raise HarnessError(
             f"this run may need {needed} open files in one process, and the hard limit here is {hard}: "
             f"raise it (`ulimit -Hn {needed}` as root), or run fewer clients with --scale"
         )
-    wanted = max(soft, needed) if hard == resource.RLIM_INFINITY else hard
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    open_files.raise_open_files(needed)

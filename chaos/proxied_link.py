@@ -36,6 +36,7 @@ from resilience.experiment.primitives import (
 )
 from resilience.lab.canary import NetworkCanary
 from resilience.lab.system import CallTimes
+from resilience.network_addresses import with_port
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
@@ -62,8 +63,8 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """``host:port``."""
-        return f"{self.host}:{self.port}"
+        """``host:port``, or ``[host]:port`` for an IPv6 address."""
+        return with_port(self.host, self.port)
 
 
 class ProxiedLink:

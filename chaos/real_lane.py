@@ -33,7 +33,8 @@ from .proxied_link import ProxiedLink
 from .real_system import RealSystem
 from .targets.quiz import QuizTarget, StartupTimeoutError
 from .toxiproxy.provision import Binary, find_toxiproxy
-from .workers import Worker, WorkerPool
+from .worker_main import Shard
+from .workers import Worker, WorkerPool, shards
 
 START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
 """How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
@@ -91,7 +92,7 @@ class RealLane:
     ) -> AsyncIterator[System]:
         raise_open_files(files_needed(experiment))
         self._binary = find_toxiproxy(self._toxiproxy)
-        workers = min(self._workers or os.cpu_count() or 1, experiment.clients)
+        workers = self._workers or os.cpu_count() or 1
         async with AsyncExitStack() as stack:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)
@@ -122,7 +123,8 @@ class _Starter:
             self._start_link(group.name, binary, resets=group.name in resetting)
             for group in self._experiment.links(self._seed)
         ]
-        await run_all([*links, *(self._start_worker(number, workers) for number in range(workers))])
+        who = enumerate(shards(self._experiment, self._seed, workers), 1)
+        await run_all([*links, *(self._start_worker(number, shard) for number, shard in who)])
         await self._start_server()
         await run_all([link.connect(self._server.address) for link in self._links.values()])
         urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
@@ -133,6 +135,7 @@ class _Starter:
             server=self._server,
             links=self._links,
             pool=self._pool,
+            suspended=self._experiment.suspended_links(self._seed),
             on_tick=on_tick,
             keep=self._keep,
         )
@@ -143,8 +146,8 @@ class _Starter:
         self._stack.push_async_callback(link.close)
         self._links[name] = link
 
-    async def _start_worker(self, number: int, workers: int) -> None:
-        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, workers)
+    async def _start_worker(self, number: int, shard: Shard) -> None:
+        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, shard)
         self._stack.push_async_callback(worker.stop)
         self._pool.workers.append(worker)
         await worker.prepare()

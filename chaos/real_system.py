@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
+from resilience.lab.client_control import SuspendableClients
 from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
@@ -53,7 +54,8 @@ RECENT_S: Seconds = 3.0
 class RealSystem:
     """A :class:`~resilience.lab.system.System` of processes that have been started; ``RealLane`` starts and ends them.
 
-    ``links`` are named as ``Experiment.links`` names them.
+    ``links`` are named as ``Experiment.links`` names them; the clients of those that are ``suspended`` have a worker of
+    their own.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a running system
@@ -64,6 +66,7 @@ class RealSystem:
         server: QuizTarget,
         links: Mapping[str, ProxiedLink],
         pool: WorkerPool,
+        suspended: Collection[str],
         on_tick: Callable[[], None],
         keep: Callable[[StoredRun], None],
     ) -> None:
@@ -71,6 +74,12 @@ class RealSystem:
         self.server, self.links = server, links
         self._clients = experiment.clients
         self._pool, self._on_tick = pool, on_tick
+        self.client_groups = {
+            link: SuspendableClients(worker, clock.now)
+            for worker in pool.workers
+            for link in worker.job.shard.links
+            if link in suspended
+        }
         self._keep = keep
         self._origin = time.time() - clock.now()
         self._silences = SilenceMeter()

@@ -2,13 +2,15 @@
 
 One JSON line each way: a :class:`Job`, answered by ``ready`` when everything is loaded; a :class:`Go`, after which a
 report comes every quarter of a second; ``stop``, answered by ``ended``. The end of the input ends the process, so a
-runner that is gone leaves no clients behind. It measures how late its own loop runs and knows nothing of faults.
+runner that is gone leaves no clients behind. It measures how late its own loop runs, but for the time in which it was
+suspended, and knows nothing of faults.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,30 +20,39 @@ import msgspec
 from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.spec import Experiment
+from resilience.lab.client_control import PULSE_S
 from resilience.lab.fleet import Fleet
 from resilience.lab.health import LagMeter, ProcessLag
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import ParticipantSpec, participants_of
 from resilience.lab.recording import write_observations
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
 from .process_meter import lag_summary, measure_loop
 
-REPORT_INTERVAL_S: Seconds = 0.25
+REPORT_INTERVAL_S: Seconds = PULSE_S
 
 _LINE_LIMIT = 1 << 22
 
 
+class Shard(msgspec.Struct, frozen=True):
+    """Who is in one process: every ``parts``-th participant of these ``links``, beginning with number ``part``."""
+
+    links: tuple[str, ...]
+    part: int = 0
+    parts: int = 1
+
+
 class Job(msgspec.Struct, frozen=True, tag="job"):
-    """Every ``workers``-th participant of the experiment, beginning with number ``worker``.
+    """The participants of a shard. ``name``: the process's own.
 
     Their events go to the file ``log``, what they were shown at the end to the file ``observations``.
     """
 
     experiment: Experiment
     seed: int
-    worker: int
-    workers: int
+    name: str
+    shard: Shard
     log: str
     observations: str
 
@@ -99,7 +110,8 @@ async def work() -> None:
 
 async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     writer, lag = EventWriter(Path(job.log)), LagMeter()
-    participants = participants_of(job.experiment, job.seed)[job.worker :: job.workers]
+    participants = members(job.shard, job.experiment, job.seed)
+    signal.signal(signal.SIGCONT, lambda *_: lag.skip())
     clock = RunClock(go.epoch)
     fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
     cohorts = [cohort.name for cohort in job.experiment.cohorts]
@@ -113,7 +125,13 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
         await fleet.stop()
         writer.close()
         write_observations(Path(job.observations), fleet.observations())
-    say(Ended(lag_summary(f"clients-{job.worker + 1}", "worker", lag, time.process_time())))
+    say(Ended(lag_summary(job.name, "worker", lag, time.process_time())))
+
+
+def members(shard: Shard, experiment: Experiment, seed: int) -> list[ParticipantSpec]:
+    """The participants of a shard."""
+    on_links = [participant for participant in participants_of(experiment, seed) if participant.link in shard.links]
+    return on_links[shard.part :: shard.parts]
 
 
 async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: EventWriter) -> None:

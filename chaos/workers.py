@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
 from .supervised import SupervisedProcess, describe_exit
-from .worker_main import REPORT_INTERVAL_S, Counts, Ended, Go, Job, Ready, Stop, WorkerCommand, WorkerReport
+from .worker_main import REPORT_INTERVAL_S, Counts, Ended, Go, Job, Ready, Shard, Stop, WorkerCommand, WorkerReport
 
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
@@ -34,20 +35,21 @@ class Worker:
     """One process of the fleet and what it reported last."""
 
     def __init__(self, child: SupervisedProcess, job: Job) -> None:
-        self.child, self._job = child, job
+        self.child, self.job = child, job
+        self.is_suspended = False
         self.counts = Counts({}, 0.0)
         self._lag_recent = 0.0
         self.ended: Ended | None = None
-        self.heard_at = 0.0
+        self.heard_at = self.counts_at = 0.0
 
     @classmethod
-    async def start(cls, experiment: Experiment, seed: int, run_dir: Path, worker: int, workers: int) -> Worker:
-        """Start worker number ``worker`` of ``workers``, counted from 0; it gets its job with :meth:`prepare`."""
-        name = f"clients-{worker + 1}"
+    async def start(cls, experiment: Experiment, seed: int, run_dir: Path, number: int, shard: Shard) -> Worker:
+        """Start the worker of this number and shard; it gets its job with :meth:`prepare`."""
+        name = f"clients-{number}"
         command = [sys.executable, "-P", "-m", "chaos.worker_main"]
         child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
         log, observations = (str(run_dir / folder / f"{name}.jsonl") for folder in (EVENTS, OBSERVATIONS))
-        return cls(child, Job(experiment, seed, worker, workers, log, observations))
+        return cls(child, Job(experiment, seed, name, shard, log, observations))
 
     async def send(self, order: WorkerCommand) -> None:
         """Give an order; HarnessError when the process is gone."""
@@ -61,7 +63,7 @@ class Worker:
 
     async def prepare(self) -> None:
         """Give it its job and wait until it is loaded."""
-        await self.send(self._job)
+        await self.send(self.job)
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 report = await self._read_report()
@@ -73,23 +75,48 @@ class Worker:
             raise self._lost()
 
     async def read_reports(self) -> None:
-        """Take its reports until cancelled; HarnessError when it dies or falls silent."""
+        """Take its reports until cancelled; HarnessError when it dies, or falls silent though it is not suspended."""
         while True:
             try:
                 async with asyncio.timeout(SILENCE_TIMEOUT_S):
                     report = await self._read_report()
             except TimeoutError:
+                if self.is_suspended:
+                    continue
                 raise HarnessError(f"{self.child.name} has not reported for {SILENCE_TIMEOUT_S:g} s") from None
             if not isinstance(report, Counts):
                 raise self._lost()
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
+            self.counts_at = self.heard_at
             self._lag_recent = max(self._lag_recent, report.lag_recent)
 
     def take_recent_lag(self) -> Seconds:
-        """The worst lateness of its loop that it reported since the last call; a report that is late counts as such."""
+        """The worst lateness of its loop that it reported since the last call; a report that is late counts as such.
+
+        0 while it is suspended.
+        """
+        if self.is_suspended:
+            return 0.0
         silent = asyncio.get_running_loop().time() - self.heard_at - REPORT_INTERVAL_S
         recent, self._lag_recent = max(self._lag_recent, silent if self.heard_at else 0.0), 0.0
         return recent
+
+    def suspend(self) -> None:
+        """Stop the process where it is."""
+        self.is_suspended = True
+        self.child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on; nothing happens to one that runs."""
+        if self.is_suspended:
+            self.is_suspended = False
+            self.heard_at = asyncio.get_running_loop().time()
+            self.child.signal(signal.SIGCONT)
+
+    @property
+    def pulse_at(self) -> Instant:
+        """When its last report came, on the clock of the running loop."""
+        return self.counts_at
 
     @property
     def lag(self) -> ProcessLag:
@@ -103,6 +130,7 @@ class Worker:
 
         :attr:`ended` says whether it did: then its log is complete.
         """
+        self.resume()
         with contextlib.suppress(HarnessError, TimeoutError):  # it is gone, or is about to be
             await self.send(Stop())
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -118,6 +146,19 @@ class Worker:
 
     def _lost(self) -> HarnessError:
         return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.log_tail()}")
+
+
+def shards(experiment: Experiment, seed: int, workers: int) -> list[Shard]:
+    """Who is in which process: the clients of a suspended link in one of their own, all others in ``workers``."""
+    suspended = experiment.suspended_links(seed)
+    groups = experiment.links(seed)
+    others = tuple(group.name for group in groups if group.name not in suspended)
+    clients = sum(len(group.indices) for group in groups if group.name in others)
+    parts = min(workers, clients)
+    return [
+        *(Shard((group.name,)) for group in groups if group.name in suspended),
+        *(Shard(others, part, parts) for part in range(parts)),
+    ]
 
 
 class WorkerPool:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from resilience.errors import HarnessError, UsageError
 from resilience.experiment.spec import Experiment
+from resilience.text_files import read_text
 
 from .compare import EQUIVALENCE, confidence_of
 from .comparison import METRICS, ComparedRun
@@ -145,11 +146,13 @@ def write_baseline(run: Measured, path: Path) -> Baseline:
 
 def read_baseline(path: Path) -> BaselineRun:
     """A stored baseline; :class:`~resilience.errors.UsageError` in one line if it is missing or not one."""
+    advice = "write it with 'resilience report baseline RUN_DIR --out FILE'"
     try:
-        content = path.read_bytes()
+        content = read_text(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot read the baseline: {error.strerror}") from error
-    advice = "write it with 'resilience report baseline RUN_DIR --out FILE'"
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a baseline: {error}; {advice}") from error
     try:
         head = msgspec.json.decode(content, type=_Head)
         if head.kind != LABEL or head.schema_version != SCHEMA_VERSION:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode, ResilienceError
+from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
 from .compare_cli import baseline, capacity, compare, trend
@@ -30,6 +31,7 @@ def report() -> None:
 @report.command()
 @click.argument("run_dir", type=_DIRECTORY)
 @click.option("--experiment", type=_DIRECTORY, default=None, help="Judge by the expectations of this experiment file.")
+@needs_extra("reports")
 def build(run_dir: Path, experiment: Path | None) -> None:
     """Analyse RUN_DIR and write its report; ends with the exit code of the run's verdict."""
     sys.exit(report_run(run_dir, make_console(), experiment))
@@ -68,6 +70,7 @@ def report_own_run(run_dir: Path, console: Console) -> int:
 @click.option("--target", type=click.FloatRange(0, 1), help="Success rate to prove; default: the experiment's own.")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True), help="Confidence of the verdict.")
 @click.option("--correlation", type=click.FloatRange(0, 1), help="Within-event correlation to assume.")
+@needs_extra("reports")
 def plan(experiment: str, target: float | None, confidence: float | None, correlation: float | None) -> None:
     """Say whether EXPERIMENT (a file or a bundled name) can ever prove its targets; ends with 3 if it cannot."""
     from resilience.experiment.loader import load

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode, UsageError
+from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _MARGIN = click.option(
 @click.option("--baseline", "stored", type=_FILE, default=None, help="Compare one run with this stored baseline.")
 @_MARGIN
 @_FAIL_ON_WORSE
+@needs_extra("reports")
 def compare(
     runs: tuple[Path, ...], out: Path | None, stored: Path | None, margins: tuple[str, ...], fail_on_worse: bool
 ) -> None:
@@ -77,6 +79,7 @@ def _measured(runs: tuple[Path, ...], stored: Path | None) -> list[Measured]:
 @click.command()
 @click.argument("run_dir", type=_DIRECTORY)
 @click.option("--out", type=_FILE, required=True, help="The file to write.")
+@needs_extra("reports")
 def baseline(run_dir: Path, out: Path) -> None:
     """Store what a later comparison with RUN_DIR needs, in one small file.
 
@@ -98,6 +101,7 @@ def baseline(run_dir: Path, out: Path) -> None:
 @click.option("--out", type=_DIRECTORY, default=Path(), help="Folder for trend.*; default: the current one.")
 @_MARGIN
 @_FAIL_ON_WORSE
+@needs_extra("reports")
 def trend(runs: tuple[Path, ...], out: Path, margins: tuple[str, ...], fail_on_worse: bool) -> None:
     """Show a few metrics over RUNS in the order of time, and where they changed.
 
@@ -118,6 +122,7 @@ def trend(runs: tuple[Path, ...], out: Path, margins: tuple[str, ...], fail_on_w
 @click.command()
 @click.argument("sweep_dir", type=_DIRECTORY)
 @click.option("--out", type=_DIRECTORY, default=None, help="Folder for capacity.*; default: the sweep's directory.")
+@needs_extra("reports")
 def capacity(sweep_dir: Path, out: Path | None) -> None:
     """Answer the question of the sweep in SWEEP_DIR.
 

@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from resilience.errors import UsageError, require
 from resilience.experiment.spec import METRICS, Op
+from resilience.text_files import read_text
 
 SCHEMA_VERSION = 1
 _LEAST_CONFIDENCE = 0.5
@@ -195,9 +196,11 @@ def load_sweep(sweep_dir: Path) -> SweepResult:
 
 def _read_description(path: Path) -> Sweep:
     try:
-        content = path.read_bytes()
+        content = read_text(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; a sweep has sweep.json and sweep.parquet") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a sweep's description: {error}") from error
     try:
         sweep = msgspec.json.decode(content, type=Sweep)
     except msgspec.DecodeError as error:

@@ -17,6 +17,7 @@ import click
 
 from resilience import __version__
 from resilience.errors import ExitCode, ResilienceError, UsageError
+from resilience.extras import missing_package
 from resilience.terminal import describe_unexpected, lost_output, tolerate_lost_output
 
 COMMANDS = "resilience.commands"
@@ -55,13 +56,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _load(entry: EntryPoint) -> click.Command:
-    try:
-        command = entry.load()
-    except ModuleNotFoundError as error:
-        extra = "reports" if entry.name == "report" else entry.name
-        raise UsageError(
-            f"'{entry.name}' needs the package {error.name}; install it with: pip install 'quiz-resilience[{extra}]'"
-        ) from error
+    command = entry.load()
     if not isinstance(command, click.Command):
         raise UsageError(f"'{entry.name}' is registered by {entry.value}, which is not a command")
     return command
@@ -110,14 +105,14 @@ def serve(**options: object) -> None:
     If the database holds an unfinished run, such as after a crash, the quiz continues from its last commit.
     """
     from resilience.server.serve import serve_command
-    from resilience.settings import environment, host_key, server_settings
+    from resilience.settings import environment, host_key, server_settings, unknown_variables
 
     flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
     file = options["config"]
     server, quiz = server_settings(file if isinstance(file, Path) else None, environment(), flags)
     key_file = options["host_key_file"]
     key = host_key(environment(), key_file if isinstance(key_file, Path) else None)
-    serve_command(server, quiz, {**options, "host_key": key})
+    serve_command(server, quiz, {**options, "host_key": key, "unknown": unknown_variables(environment())})
 
 
 @root.command()
@@ -136,8 +131,10 @@ def host(url: str, questions: Path, event: str | None, auto: bool, again: bool, 
     attaches to it again.
     """
     from resilience.client.host_cli import host_command
-    from resilience.settings import environment, host_key
+    from resilience.settings import environment, host_key, unknown_variables
 
+    for sentence in unknown_variables(environment()):
+        click.echo(f"warning: {sentence}", err=True)
     key = host_key(environment(), key_file)
     host_command(url, questions, event=event, automatic=auto, again=again, key=key)
 
@@ -188,6 +185,7 @@ def _run() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else ExitCode.PASS
     except Exception as error:  # noqa: BLE001 - a traceback is for a file, and its exit code must not mean a verdict
-        click.echo(f"error: {describe_unexpected(error)}", err=True)
-        return ExitCode.HARNESS
+        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+        click.echo(f"error: {missing or describe_unexpected(error)}", err=True)
+        return ExitCode.USAGE if missing else ExitCode.HARNESS
     return code if isinstance(code, int) else ExitCode.PASS

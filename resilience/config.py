@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from resilience.errors import require
+from resilience.errors import ConfigError, require
 from resilience.policy.adaptive_heartbeat import AdaptiveBounds
 from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.handshake import HandshakeLimits
+from resilience.policy.origins import RULE as ORIGIN_RULE
+from resilience.policy.origins import OriginError, listed_origin
 from resilience.protocol.client.participant import ClientRules
 from resilience.protocol.server.connection import ConnectionSettings
 from resilience.protocol.server.drain import DrainSettings
@@ -29,6 +31,12 @@ MIN_PRESENCE_INTERVAL_S: Seconds = 0.25
 
 MAX_LATE_WINDOW_S: Seconds = 2.0
 
+MAX_AUTOMATIC_QUESTIONS = 10_000
+"""The most questions of an automatic quiz, which are all made when it begins."""
+
+MAX_WHOLE_NUMBER = 2**31 - 1
+"""The largest whole number of any setting: what the operating system's calls can take."""
+
 
 def _require_positive(config: msgspec.Struct, *keys: str) -> None:
     for key in keys:
@@ -40,6 +48,20 @@ def _require_not_negative(config: msgspec.Struct, *keys: str) -> None:
     for key in keys:
         value = getattr(config, key)
         require(0 <= value < float("inf"), key, value, "must be finite and not negative")
+
+
+def _require_whole_numbers_in_range(config: msgspec.Struct) -> None:
+    for key in config.__struct_fields__:
+        value = getattr(config, key)
+        ok = not isinstance(value, int) or value <= MAX_WHOLE_NUMBER
+        require(ok, key, value, f"must be at most {MAX_WHOLE_NUMBER}")
+
+
+def _require_origin(text: str) -> None:
+    try:
+        listed_origin(text)
+    except OriginError as error:
+        raise ConfigError("allowed_origins", text, f"{ORIGIN_RULE}; this one {error}") from None
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +143,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     0 turns the limit off.
     """
     allowed_origins: tuple[str, ...] = ()
-    """Browser origins that may connect, in addition to the server's own."""
+    """Origins of pages and apps that may connect, in addition to the server's own: scheme, host and, if it is not the
+    scheme's own, port. Each is listed by itself; there are no wildcards."""
     trust_forwarded: bool = False
     """Whether to trust the last address in ``X-Forwarded-For``; only behind a proxy that sets it."""
 
@@ -131,6 +154,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self, "heartbeat_interval", "grace_period", "cleanup_interval", "join_capacity", "first_message_deadline"
         )
         _require_positive(self, "strike_limit", "max_message_bytes", "write_buffer_bytes", "backlog")
+        _require_whole_numbers_in_range(self)
         grace, interval = self.grace_period, self.heartbeat_interval
         require(grace > interval, "grace_period", grace, f"must exceed heartbeat_interval ({interval:g} s)")
         cleanup = self.cleanup_interval
@@ -155,10 +179,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
         for key in ("message_burst", "address_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
-        for origin in self.allowed_origins:
-            scheme, _, host = origin.partition("://")
-            ok = scheme in ("http", "https") and bool(host) and "/" not in host
-            require(ok, "allowed_origins", origin, "must be origins such as https://quiz.example, without a path")
+        for text in self.allowed_origins:
+            _require_origin(text)
 
     def _check_adaptive(self) -> None:
         _require_positive(self, "interval_floor", "grace_floor")
@@ -245,6 +267,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Raise :class:`ConfigError` for the first rule that is broken."""
         _require_positive(self, "attempts", "initial", "maximum", "budget", "probe_after", "probe_deadline")
         _require_positive(self, "open_timeout", "join_timeout", "stable_after")
+        _require_whole_numbers_in_range(self)
         multiplier = self.multiplier
         require(multiplier is None or 1 <= multiplier < float("inf"), "multiplier", multiplier, "must be at least 1")
         initial, maximum = self.backoff.ladder.initial, self.backoff.ladder.maximum
@@ -298,6 +321,12 @@ class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` for the first rule that is broken."""
         _require_positive(self, "questions", "question_time", "reveal_time", "leaderboard_time")
+        require(
+            self.questions <= MAX_AUTOMATIC_QUESTIONS,
+            "questions",
+            self.questions,
+            f"must be at most {MAX_AUTOMATIC_QUESTIONS}",
+        )
         require(0 <= self.lobby < float("inf"), "lobby", self.lobby, "must be finite and not negative")
         for key in ("answer_share", "fastest", "slowest"):
             require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "must be a share between 0 and 1")

@@ -46,15 +46,32 @@ class _LosableFile(io.FileIO):
 def tolerate_lost_output() -> None:
     """Replace standard output and error by streams that never raise.
 
-    What an encoding cannot express is replaced, what cannot be written is discarded; a closed stream is the null
-    device.
+    What an encoding cannot express is replaced, what cannot be written is discarded; a closed stream, standard input
+    included, is the null device.
     """
+    _occupy_standard_descriptors()
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
     for name in _STREAMS:
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - lives as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - same
         elif isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, _tolerant(stream))
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open the null device where descriptors 0 to 2 are closed.
+
+    Else the next database or socket gets one of them, libraries write their messages into it, and uvloop's libuv
+    aborts the process when it closes it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.set_inheritable(opened, True)  # noqa: FBT003 - the function's own signature
 
 
 def _tolerant(stream: io.TextIOWrapper) -> TextIO:

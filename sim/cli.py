@@ -11,6 +11,7 @@ from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
+from resilience.extras import needs_extra
 from resilience.lab.command import new_run_dir, run_experiment
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
@@ -30,6 +31,7 @@ def sim() -> None:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory itself; must be empty or absent.")
+@needs_extra("sim")
 def run(
     experiment: str, lane: str, seed: int | None, scale: float, overrides: tuple[str, ...], out: Path | None
 ) -> int:
@@ -50,6 +52,7 @@ def run(
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Store the run of the single seed in this directory, with a report."
 )
+@needs_extra("sim")
 def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) -> int:
     """Run generated experiments in virtual time, one a seed, and check that nothing is lost.
 

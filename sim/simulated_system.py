@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from resilience.lab.health import LabHealth
 from resilience.lab.recorder import RunRecorder
+from resilience.lab.system import FaultableClients
 
 T = TypeVar("T")
 
 
 class SimulatedSystem:
     """The part of a :class:`~resilience.lab.system.System` that does not depend on what is simulated."""
+
+    @property
+    def client_groups(self) -> Mapping[str, FaultableClients]:
+        """None: no fault acts on simulated clients, unless the lane says otherwise."""
+        return {}
 
     async def supervise(self, main: Coroutine[Any, Any, T], recorder: RunRecorder) -> T:
         """Run ``main``; nothing of a simulated laboratory can fail meanwhile."""

@@ -78,6 +78,27 @@ def test_output_that_cannot_be_written_does_not_change_the_verdict(passed: Path,
     assert ("standard output could not be written: No space left on device" in done.stderr) == (where == ">/dev/full")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_not_given_to_anything_else(tmp_path: Path, closed: str) -> None:
+    """A database or a socket in their place would be written into; uvloop aborts when it closes such a descriptor."""
+    code = (
+        "import os, sys, resilience.terminal as terminal\n"
+        "terminal.tolerate_lost_output()\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "import asyncio, uvloop; uvloop.run(asyncio.sleep(0))\n"
+        "assert file.fileno() > 2 and sys.stdin.fileno() >= 0\n"
+        "print('said'); print('said', file=sys.stderr); file.write('kept')\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, code, tmp_path / "kept"],
+        capture_output=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "kept").read_text() == "kept"
+
+
 def test_a_run_directory_that_cannot_hold_the_run_is_the_laboratory_s_failure(tmp_path: Path) -> None:
     """As on a full disk: files end after 20 kB. One line, exit code 4, never the 1 of a missed target."""
 

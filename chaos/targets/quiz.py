@@ -1,4 +1,4 @@
-"""Our own quiz server as the system under test: in a process of its own, proven healthy, killed, restarted, stopped.
+"""Our own quiz server as the system under test: in a process of its own, proven healthy, and struck by faults.
 
 Every process of one run has the same port, database, event log and run clock. Knows how the server is configured and
 probed; knows no schedule and no clients.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 import tomllib
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import HarnessError, PortInUseError, SystemFailedError
+from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
 from resilience.experiment.loader import to_toml
-from resilience.experiment.primitives import Kill, ServerOperation, Start
+from resilience.experiment.primitives import Drain, Kill, Resume, ServerOperation, Start, Suspend
 from resilience.experiment.spec import Experiment
 from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
 from resilience.lab.participants import EVENT
@@ -66,8 +67,9 @@ class QuizTarget:
         self._config = run_dir / "server.toml"
         self._config.write_text(settings_of(experiment), encoding="utf-8")
         self._child: SupervisedProcess | None = None
-        self._kills = 0
-        self._restarted_at: Instant = -RESTART_S
+        self._ends = self._suspensions = 0
+        self._is_draining = False
+        self._returned_at: Instant = -RESTART_S
         self._drain_window = experiment.server.drain_window
 
     @property
@@ -98,20 +100,32 @@ class QuizTarget:
         raise HarnessError(f"other programs took {_TRIES} free ports in a row; end other runs and try again")
 
     async def apply(self, operation: ServerOperation) -> CallTimes:
-        """Carry out one operation. Kills add up: the server starts with as many starts as there were kills.
+        """Carry out one operation. Kills and drains add up: the server starts with as many starts as there were.
 
-        Raises :class:`~resilience.errors.SystemFailedError` when the server ended by itself.
+        So do suspensions. Raises :class:`~resilience.errors.SystemFailedError` when the server ended by itself, or did
+        not end although it was asked to.
         """
         self.require_life()
         before = self._clock.now()
         match operation:
             case Kill():
-                self._kills += 1
+                self._ends += 1
                 await self._kill()
+            case Drain():
+                self._ends += 1
+                self._is_draining = self._child is not None
+                self._signal(signal.SIGTERM)
             case Start():
-                self._kills = max(self._kills - 1, 0)
-                if not self._kills and self._child is None:
-                    await self._restart()
+                self._ends = max(self._ends - 1, 0)
+                if not self._ends:
+                    await self._replace()
+            case Suspend():
+                self._suspensions += 1
+                self._signal(signal.SIGSTOP)
+            case Resume():
+                self._suspensions = max(self._suspensions - 1, 0)
+                if not self._suspensions:
+                    self._go_on()
         return CallTimes(before, self._clock.now())
 
     def canary(self) -> NetworkCanary:
@@ -119,15 +133,15 @@ class QuizTarget:
         return NetworkCanary(self.address, self.address)
 
     async def repair(self) -> None:
-        """Start the server if it was killed; one that ended by itself stays as it is."""
-        self._kills = 0
-        if self._child is None:
-            await self._restart()
+        """Let the server run, or start it if it was killed or drained; one that ended by itself stays as it is."""
+        self._ends = self._suspensions = 0
+        self._go_on()
+        await self._replace()
 
     def death(self) -> str | None:
         """How the server ended by itself, if it did."""
         child = self._child
-        if child is None or child.exit_code is None:
+        if child is None or child.exit_code is None or (self._is_draining and not child.exit_code):
             return None
         return f"the server ended by itself ({describe_exit(child.exit_code)})"
 
@@ -143,8 +157,9 @@ class QuizTarget:
 
     @property
     def is_absent_by_plan(self) -> bool:
-        """Whether a fault explains that it does not answer: it was killed, or started again a short while ago."""
-        return self._child is None or self._clock.now() < self._restarted_at + RESTART_S
+        """Whether a fault explains that it does not answer: it is not there, stands still, or returned just now."""
+        is_absent = self._child is None or self._is_draining or self._suspensions > 0
+        return is_absent or self._clock.now() < self._returned_at + RESTART_S
 
     @property
     def pid(self) -> int | None:
@@ -156,7 +171,7 @@ class QuizTarget:
         """Request ``/healthz`` straight from the server; takes as long as the server's silence lasts."""
         result = await probe(self.address, within=PROBE_LIMIT_S)
         if result is ProbeResult.ANSWERED:
-            self._restarted_at = -RESTART_S  # from now on no restart explains a silence
+            self._returned_at = -RESTART_S  # from now on no return explains a silence
         return result
 
     def log_tail(self) -> str | None:
@@ -175,15 +190,36 @@ class QuizTarget:
         if child is None or child.exit_code is not None:
             return
         timeout = STOP_TIMEOUT_S + self._drain_window
+        if self._suspensions:
+            self._go_on()
         is_orderly = await child.stop(timeout)
         self._child = None
         if not is_orderly:
             within = f"{timeout:g} s of SIGTERM, at {self._clock.now():.1f} s"
             raise SystemFailedError(f"the server did not end within {within}", has_ended=False)
 
-    async def _restart(self) -> None:
-        self._restarted_at = self._clock.now()
-        await self._spawn()
+    async def _replace(self) -> None:
+        """Start the next process once the one before has ended; not while one runs that nothing ends."""
+        if self._is_draining and self._child is not None:
+            if not await self._child.ended(STOP_TIMEOUT_S):
+                late = f"the server did not end within {STOP_TIMEOUT_S:g} s of the time that its drain was left"
+                if self._suspensions:
+                    raise InjectionError(f"{late}: it is suspended")
+                raise SystemFailedError(late, has_ended=False)
+            self.require_life()
+            self._child, self._is_draining = None, False
+        if self._child is None:
+            self._returned_at = self._clock.now()
+            await self._spawn()
+
+    def _go_on(self) -> None:
+        """Let the process run, whether it is suspended or not."""
+        self._returned_at = self._clock.now()
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child is not None:
+            self._child.signal(number)
 
     async def _spawn(self, *flags: str) -> None:
         command = [*self._command(), *flags]
@@ -191,7 +227,7 @@ class QuizTarget:
         self._child = await SupervisedProcess.spawn("server", command, self._log, env=environment)
 
     async def _kill(self) -> None:
-        child, self._child = self._child, None
+        child, self._child, self._is_draining = self._child, None, False
         if child is not None:
             await child.end_now()
 

@@ -17,6 +17,7 @@ from toxiproxy import exceptions as library_errors
 from toxiproxy.api import APIConsumer, validate_response
 
 from resilience.errors import ToxiproxyError
+from resilience.network_addresses import with_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ class HttpApi:
     """
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self.where = f"toxiproxy at {host}:{port}"
+        self.where = f"toxiproxy at {with_port(host, port)}"
         self.hung = False
         address = {"host": f"[{host}]" if ":" in host else host, "port": port, "timeout_s": timeout_s}
         self._consumer: type[_BoundedConsumer] = type("Consumer", (_BoundedConsumer,), address)

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING
 
 from resilience.errors import PortInUseError, ToxiproxyError
 from resilience.lab.system import CallTimes
+from resilience.network_addresses import with_port
 
 from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
@@ -239,7 +240,9 @@ class ToxiproxyProcess:
     def _failure(self, outcome: _Start) -> str:
         log = f"its log, {self._log_path}, ends: {_tail(self._log_path)}" if self._log_path else "it kept no log"
         what = f"died with exit code {self.exit_code}" if outcome is _Start.DIED else f"did not answer in {START_S} s"
-        return f"{self._binary.path} on {self.host}:{self.api_port} {what}; {log}; run `resilience chaos doctor`"
+        return (
+            f"{self._binary.path} on {with_port(self.host, self.api_port)} {what}; {log}; run `resilience chaos doctor`"
+        )
 
     def _watch_exit(self) -> None:
         atexit.unregister(self.kill_now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from resilience.experiment.faults import AnyFault, FaultEdge
+from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
@@ -92,9 +92,9 @@ def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
 
 @of_clients
 def epochs_change(evidence: ClientEvidence) -> CheckResult:
-    """After a server was killed and started again its stream has another name."""
+    """After a server ended, killed or drained, and another one started, the stream has another name."""
     kills = evidence.windows
-    kills = kills[(kills["kind"] == "server_kill") & kills["confirmed_at"].notna() & kills["healed_at"].notna()]
+    kills = kills[kills["kind"].isin(REPLACES_SERVER) & kills["confirmed_at"].notna() & kills["healed_at"].notna()]
     shown = evidence.of(*_WELCOMES)
     problems = []
     for kill in records(kills):
@@ -104,7 +104,7 @@ def epochs_change(evidence: ClientEvidence) -> CheckResult:
             f"{row.actor} at {row.t:.3f} s: is in epoch {row.epoch}, which ended with the server at {kill.start:.3f} s"
             for row in records(same)
         ]
-    return found(len(kills), problems, "no server was killed and started again")
+    return found(len(kills), problems, "no server was replaced")
 
 
 @of_clients
@@ -187,7 +187,8 @@ def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
     ways = _silent_ways(evidence)
     frame = frame.assign(ways=pd.Series(ways, dtype="object"))
     vanish = np.array([Direction.UP in each for each in ways], dtype=bool)
-    return frame[vanish & (frame["stop"] - frame["start"] >= limit).to_numpy()]
+    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nobody anything
+    return frame[vanish & at_link & (frame["stop"] - frame["start"] >= limit).to_numpy()]
 
 
 def _silent_ways(evidence: ClientEvidence) -> list[tuple[Direction, ...]]:

@@ -13,10 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role
+from resilience.experiment.faults import ServerSuspendFault, kinds_of
 
 from ..checking import CheckResult, named_rows, result_of
 from ..frames import RunHistory
 from ..summary import Counterexample
+from ..windows import windows_frame
 from .selection import MISSING, by_group, first_position, is_kind, joint_codes, last_where, select, starts_group
 
 TOLERANCE_S = 0.5
@@ -58,6 +60,13 @@ def recoveries(history: RunHistory) -> pd.DataFrame:
     """The starts of servers that recovered the run of an earlier one."""
     starts = select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER, columns=("outcome",))
     return starts[starts["outcome"].isin(["recovered"])].reset_index(drop=True)
+
+
+def resumptions(history: RunHistory) -> NDArray[np.float64]:
+    """When a fault that had suspended the server let it go on."""
+    windows = windows_frame(history)
+    ended = windows.loc[windows["kind"].isin(kinds_of(ServerSuspendFault)), "healed_at"].dropna()
+    return ended.to_numpy(dtype=np.float64)
 
 
 def _is_suspicious(events: pd.DataFrame) -> NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from .answers import ACCEPTED, KEPT, verdicts
 from .durability_evidence import DurabilityEvidence, evidence_of
 from .held_back import held_back_s
 from .selection import MISSING, first_position, is_kind, keys_of, questions, select
+from .sessions import suspension_times
 
 CLOCK_TOLERANCE_S: Seconds = 0.001
 """Wall time as a double, and the run clock from it."""
@@ -220,6 +221,7 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     latest = closes + evidence.tolerance + held_back_s(evidence.history, shown["actor"], t)
     in_time = (told >= closes - evidence.tolerance) & (told <= latest)
     right = in_time | (over & evidence.are_on_time(t, closes))
+    right |= _were_suspended(evidence.history, shown)  # what waited for a suspended client is old when it is shown
     misled = result_of_rows(shown.assign(told=told, closes=closes), ~right, _describe_deadline)
     return CheckResult(
         late.checked + misled.checked,
@@ -227,6 +229,12 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
         counterexamples=late.counterexamples + misled.counterexamples,
         broken_cases=late.broken_cases + misled.broken_cases,
     )
+
+
+def _were_suspended(history: RunHistory, shown: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row's client was suspended at its time, or until shortly before."""
+    cohort = shown["actor"].astype(str).str.rpartition("-")[0]
+    return suspension_times(history).covers(shown.assign(cohort=cohort), shown["t"].to_numpy())
 
 
 def _times_of(evidence: DurabilityEvidence, names: pd.Series, end: int) -> NDArray[np.float64]:

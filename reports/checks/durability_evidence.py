@@ -17,7 +17,7 @@ from resilience.units import Instant, Seconds
 
 from ..frames import RunHistory, once_per_run
 from .client_evidence import observations_until
-from .connections import recoveries
+from .connections import recoveries, resumptions
 from .selection import joint_codes, select
 
 LATE_S: Seconds = 0.75
@@ -126,9 +126,9 @@ class DurabilityEvidence:
         return float(known)
 
     def are_on_time(self, t: NDArray[np.float64], planned: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which times are as planned, or right after the start of a server that had not been there then."""
+        """Which times are as planned, or right after a server started, or went on, that could not act then."""
         slack = self.tolerance
         on_time = np.abs(t - planned) <= slack
-        for up in recoveries(self.history)["t"]:
+        for up in (*recoveries(self.history)["t"], *resumptions(self.history)):
             on_time |= (planned <= up + slack) & (t >= up) & (t - up <= slack)
         return on_time

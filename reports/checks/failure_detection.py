@@ -84,7 +84,7 @@ def _stopped(history: RunHistory, sessions: pd.DataFrame) -> NDArray[np.bool_]:
 def dead_peers_detected(history: RunHistory) -> CheckResult:
     """Both ends end a silent connection within their limits.
 
-    The client: ``probe_after`` + ``probe_deadline`` after a blackhole has begun. The server: ``grace_period`` after the
+    The client: ``probe_after`` + ``probe_deadline`` after a silence has begun. The server: ``grace_period`` after the
     last sign of life, where the log has its heartbeats. Slack: 2 s, and how late the clients' own loops ran.
     """
     clients, deaf = _deaf_clients(history)
@@ -95,7 +95,7 @@ def dead_peers_detected(history: RunHistory) -> CheckResult:
 
 
 def _deaf_clients(history: RunHistory) -> tuple[int, list[Counterexample]]:
-    """How many sessions a blackhole outlasted the client's limit in, and those that ended later than that."""
+    """How many sessions a silence outlasted the client's limit in, and those that ended later than that."""
     client = history.experiment.client
     limit = client.probe_after + client.probe_deadline + settle_s(history)
     sessions, times = client_sessions(history), fault_times(history)

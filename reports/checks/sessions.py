@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.faults import ClientSuspendFault, kinds_of
 from resilience.experiment.schedule import SERVER
 from resilience.lab.participants import participants_of
 
@@ -161,11 +162,23 @@ class FaultTimes:
 @once_per_run
 def fault_times(history: RunHistory) -> FaultTimes:
     """The spans of every fault that began, per cohort; per link where a fault struck a part of a cohort only."""
+    return _times_of(history, windows_frame(history))
+
+
+@once_per_run
+def suspension_times(history: RunHistory) -> FaultTimes:
+    """The spans in which clients were suspended, in the same way."""
+    windows = windows_frame(history)
+    return _times_of(history, windows[windows["kind"].isin(kinds_of(ClientSuspendFault))])
+
+
+def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
+    """The spans of these windows, as far as they began."""
     seed, experiment = history.info.seed, history.experiment
     planned = {window.fault_id: window for window in experiment.windows(seed)}
     group_of, links_of_cohort = _groups(history)
     spans: dict[str, list[tuple[float, float]]] = {name: [] for links in links_of_cohort.values() for name in links}
-    windows = windows_frame(history).dropna(subset=["fault_at"])
+    windows = windows.dropna(subset=["fault_at"])
     ends = windows["healed_at"].fillna(history.end)
     for fault_id, place, start, end in zip(
         windows["fault_id"], windows["place"], windows["earliest"], ends, strict=True

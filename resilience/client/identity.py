@@ -15,6 +15,7 @@ import msgspec
 
 from resilience.errors import UsageError
 from resilience.protocol.messages import Credentials
+from resilience.text_files import read_text
 
 
 class StoredIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +40,7 @@ class IdentityFile:
         event's.
         """
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=StoredIdentity)
+            kept = msgspec.json.decode(read_text(self.path), type=StoredIdentity)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -60,6 +60,10 @@ class EventWriter:
         finally:
             self._file.close()
 
+    def abandon(self) -> None:
+        """Close without an end marker, after a failed write. Raises ``OSError`` if the rest cannot be written, too."""
+        self._file.close()
+
 
 def _resume(path: Path) -> RunningDigest:
     """Remove what must not precede a new line, and digest what stays."""

@@ -11,10 +11,12 @@ from resilience.experiment.faults import (
     AnyFault,
     BandwidthFault,
     BlackholeFault,
+    ClientSuspendFault,
     CutMidMessageFault,
     FreezeFault,
     LatencyFault,
     ServerKillFault,
+    ServerSuspendFault,
     SliceFault,
     SlowCloseFault,
     StallFault,
@@ -51,7 +53,7 @@ def check_values(key: str, fault: AnyFault) -> None:
     if hasattr(fault, "duration"):
         require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
     match fault:
-        case BlackholeFault() | StallFault() | FreezeFault():
+        case BlackholeFault() | StallFault() | FreezeFault() | ServerSuspendFault() | ClientSuspendFault():
             rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
             require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
         case LatencyFault():

@@ -9,9 +9,15 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
 ``blackhole``    bytes vanish while connections stay open; new connections are accepted but never answered; a close by
                  either end still passes. When the window ends every connection is closed, since bytes are missing.
 ``server_kill``  the server process ends at once (SIGKILL); one on the same database starts when the window ends.
+``server_suspend``  the server process stops where it is (SIGSTOP) and continues when the window ends (SIGCONT): nothing
+                 is lost, nothing is answered, new connections wait in the system's queue.
+``server_drain`` the server is asked to end (SIGTERM): it closes each connection with advice; one on the same database
+                 starts when the window ends.
+``client_suspend``  the clients stand still (SIGSTOP) and go on when the window ends (SIGCONT): what was sent to them
+                 waits in their system's buffers.
 
-Of these kinds no connection survives a window, and one that is alive afterwards was not on the link that the fault
-acted on. A connection can survive a window of the others:
+Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
+and one that is alive afterwards was not on the link that the fault acted on. A connection can survive the others:
 
 ``stall``            bytes wait, and a close behind them; when the window ends all arrive, in order.
 ``freeze``           nothing passes, closes and new connections included; when the window ends all arrive, in order.
@@ -21,8 +27,7 @@ acted on. A connection can survive a window of the others:
 ``cut_mid_message``  each connection is closed after so many bytes, which tears a message.
 ``slow_close``       a close arrives later at the other end; bytes do not.
 
-Each kind says by when its connections are closed (``connections_end``), in which directions nothing arrives
-(``silent_ways``), and which lanes carry it (``lanes``).
+Each kind also says in which directions nothing arrives (``silent_ways``), and which lanes can carry it out (``lanes``).
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import (
+    ClientsSilent,
     CloseAll,
     Condition,
     ConnectionsEnd,
@@ -42,6 +48,7 @@ from resilience.experiment.primitives import (
     Delay,
     DialsRefused,
     Direction,
+    Drain,
     Drop,
     FaultTarget,
     Freeze,
@@ -54,23 +61,28 @@ from resilience.experiment.primitives import (
     Operation,
     Refuse,
     ResetAll,
+    Resume,
+    ResumeClients,
+    ServerDraining,
     ServerGone,
+    ServerSilent,
     Silence,
     Slice,
     SlowBytes,
     SlowReplies,
     SmallPieces,
     Start,
+    Suspend,
+    SuspendClients,
     Symptom,
     Throttle,
     TornMessage,
 )
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
-EVERY_LANE = (Lane.REAL, Lane.VIRTUAL, Lane.MODEL)
-BYTE_LANES = (Lane.REAL, Lane.VIRTUAL)
-"""Those in which connections carry bytes; the model's carry messages."""
-
+EVERY_LANE = frozenset((Lane.REAL, Lane.VIRTUAL, Lane.MODEL))
+CODE_LANES = frozenset((Lane.REAL, Lane.VIRTUAL))
+"""Those that run the product's own code over connections that carry bytes; the model's carry messages."""
 
 MIN_PADDING, MAX_PADDING = 512, 8000
 """By how many bytes a canary makes a request longer to see a slow link; every server takes a request of that size."""
@@ -105,19 +117,23 @@ def holding(condition: Condition, symptom: Symptom) -> Composition:
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all kinds share: when the fault strikes, and whom.
 
-    ``at``: seconds after the run's start. ``cohorts``: whose links; a fault of the server names none. ``times``
-    repetitions, ``every`` so many seconds. ``flaps``: each repetition strikes so often, ``flap_every`` seconds apart.
-    ``rolling``: each further cohort is struck so many seconds later. ``jitter`` moves each repetition later by a
-    seeded, uniform part of so many seconds. ``share``: the seeded part of each cohort's clients that is struck.
+    ``at``: seconds after the run's start. ``cohorts``: whose links or clients; a fault of the server names none.
+    ``times`` repetitions, ``every`` so many seconds; or, instead of both, repetitions with independent seeded gaps of
+    ``mean_gap`` seconds on average (a Poisson process), from ``at`` on, none later than ``until``. ``flaps``: each
+    repetition strikes so often, ``flap_every`` seconds apart. ``rolling``: each further cohort is struck so many
+    seconds later. ``jitter`` moves each repetition later by a seeded, uniform part of so many seconds. ``share``: the
+    seeded part of each cohort's clients that is struck.
 
     ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
-    a connection can survive. ``holds_back``: whether bytes arrive, but late. ``lanes``: those that carry the kind.
+    a connection can survive. ``holds_back``: whether bytes arrive, but late. ``lanes``: those that can carry the kind.
     """
 
     at: Seconds
     cohorts: tuple[str, ...] = ()
     times: int = 1
     every: Seconds | None = None
+    mean_gap: Seconds | None = None
+    until: Instant | None = None
     flaps: int = 1
     flap_every: Seconds | None = None
     rolling: Seconds = 0.0
@@ -127,7 +143,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     target: ClassVar[FaultTarget] = FaultTarget.LINK
     connections_end: ClassVar[FaultEdge | None] = None
     holds_back: ClassVar[bool] = False
-    lanes: ClassVar[tuple[Lane, ...]] = EVERY_LANE
+    lanes: ClassVar[frozenset[Lane]] = EVERY_LANE
 
     @property
     def kind(self) -> str:
@@ -306,7 +322,7 @@ class BandwidthFault(Fault, frozen=True, tag="bandwidth", kw_only=True):
     rate: int
 
     holds_back: ClassVar[bool] = True
-    lanes: ClassVar[tuple[Lane, ...]] = BYTE_LANES
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
@@ -323,7 +339,7 @@ class SliceFault(Fault, frozen=True, tag="slice", kw_only=True):
     delay: Seconds
 
     holds_back: ClassVar[bool] = True
-    lanes: ClassVar[tuple[Lane, ...]] = BYTE_LANES
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
@@ -342,7 +358,7 @@ class CutMidMessageFault(Fault, frozen=True, tag="cut_mid_message", kw_only=True
     after: int
     direction: Direction = Direction.BOTH
 
-    lanes: ClassVar[tuple[Lane, ...]] = BYTE_LANES
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     def may_end_connections(self, patience: Seconds) -> bool:
         """Those that carry so many bytes."""
@@ -362,7 +378,7 @@ class SlowCloseFault(Fault, frozen=True, tag="slow_close", kw_only=True):
     delay: Seconds
     direction: Direction = Direction.BOTH
 
-    lanes: ClassVar[tuple[Lane, ...]] = BYTE_LANES
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
@@ -370,7 +386,64 @@ class SlowCloseFault(Fault, frozen=True, tag="slow_close", kw_only=True):
         return holding(HoldClose(self.delay, self.direction), LateClose(min(PLAINLY * self.delay, LATE_ENOUGH_S)))
 
 
-LinkFault = (
+# the server and its clients -------------------------------------------------------------------------------------------
+
+
+class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True):
+    """The server stands still for ``duration`` seconds, and then goes on as if no time had passed."""
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
+
+    @property
+    def silent_ways(self) -> tuple[Direction, ...]:
+        """Both: a server that stands still neither hears nor speaks."""
+        return Direction.BOTH.ways
+
+    @property
+    def composition(self) -> Composition:
+        """Suspends; resumes."""
+        return Composition(begin=(Suspend(),), end=(Resume(),), symptom=ServerSilent())
+
+
+class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
+    """The server ends in order, as at a deploy, and another one starts ``duration`` seconds after the order.
+
+    ``duration`` must leave the server the time to drain.
+    """
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.SERVER
+    connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
+
+    @property
+    def composition(self) -> Composition:
+        """Drains; starts a server on the same database."""
+        return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
+
+
+class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True):
+    """The clients of the cohorts stand still for ``duration`` seconds, and then go on as if no time had passed.
+
+    Those that one fault strikes share a process with no others.
+    """
+
+    duration: Seconds
+
+    target: ClassVar[FaultTarget] = FaultTarget.CLIENT
+    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
+
+    @property
+    def composition(self) -> Composition:
+        """Suspends; resumes."""
+        return Composition(begin=(SuspendClients(),), end=(ResumeClients(),), symptom=ClientsSilent())
+
+
+AnyFault = (
     CutFault
     | ResetFault
     | RefuseFault
@@ -382,8 +455,11 @@ LinkFault = (
     | SliceFault
     | CutMidMessageFault
     | SlowCloseFault
+    | ServerKillFault
+    | ServerSuspendFault
+    | ServerDrainFault
+    | ClientSuspendFault
 )
-AnyFault = LinkFault | ServerKillFault
 
 
 def kinds() -> dict[str, type[AnyFault]]:
@@ -394,3 +470,12 @@ def kinds() -> dict[str, type[AnyFault]]:
 def connections_end(kind: str) -> FaultEdge | None:
     """By which end of a window of this kind its connections are closed; ``None`` where they may survive it."""
     return next((fault.connections_end for fault in get_args(AnyFault) if fault.__struct_config__.tag == kind), None)
+
+
+def kinds_of(*faults: type[Fault]) -> frozenset[str]:
+    """The names of these kinds."""
+    return frozenset(str(fault.__struct_config__.tag) for fault in faults)
+
+
+REPLACES_SERVER = kinds_of(ServerKillFault, ServerDrainFault)
+"""The kinds that end the server and start another one on the same database."""

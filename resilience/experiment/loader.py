@@ -18,6 +18,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
+from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
 CATALOGUES = "resilience.experiments"
@@ -88,7 +89,7 @@ def _is_file(path: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         raise ExperimentError(str(path), "", "no such file") from None
     except (OSError, ValueError) as error:  # no text, or no name that a file can have

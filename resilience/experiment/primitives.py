@@ -188,11 +188,39 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Start a server process on the database, address and log of the one before; an error while one runs."""
+    """Start a server process on the database, address and log of the one before, once that has ended.
+
+    An error while one runs that was neither killed nor asked to end.
+    """
 
 
-ServerOperation = Kill | Start
-Operation = LinkOperation | ServerOperation
+class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
+    """Stop the server process where it is (SIGSTOP): connections stay open, new ones are not answered."""
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
+
+
+ServerOperation = Kill | Start | Suspend | Resume | Drain
+
+# operations on clients ------------------------------------------------------------------------------------------------
+
+
+class SuspendClients(msgspec.Struct, frozen=True, tag="suspend_clients"):
+    """Stop the clients' process where it is (SIGSTOP), as a device that sleeps; its system keeps their connections."""
+
+
+class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
+    """Let suspended clients go on (SIGCONT)."""
+
+
+ClientOperation = SuspendClients | ResumeClients
+Operation = LinkOperation | ServerOperation | ClientOperation
 
 # symptoms -------------------------------------------------------------------------------------------------------------
 
@@ -215,6 +243,18 @@ class Silence(msgspec.Struct, frozen=True):
 
 class ServerGone(msgspec.Struct, frozen=True):
     """A new connection that goes straight to the server is refused."""
+
+
+class ServerSilent(msgspec.Struct, frozen=True):
+    """A request that goes straight to the server is not answered."""
+
+
+class ServerDraining(msgspec.Struct, frozen=True):
+    """The server says that it is not ready, or refuses new connections."""
+
+
+class ClientsSilent(msgspec.Struct, frozen=True):
+    """The clients' process shows no sign of life."""
 
 
 class SlowReplies(msgspec.Struct, frozen=True):
@@ -251,10 +291,13 @@ class LateClose(msgspec.Struct, frozen=True):
 
 
 Symptom = (
-    ConnectionsEnd
+    ClientsSilent
+    | ConnectionsEnd
     | DialsRefused
     | LateClose
+    | ServerDraining
     | ServerGone
+    | ServerSilent
     | Silence
     | SlowBytes
     | SlowReplies

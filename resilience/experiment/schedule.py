@@ -1,4 +1,4 @@
-"""Unfolds faults into windows: repetition, flapping, rolling waves, jitter, shares of a cohort. Pure.
+"""Unfolds faults into windows: repetition, Poisson, flapping, rolling waves, jitter, shares of a cohort. Pure.
 
 Each combinator is a function from start offsets to start offsets; :func:`windows_of` composes them. A fault that
 strikes only a share of a cohort splits the cohort's clients over several links, so that every fault acts on whole links
@@ -7,6 +7,8 @@ strikes only a share of a cohort splits the cohort's clients over several links,
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -51,6 +53,15 @@ def repeat(offsets: Iterable[Seconds], times: int, every: Seconds | None) -> lis
     return [offset + i * (every or 0.0) for offset in offsets for i in range(times)]
 
 
+def poisson(start: Instant, until: Instant, mean_gap: Seconds, draws: Iterable[float]) -> list[Instant]:
+    """The strikes of a Poisson process between two instants: gaps are exponential, of ``mean_gap`` seconds on average.
+
+    Each gap needs one draw, uniform in [0, 1): its inverse distribution function is ``-mean_gap * log(1 - u)``.
+    """
+    gaps = (-mean_gap * math.log1p(-u) for u in draws)
+    return list(itertools.takewhile(lambda at: at <= until, itertools.accumulate(gaps, initial=start)))[1:]
+
+
 def jitter(offsets: Iterable[Seconds], width: Seconds, draws: Iterable[float]) -> list[Seconds]:
     """Each offset moved later by its own draw (uniform in [0, 1)) of ``width`` seconds."""
     return [offset + width * u for offset, u in zip(offsets, draws, strict=False)]
@@ -63,16 +74,24 @@ def roll(offsets: Iterable[Seconds], position: int, step: Seconds) -> list[Secon
 
 def strikes(index: int, fault: AnyFault, position: int, seed: int) -> list[Instant]:
     """When fault number ``index`` strikes the ``position``-th of its places, in the order of repetition and flap."""
-    draws = (uniform(seed, "fault", index, repetition) if fault.jitter else 0.0 for repetition in range(fault.times))
-    repetitions = jitter(repeat([fault.at], fault.times, fault.every), fault.jitter, draws)
+    planned = _repetitions(index, fault, seed)
+    draws = (uniform(seed, "fault", index, number) if fault.jitter else 0.0 for number in range(len(planned)))
+    repetitions = jitter(planned, fault.jitter, draws)
     return roll(repeat(repetitions, fault.flaps, fault.flap_every), position, fault.rolling)
+
+
+def _repetitions(index: int, fault: AnyFault, seed: int) -> list[Instant]:
+    if fault.mean_gap is None or fault.until is None:
+        return repeat([fault.at], fault.times, fault.every)
+    draws = (uniform(seed, "gap", index, number) for number in itertools.count())
+    return poisson(fault.at, fault.until, fault.mean_gap, draws)
 
 
 def last_end(fault: AnyFault) -> Instant:
     """By when every window of the fault is over, whatever the seed."""
-    repetitions = (fault.times - 1) * (fault.every or 0.0) + fault.jitter
+    last = fault.at + (fault.times - 1) * (fault.every or 0.0) if fault.until is None else fault.until
     flaps = (fault.flaps - 1) * (fault.flap_every or 0.0)
-    return fault.at + repetitions + flaps + max(len(fault.cohorts) - 1, 0) * fault.rolling + fault.length
+    return last + fault.jitter + flaps + max(len(fault.cohorts) - 1, 0) * fault.rolling + fault.length
 
 
 # victims and links ----------------------------------------------------------------------------------------------------

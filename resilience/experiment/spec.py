@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +16,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.fault_rules import check_values
-from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerKillFault
+from resilience.experiment.faults import AnyFault, ServerDrainFault, ServerKillFault
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
@@ -37,18 +36,15 @@ SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
 """The same where a latency is judged: a return that is cut off by the run's end has none."""
+DRAIN_END_S: Seconds = 1.0
+"""A drained server needs so long for its last commits, its final records and its end."""
+MIN_GAP_S: Seconds = 1.0
+"""More strikes than one a second are flaps."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
-
-
-class Beyond(NamedTuple):
-    """A value that not every lane can carry out: its key, and the lanes that can."""
-
-    key: str
-    lanes: tuple[Lane, ...]
 
 
 class Op(StrEnum):
@@ -103,6 +99,14 @@ class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     deadline: Seconds = 30.0
     correlation: float = 0.05
+
+
+class Obstacle(msgspec.Struct, frozen=True):
+    """A value of an experiment, ``key``, that only these ``lanes`` can carry out; ``what`` it asks for, in words."""
+
+    key: str
+    what: str
+    lanes: frozenset[Lane]
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,19 +164,25 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
-    def beyond(self, lane: Lane) -> Beyond | None:
-        """The first value that this lane cannot carry out; ``None`` when it can carry out all."""
-        return next((each for each in self._beyond_some_lane() if lane not in each.lanes), None)
+    def suspended_links(self, seed: int | None = None) -> frozenset[str]:
+        """The links whose clients some window suspends: these share a process with no others."""
+        windows = self.windows(seed)
+        return frozenset(link for w in windows if w.fault.target is FaultTarget.CLIENT for link in w.links)
 
-    def _beyond_some_lane(self) -> Iterator[Beyond]:
+    def obstacle(self, lane: Lane) -> Obstacle | None:
+        """The first value that this lane cannot carry out; ``None`` when it can carry out everything."""
+        return next((each for each in self._obstacles() if lane not in each.lanes), None)
+
+    def _obstacles(self) -> Iterator[Obstacle]:
+        """Every value that not every lane can carry out."""
+        virtual = frozenset((Lane.VIRTUAL,))
         for i, fault in enumerate(self.faults):
+            yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
-                yield Beyond(f"faults[{i}].crash", (Lane.VIRTUAL,))
-            if fault.lanes != EVERY_LANE:
-                yield Beyond(f"faults[{i}].kind = {fault.kind}", fault.lanes)
+                yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
-                yield Beyond(f"cohorts[{i}].leaves_at", (Lane.VIRTUAL,))
+                yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
 
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
@@ -212,6 +222,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     _check_place(key, fault, run)
     require(fault.times >= 1, f"{key}.times", fault.times, "must be at least 1")
     require(fault.times == 1 or fault.every is not None, f"{key}.every", fault.every, "is needed when times is above 1")
+    _check_poisson(key, fault)
     require(fault.every is None or fault.every > 0, f"{key}.every", fault.every, "must be positive")
     require(fault.flaps >= 1, f"{key}.flaps", fault.flaps, "must be at least 1")
     rule = "is needed when flaps is above 1"
@@ -220,9 +231,27 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.rolling >= 0, f"{key}.rolling", fault.rolling, "must not be negative")
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     check_values(key, fault)
+    if isinstance(fault, ServerDrainFault):
+        least = run.server.drain.window(run.clients) + DRAIN_END_S
+        rule = f"must be at least {least:g} s: so long the server takes to drain {run.clients} clients and to end"
+        require(fault.length >= least - _ROUNDING_S, f"{key}.duration", fault.length, rule)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _check_poisson(key: str, fault: AnyFault) -> None:
+    if fault.mean_gap is None and fault.until is None:
+        return
+    require(fault.mean_gap is not None, f"{key}.mean_gap", None, "is needed with until")
+    require(
+        (fault.mean_gap or 0.0) >= MIN_GAP_S, f"{key}.mean_gap", fault.mean_gap, f"must be at least {MIN_GAP_S:g} s"
+    )
+    require(fault.until is not None, f"{key}.until", None, "is needed with mean_gap")
+    require((fault.until or 0.0) > fault.at, f"{key}.until", fault.until, "must be later than at")
+    rule = "must be left out: mean_gap says when the fault repeats"
+    require(fault.times == 1, f"{key}.times", fault.times, rule)
+    require(fault.every is None, f"{key}.every", fault.every, rule)
 
 
 def _check_settle(run: Experiment) -> None:

@@ -17,7 +17,9 @@ from resilience.experiment.primitives import (
     DialsRefused,
     Direction,
     LateClose,
+    ServerDraining,
     ServerGone,
+    ServerSilent,
     Silence,
     SlowBytes,
     SlowReplies,
@@ -27,7 +29,7 @@ from resilience.experiment.primitives import (
 )
 from resilience.units import Seconds
 
-from .link_probes import Address, Exchange, closes_late, exchange, request
+from .link_probes import HEALTHY, Address, request, shows_in_bytes
 
 SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
@@ -38,10 +40,8 @@ PROBE_TIMEOUT_S: Seconds = 1.0
 PAUSE_S: Seconds = 0.05
 """Between two probes of the link."""
 
-PLAINLY = 0.8
-"""The part of a proxy's pauses that a canary must see: its own clock and the proxy's timers are not exact."""
-
-_HEALTHY = b"HTTP/1.1 200"
+HEALTH_PATH, READINESS_PATH = "/healthz", "/readyz"
+"""What is requested to learn whether the server answers, and whether it takes new connections."""
 
 
 class ProbeResult(StrEnum):
@@ -54,11 +54,11 @@ class ProbeResult(StrEnum):
     TORN = "torn"
 
 
-async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
-    """Open a connection, request ``/healthz`` and return what came of it ``within`` so many seconds."""
+async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str = HEALTH_PATH) -> ProbeResult:
+    """Open a connection, request ``path`` and return what came of it ``within`` so many seconds."""
     try:
         async with asyncio.timeout(within):
-            return await _exchange(address)
+            return await _exchange(address, path)
     except TimeoutError:
         return ProbeResult.SILENT
     except ConnectionRefusedError:
@@ -67,16 +67,16 @@ async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeRes
         return ProbeResult.CLOSED
 
 
-async def _exchange(address: Address) -> ProbeResult:
+async def _exchange(address: Address, path: str) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        writer.write(request())
-        reply = await reader.readexactly(len(_HEALTHY))
+        writer.write(request(path))
+        reply = await reader.readexactly(len(HEALTHY))
     except asyncio.IncompleteReadError as ended:
         return ProbeResult.TORN if ended.partial else ProbeResult.CLOSED
     finally:
         writer.transport.abort()
-    return ProbeResult.ANSWERED if reply == _HEALTHY else ProbeResult.CLOSED
+    return ProbeResult.ANSWERED if reply == HEALTHY else ProbeResult.CLOSED
 
 
 class IdleConnection:
@@ -168,18 +168,16 @@ class NetworkCanary:
                 await _until(lambda: self._is_refused(self._link))
             case ServerGone():
                 await _until(lambda: self._is_refused(self._server))
+            case ServerSilent():
+                await _until(self._server_is_silent)
+            case ServerDraining():
+                await _until(self._server_is_unready)
             case SlowReplies(at_least=at_least):
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
-            case SlowBytes(padding=padding, at_least=at_least):
-                await _until(lambda: self._is_throttled(padding, at_least))
-            case SmallPieces() as pieces:
-                await _until(lambda: self._is_sliced(pieces))
-            case TornMessage() as torn:
-                await _until(lambda: self._is_torn(torn))
-            case LateClose(at_least=at_least):
-                await _until(lambda: self._holds_closes(at_least))
+            case SlowBytes() | SmallPieces() | TornMessage() | LateClose():
+                await _until(lambda: shows_in_bytes(symptom, link=self._link, server=self._server))
 
     async def _held_ends(self, *, reset: bool) -> None:
         if self._held is not None and self._control is not None:
@@ -191,6 +189,12 @@ class NetworkCanary:
     async def _is_refused(self, address: Address) -> bool:
         return await probe(address) is ProbeResult.REFUSED
 
+    async def _server_is_silent(self) -> bool:
+        return await probe(self._server) is ProbeResult.SILENT
+
+    async def _server_is_unready(self) -> bool:
+        return await probe(self._server, path=READINESS_PATH) in {ProbeResult.CLOSED, ProbeResult.REFUSED}
+
     async def _is_slow(self, at_least: Seconds) -> bool:
         loop, times = asyncio.get_running_loop(), []
         for address in (self._server, self._link):
@@ -199,35 +203,6 @@ class NetworkCanary:
                 return False
             times.append(loop.time() - asked_at)
         return times[1] - times[0] >= at_least
-
-    async def _is_throttled(self, padding: int, at_least: Seconds) -> bool:
-        took = []
-        for address in (self._server, self._link):
-            short, padded = [await exchange(address, size) for size in (0, padding)]
-            if not (_answered(short) and _answered(padded)):
-                return False
-            took.append(padded.ended_after - short.ended_after)
-        return took[1] >= at_least and took[0] < took[1] / 2
-
-    async def _is_sliced(self, symptom: SmallPieces) -> bool:
-        straight, crossing = [await exchange(address) for address in (self._server, self._link)]
-        if not (_answered(straight) and _answered(crossing)):
-            return False
-        least = (-(-len(crossing.reply) // symptom.size) - 1) * symptom.delay * PLAINLY
-        return crossing.reads > 1 and crossing.spread >= least > 2 * straight.spread
-
-    async def _is_torn(self, symptom: TornMessage) -> bool:
-        padding = 0 if symptom.direction is Direction.DOWN else symptom.size
-        straight, crossing = [await exchange(address, padding) for address in (self._server, self._link)]
-        if not (_answered(straight) and crossing.is_over):
-            return False
-        if symptom.direction is Direction.DOWN:
-            return len(crossing.reply) == symptom.size < len(straight.reply)
-        return len(crossing.reply) < len(straight.reply)
-
-    async def _holds_closes(self, at_least: Seconds) -> bool:
-        straight = await closes_late(self._server, at_least / 2)
-        return straight is False and await closes_late(self._link, at_least) is True
 
     async def _is_silent(self, direction: Direction) -> bool:
         loop = asyncio.get_running_loop()
@@ -241,10 +216,6 @@ class NetworkCanary:
         finally:
             met.cancel()
         return control is ProbeResult.ANSWERED and shown in _met_in_silence(direction)
-
-
-def _answered(found: Exchange) -> bool:
-    return found.is_over and found.reply.startswith(_HEALTHY)
 
 
 async def _happens(event: Awaitable[None], within: Seconds) -> bool:

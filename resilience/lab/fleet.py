@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context
 
 from resilience.client.client import ReconnectingClient
 from resilience.eventlog.vocabulary import Lane, Role
@@ -19,7 +20,11 @@ from resilience.runtime import RunClock, log_to
 
 
 class Fleet:
-    """Real clients for these participants; ``urls``: the server's URL by link, ``make_client`` makes their machines."""
+    """Real clients for these participants.
+
+    ``urls``: the server's URL by link; ``make_client`` makes their machines; ``contexts``: in which the clients of a
+    link run, where that is not the caller's.
+    """
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
         self,
@@ -32,8 +37,10 @@ class Fleet:
         sink: EventSink,
         lane: Lane,
         make_client: Callable[[Experiment, ParticipantSpec, int], ObservingClient] = make_observing_client,
+        contexts: Mapping[str, Context] | None = None,
     ) -> None:
         self._clock = clock
+        self._contexts = contexts or {}
         self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
         self._machines: list[ObservingClient] = []
         self._first_dials: list[float] = []
@@ -52,7 +59,8 @@ class Fleet:
         """Let each client dial at its own moment of the ramp, and leave when its cohort leaves."""
         loop, now = asyncio.get_running_loop(), self._clock.now()
         for (participant, client), at in zip(self.clients, self._first_dials, strict=True):
-            self._timers.append(loop.call_later(max(at - now, 0.0), client.start))
+            context = self._contexts.get(participant.link)
+            self._timers.append(loop.call_later(max(at - now, 0.0), client.start, context=context))
             leaves_at = self._leaves_at.get(participant.cohort)
             if leaves_at is not None:
                 self._timers.append(loop.call_later(max(leaves_at - now, 0.0), self._leave, client))

@@ -63,12 +63,20 @@ class LagMeter:
     def __init__(self) -> None:
         self._late: list[Seconds] = []
         self._recent: Seconds = 0.0
+        self._skips = False
 
     def note(self, late: Seconds) -> None:
         """Take one measurement; a timer before its time is not late."""
+        if self._skips:
+            self._skips = False
+            return
         late = max(late, 0.0)
         self._recent = max(self._recent, late)
         self._late.append(late)
+
+    def skip(self) -> None:
+        """Take no notice of the next measurement: the process did not run by intent."""
+        self._skips = True
 
     @property
     def max(self) -> Seconds:

@@ -23,7 +23,7 @@ from resilience.units import Instant, Seconds
 from .health import allowed_lateness
 from .recorder import RunRecorder
 from .server_watch import RESTART_S
-from .system import CallTimes, Canary, FaultableLink, FaultableServer, System
+from .system import CallTimes, Canary, FaultableClients, FaultableLink, FaultableServer, System
 
 PREPARE_S: Seconds = 1.0
 """How long before a fault its canary takes hold of the place."""
@@ -37,7 +37,7 @@ CLEAR_S: Seconds = 5.0
 TOUCH_S: Seconds = 1e-6
 """An end that coincides with another window's begin at the same place comes so much later: there is no gap between."""
 
-Place = FaultableLink | FaultableServer
+Place = FaultableLink | FaultableServer | FaultableClients
 
 
 class FaultInjector:
@@ -76,9 +76,13 @@ class FaultInjector:
             await self._record_health(window, canaries, since=healed_at, until=until)
 
     def _places(self, window: FaultWindow) -> list[Place]:
-        if window.fault.target is FaultTarget.SERVER:
-            return [self._system.server]
-        return [self._system.links[name] for name in window.links]
+        match window.fault.target:
+            case FaultTarget.SERVER:
+                return [self._system.server]
+            case FaultTarget.CLIENT:
+                return [self._system.client_groups[name] for name in window.links]
+            case FaultTarget.LINK:
+                return [self._system.links[name] for name in window.links]
 
     # in force ---------------------------------------------------------------------------------------------------------
 
@@ -203,7 +207,12 @@ class FaultInjector:
 
 
 def _hides(other: FaultWindow, window: FaultWindow) -> bool:
-    """Whether one window acts on a place of another, or on the server behind it."""
+    """Whether one window acts on a place of another, or on the server behind it.
+
+    A canary of clients sees no network, and the canaries of the network are no clients.
+    """
     if other.fault_id == window.fault_id:
         return False
+    if FaultTarget.CLIENT in (other.fault.target, window.fault.target):
+        return other.fault.target is window.fault.target and bool(set(other.links) & set(window.links))
     return other.place == SERVER or bool(set(other.links) & set(window.links))

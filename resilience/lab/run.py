@@ -150,10 +150,11 @@ def conduct(  # noqa: PLR0913 - as execute
 
 def require_lane(experiment: Experiment, lane: Lane) -> None:
     """Raise :class:`~resilience.errors.UsageError` when the lane cannot carry out a value of the experiment."""
-    beyond = experiment.beyond(lane)
-    if beyond is not None:
-        able = f"lane{'s' if len(beyond.lanes) > 1 else ''} {' and '.join(beyond.lanes)}"
-        raise UsageError(f"{experiment.name}: {beyond.key}: only the {able} can carry this out, not the lane {lane}")
+    obstacle = experiment.obstacle(lane)
+    if obstacle is not None:
+        able = " or ".join(each for each in Lane if each in obstacle.lanes)
+        where = f"{experiment.name}: {obstacle.key}"
+        raise UsageError(f"{where}: the lane {lane} cannot carry out {obstacle.what}; choose the lane {able}")
 
 
 def opening_info(driver: LaneDriver, experiment: Experiment, seed: int) -> RunInfo:

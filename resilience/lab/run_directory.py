@@ -15,6 +15,7 @@ import msgspec
 
 from resilience.errors import EvidenceError, UsageError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
+from resilience.text_files import read_text
 
 from .manifest import EVENTS, EvidenceFile
 
@@ -55,18 +56,25 @@ def create_run_dir(  # noqa: PLR0913 - the parts of a path
 ) -> Path:
     """Make a run's directory and return it; ``out``, if given, is the directory itself, empty or absent.
 
-    Runs of one experiment, lane and seed that begin in the same second get directories of their own.
+    Runs of one experiment, lane and seed that begin in the same second get directories of their own. Raises
+    :class:`~resilience.errors.UsageError` for a directory that is in use or cannot be made.
     """
     path = out if out is not None else root / name / f"{stamp}-{seed}-{lane.value}"
     try:
         if out is None:
             path = _make_unused(path)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{path}: already there and not empty; choose another --out")
-        (path / "events").mkdir(parents=True, exist_ok=True)
+            raise _in_use(path)
+        (path / "events").mkdir(parents=True)  # fails for all but one of several runs that found it empty
+    except FileExistsError:
+        raise _in_use(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot make the run directory: {error.strerror}") from error
     return path
+
+
+def _in_use(path: Path) -> UsageError:
+    return UsageError(f"{path}: already there and not empty; choose another --out")
 
 
 def _make_unused(path: Path) -> Path:
@@ -109,7 +117,7 @@ def read_run_info(run_dir: Path) -> RunInfo:
     path = run_dir / "run.json"
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
-            return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+            return msgspec.json.decode(read_text(path), type=RunInfo)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EvidenceError(f"{path}: not a run's description: {error}") from error
     if (run_dir / EVENTS).is_dir() or (run_dir / "experiment.toml").exists():

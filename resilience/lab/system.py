@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.primitives import LinkOperation, ServerOperation, Symptom
+from resilience.experiment.primitives import ClientOperation, LinkOperation, ServerOperation, Symptom
 from resilience.experiment.spec import Experiment
 from resilience.units import Instant, Seconds
 
@@ -87,6 +87,19 @@ class FaultableServer(Protocol):
         """Bring the server back after an operation failed."""
 
 
+class FaultableClients(Protocol):
+    """The clients of one link, in a process that they share with no others."""
+
+    async def apply(self, operation: ClientOperation) -> CallTimes:
+        """Carry out one operation; raises :class:`~resilience.errors.InjectionError` when that fails."""
+
+    def canary(self) -> AbstractAsyncContextManager[Canary]:
+        """What watches the process for signs of life."""
+
+    async def repair(self) -> None:
+        """Let the clients run after an operation failed."""
+
+
 class System(Protocol):
     """A running system under test with everything around it, from its start to its end."""
 
@@ -101,6 +114,10 @@ class System(Protocol):
     @property
     def server(self) -> FaultableServer:
         """The server."""
+
+    @property
+    def client_groups(self) -> Mapping[str, FaultableClients]:
+        """The clients that some fault acts on, by the names of their links."""
 
     def open_sessions(self) -> Mapping[str, int]:
         """How many clients have a session, by cohort, as last known."""

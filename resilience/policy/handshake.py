@@ -6,13 +6,13 @@ Turning a rejection into a response, a close code or a log record is the caller'
 
 from __future__ import annotations
 
-import ipaddress
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import msgspec
 
+from resilience.policy.addresses import forwarded_network, network_of
 from resilience.policy.admission import AdmissionController
+from resilience.policy.origins import is_own_origin, listed_origin, sent_origin
 from resilience.policy.rate_limits import PerAddressLimiter
 from resilience.units import Instant, Seconds
 
@@ -20,14 +20,13 @@ FULL_RETRY_AFTER_S: Seconds = 5.0
 """When to come back to a server that has no free connection."""
 
 _MINUTE_S: Seconds = 60.0
-_NETWORK_BITS = 64
 
 
 class HandshakeLimits(msgspec.Struct, frozen=True):
     """The settings of a :class:`HandshakePolicy`; the fields are those of ``ServerConfig``.
 
     ``capacity`` is the most open connections. ``join_capacity`` and ``address_rate`` are per second,
-    ``address_failures`` per minute; 0 turns a limit of an address off.
+    ``address_failures`` per minute; 0 turns a limit of an address off. ``allowed_origins`` are valid ones.
     """
 
     capacity: int
@@ -70,6 +69,7 @@ class HandshakePolicy:
         self.draining_for: Seconds | None = None
         self.capacity = limits.capacity
         self._limits = limits
+        self._allowed_origins = frozenset(listed_origin(text) for text in limits.allowed_origins)
         self._admission = AdmissionController(limits.join_capacity, limits.admission_seconds)
         self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
         self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
@@ -77,12 +77,11 @@ class HandshakePolicy:
     def address_of(self, request: HandshakeRequest) -> str:
         """The address that the limits of one address count: the peer's, or the one a trusted proxy forwards.
 
-        An IPv6 address counts by its /64 network, which one subscriber owns as a whole.
+        An IPv6 address counts by its /64 network, which one subscriber owns as a whole. A proxy that forwards what is
+        no address counts by its own.
         """
-        peer = request.peer
-        if self._limits.trust_forwarded and request.forwarded:
-            peer = request.forwarded[-1].rpartition(",")[2].strip() or peer
-        return network_of(peer)
+        forwarded = forwarded_network(request.forwarded) if self._limits.trust_forwarded else None
+        return network_of(request.peer) if forwarded is None else forwarded
 
     def check(
         self, request: HandshakeRequest, address: str, now: Instant, *, lag: Seconds, connections: int
@@ -114,26 +113,9 @@ class HandshakePolicy:
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""
         origins, hosts = request.origins, request.hosts
-        if not origins or (len(origins) == 1 and origins[0] in self._limits.allowed_origins):
+        if not origins:
             return True
-        return len(origins) == len(hosts) == 1 and _host_of(origins[0]) == hosts[0].lower() != ""
-
-
-def network_of(address: str) -> str:
-    """An IPv4 address as it is, an IPv6 address as its /64 network, an IPv4-mapped one as IPv4 (RFC 4291, 2.5.5.2)."""
-    if ":" not in address:
-        return address
-    try:
-        found = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((found, _NETWORK_BITS), strict=False))
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
+        origin = sent_origin(origins[0]) if len(origins) == 1 else None
+        if origin is None:
+            return False
+        return origin in self._allowed_origins or (len(hosts) == 1 and is_own_origin(origin, hosts[0]))

@@ -21,6 +21,7 @@ from websockets.http11 import Request, Response
 from resilience import __version__
 from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError
+from resilience.network_addresses import with_port
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry, EventSpec, states_of
@@ -145,7 +146,7 @@ class QuizServer:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortInUseError(host, port) from error
-            raise HarnessError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise HarnessError(f"cannot listen on {with_port(host, port)}: {error.strerror or error}") from error
         try:
             await self._registry.open(self._plans, fresh=self._fresh)
         except BaseException:

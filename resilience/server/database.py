@@ -5,7 +5,6 @@ Knows transactions, not tables. A password in the URL never appears in a message
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 import time
@@ -14,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
@@ -23,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
 from resilience.errors import ConfigError, StoreError
+from resilience.server.redaction import UrlRedactor
 from resilience.units import Seconds
 
 T = TypeVar("T")
@@ -130,21 +129,6 @@ def _commit(connection: Connection) -> None:
         raise
 
 
-class UrlRedactor:
-    """Removes the secrets of a database URL from a text."""
-
-    def __init__(self, url: str) -> None:
-        in_front = re.findall(r"^(?:[\w+]*://)?[^/@:]*:(?!//)(.*)@", url)
-        written = {secret for secret in [*in_front, *re.findall(r"[?&]\w*password=([^&]*)", url)] if secret}
-        self._secrets = sorted(written | {unquote(secret) for secret in written}, key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        """Replace each secret with asterisks."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
 def _engine(url: str, mask: UrlRedactor) -> tuple[URL, Engine]:
     try:
         with warnings.catch_warnings():
@@ -163,7 +147,12 @@ def _engine(url: str, mask: UrlRedactor) -> tuple[URL, Engine]:
 
 
 def _parsed(url: str) -> URL:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ValueError:  # its text holds a piece of the URL, which may be one of a password
+        raise ArgumentError("the port is not a number; in a password, : / @ ? are written %3A %2F %40 %3F") from None
+    if "@" in (parsed.host or ""):
+        raise ArgumentError("the host holds an @; in a password, @ is written %40")
     driver = DRIVERS.get(parsed.drivername)
     if driver is None:
         raise ArgumentError(f"{parsed.drivername} is not one of {', '.join(DRIVERS)}")

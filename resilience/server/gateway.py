@@ -193,7 +193,7 @@ class Gateway:
             self.carry_out_effects()
 
     async def drain(self) -> None:
-        """Close every connection over the drain window; returns when every close is ordered."""
+        """Close every connection over the drain window, then those without a handshake; returns when all is ordered."""
         drain = Drain(list(self.peers), self._drain_settings, self._clock.now())
         self.handshake.draining_for = drain.retry_after
         self._log(Record(LogEventKind.SERVER_DRAINING, self._clock.now(), value=drain.window))
@@ -203,8 +203,12 @@ class Gateway:
                     self.peers[key].connection.machine.drain(retry_after)
             self.carry_out_effects()
             if drain.is_over:
-                return
+                break
             await asyncio.sleep(DRAIN_TICK_S)
+        for key, connection in self.connections.items():
+            if key not in self.peers:
+                connection.machine.drain(drain.retry_after)
+        self.carry_out_effects()
 
     def stop(self) -> None:
         """Close no connection by the clock any more."""

@@ -1,11 +1,11 @@
-"""Compares the system's limits with the settings before the server listens. Raises one limit."""
+"""Compares the system's limits with the settings before the server listens."""
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 from resilience.config import ServerConfig
+from resilience.open_files import open_files_limit
 
 SPARE_FILES = 128
 """Descriptors reserved for the database, logs and connections that are being rejected."""
@@ -16,17 +16,10 @@ MIN_CONNECTIONS = 1000
 _BACKLOG_LIMIT = Path("/proc/sys/net/core/somaxconn")
 
 
-def raise_open_files() -> None:
-    """Raise this process's limit on open files as far as allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard not in {soft, resource.RLIM_INFINITY}:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def max_connections_by_open_files() -> int:
     """The number of sockets for which the limit on open files leaves room."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - SPARE_FILES, soft // 2)
+    limit = open_files_limit()
+    return max(limit - SPARE_FILES, limit // 2)
 
 
 def limit_warnings(config: ServerConfig, backlog_limit: int | None) -> list[str]:

@@ -17,18 +17,27 @@ import structlog
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import Lane, Role
-from resilience.eventlog.writer import EventWriter
+from resilience.eventlog.writer import EventSink
+from resilience.network_addresses import is_every_interface, listening_host, openable
+from resilience.open_files import raise_open_files
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
+from resilience.server.event_log import ServerEventLog
 from resilience.server.event_registry import EventSpec
 from resilience.server.lag import LoopLag
-from resilience.server.limits import backlog_limit, limit_warnings, raise_open_files
+from resilience.server.limits import backlog_limit, limit_warnings
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
 
 LIMIT = "a system limit is low"
 """The warning of a low limit; ``why`` is the rest."""
+
+UNKNOWN = "an environment variable is unknown"
+"""The warning of a variable that only looks like a setting; ``why`` is the rest."""
+
+LOST = "the event log ended"
+"""The error of an event log that cannot be written any more; ``why`` is the rest."""
 
 TOKEN_BYTES = 24
 ID_BYTES, ID_CHARACTERS = 8, 12
@@ -43,17 +52,26 @@ join was spent on scanning existing objects.
 
 
 def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, Any]) -> None:
-    """Serve as the options say; returns after a graceful stop."""
+    """Serve as the options say; returns after a graceful stop.
+
+    The options are those of the command, and ``host_key`` and ``unknown``: sentences on variables that nothing reads.
+    """
     configure()
+    for sentence in options["unknown"]:
+        structlog.get_logger().warning(UNKNOWN, why=sentence)
     raise_open_files()
     for sentence in limit_warnings(server, backlog_limit()):
         structlog.get_logger().warning(LIMIT, why=sentence)
-    writer = None if options["event_log"] is None else EventWriter(options["event_log"], resume=True)
+    writer = None if options["event_log"] is None else ServerEventLog(options["event_log"], _tell_lost)
     try:
         _run(_serve(options, server, quiz, writer))
     finally:
         if writer is not None:  # after the loop: what it cancels at its end may still write a record
             writer.close()
+
+
+def _tell_lost(why: str) -> None:
+    structlog.get_logger().error(LOST, why=why)
 
 
 def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
@@ -66,8 +84,9 @@ def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
 
 
 async def _serve(
-    options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: EventWriter | None
+    options: Mapping[str, Any], config: ServerConfig, quiz: QuizConfig, writer: ServerEventLog | None
 ) -> None:
+    host, port = listening_host(options["host"]), options["port"]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -90,18 +109,24 @@ async def _serve(
                 flush=_flush(writer),
                 fresh=options["fresh"],
             )
-            host, port = options["host"], options["port"]
             await server.start(host, port)
             pulse.start()
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            click.echo(f"quiz '{plan.event}' at ws://{host}:{port}{WEBSOCKET_PATH}; Ctrl-C stops")
+            click.echo(announcement(plan.event, host, port))
             await stop.wait()
             await server.stop()
         finally:
             pulse.stop()
             log_line.flush()
+
+
+def announcement(event: str, host: str, port: int) -> str:
+    """What the command prints once it serves: a URL that a client on this machine can open, and who else can."""
+    kind = "IPv6" if ":" in host else "IPv4"
+    others = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
+    return f"quiz '{event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{others}; Ctrl-C stops"
 
 
 def token_generator() -> Callable[[str], str]:
@@ -124,10 +149,10 @@ def _random_pieces(size: int) -> Iterator[bytes]:
             yield pool[i : i + size]
 
 
-def _flush(writer: EventWriter | None) -> Callable[[], None]:
+def _flush(writer: ServerEventLog | None) -> Callable[[], None]:
     return writer.flush if writer is not None else lambda: None
 
 
-def _log(writer: EventWriter | None, metrics: Metrics) -> RecordSink:
+def _log(writer: EventSink | None, metrics: Metrics) -> RecordSink:
     files = () if writer is None else (log_to(writer, Lane.REAL, Role.SERVER, "server"),)
     return tee(metrics.record, log_line, *files)

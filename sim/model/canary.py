@@ -6,7 +6,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from resilience.experiment.primitives import ConnectionsEnd, DialsRefused, ServerGone, Silence, SlowReplies, Symptom
+from resilience.experiment.primitives import (
+    ClientsSilent,
+    ConnectionsEnd,
+    DialsRefused,
+    ServerDraining,
+    ServerGone,
+    ServerSilent,
+    Silence,
+    SlowReplies,
+    Symptom,
+)
 from resilience.protocol.messages import ServerMessage
 from resilience.units import Seconds
 
@@ -83,7 +93,7 @@ class ModelCanary:
                 return self._link is not None and self._link.refusing
             case Silence(direction=direction):
                 return self._link is not None and self._link.is_silent(direction) and self._is_up()
-            case ServerGone():
+            case ServerGone() | ServerSilent() | ServerDraining() | ClientsSilent():
                 return not self._is_up()
             case _:
                 return False  # a symptom of bytes, which the model does not have

@@ -1,4 +1,4 @@
-"""Carries out kill and start on the virtual server: at once, or at a boundary of its work. Knows no links."""
+"""Carries out what faults do to the virtual server, kills at a boundary of its work among it. Knows no links."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from resilience.errors import describe_error
-from resilience.experiment.primitives import Crash, CrashPoint, Kill, ServerOperation, Start
+from resilience.experiment.primitives import Crash, CrashPoint, Drain, Kill, Resume, ServerOperation, Start, Suspend
 from resilience.lab.canary import NetworkCanary
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
@@ -27,12 +27,13 @@ PLAIN_KILL = Crash()
 class FaultableVirtualServer:
     """A :class:`~resilience.lab.system.FaultableServer` of one process after another on the same host.
 
-    Kills add up: the next process starts when as many starts as kills were carried out.
+    Kills and drains add up: the next process starts when as many starts were carried out. So do suspensions of one
+    process; the one after it runs.
     """
 
     def __init__(self, host: VirtualHost, clock: RunClock) -> None:
         self._host, self._clock = host, clock
-        self._number = self._kills = 0
+        self._number = self._kills = self._suspensions = 0
         self._triggers: list[CrashTrigger] = []
         self.process: VirtualServerProcess
         self.failure: str | None = None
@@ -57,10 +58,20 @@ class FaultableVirtualServer:
                 before = await self._kill_at(crash)
             case Kill():
                 self.kill(PLAIN_KILL)
+            case Drain():
+                self._kills += 1
+                self.process.drain()
             case Start():
                 self._kills = max(self._kills - 1, 0)
-                if not self._kills and not self.process.is_alive:
-                    await self.start()
+                if not self._kills:
+                    await self._replace()
+            case Suspend():
+                self._suspensions += 1
+                self.process.suspend()
+            case Resume():
+                self._suspensions = max(self._suspensions - 1, 0)
+                if not self._suspensions:
+                    self.process.resume()
         return CallTimes(before, self._clock.now())
 
     def kill(self, crash: Crash) -> None:
@@ -73,8 +84,14 @@ class FaultableVirtualServer:
         return NetworkCanary((HOST, PORT), (HOST, PORT))
 
     async def repair(self) -> None:
-        """Start a process if none lives."""
-        self._kills = 0
+        """Let the process run, or start one if none lives."""
+        self._kills = self._suspensions = 0
+        self.process.resume()
+        await self._replace()
+
+    async def _replace(self) -> None:
+        """Start the next process once the one before has ended; not while one lives that nothing ends."""
+        await self.process.end()
         if not self.process.is_alive:
             await self.start()
 

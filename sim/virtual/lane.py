@@ -22,6 +22,7 @@ from resilience.eventlog.writer import EventSink
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, canceller_of_this_task
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.client_control import SuspendableClients
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import EVENT, participants_of
 from resilience.lab.recording import Recording
@@ -34,6 +35,7 @@ from resilience.units import Seconds
 
 from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
+from .client_process import VirtualClientProcess
 from .faultable_link import FaultableVirtualLink
 from .faultable_server import FaultableVirtualServer
 from .loop import EXECUTOR_LATENCY_S, DeadlockError, VirtualLoop, run_virtual
@@ -134,7 +136,7 @@ class VirtualLane:
         with loop.instant_executor():
             await system.server.start()
         self._set_storage(loop, system.seed)
-        system.fleet.start()
+        system.start_clients()
         try:
             yield system
         finally:
@@ -199,6 +201,9 @@ class VirtualSystem(SimulatedSystem):
             for i, group in enumerate(experiment.links(seed))
         }
         self.links = {name: FaultableVirtualLink(link, (HOST, PORT), run_clock) for name, link in links.items()}
+        suspended = sorted(experiment.suspended_links(seed))
+        self._processes = {name: VirtualClientProcess(name, loop, network) for name in suspended}
+        self._groups = {name: SuspendableClients(process, run_clock.now) for name, process in self._processes.items()}
         self.fleet = Fleet(
             participants_of(experiment, seed),
             experiment,
@@ -207,7 +212,19 @@ class VirtualSystem(SimulatedSystem):
             clock=run_clock,
             sink=self._sink,
             lane=Lane.VIRTUAL,
+            contexts={name: process.context for name, process in self._processes.items()},
         )
+
+    @property
+    def client_groups(self) -> Mapping[str, SuspendableClients]:
+        """The clients that some fault suspends, by the names of their links."""
+        return self._groups
+
+    def start_clients(self) -> None:
+        """Let the clients dial, each at its moment."""
+        for process in self._processes.values():
+            process.start()
+        self.fleet.start()
 
     def open_sessions(self) -> Mapping[str, int]:
         """How many clients have a session now, by cohort."""
@@ -232,6 +249,9 @@ class VirtualSystem(SimulatedSystem):
     async def stop(self) -> None:
         """End the clients, then the server."""
         self._sink.is_open = False
+        for process in self._processes.values():
+            process.resume()
+            process.stop()
         await self.fleet.stop()
         if self.server.process.is_alive:
             await self.server.process.server.stop()

@@ -167,8 +167,8 @@ class VirtualLink:
         was_up, was_down = self._blocks
         self._blocks = (was_up | why if up else was_up & ~why, was_down | why if down else was_down & ~why)
         for connection in self.connections:
-            _throw(connection.up, why, on=up)
-            _throw(connection.down, why, on=down)
+            throw(connection.up, why, on=up)
+            throw(connection.down, why, on=down)
 
     # What the network tells it.
 
@@ -193,7 +193,8 @@ class VirtualLink:
         self._live.pop(number, None)
 
 
-def _throw(pipe: Pipe, why: Obstruction, *, on: bool) -> None:
+def throw(pipe: Pipe, why: Obstruction, *, on: bool) -> None:
+    """Add an obstruction, or remove it."""
     if on:
         pipe.block(why)
     else:

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from resilience.errors import HarnessError
@@ -52,8 +52,18 @@ IGNORED_OPTIONS = frozenset(
 )
 """Options of asyncio's connect and listen calls that have no meaning in memory."""
 
+PROCESS: ContextVar[str | None] = ContextVar("process", default=None)
+"""The name of the process that a callback belongs to; callbacks and tasks inherit it. None: it cannot be suspended."""
+
 _SWEEP_ABOVE = 100
 _NAMED_WAITERS = 10
+
+
+def process_context(name: str) -> Context:
+    """A context whose callbacks and tasks belong to the process of this name."""
+    context = copy_context()
+    context.run(PROCESS.set, name)
+    return context
 
 
 class DeadlockError(HarnessError):
@@ -124,6 +134,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timer_numbers: Iterator[int] = itertools.count()
         self._task_numbers: Iterator[int] = itertools.count(1)
         self._cancelled_timers = 0
+        self._parked: dict[str | None, list[asyncio.Handle]] = {}
         self.set_task_factory(self._numbered_task)
 
     def connect_network(self, network: Network) -> None:
@@ -177,9 +188,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             timer = self._pop_timer()
             if not timer._cancelled:
                 ready.append(timer)
+        parked = self._parked
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:
+            if handle._cancelled:
+                continue
+            if parked and (held := parked.get(_process_of(handle))) is not None:
+                held.append(handle)
+            else:
                 handle._run()
 
     def _advance(self) -> None:
@@ -203,6 +219,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
         heapq.heapify(self._timers)
         self._cancelled_timers = 0
+
+    # Suspended processes.
+
+    def suspend(self, process: str) -> None:
+        """Run no callback of this process until :meth:`resume`; nothing happens to one that is suspended already."""
+        self._parked.setdefault(process, [])
+
+    def resume(self, process: str) -> None:
+        """Let a suspended process continue, as the system does: what was ready first, then timers that have passed.
+
+        What a network delivers at this moment, scheduled before this call, comes before the timers.
+        """
+        for handle in self._parked.pop(process, []):
+            if isinstance(handle, asyncio.TimerHandle):
+                handle._scheduled = True  # type: ignore[attr-defined]
+                heapq.heappush(self._timers, (self.now, next(self._timer_numbers), handle))
+                self._cancelled_timers += handle.cancelled()
+            else:
+                self._ready.append(handle)
 
     # Tasks.
 
@@ -349,6 +384,12 @@ def run_virtual(
             return runner.run(main(loop))
         finally:
             loop.run_until_complete(loop.cancel_leftovers())
+
+
+def _process_of(handle: Any) -> str | None:  # noqa: ANN401 - asyncio does not declare a handle's context
+    """The process that a callback belongs to."""
+    name: str | None = handle._context.get(PROCESS)
+    return name
 
 
 def _check_options(call: str, options: dict[str, object]) -> None:

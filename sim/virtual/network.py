@@ -7,6 +7,7 @@ import errno
 import itertools
 import socket
 from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -14,9 +15,9 @@ from resilience.errors import HarnessError
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
-from .link import VirtualLink
-from .loop import VirtualLoop
-from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, LatencySource, Pipe
+from .link import VirtualLink, throw
+from .loop import PROCESS, VirtualLoop
+from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, LatencySource, Obstruction, Pipe
 from .transport import VirtualTransport
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -81,6 +82,7 @@ class VirtualServer(asyncio.AbstractServer):
         backlog: int,
     ) -> None:
         self._network, self.factory, self.address, self.backlog = network, factory, address, backlog
+        self.context = _own_context()
         self.connections: dict[int, VirtualConnection] = {}
         self._serving = self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -246,6 +248,20 @@ class VirtualNetwork:
             if server.address[1] == port:
                 server.crash(flush=flush)
 
+    def suspend(self, process: str) -> None:
+        """Let nothing that arrives reach this process; what it sent before still arrives."""
+        self._hold(process, on=True)
+
+    def resume(self, process: str) -> None:
+        """Let everything that waits for this process reach it now, in order."""
+        self._hold(process, on=False)
+
+    def _hold(self, process: str, *, on: bool) -> None:
+        for connection in self.connections:
+            for end in (connection.client, connection.server):
+                if end.process == process:
+                    throw(end.inbound, Obstruction.SUSPENDED, on=on)
+
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
         number, server = next(self._dials), self._server_at(host, port)
@@ -276,7 +292,8 @@ class VirtualNetwork:
         else:
             connection.server.on_lost(partial(self._server_left, connection, server))
             server.connections[connection.number] = connection
-            self.deliveries.soon(server.accept, connection)
+            connection.server.belong_to(server.context)
+            self.deliveries.soon(server.accept, connection, context=server.context)
 
     def _take(self, connection: VirtualConnection, address: tuple[str, int]) -> VirtualTransport:
         link = connection.link
@@ -286,6 +303,7 @@ class VirtualNetwork:
         client = VirtualTransport(self.deliveries, down, up, {"sockname": near, "peername": address}, abort_mark=mark)
         server = VirtualTransport(self.deliveries, up, down, {"sockname": upstream, "peername": near}, abort_mark=mark)
         connection.client, connection.server = client, server
+        client.belong_to(_own_context())
         client.on_lost(partial(self._left, connection))
         self._live[connection.number] = connection
         if link is None or link.on_accepted(connection):
@@ -329,6 +347,11 @@ class VirtualNetwork:
     def _free_port(self) -> int:
         taken = {port for _, port in self._by_address}
         return next(port for port in itertools.count(_FIRST_CHOSEN_PORT) if port not in taken)
+
+
+def _own_context() -> Context | None:
+    """The context of the process that runs now, if it is one that can be suspended."""
+    return None if PROCESS.get() is None else copy_context()
 
 
 def _address(host: str | None, port: int) -> tuple[str, int]:

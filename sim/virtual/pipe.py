@@ -51,10 +51,11 @@ class Obstruction(IntFlag):
     STALLED = 8  # bytes wait; signals wait only behind bytes
     HOLE = 16  # bytes are dropped, signals pass
     SEVERED = 32  # the other end is gone: every write is answered with a reset
+    SUSPENDED = 64  # the receiver's process stands still: everything waits in its system's buffers
 
 
-_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED = (flag.value for flag in Obstruction)
-_HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED
+_OPENING, _FROZEN, _PAUSED, _STALLED, _HOLE, _SEVERED, _SUSPENDED = (flag.value for flag in Obstruction)
+_HOLDING = _OPENING | _FROZEN | _PAUSED | _STALLED | _SUSPENDED
 _LOSING = _HOLE | _SEVERED
 
 
@@ -91,9 +92,9 @@ class DeliveryScheduler:
         else:
             batch.append(pipe)
 
-    def soon(self, callback: Callable[..., object], *args: object) -> None:
-        """Run a callback in the next turn, in an empty context."""
-        self.loop.call_soon(callback, *args, context=self._context)
+    def soon(self, callback: Callable[..., object], *args: object, context: Context | None = None) -> None:
+        """Run a callback in the next turn, in this context, or in an empty one."""
+        self.loop.call_soon(callback, *args, context=context or self._context)
 
     def _deliver(self, when: Instant) -> None:
         batch = self._batches.pop(when)
@@ -109,8 +110,9 @@ class Pipe:
     ``number`` orders deliveries at the same time. ``draw(n)`` is the uniform number of the n-th packet. The window
     opens again as soon as the receiver has the bytes, without a way back.
 
-    ``delay``: how much later bytes arrive, a signal only behind them; ``shaping``: how bytes leave the proxy, if not at once; ``close_delay``: how much later a close of the sender
-    arrives, seconds; ``limits``: for each limit by its number, how many bytes may still pass until ``on_limit``.
+    ``delay``: how much later bytes arrive, a signal only behind them; ``shaping``: how bytes leave the proxy, if not at
+    once; ``close_delay``: how much later a close of the sender arrives, seconds; ``limits``: for each limit by its
+    number, how many bytes may still pass until ``on_limit``.
     """
 
     __slots__ = (
@@ -352,7 +354,7 @@ class Pipe:
 
     def _held(self, item: bytes | ControlSignal) -> bool:
         blocks = self._blocks
-        if blocks & (_OPENING | _FROZEN):
+        if blocks & (_OPENING | _FROZEN | _SUSPENDED):
             return True
         if item is ControlSignal.RST:
             return False

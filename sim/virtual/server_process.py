@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import Crash, CrashPoint, FaultTarget
@@ -20,13 +21,16 @@ from resilience.units import Seconds
 
 from ..keyed_names import keyed_ids, keyed_tokens
 from .crash_doubles import BoundaryHook, CrashingLog, CrashingStore, InstrumentedClock
-from .loop import VirtualLoop
+from .loop import VirtualLoop, process_context
 from .network import VirtualNetwork
 
 HOST, PORT = "server.test", 80
 
 ORIGIN_S: Seconds = 1.7e9
 """Wall time of the run's start, seconds since 1970: so large that rounding shows."""
+
+END_TIMEOUT_S: Seconds = 10.0
+"""How long a server may take to end after the time that its fault left it."""
 
 LARGEST_SHIFT_S: Seconds = 5.0
 """The clock of a process that can be killed shows zero up to so long before the process starts."""
@@ -35,8 +39,8 @@ LARGEST_SHIFT_S: Seconds = 5.0
 class VirtualHost:
     """The machine that the server's processes run on: its database, network and address; survives every process.
 
-    ``is_killed``: whether a fault of the experiment kills processes here. Where none does, a process has the run's own
-    clock and writes its log directly, which is faster.
+    ``is_struck``: whether a fault of the experiment acts on processes here. Where none does, a process has the run's
+    own clock and writes its log directly, which is faster.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a machine has
@@ -49,7 +53,7 @@ class VirtualHost:
         store: SqlStore,
     ) -> None:
         self.experiment, self.seed, self.loop, self.network, self.sink = experiment, seed, loop, network, sink
-        self.is_killed = any(fault.target is FaultTarget.SERVER for fault in experiment.faults)
+        self.is_struck = any(fault.target is FaultTarget.SERVER for fault in experiment.faults)
         self.store = store
         self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
 
@@ -77,19 +81,21 @@ class VirtualHost:
 class VirtualServerProcess:
     """One server process that can be killed. ``reached`` is called at each boundary that it crosses while it lives.
 
-    ``died`` is done when it is dead.
+    ``died`` is done when it is dead or has ended in order.
     """
 
     def __init__(self, host: VirtualHost, number: int, reached: BoundaryHook) -> None:
         self._host, self._reached_by = host, reached
         self.died: asyncio.Future[None] = host.loop.create_future()
         self.is_listening = False
+        self.name = f"server {number}"
         self._tasks: list[asyncio.Task[None]] = []
-        shift = host.loop.time() - LARGEST_SHIFT_S * uniform(host.seed, "clock", number) if host.is_killed else 0.0
+        self._draining: asyncio.Task[None] | None = None
+        shift = host.loop.time() - LARGEST_SHIFT_S * uniform(host.seed, "clock", number) if host.is_struck else 0.0
         self._store = CrashingStore(host.store, self._reached)
         self._log = CrashingLog(host.sink, shift, self._reached)
         clock, sink = RunClock(0.0, host.loop.time), host.sink
-        if host.is_killed:
+        if host.is_struck:
             clock, sink = InstrumentedClock(shift, host.loop.time, self._reached), self._log
         log = log_to(sink, Lane.VIRTUAL, Role.SERVER, "server")
         self.server = host.make_server(number, self._store, clock, log, self._log.flush)
@@ -109,13 +115,42 @@ class VirtualServerProcess:
             self._reached(CrashPoint.LISTENING)
 
     def drain(self) -> None:
-        """Begin an orderly stop."""
-        self._begin(self.server.stop())
+        """Begin an orderly stop, unless one is under way."""
+        if self._draining is None:
+            self._draining = self._begin(self.server.stop())
+
+    async def end(self) -> None:
+        """Return once the orderly stop that was begun is complete, or the process is dead.
+
+        InjectionError when it takes longer than :data:`END_TIMEOUT_S`, as that of a suspended process does.
+        """
+        draining = self._draining
+        if draining is None or not self.is_alive:
+            return
+        ends = (draining, self.died)
+        done, _ = await asyncio.wait(ends, timeout=END_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise InjectionError(f"the server did not end within {END_TIMEOUT_S:g} s of the end of its window")
+        if self.is_alive:
+            draining.result()
+            self._log.save()
+            self.died.set_result(None)
+
+    def suspend(self) -> None:
+        """Stand still: nothing that arrives is read, no timer fires, new connections wait to be accepted."""
+        self._host.network.suspend(self.name)
+        self._host.loop.suspend(self.name)
+
+    def resume(self) -> None:
+        """Go on: what has arrived is read first, then come the timers that have passed."""
+        self._host.network.resume(self.name)
+        self._host.loop.resume(self.name)
 
     def die(self, crash: Crash) -> None:
         """End as a killed process: in the middle of a call, perhaps of its own."""
         if self.died.done():
             return
+        self.resume()  # only what is left of it: a dead process does nothing
         self.died.set_result(None)
         self._store.die(lands=crash.lands)
         self._log.die(crash.kept)
@@ -130,7 +165,8 @@ class VirtualServerProcess:
         self._log.save()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._host.loop.create_task(work)
+        context = process_context(self.name) if self._host.is_struck else None
+        task = self._host.loop.create_task(work, context=context)
         task.add_done_callback(self._ignore_if_dead)
         self._tasks.append(task)
         return task

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Any
 
+from .loop import PROCESS
 from .pipe import ControlSignal, DeliveryScheduler, Obstruction, Pipe
 
 HIGH_WATER_BYTES = 64 * 1024
@@ -21,12 +23,14 @@ class VirtualTransport(asyncio.Transport):
     """One end of a connection, as asyncio documents transports, without TLS and buffered protocols.
 
     ``abort_mark`` is what the peer sees of :meth:`abort`: a reset, or a plain FIN if there is a proxy between the ends.
+    ``process`` is the one that owns this end, where it is one that can be suspended.
     """
 
     __slots__ = (
         "__weakref__",
         "_abort_mark",
         "_closing",
+        "_context",
         "_deliveries",
         "_ending",
         "_eof_seen",
@@ -40,6 +44,7 @@ class VirtualTransport(asyncio.Transport):
         "inbound",
         "is_lost",
         "outbound",
+        "process",
     )
 
     def __init__(
@@ -52,6 +57,8 @@ class VirtualTransport(asyncio.Transport):
         abort_mark: ControlSignal,
     ) -> None:
         super().__init__({"socket": None, **extra})
+        self._context: Context | None = None
+        self.process: str | None = None
         self._deliveries, self.inbound, self.outbound = deliveries, inbound, outbound
         self._abort_mark: ControlSignal = abort_mark
         self._on_lost: Callable[[], None] = _nothing
@@ -62,6 +69,11 @@ class VirtualTransport(asyncio.Transport):
         self.is_lost = False
         self.set_write_buffer_limits()
         inbound.sink = outbound.source = self
+
+    def belong_to(self, context: Context | None) -> None:
+        """Call the protocol in this context, that of a process, from now on."""
+        self._context = context
+        self.process = None if context is None else context.get(PROCESS)
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once, after ``connection_lost``."""
@@ -110,7 +122,7 @@ class VirtualTransport(asyncio.Transport):
         if self._closing:
             return
         try:
-            self._protocol.data_received(data)
+            self._call(self._protocol.data_received, data)
         except Exception as error:  # noqa: BLE001 - reported, and the connection ends, as in asyncio
             self._fail(error, "data_received")
 
@@ -121,7 +133,7 @@ class VirtualTransport(asyncio.Transport):
         elif not self._closing and not self._eof_seen:
             self._eof_seen = True
             try:
-                keep_open = self._protocol.eof_received()
+                keep_open = self._call(self._protocol.eof_received)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail(error, "eof_received")
             else:
@@ -186,7 +198,7 @@ class VirtualTransport(asyncio.Transport):
 
     def _tell(self, what: str) -> None:
         try:
-            getattr(self._protocol, what)()
+            self._call(getattr(self._protocol, what))
         except Exception as error:  # noqa: BLE001 - reported, the connection stays, as in asyncio
             self._report(error, what)
 
@@ -223,7 +235,7 @@ class VirtualTransport(asyncio.Transport):
 
     def _end(self, error: Exception | None) -> None:
         self._ending = True
-        self._deliveries.soon(self._connection_lost, error)
+        self._deliveries.soon(self._connection_lost, error, context=self._context)
 
     def _connection_lost(self, error: Exception | None) -> None:
         protocol, self._protocol = self._protocol, None
@@ -234,6 +246,10 @@ class VirtualTransport(asyncio.Transport):
         finally:
             on_lost, self._on_lost = self._on_lost, _nothing
             on_lost()
+
+    def _call(self, callback: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - whatever it returns
+        """Call the protocol in the context of its process."""
+        return callback(*args) if self._context is None else self._context.copy().run(callback, *args)
 
     def _fail(self, error: Exception, where: str) -> None:
         self._report(error, where)

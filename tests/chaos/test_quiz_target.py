@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,10 +15,20 @@ import pytest
 
 from chaos.ports import free_ports
 from chaos.targets.quiz import QuizTarget, StartupTimeoutError, clean_environment, settings_of
-from resilience.errors import HarnessError, PortInUseError, SystemFailedError
+from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import parse
-from resilience.experiment.primitives import Kill, ServerGone, Start
+from resilience.experiment.primitives import (
+    Drain,
+    Kill,
+    Resume,
+    ServerDraining,
+    ServerGone,
+    ServerOperation,
+    ServerSilent,
+    Start,
+    Suspend,
+)
 from resilience.experiment.spec import Experiment
 from resilience.lab.canary import ProbeResult, probe
 from resilience.runtime import RunClock
@@ -72,6 +83,62 @@ async def test_operations_that_are_done_already_do_nothing(target: QuizTarget) -
     await target.apply(Kill())
     await target.apply(Kill())
     assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
+
+
+async def test_a_suspended_server_is_silent_loses_nothing_and_goes_on(target: QuizTarget, tmp_path: Path) -> None:
+    """Suspensions add up. A request that was sent meanwhile is answered afterwards."""
+    async with target.canary() as canary:
+        await canary.prepare(HANG_S)
+        await target.apply(Suspend())
+        await target.apply(Suspend())
+        assert await canary.saw_symptom(ServerSilent(), HANG_S)
+        waiting = asyncio.create_task(probe(target.address, HANG_S))
+        await target.apply(Resume())
+        assert await probe(target.address, 0.3) is ProbeResult.SILENT
+        assert target.is_absent_by_plan
+        await target.apply(Resume())
+        assert await waiting is ProbeResult.ANSWERED
+        assert await canary.saw_health(HANG_S)
+    assert target.death() is None
+    assert starts(tmp_path) == ["fresh"]
+
+
+async def test_a_drained_server_ends_by_itself_and_the_next_one_starts(target: QuizTarget, tmp_path: Path) -> None:
+    async with target.canary() as canary:
+        await canary.prepare(HANG_S)
+        await target.apply(Drain())
+        assert await canary.saw_symptom(ServerDraining(), HANG_S)
+        await eventually(lambda: target.pid is None, HANG_S)
+        assert target.death() is None, "an ordered end is not its own"
+        assert target.is_absent_by_plan
+        await target.apply(Start())
+        assert await canary.saw_health(HANG_S)
+    await eventually(lambda: starts(tmp_path) == ["fresh", "recovered"], HANG_S)
+
+
+async def test_a_server_that_does_not_end_when_drained_has_failed(
+    target: QuizTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is the laboratory that keeps it from ending."""
+    monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 0.3)
+    await target.apply(Suspend())
+    await target.apply(Drain())
+    with pytest.raises(InjectionError, match="it is suspended"):
+        await target.apply(Start())
+    target._suspensions = 0  # as if it stood still by itself
+    with pytest.raises(SystemFailedError, match=r"did not end within 0\.3 s") as caught:
+        await target.apply(Start())
+    assert not caught.value.has_ended
+    await target.apply(Kill())
+
+
+@pytest.mark.parametrize("operation", [Suspend(), Drain()])
+async def test_repair_brings_back_a_server_that_a_fault_took(target: QuizTarget, operation: ServerOperation) -> None:
+    await target.apply(operation)
+    await target.repair()
+    assert await probe(target.address, HANG_S) is not ProbeResult.SILENT
+    async with target.canary() as canary:
+        assert await canary.saw_health(HANG_S)
 
 
 async def test_repair_starts_a_server_that_was_killed(target: QuizTarget) -> None:

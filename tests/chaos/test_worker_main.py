@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.worker_main import Counts, Ended, Go, Job, Ready, Stop, WorkerReport
+from chaos.worker_main import Counts, Ended, Go, Job, Ready, Shard, Stop, WorkerReport
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import load
 from resilience.lab.health import LagMeter
@@ -38,7 +38,7 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "chaos.worker_main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     log, observations = (str(folder / part / "clients-2.jsonl") for part in ("events", "observations"))
-    order(worker, Job(load("smoke"), 11, 1, 2, log, observations))
+    order(worker, Job(load("smoke"), 11, "clients-2", Shard(("solo",), 1, 2), log, observations))
     assert report(worker) == Ready()
     return worker
 

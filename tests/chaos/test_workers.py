@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 
 from chaos.supervised import SupervisedProcess
-from chaos.worker_main import Counts, Ended, Job
-from chaos.workers import Worker, WorkerPool
-from resilience.experiment.loader import load
+from chaos.worker_main import Counts, Ended, Job, Shard, members
+from chaos.workers import Worker, WorkerPool, shards
+from resilience.experiment.loader import load, parse
+from resilience.experiment.primitives import ClientsSilent
+from resilience.lab.client_control import ClientCanary
 from resilience.lab.health import ProcessLag
+from resilience.lab.participants import participants_of
+
+from ..support.deadlines import HANG_S
 
 ENDED = '{"type":"ended","lag":{"name":"clients-1","role":"worker","lag_p99":0.1,"lag_max":0.2}}'
 REPLIES = {
@@ -21,11 +27,22 @@ REPLIES = {
 }
 
 
-async def stopped(tmp_path: Path, reply: str) -> Worker:
-    """A worker that had reported half a second of lateness, after its order to stop."""
+async def made(tmp_path: Path, reply: str) -> Worker:
+    """A worker that waits for its order to stop."""
     code = f"import sys, time; sys.stdin.readline(); {REPLIES[reply]}"
     child = await SupervisedProcess.spawn("clients-1", [sys.executable, "-c", code], tmp_path / "log", piped=True)
-    worker = Worker(child, Job(load("smoke"), 1, 0, 1, str(tmp_path / "events"), str(tmp_path / "observations")))
+    return Worker(child, job(tmp_path))
+
+
+def job(tmp_path: Path) -> Job:
+    """Any job."""
+    log, observations = (str(tmp_path / name) for name in ("events", "observations"))
+    return Job(load("smoke"), 1, "clients-1", Shard(("solo",)), log, observations)
+
+
+async def stopped(tmp_path: Path, reply: str) -> Worker:
+    """A worker that had reported half a second of lateness, after its order to stop."""
+    worker = await made(tmp_path, reply)
     worker.counts = Counts({}, lag_max=0.5)
     await worker.stop()
     return worker
@@ -48,3 +65,63 @@ async def test_a_worker_that_fails_at_its_end_is_on_record(
     assert WorkerPool([worker]).failures == [f"clients-1 did not end in order ({how}): its log is incomplete"]
     assert worker.lag == ProcessLag("clients-1", "worker", lag_max=0.5)
     assert worker.child.exit_code is not None
+
+
+SHARED = """
+name = "shared"
+duration = 60.0
+cohorts = [{name = "a", clients = 5}, {name = "b", clients = 3}]
+faults = [{kind = "client_suspend", cohorts = ["a"], share = 0.4, at = 20.0, duration = 5.0}]
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2, 50])
+def test_the_clients_that_a_fault_suspends_have_a_process_of_their_own(workers: int) -> None:
+    """Everybody is in exactly one process; no process is empty."""
+    experiment = parse(SHARED, "shared.toml")
+    processes = [members(shard, experiment, 1) for shard in shards(experiment, 1, workers)]
+    (suspended,) = experiment.suspended_links(1)
+    assert {who.link for who in processes[0]} == {suspended}
+    assert suspended not in {who.link for process in processes[1:] for who in process}
+    everybody = sorted(who.actor for process in processes for who in process)
+    assert everybody == sorted(who.actor for who in participants_of(experiment, 1))
+    assert all(processes)
+    assert len(processes) == 1 + min(workers, 6)
+
+
+REPORTING = f"""if True:
+    import select, sys
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        print('{{"type":"counts","open":{{}},"lag_max":0.0}}', flush=True)
+    print({ENDED!r}, flush=True)
+"""
+
+
+async def test_a_suspended_worker_is_neither_stuck_nor_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its silence fails no run and counts as no lateness; once resumed it reports again, and ends in order."""
+    command = [sys.executable, "-c", REPORTING]
+    worker = Worker(await SupervisedProcess.spawn("clients-1", command, tmp_path / "log", piped=True), job(tmp_path))
+    reading = asyncio.create_task(worker.read_reports())
+    canary = ClientCanary(worker)
+    await canary.prepare(HANG_S)
+    assert canary.problem is None
+    worker.suspend()
+    monkeypatch.setattr("chaos.workers.SILENCE_TIMEOUT_S", 0.1)
+    assert await canary.saw_symptom(ClientsSilent(), HANG_S)
+    assert worker.take_recent_lag() == 0.0
+    assert not reading.done()
+    monkeypatch.setattr("chaos.workers.SILENCE_TIMEOUT_S", HANG_S)
+    worker.resume()
+    assert await canary.saw_health(HANG_S)
+    assert not reading.done()
+    reading.cancel()
+    await asyncio.wait({reading})
+    await worker.stop()
+    assert worker.ended is not None
+
+
+async def test_a_suspended_worker_can_be_stopped(tmp_path: Path) -> None:
+    worker = await made(tmp_path, "in order")
+    worker.suspend()
+    await worker.stop()
+    assert worker.ended is not None

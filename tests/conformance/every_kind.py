@@ -1,4 +1,4 @@
-"""One experiment with every kind of fault that a lane carries: links in parallel, each in a cohort of its own."""
+"""One experiment with every kind of fault that a lane carries: those of cohorts in parallel, the server's in turn."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis, Statistics
 from resilience.policy.backoff import Jitter, Preset
 
-LINKS_AT, SERVER_AT, SPACING_S, SETTLE_S = 6.0, 13.0, 7.0, 6.0
+TOGETHER_AT, SERVER_AT, SPACING_S, SETTLE_S = 6.0, 13.0, 7.0, 6.0
 CLIENTS = 3
 """In each cohort."""
 
-VALUES: Mapping[str, Mapping[str, Any]] = {
+VALUES: Mapping[str, dict[str, Any]] = {
     "": {"duration": 2.0, "delay": 0.2},
     "bandwidth": {"rate": 20_000},
     "slice": {"size": 32, "delay": 0.02},
@@ -33,31 +33,31 @@ def sample(name: str, at: float) -> AnyFault:
     kind: Any = kinds()[name]
     needed = {field.name for field in msgspec.structs.fields(kind) if field.required} - {"at"}
     values = {key: value for key, value in (VALUES[""] | VALUES.get(name, {})).items() if key in needed}
-    fault: AnyFault = kind(at, (name,) if kind.target is FaultTarget.LINK else (), **values)
+    fault: AnyFault = kind(at, () if kind.target is FaultTarget.SERVER else (name,), **values)
     return fault
 
 
 def every_kind(lane: Lane) -> Experiment:
-    """All faults of links at once, then those of the server one after the other.
+    """All faults of links and clients at once, each on a cohort of its own, then those of the server one by one.
 
     Each is over a reveal. Clients are far from every edge: delays have no jitter, and heartbeats come often.
     """
     carried = [name for name, kind in kinds().items() if lane in kind.lanes]
-    links = [name for name in carried if kinds()[name].target is FaultTarget.LINK]
+    cohorts = [name for name in carried if kinds()[name].target is not FaultTarget.SERVER]
     others = [name for name in carried if kinds()[name].target is FaultTarget.SERVER]
-    faults = [sample(name, LINKS_AT) for name in links]
+    faults = [sample(name, TOGETHER_AT) for name in cohorts]
     faults += [sample(name, SERVER_AT + i * SPACING_S) for i, name in enumerate(others)]
     return Experiment(
         "every-kind",
         SERVER_AT + len(others) * SPACING_S + SETTLE_S,
-        tuple(Cohort(name, CLIENTS) for name in links),
+        tuple(Cohort(name, CLIENTS) for name in cohorts),
         ramp=0.1,
-        server=ServerConfig(heartbeat_interval=0.5),
+        server=ServerConfig(heartbeat_interval=0.5, drain_window=0.5),
         client=ClientConfig(
             preset=Preset.CLASSIC, jitter=Jitter.NONE, stable_after=2.0, probe_after=2.0, probe_deadline=1.0
         ),
         quiz=QuizConfig(
-            lobby=LINKS_AT - 3.0,
+            lobby=TOGETHER_AT - 3.0,
             questions=1 + len(others),
             question_time=SPACING_S - 3.0,
             reveal_time=1.5,

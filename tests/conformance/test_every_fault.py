@@ -58,7 +58,7 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     everybody = CLIENTS * len(experiment.cohorts)
     assert found == {
         (fault.kind, "restored" if fault.kind in ENDED else "rode_through"): CLIENTS
-        if fault.target is FaultTarget.LINK
+        if fault.target is not FaultTarget.SERVER
         else everybody
         for fault in experiment.faults
     }

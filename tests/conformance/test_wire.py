@@ -93,7 +93,7 @@ async def a_close_ends_connections_with_fin_and_accepts_the_next_at_once(wire: W
     for _ in range(5):
         client, server = await wire.pair()
         dialled: list[asyncio.Task[End]] = []
-        client.then = lambda dialled=dialled: dialled.append(asyncio.ensure_future(wire.dial()))  # type: ignore[misc]
+        client.then = lambda dialled=dialled: dialled.append(asyncio.ensure_future(wire.dial()))
         await wire.apply(CloseAll())
         await until(lambda client=client, server=server: client.ended == server.ended == "end")  # type: ignore[misc]
         again = await dialled[0]  # raises ConnectionRefusedError where it is refused

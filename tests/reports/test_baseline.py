@@ -52,6 +52,14 @@ def test_a_baseline_has_the_values_of_its_run(runs: dict[str, AnalysedRun], tmp_
     assert stored.checks == full.checks
 
 
+def test_a_byte_order_mark_is_no_part_of_a_baseline(runs: dict[str, AnalysedRun], tmp_path: Path) -> None:
+    """Some editors and shells write one."""
+    path = tmp_path / "baseline.json"
+    write_baseline(runs["first"], path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_baseline(path).experiment == runs["first"].experiment
+
+
 def test_a_baseline_pairs_windows_of_one_seed(runs: dict[str, AnalysedRun], tmp_path: Path) -> None:
     comparison = _through_a_file(runs["first"], tmp_path, runs["slow"])
     gaps = {row.metric: row.gaps[0] for row in comparison.rows}

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from chaos.toxiproxy.provision import VARIABLE
+from resilience.cli import root
 from resilience.config import ServerConfig
 from resilience.errors import ResilienceError
-from resilience.settings import HOST_KEY, host_key, server_settings
+from resilience.settings import HOST_KEY, PLAIN_NAMES, PREFIX, host_key, server_settings, unknown_variables
+from resilience.validation import one_line
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def test_a_yes_or_no_in_the_environment(text: str, meant: bool) -> None:
     assert server.adaptive_heartbeat is meant
 
 
-@pytest.mark.parametrize("text", ["1", "0", "yes", "on", "", "truely"])
+@pytest.mark.parametrize("text", ["1", "0", "yes", "on", "truely"])
 def test_a_yes_or_no_that_is_neither(text: str) -> None:
     """It is not guessed."""
     with pytest.raises(ResilienceError, match=f"RESILIENCE_TRUST_FORWARDED = '{text}': must be true or false"):
@@ -109,6 +113,62 @@ def test_a_number_from_the_environment_is_held_to_its_rule(text: str) -> None:
         server_settings(None, {"RESILIENCE_MESSAGE_RATE": text}, {})
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_an_empty_variable_counts_as_not_set(file: Path, empty: str) -> None:
+    """Whatever it sets: a template of an unset variable leaves it so."""
+    names = [*(name.upper() for name in PLAIN_NAMES), HOST_KEY, f"{PREFIX}UNHEARD_OF"]
+    names += [f"{PREFIX}{field.upper()}" for field in ServerConfig.__struct_fields__ if field not in PLAIN_NAMES]
+    environ = dict.fromkeys(names, empty)
+    assert server_settings(file, environ, {}) == server_settings(file, {}, {})
+    assert host_key(environ, None) is None
+    assert unknown_variables(environ) == []
+
+
+def test_an_empty_list_does_not_hide_that_of_the_file(tmp_path: Path) -> None:
+    """As for every other setting; only commas make a list without items."""
+    path = tmp_path / "quiz.toml"
+    path.write_text('[server]\nallowed_origins = ["https://a.example"]\n')
+    name = f"{PREFIX}ALLOWED_ORIGINS"
+    assert server_settings(path, {name: ""}, {})[0].allowed_origins == ("https://a.example",)
+    assert server_settings(path, {name: ","}, {})[0].allowed_origins == ()
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("RESILIENCE_MAX_CONECTIONS", "; did you mean RESILIENCE_MAX_CONNECTIONS?"),
+        ("RESILIENCE_HEARTBEAT_INTERVAL", "; did you mean HEARTBEAT_INTERVAL?"),
+        ("RESILIENCE_LATEWINDOW", "; did you mean RESILIENCE_LATE_WINDOW?"),
+        ("resilience_backlog", "; did you mean RESILIENCE_BACKLOG?"),
+        ("RESILIENCE_HOSTKEY", "; did you mean RESILIENCE_HOST_KEY?"),
+        ("RESILIENCE_", ""),
+        ("RESILIENCE_A\nERROR", ""),
+        ("RESILIENCE_QQQ", ""),
+    ],
+)
+def test_a_variable_that_only_looks_like_a_setting_is_named_with_the_nearest(name: str, said: str) -> None:
+    """Its value is not shown."""
+    assert unknown_variables({name: "secret", "PATH": "x"}) == [f"{one_line(name)} is not the name of a setting{said}"]
+
+
+def test_a_host_sees_that_the_name_of_the_key_is_misspelt() -> None:
+    """As the server's log does; the value is not shown."""
+    arguments = ["host", "ws://127.0.0.1:1/ws", "--questions", "nowhere.toml"]
+    result = CliRunner().invoke(root, arguments, env={"RESILIENCE_HOSTKEY": KEY})
+    assert (
+        "warning: RESILIENCE_HOSTKEY is not the name of a setting; did you mean RESILIENCE_HOST_KEY?" in result.stderr
+    )
+    assert KEY not in result.output
+
+
+def test_what_is_read_is_not_unknown() -> None:
+    """Every variable that some command reads."""
+    plain = [name.upper() for name in PLAIN_NAMES]
+    names = [PREFIX + field.upper() for field in ServerConfig.__struct_fields__ if field not in PLAIN_NAMES]
+    environ = dict.fromkeys((*names, *plain, "RESILIENCE_DB", HOST_KEY, VARIABLE, "PATH"), "1")
+    assert unknown_variables(environ) == []
+
+
 def test_every_setting_can_come_from_the_environment() -> None:
     """Under its own name, with its default's kind: nothing is forgotten when one is added."""
     plain = {"HEARTBEAT_INTERVAL": "15", "GRACE_PERIOD": "30", "CLEANUP_INTERVAL": "60"}
@@ -144,7 +204,7 @@ def test_a_key_that_can_be_guessed_or_not_be_sent_is_refused_unquoted(tmp_path: 
     """Too short, or longer than a message may carry; the message says how to make one, never what it was."""
     path = tmp_path / "key"
     path.write_text(f"{key}\n")
-    for environ, file, where in (({HOST_KEY: key}, None, HOST_KEY), ({}, path, str(path))):
+    for environ, file, where in (({HOST_KEY: key or " x"}, None, HOST_KEY), ({}, path, str(path))):
         with pytest.raises(ResilienceError) as caught:
             host_key(environ, file)
         assert str(caught.value).startswith(

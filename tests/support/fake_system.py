@@ -139,6 +139,7 @@ class FakeSystem:
         self.clock = AsyncioClock(RunClock(start, loop.time))
         self.links = {group.name: FakePlace(self.clock) for group in experiment.links(seed)}
         self.server = FakePlace(self.clock)
+        self.client_groups = {group.name: FakePlace(self.clock) for group in experiment.links(seed)}
         self.joined = 1.0
         self.finished = False
         self.dead: str | None = None

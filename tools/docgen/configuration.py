@@ -36,10 +36,6 @@ class _Asked(dict[str, str]):
         super().__init__()
         self.names: list[str] = []
 
-    def __contains__(self, name: object) -> bool:
-        self.names.append(str(name))
-        return False
-
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as dict's
         self.names.append(name)
         return default
@@ -81,7 +77,8 @@ def rules(config: type, key: str) -> list[str]:
         for value in _probes(fields[key]):
             refusal = refused(config, {key: value} | ({switch: True} if switch else {}))
             if refusal is not None and refusal[0] == key:
-                found.setdefault(refusal[1], f"with {switch}: {refusal[1]}" if switch else refusal[1])
+                rule = refusal[1].partition("; this one ")[0]  # the rest is about the probe
+                found.setdefault(rule, f"with {switch}: {rule}" if switch else rule)
     return list(found.values())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from docgen.sources import markdown, summary, table
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.fault_rules import check_values
 from resilience.experiment.faults import EVERY_LANE, AnyFault, Fault, FaultEdge, kinds
 from resilience.experiment.primitives import FaultTarget, Impose, Lift
@@ -26,7 +27,7 @@ def kinds_table() -> str:
     rows = [
         [
             f"[`{name}`](#{name})",
-            "server" if kind.target is FaultTarget.SERVER else "link",
+            kind.target.value,
             ", ".join(f"`{key}`" for key in own_keys(kind)),
             "torn by it after so many bytes" if name == "cut_mid_message" else _ENDS[kind.connections_end],
             _lanes(kind),
@@ -98,7 +99,7 @@ def _operation(operation: object) -> str:
 
 
 def _lanes(kind: type[AnyFault]) -> str:
-    return "all" if set(kind.lanes) == set(EVERY_LANE) else " and ".join(kind.lanes)
+    return "all" if kind.lanes == EVERY_LANE else " and ".join(lane for lane in Lane if lane in kind.lanes)
 
 
 def _toml(value: object) -> str:

@@ -407,8 +407,13 @@ class ServerConnection:
             self._shared.pending.append(Disconnect(self.key, code, reason))
 
     def drain(self, retry_after: Seconds) -> None:
-        """Close because the server stops; the client is to come back after ``retry_after`` seconds."""
-        if not self.is_ended and self.state is not _HANDSHAKING:
+        """Close because the server stops; the client is to come back after ``retry_after`` seconds.
+
+        A connection without a handshake can be told nothing: it is cut off.
+        """
+        if self.state is _HANDSHAKING:
+            self._abort()
+        elif not self.is_ended:
             self._end(_DRAINING)
             self._shared.pending.append(
                 Disconnect(self.key, CloseCode.SERVICE_RESTART, retry_after_reason(retry_after))

@@ -8,7 +8,7 @@ from resilience.errors import ConfigError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.fault_rules import check_values
 from resilience.experiment.faults import (
-    BYTE_LANES,
+    CODE_LANES,
     AnyFault,
     BandwidthFault,
     CutFault,
@@ -23,7 +23,7 @@ from resilience.experiment.faults import (
     connections_end,
     kinds,
 )
-from resilience.experiment.primitives import Direction, Impose, Lift
+from resilience.experiment.primitives import Direction, FaultTarget, Impose, Lift
 from resilience.experiment.spec import Cohort, Experiment
 
 X = ("x",)
@@ -98,7 +98,8 @@ def test_a_silence_ends_connections_when_it_outlasts_patience() -> None:
 
 
 def test_the_model_carries_every_kind_but_those_of_bytes() -> None:
-    assert {name for name, kind in kinds().items() if kind.lanes == BYTE_LANES} == {
+    links = {name: kind for name, kind in kinds().items() if kind.target is FaultTarget.LINK}
+    assert {name for name, kind in links.items() if kind.lanes == CODE_LANES} == {
         "bandwidth",
         "slice",
         "cut_mid_message",
@@ -107,9 +108,10 @@ def test_the_model_carries_every_kind_but_those_of_bytes() -> None:
     experiment = Experiment(
         "e", 60.0, (Cohort("x", 1),), faults=(CutFault(10.0, X), BandwidthFault(20.0, X, duration=2.0, rate=5000))
     )
-    beyond = experiment.beyond(Lane.MODEL)
-    assert beyond == ("faults[1].kind = bandwidth", (Lane.REAL, Lane.VIRTUAL))
-    assert experiment.beyond(Lane.VIRTUAL) is experiment.beyond(Lane.REAL) is None
+    obstacle = experiment.obstacle(Lane.MODEL)
+    assert obstacle is not None
+    assert (obstacle.key, obstacle.what, obstacle.lanes) == ("faults[1]", "bandwidth", CODE_LANES)
+    assert experiment.obstacle(Lane.VIRTUAL) is experiment.obstacle(Lane.REAL) is None
 
 
 def test_values_at_rest_are_not_among_a_faults_own() -> None:

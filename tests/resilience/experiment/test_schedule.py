@@ -26,6 +26,31 @@ def test_flaps_strike_several_times_within_each_repetition() -> None:
     assert [window.fault_id for window in windows][:2] == ["0.0:refuse@x", "0.1:refuse@x"]
 
 
+@given(st.integers(0, 10_000), st.floats(1.0, 500.0), st.floats(0.0, 20.0))
+def test_a_poisson_fault_strikes_all_its_places_together_and_within_its_time(
+    seed: int, gap: float, jitter: float
+) -> None:
+    """The same seed gives the same strikes, those of one cohort are those of the other, and none comes too late."""
+    fault = CutFault(100.0, ("x", "y"), mean_gap=gap, until=900.0, jitter=jitter)
+    windows = experiment(fault, seed=seed).windows()
+    assert windows == experiment(fault, seed=seed).windows()
+    at = {place: [w.starts_at for w in windows if w.place == place] for place in ("x", "y")}
+    assert at["x"] == at["y"]
+    assert all(100.0 < start <= 900.0 + jitter for start in at["x"])
+
+
+def test_the_strikes_of_a_poisson_fault_are_as_many_as_its_mean_gap_says() -> None:
+    """Over many seeds: their number has the mean and, within an eighth, the variance of a Poisson distribution."""
+    counts = [
+        len(experiment(CutFault(100.0, ("x",), mean_gap=20.0, until=900.0), seed=seed).windows())
+        for seed in range(2000)
+    ]
+    mean = sum(counts) / len(counts)
+    variance = sum((count - mean) ** 2 for count in counts) / len(counts)
+    assert mean == pytest.approx(40.0, abs=0.6)  # four standard errors
+    assert variance == pytest.approx(40.0, rel=0.13)
+
+
 def test_a_rolling_wave_strikes_one_cohort_after_the_other() -> None:
     windows = experiment(ResetFault(100.0, ("y", "x"), rolling=7.0)).windows()
     assert [(window.place, window.starts_at) for window in windows] == [("y", 100.0), ("x", 107.0)]
@@ -99,6 +124,13 @@ def test_no_window_ends_after_the_last_end(fault: RefuseFault, seed: int) -> Non
         (CutFault(100.0, ("x",), flaps=0), "flaps"),
         (CutFault(100.0, ("x",), flaps=2), "flap_every"),
         (CutFault(100.0, ("x",), flaps=2, flap_every=0.0), "flap_every"),
+        (CutFault(100.0, ("x",), mean_gap=20.0), "until"),
+        (CutFault(100.0, ("x",), until=200.0), "mean_gap"),
+        (CutFault(100.0, ("x",), mean_gap=0.5, until=200.0), "mean_gap"),
+        (CutFault(100.0, ("x",), mean_gap=20.0, until=100.0), "until"),
+        (CutFault(100.0, ("x",), mean_gap=20.0, until=3600.0), "at"),
+        (CutFault(100.0, ("x",), mean_gap=20.0, until=200.0, times=2, every=5.0), "times"),
+        (CutFault(100.0, ("x",), mean_gap=20.0, until=200.0, every=5.0), "every"),
         (CutFault(100.0, ("x",), rolling=-1.0), "rolling"),
         (CutFault(100.0, ("x",), share=0.0), "share"),
         (CutFault(100.0, ("x",), share=1.1), "share"),

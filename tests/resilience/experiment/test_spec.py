@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.config import ServerConfig
 from resilience.errors import ConfigError
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.faults import (
+    AnyFault,
+    BlackholeFault,
+    CutFault,
+    RefuseFault,
+    ServerDrainFault,
+    ServerKillFault,
+    ServerSuspendFault,
+)
+from resilience.experiment.primitives import Crash
 from resilience.experiment.spec import METRICS, Cohort, Expectation, Experiment, Hypothesis, Op
 
 
@@ -103,7 +114,7 @@ def test_the_digest_is_stable() -> None:
     assert experiment(CutFault(100.0, ("x",))).digest == GOLDEN
 
 
-GOLDEN = "f78965cd05fc61f0b9153dadc4886b3884aa0c46cc3c8fde9508cbabd25159c3"
+GOLDEN = "0eeb0ac4f307138858906322ba4d6cf101f3288f7c83ffc63f0a271eeffe39c1"
 
 
 @pytest.mark.parametrize(
@@ -124,3 +135,28 @@ def test_metrics_are_named_once() -> None:
     """Everything an expectation may be about, without repetition."""
     assert len(set(METRICS)) == len(METRICS) > 30
     assert {"success_rate", "excess_s.p95", "attempts.mean", "grace_expirations"} <= set(METRICS)
+
+
+@pytest.mark.parametrize(
+    "fault, lanes",
+    [
+        (ServerSuspendFault(10.0, duration=2.0), {Lane.REAL, Lane.VIRTUAL}),
+        (ServerDrainFault(10.0, duration=4.0), {Lane.REAL, Lane.VIRTUAL}),
+        (ServerKillFault(10.0, duration=2.0), {Lane.REAL, Lane.VIRTUAL, Lane.MODEL}),
+        (ServerKillFault(10.0, duration=2.0, crash=Crash()), {Lane.VIRTUAL}),
+    ],
+)
+def test_an_experiment_names_what_a_lane_cannot_carry_out(fault: AnyFault, lanes: set[Lane]) -> None:
+    experiment = Experiment("x", 40.0, (Cohort("a", 2),), faults=(fault,))
+    obstacles = {lane: experiment.obstacle(lane) for lane in (Lane.REAL, Lane.VIRTUAL, Lane.MODEL)}
+    assert {lane for lane, obstacle in obstacles.items() if obstacle is None} == lanes
+    for obstacle in filter(None, obstacles.values()):
+        assert obstacle.key.startswith("faults[0]")
+        assert obstacle.lanes == lanes
+
+
+def test_a_drain_must_leave_the_server_its_time() -> None:
+    """Its window, as long as its clients take to come back, and its last commits."""
+    server = ServerConfig(drain_window=0.5, join_capacity=10.0)
+    with pytest.raises(ConfigError, match=r"faults\[0\]\.duration.*at least 4 s: so long the server takes to drain 30"):
+        Experiment("x", 40.0, (Cohort("a", 30),), server=server, faults=(ServerDrainFault(10.0, duration=3.9),))

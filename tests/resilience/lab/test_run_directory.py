@@ -101,6 +101,24 @@ def test_runs_of_the_same_second_get_directories_of_their_own(tmp_path: Path) ->
     assert len(set(made)) == 8
 
 
+def test_one_directory_is_given_to_one_run(tmp_path: Path) -> None:
+    """Looking and making are one step, also for a directory that the user named."""
+
+    def make(out: Path) -> bool:
+        gate.wait()
+        try:
+            create_run_dir("smoke", lane=Lane.MODEL, seed=1, stamp="s", out=out, root=tmp_path)
+        except UsageError as error:
+            assert "already there and not empty" in str(error)  # noqa: PT017 - in a thread
+            return False
+        return True
+
+    gate = Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):
+            assert sum(pool.map(make, [tmp_path / str(number)] * 4)) == 1
+
+
 def test_latest_points_at_the_newest_and_never_replaces_a_directory(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -7,7 +7,8 @@ import resource
 import pytest
 
 from resilience.config import ServerConfig
-from resilience.policy.handshake import HandshakePolicy, HandshakeRequest, network_of
+from resilience.policy.addresses import network_of
+from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.server.limits import max_connections_by_open_files
 
 

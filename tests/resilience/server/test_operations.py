@@ -21,7 +21,7 @@ from resilience.server.log_writer import CAPACITY_LINES, CLOSE_TIMEOUT_S
 from resilience.server.logs import DROPPED, LINES, STRAY
 from resilience.server.metrics import Metrics
 from resilience.server.pages import ServerView, not_ready
-from resilience.server.serve import LIMIT
+from resilience.server.serve import LIMIT, LOST, UNKNOWN
 from tests.support.stored_lines import read_events
 
 from .metrics_oracle import Samples, exposed
@@ -132,6 +132,8 @@ def test_every_log_line_is_explained_with_its_level_and_fields(page: str) -> Non
     expected["messages delayed"] = ("info", {"count"})
     expected |= {
         LIMIT: ("warning", {"why"}),
+        LOST: ("error", {"why"}),
+        UNKNOWN: ("warning", {"why"}),
         DROPPED: ("warning", {"count"}),
         STRAY: ("error", {"logger", "message", "exception"}),
     }

@@ -41,6 +41,8 @@ def test_a_task_that_the_loop_cancels_at_its_end_still_writes_its_record(
     monkeypatch.setattr(serve, "_serve", serving)
     monkeypatch.setattr(serve, "configure", lambda: None)
     monkeypatch.setattr(serve, "raise_open_files", lambda: None)
-    serve.serve_command(ServerConfig(), QuizConfig(), {"event_log": tmp_path / "events" / "server.jsonl"})
+    serve.serve_command(
+        ServerConfig(), QuizConfig(), {"event_log": tmp_path / "events" / "server.jsonl", "unknown": ()}
+    )
     assert left_behind[0].cancelled()
     assert [event.kind for event in read_events(tmp_path)] == [LogEventKind.SESSION_DETACHED]

@@ -435,6 +435,15 @@ def test_a_drained_connection_receives_a_retry_time(state: ServerConnectionState
     assert harness.connections.effects() == []
 
 
+def test_a_drain_cuts_off_who_has_not_completed_a_handshake() -> None:
+    """Such a connection would keep the server until its first-message deadline."""
+    harness = ConnectionHarness()
+    connection = harness.open()
+    connection.drain(3.25)
+    assert harness.connections.effects() == [AbortConnection(connection.key)]
+    assert connection.is_ended
+
+
 def test_a_stopped_server_closes_nothing_by_the_clock() -> None:
     harness = ConnectionHarness()
     harness.open()

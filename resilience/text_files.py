@@ -1,0 +1,17 @@
+"""Reads the text files that people write: UTF-8, with or without the mark that some editors put in front of it.
+
+Every file that a person may have edited is read here. The evidence of a run is not: it is compared byte by byte.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def read_text(path: Path) -> str:
+    r"""The text of a file; a byte order mark is no part of it, and each ``\r\n`` or ``\r`` is read as ``\n``.
+
+    Raises ``OSError`` for a file that cannot be read and ``ValueError`` for one that is not UTF-8, or for a name that
+    no file can have.
+    """
+    return path.read_text(encoding="utf-8-sig")

@@ -1,0 +1,42 @@
+"""The clients of one link as a process of the virtual lane: their context, and its signs of life. Knows no faults."""
+
+from __future__ import annotations
+
+import asyncio
+
+from resilience.lab.client_control import PULSE_S
+from resilience.units import Instant
+
+from .loop import VirtualLoop, process_context
+from .network import VirtualNetwork
+
+
+class VirtualClientProcess:
+    """A :class:`~resilience.lab.client_control.ClientProcess`: what runs in ``context`` can be suspended."""
+
+    def __init__(self, link: str, loop: VirtualLoop, network: VirtualNetwork) -> None:
+        self.name = f"clients {link}"
+        self.context = process_context(self.name)
+        self.pulse_at: Instant = loop.time()
+        self._loop, self._network = loop, network
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Give signs of life from now on."""
+        self.pulse_at = self._loop.time()
+        self._timer = self._loop.call_later(PULSE_S, self.start, context=self.context)
+
+    def stop(self) -> None:
+        """Give none any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def suspend(self) -> None:
+        """Stand still: nothing that arrives is read and no timer fires."""
+        self._network.suspend(self.name)
+        self._loop.suspend(self.name)
+
+    def resume(self) -> None:
+        """Go on: what has arrived is read first, then come the timers that have passed."""
+        self._network.resume(self.name)
+        self._loop.resume(self.name)
