@@ -11,6 +11,7 @@ import pytest
 from reports.frames import RunHistory
 from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.faults import SlowCloseFault, StallFault
 from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
@@ -117,6 +118,30 @@ def test_a_server_that_comes_late_closes_late() -> None:
     made.incarnation = 2
     made.history.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
     assert made.judged()["deadlines_hold"] is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "kind, later, verdict",
+    [
+        ("stall", 0.0, Verdict.PASS),
+        ("stall", 1.5, Verdict.FAIL),
+        ("stall", -5.0, Verdict.FAIL),
+        ("slow_close", 0.0, Verdict.FAIL),
+    ],
+)
+def test_a_deadline_may_be_late_by_as_much_as_a_fault_held_the_message_back(
+    kind: str, later: float, verdict: Verdict
+) -> None:
+    """The message says how many seconds are left; only a fault that holds bytes back excuses it, and no more."""
+    made = case()
+    begin, end = TIMES["q2"] - 0.5, TIMES["q2"] + 2.5
+    stall = StallFault(begin, ("alpha",), duration=end - begin)
+    slow_close = SlowCloseFault(begin, ("alpha",), duration=end - begin, delay=1.0)
+    faults = (*made.history.experiment.faults, stall if kind == "stall" else slow_close)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=faults)
+    made.history.fault(f"1.0:{kind}@alpha", begin, end)
+    _change_observation(made, 4, t=end, remaining=TIME + later, actor="alpha-0001")
+    assert made.judged()["deadlines_hold"] is verdict
 
 
 def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then() -> None:
