@@ -42,6 +42,7 @@ MIN_GAP_S: Seconds = 1.0
 """More strikes than one a second are flaps."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MODE = re.compile(r"F[1-9]\d*")
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
@@ -113,13 +114,17 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
-    within ``ramp`` seconds.
+    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group`` of
+    a catalogue, and the failure modes that the run ``shows``, such as "F7" (docs/failure-modes.md).
     """
 
     name: str
     duration: Seconds
     cohorts: tuple[Cohort, ...]
     title: str = ""
+    question: str = ""
+    group: str = ""
+    shows: tuple[str, ...] = ()
     seed: int = 1
     ramp: Seconds = 3.0
     server: ServerConfig = ServerConfig()
@@ -191,6 +196,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_run(run: Experiment) -> None:
     require(bool(_NAME.fullmatch(run.name)), "name", run.name, "must be lower-case letters, digits, - and _")
+    for i, mode in enumerate(run.shows):
+        require(bool(_MODE.fullmatch(mode)), f"shows[{i}]", mode, "must be the id of a failure mode, such as F7")
+        require(mode not in run.shows[:i], f"shows[{i}]", mode, "must not repeat")
     require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
     require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
     hypothesis = run.hypothesis
