@@ -20,6 +20,8 @@ from .client_evidence import observations_until
 from .connections import recoveries, resumptions
 from .selection import joint_codes, select
 
+NO_QUESTION = "no question was opened"
+
 LATE_S: Seconds = 0.75
 """A server that has just started under a crowd may be so late."""
 
@@ -58,12 +60,18 @@ class DurabilityEvidence:
         return pd.DataFrame(columns).astype(types)
 
     @cached_property
+    def was_asked(self) -> bool:
+        """Whether a question was ever opened, by the word of the database, the server's log or any client."""
+        logged = select(self.history, LogEventKind.QUESTION_OPENED, role=Role.SERVER)
+        return self.stored.state.index >= 0 or bool(len(logged)) or bool(self.observed["question"].notna().any())
+
+    @cached_property
     def why_no_times(self) -> str | None:
         """Why nothing but the server's word says when a question was open; None where more does."""
         pace = self.stored.plan.pace
         if None in (pace.lobby, pace.reveal, pace.leaderboard) or self._host_moved:
             return "a host moves the quiz: nothing but the server's word says when a question was open"
-        return "no question was opened" if self.stored.state.index < 0 else None
+        return NO_QUESTION if self.stored.state.index < 0 else None
 
     @cached_property
     def times(self) -> dict[str, tuple[Instant, Instant]]:

@@ -1,4 +1,7 @@
-"""How late a message that a client received may be because a fault held it back. Judges nothing."""
+"""How late a message that a client received may be: a fault of its link held it back, or it was suspended itself.
+
+Judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.experiment.faults import AnyFault
+from resilience.experiment.primitives import FaultTarget
 from resilience.lab.participants import participants_of
 from resilience.units import Seconds
 
@@ -17,7 +22,7 @@ THROUGH_S: Seconds = 1.0
 
 
 def held_back_s(history: RunHistory, actors: pd.Series, t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each message, by its receiver and time: for how long faults of its link may have held it back, seconds."""
+    """For each message, by its receiver and time: for how long faults may have held it back, seconds."""
     held = np.zeros(len(t))
     links = actors.astype(str).map(_link_of(history))
     for struck, start, stop in _holding_windows(history):
@@ -33,12 +38,16 @@ def _link_of(history: RunHistory) -> dict[str, str]:
 
 @once_per_run
 def _holding_windows(history: RunHistory) -> list[tuple[frozenset[str], float, float]]:
-    """The links, the begin and the end of every window that held bytes back."""
+    """The links, the begin and the end of every window that held bytes back, or the clients that were to read them."""
     planned = {window.fault_id: window for window in history.experiment.windows(history.info.seed)}
     frame = windows_frame(history).dropna(subset=["fault_at"])
     stops = frame["healed_at"].fillna(history.end)
     return [
         (frozenset(planned[fault_id].links), float(start), float(stop))
         for fault_id, start, stop in zip(frame["fault_id"], frame["earliest"], stops, strict=True)
-        if fault_id in planned and planned[fault_id].fault.holds_back
+        if fault_id in planned and _delays_reading(planned[fault_id].fault)
     ]
+
+
+def _delays_reading(fault: AnyFault) -> bool:
+    return fault.holds_back or fault.target is FaultTarget.CLIENT

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import ClientSuspendFault, kinds_of
 from resilience.experiment.schedule import SERVER
 from resilience.lab.participants import participants_of
 
@@ -163,13 +162,6 @@ class FaultTimes:
 def fault_times(history: RunHistory) -> FaultTimes:
     """The spans of every fault that began, per cohort; per link where a fault struck a part of a cohort only."""
     return _times_of(history, windows_frame(history))
-
-
-@once_per_run
-def suspension_times(history: RunHistory) -> FaultTimes:
-    """The spans in which clients were suspended, in the same way."""
-    windows = windows_frame(history)
-    return _times_of(history, windows[windows["kind"].isin(kinds_of(ClientSuspendFault))])
 
 
 def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
