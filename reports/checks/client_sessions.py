@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge
+from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
@@ -168,7 +168,8 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
         ]
         if Direction.DOWN in window.ways:  # one that heard the server meanwhile was not struck
             slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
-            silent = silent[~silent["heard"].between(window.fault_at + slack, window.stop, inclusive="neither")]
+            later = silent["heard"] > window.fault_at + slack
+            silent = silent[~(later & (silent["heard"] < (np.inf if _closes(window.kind) else window.stop)))]
         if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
@@ -179,6 +180,11 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
             for row in records(silent[~silent["participant"].isin(list(shown))])
         ]
     return found(checked, problems, "no client was silent for longer than the grace period while others were connected")
+
+
+def _closes(kind: str) -> bool:
+    """Whether no connection survives a window of this kind."""
+    return connections_end(kind) is not None
 
 
 def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
