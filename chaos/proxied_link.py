@@ -18,6 +18,7 @@ A proxy that hangs or dies is replaced on the same port, and every condition is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from pathlib import Path
 from typing import NamedTuple
@@ -174,9 +175,21 @@ class ProxiedLink:
         toxic = Timeout(stream="upstream", timeout_ms=0, name=f"close-{next(self._numbers)}")
         try:
             added = await self._chain.add(toxic)
-        finally:  # an order that was cancelled may have been carried out
-            removed = await self._chain.remove(toxic)
+        except BaseException:  # an order that was cancelled may have been carried out, or not
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
+        removed = await self._remove_surely(toxic)
         return CallTimes(added.before, removed.after)
+
+    async def _remove_surely(self, toxic: Toxic) -> CallTimes:
+        """Remove a toxic, again where the order was cancelled: it may not have been carried out."""
+        try:
+            return await self._chain.remove(toxic)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
 
     async def _close_by_disabling(self) -> CallTimes:
         try:

@@ -51,8 +51,9 @@ class ToxicChain:
     async def remove(self, toxic: Toxic) -> CallTimes:
         """End the toxic: held bytes go through; a toxic that threw bytes away closes its connections."""
         chain = self._chains[toxic.stream]
+        if toxic in chain:
+            chain.remove(toxic)
         times = await self._api().remove_toxic(self._proxy, toxic.name, live=_holds_bytes(toxic))
-        chain.remove(toxic)
         for first, second in itertools.pairwise(tuple(chain)):
             if _is_tail(first) and _is_tail(second):
                 await self._api().remove_toxic(self._proxy, first.name, live=True)
