@@ -193,7 +193,7 @@ def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
     ways = _silent_ways(evidence)
     frame = frame.assign(ways=pd.Series(ways, dtype="object"))
     vanish = np.array([Direction.UP in each for each in ways], dtype=bool)
-    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nobody anything
+    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nothing to any client
     return frame[vanish & at_link & (frame["stop"] - frame["start"] >= limit).to_numpy()]
 
 

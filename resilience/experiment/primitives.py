@@ -216,7 +216,7 @@ class SuspendClients(msgspec.Struct, frozen=True, tag="suspend_clients"):
 
 
 class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
-    """Let suspended clients go on (SIGCONT)."""
+    """Let suspended clients continue (SIGCONT)."""
 
 
 ClientOperation = SuspendClients | ResumeClients

@@ -1,4 +1,4 @@
-"""One modelled dial and its connection, what crosses a link besides messages, and what both ends are told."""
+"""One modelled dial and its connection, what crosses a link besides messages, and both ends as the link sees them."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ class ModelLink:
         self._latency = self._base_latency + self.extra_latency
 
     def _bring_forward(self, by: Seconds) -> None:
-        """What a delay held back goes on at once."""
+        """What a delay held back continues at once."""
         soon = self._clock.now + self._half
         self._up.advance(by, not_before=soon)
         self._down.advance(by, not_before=soon)

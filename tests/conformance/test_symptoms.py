@@ -1,4 +1,4 @@
-"""Which symptoms a canary sees under which fault: its own always, and no other that it could be told from."""
+"""Which symptoms a canary sees under which fault: its own always, and no other that it can be distinguished from."""
 
 from __future__ import annotations
 
