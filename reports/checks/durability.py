@@ -233,7 +233,7 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
 
 def _were_suspended(history: RunHistory, shown: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each row's client was suspended at its time, or until shortly before."""
-    cohort = shown["actor"].astype(str).str.rpartition("-")[0]
+    cohort = shown["actor"].astype(str).str.rsplit("-", n=1).str[0]
     return suspension_times(history).covers(shown.assign(cohort=cohort), shown["t"].to_numpy())
 
 
