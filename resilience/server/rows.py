@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, Select, Update, bindparam, func, literal_column, select
+from sqlalchemy import RowMapping, Select, Update, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from resilience.protocol.effects import JoinAttempt, SessionRow
@@ -45,9 +45,12 @@ FORGET = PARTICIPANTS.delete().where(
 
 
 def select_lease(dialect: str) -> Select[Any]:
-    """A run's incarnation and the transaction's number (0 on SQLite); the row is locked until the transaction ends."""
-    number = func.txid_current() if dialect == "postgresql" else literal_column("0")
-    return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
+    """A run's incarnation; on PostgreSQL also the transaction's number and the start of the server process.
+
+    The row is locked until the transaction ends.
+    """
+    transaction = (func.txid_current(), func.pg_postmaster_start_time()) if dialect == "postgresql" else ()
+    return select(EVENTS.c.incarnation, *transaction).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
 
 
 def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:

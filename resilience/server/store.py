@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import Connection, false, select
 
-from resilience.errors import FencedError, StoreError
+from resilience.errors import FencedError, RecoveryNeededError, StoreError
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.plan import QuizPlan
 from resilience.server import rows as r
-from resilience.server.database import Database, OutcomeUnknownError
+from resilience.server.database import Database, OutcomeUnknownError, Transaction
 from resilience.server.migrations import upgrade
 from resilience.server.schema import EVENTS, METADATA, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
@@ -77,15 +77,18 @@ class Store(Protocol):
         """Ids of events whose newest run has not finished, the longest running first."""
 
     def acquire_lease(self, key: str) -> RunLease:
-        """Become the run's server: from now on every older lease is rejected."""
+        """Become the run's server: from now on every older lease is rejected.
+
+        Raises :class:`~resilience.server.database.OutcomeUnknownError` if the lease may have been granted.
+        """
 
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
-        """Write the rows in one transaction, in their order.
+        """Write the rows in one transaction, in their order; without rows, check that the database takes writes.
 
         Raises :class:`~resilience.errors.StoreError` if nothing was written; a later commit may succeed. Raises
         :class:`~resilience.errors.FencedError` if nothing was written and nothing will be under these leases: the run
-        has another server, or the outcome of an earlier commit is unknown. In both cases acquire the lease and read the
-        run again.
+        has another server, or, as :class:`~resilience.errors.RecoveryNeededError`, the outcome of an earlier commit is
+        unknown. In both cases read the run again, and in the second acquire its lease first.
         """
 
     def scores(self, key: str) -> dict[str, int]:
@@ -181,11 +184,13 @@ class SqlStore:
         """Write the rows in one transaction; a later row of one participant replaces an earlier one."""
         batch = _Batch(rows, origin)
         if void := self._unknown_outcome & batch.leases:
-            raise FencedError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
-        transaction = 0
+            raise RecoveryNeededError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
+        transaction: Transaction | None = None
 
         def work(connection: Connection) -> None:
             nonlocal transaction
+            if not rows:
+                _check_writable(connection)
             transaction = self._check(connection, batch.leases)
             self._write(connection, batch, origin)
 
@@ -212,15 +217,15 @@ class SqlStore:
 
     # inside a commit --------------------------------------------------------------------------------------------------
 
-    def _check(self, connection: Connection, leases: set[RunLease]) -> int:
-        """Lock every lease until the transaction ends, or raise; returns the transaction's number."""
-        transaction, stale = 0, set()
+    def _check(self, connection: Connection, leases: set[RunLease]) -> Transaction | None:
+        """Lock every lease until the transaction ends, or raise; returns the transaction, if it can be asked for."""
+        transaction, stale = None, set()
         for lease in sorted(leases, key=lambda c: (c.key, c.incarnation)):
             found = connection.exec_driver_sql(self._select_lease, (lease.key,)).one_or_none()
             if found is None or found[0] != lease.incarnation:
                 stale.add(lease)
-            else:
-                transaction = found[1]
+            elif len(found) > 1:
+                transaction = Transaction(*found[1:])
         if stale:
             raise FencedError(_keys(stale))
         return transaction
@@ -238,12 +243,12 @@ class SqlStore:
             if many:
                 connection.exec_driver_sql(sql, many)
 
-    def _settle(self, transaction: int, leases: set[RunLease], error: StoreError) -> None:
+    def _settle(self, transaction: Transaction | None, leases: set[RunLease], error: StoreError) -> None:
         """Find the outcome of a commit whose reply was lost; returns if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
-        if outcome is None:
+        if outcome is None and leases:
             self._unknown_outcome |= leases
-            raise FencedError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
+            raise RecoveryNeededError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error
 
@@ -283,6 +288,10 @@ class _Batch:
 def _prepare(connection: Connection, database: str) -> None:
     """Bring the tables up to date and check that they can be written, before the first answer needs them."""
     upgrade(connection, database)
+    _check_writable(connection)
+
+
+def _check_writable(connection: Connection) -> None:
     connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 
 
