@@ -6,7 +6,7 @@ methods of :class:`~resilience.protocol.server.quiz_stream.Audience`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import msgspec
@@ -56,6 +56,9 @@ from resilience.units import Instant, Seconds
 _PRESENCE, _CHECKPOINT = "presence", "checkpoint"
 """Keys of the deadline queue; heartbeats have a queue of their own."""
 
+MAX_UNSAVED_ATTEMPTS = 1000
+"""How many rows of the join log wait for a database that is away; the oldest is dropped first."""
+
 
 class Attendance:
     """The participants of one room. ``effects`` is the room's list, ``commits`` its table of pending commits.
@@ -84,6 +87,7 @@ class Attendance:
         self._subscribers: dict[int, ServerSession] = {}
         self._population: set[str] = set()
         self._unsaved: dict[str, None] = {}
+        self._unsaved_attempts: deque[JoinAttempt] = deque(maxlen=MAX_UNSAVED_ATTEMPTS)
         self._deadlines = DeadlineQueue()
 
     def restore(self, row: SessionRow, now: Instant) -> None:
@@ -116,7 +120,7 @@ class Attendance:
         else:
             resumed = self._identities.resume(message, connection, now)
             if resumed is None:
-                self._commits.persist((JoinAttempt(None, "refused", now),))
+                self._store((), (JoinAttempt(None, "refused", now),))
                 return None
             pending_join = resumed
         self._attach(pending_join, now)
@@ -173,13 +177,13 @@ class Attendance:
         """A message about the session itself."""
         if isinstance(message, Pong):
             self._heartbeats.pong_received(session.participant, message.id, now)
-            self._save_later(session, now)
+            self._save_later((session.participant,), now)
         elif isinstance(message, Probe):
             self._effects.append(SendToClient(connection, ProbeReply(message.id)))
         else:
             self._identities.release_instance(session)
             if self._tokens.confirm(session.participant, message.generation):
-                self._save_later(session, now)
+                self._save_later((session.participant,), now)
 
     def leave(self, session: ServerSession, connection: int, now: Instant) -> None:
         """The participant leaves on purpose."""
@@ -189,7 +193,7 @@ class Attendance:
         self._population.discard(session.participant)
         self._identities.release_instance(session)
         self._presence_changed(session, now)
-        self._commits.persist((self._row(session),))
+        self._store((session.participant,))
         self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
@@ -208,7 +212,7 @@ class Attendance:
             return False
         self._heartbeats.stop(session.participant, now)
         self._presence_changed(session, now)
-        self._commits.persist((self._row(session),))
+        self._store((session.participant,))
         return True
 
     # the audience of the quiz stream ----------------------------------------------------------------------------------
@@ -259,12 +263,20 @@ class Attendance:
         """Store due session rows; returns the change of presence that is due to be shown."""
         due = self._deadlines.due(now)
         if _CHECKPOINT in due:
-            self._save()
+            self.save_unsaved()
         if _PRESENCE not in due:
             return None
         delta = self._presence.flush(now)
         self._schedule_presence()
         return delta
+
+    def save_unsaved(self) -> None:
+        """Order a commit of everything that waits for the next checkpoint."""
+        if self._has_unsaved():
+            participants, attempts = tuple(self._unsaved), tuple(self._unsaved_attempts)
+            self._unsaved.clear()
+            self._unsaved_attempts.clear()
+            self._store(participants, attempts)
 
     def check_heartbeats(self, now: Instant) -> bool:
         """Send due pings, evict the silent, expire the absent; returns whether the presence of anybody changed."""
@@ -276,7 +288,7 @@ class Attendance:
             else:
                 self._expire(session, now)
             self._presence_changed(session, now)
-            self._commits.persist((self._row(session),))
+            self._store((session.participant,))
         return bool(changes)
 
     # the parts --------------------------------------------------------------------------------------------------------
@@ -308,7 +320,7 @@ class Attendance:
         session.release()
         self._heartbeats.forget(session.participant)
         self._presence.forget(session.participant)
-        self._commits.persist((DeleteParticipant(session.participant),))
+        self._store((session.participant,))
 
     def _window(self) -> ReturnWindow:
         """The return window for all who are connected or expected back."""
@@ -323,16 +335,25 @@ class Attendance:
         if deadline is not None:
             self._deadlines.schedule(_PRESENCE, deadline)
 
-    def _save_later(self, session: ServerSession, now: Instant) -> None:
-        """Store the session with the next checkpoint; no connection waits for it."""
-        if not self._unsaved:
-            self._deadlines.schedule(_CHECKPOINT, now + self._settings.checkpoint_interval)
-        self._unsaved[session.participant] = None
+    def _store(self, participants: tuple[str, ...], attempts: tuple[JoinAttempt, ...] = ()) -> None:
+        """Order a commit that no connection waits for; what it does not write goes into a later checkpoint."""
+        rows = tuple(self._row_of(participant) for participant in participants)
+        self._commits.persist_or_retry(rows + attempts, lambda now: self._save_later(participants, now, attempts))
 
-    def _save(self) -> None:
-        sessions = [self.sessions[who] for who in self._unsaved if who in self.sessions]
-        self._unsaved.clear()
-        self._commits.persist(tuple(self._row(session) for session in sessions))
+    def _save_later(self, participants: tuple[str, ...], now: Instant, attempts: tuple[JoinAttempt, ...] = ()) -> None:
+        """Store these with the next checkpoint, as they are by then."""
+        if not self._has_unsaved():
+            self._deadlines.schedule(_CHECKPOINT, now + self._settings.checkpoint_interval)
+        self._unsaved.update(dict.fromkeys(participants))
+        self._unsaved_attempts.extend(attempts)
+
+    def _has_unsaved(self) -> bool:
+        return bool(self._unsaved or self._unsaved_attempts)
+
+    def _row_of(self, participant: str) -> SessionRow | DeleteParticipant:
+        """The row of a participant as it is now; one that is forgotten has none."""
+        session = self.sessions.get(participant)
+        return DeleteParticipant(participant) if session is None else self._row(session)
 
     def _row(self, session: ServerSession) -> SessionRow:
         tokens = self._tokens.state_of(session.participant)

@@ -37,7 +37,7 @@ from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
 from resilience.units import Instant
 
-_PHASE, _HOSTS = "phase", "hosts"
+_PHASE, _HOSTS, _PROGRESS = "phase", "hosts", "progress"
 """Keys of the deadline queue."""
 
 
@@ -84,6 +84,8 @@ class QuizStream:
         self.game, self.event, self.seq = game, event, 0
         self._audience, self._commits, self._effects = audience, commits, effects
         self._deadlines = DeadlineQueue()
+        self._retry_interval = settings.checkpoint_interval
+        self._progress_is_unsaved = False
         self._answers = PendingAnswers(game, effects, commits, self._on_answer_stored)
         self._game_messages = GameMessages(game, settings.leaderboard_size, audience.name_of)
         self._snapshots = SnapshotBuilder(event, title, epoch, game, self._game_messages)
@@ -176,23 +178,39 @@ class QuizStream:
     def handle_timeout(self, now: Instant) -> None:
         """Enter the phases that are due; send status to hosts and disconnect silent ones."""
         due = self._deadlines.due(now)
+        if _PROGRESS in due:
+            self.save_unsaved()
         if _PHASE in due:
             self._advance(now)
         if _HOSTS in due:
             self._host_commands.handle_timeout(now)
             self._schedule_hosts(now)
 
+    def save_unsaved(self) -> None:
+        """Order the commit of the quiz's state if it is not stored."""
+        if self._progress_is_unsaved:
+            self._progress_is_unsaved = False
+            self._store_progress(self.game.progress)
+
     # the parts --------------------------------------------------------------------------------------------------------
+
+    def _store_progress(self, state: QuizState) -> None:
+        """Order the commit of a state that the quiz enters by the clock; if it fails, store a later one."""
+        self._commits.persist_or_retry((state,), self._progress_not_stored)
+
+    def _progress_not_stored(self, now: Instant) -> None:
+        self._progress_is_unsaved = True
+        self._deadlines.schedule(_PROGRESS, now + self._retry_interval)
 
     def _start_lobby(self, now: Instant) -> None:
         if self.game.start_lobby(now):
-            self._commits.persist((self.game.progress,))
+            self._store_progress(self.game.progress)
             self._schedule_phase()
 
     def _advance(self, now: Instant) -> None:
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
             state = self.game.next_state(self.game.phase_ends_at)
-            self._commits.persist((state,))
+            self._store_progress(state)
             self._enter_phase(state, now)
         self._schedule_phase()
 

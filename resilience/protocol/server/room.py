@@ -133,6 +133,11 @@ class Room:
         """The rows of this ticket were not written: nothing was acknowledged, the waiting clients retry."""
         self._commits.commit_failed(ticket, now)
 
+    def save_unsaved(self) -> None:
+        """Order a commit of everything that no connection waits for and that is not stored: the server stops."""
+        self._attendance.save_unsaved()
+        self._stream.save_unsaved()
+
     # asked by drivers -------------------------------------------------------------------------------------------------
 
     def states(self) -> dict[str, int]:
