@@ -146,6 +146,7 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
+        self._file = None
 
     @contextmanager
     def _connection(self, failed: str) -> Iterator[Connection]:
