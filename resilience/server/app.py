@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 
 from resilience import __version__
 from resilience.config import ServerConfig
-from resilience.errors import HarnessError, PortInUseError
+from resilience.errors import HarnessError, PortInUseError, StoreError
 from resilience.network_addresses import with_port
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
@@ -79,7 +79,8 @@ class QuizServer:
         self._metrics = metrics
         self._origin = wall_clock() - clock.now()
         self._lag = LoopLag(clock, metrics.observe_lag) if metrics else None
-        self._committer = Committer(self._write, executor, metrics.observe_commit if metrics else None)
+        observe = metrics.observe_commit if metrics else None
+        self._committer = Committer(self._write, executor, observe, name=repr(self._origin))
         self._registry = EventRegistry(
             config,
             store,
@@ -132,6 +133,8 @@ class QuizServer:
             self._committer.trouble is not None,
             self.recent_lag(),
             tuple(_event_view(hub) for hub in self._registry.hubs.values()),
+            recovering=len(self._registry.recovering),
+            commit_under_way_for=self._committer.under_way_for(),
         )
 
     # its life ---------------------------------------------------------------------------------------------------------
@@ -159,35 +162,66 @@ class QuizServer:
         await server.start_serving()
 
     async def stop(self) -> None:
-        """Stop accepting, drain the connections, flush pending commits, write the final records."""
+        """Stop accepting, drain the connections, flush pending commits, write the final records.
+
+        Raises :class:`~resilience.errors.StoreError`, once it has stopped, if the database did not take everything.
+        """
         await self._gateway.drain()
-        await self.flush_and_write_final_records()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-        self._gateway.stop()
-        await self._committer.flush()
-        if self._lag is not None:
-            self._lag.stop()
+        try:
+            await self.flush_and_write_final_records()
+        finally:
+            await self._close()
 
     async def flush_and_write_final_records(self) -> None:
-        """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
+        """Settle every commit and write the closing records; nothing is logged or decided by the clock after that.
+
+        Raises :class:`~resilience.errors.StoreError`, after the records of every event, if the database did not answer.
+        """
+        self._committer.stop_retrying()
         for hub in self._registry.hubs.values():
             hub.stop_timer()
+            hub.save_unsaved()
         await self._committer.flush()
+        failures = [
+            StoreError(f"event {event} waits for the database to recover")
+            for event in sorted(self._registry.recovering)
+        ]
         for hub in list(self._registry.hubs.values()):
-            hub.write_final_records(await self._off_loop(self._store.scores, hub.lease.key))
+            try:
+                scores = await self._off_loop(self._store.scores, hub.lease.key)
+            except StoreError as error:
+                failures.append(error)
+                scores = {}
+            hub.write_final_records(scores)
+        if failures:
+            raise failures[0]
 
     def simulate_kill(self) -> None:
         """Fall silent at once, as a killed process: what is not committed by now never will be."""
         self._committer.abandon()
         self._gateway.stop()
+        self._stop_recovering()
         for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
             self._server.close(close_connections=False)
 
     # its parts --------------------------------------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        self._gateway.stop()
+        await self._committer.flush()
+        self._committer.stop_retrying()
+        self._stop_recovering()
+        if self._lag is not None:
+            self._lag.stop()
+
+    def _stop_recovering(self) -> None:
+        for task in self._recovering:
+            task.cancel()
 
     async def _bound(self, host: str, port: int) -> Server:
         server = await serve(

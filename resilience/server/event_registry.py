@@ -5,16 +5,19 @@ It knows which run of an event belongs to which server; nothing of sockets.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from resilience.config import ServerConfig
-from resilience.errors import FencedError, UsageError
+from resilience.errors import FencedError, RecoveryNeededError, StoreError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
+from resilience.policy.database_retry import database_retry_delay
 from resilience.protocol.effects import Record
+from resilience.protocol.server.connection import DATABASE_AWAY
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
@@ -24,6 +27,7 @@ from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest
 from resilience.server.hub import Hub
+from resilience.server.lease_claim import LeaseClaim
 from resilience.server.store import RunLease, Store, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
@@ -50,7 +54,10 @@ class EventRegistry:
 
     ``new_id`` and ``new_token`` are those of :class:`~resilience.protocol.server.room.Room`. ``runs`` makes names of
     runs that were never used before; ``origin`` is the wall time of the run clock's zero; ``fenced`` is called with a
-    hub whose run may belong to another server, and calls :meth:`recover`.
+    hub that may write no more, and calls :meth:`recover`.
+
+    ``hubs`` has the events that run here, ``elsewhere`` those that another server has recovered, ``recovering`` those
+    that this one reads again as soon as the database answers.
     """
 
     def __init__(  # noqa: PLR0913 - all that events depend on
@@ -71,6 +78,7 @@ class EventRegistry:
     ) -> None:
         self.hubs: dict[str, Hub] = {}
         self.elsewhere: set[str] = set()
+        self.recovering: set[str] = set()
         self._config, self._store, self._clock, self._origin = config, store, clock, origin
         self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
         self._new_id, self._new_token, self._runs, self._on_fenced = new_id, new_token, runs, fenced
@@ -87,13 +95,13 @@ class EventRegistry:
         for spec in specs:
             run = None if fresh else await self._off_loop(self._store.newest_run, spec.event, self._origin)
             if run is not None and is_resumable(run, self._clock.now(), self._config.cleanup_interval):
-                await self._resume(run.lease.key, spec.event, spec.seed)
+                await self._resume(LeaseClaim(run.lease), spec.event, spec.seed)
             else:
                 await self._begin(spec)
         for event in await self._off_loop(self._store.unfinished):
             if event not in self.hubs:
                 run = await self._off_loop(self._store.newest_run, event, self._origin)
-                await self._resume(run.lease.key, event, 1)
+                await self._resume(LeaseClaim(run.lease), event, 1)
 
     def activate(self) -> None:
         """Log what :meth:`open` did and start the rooms: the server listens now, and absences count from now."""
@@ -121,6 +129,8 @@ class EventRegistry:
             if hub.room.game.questions == plan.questions and hub.room.game.pace == plan.pace:
                 return
             raise UsageError(f"event {event!r} is under way with other questions; finish it, or choose another name")
+        if event in self.recovering:
+            raise UsageError(f"event {event!r} is being recovered from the database; try again")
         if event in self._creating:
             raise UsageError(f"event {event!r} is just being created; try again")
         spec = EventSpec(event, plan, self._runs())
@@ -140,7 +150,7 @@ class EventRegistry:
         Events that are just being created, and those that they replace, are taken into account.
         """
         taken = set(self._creating.values())
-        if len(self.hubs.keys() - taken) + len(self._creating) < self._config.max_events:
+        if len(self.hubs.keys() - taken) + len(self.recovering) + len(self._creating) < self._config.max_events:
             return ""
         over = [event for event, hub in self.hubs.items() if _is_over(hub) and event not in taken]
         if not over:
@@ -155,18 +165,42 @@ class EventRegistry:
     # when the database says no ----------------------------------------------------------------------------------------
 
     async def recover(self, hub: Hub) -> None:
-        """This server may no longer write for a run: read the run again, unless another server has it now."""
+        """This server may no longer write for a run: read the run again, unless another server has it now.
+
+        Returns when the database has answered; until then it is asked again and again.
+        """
         event = hub.room.event
         if self.hubs.get(event) is not hub:
             return
         del self.hubs[event]
-        self.elsewhere.add(event)
+        self.recovering.add(event)
         hub.abandon()
-        run = await self._off_loop(self._store.newest_run, event, self._origin)
-        if run is not None and run.lease == hub.lease:
-            await self._resume(hub.lease.key, event, 1)
-            self.elsewhere.discard(event)
+        try:
+            is_here = await self._until_answered(LeaseClaim(hub.lease), event)
+        finally:
+            self.recovering.discard(event)
+        if is_here:
             self.activate()
+        else:
+            self.elsewhere.add(event)
+
+    async def _until_answered(self, claim: LeaseClaim, event: str) -> bool:
+        """Recover a run; returns whether it is this server's."""
+        draw, attempt = random_for(claim.lease.incarnation, claim.lease.key), 0
+        while True:
+            try:
+                return await self._recover_once(claim, event)
+            except StoreError as error:
+                self._log(Record(LogEventKind.COMMIT_FAILED, self._clock.now(), cause=str(error), value=0.0))
+            await asyncio.sleep(database_retry_delay(attempt, draw("recovery", 0, attempt)))
+            attempt += 1
+
+    async def _recover_once(self, claim: LeaseClaim, event: str) -> bool:
+        run = await self._off_loop(self._store.newest_run, event, self._origin)
+        if run is None or not claim.covers(run.lease):
+            return False
+        await self._resume(claim, event, 1)
+        return True
 
     # making hubs ------------------------------------------------------------------------------------------------------
 
@@ -182,8 +216,8 @@ class EventRegistry:
         self._hub(spec.event, lease, spec.plan, spec.seed)
         self._note(spec.event, FRESH)
 
-    async def _resume(self, key: str, event: str, seed: int) -> None:
-        lease = await self._off_loop(self._store.acquire_lease, key)
+    async def _resume(self, claim: LeaseClaim, event: str, seed: int) -> None:
+        lease = await self._off_loop(claim.acquire, self._store)
         stored = await self._off_loop(self._store.latest, event, self._origin)
         hub = self._hub(event, lease, stored.plan, seed)
         hub.room.game.restore(clamp_to_now(stored.progress, self._clock.now()), stored.answers)
@@ -229,8 +263,10 @@ class EventRegistry:
                 )
 
     def _fenced(self, hub: Hub, error: FencedError) -> None:
-        del error
-        hub.close_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
+        if isinstance(error, RecoveryNeededError):
+            hub.close_all(CloseCode.TRY_AGAIN_LATER, lambda _: DATABASE_AWAY)
+        else:
+            hub.close_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
         self._on_fenced(hub)
 
 

@@ -302,6 +302,9 @@ class Gateway:
             await self._registry.create(effect.event, effect.plan, by=effect.connection)
         except (UsageError, StoreError) as error:
             machine.event_not_opened(str(error))
+        except Exception:  # noqa: BLE001 - its host waits for a reply before it can open another
+            _defects.exception("an event could not be opened")
+            machine.event_not_opened("the server failed; try again")
         else:
             machine.event_opened()
         self.carry_out_effects()
@@ -329,6 +332,8 @@ class Gateway:
     def _locate(self, event: str) -> EventLocation:
         if event in self._registry.hubs:
             return EventLocation.HERE
+        if event in self._registry.recovering:
+            return EventLocation.RECOVERING
         return EventLocation.ELSEWHERE if event in self._registry.elsewhere else EventLocation.UNKNOWN
 
     def _is_waiting(self, key: int) -> bool:

@@ -117,6 +117,11 @@ class Hub:
         self._timer_is_stopped = True
         self._timer.stop()
 
+    def save_unsaved(self) -> None:
+        """Order the commit of everything that waits for a later one."""
+        self.room.save_unsaved()
+        self._pump()
+
     def abandon(self) -> None:
         """Fall silent at once, as the hub of a killed process: nothing is sent, logged or ordered any more."""
         self._timer.stop()

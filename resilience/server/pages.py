@@ -21,6 +21,9 @@ REFRESH_INTERVAL_S: Seconds = 5
 MAX_HEALTHY_LAG_S: Seconds = 0.5
 """A loop that runs later than this is not ready for new connections."""
 
+MAX_HEALTHY_COMMIT_S: Seconds = 2.0
+"""Nor is a server whose database has not replied to a commit for so long."""
+
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 Exposition = Callable[[str], tuple[str, bytes]]
@@ -44,7 +47,8 @@ class ServerView(msgspec.Struct, frozen=True):
     """The server's status; durations in seconds.
 
     ``address`` is the WebSocket URL (``ws://host/ws``). ``max_connections`` 0 means no limit. ``commit_failed`` is
-    whether the last commit failed. ``loop_lag`` is the largest of the last seconds.
+    whether the last commit failed. ``loop_lag`` is the largest of the last seconds. ``recovering`` counts the events
+    that wait for the database, ``commit_under_way_for`` is how long it has not replied to the present commit.
     """
 
     version: str
@@ -56,6 +60,8 @@ class ServerView(msgspec.Struct, frozen=True):
     commit_failed: bool = False
     loop_lag: Seconds = 0.0
     events: tuple[EventView, ...] = ()
+    recovering: int = 0
+    commit_under_way_for: Seconds = 0.0
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -91,11 +97,18 @@ def not_ready(view: ServerView) -> tuple[str, ...]:
     reasons = {
         "draining: connections are being closed": view.draining,
         "database: the last commit was not taken": view.commit_failed,
+        f"database: it has not replied to a commit for {view.commit_under_way_for:.1f} s": view.commit_under_way_for
+        > MAX_HEALTHY_COMMIT_S,
+        f"database: {_events(view.recovering)} for it to be recovered": view.recovering > 0,
         f"overloaded: the loop ran {view.loop_lag:.2f} s late, at most {MAX_HEALTHY_LAG_S:g} s": view.loop_lag
         > MAX_HEALTHY_LAG_S,
         f"full: {view.connections} of {view.max_connections} connections": full,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def _events(count: int) -> str:
+    return "1 event waits" if count == 1 else f"{count} events wait"
 
 
 def status_page(view: ServerView, *, refresh: bool = True) -> str:

@@ -12,7 +12,7 @@ from resilience.protocol.states import ServerConnectionState
 from .machines import joined
 
 KEY = "the key of the hosts"
-HERE, ELSEWHERE, NOWHERE = "quiz", "moved", "nowhere"
+HERE, ELSEWHERE, RECOVERING, NOWHERE = "quiz", "moved", "waiting", "nowhere"
 JOIN = Join(event=HERE, name="Ada", instance="tab")
 
 
@@ -23,7 +23,11 @@ class ConnectionHarness:
         self.now = 100.0
         self.config = ServerConfig(**settings)  # type: ignore[arg-type]
         self.policy = HandshakePolicy(self.config.handshake(1000))
-        self.events = {HERE: EventLocation.HERE, ELSEWHERE: EventLocation.ELSEWHERE}
+        self.events = {
+            HERE: EventLocation.HERE,
+            ELSEWHERE: EventLocation.ELSEWHERE,
+            RECOVERING: EventLocation.RECOVERING,
+        }
         self.connections = ServerConnections(
             self.config.connection, self.policy, locate=self._locate, host_key=host_key
         )

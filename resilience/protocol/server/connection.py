@@ -58,6 +58,12 @@ MAX_HOST_MESSAGE_BYTES = 1_048_576
 MOVED_RETRY_AFTER_S: Seconds = 5.0
 """When to come back for an event that is moving to another server."""
 
+DATABASE_RETRY_AFTER_S: Seconds = 2.0
+"""When to come back for an event that waits for its database."""
+
+DATABASE_AWAY = f"retry_after={DATABASE_RETRY_AFTER_S:.1f} the database is away; the event continues when it is back"
+"""The reason of a close, at most 123 bytes."""
+
 CLOSED_CAUSE, SLOW_CAUSE = "closed", "slow"
 """The causes of an end without a close frame: the transport's end, and a client cut off because it reads too slowly."""
 
@@ -76,8 +82,17 @@ class EventLocation(Enum):
     """Where an event runs."""
 
     HERE = "here"
+    RECOVERING = "recovering"
+    """Here, as soon as the database answers."""
     ELSEWHERE = "elsewhere"
     UNKNOWN = "unknown"
+
+
+_TRY_AGAIN_REASONS = {
+    EventLocation.RECOVERING: DATABASE_AWAY,
+    EventLocation.ELSEWHERE: f"retry_after={MOVED_RETRY_AFTER_S:.1f} the event is moving to another server",
+}
+"""Why not now, by where an event is."""
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True):
@@ -267,9 +282,8 @@ class ServerConnection:
             self._go(_JOINING)
             self._first_message_accepted()
             return True
-        if location is EventLocation.ELSEWHERE:
-            reason = f"retry_after={MOVED_RETRY_AFTER_S:.1f} the event is moving to another server"
-            self.close(CloseCode.TRY_AGAIN_LATER, reason)
+        if location in _TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, _TRY_AGAIN_REASONS[location])
         else:
             self._refuse(CloseCode.EVENT_UNKNOWN, "there is no such event here", "event", now)
         return False
@@ -328,7 +342,10 @@ class ServerConnection:
         self._first_message_accepted()
         self.event, self._plans = message.event, deque()
         self._shared.pending.append(SetMaxMessageSize(self.key, MAX_HOST_MESSAGE_BYTES))
-        if not self._attach_if_here():
+        location = self._shared.locate(message.event)
+        if location in _TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, _TRY_AGAIN_REASONS[location])
+        elif not self._attach_if_here():
             self._shared.pending.append(SendToClient(self.key, Hosting(message.event)))
             self._restart_idle_timeout(now)
 

@@ -133,6 +133,9 @@ def test_health_asks_nothing_but_that_the_process_answers() -> None:
     [
         ({"draining": True}, "draining: connections are being closed"),
         ({"commit_failed": True}, "database: the last commit was not taken"),
+        ({"commit_under_way_for": 3.25}, "database: it has not replied to a commit for 3.2 s"),
+        ({"recovering": 1}, "database: 1 event waits for it to be recovered"),
+        ({"recovering": 2}, "database: 2 events wait for it to be recovered"),
         ({"loop_lag": 0.75}, "overloaded: the loop ran 0.75 s late, at most 0.5 s"),
         ({"connections": 500}, "full: 500 of 500 connections"),
     ],

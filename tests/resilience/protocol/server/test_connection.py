@@ -40,7 +40,16 @@ from resilience.protocol.server.connection import MAX_HOST_MESSAGE_BYTES, EventL
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from tests.support.connection_harness import ELSEWHERE, HERE, JOIN, KEY, NOWHERE, ConnectionHarness, rejection
+from tests.support.connection_harness import (
+    ELSEWHERE,
+    HERE,
+    JOIN,
+    KEY,
+    NOWHERE,
+    RECOVERING,
+    ConnectionHarness,
+    rejection,
+)
 from tests.support.machines import joined
 
 S = ServerConnectionState
@@ -190,11 +199,22 @@ def test_an_event_that_is_not_here_is_refused_for_good(first: Join | Resume) -> 
     assert harness.outcome() == ([(REFUSED, "event")], [], [(4202, "there is no such event here")])
 
 
-def test_an_event_that_moves_is_to_be_asked_for_again() -> None:
+@pytest.mark.parametrize(
+    "event, wait, why",
+    [(ELSEWHERE, 5.0, "is moving to another server"), (RECOVERING, 2.0, "the database is away")],
+)
+@pytest.mark.parametrize("is_host", [False, True])
+def test_an_event_that_is_to_be_here_or_elsewhere_is_to_be_asked_for_again(
+    event: str, wait: float, why: str, *, is_host: bool
+) -> None:
+    """Neither by a participant nor by a host, who could otherwise only create it a second time."""
     harness = ConnectionHarness()
-    assert not harness.shaken().receive(Join(event=ELSEWHERE, name="a", instance="a"), harness.now)
-    records, _, ((code, reason),) = harness.outcome()
-    assert (records, code, retry_after_in_reason(reason)) == ([], 1013, 5.0)
+    first = Host(event=event, key=KEY) if is_host else Join(event=event, name="a", instance="a")
+    assert not harness.shaken().receive(first, harness.now)
+    records, messages, ((code, reason),) = harness.outcome()
+    assert (records, messages, code, retry_after_in_reason(reason)) == ([], [], 1013, wait)
+    assert why in reason
+    assert len(reason.encode()) <= 123
 
 
 def test_useless_first_messages_are_answered_and_then_end_the_connection() -> None:
