@@ -33,7 +33,7 @@ class CloseCode(IntEnum):
     SERVICE_RESTART = 1012
     """The server stops gracefully; the reason gives the retry time."""
     TRY_AGAIN_LATER = 1013
-    """The request could not be stored, or the event is moving to another server.
+    """The request could not be stored, or the event waits for its database or is moving to another server.
 
     The reason gives the retry time.
     """

@@ -1,7 +1,7 @@
 """One connection to SQLite or PostgreSQL: opened by URL, replaced after a failure, errors in one line.
 
 Knows transactions, not tables. A password in the URL never appears in a message. A connection to PostgreSQL on which
-anything failed is let go of: it may lead to a node that is read-only by now, or through a pooler that has lost its
+anything failed is closed: it may lead to a node that is read-only by now, or through a pooler that has lost its
 server. SQLite's stays: it is the open file, and no other process stands behind it.
 """
 
@@ -182,8 +182,8 @@ class Database:
 def _is_rolled_back(error: SQLAlchemyError) -> bool:
     """Whether the database itself said that it did not carry out the commit at which this error was raised.
 
-    PostgreSQL says ``ERROR``; after ``FATAL``, and without a word, the commit may be durable. A pooler reports the loss
-    of its server in class 08 (connection exceptions).
+    PostgreSQL says ``ERROR``; after ``FATAL``, and without a reply, the commit may be durable. A pooler that lost its
+    server says so in class 08 (connection exceptions).
     """
     original = getattr(error, "orig", None)
     diagnosis = getattr(original, "diag", None)

@@ -1,6 +1,6 @@
 """Whether an open SQLite database is still the one that its path names.
 
-Knows paths and inodes, nothing of SQL. A file that was deleted or replaced goes on taking commits through the open
+Knows paths and inodes, nothing of SQL. A file that was deleted or replaced still takes commits through the open
 connection, and everything written to it is lost with the process. SQLite compares inodes in the same way before it
 writes a rollback journal (``SQLITE_READONLY_DBMOVED``), but not with a write-ahead log.
 """

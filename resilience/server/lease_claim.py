@@ -9,7 +9,7 @@ from resilience.server.store import RunLease, Store
 class LeaseClaim:
     """The claim of a server on a run whose ``lease`` it had last, or has found.
 
-    Another server that acquired the lease while the outcome of our own acquisition was unknown cannot be told from us:
+    Another server that acquired the lease while the outcome of our own acquisition was unknown looks like this one:
     it loses the lease to the next acquisition, as any older server does, and stops writing.
     """
 

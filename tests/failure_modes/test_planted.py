@@ -34,9 +34,13 @@ from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock
 from resilience.server import app, event_registry, gateway
+from resilience.server.committer import Committer
+from resilience.server.database_file import DatabaseFile
+from resilience.server.event_registry import EventRegistry
 from tests.failure_modes import (
     test_answers,
     test_crash,
+    test_database,
     test_fencing,
     test_half_open,
     test_herd,
@@ -284,6 +288,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         partial(test_time.test_f33_idle_proxy_cut, 30, False),
     ),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
+    (
+        "f43 idle",
+        in_place_of(Committer, "_ask_again", nothing),
+        test_database.test_f43_database_outage_that_leaves_nothing_to_store,
+    ),
 ]
 
 
@@ -294,6 +303,22 @@ def test_a_planted_failure_is_found(
     plant(monkeypatch)
     with pytest.raises(FOUND):
         test()
+
+
+def test_a_recovery_that_is_tried_once_is_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_place_of(EventRegistry, "_until_answered", lambda _, self, claim, event: self._recover_once(claim, event))(
+        monkeypatch
+    )
+    with pytest.raises(FOUND):
+        test_database.test_f43_database_outage_over_a_commit(3.0, caplog, lands=True)
+
+
+def test_a_file_that_is_not_compared_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_place_of(DatabaseFile, "fault", nothing)(monkeypatch)
+    with pytest.raises(FOUND):
+        test_database.test_f45_deleted_database_file(tmp_path)
 
 
 def test_a_planted_failure_of_the_clock_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

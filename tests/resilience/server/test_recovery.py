@@ -144,7 +144,7 @@ async def with_a_lost_reply(
         [None, LOST, None, None, GONE, None, LOST, GONE],
     ],
 )
-def test_a_recovery_goes_on_whatever_fails_on_the_way(failures: list[StoreError | None]) -> None:
+def test_a_recovery_continues_whatever_fails_on_the_way(failures: list[StoreError | None]) -> None:
     """Reading the run, acquiring its lease, also if the reply is lost, reading it whole: each may fail in turn."""
 
     async def script(harness: VirtualServerHarness) -> None:
@@ -175,7 +175,7 @@ def test_a_run_that_another_server_recovered_during_the_outage_is_left_to_it() -
     assert [how for _, how, _ in started(play(script))] == ["fresh"]
 
 
-def test_hosts_of_an_event_that_waits_for_its_database_are_told_so() -> None:
+def test_hosts_of_an_event_that_waits_for_its_database_receive_that() -> None:
     """Not that they may create it; and a host that is there already cannot."""
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -172,7 +172,7 @@ def test_a_commit_that_another_node_may_have_is_not_looked_up_by_its_number(
         store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
 
 
-class LastWords(Exception):  # noqa: N818 - what a driver raises, by its diagnosis alone
+class SaidError(Exception):
     """A driver's error with what PostgreSQL, or a pooler, says of it."""
 
     def __init__(self, severity: str | None, sqlstate: str | None) -> None:
@@ -195,7 +195,7 @@ class LastWords(Exception):  # noqa: N818 - what a driver raises, by its diagnos
 def test_only_an_error_of_the_database_itself_means_that_a_commit_was_rolled_back(
     severity: str | None, sqlstate: str | None, *, rolled_back: bool
 ) -> None:
-    error = DBAPIError("COMMIT", None, LastWords(severity, sqlstate))
+    error = DBAPIError("COMMIT", None, SaidError(severity, sqlstate))
     assert database._is_rolled_back(error) is rolled_back
 
 
@@ -291,6 +291,13 @@ def test_a_wrong_password_is_one_line_without_it(postgres: Cluster) -> None:
 def test_a_database_that_does_not_exist_is_named(postgres: Cluster) -> None:
     with pytest.raises(StoreError, match='database "nowhere" does not exist'):
         SqlStore(postgres.url("nowhere"))
+
+
+def test_the_node_that_takes_writes_is_found_among_several(postgres: Cluster, postgres_url: str) -> None:
+    """The address for a failover that docs/operations.md gives: the first node does not answer."""
+    several = postgres_url.replace("?host=", "?host=/nowhere&host=") + "&target_session_attrs=read-write"
+    with closing(SqlStore(several)) as store:
+        assert store.unfinished() == []
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

@@ -96,7 +96,7 @@ def joined(harness: StoringHarness, connection: int = 1, name: str = "ann") -> N
 
 
 @pytest.mark.parametrize("what", ["leave", "loss", "token_stored", "pong"])
-def test_what_nobody_waits_for_is_stored_when_the_database_is_back(what: str) -> None:
+def test_what_no_client_waits_for_is_stored_when_the_database_is_back(what: str) -> None:
     """Otherwise a restart would find one who left, or accept a retired token."""
     harness = StoringHarness()
     joined(harness)
