@@ -16,7 +16,7 @@ from resilience.errors import FencedError, RecoveryNeededError, StoreError, Usag
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.policy.database_retry import database_retry_delay
-from resilience.protocol.effects import Record
+from resilience.protocol.effects import Record, Row
 from resilience.protocol.server.connection import DATABASE_AWAY
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState
@@ -174,9 +174,10 @@ class EventRegistry:
             return
         del self.hubs[event]
         self.recovering.add(event)
+        unsaved = hub.room.unsaved_rows(self._clock.now())
         hub.abandon()
         try:
-            is_here = await self._until_answered(LeaseClaim(hub.lease), event)
+            is_here = await self._until_answered(LeaseClaim(hub.lease), event, unsaved)
         finally:
             self.recovering.discard(event)
         if is_here:
@@ -184,22 +185,22 @@ class EventRegistry:
         else:
             self.elsewhere.add(event)
 
-    async def _until_answered(self, claim: LeaseClaim, event: str) -> bool:
-        """Recover a run; returns whether it is this server's."""
+    async def _until_answered(self, claim: LeaseClaim, event: str, unsaved: Sequence[Row]) -> bool:
+        """Recover a run, and store first what its room had not; returns whether it is this server's."""
         draw, attempt = random_for(claim.lease.incarnation, claim.lease.key), 0
         while True:
             try:
-                return await self._recover_once(claim, event)
+                return await self._recover_once(claim, event, unsaved)
             except StoreError as error:
                 self._log(Record(LogEventKind.COMMIT_FAILED, self._clock.now(), cause=str(error), value=0.0))
             await asyncio.sleep(database_retry_delay(attempt, draw("recovery", 0, attempt)))
             attempt += 1
 
-    async def _recover_once(self, claim: LeaseClaim, event: str) -> bool:
+    async def _recover_once(self, claim: LeaseClaim, event: str, unsaved: Sequence[Row]) -> bool:
         run = await self._off_loop(self._store.newest_run, event, self._origin)
         if run is None or not claim.covers(run.lease):
             return False
-        await self._resume(claim, event, 1)
+        await self._resume(claim, event, 1, unsaved)
         return True
 
     # making hubs ------------------------------------------------------------------------------------------------------
@@ -216,8 +217,10 @@ class EventRegistry:
         self._hub(spec.event, lease, spec.plan, spec.seed)
         self._note(spec.event, FRESH)
 
-    async def _resume(self, claim: LeaseClaim, event: str, seed: int) -> None:
+    async def _resume(self, claim: LeaseClaim, event: str, seed: int, unsaved: Sequence[Row] = ()) -> None:
         lease = await self._off_loop(claim.acquire, self._store)
+        if unsaved:
+            await self._off_loop(self._store.commit, [(lease, row) for row in unsaved], self._origin)
         stored = await self._off_loop(self._store.latest, event, self._origin)
         hub = self._hub(event, lease, stored.plan, seed)
         hub.room.game.restore(clamp_to_now(stored.progress, self._clock.now()), stored.answers)

@@ -308,7 +308,7 @@ def test_a_planted_failure_is_found(
 def test_a_recovery_that_is_tried_once_is_found(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_place_of(EventRegistry, "_until_answered", lambda _, self, claim, event: self._recover_once(claim, event))(
+    in_place_of(EventRegistry, "_until_answered", lambda _, self, *arguments: self._recover_once(*arguments))(
         monkeypatch
     )
     with pytest.raises(FOUND):

@@ -278,6 +278,10 @@ class Attendance:
             self._unsaved_attempts.clear()
             self._store(participants, attempts)
 
+    def unsaved_rows(self) -> tuple[SessionRow | DeleteParticipant, ...]:
+        """The rows of the participants that wait for the next checkpoint."""
+        return tuple(self._row_of(participant) for participant in self._unsaved)
+
     def check_heartbeats(self, now: Instant) -> bool:
         """Send due pings, evict the silent, expire the absent; returns whether the presence of anybody changed."""
         changes = self._heartbeats.handle_timeout(now, self._window())

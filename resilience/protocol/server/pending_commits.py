@@ -92,6 +92,11 @@ class PendingCommits:
         if pending is not None:
             pending.continuation.commit_failed(now)
 
+    def fail_unwaited(self, now: Instant) -> None:
+        """No outcome will come any more: every commit that no connection waits for counts as failed."""
+        for ticket in [ticket for ticket, pending in self._pending.items() if not pending.connections]:
+            self.commit_failed(ticket, now)
+
     def is_waiting(self, connection: int) -> bool:
         """Whether this connection waits for the outcome of a commit."""
         return connection in self._waiting

@@ -14,7 +14,7 @@ import msgspec
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.policy.failure_detectors import LAG_TOLERANCE_S
-from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect, SessionRow
+from resilience.protocol.effects import Disconnect, Record, Row, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,
     Answer,
@@ -137,6 +137,14 @@ class Room:
         """Order a commit of everything that no connection waits for and that is not stored: the server stops."""
         self._attendance.save_unsaved()
         self._stream.save_unsaved()
+
+    def unsaved_rows(self, now: Instant) -> tuple[Row, ...]:
+        """What no connection waits for and no commit will store: this room ends, another continues its run.
+
+        The state of the quiz is not among it: it follows from the deadlines that are stored.
+        """
+        self._commits.fail_unwaited(now)
+        return self._attendance.unsaved_rows()
 
     # asked by drivers -------------------------------------------------------------------------------------------------
 

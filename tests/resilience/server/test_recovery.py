@@ -15,7 +15,17 @@ from resilience.config import ServerConfig
 from resilience.errors import StoreError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.database_retry import DELAYS, database_retry_delay
-from resilience.protocol.messages import CreateEvent, Host, Hosting, HostResult, Join, Joined, Resume, StateRestored
+from resilience.protocol.messages import (
+    CreateEvent,
+    Host,
+    Hosting,
+    HostResult,
+    Join,
+    Joined,
+    Leave,
+    Resume,
+    StateRestored,
+)
 from resilience.quiz.plan import QuizPlan
 from resilience.server.app import QuizServer
 from resilience.server.database import OutcomeUnknownError
@@ -173,6 +183,27 @@ def test_a_run_that_another_server_recovered_during_the_outage_is_left_to_it() -
         assert await close_code(await speak(Resume(event="quiz", token=token))) == 1013
 
     assert [how for _, how, _ in started(play(script))] == ["fresh"]
+
+
+def test_a_leave_in_the_lost_commit_is_stored_by_the_recovery() -> None:
+    """No client waits for it, so none would send it again: the participant would be expected back."""
+
+    async def script(harness: VirtualServerHarness) -> None:
+        store = LosableStore()
+        app = server(harness, store)
+        await app.start(HOST, PORT)
+        socket = await speak(Join(event="quiz", name="Ada", instance="i1"))
+        await hear(socket, Joined)
+        store.database.lands = False
+        await say(socket, Leave())
+        await harness.until(lambda: bool(app._registry.recovering))
+        await harness.until(lambda: "quiz" in app.hubs)
+        stored = store.latest("quiz", 0.0)
+        assert stored is not None
+        assert [row.join_status for row in stored.sessions] == ["disconnected"]
+        assert app.states() == {"connected": 0, "temporarily_disconnected": 0, "disconnected": 1}
+
+    play(script)
 
 
 def test_hosts_of_an_event_that_waits_for_its_database_receive_that() -> None:
