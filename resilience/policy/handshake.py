@@ -88,7 +88,8 @@ class HandshakePolicy:
     ) -> HandshakeRejection | None:
         """Return the rejection of this handshake, or ``None`` to accept it.
 
-        ``lag`` is the work that the server is behind, in seconds; ``connections`` counts the open ones, this included.
+        ``lag`` is how late the server runs at this moment, in seconds; ``connections`` counts the open ones, this one
+        included.
         """
         if self.draining_for is not None:
             return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)

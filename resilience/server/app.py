@@ -36,9 +36,6 @@ from resilience.units import Seconds
 WEBSOCKET_PATH = "/ws"
 CLOSE_TIMEOUT_S: Seconds = 1.0
 RECEIVE_QUEUE = 16
-LAG_WINDOW_S: Seconds = 1.0
-"""A loop lag older than this says nothing about now."""
-
 _quiet = logging.getLogger("resilience.server.transport")
 _quiet.setLevel(logging.CRITICAL)
 
@@ -95,7 +92,7 @@ class QuizServer:
             runs=runs,
             fenced=self._recover,
         )
-        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.recent_lag, host_key=host_key)
+        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.current_lag, host_key=host_key)
         self._server: Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
         self._started_at = clock.now()
@@ -117,9 +114,9 @@ class QuizServer:
         """Open sockets."""
         return len(self._gateway.connections)
 
-    def recent_lag(self) -> Seconds:
-        """How late the loop ran lately; 0 when it is not measured."""
-        return self._lag.worst(LAG_WINDOW_S) if self._lag else 0.0
+    def current_lag(self) -> Seconds:
+        """How late the loop runs now; 0 when it is not measured."""
+        return self._lag.current() if self._lag else 0.0
 
     def view(self, address: str) -> ServerView:
         """How the server stands, for its pages."""
@@ -131,7 +128,7 @@ class QuizServer:
             self._gateway.handshake.capacity,
             self._gateway.handshake.draining_for is not None,
             self._committer.trouble is not None,
-            self.recent_lag(),
+            self.current_lag(),
             tuple(_event_view(hub) for hub in self._registry.hubs.values()),
             recovering=len(self._registry.recovering),
             commit_under_way_for=self._committer.under_way_for(),

@@ -37,6 +37,7 @@ from resilience.server import app, event_registry, gateway
 from resilience.server.committer import Committer
 from resilience.server.database_file import DatabaseFile
 from resilience.server.event_registry import EventRegistry
+from resilience.server.lag import LoopLag
 from tests.failure_modes import (
     test_answers,
     test_crash,
@@ -286,6 +287,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         "f33",
         in_place_of(ServerFailureDetector, "next_deadline", lambda _, self: self.dead_at()),
         partial(test_time.test_f33_idle_proxy_cut, 30, False),
+    ),
+    (
+        "f40",
+        in_place_of(LoopLag, "current", lambda _, self: self.worst(1.0)),
+        partial(test_time.test_f40_stall_echo, 15, True),
     ),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
     (

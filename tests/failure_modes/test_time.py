@@ -14,7 +14,7 @@ from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import ControlSignal
 from tests.failure_modes.suspended_timers import CoarseTimer, Machine
-from tests.support.virtual_server import CALM, WAITING, VirtualServerHarness, act
+from tests.support.virtual_server import CALM, WAITING, VirtualServerHarness, act, play
 
 HOUR = 3600.0
 DEAF = ClientConfig(probe_after=1000)
@@ -206,6 +206,30 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
         await asyncio.sleep(100)
 
     assert not act(script).of(LogEventKind.SESSION_DETACHED)
+
+
+@pytest.mark.parametrize("timers_first", [False, True])
+@pytest.mark.parametrize("stall", [8, 15, 40])
+def test_f40_stall_echo(stall: int, timers_first: bool) -> None:
+    """The server is suspended for longer than its clients wait; all of them dial when it continues.
+
+    The stall is over then: no client is sent away because of it, and all have a session within two seconds.
+    """
+
+    async def script(harness: VirtualServerHarness) -> None:
+        server, _ = await harness.serve_hosts(quiz=WAITING, host_key=None)
+        machine = Machine.of_server(server, [harness.link])
+        crowd = harness.crowd(60)
+        await harness.opened(*crowd)
+        await asyncio.sleep(20)
+        machine.sleep()
+        await asyncio.sleep(stall)
+        assert all(client.state is not ClientState.OPEN for client in crowd)
+        machine.wake(timers_first=timers_first)
+        await asyncio.sleep(2)
+        assert all(client.state is ClientState.OPEN for client in crowd)
+
+    assert not play(script).of(LogEventKind.JOIN_SHED)
 
 
 @pytest.mark.parametrize("idle", [10, 30, 60])

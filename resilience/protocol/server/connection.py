@@ -203,7 +203,7 @@ class ServerConnection:
     ) -> HandshakeRejection | None:
         """Return the rejection to answer the handshake with, or ``None`` to complete it.
 
-        ``lag`` is the work that the server is behind, in seconds. A browser cannot read the status of a rejected
+        ``lag`` is how late the server runs at this moment, in seconds. A browser cannot read the status of a rejected
         handshake: one that may come back is accepted, and closed with 4100 and its Retry-After right after that.
         """
         if self.state is not _HANDSHAKING:
