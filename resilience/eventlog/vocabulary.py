@@ -129,6 +129,7 @@ class LogEventKind(StrEnum):
         "server.started"  # ref: event; outcome: fresh | recovered; value: recovered sessions; detail: epoch
     )
     SERVER_DRAINING = "server.draining"  # a drain spreads the closes; value: over how many seconds
+    SERVER_LATE = "server.late"  # its timer was late, so every peer gets more time; value: s; ref: event
     JOIN_SHED = "join.shed"  # rejected with a retry time; cause: overload | address | full | draining; value: s
     # a connection was rejected for good; cause: origin | event | late | strikes | key | protocol
     CONNECTION_REFUSED = "connection.refused"

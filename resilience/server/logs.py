@@ -53,6 +53,7 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SERVER_STARTED, None): LogLine("event opened", _OPENED),
     (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event recovered", _OPENED),
     (LogEventKind.SERVER_DRAINING, None): LogLine("draining", {"value": "seconds"}),
+    (LogEventKind.SERVER_LATE, None): LogLine("server late", {"value": "seconds", "ref": "quiz"}, "warning"),
     (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
     (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
     (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),

@@ -32,6 +32,7 @@ from resilience.protocol.server.room import Room
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
+from resilience.protocol.timeouts import TimeoutQueue
 from resilience.runtime import RunClock
 from resilience.server import app, event_registry, gateway
 from resilience.server.committer import Committer
@@ -231,6 +232,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         "f08",
         in_place_of(HeartbeatManager, "extend_by_lag", nothing),
         partial(test_time.test_f08_server_stall_of_the_server_alone, True),
+    ),
+    (
+        "f08 door",
+        in_place_of(TimeoutQueue, "extend_by_lag", nothing),
+        partial(test_time.test_f08_server_stall_and_hosts_the_door_and_the_absent, True),
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
     ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),

@@ -255,9 +255,9 @@ class Attendance:
             return others if heartbeats is None else heartbeats
         return min(heartbeats, others)
 
-    def extend_by_lag(self, lag: Seconds) -> None:
-        """Give ``lag`` seconds that the scheduler overslept back to every attached connection."""
-        self._heartbeats.extend_by_lag(lag)
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every participant, connected or away."""
+        self._heartbeats.extend_by_lag(lag, now)
 
     def handle_timeout(self, now: Instant) -> PresenceDelta | None:
         """Store due session rows; returns the change of presence that is due to be shown."""

@@ -17,6 +17,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode, retry_after_reason
+from resilience.policy.failure_detectors import lag_of
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
 from resilience.policy.rate_limits import TokenBucket
 from resilience.protocol.effects import (
@@ -144,7 +145,14 @@ class ServerConnections:
         return min(first, idle)
 
     def handle_timeout(self, now: Instant) -> None:
-        """Close every connection whose deadline has passed; harmless when called early."""
+        """Close every connection whose deadline has passed; harmless when called early.
+
+        A late call first gives every connection the lag back: its message may wait to be read.
+        """
+        lag = lag_of(self.next_deadline(), now)
+        if lag:
+            self.first_message_timeouts.extend_by_lag(lag, now)
+            self.idle_host_timeouts.extend_by_lag(lag, now)
         for connection in self.first_message_timeouts.due(now):
             connection.first_message_late(now)
         for connection in self.idle_host_timeouts.due(now):

@@ -17,6 +17,7 @@ from resilience.policy.failure_detectors import (
     LivenessAction,
     ServerFailureDetector,
     align_to_grid,
+    extended,
 )
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.deadlines import DeadlineQueue
@@ -166,11 +167,16 @@ class HeartbeatManager:
         """When :meth:`handle_timeout` has something to do; ``None`` for never."""
         return self._deadlines.next_deadline()
 
-    def extend_by_lag(self, lag: Seconds) -> None:
-        """Give ``lag`` seconds that the scheduler overslept back to every attached connection."""
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept until ``now`` back to every participant.
+
+        An attached connection has so much more time to be heard, an absent participant so much more to return.
+        """
         for heartbeat in self._heartbeats.values():
             if heartbeat.detector is not None:
-                heartbeat.detector.extend_by_lag(lag)
+                heartbeat.detector.extend_by_lag(lag, now)
+            elif heartbeat.expires_at is not None:
+                heartbeat.expires_at = extended(heartbeat.expires_at, lag, now, longest=self._timeouts.cleanup)
 
     def handle_timeout(self, now: Instant, window: ReturnWindow) -> list[tuple[str, LivenessChange]]:
         """Send due pings with the return window; returns the participants that fell silent or expired.

@@ -12,6 +12,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
+from resilience.policy.failure_detectors import extended
 from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import HostAction, HostCommand, Hosting, HostResult, HostStatus
 from resilience.protocol.server.pending_commits import PendingCommits
@@ -143,6 +144,11 @@ class HostCommands:
             return None
         silent = min(self._heard.values()) + self._grace
         return min(silent, self._next_flush) if self._changed else silent
+
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every host."""
+        for connection, heard in self._heard.items():
+            self._heard[connection] = extended(heard + self._grace, lag, now, longest=self._grace) - self._grace
 
     def handle_timeout(self, now: Instant) -> None:
         """Disconnect silent hosts; send a changed status."""

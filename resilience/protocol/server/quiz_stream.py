@@ -35,10 +35,10 @@ from resilience.protocol.server.settings import RoomSettings
 from resilience.protocol.server.snapshots import SnapshotBuilder
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
 _PHASE, _HOSTS, _PROGRESS = "phase", "hosts", "progress"
-"""Keys of the deadline queue."""
+"""Keys of the deadline queue. A deadline that passed before it was scheduled is due now: no timer was late."""
 
 
 class Audience(Protocol):
@@ -112,7 +112,7 @@ class QuizStream:
             self.game.add_participant(participant)
         if participants:
             self._start_lobby(now)
-        self._schedule_phase()
+        self._schedule_phase(now)
         self._audience.phase_entered(self.game.phase, now)
 
     def submit_answer(self, participant: str, answer: Answer, connection: int, now: Instant, *, excused: bool) -> None:
@@ -175,6 +175,10 @@ class QuizStream:
         """When :meth:`handle_timeout` has something to do; ``None`` for never."""
         return self._deadlines.next_deadline()
 
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every host. The quiz's own deadlines stay."""
+        self._host_commands.extend_by_lag(lag, now)
+
     def handle_timeout(self, now: Instant) -> None:
         """Enter the phases that are due; send status to hosts and disconnect silent ones."""
         due = self._deadlines.due(now)
@@ -205,18 +209,18 @@ class QuizStream:
     def _start_lobby(self, now: Instant) -> None:
         if self.game.start_lobby(now):
             self._store_progress(self.game.progress)
-            self._schedule_phase()
+            self._schedule_phase(now)
 
     def _advance(self, now: Instant) -> None:
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
             state = self.game.next_state(self.game.phase_ends_at)
             self._store_progress(state)
             self._enter_phase(state, now)
-        self._schedule_phase()
+        self._schedule_phase(now)
 
     def _on_command_committed(self, state: QuizState, now: Instant) -> None:
         self._enter_phase(state, now)
-        self._schedule_phase()
+        self._schedule_phase(now)
 
     def _enter_phase(self, state: QuizState, now: Instant) -> None:
         self.game.apply(state)
@@ -246,14 +250,13 @@ class QuizStream:
     def _host_status(self, now: Instant) -> HostStatus:
         return self._snapshots.host_status(self._audience.states(), now)
 
-    def _schedule_phase(self) -> None:
+    def _schedule_phase(self, now: Instant) -> None:
         if self.game.phase_ends_at is None:
             self._deadlines.cancel(_PHASE)
         else:
-            self._deadlines.schedule(_PHASE, self.game.phase_ends_at)
+            self._deadlines.schedule(_PHASE, max(self.game.phase_ends_at, now))
 
     def _schedule_hosts(self, now: Instant) -> None:
-        """A deadline that passed before it was scheduled is due now: it says nothing about the scheduler's lag."""
         deadline = self._host_commands.next_deadline()
         if deadline is not None:
             self._deadlines.schedule(_HOSTS, max(deadline, now))

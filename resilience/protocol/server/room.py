@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
-from resilience.policy.failure_detectors import LAG_TOLERANCE_S
+from resilience.policy.failure_detectors import LAG_TOLERANCE_S, lag_of
 from resilience.protocol.effects import Disconnect, Record, Row, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,
@@ -171,9 +171,11 @@ class Room:
 
     def handle_timeout(self, now: Instant) -> None:
         """Do everything that is due; harmless when called early. A late call first gives every peer the lag back."""
-        deadline = self.next_deadline()
-        if deadline is not None and now - deadline > LAG_TOLERANCE_S:
-            self._attendance.extend_by_lag(now - deadline)
+        lag = lag_of(self.next_deadline(), now)
+        if lag:
+            self._effects.append(Record(LogEventKind.SERVER_LATE, now, value=lag, ref=self.event))
+            self._attendance.extend_by_lag(lag, now)
+            self._stream.extend_by_lag(lag, now)
         self._stream.handle_timeout(now)
         delta = self._attendance.handle_timeout(now)
         if delta is not None:

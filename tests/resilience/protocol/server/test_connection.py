@@ -183,6 +183,33 @@ def test_the_deadline_counts_from_the_transports_opening() -> None:
     assert harness.connections.next_deadline() is None
 
 
+@pytest.mark.parametrize("stall", [0.6, 8.0, 100.0])
+def test_a_first_message_that_arrived_while_the_server_stood_still_is_read(stall: float) -> None:
+    """F40: the timer runs before the reads. Only a connection that stays silent after the stall is closed."""
+    harness = ConnectionHarness()
+    spoke, mute = harness.shaken(), harness.shaken()
+    harness.now += 5.0 + stall
+    harness.connections.handle_timeout(harness.now)
+    assert harness.connections.effects() == []
+    assert spoke.receive(JOIN, harness.now + 0.1)
+    harness.wait(5.0)
+    assert (spoke.state, mute.state) == (S.JOINING, S.CLOSED)
+
+
+def test_a_host_without_an_event_gets_the_lag_back() -> None:
+    harness = ConnectionHarness()
+    host = harness.shaken()
+    host.receive(Host(event=NOWHERE, key=KEY), harness.now)
+    harness.connections.effects()
+    harness.now += 300.0
+    harness.connections.handle_timeout(harness.now)
+    assert harness.connections.effects() == []
+    harness.now += 0.1
+    host.receive(Probe(1), harness.now)
+    harness.wait(29.0)
+    assert host.state is S.HOST
+
+
 @pytest.mark.parametrize("first", [JOIN, RESUME, HOST])
 def test_a_first_message_in_time_ends_the_deadline(first: ClientMessage) -> None:
     harness = ConnectionHarness()

@@ -313,6 +313,19 @@ def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
     assert statuses(harness)[-1].leaders[0].score > 0
 
 
+@pytest.mark.parametrize("late", [0.6, 31.0, 100.0])
+def test_a_host_is_not_let_go_for_a_stall_of_the_server(late: float) -> None:
+    """F40: it gets the lag back as participants do, and is let go when it stays silent after the stall."""
+    harness = hosted(HOST, OTHER)
+    harness.now += 30.0 + late
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    assert harness.closed == {}
+    harness.say(OTHER, Probe(1))
+    harness.run(harness.now + 29.0)
+    assert harness.closed == {HOST: CloseCode.SILENT}
+
+
 def test_a_silent_host_is_let_go_after_the_grace_period() -> None:
     """A host that probes stays; the quiz continues without either."""
     harness = hosted(HOST, OTHER)

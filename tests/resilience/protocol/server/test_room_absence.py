@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from resilience.config import QuizConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
+from resilience.protocol.effects import SessionRow
 from resilience.protocol.messages import (
     Join,
     Leave,
@@ -16,6 +18,8 @@ from resilience.protocol.messages import (
     QuestionOpened,
 )
 from resilience.protocol.states import ConnectionState
+from resilience.quiz.game import QuizState
+from resilience.quiz.phases import Phase
 from tests.support.machines import RoomHarness, credentials_in, resume
 
 # leaving and falling silent -------------------------------------------------------------------------------------------
@@ -117,6 +121,40 @@ def test_a_stall_during_a_commit_evicts_no_participant(late: float) -> None:
     assert harness.closed == {}
     harness.commit()
     assert credentials_in(harness.last(2)).participant == "p1"
+
+
+@pytest.mark.parametrize("late", [20.0, 100.0])
+def test_the_absent_get_the_lag_of_a_stall_back(late: float) -> None:
+    """F40: away for a second before the stall, a participant still has the rest of its clean-up time after it."""
+    harness = RoomHarness()
+    for connection, name in enumerate(("ann", "bob", "cid"), 1):
+        harness.join(connection, name)
+    harness.run(14.0)
+    harness.lose(1)
+    harness.run(15.0)
+    deadline = harness.room.next_deadline()
+    assert deadline is not None
+    harness.now = deadline + late
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    states = []
+    for moment in (-0.1, 0.1):
+        harness.run(14.0 + 60.0 + late + moment)
+        states.append(harness.room.sessions["p1"].state)
+    assert states == [ConnectionState.TEMPORARILY_DISCONNECTED, ConnectionState.DISCONNECTED]
+    (stall,) = [record for record in harness.records if record.kind is LogEventKind.SERVER_LATE]
+    assert stall.value == pytest.approx(late)
+
+
+def test_what_is_due_at_once_is_no_lag() -> None:
+    """A question whose time passed before the server started is closed, and nobody gets more time for it."""
+    harness = RoomHarness(quiz=QuizConfig(lobby=1, question_time=5))
+    harness.room.game.restore(QuizState(Phase.QUESTION, 0, 1, 0.0, 0.0, 5.0, 5.0), ())
+    harness.now = 100.0
+    harness.room.restore([SessionRow("p9", "ann", "connected", 1, 1, ("h",))], harness.now)
+    harness.run(100.0)
+    assert harness.room.game.phase is not Phase.QUESTION
+    assert [record.kind for record in harness.records].count(LogEventKind.SERVER_LATE) == 0
 
 
 def test_slow_commits_extend_no_grace_period() -> None:
