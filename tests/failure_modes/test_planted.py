@@ -234,9 +234,9 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         partial(test_time.test_f08_server_stall_of_the_server_alone, True),
     ),
     (
-        "f08 door",
+        "f08 first message",
         in_place_of(TimeoutQueue, "extend_by_lag", nothing),
-        partial(test_time.test_f08_server_stall_and_hosts_the_door_and_the_absent, True),
+        partial(test_time.test_f08_server_stall_of_a_server_with_hosts_and_absentees, True),
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
     ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
@@ -298,6 +298,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         "f40",
         in_place_of(LoopLag, "current", lambda _, self: self.worst(1.0)),
         partial(test_time.test_f40_stall_echo, 15, True),
+    ),
+    (
+        "f41",
+        in_place_of(HeartbeatManager, "absent_since", lambda _, self, who: self.last_heard(who)),
+        test_answers.test_f41_late_window_take_over,
     ),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
     (

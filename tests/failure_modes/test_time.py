@@ -213,10 +213,10 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
 
 
 @pytest.mark.parametrize("timers_first", [False, True])
-def test_f08_server_stall_and_hosts_the_door_and_the_absent(timers_first: bool) -> None:
+def test_f08_server_stall_of_a_server_with_hosts_and_absentees(timers_first: bool) -> None:
     """The server is suspended for 50 s: a host, a client that has just connected, one that was cut a second before.
 
-    The stall is held against none of them: the host stays, the first message is read, the absent client resumes.
+    The stall is charged to none of them: the host stays, the first message is read, the absent client resumes.
     """
 
     async def script(harness: VirtualServerHarness) -> None:

@@ -301,8 +301,7 @@ class Attendance:
         session, connection = pending_join.session, pending_join.connection
         if session.connection is not None:
             self._subscribers.pop(session.connection, None)
-        last_heard = self._heartbeats.last_heard(session.participant) if session.connection_no else now
-        session.attach(connection, now, last_heard)
+        session.attach(connection, now, self._heartbeats.absent_since(session.participant))
         self._heartbeats.start(session.participant, session.instance, connection, session.connection_no, now)
         self._by_connection[connection] = (session, session.connection_no)
         pending_join.token = self._tokens.rotate(session.participant, pending_join.presented)

@@ -185,7 +185,7 @@ def test_the_deadline_counts_from_the_transports_opening() -> None:
 
 @pytest.mark.parametrize("stall", [0.6, 8.0, 100.0])
 def test_a_first_message_that_arrived_while_the_server_stood_still_is_read(stall: float) -> None:
-    """F40: the timer runs before the reads. Only a connection that stays silent after the stall is closed."""
+    """F8: the timer runs before the reads. Only a connection that stays silent after the stall is closed."""
     harness = ConnectionHarness()
     spoke, mute = harness.shaken(), harness.shaken()
     harness.now += 5.0 + stall

@@ -289,7 +289,7 @@ def test_a_late_scheduler_gives_its_lag_back(heard_at: float, lag: float) -> Non
 
 @given(st.floats(0.0, 59.0), st.floats(0.6, 500.0))
 def test_a_late_scheduler_gives_its_lag_back_to_the_absent(absent_for: float, lag: float) -> None:
-    """F40: nobody can return to a server that stands still."""
+    """F8: no client can return to a server that stands still."""
     harness = HeartbeatHarness()
     harness.attach("ann")
     harness.manager.stop("ann", 0.0)

@@ -315,7 +315,7 @@ def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
 
 @pytest.mark.parametrize("late", [0.6, 31.0, 100.0])
 def test_a_host_is_not_let_go_for_a_stall_of_the_server(late: float) -> None:
-    """F40: it gets the lag back as participants do, and is let go when it stays silent after the stall."""
+    """F8: it gets the lag back as participants do, and is let go when it stays silent after the stall."""
     harness = hosted(HOST, OTHER)
     harness.now += 30.0 + late
     harness.room.handle_timeout(harness.now)

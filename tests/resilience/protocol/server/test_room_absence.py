@@ -125,7 +125,7 @@ def test_a_stall_during_a_commit_evicts_no_participant(late: float) -> None:
 
 @pytest.mark.parametrize("late", [20.0, 100.0])
 def test_the_absent_get_the_lag_of_a_stall_back(late: float) -> None:
-    """F40: away for a second before the stall, a participant still has the rest of its clean-up time after it."""
+    """F8: away for a second before the stall, a participant still has the rest of its clean-up time after it."""
     harness = RoomHarness()
     for connection, name in enumerate(("ann", "bob", "cid"), 1):
         harness.join(connection, name)
@@ -147,7 +147,7 @@ def test_the_absent_get_the_lag_of_a_stall_back(late: float) -> None:
 
 
 def test_what_is_due_at_once_is_no_lag() -> None:
-    """A question whose time passed before the server started is closed, and nobody gets more time for it."""
+    """A question whose time passed before the server started is closed, and no peer gets more time for it."""
     harness = RoomHarness(quiz=QuizConfig(lobby=1, question_time=5))
     harness.room.game.restore(QuizState(Phase.QUESTION, 0, 1, 0.0, 0.0, 5.0, 5.0), ())
     harness.now = 100.0
