@@ -91,7 +91,10 @@ class Attendance:
         self._deadlines = DeadlineQueue()
 
     def restore(self, row: SessionRow, now: Instant) -> None:
-        """Add a stored participant, whose connection ended with the server that stored it."""
+        """Add a stored participant, whose connection ended with the server that stored it.
+
+        The row of one that was connected is written again with the next checkpoint, with the state that holds now.
+        """
         session = self._identities.restore(row, now)
         expires = session.state is not ConnectionState.DISCONNECTED
         self._heartbeats.restore(session.participant, session.instance, row.last_heard, now, expires=expires)
@@ -99,6 +102,8 @@ class Attendance:
         if expires:
             self._population.add(session.participant)
             self._presence_changed(session, now)
+        if session.state != row.join_status:
+            self._save_later((session.participant,), now)
 
     # joins and resumes ------------------------------------------------------------------------------------------------
 
@@ -168,8 +173,13 @@ class Attendance:
     # a known connection -----------------------------------------------------------------------------------------------
 
     def heard(self, session: ServerSession, now: Instant) -> None:
-        """An application message arrived over the attached connection of a session."""
+        """An application message arrived over the attached connection of a session.
+
+        The stored sign of life is renewed twice in a heartbeat interval at most, and with every change of the row.
+        """
         self._heartbeats.heard(session.participant, now)
+        if now - session.saved_at >= self._settings.heartbeat.interval / 2:
+            self._save_later((session.participant,), now)
 
     def receive(
         self, message: Pong | Probe | TokenStored, session: ServerSession, connection: int, now: Instant
@@ -177,7 +187,6 @@ class Attendance:
         """A message about the session itself."""
         if isinstance(message, Pong):
             self._heartbeats.pong_received(session.participant, message.id, now)
-            self._save_later((session.participant,), now)
         elif isinstance(message, Probe):
             self._effects.append(SendToClient(connection, ProbeReply(message.id)))
         else:
@@ -349,6 +358,9 @@ class Attendance:
             self._deadlines.schedule(_CHECKPOINT, now + self._settings.checkpoint_interval)
         self._unsaved.update(dict.fromkeys(participants))
         self._unsaved_attempts.extend(attempts)
+        for participant in participants:
+            if participant in self.sessions:
+                self.sessions[participant].saved_at = now
 
     def _has_unsaved(self) -> bool:
         return bool(self._unsaved or self._unsaved_attempts)

@@ -46,11 +46,11 @@ class IdentityRegistry:
         self._unconfirmed: dict[str, ServerSession] = {}
 
     def restore(self, row: SessionRow, now: Instant) -> ServerSession:
-        """Add a stored session and its tokens."""
+        """Add a stored session and its tokens. The instance of one that has left or expired opens nothing."""
         session = ServerSession.from_row(row, self._effects, now)
         self.sessions[session.participant] = session
         self._tokens.restore(row)
-        if session.instance and not row.confirmed:
+        if session.instance and not row.confirmed and session.state is not ConnectionState.DISCONNECTED:
             self._unconfirmed[session.instance] = session
         return session
 

@@ -17,6 +17,7 @@ class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own).
 
     ``ready`` is set while the attached connection has its welcome, ``welcomed`` once any connection has had one.
+    ``saved_at`` is when its row was last noted for the checkpoint.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class ServerSession:
         "name",
         "participant",
         "ready",
+        "saved_at",
         "state",
         "welcomed",
     )
@@ -38,6 +40,7 @@ class ServerSession:
         self.connection: int | None = None
         self.connection_no = 0
         self.ready = self.welcomed = False
+        self.saved_at: Instant = float("-inf")
         self._absence: tuple[Instant, Instant] | None = None
         self._effects = effects
 

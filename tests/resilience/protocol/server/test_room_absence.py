@@ -9,6 +9,8 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.effects import SessionRow
 from resilience.protocol.messages import (
+    Answer,
+    ClientMessage,
     Join,
     Leave,
     Pong,
@@ -17,6 +19,7 @@ from resilience.protocol.messages import (
     ProbeReply,
     QuestionOpened,
 )
+from resilience.protocol.server.tokens import token_hash
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.game import QuizState
 from resilience.quiz.phases import Phase
@@ -183,3 +186,36 @@ def test_a_question_closes_on_time_after_a_stall() -> None:
     assert kinds[-4:] == ["QuestionOpened", "QuestionRevealed", "LeaderboardShown", "QuestionOpened"]
     last = [message for message in harness.sent[1] if isinstance(message, QuestionOpened)][-1]
     assert last.question.remaining_ms == 1000
+
+
+# what is stored -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [Probe(1), Pong(0), Answer("q9", 0, "k")])
+def test_any_sign_of_life_is_stored_within_bounds(sign: ClientMessage) -> None:
+    """``last_heartbeat`` is never older than the last sign of life by more than half an interval and a checkpoint."""
+    harness = RoomHarness()
+    harness.join(1)
+    heard_at, rows = 0.0, len(harness.rows())
+    for _ in range(60):
+        heard_at = harness.now + 2.0
+        harness.run(heard_at)
+        harness.say(1, sign)
+        assert heard_at - harness.rows()[-1].last_heard <= 7.5 + 1.0 + 2.0
+    assert len(harness.rows()) - rows <= 120 / 7.5 + 1
+
+
+def test_rows_of_those_who_do_not_return_after_a_restart_say_so() -> None:
+    """Written once with the next checkpoint; who is back by then is stored as connected."""
+    harness = RoomHarness()
+    for who, status in (("p8", "connected"), ("p9", "connected"), ("p7", "disconnected")):
+        row = SessionRow(who, "ann", status, 1, 1, (token_hash(who),), last_heard=-30.0)
+        harness.room.restore([row], harness.now)
+    harness.collect()
+    harness.resume(1, "p8")
+    harness.run(2.0)
+    assert {row.participant: row.join_status for row in harness.rows()} == {
+        "p8": ConnectionState.CONNECTED,
+        "p9": ConnectionState.TEMPORARILY_DISCONNECTED,
+    }
+    assert [row.last_heard for row in harness.rows() if row.participant == "p9"] == [-30.0]
