@@ -86,7 +86,10 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flap_hidden: Seconds = 1.0
     """How long an absence must last before other players see it."""
     participants_cap: int = 200
-    """The largest number of participants that a snapshot lists by name; above it, the snapshot gives a count only."""
+    """The largest number of participants, connected or temporarily disconnected, that a snapshot lists by name.
+
+    Above it a snapshot gives a count only, until there are clearly fewer again.
+    """
     leaderboard_size: int = 10
     """The number of entries on the leaderboard."""
     late_window: Seconds = 0.0

@@ -20,7 +20,7 @@ they are whole numbers in every language. These names have the same meaning in e
 - ``points``: the points of one answer.
 - ``score``: all points of one participant, without those of a question that is still open.
 - ``leaders``: the best participants, best first, as many as the server's ``leaderboard_size``.
-- ``count``: the number of participants, absent ones included.
+- ``count``: the number of participants that are connected or temporarily disconnected.
 - ``title``: the event's title, for people.
 - ``credentials``: the client's identity and its token.
 - ``timing``: the server's settings that a client needs.
@@ -226,7 +226,7 @@ class Roster(msgspec.Struct, frozen=True):
 
     count: int
     players: tuple[Player, ...]
-    """All participants, up to the server's ``participants_cap``; empty if there are more."""
+    """Those participants, up to the server's ``participants_cap``; empty if there are more, or were until lately."""
     leaders: tuple[Standing, ...]
 
 
@@ -357,7 +357,8 @@ class QuizFinished(Message, frozen=True):
 class PresenceChanged(Message, frozen=True):
     """Sequenced: new participants and changed states since the last such message.
 
-    If there are more participants than a snapshot lists, only ``count`` is sent.
+    If there are more participants than a snapshot lists, only ``count`` is sent. A client drops its list when the list
+    is not ``count`` long after a message; a message that names ``count`` participants holds the whole list again.
     """
 
     seq: int
@@ -365,7 +366,7 @@ class PresenceChanged(Message, frozen=True):
     joined: tuple[Player, ...]
     """New participants."""
     changed: tuple[Player, ...]
-    """Known participants with their new state."""
+    """Known participants with their new state, returned ones included; a disconnected one leaves the list."""
 
 
 class HostStatus(Message, frozen=True):
