@@ -129,6 +129,12 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds of queued joins above which a new connection is rejected with a retry time."""
     max_connections: int = 0
     """The most open connections; 0 derives the number from the limit on open files."""
+    max_participants: int = 50_000
+    """The most participants of one event; 0 for no limit.
+
+    At the limit a join replaces the participant that has been disconnected for longest without an answer; without one
+    it is refused.
+    """
     max_events: int = 100
     """The most events that run at once."""
     message_rate: float = 50.0
@@ -174,7 +180,15 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_not_negative(
             self, "flap_hidden", "participants_cap", "leaderboard_size", "drain_window", "restart_pause"
         )
-        _require_not_negative(self, "max_connections", "max_events", "address_rate", "address_failures", "message_rate")
+        _require_not_negative(
+            self,
+            "max_connections",
+            "max_participants",
+            "max_events",
+            "address_rate",
+            "address_failures",
+            "message_rate",
+        )
         self._check_limits()
         self._check_adaptive()
 
@@ -206,6 +220,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.leaderboard_size,
             self.checkpoint_interval,
             AdaptiveBounds(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
+            self.max_participants,
         )
 
     @property

@@ -21,6 +21,7 @@ from .selection import (
     MISSING,
     Codes,
     first_position,
+    forgotten_identities,
     is_kind,
     joint_codes,
     keys_of,
@@ -243,7 +244,7 @@ def _wrong_sums(durable: pd.DataFrame, finals: pd.DataFrame) -> list[Counterexam
 
 
 def final_scores_complete(history: RunHistory) -> CheckResult:
-    """A server that closes in order stores the final score of each of its participants.
+    """A server that closes in order stores the final score of each of its participants that it has not forgotten.
 
     Judged for the last server, once it has stored any: a server that dies stores none, which ``server_lives`` finds.
     """
@@ -256,7 +257,8 @@ def final_scores_complete(history: RunHistory) -> CheckResult:
         unknown = "the last server left no final scores" if len(known) else "no participant joined"
         return CheckResult(0, unknown=unknown, inapplicable=_unless_final(history))
     known = known[known["t"] < last["t"].iloc[0]].assign(actor=lambda table: table["session_id"])
-    missing = ~known["session_id"].isin(last["session_id"].dropna().unique())
+    due = ~known["session_id"].isin(list(forgotten_identities(history)))
+    missing = due & ~known["session_id"].isin(last["session_id"].dropna().unique())
     return result_of_rows(
         known,
         missing,

@@ -20,6 +20,7 @@ from resilience.units import Instant, Seconds
 from ..checking import CheckResult
 from .client_evidence import ClientEvidence, of_clients, records
 from .client_stream import found
+from .selection import forgotten_identities
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""
@@ -252,14 +253,14 @@ def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
     closed_at = _first_times(shown[~is_open & shown["phase"].notna()])
     opened_at = _first_times(shown[is_open])
     size = evidence.history.experiment.server.leaderboard_size
-    problems = []
+    problems, known = [], frozenset(scores.stored.scores) | forgotten_identities(evidence.history)
     for row in records(boards):
         # the phases in which no client was connected are not known: the last question that counts lies between
         least = max((scores.positions[name] for name, at in closed_at.items() if at <= row.t), default=-1)
         most = min(
             (scores.positions[name] for name, at in opened_at.items() if at > row.t), default=len(scores.positions)
         )
-        board = _Board(scores, row.t, least, max(most - 1, least))
+        board = _Board(scores, row.t, least, max(most - 1, least), known)
         why = board.error_in(str(row.content or ""), size)
         if why:
             problems.append(f"{row.actor} at {row.t:.3f} s, {row.kind}: {why}")
@@ -272,19 +273,23 @@ def _first_times(rows: pd.DataFrame) -> dict[str, Instant]:
 
 
 class _Board(NamedTuple):
-    """A leaderboard at ``t`` that counts the questions up to a position from ``least`` to ``most``."""
+    """A leaderboard at ``t`` that counts the questions up to a position from ``least`` to ``most``.
+
+    ``known`` are the participants that it may list.
+    """
 
     scores: _Scores
     t: Instant
     least: int
     most: int
+    known: frozenset[str]
 
     def error_in(self, content: str, size: int) -> str | None:
         """What is wrong with the lines shown, of which there are at most ``size``."""
         lines = [(who, int(score)) for who, _, score in (line.rpartition(":") for line in content.split())]
         listed = [score for _, score in lines]
         for who, score in lines:
-            if who not in self.scores.stored.scores:
+            if who not in self.known:
                 return f"it lists {who}, no participant of this event"
             low, high = self._bounds(who)
             if not low <= score <= high:

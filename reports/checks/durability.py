@@ -24,7 +24,7 @@ from ..frames import RunHistory
 from ..summary import Counterexample
 from .answers import ACCEPTED, KEPT, verdicts
 from .durability_evidence import DurabilityEvidence, evidence_of
-from .selection import MISSING, first_position, is_kind, keys_of, questions, select
+from .selection import MISSING, first_position, forgotten_identities, is_kind, keys_of, questions, select
 from .sessions import suspension_times
 
 CLOCK_TOLERANCE_S: Seconds = 0.001
@@ -260,7 +260,10 @@ def nothing_told_early(evidence: DurabilityEvidence) -> CheckResult:
 
 @of_database
 def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
-    """Every client joined once and stays that participant; the database holds these participants and no others."""
+    """Every client joined once and stays that participant; the database holds these participants and no others.
+
+    It need not hold those that the server forgot: they had gone without an answer.
+    """
     history = evidence.history
     kinds = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
     arrivals = select(history, *kinds, role=Role.CLIENT, columns=("kind", "actor", "session_id"))
@@ -278,7 +281,7 @@ def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     for refusal in named_rows(refusals):
         where = f"{refusal.actor} ({refusal.session_id}) at {refusal.t:.3f} s"
         found.append(_about(refusal.actor, f"{where}: its token was refused: {refusal.cause}", refusal.t))
-    strangers = set(evidence.stored.scores) ^ set(arrivals["session_id"])
+    strangers = (set(evidence.stored.scores) ^ set(arrivals["session_id"])) - forgotten_identities(history)
     found += [_about(who, f"{who}: known to the database or to a client, but not to both") for who in sorted(strangers)]
     return result_of(len(counts) + len(refusals) + len(strangers), found)
 

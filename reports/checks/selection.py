@@ -40,6 +40,16 @@ def select(
 
 
 @once_per_run
+def forgotten_identities(history: RunHistory) -> frozenset[str]:
+    """The participants that the server deleted because they were gone without an answer, after they had gone."""
+    columns = ("session_id",)
+    deleted = select(history, LogEventKind.SESSION_FORGOTTEN, role=Role.SERVER, columns=columns)["session_id"]
+    gone = (LogEventKind.SESSION_LEFT, LogEventKind.SESSION_EXPIRED)
+    departed = select(history, *gone, role=Role.SERVER, columns=columns)["session_id"]
+    return frozenset(deleted.dropna()) & frozenset(departed.dropna())
+
+
+@once_per_run
 def _rows_by_kind(history: RunHistory) -> dict[str, NDArray[np.int32]]:
     """The positions of each kind's rows in the event frame, in order."""
     kinds: Any = history.frame["kind"].array

@@ -131,7 +131,7 @@ class LogEventKind(StrEnum):
     SERVER_DRAINING = "server.draining"  # a drain spreads the closes; value: over how many seconds
     SERVER_LATE = "server.late"  # its timer was late, so every peer gets more time; value: s; ref: event
     JOIN_SHED = "join.shed"  # rejected with a retry time; cause: overload | address | full | draining; value: s
-    # a connection was rejected for good; cause: origin | event | late | strikes | key | protocol
+    # a connection was rejected for good; cause: origin | event | event_full | late | strikes | key | protocol
     CONNECTION_REFUSED = "connection.refused"
     MESSAGE_REFUSED = (
         "message.refused"  # a message was answered with an error, the connection stays; cause: the error's code
@@ -154,6 +154,7 @@ class LogEventKind(StrEnum):
     SESSION_DETACHED = "session.detached"
     SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
     SESSION_LEFT = "session.left"
+    SESSION_FORGOTTEN = "session.forgotten"  # gone without an answer, and deleted; cause: left | limit
     PARTICIPANT_ANNOUNCED = "participant.joined"  # the room was informed, once per identity
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s

@@ -55,6 +55,8 @@ class CloseCode(IntEnum):
     """Too many messages that break the protocol."""
     KEY_REFUSED = 4204
     """The host key is wrong, or this server has none."""
+    EVENT_FULL = 4205
+    """The event has ``max_participants`` participants."""
 
 
 class RetryClass(Enum):

@@ -174,7 +174,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class DeleteParticipant(msgspec.Struct, frozen=True):
-    """Delete a participant whose client never received the reply to its join."""
+    """Delete a participant without answers: its client never received the reply to its join, or it is gone."""
 
     participant: str
 

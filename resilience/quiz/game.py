@@ -120,6 +120,14 @@ class Game:
         self.apply(self.next_state(self.phase_ends_at))
         return self.phase
 
+    def forget_participant(self, participant: str) -> None:
+        """Remove a participant without answers."""
+        self.scores.pop(participant, None)
+
+    def has_answered(self, participant: str) -> bool:
+        """Whether this participant has answered any question."""
+        return any((participant, question.id) in self._answers for question in self.questions)
+
     def next_state(self, at: Instant) -> QuizState:
         """The state after a step at ``at``. Changes nothing."""
         old, phase = self.progress, self._next_phase()

@@ -61,6 +61,7 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
     (LogEventKind.SESSION_FENCED, None): LogLine("older connection closed", _WHO),
     (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),
+    (LogEventKind.SESSION_FORGOTTEN, None): LogLine("identities forgotten", summed=True),
     (LogEventKind.RESUME_REFUSED, None): LogLine("resume refused", summed=True),
     (LogEventKind.RESUME_REFUSED, "retired"): LogLine(
         "retired token replayed", {"session_id": "participant"}, "warning"

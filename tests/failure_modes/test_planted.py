@@ -24,6 +24,7 @@ from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.effects import SendToClient
 from resilience.protocol.messages import Answer, Resume, ResumeRejected
 from resilience.protocol.server.answers import PendingAnswers
+from resilience.protocol.server.attendance import Attendance
 from resilience.protocol.server.drain import DrainSettings
 from resilience.protocol.server.heartbeats import HeartbeatManager
 from resilience.protocol.server.identities import REJOINED, IdentityRegistry
@@ -304,6 +305,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         in_place_of(HeartbeatManager, "absent_since", lambda _, self, who: self.last_heard(who)),
         test_answers.test_f41_late_window_take_over,
     ),
+    ("f42", in_place_of(Attendance, "forget", nothing), test_presence.test_f42_ghost_joins),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
     (
         "f43 idle",

@@ -6,7 +6,7 @@ methods of :class:`~resilience.protocol.server.quiz_stream.Audience`.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 import msgspec
@@ -47,6 +47,7 @@ from resilience.protocol.server.pending_commits import PendingCommits
 from resilience.protocol.server.presence import PresenceDelta, PresenceTracker
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.settings import RoomSettings
+from resilience.protocol.server.state_counts import StateCounts
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.phases import Phase
@@ -86,6 +87,8 @@ class Attendance:
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
         self._subscribers: dict[int, ServerSession] = {}
         self._population: set[str] = set()
+        self._states = StateCounts()
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self._unsaved: dict[str, None] = {}
         self._unsaved_attempts: deque[JoinAttempt] = deque(maxlen=MAX_UNSAVED_ATTEMPTS)
         self._deadlines = DeadlineQueue()
@@ -102,6 +105,9 @@ class Attendance:
         if expires:
             self._population.add(session.participant)
             self._presence_changed(session, now)
+        else:
+            self._gone[session.participant] = None
+        self._states.update(session)
         if session.state != row.join_status:
             self._save_later((session.participant,), now)
 
@@ -114,6 +120,20 @@ class Attendance:
     def session_of(self, connection: int) -> ServerSession | None:
         """The session that this connection joined or resumed, which a newer connection may act for by now."""
         return self._by_connection.get(connection, (None, 0))[0]
+
+    def has_place(self, message: Join) -> bool:
+        """Whether the join makes no identity beyond ``max_participants``."""
+        most = self._settings.max_participants
+        return not most or len(self.sessions) < most or self._identities.is_known(message.instance)
+
+    def longest_gone(self, has_answers: Callable[[str], bool]) -> ServerSession | None:
+        """The participant that has been disconnected for longest of those without answers, if there is one."""
+        while self._gone:
+            participant = next(iter(self._gone))
+            if not has_answers(participant):
+                return self.sessions[participant]
+            del self._gone[participant]  # it never becomes one without answers
+        return None
 
     def arrive(self, message: Join | Resume, connection: int, now: Instant) -> PendingJoin | None:
         """Attach a connection to its session; ``None`` for a rejected token.
@@ -141,7 +161,7 @@ class Attendance:
         session, connection = pending_join.session, pending_join.connection
         if session.connection != connection:
             if not session.welcomed and session.connection is None:
-                self._forget(session)
+                self._delete(session)
             return False
         session.ready = session.welcomed = True
         self._population.add(session.participant)
@@ -151,10 +171,10 @@ class Attendance:
         return True
 
     def join_failed(self, pending_join: PendingJoin) -> None:
-        """A join was not stored: forget a new identity that no other connection waits for."""
+        """A join was not stored: take a new identity back that no other connection waits for."""
         session = pending_join.session
         if session.connection in (None, pending_join.connection) and not session.welcomed:
-            self._forget(session)
+            self._delete(session)
 
     def credentials_of(self, pending_join: PendingJoin) -> Credentials:
         """What the client needs to resume later."""
@@ -205,6 +225,11 @@ class Attendance:
         self._store((session.participant,))
         self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
 
+    def forget(self, session: ServerSession, cause: str, now: Instant) -> None:
+        """Delete a participant that is disconnected and has no answers: nothing of it is worth a row."""
+        self._effects.append(Record(LogEventKind.SESSION_FORGOTTEN, now, session.participant, cause=cause))
+        self._delete(session)
+
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
         """A connection ended; returns whether the presence of its participant changed."""
         session, connection_no = self._by_connection.pop(connection, (None, 0))
@@ -244,8 +269,7 @@ class Attendance:
 
     def states(self) -> dict[str, int]:
         """How many participants are in each connection state; those without a durable join do not count."""
-        found = Counter(session.state for session in self.sessions.values() if session.welcomed)
-        return {state.value: found[state] for state in ConnectionState}
+        return self._states.by_state()
 
     def standings_changed(self) -> None:
         """The leaderboard changed, and the roster with it."""
@@ -310,6 +334,7 @@ class Attendance:
         session, connection = pending_join.session, pending_join.connection
         if session.connection is not None:
             self._subscribers.pop(session.connection, None)
+        self._gone.pop(session.participant, None)
         session.attach(connection, now, self._heartbeats.absent_since(session.participant))
         self._heartbeats.start(session.participant, session.instance, connection, session.connection_no, now)
         self._by_connection[connection] = (session, session.connection_no)
@@ -325,13 +350,15 @@ class Attendance:
         self._population.discard(session.participant)
         self._identities.release_instance(session)
 
-    def _forget(self, session: ServerSession) -> None:
-        """Take back a join that never reached its client."""
+    def _delete(self, session: ServerSession) -> None:
+        """Delete an identity, whose join never reached its client or which is gone without answers."""
         if not self._identities.forget(session):
             return  # an earlier commit of the same identity did it
         session.release()
         self._heartbeats.forget(session.participant)
         self._presence.forget(session.participant)
+        self._states.forget(session.participant)
+        self._gone.pop(session.participant, None)
         self._store((session.participant,))
 
     def _window(self) -> ReturnWindow:
@@ -339,6 +366,9 @@ class Attendance:
         return return_window(len(self._population), self._settings.join_capacity)
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
+        self._states.update(session)
+        if session.state is ConnectionState.DISCONNECTED:
+            self._gone[session.participant] = None
         self._presence.update(Player(session.participant, session.name, session.state), now)
         self._schedule_presence()
 

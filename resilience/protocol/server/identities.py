@@ -54,6 +54,10 @@ class IdentityRegistry:
             self._unconfirmed[session.instance] = session
         return session
 
+    def is_known(self, instance: str) -> bool:
+        """Whether a join of this instance returns an identity that exists."""
+        return instance in self._unconfirmed
+
     def join(self, message: Join, connection: int, now: Instant) -> PendingJoin:
         """Make a new identity, or return the unconfirmed one that the same instance asked for before."""
         session = self._unconfirmed.get(message.instance)

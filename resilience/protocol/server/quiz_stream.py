@@ -104,12 +104,23 @@ class QuizStream:
     def add_participant(self, participant: str, now: Instant) -> None:
         """Add a participant to the game; the first one starts the lobby time of an automatic quiz."""
         self.game.add_participant(participant)
+        self._game_messages.participant_added(participant)
         self._start_lobby(now)
+
+    def has_answers(self, participant: str) -> bool:
+        """Whether this participant has an answer, stored or being stored."""
+        return self.game.has_answered(participant) or self._answers.has_pending(participant)
+
+    def forget_participant(self, participant: str) -> None:
+        """Remove a participant without answers from the game."""
+        self.game.forget_participant(participant)
+        self._game_messages.participant_removed(participant)
 
     def restore(self, participants: list[str], now: Instant) -> None:
         """Continue a stored quiz, whose game is restored already, with these participants."""
         for participant in participants:
             self.game.add_participant(participant)
+        self._game_messages.standings_changed()
         if participants:
             self._start_lobby(now)
         self._schedule_phase(now)
@@ -224,6 +235,7 @@ class QuizStream:
 
     def _enter_phase(self, state: QuizState, now: Instant) -> None:
         self.game.apply(state)
+        self._game_messages.standings_changed()
         self._audience.standings_changed()
         self._broadcast(self._game_messages.phase_message(self.seq + 1, now))
         self._log_phase(state.phase, now)
@@ -240,6 +252,7 @@ class QuizStream:
 
     def _on_answer_stored(self, now: Instant, standings_changed: bool) -> None:  # noqa: FBT001 - a callback
         if standings_changed:
+            self._game_messages.standings_changed()
             self._audience.standings_changed()
         self.attendance_changed(now)
 

@@ -198,6 +198,10 @@ class Room:
             self._effects.append(Disconnect(connection, CloseCode.PROTOCOL_ERROR, reason))
         elif self._attendance.has_session(connection) or self._stream.is_host(connection):
             self._send_error(connection, "this connection has joined already", now)
+        elif isinstance(message, Join) and not self._make_place(message, now):
+            reason = "the event has as many participants as max_participants allows"
+            self._effects.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="event_full"))
+            self._effects.append(Disconnect(connection, CloseCode.EVENT_FULL, reason))
         else:
             pending_join = self._attendance.arrive(message, connection, now)
             if pending_join is not None:
@@ -205,6 +209,19 @@ class Room:
                 self._commits.persist_then(
                     rows, connection, _StoredJoin(pending_join, self._welcome, self._join_failed)
                 )
+
+    def _make_place(self, join: Join, now: Instant) -> bool:
+        """Whether there is a place for this join; at the limit it takes that of a participant gone without answers."""
+        if self._attendance.has_place(join):
+            return True
+        gone = self._attendance.longest_gone(self._stream.has_answers)
+        if gone is not None:
+            self._forget(gone, "limit", now)
+        return gone is not None
+
+    def _forget(self, session: ServerSession, cause: str, now: Instant) -> None:
+        self._attendance.forget(session, cause, now)
+        self._stream.forget_participant(session.participant)
 
     def _welcome(self, pending_join: PendingJoin, now: Instant) -> None:
         if not self._attendance.welcome(pending_join, now):
@@ -249,6 +266,8 @@ class Room:
                 self._stream.submit_answer(session.participant, message, connection, now, excused=excused)
             case Leave():
                 self._attendance.leave(session, connection, now)
+                if not self._stream.has_answers(session.participant):
+                    self._forget(session, "left", now)
                 self._stream.attendance_changed(now)
             case _:
                 self._send_error(connection, "only a host may say this", now)

@@ -10,7 +10,10 @@ from resilience.units import Seconds
 
 
 class RoomSettings(msgspec.Struct, frozen=True):
-    """The settings of a room; durations in seconds, ``join_capacity`` in joins per second."""
+    """The settings of a room; durations in seconds, ``join_capacity`` in joins per second.
+
+    ``max_participants`` is the most identities that the room knows; 0 for no limit.
+    """
 
     heartbeat: HeartbeatTimeouts
     join_capacity: float
@@ -20,3 +23,4 @@ class RoomSettings(msgspec.Struct, frozen=True):
     leaderboard_size: int
     checkpoint_interval: Seconds = 1.0
     adaptive: AdaptiveBounds | None = None
+    max_participants: int = 0

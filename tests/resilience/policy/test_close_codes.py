@@ -22,6 +22,7 @@ EXPECTED = {
     CloseCode.SUPERSEDED: RetryClass.NEVER,
     CloseCode.LEFT: RetryClass.NEVER,
     CloseCode.EVENT_UNKNOWN: RetryClass.NEVER,
+    CloseCode.EVENT_FULL: RetryClass.NEVER,
     CloseCode.STRIKES: RetryClass.NEVER,
     CloseCode.KEY_REFUSED: RetryClass.NEVER,
 }

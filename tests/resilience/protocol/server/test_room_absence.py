@@ -37,13 +37,14 @@ def test_leaving_is_no_absence() -> None:
     harness.say(1, Leave())
     harness.run(3.0)
     assert harness.closed == {1: CloseCode.LEFT}
-    assert harness.room.sessions["p1"].state is ConnectionState.DISCONNECTED
+    assert "p1" not in harness.room.sessions
     last = harness.last(2)
     assert isinstance(last, PresenceChanged)
     assert [(player.participant, player.state) for player in last.changed] == [("p1", "disconnected")]
     harness.lose(1)
-    assert [r.kind for r in harness.records if r.session_id == "p1"][-2:] == [
+    assert [r.kind for r in harness.records if r.session_id == "p1"][-3:] == [
         LogEventKind.SESSION_LEFT,
+        LogEventKind.SESSION_FORGOTTEN,
         LogEventKind.TRANSPORT_LOST,
     ]
 
