@@ -99,7 +99,15 @@ def test_a_leave_makes_a_place() -> None:
     for number in range(1, 50):
         assert harness.join(number, f"n{number}").participant == f"p{number}"
         harness.say(number, Leave())
-    assert harness.room.sessions == {}
+        harness.lose(number)
+        harness.run(harness.now + 0.6)
+    harness.run(harness.now + 100.0)
+    room = harness.room
+    attendance, presence = room._attendance, room._attendance._presence
+    assert not any((room.sessions, room.game.scores, attendance._by_connection, attendance._gone))
+    assert not any((attendance._population, attendance._states._counted, attendance._heartbeats._heartbeats))
+    assert not any((presence._shown, presence._announced, presence._waiting))
+    assert not any((attendance._tokens._states, attendance._tokens._owners))
 
 
 def test_at_the_limit_the_longest_gone_without_an_answer_makes_a_place() -> None:
