@@ -6,7 +6,7 @@ methods of :class:`~resilience.protocol.server.quiz_stream.Audience`.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import msgspec

@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
-from resilience.policy.failure_detectors import LAG_TOLERANCE_S, lag_of
+from resilience.policy.failure_detectors import lag_of
 from resilience.protocol.effects import Disconnect, Record, Row, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,

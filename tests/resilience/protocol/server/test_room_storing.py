@@ -72,11 +72,10 @@ class StoringHarness(RoomHarness):
         """The newest token that this client was sent; empty if it never was."""
         for messages in reversed(self.sent.values()):
             for message in reversed(messages):
-                if (
-                    isinstance(message, Joined | StateRestored)
-                    and self.room.sessions[message.credentials.participant].name == name
-                ):
-                    return message.credentials.token
+                if isinstance(message, Joined | StateRestored):
+                    session = self.room.sessions.get(message.credentials.participant)  # None: it was forgotten
+                    if session is not None and session.name == name:
+                        return message.credentials.token
         return ""
 
     def expected(self) -> dict[str, SessionRow]:
