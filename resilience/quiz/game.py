@@ -168,12 +168,12 @@ class Game:
 
         ``excused`` opens the late window, for participants whose outage overlapped the close.
         """
+        stored = self._answers.get((participant, question_id))
+        if stored is not None:  # the key decides, not the choice
+            return (AnswerVerdict.ACCEPTED if stored.key == key else AnswerVerdict.DUPLICATE), None
         index = self._by_id.get(question_id)
         if index is None or not 0 <= choice < len(self.questions[index].choices):
             return AnswerVerdict.REJECTED_INVALID, None
-        stored = self._answers.get((participant, question_id))
-        if stored is not None:
-            return (AnswerVerdict.ACCEPTED if stored.key == key else AnswerVerdict.DUPLICATE), None
         if index > self.index:
             return AnswerVerdict.REJECTED_PHASE, None
         if not self._in_time(index, received_at, excused=excused):
