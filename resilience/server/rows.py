@@ -99,8 +99,9 @@ def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
 
 
 def update_progress(key: str, progress: QuizState, origin: float) -> Update:
-    """Write the state of a quiz."""
-    return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
+    """Write the state of a quiz, unless a later step is stored."""
+    not_later = (EVENTS.c.id == key) & (EVENTS.c.step <= progress.step)
+    return EVENTS.update().where(not_later).values(progress_columns(progress, origin))
 
 
 def newest_run(event: str) -> Select[Any]:

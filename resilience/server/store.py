@@ -85,6 +85,9 @@ class Store(Protocol):
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
         """Write the rows in one transaction, in their order; without rows, check that the database takes writes.
 
+        A quiz state of an earlier step than the stored one is left out: no row takes back a step, however late it is
+        written.
+
         Raises :class:`~resilience.errors.StoreError` if nothing was written; a later commit may succeed. Raises
         :class:`~resilience.errors.FencedError` if nothing was written and nothing will be under these leases: the run
         has another server, or, as :class:`~resilience.errors.RecoveryNeededError`, the outcome of an earlier commit is
@@ -279,7 +282,8 @@ class _Batch:
                 if row.points:
                     self.won.append(r.add_points_params(key, row))
             case QuizState():
-                self.progress[key] = row
+                if key not in self.progress or row.step >= self.progress[key].step:
+                    self.progress[key] = row
             case DeleteParticipant():
                 self.participants.pop((key, row.participant), None)
                 self.gone[key, row.participant] = None

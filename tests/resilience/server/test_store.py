@@ -191,6 +191,29 @@ def test_a_participant_who_comes_after_having_been_forgotten_is_there(store: Sql
 # --- answers and points -----------------------------------------------------------------------------------------------
 
 
+QUESTION, LOBBY = QuizState(Phase.QUESTION, 0, 1, 5.0, 5.0, 15.0, 15.0), QuizState(ends_at=30.0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_no_later_row_takes_back_a_step(store: SqlStore, together: bool) -> None:
+    """The state of an earlier step that is written afterwards, in the same commit or in another, changes nothing."""
+    with_quiz(store)
+    put(store, *((QUESTION, LOBBY) if together else (QUESTION,)))
+    put(store, ADA, LOBBY)
+    assert latest(store).progress == QUESTION
+    assert latest(store).sessions == (ADA,)
+    put(store, FINISHED)
+    put(store, QUESTION)
+    assert latest(store).progress == FINISHED
+
+
+def test_a_step_may_be_written_again(store: SqlStore) -> None:
+    """The end of the lobby is set within its step."""
+    with_quiz(store)
+    put(store, LOBBY)
+    assert latest(store).progress == LOBBY
+
+
 def test_points_are_added_with_their_answer(store: SqlStore) -> None:
     """Also with a participant that the same commit brings, also two in one commit, also none."""
     with_quiz(store)
