@@ -94,7 +94,7 @@ class QuizStream:
             effects,
             commits,
             status=self._host_status,
-            enter=self._on_command_committed,
+            settle=self._on_command_settled,
             interval=settings.presence_interval,
             grace=settings.heartbeat.grace,
         )
@@ -121,8 +121,7 @@ class QuizStream:
         for participant in participants:
             self.game.add_participant(participant)
         self._game_messages.standings_changed()
-        if participants:
-            self._start_lobby(now)
+        self._start_lobby(now)
         self._schedule_phase(now)
         self._audience.phase_entered(self.game.phase, now)
 
@@ -218,20 +217,27 @@ class QuizStream:
         self._deadlines.schedule(_PROGRESS, now + self._retry_interval)
 
     def _start_lobby(self, now: Instant) -> None:
-        if self.game.start_lobby(now):
+        """Start the lobby time once there is a participant, unless a command is about to end the lobby."""
+        if self.game.scores and not self._host_commands.is_pending and self.game.start_lobby(now):
             self._store_progress(self.game.progress)
             self._schedule_phase(now)
 
     def _advance(self, now: Instant) -> None:
+        """Enter the phases that are due, unless a command that is on its way to the store may move the quiz first."""
+        if self._host_commands.is_pending:
+            return
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
             state = self.game.next_state(self.game.phase_ends_at)
             self._store_progress(state)
             self._enter_phase(state, now)
         self._schedule_phase(now)
 
-    def _on_command_committed(self, state: QuizState, now: Instant) -> None:
-        self._enter_phase(state, now)
-        self._schedule_phase(now)
+    def _on_command_settled(self, state: QuizState | None, now: Instant) -> None:
+        """A command was committed, or not (``None``): carry it out, then do what timers had to leave meanwhile."""
+        if state is not None:
+            self._enter_phase(state, now)
+        self._start_lobby(now)
+        self._advance(now)
 
     def _enter_phase(self, state: QuizState, now: Instant) -> None:
         self.game.apply(state)

@@ -29,7 +29,7 @@ from resilience.quiz.game import QuizState
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import MANUAL_PACE, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from tests.support.machines import RoomHarness
+from tests.support.machines import JOIN, RoomHarness
 
 HOST, OTHER = 50, 51
 QUIZ = QuizConfig(questions=2, lobby=4, question_time=10)
@@ -158,8 +158,8 @@ def test_two_hosts_with_different_orders_for_one_step() -> None:
     assert phase_of(harness) is Phase.QUESTION
 
 
-def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
-    """The timer advances the quiz once, and the last stored phase is the phase of the quiz."""
+def test_a_timer_waits_for_an_order_that_is_on_its_way_to_the_store() -> None:
+    """The quiz moves once, by the order, and the one stored state of that step is the state of the quiz."""
     harness = hosted(timed=True)
     harness.join(1)
     harness.run(4.5)
@@ -168,9 +168,58 @@ def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
     harness.run(13.9)
     order(harness, HostAction.REVEAL)
     harness.run(14.1)
+    assert (phase_of(harness), harness.room.next_deadline() == 14.0) == (Phase.QUESTION, False)
     harness.commit()
-    assert [verdict for _, verdict, _ in results(harness)] == ["stale_step"]
+    assert [verdict for _, verdict, _ in results(harness)] == ["done"]
     assert (harness.room.game.phase, harness.room.game.index) == (Phase.REVEAL, 0)
+    assert [state for state in moves(harness) if state.step == 2] == [harness.room.game.progress]
+
+
+def test_a_timer_that_waited_for_an_order_in_vain_does_its_work_then() -> None:
+    """The question is closed with its planned end although the order's commit failed after it."""
+    harness = hosted(timed=True)
+    harness.join(1)
+    harness.run(13.9)
+    harness.instant = False
+    order(harness, HostAction.FINISH)
+    harness.run(14.5)
+    harness.fail()
+    assert [verdict for _, verdict, _ in results(harness)] == ["refused"]
+    assert (phase_of(harness), harness.room.game.progress.since) == (Phase.REVEAL, 14.0)
+    harness.instant = True
+    harness.commit()
+    harness.run(16.1)
+    assert phase_of(harness) is Phase.LEADERBOARD
+
+
+@pytest.mark.parametrize("action", [HostAction.START, HostAction.FINISH])
+def test_the_lobby_of_the_first_player_takes_no_order_back(action: HostAction) -> None:
+    """The join that starts the lobby time is stored while an order to leave the lobby is on its way to the store."""
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    order(harness, action)
+    join, command = harness.waiting
+    harness.waiting = []
+    harness.room.committed(join.ticket, harness.now)
+    harness.collect()
+    harness.room.committed(command.ticket, harness.now)
+    harness.collect()
+    assert [verdict for _, verdict, _ in results(harness)] == ["done"]
+    steps = [state.step for state in moves(harness)]
+    assert steps == sorted(steps)
+    assert moves(harness)[-1] == harness.room.game.progress
+
+
+def test_the_lobby_time_starts_after_an_order_that_was_not_stored() -> None:
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    order(harness, HostAction.START)
+    join, command = harness.waiting
+    harness.waiting = []
+    harness.room.committed(join.ticket, harness.now)
+    harness.room.commit_failed(command.ticket, harness.now)
+    harness.collect()
+    assert (phase_of(harness), harness.room.game.phase_ends_at) == (Phase.LOBBY, 4.0)
     assert moves(harness)[-1] == harness.room.game.progress
 
 
