@@ -146,7 +146,7 @@ class HostAction(StrEnum):
     NEXT = "next"
     """From the reveal to the leaderboard, from the leaderboard to the next question or the end."""
     FINISH = "finish"
-    """End the quiz, whatever its phase."""
+    """End the quiz, whatever its phase; an open question is closed and revealed first."""
 
 
 class HostCommand(Message, frozen=True, forbid_unknown_fields=True):

@@ -240,6 +240,14 @@ class QuizStream:
         self._advance(now)
 
     def _enter_phase(self, state: QuizState, now: Instant) -> None:
+        """Move the quiz; an end during a question closes it first, so that its answer and its scores are revealed."""
+        if self.game.phase is Phase.QUESTION and state.phase is Phase.FINISHED:
+            self._announce_phase(self.game.next_state(state.since), now)
+        self._announce_phase(state, now)
+        self._audience.phase_entered(state.phase, now)
+        self._host_commands.send_status(now)
+
+    def _announce_phase(self, state: QuizState, now: Instant) -> None:
         self.game.apply(state)
         self._game_messages.standings_changed()
         self._audience.standings_changed()
@@ -247,8 +255,6 @@ class QuizStream:
         self._log_phase(state.phase, now)
         if state.phase is Phase.REVEAL:
             self._audience.send_each(self._game_messages.score_of)
-        self._audience.phase_entered(state.phase, now)
-        self._host_commands.send_status(now)
 
     def _log_phase(self, phase: Phase, now: Instant) -> None:
         question = self.game.question

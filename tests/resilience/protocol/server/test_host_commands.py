@@ -19,11 +19,15 @@ from resilience.protocol.messages import (
     HostResult,
     HostStatus,
     Join,
+    Joined,
     Leave,
     Message,
     Pong,
     Probe,
     ProbeReply,
+    QuestionRevealed,
+    QuizFinished,
+    ScoreChanged,
 )
 from resilience.quiz.game import QuizState
 from resilience.quiz.phases import Phase
@@ -258,6 +262,40 @@ def test_a_question_that_a_host_closes_takes_no_answer_after_it() -> None:
     harness.say(2, Answer("q1", 0, "k"))
     assert codec.encode(harness.last(1)).count(b"score_changed") == 1
     assert codec.encode(harness.last(2)).count(b"rejected_late") == 1
+
+
+def test_an_end_during_a_question_closes_it_as_its_time_does() -> None:
+    """Its right answer and the scores are revealed before the quiz is over, to those who are here and to hosts."""
+    harness = hosted()
+    harness.join(1)
+    harness.join(2, "bob")
+    order(harness, HostAction.START)
+    question = harness.room.game.questions[0]
+    harness.say(1, Answer("q1", question.correct, "k"))
+    said = {connection: len(harness.sent[connection]) for connection in (1, 2)}
+    order(harness, HostAction.FINISH)
+    heard = {connection: harness.sent[connection][number:] for connection, number in said.items()}
+    revealed, own, over = heard[1]
+    assert (revealed, own) == (QuestionRevealed(over.seq - 1, "q1", question.correct), ScoreChanged("q1", 1000, 1000))
+    assert isinstance(over, QuizFinished)
+    assert heard[2] == [revealed, over]
+    assert over.leaders[0].score == 1000
+    assert [record.kind for record in harness.records].count(LogEventKind.QUESTION_CLOSED) == 1
+    assert (statuses(harness)[-1].phase, statuses(harness)[-1].leaders[0].score) == (Phase.FINISHED, 1000)
+    assert [state.phase for state in moves(harness)] == [Phase.QUESTION, Phase.FINISHED]
+    harness.join(3, "cy")
+    (welcome,) = [message for message in harness.sent[3] if isinstance(message, Joined)]
+    assert welcome.snapshot.phase == Phase.FINISHED
+
+
+@pytest.mark.parametrize("way", [[], [HostAction.START, HostAction.REVEAL]])
+def test_an_end_at_another_time_reveals_nothing_again(way: list[HostAction]) -> None:
+    harness = hosted()
+    harness.join(1)
+    for action in [*way, HostAction.FINISH]:
+        order(harness, action)
+    revealed = [message for message in harness.sent[1] if isinstance(message, QuestionRevealed)]
+    assert len(revealed) == (1 if way else 0)
 
 
 # refused --------------------------------------------------------------------------------------------------------------
