@@ -10,7 +10,7 @@ import pytest
 from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind as K
 from resilience.experiment.spec import Experiment, Hypothesis
-from resilience.protocol.messages import Probe
+from resilience.protocol.messages import Leave, Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from sim.model import ModelCosts
@@ -140,6 +140,31 @@ def test_a_restarted_server_counts_its_own_connections() -> None:
     assert len(of(log, K.SESSION_RESTORED)) == 3
     assert not of(log, K.JOIN_SHED)
     assert system.driver._machines.count == 3
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+def test_a_message_that_reaches_a_killed_process_has_no_effect(started_again: bool) -> None:
+    """Neither on that process, whose store it would reach, nor on the next one, which has its own connections."""
+    committed: list[int] = []
+
+    def kill_and_say(system: ModelSystem) -> None:
+        driver = system.driver
+
+        def say() -> None:
+            connection = only_connection(system)
+            driver.kill()
+            if started_again:
+                driver.start()
+                driver._listen(driver.incarnation)
+            committed.append(driver.room._commits._ticket)
+            driver.receive(connection, Leave())
+            committed.append(driver.room._commits._ticket)
+
+        system.environment.at(8.0, lambda _: say())
+
+    _, log = system_of(experiment(duration=20.0), prepare=kill_and_say)
+    assert committed[0] == committed[1]
+    assert not of(log, K.SESSION_LEFT)
 
 
 def test_a_server_that_is_killed_in_the_middle_of_a_broadcast_sends_no_more_frames() -> None:
