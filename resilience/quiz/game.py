@@ -96,15 +96,18 @@ class Game:
         for answer in answers:
             self.store(answer)
 
-    def start_lobby(self, now: Instant) -> bool:
-        """Set the end of an automatic lobby when the first participant joins, one lobby time from ``now``.
+    def timed_lobby(self, at: Instant) -> QuizState | None:
+        """The state in which an automatic lobby that starts ``at`` has its end. Changes nothing.
 
-        Returns whether this call set it.
+        ``None`` unless the quiz is in a lobby that ends by itself and has no end yet.
         """
         if self.phase is not Phase.LOBBY or self.phase_ends_at is not None or self.pace.lobby is None:
-            return False
-        self.progress = msgspec.structs.replace(self.progress, ends_at=now + self.pace.lobby)
-        return True
+            return None
+        return msgspec.structs.replace(self.progress, ends_at=at + self.pace.lobby)
+
+    def start_lobby(self, at: Instant) -> None:
+        """Set the end of an automatic lobby, one lobby time after ``at``, unless it is set."""
+        self.progress = self.timed_lobby(at) or self.progress
 
     def add_participant(self, participant: str, score: int = 0) -> None:
         """Add a participant with the score that it already has."""

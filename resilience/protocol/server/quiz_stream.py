@@ -1,5 +1,8 @@
 """The numbered stream of one event: game, sequence numbers, answers, host commands, phase timing. Pure.
 
+What it announces follows from what is durable: a host's command and the start of the lobby time act after their commit,
+and a phase that a timer enters is recomputed by the next server from the deadlines stored before.
+
 It addresses participants only through :class:`Audience` and knows no session, token or heartbeat.
 """
 
@@ -37,8 +40,11 @@ from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
 from resilience.units import Instant, Seconds
 
-_PHASE, _HOSTS, _PROGRESS = "phase", "hosts", "progress"
+_PHASE, _HOSTS, _PROGRESS, _LOBBY = "phase", "hosts", "progress", "lobby"
 """Keys of the deadline queue. A deadline that passed before it was scheduled is due now: no timer was late."""
+
+LOBBY_RETRY_S: Seconds = 1.0
+"""When to store the start of the lobby time again after a failed commit."""
 
 
 class Audience(Protocol):
@@ -61,6 +67,19 @@ class Audience(Protocol):
 
     def phase_entered(self, phase: Phase, now: Instant) -> None:
         """The quiz moved to another phase."""
+
+
+class _LobbyStart(msgspec.Struct):
+    """The start of the lobby time until its commit; continues in its ``owner``."""
+
+    owner: QuizStream
+    at: Instant
+
+    def committed(self, now: Instant) -> None:
+        self.owner.lobby_stored(self.at, now)
+
+    def commit_failed(self, now: Instant) -> None:
+        self.owner.lobby_not_stored(now)
 
 
 class QuizStream:
@@ -86,6 +105,7 @@ class QuizStream:
         self._deadlines = DeadlineQueue()
         self._retry_interval = settings.checkpoint_interval
         self._progress_is_unsaved = False
+        self._lobby_is_pending = False
         self._answers = PendingAnswers(game, effects, commits, self._on_answer_stored)
         self._game_messages = GameMessages(game, settings.leaderboard_size, audience.name_of)
         self._snapshots = SnapshotBuilder(event, title, epoch, game, self._game_messages)
@@ -194,6 +214,8 @@ class QuizStream:
         due = self._deadlines.due(now)
         if _PROGRESS in due:
             self.save_unsaved()
+        if _LOBBY in due:
+            self._start_lobby(now)
         if _PHASE in due:
             self._advance(now)
         if _HOSTS in due:
@@ -217,10 +239,24 @@ class QuizStream:
         self._deadlines.schedule(_PROGRESS, now + self._retry_interval)
 
     def _start_lobby(self, now: Instant) -> None:
-        """Start the lobby time once there is a participant, unless a command is about to end the lobby."""
-        if self.game.scores and not self._host_commands.is_pending and self.game.start_lobby(now):
-            self._store_progress(self.game.progress)
-            self._schedule_phase(now)
+        """Order the start of the lobby time once there is a participant, unless a command is about to end the lobby."""
+        if not self.game.scores or self._lobby_is_pending or self._host_commands.is_pending:
+            return
+        state = self.game.timed_lobby(now)
+        if state is not None:
+            self._lobby_is_pending = True
+            self._commits.persist_with((state,), _LobbyStart(self, now))
+
+    def lobby_stored(self, at: Instant, now: Instant) -> None:
+        """The lobby time that starts ``at`` is durable: from now on its end is a deadline."""
+        self._lobby_is_pending = False
+        self.game.start_lobby(at)
+        self._advance(now)
+
+    def lobby_not_stored(self, now: Instant) -> None:
+        """The start of the lobby time was not stored: try again later, since a crash would take back what follows."""
+        self._lobby_is_pending = False
+        self._deadlines.schedule(_LOBBY, now + LOBBY_RETRY_S)
 
     def _advance(self, now: Instant) -> None:
         """Enter the phases that are due, unless a command that is on its way to the store may move the quiz first."""

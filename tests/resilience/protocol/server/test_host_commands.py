@@ -214,6 +214,25 @@ def test_the_lobby_of_the_first_player_takes_no_order_back(action: HostAction) -
     assert moves(harness)[-1] == harness.room.game.progress
 
 
+def test_the_lobby_ends_only_by_a_time_that_is_stored() -> None:
+    """What a crash would forget is no deadline: the start of the lobby time is stored again until that succeeds."""
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    harness.commit()
+    harness.fail()
+    for _ in range(8):
+        harness.run(harness.now + 1.1)
+        harness.fail()
+    assert (phase_of(harness), harness.room.game.phase_ends_at) == (Phase.LOBBY, None)
+    harness.run(harness.now + 1.1)
+    harness.commit()
+    ends_at = harness.room.game.phase_ends_at
+    assert ends_at is not None
+    assert moves(harness)[-1] == harness.room.game.progress
+    harness.run(ends_at)
+    assert phase_of(harness) is Phase.QUESTION
+
+
 def test_the_lobby_time_starts_after_an_order_that_was_not_stored() -> None:
     harness = hosted(instant=False, timed=True)
     harness.say(1, JOIN)
@@ -223,6 +242,7 @@ def test_the_lobby_time_starts_after_an_order_that_was_not_stored() -> None:
     harness.room.committed(join.ticket, harness.now)
     harness.room.commit_failed(command.ticket, harness.now)
     harness.collect()
+    harness.commit()
     assert (phase_of(harness), harness.room.game.phase_ends_at) == (Phase.LOBBY, 4.0)
     assert moves(harness)[-1] == harness.room.game.progress
 
