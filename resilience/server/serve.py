@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import secrets
 import signal
 from base64 import b32encode, urlsafe_b64encode
@@ -16,10 +17,12 @@ import click
 import structlog
 
 from resilience.config import QuizConfig, ServerConfig
+from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
 from resilience.network_addresses import is_every_interface, listening_host, openable
 from resilience.open_files import raise_open_files
+from resilience.protocol.messages import label_problem
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.event_log import ServerEventLog
@@ -72,6 +75,15 @@ def serve_command(server: ServerConfig, quiz: QuizConfig, options: Mapping[str, 
 
 def _tell_lost(why: str) -> None:
     structlog.get_logger().error(LOST, why=why)
+
+
+def check_options(event: str, epoch: float | None) -> None:
+    """Raise :class:`~resilience.errors.UsageError` for an event that nobody could join and a time that is no number."""
+    problem = label_problem(event)
+    if problem is not None:
+        raise UsageError(f"--event {event!r}: {problem[:1].lower()}{problem[1:]}")
+    if epoch is not None and not math.isfinite(epoch):
+        raise UsageError(f"--epoch {epoch}: expected a finite number of seconds")
 
 
 def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine

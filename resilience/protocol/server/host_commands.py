@@ -3,8 +3,8 @@
 A command names the step that it is meant for. A command that is sent twice, or that arrives after a timer or another
 host has moved the quiz, finds it at another step and does nothing; so a host may resend any command that has no reply.
 
-One command at most is on its way to the store, and while it is, nothing else may move the quiz: a step that is stored is
-the only state of that step that was ever stored.
+One command at most is on its way to the store, and while it is, nothing else may move the quiz: each step has one state
+that is ever stored.
 """
 
 from __future__ import annotations
