@@ -133,7 +133,8 @@ class Gateway:
         self._keys = itertools.count(1)
         self._timer: DeadlineTimer | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._is_carrying_out = False
 
     # a connection's life ----------------------------------------------------------------------------------------------
 
@@ -249,13 +250,22 @@ class Gateway:
     # carrying out -----------------------------------------------------------------------------------------------------
 
     def carry_out_effects(self) -> None:
-        """Carry out what the machines ask for, and set the timer to their next deadline."""
-        effects = self._machines.effects()
-        for effect in effects:
-            if isinstance(effect, Record):
-                self._log(effect)
-        for effect in effects:
-            self._carry_out(effect)
+        """Carry out what the machines ask for, and set the timer to their next deadline.
+
+        Called while effects are carried out, it leaves what was asked for meanwhile to that call: in order, afterwards.
+        """
+        if self._is_carrying_out:
+            return
+        self._is_carrying_out = True
+        try:
+            while effects := self._machines.effects():
+                for effect in effects:
+                    if isinstance(effect, Record):
+                        self._log(effect)
+                for effect in effects:
+                    self._carry_out(effect)
+        finally:
+            self._is_carrying_out = False
         self._set_timer()
 
     def _carry_out(self, effect: ConnectionEffect) -> None:
@@ -286,8 +296,9 @@ class Gateway:
                     peer.hub = hub
                     hub.host(effect.connection, peer)
             case OpenEvent():
-                task = asyncio.get_running_loop().create_task(self._open_event(effect))
-                self._opening[effect.connection] = task
+                task = asyncio.get_running_loop().create_task(self._open_event(effect, peer.connection.machine))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
 
     def _close(self, effect: Disconnect) -> None:
         connection = self.connections.get(effect.connection)
@@ -296,8 +307,8 @@ class Gateway:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _open_event(self, effect: OpenEvent) -> None:
-        machine = self.peers[effect.connection].connection.machine
+    async def _open_event(self, effect: OpenEvent, machine: ServerConnection) -> None:
+        """Open an event, whatever becomes of its host meanwhile: what is stored must be served."""
         try:
             await self._registry.create(effect.event, effect.plan, by=effect.connection)
         except (UsageError, StoreError) as error:
@@ -311,9 +322,6 @@ class Gateway:
 
     def _forget(self, key: int) -> None:
         del self.peers[key]
-        opening = self._opening.pop(key, None)
-        if opening is not None:
-            opening.cancel()
 
     def _set_timer(self) -> None:
         deadline = self._machines.next_deadline()
