@@ -22,6 +22,7 @@ from resilience import __version__
 from resilience.config import ServerConfig
 from resilience.errors import HarnessError, PortInUseError, StoreError
 from resilience.network_addresses import with_port
+from resilience.policy.run_owners import RENEWAL_INTERVAL_S
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry, EventSpec, states_of
@@ -95,6 +96,7 @@ class QuizServer:
         self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.current_lag, host_key=host_key)
         self._server: Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
+        self._tending: asyncio.Task[None] | None = None
         self._started_at = clock.now()
         if metrics is not None:
             metrics.watch(self, self._lag.worst if self._lag else float)
@@ -132,6 +134,7 @@ class QuizServer:
             tuple(_event_view(hub) for hub in self._registry.hubs.values()),
             recovering=len(self._registry.recovering),
             commit_under_way_for=self._committer.under_way_for(),
+            missing=tuple(self._registry.missing),
         )
 
     # its life ---------------------------------------------------------------------------------------------------------
@@ -157,6 +160,8 @@ class QuizServer:
         if self._lag is not None:
             self._lag.start()
         await server.start_serving()
+        if self._store.owner:
+            self._tending = asyncio.get_running_loop().create_task(self._tend())
 
     async def stop(self) -> None:
         """Stop accepting, drain the connections, flush pending commits, write the final records.
@@ -167,6 +172,7 @@ class QuizServer:
         try:
             await self.flush_and_write_final_records()
         finally:
+            await self._give_up_runs()
             await self._close()
 
     async def flush_and_write_final_records(self) -> None:
@@ -174,6 +180,7 @@ class QuizServer:
 
         Raises :class:`~resilience.errors.StoreError`, after the records of every event, if the database did not answer.
         """
+        self._registry.close()
         self._committer.stop_retrying()
         for hub in self._registry.hubs.values():
             hub.stop_timer()
@@ -198,6 +205,9 @@ class QuizServer:
         self._committer.abandon()
         self._gateway.stop()
         self._stop_recovering()
+        self._registry.close()
+        if self._tending is not None:
+            self._tending.cancel()
         for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
@@ -271,6 +281,19 @@ class QuizServer:
 
     async def _off_loop(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any call of the store
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+    async def _tend(self) -> None:
+        while True:
+            with suppress(StoreError):  # the commits say what is wrong with the database
+                await self._registry.tend()
+            await asyncio.sleep(RENEWAL_INTERVAL_S)
+
+    async def _give_up_runs(self) -> None:
+        """Leave the runs to other servers at once; those would notice by themselves, later."""
+        if self._tending is not None:
+            self._tending.cancel()
+            with suppress(StoreError):
+                await self._registry.release()
 
     def _recover(self, hub: Hub) -> None:
         task = asyncio.get_running_loop().create_task(self._registry.recover(hub))

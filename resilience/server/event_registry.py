@@ -18,6 +18,7 @@ from resilience.policy.close_codes import CloseCode
 from resilience.policy.database_retry import database_retry_delay
 from resilience.protocol.effects import Record, Row
 from resilience.protocol.server.connection import DATABASE_AWAY
+from resilience.policy.run_owners import OwnedRun, OwnerWatch
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
@@ -28,7 +29,7 @@ from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest
 from resilience.server.hub import Hub
 from resilience.server.lease_claim import LeaseClaim
-from resilience.server.store import RunLease, Store, StoredEvent, StoredRunHeader
+from resilience.server.store import RunExistsError, RunLease, Store, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
 FRESH, RECOVERED = "fresh", "recovered"
@@ -82,6 +83,9 @@ class EventRegistry:
         self._config, self._store, self._clock, self._origin = config, store, clock, origin
         self._log, self._flush, self._submit, self._off_loop = log, flush, submit, off_loop
         self._new_id, self._new_token, self._runs, self._on_fenced = new_id, new_token, runs, fenced
+        self._owners = OwnerWatch(store.owner)
+        self._planned: set[str] = set()
+        self._is_over = False
         self._creating: dict[str, str] = {}
         self._started: list[tuple[Record, StoredEvent | None]] = []
 
@@ -90,18 +94,23 @@ class EventRegistry:
     async def open(self, specs: Sequence[EventSpec], *, fresh: bool = False) -> None:
         """Resume every run that is not over and begin the planned events that have none; ``fresh`` begins them again.
 
+        Runs that were not planned and that have another server, or may have one, are left to it: see :meth:`tend`.
         Each event is read whole once, after its lease is acquired.
         """
+        self._planned = {spec.event for spec in specs}
         for spec in specs:
-            run = None if fresh else await self._off_loop(self._store.newest_run, spec.event, self._origin)
-            if run is not None and is_resumable(run, self._clock.now(), self._config.cleanup_interval):
-                await self._resume(LeaseClaim(run.lease), spec.event, spec.seed)
-            else:
-                await self._begin(spec)
-        for event in await self._off_loop(self._store.unfinished):
-            if event not in self.hubs:
-                run = await self._off_loop(self._store.newest_run, event, self._origin)
-                await self._resume(LeaseClaim(run.lease), event, 1)
+            if fresh or not await self._resume_newest(spec):
+                await self._begin(spec, fresh=fresh)
+        for run in await self._off_loop(self._store.unfinished):
+            if run.event not in self.hubs and self._owners.is_free(run):
+                await self._resume(_claim_of(run), run.event, 1)
+            elif run.event not in self.hubs:
+                self.elsewhere.add(run.event)
+
+    @property
+    def missing(self) -> list[str]:
+        """The planned events that another server serves."""
+        return sorted(self._planned & self.elsewhere)
 
     def activate(self) -> None:
         """Log what :meth:`open` did and start the rooms: the server listens now, and absences count from now."""
@@ -125,6 +134,8 @@ class EventRegistry:
         Raises UsageError when the event cannot be created, StoreError when it could not be stored.
         """
         hub = self.hubs.get(event)
+        if event in self.elsewhere:
+            raise UsageError(f"event {event!r} is served by another server of this database")
         if hub is not None and not _is_over(hub):
             if hub.room.game.questions == plan.questions and hub.room.game.pace == plan.pace:
                 return
@@ -136,13 +147,24 @@ class EventRegistry:
         spec = EventSpec(event, plan, self._runs())
         self._creating[event] = replaced = self._event_to_replace() if hub is None else event
         try:
-            lease = await self._store_run(spec)
+            lease = await self._store_run(spec, await self._finished_run(event))
+        except RunExistsError as error:
+            raise UsageError(f"{error}; try again") from error
         finally:
             del self._creating[event]
+        if self._is_over:
+            raise UsageError("this server stops")
         if replaced in self.hubs:
             self._retire(replaced, keep=by if replaced == event else 0)
         self._add(spec, lease)
         self.activate()
+
+    async def _finished_run(self, event: str) -> str | None:
+        """The newest run of an event that is to be created, which must be over; ``None`` if there is none."""
+        run: StoredRunHeader | None = await self._off_loop(self._store.newest_run, event, self._origin)
+        if run is not None and event not in self.hubs and run.progress.phase is not Phase.FINISHED:
+            raise UsageError(f"event {event!r} is served by another server of this database")
+        return None if run is None else run.lease.key
 
     def _event_to_replace(self) -> str:
         """The finished event that makes room for one more, the one that is over longest; empty if none needs to go.
@@ -161,6 +183,38 @@ class EventRegistry:
         hub = self.hubs.pop(event)
         hub.close_all(CloseCode.NORMAL, lambda _: "the event is over", keep=keep)
         hub.abandon()
+
+    # among other servers ----------------------------------------------------------------------------------------------
+
+    async def tend(self) -> None:
+        """Give a sign of life for the runs served here, and take over those whose server has gone.
+
+        Called every ``RENEWAL_INTERVAL_S`` where servers may share the database. Raises StoreError.
+        """
+        leases = {hub.lease: hub for hub in self.hubs.values()}
+        for lease in await self._off_loop(self._store.renew, list(leases)):
+            if self.hubs.get(leases[lease].room.event) is leases[lease]:
+                self._fenced(leases[lease], FencedError((lease.key,)))
+        runs = await self._off_loop(self._store.unfinished)
+        busy = self.hubs.keys() | self._creating.keys() | self.recovering
+        others = [run for run in runs if run.event not in busy]
+        self.elsewhere = {run.event for run in others} | (self.elsewhere & self.recovering)
+        for run in self._owners.observe(others, self._clock.now()):
+            if run.event in self.elsewhere and not self._is_over:
+                await self._take_over(run)
+
+    async def release(self) -> None:
+        """Leave the runs served here to whichever server asks for them first. Raises StoreError."""
+        await self._off_loop(self._store.release, [hub.lease for hub in self.hubs.values()])
+
+    def close(self) -> None:
+        """Open and take over nothing more: the server stops."""
+        self._is_over = True
+
+    async def _take_over(self, run: OwnedRun) -> None:
+        if await self._resume(_claim_of(run), run.event, 1):
+            self.elsewhere.discard(run.event)
+            self.activate()
 
     # when the database says no ----------------------------------------------------------------------------------------
 
@@ -181,6 +235,7 @@ class EventRegistry:
         finally:
             self.recovering.discard(event)
         if is_here:
+            self.elsewhere.discard(event)
             self.activate()
         else:
             self.elsewhere.add(event)
@@ -200,31 +255,55 @@ class EventRegistry:
         run = await self._off_loop(self._store.newest_run, event, self._origin)
         if run is None or not claim.covers(run.lease):
             return False
-        await self._resume(claim, event, 1, unsaved)
-        return True
+        return await self._resume(claim, event, 1, unsaved)
 
     # making hubs ------------------------------------------------------------------------------------------------------
 
-    async def _begin(self, spec: EventSpec) -> None:
-        self._add(spec, await self._store_run(spec))
+    async def _begin(self, spec: EventSpec, *, fresh: bool) -> None:
+        """Begin a run of a planned event; of two servers that start at one moment the second resumes the first's."""
+        newest = await self._off_loop(self._store.newest_run, spec.event, self._origin)
+        try:
+            lease = await self._store_run(spec, None if newest is None else newest.lease.key)
+        except RunExistsError:
+            if not await self._resume_newest(spec):
+                await self._begin(spec, fresh=fresh)
+        else:
+            self._add(spec, lease)
 
-    async def _store_run(self, spec: EventSpec) -> RunLease:
+    async def _store_run(self, spec: EventSpec, newest: str | None) -> RunLease:
         lease = RunLease(f"{spec.event}#{spec.run}", 1)
-        await self._off_loop(self._store.create_event, lease, spec.event, spec.plan, self._origin, self._clock.now())
+        now = self._clock.now()
+        await self._off_loop(self._store.create_event, lease, spec.event, spec.plan, self._origin, now, newest)
         return lease
 
     def _add(self, spec: EventSpec, lease: RunLease) -> None:
         self._hub(spec.event, lease, spec.plan, spec.seed)
         self._note(spec.event, FRESH)
 
-    async def _resume(self, claim: LeaseClaim, event: str, seed: int, unsaved: Sequence[Row] = ()) -> None:
+    async def _resume_newest(self, spec: EventSpec) -> bool:
+        """Take over the newest run of a planned event; returns whether there was one to continue."""
+        run = await self._off_loop(self._store.newest_run, spec.event, self._origin)
+        if run is None or not is_resumable(run, self._clock.now(), self._config.cleanup_interval):
+            return False
+        if not await self._resume(LeaseClaim(run.lease), spec.event, spec.seed):
+            self.elsewhere.add(spec.event)
+        return True
+
+    async def _resume(self, claim: LeaseClaim, event: str, seed: int, unsaved: Sequence[Row] = ()) -> bool:
+        """Acquire the lease of a run, store what its room had not, and read it.
+
+        ``False`` if another server was faster, or has begun a newer run.
+        """
         lease = await self._off_loop(claim.acquire, self._store)
         if unsaved:
             await self._off_loop(self._store.commit, [(lease, row) for row in unsaved], self._origin)
         stored = await self._off_loop(self._store.latest, event, self._origin)
+        if stored.lease != lease or event in self.hubs:
+            return False
         hub = self._hub(event, lease, stored.plan, seed)
         hub.room.game.restore(clamp_to_now(stored.progress, self._clock.now()), stored.answers)
         self._note(event, RECOVERED, stored)
+        return True
 
     def _hub(self, event: str, lease: RunLease, plan: QuizPlan, seed: int) -> Hub:
         room = Room(
@@ -271,6 +350,11 @@ class EventRegistry:
         else:
             hub.close_all(CloseCode.SERVICE_RESTART, lambda _: "retry_after=1.0 the event moves to another server")
         self._on_fenced(hub)
+
+
+def _claim_of(run: OwnedRun) -> LeaseClaim:
+    """The claim on a run that another server had; whichever lease is its last is replaced."""
+    return LeaseClaim(RunLease(run.key, 0))
 
 
 def is_resumable(run: StoredRunHeader, now: Instant, retention: Seconds) -> bool:

@@ -166,7 +166,7 @@ class Hub:
             self._timer.set_deadline(self.room.next_deadline())
 
     def _carry_out_batch(self) -> bool:
-        """Carry out one batch of effects: its records, a flush if it is due, the rest; returns whether there was one."""
+        """Carry out a batch: its records, a flush if one is due, its other effects; returns whether there was any."""
         effects = self.room.effects()
         for effect in effects:
             if isinstance(effect, Record):

@@ -49,6 +49,7 @@ class ServerView(msgspec.Struct, frozen=True):
     ``address`` is the WebSocket URL (``ws://host/ws``). ``max_connections`` 0 means no limit. ``commit_failed`` is
     whether the last commit failed. ``loop_lag`` is how late the loop runs now. ``recovering`` counts the events
     that wait for the database, ``commit_under_way_for`` is how long it has not replied to the present commit.
+    ``missing`` are the events that this server was started for and that another one serves.
     """
 
     version: str
@@ -62,6 +63,7 @@ class ServerView(msgspec.Struct, frozen=True):
     events: tuple[EventView, ...] = ()
     recovering: int = 0
     commit_under_way_for: Seconds = 0.0
+    missing: tuple[str, ...] = ()
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ def not_ready(view: ServerView) -> tuple[str, ...]:
         f"database: {_events(view.recovering)} for it to be recovered": view.recovering > 0,
         f"overloaded: the loop ran {view.loop_lag:.2f} s late, at most {MAX_HEALTHY_LAG_S:g} s": view.loop_lag
         > MAX_HEALTHY_LAG_S,
+        "events: " + ", ".join(view.missing) + " served by another server of this database": bool(view.missing),
         f"full: {view.connections} of {view.max_connections} connections": full,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import platform
 import secrets
 import signal
 from base64 import b32encode, urlsafe_b64encode
@@ -105,7 +106,7 @@ async def _serve(
     plan = EventSpec(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
     metrics, clock = Metrics(), RunClock(options["epoch"])
     pulse = LoopLag(clock, lambda _: log_line.flush_due(clock.now()), every=1.0)
-    with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
+    with ThreadPoolExecutor(1, "store") as executor, closing(_store(options)) as store:
         try:
             server = QuizServer(
                 [plan],
@@ -139,6 +140,11 @@ def announcement(event: str, host: str, port: int) -> str:
     kind = "IPv6" if ":" in host else "IPv4"
     others = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
     return f"quiz '{event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{others}; Ctrl-C stops"
+
+
+def _store(options: Mapping[str, Any]) -> SqlStore:
+    """The database, where this server is known by the address it listens on: no two processes have that at once."""
+    return SqlStore(options["db"], owner=f"{platform.node()}/{options['host']}:{options['port']}")
 
 
 def token_generator() -> Callable[[str], str]:

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection, false, select
+from sqlalchemy.exc import IntegrityError
 
 from resilience.errors import FencedError, RecoveryNeededError, StoreError
+from resilience.policy.run_owners import OwnedRun
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.plan import QuizPlan
@@ -24,6 +26,14 @@ from resilience.units import Instant
 
 MEMORY = "sqlite://"
 """A database in memory, which lives as long as its store."""
+
+
+ANY_RUN = "*"
+"""Stands for whatever run of an event is the newest."""
+
+
+class RunExistsError(StoreError):
+    """Another server has created a run of the event meanwhile."""
 
 
 class RunLease(msgspec.Struct, frozen=True):
@@ -56,12 +66,28 @@ class StoredEvent(StoredRunHeader, frozen=True):
 class Store(Protocol):
     """What the server needs of a database.
 
+    ``owner`` is this server's name among those that share the database; without one it shares it with none.
     ``origin`` is the wall time, seconds since 1970, at which the run clock showed 0: the database keeps wall times.
     Every method raises :class:`~resilience.errors.StoreError` if the database fails.
     """
 
-    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Create a run, in the lobby since ``at``. A run that already exists is an error."""
+    @property
+    def owner(self) -> str:
+        """This server's name at the database."""
+
+    def create_event(  # noqa: PLR0913, PLR0917 - a run and when it begins
+        self,
+        lease: RunLease,
+        event: str,
+        plan: QuizPlan,
+        origin: float,
+        at: Instant = 0.0,
+        newest: str | None = ANY_RUN,
+    ) -> None:
+        """Create a run, in the lobby since ``at``. A run that already exists is an error.
+
+        Raises :class:`RunExistsError` if the event's newest run is not ``newest`` any more (``None``: no run).
+        """
 
     def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
         """The newest run of an event without its participants; leases nothing."""
@@ -73,8 +99,14 @@ class Store(Protocol):
         rows.
         """
 
-    def unfinished(self) -> list[str]:
-        """Ids of events whose newest run has not finished, the longest running first."""
+    def unfinished(self) -> list[OwnedRun]:
+        """The newest runs of events that have not finished, with their owners, the longest running first."""
+
+    def renew(self, leases: Sequence[RunLease]) -> list[RunLease]:
+        """Tell servers that watch these runs that their owner is alive; returns the leases that are void by now."""
+
+    def release(self, leases: Sequence[RunLease]) -> None:
+        """Give these runs up, for whichever server asks for them first."""
 
     def acquire_lease(self, key: str) -> RunLease:
         """Become the run's server: from now on every older lease is rejected.
@@ -108,8 +140,8 @@ class SqlStore:
     database that cannot be opened or that a newer version has created.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, owner: str = "") -> None:
+        self._database, self._owner = Database(url), owner
         self._unknown_outcome: set[RunLease] = set()
         name, sql = self._database.dialect.name, self._database.sql
         self._select_lease = sql(r.select_lease(name))
@@ -124,12 +156,36 @@ class SqlStore:
             self._database.close()
             raise
 
-    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Create a run, in the lobby since ``at``."""
+    @property
+    def owner(self) -> str:
+        """This server's name at the database."""
+        return self._owner
+
+    def create_event(  # noqa: PLR0913, PLR0917 - a run and when it begins
+        self,
+        lease: RunLease,
+        event: str,
+        plan: QuizPlan,
+        origin: float,
+        at: Instant = 0.0,
+        newest: str | None = ANY_RUN,
+    ) -> None:
+        """Create a run, in the lobby since ``at``, after the run ``newest``."""
 
         def work(connection: Connection) -> None:
-            row = r.event_row(lease.key, event, plan, origin, at)
-            connection.execute(EVENTS.insert().values({**row, "incarnation": lease.incarnation}))
+            found = connection.execute(r.newest_run(event)).mappings().one_or_none()
+            if newest not in (ANY_RUN, None if found is None else found["id"]):
+                raise RunExistsError(f"another server has created event {event}")
+            number = 1 if found is None else found["run_no"] + 1
+            row = r.event_row(lease.key, event, number, plan, origin, at)
+            try:
+                connection.execute(
+                    EVENTS.insert().values({**row, "incarnation": lease.incarnation, "owner": self._owner})
+                )
+            except IntegrityError as error:
+                if newest is not ANY_RUN:  # both have read, and the other one has written
+                    raise RunExistsError(f"another server has created event {event}") from error
+                raise
             connection.execute(QUESTIONS.insert(), r.question_rows(lease.key, plan.questions))
 
         self._database.run(work, f"the database did not create event {event}")
@@ -166,14 +222,28 @@ class SqlStore:
 
         return self._database.run(work, f"the database did not read event {event}")
 
-    def unfinished(self) -> list[str]:
-        """Ids of events whose newest run has not finished."""
-        statement = r.unfinished_events()
-        return self._database.run(lambda c: list(c.scalars(statement)), "the database did not list its events")
+    def unfinished(self) -> list[OwnedRun]:
+        """The newest runs that have not finished, with their owners."""
+        statement = r.unfinished_runs()
+        failed = "the database did not list its events"
+        return self._database.run(lambda c: [OwnedRun(*row) for row in c.execute(statement)], failed)
+
+    def renew(self, leases: Sequence[RunLease]) -> list[RunLease]:
+        """Tell watching servers that the owner of these runs is alive."""
+
+        def work(connection: Connection) -> list[RunLease]:
+            return [lease for lease in leases if not connection.execute(r.renew(lease.key, lease.incarnation)).rowcount]
+
+        return self._database.run(work, "the database did not renew its leases")
+
+    def release(self, leases: Sequence[RunLease]) -> None:
+        """Give these runs up."""
+        statements = [r.release(lease.key, lease.incarnation) for lease in leases]
+        self._database.run(lambda c: [c.execute(one) for one in statements], "the database did not release its leases")
 
     def acquire_lease(self, key: str) -> RunLease:
         """Become the run's server."""
-        statement = EVENTS.update().where(EVENTS.c.id == key).values(incarnation=EVENTS.c.incarnation + 1)
+        statement = r.acquire(key, self._owner)
 
         def work(connection: Connection) -> RunLease:
             incarnation = connection.scalar(statement.returning(EVENTS.c.incarnation))

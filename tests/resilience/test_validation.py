@@ -77,7 +77,17 @@ def test_line_breaks_are_shown() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Ada", "Ada Lovelace", "Łukasz 🙂", "👩\u200d👩\u200d👧", "\u0645\u06cc\u200c\u062e", "山田", " padded ", "-", "e\u0301"],
+    [
+        "Ada",
+        "Ada Lovelace",
+        "Łukasz 🙂",
+        "👩\u200d👩\u200d👧",
+        "\u0645\u06cc\u200c\u062e",
+        "山田",
+        " padded ",
+        "-",
+        "e\u0301",
+    ],
 )
 def test_a_text_that_shows_something_is_visible(text: str) -> None:
     assert re.search(VISIBLE, text)
