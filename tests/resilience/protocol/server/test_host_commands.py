@@ -296,8 +296,8 @@ def test_an_end_during_a_question_closes_it_as_its_time_does() -> None:
     order(harness, HostAction.FINISH)
     heard = {connection: harness.sent[connection][number:] for connection, number in said.items()}
     revealed, own, over = heard[1]
-    assert (revealed, own) == (QuestionRevealed(over.seq - 1, "q1", question.correct), ScoreChanged("q1", 1000, 1000))
     assert isinstance(over, QuizFinished)
+    assert (revealed, own) == (QuestionRevealed(over.seq - 1, "q1", question.correct), ScoreChanged("q1", 1000, 1000))
     assert heard[2] == [revealed, over]
     assert over.leaders[0].score == 1000
     assert [record.kind for record in harness.records].count(LogEventKind.QUESTION_CLOSED) == 1
