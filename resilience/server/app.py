@@ -96,7 +96,7 @@ class QuizServer:
         self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.current_lag, host_key=host_key)
         self._server: Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
-        self._tending: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._started_at = clock.now()
         if metrics is not None:
             metrics.watch(self, self._lag.worst if self._lag else float)
@@ -161,7 +161,7 @@ class QuizServer:
             self._lag.start()
         await server.start_serving()
         if self._store.owner:
-            self._tending = asyncio.get_running_loop().create_task(self._tend())
+            self._keeping = asyncio.get_running_loop().create_task(self._keep_runs())
 
     async def stop(self) -> None:
         """Stop accepting, drain the connections, flush pending commits, write the final records.
@@ -206,8 +206,8 @@ class QuizServer:
         self._gateway.stop()
         self._stop_recovering()
         self._registry.close()
-        if self._tending is not None:
-            self._tending.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
         for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
@@ -282,16 +282,16 @@ class QuizServer:
     async def _off_loop(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any call of the store
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
-    async def _tend(self) -> None:
+    async def _keep_runs(self) -> None:
         while True:
             with suppress(StoreError):  # the commits say what is wrong with the database
-                await self._registry.tend()
+                await self._registry.keep_runs()
             await asyncio.sleep(RENEWAL_INTERVAL_S)
 
     async def _give_up_runs(self) -> None:
         """Leave the runs to other servers at once; those would notice by themselves, later."""
-        if self._tending is not None:
-            self._tending.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
             with suppress(StoreError):
                 await self._registry.release()
 

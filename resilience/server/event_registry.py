@@ -94,7 +94,7 @@ class EventRegistry:
     async def open(self, specs: Sequence[EventSpec], *, fresh: bool = False) -> None:
         """Resume every run that is not over and begin the planned events that have none; ``fresh`` begins them again.
 
-        Runs that were not planned and that have another server, or may have one, are left to it: see :meth:`tend`.
+        Runs that were not planned and that have another server, or may have one, are left to it: see :meth:`keep_runs`.
         Each event is read whole once, after its lease is acquired.
         """
         self._planned = {spec.event for spec in specs}
@@ -186,7 +186,7 @@ class EventRegistry:
 
     # among other servers ----------------------------------------------------------------------------------------------
 
-    async def tend(self) -> None:
+    async def keep_runs(self) -> None:
         """Give a sign of life for the runs served here, and take over those whose server has gone.
 
         Called every ``RENEWAL_INTERVAL_S`` where servers may share the database. Raises StoreError.

@@ -106,15 +106,15 @@ def test_a_text_that_shows_nothing_or_misleads_is_not(text: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", RULES_IN_WORDS)
-def test_a_pattern_is_told_in_words(pattern: str) -> None:
-    """Nobody reads a regular expression in an error, whatever came before it."""
+def test_a_pattern_is_described_in_words(pattern: str) -> None:
+    """An error shows no regular expression, at any depth of the value."""
     text = Annotated[str, msgspec.Meta(pattern=pattern)]
     with pytest.raises(msgspec.ValidationError) as broken:
         msgspec.convert({"names": ["a", "\n"]}, dict[str, list[text]])
     assert violation_of(broken.value).rule == f"Expected `str` with {RULES_IN_WORDS[pattern]}"
 
 
-def test_text_that_is_not_utf_8_is_told_in_words() -> None:
+def test_text_that_is_not_utf_8_is_described_in_words() -> None:
     with pytest.raises(UnicodeDecodeError) as broken:
         b"\xff".decode()
     assert violation_of(broken.value) == Violation("", "", "Expected text in UTF-8")

@@ -46,7 +46,7 @@ NEXT_ACTION = {
 
 
 class Life:
-    """One event from its creation on: server after server on one store, and what its peers were told."""
+    """One event from its creation on: server after server on one store, and what its peers received."""
 
     def __init__(self, seed: int, store: SqlStore, failing: float) -> None:
         self.draw, self.store, self.failing = random.Random(seed), store, failing
@@ -144,7 +144,7 @@ class Life:
         self.room.handle_timeout(self.now)
         assert self.room.game.progress.step >= self.announced_step, "a phase was taken back"
 
-    # what peers are told ----------------------------------------------------------------------------------------------
+    # what peers receive -----------------------------------------------------------------------------------------------
 
     def collect(self) -> None:
         while effects := self.room.effects():

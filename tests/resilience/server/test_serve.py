@@ -61,7 +61,7 @@ def test_a_task_that_the_loop_cancels_at_its_end_still_writes_its_record(
         (("--epoch", "inf"), "--epoch inf: expected a finite number of seconds"),
     ],
 )
-def test_an_event_that_nobody_could_join_or_a_time_that_is_none_is_refused_at_the_start(
+def test_an_event_id_that_no_client_may_send_and_a_time_that_is_no_number_are_refused_at_the_start(
     arguments: tuple[str, str], told: str
 ) -> None:
     """Before a database is opened; exit code 2."""
