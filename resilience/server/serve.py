@@ -79,7 +79,7 @@ def _tell_lost(why: str) -> None:
 
 
 def check_options(event: str, epoch: float | None) -> None:
-    """Raise :class:`~resilience.errors.UsageError` for an event id that no client may send and a time that is no number."""
+    """Raise :class:`~resilience.errors.UsageError` for an event id or a time that cannot be used."""
     problem = label_problem(event)
     if problem is not None:
         raise UsageError(f"--event {event!r}: {problem[:1].lower()}{problem[1:]}")
