@@ -114,9 +114,7 @@ def serve(event: str, epoch: float | None, **options: object) -> None:
     key_file = options["host_key_file"]
     key = host_key(environment(), key_file if isinstance(key_file, Path) else None)
     unknown = unknown_variables(environment())
-    serve_command(
-        server, quiz, {**options, "event": event, "epoch": epoch, "host_key": key, "unknown": unknown}
-    )
+    serve_command(server, quiz, {**options, "event": event, "epoch": epoch, "host_key": key, "unknown": unknown})
 
 
 @root.command()
