@@ -99,7 +99,7 @@ class ModelConnection:
     """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
     ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
-    ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
+    ``status`` and ``retry_after`` are the HTTP status and the seconds of its end, as the client has seen it.
     An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
     the proxy.
     """
@@ -111,6 +111,7 @@ class ModelConnection:
     opened: bool = False
     machine: ServerConnection | None = None
     held: deque[ClientMessage] | None = None
+    status: int | None = None
     retry_after: Seconds | None = None
     client_gone: bool = False
     server_gone: bool = False
@@ -339,6 +340,7 @@ class ModelLink:
     def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
         if signal.code is None:
             is_rejected = signal.status is not None and not vanished
+            connection.status = signal.status if is_rejected else None
             connection.retry_after = signal.retry_after if is_rejected else None
             self._tell_client(connection, f"status_{signal.status}" if is_rejected else CLOSED, CloseCode.ABNORMAL)
         elif vanished:
