@@ -7,11 +7,9 @@ from http import HTTPStatus
 
 import pytest
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
-from resilience.client.driver import checked_url, retry_after_of_response
+from resilience.client.driver import checked_url
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -144,25 +142,6 @@ def test_the_retry_after_of_a_rejected_handshake_is_used(status: int, waits: flo
 
     (scheduled,) = play(script).events(LogEventKind.BACKOFF_SCHEDULED)
     assert scheduled.value == waits
-
-
-@pytest.mark.parametrize(
-    "headers, expected",
-    [
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": "3.5"}, 3.5),
-        ({"Retry-After": "Tue, 24 Nov 2026 10:00:30 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 30.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 09:00:00 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 0.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 10:00:30 GMT"}, None),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-3"}, None),
-        ({"Retry-After": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_by_hand(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds, or a date that is compared with the server's own clock."""
-    assert retry_after_of_response(InvalidStatus(Response(503, "no", Headers(headers)))) == expected
 
 
 @pytest.mark.parametrize(
