@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import broadcast
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidURI
+from websockets.uri import parse_uri
 
 from resilience.client.dial_failures import failure_of
 from resilience.client.dialling import RacingConnect
 from resilience.client.suspend import SuspendDetector
+from resilience.client.terminal_text import strip_control_characters
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.protocol import codec
@@ -296,10 +298,11 @@ def checked_url(url: str) -> str:
     """``url`` if a WebSocket can be opened there; else raises :class:`~resilience.errors.UsageError`."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        parse_uri(url)
         (parts.hostname or "").encode("idna")
-    except ValueError:
+        usable = bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except (ValueError, InvalidURI):
         usable = False
     if not usable:
-        raise UsageError(f"{url}: must be a WebSocket URL such as ws://127.0.0.1:8765/ws")
+        raise UsageError(f"{strip_control_characters(url)}: must be a WebSocket URL such as ws://127.0.0.1:8765/ws")
     return url

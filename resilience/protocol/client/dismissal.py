@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 REJECTED = "rejected"
@@ -26,3 +28,10 @@ class Dismissal(msgspec.Struct, frozen=True):
         if self.code is not None:
             return str(int(self.code))
         return REJECTED if self.status is None else f"status_{self.status}"
+
+    @classmethod
+    def from_log(cls, cause: str | None, reason: str | None) -> Self:
+        """The dismissal that a log event with this cause and detail stands for."""
+        family, _, number = (cause or "").rpartition("_")
+        value = int(number) if number.isdecimal() else None
+        return cls(value, None, reason or "") if family == "" else cls(None, value, reason or "")

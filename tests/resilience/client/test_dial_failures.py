@@ -111,3 +111,8 @@ def test_dismissals_without_a_close_code_have_words() -> None:
     assert describe_dismissal(Dismissal(status=403)).startswith("the server answered with HTTP status 403 Forbidden; ")
     assert describe_dismissal(Dismissal(reason="name: too long")) == "the server rejected the request: name: too long"
     assert "(close code 4299)" in describe_dismissal(Dismissal(code=4299))
+
+
+@pytest.mark.parametrize("dismissal", [Dismissal(code=4202, reason="x"), Dismissal(status=403), Dismissal(reason="y")])
+def test_a_dismissal_is_read_from_its_log_event(dismissal: Dismissal) -> None:
+    assert Dismissal.from_log(dismissal.cause, dismissal.reason or None) == dismissal

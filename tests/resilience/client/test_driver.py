@@ -238,7 +238,11 @@ def test_a_client_that_is_over_raises_on_start(how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x/", "ws://", "x", "", "ws://x:0/", "ws://x:99999/", "ws://" + "a" * 70 + "/", "ws://[::1/"]
+    "url",
+    [
+        *("http://x/", "ws://", "x", "", "ws://x:0/", "ws://x:99999/", "ws://" + "a" * 70 + "/", "ws://[::1/"),
+        *("ws://x/\udcf6", "ws://x/#top", "ws://x/a b", "ws://x/a\r\nX: y", "ws://x\x1b[2J/", "ws://me@x/"),
+    ],
 )
 def test_an_invalid_url_is_rejected_before_dialling(url: str) -> None:
     with pytest.raises(UsageError, match="must be a WebSocket URL"):
