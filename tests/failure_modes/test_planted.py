@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import WebSocketException
 
+from resilience.client import dialling
 from resilience.errors import ResilienceError
 from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
@@ -44,6 +45,7 @@ from tests.failure_modes import (
     test_answers,
     test_crash,
     test_database,
+    test_dials,
     test_fencing,
     test_half_open,
     test_herd,
@@ -207,6 +209,17 @@ def at_once(_: object, self: PresenceTracker) -> float | None:
     return self._earliest if self._waiting else None
 
 
+def always_free(honest: Callable[..., Any], self: RetryState, *arguments: Any) -> object:  # noqa: ANN401
+    """Every advised wait replaces the ladder's delay."""
+    self._free_wait = None
+    return honest(self, *arguments)
+
+
+def first_only(found: Any) -> list[str]:  # noqa: ANN401
+    """Only the first address of a name is tried."""
+    return [found[0][-1][0]]
+
+
 def reset_at_once(honest: Callable[..., Any], self: RetryState, now: float) -> None:
     """A session that lasted a moment counts as a stable one."""
     self._up_since = None
@@ -306,6 +319,10 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         test_answers.test_f41_late_window_take_over,
     ),
     ("f42", in_place_of(Attendance, "forget", nothing), test_presence.test_f42_ghost_joins),
+        "f48",
+        in_place_of(RetryState, "next", always_free),
+        partial(test_dials.test_f48_advice_storm, Preset.CLASSIC, test_dials.respond(503, "0")),
+    ),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
     (
         "f43 idle",
@@ -369,3 +386,9 @@ def test_a_planted_theft_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     in_place_of(ServerSession, "_fence", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_fencing.test_f12_duplicated_tab_clones_storage(tmp_path)
+
+
+def test_a_client_that_tries_one_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialling, "interleaved", first_only)
+    with pytest.raises(FOUND):
+        test_dials.test_f49_black_holed_first_address(monkeypatch)
