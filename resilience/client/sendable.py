@@ -52,6 +52,8 @@ def _is_encodable(value: object) -> bool:
 
 
 def _error(message: ClientMessage, field: str, rule: str, hidden: Mapping[str, str]) -> ConfigError:
-    if field in hidden or field not in message.__struct_fields__:
+    """The value is shown if it is no secret and short: a plan has its own reader, which names the place."""
+    value = getattr(message, field, None)
+    if field in hidden or not isinstance(value, str | int):
         return ConfigError(hidden.get(field, field), "...", rule)
-    return ConfigError(field, getattr(message, field), rule)
+    return ConfigError(field, value, rule)
