@@ -269,7 +269,10 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jitter: Jitter | None = None
     """How a delay is randomised. Default: the preset's."""
     budget: Seconds | None = None
-    """How long after the loss the client keeps trying. Default: the preset's."""
+    """How long after the loss the client keeps trying. Default: the preset's.
+
+    The first wait of an outage that the server asks for is not counted.
+    """
     stable_after: Seconds = 5.0
     """How long a session must last before the next loss starts at the first delay again."""
     probe_after: Seconds = 4.0

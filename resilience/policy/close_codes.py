@@ -67,7 +67,8 @@ class RetryClass(Enum):
     RETRY = "retry"
     """Retry by the usual policy."""
     RETRY_ADVISED = "retry_advised"
-    """Retry after the time in the reason, ``retry_after=<seconds>``, or in ``Retry-After``; without one as above."""
+    """Retry, and not before the time in the reason, ``retry_after=<seconds>``, or in ``Retry-After``, if there is one.
+    """
     NEVER = "never"
     """Do not retry automatically."""
 
