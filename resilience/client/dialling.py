@@ -104,18 +104,18 @@ async def race(
     raise _most_telling([error for task in tasks if (error := task.exception()) is not None])
 
 
-async def _first_result(tasks: Sequence[asyncio.Task[T]], patience: Seconds | None) -> asyncio.Task[T] | None:
-    """The first task with a result; ``None`` when one fails, or after ``patience``: then it is the next one's turn.
+async def _first_result(tasks: Sequence[asyncio.Task[T]], next_after: Seconds | None) -> asyncio.Task[T] | None:
+    """The first task with a result; ``None`` when one fails, or after ``next_after`` seconds: start the next one then.
 
-    Without ``patience`` no other task follows: returns ``None`` when all have failed.
+    ``next_after`` is ``None`` for the last one: returns ``None`` when all have failed.
     """
     running = [task for task in tasks if not task.done()]
     while running:
-        await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(running, timeout=next_after, return_when=asyncio.FIRST_COMPLETED)
         for task in running:
             if task.done() and task.exception() is None:
                 return task
-        if patience is not None:
+        if next_after is not None:
             return None
         running = [task for task in running if not task.done()]
     return None
@@ -127,7 +127,7 @@ def _drop(discard: Callable[[T], None], task: asyncio.Task[T]) -> None:
 
 
 def _most_telling(errors: Sequence[BaseException]) -> BaseException:
-    """The first error that shows that somebody answered; an address without a route says little about the server."""
+    """The first error that came from a host; an address without a route says little about the server."""
     answered = [error for error in errors if getattr(error, "errno", None) not in _NO_ROUTE]
     return next(iter(answered or errors), OSError("the name has no address"))
 

@@ -139,7 +139,7 @@ def test_a_cancelled_race_cancels_every_attempt() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=6), st.floats(0.0, 2.0))
-def test_nothing_outlives_a_race(attempts: list[tuple[float, bool]], patience: float) -> None:
+def test_nothing_outlives_a_race(attempts: list[tuple[float, bool]], stopped_after: float) -> None:
     """Whatever succeeds, fails or is cancelled when: every transport is the result, discarded, or was cancelled."""
     course, found = Course(), list[str]()
     opened: set[str] = set()
@@ -154,7 +154,7 @@ def test_nothing_outlives_a_race(attempts: list[tuple[float, bool]], patience: f
     async def script() -> None:
         starts = [partial(attempt, str(i), takes, ok=ok) for i, (takes, ok) in enumerate(attempts)]
         racing = asyncio.create_task(race(starts, course.discarded.append))
-        done, _ = await asyncio.wait([racing], timeout=patience)
+        done, _ = await asyncio.wait([racing], timeout=stopped_after)
         racing.cancel()
         await asyncio.wait([racing])
         if done and racing.exception() is None:

@@ -251,12 +251,12 @@ def test_an_invalid_url_is_rejected_before_dialling(url: str) -> None:
         checked_url(url)
 
 
-# rejected for good, and what nobody foresaw ---------------------------------------------------------------------------
+# rejected for good, and unforeseen errors ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 426])
 def test_a_handshake_rejected_for_good_ends_the_client_with_the_status(status: int) -> None:
-    """One dial, where the ladder went on for ten minutes."""
+    """One dial, where the ladder took ten minutes."""
 
     def refuse(connection: ServerConnection, request: Request) -> Response:
         del request
