@@ -251,7 +251,7 @@ def test_an_invalid_url_is_rejected_before_dialling(url: str) -> None:
         checked_url(url)
 
 
-# rejected for good, and unforeseen errors ------------------------------------------------------------------------------
+# rejected for good, and unforeseen errors -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 426])
