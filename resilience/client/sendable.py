@@ -14,6 +14,9 @@ from resilience.errors import ConfigError, RemoteProtocolError
 from resilience.protocol import codec
 from resilience.protocol.messages import ClientMessage
 
+_PATTERN = "Expected `str` with "
+"""How the decoder begins the rule of a text's pattern; what it must have follows."""
+
 UNENCODABLE = "must be text that UTF-8 can express, without half a character"
 
 
@@ -34,8 +37,8 @@ def require_sendable(message: ClientMessage, hidden: Mapping[str, str] | None = 
 
 def _in_words(message: ClientMessage, field: str, rule: str) -> str:
     """The rule of a text for a person; any other rule as the server's decoder says it."""
-    if "matching regex" in rule:
-        return "must not contain control characters"
+    if rule.startswith(_PATTERN):
+        return f"must have {rule.removeprefix(_PATTERN)}"
     kinds = {each.name: each.type for each in msgspec.inspect.type_info(type(message)).fields}  # type: ignore[attr-defined]
     kind = kinds.get(field)
     if "of length" in rule and isinstance(kind, msgspec.inspect.StrType):

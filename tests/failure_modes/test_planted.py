@@ -319,6 +319,7 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         test_answers.test_f41_late_window_take_over,
     ),
     ("f42", in_place_of(Attendance, "forget", nothing), test_presence.test_f42_ghost_joins),
+    (
         "f48",
         in_place_of(RetryState, "next", always_free),
         partial(test_dials.test_f48_advice_storm, Preset.CLASSIC, test_dials.respond(503, "0")),

@@ -12,9 +12,9 @@ from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.vocabulary import LogEventKind as K
 from resilience.experiment.spec import Experiment, Hypothesis
-from resilience.protocol.messages import Leave, Probe
 from resilience.policy.backoff import Preset
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection
+from resilience.protocol.messages import Leave, Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from sim.model import ModelCosts
