@@ -149,7 +149,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address_failures: float = 60.0
     """Rejections per minute (wrong tokens, keys, origins) after which an address has to wait.
 
-    0 turns the limit off.
+    No more wrong host keys than this are compared within any minute. 0 turns the limit off.
     """
     allowed_origins: tuple[str, ...] = ()
     """Origins of pages and apps that may connect, in addition to the server's own: scheme, host and, if it is not the

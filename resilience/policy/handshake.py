@@ -6,6 +6,8 @@ Turning a rejection into a response, a close code or a log record is the caller'
 
 from __future__ import annotations
 
+import ipaddress
+import math
 from http import HTTPStatus
 
 import msgspec
@@ -13,7 +15,7 @@ import msgspec
 from resilience.policy.addresses import forwarded_network, network_of
 from resilience.policy.admission import AdmissionController
 from resilience.policy.origins import is_own_origin, listed_origin, sent_origin
-from resilience.policy.rate_limits import PerAddressLimiter
+from resilience.policy.rate_limits import PerAddressLimiter, PerAddressWindow
 from resilience.units import Instant, Seconds
 
 FULL_RETRY_AFTER_S: Seconds = 5.0
@@ -73,6 +75,7 @@ class HandshakePolicy:
         self._admission = AdmissionController(limits.join_capacity, limits.admission_seconds)
         self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
         self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
+        self._wrong_keys = PerAddressWindow(math.ceil(limits.address_failures), _MINUTE_S)
 
     def address_of(self, request: HandshakeRequest) -> str:
         """The address that the limits of one address count: the peer's, or the one a trusted proxy forwards.
@@ -110,6 +113,18 @@ class HandshakePolicy:
         Failures beyond the rate add no debt: a school behind one address is not shut out for the failures of a few.
         """
         return self._failures.take(address, now)
+
+    def key_wait(self, address: str, now: Instant) -> Seconds:
+        """Seconds until a host key from this address may be compared; 0 if it may be now.
+
+        Asked for each key, because an address can open its connections before it shows the first one.
+        """
+        return max(self._failures.wait(address, now), self._wrong_keys.wait(address, now))
+
+    def record_wrong_key(self, address: str, now: Instant) -> None:
+        """Count a host key from this address that was wrong: a failure, and one of the few guesses of a minute."""
+        self._failures.take(address, now)
+        self._wrong_keys.record(address, now)
 
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""

@@ -1,6 +1,8 @@
-"""Token buckets, single and per address. Pure; time is an argument."""
+"""Token buckets, single and per address, and exact counts per address. Pure; time is an argument."""
 
 from __future__ import annotations
+
+from collections import deque
 
 from resilience.units import Instant, Seconds
 
@@ -77,3 +79,41 @@ class PerAddressLimiter:
         """Drop at least half, so that in a flood of addresses not every new one scans all of them."""
         owing = [(key, bucket) for key, bucket in self._buckets.items() if not bucket.is_full(now)]
         self._buckets = dict(owing[-(MAX_ADDRESSES // 2) :])
+
+
+class PerAddressWindow:
+    """At most ``limit`` occurrences per address within any ``window`` seconds, exactly; a limit of 0 turns it off.
+
+    A token bucket lets twice its burst pass within the first window. Where each occurrence is a guess, that matters.
+    """
+
+    def __init__(self, limit: int, window: Seconds) -> None:
+        self._limit, self._window = limit, window
+        self._times: dict[str, deque[Instant]] = {}
+
+    def wait(self, address: str, now: Instant) -> Seconds:
+        """Seconds until this address may do it again; counts nothing."""
+        times = self._times.get(address)
+        if times is None or len(times) < self._limit:
+            return 0.0
+        wait = times[0] + self._window - now
+        return wait if wait > ROUNDING_S else 0.0
+
+    def record(self, address: str, now: Instant) -> None:
+        """Count one occurrence."""
+        if not self._limit:
+            return
+        times = self._times.get(address)
+        if times is None:
+            if len(self._times) >= MAX_ADDRESSES:
+                self._make_room(now)
+            times = self._times[address] = deque(maxlen=self._limit)
+        times.append(now)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def _make_room(self, now: Instant) -> None:
+        """Drop at least half: those whose last occurrence has left the window first, then the older half."""
+        recent = [(key, times) for key, times in self._times.items() if times[-1] + self._window > now]
+        self._times = dict(recent[-(MAX_ADDRESSES // 2) :])

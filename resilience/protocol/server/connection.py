@@ -332,17 +332,25 @@ class ServerConnection:
         """Count the first-message deadline again; close an address with too many failures with a Retry-After."""
         wait = self._shared.handshake.record_failure(self.address, now)
         if wait:
-            self._shared.pending.append(Record(LogEventKind.JOIN_SHED, now, cause="address", value=wait))
-            self.close(CloseCode.OVERLOADED, retry_after_reason(wait))
+            self._shed_address(wait, now)
         else:
             self._shared.first_message_timeouts.start(self, now)
+
+    def _shed_address(self, wait: Seconds, now: Instant) -> None:
+        """Close because this address has failed too often."""
+        self._shared.pending.append(Record(LogEventKind.JOIN_SHED, now, cause="address", value=wait))
+        self.close(CloseCode.OVERLOADED, retry_after_reason(wait))
 
     # hosts ------------------------------------------------------------------------------------------------------------
 
     def _accept_host(self, message: Host, now: Instant) -> None:
         key = self._shared.host_key
+        wait = self._shared.handshake.key_wait(self.address, now)
+        if wait:
+            self._shed_address(wait, now)
+            return
         if key is None or not hmac.compare_digest(message.key.encode(), key):
-            self._shared.handshake.record_failure(self.address, now)
+            self._shared.handshake.record_wrong_key(self.address, now)
             reason = "this server takes no hosts" if key is None else "the host key is wrong"
             self._refuse(CloseCode.KEY_REFUSED, reason, "key", now)
             return

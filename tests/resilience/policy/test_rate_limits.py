@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.policy import rate_limits
-from resilience.policy.rate_limits import PerAddressLimiter, TokenBucket
+from resilience.policy.rate_limits import PerAddressLimiter, PerAddressWindow, TokenBucket
 
 RATES = st.floats(0.01, 1000.0)
 BURSTS = st.integers(1, 100)
@@ -105,3 +105,35 @@ def test_memory_is_bounded_even_if_no_bucket_is_full(monkeypatch: pytest.MonkeyP
         most = max(most, len(book))
     assert most <= 1000
     assert book.wait("a19999", 0.0) > 0.0
+
+
+@given(st.integers(1, 5), GAPS)
+def test_no_window_holds_more_than_the_limit(limit: int, gaps: list[float]) -> None:
+    """Exactly: neither burst nor boundary lets one more pass, and what has to wait may pass after that."""
+    book, passed = PerAddressWindow(limit, 10.0), []
+    for now in moments(gaps):
+        wait = book.wait("a", now)
+        if not wait:
+            book.record("a", now)
+            passed.append(now)
+        else:
+            assert book.wait("a", now + wait + 1e-5) == 0.0
+        assert book.wait("b", now) == 0.0
+    assert all(later - first >= 10.0 - 1e-5 for first, later in zip(passed, passed[limit:], strict=False))
+
+
+def test_a_window_without_a_limit_remembers_nobody() -> None:
+    book = PerAddressWindow(0, 60.0)
+    for _ in range(100):
+        book.record("a", 0.0)
+    assert (book.wait("a", 0.0), len(book)) == (0.0, 0)
+
+
+def test_the_memory_of_windows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 100)
+    book, most = PerAddressWindow(1, 60.0), 0
+    for i in range(1000):
+        book.record(f"a{i}", i * 0.1)
+        most = max(most, len(book))
+    assert most <= 100
+    assert book.wait("a999", 99.9) > 0.0

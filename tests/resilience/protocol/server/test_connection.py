@@ -355,6 +355,37 @@ def test_a_host_without_the_key_is_refused_for_good_and_counted(host_key: str | 
     assert harness.policy.record_failure("10.0.0.1", harness.now) > 0.0
 
 
+def test_a_key_is_not_compared_for_an_address_over_its_limit_whatever_was_opened_before() -> None:
+    """Right or wrong: who guesses over connections of before learns nothing, and comes back when it may."""
+    harness = ConnectionHarness(address_failures=3)
+    opened = [harness.shaken() for _ in range(5)]
+    other = harness.shaken(HandshakeRequest("10.0.0.2"))
+    for connection in opened[:3]:
+        harness.receive(connection, Host(event=HERE, key="guess"))
+    assert [code for code, _ in harness.outcome()[2]] == [4204] * 3
+    for connection, key in zip(opened[3:], ("guess", KEY), strict=True):
+        harness.receive(connection, Host(event=HERE, key=key))
+        records, _, ((code, reason),) = harness.outcome()
+        assert (records, code) == ([(SHED, "address")], 4100)
+        assert retry_after_in_reason(reason) == pytest.approx(60.0)
+    harness.receive(other, HOST)
+    assert other.state is S.HOST
+
+
+@given(st.lists(st.floats(0.0, 20.0), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_no_minute_sees_more_wrong_keys_compared_than_the_limit(gaps: list[float]) -> None:
+    harness = ConnectionHarness(address_failures=5, first_message_deadline=10_000)
+    opened, compared = [harness.shaken() for _ in gaps], []
+    for gap, connection in zip(gaps, opened, strict=True):
+        harness.now += gap
+        harness.receive(connection, Host(event=HERE, key="guess"))
+        if harness.outcome()[2][0][0] == 4204:
+            compared.append(harness.now)
+    assert compared
+    assert all(later - first >= 60.0 - 1e-5 for first, later in zip(compared, compared[5:], strict=False))
+
+
 def test_a_host_of_an_event_that_is_here_is_attached_and_may_send_more() -> None:
     harness = ConnectionHarness()
     connection = harness.shaken()
