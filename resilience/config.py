@@ -17,9 +17,8 @@ from resilience.policy.handshake import HandshakeLimits
 from resilience.policy.origins import RULE as ORIGIN_RULE
 from resilience.policy.origins import OriginError, listed_origin
 from resilience.protocol.client.participant import ClientRules
-from resilience.protocol.server.connection import ConnectionSettings
 from resilience.protocol.server.drain import DrainSettings
-from resilience.protocol.server.settings import RoomSettings
+from resilience.protocol.server.settings import ConnectionSettings, RoomSettings
 from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.game import Game
 from resilience.quiz.plan import Pace, QuizPlan

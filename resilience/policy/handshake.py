@@ -91,8 +91,8 @@ class HandshakePolicy:
     ) -> HandshakeRejection | None:
         """Return the rejection of this handshake, or ``None`` to accept it.
 
-        ``lag`` is how late the server runs at this moment, in seconds; ``connections`` counts the open ones, this one
-        included.
+        ``lag`` is how late the server runs at this moment, in seconds. ``connections`` counts those whose handshake has
+        arrived, this one included: one that says nothing does not count.
         """
         if self.draining_for is not None:
             return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)

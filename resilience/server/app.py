@@ -126,7 +126,7 @@ class QuizServer:
             __version__,
             self._clock.now() - self._started_at,
             address,
-            self.connections(),
+            self._gateway.established(),
             self._gateway.handshake.capacity,
             self._gateway.handshake.draining_for is not None,
             self._committer.trouble is not None,

@@ -41,7 +41,7 @@ from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
-from resilience.server.limits import max_connections_by_open_files
+from resilience.server.limits import max_connections_by_open_files, max_transports_by_open_files
 from resilience.units import Instant, Seconds
 
 _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
@@ -127,7 +127,13 @@ class Gateway:
         self.connections: dict[int, QuizConnection] = {}
         self.peers: dict[int, WebSocketPeer] = {}
         self.handshake = HandshakePolicy(config.handshake(max_connections_by_open_files()))
-        self._machines = ServerConnections(config.connection, self.handshake, locate=self._locate, host_key=host_key)
+        self._machines = ServerConnections(
+            config.connection,
+            self.handshake,
+            locate=self._locate,
+            host_key=host_key,
+            max_transports=max_transports_by_open_files(),
+        )
         self._registry, self._clock, self._log, self._lag = registry, clock, log, lag
         self._drain_settings = config.drain
         self._keys = itertools.count(1)
@@ -140,9 +146,10 @@ class Gateway:
 
     def connection_opened(self, connection: QuizConnection) -> None:
         """A transport was opened."""
-        machine = connection.machine = self._machines.open(next(self._keys), self._clock.now())
+        peer = peer_address(connection.remote_address)
+        machine = connection.machine = self._machines.open(next(self._keys), self._clock.now(), peer)
         self.connections[machine.key] = connection
-        self._set_timer()
+        self.carry_out_effects()
 
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
         """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
@@ -192,6 +199,10 @@ class Gateway:
         if machine.state is ServerConnectionState.JOINING:  # in any other state it changes nothing
             machine.message_sent(message, self._clock.now())
             self.carry_out_effects()
+
+    def established(self) -> int:
+        """How many open connections have sent their handshake: those that count towards the capacity."""
+        return len(self._machines.transports.shaken)
 
     async def drain(self) -> None:
         """Close every connection over the drain window, then those without a handshake; returns when all is ordered."""
@@ -349,12 +360,16 @@ class Gateway:
         return peer is not None and peer.hub is not None and peer.hub.is_waiting(key)
 
 
+def peer_address(remote_address: object) -> str:
+    """The network address of the other end; ``remote_address`` as in ``websockets``."""
+    return str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+
+
 def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:
-    """The parts of a handshake that the policy judges; ``remote_address`` as in ``websockets``."""
-    peer = str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+    """The parts of a request's head that the policy judges; ``remote_address`` as in ``websockets``."""
     headers = request.headers
     return HandshakeRequest(
-        peer,
+        peer_address(remote_address),
         tuple(headers.get_all("Origin")),
         tuple(headers.get_all("Host")),
         tuple(headers.get_all("X-Forwarded-For")),

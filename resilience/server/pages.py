@@ -46,10 +46,11 @@ class EventView(msgspec.Struct, frozen=True):
 class ServerView(msgspec.Struct, frozen=True):
     """The server's status; durations in seconds.
 
-    ``address`` is the WebSocket URL (``ws://host/ws``). ``max_connections`` 0 means no limit. ``commit_failed`` is
-    whether the last commit failed. ``loop_lag`` is how late the loop runs now. ``recovering`` counts the events
-    that wait for the database, ``commit_under_way_for`` is how long it has not replied to the present commit.
-    ``missing`` are the events that this server was started for and that another one serves.
+    ``address`` is the WebSocket URL (``ws://host/ws``). ``connections`` are those whose handshake has arrived;
+    ``max_connections`` 0 means no limit. ``commit_failed`` is whether the last commit failed. ``loop_lag`` is how late
+    the loop runs now. ``recovering`` counts the events that wait for the database, ``commit_under_way_for`` is how long
+    it has not replied to the present commit. ``missing`` are the events that this server was started for and that
+    another one serves.
     """
 
     version: str

@@ -9,13 +9,13 @@ decided here. Participants and the quiz are the room's: a message for it is not 
 from __future__ import annotations
 
 import hmac
+import sys
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-import msgspec
-
 from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.addresses import network_of
 from resilience.policy.close_codes import CloseCode, retry_after_reason
 from resilience.policy.failure_detectors import lag_of
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
@@ -48,6 +48,8 @@ from resilience.protocol.messages import (
     ServerMessage,
     StateRestored,
 )
+from resilience.protocol.server.settings import ConnectionSettings
+from resilience.protocol.server.transports import OpenTransports
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState, transition
 from resilience.protocol.timeouts import TimeoutQueue
 from resilience.quiz.plan import QuizPlan
@@ -96,23 +98,11 @@ _TRY_AGAIN_REASONS = {
 """Why not now, by where an event is."""
 
 
-class ConnectionSettings(msgspec.Struct, frozen=True):
-    """The settings of all connections; durations in seconds, ``message_rate`` in messages per second (0: unlimited).
-
-    ``idle_host_timeout`` is the longest silence of a host whose event does not exist.
-    """
-
-    first_message_deadline: Seconds
-    idle_host_timeout: Seconds
-    strike_limit: int
-    message_rate: float
-    message_burst: int
-
-
 class ServerConnections:
     """What all connections of one server share: policy, host key, where events run, deadlines and effects.
 
-    ``locate`` returns where an event runs. Without ``host_key`` every host is refused.
+    ``locate`` returns where an event runs. Without ``host_key`` every host is refused. From ``max_transports`` open
+    transports on, each new one takes the place of one whose handshake is unfinished.
     """
 
     def __init__(
@@ -122,18 +112,29 @@ class ServerConnections:
         *,
         locate: Callable[[str], EventLocation],
         host_key: str | None = None,
+        max_transports: int = sys.maxsize,
     ) -> None:
         self.settings, self.handshake, self.locate = settings, handshake, locate
         self.host_key = None if host_key is None else host_key.encode()
-        self.count = 0
+        self.transports: OpenTransports[ServerConnection] = OpenTransports(max_transports)
         self.pending: list[ConnectionEffect] = []
         self.first_message_timeouts: TimeoutQueue[ServerConnection] = TimeoutQueue(settings.first_message_deadline)
         self.idle_host_timeouts: TimeoutQueue[ServerConnection] = TimeoutQueue(settings.idle_host_timeout)
 
-    def open(self, key: int, now: Instant) -> ServerConnection:
-        """Return the machine of a transport that was opened; the first-message deadline counts from now."""
-        self.count += 1
+    @property
+    def count(self) -> int:
+        """How many transports are open."""
+        return len(self.transports)
+
+    def open(self, key: int, now: Instant, peer: str = "") -> ServerConnection:
+        """Return the machine of a transport that was opened; the first-message deadline counts from now.
+
+        ``peer`` is the network address of its other end. A handshake that gives way to it is late.
+        """
         connection = ServerConnection(self, key)
+        replaced = self.transports.opened(connection, network_of(peer))
+        if replaced is not None:
+            replaced.first_message_late(now)
         self.first_message_timeouts.start(connection, now)
         return connection
 
@@ -218,7 +219,8 @@ class ServerConnection:
             return None
         shared = self._shared
         self.address = shared.handshake.address_of(request)
-        rejection = shared.handshake.check(request, self.address, now, lag=lag, connections=shared.count)
+        connections = shared.transports.handshake_arrived(self)
+        rejection = shared.handshake.check(request, self.address, now, lag=lag, connections=connections)
         if rejection is None:
             return None
         wait = rejection.retry_after
@@ -458,7 +460,7 @@ class ServerConnection:
         ``is_violation``: the WebSocket library ended it because the peer broke RFC 6455 or the limit on a message's
         size.
         """
-        self._shared.count -= 1
+        self._shared.transports.lost(self)
         self._cancel_timeouts()
         if is_violation and not self.is_ended:
             self._shared.pending.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="protocol"))
@@ -488,6 +490,7 @@ class ServerConnection:
 
     def _end(self, state: ServerConnectionState) -> None:
         self._go(state)
+        self._shared.transports.half_open.discard(self)
         self._cancel_timeouts()
         self._plans = None
 

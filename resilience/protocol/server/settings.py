@@ -1,4 +1,4 @@
-"""The settings of a room. Pure values; it does not know where they come from."""
+"""The settings of a room and of a server's connections. Pure values; it does not know where they come from."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ class RoomSettings(msgspec.Struct, frozen=True):
     checkpoint_interval: Seconds = 1.0
     adaptive: AdaptiveBounds | None = None
     max_participants: int = 0
+
+
+class ConnectionSettings(msgspec.Struct, frozen=True):
+    """The settings of all connections; durations in seconds, ``message_rate`` in messages per second (0: unlimited).
+
+    ``idle_host_timeout`` is the longest silence of a host whose event does not exist.
+    """
+
+    first_message_deadline: Seconds
+    idle_host_timeout: Seconds
+    strike_limit: int
+    message_rate: float
+    message_burst: int

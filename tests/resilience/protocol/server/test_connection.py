@@ -147,12 +147,42 @@ def test_a_browser_that_may_come_back_is_let_in_to_be_closed_with_its_time() -> 
 def test_the_server_is_full_for_the_one_beyond_its_capacity_and_has_room_when_one_goes() -> None:
     harness = ConnectionHarness(max_connections=2)
     first, second, third = (harness.open() for _ in range(3))
+    assert harness.shake(first) is None
+    assert harness.shake(second) is None
     found = harness.shake(third)
     assert found is not None
     assert found.cause == "full"
     third.transport_lost(harness.now)
-    assert harness.shake(first) is None
-    assert harness.shake(second) is None
+    first.transport_lost(harness.now)
+    assert harness.shake(harness.open()) is None
+
+
+def test_transports_without_a_handshake_keep_nobody_out() -> None:
+    harness = ConnectionHarness(max_connections=2)
+    silent = [harness.open() for _ in range(50)]
+    assert [harness.shake(harness.open()) for _ in range(2)] == [None, None]
+    assert all(connection.state is S.HANDSHAKING for connection in silent)
+
+
+def test_beyond_the_most_transports_the_oldest_handshake_of_the_address_gives_way() -> None:
+    harness = ConnectionHarness(max_transports=4)
+    kept = harness.shaken()
+    others = harness.open("10.0.0.2")
+    first, second = harness.open("10.0.0.9"), harness.open("10.0.0.9")
+    assert harness.effects() == []
+    harness.open("10.0.0.9")
+    assert harness.outcome()[0] == [(REFUSED, "late")]
+    assert (first.state, second.state, others.state) == (S.CLOSED, S.HANDSHAKING, S.HANDSHAKING)
+    harness.open("10.0.0.3")
+    assert AbortConnection(others.key) in harness.effects()
+    assert kept.state is S.AWAITING_FIRST_MESSAGE
+
+
+def test_beyond_the_most_transports_none_gives_way_that_has_sent_its_handshake() -> None:
+    harness = ConnectionHarness(max_transports=2)
+    kept = [harness.shaken() for _ in range(4)]
+    assert harness.effects() == []
+    assert all(not connection.is_ended for connection in kept)
 
 
 def test_a_server_that_runs_late_sheds_at_the_handshake() -> None:
