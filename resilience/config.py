@@ -138,9 +138,18 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The most events that run at once."""
     message_rate: float = 50.0
     """Messages per second that one connection may send steadily; messages above the rate are delayed. 0 turns this off.
+
+    Control frames, fragments and every 16 KiB count as messages.
     """
     message_burst: int = 200
     """Messages that one connection may send at once before that rate applies."""
+    address_message_rate: float = 10_000.0
+    """Messages per second that all connections of one address may send steadily, counted in the same way.
+
+    0 turns the limit off.
+    """
+    address_message_burst: int = 40_000
+    """Messages that one address may send at once before that rate applies."""
     address_rate: float = 1000.0
     """Connections per second that one address may open steadily. 0 turns the limit off."""
     address_burst: int = 20_000
@@ -186,6 +195,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "max_events",
             "address_rate",
             "address_failures",
+            "address_message_rate",
             "message_rate",
         )
         self._check_limits()
@@ -193,7 +203,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _check_limits(self) -> None:
         _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
-        for key in ("message_burst", "address_burst"):
+        for key in ("message_burst", "address_burst", "address_message_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         for text in self.allowed_origins:
             _require_origin(text)
@@ -244,6 +254,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.address_failures,
             self.allowed_origins,
             self.trust_forwarded,
+            self.address_message_rate,
+            self.address_message_burst,
         )
 
     @property

@@ -15,7 +15,7 @@ import msgspec
 from resilience.policy.addresses import forwarded_network, network_of
 from resilience.policy.admission import AdmissionController
 from resilience.policy.origins import is_own_origin, listed_origin, sent_origin
-from resilience.policy.rate_limits import PerAddressLimiter, PerAddressWindow
+from resilience.policy.rate_limits import PerAddressLimiter, PerAddressWindow, TokenBucket
 from resilience.units import Instant, Seconds
 
 FULL_RETRY_AFTER_S: Seconds = 5.0
@@ -27,7 +27,7 @@ _MINUTE_S: Seconds = 60.0
 class HandshakeLimits(msgspec.Struct, frozen=True):
     """The settings of a :class:`HandshakePolicy`; the fields are those of ``ServerConfig``.
 
-    ``capacity`` is the most open connections. ``join_capacity`` and ``address_rate`` are per second,
+    ``capacity`` is the most open connections. ``join_capacity`` and the rates of one address are per second,
     ``address_failures`` per minute; 0 turns a limit of an address off. ``allowed_origins`` are valid ones.
     """
 
@@ -39,6 +39,8 @@ class HandshakeLimits(msgspec.Struct, frozen=True):
     address_failures: float
     allowed_origins: tuple[str, ...] = ()
     trust_forwarded: bool = False
+    address_message_rate: float = 0.0
+    address_message_burst: int = 1
 
 
 class HandshakeRequest(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class HandshakePolicy:
         self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
         self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
         self._wrong_keys = PerAddressWindow(math.ceil(limits.address_failures), _MINUTE_S)
+        self._messages = PerAddressLimiter(limits.address_message_rate, limits.address_message_burst)
 
     def address_of(self, request: HandshakeRequest) -> str:
         """The address that the limits of one address count: the peer's, or the one a trusted proxy forwards.
@@ -125,6 +128,10 @@ class HandshakePolicy:
         """Count a host key from this address that was wrong: a failure, and one of the few guesses of a minute."""
         self._failures.take(address, now)
         self._wrong_keys.record(address, now)
+
+    def message_tokens(self, address: str, now: Instant) -> TokenBucket:
+        """The tokens for messages that all connections of this address share."""
+        return self._messages.bucket(address, now)
 
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""

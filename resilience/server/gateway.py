@@ -7,6 +7,7 @@ peer's half of a closing handshake: a close is a task of its own, and the WebSoc
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection as WebSocketServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Event
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
@@ -41,6 +42,7 @@ from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
+from resilience.server.input import MeteredInput
 from resilience.server.limits import max_connections_by_open_files, max_transports_by_open_files
 from resilience.units import Instant, Seconds
 
@@ -53,21 +55,40 @@ _defects = logging.getLogger("resilience.server")
 class QuizConnection(WebSocketServerConnection):
     """A connection of the ``websockets`` library that reports to the gateway from its transport's first moment."""
 
-    __slots__ = ("_gateway", "machine")  # in addition to a dict that all connections share
+    __slots__ = ("_frames", "_gateway", "input", "machine")  # in addition to a dict that all connections share
 
     machine: ServerConnection
+    input: MeteredInput
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
         self._gateway = gateway
+        self._frames = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Report the transport's opening."""
+        """Report the transport's opening; from now on the library's queue and the meter share its reading."""
         super().connection_made(transport)
         self._gateway.connection_opened(self)
+        self.recv_messages.pause, self.recv_messages.resume = self.input.pause, self.input.resume
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        self.input.receive(data)
+
+    def parse(self, data: bytes) -> int:
+        """Let the library parse bytes; returns how many frames ended in them, or whether the handshake did."""
+        self._frames = 0
+        super().data_received(data)
+        return self._frames
+
+    def process_event(self, event: Event) -> None:
+        """Count what was parsed."""
+        self._frames += 1
+        super().process_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the transport's end."""
+        self.input.stop()
         try:
             self._gateway.connection_closed(self)
         finally:
@@ -148,6 +169,13 @@ class Gateway:
         """A transport was opened."""
         peer = peer_address(connection.remote_address)
         machine = connection.machine = self._machines.open(next(self._keys), self._clock.now(), peer)
+        connection.input = MeteredInput(
+            connection.transport,
+            machine.input,
+            self._clock,
+            connection.parse,
+            functools.partial(self._input_wait, machine),
+        )
         self.connections[machine.key] = connection
         self.carry_out_effects()
 
@@ -230,19 +258,18 @@ class Gateway:
 
     # messages ---------------------------------------------------------------------------------------------------------
 
+    def _input_wait(self, machine: ServerConnection, now: Instant) -> Seconds:
+        wait = machine.input_wait(now)
+        if wait:
+            self.carry_out_effects()
+        return wait
+
     async def _read(self, connection: QuizConnection, peer: WebSocketPeer) -> None:
         machine, clock = connection.machine, self._clock
         while True:
             data = await connection.recv(decode=False)
-            if machine.is_ended:
-                continue
-            now = clock.now()
-            wait = machine.message_arrived(now)
-            if wait:
-                self.carry_out_effects()
-                await asyncio.sleep(wait)
-                now = clock.now()
-            self._receive(machine, peer, data, now)
+            if not machine.is_ended:
+                self._receive(machine, peer, data, clock.now())
 
     def _receive(self, machine: ServerConnection, peer: WebSocketPeer, data: bytes, now: Instant) -> None:
         try:

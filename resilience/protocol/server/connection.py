@@ -19,7 +19,7 @@ from resilience.policy.addresses import network_of
 from resilience.policy.close_codes import CloseCode, retry_after_reason
 from resilience.policy.failure_detectors import lag_of
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
-from resilience.policy.rate_limits import TokenBucket
+from resilience.policy.rate_limits import InputMeter, TokenBucket
 from resilience.protocol.effects import (
     AbortConnection,
     AttachHost,
@@ -174,10 +174,10 @@ class ServerConnection:
     """One connection, under the driver's ``key``. ``address`` is the one that the limits of one address count.
 
     ``event`` is the one that its first message named; ``has_room`` whether that event's room knows the connection.
+    ``input`` is the meter of what it sends: a driver that receives bytes asks it how many it may parse.
     """
 
     __slots__ = (
-        "_bucket",
         "_cause",
         "_plans",
         "_retry_after",
@@ -186,6 +186,7 @@ class ServerConnection:
         "address",
         "event",
         "has_room",
+        "input",
         "key",
         "state",
     )
@@ -197,7 +198,7 @@ class ServerConnection:
         self._strikes = 0
         self._cause = CLOSED_CAUSE
         self._retry_after: Seconds | None = None
-        self._bucket: TokenBucket | None = None
+        self.input = InputMeter(TokenBucket(shared.settings.message_rate, shared.settings.message_burst))
         self._plans: deque[QuizPlan] | None = None
 
     @property
@@ -219,6 +220,7 @@ class ServerConnection:
             return None
         shared = self._shared
         self.address = shared.handshake.address_of(request)
+        self.input.share(shared.handshake.message_tokens(self.address, now))
         connections = shared.transports.handshake_arrived(self)
         rejection = shared.handshake.check(request, self.address, now, lag=lag, connections=connections)
         if rejection is None:
@@ -242,13 +244,18 @@ class ServerConnection:
     # messages ---------------------------------------------------------------------------------------------------------
 
     def message_arrived(self, now: Instant) -> Seconds:
-        """Charge a message to the rate limit, before it is decoded.
+        """Charge a whole message to the rate limits, before it is decoded.
 
         Returns how long to wait before this message may be received and the next one read.
         """
-        if self._bucket is None:
-            return 0.0
-        wait = self._bucket.take(now)
+        return self._delayed(self.input.take(now), now)
+
+    def input_wait(self, now: Instant) -> Seconds:
+        """How long to wait before more of this connection's bytes may be parsed; 0 if the others are to come first."""
+        return self._delayed(self.input.wait(now), now)
+
+    def _delayed(self, wait: Seconds, now: Instant) -> Seconds:
+        """A host that is read late cannot show a sign of life meanwhile."""
         if wait:
             self._shared.pending.append(Record(LogEventKind.MESSAGE_DELAYED, now, value=wait))
             self._shared.idle_host_timeouts.cancel(self)
@@ -301,8 +308,6 @@ class ServerConnection:
     def _first_message_accepted(self) -> None:
         self._shared.first_message_timeouts.cancel(self)
         self._strikes = 0
-        if self._shared.settings.message_rate:
-            self._bucket = TokenBucket(self._shared.settings.message_rate, self._shared.settings.message_burst)
 
     def _strike(self, now: Instant) -> None:
         self._strikes += 1

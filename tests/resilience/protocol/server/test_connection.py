@@ -329,10 +329,23 @@ def test_a_message_beyond_the_rate_waits_and_is_recorded() -> None:
     assert connection.message_arrived(harness.now) == 0.0
 
 
-def test_first_messages_are_not_charged() -> None:
+def test_first_messages_are_charged_as_all_others() -> None:
+    """From the first byte: until the first message a peer has five seconds in which it could send anything."""
     harness = ConnectionHarness(message_rate=1.0, message_burst=1)
     connection = harness.shaken()
-    assert [connection.message_arrived(harness.now) for _ in range(9)] == [0.0] * 9
+    assert [connection.message_arrived(harness.now) for _ in range(4)] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_the_connections_of_one_address_share_its_messages() -> None:
+    harness = ConnectionHarness(message_rate=100.0, address_message_rate=2.0, address_message_burst=4)
+    first, second = harness.shaken(), harness.shaken()
+    other = harness.shaken(HandshakeRequest("10.0.0.2"))
+    for connection in (first, second):
+        connection.input.charge(2, 60, harness.now)
+    assert first.input_wait(harness.now) == second.input_wait(harness.now) == pytest.approx(0.5, abs=0.01)
+    assert (other.input_wait(harness.now), first.input.allowance(harness.now)) == (0.0, 0)
+    assert other.input.allowance(harness.now) > 0
+    assert [record for record, _ in harness.outcome()[0]] == ["message.delayed"] * 2
 
 
 def test_a_refused_token_has_the_deadline_again() -> None:
