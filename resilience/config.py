@@ -159,6 +159,13 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     No more wrong host keys than this are compared within any minute. 0 turns the limit off.
     """
+    address_page_rate: float = 20.0
+    """Requests per second that one address may make for pages (`/`, `/healthz`, `/readyz`, `/metrics`).
+
+    0 turns the limit off.
+    """
+    address_page_burst: int = 100
+    """Requests for pages that one address may make at once before that rate applies."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of pages and apps that may connect, in addition to the server's own: scheme, host and, if it is not the
     scheme's own, port. Each is listed by itself; there are no wildcards."""
@@ -196,6 +203,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "address_rate",
             "address_failures",
             "address_message_rate",
+            "address_page_rate",
             "message_rate",
         )
         self._check_limits()
@@ -203,7 +211,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _check_limits(self) -> None:
         _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
-        for key in ("message_burst", "address_burst", "address_message_burst"):
+        for key in ("message_burst", "address_burst", "address_message_burst", "address_page_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         for text in self.allowed_origins:
             _require_origin(text)
@@ -256,6 +264,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.trust_forwarded,
             self.address_message_rate,
             self.address_message_burst,
+            self.address_page_rate,
+            self.address_page_burst,
         )
 
     @property

@@ -41,6 +41,8 @@ class HandshakeLimits(msgspec.Struct, frozen=True):
     trust_forwarded: bool = False
     address_message_rate: float = 0.0
     address_message_burst: int = 1
+    address_page_rate: float = 0.0
+    address_page_burst: int = 1
 
 
 class HandshakeRequest(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class HandshakePolicy:
         self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
         self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
         self._wrong_keys = PerAddressWindow(math.ceil(limits.address_failures), _MINUTE_S)
+        self._pages = PerAddressLimiter(limits.address_page_rate, limits.address_page_burst)
         self._messages = PerAddressLimiter(limits.address_message_rate, limits.address_message_burst)
 
     def address_of(self, request: HandshakeRequest) -> str:
@@ -132,6 +135,10 @@ class HandshakePolicy:
     def message_tokens(self, address: str, now: Instant) -> TokenBucket:
         """The tokens for messages that all connections of this address share."""
         return self._messages.bucket(address, now)
+
+    def page_wait(self, request: HandshakeRequest, now: Instant) -> Seconds:
+        """Count a request for a page; returns the seconds that its address has to wait before it gets one, else 0."""
+        return self._pages.take(self.address_of(request), now)
 
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""

@@ -29,8 +29,8 @@ from resilience.server.event_registry import EventRegistry, EventSpec, states_of
 from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
-from resilience.server.metrics import Metrics
-from resilience.server.pages import EventView, ServerView, respond
+from resilience.server.metrics import CachedExposition, Metrics
+from resilience.server.pages import EventView, Page, ServerView, origin_form, respond, too_many_requests
 from resilience.server.store import Store
 from resilience.units import Seconds
 
@@ -74,7 +74,7 @@ class QuizServer:
     ) -> None:
         self._plans, self._config, self._store = plans, config, store
         self._clock, self._log, self._executor, self._fresh = clock, log, executor, fresh
-        self._metrics = metrics
+        self._exposition = CachedExposition(metrics, clock.now) if metrics else _no_metrics
         self._origin = wall_clock() - clock.now()
         self._lag = LoopLag(clock, metrics.observe_lag) if metrics else None
         observe = metrics.observe_commit if metrics else None
@@ -255,9 +255,11 @@ class QuizServer:
         return server
 
     def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
-        if request.path.partition("?")[0] != WEBSOCKET_PATH:
-            return self._page(request)
         assert isinstance(connection, QuizConnection)  # noqa: S101 - made by the gateway
+        path = origin_form(request.path)
+        if path.partition("?")[0] != WEBSOCKET_PATH:
+            page = self._page(connection, request, path)
+            return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
         rejection = self._gateway.process_handshake(connection, request)
         if rejection is None:
             return None
@@ -266,14 +268,15 @@ class QuizServer:
             response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
         return response
 
-    def _page(self, request: Request) -> Response:
+    def _page(self, connection: QuizConnection, request: Request, path: str) -> Page:
+        wait = self._gateway.page_wait(connection, request)
+        if wait:
+            return too_many_requests(wait)
         secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]
         host = next(iter(request.headers.get_all("Host")), "this server")
         address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
-        exposition = self._metrics.exposition if self._metrics else _no_metrics
         accept = ", ".join(request.headers.get_all("Accept"))
-        page = respond(request.path, functools.partial(self.view, address), exposition, accept)
-        return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
+        return respond(path, functools.partial(self.view, address), self._exposition, accept, request.method)
 
     def _write(self, batch: Sequence[CommitRequest]) -> None:
         rows = [(order.lease, row) for order in batch for row in order.persist.rows]

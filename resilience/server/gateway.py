@@ -16,7 +16,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection as WebSocketServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
-from websockets.protocol import OPEN, Event
+from websockets.protocol import OPEN, SEND_EOF, Event
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
@@ -47,6 +47,12 @@ from resilience.server.limits import max_connections_by_open_files, max_transpor
 from resilience.units import Instant, Seconds
 
 _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+
+BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 49\r\n\r\nthis server reads HTTP/1.1 requests without body\n"
+)
+"""The answer to bytes that are no HTTP request, and to requests with a body."""
 
 _defects = logging.getLogger("resilience.server")
 """For what should never be needed: the library would close the connection with 1011 and log nothing."""
@@ -80,6 +86,13 @@ class QuizConnection(WebSocketServerConnection):
         self._frames = 0
         super().data_received(data)
         return self._frames
+
+    def send_data(self) -> None:
+        """Send what the library wants sent; answer what it would end without an answer, because it is no request."""
+        failed = self.protocol.handshake_exc
+        if failed is not None and not isinstance(failed.__cause__, EOFError) and self.protocol.writes == [SEND_EOF]:
+            self.transport.write(BAD_REQUEST)
+        super().send_data()
 
     def process_event(self, event: Event) -> None:
         """Count what was parsed."""
@@ -186,6 +199,10 @@ class Gateway:
         )
         self.carry_out_effects()
         return rejection
+
+    def page_wait(self, connection: QuizConnection, request: Request) -> Seconds:
+        """The seconds that the sender of this request for a page has to wait before it gets one; 0 if it gets it."""
+        return self.handshake.page_wait(handshake_request(connection.remote_address, request), self._clock.now())
 
     async def handle(self, connection: WebSocketServerConnection) -> None:
         """Serve one connection whose handshake is complete, until no message of it can come any more."""

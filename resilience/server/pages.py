@@ -1,4 +1,4 @@
-"""Answers to a plain GET: status page, health, readiness, metrics. Pure functions of a view and a path.
+"""Answers to plain HTTP requests: status page, health, readiness, metrics. Pure functions of a view and a path.
 
 Shows numbers and names of events, no participant and no secret. The status page needs no script, no second request and
 no network; it reloads every few seconds unless asked not to. Liveness (``/healthz``) and readiness (``/readyz``) are
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -23,6 +24,9 @@ MAX_HEALTHY_LAG_S: Seconds = 0.5
 
 MAX_HEALTHY_COMMIT_S: Seconds = 2.0
 """Nor is a server whose database has not replied to a commit for so long."""
+
+METHODS = ("GET", "HEAD", "OPTIONS")
+_ALLOW = ("Allow", ", ".join(METHODS))
 
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
@@ -75,8 +79,40 @@ class Page(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def respond(path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str = "") -> Page:
-    """The response to ``GET path``; ``view`` is called only for pages that show it, ``accept`` is the header."""
+def respond(
+    path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str = "", method: str = "GET"
+) -> Page:
+    """The response to a request for ``path``; ``view`` is called only for pages that show it, ``accept`` is the header.
+
+    HEAD receives the head of GET's response. So does OPTIONS, with which some proxies check the health of a server.
+    Other methods receive 405.
+    """
+    if method not in METHODS:
+        refused = _page(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"this page can be read only: GET, HEAD or OPTIONS\n")
+        return msgspec.structs.replace(refused, headers=(*refused.headers, _ALLOW))
+    page = _get(path, view, exposition, accept)
+    if method == "OPTIONS":
+        return Page(page.status, (*_replaced(page.headers, "Content-Length", "0"), _ALLOW), b"")
+    return page if method == "GET" else msgspec.structs.replace(page, body=b"")
+
+
+def too_many_requests(wait: Seconds) -> Page:
+    """The response to an address that asks for too many pages and may ask again in ``wait`` seconds."""
+    page = _page(HTTPStatus.TOO_MANY_REQUESTS, TEXT, b"too many requests from this address\n")
+    return msgspec.structs.replace(page, headers=(*page.headers, ("Retry-After", str(math.ceil(wait)))))
+
+
+def origin_form(target: str) -> str:
+    """The path and query of a request target: also of an absolute one, as proxies send it (RFC 9112, 3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or "/" in scheme or "?" in scheme:
+        return "/" if target == "*" else target
+    authority_end = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+    path = rest[authority_end:]
+    return path if path.startswith("/") else f"/{path}"
+
+
+def _get(path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str) -> Page:
     route, _, query = path.partition("?")
     match route:
         case "/":
@@ -118,6 +154,10 @@ def _events(count: int) -> str:
 def status_page(view: ServerView, *, refresh: bool = True) -> str:
     """The status page as HTML; with ``refresh`` it reloads itself every ``REFRESH_INTERVAL_S``."""
     return _ENVIRONMENT.get_template("status.html.j2").render(view=view, reasons=not_ready(view), refresh=refresh)
+
+
+def _replaced(headers: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value if key == name else old) for key, old in headers)
 
 
 def _page(status: HTTPStatus, content_type: str, body: bytes) -> Page:
