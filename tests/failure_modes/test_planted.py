@@ -18,7 +18,9 @@ from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
 from resilience.policy.close_codes import RetryClass
 from resilience.policy.failure_detectors import ClientFailureDetector, ServerFailureDetector
+from resilience.policy.half_open import HalfOpenConnections
 from resilience.policy.handshake import HandshakePolicy
+from resilience.policy.rate_limits import InputMeter
 from resilience.protocol.client import connection
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.client.participant import ParticipantClient
@@ -47,6 +49,7 @@ from tests.failure_modes import (
     test_database,
     test_dials,
     test_fencing,
+    test_floods,
     test_half_open,
     test_herd,
     test_identity,
@@ -375,6 +378,19 @@ def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatc
     in_place_of(gateway.QuizConnection, "_close_if_still_slow", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_stopping.test_f21_slow_consumer(monkeypatch)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_planted_failure_of_the_meter_is_found(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(InputMeter, "allowance", always(10**9))(monkeypatch)
+    with pytest.raises(FOUND):
+        test_floods.test_f38_flood_of_control_frames("pong", joins, monkeypatch)
+
+
+def test_a_planted_failure_to_make_room_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(HalfOpenConnections, "to_replace", always(None))(monkeypatch)
+    with pytest.raises(FOUND):
+        test_floods.test_f39_half_handshakes(monkeypatch)
 
 
 def test_a_planted_traceback_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

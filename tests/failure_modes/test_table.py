@@ -38,9 +38,7 @@ def functions(file: Path) -> set[str]:
 def disagreements(text: str, root: Path) -> list[str]:
     """Where the page and the tests say different things."""
     table = rows(text)
-    numbers = [int(number[1:]) for number in table]
-    in_order = numbers == sorted(numbers) and set(range(1, 38)) <= set(numbers)
-    found = [] if in_order else [f"the rows are {', '.join(table)}"]
+    found = [] if list(table) == [f"F{i}" for i in range(1, 50)] else [f"the rows are {', '.join(table)}"]
     for number, cell in table.items():
         tests = named(cell)
         if not tests and not LATER.search(cell):
