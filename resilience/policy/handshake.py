@@ -6,7 +6,6 @@ Turning a rejection into a response, a close code or a log record is the caller'
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from http import HTTPStatus
 
@@ -98,7 +97,7 @@ class HandshakePolicy:
         """Return the rejection of this handshake, or ``None`` to accept it.
 
         ``lag`` is how late the server runs at this moment, in seconds. ``connections`` counts those whose handshake has
-        arrived, this one included: one that says nothing does not count.
+        arrived, this one included: one that says nothing takes no place.
         """
         if self.draining_for is not None:
             return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)

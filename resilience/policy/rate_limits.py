@@ -158,7 +158,7 @@ class InputMeter:
 
     Every frame costs a token, whatever its kind: control frames and fragments make the server work as messages do.
     ``BYTES_PER_TOKEN`` bytes cost a token too. The driver asks :meth:`allowance`, parses at most so many bytes, charges
-    what was in them, and goes on until the allowance is 0; then it stops reading for :meth:`wait` seconds.
+    what was in them, and continues until the allowance is 0; then it stops reading for :meth:`wait` seconds.
     """
 
     __slots__ = ("_address", "_own", "_turn")

@@ -9,7 +9,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, cast
@@ -37,6 +37,10 @@ from resilience.units import Seconds
 WEBSOCKET_PATH = "/ws"
 CLOSE_TIMEOUT_S: Seconds = 1.0
 RECEIVE_QUEUE = 16
+
+PAGE_REFUSAL_DELAY_S: Seconds = 1.0
+"""How long an address that asks for too many pages waits for each refusal."""
+
 _quiet = logging.getLogger("resilience.server.transport")
 _quiet.setLevel(logging.CRITICAL)
 
@@ -254,12 +258,13 @@ class QuizServer:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._config.send_buffer_bytes)
         return server
 
-    def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _answer_handshake(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | Awaitable[Response] | None:
         assert isinstance(connection, QuizConnection)  # noqa: S101 - made by the gateway
         path = origin_form(request.path)
         if path.partition("?")[0] != WEBSOCKET_PATH:
-            page = self._page(connection, request, path)
-            return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
+            return self._answer_page(connection, request, path)
         rejection = self._gateway.process_handshake(connection, request)
         if rejection is None:
             return None
@@ -268,10 +273,16 @@ class QuizServer:
             response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
         return response
 
-    def _page(self, connection: QuizConnection, request: Request, path: str) -> Page:
+    def _answer_page(self, connection: QuizConnection, request: Request, path: str) -> Response | Awaitable[Response]:
         wait = self._gateway.page_wait(connection, request)
-        if wait:
-            return too_many_requests(wait)
+        return self._refuse_page(wait) if wait else _response(self._page(request, path))
+
+    async def _refuse_page(self, wait: Seconds) -> Response:
+        """Refuse after a while: a loop of requests would otherwise ask again at once, and cost as much as before."""
+        await asyncio.sleep(PAGE_REFUSAL_DELAY_S)
+        return _response(too_many_requests(wait))
+
+    def _page(self, request: Request, path: str) -> Page:
         secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]
         host = next(iter(request.headers.get_all("Host")), "this server")
         address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
@@ -302,6 +313,10 @@ class QuizServer:
         task = asyncio.get_running_loop().create_task(self._registry.recover(hub))
         self._recovering.add(task)
         task.add_done_callback(self._recovering.discard)
+
+
+def _response(page: Page) -> Response:
+    return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
 
 
 def _no_metrics(accept: str) -> tuple[str, bytes]:

@@ -24,8 +24,8 @@ def max_connections_by_open_files() -> int:
 
 def max_transports_by_open_files() -> int:
     """The number of sockets above which unfinished handshakes give way; half of the spare files serve rejections."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft - (soft - max_connections_by_open_files()) // 2
+    limit = open_files_limit()
+    return limit - (limit - max_connections_by_open_files()) // 2
 
 
 def limit_warnings(config: ServerConfig, backlog_limit: int | None) -> list[str]:

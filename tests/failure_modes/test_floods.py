@@ -1,4 +1,4 @@
-"""Peers that send, or open, more than anybody could use: what they cost, and that nobody else pays for it."""
+"""Peers that send, or open, more than anybody could use: what they cost, and that no other client pays for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The open transports of one server: how many there are, and which of them have sent a handshake. Pure.
 
 Only a connection whose handshake has arrived counts towards the server's capacity, so a peer that opens transports and
-says nothing keeps nobody out; and the number of all transports is bounded, because each of them is an open file.
+says nothing keeps no client out; and the number of all transports is bounded, because each of them is an open file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which unfinished handshake gives way: the oldest of the newcomer's address, else the oldest of all."""
+"""Which unfinished handshake gives way: the oldest of the new transport's address, else the oldest of all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_an_address_that_opens_many_harms_itself_first() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.sampled_from("abc"))))
 def test_the_oldest_of_the_address_or_of_all_is_replaced(steps: list[tuple[bool, int, str]]) -> None:
-    """Compared with a plain list, in any order of openings and ends; nobody is left behind."""
+    """Compared with a plain list, in any order of openings and ends; none is left behind."""
     waiting: HalfOpenConnections[int] = HalfOpenConnections()
     expected: list[tuple[int, str]] = []
     for opens, key, address in steps:

@@ -132,7 +132,7 @@ def test_no_window_holds_more_than_the_limit(limit: int, gaps: list[float]) -> N
     assert all(later - first >= 10.0 - 1e-5 for first, later in zip(passed, passed[limit:], strict=False))
 
 
-def test_a_window_without_a_limit_remembers_nobody() -> None:
+def test_a_window_without_a_limit_remembers_no_address() -> None:
     book = PerAddressWindow(0, 60.0)
     for _ in range(100):
         book.record("a", 0.0)
@@ -180,7 +180,7 @@ def test_no_more_frames_are_parsed_than_burst_and_rate_allow(
 
 @given(st.integers(MIN_FRAME_BYTES, 200))
 def test_a_turn_ends_even_without_a_limit(frame: int) -> None:
-    """So no single peer holds the loop; after the turn it goes on at once."""
+    """So no single peer holds the loop; after the turn it continues at once."""
     meter = InputMeter(TokenBucket(0.0, 1.0))
     for _ in range(3):
         assert TURN_TOKENS <= parse_all(meter, 0.0, frame, 10_000) <= TURN_TOKENS + MAX_PIECE_BYTES // frame
@@ -209,5 +209,5 @@ def test_connections_of_one_address_share_its_tokens() -> None:
 
 
 def test_a_usual_message_is_parsed_in_one_piece() -> None:
-    """The meter costs nothing where nobody sends too much."""
+    """The meter costs nothing where no peer sends too much."""
     assert InputMeter(TokenBucket(50.0, 200.0)).allowance(0.0) >= 300

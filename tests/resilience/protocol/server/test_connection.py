@@ -157,7 +157,7 @@ def test_the_server_is_full_for_the_one_beyond_its_capacity_and_has_room_when_on
     assert harness.shake(harness.open()) is None
 
 
-def test_transports_without_a_handshake_keep_nobody_out() -> None:
+def test_transports_without_a_handshake_keep_no_client_out() -> None:
     harness = ConnectionHarness(max_connections=2)
     silent = [harness.open() for _ in range(50)]
     assert [harness.shake(harness.open()) for _ in range(2)] == [None, None]
