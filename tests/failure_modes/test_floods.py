@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from resilience.server import gateway
 from resilience.server.app import QuizServer
 from resilience.units import Seconds
 from tests.hostile.wire import CONTINUATION, PING, PONG, TEXT, frame
+from tests.support.processes import eventually
+from tests.support.server_process import Stopwatch, target
 from tests.support.virtual_server import HOST, PORT, URL, WAITING, VirtualServerHarness, act, play
 from tests.support.websocket import causes, dial, hear, http, rejection, say, upgrade
 
@@ -22,6 +25,7 @@ FRAME_COST: Seconds = 25e-6
 """What the parser takes for one control frame, and answering it, on the machine of the measurements."""
 
 MOST_WAIT: Seconds = 0.05
+HOST_OF_PROCESS = "127.0.0.1"
 FLOOD = 12.0
 """For how long a peer floods, seconds."""
 
@@ -100,6 +104,26 @@ def test_f38_flood_of_control_frames(kind: str, joins: bool, monkeypatch: pytest
     if not joins:
         assert [event.cause for event in late] == ["late"]
     assert harness.events(LogEventKind.MESSAGE_DELAYED)
+
+
+@pytest.mark.bench
+async def test_f38_flood_delays_a_reply_by_less_than_50_ms_of_work(tmp_path: Path) -> None:
+    """A real server under pings of one real socket, at full speed for five seconds; work is counted, not time."""
+    async with target(tmp_path, "") as served:
+        reader, writer = await asyncio.open_connection(HOST_OF_PROCESS, served.port)
+        writer.write(upgrade(f"Host: {HOST_OF_PROCESS}"))
+        await reader.readuntil(b"\r\n\r\n")
+        watch = Stopwatch(served, "flood")
+        with watch.running():
+            await eventually(lambda: watch.replies > 0)
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(5):
+                    while True:
+                        writer.write(EMPTY["ping"] * 43_000)
+                        await writer.drain()
+            await eventually(lambda: watch.replies > 10)
+        writer.transport.abort()
+    assert watch.worst_s < MOST_WAIT
 
 
 def test_f38_flood_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
