@@ -17,8 +17,8 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant, Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
 from .selection import forgotten_identities
 

@@ -28,7 +28,7 @@ faulty       bool     whether such a fault held at ``since``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any
@@ -59,25 +59,30 @@ _ENDS = (ObservationKind.LOST, ObservationKind.LEFT, ObservationKind.OPEN)
 _UNKNOWN_LINK = "?"
 
 
-def observations_until(observed: pd.DataFrame, end: Instant = np.inf) -> pd.DataFrame:
-    """The observations up to ``end``; columns and dtypes as in this module's docstring."""
-    seen = observed[(observed["t"] <= end) | observed["kind"].isin(_ENDS)].reset_index(drop=True)
-    columns: dict[str, pd.Series] = {}
-    for name, values in seen.items():
-        if name in _TIMES:
-            columns[str(name)] = values.astype("float64")
-        elif name in _INTEGERS:
-            columns[str(name)] = values.astype("Int64")
-        elif name == "stale":
-            columns[str(name)] = values.fillna(value=False).astype("bool")
-        else:
-            columns[str(name)] = values.astype(object).where(values.notna(), None)
-    return pd.DataFrame(columns)
+@once_per_run
+def observations(history: RunHistory) -> pd.DataFrame:
+    """Every observation of a run; columns and dtypes as in this module's docstring. Shared: not to be changed."""
+    return pd.DataFrame({str(name): _plain_column(str(name), values) for name, values in history.observed.items()})
 
 
-def records(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows of a table as named tuples; what a column holds is known to the caller only."""
-    return frame.itertuples()
+def _plain_column(name: str, values: pd.Series) -> Any:  # noqa: ANN401 - a series, or an array of pandas or numpy
+    if name in _TIMES:
+        return values.to_numpy(dtype=np.float64)
+    if name in _INTEGERS:
+        return values.array.astype("Int64")
+    if name == "stale":
+        return values.array.fillna(False).astype(bool)  # noqa: FBT003 - the value that a missing one has
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        texts = np.append(values.cat.categories.to_numpy(dtype=object), None)
+        return pd.Series(texts[values.cat.codes.to_numpy()], dtype=object)
+    return values.astype(object).where(values.notna(), None)
+
+
+def observations_until(history: RunHistory, end: Instant) -> pd.DataFrame:
+    """:func:`observations` up to ``end``, and what ended each connection."""
+    seen = observations(history)
+    kept = (seen["t"].to_numpy() <= end) | seen["kind"].isin(_ENDS).to_numpy()
+    return seen if kept.all() else seen[kept].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,18 @@ class ClientEvidence:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The observation frame."""
-        return observations_until(self.history.observed, self.end)
+        return observations_until(self.history, self.end)
+
+    @cached_property
+    def _of(self) -> dict[tuple[ObservationKind, ...], pd.DataFrame]:
+        return {}
 
     def of(self, *kinds: ObservationKind) -> pd.DataFrame:
-        """The rows of these kinds, without those of connections that a newer one had replaced."""
-        return self.rows[self.rows["kind"].isin(kinds) & ~self.rows["stale"]]
+        """The rows of these kinds, without those of connections that a newer one had replaced. Shared."""
+        if kinds not in self._of:
+            wanted = self.rows["kind"].isin(kinds).to_numpy(dtype=bool) & ~self.rows["stale"].to_numpy(dtype=bool)
+            self._of[kinds] = self.rows.take(np.flatnonzero(wanted))
+        return self._of[kinds]
 
     @cached_property
     def stream(self) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from resilience.experiment.faults import REPLACES_SERVER
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found, presence_changes, presence_is_counted
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)

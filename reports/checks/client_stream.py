@@ -14,9 +14,9 @@ import pandas as pd
 from resilience.lab.observer import ObservationKind
 from resilience.quiz.phases import Phase
 
-from ..checking import CheckResult, result_of
+from ..checking import CheckResult, records, result_of
 from ..summary import Counterexample
-from .client_evidence import ClientEvidence, of_clients, records
+from .client_evidence import ClientEvidence, of_clients
 
 _PHASES = (
     ObservationKind.QUESTION,

@@ -16,7 +16,7 @@ from resilience.quiz.game import StoredAnswer
 from resilience.units import Instant, Seconds
 
 from ..frames import RunHistory, once_per_run
-from .client_evidence import observations_until
+from .client_evidence import observations, observations_until
 from .connections import recoveries, resumptions
 from .selection import joint_codes, select
 
@@ -47,7 +47,7 @@ class DurabilityEvidence:
     @cached_property
     def observed(self) -> pd.DataFrame:
         """What clients were shown, one row per observation, columns as in ``client_evidence``; later ones too."""
-        return observations_until(self.history.observed)
+        return observations(self.history)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
