@@ -180,7 +180,7 @@ def answers_scored_once(history: RunHistory) -> CheckResult:
     (keys,) = keys_of((durable,), "session_id", "question")
     at = first_position(keys, keys)
     first = durable.iloc[at].reset_index(drop=True)
-    same = (first["ref"].astype(str) == durable["ref"].astype(str)).to_numpy(dtype=bool, copy=True)
+    same = (first["ref"].cat.codes == durable["ref"].cat.codes).to_numpy(dtype=bool, copy=True)
     same &= (first["value"] == durable["value"]) | (first["value"].isna() & durable["value"].isna())
     is_again = (at != np.arange(len(durable))) & ~(is_kind(durable, LogEventKind.ANSWER_RECOVERED) & same)
     cases = durable.assign(before=first["t"], first_ref=first["ref"], first_value=first["value"])

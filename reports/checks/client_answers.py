@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.lab.observer import ObservationKind
 from resilience.lab.stored_run import StoredRun
@@ -20,7 +21,7 @@ from resilience.units import Instant, Seconds
 from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
-from .selection import forgotten_identities
+from .selection import MISSING, first_position, forgotten_identities, joint_codes, keys_of, pair_keys, pairs_of
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""
@@ -57,13 +58,11 @@ def answers_judged_once(evidence: ClientEvidence) -> CheckResult:
 def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent over a connection without a fault gets its verdict within 2 s."""
     limit = VERDICT_S + evidence.history.lab_lag
-    key = ["actor", "connection"]
-    sent = evidence.of(ObservationKind.SENT).merge(evidence.connections[[*key, "until", "link"]], on=key)
-    change, faulty = evidence.first_change(sent["link"], sent["t"])
-    sent = sent[(np.minimum(change, sent["until"]) > sent["t"] + limit) & ~faulty]
-    verdicts = evidence.of(ObservationKind.VERDICT)[[*key, "ref", "t"]].drop_duplicates([*key, "ref"])
-    sent = sent.merge(verdicts, on=[*key, "ref"], how="left", suffixes=("", "_verdict"))
-    late = sent[~(sent["t_verdict"] <= sent["t"] + limit)]
+    sent, verdicts = evidence.in_calm(evidence.of(ObservationKind.SENT), limit), evidence.of(ObservationKind.VERDICT)
+    refs = joint_codes(sent["ref"], verdicts["ref"])
+    wanted, known = pair_keys([evidence.connection_keys(rows) for rows in (sent, verdicts)], refs)
+    judged_at = np.append(verdicts["t"].to_numpy(), np.inf)[first_position(wanted, known)]
+    late = sent[judged_at > sent["t"].to_numpy() + limit]
     problems = [
         f"{row.actor} ({row.participant}) sent {row.ref} at {row.t:.3f} s: no verdict within {limit:.1f} s"
         for row in records(late)
@@ -115,15 +114,17 @@ def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent first after its question was revealed to any client is not accepted."""
-    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    reveals = _first_times(evidence.of(ObservationKind.REVEAL))
     slack = evidence.history.experiment.server.late_window + EARLY_S + evidence.history.lab_lag
-    first = evidence.of(ObservationKind.SENT).drop_duplicates(["actor", "ref"])
-    late = first[first["t"] > first["question"].map(reveals) + slack]
-    verdicts = evidence.of(ObservationKind.VERDICT)[["actor", "ref", "outcome"]].drop_duplicates(["actor", "ref"])
-    judged = late.merge(verdicts, on=["actor", "ref"], suffixes=("", "_verdict"))
+    sent, verdicts = evidence.of(ObservationKind.SENT), evidence.of(ObservationKind.VERDICT)
+    own, told = keys_of((sent, verdicts), "actor", "ref")
+    late = sent["t"].to_numpy() > _moments(sent["question"], reveals) + slack
+    late &= ~pd.Series(own).duplicated().to_numpy()
+    at = first_position(own[late], told)
+    judged = sent[late].assign(verdict=np.append(verdicts["outcome"].to_numpy(dtype=object), None)[at])[at != MISSING]
     problems = [
         f"{row.actor} sent {row.ref} at {row.t:.3f} s, after the reveal: it was accepted"
-        for row in records(judged[judged["outcome_verdict"] == AnswerVerdict.ACCEPTED])
+        for row in records(judged[(judged["verdict"] == AnswerVerdict.ACCEPTED).to_numpy(dtype=bool)])
     ]
     return found(len(judged), problems, "no answer was sent first after its question was revealed")
 
@@ -134,10 +135,10 @@ def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def no_answer_before_reveal(evidence: ClientEvidence) -> CheckResult:
     """No client is shown the right answer of an open question, or before its reveal was shown to any client."""
-    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    reveals = _first_times(evidence.of(ObservationKind.REVEAL))
     told = evidence.rows[evidence.rows["correct"].notna()]
-    reveal = told["question"].map(reveals)
-    early = told[(told["phase"] == Phase.QUESTION) | (told["t"] < reveal - EARLY_S - evidence.history.lab_lag)]
+    due = _moments(told["question"], reveals) - EARLY_S - evidence.history.lab_lag
+    early = told[(told["phase"] == Phase.QUESTION).to_numpy(dtype=bool) | (told["t"].to_numpy() < due)]
     problems = [
         f"{row.actor} at {row.t:.3f} s: was shown what is right in {row.question} before its reveal"
         for row in records(early)
@@ -171,11 +172,13 @@ class _Scores:
     def won(self) -> dict[str, list[_Won]]:
         verdicts = self.evidence.of(ObservationKind.VERDICT)
         accepted = verdicts[verdicts["outcome"] == AnswerVerdict.ACCEPTED]
-        known = accepted.groupby(["participant", "ref"])["t"].min().to_dict()
+        known: dict[tuple[str, str], Instant] = {}
+        for row in records(accepted[["participant", "ref", "t"]]):
+            known[row.participant, row.ref] = min(row.t, known.get((row.participant, row.ref), np.inf))
         made: dict[str, list[_Won]] = defaultdict(list)
-        for row in self.stored.answers:
-            known_at = known.get((row.participant, f"{row.question}/{row.key}"), np.inf)
-            made[row.participant].append(_Won(self.positions[row.question], row.points, known_at))
+        for answer in self.stored.answers:
+            known_at = known.get((answer.participant, f"{answer.question}/{answer.key}"), np.inf)
+            made[answer.participant].append(_Won(self.positions[answer.question], answer.points, known_at))
         return made
 
     def bounds(self, participant: str, last: int, t: Instant) -> tuple[int, int]:
@@ -224,14 +227,12 @@ def live_scores_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
 @of_clients
 def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
     """A client whose answer was accepted is shown its score when the question is revealed to it."""
-    key = ["actor", "connection"]
-    reveals = evidence.of(ObservationKind.REVEAL).merge(evidence.connections[[*key, "until", "link"]], on=key)
-    change, faulty = evidence.first_change(reveals["link"], reveals["t"])
-    reveals = reveals[(np.minimum(change, reveals["until"]) > reveals["t"] + evidence.settle) & ~faulty]
+    reveals = evidence.in_calm(evidence.of(ObservationKind.REVEAL), evidence.settle)
     verdicts = evidence.of(ObservationKind.VERDICT)
-    accepted = verdicts.loc[verdicts["outcome"] == AnswerVerdict.ACCEPTED, ["actor", "question", "t"]]
-    due = reveals.merge(accepted, on=["actor", "question"], suffixes=("", "_accepted"))
-    due = due[due["t_accepted"] < due["t"]]
+    accepted = verdicts[(verdicts["outcome"] == AnswerVerdict.ACCEPTED).to_numpy(dtype=bool)]
+    case, verdict = pairs_of(*keys_of((reveals, accepted), "actor", "question"))
+    case = case[accepted["t"].to_numpy()[verdict] < reveals["t"].to_numpy()[case]]
+    due = reveals.take(case)
     shown = evidence.of(ObservationKind.SCORE)
     own = set(zip(shown["actor"], shown["connection"], shown["question"], strict=True))
     problems = [
@@ -269,7 +270,16 @@ def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
 
 def _first_times(rows: pd.DataFrame) -> dict[str, Instant]:
     """When each question was first shown in these rows."""
-    return {str(name): float(at) for name, at in rows.groupby("question")["t"].min().items()}
+    found: dict[str, Instant] = {}
+    for name, t in zip(rows["question"].tolist(), rows["t"].tolist(), strict=True):
+        if name is not None:
+            found[name] = min(t, found.get(name, np.inf))
+    return found
+
+
+def _moments(names: pd.Series, times: dict[str, Instant]) -> NDArray[np.float64]:
+    """The time of each name; NaN where there is none."""
+    return np.array([times.get(name, np.nan) for name in names.tolist()], dtype=np.float64)
 
 
 class _Board(NamedTuple):
@@ -310,7 +320,9 @@ def previous_answers_true(evidence: ClientEvidence) -> CheckResult:
     snapshots = evidence.of(*_WELCOMES).dropna(subset="question")
     sent = evidence.of(ObservationKind.SENT)
     choices = {(row.participant, row.ref): row.answer for row in records(sent)}
-    first_sent = sent.groupby(["participant", "question"])["t"].min().to_dict()
+    first_sent: dict[tuple[str, str], Instant] = {}
+    for row in records(sent[["participant", "question", "t"]]):
+        first_sent[row.participant, row.question] = min(row.t, first_sent.get((row.participant, row.question), np.inf))
     verdicts = evidence.of(ObservationKind.VERDICT)
     accepted = {
         (row.participant, row.question): (row.t, choices.get((row.participant, row.ref)))

@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.experiment.schedule import SERVER
 from resilience.lab.observer import STREAM_KINDS, ObservationKind
@@ -45,6 +46,7 @@ from resilience.units import Instant, Seconds
 from ..checking import Check, CheckResult
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
+from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -122,6 +124,33 @@ class ClientEvidence:
             self._of[kinds] = self.rows.take(np.flatnonzero(wanted))
         return self._of[kinds]
 
+    def connection_of(self, rows: pd.DataFrame) -> Codes:
+        """For rows of :attr:`rows`: where their connection stands in :attr:`connections`; MISSING where it does not."""
+        return first_position(self.connection_keys(rows), self.connection_keys(self._welcomes))
+
+    def connection_keys(self, rows: pd.DataFrame) -> Codes:
+        """A number for the connection of each of these rows of :attr:`rows`."""
+        return self._keys[rows.index.to_numpy()]
+
+    def in_calm(self, rows: pd.DataFrame, seconds: Seconds) -> pd.DataFrame:
+        """Those of these rows after which their connection lasted for ``seconds`` without a fault."""
+        at = self.connection_of(rows)
+        rows, at = rows[at != MISSING], at[at != MISSING]
+        change, faulty = self.first_change(self.connections["link"].take(at), rows["t"])
+        until = self.connections["until"].to_numpy()[at]
+        return rows[(np.minimum(change, until) > rows["t"].to_numpy() + seconds) & ~faulty]
+
+    @cached_property
+    def _keys(self) -> Codes:
+        connection = self.rows["connection"].fillna(MISSING).to_numpy(dtype=np.int64)
+        return pair_keys(joint_codes(self.rows["actor"]), [connection])[0]
+
+    @cached_property
+    def _welcomes(self) -> pd.DataFrame:
+        """The first snapshot of each connection that had a session."""
+        found = self.of(*_WELCOMES)
+        return found[~pd.Series(self.connection_keys(found)).duplicated().to_numpy()]
+
     @cached_property
     def stream(self) -> pd.DataFrame:
         """The numbered messages, each with the connection it arrived on; ``epoch`` is None before a snapshot."""
@@ -130,34 +159,64 @@ class ClientEvidence:
     @cached_property
     def positions(self) -> dict[str, pd.DataFrame]:
         """By epoch: every number that any client was shown, in order, with ``t`` of the first client."""
-        first = self.stream.dropna(subset="epoch").groupby(["epoch", "seq"], sort=True)["t"].min().reset_index()
-        return {str(epoch): frame.reset_index(drop=True) for epoch, frame in first.groupby("epoch")}
+        rows = self.stream
+        seqs, times = rows["seq"].to_numpy(dtype=np.int64), rows["t"].to_numpy()
+        (epochs,) = joint_codes(rows["epoch"])
+        names = rows["epoch"].to_numpy(dtype=object)
+        order = np.lexsort((times, seqs, epochs))
+        order = order[epochs[order] != MISSING]
+        found: dict[str, pd.DataFrame] = {}
+        for own in np.split(order, np.flatnonzero(np.diff(epochs[order])) + 1) if len(order) else ():
+            first = own[starts_group(seqs[own])]
+            found[str(names[own[0]])] = pd.DataFrame({"seq": seqs[first], "t": times[first]}, copy=False)
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def presence(self) -> pd.DataFrame:
+        """Presence as shown: one row per receiver (``actor``) and participant ``about``, with the ``sign``."""
+        rows = self.of(ObservationKind.PRESENCE)
+        contents = [str(content or "").split() for content in rows["content"]]
+        at = np.repeat(np.arange(len(rows)), [len(content) for content in contents])
+        shown = [word for content in contents for word in content]
+        columns = {name: rows[name].array.take(at) for name in ("t", "actor", "epoch", "seq")}
+        texts = {"content": shown, "sign": [word[:1] for word in shown], "about": [word[1:] for word in shown]}
+        return pd.DataFrame(columns | {name: pd.Series(words, dtype=object) for name, words in texts.items()})
 
     # connections ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def connections(self) -> pd.DataFrame:
         """The connection frame."""
-        key = ["actor", "connection"]
-        welcomes = self.of(*_WELCOMES).drop_duplicates(key)
-        begun = welcomes[[*key, "participant", "epoch", "seq"]].assign(
-            restored=welcomes["kind"] == ObservationKind.RESTORED, since=welcomes["t"]
-        )
-        ends = self.rows[self.rows["kind"].isin(_ENDS)].drop_duplicates(key)
-        ended = ends[[*key, "heard", "pings"]].assign(until=ends["t"], ended_by=ends["kind"], cause=ends["outcome"])
-        made = begun.merge(ended, on=key, how="left")
-        is_open = made["until"].isna() | (made["until"] > self.end) | (made["ended_by"] == ObservationKind.OPEN)
-        made["until"] = made["until"].mask(is_open, self.end)
-        made["ended_by"] = made["ended_by"].mask(is_open, ObservationKind.OPEN)
-        made["cause"] = made["cause"].mask(is_open, None)
-        made["heard"] = made["heard"].fillna(made["since"]).clip(upper=self.end)
-        made["pings"] = made["pings"].fillna(0).astype("int64")
-        made["link"] = made["actor"].map(self.links).fillna(_UNKNOWN_LINK)
-        return self._with_calm(made)
+        welcomes = self._welcomes
+        since = welcomes["t"].to_numpy()
+        until, ended_by, cause, heard, pings = self._endings(welcomes)
+        is_open = ~(until <= self.end) | (ended_by == ObservationKind.OPEN)
+        until = np.where(is_open, self.end, until)
+        link = pd.Series([self.links.get(actor, _UNKNOWN_LINK) for actor in welcomes["actor"]], dtype=object)
+        calm, faulty = self.first_change(link, pd.Series(since))
+        columns = {
+            **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq")},
+            "restored": (welcomes["kind"] == ObservationKind.RESTORED).to_numpy(dtype=bool),
+            "since": since,
+            "heard": np.minimum(np.where(np.isnan(heard), since, heard), self.end),
+            "pings": pings,
+            "until": until,
+            "ended_by": pd.Series(np.where(is_open, ObservationKind.OPEN, ended_by), dtype=object),
+            "cause": pd.Series(np.where(is_open, None, cause), dtype=object),
+            "link": link,
+            "calm_until": np.minimum(calm, until),
+            "faulty": faulty,
+        }
+        return pd.DataFrame(columns, copy=False)
 
-    def _with_calm(self, connections: pd.DataFrame) -> pd.DataFrame:
-        calm, faulty = self.first_change(connections["link"], connections["since"])
-        return connections.assign(calm_until=np.minimum(calm, connections["until"]), faulty=faulty)
+    def _endings(self, welcomes: pd.DataFrame) -> tuple[NDArray[Any], ...]:
+        """Of the first record of each connection's end: time, kind, cause, last message, heartbeats."""
+        ends = self.rows[self.rows["kind"].isin(_ENDS)]
+        at = first_position(self.connection_keys(welcomes), self.connection_keys(ends))
+        until, heard = (np.append(ends[name].to_numpy(), np.nan)[at] for name in ("t", "heard"))
+        kind, cause = (np.append(ends[name].to_numpy(dtype=object), None)[at] for name in ("kind", "outcome"))
+        pings = np.append(ends["pings"].fillna(0).to_numpy(dtype=np.int64), 0)[at]
+        return until, kind, cause, heard, pings
 
     # faults -----------------------------------------------------------------------------------------------------------
 
