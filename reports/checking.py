@@ -10,7 +10,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -138,4 +138,4 @@ def _row_type(names: tuple[str, ...]) -> Callable[..., Any]:
 def _plain_values(column: pd.Series) -> list[Any]:
     values = column.to_numpy(dtype=object, copy=True)
     values[column.isna().to_numpy(dtype=bool)] = None
-    return cast("list[Any]", values.tolist())
+    return values.tolist()

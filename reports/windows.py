@@ -83,7 +83,7 @@ def windows_frame(log: RunHistory) -> pd.DataFrame:
     known = dict.fromkeys([*planned, *struck])
     rows = [_row(name, planned.get(name)) | happened.get(name, {}) for name in known]
     _name_events(rows, log.end)
-    rows.sort(key=lambda row: row.get("fault_at", row["planned_start"]))
+    rows.sort(key=lambda row: _first_known(row, "fault_at", "planned_start"))
     return _frame_of(rows, _COLUMNS)
 
 

@@ -97,12 +97,12 @@ def unless_submitted(history: RunHistory) -> str | None:
 def acknowledged_answers_kept(history: RunHistory) -> CheckResult:
     """Every accepted answer was committed with its key, and every duplicate's question has a committed answer."""
     acks, durable = verdicts(history, *KEPT), durable_answers(history)
-    acks = acks.assign(committed=None)
-    other = np.flatnonzero(durable_position(acks, durable) == MISSING)
-    acks.loc[other, "committed"] = _committed_instead(acks.iloc[other], durable)
-    is_other = np.zeros(len(acks), dtype=bool)
-    is_other[other] = True
-    is_lost = is_other & (acks["committed"].isna() | (acks["outcome"] == ACCEPTED)).to_numpy(dtype=bool)
+    is_other = durable_position(acks, durable) == MISSING
+    committed = np.full(len(acks), None, dtype=object)
+    if is_other.any():
+        committed[is_other] = _committed_instead(acks[is_other], durable)
+    acks = acks.assign(committed=pd.Series(committed, dtype="object"))
+    is_lost = is_other & (pd.isna(committed) | (acks["outcome"] == ACCEPTED).to_numpy(dtype=bool))
 
     def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         where = f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} acknowledged as {ack.outcome}"

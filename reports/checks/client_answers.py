@@ -21,7 +21,7 @@ from resilience.units import Instant, Seconds
 from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
-from .selection import MISSING, first_position, forgotten_identities, joint_codes, keys_of, pair_keys, pairs_of
+from .selection import MISSING, first_position, forgotten_identities, joint_codes, keys_of, pair_keys, pairs_of, values_at
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""
@@ -61,7 +61,7 @@ def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
     sent, verdicts = evidence.in_calm(evidence.of(ObservationKind.SENT), limit), evidence.of(ObservationKind.VERDICT)
     refs = joint_codes(sent["ref"], verdicts["ref"])
     wanted, known = pair_keys([evidence.connection_keys(rows) for rows in (sent, verdicts)], refs)
-    judged_at = np.append(verdicts["t"].to_numpy(), np.inf)[first_position(wanted, known)]
+    judged_at = values_at(verdicts["t"].to_numpy(), first_position(wanted, known), np.inf)
     late = sent[judged_at > sent["t"].to_numpy() + limit]
     problems = [
         f"{row.actor} ({row.participant}) sent {row.ref} at {row.t:.3f} s: no verdict within {limit:.1f} s"
@@ -121,10 +121,11 @@ def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
     late = sent["t"].to_numpy() > _moments(sent["question"], reveals) + slack
     late &= ~pd.Series(own).duplicated().to_numpy()
     at = first_position(own[late], told)
-    judged = sent[late].assign(verdict=np.append(verdicts["outcome"].to_numpy(dtype=object), None)[at])[at != MISSING]
+    outcomes = values_at(verdicts["outcome"].to_numpy(dtype=object), at, None)
+    judged, outcomes = sent[late][at != MISSING], outcomes[at != MISSING]
     problems = [
         f"{row.actor} sent {row.ref} at {row.t:.3f} s, after the reveal: it was accepted"
-        for row in records(judged[(judged["verdict"] == AnswerVerdict.ACCEPTED).to_numpy(dtype=bool)])
+        for row in records(judged[outcomes == AnswerVerdict.ACCEPTED])
     ]
     return found(len(judged), problems, "no answer was sent first after its question was revealed")
 

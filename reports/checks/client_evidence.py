@@ -46,7 +46,7 @@ from resilience.units import Instant, Seconds
 from ..checking import Check, CheckResult
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
-from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group
+from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group, values_at
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -75,8 +75,8 @@ def _plain_column(name: str, values: pd.Series) -> Any:  # noqa: ANN401 - a seri
     if name == "stale":
         return values.array.fillna(False).astype(bool)  # noqa: FBT003 - the value that a missing one has
     if isinstance(values.dtype, pd.CategoricalDtype):
-        texts = np.append(values.cat.categories.to_numpy(dtype=object), None)
-        return pd.Series(texts[values.cat.codes.to_numpy()], dtype=object)
+        texts = values.cat.categories.to_numpy(dtype=object)
+        return pd.Series(values_at(texts, values.cat.codes.to_numpy(), None), dtype="object")
     return values.astype(object).where(values.notna(), None)
 
 
@@ -130,7 +130,8 @@ class ClientEvidence:
 
     def connection_keys(self, rows: pd.DataFrame) -> Codes:
         """A number for the connection of each of these rows of :attr:`rows`."""
-        return self._keys[rows.index.to_numpy()]
+        keys: Codes = self._keys[rows.index.to_numpy()]
+        return keys
 
     def in_calm(self, rows: pd.DataFrame, seconds: Seconds) -> pd.DataFrame:
         """Those of these rows after which their connection lasted for ``seconds`` without a fault."""
@@ -138,7 +139,8 @@ class ClientEvidence:
         rows, at = rows[at != MISSING], at[at != MISSING]
         change, faulty = self.first_change(self.connections["link"].take(at), rows["t"])
         until = self.connections["until"].to_numpy()[at]
-        return rows[(np.minimum(change, until) > rows["t"].to_numpy() + seconds) & ~faulty]
+        lasts = np.asarray(np.minimum(change, until) > rows["t"].to_numpy() + seconds, dtype=bool)
+        return rows[lasts & ~faulty]
 
     @cached_property
     def _keys(self) -> Codes:
@@ -180,7 +182,7 @@ class ClientEvidence:
         shown = [word for content in contents for word in content]
         columns = {name: rows[name].array.take(at) for name in ("t", "actor", "epoch", "seq")}
         texts = {"content": shown, "sign": [word[:1] for word in shown], "about": [word[1:] for word in shown]}
-        return pd.DataFrame(columns | {name: pd.Series(words, dtype=object) for name, words in texts.items()})
+        return pd.DataFrame(columns | {name: pd.Series(words, dtype="object") for name, words in texts.items()})
 
     # connections ------------------------------------------------------------------------------------------------------
 
@@ -192,7 +194,8 @@ class ClientEvidence:
         until, ended_by, cause, heard, pings = self._endings(welcomes)
         is_open = ~(until <= self.end) | (ended_by == ObservationKind.OPEN)
         until = np.where(is_open, self.end, until)
-        link = pd.Series([self.links.get(actor, _UNKNOWN_LINK) for actor in welcomes["actor"]], dtype=object)
+        cause[is_open] = None
+        link = pd.Series([self.links.get(actor, _UNKNOWN_LINK) for actor in welcomes["actor"]], dtype="object")
         calm, faulty = self.first_change(link, pd.Series(since))
         columns = {
             **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq")},
@@ -201,8 +204,8 @@ class ClientEvidence:
             "heard": np.minimum(np.where(np.isnan(heard), since, heard), self.end),
             "pings": pings,
             "until": until,
-            "ended_by": pd.Series(np.where(is_open, ObservationKind.OPEN, ended_by), dtype=object),
-            "cause": pd.Series(np.where(is_open, None, cause), dtype=object),
+            "ended_by": pd.Series(np.where(is_open, ObservationKind.OPEN, ended_by), dtype="object"),
+            "cause": pd.Series(cause, dtype="object"),
             "link": link,
             "calm_until": np.minimum(calm, until),
             "faulty": faulty,
@@ -213,9 +216,9 @@ class ClientEvidence:
         """Of the first record of each connection's end: time, kind, cause, last message, heartbeats."""
         ends = self.rows[self.rows["kind"].isin(_ENDS)]
         at = first_position(self.connection_keys(welcomes), self.connection_keys(ends))
-        until, heard = (np.append(ends[name].to_numpy(), np.nan)[at] for name in ("t", "heard"))
-        kind, cause = (np.append(ends[name].to_numpy(dtype=object), None)[at] for name in ("kind", "outcome"))
-        pings = np.append(ends["pings"].fillna(0).to_numpy(dtype=np.int64), 0)[at]
+        until, heard = (values_at(ends[name].to_numpy(), at, np.nan) for name in ("t", "heard"))
+        kind, cause = (values_at(ends[name].to_numpy(dtype=object), at, None) for name in ("kind", "outcome"))
+        pings = values_at(ends["pings"].fillna(0).to_numpy(dtype=np.int64), at, 0)
         return until, kind, cause, heard, pings
 
     # faults -----------------------------------------------------------------------------------------------------------

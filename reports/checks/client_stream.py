@@ -17,7 +17,7 @@ from resilience.quiz.phases import Phase
 from ..checking import CheckResult, records, result_of
 from ..summary import Counterexample
 from .client_evidence import ClientEvidence, of_clients
-from .selection import MISSING, Codes, pair_keys, starts_group
+from .selection import MISSING, Codes, pair_keys, starts_group, values_at
 
 _PHASES = (
     ObservationKind.QUESTION,
@@ -45,9 +45,9 @@ def stream_shown_in_order(evidence: ClientEvidence) -> CheckResult:
     """Over each connection a client is shown the numbers after its snapshot, each once, in order."""
     rows = evidence.stream
     seq, keys = rows["seq"].to_numpy(dtype=np.int64), evidence.connection_keys(rows)
-    snapshot = np.append(evidence.connections["seq"].fillna(NO_NUMBER).to_numpy(dtype=np.int64), NO_NUMBER)
+    snapshot = evidence.connections["seq"].fillna(NO_NUMBER).to_numpy(dtype=np.int64)
     order = np.argsort(keys, kind="stable")
-    begun = snapshot[evidence.connection_of(rows)][order]
+    begun = values_at(snapshot, evidence.connection_of(rows), NO_NUMBER)[order]
     before = np.empty(len(rows), dtype=np.int64)
     before[order] = np.where(starts_group(keys[order]), begun, np.roll(seq[order], 1))
     wrong = rows.assign(before=before)[(before == NO_NUMBER) | (seq != before + 1)]
@@ -110,7 +110,7 @@ def _distinct_shown(evidence: ClientEvidence, due: pd.DataFrame) -> Codes:
     place = np.full(len(evidence.connections) + 1, MISSING)
     place[due.index] = np.arange(len(due))
     at, seq = place[evidence.connection_of(stream)], stream["seq"].to_numpy(dtype=np.int64)
-    first, last = (np.append(due[name].to_numpy(dtype=np.int64), 0)[at] for name in ("seq", "last"))
+    first, last = (values_at(due[name].to_numpy(dtype=np.int64), at, 0) for name in ("seq", "last"))
     counted = (at != MISSING) & (seq > first) & (seq <= last)
     (keys,) = pair_keys([at[counted]], [seq[counted]])
     is_first = ~pd.Series(keys).duplicated().to_numpy()

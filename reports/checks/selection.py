@@ -78,7 +78,7 @@ def joint_codes(*columns: pd.Series) -> list[Codes]:
     encoded = [_encoded(array) for array in arrays]
     together = np.asarray(pd.factorize(np.concatenate([texts for _, texts in encoded]))[0], dtype=np.int64)
     numbers = np.split(together, np.cumsum([len(texts) for _, texts in encoded])[:-1])
-    return [np.append(own, MISSING)[codes] for own, (codes, _) in zip(numbers, encoded, strict=True)]
+    return [values_at(own, codes, MISSING) for own, (codes, _) in zip(numbers, encoded, strict=True)]
 
 
 def _encoded(array: Any) -> tuple[NDArray[Any], NDArray[np.object_]]:  # noqa: ANN401 - an array of pandas or numpy
@@ -118,12 +118,19 @@ def pairs_of(left: Codes, right: Codes) -> tuple[Codes, Codes]:
     return of_left, order[np.repeat(first, count) + within].astype(np.int64)
 
 
+def values_at(values: NDArray[Any], at: NDArray[Any], missing: object) -> NDArray[Any]:
+    """The value at each position, and ``missing`` where the position is :data:`MISSING`."""
+    last = np.array([missing], dtype=values.dtype)
+    found: NDArray[Any] = np.concatenate([values, last])[at]
+    return found
+
+
 def questions(refs: pd.Series) -> pd.Series:
     """The question of each ``"<question>/<key>"``; both are categories."""
     texts = pa.array(refs.cat.categories.to_numpy(dtype=object), pa.string())
     named = pc.replace_substring_regex(texts, "/.*", "").dictionary_encode()
     names = pd.Index(named.dictionary.to_numpy(zero_copy_only=False), dtype="str")
-    codes = np.append(named.indices.to_numpy(), MISSING)[refs.cat.codes.to_numpy()]
+    codes = values_at(named.indices.to_numpy(), refs.cat.codes.to_numpy(), MISSING)
     return pd.Series(pd.Categorical.from_codes(codes, names), index=refs.index)
 
 
@@ -157,4 +164,4 @@ def is_kind(table: pd.DataFrame, *kinds: LogEventKind) -> NDArray[np.bool_]:
     """Which rows are of these kinds."""
     column: Any = table["kind"].array
     wanted = np.isin(column.categories, [kind.value for kind in kinds])
-    return np.asarray(np.append(wanted, False)[column.codes], dtype=bool)
+    return values_at(wanted, column.codes, missing=False)
