@@ -140,7 +140,7 @@ class ClientEvidence:
         change, faulty = self.first_change(self.connections["link"].take(at), rows["t"])
         until = self.connections["until"].to_numpy()[at]
         lasts = np.asarray(np.minimum(change, until) > rows["t"].to_numpy() + seconds, dtype=bool)
-        return rows[lasts & ~faulty]
+        return rows.take(np.flatnonzero(lasts & ~faulty))
 
     @cached_property
     def _keys(self) -> Codes:

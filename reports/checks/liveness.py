@@ -26,6 +26,7 @@ from .selection import (
     pair_keys,
     pairs_of,
     select,
+    starts_group,
 )
 from .sessions import (
     LOSSES,
@@ -36,6 +37,7 @@ from .sessions import (
     client_sessions,
     epoch_numbers,
     fault_times,
+    numbers_of,
     session_events,
     settle_s,
     stream_rows,
@@ -189,7 +191,7 @@ def _epochs(history: RunHistory, t: Seconds) -> Codes:
 
 def _published(history: RunHistory, epoch: Codes, t: Seconds) -> Codes:
     """The stream's position in each epoch at each time; :data:`NOWHERE` where nothing was published."""
-    marks = pd.concat([_first_deliveries(history), _server_marks(history)]).sort_values("t", kind="stable")
+    marks = pd.concat([_advances(history), _server_marks(history)]).sort_values("t", kind="stable")
     due = np.full(len(t), NOWHERE, dtype=np.int64)
     for number, published in marks.groupby("epoch"):
         times, position = published["t"].to_numpy(), np.maximum.accumulate(published["seq"].to_numpy())
@@ -199,11 +201,17 @@ def _published(history: RunHistory, epoch: Codes, t: Seconds) -> Codes:
     return due
 
 
-def _first_deliveries(history: RunHistory) -> pd.DataFrame:
-    """When each position of each epoch was first received by any client."""
-    rows = stream_rows(history)
-    rows = rows[rows["delivered"].to_numpy()]
-    return rows.groupby(["epoch", "seq"])["t"].min().reset_index()
+def _advances(history: RunHistory) -> pd.DataFrame:
+    """When any client received a position beyond all that clients had received in that epoch."""
+    rows = select(history, LogEventKind.STREAM_DELIVERED, role=Role.CLIENT, columns=("seq", "detail"))
+    seq = rows["seq"].array.to_numpy(dtype=np.int32, na_value=NOWHERE)
+    epoch = numbers_of(epoch_numbers(history), rows["detail"])
+    found = [np.empty(0, dtype=np.int64)]
+    for number in np.unique(epoch):
+        own = np.flatnonzero(epoch == number)
+        found.append(own[starts_group(np.maximum.accumulate(seq[own]))])
+    at = np.concatenate(found)
+    return pd.DataFrame({"epoch": epoch[at], "seq": seq[at].astype(np.int64), "t": rows["t"].to_numpy()[at]})
 
 
 def _server_marks(history: RunHistory) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def questions(refs: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, names), index=refs.index)
 
 
-def by_group(codes: Codes) -> NDArray[np.intp]:
+def by_group(codes: NDArray[Any]) -> NDArray[np.intp]:
     """The order that puts rows of one group together and leaves each group's rows in their order.
 
     Sorts the lower and then the upper half of each code, as numpy has a fast stable sort for 16 bits only.
@@ -145,12 +145,12 @@ def by_group(codes: Codes) -> NDArray[np.intp]:
     return order[np.argsort((codes[order] >> 16).astype(np.uint16), kind="stable")]
 
 
-def starts_group(codes: Codes) -> NDArray[np.bool_]:
+def starts_group(codes: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a group begins, for codes in the order of :func:`by_group`."""
     return np.concatenate([[True], codes[1:] != codes[:-1]]) if len(codes) else np.empty(0, dtype=bool)
 
 
-def ends_group(codes: Codes) -> NDArray[np.bool_]:
+def ends_group(codes: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a group ends, for codes in the order of :func:`by_group`."""
     return np.roll(starts_group(codes), -1)
 
