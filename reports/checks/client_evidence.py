@@ -161,7 +161,7 @@ class ClientEvidence:
     @cached_property
     def positions(self) -> dict[str, pd.DataFrame]:
         """By epoch: every number that any client was shown, in order, with ``t`` of the first client."""
-        rows = self.stream
+        rows = self.stream.dropna(subset=["seq"])
         seqs, times = rows["seq"].to_numpy(dtype=np.int64), rows["t"].to_numpy()
         (epochs,) = joint_codes(rows["epoch"])
         names = rows["epoch"].to_numpy(dtype=object)

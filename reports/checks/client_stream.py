@@ -109,7 +109,7 @@ def _distinct_shown(evidence: ClientEvidence, due: pd.DataFrame) -> Codes:
     stream = evidence.stream
     place = np.full(len(evidence.connections) + 1, MISSING)
     place[due.index] = np.arange(len(due))
-    at, seq = place[evidence.connection_of(stream)], stream["seq"].to_numpy(dtype=np.int64)
+    at, seq = place[evidence.connection_of(stream)], stream["seq"].fillna(NO_NUMBER).to_numpy(dtype=np.int64)
     first, last = (values_at(due[name].to_numpy(dtype=np.int64), at, 0) for name in ("seq", "last"))
     counted = (at != MISSING) & (seq > first) & (seq <= last)
     (keys,) = pair_keys([at[counted]], [seq[counted]])
