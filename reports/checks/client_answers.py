@@ -21,7 +21,16 @@ from resilience.units import Instant, Seconds
 from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
-from .selection import MISSING, first_position, forgotten_identities, joint_codes, keys_of, pair_keys, pairs_of, values_at
+from .selection import (
+    MISSING,
+    first_position,
+    forgotten_identities,
+    joint_codes,
+    keys_of,
+    pair_keys,
+    pairs_of,
+    values_at,
+)
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""

@@ -17,7 +17,7 @@ from resilience.units import Instant, Seconds
 
 from ..checking import records
 from ..frames import RunHistory, once_per_run
-from .client_evidence import observations, observations_until
+from .client_evidence import observations
 from .connections import recoveries, resumptions
 from .selection import MISSING, joint_codes, pair_keys, select
 
