@@ -64,7 +64,7 @@ def recoveries(history: RunHistory) -> pd.DataFrame:
 
 
 def resumptions(history: RunHistory) -> NDArray[np.float64]:
-    """When a fault that had suspended the server let it go on."""
+    """When a fault that had suspended the server let it continue."""
     windows = windows_frame(history)
     ended = windows.loc[windows["kind"].isin(kinds_of(ServerSuspendFault)), "healed_at"].dropna()
     return ended.to_numpy(dtype=np.float64)

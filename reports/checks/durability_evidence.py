@@ -131,7 +131,7 @@ class DurabilityEvidence:
         return float(known)
 
     def are_on_time(self, t: NDArray[np.float64], planned: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which times are as planned, or right after a server started, or went on, that could not act then."""
+        """Which times are as planned, or right after a server started, or continued, that could not act then."""
         slack = self.tolerance
         on_time = np.abs(t - planned) <= slack
         for up in (*recoveries(self.history)["t"], *resumptions(self.history)):

@@ -14,7 +14,7 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
                  is lost, nothing is answered, new connections wait in the system's queue.
 ``server_drain`` the server is asked to end (SIGTERM): it closes each connection with advice; one on the same database
                  starts when the window ends.
-``client_suspend``  the clients stand still (SIGSTOP) and go on when the window ends (SIGCONT): what was sent to them
+``client_suspend``  the clients stand still (SIGSTOP) and continue when the window ends (SIGCONT): what was sent to them
                  waits in their system's buffers.
 
 Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
@@ -38,7 +38,7 @@ from resilience.experiment.primitives import (
     Delay,
     DialsRefused,
     Direction,
-    Drain,
+    DrainServer,
     Drop,
     FaultTarget,
     Impose,
@@ -47,16 +47,16 @@ from resilience.experiment.primitives import (
     Operation,
     Refuse,
     ResetAll,
-    Resume,
     ResumeClients,
+    ResumeServer,
     ServerDraining,
     ServerGone,
     ServerSilent,
     Silence,
     SlowReplies,
     Start,
-    Suspend,
     SuspendClients,
+    SuspendServer,
     Symptom,
 )
 from resilience.units import Instant, Seconds
@@ -218,7 +218,7 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
 
 
 class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True):
-    """The server stands still for ``duration`` seconds, and then goes on as if no time had passed."""
+    """The server stands still for ``duration`` seconds, and then continues as if no time had passed."""
 
     duration: Seconds
 
@@ -228,7 +228,7 @@ class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True)
     @property
     def composition(self) -> Composition:
         """Suspends; resumes."""
-        return Composition(begin=(Suspend(),), end=(Resume(),), symptom=ServerSilent())
+        return Composition(begin=(SuspendServer(),), end=(ResumeServer(),), symptom=ServerSilent())
 
 
 class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
@@ -246,11 +246,11 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
     @property
     def composition(self) -> Composition:
         """Drains; starts a server on the same database."""
-        return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
+        return Composition(begin=(DrainServer(),), end=(Start(),), symptom=ServerDraining())
 
 
 class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True):
-    """The clients of the cohorts stand still for ``duration`` seconds, and then go on as if no time had passed.
+    """The clients of the cohorts stand still for ``duration`` seconds, and then continue as if no time had passed.
 
     Those that one fault strikes share a process with no others.
     """

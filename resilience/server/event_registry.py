@@ -18,7 +18,7 @@ from resilience.policy.close_codes import CloseCode
 from resilience.policy.database_retry import database_retry_delay
 from resilience.policy.run_owners import OwnedRun, OwnerWatch
 from resilience.protocol.effects import Record, Row
-from resilience.protocol.server.connection import DATABASE_AWAY
+from resilience.protocol.server.event_location import DATABASE_AWAY
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase

@@ -36,8 +36,9 @@ from resilience.protocol.effects import (
     SetMaxMessageSize,
 )
 from resilience.protocol.messages import ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
 from resilience.protocol.server.drain import DRAIN_TICK_S, Drain
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry

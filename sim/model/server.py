@@ -30,7 +30,8 @@ from resilience.protocol.effects import (
     ServerEffect,
 )
 from resilience.protocol.messages import ClientMessage, ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.server.room import Room
 from resilience.protocol.states import ServerConnectionState
 from resilience.quiz.verdicts import AnswerVerdict

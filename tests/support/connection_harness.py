@@ -6,7 +6,8 @@ from resilience.config import ServerConfig
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
 from resilience.protocol.effects import ConnectionEffect, Disconnect, Record, SendToClient
 from resilience.protocol.messages import ClientMessage, Host, Join, Message, ResumeRejected, ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 
 from .machines import joined

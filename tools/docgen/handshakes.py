@@ -10,7 +10,8 @@ from docgen.sources import table
 from resilience.config import ServerConfig
 from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.protocol.effects import Disconnect
-from resilience.protocol.server.connection import EventLocation, ServerConnections
+from resilience.protocol.server.connection import ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 
 OWN = HandshakeRequest("203.0.113.7", hosts=("quiz.example",))
 BROWSER = msgspec.structs.replace(OWN, origins=("https://quiz.example",))

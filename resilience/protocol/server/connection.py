@@ -12,7 +12,6 @@ import hmac
 import sys
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.addresses import network_of
@@ -48,6 +47,7 @@ from resilience.protocol.messages import (
     ServerMessage,
     StateRestored,
 )
+from resilience.protocol.server.event_location import TRY_AGAIN_REASONS, EventLocation
 from resilience.protocol.server.settings import ConnectionSettings
 from resilience.protocol.server.transports import OpenTransports
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState, transition
@@ -57,15 +57,6 @@ from resilience.units import Instant, Seconds
 
 MAX_HOST_MESSAGE_BYTES = 1_048_576
 """The longest message of a host: all questions of an event."""
-
-MOVED_RETRY_AFTER_S: Seconds = 5.0
-"""When to come back for an event that is moving to another server."""
-
-DATABASE_RETRY_AFTER_S: Seconds = 2.0
-"""When to come back for an event that waits for its database."""
-
-DATABASE_AWAY = f"retry_after={DATABASE_RETRY_AFTER_S:.1f} the database is away; the event continues when it is back"
-"""The reason of a close, at most 123 bytes."""
 
 CLOSED_CAUSE, SLOW_CAUSE = "closed", "slow"
 """The causes of an end without a close frame: the transport's end, and a client cut off because it reads too slowly."""
@@ -79,23 +70,6 @@ _PARTICIPANT = ServerConnectionState.PARTICIPANT
 _HOST = ServerConnectionState.HOST
 _DRAINING = ServerConnectionState.DRAINING
 _CLOSED = ServerConnectionState.CLOSED
-
-
-class EventLocation(Enum):
-    """Where an event runs."""
-
-    HERE = "here"
-    RECOVERING = "recovering"
-    """Here, as soon as the database answers."""
-    ELSEWHERE = "elsewhere"
-    UNKNOWN = "unknown"
-
-
-_TRY_AGAIN_REASONS = {
-    EventLocation.RECOVERING: DATABASE_AWAY,
-    EventLocation.ELSEWHERE: f"retry_after={MOVED_RETRY_AFTER_S:.1f} the event is moving to another server",
-}
-"""Why not now, by where an event is."""
 
 
 class ServerConnections:
@@ -299,8 +273,8 @@ class ServerConnection:
             self._go(_JOINING)
             self._first_message_accepted()
             return True
-        if location in _TRY_AGAIN_REASONS:
-            self.close(CloseCode.TRY_AGAIN_LATER, _TRY_AGAIN_REASONS[location])
+        if location in TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, TRY_AGAIN_REASONS[location])
         else:
             self._refuse(CloseCode.EVENT_UNKNOWN, "there is no such event here", "event", now)
         return False
@@ -366,8 +340,8 @@ class ServerConnection:
         self.event, self._plans = message.event, deque()
         self._shared.pending.append(SetMaxMessageSize(self.key, MAX_HOST_MESSAGE_BYTES))
         location = self._shared.locate(message.event)
-        if location in _TRY_AGAIN_REASONS:
-            self.close(CloseCode.TRY_AGAIN_LATER, _TRY_AGAIN_REASONS[location])
+        if location in TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, TRY_AGAIN_REASONS[location])
         elif not self._attach_if_here():
             self._shared.pending.append(SendToClient(self.key, Hosting(message.event)))
             self._restart_idle_timeout(now)
@@ -449,7 +423,7 @@ class ServerConnection:
     def drain(self, retry_after: Seconds) -> None:
         """Close because the server stops; the client is to come back after ``retry_after`` seconds.
 
-        A connection without a handshake can be told nothing: it is cut off.
+        A connection without a handshake can receive no close frame: it is cut off.
         """
         if self.state is _HANDSHAKING:
             self._abort()

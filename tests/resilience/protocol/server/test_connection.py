@@ -36,7 +36,8 @@ from resilience.protocol.messages import (
     ProbeReply,
     Resume,
 )
-from resilience.protocol.server.connection import MAX_HOST_MESSAGE_BYTES, EventLocation, ServerConnection
+from resilience.protocol.server.connection import MAX_HOST_MESSAGE_BYTES, ServerConnection
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
