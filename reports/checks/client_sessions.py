@@ -10,9 +10,9 @@ from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
-from .client_stream import found, presence_changes, presence_is_counted
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
+from .client_stream import found, presence_is_counted
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -155,7 +155,7 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
     limit = server.grace_period + server.flap_hidden + server.presence_interval + evidence.settle
-    changes = presence_changes(evidence)
+    changes = evidence.presence
     away = changes[changes["sign"].isin(["-", "!"])]
     problems, checked = [], 0
     connections = evidence.connections

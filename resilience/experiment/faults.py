@@ -48,7 +48,7 @@ from resilience.experiment.primitives import (
     Delay,
     DialsRefused,
     Direction,
-    Drain,
+    DrainServer,
     Drop,
     FaultTarget,
     Freeze,
@@ -61,8 +61,8 @@ from resilience.experiment.primitives import (
     Operation,
     Refuse,
     ResetAll,
-    Resume,
     ResumeClients,
+    ResumeServer,
     ServerDraining,
     ServerGone,
     ServerSilent,
@@ -72,8 +72,8 @@ from resilience.experiment.primitives import (
     SlowReplies,
     SmallPieces,
     Start,
-    Suspend,
     SuspendClients,
+    SuspendServer,
     Symptom,
     Throttle,
     TornMessage,
@@ -405,7 +405,7 @@ class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True)
     @property
     def composition(self) -> Composition:
         """Suspends; resumes."""
-        return Composition(begin=(Suspend(),), end=(Resume(),), symptom=ServerSilent())
+        return Composition(begin=(SuspendServer(),), end=(ResumeServer(),), symptom=ServerSilent())
 
 
 class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
@@ -423,7 +423,7 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
     @property
     def composition(self) -> Composition:
         """Drains; starts a server on the same database."""
-        return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
+        return Composition(begin=(DrainServer(),), end=(Start(),), symptom=ServerDraining())
 
 
 class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True):

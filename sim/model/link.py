@@ -362,6 +362,7 @@ class ModelLink:
     def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
         if signal.code is None:
             is_rejected = signal.status is not None and not vanished
+            connection.status = signal.status if is_rejected else None
             connection.retry_after = signal.retry_after if is_rejected else None
             self._tell_client(connection, f"status_{signal.status}" if is_rejected else CLOSED, CloseCode.ABNORMAL)
         elif vanished:

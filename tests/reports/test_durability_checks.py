@@ -177,6 +177,16 @@ def test_without_a_database_no_check_of_it_applies() -> None:
     assert {judged[name] for name in DURABILITY_CHECKS} == {Verdict.NOT_APPLICABLE}
 
 
+def test_a_participant_that_was_forgotten_after_it_had_gone_needs_no_row() -> None:
+    made = case()
+    made.answers[:] = [answer for answer in made.answers if answer.participant != "p-c1"]
+    del made.scores["p-c1"]
+    made.history.server(50.0, "c1", LogEventKind.SESSION_FORGOTTEN, cause="left")
+    assert made.judged()["one_identity_each"] is Verdict.FAIL
+    made.history.server(49.0, "c1", LogEventKind.SESSION_LEFT)
+    assert made.judged()["one_identity_each"] is Verdict.PASS
+
+
 def _start_server(made: Case, outcome: str) -> None:
     made.history.add(50.0, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome=outcome)
 
