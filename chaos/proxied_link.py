@@ -18,9 +18,11 @@ A proxy that hangs or dies is replaced on the same port, and every condition is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resilience.errors import HarnessError, InjectionError, PortInUseError, ToxiproxyError
 from resilience.experiment.primitives import (
@@ -174,13 +176,30 @@ class ProxiedLink:
         toxic = Timeout(stream="upstream", timeout_ms=0, name=f"close-{next(self._numbers)}")
         try:
             added = await self._chain.add(toxic)
-        finally:  # an order that was cancelled may have been carried out
-            removed = await self._chain.remove(toxic)
+        except BaseException:  # an order that was cancelled may have been carried out, or not
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
+        removed = await self._remove_surely(toxic)
         return CallTimes(added.before, removed.after)
 
-    async def _close_by_disabling(self) -> CallTimes:
+    async def _remove_surely(self, toxic: Toxic) -> CallTimes:
+        """Remove a toxic, again where the order was cancelled: it may not have been carried out."""
+        try:
+            return await self._chain.remove(toxic)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
+
+    async def _close_by_disabling(self, orders: Sequence[Coroutine[Any, Any, CallTimes]] = ()) -> CallTimes:
+        """Close every connection, and carry out these orders before the next one is accepted."""
+        if self._held.get(Refuse()):
+            return _span([await order for order in orders])
         try:
             closed = await self._set_enabled(enabled=False)
+            for order in orders:
+                await order
         finally:
             opened = await self._set_enabled(enabled=True)
         return CallTimes(closed.before, opened.after)
@@ -210,7 +229,21 @@ class ProxiedLink:
             return self._now() if held else await self._set_enabled(enabled=True)
         if isinstance(condition, Freeze):
             return self._now() if held else await self._thaw()
-        if isinstance(condition, Drop) and not (self.resets or any(self._held.values())):
+        if isinstance(condition, Drop):
+            return await self._end_drop(toxics)
+        return _span([await self._chain.remove(toxic) for toxic in toxics])
+
+    async def _end_drop(self, toxics: list[Toxic]) -> CallTimes:
+        """Close every connection, since bytes are missing.
+
+        A removal closes them; two removals are one order where nothing else acts on the link, else a connection that is
+        made in between would be closed by the second. Under other conditions a connection may take its time to end, and
+        a removal meanwhile would crash the server: the proxy is disabled, and the toxics stay, inert.
+        """
+        if any(self._held.values()):
+            closed = await self._close_by_disabling([self.api.disarm_toxic(self.name, toxic) for toxic in toxics])
+            return CallTimes(closed.before, closed.after)
+        if len(toxics) > 1 and not self.resets:
             self._chain = ToxicChain(lambda: self.api, self.name)
             return await self.api.remove_all_toxics()
         return _span([await self._chain.remove(toxic) for toxic in toxics])

@@ -76,8 +76,8 @@ def plans(
 
 def planned_design(experiment: Experiment, expectation: Expectation, confidence: float, stated: float) -> RateDesign:
     """The drops per physical event that the expectation is about; without events if no fault strikes any client."""
-    patience = experiment.client.probe_after + experiment.client.probe_deadline
-    ending = {window.fault_id for window in experiment.windows() if window.fault.may_end_connections(patience)}
+    timeout = experiment.client.probe_after + experiment.client.probe_deadline
+    ending = {window.fault_id for window in experiment.windows() if window.fault.may_end_connections(timeout)}
     windows = planned_windows(experiment)
     windows = windows[windows["fault_id"].isin(list(ending))]
     if expectation.fault is not None:

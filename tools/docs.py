@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "words": protocol.words,
     "close codes": protocol.close_codes,
     "retry classes": protocol.retry_classes,
+    "handshake statuses": protocol.handshake_statuses,
     "conversation: join": diagram_scenarios.join,
     "conversation: resume": diagram_scenarios.resume,
     "conversation: fencing": diagram_scenarios.fencing,

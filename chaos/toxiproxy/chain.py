@@ -1,20 +1,23 @@
-"""The toxics of one proxy, added and removed under traffic so that Toxiproxy's control API does not hang.
+"""The toxics of one proxy, switched on and off under traffic so that Toxiproxy neither hangs nor crashes.
 
 Toxiproxy hands over what a removed toxic still holds to the next one of the chain, or to the connection itself, and
-waits until that is taken. Where the client has gone nobody takes it, and the control API hangs for good: within
-seconds when clients leave while the server sends. So every toxic that can hold bytes is followed by a *tail*, a
-latency toxic of 0 ms whose queue takes what the removed one held. Toxiproxy adds toxics to the end of the chain only,
-and interrupts the last one to do so, so a toxic is added inert (toxicity 0), then its tail, and then it is armed.
+waits until that is taken. Where the client has left, nothing takes it, and the control API hangs for good: within
+seconds when clients leave while the server sends. A connection that is closing meanwhile keeps the removed toxic in its
+own chain, and the next addition crashes the server. So a toxic that can hold bytes is never removed:
 
-A tail stays until another one follows it. Toxics that throw bytes away hold none and need no tail.
+* it is added inert (toxicity 0), then followed by a *tail*, a latency toxic of 0 ms whose queue takes what it held, and
+  armed last, since Toxiproxy interrupts the end of the chain to add to it;
+* it is switched off by disarming it, and armed again, with other settings, when the next one of its kind is wanted.
+
+``timeout`` toxics throw bytes away and hold none; removing one closes its connections, which is what it is for.
 """
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from .toxics import Latency, Stream, Timeout, Toxic
+from .toxics import Latency, LimitData, Timeout, Toxic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,45 +27,53 @@ if TYPE_CHECKING:
     from .client import ToxiproxyApi
 
 
+@dataclass(slots=True)
+class _Slot:
+    """A toxic in the server's chain, and the one that it acts as; ``None``: it is inert."""
+
+    present: Toxic
+    acts_as: Toxic | None
+
+
 class ToxicChain:
-    """What is in the chains of both streams, in Toxiproxy's order. Forget it with the proxy, or when all were removed.
+    """What was added to the chains of one proxy. Forget it with the proxy, or when all toxics were removed.
 
     Every method raises ToxiproxyError when the server does not obey; what is in the chain is unknown then.
     """
 
     def __init__(self, api: Callable[[], ToxiproxyApi], proxy: str) -> None:
         self._api, self._proxy = api, proxy
-        self._chains: dict[Stream, list[Toxic]] = {stream: [] for stream in get_args(Stream)}
-        self._numbers = itertools.count(1)
+        self._slots: list[_Slot] = []
 
     async def add(self, toxic: Toxic) -> CallTimes:
         """Have the toxic act on every connection; the times are those of the order that made it act."""
-        chain = self._chains[toxic.stream]
-        if not _holds_bytes(toxic):
-            chain.append(toxic)
+        if isinstance(toxic, Timeout):
             return await self._api().add_toxic(self._proxy, toxic)
-        chain.append(toxic)
-        await self._api().add_inert_toxic(self._proxy, toxic)
-        tail = Latency(stream=toxic.stream, latency_ms=0, jitter_ms=0, name=f"tail-{next(self._numbers)}")
-        chain.append(tail)
-        await self._api().add_toxic(self._proxy, tail)
-        return await self._api().arm_toxic(self._proxy, toxic)
+        slot = next((slot for slot in self._slots if _can_act_as(slot, toxic)), None)
+        if slot is None:
+            slot = _Slot(toxic, None)
+            await self._api().add_inert_toxic(self._proxy, toxic)
+            await self._api().add_toxic(self._proxy, _tail(toxic))
+            self._slots.append(slot)
+        slot.acts_as = toxic
+        return await self._api().arm_toxic(self._proxy, replace(toxic, name=slot.present.name))
 
     async def remove(self, toxic: Toxic) -> CallTimes:
-        """End the toxic: held bytes go through; a toxic that threw bytes away closes its connections."""
-        chain = self._chains[toxic.stream]
-        times = await self._api().remove_toxic(self._proxy, toxic.name, live=_holds_bytes(toxic))
-        chain.remove(toxic)
-        for first, second in itertools.pairwise(tuple(chain)):
-            if _is_tail(first) and _is_tail(second):
-                await self._api().remove_toxic(self._proxy, first.name, live=True)
-                chain.remove(first)
-        return times
+        """End the toxic: held bytes go through; one that threw bytes away closes its connections."""
+        if isinstance(toxic, Timeout):
+            return await self._api().remove_toxic(self._proxy, toxic.name)
+        slot = next((slot for slot in self._slots if slot.acts_as == toxic), None)
+        if slot is None:  # it was added in part, and acts on nothing
+            return await self._api().disarm_toxic(self._proxy, toxic)
+        slot.acts_as = None
+        return await self._api().disarm_toxic(self._proxy, replace(toxic, name=slot.present.name))
 
 
-def _holds_bytes(toxic: Toxic) -> bool:
-    return not isinstance(toxic, Timeout)
+def _can_act_as(slot: _Slot, toxic: Toxic) -> bool:
+    """Whether the slot is free and of the same kind; a limit keeps the count of the one before."""
+    alike = (slot.present.kind, slot.present.stream) == (toxic.kind, toxic.stream)
+    return slot.acts_as is None and alike and not isinstance(toxic, LimitData)
 
 
-def _is_tail(toxic: Toxic) -> bool:
-    return isinstance(toxic, Latency) and toxic.name.startswith("tail-")
+def _tail(toxic: Toxic) -> Latency:
+    return Latency(stream=toxic.stream, latency_ms=0, jitter_ms=0, name=f"tail-{toxic.name}")

@@ -189,10 +189,17 @@ class ToxiproxyApi:
         return await self._order(doing, lambda: self._timed("post", f"/proxies/{proxy}/toxics", body, doing=doing))
 
     async def arm_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
-        """Have an inert toxic act; when the call returns, it acts on every open connection of the proxy."""
+        """Have the inert toxic of this name act, with these settings, on every open connection from the return on."""
+        return await self._turn_toxic("arm", proxy, toxic, toxic.toxicity)
+
+    async def disarm_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
+        """Make the toxic of this name inert: what it holds is passed on, and everything after that."""
+        return await self._turn_toxic("disarm", proxy, toxic, 0.0)
+
+    async def _turn_toxic(self, verb: str, proxy: str, toxic: Toxic, toxicity: float) -> CallTimes:
         check_name("proxy", proxy)
-        doing = f"arm toxic {toxic.name!r} of proxy {proxy!r}"
-        body = {"toxicity": toxic.toxicity, "attributes": toxic.attributes}
+        doing = f"{verb} toxic {toxic.name!r} of proxy {proxy!r}"
+        body = {"toxicity": toxicity, "attributes": toxic.attributes}
         path = f"/proxies/{proxy}/toxics/{toxic.name}"
         return await self._order(doing, lambda: self._timed("patch", path, body, doing=doing))
 
@@ -318,7 +325,7 @@ class ToxiproxyApi:
             raise self._wire.foreign_error(doing, error) from error
 
 
-_SAFELY = "disable the proxy first, or follow the toxic with another one (ToxicChain does so)"
+_SAFELY = "disable the proxy first, or disarm the toxic (ToxicChain does so)"
 
 
 def _switching(name: str, enabled: bool) -> str:  # noqa: FBT001  # the value is the order

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge
+from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
-from .client_stream import found, presence_changes, presence_is_counted
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
+from .client_stream import found, presence_is_counted
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -155,7 +155,7 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
     limit = server.grace_period + server.flap_hidden + server.presence_interval + evidence.settle
-    changes = presence_changes(evidence)
+    changes = evidence.presence
     away = changes[changes["sign"].isin(["-", "!"])]
     problems, checked = [], 0
     connections = evidence.connections
@@ -168,7 +168,8 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
         ]
         if Direction.DOWN in window.ways:  # one that heard the server meanwhile was not struck
             slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
-            silent = silent[~silent["heard"].between(window.fault_at + slack, window.stop, inclusive="neither")]
+            later = silent["heard"] > window.fault_at + slack
+            silent = silent[~(later & (silent["heard"] < (np.inf if _closes(window.kind) else window.stop)))]
         if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
@@ -181,13 +182,18 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
     return found(checked, problems, "no client was silent for longer than the grace period while others were connected")
 
 
+def _closes(kind: str) -> bool:
+    """Whether no connection survives a window of this kind."""
+    return connections_end(kind) is not None
+
+
 def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
     """The windows in which no messages of clients arrived for at least ``limit`` seconds."""
     frame = evidence.windows
     ways = _silent_ways(evidence)
     frame = frame.assign(ways=pd.Series(ways, dtype="object"))
     vanish = np.array([Direction.UP in each for each in ways], dtype=bool)
-    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nobody anything
+    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nothing to any client
     return frame[vanish & at_link & (frame["stop"] - frame["start"] >= limit).to_numpy()]
 
 

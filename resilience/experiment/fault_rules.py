@@ -1,7 +1,7 @@
 """The rules for the values of each kind of fault: what can be carried out, and what a canary can see. Pure.
 
-A window that no canary can confirm proves nothing about the system, so a fault that is too short or too weak to be told
-from a healthy link is rejected when its experiment is read.
+A window that no canary can confirm proves nothing about the system, so a fault that is too short or too weak to be
+distinguished from a healthy link is rejected when its experiment is read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIN_LOOK_S: Seconds = 1.5
 
 RATE_STEP = 1000
 MAX_RATE = 100_000
-"""Bytes a second; over a faster link a canary's request takes too little time to be told from a healthy one's."""
+"""Bytes a second; on a faster link a canary's request takes hardly longer than on a healthy one."""
 
 MAX_PIECE = 64
 """Bytes; the shortest reply of a canary comes in several such pieces."""

@@ -13,7 +13,7 @@ affair (``schedule``), how an operation is carried out each lane's. What the kin
                  is lost, nothing is answered, new connections wait in the system's queue.
 ``server_drain`` the server is asked to end (SIGTERM): it closes each connection with advice; one on the same database
                  starts when the window ends.
-``client_suspend``  the clients stand still (SIGSTOP) and go on when the window ends (SIGCONT): what was sent to them
+``client_suspend``  the clients stand still (SIGSTOP) and continue when the window ends (SIGCONT): what was sent to them
                  waits in their system's buffers.
 
 Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
@@ -48,7 +48,7 @@ from resilience.experiment.primitives import (
     Delay,
     DialsRefused,
     Direction,
-    Drain,
+    DrainServer,
     Drop,
     FaultTarget,
     Freeze,
@@ -61,8 +61,8 @@ from resilience.experiment.primitives import (
     Operation,
     Refuse,
     ResetAll,
-    Resume,
     ResumeClients,
+    ResumeServer,
     ServerDraining,
     ServerGone,
     ServerSilent,
@@ -72,8 +72,8 @@ from resilience.experiment.primitives import (
     SlowReplies,
     SmallPieces,
     Start,
-    Suspend,
     SuspendClients,
+    SuspendServer,
     Symptom,
     Throttle,
     TornMessage,
@@ -172,9 +172,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         values = ((name, getattr(self, name)) for name in self.__struct_fields__ if name not in shared)
         return tuple((name, value) for name, value in values if isinstance(value, int | float | str) and value)
 
-    def may_end_connections(self, patience: Seconds) -> bool:
-        """Whether clients that take a silence of ``patience`` seconds for a loss may lose connections to it."""
-        return self.connections_end is not None or (bool(self.silent_ways) and self.length > patience)
+    def may_end_connections(self, timeout: Seconds) -> bool:
+        """Whether clients that take a silence of ``timeout`` seconds for a loss may lose connections to it."""
+        return self.connections_end is not None or (bool(self.silent_ways) and self.length > timeout)
 
     @property
     def composition(self) -> Composition:
@@ -360,9 +360,9 @@ class CutMidMessageFault(Fault, frozen=True, tag="cut_mid_message", kw_only=True
 
     lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
-    def may_end_connections(self, patience: Seconds) -> bool:
+    def may_end_connections(self, timeout: Seconds) -> bool:
         """Those that carry so many bytes."""
-        del patience
+        del timeout
         return True
 
     @property
@@ -390,7 +390,7 @@ class SlowCloseFault(Fault, frozen=True, tag="slow_close", kw_only=True):
 
 
 class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True):
-    """The server stands still for ``duration`` seconds, and then goes on as if no time had passed."""
+    """The server stands still for ``duration`` seconds, and then continues as if no time had passed."""
 
     duration: Seconds
 
@@ -405,7 +405,7 @@ class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True)
     @property
     def composition(self) -> Composition:
         """Suspends; resumes."""
-        return Composition(begin=(Suspend(),), end=(Resume(),), symptom=ServerSilent())
+        return Composition(begin=(SuspendServer(),), end=(ResumeServer(),), symptom=ServerSilent())
 
 
 class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
@@ -423,11 +423,11 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
     @property
     def composition(self) -> Composition:
         """Drains; starts a server on the same database."""
-        return Composition(begin=(Drain(),), end=(Start(),), symptom=ServerDraining())
+        return Composition(begin=(DrainServer(),), end=(Start(),), symptom=ServerDraining())
 
 
 class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True):
-    """The clients of the cohorts stand still for ``duration`` seconds, and then go on as if no time had passed.
+    """The clients of the cohorts stand still for ``duration`` seconds, and then continue as if no time had passed.
 
     Those that one fault strikes share a process with no others.
     """

@@ -194,19 +194,19 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     """
 
 
-class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
+class SuspendServer(msgspec.Struct, frozen=True, tag="suspend_server"):
     """Stop the server process where it is (SIGSTOP): connections stay open, new ones are not answered."""
 
 
-class Resume(msgspec.Struct, frozen=True, tag="resume"):
+class ResumeServer(msgspec.Struct, frozen=True, tag="resume_server"):
     """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
 
 
-class Drain(msgspec.Struct, frozen=True, tag="drain"):
+class DrainServer(msgspec.Struct, frozen=True, tag="drain_server"):
     """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
 
 
-ServerOperation = Kill | Start | Suspend | Resume | Drain
+ServerOperation = Kill | Start | SuspendServer | ResumeServer | DrainServer
 
 # operations on clients ------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class SuspendClients(msgspec.Struct, frozen=True, tag="suspend_clients"):
 
 
 class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
-    """Let suspended clients go on (SIGCONT)."""
+    """Let suspended clients continue (SIGCONT)."""
 
 
 ClientOperation = SuspendClients | ResumeClients

@@ -1,4 +1,4 @@
-"""One modelled dial and its connection, what crosses a link besides messages, and what both ends are told."""
+"""One modelled dial and its connection, what crosses a link besides messages, and both ends as the link sees them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ModelConnection:
     """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
     ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
-    ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
+    ``status`` and ``retry_after`` are the HTTP status and the seconds of its end, as the client has seen it.
     An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
     the proxy. ``due_up`` and ``due_down``: when the last message of each direction arrives, where delays hold.
     """
@@ -91,6 +91,7 @@ class ModelConnection:
     opened: bool = False
     machine: ServerConnection | None = None
     held: deque[ClientMessage] | None = None
+    status: int | None = None
     retry_after: Seconds | None = None
     client_gone: bool = False
     server_gone: bool = False

@@ -202,7 +202,7 @@ class ModelLink:
         self._latency = self._base_latency + self.extra_latency
 
     def _bring_forward(self, by: Seconds) -> None:
-        """What a delay held back goes on at once."""
+        """What a delay held back continues at once."""
         soon = self._clock.now + self._half
         self._up.advance(by, not_before=soon)
         self._down.advance(by, not_before=soon)
@@ -362,6 +362,7 @@ class ModelLink:
     def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
         if signal.code is None:
             is_rejected = signal.status is not None and not vanished
+            connection.status = signal.status if is_rejected else None
             connection.retry_after = signal.retry_after if is_rejected else None
             self._tell_client(connection, f"status_{signal.status}" if is_rejected else CLOSED, CloseCode.ABNORMAL)
         elif vanished:

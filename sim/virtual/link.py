@@ -143,7 +143,7 @@ class VirtualLink:
                 pipe.hasten()
 
     def limit(self, *, up: dict[int, int], down: dict[int, int]) -> None:
-        """Close each connection once a direction has passed so many bytes; limits are told apart by their numbers.
+        """Close each connection once a direction has passed so many bytes; each limit has a number.
 
         A connection counts from when the limit was set, or from its own start.
         """

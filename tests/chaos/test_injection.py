@@ -183,7 +183,7 @@ STALL = StallFault(at=0.3, cohorts=ALPHA, duration=2.0, direction=Direction.DOWN
 async def test_a_deadlocked_control_api_ends_the_window_as_invalid_and_the_proxy_is_replaced(
     link: ProxiedLink, clock: RunClock, stub: HttpStub
 ) -> None:
-    """The real deadlock: held bytes of a client that has left, and nobody to take them."""
+    """The real deadlock: held bytes of a client that has left, and nothing takes them."""
     link._chain = BareChain(lambda: link.api, link.name)
     link.api.close()
     link.api = link.process.api(1.0)

@@ -14,7 +14,10 @@ from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis, Statistics
 from resilience.policy.backoff import Jitter, Preset
 
-TOGETHER_AT, SERVER_AT, SPACING_S, SETTLE_S = 6.0, 13.0, 7.0, 6.0
+TOGETHER_AT, SERVER_AT, SETTLE_S = 6.0, 13.0, 6.0
+QUESTION_S, SPACING_S = 7.0, 14.0
+"""From one opening to the next, and from one fault of the server to the next: its slow restart is over by then."""
+
 CLIENTS = 3
 """In each cohort."""
 
@@ -58,8 +61,8 @@ def every_kind(lane: Lane) -> Experiment:
         ),
         quiz=QuizConfig(
             lobby=TOGETHER_AT - 3.0,
-            questions=1 + len(others),
-            question_time=SPACING_S - 3.0,
+            questions=1 + 2 * len(others),
+            question_time=QUESTION_S - 3.0,
             reveal_time=1.5,
             leaderboard_time=1.5,
             answer_share=1.0,

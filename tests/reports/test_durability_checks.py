@@ -11,7 +11,7 @@ import pytest
 from reports.frames import RunHistory
 from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.faults import SlowCloseFault, StallFault
+from resilience.experiment.faults import ClientSuspendFault, ServerSuspendFault, SlowCloseFault, StallFault
 from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
@@ -165,6 +165,30 @@ def test_a_server_that_comes_late_closes_late() -> None:
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
 
+@pytest.mark.parametrize("early, verdict", [(0.0, Verdict.PASS), (4e-15, Verdict.PASS), (0.5, Verdict.FAIL)])
+def test_a_suspended_server_closes_late_by_its_own_clock(early: float, verdict: Verdict) -> None:
+    """The server's clock and the injector's may disagree on the instant at which it continues."""
+    made, end = case(), TIMES["q2"] + TIME + 4.0
+    fault = ServerSuspendFault(end - 9.0, duration=9.0)
+    faults = (*made.history.experiment.faults, fault)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=faults)
+    made.history.fault("1.0:server_suspend@server", end - 9.0, end)
+    _move_close(made, "q2", 4.0 - early)
+    assert made.judged()["deadlines_hold"] is verdict
+
+
+def test_faults_in_succession_hold_a_message_back_for_as_long_as_all_of_them() -> None:
+    """A stall lets through what a suspended client does not read yet."""
+    made, begin = case(), TIMES["q2"]
+    faults = StallFault(begin, ("alpha",), duration=2.0), ClientSuspendFault(begin + 2.0, ("alpha",), duration=2.0)
+    more = (*made.history.experiment.faults, *faults)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=more)
+    made.history.fault("1.0:stall@alpha", begin, begin + 2.0)
+    made.history.fault("2.0:client_suspend@alpha", begin + 2.0, begin + 4.0)
+    _change_observation(made, 4, t=begin + 4.0, remaining=TIME, actor="alpha-0001")
+    assert made.judged()["deadlines_hold"] is Verdict.PASS
+
+
 @pytest.mark.parametrize(
     "kind, later, verdict",
     [
@@ -220,6 +244,16 @@ def test_a_host_command_makes_the_times_of_a_paced_quiz_unknown() -> None:
 def test_without_a_database_no_check_of_it_applies() -> None:
     judged = {item.name: item.verdict for item in run_checks(case().history.log())}
     assert {judged[name] for name in DURABILITY_CHECKS} == {Verdict.NOT_APPLICABLE}
+
+
+def test_a_participant_that_was_forgotten_after_it_had_gone_needs_no_row() -> None:
+    made = case()
+    made.answers[:] = [answer for answer in made.answers if answer.participant != "p-c1"]
+    del made.scores["p-c1"]
+    made.history.server(50.0, "c1", LogEventKind.SESSION_FORGOTTEN, cause="left")
+    assert made.judged()["one_identity_each"] is Verdict.FAIL
+    made.history.server(49.0, "c1", LogEventKind.SESSION_LEFT)
+    assert made.judged()["one_identity_each"] is Verdict.PASS
 
 
 def _start_server(made: Case, outcome: str) -> None:

@@ -92,11 +92,16 @@ class VirtualServerHarness:
         return await self._start(store or self._given or SqlStore(MEMORY))
 
     async def serve_hosts(
-        self, server: ServerConfig | None = None, quiz: QuizConfig = WAITING, *, host_key: str | None
+        self,
+        server: ServerConfig | None = None,
+        quiz: QuizConfig = WAITING,
+        *,
+        host_key: str | None,
+        store: Store | None = None,
     ) -> tuple[QuizServer, Metrics]:
         """A server that hosts may use and that counts what it does."""
         self._settings, metrics = (server or ServerConfig(), quiz), Metrics()
-        return await self._start(SqlStore(MEMORY), host_key, metrics), metrics
+        return await self._start(store or SqlStore(MEMORY), host_key, metrics), metrics
 
     async def restart(self) -> QuizServer:
         """Another server, with the settings and on the database of the last one, which has ended."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from chaos.ports import free_ports
 from chaos.toxiproxy.chain import ToxicChain
 from chaos.toxiproxy.client import ToxiproxyApi, ToxiproxyHungError
 from chaos.toxiproxy.process import ToxiproxyProcess
-from chaos.toxiproxy.toxics import Bandwidth, Latency, Slicer, SlowClose, Timeout, Toxic
+from chaos.toxiproxy.toxics import Bandwidth, Latency, LimitData, Slicer, SlowClose, Timeout, Toxic
 
 from ...support.deadlines import HANG_S
 from ...support.processes import eventually
@@ -28,7 +29,7 @@ HOLDING: dict[str, Toxic] = {
 
 
 class Pusher:
-    """A server that sends what it is told to whoever is connected."""
+    """A server that sends bytes to every connection."""
 
     def __init__(self) -> None:
         self.writers: list[asyncio.StreamWriter] = []
@@ -92,17 +93,39 @@ async def test_a_removal_from_the_chain_does_not(api: ToxiproxyApi, toxic: Toxic
         writer.close()
 
 
-async def test_at_most_one_tail_is_left_on_a_stream(api: ToxiproxyApi) -> None:
+async def test_a_toxic_that_is_off_is_used_again_with_other_settings(api: ToxiproxyApi) -> None:
+    """So the chain does not grow; a limit is not used again, since it would count the bytes of the one before."""
     async with pushing(api):
         chain = ToxicChain(lambda: api, "p")
-        first, second = (Latency(stream="upstream", latency_ms=5, jitter_ms=0, name=name) for name in "ab")
-        for _ in range(2):
-            await chain.add(first)
-            await chain.add(second)
-            await chain.remove(first)
-            await chain.remove(second)
-        (left,) = (await api.list_proxies())["p"].toxics
-        assert (left.type, left.attributes) == ("latency", {"latency": 0, "jitter": 0})
+        for ms in (5, 10):
+            first, second = (Latency(stream="upstream", latency_ms=ms, jitter_ms=0, name=f"{n}-{ms}") for n in "ab")
+            limit = LimitData(stream="upstream", limit_bytes=ms, name=f"limit-{ms}")
+            for toxic in (first, second, limit):
+                await chain.add(toxic)
+            acting = {toxic.name: toxic for toxic in (await api.list_proxies())["p"].toxics if toxic.toxicity}
+            assert acting["a-5"].attributes == acting["b-5"].attributes == {"latency": ms, "jitter": 0}
+            for toxic in (first, second, limit):
+                await chain.remove(toxic)
+        toxics = (await api.list_proxies())["p"].toxics
+        assert {toxic.name for toxic in toxics if not toxic.toxicity} == {"a-5", "b-5", "limit-5", "limit-10"}
+        assert all(toxic.attributes == {"latency": 0, "jitter": 0} for toxic in toxics if toxic.toxicity)
+
+
+async def test_connections_that_are_closing_do_not_crash_the_server(
+    server: ToxiproxyProcess, api: ToxiproxyApi
+) -> None:
+    """A close that waits in the chain while a toxic before it is switched off, and another one is added."""
+    async with pushing(api) as (pusher, port):
+        chain = ToxicChain(lambda: api, "p")
+        stall, slow = HOLDING["stall"], SlowClose(stream="downstream", delay_ms=LONG_MS, name="slow")
+        await chain.add(stall)
+        await chain.add(slow)
+        await leave_while_bytes_are_held(pusher, port)
+        await chain.remove(stall)
+        await chain.add(replace(HOLDING["slicer"], name="other"))
+        await chain.remove(slow)
+        await api.list_proxies()
+        assert server.alive
 
 
 async def test_every_toxic_acts_fully_once_it_was_added(api: ToxiproxyApi) -> None:

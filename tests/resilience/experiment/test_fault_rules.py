@@ -77,12 +77,12 @@ def test_a_value_beyond_it_names_its_key(fault: AnyFault, key: str) -> None:
 @pytest.mark.parametrize("fault", GOOD, ids=repr)
 def test_what_the_begin_imposes_the_end_lifts(fault: AnyFault) -> None:
     composition = fault.composition
-    imposed = [each.condition for each in composition.begin if isinstance(each, Impose)]
+    begun = [each.condition for each in composition.begin if isinstance(each, Impose)]
     lifted = [each.condition for each in composition.end if isinstance(each, Lift)]
-    assert imposed == lifted
+    assert begun == lifted
 
 
-def test_kinds_say_what_becomes_of_connections() -> None:
+def test_kinds_say_when_connections_end() -> None:
     ends = {name: connections_end(name) for name in kinds()}
     assert {name for name, edge in ends.items() if edge is FaultEdge.BEGIN} == {"cut", "reset", "refuse"}
     assert {name for name, edge in ends.items() if edge is FaultEdge.END} >= {"blackhole", "server_kill"}
@@ -90,7 +90,7 @@ def test_kinds_say_what_becomes_of_connections() -> None:
     assert all(ends[name] is None for name in survivable)
 
 
-def test_a_silence_ends_connections_when_it_outlasts_patience() -> None:
+def test_a_silence_ends_connections_when_it_outlasts_the_timeout() -> None:
     assert not StallFault(10.0, X, duration=5.0).may_end_connections(6.0)
     assert StallFault(10.0, X, duration=7.0).may_end_connections(6.0)
     assert CutFault(10.0, X).may_end_connections(6.0)
