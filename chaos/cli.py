@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode
-from resilience.experiment.loader import catalogue, load, parse, to_toml
+from resilience.experiment.faults import EVERY_LANE
+from resilience.experiment.loader import by_group, catalogue, load, to_toml
 from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
@@ -73,14 +74,16 @@ def run(
 
 @chaos.command(name="list")
 def list_() -> None:
-    """List the bundled experiments."""
+    """List the bundled experiments by group, with the question that each answers."""
     from rich.table import Table
 
-    table = Table("name", "clients", "length", "faults", "about", box=None, pad_edge=False)
-    for name, text in catalogue().items():
-        found = parse(text, f"{name}.toml")
-        about = (str(found.clients), f"{found.duration:g} s", str(len(found.windows())), found.title)
-        table.add_row(name, *about)
+    table = Table("name", "clients", "length", "faults", "lanes", "question", box=None, pad_edge=False)
+    for group, members in by_group(catalogue()).items():
+        table.add_row(group or "others", style="bold")
+        for found in members:
+            lanes = "all" if len(found.lanes) == len(EVERY_LANE) else ", ".join(found.lanes)
+            about = (str(found.clients), f"{found.duration:g} s", str(len(found.windows())), lanes)
+            table.add_row(f"  {found.name}", *about, found.question or found.title)
     make_console().print(table)
 
 

@@ -6,7 +6,9 @@ Every complaint is one line that names the file, the key and the rule.
 from __future__ import annotations
 
 import difflib
+import itertools
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +37,12 @@ def catalogue() -> dict[str, str]:
             if item.name.endswith(".toml"):
                 found[item.name.removesuffix(".toml")] = item.read_text(encoding="utf-8")
     return found
+
+
+def by_group(texts: Mapping[str, str]) -> dict[str, list[Experiment]]:
+    """The experiments of a catalogue by their group, groups and names in order; those without a group come last."""
+    found = sorted((parse(text, f"{name}.toml") for name, text in texts.items()), key=lambda e: (not e.group, e.group))
+    return {group: list(members) for group, members in itertools.groupby(found, key=lambda e: e.group)}
 
 
 def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:

@@ -16,7 +16,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.fault_rules import check_values
-from resilience.experiment.faults import AnyFault, ServerDrainFault, ServerKillFault
+from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerDrainFault, ServerKillFault
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
@@ -114,8 +114,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
-    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group`` of
-    a catalogue, and the failure modes that the run ``shows``, such as "F7" (docs/failure-modes.md).
+    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group`` in
+    a catalogue, and the failure modes that a run ``shows``, such as "F7" (docs/failure-modes.md).
     """
 
     name: str
@@ -177,6 +177,11 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def obstacle(self, lane: Lane) -> Obstacle | None:
         """The first value that this lane cannot carry out; ``None`` when it can carry out everything."""
         return next((each for each in self._obstacles() if lane not in each.lanes), None)
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes that can carry out everything."""
+        return tuple(lane for lane in Lane if lane in EVERY_LANE and self.obstacle(lane) is None)
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Every value that not every lane can carry out."""
