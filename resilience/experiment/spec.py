@@ -43,6 +43,7 @@ MIN_GAP_S: Seconds = 1.0
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MODE = re.compile(r"F[1-9]\d*")
+_CATALOGUE_FIELDS = frozenset({"question", "group", "shows"})
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
@@ -114,8 +115,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
-    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group`` in
-    a catalogue, and the failure modes that a run ``shows``, such as "F7" (docs/failure-modes.md).
+    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group``
+    in a catalogue, and the failure modes that a run ``shows``, such as "F7" (docs/failure-modes.md).
     """
 
     name: str
@@ -158,8 +159,13 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical form: two runs of one digest and seed ran the same thing."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """SHA-256 of the canonical form, without what only catalogues read.
+
+        Two runs of one digest and seed ran the same thing.
+        """
+        values = msgspec.structs.asdict(self)
+        ran = {name: value for name, value in values.items() if name not in _CATALOGUE_FIELDS}
+        return hashlib.sha256(msgspec.json.encode(ran, order="deterministic")).hexdigest()
 
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
         """Every fault window in the order of its start; jitter and victims as the seed says."""

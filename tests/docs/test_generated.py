@@ -9,7 +9,14 @@ import pytest
 
 import docs
 
-GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/experiments.md", "docs/faults.md", "docs/protocol.md", "docs/resume.md")
+GENERATED = (
+    "ARCHITECTURE.md",
+    "docs/configuration.md",
+    "docs/experiments.md",
+    "docs/faults.md",
+    "docs/protocol.md",
+    "docs/resume.md",
+)
 
 
 @pytest.mark.parametrize("name", GENERATED)
