@@ -165,7 +165,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         values = msgspec.structs.asdict(self)
         ran = {name: value for name, value in values.items() if name not in _CATALOGUE_FIELDS}
-        return hashlib.sha256(msgspec.json.encode(ran, order="deterministic")).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(ran)).hexdigest()
 
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
         """Every fault window in the order of its start; jitter and victims as the seed says."""
