@@ -55,7 +55,7 @@ async def test_a_worker_that_ends_in_order_is_no_failure(tmp_path: Path) -> None
     assert worker.lag == ProcessLag("clients-1", "worker", lag_p99=0.1, lag_max=0.2)
 
 
-@pytest.mark.parametrize("reply, how", [("fails", "exit code 3"), ("hangs", "SIGKILL")])
+@pytest.mark.parametrize("reply, how", [("fails", "exit code 3"), ("hangs", "killed by SIGKILL")])
 async def test_a_worker_that_fails_at_its_end_is_on_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: str, how: str
 ) -> None:
