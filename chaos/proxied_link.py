@@ -34,13 +34,14 @@ from resilience.experiment.primitives import (
     Refuse,
     ResetAll,
 )
-from resilience.lab.canary import NetworkCanary
+from resilience.lab.canary import QUIZ_HEALTH, HealthRequests, NetworkCanary
 from resilience.lab.system import CallTimes
 from resilience.network_addresses import with_port
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
 from .ports import free_ports
+from .supervised import describe_exit
 from .toxiproxy.client import Latency, ResetOnClose, Stream, Timeout, ToxiproxyApi
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
@@ -76,6 +77,7 @@ class ProxiedLink:
         self.name, self.process, self.resets = name, process, resets
         self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
         self.address = self._upstream = Address(HOST, 0)
+        self._health = QUIZ_HEALTH
         self._clock = clock
         self._held: dict[Condition, list[list[str]]] = {}  # for each that holds, the names of its toxics
         self._broken = False
@@ -89,9 +91,12 @@ class ProxiedLink:
         process = await ToxiproxyProcess.start(binary, HOST, log_path=log, clock=clock.now)
         return cls(name, process, clock, resets=resets)
 
-    async def connect(self, upstream: Address) -> None:
-        """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile."""
-        self._upstream = upstream
+    async def connect(self, upstream: Address, health: HealthRequests = QUIZ_HEALTH) -> None:
+        """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile.
+
+        ``health``: what canaries request of ``upstream``.
+        """
+        self._upstream, self._health = upstream, health
         for _ in range(_TRIES):
             self.address = Address(HOST, free_ports(1, HOST)[0])
             try:
@@ -103,7 +108,7 @@ class ProxiedLink:
 
     def canary(self) -> NetworkCanary:
         """A canary that crosses this link."""
-        return NetworkCanary(self.address, self._upstream)
+        return NetworkCanary(self.address, self._upstream, self._health)
 
     async def apply(self, operation: LinkOperation) -> CallTimes:
         """Carry out one operation; raises :class:`~resilience.errors.InjectionError` when that fails."""
@@ -133,7 +138,7 @@ class ProxiedLink:
 
     async def _what_is_wrong(self) -> str | None:
         if not self.process.alive:
-            return f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
+            return f"toxiproxy of {self.name} ended ({describe_exit(self.process.exit_code or 0)})"
         try:
             await self.api.list_proxies()
         except ToxiproxyError as error:

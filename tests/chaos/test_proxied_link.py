@@ -234,7 +234,7 @@ async def test_a_reset_needs_a_link_that_was_made_for_it(link: ProxiedLink) -> N
 async def test_a_condition_that_went_with_its_proxy_cannot_be_lifted(link: ProxiedLink) -> None:
     await link.apply(Impose(REFUSE))
     link.process.kill()
-    assert "ended with exit code -9" in (await link.revive() or "")
+    assert "ended (killed by SIGKILL)" in (await link.revive() or "")
     with pytest.raises(InjectionError, match="replaced meanwhile"):
         await link.apply(Lift(REFUSE))
     assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
