@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 
 from resilience.experiment.targets import CommandTargetSpec, ExternalTargetSpec
-from resilience.lab.canary import PROBE_TIMEOUT_S, HealthRequest, HealthRequests, ProbeResult, probe
+from resilience.lab.canary import PROBE_TIMEOUT_S, ProbeResult, probe
+from resilience.lab.link_probes import HealthRequest, HealthRequests
 from resilience.units import Seconds
 
 from ..proxied_link import Address

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
-from resilience.experiment.primitives import Drain, Kill, Resume, ServerOperation, Start, Suspend
-from resilience.lab.canary import PAUSE_S, HealthRequests, NetworkCanary, ProbeResult, probe
+from resilience.experiment.primitives import DrainServer, Kill, ResumeServer, ServerOperation, Start, SuspendServer
+from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
+from resilience.lab.link_probes import HealthRequests
 from resilience.lab.server_watch import RESTART_S
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
@@ -167,7 +168,7 @@ class ProcessTarget(ABC):
             case Kill():
                 self._ends += 1
                 await self._kill()
-            case Drain():
+            case DrainServer():
                 self._ends += 1
                 self._is_draining = self._child is not None
                 self._signal(self.stop_signal)
@@ -175,10 +176,10 @@ class ProcessTarget(ABC):
                 self._ends = max(self._ends - 1, 0)
                 if not self._ends:
                     await self._replace()
-            case Suspend():
+            case SuspendServer():
                 self._suspensions += 1
                 self._signal(signal.SIGSTOP)
-            case Resume():
+            case ResumeServer():
                 self._suspensions = max(self._suspensions - 1, 0)
                 if not self._suspensions:
                     self._continue()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from resilience.lab.canary import HealthRequests, ProbeResult
+from resilience.lab.canary import ProbeResult
+from resilience.lab.link_probes import HealthRequests
 from resilience.lab.system import FaultableServer
 
 from ..proxied_link import Address

@@ -19,7 +19,7 @@ import msgspec
 from resilience.errors import HarnessError
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
-from resilience.lab.canary import QUIZ_HEALTH
+from resilience.lab.link_probes import QUIZ_HEALTH
 from resilience.lab.participants import EVENT
 from resilience.runtime import RunClock
 from resilience.server.app import WEBSOCKET_PATH

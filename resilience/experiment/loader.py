@@ -16,6 +16,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
 from resilience.experiment.targets import TARGET_KINDS
 from resilience.text_files import read_text
@@ -65,6 +66,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
         _override(tree, override)
     _scale(tree, scale)
     _check_target_kind(tree, file)
+    _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
             _convert_section(tree, section, config, file)
@@ -160,6 +162,23 @@ def _check_target_kind(tree: dict[str, Any], file: str) -> None:
     if kind not in TARGET_KINDS:
         found = "missing" if kind is None else one_line(repr(kind))
         raise ExperimentError(file, "target.kind", f"{found}: must be one of: {', '.join(TARGET_KINDS)}")
+
+
+def _check_kinds(tree: dict[str, Any], file: str) -> None:
+    """Name the kinds that there are where a fault has none of them."""
+    faults = tree.get("faults")
+    for i, fault in enumerate(faults if isinstance(faults, list) else ()):
+        there = f"must be one of: {', '.join(sorted(kinds()))}"
+        if not isinstance(fault, dict):
+            continue
+        if "kind" not in fault:
+            raise ExperimentError(file, f"faults[{i}].kind", f"missing required field; {there}")
+        kind = fault["kind"]
+        if isinstance(kind, str) and kind in kinds():
+            continue
+        near = difflib.get_close_matches(kind, kinds(), n=1) if isinstance(kind, str) else []
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ExperimentError(file, f"faults[{i}].kind", one_line(f"{kind!r}{meant}: {there}"))
 
 
 def _error_of(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:

@@ -2,34 +2,35 @@
 
 It crosses the very link (a proxy, or a virtual one) that the clients cross. Where silence or an end could also be the
 server's doing, a control connection that goes straight to the server must show the contrary at the same time. What it
-requests, and which answer counts, the target says (:class:`HealthRequests`).
+requests, and which answer counts, the target says (``HealthRequests``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from resilience.experiment.primitives import (
     ConnectionsEnd,
     DialsRefused,
     Direction,
+    LateClose,
     ServerDraining,
     ServerGone,
     ServerSilent,
     Silence,
+    SlowBytes,
     SlowReplies,
+    SmallPieces,
     Symptom,
+    TornMessage,
 )
-from resilience.network_addresses import with_port
 from resilience.units import Seconds
 
-Address = tuple[str, int]
-"""Host and port."""
+from .link_probes import QUIZ_HEALTH, STATUS_BYTES, Address, HealthRequest, HealthRequests, shows_in_bytes
 
 SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
@@ -40,31 +41,6 @@ PROBE_TIMEOUT_S: Seconds = 1.0
 PAUSE_S: Seconds = 0.05
 """Between two probes of the link."""
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9])\d\d")
-
-
-class HealthRequest(NamedTuple):
-    """An HTTP path whose answer shows that a server works: a status of 2xx, or, with ``any_status``, any status."""
-
-    path: str
-    any_status: bool = False
-
-    def accepts(self, reply: bytes) -> bool:
-        """Whether a reply that begins like this is such an answer."""
-        line = _STATUS_LINE.match(reply)
-        return line is not None and (self.any_status or line[1] == b"2")
-
-
-class HealthRequests(NamedTuple):
-    """What is requested to learn whether a server answers (``alive``), and whether it takes new connections."""
-
-    alive: HealthRequest
-    ready: HealthRequest
-
-
-QUIZ_HEALTH = HealthRequests(HealthRequest("/healthz"), HealthRequest("/readyz"))
-"""Those of this program's own server."""
-
 
 class ProbeResult(StrEnum):
     """What a new connection met."""
@@ -73,6 +49,7 @@ class ProbeResult(StrEnum):
     REFUSED = "refused"
     SILENT = "silent"
     CLOSED = "closed"
+    TORN = "torn"
 
 
 async def probe(
@@ -93,9 +70,10 @@ async def probe(
 async def _exchange(address: Address, request: HealthRequest) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        head = f"GET {request.path} HTTP/1.1\r\nHost: {with_port(*address)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode())
-        reply = await reader.read(64)
+        writer.write(request.encoded())
+        reply = await reader.readexactly(STATUS_BYTES)
+    except asyncio.IncompleteReadError as ended:
+        return ProbeResult.TORN if ended.partial else ProbeResult.CLOSED
     finally:
         writer.transport.abort()
     return ProbeResult.ANSWERED if request.accepts(reply) else ProbeResult.CLOSED
@@ -198,6 +176,8 @@ class NetworkCanary:
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
+            case SlowBytes() | SmallPieces() | TornMessage() | LateClose():
+                await _until(lambda: shows_in_bytes(symptom, self._health.alive, link=self._link, server=self._server))
 
     async def _held_ends(self, *, reset: bool) -> None:
         if self._held is not None and self._control is not None:
