@@ -32,7 +32,11 @@ def chaos() -> None:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
 @click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
+@click.option(
+    "--toxiproxy",
+    metavar="PATH|URL",
+    help="The toxiproxy-server to use, or the http://host:port of one that runs.  [default: found, or built once]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--db", help="Database URL of the quiz server.  [default: an SQLite file in the run directory]")
 @needs_extra("chaos")
@@ -42,7 +46,7 @@ def run(
     scale: float,
     overrides: tuple[str, ...],
     out: Path | None,
-    toxiproxy: Path | None,
+    toxiproxy: str | None,
     workers: int | None,
     db: str | None,
 ) -> int:
@@ -58,13 +62,17 @@ def run(
 
     from .real_lane import RealLane
     from .targets.choice import require_target
-    from .toxiproxy.provision import find_toxiproxy
+    from .toxiproxy.choice import choose_toxiproxy
+    from .toxiproxy.external import ExternalToxiproxy, require_external
 
     loaded = load(experiment, overrides, scale)
     require_target(loaded, database=db)
     console = make_console()
-    binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
+    found = choose_toxiproxy(toxiproxy, say=_aside(console))
+    if isinstance(found, ExternalToxiproxy):
+        require_external(loaded, found)
+    proxy = found if isinstance(found, ExternalToxiproxy) else found.path
+    lane = RealLane(toxiproxy=proxy, workers=workers, database=db)
     chosen = loaded.seed if seed is None else seed
     run_dir = new_run_dir(lane, loaded, chosen, out)
     console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
@@ -113,18 +121,18 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
+@click.option("--toxiproxy", metavar="PATH|URL", help="The toxiproxy-server to examine, or the URL of one that runs.")
 @needs_extra("chaos")
-def doctor(clients: int | None, toxiproxy: Path | None) -> int:
+def doctor(clients: int | None, toxiproxy: str | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.table import Table
     from rich.text import Text
 
+    from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.doctor import examine, worst
-    from .toxiproxy.provision import find_toxiproxy
 
     console = make_console()
-    findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
+    findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)))
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])

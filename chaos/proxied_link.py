@@ -48,6 +48,7 @@ from .ports import free_ports
 from .supervised import describe_exit
 from .toxiproxy.chain import ToxicChain
 from .toxiproxy.client import ToxiproxyApi
+from .toxiproxy.external import ExternalToxiproxy, SharedToxiproxy
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
 from .toxiproxy.toxics import ResetOnClose, Timeout, Toxic
@@ -77,14 +78,17 @@ class ProxiedLink:
     Operations and replacements exclude each other. ``resets``: every close of a connection is a reset.
     """
 
-    def __init__(self, name: str, process: ToxiproxyProcess, clock: RunClock, *, resets: bool) -> None:
+    def __init__(
+        self, name: str, process: ToxiproxyProcess | SharedToxiproxy, clock: RunClock, *, resets: bool
+    ) -> None:
         self.name, self.process, self.resets = name, process, resets
+        self._proxy = process.proxy_name if isinstance(process, SharedToxiproxy) else name
         self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
         self.address = self._upstream = Address(HOST, 0)
         self._health = QUIZ_HEALTH
         self._clock = clock
         self._held: dict[Condition, list[list[Toxic]]] = {}  # for each that holds, its toxics
-        self._chain = ToxicChain(lambda: self.api, name)
+        self._chain = ToxicChain(lambda: self.api, self._proxy)
         self._deferred: list[LinkOperation] = []
         self._broken = False
         self._numbers = itertools.count(1)
@@ -97,6 +101,11 @@ class ProxiedLink:
         process = await ToxiproxyProcess.start(binary, HOST, log_path=log, clock=clock.now)
         return cls(name, process, clock, resets=resets)
 
+    @classmethod
+    def share(cls, name: str, toxiproxy: ExternalToxiproxy, clock: RunClock, *, resets: bool = False) -> ProxiedLink:
+        """A link through one proxy of a Toxiproxy that is there already; that is deleted by :meth:`close`."""
+        return cls(name, SharedToxiproxy(toxiproxy, name, clock.now), clock, resets=resets)
+
     async def connect(self, upstream: Address, health: HealthRequests = QUIZ_HEALTH) -> None:
         """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile.
 
@@ -104,13 +113,18 @@ class ProxiedLink:
         """
         self._upstream, self._health = upstream, health
         for _ in range(_TRIES):
-            self.address = Address(HOST, free_ports(1, HOST)[0])
+            self.address = self._choose_address()
             try:
                 await self._create()
             except PortInUseError:
                 continue
             return
         raise HarnessError(f"{self.name}: other programs took {_TRIES} free ports in a row; end other runs")
+
+    def _choose_address(self) -> Address:
+        if isinstance(self.process, SharedToxiproxy):
+            return Address(self.process.host, self.process.choose_port())
+        return Address(HOST, free_ports(1, HOST)[0])
 
     def canary(self) -> NetworkCanary:
         """A canary that crosses this link."""
@@ -247,10 +261,10 @@ class ProxiedLink:
         a removal meanwhile would crash the server: the proxy is disabled, and the toxics stay, inert.
         """
         if any(self._held.values()):
-            closed = await self._close_by_disabling([self.api.disarm_toxic(self.name, toxic) for toxic in toxics])
+            closed = await self._close_by_disabling([self.api.disarm_toxic(self._proxy, toxic) for toxic in toxics])
             return CallTimes(closed.before, closed.after)
-        if len(toxics) > 1 and not self.resets:
-            self._chain = ToxicChain(lambda: self.api, self.name)
+        if len(toxics) > 1 and not (self.resets or self.process.is_shared):
+            self._chain = ToxicChain(lambda: self.api, self._proxy)
             return await self.api.remove_all_toxics()
         return _span([await self._chain.remove(toxic) for toxic in toxics])
 
@@ -263,7 +277,7 @@ class ProxiedLink:
         return times
 
     async def _set_enabled(self, *, enabled: bool) -> CallTimes:
-        return await self.api.set_enabled(self.name, enabled=enabled)
+        return await self.api.set_enabled(self._proxy, enabled=enabled)
 
     def _now(self) -> CallTimes:
         now = self._clock.now()
@@ -272,16 +286,17 @@ class ProxiedLink:
     # the proxy --------------------------------------------------------------------------------------------------------
 
     async def _create(self) -> None:
-        await self.api.create_proxy(self.name, str(self.address), str(self._upstream))
+        listen = Address(self.process.listen_host, self.address.port)
+        await self.api.create_proxy(self._proxy, str(listen), str(self._upstream))
         for stream in STREAMS.values() if self.resets else ():
-            await self.api.add_toxic(self.name, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
+            await self.api.add_toxic(self._proxy, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
 
     async def _replace(self) -> None:
         """Kill the process and start a clean one on the same port. Every connection of the link ends."""
         self.api.close()
         await self.process.respawn()
         self.api = self.process.api(API_DEADLINE_S)
-        self._chain = ToxicChain(lambda: self.api, self.name)
+        self._chain = ToxicChain(lambda: self.api, self._proxy)
         self._held.clear()
         self._deferred.clear()
         await self._create()

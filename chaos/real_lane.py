@@ -29,6 +29,7 @@ from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
 from .targets.choice import make_target, require_target
+from .toxiproxy.external import ExternalToxiproxy, ask, require_external
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
 from .workers import Worker, WorkerPool, shards
@@ -39,24 +40,30 @@ T = TypeVar("T")
 class RealLane:
     """A :class:`~resilience.lab.system.LaneDriver`; runs one experiment at a time, in the thread that calls it.
 
-    ``toxiproxy`` is the proxy's binary (``None``: found, or built once), ``workers`` the number of client processes
-    (``None``: one for each processor), ``database`` the quiz server's database URL (``None``: an SQLite file in the run
-    directory).
+    ``toxiproxy`` is the proxy's binary (``None``: found, or built once) or a server that is there already, ``workers``
+    the number of client processes (``None``: one for each processor), ``database`` the quiz server's database URL
+    (``None``: an SQLite file in the run directory).
     """
 
     lane = Lane.REAL
 
     def __init__(
-        self, *, toxiproxy: Path | None = None, workers: int | None = None, database: str | None = None
+        self,
+        *,
+        toxiproxy: Path | ExternalToxiproxy | None = None,
+        workers: int | None = None,
+        database: str | None = None,
     ) -> None:
         self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
-        self._binary: Binary | None = None
+        self._found: Binary | ExternalToxiproxy | None = None
         self._cancellation = Cancellation()
 
     def versions(self) -> Mapping[str, str]:
         """The library and the proxy whose behaviour shows in a run; the proxy's once it was found."""
-        found = {} if self._binary is None else {"toxiproxy": self._binary.version}
-        return {"websockets": version("websockets"), **found}
+        found = self._found
+        place = f" at {found.where}" if isinstance(found, ExternalToxiproxy) else ""
+        proxy = {} if found is None else {"toxiproxy": found.version + place}
+        return {"websockets": version("websockets"), **proxy}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
@@ -83,16 +90,22 @@ class RealLane:
     ) -> AsyncIterator[System]:
         require_target(experiment, database=self._database)
         raise_open_files(files_needed(experiment))
-        self._binary = find_toxiproxy(self._toxiproxy)
+        self._found = found = await self._find_toxiproxy(experiment)
         workers = self._workers or os.cpu_count() or 1
         async with AsyncExitStack() as stack:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)
-                system = await starter.start(self._binary, workers, on_tick)
+                system = await starter.start(found, workers, on_tick)
             except BaseException:
                 self._cancellation.mask()  # what was started is ended first
                 raise
             yield system
+
+    async def _find_toxiproxy(self, experiment: Experiment) -> Binary | ExternalToxiproxy:
+        if isinstance(self._toxiproxy, ExternalToxiproxy):
+            require_external(experiment, self._toxiproxy)
+            return await ask(self._toxiproxy)
+        return find_toxiproxy(self._toxiproxy)
 
 
 class _Starter:
@@ -108,11 +121,13 @@ class _Starter:
         self._links: dict[str, ProxiedLink] = {}
         self._pool = WorkerPool([])
 
-    async def start(self, binary: Binary, workers: int, on_tick: Callable[[], None]) -> RealSystem:
+    async def start(
+        self, toxiproxy: Binary | ExternalToxiproxy, workers: int, on_tick: Callable[[], None]
+    ) -> RealSystem:
         """Start proxies and workers, all at once, then the server, then the clients' countdown."""
         resetting = _links_that_reset(self._experiment, self._seed)
         links = [
-            self._start_link(group.name, binary, resets=group.name in resetting)
+            self._start_link(group.name, toxiproxy, resets=group.name in resetting)
             for group in self._experiment.links(self._seed)
         ]
         who = enumerate(shards(self._experiment, self._seed, workers), 1)
@@ -133,9 +148,12 @@ class _Starter:
             keep=self._keep,
         )
 
-    async def _start_link(self, name: str, binary: Binary, *, resets: bool) -> None:
-        log = self._run_dir / "logs" / f"toxiproxy-{name}.log"
-        link = await ProxiedLink.start(name, binary, log, self._clock, resets=resets)
+    async def _start_link(self, name: str, toxiproxy: Binary | ExternalToxiproxy, *, resets: bool) -> None:
+        if isinstance(toxiproxy, ExternalToxiproxy):
+            link = ProxiedLink.share(name, toxiproxy, self._clock, resets=resets)
+        else:
+            log = self._run_dir / "logs" / f"toxiproxy-{name}.log"
+            link = await ProxiedLink.start(name, toxiproxy, log, self._clock, resets=resets)
         self._stack.push_async_callback(link.close)
         self._links[name] = link
 

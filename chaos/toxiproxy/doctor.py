@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Literal
 from resilience.errors import ToxiproxyError
 
 from ..ports import HIGH
-from .provision import NAME_IN_CACHE, VERSION, find_go
+from .provision import NAME_IN_CACHE, Binary, find_go
+from .versions import version_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .provision import Binary
+    from .external import ExternalToxiproxy
 
 CheckStatus = Literal["ok", "warn", "bad"]
 
@@ -49,7 +50,9 @@ class Finding:
     advice: str = ""
 
 
-def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: Path = Path("/proc")) -> list[Finding]:
+def examine(
+    clients: int | None, binary_finder: Callable[[], Binary | ExternalToxiproxy], *, proc: Path = Path("/proc")
+) -> list[Finding]:
     """Return the findings for a fleet of ``clients`` (None: no plan, so sizes are only reported).
 
     ``binary_finder`` finds the Toxiproxy server, as ``find_toxiproxy`` does; its ToxiproxyError becomes a finding.
@@ -76,16 +79,16 @@ def worst(findings: list[Finding]) -> CheckStatus:
     return max((finding.verdict for finding in findings), key=order.index, default="ok")
 
 
-def _toxiproxy(binary_finder: Callable[[], Binary]) -> Finding:
+def _toxiproxy(binary_finder: Callable[[], Binary | ExternalToxiproxy]) -> Finding:
     name = "toxiproxy"
     try:
         found = binary_finder()
     except ToxiproxyError as error:
         return Finding(name, "not found", "bad", str(error))
-    value = f"{found.path} ({found.origin}): {found.version}"
-    if VERSION in found.version or found.path.name == NAME_IN_CACHE:
-        return Finding(name, value, "ok")
-    return Finding(name, value, "warn", f"faults were measured with {VERSION}; this server reports another version")
+    value = f"{found.where} ({found.origin}): {found.version}"
+    is_own_build = isinstance(found, Binary) and found.path.name == NAME_IN_CACHE
+    note = None if is_own_build else version_note(found.version, found.where)
+    return Finding(name, value, "ok" if note is None else "warn", note or "")
 
 
 def _go() -> Finding:

@@ -72,6 +72,9 @@ class ToxiproxyProcess:
     whether it is frozen.
     """
 
+    is_shared = False
+    listen_host = "127.0.0.1"
+
     def __init__(self, binary: Binary, host: str, log_path: Path | None, clock: Callable[[], Instant]) -> None:
         self.host, self.api_port, self.starts, self.suspended = host, 0, 0, False
         self._binary, self._log_path, self._clock = binary, log_path, clock

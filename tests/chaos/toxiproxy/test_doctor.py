@@ -60,7 +60,7 @@ def test_a_missing_server_is_bad_and_has_the_remedy(tmp_path: Path) -> None:
 
 def test_another_version_is_a_warning(tmp_path: Path) -> None:
     """A server that does not report the pinned version may have other quirks."""
-    other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.5.0")
+    other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.9.0")
     assert found(examine(None, lambda: other, proc=proc(tmp_path)), "toxiproxy").verdict == "warn"
 
 
