@@ -122,17 +122,20 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
 @click.option("--toxiproxy", metavar="PATH|URL", help="The toxiproxy-server to examine, or the URL of one that runs.")
+@click.option("--out", type=_PATH, help="Where runs are to be written.  [default: runs/]")
 @needs_extra("chaos")
-def doctor(clients: int | None, toxiproxy: str | None) -> int:
+def doctor(clients: int | None, toxiproxy: str | None, out: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.table import Table
     from rich.text import Text
+
+    from resilience.lab.command import RUNS
 
     from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.doctor import examine, worst
 
     console = make_console()
-    findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)))
+    findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])

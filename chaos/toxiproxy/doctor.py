@@ -11,13 +11,14 @@ import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from resilience.errors import ToxiproxyError
 
 from ..ports import HIGH
+from . import resources
+from .finding import CheckStatus, Finding
 from .provision import NAME_IN_CACHE, Binary, find_go
 from .versions import version_note
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .external import ExternalToxiproxy
-
-CheckStatus = Literal["ok", "warn", "bad"]
 
 FILES_PER_CLIENT = 4
 FILES_PER_CLIENT_IN_PROXY = 2
@@ -40,23 +39,19 @@ OLDEST_PYTHON = (3, 11)
 COARSEST_CLOCK_S = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fact about the machine, its meaning for the fleet, and the remedy ("" if none is needed)."""
-
-    name: str
-    value: str
-    verdict: CheckStatus
-    advice: str = ""
-
-
 def examine(
-    clients: int | None, binary_finder: Callable[[], Binary | ExternalToxiproxy], *, proc: Path = Path("/proc")
+    clients: int | None,
+    binary_finder: Callable[[], Binary | ExternalToxiproxy],
+    *,
+    runs: Path = Path("runs"),
+    proc: Path = Path("/proc"),
+    cgroups: Path = Path("/sys/fs/cgroup"),
 ) -> list[Finding]:
     """Return the findings for a fleet of ``clients`` (None: no plan, so sizes are only reported).
 
     ``binary_finder`` finds the Toxiproxy server, as ``find_toxiproxy`` does; its ToxiproxyError becomes a finding.
-    ``proc`` is the folder of the kernel's tables; a missing one is a warning, never an error.
+    ``runs`` is where run directories are to be made. ``proc`` and ``cgroups`` are folders of the kernel's tables; a
+    missing one is a warning, never an error.
     """
     return [
         _toxiproxy(binary_finder),
@@ -67,6 +62,9 @@ def examine(
         _ephemeral_ports(clients, proc),
         _queue("net.core.somaxconn", proc / "sys/net/core/somaxconn", clients),
         _queue("net.ipv4.tcp_max_syn_backlog", proc / "sys/net/ipv4/tcp_max_syn_backlog", clients),
+        resources.listening_ports(),
+        resources.memory(clients, proc, cgroups),
+        resources.disk(clients, runs),
         _processors(),
         _python(),
         _clock(),
