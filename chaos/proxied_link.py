@@ -1,4 +1,6 @@
-"""One link: a Toxiproxy process, its control client, its one proxy, and the primitive operations. Knows no schedule.
+"""One link: a Toxiproxy, its control client, its one proxy, and the primitive operations. Knows no schedule.
+
+The Toxiproxy is a process of the link's own, or a shared one, in which the link has one proxy and touches no other.
 
 ``CloseAll``      a ``timeout`` toxic that is removed at once: FIN at both ends of every connection, while the listener
                   stays open. While another condition holds bytes or closes back, the proxy is disabled and enabled

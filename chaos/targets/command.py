@@ -1,4 +1,4 @@
-"""Somebody else's server as the system under test, started by the runner. Its life is ``process_target``'s.
+"""A server of another project as the system under test, started by the runner. Its life is ``process_target``'s.
 
 Every process of one run has the same address. The command is not run by a shell; signals reach everything that it
 starts, since they go to its process group.

@@ -75,7 +75,7 @@ class QuizTarget(ProcessTarget):
         return STOP_TIMEOUT_S + self._drain_window
 
     async def start(self) -> None:
-        """Start the first server, on a new run of the event; it is told the run's start."""
+        """Start the first server, on a new run of the event; it receives the run's start."""
         for lead in START_LEADS_S:
             self._clock.epoch = time.monotonic() + lead
             try:

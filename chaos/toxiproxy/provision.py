@@ -266,7 +266,7 @@ def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
 
 
 def _kill_group(child: subprocess.Popen[str]) -> None:
-    """End a tool and the compilers that it has started, which would go on writing into a folder that is removed."""
+    """End a tool and the compilers that it has started, which would still write into a folder that is removed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
 

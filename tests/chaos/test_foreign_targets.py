@@ -1,4 +1,4 @@
-"""Somebody else's server as a target: started, struck and replaced by its command, or found at its address."""
+"""A server of another project as a target: started, struck and replaced by its command, or found at its address."""
 
 from __future__ import annotations
 

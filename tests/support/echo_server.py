@@ -1,4 +1,4 @@
-"""A bare WebSocket echo server, as somebody else's system: ``python -m tests.support.echo_server PORT [--health]``.
+"""A bare WebSocket echo server of another project: ``python -m tests.support.echo_server PORT [--health]``.
 
 With ``--health`` it answers ``/up`` with 200 and everything else that is no WebSocket handshake with 404.
 """

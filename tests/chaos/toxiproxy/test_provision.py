@@ -224,7 +224,7 @@ def test_sigterm_ends_a_build_with_all_that_it_started(tmp_path: Path, env: dict
     assert list(cache.iterdir()) == []
 
 
-def test_another_version_on_path_is_told(tmp_path: Path, env: dict[str, str]) -> None:
+def test_another_version_on_path_is_named(tmp_path: Path, env: dict[str, str]) -> None:
     """It may have other quirks; the run records its version."""
     script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("2.9.0"))
     said = list[str]()
