@@ -21,7 +21,7 @@ from resilience.lab.system import CallTimes
 from resilience.network_addresses import with_port
 
 from ..ports import HIGH, LOW, free_ports
-from .client import ToxiproxyApi
+from .client import NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 from .versions import require_version, version_note
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ async def ask(found: ExternalToxiproxy, say: Callable[[str], None] = lambda _: N
     ``say`` receives what is special about that. Raises ToxiproxyError when it does not answer, or is too old.
     """
     with contextlib.closing(ToxiproxyApi(found.host, found.port)) as api:
-        version = await api.version()
+        try:
+            version = await api.version()
+        except (NotToxiproxyError, ToxiproxyHungError, ToxiproxyRefusedError):
+            raise
+        except ToxiproxyError as error:
+            raise ToxiproxyError(f"nothing listens at {found.where}: start it, or leave --toxiproxy out") from error
     require_version(version, found.where)
     note = version_note(version, found.where)
     if note is not None:

@@ -53,6 +53,7 @@ def test_a_bad_url_is_a_usage_error_of_the_command_and_an_absent_server_the_labo
     bad, absent = run("https://127.0.0.1:1"), run(f"http://127.0.0.1:{free_ports(1)[0]}")
     assert isinstance(bad, UsageError)
     assert isinstance(absent, ToxiproxyError)
+    assert "start it, or leave --toxiproxy out" in str(absent)
     assert absent.exit_code == ExitCode.HARNESS
 
 
