@@ -134,12 +134,9 @@ async def test_a_command_that_ends_at_its_start_says_why(tmp_path: Path) -> None
 
 
 async def test_the_environment_is_added_to_with_the_port(tmp_path: Path) -> None:
-    code = "import os, sys; os.execv(sys.executable, ['python', '-m', 'tests.support.echo_server', os.environ['AT']])"
-    made = CommandTarget(
-        CommandTargetSpec(command=(sys.executable, "-c", code), directory=ROOT, environment={"AT": "{port}"}),
-        tmp_path,
-        clock=RunClock(),
-    )
+    words = ("/bin/sh", "-c", f'exec {sys.executable} -m tests.support.echo_server "$AT"')
+    from_environment = CommandTargetSpec(command=words, directory=ROOT, environment={"AT": "{port}"})
+    made = CommandTarget(from_environment, tmp_path, clock=RunClock())
     await made.start()
     assert await is_echoing(made)
     await made.stop()
@@ -172,10 +169,10 @@ async def test_what_a_wrapper_started_ends_with_it(tmp_path: Path) -> None:
 
 
 async def test_a_command_that_ignores_its_stop_signal_is_killed_and_has_failed(tmp_path: Path) -> None:
-    deaf = CommandTarget(spec(stop_timeout=0.2, stop_signal=StopSignal.SIGUSR1), tmp_path, clock=RunClock())
+    words = ("/bin/sh", "-c", f"trap '' USR1; exec {' '.join(ECHO[:-1])} $0", "{port}")
+    program = CommandTargetSpec(command=words, directory=ROOT, stop_timeout=0.2, stop_signal=StopSignal.SIGUSR1)
+    deaf = CommandTarget(program, tmp_path, clock=RunClock())
     await deaf.start()
-    assert deaf.pid is not None
-    os.kill(deaf.pid, signal.SIGSTOP)  # as deaf as a program can be
     with pytest.raises(SystemFailedError, match=r"did not end within 0\.2 s of SIGUSR1"):
         await deaf.stop()
 
