@@ -164,10 +164,10 @@ class ProxiedLink:
         if self.process.suspended:
             return None  # as a fault wants it
         try:
-            await self.api.list_proxies()
+            proxies = await self.api.list_proxies()
         except ToxiproxyError as error:
             return f"toxiproxy of {self.name} was replaced: {error}"
-        return None
+        return None if self._proxy in proxies else f"the proxy of {self.name} was deleted by another program"
 
     async def close(self) -> None:
         """End the proxy and its process."""

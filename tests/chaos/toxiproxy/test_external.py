@@ -109,6 +109,19 @@ async def test_a_link_uses_one_proxy_of_its_own_and_leaves_no_trace(
     assert left["others"].port == other.port
 
 
+async def test_a_proxy_that_another_user_deletes_is_made_again_and_that_is_said(
+    external: ExternalToxiproxy, api: ToxiproxyApi, clock: RunClock
+) -> None:
+    link = ProxiedLink.share("alpha", external, clock)
+    async with HttpStub() as stub:
+        await link.connect(stub.address)
+        for name in await api.list_proxies():
+            await api.delete_proxy(name)
+        assert await link.revive() == "the proxy of alpha was deleted by another program"
+        assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
+        await link.close()
+
+
 async def test_a_link_whose_server_has_gone_ends_without_an_error(
     server: ToxiproxyProcess, external: ExternalToxiproxy, clock: RunClock
 ) -> None:
