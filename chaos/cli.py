@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from resilience.errors import ExitCode
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.extras import needs_extra
+from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
@@ -31,10 +33,15 @@ def chaos() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
-@click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
+@click.option(
+    "--out",
+    type=_PATH,
+    help="The run directory itself, or that of the repetitions; empty or absent.  [default: a new one below runs/]",
+)
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@repetition_options
 @needs_extra("chaos")
 def run(
     experiment: str,
@@ -45,30 +52,26 @@ def run(
     toxiproxy: Path | None,
     workers: int | None,
     db: str | None,
+    repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
     was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
-    first).
+    first). With --repeat the verdict is on all runs together.
     """
-    from reports.cli import report_own_run
-    from resilience.lab.command import new_run_dir, run_experiment
+    from reports.run_cli import RunRequest, run_and_report
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
     from .toxiproxy.provision import find_toxiproxy
 
     loaded = load(experiment, overrides, scale)
-    console = make_console()
+    plan = repetition.plan(loaded.seed if seed is None else seed)
+    console = make_console(quiet=repetition.quiet)
     binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
-    chosen = loaded.seed if seed is None else seed
-    run_dir = new_run_dir(lane, loaded, chosen, out)
-    console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
-    with show_progress(console) as listener:
-        run_experiment(lane, loaded, chosen, run_dir, console, listener)
-    return report_own_run(run_dir, console)
+    lanes = partial(RealLane, toxiproxy=binary.path, workers=workers, database=db)
+    return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
 
 
 @chaos.command(name="list")
