@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, UsageError
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
@@ -132,6 +132,47 @@ def doctor(clients: int | None, toxiproxy: Path | None) -> int:
         table.add_row(mark, Text(finding.name), Text(finding.value), Text(finding.advice))
     console.print(table)
     return ExitCode.HARNESS if worst(findings) == "bad" else ExitCode.PASS
+
+
+@chaos.command()
+@click.argument("what", metavar="EXPERIMENT|RUN_DIR")
+@click.option("--format", "_format", type=click.Choice(["chaostoolkit"]), default="chaostoolkit", show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the experiment's run; the experiment's own by default.")
+@click.option(
+    "--lane", type=click.Choice(["real", "virtual", "model"]), default="real", show_default=True, help="Where it runs."
+)
+@click.option("--run-dir", help="Where the exported experiment will run.  [default: runs/chaostoolkit/<name>]")
+@click.option("--out", type=_PATH, help="The file to write.  [default: standard output]")
+@needs_extra("reports")
+def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | None, out: Path | None) -> None:
+    """Export an experiment, or the journal of a run with its experiment, as JSON of the Chaos Toolkit.
+
+    --seed, --lane and --run-dir are for an experiment; a run has its own.
+    """
+    import msgspec
+
+    from resilience.eventlog.vocabulary import Lane
+
+    from .chaostoolkit import export_run, to_experiment
+
+    if Path(what).is_dir():
+        if seed is not None or run_dir is not None:
+            raise UsageError(f"{what} is a run: --seed and --run-dir are for an experiment")
+        exported = export_run(Path(what))
+    else:
+        loaded = load(what)
+        chosen = loaded.seed if seed is None else seed
+        where = run_dir or f"runs/chaostoolkit/{loaded.name}"
+        exported = to_experiment(loaded, what, lane=Lane(lane), seed=chosen, run_dir=where)
+    text = msgspec.json.format(msgspec.json.encode(exported), indent=2).decode()
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
+    click.echo(f"exported: {out}")
 
 
 def _aside(console: Console) -> Callable[[str], None]:
