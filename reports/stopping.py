@@ -42,7 +42,7 @@ def spent(error: float, part: float) -> float:
 def look_confidence(confidence: float, done: int, repetitions: int) -> float | None:
     """The confidence of a one-sided bound after ``done`` of at most so many ``repetitions``; None between the looks.
 
-    ``confidence``: of the verdict, whenever it comes. None as well at a look too early to decide anything.
+    ``confidence``: of the verdict, whenever it comes. None as well where its share is too small.
     """
     if done not in looks(repetitions):
         return None
@@ -54,7 +54,7 @@ def look_confidence(confidence: float, done: int, repetitions: int) -> float | N
 def closing_confidence(confidence: float, done: int, repetitions: int) -> float:
     """The confidence of a bound after ``done`` repetitions when no more will follow: it has all the error that is left.
 
-    A look at the same moment with a smaller share adds nothing: its bound is the wider one.
+    An earlier look after as many repetitions, with a smaller share, adds nothing: its bound is the wider one.
     """
     error = 1 - confidence
     return 1 - (error - _spent_before(error, done, repetitions))

@@ -124,5 +124,5 @@ def _reason(plan: RepetitionPlan, end: RepetitionEnd, seed: int, spent: Seconds,
     if plan.budget is not None and spent + longest > plan.budget:
         left, next_one = describe_duration(max(plan.budget - spent, 0.0)), describe_duration(longest)
         whole = describe_duration(plan.budget)
-        return EarlyStop(f"{left} of the budget of {whole} are left, and one more takes up to {next_one}")
+        return EarlyStop(f"{left} of the budget of {whole} are left, and one more may need {next_one}")
     return None

@@ -192,7 +192,7 @@ def test_junit_has_a_suite_for_the_whole_and_one_for_each_run(ran: Ran) -> None:
 
 def test_every_file_shows_the_same_verdict_and_each_run(ran: Ran, tmp_path: Path) -> None:
     runs = [ran.again(seed) for seed in range(1, 7)]
-    stop = EarlyStop("4 s of the budget of 60 s are left, and one more takes up to 9.0 s")
+    stop = EarlyStop("4 s of the budget of 60 s are left, and one more may need 9.0 s")
     result = ran.together(*runs, stop=stop, budget=60.0)
     write_repetitions(tmp_path, result, [run.summary for run in runs])
     assert {path.name for path in tmp_path.iterdir()} == {
