@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, UsageError
 from resilience.experiment.faults import EVERY_LANE
 from resilience.experiment.loader import by_group, catalogue, load, to_toml
 from resilience.extras import needs_extra
+from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
@@ -32,10 +34,19 @@ def chaos() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
-@click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
+@click.option(
+    "--out",
+    type=_PATH,
+    help="The run directory itself, or that of the repetitions; empty or absent.  [default: a new one below runs/]",
+)
+@click.option(
+    "--toxiproxy",
+    metavar="PATH|URL",
+    help="The toxiproxy-server to use, or the http://host:port of one that runs.  [default: found, or built once]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
-@click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@click.option("--db", help="Database URL of the quiz server.  [default: an SQLite file in the run directory]")
+@repetition_options
 @needs_extra("chaos")
 def run(
     experiment: str,
@@ -43,33 +54,35 @@ def run(
     scale: float,
     overrides: tuple[str, ...],
     out: Path | None,
-    toxiproxy: Path | None,
+    toxiproxy: str | None,
     workers: int | None,
     db: str | None,
+    repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
     was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
-    first).
+    first). With --repeat the verdict is on all runs together.
     """
-    from reports.cli import report_own_run
-    from resilience.lab.command import new_run_dir, run_experiment
+    from reports.run_cli import RunRequest, run_and_report
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
-    from .toxiproxy.provision import find_toxiproxy
+    from .targets.choice import require_target
+    from .toxiproxy.choice import choose_toxiproxy
+    from .toxiproxy.external import ExternalToxiproxy, require_external
 
     loaded = load(experiment, overrides, scale)
-    console = make_console()
-    binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
-    chosen = loaded.seed if seed is None else seed
-    run_dir = new_run_dir(lane, loaded, chosen, out)
-    console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
-    with show_progress(console) as listener:
-        run_experiment(lane, loaded, chosen, run_dir, console, listener)
-    return report_own_run(run_dir, console)
+    require_target(loaded, database=db)
+    plan = repetition.plan(loaded.seed if seed is None else seed)
+    console = make_console(quiet=repetition.quiet)
+    found = choose_toxiproxy(toxiproxy, say=_aside(console))
+    if isinstance(found, ExternalToxiproxy):
+        require_external(loaded, found)
+    proxy = found if isinstance(found, ExternalToxiproxy) else found.path
+    lanes = partial(RealLane, toxiproxy=proxy, workers=workers, database=db)
+    return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
 
 
 @chaos.command(name="list")
@@ -114,24 +127,68 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
+@click.option("--toxiproxy", metavar="PATH|URL", help="The toxiproxy-server to examine, or the URL of one that runs.")
+@click.option("--out", type=_PATH, help="Where runs are to be written.  [default: runs/]")
 @needs_extra("chaos")
-def doctor(clients: int | None, toxiproxy: Path | None) -> int:
+def doctor(clients: int | None, toxiproxy: str | None, out: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.table import Table
     from rich.text import Text
 
+    from resilience.lab.command import RUNS
+
+    from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.doctor import examine, worst
-    from .toxiproxy.provision import find_toxiproxy
 
     console = make_console()
-    findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
+    findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])
         table.add_row(mark, Text(finding.name), Text(finding.value), Text(finding.advice))
     console.print(table)
     return ExitCode.HARNESS if worst(findings) == "bad" else ExitCode.PASS
+
+
+@chaos.command()
+@click.argument("what", metavar="EXPERIMENT|RUN_DIR")
+@click.option("--format", "_format", type=click.Choice(["chaostoolkit"]), default="chaostoolkit", show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the experiment's run; the experiment's own by default.")
+@click.option(
+    "--lane", type=click.Choice(["real", "virtual", "model"]), default="real", show_default=True, help="Where it runs."
+)
+@click.option("--run-dir", help="Where the exported experiment will run.  [default: runs/chaostoolkit/<name>]")
+@click.option("--out", type=_PATH, help="The file to write.  [default: standard output]")
+@needs_extra("reports")
+def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | None, out: Path | None) -> None:
+    """Export an experiment, or the journal of a run with its experiment, as JSON of the Chaos Toolkit.
+
+    --seed, --lane and --run-dir are for an experiment; a run has its own.
+    """
+    import msgspec
+
+    from resilience.eventlog.vocabulary import Lane
+
+    from .chaostoolkit import export_run, to_experiment
+
+    if Path(what).is_dir():
+        if seed is not None or run_dir is not None:
+            raise UsageError(f"{what} is a run: --seed and --run-dir are for an experiment")
+        exported = export_run(Path(what))
+    else:
+        loaded = load(what)
+        chosen = loaded.seed if seed is None else seed
+        where = run_dir or f"runs/chaostoolkit/{loaded.name}"
+        exported = to_experiment(loaded, what, lane=Lane(lane), seed=chosen, run_dir=where)
+    text = msgspec.json.format(msgspec.json.encode(exported), indent=2).decode()
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
+    click.echo(f"exported: {out}")
 
 
 def _aside(console: Console) -> Callable[[str], None]:

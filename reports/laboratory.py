@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.experiment.spec import CLOCKS, Expectation
+from resilience.experiment.targets import EvidenceSource
 from resilience.lab.health import LabHealth, allowed_lateness
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.server_watch import HANG_S
@@ -91,7 +92,7 @@ def judge_laboratory(
     return Laboratory(
         failures=tuple(failures),
         doubts=tuple(dict.fromkeys(doubts)),
-        warnings=(*_rejudged(history), *_warnings(health, history.end)),
+        warnings=(*_rejudged(history), *_unchecked_restores(history), *_warnings(health, history.end)),
         processes=tuple(ProcessHealth(**msgspec.structs.asdict(process)) for process in health.processes),
         throttled_s=health.throttled_s,
         load=health.load,
@@ -105,6 +106,14 @@ def _rejudged(history: RunHistory) -> list[str]:
     return [
         f"judged by the expectations of {history.judged_by}, not by those of the run ({history.info.experiment_digest})"
     ]
+
+
+def _unchecked_restores(history: RunHistory) -> list[str]:
+    """That no source of the server's own can contradict a client that says that it was restored."""
+    if EvidenceSource.SERVER_LOG in history.experiment.evidence:
+        return []
+    kind = history.experiment.target.kind
+    return [f"a client counts as restored on its own word: a target of the kind {kind} has no log to compare it with"]
 
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:

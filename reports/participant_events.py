@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.targets import EvidenceSource
 
 from .frames import RunHistory
 
@@ -141,6 +142,7 @@ class ParticipantEvents:
     def __init__(self, history: RunHistory) -> None:
         frame = history.frame
         self.end = history.end
+        self._has_server_log = EvidenceSource.SERVER_LOG in history.experiment.evidence
         self._silence_s = history.experiment.client.probe_after - _ROUNDING_S
         self.length = int(np.searchsorted(frame["t"].to_numpy(), self.end, side="right"))
         self.frame = frame.iloc[: self.length]
@@ -219,7 +221,12 @@ class ParticipantEvents:
         return np.asarray(self._kind_table(kinds)[self._kinds[rows]] & (rows != NONE), dtype=bool)
 
     def resumed_by_server(self, arrivals: Numbers) -> tuple[NDArray[np.object_], Flags]:
-        """How the server says that it resumed the session of each arrival (a row), and that their digests agree."""
+        """How the server says that it resumed the session of each arrival (a row), and that their digests agree.
+
+        Without a log of the server nothing contradicts a client's word that its session was restored.
+        """
+        if not self._has_server_log:
+            return np.full(len(arrivals), None, dtype=object), np.ones(len(arrivals), dtype=bool)
         server = self._rows(LogEventKind.SESSION_RESUMED, clients_only=False)
         keys, first = np.unique(self._connection_keys(server), return_index=True)
         server = server[first]

@@ -255,3 +255,9 @@ def verdict(op: Op, threshold: float, low: float, high: float) -> Verdict:
         Op.BELOW: (high < threshold, low >= threshold),
     }[op]
     return Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+
+
+def worst_verdict(*verdicts: Verdict) -> Verdict:
+    """Fail before inconclusive before pass."""
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    return min(verdicts, key=order.index)

