@@ -12,6 +12,8 @@ from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
+from .drivers.cli import driver
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,9 @@ _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 @click.group()
 def chaos() -> None:
     """Inject faults into the network and the server under real clients, and judge how they recover."""
+
+
+chaos.add_command(driver)
 
 
 @chaos.command()

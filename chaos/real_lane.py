@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import canceller_of_this_task, run_all
@@ -28,13 +29,16 @@ from resilience.lab.system import System
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from .client_worker import ClientWorker, WorkerPool, shards
+from .drivers.process import resolve_command
+from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
 from .targets.quiz import QuizTarget, StartupTimeoutError
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
-from .workers import Worker, WorkerPool, shards
+from .workers import Worker
 
 START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
 """How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
@@ -60,12 +64,14 @@ class RealLane:
     ) -> None:
         self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
         self._binary: Binary | None = None
+        self._driver: str | None = None
         self._cancellation = Cancellation()
 
     def versions(self) -> Mapping[str, str]:
-        """The library and the proxy whose behaviour shows in a run; the proxy's once it was found."""
+        """The libraries and the proxy whose behaviour shows in a run; the proxy's and the driver's once they ran."""
         found = {} if self._binary is None else {"toxiproxy": self._binary.version}
-        return {"websockets": version("websockets"), **found}
+        driver = {} if self._driver is None else {"driver": self._driver}
+        return {"websockets": version("websockets"), **found, **driver}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
@@ -90,6 +96,8 @@ class RealLane:
     async def _start(
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
+        if isinstance(experiment.driver, StdioDriver):
+            resolve_command(experiment.driver.command)
         raise_open_files(files_needed(experiment))
         self._binary = find_toxiproxy(self._toxiproxy)
         workers = self._workers or os.cpu_count() or 1
@@ -97,6 +105,7 @@ class RealLane:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)
                 system = await starter.start(self._binary, workers, on_tick)
+                self._driver = starter.driver_name
             except BaseException:
                 self._cancellation.mask()  # what was started is ended first
                 raise
@@ -146,8 +155,15 @@ class _Starter:
         self._stack.push_async_callback(link.close)
         self._links[name] = link
 
+    @property
+    def driver_name(self) -> str | None:
+        """What a driver that is not ours says it is."""
+        names = [worker.driver_name for worker in self._pool.workers if isinstance(worker, DriverWorker)]
+        return names[0] if names else None
+
     async def _start_worker(self, number: int, shard: Shard) -> None:
-        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, shard)
+        kind = DriverWorker if isinstance(self._experiment.driver, StdioDriver) else Worker
+        worker: ClientWorker = await kind.start(self._experiment, self._seed, self._run_dir, number, shard)
         self._stack.push_async_callback(worker.stop)
         self._pool.workers.append(worker)
         await worker.prepare()

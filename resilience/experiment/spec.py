@@ -15,6 +15,7 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import ClientDriver, FleetDriver
 from resilience.experiment.faults import (
     AnyFault,
     BlackholeFault,
@@ -137,6 +138,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ramp: Seconds = 3.0
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
+    driver: ClientDriver = FleetDriver()
     quiz: QuizConfig = QuizConfig()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()
@@ -193,6 +195,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
                 yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
+        if not isinstance(self.driver, FleetDriver):
+            yield Obstacle("driver", "clients of another program", frozenset((Lane.REAL,)))
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
                 yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
