@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
+from docgen import architecture, configuration, diagram_scenarios, diagrams, drivers, evidence, handshakes, protocol
 
 from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
@@ -52,6 +52,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "tokens": evidence.tokens,
     "return windows": evidence.windows,
     "invariants": evidence.invariants,
+    "driver settings": drivers.settings,
+    "driver orders": lambda: drivers.messages(drivers.ORDERS),
+    "driver reports": lambda: drivers.messages(drivers.REPORTS),
+    "driver states": drivers.states,
+    "driver limits": drivers.limits,
+    "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
+    "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
 }
 
 PARTS |= {f"modules of {package}": partial(architecture.modules, package) for package in architecture.PACKAGES}

@@ -16,7 +16,14 @@ from resilience.quiz.questions import PRINTABLE
 
 Schema = Mapping[str, Any]
 
-_WORDS = {"boolean": "true or false", "string": "string", "integer": "integer", "number": "number", "null": "null"}
+_WORDS = {
+    "object": "object",
+    "boolean": "true or false",
+    "string": "string",
+    "integer": "integer",
+    "number": "number",
+    "null": "null",
+}
 _FORMS = {PRINTABLE: "no control characters"}
 _NUMBERS = {2**53 - 1: "2^53 - 1", 2**31: "2^31", -(2**31): "-2^31"}
 
