@@ -39,7 +39,7 @@ chaos.add_command(driver)
 @click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
-@click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@click.option("--db", help="Database URL of the quiz server.  [default: an SQLite file in the run directory]")
 @needs_extra("chaos")
 def run(
     experiment: str,
@@ -62,9 +62,11 @@ def run(
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
+    from .targets.choice import require_target
     from .toxiproxy.provision import find_toxiproxy
 
     loaded = load(experiment, overrides, scale)
+    require_target(loaded, database=db)
     console = make_console()
     binary = find_toxiproxy(toxiproxy, say=_aside(console))
     lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)

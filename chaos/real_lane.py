@@ -1,8 +1,7 @@
 """The real lane: one experiment through real processes, real sockets and a real Toxiproxy. Decides nothing.
 
 Starting is one stack, each step undone in reverse however the run ends: Toxiproxy for each link and the workers, then
-the server, then its proxies. The server takes the run's start (epoch) as an argument, so it is started last, with an
-epoch a few seconds ahead; when it was not healthy well before, it is started again with more time.
+the target, which sets the run's start (epoch) a moment ahead, then its proxies.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resilience.errors import HarnessError, SystemFailedError
+from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
@@ -27,7 +25,6 @@ from resilience.lab.cancellation import Cancellation
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
 from resilience.runtime import RunClock
-from resilience.units import Seconds
 
 from .client_worker import ClientWorker, WorkerPool, shards
 from .drivers.process import resolve_command
@@ -35,16 +32,10 @@ from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
-from .targets.quiz import QuizTarget, StartupTimeoutError
+from .targets.choice import make_target, require_target
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
 from .workers import Worker
-
-START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
-"""How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
-
-START_MARGIN_S: Seconds = 0.5
-"""What must be left of the lead when the server is healthy: in it the proxies are opened and the clients instructed."""
 
 T = TypeVar("T")
 
@@ -53,7 +44,7 @@ class RealLane:
     """A :class:`~resilience.lab.system.LaneDriver`; runs one experiment at a time, in the thread that calls it.
 
     ``toxiproxy`` is the proxy's binary (``None``: found, or built once), ``workers`` the number of client processes
-    (``None``: one for each processor), ``database`` the server's database URL (``None``: an SQLite file in the run
+    (``None``: one for each processor), ``database`` the quiz server's database URL (``None``: an SQLite file in the run
     directory).
     """
 
@@ -96,6 +87,7 @@ class RealLane:
     async def _start(
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
+        require_target(experiment, database=self._database)
         if isinstance(experiment.driver, StdioDriver):
             resolve_command(experiment.driver.command)
         raise_open_files(files_needed(experiment))
@@ -121,7 +113,7 @@ class _Starter:
         self._stack, self._experiment, self._seed = stack, experiment, seed
         self._keep, self._run_dir = recording.write_stored_run, recording.directory
         self._clock = RunClock()
-        self._server = QuizTarget(experiment, seed, self._run_dir, clock=self._clock, database=database)
+        self._server = make_target(experiment, seed, self._run_dir, clock=self._clock, database=database)
         self._links: dict[str, ProxiedLink] = {}
         self._pool = WorkerPool([])
 
@@ -135,7 +127,8 @@ class _Starter:
         who = enumerate(shards(self._experiment, self._seed, workers), 1)
         await run_all([*links, *(self._start_worker(number, shard) for number, shard in who)])
         await self._start_server()
-        await run_all([link.connect(self._server.address) for link in self._links.values()])
+        opening = [link.connect(self._server.address, self._server.health) for link in self._links.values()]
+        await run_all(opening)
         urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
         await self._pool.go(self._clock.epoch, urls)
         return RealSystem(
@@ -169,16 +162,8 @@ class _Starter:
         await worker.prepare()
 
     async def _start_server(self) -> None:
-        for lead in START_LEADS_S:
-            self._clock.epoch = time.monotonic() + lead
-            try:
-                await self._server.launch(by=self._clock.epoch - START_MARGIN_S)
-            except StartupTimeoutError as error:
-                late = error
-                continue
-            self._stack.push_async_callback(self._stop_server)
-            return
-        raise HarnessError(f"the machine is too slow or too busy: {late}")
+        await self._server.start()
+        self._stack.push_async_callback(self._stop_server)
 
     async def _stop_server(self) -> None:
         with contextlib.suppress(SystemFailedError):  # the run knows already, or has failed otherwise

@@ -17,11 +17,14 @@ from resilience.lab.recording import EVENTS, OBSERVATIONS
 from resilience.units import Instant, Seconds
 
 from .client_worker import ClientWorker
-from .supervised import SupervisedProcess
+from .supervised import SupervisedProcess, describe_exit
 from .worker_main import Counts, Ended, Go, Job, Ready, Shard, Stop, WorkerCommand, WorkerReport
 
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
+
+END_TIMEOUT_S: Seconds = 2.0
+"""How long after the end of its output a worker's process may take to end."""
 
 STOP_TIMEOUT_S: Seconds = 10.0
 SILENCE_TIMEOUT_S: Seconds = 10.0
@@ -56,7 +59,7 @@ class Worker(ClientWorker):
                 pipe.write(msgspec.json.encode(order) + b"\n")
                 await pipe.drain()
         except (BrokenPipeError, ConnectionResetError):
-            raise self._lost() from None
+            raise await self._lost() from None
 
     async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
         """Tell it when the run starts and where its clients connect."""
@@ -73,7 +76,7 @@ class Worker(ClientWorker):
                 f"{self.child.name} did not load within {READY_TIMEOUT_S:g} s; {self.child.log_tail()}"
             ) from None
         if not isinstance(report, Ready):
-            raise self._lost()
+            raise await self._lost()
 
     async def read_reports(self) -> None:
         """Take its reports until cancelled; HarnessError when it dies, or falls silent though it is not suspended."""
@@ -86,7 +89,7 @@ class Worker(ClientWorker):
                     continue
                 raise HarnessError(f"{self.child.name} has not reported for {SILENCE_TIMEOUT_S:g} s") from None
             if not isinstance(report, Counts):
-                raise self._lost()
+                raise await self._lost()
             self.counts = report
             self._heard(report.lag_recent)
 
@@ -126,5 +129,8 @@ class Worker(ClientWorker):
         line = await pipe.readline() if pipe is not None else b""
         return _REPORTS.decode(line) if line else None
 
-    def _lost(self) -> HarnessError:
-        return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.log_tail()}")
+    async def _lost(self) -> HarnessError:
+        """Its output has ended; the kernel may report the end of the process itself a moment later."""
+        ended = await self.child.ended(END_TIMEOUT_S)
+        how = describe_exit(self.child.exit_code or 0) if ended else "it closed its output and still runs"
+        return HarnessError(f"{self.child.name} is gone ({how}); {self.child.log_tail()}")

@@ -13,7 +13,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from docgen import architecture, configuration, diagram_scenarios, diagrams, drivers, evidence, handshakes, protocol
+from docgen import (
+    architecture,
+    configuration,
+    diagram_scenarios,
+    diagrams,
+    drivers,
+    evidence,
+    faults,
+    handshakes,
+    protocol,
+)
 
 from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
@@ -30,6 +40,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "words": protocol.words,
     "close codes": protocol.close_codes,
     "retry classes": protocol.retry_classes,
+    "handshake statuses": protocol.handshake_statuses,
     "conversation: join": diagram_scenarios.join,
     "conversation: resume": diagram_scenarios.resume,
     "conversation: fencing": diagram_scenarios.fencing,
@@ -59,6 +70,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "driver limits": drivers.limits,
     "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
     "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
+    "fault kinds": faults.kinds_table,
+    "fault declarations": faults.declarations,
+    "fault example": faults.example,
 }
 
 PARTS |= {f"modules of {package}": partial(architecture.modules, package) for package in architecture.PACKAGES}

@@ -29,6 +29,7 @@ from resilience.network_addresses import with_port
 
 from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
+from ..supervised import describe_exit
 from .client import NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 
 if TYPE_CHECKING:
@@ -239,7 +240,11 @@ class ToxiproxyProcess:
 
     def _failure(self, outcome: _Start) -> str:
         log = f"its log, {self._log_path}, ends: {_tail(self._log_path)}" if self._log_path else "it kept no log"
-        what = f"died with exit code {self.exit_code}" if outcome is _Start.DIED else f"did not answer in {START_S} s"
+        what = (
+            f"ended ({describe_exit(self.exit_code or 0)})"
+            if outcome is _Start.DIED
+            else f"did not answer in {START_S} s"
+        )
         return (
             f"{self._binary.path} on {with_port(self.host, self.api_port)} {what}; {log}; run `resilience chaos doctor`"
         )
@@ -259,9 +264,8 @@ class ToxiproxyProcess:
 
     def _require_alive(self, doing: str) -> None:
         if not self.alive:
-            raise ToxiproxyError(
-                f"cannot {doing} toxiproxy (pid {self.pid}): it ended with exit code {self.exit_code}; respawn it"
-            )
+            how = describe_exit(self.exit_code or 0)
+            raise ToxiproxyError(f"cannot {doing} toxiproxy (pid {self.pid}): it has ended ({how}); respawn it")
 
     def _await_standstill(self) -> None:
         """Wait until the kernel reports the child as stopped; where that cannot be read, rely on the signal."""

@@ -16,17 +16,17 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.drivers import ClientDriver, FleetDriver
-from resilience.experiment.faults import (
-    AnyFault,
-    BlackholeFault,
-    ClientSuspendFault,
-    LatencyFault,
-    ServerDrainFault,
-    ServerKillFault,
-    ServerSuspendFault,
-)
-from resilience.experiment.primitives import Crash, FaultTarget
+from resilience.experiment.fault_rules import check_values
+from resilience.experiment.faults import AnyFault, ServerDrainFault, ServerKillFault
+from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
+from resilience.experiment.targets import (
+    EvidenceSource,
+    ExternalTargetSpec,
+    QuizTargetSpec,
+    TargetSpec,
+    check_target,
+)
 from resilience.units import Instant, Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
@@ -39,10 +39,8 @@ METRICS = (
     "grace_expirations",
 )
 """Everything an expectation may be about."""
-
-MIN_DELAY_S: Seconds = 0.001
-MAX_DELAY_S: Seconds = 0.5
-"""A probe over a link with such a delay needs four times as long, and has 3 s in all."""
+LOGGED_METRICS = ("heartbeat_rtt_s", "grace_expirations")
+"""Those, without their statistics, that only the server's own log tells."""
 
 SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
@@ -52,8 +50,6 @@ DRAIN_END_S: Seconds = 1.0
 """A drained server needs so long for its last commits, its final records and its end."""
 MIN_GAP_S: Seconds = 1.0
 """More strikes than one a second are flaps."""
-MIN_SILENCE_S: Seconds = 0.5
-"""A canary needs 0.4 s of silence to tell it from a slow answer."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
@@ -124,7 +120,7 @@ class Obstacle(msgspec.Struct, frozen=True):
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
+    """A run, whole: the system under test, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
     within ``ramp`` seconds.
@@ -136,6 +132,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str = ""
     seed: int = 1
     ramp: Seconds = 3.0
+    target: TargetSpec = QuizTargetSpec()
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
     driver: ClientDriver = FleetDriver()
@@ -148,6 +145,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check every rule that spans more than one value."""
         _check_run(self)
+        _check_system(self)
         _check_cohorts(self.cohorts, self.duration)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
@@ -165,6 +163,13 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long the run must continue after its last heal, seconds: no less than any latency that is asked for."""
         asked = [each.threshold for each in self.expectations if each.metric.partition(".")[0] in CLOCKS]
         return max(SETTLE_FOR_LATENCY_S, *asked) if asked else SETTLE_S
+
+    @property
+    def evidence(self) -> frozenset[EvidenceSource]:
+        """The sources of evidence that a run of it leaves behind for the checks that need them."""
+        clients = frozenset((EvidenceSource.QUIZ_CLIENTS,))
+        own = clients if isinstance(self.driver, FleetDriver) else frozenset[EvidenceSource]()
+        return (self.target.evidence - clients) | own
 
     @property
     def digest(self) -> str:
@@ -190,7 +195,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Every value that not every lane can carry out."""
-        virtual = frozenset((Lane.VIRTUAL,))
+        virtual, real = frozenset((Lane.VIRTUAL,)), frozenset((Lane.REAL,))
+        if not isinstance(self.target, QuizTargetSpec):
+            yield Obstacle("target.kind", f"a target of the kind {self.target.kind}", real)
         for i, fault in enumerate(self.faults):
             yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
@@ -217,6 +224,14 @@ def _check_run(run: Experiment) -> None:
     require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
     correlation = run.statistics.correlation
     require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
+
+
+def _check_system(run: Experiment) -> None:
+    check_target("target", run.target)
+    rule = "must be left out: the table configures this program's own server, and [target] names another one"
+    defaults = msgspec.structs.asdict(ServerConfig())
+    changed = [name for name, value in msgspec.structs.asdict(run.server).items() if value != defaults[name]]
+    require(isinstance(run.target, QuizTargetSpec) or not changed, "server", changed, rule)
 
 
 def _check_cohorts(cohorts: tuple[Cohort, ...], duration: Seconds) -> None:
@@ -247,23 +262,19 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.flap_every is None or fault.flap_every > 0, f"{key}.flap_every", fault.flap_every, "must be positive")
     require(fault.rolling >= 0, f"{key}.rolling", fault.rolling, "must not be negative")
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
-    if hasattr(fault, "duration"):
-        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    if isinstance(fault, BlackholeFault | ServerSuspendFault | ClientSuspendFault):
-        rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
-        require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
-    if isinstance(fault, LatencyFault):
-        rule = f"must be from 0.001 to {MAX_DELAY_S:g} s: a canary must see it within the time that it has"
-        require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)
-    if isinstance(fault, ServerKillFault) and fault.crash is not None:
-        _check_crash(f"{key}.crash", fault.crash, fault)
+    check_values(key, fault)
     if isinstance(fault, ServerDrainFault):
-        least = run.server.drain.window(run.clients) + DRAIN_END_S
+        least = _drain_s(run) + DRAIN_END_S
         rule = f"must be at least {least:g} s: so long the server takes to drain {run.clients} clients and to end"
         require(fault.length >= least - _ROUNDING_S, f"{key}.duration", fault.length, rule)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _drain_s(run: Experiment) -> Seconds:
+    """How long this program's own server spreads its closes over; how long another one takes is not known."""
+    return run.server.drain.window(run.clients) if isinstance(run.target, QuizTargetSpec) else 0.0
 
 
 def _check_poisson(key: str, fault: AnyFault) -> None:
@@ -287,16 +298,13 @@ def _check_settle(run: Experiment) -> None:
     require(run.duration >= healed + settle - _ROUNDING_S, "duration", run.duration, rule)
 
 
-def _check_crash(key: str, crash: Crash, fault: ServerKillFault) -> None:
-    require(crash.skip >= 0, f"{key}.skip", crash.skip, "must not be negative")
-    rule = f"must be at least 0 and less than the fault's duration ({fault.length:g} s)"
-    require(0 <= crash.within < fault.length, f"{key}.within", crash.within, rule)
-    require(crash.pause >= 0, f"{key}.pause", crash.pause, "must not be negative")
-    require(0 <= crash.kept <= 1, f"{key}.kept", crash.kept, "must be a share from 0 to 1")
-
-
 def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
     if fault.target is FaultTarget.SERVER:
+        rule = (
+            "an external target cannot be killed, suspended or drained by this runner, which has not started it: "
+            'use a fault of links or clients, or have the runner start it (target.kind = "command")'
+        )
+        require(not isinstance(run.target, ExternalTargetSpec), f"{key}.kind", fault.kind, rule)
         rule = "must be left out: the fault strikes the server"
         require(not fault.cohorts, f"{key}.cohorts", list(fault.cohorts), rule)
         require(fault.share == 1.0, f"{key}.share", fault.share, rule)
@@ -312,6 +320,8 @@ def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
 def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> None:
     metric, threshold = expectation.metric, expectation.threshold
     require(metric in METRICS, f"{key}.metric", metric, f"unknown; one of: {', '.join(METRICS)}")
+    has_log = EvidenceSource.SERVER_LOG in run.evidence or metric.partition(".")[0] not in LOGGED_METRICS
+    require(has_log, f"{key}.metric", metric, f"a target of the kind {run.target.kind} has no log that tells it")
     if metric == "success_rate":
         require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
     else:

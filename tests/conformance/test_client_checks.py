@@ -32,8 +32,8 @@ def serve_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], Non
     sound = QuizTarget._command
 
     def plant(names: Sequence[str]) -> None:
-        def command(self: QuizTarget) -> list[str]:
-            words = sound(self)
+        def command(self: QuizTarget, *, is_first: bool) -> list[str]:
+            words = sound(self, is_first=is_first)
             at = words.index("resilience")
             return [*words[:at], "tests.support.planted.server", ",".join(names), *words[at + 1 :]]
 

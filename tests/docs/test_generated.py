@@ -9,7 +9,10 @@ import pytest
 
 import docs
 
-GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/drivers.md", "docs/protocol.md", "docs/resume.md")
+GENERATED = (
+    "ARCHITECTURE.md",
+    *(f"docs/{name}.md" for name in ("configuration", "drivers", "faults", "protocol", "resume")),
+)
 
 
 @pytest.mark.parametrize("name", GENERATED)

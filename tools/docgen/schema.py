@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from docgen.sources import link
-from resilience.quiz.questions import PRINTABLE
+from resilience.validation import RULES_IN_WORDS
 
 Schema = Mapping[str, Any]
 
@@ -24,7 +24,6 @@ _WORDS = {
     "number": "number",
     "null": "null",
 }
-_FORMS = {PRINTABLE: "no control characters"}
 _NUMBERS = {2**53 - 1: "2^53 - 1", 2**31: "2^31", -(2**31): "-2^31"}
 
 
@@ -64,7 +63,7 @@ def bounds(schema: Schema) -> str:
     texts = (
         _range(schema),
         _length(schema, "Length", "characters"),
-        _FORMS.get(schema.get("pattern", ""), ""),
+        RULES_IN_WORDS.get(schema.get("pattern", ""), ""),
         _length(schema, "Items", "items"),
         inner and f"each {inner}",
     )
