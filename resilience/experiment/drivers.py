@@ -5,7 +5,7 @@ The lines themselves are described in ``docs/drivers.md``; here is only what an 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -47,3 +47,6 @@ class StdioDriver(
 
 ClientDriver = FleetDriver | StdioDriver
 """What the table ``[driver]`` of an experiment says."""
+
+DRIVER_KINDS = tuple(str(driver.__struct_config__.tag) for driver in get_args(ClientDriver))
+"""What ``driver.kind`` may be."""
