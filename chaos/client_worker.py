@@ -1,4 +1,4 @@
-"""What the runner knows of every process of clients, whoever wrote it: suspended or not, alive, how late. No protocol.
+"""What the runner knows of every process of clients, ours or another's: suspended or not, alive, how late. No protocol.
 
 :class:`~chaos.workers.Worker` holds our own clients, :class:`~chaos.drivers.worker.DriverWorker` those of another
 program.
@@ -69,7 +69,7 @@ class ClientWorker(ABC):
         self.child.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process go on; nothing happens to one that runs."""
+        """Let the process continue; nothing happens to one that runs."""
         if self.is_suspended:
             self.is_suspended = False
             self.heard_at = asyncio.get_running_loop().time()

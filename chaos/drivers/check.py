@@ -109,7 +109,7 @@ class _Examiner:
             if self._trial.end is None:
                 await self._stops()
         except DriverError as error:  # it went while it was written to
-            self._add("it lives until it is told to stop", holds=False, found=str(error), right=_LIVES)
+            self._add("it lives until it receives stop", holds=False, found=str(error), right=_LIVES)
         finally:
             reading.cancel()
             await asyncio.wait({reading})
@@ -194,7 +194,7 @@ class _Examiner:
     def _lives(self) -> None:
         end = self._trial.end
         found = "" if end is None else str(end)
-        self._add("it lives until it is told to stop", holds=end is None, found=found, right=_LIVES)
+        self._add("it lives until it receives stop", holds=end is None, found=found, right=_LIVES)
 
     async def _stops(self) -> None:
         process = self._trial.process

@@ -109,7 +109,7 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The attempt came to nothing. May be left out: the next attempt says so too."""
+    """The attempt failed. May be left out: the next attempt says so too."""
 
     t: float
     client: str
@@ -172,7 +172,7 @@ class Observed(msgspec.Struct, frozen=True, tag="observed"):
 
 
 class Problem(msgspec.Struct, frozen=True, tag="error"):
-    """The driver cannot do what it was told: the run ends, with these words."""
+    """The driver cannot carry out an order: the run ends, with these words."""
 
     message: Text
 

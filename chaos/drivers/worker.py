@@ -146,7 +146,7 @@ class DriverWorker(ClientWorker):
         super().suspend()
 
     def resume(self) -> None:
-        """Let the process go on."""
+        """Let the process continue."""
         self._sent.clear()
         super().resume()
 
@@ -224,7 +224,7 @@ class DriverWorker(ClientWorker):
         elif isinstance(report, ClientReport):
             self._record(report)
         else:
-            raise BrokenLineError("it ended before it was told to stop")
+            raise BrokenLineError("it ended before it received stop")
 
     def _answered(self, ready: DriverReady) -> None:
         self.process.check_version(ready)

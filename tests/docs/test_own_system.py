@@ -46,7 +46,7 @@ def test_its_experiment_can_pass(page: str) -> None:
 
 
 def test_a_reader_gets_a_verdict(page: str, root: Path, binary: Binary, tmp_path: Path) -> None:
-    """Every command ends well; everybody came back, with a session of its own, and nothing was broken.
+    """Every command ends well; all clients came back, each with a fresh session, and no rule was broken.
 
     A busy machine may leave the latency undecided, never the outcome.
     """

@@ -64,7 +64,7 @@ def _unasked(order: Order) -> None:
 
 
 def _stranger(order: Order) -> None:
-    say("attempt", client="nobody")
+    say("attempt", client="stranger")
 
 
 def _future(order: Order) -> None:

@@ -66,8 +66,8 @@ IMPATIENT = Limits(load=HANG_S, answer=0.4, recover=1.0, refusal=0.1, suspension
     [
         ("backwards", ["time is monotonic, and that of the event"], PATIENT),
         ("chatters", ["every line is a message"], PATIENT),
-        ("dies_of_strangers", ["it ignores unknown fields", "it lives until it is told to stop"], PATIENT),
-        ("dies_when_suspended", ["it answers after it was suspended", "it lives until it is told to stop"], PATIENT),
+        ("dies_of_strangers", ["it ignores unknown fields", "it lives until it receives stop"], PATIENT),
+        ("dies_when_suspended", ["it answers after it was suspended", "it lives until it receives stop"], PATIENT),
         ("ignores_unknown", ["it says in words that it does not know a message"], IMPATIENT),
         ("hides_the_end", ["it reports its end"], PATIENT),
         ("does_not_stop", ["it ends within 0.4 s of stop, with exit code 0"], IMPATIENT),

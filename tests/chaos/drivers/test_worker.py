@@ -104,12 +104,12 @@ async def test_a_driver_in_order_is_followed_to_its_end(tmp_path: Path) -> None:
         ("other_version", "it speaks version 7 of the protocol, this program version 1; the line: {"),
         ("clock_jumps", "its clock moved by 5.0"),
         ("wrong_key", "acknowledged 'another', which"),
-        ("stranger", "client 'nobody' was never opened in this process; the line: {"),
+        ("stranger", "client 'stranger' was never opened in this process; the line: {"),
         ("future", "s after its line came; t is the time when it happened; the line: {"),
         ("chatter", "words for people belong to standard error; the line: connecting alpha-000"),
         ("dies", "ended by itself (exit code 1); its log, "),
         ("cannot", "clients-1 reports: there is no such server"),
-        ("ends_early", "it ended before it was told to stop; the line: {"),
+        ("ends_early", "it ended before it received stop; the line: {"),
     ],
 )
 async def test_a_driver_that_breaks_the_protocol_ends_the_run(tmp_path: Path, defect: str, words: str) -> None:
