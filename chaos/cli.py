@@ -15,6 +15,8 @@ from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
 
+from .drivers.cli import driver
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,9 @@ _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 @click.group()
 def chaos() -> None:
     """Inject faults into the network and the server under real clients, and judge how they recover."""
+
+
+chaos.add_command(driver)
 
 
 @chaos.command()

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import canceller_of_this_task, run_all
@@ -25,6 +26,9 @@ from resilience.lab.recording import Recording
 from resilience.lab.system import System
 from resilience.runtime import RunClock
 
+from .client_worker import ClientWorker, WorkerPool, shards
+from .drivers.process import resolve_command
+from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
@@ -32,7 +36,7 @@ from .targets.choice import make_target, require_target
 from .toxiproxy.external import ExternalToxiproxy, ask, require_external
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
-from .workers import Worker, WorkerPool, shards
+from .workers import Worker
 
 T = TypeVar("T")
 
@@ -56,14 +60,16 @@ class RealLane:
     ) -> None:
         self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
         self._found: Binary | ExternalToxiproxy | None = None
+        self._driver: str | None = None
         self._cancellation = Cancellation()
 
     def versions(self) -> Mapping[str, str]:
-        """The library and the proxy whose behaviour shows in a run; the proxy's once it was found."""
+        """The libraries and the proxy whose behaviour shows in a run; the proxy's and the driver's once they ran."""
         found = self._found
         place = f" at {found.where}" if isinstance(found, ExternalToxiproxy) else ""
         proxy = {} if found is None else {"toxiproxy": found.version + place}
-        return {"websockets": version("websockets"), **proxy}
+        driver = {} if self._driver is None else {"driver": self._driver}
+        return {"websockets": version("websockets"), **proxy, **driver}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
@@ -89,6 +95,8 @@ class RealLane:
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
         require_target(experiment, database=self._database)
+        if isinstance(experiment.driver, StdioDriver):
+            resolve_command(experiment.driver.command)
         raise_open_files(files_needed(experiment))
         self._found = found = await self._find_toxiproxy(experiment)
         workers = self._workers or os.cpu_count() or 1
@@ -96,6 +104,7 @@ class RealLane:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)
                 system = await starter.start(found, workers, on_tick)
+                self._driver = starter.driver_name
             except BaseException:
                 self._cancellation.mask()  # what was started is ended first
                 raise
@@ -157,8 +166,15 @@ class _Starter:
         self._stack.push_async_callback(link.close)
         self._links[name] = link
 
+    @property
+    def driver_name(self) -> str | None:
+        """What a driver that is not ours says it is."""
+        names = [worker.driver_name for worker in self._pool.workers if isinstance(worker, DriverWorker)]
+        return names[0] if names else None
+
     async def _start_worker(self, number: int, shard: Shard) -> None:
-        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, shard)
+        kind = DriverWorker if isinstance(self._experiment.driver, StdioDriver) else Worker
+        worker: ClientWorker = await kind.start(self._experiment, self._seed, self._run_dir, number, shard)
         self._stack.push_async_callback(worker.stop)
         self._pool.workers.append(worker)
         await worker.prepare()

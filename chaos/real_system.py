@@ -25,10 +25,10 @@ from resilience.lab.stored_run_reader import read_stored_run
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from .client_worker import WorkerPool
 from .process_meter import WaitMeter, lag_summary, load_per_processor, measure_loop, throttled_seconds
 from .proxied_link import ProxiedLink
 from .targets.protocol import TargetServer
-from .workers import WorkerPool
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class RealSystem:
         self.client_groups = {
             link: SuspendableClients(worker, clock.now)
             for worker in pool.workers
-            for link in worker.job.shard.links
+            for link in worker.shard.links
             if link in suspended
         }
         self._keep = keep

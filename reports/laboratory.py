@@ -37,6 +37,7 @@ from .episodes import exposure_doubts
 from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
+from .participant_events import restores_are_checked
 from .summary import ExpectationResult, Invariant, Laboratory, ProcessHealth
 from .windows import windows_frame
 
@@ -110,10 +111,19 @@ def _rejudged(history: RunHistory) -> list[str]:
 
 def _unchecked_restores(history: RunHistory) -> list[str]:
     """That no source of the server's own can contradict a client that says that it was restored."""
-    if EvidenceSource.SERVER_LOG in history.experiment.evidence:
+    if restores_are_checked(history):
         return []
+    if EvidenceSource.QUIZ_CLIENTS not in history.experiment.evidence:
+        return [_claims(history)]
     kind = history.experiment.target.kind
     return [f"a client counts as restored on its own word: a target of the kind {kind} has no log to compare it with"]
+
+
+def _claims(history: RunHistory) -> str:
+    """How clients of another program came back, by the word of their driver."""
+    how = history.rows(LogEventKind.SESSION_RESTORED)["outcome"].astype(object)
+    counted = ", ".join(f"{int((how == way).sum())} {way}" for way in ("resumed", "fresh"))
+    return f"a client counts as restored when its driver says so: {counted}"
 
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:

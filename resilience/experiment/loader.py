@@ -18,6 +18,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
 from resilience.experiment.targets import TARGET_KINDS
@@ -27,7 +28,12 @@ from resilience.validation import one_line, violation_of
 CATALOGUES = "resilience.experiments"
 """Entry-point group under which a package of bundled experiment files registers itself."""
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {"server": ServerConfig, "client": ClientConfig, "quiz": QuizConfig}
+_SECTIONS: dict[str, Any] = {
+    "server": ServerConfig,
+    "client": ClientConfig,
+    "driver": ClientDriver,
+    "quiz": QuizConfig,
+}
 
 
 def catalogue() -> dict[str, str]:
@@ -73,7 +79,8 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
-    _check_target_kind(tree, file)
+    _check_table_kind(tree, file, "target", TARGET_KINDS)
+    _check_table_kind(tree, file, "driver", DRIVER_KINDS)
     _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
@@ -152,7 +159,7 @@ def _scale(tree: dict[str, Any], scale: float) -> None:
             cohort["clients"] = max(1, round(cohort["clients"] * scale))
 
 
-def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.Struct], file: str) -> None:
+def _convert_section(tree: dict[str, Any], section: str, config: Any, file: str) -> None:  # noqa: ANN401 - any type
     """Check one table by itself, so that a broken rule is reported under its full key."""
     if isinstance(tree.get(section), dict):
         try:
@@ -163,13 +170,13 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
             raise _error_of(file, error, section) from error
 
 
-def _check_target_kind(tree: dict[str, Any], file: str) -> None:
-    """Name the kinds that there are where a target has none of them."""
-    target = tree.get("target")
-    kind = target.get("kind") if isinstance(target, dict) else TARGET_KINDS[0]
-    if kind not in TARGET_KINDS:
+def _check_table_kind(tree: dict[str, Any], file: str, table: str, there: tuple[str, ...]) -> None:
+    """Name the kinds that there are where this table has none of them."""
+    value = tree.get(table)
+    kind = value.get("kind") if isinstance(value, dict) else there[0]
+    if kind not in there:
         found = "missing" if kind is None else one_line(repr(kind))
-        raise ExperimentError(file, "target.kind", f"{found}: must be one of: {', '.join(TARGET_KINDS)}")
+        raise ExperimentError(file, f"{table}.kind", f"{found}: must be one of: {', '.join(there)}")
 
 
 def _check_kinds(tree: dict[str, Any], file: str) -> None:

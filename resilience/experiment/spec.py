@@ -15,6 +15,7 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import ClientDriver, FleetDriver
 from resilience.experiment.fault_rules import check_values
 from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerDrainFault, ServerKillFault
 from resilience.experiment.primitives import FaultTarget
@@ -140,6 +141,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: TargetSpec = QuizTargetSpec()
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
+    driver: ClientDriver = FleetDriver()
     quiz: QuizConfig = QuizConfig()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()
@@ -171,7 +173,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def evidence(self) -> frozenset[EvidenceSource]:
         """The sources of evidence that a run of it leaves behind for the checks that need them."""
-        return self.target.evidence
+        clients = frozenset((EvidenceSource.QUIZ_CLIENTS,))
+        own = clients if isinstance(self.driver, FleetDriver) else frozenset[EvidenceSource]()
+        return (self.target.evidence - clients) | own
 
     @property
     def digest(self) -> str:
@@ -214,6 +218,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
                 yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
+        if not isinstance(self.driver, FleetDriver):
+            yield Obstacle("driver", "clients of another program", frozenset((Lane.REAL,)))
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
                 yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)

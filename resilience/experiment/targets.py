@@ -29,6 +29,7 @@ class EvidenceSource(StrEnum):
     SERVER_LOG = "event log of the server"
     DATABASE = "database of the server"
     SERVER_SETTINGS = "settings of the server"
+    QUIZ_CLIENTS = "records of this project's clients"
 
 
 class StopSignal(StrEnum):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos.client_worker import WorkerPool, shards
 from chaos.supervised import SupervisedProcess
 from chaos.worker_main import Counts, Ended, Job, Shard, members
-from chaos.workers import Worker, WorkerPool, shards
+from chaos.workers import Worker
 from resilience.errors import HarnessError
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent

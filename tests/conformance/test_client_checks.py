@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from chaos.client_worker import WorkerPool
 from chaos.real_lane import _Starter
 from chaos.targets.quiz import QuizTarget
 from chaos.toxiproxy.provision import Binary
-from chaos.workers import WorkerPool
 from resilience.lab.fleet import Fleet
 from resilience.server.app import WEBSOCKET_PATH
 from sim.model.lane import ModelLane

@@ -11,11 +11,7 @@ import docs
 
 GENERATED = (
     "ARCHITECTURE.md",
-    "docs/configuration.md",
-    "docs/experiments.md",
-    "docs/faults.md",
-    "docs/protocol.md",
-    "docs/resume.md",
+    *(f"docs/{name}.md" for name in ("configuration", "drivers", "experiments", "faults", "protocol", "resume")),
 )
 
 
