@@ -1,8 +1,9 @@
 """Records as a Parquet file, and back: what a simulator may write instead of JSON Lines. Knows types, not meaning.
 
 Each field of the record type is one column, as :mod:`reports.columns` reads it: numbers are float64, integers int32,
-enumerations and other texts are dictionaries of strings; what does not exist is null. A number that is not finite does
-not exist, as in JSON. Rows are in the order in which they were written, in row groups of at most :data:`GROUP_ROWS`.
+enumerations and other texts are dictionaries of strings. Null is what a line leaves out: a default, where the
+record type omits defaults, and a number that is not finite. Rows are in the order in which they were written, in row groups of at most
+:data:`GROUP_ROWS`.
 
 The file's metadata hold, under the key ``marker``, the end marker that the same records have as lines: the number of
 rows and the SHA-256 of all bytes before the footer. A file that its writer did not finish has no footer: none of it
@@ -101,6 +102,7 @@ class ColumnWriter(Generic[Record]):
     def __init__(self, path: Path, record: type[Record]) -> None:
         self._schema, self._rows = schema_of(record), 0
         self._fields = msgspec.structs.fields(record)
+        self._omits_defaults = record.__struct_config__.omit_defaults
         self._records: list[Record] = []
         self._batches: list[pa.Table] = []
         self._file = _DigestedFile(path)
@@ -143,11 +145,15 @@ class ColumnWriter(Generic[Record]):
     def _write_batch(self) -> None:
         if self._records:
             columns = [
-                _array([getattr(record, field.name) for record in self._records], stored.type)
+                _array(self._values(field), stored.type)
                 for field, stored in zip(self._fields, self._schema, strict=True)
             ]
             self._records.clear()
             self._keep(pa.Table.from_arrays(columns, schema=self._schema))
+
+    def _values(self, field: msgspec.structs.FieldInfo) -> list[object]:
+        values = [getattr(record, field.name) for record in self._records]
+        return [None if value is field.default else value for value in values] if self._omits_defaults else values
 
     def _keep(self, batch: pa.Table) -> None:
         if sum(map(len, self._batches)) + len(batch) > GROUP_ROWS:
