@@ -1,9 +1,9 @@
 """Records as a Parquet file, and back: what a simulator may write instead of JSON Lines. Knows types, not meaning.
 
 Each field of the record type is one column, as :mod:`reports.columns` reads it: numbers are float64, integers int32,
-enumerations and other texts are dictionaries of strings. Null is what a line leaves out: a default, where the
-record type omits defaults, and a number that is not finite. Rows are in the order in which they were written, in row groups of at most
-:data:`GROUP_ROWS`.
+enumerations and other texts are dictionaries of strings. Null is what a line leaves out: a default, where the record
+type omits defaults, and a number that is not finite. Rows are in the order in which they were written, in row groups of
+at most :data:`GROUP_ROWS`.
 
 The file's metadata hold, under the key ``marker``, the end marker that the same records have as lines: the number of
 rows and the SHA-256 of all bytes before the footer. A file that its writer did not finish has no footer: none of it
