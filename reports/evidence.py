@@ -120,7 +120,7 @@ class _Reading:
         self.problems += _inner_markers(path, scan.lines - (columns.rows - before))
 
     def _read_columns(self, columns: RecordColumns[LogEvent] | RecordColumns[Observation], path: str) -> None:
-        """A damaged file is named and never decoded: its rows cannot be told from what the damage made of them."""
+        """A damaged file is named and never decoded: nothing separates its rows from what the damage made of them."""
         found = self.files[path] = inspect_evidence(self.run_dir, path)
         if self.listed.get(path, found) != found:
             return
