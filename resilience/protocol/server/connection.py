@@ -31,6 +31,7 @@ from resilience.protocol.effects import (
     SetMaxMessageSize,
 )
 from resilience.protocol.messages import (
+    PROTOCOL_VERSION,
     ClientMessage,
     CreateEvent,
     Error,
@@ -325,6 +326,9 @@ class ServerConnection:
     # hosts ------------------------------------------------------------------------------------------------------------
 
     def _accept_host(self, message: Host, now: Instant) -> None:
+        if message.protocol != PROTOCOL_VERSION:
+            self._refuse(CloseCode.PROTOCOL_ERROR, f"this server speaks protocol {PROTOCOL_VERSION}", "protocol", now)
+            return
         key = self._shared.host_key
         wait = self._shared.handshake.key_wait(self.address, now)
         if wait:

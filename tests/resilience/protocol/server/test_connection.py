@@ -399,6 +399,13 @@ def test_a_host_without_the_key_is_refused_for_good_and_counted(host_key: str | 
     assert harness.policy.record_failure("10.0.0.1", harness.now) > 0.0
 
 
+def test_a_host_of_another_protocol_is_refused_before_its_key_is_compared() -> None:
+    harness = ConnectionHarness()
+    for key in (KEY, "guess"):
+        assert not harness.shaken().receive(Host(event=HERE, key=key, protocol=99), harness.now)
+        assert harness.outcome() == ([(REFUSED, "protocol")], [], [(1002, "this server speaks protocol 1")])
+
+
 def test_a_key_is_not_compared_for_an_address_over_its_limit_whatever_was_opened_before() -> None:
     """Right or wrong: who guesses over connections of before learns nothing, and comes back when it may."""
     harness = ConnectionHarness(address_failures=3)
