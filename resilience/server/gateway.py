@@ -249,8 +249,8 @@ class Gateway:
             self.carry_out_effects()
 
     def established(self) -> int:
-        """How many open connections have sent their handshake: those that count towards the capacity."""
-        return len(self._machines.transports.shaken)
+        """How many connections count towards the capacity: their handshake has arrived, and they are not closed."""
+        return self._machines.transports.in_use
 
     async def drain(self) -> None:
         """Close every connection over the drain window, then those without a handshake; returns when all is ordered."""

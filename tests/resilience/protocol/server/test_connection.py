@@ -186,6 +186,26 @@ def test_beyond_the_most_transports_none_gives_way_that_has_sent_its_handshake()
     assert all(not connection.is_ended for connection in kept)
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://quiz.example"])
+def test_a_connection_that_the_server_has_closed_takes_no_place(origin: str) -> None:
+    """Its peer may hold its socket open: it keeps no client out, and gives way when sockets run out."""
+    harness = ConnectionHarness(max_transports=5, max_connections=3, address_rate=1.0, address_burst=2)
+    rejected = [harness.open() for _ in range(3)]
+    request = HandshakeRequest("10.0.0.1", (origin,), ("quiz.example",))
+    for connection in rejected:
+        harness.shake(connection, request)
+        connection.handshake_completed()
+    rejected = [connection for connection in rejected if connection.is_ended]
+    assert rejected
+    assert harness.shake(harness.open("10.0.0.2"), HandshakeRequest("10.0.0.2")) is None
+    harness.effects()
+    given_way = []
+    for _ in range(2):
+        harness.open("10.0.0.1")
+        given_way += [effect.connection for effect in harness.effects() if isinstance(effect, AbortConnection)]
+    assert given_way[0] == rejected[0].key
+
+
 def test_a_server_that_runs_late_sheds_at_the_handshake() -> None:
     harness = ConnectionHarness(admission_seconds=2.0)
     found = harness.open().handshake_received(HandshakeRequest("10.0.0.1"), harness.now, 3.0)
