@@ -42,7 +42,7 @@ def sim() -> None:
     type=click.Choice(["lines", "columns"]),
     default="lines",
     show_default=True,
-    help="Store events as JSON Lines, or as Parquet columns: smaller and ten times as fast to read.",
+    help="Store events as JSON Lines, or as Parquet columns, which are smaller and faster to read.",
 )
 @repetition_options
 @needs_extra("sim")
