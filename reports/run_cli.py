@@ -61,7 +61,8 @@ def run_and_report(request: RunRequest, console: Console) -> int:
 def _run_once(request: RunRequest, console: Console) -> int:
     experiment, seed, driver = request.experiment, request.plan.first_seed, request.new_driver()
     run_dir = new_run_dir(driver, experiment, seed, request.out)
-    _announce(request, run_dir, console)
+    if request.show_progress is not _show_nothing:  # a run of seconds needs no announcement
+        _announce(request, run_dir, console)
     with request.show_progress(console) as listener:
         run_experiment(driver, experiment, seed, run_dir, console, listener, log_format=request.log_format)
     return report_own_run(run_dir, console)

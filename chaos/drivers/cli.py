@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode
+from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def driver() -> None:
     show_default=True,
     help="Wait so many times as long for everything, as on a busy machine.",
 )
+@needs_extra("chaos")
 def check(command: tuple[str, ...], clients: int, slower: float) -> int:
     """Start the driver COMMAND against a small echo server, and check the rules of its protocol.
 
