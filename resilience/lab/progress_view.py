@@ -61,21 +61,29 @@ def line_of(progress: Progress) -> str:
     return f"{progress.t:5.1f}/{progress.duration:.0f} s  {progress.phase:8}  connected: {cohorts}  faults: {faults}"
 
 
+ENDING = "ending"
+"""The phase in which all processes of a run end."""
+
+
 class ProgressLines:
     """A watcher that prints at most one line in five seconds of the run: the moment, and all news since the last one.
 
-    A change of the phase brings the next line no earlier. News later than the last line is in the report.
+    The ending has a line of its own: it may take as long as all processes need to end. Other changes of the phase bring
+    the next line no earlier.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._news: list[str] = []
         self._next: float = -math.inf
+        self._phase = ""
 
     def __call__(self, progress: Progress) -> None:
         """Keep the news; print them with the moment if it is time to."""
         self._news += [f"{progress.t:.1f} s {news}" for news in progress.news]
-        if progress.t < self._next:
+        is_ending = progress.phase == ENDING and self._phase != ENDING
+        self._phase = progress.phase
+        if progress.t < self._next and not is_ending:
             return
         self._next = progress.t + LINE_INTERVAL_S
         news, self._news = self._news, []
