@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from resilience.experiment.spec import Experiment
+    from resilience.lab.command import BegunRun
+
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
@@ -49,9 +52,27 @@ def run(
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
-    was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
-    first).
+    was no steady state to begin with, or the run was interrupted. Ctrl-C once ends its processes in order and reports
+    on what was recorded, twice kills them.
     """
+    from resilience.lab.command import interruptible
+
+    with interruptible() as begun:
+        loaded = load(experiment, overrides, scale)
+        chosen = loaded.seed if seed is None else seed
+        return _run(loaded, chosen, out, begun, toxiproxy=toxiproxy, workers=workers, database=db)
+
+
+def _run(
+    experiment: Experiment,
+    seed: int,
+    out: Path | None,
+    begun: BegunRun,
+    *,
+    toxiproxy: Path | None,
+    workers: int | None,
+    database: str | None,
+) -> int:
     from reports.cli import report_own_run
     from resilience.lab.command import new_run_dir, run_experiment
     from resilience.lab.progress_view import show_progress
@@ -59,15 +80,14 @@ def run(
     from .real_lane import RealLane
     from .toxiproxy.provision import find_toxiproxy
 
-    loaded = load(experiment, overrides, scale)
     console = make_console()
     binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lane = RealLane(toxiproxy=binary.path, workers=workers, database=db)
-    chosen = loaded.seed if seed is None else seed
-    run_dir = new_run_dir(lane, loaded, chosen, out)
-    console.print(f"{loaded.name}, seed {chosen}, {loaded.clients} clients: {run_dir}", soft_wrap=True, highlight=False)
+    lane = RealLane(toxiproxy=binary.path, workers=workers, database=database)
+    begun.run_dir = run_dir = new_run_dir(lane, experiment, seed, out)
+    said = f"{experiment.name}, seed {seed}, {experiment.clients} clients: {run_dir}"
+    console.print(said, soft_wrap=True, highlight=False)
     with show_progress(console) as listener:
-        run_experiment(lane, loaded, chosen, run_dir, console, listener)
+        run_experiment(lane, experiment, seed, run_dir, console, listener)
     return report_own_run(run_dir, console)
 
 
@@ -118,11 +138,14 @@ def doctor(clients: int | None, toxiproxy: Path | None) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from resilience.lab.command import interruptible
+
     from .toxiproxy.doctor import examine, worst
     from .toxiproxy.provision import find_toxiproxy
 
     console = make_console()
-    findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
+    with interruptible():
+        findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])

@@ -21,7 +21,7 @@ from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
-from resilience.lab.asyncio_clock import canceller_of_this_task, run_all
+from resilience.lab.asyncio_clock import call_in_this_loop, canceller_of_this_task, run_all
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
@@ -31,6 +31,7 @@ from resilience.units import Seconds
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
+from .run_children import RunChildren
 from .targets.quiz import QuizTarget, StartupTimeoutError
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
@@ -68,11 +69,17 @@ class RealLane:
         return {"websockets": version("websockets"), **found}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
-        """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
+        """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up.
+
+        An abort kills all processes, and what waits for them goes on over their ends.
+        """
         self._cancellation = cancellation
 
         async def cancellable() -> T:
+            children = RunChildren()
+            children.become_current()
             cancellation.bind(canceller_of_this_task(cancellation))
+            cancellation.bind_abort(call_in_this_loop(children.kill))
             return await main()
 
         return asyncio.run(cancellable())
@@ -110,7 +117,7 @@ class _Starter:
         self, stack: AsyncExitStack, experiment: Experiment, seed: int, recording: Recording, *, database: str | None
     ) -> None:
         self._stack, self._experiment, self._seed = stack, experiment, seed
-        self._keep, self._run_dir = recording.write_stored_run, recording.directory
+        self._recording, self._run_dir = recording, recording.directory
         self._clock = RunClock()
         self._server = QuizTarget(experiment, seed, self._run_dir, clock=self._clock, database=database)
         self._links: dict[str, ProxiedLink] = {}
@@ -137,7 +144,7 @@ class _Starter:
             pool=self._pool,
             suspended=self._experiment.suspended_links(self._seed),
             on_tick=on_tick,
-            keep=self._keep,
+            recording=self._recording,
         )
 
     async def _start_link(self, name: str, binary: Binary, *, resets: bool) -> None:

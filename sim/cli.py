@@ -12,7 +12,7 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.extras import needs_extra
-from resilience.lab.command import new_run_dir, run_experiment
+from resilience.lab.command import interruptible, new_run_dir, run_experiment
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
@@ -100,10 +100,11 @@ def driver_of(lane: Lane) -> LaneDriver:
 
 
 def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
-    """Run, report, print the verdict; returns the exit code. SIGINT and SIGTERM end the run in order."""
+    """Run, report, print the verdict; returns the exit code. A signal ends the run in order, a second one at once."""
     from reports.cli import report_own_run
 
     console = make_console()
-    run_dir = new_run_dir(driver, experiment, seed, out)
-    run_experiment(driver, experiment, seed, run_dir, console)
-    return report_own_run(run_dir, console)
+    with interruptible() as begun:
+        begun.run_dir = run_dir = new_run_dir(driver, experiment, seed, out)
+        run_experiment(driver, experiment, seed, run_dir, console)
+        return report_own_run(run_dir, console)
