@@ -24,6 +24,9 @@ from .worker_main import REPORT_INTERVAL_S, Counts, Ended, Go, Job, Ready, Shard
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
 
+EXIT_TIMEOUT_S: Seconds = 2.0
+"""How long the exit code of a worker may take that has closed its pipes."""
+
 STOP_TIMEOUT_S: Seconds = 10.0
 SILENCE_TIMEOUT_S: Seconds = 10.0
 """A worker that reports four times a second and then not for this long is stuck."""
@@ -59,7 +62,7 @@ class Worker:
                 pipe.write(msgspec.json.encode(order) + b"\n")
                 await pipe.drain()
         except (BrokenPipeError, ConnectionResetError):
-            raise self._lost() from None
+            raise await self._lost() from None
 
     async def prepare(self) -> None:
         """Give it its job and wait until it is loaded."""
@@ -72,7 +75,7 @@ class Worker:
                 f"{self.child.name} did not load within {READY_TIMEOUT_S:g} s; {self.child.log_tail()}"
             ) from None
         if not isinstance(report, Ready):
-            raise self._lost()
+            raise await self._lost()
 
     async def read_reports(self) -> None:
         """Take its reports until cancelled; HarnessError when it dies, or falls silent though it is not suspended."""
@@ -85,7 +88,7 @@ class Worker:
                     continue
                 raise HarnessError(f"{self.child.name} has not reported for {SILENCE_TIMEOUT_S:g} s") from None
             if not isinstance(report, Counts):
-                raise self._lost()
+                raise await self._lost()
             self.counts, self.heard_at = report, asyncio.get_running_loop().time()
             self.counts_at = self.heard_at
             self._lag_recent = max(self._lag_recent, report.lag_recent)
@@ -144,8 +147,12 @@ class Worker:
         line = await pipe.readline() if pipe is not None else b""
         return _REPORTS.decode(line) if line else None
 
-    def _lost(self) -> HarnessError:
-        return HarnessError(f"{self.child.name} is gone (exit code {self.child.exit_code}); {self.child.log_tail()}")
+    async def _lost(self) -> HarnessError:
+        """What is known of a process whose pipes have ended."""
+        await self.child.ended(EXIT_TIMEOUT_S)
+        code = self.child.exit_code
+        how = "it runs on without its pipes" if code is None else describe_exit(code)
+        return HarnessError(f"{self.child.name} is gone ({how}); {self.child.log_tail()}")
 
 
 def shards(experiment: Experiment, seed: int, workers: int) -> list[Shard]:

@@ -40,6 +40,9 @@ STOP_TIMEOUT_S: Seconds = 10.0
 PROBE_LIMIT_S: Seconds = 60.0
 """How long one probe of the standing watch waits; the watch itself decides earlier."""
 
+_OBEYED = frozenset({0, -signal.SIGTERM})
+"""Exit codes of a server that was told to end; the second is that of one that was just starting."""
+
 _TRIES = 5
 _PORT_TAKEN = "already in use"
 _OWN_VARIABLES = ("RESILIENCE_", *(name.upper() for name in PLAIN_NAMES))
@@ -185,7 +188,10 @@ class QuizTarget:
             raise PortInUseError(*self.address)
 
     async def stop(self) -> None:
-        """End it in order: it writes its final records first. SystemFailedError when it had to be killed."""
+        """End it in order: it writes its final records first.
+
+        SystemFailedError when it had to be killed, or ended in another way than by obeying.
+        """
         child = self._child
         if child is None or child.exit_code is not None:
             return
@@ -197,6 +203,9 @@ class QuizTarget:
         if not is_orderly:
             within = f"{timeout:g} s of SIGTERM, at {self._clock.now():.1f} s"
             raise SystemFailedError(f"the server did not end within {within}", has_ended=False)
+        code = child.exit_code
+        if code is not None and code not in _OBEYED:
+            raise SystemFailedError(f"the server did not end in order ({describe_exit(code)})")
 
     async def _replace(self) -> None:
         """Start the next process once the one before has ended; not while one runs that nothing ends."""
