@@ -1,4 +1,4 @@
-"""Runs somebody else's command to its end: neither it nor anything that it starts outlives the caller. Blocking.
+"""Runs a command of another project to its end: neither it nor anything that it starts outlives the caller. Blocking.
 
 A guard process leads a session of its own and starts the command in it. The guard's standard input is a pipe from the
 caller. The pipe ends when the caller kills it, drops it or ends in whatever way, SIGKILL included; then the guard kills
@@ -49,7 +49,7 @@ class Finished:
 
 
 def _ignore(_: str) -> None:
-    """Pass a line on to nobody."""
+    """Drop a line."""
 
 
 def run_guarded(

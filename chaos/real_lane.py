@@ -71,7 +71,7 @@ class RealLane:
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up.
 
-        An abort kills all processes, and what waits for them goes on over their ends.
+        An abort kills all processes, so nothing waits for them any more.
         """
         self._cancellation = cancellation
 

@@ -41,7 +41,7 @@ PROBE_LIMIT_S: Seconds = 60.0
 """How long one probe of the standing watch waits; the watch itself decides earlier."""
 
 _OBEYED = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a server that was told to end; the second is that of one that was just starting."""
+"""Exit codes of a server after SIGTERM; the second is that of one that was just starting."""
 
 _TRIES = 5
 _PORT_TAKEN = "already in use"

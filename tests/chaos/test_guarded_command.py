@@ -1,4 +1,4 @@
-"""Somebody else's command and all that it starts end with the command's time, with an interruption, with the caller."""
+"""A command of another project, with all that it starts, ends in time, at an interruption, and with its caller."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 from chaos.supervised import SupervisedProcess
 from chaos.worker_main import Counts, Ended, Job, Shard, members
 from chaos.workers import Worker, WorkerPool, shards
+from resilience.errors import HarnessError
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent
 from resilience.lab.client_control import ClientCanary
@@ -65,6 +66,13 @@ async def test_a_worker_that_fails_at_its_end_is_on_record(
     assert WorkerPool([worker]).failures == [f"clients-1 did not end in order ({how}): its log is incomplete"]
     assert worker.lag == ProcessLag("clients-1", "worker", lag_max=0.5)
     assert worker.child.exit_code is not None
+
+
+async def test_a_worker_that_was_killed_is_named_with_the_signal(tmp_path: Path) -> None:
+    worker = await made(tmp_path, "hangs")
+    worker.child.kill()
+    with pytest.raises(HarnessError, match=r"^clients-1 is gone \(SIGKILL\); its log, "):
+        await worker.read_reports()
 
 
 SHARED = """
