@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, UsageError
 from resilience.experiment.loader import catalogue, load, parse, to_toml
 from resilience.extras import needs_extra
+from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
-
-    from resilience.experiment.spec import Experiment
-    from resilience.lab.command import BegunRun
 
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
@@ -34,10 +33,15 @@ def chaos() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
-@click.option("--out", type=_PATH, help="The run directory itself, empty or absent.  [default: a new one below runs/]")
+@click.option(
+    "--out",
+    type=_PATH,
+    help="The run directory itself, or that of the repetitions; empty or absent.  [default: a new one below runs/]",
+)
 @click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@repetition_options
 @needs_extra("chaos")
 def run(
     experiment: str,
@@ -48,47 +52,28 @@ def run(
     toxiproxy: Path | None,
     workers: int | None,
     db: str | None,
+    repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
-    was no steady state to begin with, or the run was interrupted. Ctrl-C once ends its processes in order and reports
-    on what was recorded, twice kills them.
+    was no steady state to begin with, or the run was interrupted. With --repeat the verdict is on all runs together.
+    Ctrl-C once ends the processes in order and reports on what was recorded, twice kills them.
     """
+    from reports.run_cli import RunRequest, run_and_report
     from resilience.lab.command import interruptible
-
-    with interruptible() as begun:
-        loaded = load(experiment, overrides, scale)
-        chosen = loaded.seed if seed is None else seed
-        return _run(loaded, chosen, out, begun, toxiproxy=toxiproxy, workers=workers, database=db)
-
-
-def _run(
-    experiment: Experiment,
-    seed: int,
-    out: Path | None,
-    begun: BegunRun,
-    *,
-    toxiproxy: Path | None,
-    workers: int | None,
-    database: str | None,
-) -> int:
-    from reports.cli import report_own_run
-    from resilience.lab.command import new_run_dir, run_experiment
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
     from .toxiproxy.provision import find_toxiproxy
 
-    console = make_console()
-    binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lane = RealLane(toxiproxy=binary.path, workers=workers, database=database)
-    begun.run_dir = run_dir = new_run_dir(lane, experiment, seed, out)
-    said = f"{experiment.name}, seed {seed}, {experiment.clients} clients: {run_dir}"
-    console.print(said, soft_wrap=True, highlight=False)
-    with show_progress(console) as listener:
-        run_experiment(lane, experiment, seed, run_dir, console, listener)
-    return report_own_run(run_dir, console)
+    loaded = load(experiment, overrides, scale)
+    plan = repetition.plan(loaded.seed if seed is None else seed)
+    console = make_console(quiet=repetition.quiet)
+    with interruptible():
+        binary = find_toxiproxy(toxiproxy, say=_aside(console))
+    lanes = partial(RealLane, toxiproxy=binary.path, workers=workers, database=db)
+    return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
 
 
 @chaos.command(name="list")
@@ -152,6 +137,47 @@ def doctor(clients: int | None, toxiproxy: Path | None) -> int:
         table.add_row(mark, Text(finding.name), Text(finding.value), Text(finding.advice))
     console.print(table)
     return ExitCode.HARNESS if worst(findings) == "bad" else ExitCode.PASS
+
+
+@chaos.command()
+@click.argument("what", metavar="EXPERIMENT|RUN_DIR")
+@click.option("--format", "_format", type=click.Choice(["chaostoolkit"]), default="chaostoolkit", show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the experiment's run; the experiment's own by default.")
+@click.option(
+    "--lane", type=click.Choice(["real", "virtual", "model"]), default="real", show_default=True, help="Where it runs."
+)
+@click.option("--run-dir", help="Where the exported experiment will run.  [default: runs/chaostoolkit/<name>]")
+@click.option("--out", type=_PATH, help="The file to write.  [default: standard output]")
+@needs_extra("reports")
+def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | None, out: Path | None) -> None:
+    """Export an experiment, or the journal of a run with its experiment, as JSON of the Chaos Toolkit.
+
+    --seed, --lane and --run-dir are for an experiment; a run has its own.
+    """
+    import msgspec
+
+    from resilience.eventlog.vocabulary import Lane
+
+    from .chaostoolkit import export_run, to_experiment
+
+    if Path(what).is_dir():
+        if seed is not None or run_dir is not None:
+            raise UsageError(f"{what} is a run: --seed and --run-dir are for an experiment")
+        exported = export_run(Path(what))
+    else:
+        loaded = load(what)
+        chosen = loaded.seed if seed is None else seed
+        where = run_dir or f"runs/chaostoolkit/{loaded.name}"
+        exported = to_experiment(loaded, what, lane=Lane(lane), seed=chosen, run_dir=where)
+    text = msgspec.json.format(msgspec.json.encode(exported), indent=2).decode()
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
+    click.echo(f"exported: {out}")
 
 
 def _aside(console: Console) -> Callable[[str], None]:

@@ -1,12 +1,13 @@
 """One link: a Toxiproxy process, its control client, its one proxy, and the primitive operations. Knows no schedule.
 
-``CloseAll``      disables the proxy and enables it again: FIN at both ends of every connection.
+``CloseAll``      a ``timeout`` toxic that is removed at once: FIN at both ends of every connection, while the listener
+                  stays open. While another condition holds bytes or closes back, the proxy is disabled and enabled
+                  instead, and refuses new connections for some milliseconds.
 ``ResetAll``      the same on a link that was made with ``resets``: RST at both ends.
 ``Refuse``        disables the proxy for as long as at least one such condition holds.
-``Drop``          ``timeout`` toxics of 0 ms on the streams that it is about. Removing them closes every connection; a
-                  close by either end passes through them.
-``Delay``         ``latency`` toxics on both streams. Removing one is safe only while the proxy is disabled, so lifting
-                  closes every connection.
+``Freeze``        stops the process (SIGSTOP) for as long as at least one such condition holds. Its control API hangs
+                  meanwhile, so other operations are carried out, in their order, when the process continues.
+others            toxics, as ``condition_toxics`` says.
 
 Toxiproxy decides when a connection is made whether its close will be a reset. So on a link with ``resets`` every close
 of every connection is one, whatever causes it: each fault's, and either end's own.
@@ -17,17 +18,18 @@ A proxy that hangs or dies is replaced on the same port, and every condition is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resilience.errors import HarnessError, InjectionError, PortInUseError, ToxiproxyError
 from resilience.experiment.primitives import (
     CloseAll,
     Condition,
-    Delay,
-    Direction,
     Drop,
+    Freeze,
     Impose,
     Lift,
     LinkOperation,
@@ -40,17 +42,18 @@ from resilience.network_addresses import with_port
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from .condition_toxics import STREAMS, toxics_of
 from .ports import free_ports
-from .toxiproxy.client import Latency, ResetOnClose, Stream, Timeout, ToxiproxyApi
+from .toxiproxy.chain import ToxicChain
+from .toxiproxy.client import ToxiproxyApi
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
+from .toxiproxy.toxics import ResetOnClose, Timeout, Toxic
 
 HOST = "127.0.0.1"
 
 API_DEADLINE_S: Seconds = 3.0
 """How long one order may take before the proxy counts as hung; healthy ones were measured at up to 0.7 s under load."""
-
-STREAMS: dict[Direction, Stream] = {Direction.UP: "upstream", Direction.DOWN: "downstream"}
 
 _TRIES = 5
 
@@ -77,7 +80,9 @@ class ProxiedLink:
         self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
         self.address = self._upstream = Address(HOST, 0)
         self._clock = clock
-        self._held: dict[Condition, list[list[str]]] = {}  # for each that holds, the names of its toxics
+        self._held: dict[Condition, list[list[Toxic]]] = {}  # for each that holds, its toxics
+        self._chain = ToxicChain(lambda: self.api, name)
+        self._deferred: list[LinkOperation] = []
         self._broken = False
         self._numbers = itertools.count(1)
         self._turn = asyncio.Lock()
@@ -134,6 +139,8 @@ class ProxiedLink:
     async def _what_is_wrong(self) -> str | None:
         if not self.process.alive:
             return f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
+        if self.process.suspended:
+            return None  # as a fault wants it
         try:
             await self.api.list_proxies()
         except ToxiproxyError as error:
@@ -148,6 +155,9 @@ class ProxiedLink:
     # operations -------------------------------------------------------------------------------------------------------
 
     async def _apply(self, operation: LinkOperation) -> CallTimes:
+        if self._held.get(Freeze()) and operation not in {Impose(Freeze()), Lift(Freeze())}:
+            self._deferred.append(operation)
+            return self._now()
         match operation:
             case CloseAll():
                 return await self._close_all()
@@ -161,8 +171,35 @@ class ProxiedLink:
     async def _close_all(self) -> CallTimes:
         if self._held.get(Refuse()):  # there are no connections
             return self._now()
+        if any(self._held.values()):
+            return await self._close_by_disabling()
+        toxic = Timeout(stream="upstream", timeout_ms=0, name=f"close-{next(self._numbers)}")
+        try:
+            added = await self._chain.add(toxic)
+        except BaseException:  # an order that was cancelled may have been carried out, or not
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
+        removed = await self._remove_surely(toxic)
+        return CallTimes(added.before, removed.after)
+
+    async def _remove_surely(self, toxic: Toxic) -> CallTimes:
+        """Remove a toxic, again where the order was cancelled: it may not have been carried out."""
+        try:
+            return await self._chain.remove(toxic)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ToxiproxyError):
+                await self._chain.remove(toxic)
+            raise
+
+    async def _close_by_disabling(self, orders: Sequence[Coroutine[Any, Any, CallTimes]] = ()) -> CallTimes:
+        """Close every connection, and carry out these orders before the next one is accepted."""
+        if self._held.get(Refuse()):
+            return _span([await order for order in orders])
         try:
             closed = await self._set_enabled(enabled=False)
+            for order in orders:
+                await order
         finally:
             opened = await self._set_enabled(enabled=True)
         return CallTimes(closed.before, opened.after)
@@ -174,33 +211,50 @@ class ProxiedLink:
 
     async def _impose(self, condition: Condition) -> CallTimes:
         """Register the condition first, so that a lift undoes one that was imposed in part."""
-        toxics = self._toxics(condition)
+        toxics = toxics_of(condition, next(self._numbers))
         held = self._held.setdefault(condition, [])
-        held.append([toxic.name for toxic in toxics])
+        held.append(toxics)
         if isinstance(condition, Refuse):
             return await self._set_enabled(enabled=False) if len(held) == 1 else self._now()
-        return _span([await self.api.add_toxic(self.name, toxic) for toxic in toxics])
+        if isinstance(condition, Freeze):
+            return self.process.suspend() if len(held) == 1 else self._now()
+        return _span([await self._chain.add(toxic) for toxic in toxics])
 
     async def _lift(self, condition: Condition) -> CallTimes:
         held = self._held.get(condition)
         if not held:
             raise InjectionError(f"{condition} does not hold on the link {self.name}: its proxy was replaced meanwhile")
-        names = held.pop()
+        toxics = held.pop()
         if isinstance(condition, Refuse):
             return self._now() if held else await self._set_enabled(enabled=True)
-        if isinstance(condition, Delay):
-            return _span([(await self.api.remove_toxic_safely(self.name, name)).removed for name in names])
-        return _span([await self.api.remove_toxic(self.name, name) for name in names])
+        if isinstance(condition, Freeze):
+            return self._now() if held else await self._thaw()
+        if isinstance(condition, Drop):
+            return await self._end_drop(toxics)
+        return _span([await self._chain.remove(toxic) for toxic in toxics])
 
-    def _toxics(self, condition: Condition) -> list[Timeout] | list[Latency]:
-        number = next(self._numbers)
-        if isinstance(condition, Delay):
-            ms = round(condition.delay * 1000)
-            return [Latency(stream=s, latency_ms=ms, jitter_ms=0, name=f"delay-{number}-{s}") for s in STREAMS.values()]
-        if not isinstance(condition, Drop):
-            return []
-        streams = [STREAMS[way] for way in condition.direction.ways]
-        return [Timeout(stream=stream, timeout_ms=0, name=f"drop-{number}-{stream}") for stream in streams]
+    async def _end_drop(self, toxics: list[Toxic]) -> CallTimes:
+        """Close every connection, since bytes are missing.
+
+        A removal closes them; two removals are one order where nothing else acts on the link, else a connection that is
+        made in between would be closed by the second. Under other conditions a connection may take its time to end, and
+        a removal meanwhile would crash the server: the proxy is disabled, and the toxics stay, inert.
+        """
+        if any(self._held.values()):
+            closed = await self._close_by_disabling([self.api.disarm_toxic(self.name, toxic) for toxic in toxics])
+            return CallTimes(closed.before, closed.after)
+        if len(toxics) > 1 and not self.resets:
+            self._chain = ToxicChain(lambda: self.api, self.name)
+            return await self.api.remove_all_toxics()
+        return _span([await self._chain.remove(toxic) for toxic in toxics])
+
+    async def _thaw(self) -> CallTimes:
+        """Let the process continue, and carry out what was ordered meanwhile."""
+        times = self.process.resume()
+        deferred, self._deferred = self._deferred, []
+        for operation in deferred:
+            await self._apply(operation)
+        return times
 
     async def _set_enabled(self, *, enabled: bool) -> CallTimes:
         return await self.api.set_enabled(self.name, enabled=enabled)
@@ -221,7 +275,9 @@ class ProxiedLink:
         self.api.close()
         await self.process.respawn()
         self.api = self.process.api(API_DEADLINE_S)
+        self._chain = ToxicChain(lambda: self.api, self.name)
         self._held.clear()
+        self._deferred.clear()
         await self._create()
         self._broken = False
 

@@ -110,7 +110,7 @@ class Worker:
         self.child.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process go on; nothing happens to one that runs."""
+        """Let the process continue; nothing happens to one that runs."""
         if self.is_suspended:
             self.is_suspended = False
             self.heard_at = asyncio.get_running_loop().time()

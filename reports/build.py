@@ -9,9 +9,10 @@ import pandas as pd
 from .episode_table import write_csv, write_parquet
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
+from .junit import to_junit
 from .metrics import summarise
 from .pages import failing_in_one_line, write_files
-from .render import to_html, to_json, to_junit, to_markdown
+from .render import to_html, to_json, to_markdown
 from .run_charts import run_charts
 from .summary import Summary
 
@@ -33,6 +34,12 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
     :class:`~resilience.errors.HarnessError` when the report cannot be written.
     """
     log, episodes, summary = analyse(run_dir, experiment)
+    write_report(run_dir, log, episodes, summary)
+    return summary
+
+
+def write_report(run_dir: Path, log: RunHistory, episodes: pd.DataFrame, summary: Summary) -> None:
+    """Write the files of an analysed run; :class:`~resilience.errors.HarnessError` when they cannot be written."""
     files: dict[str, bytes | str] = {
         "summary.json": to_json(summary),
         "summary.md": to_markdown(summary),
@@ -44,4 +51,3 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
         if log.recorded_episodes is None:  # else the file is evidence
             write_parquet(episodes, run_dir / "episodes.parquet")
         write_csv(episodes, run_dir / "episodes.csv")
-    return summary

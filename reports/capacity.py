@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
 
 from resilience.errors import ExitCode, UsageError
 from resilience.eventlog.vocabulary import Verdict
@@ -21,6 +20,7 @@ from resilience.experiment.spec import Op
 from . import formatting
 from .capacity_charts import capacity_charts
 from .pages import render_page, write_formats
+from .quantiles import t_quantile
 from .rates import clopper_pearson
 from .render import table, to_json
 from .stats import Floats, verdict
@@ -165,7 +165,7 @@ def _bounds(values: Floats, confidence: float) -> tuple[float, float]:
     n = len(values)
     if n < _FEWEST_REPLICATIONS:
         return math.nan, math.nan
-    half = float(distributions.t.ppf(confidence, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile(confidence, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
     return float(values.mean()) - half, float(values.mean()) + half
 
 

@@ -6,8 +6,10 @@ that raises. A check whose input could not break the rule says that it does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -101,14 +103,39 @@ def result_of_rows(  # noqa: PLR0913 - a result's parts
 
     ``describe`` puts a broken row (a named tuple, missing values as None) into words; only rows that are shown are.
     """
-    broken = cases[np.asarray(is_broken, dtype=bool)]
-    shown = tuple(
-        Counterexample(actor=row.actor, t=row.t, text=describe(row)) for row in named_rows(broken.head(MOST_SHOWN))
-    )
     count = len(cases) if checked is None else checked
-    return CheckResult(count, shown[0].text if shown else None, unknown, inapplicable, shown, len(broken))
+    broken = np.flatnonzero(np.asarray(is_broken, dtype=bool))
+    if not len(broken):
+        return CheckResult(count, unknown=unknown, inapplicable=inapplicable)
+    rows = named_rows(cases.iloc[broken[:MOST_SHOWN]])
+    shown = tuple(Counterexample(actor=row.actor, t=row.t, text=describe(row)) for row in rows)
+    return CheckResult(count, shown[0].text, unknown, inapplicable, shown, len(broken))
 
 
-def named_rows(rows: pd.DataFrame) -> Iterable[Any]:
+def named_rows(rows: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples, with None where a value is missing."""
-    return rows.astype(object).where(rows.notna(), None).itertuples(index=False)
+    return _as_tuples(rows, _plain_values)
+
+
+def records(rows: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples, missing values as their columns have them; what a column holds its caller knows."""
+    return _as_tuples(rows, pd.Series.tolist)
+
+
+def _as_tuples(rows: pd.DataFrame, values_of: Callable[[pd.Series], list[Any]]) -> Iterator[Any]:
+    if not len(rows):
+        return iter(())
+    make = _row_type(tuple(map(str, rows.columns)))
+    return map(make, *(values_of(column) for _, column in rows.items()))
+
+
+@lru_cache
+def _row_type(names: tuple[str, ...]) -> Callable[..., Any]:
+    """Making a class takes longer than all rows of a small table."""
+    return namedtuple("Row", names)  # noqa: PYI024 - the names are data
+
+
+def _plain_values(column: pd.Series) -> list[Any]:
+    values = column.to_numpy(dtype=object, copy=True)
+    values[column.isna().to_numpy(dtype=bool)] = None
+    return values.tolist()

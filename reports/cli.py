@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,9 @@ from .compare_cli import baseline, capacity, compare, trend
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .summary import Summary
+    from .summary import ExpectationResult, Summary
 
-_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "not_applicable": "dim"}
+STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "not_applicable": "dim"}
 _DIRECTORY = click.Path(path_type=Path)
 
 
@@ -46,11 +47,14 @@ report.add_command(capacity)
 def report_run(run_dir: Path, console: Console, experiment: Path | None = None) -> int:
     """Build the report of a run, whatever its end, and print it; returns the exit code of its verdict.
 
-    It is judged by its own expectations, or by those of the file ``experiment``.
+    It is judged by its own expectations, or by those of the file ``experiment``. A quiet console gets one line.
     """
     from .build import build_report
 
     summary = build_report(run_dir, experiment)
+    if console.quiet:
+        print_verdict(summary)
+        return int(summary.exit_code)
     print_summary(summary, console)
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
     return int(summary.exit_code)
@@ -82,29 +86,48 @@ def plan(experiment: str, target: float | None, confidence: float | None, correl
     sys.exit(ExitCode.PASS if all(item.can_pass for item in found) else ExitCode.INCONCLUSIVE)
 
 
+def print_verdict(summary: Summary) -> None:
+    """Print the verdict in one line."""
+    from . import findings
+
+    banner = findings.banner(summary)
+    console = make_console()
+    said = f"{banner.word}: {summary.experiment}, seed {summary.seed}: {banner.said}"
+    console.print(said, soft_wrap=True, highlight=False, markup=False)
+
+
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the verdict, how sure it is, the expectations, what the laboratory objects to, and what does not hold."""
-    from rich.table import Table
     from rich.text import Text
 
     from . import findings, formatting
 
-    style, banner = _STYLES[summary.verdict.value], findings.banner(summary)
+    style, banner = STYLES[summary.verdict.value], findings.banner(summary)
     console.print(Text.assemble((f" {banner.word} ", f"{style} reverse"), " ", banner.said))
     for reason in findings.other_reasons(summary):
         console.print(Text(reason))
     if summary.success_rate.affected:
         console.print(Text(formatting.certainty(summary.success_rate), style="dim"))
-    targets = Table("expectation", "value", "target", "interval", "n", "verdict", box=None, pad_edge=False)
-    for item in summary.expectations:
-        value, bounds = formatting.measured(item), formatting.interval(item.metric, item.low, item.high)
-        tag = Text(f"{formatting.SYMBOLS[item.verdict]} {item.verdict.value}", style=_STYLES[item.verdict.value])
-        targets.add_row(Text(formatting.scope(item)), value, formatting.target(item), bounds, f"{item.n:,}", tag)
-    if summary.expectations:
-        console.print(targets)
+    print_expectations(summary.expectations, console)
     for objection, text in findings.objections(summary):
-        console.print(Text.assemble((f"{objection}: ", _STYLES["inconclusive"]), text))
+        console.print(Text.assemble((f"{objection}: ", STYLES["inconclusive"]), text))
     for check in findings.not_holding(summary.invariants):
-        mark = Text(f"{formatting.SYMBOLS[check.verdict]} ", style=_STYLES[check.verdict.value])
+        mark = Text(f"{formatting.SYMBOLS[check.verdict]} ", style=STYLES[check.verdict.value])
         console.print(Text.assemble(mark, f"{check.rule} ({check.checked:,}): {check.detail}"))
     console.print(Text(findings.holding(summary.invariants)))
+
+
+def print_expectations(expectations: Sequence[ExpectationResult], console: Console) -> None:
+    """Print a table of what was asked, what was measured, and the verdict on each; nothing without any."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from . import formatting
+
+    targets = Table("expectation", "value", "target", "interval", "n", "verdict", box=None, pad_edge=False)
+    for item in expectations:
+        value, bounds = formatting.measured(item), formatting.interval(item.metric, item.low, item.high)
+        tag = Text(f"{formatting.SYMBOLS[item.verdict]} {item.verdict.value}", style=STYLES[item.verdict.value])
+        targets.add_row(Text(formatting.scope(item)), value, formatting.target(item), bounds, f"{item.n:,}", tag)
+    if expectations:
+        console.print(targets)

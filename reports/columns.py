@@ -19,7 +19,7 @@ Thirty million lines fit into two gigabytes: equal texts are stored once, and ch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -240,16 +240,18 @@ class _Parsed(NamedTuple, Generic[Seen]):
 class LineColumns(Generic[Record]):
     """The lines of any number of files as columns; ``record`` says which fields a line has, with which types.
 
-    ``rows`` counts them. End markers between other lines are left out.
+    Fields ``without`` a column are checked like the others. ``rows`` counts the lines; end markers between other lines
+    are left out.
     """
 
-    def __init__(self, record: type[Record]) -> None:
+    def __init__(self, record: type[Record], without: Collection[str] = ()) -> None:
         self._decoder = msgspec.json.Decoder(record)
         fields = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(record)).fields
-        self._columns = {field.encode_name: _column(field.type) for field in fields}
+        self._fields = {field.encode_name: _column(field.type) for field in fields}
+        self._columns = {name: column for name, column in self._fields.items() if name not in without}
         self._required = [field.encode_name for field in fields if field.required and not _nullable(field.type)]
         self._options = pj.ParseOptions(
-            explicit_schema=pa.schema([(name, column.type) for name, column in self._columns.items()]),
+            explicit_schema=pa.schema([(name, column.type) for name, column in self._fields.items()]),
             unexpected_field_behavior="error",
         )
         self.rows = 0
@@ -264,7 +266,7 @@ class LineColumns(Generic[Record]):
             pending: deque[Future[_Parsed[Seen]]] = deque()
             found, first = [], 1
             for lines in scan:
-                pending.append(pool.submit(self._parse, source, first, lines, see))
+                pending.append(pool.submit(self._parse, source, range(first, scan.lines + 1), lines, see))
                 first = scan.lines + 1
                 if len(pending) > _THREADS:
                     found.append(self._take(pending.popleft().result()))
@@ -276,21 +278,22 @@ class LineColumns(Generic[Record]):
         self.rows += parsed.rows
         return parsed.seen
 
-    def _parse(self, source: str, first_line: int, lines: bytes, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
+    def _parse(self, source: str, numbers: range, lines: bytes, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
+        """The lines of these numbers in the file."""
         try:
-            return self._encode(lines, see)
+            return self._encode(lines, len(numbers), see)
         except (pa.ArrowInvalid, ValueError) as error:
-            kept = self._without_markers(source, first_line, lines)
+            kept = self._without_markers(source, numbers.start, lines)
             if len(kept) < len(lines):
-                return self._encode(kept, see)
-            last = first_line + lines.count(b"\n") - 1
-            raise EvidenceError(f"{source}:{first_line}-{last}: not records of this version: {error}") from error
+                return self._encode(kept, kept.count(b"\n"), see)
+            where = f"{source}:{numbers.start}-{numbers.stop - 1}"
+            raise EvidenceError(f"{where}: not records of this version: {error}") from error
 
-    def _encode(self, lines: bytes, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
+    def _encode(self, lines: bytes, count: int, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
         table = self._decode(lines)
-        if len(table) != lines.count(b"\n") or any(table[name].null_count for name in self._required):
+        if len(table) != count or any(table[name].null_count for name in self._required):
             raise ValueError("a line is not one record")
-        parts = {name: column.encode(table[name]) for name, column in self._columns.items()}
+        parts = {name: column.encode(table[name]) for name, column in self._fields.items()}
         return _Parsed(len(table), parts, see(table))
 
     def _decode(self, lines: bytes) -> pa.Table:
@@ -320,21 +323,24 @@ class LineColumns(Generic[Record]):
 
     def add_records(self, records: Iterable[Record]) -> None:
         """Append records that were never in a file."""
-        lines = msgspec.json.Encoder().encode_lines(list(records))
-        self._take(self._parse("memory", 1, lines, len))
+        kept = list(records)
+        lines = msgspec.json.Encoder().encode_lines(kept)
+        self._take(self._parse("memory", range(1, len(kept) + 1), lines, len))
 
     def frame(self, by: str = "t") -> pd.DataFrame:
         """Every row, in the order of ``by``, equal ones as they were added; the columns are empty afterwards."""
         key = self._columns[by].values(None)
         order = None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
-        data = {name: column.values(order) for name, column in self._columns.items() if name != by}
+        others = {name: column for name, column in self._columns.items() if name != by}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            data = dict(zip(others, pool.map(lambda column: column.values(order), others.values()), strict=True))
         data[by] = key if order is None else key[order]
         return pd.DataFrame({name: data.pop(name) for name in self._columns}, copy=False)
 
 
-def frame_of(records: Iterable[Record], record: type[Record]) -> pd.DataFrame:
-    """Records as a frame, in the order of ``t``."""
-    columns = LineColumns(record)
+def frame_of(records: Iterable[Record], record: type[Record], without: Collection[str] = ()) -> pd.DataFrame:
+    """Records as a frame, in the order of ``t``; fields ``without`` a column are left out."""
+    columns = LineColumns(record, without)
     columns.add_records(records)
     return columns.frame()
 

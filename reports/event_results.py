@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from .quantiles import t_quantile
 from .summary import EventResult, finite_or_none
 
 CONFIDENCE = 0.95
@@ -59,4 +60,4 @@ def _half_width(values: np.ndarray) -> float:
     n = len(values)
     if n < 2:  # noqa: PLR2004 - no spread to estimate
         return math.nan
-    return float(special.stdtrit(n - 1, CONFIDENCE)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return t_quantile(CONFIDENCE, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)

@@ -126,13 +126,13 @@ class _Reading:
 def read_evidence(run_dir: Path, info: RunInfo, experiment: Experiment) -> FoundEvidence:
     """Every event and observation of a run, and what is wrong with its files."""
     reading = _Reading(run_dir)
-    events, observed = LineColumns(LogEvent), LineColumns(Observation)
+    events, observed = LineColumns(LogEvent, without=("lane",)), LineColumns(Observation)
     reading.read(events, EVENTS)
     reading.read(observed, OBSERVATIONS)
     for path in evidence_paths(run_dir):
         if path not in reading.files:
             reading.files[path] = inspect_file(run_dir, path)
-    frame = events.frame().drop(columns="lane")
+    frame = events.frame()
     episodes = read_episodes(run_dir / EPISODES) if EPISODES in reading.files else None
     problems = [
         *_version(info),

@@ -21,7 +21,7 @@ from . import formatting
 from .frames import RunHistory
 from .participant_events import ARRIVALS
 from .rates import RateDesign, events_needed, rate_interval
-from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval
+from .stats import NO_INTERVAL, Clusters, Floats, Interval, mean_interval, worst_verdict
 from .stats import verdict as judged
 from .summary import ExpectationResult, SecondaryEstimate, finite_or_none
 from .survival import RecoveryTimes, quantile_interval
@@ -114,7 +114,7 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
         value=finite_or_none(estimate.value),
         low=finite_or_none(interval.low),
         high=finite_or_none(interval.high),
-        verdict=_worst(alone, *(item.verdict for item in beside if item.verdict is not None)),
+        verdict=worst_verdict(alone, *(item.verdict for item in beside if item.verdict is not None)),
         confidence=expectation.confidence,
         cohort=expectation.cohort,
         fault=expectation.fault,
@@ -127,11 +127,6 @@ def judge(expectation: Expectation, evidence: Evidence) -> ExpectationResult:
         events=clusters.events if clusters else None,
         events_needed=_events_needed(expectation, estimate) if alone is Verdict.INCONCLUSIVE else None,
     )
-
-
-def _worst(*verdicts: Verdict) -> Verdict:
-    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-    return min(verdicts, key=order.index)
 
 
 def _time_to_heal(rows: pd.DataFrame) -> pd.Series:

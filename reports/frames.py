@@ -234,4 +234,4 @@ def _rejudged(own: Experiment, other: Experiment) -> Experiment:
 
 def events_frame(events: Sequence[LogEvent]) -> pd.DataFrame:
     """The events as a table; columns and dtypes as in this module's docstring."""
-    return until_end(frame_of(events, LogEvent).drop(columns="lane"))
+    return until_end(frame_of(events, LogEvent, without=("lane",)))

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import FaultEdge, connections_end
@@ -279,12 +277,22 @@ def merged_events(strikes: Strikes, outages: Outages, counted: Flags) -> tuple[N
     outage, ordered = outages.strike_outage[order], event[order]
     joined = (outage[1:] == outage[:-1]) & counted[outage[1:]] if len(outage) else np.zeros(0, dtype=bool)
     pairs = np.unique(np.stack([ordered[:-1][joined], ordered[1:][joined]]), axis=1)
-    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
+    component = _components(len(names), pairs)
     table = strikes.windows.assign(component=component[codes] if len(codes) else codes)
     name = table.groupby("component")["event"].transform("first")
     stratum = table.groupby("component")["stratum"].transform(_joined)
     return name.to_numpy(), stratum.to_numpy()
+
+
+def _components(count: int, pairs: NDArray[np.int64]) -> NDArray[Any]:
+    """A number for each of so many nodes, equal for those that pairs connect."""
+    if not pairs.shape[1]:
+        return np.arange(count)
+    from scipy.sparse import coo_array, csgraph  # noqa: PLC0415 - only a run in which events share outages needs it
+
+    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(count, count))
+    _, component = csgraph.connected_components(graph, directed=False)
+    return np.asarray(component)
 
 
 def _joined(strata: pd.Series) -> str:

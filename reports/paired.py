@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Experiment
 
+from .quantiles import t_quantile
 from .stats import Clusters, Floats, Integers, design_effect
 from .windows import fault_strike
 
@@ -72,7 +72,7 @@ class PairedMean:
 
     def bounds(self, confidence: float) -> tuple[float, float]:
         """One-sided bounds, each at ``confidence``."""
-        half = float(stats.t.ppf(confidence, self.spare)) * self.error
+        half = t_quantile(confidence, self.spare) * self.error
         return self.mean - half, self.mean + half
 
 
@@ -297,7 +297,7 @@ class PairedQuantile:
     def bounds(self, confidence: float) -> tuple[float, float]:
         """One-sided bounds, each at ``confidence``; an end that too few times reach is infinite."""
         shifts = np.unique(self.b[np.isfinite(self.b)]) - self._origin
-        limit = float(stats.t.ppf(confidence, self.spare))
+        limit = t_quantile(confidence, self.spare)
         low = _first(len(shifts), lambda i: self._score(shifts[i]) > -limit)
         high = _first(len(shifts), lambda i: self._score(shifts[i]) > limit)
         ends = np.concatenate([shifts, [np.inf]])

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from resilience.experiment.faults import connections_end
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Expectation, Experiment, Op
 
@@ -77,8 +76,10 @@ def plans(
 
 def planned_design(experiment: Experiment, expectation: Expectation, confidence: float, stated: float) -> RateDesign:
     """The drops per physical event that the expectation is about; without events if no fault strikes any client."""
+    timeout = experiment.client.probe_after + experiment.client.probe_deadline
+    ending = {window.fault_id for window in experiment.windows() if window.fault.may_end_connections(timeout)}
     windows = planned_windows(experiment)
-    windows = windows[windows["kind"].map(connections_end).notna()]
+    windows = windows[windows["fault_id"].isin(list(ending))]
     if expectation.fault is not None:
         windows = windows[windows["kind"] == expectation.fault]
     clients = {link.name: len(link.indices) for link in experiment.links() if expectation.cohort in (None, link.cohort)}

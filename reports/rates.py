@@ -23,8 +23,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
+from .quantiles import chi2_quantile, normal_quantile, t_quantile
 from .stats import NO_INTERVAL, Clusters, Floats, Integers, Interval
 
 LEAST_DEGREES_OF_FREEDOM = 5
@@ -122,7 +123,7 @@ class RateDesign:
         """
         if self.spare <= LEAST_DEGREES_OF_FREEDOM:
             return self
-        limit = self.spare / float(stats.chi2.ppf(1 - CAUTION, self.spare))
+        limit = self.spare / chi2_quantile(1 - CAUTION, self.spare)
         return replace(self, caution=min((self.spare + 1) / (LEAST_DEGREES_OF_FREEDOM + 1), limit))
 
     def doubled(self, part: float) -> RateDesign:
@@ -158,7 +159,7 @@ class RateDesign:
     def _squared_ratio(self) -> float:
         """``(t / z) ** 2``: what estimating a variance from events costs (Korn and Graubard 1998)."""
         freedom = max(self.spare, LEAST_DEGREES_OF_FREEDOM)
-        return (float(stats.t.ppf(self.confidence, freedom)) / float(stats.norm.ppf(self.confidence))) ** 2
+        return (t_quantile(self.confidence, freedom) / normal_quantile(self.confidence)) ** 2
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------

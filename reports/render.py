@@ -1,15 +1,13 @@
-"""Turns a summary into files: JSON, Markdown, JUnit, HTML. Computes nothing; all four show the same summary."""
+"""Turns a summary into files: JSON, Markdown, HTML. Computes nothing; all of them show the same summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 import msgspec
 
 from resilience.eventlog.vocabulary import Verdict
-from resilience.lab.run_directory import RunStatus
 
 from . import findings, formatting
 from .pages import printable, render_page
@@ -154,72 +152,6 @@ def _invariant_lines(summary: Summary) -> str:
         if item.verdict is not Verdict.PASS
     ]
     return "\n".join(lines)
-
-
-# --- JUnit ------------------------------------------------------------------------------------------------------------
-
-
-def to_junit(summary: Summary) -> bytes:
-    """Test cases for the run, its verdict, its laboratory, each expectation and each invariant.
-
-    Inconclusive is an error, so never green; what does not apply is skipped. Names are unique. The run's case has the
-    time that the run took; judging takes none.
-    """
-    suite = ET.Element("testsuite", name=f"{summary.experiment} ({summary.lane.value})", timestamp=summary.started_at)
-    names: set[tuple[str, str]] = set()
-    for kind, name, verdict, detail in _junit_cases(summary):
-        _case(suite, kind, _unique(names, kind, name), verdict, detail)
-    suite[0].set("time", f"{summary.wall_s or 0.0:.3f}")
-    suite.set("time", suite[0].get("time", "0"))
-    for name, tag in (
-        ("tests", "testcase"),
-        ("failures", ".//failure"),
-        ("errors", ".//error"),
-        ("skipped", ".//skipped"),
-    ):
-        suite.set(name, str(len(suite.findall(tag))))
-    root = ET.Element("testsuites")
-    root.append(suite)
-    for node in root.iter():
-        node.attrib.update({name: printable(text) for name, text in node.attrib.items()})
-    ET.indent(root)
-    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
-
-
-def _junit_cases(summary: Summary) -> Iterator[tuple[str, str, Verdict, str | None]]:
-    """Kind, name, verdict and detail of each case; the run's first."""
-    completed = Verdict.PASS if summary.status == RunStatus.COMPLETED else Verdict.INCONCLUSIVE
-    yield "run", "completed", completed, summary.cause
-    lab = summary.laboratory
-    objections = "; ".join((*lab.failures, *lab.doubts))
-    yield "run", "laboratory", Verdict.INCONCLUSIVE if objections else Verdict.PASS, objections
-    yield "run", "verdict", summary.verdict, " ".join((findings.banner(summary).said, *findings.why(summary)))
-    for item in summary.expectations:
-        measured = formatting.measured(item)
-        bounds = formatting.interval(item.metric, item.low, item.high)
-        detail = f"{measured}, interval {bounds}, n = {item.n} ({item.population}). {item.note or ''}".rstrip()
-        yield "expectation", f"{formatting.scope(item)} {formatting.target(item)}", item.verdict, detail
-    for check in summary.invariants:
-        yield "invariant", check.name, check.verdict, check.detail
-
-
-def _unique(names: set[tuple[str, str]], kind: str, name: str) -> str:
-    """The name, with a number if this kind of case has it already."""
-    number, found = 1, name
-    while (kind, found) in names:
-        number += 1
-        found = f"{name} ({number})"
-    names.add((kind, found))
-    return found
-
-
-def _case(suite: ET.Element, kind: str, name: str, verdict: Verdict, detail: str | None) -> None:
-    case = ET.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{kind}", name=name, time="0")
-    if verdict is Verdict.NOT_APPLICABLE:
-        ET.SubElement(case, "skipped", message=detail or verdict.value)
-    elif verdict is not Verdict.PASS:
-        tag = "failure" if verdict is Verdict.FAIL else "error"
-        ET.SubElement(case, tag, message=detail or verdict.value, type=verdict.value)
 
 
 # --- HTML -------------------------------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from resilience.eventlog.vocabulary import Verdict
 from resilience.experiment.spec import Op
+
+from .quantiles import t_quantile
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -179,7 +180,7 @@ def _stated_half(residuals: Floats, clusters: Clusters, confidence: float, state
     n, strata = len(residuals), clusters.events - clusters.spare
     spread = math.sqrt(float((residuals**2).sum()) / (n - strata))
     effective = n / design_effect(stated, clusters.sizes)
-    return float(stats.t.ppf(confidence, max(effective - 1, 1.0))) * spread / math.sqrt(effective)
+    return t_quantile(confidence, max(effective - 1, 1.0)) * spread / math.sqrt(effective)
 
 
 def _half_over_events(residuals: Floats, clusters: Clusters, confidence: float) -> float:
@@ -187,7 +188,7 @@ def _half_over_events(residuals: Floats, clusters: Clusters, confidence: float) 
     if clusters.spare < 1:
         return 0.0
     variance = _variance_between_events(residuals, clusters)
-    return float(stats.t.ppf(confidence, clusters.spare)) * math.sqrt(variance)
+    return t_quantile(confidence, clusters.spare) * math.sqrt(variance)
 
 
 def _half_over_participants(residuals: Floats, clusters: Clusters, confidence: float) -> float:
@@ -204,7 +205,7 @@ def _half_over_participants(residuals: Floats, clusters: Clusters, confidence: f
     both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
     between_events = _variance_between_events(residuals, clusters)
     variance = max(between_events + between_people - both, between_people, between_events)
-    return float(stats.t.ppf(confidence, min(clusters.spare, number - 1))) * math.sqrt(variance)
+    return t_quantile(confidence, min(clusters.spare, number - 1)) * math.sqrt(variance)
 
 
 def _sums(codes: Integers, values: Floats) -> Floats:
@@ -254,3 +255,9 @@ def verdict(op: Op, threshold: float, low: float, high: float) -> Verdict:
         Op.BELOW: (high < threshold, low >= threshold),
     }[op]
     return Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+
+
+def worst_verdict(*verdicts: Verdict) -> Verdict:
+    """Fail before inconclusive before pass."""
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    return min(verdicts, key=order.index)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from .rates import effective_drops
 from .stats import Clusters, Floats, Interval
@@ -152,6 +152,8 @@ def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Float
 
 def _fit(times: RecoveryTimes) -> tuple[Any, NDArray[np.bool_]]:
     """Scipy's fit, and which of its steps lie within the observation."""
+    from scipy import stats  # noqa: PLC0415 - half a second, which a run without censored episodes need not wait for
+
     beyond = float(times.seconds.max()) + 1.0
     seconds = np.where(times.never, beyond, times.seconds)
     fit = stats.ecdf(stats.CensoredData.right_censored(seconds, ~times.returned))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import msgspec
 import pandas as pd
-from scipy import stats
 
 from .paired import episode_values, pooled, variance_if_stated, variance_over_events
+from .quantiles import t_quantile
 from .stats import Clusters, design_effect
 
 
@@ -90,4 +90,4 @@ def _half_width(a: StandardError, b: StandardError, confidence: float) -> float:
     if not total:
         return 0.0
     freedom = total**2 / (a.variance**2 / a.freedom + b.variance**2 / b.freedom)
-    return float(stats.t.ppf(confidence, freedom)) * math.sqrt(total)
+    return t_quantile(confidence, freedom) * math.sqrt(total)

@@ -26,15 +26,19 @@ decide where they exist, so that all lanes and seeds of a fixed schedule have th
 
 from __future__ import annotations
 
+import math
 import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
 
+from .checking import records
 from .frames import RunHistory, once_per_run
 
 _BRACKET = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\.\.")
@@ -42,8 +46,17 @@ _MAX_CALL_S = 5.0
 """Seconds; a bracket that claims more is not one."""
 
 _TIMES = ("planned_start", "planned_end", "fault_at", "earliest", "healed_at", "confirmed_at", "cleared_at")
-_PLAN = ("fault_id", "kind", "place", "event", "stratum", "planned_start", "planned_end")
+_OBJECTS = ("links", "invalid")
 _COLUMNS = ("fault_id", "kind", "place", "event", "stratum", *_TIMES, "invalid")
+_TIME_OF = {
+    LogEventKind.FAULT_ENDED: "healed_at",
+    LogEventKind.FAULT_CONFIRMED: "confirmed_at",
+    LogEventKind.FAULT_CLEARED: "cleared_at",
+}
+_RECORDED = (LogEventKind.FAULT_STARTED, LogEventKind.FAULT_INVALID, *_TIME_OF)
+
+_Window = dict[str, Any]
+"""One window's row while it is put together; times that it has not are missing."""
 
 
 def fault_kind(fault_id: str) -> str:
@@ -65,19 +78,25 @@ def fault_strike(fault_id: str) -> str:
 def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring. Shared: not to be changed."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
-    happened = _of_episodes(log.recorded_episodes) if log.recorded_episodes is not None else _of_events(log)
-    known = dict.fromkeys([*planned, *happened.index[happened["fault_at"].notna()]])
-    rows = [_row(fault_id, planned.get(fault_id)) for fault_id in known]
-    frame = pd.DataFrame(rows, columns=list(_PLAN)).join(happened, on="fault_id")[list(_COLUMNS)]
-    frame = frame.astype({**dict.fromkeys(_TIMES, "float64"), "invalid": "object"})
-    frame = frame.assign(invalid=frame["invalid"].where(frame["invalid"].notna(), None))
-    frame = frame.assign(event=_physical_events(frame, log.end))
-    frame = frame.assign(stratum=_event_strata(frame))
-    by_start = frame["fault_at"].fillna(frame["planned_start"]).to_numpy()
-    return frame.iloc[np.argsort(by_start, kind="stable")].reset_index(drop=True)
+    happened = _of_events(log) if log.recorded_episodes is None else _of_episodes(log.recorded_episodes)
+    struck = [name for name, window in happened.items() if not math.isnan(_first_known(window, "fault_at"))]
+    known = dict.fromkeys([*planned, *struck])
+    rows = [_row(name, planned.get(name)) | happened.get(name, {}) for name in known]
+    _name_events(rows, log.end)
+    rows.sort(key=lambda row: _first_known(row, "fault_at", "planned_start"))
+    return _frame_of(rows, _COLUMNS)
 
 
-def _row(fault_id: str, plan: FaultWindow | None) -> dict[str, object]:
+def _frame_of(rows: list[_Window], columns: Sequence[str]) -> pd.DataFrame:
+    """One row per window; times are numbers, NaN where there is none."""
+    data: dict[str, Any] = {name: [row.get(name) for row in rows] for name in columns}
+    for name in (*_TIMES, *_OBJECTS):
+        if name in data:
+            data[name] = pd.Series(data[name], dtype="object" if name in _OBJECTS else "float64")
+    return pd.DataFrame(data)
+
+
+def _row(fault_id: str, plan: FaultWindow | None) -> _Window:
     """What is known of a window before it happens; its event is a single strike yet."""
     return {
         "fault_id": fault_id,
@@ -90,70 +109,70 @@ def _row(fault_id: str, plan: FaultWindow | None) -> dict[str, object]:
     }
 
 
-def _of_events(log: RunHistory) -> pd.DataFrame:
-    """What the log says of each fault id, which is the index."""
-    started = _firsts(log, LogEventKind.FAULT_STARTED)
-    invalid = _firsts(log, LogEventKind.FAULT_INVALID)
-    times = {
-        "fault_at": started["t"],
-        "earliest": pd.Series(
-            [_earliest(t, detail) for t, detail in zip(started["t"], started["detail"], strict=True)],
-            index=started.index,
-            dtype="float64",
-        ),
-        "healed_at": _firsts(log, LogEventKind.FAULT_ENDED)["t"],
-        "confirmed_at": _firsts(log, LogEventKind.FAULT_CONFIRMED)["t"],
-        "cleared_at": _firsts(log, LogEventKind.FAULT_CLEARED)["t"],
-        "invalid": invalid["cause"].astype(object).fillna("no cause given"),
-    }
-    return pd.DataFrame(times)
+def _of_events(log: RunHistory) -> dict[str, _Window]:
+    """What the log says of each fault id: of each of its windows' times and causes the first."""
+    found: dict[str, _Window] = defaultdict(dict)
+    for row in records(log.rows(*_RECORDED)[["t", "kind", "ref", "cause", "detail"]]):
+        if not isinstance(row.ref, str):
+            continue
+        window = found[row.ref]
+        if row.kind == LogEventKind.FAULT_STARTED and "fault_at" not in window:
+            window |= {"fault_at": row.t, "earliest": _earliest(row.t, row.detail)}
+        elif row.kind == LogEventKind.FAULT_INVALID:
+            window.setdefault("invalid", row.cause if isinstance(row.cause, str) else "no cause given")
+        elif row.kind in _TIME_OF:
+            window.setdefault(_TIME_OF[row.kind], row.t)
+    return found
 
 
-def _of_episodes(episodes: pd.DataFrame) -> pd.DataFrame:
+def _of_episodes(episodes: pd.DataFrame) -> dict[str, _Window]:
     """The same for a run that kept episodes only: its windows are what its simulator says."""
-    first = episodes.drop_duplicates("fault_id").set_index("fault_id")
-    first.index = first.index.astype(str)
-    at, healed = first["fault_at"], first["healed_at"]
-    return pd.DataFrame(
-        {"fault_at": at, "earliest": at, "healed_at": healed, "confirmed_at": at, "cleared_at": healed, "invalid": None}
-    )
+    first = episodes[["fault_id", "fault_at", "healed_at"]].drop_duplicates("fault_id")
+    return {
+        str(row.fault_id): {
+            **dict.fromkeys(("fault_at", "earliest", "confirmed_at"), row.fault_at),
+            **dict.fromkeys(("healed_at", "cleared_at"), row.healed_at),
+        }
+        for row in records(first)
+    }
 
 
-def _firsts(log: RunHistory, kind: LogEventKind) -> pd.DataFrame:
-    """The first record of this kind of each fault id, which is the index."""
-    found = log.rows(kind).dropna(subset=["ref"]).drop_duplicates("ref")
-    return found.set_index(found["ref"].astype(str))
-
-
-def _physical_events(frame: pd.DataFrame, run_end: float) -> pd.Series:
-    """The physical event of each window; a window that was not undone lasts until ``run_end``.
+def _name_events(rows: list[_Window], run_end: float) -> None:
+    """Give each window its physical event and stratum; a window that was not undone lasts until ``run_end``.
 
     Windows that only touch do not overlap; windows of no length at the same instant do.
     """
-    start = frame["planned_start"].fillna(frame["fault_at"])
-    end = frame["planned_end"].fillna(frame["healed_at"]).fillna(run_end)
-    spans = pd.DataFrame({"strike": frame["event"], "start": start, "end": end}).groupby("strike", sort=False)
-    strikes = spans.agg(start=("start", "min"), end=("end", "max")).sort_values(["start", "end"], kind="stable")
-    latest_end = strikes["end"].cummax().shift()
-    begins_event = (strikes["start"] >= latest_end) & (strikes["start"] > strikes["start"].shift())
-    begins_event = begins_event | latest_end.isna()
-    names = strikes.index.to_series().where(begins_event).ffill()
-    return frame["event"].map(names)
+    spans: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        start, end = _first_known(row, "planned_start", "fault_at"), _first_known(row, "planned_end", "healed_at")
+        before = spans.get(row["event"], (math.inf, -math.inf))
+        spans[row["event"]] = min(before[0], start), max(before[1], run_end if math.isnan(end) else end)
+    event_of, name = {}, ""
+    latest_end, latest_start = -math.inf, -math.inf
+    for strike, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
+        if start >= latest_end and start > latest_start:
+            name = strike
+        event_of[strike] = name
+        latest_end, latest_start = max(latest_end, end), start
+    strata: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        row["event"] = event_of[row["event"]]
+        strata[row["event"]].add(row["stratum"])
+    for row in rows:
+        row["stratum"] = " + ".join(sorted(strata[row["event"]]))
 
 
-def _event_strata(frame: pd.DataFrame) -> pd.Series:
-    """The strata of all windows of an event, joined, for each window."""
-    joined = frame.groupby("event")["stratum"].agg(lambda strata: " + ".join(sorted(set(strata))))
-    return frame["event"].map(joined)
+def _first_known(row: _Window, *names: str) -> float:
+    """The first of these times that the window has; NaN where it has none."""
+    known = (row[name] for name in names if row.get(name) is not None and not math.isnan(row[name]))
+    return next(known, math.nan)
 
 
 def _stratum(fault_id: str, plan: FaultWindow | None) -> str:
     if plan is None:
         return fault_kind(fault_id)
-    direction = getattr(plan.fault, "direction", "")
-    delay = getattr(plan.fault, "delay", None)
-    extra = "" if delay is None else f"{delay:g}s each way"
-    return " ".join(filter(None, (plan.fault.kind, f"{plan.fault.length:g}s", str(direction), extra)))
+    own = [f"{name} {value:g}" if isinstance(value, int | float) else str(value) for name, value in plan.fault.own]
+    return " ".join((plan.fault.kind, f"{plan.fault.length:g}s", *own))
 
 
 def _earliest(t: float, detail: object) -> float:
@@ -169,7 +188,5 @@ def planned_windows(experiment: Experiment, seed: int | None = None) -> pd.DataF
     ``links``: the names of the links that the window acts on; none for a fault of the server.
     """
     rows = [{**_row(window.fault_id, window), "links": window.links} for window in experiment.windows(seed)]
-    columns = ["fault_id", "kind", "place", "links", "event", "stratum", *_TIMES]
-    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_TIMES, "float64"))
-    frame = frame.assign(event=_physical_events(frame, experiment.duration))
-    return frame.assign(stratum=_event_strata(frame))
+    _name_events(rows, experiment.duration)
+    return _frame_of(rows, ("fault_id", "kind", "place", "links", "event", "stratum", *_TIMES))

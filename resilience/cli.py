@@ -45,7 +45,7 @@ class RootGroup(click.Group):
 
 
 _SUMMARIES = {
-    "chaos": "inject faults into the network and the server under real clients: run, list, show, doctor",
+    "chaos": "inject faults into the network and the server under real clients: run, list, show, export, doctor",
     "sim": "run the same experiment in a simulator, or crash it with many seeds: run, explore",
     "report": "build a run's report, compare two runs: build, compare",
 }
@@ -99,20 +99,22 @@ def root() -> None:
 )
 @click.option("--event-log", type=click.Path(path_type=Path), help="Write the event log to this file.")
 @click.option("--epoch", type=float, help="The run's start on the monotonic clock, for the event log.")
-def serve(**options: object) -> None:
+def serve(event: str, epoch: float | None, **options: object) -> None:
     """Serve a quiz that advances by itself, and the quizzes that hosts create, until interrupted.
 
     If the database holds an unfinished run, such as after a crash, the quiz continues from its last commit.
     """
-    from resilience.server.serve import serve_command
+    from resilience.server.serve import check_options, serve_command
     from resilience.settings import environment, host_key, server_settings, unknown_variables
 
+    check_options(event, epoch)
     flags = {key: options[key] for key in ("heartbeat_interval", "grace_period", "cleanup_interval")}
     file = options["config"]
     server, quiz = server_settings(file if isinstance(file, Path) else None, environment(), flags)
     key_file = options["host_key_file"]
     key = host_key(environment(), key_file if isinstance(key_file, Path) else None)
-    serve_command(server, quiz, {**options, "host_key": key, "unknown": unknown_variables(environment())})
+    unknown = unknown_variables(environment())
+    serve_command(server, quiz, {**options, "event": event, "epoch": epoch, "host_key": key, "unknown": unknown})
 
 
 @root.command()

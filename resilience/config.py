@@ -17,9 +17,8 @@ from resilience.policy.handshake import HandshakeLimits
 from resilience.policy.origins import RULE as ORIGIN_RULE
 from resilience.policy.origins import OriginError, listed_origin
 from resilience.protocol.client.participant import ClientRules
-from resilience.protocol.server.connection import ConnectionSettings
 from resilience.protocol.server.drain import DrainSettings
-from resilience.protocol.server.settings import RoomSettings
+from resilience.protocol.server.settings import ConnectionSettings, RoomSettings
 from resilience.quiz.answer_behaviour import AnswerBehaviour
 from resilience.quiz.game import Game
 from resilience.quiz.plan import Pace, QuizPlan
@@ -86,7 +85,10 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flap_hidden: Seconds = 1.0
     """How long an absence must last before other players see it."""
     participants_cap: int = 200
-    """The largest number of participants that a snapshot lists by name; above it, the snapshot gives a count only."""
+    """The largest number of participants, connected or temporarily disconnected, that a snapshot lists by name.
+
+    Above it a snapshot gives a count only, until there are clearly fewer again.
+    """
     leaderboard_size: int = 10
     """The number of entries on the leaderboard."""
     late_window: Seconds = 0.0
@@ -126,13 +128,28 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds of queued joins above which a new connection is rejected with a retry time."""
     max_connections: int = 0
     """The most open connections; 0 derives the number from the limit on open files."""
+    max_participants: int = 50_000
+    """The most participants of one event; 0 for no limit.
+
+    At the limit a join replaces the participant that has been disconnected for longest without an answer; without one
+    it is refused.
+    """
     max_events: int = 100
     """The most events that run at once."""
     message_rate: float = 50.0
     """Messages per second that one connection may send steadily; messages above the rate are delayed. 0 turns this off.
+
+    Control frames, fragments and every 16 KiB count as messages.
     """
     message_burst: int = 200
     """Messages that one connection may send at once before that rate applies."""
+    address_message_rate: float = 10_000.0
+    """Messages per second that all connections of one address may send steadily, counted in the same way.
+
+    0 turns the limit off.
+    """
+    address_message_burst: int = 40_000
+    """Messages that one address may send at once before that rate applies."""
     address_rate: float = 1000.0
     """Connections per second that one address may open steadily. 0 turns the limit off."""
     address_burst: int = 20_000
@@ -140,8 +157,15 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address_failures: float = 60.0
     """Rejections per minute (wrong tokens, keys, origins) after which an address has to wait.
 
+    No more wrong host keys than this are compared within any minute. 0 turns the limit off.
+    """
+    address_page_rate: float = 20.0
+    """Requests per second that one address may make for pages (`/`, `/healthz`, `/readyz`, `/metrics`).
+
     0 turns the limit off.
     """
+    address_page_burst: int = 100
+    """Requests for pages that one address may make at once before that rate applies."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of pages and apps that may connect, in addition to the server's own: scheme, host and, if it is not the
     scheme's own, port. Each is listed by itself; there are no wildcards."""
@@ -171,13 +195,23 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _require_not_negative(
             self, "flap_hidden", "participants_cap", "leaderboard_size", "drain_window", "restart_pause"
         )
-        _require_not_negative(self, "max_connections", "max_events", "address_rate", "address_failures", "message_rate")
+        _require_not_negative(
+            self,
+            "max_connections",
+            "max_participants",
+            "max_events",
+            "address_rate",
+            "address_failures",
+            "address_message_rate",
+            "address_page_rate",
+            "message_rate",
+        )
         self._check_limits()
         self._check_adaptive()
 
     def _check_limits(self) -> None:
         _require_positive(self, "send_buffer_bytes", "checkpoint_interval", "admission_seconds")
-        for key in ("message_burst", "address_burst"):
+        for key in ("message_burst", "address_burst", "address_message_burst", "address_page_burst"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         for text in self.allowed_origins:
             _require_origin(text)
@@ -203,6 +237,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.leaderboard_size,
             self.checkpoint_interval,
             AdaptiveBounds(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
+            self.max_participants,
         )
 
     @property
@@ -227,6 +262,10 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.address_failures,
             self.allowed_origins,
             self.trust_forwarded,
+            self.address_message_rate,
+            self.address_message_burst,
+            self.address_page_rate,
+            self.address_page_burst,
         )
 
     @property
@@ -251,7 +290,10 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jitter: Jitter | None = None
     """How a delay is randomised. Default: the preset's."""
     budget: Seconds | None = None
-    """How long after the loss the client keeps trying. Default: the preset's."""
+    """How long after the loss the client keeps trying. Default: the preset's.
+
+    The first wait of an outage that the server asks for is not counted.
+    """
     stable_after: Seconds = 5.0
     """How long a session must last before the next loss starts at the first delay again."""
     probe_after: Seconds = 4.0

@@ -18,6 +18,7 @@
     │   └── RemoteProtocolError     the peer broke them: names the field
     └── StoreError              4   the database did not store a commit
         └── FencedError             another server has recovered a run that the commit wrote for
+            └── RecoveryNeededError     the outcome of an earlier commit is unknown: the run must be read again
 
 A message says what is wrong, where, and what would be right.
 """
@@ -147,3 +148,10 @@ class FencedError(StoreError):
     def __init__(self, keys: tuple[str, ...], why: str = "another server has recovered it since") -> None:
         super().__init__(f"this server may no longer write for {', '.join(keys)}: {why}")
         self.keys = keys
+
+
+class RecoveryNeededError(FencedError):
+    """The outcome of an earlier commit for runs (``keys``) is unknown: this server must recover them from the database.
+
+    None of this commit was stored.
+    """

@@ -36,14 +36,20 @@ def needs_extra(extra: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(command)
         def checked(*arguments: P.args, **options: P.kwargs) -> R:
-            missing = [module for module in EXTRAS[extra] if not _is_installed(module)]
-            if missing:
-                raise UsageError(_advice(missing, extra))
+            advice = missing_of(extra)
+            if advice is not None:
+                raise UsageError(advice)
             return command(*arguments, **options)
 
         return checked
 
     return decorate
+
+
+def missing_of(extra: str) -> str | None:
+    """What to install, in one line, where a package of this extra is missing; ``None`` where all are there."""
+    missing = [module for module in EXTRAS[extra] if not _is_installed(module)]
+    return _advice(missing, extra) if missing else None
 
 
 def missing_package(error: ModuleNotFoundError) -> str | None:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -25,6 +26,9 @@ UNWRAPPED_COLUMNS = 10_000
 """Width of a console that is no terminal: a file or a pipe takes lines of any length, so none is wrapped or cut."""
 
 _STREAMS = ("stdout", "stderr")
+
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Whole sequences of a terminal, and single control characters."""
 
 
 class _LosableFile(io.FileIO):
@@ -92,14 +96,40 @@ def lost_output() -> str | None:
     return f"standard output could not be written: {problem.strerror}"
 
 
-def make_console() -> Console:
-    """A console on standard output; outside a terminal its lines are as long as they need to be."""
+def make_console(*, quiet: bool = False) -> Console:
+    """A console on standard output, or one that prints nothing.
+
+    Outside a terminal it prints plain text, whatever the environment says of colours: no control character, and lines
+    as long as they need to be. A terminal that cannot move its cursor (``TERM=dumb``) counts as none.
+    """
     from rich.console import Console  # noqa: PLC0415 - --help does not need it
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = UNWRAPPED_COLUMNS
-    return console
+    if _is_terminal(sys.stdout):
+        return Console(quiet=quiet)
+    plain = _PlainConsoleFile(sys.stdout)
+    return Console(file=plain, force_terminal=False, color_system=None, width=UNWRAPPED_COLUMNS, quiet=quiet)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+
+
+class _PlainConsoleFile(io.TextIOWrapper):
+    """Text without control characters; line ends and tabs stay. Writes through another stream, which stays open."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(io.BytesIO(), encoding=stream.encoding or "utf-8")
+        self._stream = stream
+
+    def write(self, text: str, /) -> int:
+        """Pass it on; returns the length of what was given."""
+        self._stream.write(_CONTROL.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what is below, which may be closed when this object goes."""
+        if not self._stream.closed:
+            self._stream.flush()
 
 
 def describe_unexpected(error: BaseException, log: Path | None = None) -> str:

@@ -12,7 +12,8 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.extras import needs_extra
-from resilience.lab.command import interruptible, new_run_dir, run_experiment
+from resilience.lab.command import RepetitionOptions, repetition_options
+from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
@@ -30,18 +31,33 @@ def sim() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run directory itself; must be empty or absent.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run directory itself, or that of the repetitions; empty or absent.",
+)
+@repetition_options
 @needs_extra("sim")
 def run(
-    experiment: str, lane: str, seed: int | None, scale: float, overrides: tuple[str, ...], out: Path | None
+    experiment: str,
+    lane: str,
+    seed: int | None,
+    scale: float,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) and report on it.
 
-    Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the run failed.
+    Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the run failed. With
+    --repeat the verdict is on all runs together.
     """
+    from reports.run_cli import RunRequest, run_and_report
+
     loaded = load(experiment, overrides, scale)
-    chosen = loaded.seed if seed is None else seed
-    return run_and_report(loaded, driver_of(Lane(lane)), chosen, out)
+    plan = repetition.plan(loaded.seed if seed is None else seed)
+    request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out)
+    return run_and_report(request, make_console(quiet=repetition.quiet))
 
 
 @sim.command()
@@ -100,11 +116,7 @@ def driver_of(lane: Lane) -> LaneDriver:
 
 
 def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
-    """Run, report, print the verdict; returns the exit code. A signal ends the run in order, a second one at once."""
-    from reports.cli import report_own_run
+    """Run once, report, print the verdict; returns the exit code. A signal ends the run in order."""
+    from reports.run_cli import RunRequest, run_and_report
 
-    console = make_console()
-    with interruptible() as begun:
-        begun.run_dir = run_dir = new_run_dir(driver, experiment, seed, out)
-        run_experiment(driver, experiment, seed, run_dir, console)
-        return report_own_run(run_dir, console)
+    return run_and_report(RunRequest(experiment, lambda: driver, RepetitionPlan(seed), out), make_console())

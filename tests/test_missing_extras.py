@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "chaos list": ((), None),
     "chaos show": (("smoke",), "reports"),
     "chaos doctor": ((), "chaos"),
+    "chaos export": (("smoke",), "reports"),
     "report build": (("nowhere",), "reports"),
     "report plan": (("smoke",), "reports"),
     "report compare": (("nowhere", "elsewhere"), "reports"),

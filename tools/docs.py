@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, handshakes, protocol
+from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, faults, handshakes, protocol
 
 from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "words": protocol.words,
     "close codes": protocol.close_codes,
     "retry classes": protocol.retry_classes,
+    "handshake statuses": protocol.handshake_statuses,
     "conversation: join": diagram_scenarios.join,
     "conversation: resume": diagram_scenarios.resume,
     "conversation: fencing": diagram_scenarios.fencing,
@@ -52,6 +53,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "tokens": evidence.tokens,
     "return windows": evidence.windows,
     "invariants": evidence.invariants,
+    "fault kinds": faults.kinds_table,
+    "fault declarations": faults.declarations,
+    "fault example": faults.example,
 }
 
 PARTS |= {f"modules of {package}": partial(architecture.modules, package) for package in architecture.PACKAGES}

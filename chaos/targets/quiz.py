@@ -19,7 +19,7 @@ import msgspec
 
 from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
 from resilience.experiment.loader import to_toml
-from resilience.experiment.primitives import Drain, Kill, Resume, ServerOperation, Start, Suspend
+from resilience.experiment.primitives import DrainServer, Kill, ResumeServer, ServerOperation, Start, SuspendServer
 from resilience.experiment.spec import Experiment
 from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
 from resilience.lab.participants import EVENT
@@ -114,7 +114,7 @@ class QuizTarget:
             case Kill():
                 self._ends += 1
                 await self._kill()
-            case Drain():
+            case DrainServer():
                 self._ends += 1
                 self._is_draining = self._child is not None
                 self._signal(signal.SIGTERM)
@@ -122,10 +122,10 @@ class QuizTarget:
                 self._ends = max(self._ends - 1, 0)
                 if not self._ends:
                     await self._replace()
-            case Suspend():
+            case SuspendServer():
                 self._suspensions += 1
                 self._signal(signal.SIGSTOP)
-            case Resume():
+            case ResumeServer():
                 self._suspensions = max(self._suspensions - 1, 0)
                 if not self._suspensions:
                     self._go_on()

@@ -12,7 +12,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -48,7 +48,6 @@ __all__ = [
     "Proxy",
     "ResetOnClose",
     "ResetPeer",
-    "SafeRemoval",
     "Slicer",
     "SlowClose",
     "Stream",
@@ -62,19 +61,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind})
+UNSAFE_TO_CHANGE_LIVE = frozenset({Latency.kind, Bandwidth.kind, Slicer.kind})
 """Removing or changing these under traffic can hang the control API permanently (Toxiproxy issues 412 and 558)."""
-
-
-class SafeRemoval(NamedTuple):
-    """When :meth:`ToxiproxyApi.remove_toxic_safely` took each step.
-
-    ``disabled`` (every connection of the proxy is cut) and ``enabled`` are None when the proxy was disabled anyway.
-    """
-
-    disabled: CallTimes | None
-    removed: CallTimes
-    enabled: CallTimes | None
 
 
 class ToxicState(msgspec.Struct, frozen=True):
@@ -193,10 +181,32 @@ class ToxiproxyApi:
             doing, lambda: self._timed("post", f"/proxies/{proxy}/toxics", toxic.body(), doing=doing)
         )
 
+    async def add_inert_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
+        """Add ``toxic`` so that it passes everything until :meth:`arm_toxic`."""
+        check_name("proxy", proxy)
+        doing = f"add inert toxic {toxic.name!r} to proxy {proxy!r}"
+        body = toxic.body() | {"toxicity": 0.0}
+        return await self._order(doing, lambda: self._timed("post", f"/proxies/{proxy}/toxics", body, doing=doing))
+
+    async def arm_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
+        """Have the inert toxic of this name act, with these settings, on every open connection from the return on."""
+        return await self._turn_toxic("arm", proxy, toxic, toxic.toxicity)
+
+    async def disarm_toxic(self, proxy: str, toxic: Toxic) -> CallTimes:
+        """Make the toxic of this name inert: what it holds is passed on, and everything after that."""
+        return await self._turn_toxic("disarm", proxy, toxic, 0.0)
+
+    async def _turn_toxic(self, verb: str, proxy: str, toxic: Toxic, toxicity: float) -> CallTimes:
+        check_name("proxy", proxy)
+        doing = f"{verb} toxic {toxic.name!r} of proxy {proxy!r}"
+        body = {"toxicity": toxicity, "attributes": toxic.attributes}
+        path = f"/proxies/{proxy}/toxics/{toxic.name}"
+        return await self._order(doing, lambda: self._timed("patch", path, body, doing=doing))
+
     async def update_toxic(self, proxy: str, toxic: Toxic, *, live: bool = False) -> CallTimes:
         """Change the settings of the toxic that has ``toxic``'s name, type and stream.
 
-        On an enabled proxy a latency or bandwidth toxic is changed only with ``live=True``, because that can hang the
+        On an enabled proxy a toxic that holds bytes back is changed only with ``live=True``, because that can hang the
         server under traffic; raising a bandwidth from 0 is never allowed, because it crashes the server.
         """
         check_name("proxy", proxy)
@@ -204,7 +214,7 @@ class ToxiproxyApi:
         return await self._order(doing, lambda: self._update(proxy, toxic, doing, live=live))
 
     async def remove_toxic(self, proxy: str, name: str, *, live: bool = False) -> CallTimes:
-        """Remove a toxic. From an enabled proxy a latency or bandwidth toxic is removed only with ``live=True``.
+        """Remove a toxic. From an enabled proxy a toxic that holds bytes back is removed only with ``live=True``.
 
         Removing a ``timeout`` toxic closes the connections it acted on.
         """
@@ -213,15 +223,10 @@ class ToxiproxyApi:
         doing = f"remove toxic {name!r} from proxy {proxy!r}"
         return await self._order(doing, lambda: self._remove(proxy, name, doing, live=live))
 
-    async def remove_toxic_safely(self, proxy: str, name: str) -> SafeRemoval:
-        """Disable the proxy, remove the toxic, enable the proxy: this cannot hang, but cuts every connection.
-
-        The proxy is enabled again even if the removal fails; a disabled proxy stays disabled.
-        """
-        check_name("proxy", proxy)
-        check_name("name", name)
-        doing = f"remove toxic {name!r} from proxy {proxy!r} safely"
-        return await self._order(doing, lambda: self._remove_safely(proxy, name, doing))
+    async def remove_all_toxics(self) -> CallTimes:
+        """Remove every toxic of every proxy at once, and enable every proxy: no connection is made in between."""
+        doing = "remove all toxics"
+        return await self._order(doing, lambda: self._timed("post", "/reset", doing=doing))
 
     async def _order(self, doing: str, job: Callable[[], T]) -> T:
         """Run ``job`` on the worker thread in its turn, with the deadline."""
@@ -298,18 +303,6 @@ class ToxiproxyApi:
         self._guard(state, self._present(state, name, doing), doing, live=live)
         return self._timed("delete", f"/proxies/{proxy}/toxics/{name}", doing=doing)
 
-    def _remove_safely(self, proxy: str, name: str, doing: str) -> SafeRemoval:
-        state = self._show(proxy)
-        self._present(state, name, doing)
-        disabled = self._switch(state, enabled=False) if state.enabled else None
-        enabled = None
-        try:
-            removed = self._timed("delete", f"/proxies/{proxy}/toxics/{name}", doing=doing)
-        finally:
-            if state.enabled:
-                enabled = self._switch(state, enabled=True)
-        return SafeRemoval(disabled, removed, enabled)
-
     def _present(self, proxy: Proxy, name: str, doing: str) -> ToxicState:
         toxic = proxy.toxic(name)
         if toxic is None:
@@ -332,7 +325,7 @@ class ToxiproxyApi:
             raise self._wire.foreign_error(doing, error) from error
 
 
-_SAFELY = "disable the proxy first (remove_toxic_safely does so)"
+_SAFELY = "disable the proxy first, or disarm the toxic (ToxicChain does so)"
 
 
 def _switching(name: str, enabled: bool) -> str:  # noqa: FBT001  # the value is the order

@@ -21,6 +21,7 @@ from .selection import (
     MISSING,
     Codes,
     first_position,
+    forgotten_identities,
     is_kind,
     joint_codes,
     keys_of,
@@ -96,12 +97,12 @@ def unless_submitted(history: RunHistory) -> str | None:
 def acknowledged_answers_kept(history: RunHistory) -> CheckResult:
     """Every accepted answer was committed with its key, and every duplicate's question has a committed answer."""
     acks, durable = verdicts(history, *KEPT), durable_answers(history)
-    acks = acks.assign(committed=None)
-    other = np.flatnonzero(durable_position(acks, durable) == MISSING)
-    acks.loc[other, "committed"] = _committed_instead(acks.iloc[other], durable)
-    is_other = np.zeros(len(acks), dtype=bool)
-    is_other[other] = True
-    is_lost = is_other & (acks["committed"].isna() | (acks["outcome"] == ACCEPTED)).to_numpy(dtype=bool)
+    is_other = durable_position(acks, durable) == MISSING
+    committed = np.full(len(acks), None, dtype=object)
+    if is_other.any():
+        committed[is_other] = _committed_instead(acks[is_other], durable)
+    acks = acks.assign(committed=pd.Series(committed, dtype="object"))
+    is_lost = is_other & (pd.isna(committed) | (acks["outcome"] == ACCEPTED).to_numpy(dtype=bool))
 
     def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         where = f"{ack.actor} ({ack.session_id}) at {ack.t:.3f} s: {ack.ref} acknowledged as {ack.outcome}"
@@ -179,7 +180,7 @@ def answers_scored_once(history: RunHistory) -> CheckResult:
     (keys,) = keys_of((durable,), "session_id", "question")
     at = first_position(keys, keys)
     first = durable.iloc[at].reset_index(drop=True)
-    same = (first["ref"].astype(str) == durable["ref"].astype(str)).to_numpy(dtype=bool, copy=True)
+    same = (first["ref"].cat.codes == durable["ref"].cat.codes).to_numpy(dtype=bool, copy=True)
     same &= (first["value"] == durable["value"]) | (first["value"].isna() & durable["value"].isna())
     is_again = (at != np.arange(len(durable))) & ~(is_kind(durable, LogEventKind.ANSWER_RECOVERED) & same)
     cases = durable.assign(before=first["t"], first_ref=first["ref"], first_value=first["value"])
@@ -243,7 +244,7 @@ def _wrong_sums(durable: pd.DataFrame, finals: pd.DataFrame) -> list[Counterexam
 
 
 def final_scores_complete(history: RunHistory) -> CheckResult:
-    """A server that closes in order stores the final score of each of its participants.
+    """A server that closes in order stores the final score of each of its participants that it has not forgotten.
 
     Judged for the last server, once it has stored any: a server that dies stores none, which ``server_lives`` finds.
     """
@@ -256,7 +257,8 @@ def final_scores_complete(history: RunHistory) -> CheckResult:
         unknown = "the last server left no final scores" if len(known) else "no participant joined"
         return CheckResult(0, unknown=unknown, inapplicable=_unless_final(history))
     known = known[known["t"] < last["t"].iloc[0]].assign(actor=lambda table: table["session_id"])
-    missing = ~known["session_id"].isin(last["session_id"].dropna().unique())
+    due = ~known["session_id"].isin(list(forgotten_identities(history)))
+    missing = due & ~known["session_id"].isin(last["session_id"].dropna().unique())
     return result_of_rows(
         known,
         missing,

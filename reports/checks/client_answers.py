@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.lab.observer import ObservationKind
 from resilience.lab.stored_run import StoredRun
@@ -17,9 +18,19 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant, Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
+from .selection import (
+    MISSING,
+    first_position,
+    forgotten_identities,
+    joint_codes,
+    keys_of,
+    pair_keys,
+    pairs_of,
+    values_at,
+)
 
 VERDICT_S: Seconds = 2.0
 """Within how many seconds a healthy server that is reachable judges an answer."""
@@ -56,13 +67,11 @@ def answers_judged_once(evidence: ClientEvidence) -> CheckResult:
 def verdicts_in_time(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent over a connection without a fault gets its verdict within 2 s."""
     limit = VERDICT_S + evidence.history.lab_lag
-    key = ["actor", "connection"]
-    sent = evidence.of(ObservationKind.SENT).merge(evidence.connections[[*key, "until", "link"]], on=key)
-    change, faulty = evidence.first_change(sent["link"], sent["t"])
-    sent = sent[(np.minimum(change, sent["until"]) > sent["t"] + limit) & ~faulty]
-    verdicts = evidence.of(ObservationKind.VERDICT)[[*key, "ref", "t"]].drop_duplicates([*key, "ref"])
-    sent = sent.merge(verdicts, on=[*key, "ref"], how="left", suffixes=("", "_verdict"))
-    late = sent[~(sent["t_verdict"] <= sent["t"] + limit)]
+    sent, verdicts = evidence.in_calm(evidence.of(ObservationKind.SENT), limit), evidence.of(ObservationKind.VERDICT)
+    refs = joint_codes(sent["ref"], verdicts["ref"])
+    wanted, known = pair_keys([evidence.connection_keys(rows) for rows in (sent, verdicts)], refs)
+    judged_at = values_at(verdicts["t"].to_numpy(), first_position(wanted, known), np.inf)
+    late = sent[judged_at > sent["t"].to_numpy() + limit]
     problems = [
         f"{row.actor} ({row.participant}) sent {row.ref} at {row.t:.3f} s: no verdict within {limit:.1f} s"
         for row in records(late)
@@ -114,15 +123,18 @@ def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
     """An answer that is sent first after its question was revealed to any client is not accepted."""
-    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    reveals = _first_times(evidence.of(ObservationKind.REVEAL))
     slack = evidence.history.experiment.server.late_window + EARLY_S + evidence.history.lab_lag
-    first = evidence.of(ObservationKind.SENT).drop_duplicates(["actor", "ref"])
-    late = first[first["t"] > first["question"].map(reveals) + slack]
-    verdicts = evidence.of(ObservationKind.VERDICT)[["actor", "ref", "outcome"]].drop_duplicates(["actor", "ref"])
-    judged = late.merge(verdicts, on=["actor", "ref"], suffixes=("", "_verdict"))
+    sent, verdicts = evidence.of(ObservationKind.SENT), evidence.of(ObservationKind.VERDICT)
+    own, told = keys_of((sent, verdicts), "actor", "ref")
+    late = sent["t"].to_numpy() > _moments(sent["question"], reveals) + slack
+    late &= ~pd.Series(own).duplicated().to_numpy()
+    at = first_position(own[late], told)
+    outcomes = values_at(verdicts["outcome"].to_numpy(dtype=object), at, None)
+    judged, outcomes = sent[late][at != MISSING], outcomes[at != MISSING]
     problems = [
         f"{row.actor} sent {row.ref} at {row.t:.3f} s, after the reveal: it was accepted"
-        for row in records(judged[judged["outcome_verdict"] == AnswerVerdict.ACCEPTED])
+        for row in records(judged[outcomes == AnswerVerdict.ACCEPTED])
     ]
     return found(len(judged), problems, "no answer was sent first after its question was revealed")
 
@@ -133,10 +145,10 @@ def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def no_answer_before_reveal(evidence: ClientEvidence) -> CheckResult:
     """No client is shown the right answer of an open question, or before its reveal was shown to any client."""
-    reveals = evidence.of(ObservationKind.REVEAL).groupby("question")["t"].min()
+    reveals = _first_times(evidence.of(ObservationKind.REVEAL))
     told = evidence.rows[evidence.rows["correct"].notna()]
-    reveal = told["question"].map(reveals)
-    early = told[(told["phase"] == Phase.QUESTION) | (told["t"] < reveal - EARLY_S - evidence.history.lab_lag)]
+    due = _moments(told["question"], reveals) - EARLY_S - evidence.history.lab_lag
+    early = told[(told["phase"] == Phase.QUESTION).to_numpy(dtype=bool) | (told["t"].to_numpy() < due)]
     problems = [
         f"{row.actor} at {row.t:.3f} s: was shown what is right in {row.question} before its reveal"
         for row in records(early)
@@ -170,11 +182,13 @@ class _Scores:
     def won(self) -> dict[str, list[_Won]]:
         verdicts = self.evidence.of(ObservationKind.VERDICT)
         accepted = verdicts[verdicts["outcome"] == AnswerVerdict.ACCEPTED]
-        known = accepted.groupby(["participant", "ref"])["t"].min().to_dict()
+        known: dict[tuple[str, str], Instant] = {}
+        for row in records(accepted[["participant", "ref", "t"]]):
+            known[row.participant, row.ref] = min(row.t, known.get((row.participant, row.ref), np.inf))
         made: dict[str, list[_Won]] = defaultdict(list)
-        for row in self.stored.answers:
-            known_at = known.get((row.participant, f"{row.question}/{row.key}"), np.inf)
-            made[row.participant].append(_Won(self.positions[row.question], row.points, known_at))
+        for answer in self.stored.answers:
+            known_at = known.get((answer.participant, f"{answer.question}/{answer.key}"), np.inf)
+            made[answer.participant].append(_Won(self.positions[answer.question], answer.points, known_at))
         return made
 
     def bounds(self, participant: str, last: int, t: Instant) -> tuple[int, int]:
@@ -223,14 +237,12 @@ def live_scores_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
 @of_clients
 def scores_shown_at_reveal(evidence: ClientEvidence) -> CheckResult:
     """A client whose answer was accepted is shown its score when the question is revealed to it."""
-    key = ["actor", "connection"]
-    reveals = evidence.of(ObservationKind.REVEAL).merge(evidence.connections[[*key, "until", "link"]], on=key)
-    change, faulty = evidence.first_change(reveals["link"], reveals["t"])
-    reveals = reveals[(np.minimum(change, reveals["until"]) > reveals["t"] + evidence.settle) & ~faulty]
+    reveals = evidence.in_calm(evidence.of(ObservationKind.REVEAL), evidence.settle)
     verdicts = evidence.of(ObservationKind.VERDICT)
-    accepted = verdicts.loc[verdicts["outcome"] == AnswerVerdict.ACCEPTED, ["actor", "question", "t"]]
-    due = reveals.merge(accepted, on=["actor", "question"], suffixes=("", "_accepted"))
-    due = due[due["t_accepted"] < due["t"]]
+    accepted = verdicts[(verdicts["outcome"] == AnswerVerdict.ACCEPTED).to_numpy(dtype=bool)]
+    case, verdict = pairs_of(*keys_of((reveals, accepted), "actor", "question"))
+    case = case[accepted["t"].to_numpy()[verdict] < reveals["t"].to_numpy()[case]]
+    due = reveals.take(case)
     shown = evidence.of(ObservationKind.SCORE)
     own = set(zip(shown["actor"], shown["connection"], shown["question"], strict=True))
     problems = [
@@ -252,14 +264,14 @@ def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
     closed_at = _first_times(shown[~is_open & shown["phase"].notna()])
     opened_at = _first_times(shown[is_open])
     size = evidence.history.experiment.server.leaderboard_size
-    problems = []
+    problems, known = [], frozenset(scores.stored.scores) | forgotten_identities(evidence.history)
     for row in records(boards):
         # the phases in which no client was connected are not known: the last question that counts lies between
         least = max((scores.positions[name] for name, at in closed_at.items() if at <= row.t), default=-1)
         most = min(
             (scores.positions[name] for name, at in opened_at.items() if at > row.t), default=len(scores.positions)
         )
-        board = _Board(scores, row.t, least, max(most - 1, least))
+        board = _Board(scores, row.t, least, max(most - 1, least), known)
         why = board.error_in(str(row.content or ""), size)
         if why:
             problems.append(f"{row.actor} at {row.t:.3f} s, {row.kind}: {why}")
@@ -268,23 +280,36 @@ def leaderboards_true(evidence: ClientEvidence, scores: _Scores) -> CheckResult:
 
 def _first_times(rows: pd.DataFrame) -> dict[str, Instant]:
     """When each question was first shown in these rows."""
-    return {str(name): float(at) for name, at in rows.groupby("question")["t"].min().items()}
+    found: dict[str, Instant] = {}
+    for name, t in zip(rows["question"].tolist(), rows["t"].tolist(), strict=True):
+        if name is not None:
+            found[name] = min(t, found.get(name, np.inf))
+    return found
+
+
+def _moments(names: pd.Series, times: dict[str, Instant]) -> NDArray[np.float64]:
+    """The time of each name; NaN where there is none."""
+    return np.array([times.get(name, np.nan) for name in names.tolist()], dtype=np.float64)
 
 
 class _Board(NamedTuple):
-    """A leaderboard at ``t`` that counts the questions up to a position from ``least`` to ``most``."""
+    """A leaderboard at ``t`` that counts the questions up to a position from ``least`` to ``most``.
+
+    ``known`` are the participants that it may list.
+    """
 
     scores: _Scores
     t: Instant
     least: int
     most: int
+    known: frozenset[str]
 
     def error_in(self, content: str, size: int) -> str | None:
         """What is wrong with the lines shown, of which there are at most ``size``."""
         lines = [(who, int(score)) for who, _, score in (line.rpartition(":") for line in content.split())]
         listed = [score for _, score in lines]
         for who, score in lines:
-            if who not in self.scores.stored.scores:
+            if who not in self.known:
                 return f"it lists {who}, no participant of this event"
             low, high = self._bounds(who)
             if not low <= score <= high:
@@ -305,7 +330,9 @@ def previous_answers_true(evidence: ClientEvidence) -> CheckResult:
     snapshots = evidence.of(*_WELCOMES).dropna(subset="question")
     sent = evidence.of(ObservationKind.SENT)
     choices = {(row.participant, row.ref): row.answer for row in records(sent)}
-    first_sent = sent.groupby(["participant", "question"])["t"].min().to_dict()
+    first_sent: dict[tuple[str, str], Instant] = {}
+    for row in records(sent[["participant", "question", "t"]]):
+        first_sent[row.participant, row.question] = min(row.t, first_sent.get((row.participant, row.question), np.inf))
     verdicts = evidence.of(ObservationKind.VERDICT)
     accepted = {
         (row.participant, row.question): (row.t, choices.get((row.participant, row.ref)))

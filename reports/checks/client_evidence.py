@@ -28,13 +28,14 @@ faulty       bool     whether such a fault held at ``since``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.experiment.schedule import SERVER
 from resilience.lab.observer import STREAM_KINDS, ObservationKind
@@ -45,6 +46,7 @@ from resilience.units import Instant, Seconds
 from ..checking import Check, CheckResult
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
+from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group, values_at
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -59,25 +61,30 @@ _ENDS = (ObservationKind.LOST, ObservationKind.LEFT, ObservationKind.OPEN)
 _UNKNOWN_LINK = "?"
 
 
-def observations_until(observed: pd.DataFrame, end: Instant = np.inf) -> pd.DataFrame:
-    """The observations up to ``end``; columns and dtypes as in this module's docstring."""
-    seen = observed[(observed["t"] <= end) | observed["kind"].isin(_ENDS)].reset_index(drop=True)
-    columns: dict[str, pd.Series] = {}
-    for name, values in seen.items():
-        if name in _TIMES:
-            columns[str(name)] = values.astype("float64")
-        elif name in _INTEGERS:
-            columns[str(name)] = values.astype("Int64")
-        elif name == "stale":
-            columns[str(name)] = values.fillna(value=False).astype("bool")
-        else:
-            columns[str(name)] = values.astype(object).where(values.notna(), None)
-    return pd.DataFrame(columns)
+@once_per_run
+def observations(history: RunHistory) -> pd.DataFrame:
+    """Every observation of a run; columns and dtypes as in this module's docstring. Shared: not to be changed."""
+    return pd.DataFrame({str(name): _plain_column(str(name), values) for name, values in history.observed.items()})
 
 
-def records(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows of a table as named tuples; what a column holds is known to the caller only."""
-    return frame.itertuples()
+def _plain_column(name: str, values: pd.Series) -> Any:  # noqa: ANN401 - a series, or an array of pandas or numpy
+    if name in _TIMES:
+        return values.to_numpy(dtype=np.float64)
+    if name in _INTEGERS:
+        return values.array.astype("Int64")
+    if name == "stale":
+        return values.array.fillna(False).astype(bool)  # noqa: FBT003 - the value that a missing one has
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        texts = values.cat.categories.to_numpy(dtype=object)
+        return pd.Series(values_at(texts, values.cat.codes.to_numpy(), None), dtype="object")
+    return values.astype(object).where(values.notna(), None)
+
+
+def observations_until(history: RunHistory, end: Instant) -> pd.DataFrame:
+    """:func:`observations` up to ``end``, and what ended each connection."""
+    seen = observations(history)
+    kept = (seen["t"].to_numpy() <= end) | seen["kind"].isin(_ENDS).to_numpy()
+    return seen if kept.all() else seen[kept].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,47 @@ class ClientEvidence:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The observation frame."""
-        return observations_until(self.history.observed, self.end)
+        return observations_until(self.history, self.end)
+
+    @cached_property
+    def _of(self) -> dict[tuple[ObservationKind, ...], pd.DataFrame]:
+        return {}
 
     def of(self, *kinds: ObservationKind) -> pd.DataFrame:
-        """The rows of these kinds, without those of connections that a newer one had replaced."""
-        return self.rows[self.rows["kind"].isin(kinds) & ~self.rows["stale"]]
+        """The rows of these kinds, without those of connections that a newer one had replaced. Shared."""
+        if kinds not in self._of:
+            wanted = self.rows["kind"].isin(kinds).to_numpy(dtype=bool) & ~self.rows["stale"].to_numpy(dtype=bool)
+            self._of[kinds] = self.rows.take(np.flatnonzero(wanted))
+        return self._of[kinds]
+
+    def connection_of(self, rows: pd.DataFrame) -> Codes:
+        """For rows of :attr:`rows`: where their connection stands in :attr:`connections`; MISSING where it does not."""
+        return first_position(self.connection_keys(rows), self.connection_keys(self._welcomes))
+
+    def connection_keys(self, rows: pd.DataFrame) -> Codes:
+        """A number for the connection of each of these rows of :attr:`rows`."""
+        keys: Codes = self._keys[rows.index.to_numpy()]
+        return keys
+
+    def in_calm(self, rows: pd.DataFrame, seconds: Seconds) -> pd.DataFrame:
+        """Those of these rows after which their connection lasted for ``seconds`` without a fault."""
+        at = self.connection_of(rows)
+        rows, at = rows[at != MISSING], at[at != MISSING]
+        change, faulty = self.first_change(self.connections["link"].take(at), rows["t"])
+        until = self.connections["until"].to_numpy()[at]
+        lasts = np.asarray(np.minimum(change, until) > rows["t"].to_numpy() + seconds, dtype=bool)
+        return rows.take(np.flatnonzero(lasts & ~faulty))
+
+    @cached_property
+    def _keys(self) -> Codes:
+        connection = self.rows["connection"].fillna(MISSING).to_numpy(dtype=np.int64)
+        return pair_keys(joint_codes(self.rows["actor"]), [connection])[0]
+
+    @cached_property
+    def _welcomes(self) -> pd.DataFrame:
+        """The first snapshot of each connection that had a session."""
+        found = self.of(*_WELCOMES)
+        return found[~pd.Series(self.connection_keys(found)).duplicated().to_numpy()]
 
     @cached_property
     def stream(self) -> pd.DataFrame:
@@ -118,34 +161,65 @@ class ClientEvidence:
     @cached_property
     def positions(self) -> dict[str, pd.DataFrame]:
         """By epoch: every number that any client was shown, in order, with ``t`` of the first client."""
-        first = self.stream.dropna(subset="epoch").groupby(["epoch", "seq"], sort=True)["t"].min().reset_index()
-        return {str(epoch): frame.reset_index(drop=True) for epoch, frame in first.groupby("epoch")}
+        rows = self.stream.dropna(subset=["seq"])
+        seqs, times = rows["seq"].to_numpy(dtype=np.int64), rows["t"].to_numpy()
+        (epochs,) = joint_codes(rows["epoch"])
+        names = rows["epoch"].to_numpy(dtype=object)
+        order = np.lexsort((times, seqs, epochs))
+        order = order[epochs[order] != MISSING]
+        found: dict[str, pd.DataFrame] = {}
+        for own in np.split(order, np.flatnonzero(np.diff(epochs[order])) + 1) if len(order) else ():
+            first = own[starts_group(seqs[own])]
+            found[str(names[own[0]])] = pd.DataFrame({"seq": seqs[first], "t": times[first]}, copy=False)
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def presence(self) -> pd.DataFrame:
+        """Presence as shown: one row per receiver (``actor``) and participant ``about``, with the ``sign``."""
+        rows = self.of(ObservationKind.PRESENCE)
+        contents = [str(content or "").split() for content in rows["content"]]
+        at = np.repeat(np.arange(len(rows)), [len(content) for content in contents])
+        shown = [word for content in contents for word in content]
+        columns = {name: rows[name].array.take(at) for name in ("t", "actor", "epoch", "seq")}
+        texts = {"content": shown, "sign": [word[:1] for word in shown], "about": [word[1:] for word in shown]}
+        return pd.DataFrame(columns | {name: pd.Series(words, dtype="object") for name, words in texts.items()})
 
     # connections ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def connections(self) -> pd.DataFrame:
         """The connection frame."""
-        key = ["actor", "connection"]
-        welcomes = self.of(*_WELCOMES).drop_duplicates(key)
-        begun = welcomes[[*key, "participant", "epoch", "seq"]].assign(
-            restored=welcomes["kind"] == ObservationKind.RESTORED, since=welcomes["t"]
-        )
-        ends = self.rows[self.rows["kind"].isin(_ENDS)].drop_duplicates(key)
-        ended = ends[[*key, "heard", "pings"]].assign(until=ends["t"], ended_by=ends["kind"], cause=ends["outcome"])
-        made = begun.merge(ended, on=key, how="left")
-        is_open = made["until"].isna() | (made["until"] > self.end) | (made["ended_by"] == ObservationKind.OPEN)
-        made["until"] = made["until"].mask(is_open, self.end)
-        made["ended_by"] = made["ended_by"].mask(is_open, ObservationKind.OPEN)
-        made["cause"] = made["cause"].mask(is_open, None)
-        made["heard"] = made["heard"].fillna(made["since"]).clip(upper=self.end)
-        made["pings"] = made["pings"].fillna(0).astype("int64")
-        made["link"] = made["actor"].map(self.links).fillna(_UNKNOWN_LINK)
-        return self._with_calm(made)
+        welcomes = self._welcomes
+        since = welcomes["t"].to_numpy()
+        until, ended_by, cause, heard, pings = self._endings(welcomes)
+        is_open = ~(until <= self.end) | (ended_by == ObservationKind.OPEN)
+        until = np.where(is_open, self.end, until)
+        cause[is_open] = None
+        link = pd.Series([self.links.get(actor, _UNKNOWN_LINK) for actor in welcomes["actor"]], dtype="object")
+        calm, faulty = self.first_change(link, pd.Series(since))
+        columns = {
+            **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq")},
+            "restored": (welcomes["kind"] == ObservationKind.RESTORED).to_numpy(dtype=bool),
+            "since": since,
+            "heard": np.minimum(np.where(np.isnan(heard), since, heard), self.end),
+            "pings": pings,
+            "until": until,
+            "ended_by": pd.Series(np.where(is_open, ObservationKind.OPEN, ended_by), dtype="object"),
+            "cause": pd.Series(cause, dtype="object"),
+            "link": link,
+            "calm_until": np.minimum(calm, until),
+            "faulty": faulty,
+        }
+        return pd.DataFrame(columns, copy=False)
 
-    def _with_calm(self, connections: pd.DataFrame) -> pd.DataFrame:
-        calm, faulty = self.first_change(connections["link"], connections["since"])
-        return connections.assign(calm_until=np.minimum(calm, connections["until"]), faulty=faulty)
+    def _endings(self, welcomes: pd.DataFrame) -> tuple[NDArray[Any], ...]:
+        """Of the first record of each connection's end: time, kind, cause, last message, heartbeats."""
+        ends = self.rows[self.rows["kind"].isin(_ENDS)]
+        at = first_position(self.connection_keys(welcomes), self.connection_keys(ends))
+        until, heard = (values_at(ends[name].to_numpy(), at, np.nan) for name in ("t", "heard"))
+        kind, cause = (values_at(ends[name].to_numpy(dtype=object), at, None) for name in ("kind", "outcome"))
+        pings = values_at(ends["pings"].fillna(0).to_numpy(dtype=np.int64), at, 0)
+        return until, kind, cause, heard, pings
 
     # faults -----------------------------------------------------------------------------------------------------------
 

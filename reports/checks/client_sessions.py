@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from resilience.experiment.faults import REPLACES_SERVER
+from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
+from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
 from resilience.units import Seconds
 
-from ..checking import CheckResult
-from .client_evidence import ClientEvidence, of_clients, records
-from .client_stream import found, presence_changes, presence_is_counted
+from ..checking import CheckResult, records
+from .client_evidence import ClientEvidence, of_clients
+from .client_stream import found, presence_is_counted
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -154,7 +155,7 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
     limit = server.grace_period + server.flap_hidden + server.presence_interval + evidence.settle
-    changes = presence_changes(evidence)
+    changes = evidence.presence
     away = changes[changes["sign"].isin(["-", "!"])]
     problems, checked = [], 0
     connections = evidence.connections
@@ -165,8 +166,10 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
         silent = connections[
             is_struck & held & (connections["until"] > window.start) & ~connections["actor"].isin(back)
         ]
-        if "down" in window.ways:  # one that heard the server meanwhile was not struck: faults_reach_their_links
-            silent = silent[silent["heard"] <= window.fault_at + EXPOSURE_SLACK_S + evidence.history.lab_lag]
+        if Direction.DOWN in window.ways:  # one that heard the server meanwhile was not struck
+            slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
+            later = silent["heard"] > window.fault_at + slack
+            silent = silent[~(later & (silent["heard"] < (np.inf if _closes(window.kind) else window.stop)))]
         if not (~is_struck & held & ~connections["faulty"] & (connections["calm_until"] >= due)).any():
             continue
         shown = set(away.loc[away["t"].between(window.start, due), "about"])
@@ -179,29 +182,38 @@ def absences_shown(evidence: ClientEvidence) -> CheckResult:
     return found(checked, problems, "no client was silent for longer than the grace period while others were connected")
 
 
+def _closes(kind: str) -> bool:
+    """Whether no connection survives a window of this kind."""
+    return connections_end(kind) is not None
+
+
 def _silences(evidence: ClientEvidence, limit: Seconds) -> pd.DataFrame:
-    """The windows in which messages of clients vanished for at least ``limit`` seconds."""
+    """The windows in which no messages of clients arrived for at least ``limit`` seconds."""
     frame = evidence.windows
-    ways = _dropped_ways(evidence)
+    ways = _silent_ways(evidence)
     frame = frame.assign(ways=pd.Series(ways, dtype="object"))
-    vanish = np.array(["up" in each for each in ways], dtype=bool)
-    return frame[vanish & (frame["stop"] - frame["start"] >= limit).to_numpy()]
+    vanish = np.array([Direction.UP in each for each in ways], dtype=bool)
+    at_link = frame["links"].notna().to_numpy(dtype=bool)  # a silent server shows nothing to any client
+    return frame[vanish & at_link & (frame["stop"] - frame["start"] >= limit).to_numpy()]
 
 
-def _dropped_ways(evidence: ClientEvidence) -> list[tuple[str, ...]]:
-    """For each window: the directions in which bytes vanish."""
-    planned = {
-        window.fault_id: window.fault for window in evidence.history.experiment.windows(evidence.history.info.seed)
-    }
-    directions = [getattr(planned.get(name), "direction", None) for name in evidence.windows["fault_id"]]
-    return [tuple(way.value for way in each.ways) if each is not None else () for each in directions]
+def _silent_ways(evidence: ClientEvidence) -> list[tuple[Direction, ...]]:
+    """For each window: the directions in which nothing arrives."""
+    planned = _planned(evidence)
+    return [planned[name].silent_ways if name in planned else () for name in evidence.windows["fault_id"]]
 
 
-_ENDS_ALL = ("cut", "reset", "refuse")
-"""Kinds of faults that end every connection of their links when they begin.
+def _planned(evidence: ClientEvidence) -> dict[str, AnyFault]:
+    history = evidence.history
+    return {window.fault_id: window.fault for window in history.experiment.windows(history.info.seed)}
 
-One that drops the server's bytes ends them for their clients: they hear nothing, and its end closes them.
-"""
+
+def _ends_all(fault: AnyFault | None) -> bool:
+    """Whether a connection on the fault's link hears nothing after its begin: closed then, or silent until it is."""
+    if fault is None or fault.target is not FaultTarget.LINK:
+        return False
+    closes = fault.connections_end
+    return closes is FaultEdge.BEGIN or (closes is FaultEdge.END and Direction.DOWN in fault.silent_ways)
 
 
 @of_clients
@@ -212,7 +224,8 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     """
     slack = EXPOSURE_SLACK_S + evidence.history.lab_lag
     windows = evidence.windows
-    ends = windows["kind"].isin(_ENDS_ALL) | np.array(["down" in ways for ways in _dropped_ways(evidence)], dtype=bool)
+    planned = _planned(evidence)
+    ends = np.array([_ends_all(planned.get(name)) for name in windows["fault_id"]], dtype=bool)
     windows = windows[ends & windows["confirmed_at"].notna() & windows["links"].notna()]
     problems, exposed = [], 0
     for window in records(windows):

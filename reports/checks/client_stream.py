@@ -14,9 +14,10 @@ import pandas as pd
 from resilience.lab.observer import ObservationKind
 from resilience.quiz.phases import Phase
 
-from ..checking import CheckResult, result_of
+from ..checking import CheckResult, records, result_of
 from ..summary import Counterexample
-from .client_evidence import ClientEvidence, of_clients, records
+from .client_evidence import ClientEvidence, of_clients
+from .selection import MISSING, Codes, pair_keys, starts_group, values_at
 
 _PHASES = (
     ObservationKind.QUESTION,
@@ -24,6 +25,9 @@ _PHASES = (
     ObservationKind.LEADERBOARD,
     ObservationKind.FINISHED,
 )
+NO_NUMBER = -(2**31)
+"""Before the first snapshot of a connection."""
+
 _JOIN, _AWAY = "+", ("-", "!")
 
 
@@ -39,17 +43,17 @@ def found(checked: int, problems: Sequence[str], nothing: str) -> CheckResult:
 @of_clients
 def stream_shown_in_order(evidence: ClientEvidence) -> CheckResult:
     """Over each connection a client is shown the numbers after its snapshot, each once, in order."""
-    rows = evidence.stream.merge(
-        evidence.connections[["actor", "connection", "seq"]],
-        on=["actor", "connection"],
-        how="left",
-        suffixes=("", "_0"),
-    )
-    before = rows.groupby(["actor", "connection"], sort=False)["seq"].shift().fillna(rows["seq_0"])
-    wrong = rows.assign(before=before)[(before.isna() | (rows["seq"] != before + 1)).to_numpy(dtype=bool)]
+    rows = evidence.stream
+    seq, keys = rows["seq"].to_numpy(dtype=np.int64), evidence.connection_keys(rows)
+    snapshot = evidence.connections["seq"].fillna(NO_NUMBER).to_numpy(dtype=np.int64)
+    order = np.argsort(keys, kind="stable")
+    begun = values_at(snapshot, evidence.connection_of(rows), NO_NUMBER)[order]
+    before = np.empty(len(rows), dtype=np.int64)
+    before[order] = np.where(starts_group(keys[order]), begun, np.roll(seq[order], 1))
+    wrong = rows.assign(before=before)[(before == NO_NUMBER) | (seq != before + 1)]
     problems = [
         f"{row.actor} at {row.t:.3f} s, connection {row.connection}: was shown number {row.seq} after "
-        f"{'no snapshot' if pd.isna(row.before) else row.before}"
+        f"{'no snapshot' if row.before == NO_NUMBER else row.before}"
         for row in records(wrong)
     ]
     return found(len(rows), problems, "no client was shown a numbered message")
@@ -89,19 +93,28 @@ def joined_hear_what_follows(evidence: ClientEvidence) -> CheckResult:
 
 def _hears(evidence: ClientEvidence, connections: pd.DataFrame, how: str, nothing: str) -> CheckResult:
     due = _expected(evidence, connections)
-    rows = evidence.stream.merge(due[["actor", "connection", "seq", "last"]], on=["actor", "connection"])
-    rows = rows[(rows["seq_x"] > rows["seq_y"]) & (rows["seq_x"] <= rows["last"])]
-    key = ["actor", "connection"]
-    shown = rows.drop_duplicates([*key, "seq_x"]).groupby(key).size().rename("shown").reset_index()
-    due = due.merge(shown, on=key, how="left")
-    deaf = due[due["shown"].fillna(0) < due["expected"]]
+    shown = _distinct_shown(evidence, due)
+    deaf = due.assign(shown=shown)[shown < due["expected"].to_numpy()]
     problems = [
         f"{row.actor} ({row.participant}), {how} at {row.since:.3f} s as connection {row.connection}: was shown "
-        f"{0 if pd.isna(row.shown) else int(row.shown)} of the {row.expected} messages that others were shown after "
+        f"{row.shown} of the {row.expected} messages that others were shown after "
         f"number {row.seq} of epoch {row.epoch}, up to {row.last}"
         for row in records(deaf)
     ]
     return found(len(due), problems, nothing)
+
+
+def _distinct_shown(evidence: ClientEvidence, due: pd.DataFrame) -> Codes:
+    """How many different numbers after its snapshot, up to ``last``, each of these connections showed."""
+    stream = evidence.stream
+    place = np.full(len(evidence.connections) + 1, MISSING)
+    place[due.index] = np.arange(len(due))
+    at, seq = place[evidence.connection_of(stream)], stream["seq"].fillna(NO_NUMBER).to_numpy(dtype=np.int64)
+    first, last = (values_at(due[name].to_numpy(dtype=np.int64), at, 0) for name in ("seq", "last"))
+    counted = (at != MISSING) & (seq > first) & (seq <= last)
+    (keys,) = pair_keys([at[counted]], [seq[counted]])
+    is_first = ~pd.Series(keys).duplicated().to_numpy()
+    return np.bincount(at[counted][is_first], minlength=len(due)).astype(np.int64)
 
 
 def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +145,8 @@ def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFra
 def snapshots_current(evidence: ClientEvidence) -> CheckResult:
     """A snapshot has the phase and question of its position, which is not behind what others were shown before."""
     snapshots = evidence.of(ObservationKind.JOINED, ObservationKind.RESTORED)
-    steps = evidence.of(*_PHASES).drop_duplicates(["epoch", "seq"]).sort_values("seq", kind="stable")
+    steps = evidence.of(*_PHASES)
+    steps = steps[~steps.duplicated(["epoch", "seq"])].sort_values("seq", kind="stable")
     problems: list[str] = []
     for epoch, positions in evidence.positions.items():
         mine = snapshots[(snapshots["epoch"] == epoch).to_numpy(dtype=bool)]
@@ -175,13 +189,6 @@ def _of_another_phase(snapshots: pd.DataFrame, steps: pd.DataFrame, positions: p
 # presence -------------------------------------------------------------------------------------------------------------
 
 
-def presence_changes(evidence: ClientEvidence) -> pd.DataFrame:
-    """Presence as shown: one row per receiver (``actor``) and participant ``about``, with the ``sign``."""
-    rows = evidence.of(ObservationKind.PRESENCE)[["t", "actor", "epoch", "seq", "content"]]
-    rows = rows.assign(content=rows["content"].fillna("").str.split()).explode("content").dropna(subset="content")
-    return rows.assign(sign=rows["content"].str[:1], about=rows["content"].str[1:])
-
-
 def presence_is_counted(evidence: ClientEvidence) -> str | None:
     """Why no client can be shown the presence of another; None where it can."""
     cap, clients = evidence.history.experiment.server.participants_cap, evidence.history.experiment.clients
@@ -191,7 +198,7 @@ def presence_is_counted(evidence: ClientEvidence) -> str | None:
 @of_clients
 def joins_shown_once(evidence: ClientEvidence) -> CheckResult:
     """A participant is announced as new in one message, once to each receiver; its return is silent."""
-    news = presence_changes(evidence)
+    news = evidence.presence
     news = news[news["sign"] == _JOIN]
     problems = [
         f"{row.actor} at {row.t:.3f} s: {row.about} was announced as new a second time"
@@ -213,7 +220,7 @@ def joins_shown(evidence: ClientEvidence) -> CheckResult:
     """
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
-    news = presence_changes(evidence)
+    news = evidence.presence
     announced = set(news.loc[news["sign"] == _JOIN, "about"])
     limit = evidence.history.experiment.server.presence_interval + evidence.settle
     calm = evidence.connections[~evidence.connections["faulty"]]
@@ -235,7 +242,7 @@ def joins_shown(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def presence_true(evidence: ClientEvidence) -> CheckResult:
     """Only participants are shown, and none as away that has been connected since long before."""
-    changes = presence_changes(evidence).drop_duplicates(["epoch", "seq", "content"])
+    changes = evidence.presence.drop_duplicates(["epoch", "seq", "content"])
     connections = evidence.connections
     known = set(connections["participant"]) | set(evidence.stored.scores if evidence.stored else ())
     strangers = changes[~changes["about"].isin(known)] if evidence.stored else changes[:0]

@@ -16,7 +16,7 @@ from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role
 from resilience.experiment.faults import ServerSuspendFault, kinds_of
 
 from ..checking import CheckResult, named_rows, result_of
-from ..frames import RunHistory
+from ..frames import RunHistory, once_per_run
 from ..summary import Counterexample
 from ..windows import windows_frame
 from .selection import MISSING, by_group, first_position, is_kind, joint_codes, last_where, select, starts_group
@@ -56,6 +56,7 @@ def _connection_events(history: RunHistory) -> pd.DataFrame:
     return events.assign(who=joint_codes(events["session_id"])[0], life=life, number=number)
 
 
+@once_per_run
 def recoveries(history: RunHistory) -> pd.DataFrame:
     """The starts of servers that recovered the run of an earlier one."""
     starts = select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER, columns=("outcome",))
@@ -63,7 +64,7 @@ def recoveries(history: RunHistory) -> pd.DataFrame:
 
 
 def resumptions(history: RunHistory) -> NDArray[np.float64]:
-    """When a fault that had suspended the server let it go on."""
+    """When a fault that had suspended the server let it continue."""
     windows = windows_frame(history)
     ended = windows.loc[windows["kind"].isin(kinds_of(ServerSuspendFault)), "healed_at"].dropna()
     return ended.to_numpy(dtype=np.float64)

@@ -6,6 +6,7 @@ The log alone proves little: a server that dies, or lies, spoils its own log. Th
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -19,12 +20,13 @@ from resilience.quiz.phases import Phase
 from resilience.quiz.scoring import points
 from resilience.units import Seconds
 
-from ..checking import Check, CheckResult, named_rows, result_of, result_of_rows
+from ..checking import Check, CheckResult, named_rows, records, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
 from .answers import ACCEPTED, KEPT, verdicts
 from .durability_evidence import DurabilityEvidence, evidence_of
-from .selection import MISSING, first_position, is_kind, keys_of, questions, select
+from .held_back import held_back_s
+from .selection import MISSING, first_position, forgotten_identities, is_kind, keys_of, questions, select, values_at
 from .sessions import suspension_times
 
 CLOCK_TOLERANCE_S: Seconds = 0.001
@@ -73,10 +75,10 @@ def acknowledged_are_stored(evidence: DurabilityEvidence) -> CheckResult:
     wanted, known = keys_of((asked, rows), "participant", "question")
     at = first_position(wanted, known[::-1])
     at = np.where(at == MISSING, MISSING, len(rows) - 1 - at)
-    keys = np.array([*rows["key"], None], dtype=object)
-    cases = acks.assign(question=asked["question"], stored=keys[at])
-    own_key = cases["ref"].astype("string").str.replace(r"^[^/]*/", "", regex=True)
-    differs = (cases["outcome"] == ACCEPTED) & (own_key != cases["stored"].astype("string")).fillna(value=True)
+    stored = values_at(rows["key"].to_numpy(dtype=object), at, None)
+    cases = acks.assign(question=asked["question"], stored=pd.Series(stored, dtype="object"))
+    own_keys = [str(ref).split("/", 1)[-1] for ref in cases["ref"]]
+    differs = (cases["outcome"] == ACCEPTED).to_numpy(dtype=bool) & (np.array(own_keys, dtype=object) != stored)
 
     def describe(ack: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         where = f"{ack.session_id}: {ack.ref} was acknowledged as {ack.outcome}"
@@ -91,16 +93,20 @@ def acknowledged_are_stored(evidence: DurabilityEvidence) -> CheckResult:
 def stored_once(evidence: DurabilityEvidence) -> CheckResult:
     """At most one row per participant and question, all of known participants."""
     rows = evidence.rows
-    counted = rows.groupby(["participant", "question"], sort=False, as_index=False).agg(n=("key", "size"))
-    known = counted["participant"].isin(list(evidence.stored.scores))
-    cases = counted.assign(known=known, actor=counted["participant"], t=None)
+    (keys,) = keys_of((rows,), "participant", "question")
+    first = first_position(keys, keys)
+    is_first = first == np.arange(len(rows))
+    counted = rows[is_first]
+    number = np.bincount(first, minlength=len(rows))[is_first]
+    known = np.array([who in evidence.stored.scores for who in counted["participant"]], dtype=bool)
+    cases = counted.assign(n=number, known=known, actor=counted["participant"], t=None)
 
     def describe(case: Any) -> str:  # noqa: ANN401 - a named tuple of the table
         if not case.known:
             return f"{case.participant}: an answer to {case.question}, but no such participant"
         return f"{case.participant}: {case.n} answers to {case.question}"
 
-    return result_of_rows(cases, ~known | (counted["n"] > 1), describe)
+    return result_of_rows(cases, ~known | (number > 1), describe)
 
 
 @of_database
@@ -111,7 +117,7 @@ def log_agrees(evidence: DurabilityEvidence) -> CheckResult:
     stored = pd.DataFrame({"session_id": rows["participant"], "ref": rows["question"] + "/" + rows["key"]})
     wanted, known = keys_of((logged, stored), "session_id", "ref")
     at = first_position(wanted, known)
-    found = np.append(rows["points"].to_numpy(dtype=float), np.nan)[at]
+    found = values_at(rows["points"].to_numpy(dtype=float), at, np.nan)
     cases = logged.assign(actor=logged["session_id"], stored=found)
 
     def describe(event: Any) -> str:  # noqa: ANN401 - a named tuple of the table
@@ -197,7 +203,10 @@ def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
 
 @of_timed_quiz
 def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
-    """Questions open and close on time, or as soon as there is a server; no client is shown another deadline."""
+    """Questions open and close on time, or as soon as there is a server; no client is shown another deadline.
+
+    A message says how many seconds are left, so one that a fault of the link held back shows a later deadline.
+    """
     kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
     logged = select(evidence.history, *kinds, role=Role.SERVER, columns=("kind", "ref", "actor"))
     planned = np.where(
@@ -214,7 +223,9 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     t, closes = shown["t"].to_numpy(), _times_of(evidence, shown["question"], 1)
     told = t + shown["remaining"].to_numpy(dtype=float)
     over = (shown["remaining"] == 0).to_numpy(dtype=bool)
-    right = (np.abs(told - closes) <= evidence.tolerance) | (over & evidence.are_on_time(t, closes))
+    latest = closes + evidence.tolerance + held_back_s(evidence.history, shown["actor"], t)
+    in_time = (told >= closes - evidence.tolerance) & (told <= latest)
+    right = in_time | (over & evidence.are_on_time(t, closes))
     right |= _were_suspended(evidence.history, shown)  # what waited for a suspended client is old when it is shown
     misled = result_of_rows(shown.assign(told=told, closes=closes), ~right, _describe_deadline)
     return CheckResult(
@@ -227,7 +238,7 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
 
 def _were_suspended(history: RunHistory, shown: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each row's client was suspended at its time, or until shortly before."""
-    cohort = shown["actor"].astype(str).str.rpartition("-")[0]
+    cohort = shown["actor"].astype(str).str.rsplit("-", n=1).str[0]
     return suspension_times(history).covers(shown.assign(cohort=cohort), shown["t"].to_numpy())
 
 
@@ -260,17 +271,24 @@ def nothing_told_early(evidence: DurabilityEvidence) -> CheckResult:
 
 @of_database
 def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
-    """Every client joined once and stays that participant; the database holds these participants and no others."""
+    """Every client joined once and stays that participant; the database holds these participants and no others.
+
+    It need not hold those that the server forgot: they had gone without an answer.
+    """
     history = evidence.history
     kinds = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
     arrivals = select(history, *kinds, role=Role.CLIENT, columns=("kind", "actor", "session_id"))
-    arrivals = arrivals.assign(session_id=arrivals["session_id"].astype("string").fillna("?"))
-    joined = is_kind(arrivals, LogEventKind.SESSION_JOINED)
-    clients = arrivals.assign(joins=joined).groupby("actor", observed=True, sort=False)
-    counts = clients.agg(joins=("joins", "sum"), ids=("session_id", "nunique"), t=("t", "max"))
+    joins: Counter[str] = Counter()
+    ids: dict[str, set[str]] = defaultdict(set)
+    last: dict[str, float] = {}
+    for arrival in records(arrivals):
+        joins[arrival.actor] += arrival.kind == LogEventKind.SESSION_JOINED
+        ids[arrival.actor].add(arrival.session_id if isinstance(arrival.session_id, str) else "?")
+        last[arrival.actor] = arrival.t
     found = [
-        _about(client, f"{client}: joined {counts.joins[client]} times, was {_ids(arrivals, client)}", counts.t[client])
-        for client in counts.index[(counts["joins"] != 1) | (counts["ids"] != 1)]
+        _about(client, f"{client}: joined {joins[client]} times, was {sorted(mine)}", last[client])
+        for client, mine in ids.items()
+        if joins[client] != 1 or len(mine) != 1
     ]
     refusals = select(
         history, LogEventKind.SESSION_REJECTED, role=Role.CLIENT, columns=("actor", "session_id", "cause")
@@ -278,13 +296,9 @@ def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     for refusal in named_rows(refusals):
         where = f"{refusal.actor} ({refusal.session_id}) at {refusal.t:.3f} s"
         found.append(_about(refusal.actor, f"{where}: its token was refused: {refusal.cause}", refusal.t))
-    strangers = set(evidence.stored.scores) ^ set(arrivals["session_id"])
+    strangers = (set(evidence.stored.scores) ^ set().union(*ids.values())) - forgotten_identities(history)
     found += [_about(who, f"{who}: known to the database or to a client, but not to both") for who in sorted(strangers)]
-    return result_of(len(counts) + len(refusals) + len(strangers), found)
-
-
-def _ids(arrivals: pd.DataFrame, client: str) -> list[str]:
-    return sorted({str(name) for name in arrivals.loc[arrivals["actor"] == client, "session_id"]})
+    return result_of(len(ids) + len(refusals) + len(strangers), found)
 
 
 @of_database

@@ -15,10 +15,11 @@ from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import StoredAnswer
 from resilience.units import Instant, Seconds
 
+from ..checking import records
 from ..frames import RunHistory, once_per_run
-from .client_evidence import observations_until
+from .client_evidence import observations
 from .connections import recoveries, resumptions
-from .selection import joint_codes, select
+from .selection import MISSING, joint_codes, pair_keys, select
 
 LATE_S: Seconds = 0.75
 """A server that has just started under a crowd may be so late."""
@@ -47,15 +48,18 @@ class DurabilityEvidence:
     @cached_property
     def observed(self) -> pd.DataFrame:
         """What clients were shown, one row per observation, columns as in ``client_evidence``; later ones too."""
-        return observations_until(self.history.observed)
+        return observations(self.history)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The stored answers; columns as the fields of :class:`StoredAnswer`."""
-        types = dict.fromkeys(("participant", "question", "key"), "string")
+        types = dict.fromkeys(("participant", "question", "key"), "object")
         types |= dict.fromkeys(("received_at", "points"), "float64")
-        columns = {name: [getattr(row, name) for row in self.stored.answers] for name in StoredAnswer.__struct_fields__}
-        return pd.DataFrame(columns).astype(types)
+        columns = {
+            name: pd.Series([getattr(row, name) for row in self.stored.answers], dtype=types.get(name, "int64"))
+            for name in StoredAnswer.__struct_fields__
+        }
+        return pd.DataFrame(columns)
 
     @cached_property
     def why_no_times(self) -> str | None:
@@ -100,14 +104,13 @@ class DurabilityEvidence:
     def points_until(self, participants: pd.Series, last: NDArray[np.int64]) -> NDArray[np.float64]:
         """The points of each participant's stored answers up to question number ``last``."""
         wanted, known = joint_codes(participants, self.rows["participant"])
-        table = pd.DataFrame(
-            {"who": known, "number": self.rows["question"].map(self.numbers), "won": self.rows["points"]}
-        )
-        table = table.astype({"number": "int64", "won": "float64"}).sort_values("number", kind="stable")
-        table = table.assign(won=table.groupby("who")["won"].cumsum())
-        asked = pd.DataFrame({"who": wanted, "number": last}).reset_index(names="case").sort_values("number")
-        found = pd.merge_asof(asked, table, on="number", by="who").sort_values("case")
-        return found["won"].fillna(0.0).to_numpy(dtype=np.float64)
+        numbers = np.array([self.numbers[name] for name in self.rows["question"]], dtype=np.int64)
+        none = np.full(len(wanted), MISSING)
+        first, asked, stored = pair_keys((wanted, wanted, known), (none, last, numbers))
+        order = np.argsort(stored, kind="stable")
+        summed = np.append(0.0, np.cumsum(self.rows["points"].to_numpy()[order]))
+        since, until = (np.searchsorted(stored[order], keys, side="right") for keys in (first, asked))
+        return np.asarray(summed[until] - summed[since], dtype=np.float64)
 
     @cached_property
     def tolerance(self) -> Seconds:
@@ -115,10 +118,12 @@ class DurabilityEvidence:
         return LATE_S + self.history.lab_lag
 
     @cached_property
-    def _durable_since(self) -> pd.Series:
+    def _durable_since(self) -> dict[tuple[str, str], Instant]:
         durable = select(self.history, *_DURABLE, role=Role.SERVER, columns=("session_id", "ref"))
-        keys = [durable["session_id"].astype("string"), durable["ref"].astype("string")]
-        return durable["t"].groupby(keys).min()
+        found: dict[tuple[str, str], Instant] = {}
+        for row in records(durable):
+            found.setdefault((row.session_id, row.ref), row.t)
+        return found
 
     def known_since(self, answer: StoredAnswer) -> Instant:
         """When the server first knew a stored answer to be durable; infinite where its log does not say."""
@@ -126,7 +131,7 @@ class DurabilityEvidence:
         return float(known)
 
     def are_on_time(self, t: NDArray[np.float64], planned: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which times are as planned, or right after a server started, or went on, that could not act then."""
+        """Which times are as planned, or right after a server started, or continued, that could not act then."""
         slack = self.tolerance
         on_time = np.abs(t - planned) <= slack
         for up in (*recoveries(self.history)["t"], *resumptions(self.history)):

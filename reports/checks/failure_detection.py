@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import BlackholeFault, ServerSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 
-from ..checking import CheckResult, named_rows, result_of, result_of_rows
+from ..checking import MOST_SHOWN, CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
 from ..windows import windows_frame
@@ -89,10 +89,11 @@ def dead_peers_detected(history: RunHistory) -> CheckResult:
     last sign of life, where the log has its heartbeats. Slack: 2 s, and how late the clients' own loops ran.
     """
     clients, deaf = _deaf_clients(history)
-    servers, silent = _silent_connections(history)
+    servers, silent, more = _silent_connections(history)
     found = sorted([*deaf, *silent], key=lambda case: case.t or 0.0)
     none = None if clients + servers else "no connection was silent for as long as the limits allow"
-    return result_of(clients + servers, found, inapplicable=none)
+    result = result_of(clients + servers, found, inapplicable=none)
+    return replace(result, broken_cases=result.broken_cases + more)
 
 
 def _deaf_clients(history: RunHistory) -> tuple[int, list[Counterexample]]:
@@ -120,9 +121,7 @@ def _silent_windows(history: RunHistory) -> Iterator[tuple[FaultWindow, float, f
     windows = windows_frame(history).dropna(subset=["fault_at", "confirmed_at"])
     for row in named_rows(windows[windows["invalid"].isna()][["fault_id", "fault_at", "healed_at"]]):
         window = planned.get(row.fault_id)
-        fault = window.fault if window is not None else None
-        is_silent = isinstance(fault, BlackholeFault) and fault.direction is not Direction.UP
-        if window is not None and (is_silent or isinstance(fault, ServerSuspendFault)):
+        if window is not None and Direction.DOWN in window.fault.silent_ways:
             yield window, row.fault_at, history.end if row.healed_at is None else row.healed_at
 
 
@@ -142,11 +141,11 @@ def _heard(history: RunHistory, sessions: pd.DataFrame, since: float, end: float
     return sessions["actor"].isin(heard).to_numpy(dtype=bool)
 
 
-def _silent_connections(history: RunHistory) -> tuple[int, list[Counterexample]]:
-    """How many connections were silent for the grace period, and those that the server then kept."""
+def _silent_connections(history: RunHistory) -> tuple[int, list[Counterexample], int]:
+    """How many connections were silent for the grace period; the first that the server then kept; how many more."""
     grace = history.experiment.server.grace_period
     if history.end <= grace or not len(select(history, LogEventKind.HEARTBEAT_SENT)):
-        return 0, []
+        return 0, [], 0
     events = _signs_of_life(history)
     t, last = events["t"].to_numpy(), ends_group(events["who"].to_numpy())
     following = np.where(last, history.end, np.roll(t, -1))
@@ -155,15 +154,16 @@ def _silent_connections(history: RunHistory) -> tuple[int, list[Counterexample]]
     long = long[long["until"] - long["t"] > grace]
     limit = grace + settle_s(history)
     late = long[long["until"] - long["t"] > limit].sort_values("row")
-    return len(long), [
+    shown = [
         Counterexample(
             actor=case.session_id,
             t=case.t + limit,
             text=f"{case.session_id}: no sign of life from {case.t:.3f} s on, "
             f"its connection counted as live until {case.until:.3f} s, allowed {limit:g} s",
         )
-        for case in named_rows(late)
+        for case in named_rows(late.head(MOST_SHOWN))
     ]
+    return len(long), shown, len(late) - len(shown)
 
 
 def _signs_of_life(history: RunHistory) -> pd.DataFrame:

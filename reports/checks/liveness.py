@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.lab.run_directory import RunStatus
@@ -14,7 +15,19 @@ from ..checking import CheckResult, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
 from .answers import NO_ANSWER, answer_records
-from .selection import MISSING, Codes, ends_group, first_position, is_kind, joint_codes, last_where, pair_keys, select
+from .selection import (
+    MISSING,
+    Codes,
+    ends_group,
+    first_position,
+    is_kind,
+    joint_codes,
+    last_where,
+    pair_keys,
+    pairs_of,
+    select,
+    starts_group,
+)
 from .sessions import (
     LOSSES,
     NOWHERE,
@@ -24,6 +37,7 @@ from .sessions import (
     client_sessions,
     epoch_numbers,
     fault_times,
+    numbers_of,
     session_events,
     settle_s,
     stream_rows,
@@ -81,17 +95,19 @@ def answers_get_verdicts(history: RunHistory) -> CheckResult:
     answers = [table["answer"].to_numpy() for table in (submitted, acks)]
     wanted, known = pair_keys(joint_codes(submitted["actor"], acks["actor"]), answers)
     at = first_position(wanted, known)
-    acked = np.where(at == MISSING, np.inf, acks["t"].to_numpy()[at] if len(acks) else np.inf)
-    until = np.minimum(acked, history.end)
+    told_at = np.where(at == MISSING, np.inf, acks["t"].to_numpy()[at] if len(acks) else np.inf)
+    until = np.minimum(told_at, history.end)
     bound = VERDICT_S + history.lab_lag
     suspect = (at == MISSING) | (until - submitted["t"].to_numpy() > bound)
-    cases = submitted.assign(until=until, acked=at != MISSING, connected=0.0, at_end=False)
-    cases.loc[suspect, ["connected", "at_end"]] = _connected(history, cases[suspect])
-    due = cases["connected"] > bound
-    due |= ~cases["acked"] & cases["at_end"] & (cases["connected"] >= settle_s(history))
-    unknown = None if (cases["acked"] | due).any() else "no submitted answer had time for a verdict"
+    acked, connected = at != MISSING, np.zeros(len(submitted))
+    at_end = np.zeros(len(submitted), dtype=bool)
+    cases = submitted.assign(until=until)
+    connected[suspect], at_end[suspect] = _connected(history, cases[suspect])
+    due = (connected > bound) | (~acked & at_end & (connected >= settle_s(history)))
+    checked = int((acked | due).sum())
+    unknown = None if checked else "no submitted answer had time for a verdict"
     none = None if len(submitted) else NO_ANSWER
-    checked = int((cases["acked"] | due).sum())
+    cases = cases.assign(connected=connected)
     return result_of_rows(cases, due, _describe_wait, checked=checked, unknown=unknown, inapplicable=none)
 
 
@@ -100,20 +116,22 @@ def _describe_wait(case: Any) -> str:  # noqa: ANN401 - a named tuple of the tab
     return f"{where} within {case.connected:.1f} s of connected time"
 
 
-def _connected(history: RunHistory, cases: pd.DataFrame) -> pd.DataFrame:
+def _connected(history: RunHistory, cases: pd.DataFrame) -> tuple[Seconds, NDArray[np.bool_]]:
     """For how many seconds each case's client had a session on a link without a fault, and whether it has one at last.
 
     Counted from the submission to the verdict or the end.
     """
-    sessions = client_sessions(history)[["actor", "cohort", "t", "until", "closed_by"]]
-    sessions = sessions[sessions["actor"].isin(cases["actor"].unique())]
-    sessions = sessions.rename(columns={"t": "opened", "until": "closed"})
-    waits = cases[["actor", "t", "until"]].reset_index(names="case").merge(sessions, on="actor", how="inner")
-    low, high = waits[["t", "opened"]].max(axis=1).to_numpy(), waits[["until", "closed"]].min(axis=1).to_numpy()
-    clear = fault_times(history).clear_s(waits, low, high)
-    waits = waits.assign(connected=clear, at_end=waits["closed_by"].isna())
-    found = waits.groupby("case")[["connected", "at_end"]].agg({"connected": "sum", "at_end": "any"})
-    return found.reindex(cases.index).fillna({"connected": 0.0, "at_end": False}).astype({"at_end": bool})
+    sessions = client_sessions(history)
+    own, theirs = joint_codes(cases["actor"], sessions["actor"])
+    case, session = pairs_of(own, theirs)
+    opened, closed = (sessions[name].to_numpy()[session] for name in ("t", "until"))
+    low = np.maximum(cases["t"].to_numpy()[case], opened)
+    high = np.minimum(cases["until"].to_numpy()[case], closed)
+    clear = fault_times(history).clear_s(sessions.take(session), low, high)
+    is_last = sessions["closed_by"].isna().to_numpy()[session]
+    connected = np.bincount(case, weights=clear, minlength=len(cases))
+    at_end = np.bincount(case, weights=is_last, minlength=len(cases)) > 0
+    return connected.astype(np.float64), at_end
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -173,7 +191,7 @@ def _epochs(history: RunHistory, t: Seconds) -> Codes:
 
 def _published(history: RunHistory, epoch: Codes, t: Seconds) -> Codes:
     """The stream's position in each epoch at each time; :data:`NOWHERE` where nothing was published."""
-    marks = pd.concat([_first_deliveries(history), _server_marks(history)]).sort_values("t", kind="stable")
+    marks = pd.concat([_advances(history), _server_marks(history)]).sort_values("t", kind="stable")
     due = np.full(len(t), NOWHERE, dtype=np.int64)
     for number, published in marks.groupby("epoch"):
         times, position = published["t"].to_numpy(), np.maximum.accumulate(published["seq"].to_numpy())
@@ -183,11 +201,17 @@ def _published(history: RunHistory, epoch: Codes, t: Seconds) -> Codes:
     return due
 
 
-def _first_deliveries(history: RunHistory) -> pd.DataFrame:
-    """When each position of each epoch was first received by any client."""
-    rows = stream_rows(history)
-    rows = rows[rows["delivered"].to_numpy()]
-    return rows.groupby(["epoch", "seq"])["t"].min().reset_index()
+def _advances(history: RunHistory) -> pd.DataFrame:
+    """When any client received a position beyond all that clients had received in that epoch."""
+    rows = select(history, LogEventKind.STREAM_DELIVERED, role=Role.CLIENT, columns=("seq", "detail"))
+    seq = rows["seq"].array.to_numpy(dtype=np.int32, na_value=NOWHERE)
+    epoch = numbers_of(epoch_numbers(history), rows["detail"])
+    found = [np.empty(0, dtype=np.int64)]
+    for number in np.unique(epoch):
+        own = np.flatnonzero(epoch == number)
+        found.append(own[starts_group(np.maximum.accumulate(seq[own]))])
+    at = np.concatenate(found)
+    return pd.DataFrame({"epoch": epoch[at], "seq": seq[at].astype(np.int64), "t": rows["t"].to_numpy()[at]})
 
 
 def _server_marks(history: RunHistory) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from resilience.lab.participants import participants_of
 
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
-from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, select
+from .selection import MISSING, by_group, ends_group, is_kind, joint_codes, select, values_at
 
 SETTLE_S = 2.0
 """Seconds before an end from which on what is still under way is not judged."""
@@ -89,19 +89,24 @@ def stream_rows(history: RunHistory) -> pd.DataFrame:
     kinds = (*OPENS, LogEventKind.STREAM_DELIVERED)
     rows = select(history, *kinds, role=Role.CLIENT, columns=("kind", "actor", "seq", "detail"))
     delivered = is_kind(rows, LogEventKind.STREAM_DELIVERED)
-    (who,) = joint_codes(rows["actor"])
-    epoch = np.full(len(rows), MISSING, dtype=np.int32)
-    epoch[delivered] = epoch_numbers(history).get_indexer(pd.Index(rows["detail"][delivered].astype("string")))
+    who = rows["actor"].cat.codes.to_numpy(dtype=np.int32)
+    epoch = np.where(delivered, numbers_of(epoch_numbers(history), rows["detail"]), np.int32(MISSING))
     order = by_group(who)
     table = {
         "row": rows["row"].to_numpy(),
         "t": rows["t"].to_numpy(),
         "who": who,
-        "seq": rows["seq"].fillna(NOWHERE).to_numpy(dtype=np.int64),
+        "seq": rows["seq"].array.to_numpy(dtype=np.int32, na_value=NOWHERE),
         "epoch": epoch,
         "delivered": delivered,
     }
-    return pd.DataFrame({name: column[order] for name, column in table.items()})
+    return pd.DataFrame({name: column[order] for name, column in table.items()}, copy=False)
+
+
+def numbers_of(names: pd.Index, texts: pd.Series) -> NDArray[np.int32]:
+    """The position of each text among the names; :data:`MISSING` where it is none of them."""
+    found = names.get_indexer(texts.cat.categories.astype("string")).astype(np.int32)
+    return values_at(found, texts.cat.codes.to_numpy(), MISSING)
 
 
 @once_per_run

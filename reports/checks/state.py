@@ -23,12 +23,13 @@ def stream_without_gap(history: RunHistory) -> CheckResult:
     rows = stream_rows(history)
     first = starts_group(rows["who"].to_numpy())
     delivered, seq, epoch = (rows[name].to_numpy() for name in ("delivered", "seq", "epoch"))
-    last = np.where(first, NOWHERE, np.roll(seq, 1))
+    last = np.where(first, seq.dtype.type(NOWHERE), np.roll(seq, 1))
     after_delivery = ~first & np.roll(delivered, 1)
     is_skipped = delivered & (seq != last + 1)
     is_mixed = delivered & after_delivery & (epoch != np.roll(epoch, 1)) & (np.roll(epoch, 1) != MISSING)
-    previous = np.roll(rows["row"].to_numpy(), 1)
-    broken = rows.assign(last=last, previous=previous)[is_skipped | is_mixed].sort_values("row")
+    at = np.flatnonzero(is_skipped | is_mixed)
+    previous = rows["row"].to_numpy()[at - 1]
+    broken = rows.take(at).assign(last=last[at], previous=previous).sort_values("row")
     actors, details = history.frame["actor"].array, history.frame["detail"].array
     shown = broken.assign(
         actor=actors.take(broken["row"]), detail=details.take(broken["row"]), of=details.take(broken["previous"])

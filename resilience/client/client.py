@@ -9,15 +9,12 @@ from pathlib import Path
 
 from resilience.client.driver import ClientDriver, checked_url
 from resilience.client.identity import IdentityFile
+from resilience.client.sendable import require_sendable
 from resilience.config import ClientConfig
-from resilience.errors import require
 from resilience.protocol.client.participant import Identity, ParticipantClient
-from resilience.protocol.messages import ClientMessage, Message, TokenStored
+from resilience.protocol.messages import Answer, ClientMessage, Join, Message, TokenStored
 from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, RunClock, ignore_record
-
-MAX_NAME_CHARACTERS = 64
-"""The most characters that a server accepts in a name or an id."""
 
 _log = logging.getLogger("resilience.client")
 
@@ -40,7 +37,11 @@ class ReconnectingClient(ClientDriver[ParticipantClient]):
         self._kept = kept
 
     def answer(self, question: str, choice: int) -> None:
-        """Answer a question (choices count from 0), now or as soon as the connection is back."""
+        """Answer a question (choices count from 0), now or as soon as the connection is back.
+
+        Raises :class:`~resilience.errors.UsageError` for a question or a choice that no message can hold.
+        """
+        require_sendable(Answer(question, choice, "key"))
         self.machine.answer(question, choice, self._clock.now())
         self._pump()
 
@@ -80,9 +81,8 @@ def connect(  # noqa: PLR0913 - all that a participant may choose
     used.
     """
     checked_url(url)
-    for key, word in (("name", name), ("event", event)):
-        require(1 <= len(word) <= MAX_NAME_CHARACTERS, key, word, f"must have 1 to {MAX_NAME_CHARACTERS} characters")
     identity = Identity(event, name, secrets.token_hex(8))
+    require_sendable(Join(event=event, name=name, instance=identity.instance))
     draw = random_for(secrets.randbits(63), identity.instance)
     machine = ParticipantClient(identity, (config or ClientConfig()).rules, draw)
     kept = None if identity_file is None else IdentityFile(identity_file, event)

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import broadcast
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidURI
+from websockets.uri import parse_uri
 
+from resilience.client.dial_failures import failure_of
+from resilience.client.dialling import RacingConnect
 from resilience.client.suspend import SuspendDetector
+from resilience.client.terminal_text import strip_control_characters
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.protocol import codec
 from resilience.protocol.client.connection import ReconnectingConnection
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.effects import (
     AbortTransport,
     ClientEffect,
@@ -49,8 +51,6 @@ CLOSE_TIMEOUT_S: Seconds = 1.0
 
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
-
-_ADVISING = (429, 503)
 
 M = TypeVar("M", bound=ReconnectingConnection)
 
@@ -108,6 +108,11 @@ class ClientDriver(Generic[M]):
     def state(self) -> ClientState:
         """The state of the connection."""
         return self.machine.state
+
+    @property
+    def dismissal(self) -> Dismissal | None:
+        """How the server ended this client for good; ``None`` while it did not."""
+        return self.machine.dismissal
 
     @property
     def is_over(self) -> bool:
@@ -215,13 +220,20 @@ class ClientDriver(Generic[M]):
     # one dial ---------------------------------------------------------------------------------------------------------
 
     async def _run_dial(self, dial: int) -> None:
-        socket = await self._open(dial)
-        if socket is None:
-            return
-        self._socket = socket
-        self.machine.transport_opened(dial, self._clock.now())
-        self._pump()
         try:
+            socket = await self._open(dial)
+            if socket is not None:
+                await self._talk(socket, dial)
+        except Exception as error:  # noqa: BLE001 - an unforeseen error must not end in silence, nor without a retry
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "a dial of the client failed unexpectedly", "exception": error})
+            self._report_unforeseen(dial, error)
+
+    async def _talk(self, socket: ClientConnection, dial: int) -> None:
+        self._socket = socket
+        try:
+            self.machine.transport_opened(dial, self._clock.now())
+            self._pump()
             await self._read(socket, dial)
         except ConnectionClosed as closed:
             self._report_loss(dial, closed)
@@ -232,7 +244,7 @@ class ClientDriver(Generic[M]):
 
     async def _open(self, dial: int) -> ClientConnection | None:
         try:
-            return await connect(
+            return await RacingConnect(
                 self.url,
                 compression=None,
                 proxy=None,
@@ -243,10 +255,13 @@ class ClientDriver(Generic[M]):
                 user_agent_header=None,
                 logger=_quiet,
             )
-        except (OSError, EOFError, WebSocketException) as error:
-            self.machine.transport_failed(dial, cause_of(error), self._clock.now(), retry_after_of_response(error))
-            self._pump()
-            return None
+        except Exception as error:  # noqa: BLE001 - whatever ends an attempt to connect is a failed dial
+            failure = failure_of(error)
+        self.machine.transport_failed(
+            dial, failure.cause, self._clock.now(), failure.advice, status=failure.status, detail=failure.detail
+        )
+        self._pump()
+        return None
 
     async def _read(self, socket: ClientConnection, dial: int) -> None:
         while True:
@@ -267,7 +282,15 @@ class ClientDriver(Generic[M]):
         code = closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL
         reason = closed.rcvd.reason if closed.rcvd else ""
         cause = f"close_{code}" if closed.rcvd else "closed"
-        self.machine.transport_lost(dial, cause, self._clock.now(), code, retry_after_in_reason(reason))
+        advice = retry_after_in_reason(reason)
+        self.machine.transport_lost(dial, cause, self._clock.now(), code, advice, reason=reason)
+        self._pump()
+
+    def _report_unforeseen(self, dial: int, error: Exception) -> None:
+        """The machine ignores the report that does not fit its state."""
+        cause, now = type(error).__name__, self._clock.now()
+        self.machine.transport_failed(dial, cause, now)
+        self.machine.transport_lost(dial, cause, now)
         self._pump()
 
 
@@ -275,39 +298,11 @@ def checked_url(url: str) -> str:
     """``url`` if a WebSocket can be opened there; else raises :class:`~resilience.errors.UsageError`."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        parse_uri(url)
         (parts.hostname or "").encode("idna")
-    except ValueError:
+        usable = bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except (ValueError, InvalidURI):
         usable = False
     if not usable:
-        raise UsageError(f"{url}: must be a WebSocket URL such as ws://127.0.0.1:8765/ws")
+        raise UsageError(f"{strip_control_characters(url)}: must be a WebSocket URL such as ws://127.0.0.1:8765/ws")
     return url
-
-
-def cause_of(error: Exception) -> str:
-    """The log's cause of a failed dial: ``refused``, ``closed``, ``status_<n>`` or the error's name."""
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, InvalidStatus):
-        return f"status_{error.response.status_code}"
-    if isinstance(error, ConnectionResetError | EOFError | ConnectionClosed | InvalidHandshake):
-        return "closed"
-    return type(error).__name__
-
-
-def retry_after_of_response(error: Exception) -> Seconds | None:
-    """The ``Retry-After`` (RFC 9110, section 10.2.3) of a handshake rejected with 429 or 503, seconds."""
-    if not isinstance(error, InvalidStatus) or error.response.status_code not in _ADVISING:
-        return None
-    headers = error.response.headers
-    text = headers.get("Retry-After", "")
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else _until(headers)
-
-
-def _until(headers: Headers) -> Seconds | None:
-    """Seconds until the date in the header, counted from the server's own date, so no wall clock of ours matters."""
-    try:
-        wait = parsedate_to_datetime(headers["Retry-After"]) - parsedate_to_datetime(headers["Date"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return max(wait.total_seconds(), 0.0)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from resilience.client.failure_words import describe_failure, error_of
 from resilience.client.host_client import HostClient, host
 from resilience.client.host_view import LinesView, LiveView, View
 from resilience.client.keyboard import Keyboard
 from resilience.client.question_file import read_plan
 from resilience.errors import HarnessError, ResilienceError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.policy.close_codes import CloseCode
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.client.host import CREATE, next_action
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import Error, HostAction, Hosting, HostResult, HostStatus, Message
@@ -93,6 +94,8 @@ class HostConsole:
         self._view, self._again = view, again
         self._status: HostStatus | None = None
         self._is_ours = self._asking = self._is_offline = False
+        self._why: str | None = None
+        self._shown_why: str | None = None
         self._commands: dict[str, Callable[[], None]] = {
             "": self._send_next_action,
             "n": self._send_next_action,
@@ -114,8 +117,11 @@ class HostConsole:
             self._view.say("Enter or n: next step, r: reveal, f: finish, q: detach")
 
     def detach(self) -> None:
-        """Detach; the quiz stays on the server."""
+        """Detach; the quiz stays on the server. An error if the server was never reached."""
         if self.over.done():
+            return
+        if self._status is None and self._why is not None:
+            self._end(HarnessError(f"no connection to the server: {self._why}"))
             return
         self._view.say("detached; the quiz stays on the server: run the same command to host it again")
         self._end(None)
@@ -136,20 +142,31 @@ class HostConsole:
 
     def record(self, record: Record) -> None:
         """Show a change of the connection."""
-        if record.kind is LogEventKind.BACKOFF_SCHEDULED:
-            attempt, self._is_offline = record.attempt or 1, True
-            self._view.offline(attempt)
-            if attempt == 1 or attempt % UNREACHABLE_EVERY == 0:
-                self._view.say(f"no connection to the server; trying again (attempt {attempt})")
-        elif record.kind is LogEventKind.CLIENT_DISMISSED:
-            self._end(_refusal(int(record.cause or 0)))
+        match record.kind:
+            case LogEventKind.TRANSPORT_FAILED | LogEventKind.TRANSPORT_LOST:
+                self._why = describe_failure(record.cause or "closed", record.detail)
+            case LogEventKind.PEER_DEAD:
+                self._why = describe_failure("silent")
+            case LogEventKind.BACKOFF_SCHEDULED:
+                self._show_offline(record.attempt or 1)
+            case LogEventKind.CLIENT_DISMISSED:
+                self._end(error_of(Dismissal.from_log(record.cause, record.detail)))
+
+    def _show_offline(self, attempt: int) -> None:
+        """Say so at the first attempt, at intervals, and when the cause is another one."""
+        self._is_offline = True
+        self._view.offline(attempt, self._why)
+        if attempt == 1 or attempt % UNREACHABLE_EVERY == 0 or self._why != self._shown_why:
+            why = f": {self._why}" if self._why else ""
+            self._view.say(f"no connection to the server{why}; trying again (attempt {attempt})")
+        self._shown_why = self._why
 
     def _on_hosting(self, message: Hosting) -> None:
         """Have the server compare its event with these questions before any command is sent."""
         self._view.online()
         if self._is_offline:
             self._view.say("the connection is back")
-        self._is_offline = False
+        self._is_offline, self._why, self._shown_why = False, None, None
         if message.status is None:
             return
         if self._is_ours or message.status.phase != Phase.FINISHED:
@@ -214,11 +231,3 @@ class HostConsole:
             self.over.set_result(None)
         else:
             self.over.set_exception(error)
-
-
-def _refusal(code: int) -> ResilienceError:
-    if code == CloseCode.KEY_REFUSED:
-        return UsageError("the server rejected the host key, or accepts no hosts")
-    if code == CloseCode.NORMAL:
-        return HarnessError("the server closed this event: it is over, or a new run has started")
-    return HarnessError(f"the server rejected this host for good (close code {code})")

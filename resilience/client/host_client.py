@@ -7,19 +7,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from resilience.client.client import MAX_NAME_CHARACTERS
 from resilience.client.driver import ClientDriver, checked_url
+from resilience.client.sendable import require_sendable
 from resilience.config import ClientConfig
-from resilience.errors import require
 from resilience.protocol.client.connection import ClientRules
 from resilience.protocol.client.host import HostMachine
-from resilience.protocol.messages import HostAction, Message
+from resilience.protocol.messages import CreateEvent, Host, HostAction, Message
 from resilience.quiz.plan import QuizPlan
 from resilience.random_streams import random_for
 from resilience.runtime import RecordSink, ignore_record
 from resilience.units import Seconds
 
-MAX_KEY_CHARACTERS = 256
 NO_LIMIT_S: Seconds = 1e9
 
 
@@ -57,12 +55,13 @@ def host(  # noqa: PLR0913 - all that a host may choose
 ) -> HostClient:
     """A host of ``event`` on the server at ``url``, which creates the event from ``plan`` if it does not exist yet.
 
-    The client never gives up. Raises :class:`~resilience.errors.UsageError` for a URL, an event or a key that cannot be
-    used.
+    The client never gives up. Raises :class:`~resilience.errors.UsageError` for a URL, an event, a key or a plan that
+    cannot be used.
     """
     checked_url(url)
-    require(1 <= len(event) <= MAX_NAME_CHARACTERS, "event", event, f"must have 1 to {MAX_NAME_CHARACTERS} characters")
-    require(1 <= len(key) <= MAX_KEY_CHARACTERS, "host key", "...", f"must have 1 to {MAX_KEY_CHARACTERS} characters")
+    require_sendable(Host(event=event, key=key), hidden={"key": "host key"})
+    if plan is not None:
+        require_sendable(CreateEvent(plan))
     draw = random_for(secrets.randbits(63), f"host of {event}")
     machine = HostMachine(event, key, plan, retry_forever((config or ClientConfig()).rules), draw)
     return HostClient(machine, url, log=log, deliver=deliver, watch_sleep=True)

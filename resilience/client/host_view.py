@@ -63,8 +63,8 @@ class View(ABC):
         """The connection is open."""
         return
 
-    def offline(self, attempt: int) -> None:  # noqa: ARG002 - for those who show it
-        """The connection is lost; ``attempt`` is next."""
+    def offline(self, attempt: int, why: str | None = None) -> None:  # noqa: ARG002 - for those who show it
+        """The connection is lost, in words why; ``attempt`` is next."""
         return
 
     def refresh(self) -> None:
@@ -104,6 +104,7 @@ class LiveView(View):
         self._status: HostStatus | None = None
         self._shown_at = clock()
         self._attempt: int | None = 0
+        self._why: str | None = None
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture)
 
     def __enter__(self) -> Self:
@@ -129,9 +130,9 @@ class LiveView(View):
         """Remove the banner."""
         self._attempt = None
 
-    def offline(self, attempt: int) -> None:
+    def offline(self, attempt: int, why: str | None = None) -> None:
         """Show a banner."""
-        self._attempt = attempt
+        self._attempt, self._why = attempt, why
 
     def refresh(self) -> None:
         """Draw the panel again."""
@@ -153,7 +154,8 @@ class LiveView(View):
     def _banner(self) -> Text | None:
         if self._attempt is None:
             return None
-        words = f"offline: attempt {self._attempt}; Enter retries now" if self._attempt else "connecting"
+        why = f" ({self._why})" if self._why else ""
+        words = f"offline{why}: attempt {self._attempt}; Enter retries now" if self._attempt else "connecting"
         return Text(words, style="black on yellow")
 
     def _countdown(self, status: HostStatus) -> str:

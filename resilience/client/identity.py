@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
-from resilience.protocol.messages import Credentials
+from resilience.protocol.messages import Count, Credentials, Secret
 from resilience.text_files import read_text
 
 
@@ -23,8 +23,8 @@ class StoredIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     event: str
     participant: str
-    token: str
-    generation: int
+    token: Secret
+    generation: Count
 
 
 class IdentityFile:

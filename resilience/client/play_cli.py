@@ -1,4 +1,7 @@
-"""``resilience play``: a participant in the terminal. Shows messages, reads choices, decides nothing."""
+"""``resilience play``: a participant in the terminal. Shows messages, reads choices, decides nothing.
+
+It ends with an error if the server rejected it for good, or if there was no connection when the user left.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from pathlib import Path
 from rich.console import Console
 
 from resilience.client.client import ReconnectingClient, connect
+from resilience.client.failure_words import describe_failure, error_of
 from resilience.client.keyboard import Keyboard
 from resilience.client.terminal_text import escape_markup, standings
 from resilience.config import ClientConfig
+from resilience.errors import HarnessError, ResilienceError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.client.participant import open_question
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (
@@ -35,7 +41,10 @@ from resilience.quiz.phases import Phase
 
 
 def play_command(url: str, name: str, event: str, preset: str, resume: Path | None = None) -> None:
-    """Play until the quiz is finished, the user leaves, or the client gives up."""
+    """Play until the quiz is finished, the user leaves, or the server rejects the participant for good.
+
+    Raises :class:`~resilience.errors.ResilienceError` with the cause if there is no connection at the end.
+    """
     asyncio.run(_play(url, name, event, ClientConfig(preset=Preset(preset)), resume))
 
 
@@ -49,32 +58,43 @@ async def _play(url: str, name: str, event: str, config: ClientConfig, resume: P
         try:
             async with client:
                 await player.over.wait()
+                error = player.error
                 if client.state is not ClientState.OPEN:
                     await client.stop()
         finally:
             listening.cancel()
+    if error is not None:
+        raise error
 
 
 async def _listen(keyboard: Keyboard, player: PlayerConsole) -> None:
     while not player.over.is_set():
         typed = await keyboard.next()
+        if typed is None:
+            await player.settled.wait()
         player.typed("q" if typed is None else typed)
 
 
 _END_MESSAGES = {
     LogEventKind.SESSION_SUPERSEDED: "you are connected in another window; this one ends",
     LogEventKind.CLIENT_LEFT: "goodbye",
-    LogEventKind.CLIENT_DISMISSED: "[red]the server rejected this connection for good[/]",
 }
 
 
 class PlayerConsole:
-    """Shows the quiz and reads the user's answers."""
+    """Shows the quiz and reads the user's answers.
+
+    ``over`` is set when the user leaves or nothing more can come, ``settled`` when the first dial has succeeded or
+    failed.
+    """
 
     client: ReconnectingClient
 
     def __init__(self, console: Console) -> None:
-        self.over = asyncio.Event()
+        self.over, self.settled = asyncio.Event(), asyncio.Event()
+        self._why: str | None = None
+        self._dismissal: Dismissal | None = None
+        self._has_joined = False
         self._console = console
         self._question: OpenQuestion | None = None
         self._handlers: dict[type[Message], Callable[..., None]] = {
@@ -97,18 +117,33 @@ class PlayerConsole:
         if handler is not None:
             handler(message)
 
+    @property
+    def error(self) -> ResilienceError | None:
+        """Why there is no connection; ``None`` while there is one, and before the first dial has ended."""
+        if self._dismissal is not None:
+            return error_of(self._dismissal)
+        return None if self._why is None else HarnessError(f"no connection to the server: {self._why}")
+
     def record(self, record: Record) -> None:
         """Show a change of the connection."""
-        if record.kind is LogEventKind.BACKOFF_SCHEDULED:
-            hint = (
-                " Your answer will be sent when you are back online." if record.attempt == 1 and self._question else ""
-            )
-            self._say(f"[black on yellow] OFFLINE [/] attempt {record.attempt} in {record.value:.1f} s.{hint}")
-        elif record.kind is LogEventKind.GAVE_UP:
-            self._say("[red]gave up; your progress is saved on the server: press Enter to try again, q to leave[/]")
-        elif record.kind in _END_MESSAGES:
-            self._say(_END_MESSAGES[record.kind])
-            self.over.set()
+        match record.kind:
+            case LogEventKind.TRANSPORT_FAILED | LogEventKind.TRANSPORT_LOST:
+                self._why = describe_failure(record.cause or "closed", record.detail)
+            case LogEventKind.PEER_DEAD:
+                self._why = describe_failure("silent")
+            case LogEventKind.BACKOFF_SCHEDULED:
+                self._show_offline(record)
+            case LogEventKind.GAVE_UP:
+                self._show_gave_up()
+            case LogEventKind.CLIENT_DISMISSED:
+                self._dismissal = Dismissal.from_log(record.cause, record.detail)
+                self.over.set()
+            case kind if kind in _END_MESSAGES:
+                self._why = None
+                self._say(_END_MESSAGES[kind])
+                self.over.set()
+        if self.over.is_set() or record.kind in (LogEventKind.BACKOFF_SCHEDULED, LogEventKind.GAVE_UP):
+            self.settled.set()
 
     def typed(self, line: str) -> None:
         """Handle a line: a choice by number, ``q`` to leave, Enter to reconnect at once."""
@@ -126,11 +161,23 @@ class PlayerConsole:
         else:
             self._say(f"  type a number from 1 to {len(question.choices)}, or q to leave")
 
+    def _show_offline(self, record: Record) -> None:
+        why = f": {escape_markup(self._why)}" if self._why else ""
+        hint = " Your answer will be sent when you are back online." if record.attempt == 1 and self._question else ""
+        self._say(f"[black on yellow] OFFLINE [/] attempt {record.attempt} in {record.value:.1f} s{why}.{hint}")
+
+    def _show_gave_up(self) -> None:
+        why = f": {escape_markup(self._why)}" if self._why else ""
+        saved = "; your progress is saved on the server" if self._has_joined else ""
+        self._say(f"[red]gave up{why}{saved}. Press Enter to try again, q to leave[/]")
+
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
     def _on_welcome(self, words: str, message: Joined | StateRestored) -> None:
         snapshot = message.snapshot
+        self._why, self._has_joined = None, True
+        self.settled.set()
         self._say(f"[green]{words}[/] (phase {escape_markup(snapshot.phase)}, {snapshot.score} points)")
         self._question = snapshot.question if snapshot.phase == Phase.QUESTION else None
         question = open_question(message)
@@ -157,4 +204,5 @@ class PlayerConsole:
     def _finish(self, message: QuizFinished) -> None:
         self._say("\n[bold]the quiz is over[/]")
         self._show_leaders(message.leaders)
+        self._why = None
         self.over.set()

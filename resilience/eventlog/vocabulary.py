@@ -105,7 +105,7 @@ class LogEventKind(StrEnum):
     # transports (client and server drivers; connection_no)
     TRANSPORT_OPENING = "transport.opening"  # client dials; attempt
     TRANSPORT_OPENED = "transport.opened"
-    TRANSPORT_FAILED = "transport.failed"  # opening the connection failed; cause
+    TRANSPORT_FAILED = "transport.failed"  # opening the connection failed; cause; detail: more about it, for a person
     TRANSPORT_LOST = "transport.lost"  # an open connection ended; cause
 
     # the client machine
@@ -115,10 +115,11 @@ class LogEventKind(StrEnum):
     SESSION_SUPERSEDED = "session.superseded"  # replaced by a newer connection
     PEER_SUSPECTED = "peer.suspected"  # silence: a probe was sent; value: seconds of silence
     PEER_DEAD = "peer.declared_dead"  # the probe was not answered in time; value: seconds of silence
-    BACKOFF_SCHEDULED = "backoff.scheduled"  # attempt; value: delay, s; cause: ladder | window | advice
+    BACKOFF_SCHEDULED = "backoff.scheduled"  # attempt; value: delay, s; cause: classic | window | advice
     GAVE_UP = "client.gave_up"  # attempt; value: seconds since the loss
     CLIENT_LEFT = "client.left"  # an intentional leave
-    CLIENT_DISMISSED = "client.dismissed"  # rejected for good; cause: the close code
+    # rejected for good; cause: the close code | status_<n> | rejected (the first message); detail: the server's reason
+    CLIENT_DISMISSED = "client.dismissed"
     STREAM_DELIVERED = "stream.delivered"  # a sequenced room message was applied; seq; detail: epoch
     ANSWER_SUBMITTED = "answer.submitted"  # ref: "<question>/<key>"; detail: choice
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
@@ -129,8 +130,9 @@ class LogEventKind(StrEnum):
         "server.started"  # ref: event; outcome: fresh | recovered; value: recovered sessions; detail: epoch
     )
     SERVER_DRAINING = "server.draining"  # a drain spreads the closes; value: over how many seconds
+    SERVER_LATE = "server.late"  # its timer was late, so every peer gets more time; value: s; ref: event
     JOIN_SHED = "join.shed"  # rejected with a retry time; cause: overload | address | full | draining; value: s
-    # a connection was rejected for good; cause: origin | event | late | strikes | key | protocol
+    # a connection was rejected for good; cause: origin | event | event_full | late | strikes | key | protocol
     CONNECTION_REFUSED = "connection.refused"
     MESSAGE_REFUSED = (
         "message.refused"  # a message was answered with an error, the connection stays; cause: the error's code
@@ -153,6 +155,7 @@ class LogEventKind(StrEnum):
     SESSION_DETACHED = "session.detached"
     SESSION_EXPIRED = "session.expired"  # temporarily_disconnected became disconnected
     SESSION_LEFT = "session.left"
+    SESSION_FORGOTTEN = "session.forgotten"  # gone without an answer, and deleted; cause: left | limit
     PARTICIPANT_ANNOUNCED = "participant.joined"  # the room was informed, once per identity
     HEARTBEAT_SENT = "heartbeat.sent"
     HEARTBEAT_ACKED = "heartbeat.acked"  # value: round trip, s

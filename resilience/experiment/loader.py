@@ -16,6 +16,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
 from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
@@ -63,6 +64,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
+    _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
             _convert_section(tree, section, config, file)
@@ -149,6 +151,23 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
             raise ExperimentError(file, f"{section}.{error.key}", f"{error.value!r}: {error.rule}") from error
         except msgspec.ValidationError as error:
             raise _error_of(file, error, section) from error
+
+
+def _check_kinds(tree: dict[str, Any], file: str) -> None:
+    """Name the kinds that there are where a fault has none of them."""
+    faults = tree.get("faults")
+    for i, fault in enumerate(faults if isinstance(faults, list) else ()):
+        there = f"must be one of: {', '.join(sorted(kinds()))}"
+        if not isinstance(fault, dict):
+            continue
+        if "kind" not in fault:
+            raise ExperimentError(file, f"faults[{i}].kind", f"missing required field; {there}")
+        kind = fault["kind"]
+        if isinstance(kind, str) and kind in kinds():
+            continue
+        near = difflib.get_close_matches(kind, kinds(), n=1) if isinstance(kind, str) else []
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ExperimentError(file, f"faults[{i}].kind", one_line(f"{kind!r}{meant}: {there}"))
 
 
 def _error_of(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:

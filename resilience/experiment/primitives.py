@@ -48,13 +48,54 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     direction: Direction = Direction.BOTH
 
 
-class Delay(msgspec.Struct, frozen=True, tag="delay"):
-    """Bytes take ``delay`` seconds longer each way, in order. Delays add up; lifting one closes every connection."""
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """Bytes wait, and a close behind them; a close without bytes before it passes. Lifting it lets all through."""
 
+    direction: Direction = Direction.BOTH
+
+
+class Freeze(msgspec.Struct, frozen=True, tag="freeze"):
+    """Nothing passes: bytes, closes and new connections wait, both ways. Lifting it lets all through, in order.
+
+    What is ordered of a link meanwhile is carried out when the last such condition is lifted.
+    """
+
+
+class Delay(msgspec.Struct, frozen=True, tag="delay"):
+    """Bytes take ``delay`` seconds longer each way, give or take ``spread`` (uniform), in order. Delays add up."""
+
+    delay: Seconds
+    spread: Seconds = 0.0
+
+
+class Throttle(msgspec.Struct, frozen=True, tag="throttle"):
+    """Each connection passes ``rate`` bytes per second each way."""
+
+    rate: int
+
+
+class Slice(msgspec.Struct, frozen=True, tag="slice"):
+    """Bytes arrive in writes of at most ``size`` bytes, ``delay`` seconds apart, both ways."""
+
+    size: int
     delay: Seconds
 
 
-Condition = Refuse | Drop | Delay
+class CutAfter(msgspec.Struct, frozen=True, tag="cut_after"):
+    """Each connection is closed (FIN) once it has passed ``size`` bytes in a direction, since this or its own start."""
+
+    size: int
+    direction: Direction = Direction.BOTH
+
+
+class HoldClose(msgspec.Struct, frozen=True, tag="hold_close"):
+    """A close is passed on ``delay`` seconds later; bytes are not delayed."""
+
+    delay: Seconds
+    direction: Direction = Direction.BOTH
+
+
+Condition = Refuse | Drop | Hold | Freeze | Delay | Throttle | Slice | CutAfter | HoldClose
 
 # operations on a link -------------------------------------------------------------------------------------------------
 
@@ -153,19 +194,19 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     """
 
 
-class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
+class SuspendServer(msgspec.Struct, frozen=True, tag="suspend_server"):
     """Stop the server process where it is (SIGSTOP): connections stay open, new ones are not answered."""
 
 
-class Resume(msgspec.Struct, frozen=True, tag="resume"):
+class ResumeServer(msgspec.Struct, frozen=True, tag="resume_server"):
     """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
 
 
-class Drain(msgspec.Struct, frozen=True, tag="drain"):
+class DrainServer(msgspec.Struct, frozen=True, tag="drain_server"):
     """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
 
 
-ServerOperation = Kill | Start | Suspend | Resume | Drain
+ServerOperation = Kill | Start | SuspendServer | ResumeServer | DrainServer
 
 # operations on clients ------------------------------------------------------------------------------------------------
 
@@ -175,7 +216,7 @@ class SuspendClients(msgspec.Struct, frozen=True, tag="suspend_clients"):
 
 
 class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
-    """Let suspended clients go on (SIGCONT)."""
+    """Let suspended clients continue (SIGCONT)."""
 
 
 ClientOperation = SuspendClients | ResumeClients
@@ -222,6 +263,44 @@ class SlowReplies(msgspec.Struct, frozen=True):
     at_least: Seconds
 
 
+class SlowBytes(msgspec.Struct, frozen=True):
+    """A request that is ``padding`` bytes longer is answered, ``at_least`` so many seconds later than a short one."""
+
+    padding: int
+    at_least: Seconds
+
+
+class SmallPieces(msgspec.Struct, frozen=True):
+    """The reply over the link comes in pieces of about ``size`` bytes, ``delay`` seconds apart."""
+
+    size: int
+    delay: Seconds
+
+
+class TornMessage(msgspec.Struct, frozen=True):
+    """A connection ends after ``size`` bytes of a request or reply, one that goes straight to the server does not."""
+
+    size: int
+    direction: Direction = Direction.BOTH
+
+
+class LateClose(msgspec.Struct, frozen=True):
+    """The server's end of a connection that its client has ended comes ``at_least`` so many seconds late."""
+
+    at_least: Seconds
+
+
 Symptom = (
-    SlowReplies | ConnectionsEnd | DialsRefused | Silence | ServerGone | ServerSilent | ServerDraining | ClientsSilent
+    ClientsSilent
+    | ConnectionsEnd
+    | DialsRefused
+    | LateClose
+    | ServerDraining
+    | ServerGone
+    | ServerSilent
+    | Silence
+    | SlowBytes
+    | SlowReplies
+    | SmallPieces
+    | TornMessage
 )

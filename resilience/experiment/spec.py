@@ -15,16 +15,9 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults import (
-    AnyFault,
-    BlackholeFault,
-    ClientSuspendFault,
-    LatencyFault,
-    ServerDrainFault,
-    ServerKillFault,
-    ServerSuspendFault,
-)
-from resilience.experiment.primitives import Crash, FaultTarget
+from resilience.experiment.fault_rules import check_values
+from resilience.experiment.faults import AnyFault, ServerDrainFault, ServerKillFault
+from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.units import Instant, Seconds
 
@@ -39,10 +32,6 @@ METRICS = (
 )
 """Everything an expectation may be about."""
 
-MIN_DELAY_S: Seconds = 0.001
-MAX_DELAY_S: Seconds = 0.5
-"""A probe over a link with such a delay needs four times as long, and has 3 s in all."""
-
 SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
 SETTLE_FOR_LATENCY_S: Seconds = 5.0
@@ -51,8 +40,6 @@ DRAIN_END_S: Seconds = 1.0
 """A drained server needs so long for its last commits, its final records and its end."""
 MIN_GAP_S: Seconds = 1.0
 """More strikes than one a second are flaps."""
-MIN_SILENCE_S: Seconds = 0.5
-"""A canary needs 0.4 s of silence to tell it from a slow answer."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_CLIENTS = 1_000_000
@@ -243,16 +230,7 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.flap_every is None or fault.flap_every > 0, f"{key}.flap_every", fault.flap_every, "must be positive")
     require(fault.rolling >= 0, f"{key}.rolling", fault.rolling, "must not be negative")
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
-    if hasattr(fault, "duration"):
-        require(fault.length > 0, f"{key}.duration", fault.length, "must be positive")
-    if isinstance(fault, BlackholeFault | ServerSuspendFault | ClientSuspendFault):
-        rule = f"must be at least {MIN_SILENCE_S:g} s: a canary cannot tell a shorter silence from a slow answer"
-        require(fault.length >= MIN_SILENCE_S, f"{key}.duration", fault.length, rule)
-    if isinstance(fault, LatencyFault):
-        rule = f"must be from 0.001 to {MAX_DELAY_S:g} s: a canary must see it within the time that it has"
-        require(MIN_DELAY_S <= fault.delay <= MAX_DELAY_S, f"{key}.delay", fault.delay, rule)
-    if isinstance(fault, ServerKillFault) and fault.crash is not None:
-        _check_crash(f"{key}.crash", fault.crash, fault)
+    check_values(key, fault)
     if isinstance(fault, ServerDrainFault):
         least = run.server.drain.window(run.clients) + DRAIN_END_S
         rule = f"must be at least {least:g} s: so long the server takes to drain {run.clients} clients and to end"
@@ -281,14 +259,6 @@ def _check_settle(run: Experiment) -> None:
     healed, settle = max(map(last_end, run.faults), default=0.0), run.settle_s if run.faults else 0.0
     rule = f"must be at least {healed + settle:g}: the last fault ends at {healed:g} s, and returns need {settle:g} s"
     require(run.duration >= healed + settle - _ROUNDING_S, "duration", run.duration, rule)
-
-
-def _check_crash(key: str, crash: Crash, fault: ServerKillFault) -> None:
-    require(crash.skip >= 0, f"{key}.skip", crash.skip, "must not be negative")
-    rule = f"must be at least 0 and less than the fault's duration ({fault.length:g} s)"
-    require(0 <= crash.within < fault.length, f"{key}.within", crash.within, rule)
-    require(crash.pause >= 0, f"{key}.pause", crash.pause, "must not be negative")
-    require(0 <= crash.kept <= 1, f"{key}.kept", crash.kept, "must be a share from 0 to 1")
 
 
 def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:

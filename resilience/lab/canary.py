@@ -16,17 +16,20 @@ from resilience.experiment.primitives import (
     ConnectionsEnd,
     DialsRefused,
     Direction,
+    LateClose,
     ServerDraining,
     ServerGone,
     ServerSilent,
     Silence,
+    SlowBytes,
     SlowReplies,
+    SmallPieces,
     Symptom,
+    TornMessage,
 )
 from resilience.units import Seconds
 
-Address = tuple[str, int]
-"""Host and port."""
+from .link_probes import HEALTHY, Address, request, shows_in_bytes
 
 SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
@@ -40,8 +43,6 @@ PAUSE_S: Seconds = 0.05
 HEALTH_PATH, READINESS_PATH = "/healthz", "/readyz"
 """What is requested to learn whether the server answers, and whether it takes new connections."""
 
-_HEALTHY = b"HTTP/1.1 200"
-
 
 class ProbeResult(StrEnum):
     """What a new connection met."""
@@ -50,6 +51,7 @@ class ProbeResult(StrEnum):
     REFUSED = "refused"
     SILENT = "silent"
     CLOSED = "closed"
+    TORN = "torn"
 
 
 async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str = HEALTH_PATH) -> ProbeResult:
@@ -68,11 +70,13 @@ async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str =
 async def _exchange(address: Address, path: str) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n".encode())
-        reply = await reader.read(64)
+        writer.write(request(path))
+        reply = await reader.readexactly(len(HEALTHY))
+    except asyncio.IncompleteReadError as ended:
+        return ProbeResult.TORN if ended.partial else ProbeResult.CLOSED
     finally:
         writer.transport.abort()
-    return ProbeResult.ANSWERED if reply.startswith(_HEALTHY) else ProbeResult.CLOSED
+    return ProbeResult.ANSWERED if reply == HEALTHY else ProbeResult.CLOSED
 
 
 class IdleConnection:
@@ -172,6 +176,8 @@ class NetworkCanary:
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
+            case SlowBytes() | SmallPieces() | TornMessage() | LateClose():
+                await _until(lambda: shows_in_bytes(symptom, link=self._link, server=self._server))
 
     async def _held_ends(self, *, reset: bool) -> None:
         if self._held is not None and self._control is not None:

@@ -22,7 +22,7 @@ MISSED_PULSES = 2
 """After so many signs of life that did not come, a process stands still."""
 
 PAUSE_S: Seconds = 0.05
-"""Between two looks at the last sign of life."""
+"""Between two checks of the last sign of life."""
 
 
 class ClientProcess(Protocol):
@@ -32,7 +32,7 @@ class ClientProcess(Protocol):
         """Stop it where it is."""
 
     def resume(self) -> None:
-        """Let it go on; nothing happens to one that runs."""
+        """Let it continue; nothing happens to one that runs."""
 
     @property
     def pulse_at(self) -> Instant:

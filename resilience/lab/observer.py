@@ -358,12 +358,19 @@ class ObservingClient(ScriptedClient):
         super().receive_unknown(seq, dial, now)
         self._note_end("client", now)
 
-    def transport_lost(
-        self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
+    def transport_lost(  # noqa: PLR0913 - as in the base class
+        self,
+        dial: int,
+        cause: str,
+        now: Instant,
+        code: int = CloseCode.ABNORMAL,
+        advice: Seconds | None = None,
+        *,
+        reason: str = "",
     ) -> None:
         """An open transport ended."""
         self._observer.ended(dial, ObservationKind.LOST, now, cause)
-        super().transport_lost(dial, cause, now, code, advice)
+        super().transport_lost(dial, cause, now, code, advice, reason=reason)
 
     def handle_timeout(self, now: Instant) -> None:
         """Act on a deadline."""

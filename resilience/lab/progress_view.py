@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,21 +62,25 @@ def line_of(progress: Progress) -> str:
 
 
 class ProgressLines:
-    """A watcher that prints each piece of news, a line when the phase changes, and one every five seconds."""
+    """A watcher that prints at most one line in five seconds of the run: the moment, and all news since the last one.
+
+    A change of the phase brings the next line no earlier. News later than the last line is in the report.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._phase = ""
-        self._next: float = 0.0
+        self._news: list[str] = []
+        self._next: float = -math.inf
 
     def __call__(self, progress: Progress) -> None:
-        """Print the news, and the moment if it is time to."""
-        for news in progress.news:
-            self._console.print(news_line(progress, news), soft_wrap=True, highlight=False, markup=False)
-        if progress.phase == self._phase and progress.t < self._next:
+        """Keep the news; print them with the moment if it is time to."""
+        self._news += [f"{progress.t:.1f} s {news}" for news in progress.news]
+        if progress.t < self._next:
             return
-        self._phase, self._next = progress.phase, (progress.t // LINE_INTERVAL_S + 1) * LINE_INTERVAL_S
-        self._console.print(line_of(progress), soft_wrap=True, highlight=False)
+        self._next = progress.t + LINE_INTERVAL_S
+        news, self._news = self._news, []
+        line = "; ".join((line_of(progress), *news))
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _bar(done: float, total: float) -> ProgressBar:

@@ -1,6 +1,7 @@
 """A run's directory: ``run.json``, ``experiment.toml``, ``events/*.jsonl``. Knows names and files, not meaning.
 
-``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` next to it pointing at the newest.
+``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` next to it pointing at the newest. Repetitions have one
+directory, ``<root>/<experiment>/<utc>-<first seed>x<number>-<lane>/``, with the run directory ``seed-<seed>`` of each.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,17 +62,41 @@ def create_run_dir(  # noqa: PLR0913 - the parts of a path
     :class:`~resilience.errors.UsageError` for a directory that is in use or cannot be made.
     """
     path = out if out is not None else root / name / f"{stamp}-{seed}-{lane.value}"
-    try:
+    with _refusing_what_cannot_be_made(path, "the run directory"):
         if out is None:
             path = _make_unused(path)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise _in_use(path)
+        else:
+            _require_empty(path)
         (path / "events").mkdir(parents=True)  # fails for all but one of several runs that found it empty
+    return path
+
+
+def create_repetitions_dir(  # noqa: PLR0913 - the parts of a path
+    name: str, *, lane: Lane, seeds: range, stamp: str, out: Path | None, root: Path
+) -> Path:
+    """Make the directory of several runs and return it; ``out`` and errors as of :func:`create_run_dir`."""
+    path = out if out is not None else root / name / f"{stamp}-{seeds[0]}x{len(seeds)}-{lane.value}"
+    with _refusing_what_cannot_be_made(path, "the directory of the repetitions"):
+        if out is None:
+            return _make_unused(path)
+        _require_empty(path)
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _refusing_what_cannot_be_made(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except FileExistsError:
         raise _in_use(path) from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot make the run directory: {error.strerror}") from error
-    return path
+        raise UsageError(f"{path}: cannot make {what}: {error.strerror}") from error
+
+
+def _require_empty(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise _in_use(path)
 
 
 def _in_use(path: Path) -> UsageError:

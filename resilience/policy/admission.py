@@ -3,6 +3,9 @@
 Joins are work. The queue is bounded by seconds of it: a join that would wait longer is rejected with a return slot, and
 slots are given out no faster than the server can work. So a herd ten times too large is served at full speed, and no
 client has to guess when to try again.
+
+A server that runs late admits no join either, for as long as it does. Lateness is no queue: it may be over at once, so
+it puts a return slot off by ``limit`` at most, and a stall that has passed by nothing.
 """
 
 from __future__ import annotations
@@ -28,22 +31,24 @@ class AdmissionController:
         self._busy_until: Instant = float("-inf")
         self._slots_until: Instant = float("-inf")
 
-    def backlog(self, now: Instant, lag: Seconds = 0.0) -> Seconds:
-        """Return the seconds of work ahead of a join that arrives now; ``lag`` is how late the server itself runs."""
-        return max(self._busy_until - now, lag, 0.0)
+    def backlog(self, now: Instant) -> Seconds:
+        """Return the seconds of admitted work ahead of a join that arrives now."""
+        return max(self._busy_until - now, 0.0)
 
     def try_admit(self, now: Instant, lag: Seconds = 0.0) -> Seconds | None:
         """Return ``None`` for an admitted join, else the seconds until its return slot, at most :data:`MAX_SLOT_S`.
 
+        ``lag`` is how late the server runs at this moment, in seconds; above the limit every join is rejected.
         Slots are ``1 / (SLOT_SHARE * capacity)`` apart. A crowd with more joins than there are slots within the longest
         wait is spread over that wait again, and as often as needed: in any second there are then as few returns as any
         assignment can have, and slots of one round are still apart.
         """
-        backlog = self.backlog(now, lag)
-        if backlog <= self._limit:
+        backlog = self.backlog(now)
+        if max(backlog, lag) <= self._limit:
             self._busy_until = max(self._busy_until, now) + self._cost
             return None
-        step, free = self._cost / SLOT_SHARE, now + min(backlog, MAX_SLOT_S)
+        wait = max(backlog, min(lag, self._limit))
+        step, free = self._cost / SLOT_SHARE, now + min(wait, MAX_SLOT_S)
         slot = max(self._slots_until, free) + step
         if slot > now + MAX_SLOT_S:
             slot = min(free + step, now + MAX_SLOT_S)

@@ -1,8 +1,13 @@
-"""When a client tries again. Pure: the time, the uniform numbers and the server's announcement are arguments.
+"""When a client tries again. Pure: the time, the uniform numbers, the announcement and the advice are arguments.
 
 Two presets. ``classic`` is the contract's ladder 1, 2, 4, 8, 16, 30 ... s with ten attempts. ``window`` (the default)
 draws its first delay over the server's return window, then multiplies by 1.5 with equal jitter between the announced
 step and cap until 60 s after the loss, then follows ``classic`` until ten minutes have passed.
+
+*Advice* is a server's retry time. The first advised wait of an incident replaces the ladder's delay and is charged to
+no budget: the server knows best when it has room. Every further one is a step of the ladder whose delay is at least
+the advice, and counts as any attempt does. So no sequence of advice makes a client dial more often than its ladder
+would, and a server that never has room is given up.
 
 Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 """
@@ -19,11 +24,14 @@ from resilience.units import Instant, Seconds
 
 MIN_RETRY_AFTER_S: Seconds = 0.05
 MAX_RETRY_AFTER_S: Seconds = 600.0
-"""Bounds of a retry time, seconds: a broken proxy can neither stop a client for good nor make it storm.
+"""Bounds of a retry time, seconds: a broken proxy can neither stop a client for good nor make it dial at once.
 
-The upper one is the time budget of the ``window`` preset, and the longest wait that admission asks for
-(:data:`resilience.policy.admission.MAX_SLOT_S`): a client that shortened a valid slot would return in a herd.
+The upper one is the longest wait that admission asks for (:data:`resilience.policy.admission.MAX_SLOT_S`): a client
+that shortened a valid slot would return in a herd.
 """
+
+ADVICE = "advice"
+"""The cause of a delay that the server asked for."""
 
 _BEYOND_EVERY_CAP = 1_000_000  # a rung
 
@@ -139,15 +147,17 @@ class RetryState:
         self.lost_at: Instant = 0.0
         self._previous: Seconds | None = None
         self._up_since: Instant | None = None
+        self._free_wait: tuple[Instant, Instant] | None = None
 
     def lost(self, now: Instant) -> None:
         """The session ended, or the first attempt to connect failed."""
         unstable = self._up_since is not None and now - self._up_since < self.policy.stable_after
-        if not (unstable and self.attempt):
+        has_retried = self.attempt > 0 or self._free_wait is not None
+        if not (unstable and has_retried):
             self.incident += 1
             self.attempt = 0
             self.lost_at = now
-            self._previous = None
+            self._previous = self._free_wait = None
         self._up_since = None
 
     def restored(self, now: Instant) -> None:
@@ -161,17 +171,35 @@ class RetryState:
     def next(self, now: Instant, u: float, window: ReturnWindow | None, advice: Seconds | None = None) -> Retry | None:
         """The next attempt, or ``None`` when a budget is spent.
 
-        ``advice`` (the server's retry-after, seconds, clamped to its bounds) replaces the delay and does not count as
-        an attempt.
+        ``advice`` is the server's retry time in seconds, clamped to its bounds; an invalid one is ignored. The first
+        one of an incident is the delay, and that wait counts as no attempt and no time; a later one is the least delay
+        of an attempt that counts.
         """
-        elapsed = now - self.lost_at
-        advice = clamp_retry_after(advice)
-        if advice is not None:
-            spent = self.policy.budget is not None and elapsed >= self.policy.budget
-            return None if spent else Retry(max(self.attempt, 1), advice, "advice")
+        elapsed, advice = self._charge(now), clamp_retry_after(advice)
+        if advice is not None and self._free_wait is None:
+            return self._wait_freely(now, elapsed, advice)
         if self.policy.exhausted(self.attempt + 1, elapsed):
             return None
         self.attempt += 1
         delay = self.policy.delay(self.attempt, elapsed, u, window or DEFAULT_RETURN_WINDOW, self._previous)
         self._previous = delay
+        if advice is not None and advice > delay:
+            return Retry(self.attempt, advice, ADVICE)
         return Retry(self.attempt, delay, self.policy.preset.value)
+
+    def _wait_freely(self, now: Instant, elapsed: Seconds, advice: Seconds) -> Retry | None:
+        """The first advised wait of the incident; only a spent time budget forbids it."""
+        if self.policy.budget is not None and elapsed >= self.policy.budget:
+            return None
+        self._free_wait = (now, now + advice)
+        return Retry(max(self.attempt, 1), advice, ADVICE)
+
+    def _charge(self, now: Instant) -> Seconds:
+        """The time since the loss without the part of the free wait that passed before this decision."""
+        since_loss = now - self.lost_at
+        if self._free_wait is None:
+            return since_loss
+        began, until = self._free_wait
+        until = min(until, now)  # a wake-up may have cut it short
+        self._free_wait = (began, until)
+        return since_loss - (until - began)

@@ -1,14 +1,16 @@
-"""Which endings may be retried: the one table of close codes and their three classes. Pure.
+"""Which endings may be retried: the one table of close codes and HTTP statuses, and their three classes. Pure.
 
 4000-4099: retry by the usual policy. 4100-4199: retry at the time that the server gives. 4200-4299: never retry. The
 standard codes (RFC 6455 section 7.4) are classed in the same table; an unknown code counts as a lost network and is
-retried.
+retried. Of the HTTP statuses that reject a handshake only the client errors (4xx) that say nothing about time are final
+(RFC 9110 section 15.5): the same request would get the same response.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum, IntEnum
+from http import HTTPStatus
 
 from resilience.units import Seconds
 
@@ -33,7 +35,7 @@ class CloseCode(IntEnum):
     SERVICE_RESTART = 1012
     """The server stops gracefully; the reason gives the retry time."""
     TRY_AGAIN_LATER = 1013
-    """The request could not be stored, or the event is moving to another server.
+    """The request could not be stored, or the event waits for its database or is moving to another server.
 
     The reason gives the retry time.
     """
@@ -55,6 +57,8 @@ class CloseCode(IntEnum):
     """Too many messages that break the protocol."""
     KEY_REFUSED = 4204
     """The host key is wrong, or this server has none."""
+    EVENT_FULL = 4205
+    """The event has ``max_participants`` participants."""
 
 
 class RetryClass(Enum):
@@ -63,7 +67,8 @@ class RetryClass(Enum):
     RETRY = "retry"
     """Retry by the usual policy."""
     RETRY_ADVISED = "retry_advised"
-    """Retry after the time in the reason, ``retry_after=<seconds>``; without one, by the usual policy."""
+    """Retry, and not before the time in the reason, ``retry_after=<seconds>``, or in ``Retry-After``, if there is one.
+    """
     NEVER = "never"
     """Do not retry automatically."""
 
@@ -72,6 +77,9 @@ _NEVER = frozenset({CloseCode.NORMAL, CloseCode.POLICY_VIOLATION, CloseCode.PROT
 _ADVISED = frozenset({CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER})
 _OWN_ADVISED = range(4100, 4200)
 _OWN_NEVER = range(4200, 4300)
+_CLIENT_ERRORS = range(400, 500)
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_ADVISED_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 def retry_class(code: int) -> RetryClass:
@@ -81,6 +89,13 @@ def retry_class(code: int) -> RetryClass:
     if code in _ADVISED or code in _OWN_ADVISED:
         return RetryClass.RETRY_ADVISED
     return RetryClass.RETRY
+
+
+def retry_class_of_status(status: int) -> RetryClass:
+    """The class of the HTTP status of a handshake that was not accepted; ``Retry-After`` counts for 429 and 503."""
+    if status in _ADVISED_STATUSES:
+        return RetryClass.RETRY_ADVISED
+    return RetryClass.NEVER if status in _CLIENT_ERRORS and status not in _PASSING else RetryClass.RETRY
 
 
 def retry_after_reason(wait: Seconds) -> str:

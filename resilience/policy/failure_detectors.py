@@ -18,7 +18,10 @@ import msgspec
 from resilience.units import Instant, Seconds
 
 LAG_TOLERANCE_S: Seconds = 0.5
-"""A wake-up that is later than this is the scheduler's fault and extends the deadlines by the whole lag."""
+"""A wake-up that is later than this is the scheduler's fault and extends the deadlines by the whole lag.
+
+It is also the least time that a missed deadline is extended beyond the wake-up: what arrived meanwhile is read first.
+"""
 
 
 GRID_S: Seconds = 0.05
@@ -69,9 +72,10 @@ class ServerFailureDetector:
         self._extension = 0.0
         self._again_at = None
 
-    def extend_by_lag(self, lag: Seconds) -> None:
-        """Extend the peer's deadlines by the scheduler's ``lag``, seconds."""
-        self._extension += lag
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Extend the peer's deadlines by the scheduler's ``lag``, seconds, which ends ``now``."""
+        dead_at = extended(self.dead_at(), lag, now, longest=self._rules.grace)
+        self._extension += dead_at - self.dead_at()
 
     def set_timeouts(self, rules: HeartbeatTimeouts, now: Instant) -> bool:
         """Change the timeouts; returns whether they differ from the former ones.
@@ -187,6 +191,20 @@ class ClientFailureDetector:
     def _is_overdue(self, now: Instant) -> bool:
         out = (at for at in (self._probed_at, self._pressed_at) if at is not None)
         return any(now >= at + self._rules.deadline for at in out)
+
+
+def lag_of(deadline: Instant | None, now: Instant) -> Seconds:
+    """The lag to give back after a wake-up ``now`` for ``deadline``; 0 for one that is on time, or early."""
+    return 0.0 if deadline is None or now - deadline <= LAG_TOLERANCE_S else now - deadline
+
+
+def extended(deadline: Instant, lag: Seconds, now: Instant, *, longest: Seconds) -> Instant:
+    """A peer's ``deadline`` after the scheduler overslept by ``lag`` seconds until ``now``.
+
+    It moves by the lag, but not further from ``now`` than the ``longest`` time that a peer gets, and at least so far
+    that what arrived during the lag is read before it. It never moves back.
+    """
+    return max(deadline, min(deadline + lag, now + longest), now + min(LAG_TOLERANCE_S, longest))
 
 
 def align_to_grid(u: float, now: Instant, interval: Seconds) -> float:

@@ -6,6 +6,7 @@ Turning a rejection into a response, a close code or a log record is the caller'
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from resilience.policy.addresses import forwarded_network, network_of
 from resilience.policy.admission import AdmissionController
 from resilience.policy.origins import is_own_origin, listed_origin, sent_origin
-from resilience.policy.rate_limits import PerAddressLimiter
+from resilience.policy.rate_limits import PerAddressLimiter, PerAddressWindow, TokenBucket
 from resilience.units import Instant, Seconds
 
 FULL_RETRY_AFTER_S: Seconds = 5.0
@@ -25,7 +26,7 @@ _MINUTE_S: Seconds = 60.0
 class HandshakeLimits(msgspec.Struct, frozen=True):
     """The settings of a :class:`HandshakePolicy`; the fields are those of ``ServerConfig``.
 
-    ``capacity`` is the most open connections. ``join_capacity`` and ``address_rate`` are per second,
+    ``capacity`` is the most open connections. ``join_capacity`` and the rates of one address are per second,
     ``address_failures`` per minute; 0 turns a limit of an address off. ``allowed_origins`` are valid ones.
     """
 
@@ -37,6 +38,10 @@ class HandshakeLimits(msgspec.Struct, frozen=True):
     address_failures: float
     allowed_origins: tuple[str, ...] = ()
     trust_forwarded: bool = False
+    address_message_rate: float = 0.0
+    address_message_burst: int = 1
+    address_page_rate: float = 0.0
+    address_page_burst: int = 1
 
 
 class HandshakeRequest(msgspec.Struct, frozen=True):
@@ -73,6 +78,9 @@ class HandshakePolicy:
         self._admission = AdmissionController(limits.join_capacity, limits.admission_seconds)
         self._opened = PerAddressLimiter(limits.address_rate, limits.address_burst)
         self._failures = PerAddressLimiter(limits.address_failures / _MINUTE_S, max(limits.address_failures, 1.0))
+        self._wrong_keys = PerAddressWindow(math.ceil(limits.address_failures), _MINUTE_S)
+        self._pages = PerAddressLimiter(limits.address_page_rate, limits.address_page_burst)
+        self._messages = PerAddressLimiter(limits.address_message_rate, limits.address_message_burst)
 
     def address_of(self, request: HandshakeRequest) -> str:
         """The address that the limits of one address count: the peer's, or the one a trusted proxy forwards.
@@ -88,7 +96,8 @@ class HandshakePolicy:
     ) -> HandshakeRejection | None:
         """Return the rejection of this handshake, or ``None`` to accept it.
 
-        ``lag`` is the work that the server is behind, in seconds; ``connections`` counts the open ones, this included.
+        ``lag`` is how late the server runs at this moment, in seconds. ``connections`` counts those whose handshake has
+        arrived, this one included: one that says nothing takes no place.
         """
         if self.draining_for is not None:
             return HandshakeRejection(HTTPStatus.SERVICE_UNAVAILABLE, "draining", self.draining_for)
@@ -109,6 +118,26 @@ class HandshakePolicy:
         Failures beyond the rate add no debt: a school behind one address is not shut out for the failures of a few.
         """
         return self._failures.take(address, now)
+
+    def key_wait(self, address: str, now: Instant) -> Seconds:
+        """Seconds until a host key from this address may be compared; 0 if it may be now.
+
+        Asked for each key, because an address can open its connections before it shows the first one.
+        """
+        return max(self._failures.wait(address, now), self._wrong_keys.wait(address, now))
+
+    def record_wrong_key(self, address: str, now: Instant) -> None:
+        """Count a host key from this address that was wrong: a failure, and one of the few guesses of a minute."""
+        self._failures.take(address, now)
+        self._wrong_keys.record(address, now)
+
+    def message_tokens(self, address: str, now: Instant) -> TokenBucket:
+        """The tokens for messages that all connections of this address share."""
+        return self._messages.bucket(address, now)
+
+    def page_wait(self, request: HandshakeRequest, now: Instant) -> Seconds:
+        """Count a request for a page; returns the seconds that its address has to wait before it gets one, else 0."""
+        return self._pages.take(self.address_of(request), now)
 
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""

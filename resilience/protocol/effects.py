@@ -140,7 +140,7 @@ class AttachHost(msgspec.Struct, frozen=True):
 class OpenEvent(msgspec.Struct, frozen=True):
     """Open an event by this plan for a host; answer with ``event_opened`` or ``event_not_opened``.
 
-    A connection has at most one such request under way. It may be abandoned when the connection ends.
+    A connection has at most one such request under way. The event is opened also if the connection ends meanwhile.
     """
 
     connection: int
@@ -174,7 +174,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class DeleteParticipant(msgspec.Struct, frozen=True):
-    """Delete a participant whose client never received the reply to its join."""
+    """Delete a participant without answers: its client never received the reply to its join, or it is gone."""
 
     participant: str
 

@@ -20,7 +20,7 @@ they are whole numbers in every language. These names have the same meaning in e
 - ``points``: the points of one answer.
 - ``score``: all points of one participant, without those of a question that is still open.
 - ``leaders``: the best participants, best first, as many as the server's ``leaderboard_size``.
-- ``count``: the number of participants, absent ones included.
+- ``count``: the number of participants that are connected or temporarily disconnected.
 - ``title``: the event's title, for people.
 - ``credentials``: the client's identity and its token.
 - ``timing``: the server's settings that a client needs.
@@ -40,12 +40,15 @@ from typing import Annotated
 import msgspec
 
 from resilience.quiz.plan import QuizPlan
-from resilience.quiz.questions import PRINTABLE
+from resilience.validation import PRINTABLE, VISIBLE, violation_of
 
 PROTOCOL_VERSION = 1
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
-"""An id or a name; its length limits what a peer can make this server keep."""
+"""An id; its length limits what a peer can make this server keep."""
+
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=VISIBLE)]
+"""What people read and type: the name of a participant, the id of an event."""
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
@@ -59,6 +62,15 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", tag=_snake, omit_de
     """Any message on the wire."""
 
 
+def label_problem(label: str) -> str | None:
+    """The rule for names of participants and ids of events that this one breaks, in words; ``None`` if it is good."""
+    try:
+        msgspec.convert(label, Label)
+    except msgspec.ValidationError as error:
+        return violation_of(error).rule
+    return None
+
+
 # --- client to server -------------------------------------------------------------------------------------------------
 
 
@@ -68,8 +80,8 @@ class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     A client that never confirmed its first token and joins again with the same ``instance`` gets the same identity.
     """
 
-    event: ShortText
-    name: ShortText
+    event: Label
+    name: Label
     instance: ShortText
     accepts_deflate: bool = False
     """Whether this client can inflate a deflated roster."""
@@ -80,7 +92,7 @@ class Join(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Resume the session of ``token``. The reply is a whole snapshot, whatever this client had received."""
 
-    event: ShortText
+    event: Label
     token: Secret
     accepts_deflate: bool = False
     """Whether this client can inflate a deflated roster."""
@@ -123,7 +135,7 @@ class Leave(Message, frozen=True, forbid_unknown_fields=True):
 class Host(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Run ``event`` from this connection; the first message of a host."""
 
-    event: ShortText
+    event: Label
     key: Secret
     """The server's host key."""
     protocol: Count = PROTOCOL_VERSION
@@ -146,7 +158,7 @@ class HostAction(StrEnum):
     NEXT = "next"
     """From the reveal to the leaderboard, from the leaderboard to the next question or the end."""
     FINISH = "finish"
-    """End the quiz, whatever its phase."""
+    """End the quiz, whatever its phase; an open question is closed and revealed first."""
 
 
 class HostCommand(Message, frozen=True, forbid_unknown_fields=True):
@@ -226,7 +238,7 @@ class Roster(msgspec.Struct, frozen=True):
 
     count: int
     players: tuple[Player, ...]
-    """All participants, up to the server's ``participants_cap``; empty if there are more."""
+    """Those participants, up to the server's ``participants_cap``; empty if there are more, or were until lately."""
     leaders: tuple[Standing, ...]
 
 
@@ -357,7 +369,8 @@ class QuizFinished(Message, frozen=True):
 class PresenceChanged(Message, frozen=True):
     """Sequenced: new participants and changed states since the last such message.
 
-    If there are more participants than a snapshot lists, only ``count`` is sent.
+    If there are more participants than a snapshot lists, only ``count`` is sent. A client drops its list when the list
+    is not ``count`` long after a message; a message that names ``count`` participants holds the whole list again.
     """
 
     seq: int
@@ -365,7 +378,7 @@ class PresenceChanged(Message, frozen=True):
     joined: tuple[Player, ...]
     """New participants."""
     changed: tuple[Player, ...]
-    """Known participants with their new state."""
+    """Known participants with their new state, returned ones included; a disconnected one leaves the list."""
 
 
 class HostStatus(Message, frozen=True):

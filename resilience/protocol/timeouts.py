@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from resilience.policy.failure_detectors import extended
 from resilience.units import Instant, Seconds
 
 K = TypeVar("K", bound=Hashable)
@@ -49,7 +50,16 @@ class TimeoutQueue(Generic[K]):
             keys.append(key)
         return keys
 
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give every key the ``lag`` seconds back that the caller overslept until ``now``."""
+        self._deadlines = {key: extended(at, lag, now, longest=self._timeout) for key, at in self._deadlines.items()}
+        self._queue = deque(sorted(((at, key) for key, at in self._deadlines.items()), key=_deadline_of))
+
     def clear(self) -> None:
         """Cancel every timeout."""
         self._queue.clear()
         self._deadlines.clear()
+
+
+def _deadline_of(entry: tuple[Instant, object]) -> Instant:
+    return entry[0]

@@ -96,15 +96,18 @@ class Game:
         for answer in answers:
             self.store(answer)
 
-    def start_lobby(self, now: Instant) -> bool:
-        """Set the end of an automatic lobby when the first participant joins, one lobby time from ``now``.
+    def timed_lobby(self, at: Instant) -> QuizState | None:
+        """The state in which an automatic lobby that starts ``at`` has its end. Changes nothing.
 
-        Returns whether this call set it.
+        ``None`` unless the quiz is in a lobby that ends by itself and has no end yet.
         """
         if self.phase is not Phase.LOBBY or self.phase_ends_at is not None or self.pace.lobby is None:
-            return False
-        self.progress = msgspec.structs.replace(self.progress, ends_at=now + self.pace.lobby)
-        return True
+            return None
+        return msgspec.structs.replace(self.progress, ends_at=at + self.pace.lobby)
+
+    def start_lobby(self, at: Instant) -> None:
+        """Set the end of an automatic lobby, one lobby time after ``at``, unless it is set."""
+        self.progress = self.timed_lobby(at) or self.progress
 
     def add_participant(self, participant: str, score: int = 0) -> None:
         """Add a participant with the score that it already has."""
@@ -119,6 +122,14 @@ class Game:
             raise LocalProtocolError(f"a quiz in phase {self.phase} has no end to advance at")
         self.apply(self.next_state(self.phase_ends_at))
         return self.phase
+
+    def forget_participant(self, participant: str) -> None:
+        """Remove a participant without answers."""
+        self.scores.pop(participant, None)
+
+    def has_answered(self, participant: str) -> bool:
+        """Whether this participant has answered any question."""
+        return any((participant, question.id) in self._answers for question in self.questions)
 
     def next_state(self, at: Instant) -> QuizState:
         """The state after a step at ``at``. Changes nothing."""
@@ -160,12 +171,12 @@ class Game:
 
         ``excused`` opens the late window, for participants whose outage overlapped the close.
         """
+        stored = self._answers.get((participant, question_id))
+        if stored is not None:  # the key decides, not the choice
+            return (AnswerVerdict.ACCEPTED if stored.key == key else AnswerVerdict.DUPLICATE), None
         index = self._by_id.get(question_id)
         if index is None or not 0 <= choice < len(self.questions[index].choices):
             return AnswerVerdict.REJECTED_INVALID, None
-        stored = self._answers.get((participant, question_id))
-        if stored is not None:
-            return (AnswerVerdict.ACCEPTED if stored.key == key else AnswerVerdict.DUPLICATE), None
         if index > self.index:
             return AnswerVerdict.REJECTED_PHASE, None
         if not self._in_time(index, received_at, excused=excused):

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import msgspec
 
-from resilience.quiz.questions import PRINTABLE, Question
+from resilience.quiz.questions import Question
 from resilience.units import Seconds
+from resilience.validation import PRINTABLE
 
 MAX_QUESTIONS = 500
 MAX_PAUSE_S: Seconds = 3600.0

@@ -8,11 +8,9 @@ import msgspec
 
 from resilience.random_streams import uniform
 from resilience.units import Seconds
+from resilience.validation import PRINTABLE
 
 CHOICES = 4
-
-PRINTABLE = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
-"""No control characters: they break terminals and logs, and some databases reject them."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]

@@ -9,7 +9,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, cast
@@ -20,24 +20,26 @@ from websockets.http11 import Request, Response
 
 from resilience import __version__
 from resilience.config import ServerConfig
-from resilience.errors import HarnessError, PortInUseError
+from resilience.errors import HarnessError, PortInUseError, StoreError
 from resilience.network_addresses import with_port
+from resilience.policy.run_owners import RENEWAL_INTERVAL_S
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry, EventSpec, states_of
 from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
-from resilience.server.metrics import Metrics
-from resilience.server.pages import EventView, ServerView, respond
+from resilience.server.metrics import CachedExposition, Metrics
+from resilience.server.pages import EventView, Page, ServerView, origin_form, respond, too_many_requests
 from resilience.server.store import Store
 from resilience.units import Seconds
 
 WEBSOCKET_PATH = "/ws"
 CLOSE_TIMEOUT_S: Seconds = 1.0
 RECEIVE_QUEUE = 16
-LAG_WINDOW_S: Seconds = 1.0
-"""A loop lag older than this says nothing about now."""
+
+PAGE_REFUSAL_DELAY_S: Seconds = 1.0
+"""How long an address that asks for too many pages waits for each refusal."""
 
 _quiet = logging.getLogger("resilience.server.transport")
 _quiet.setLevel(logging.CRITICAL)
@@ -76,10 +78,11 @@ class QuizServer:
     ) -> None:
         self._plans, self._config, self._store = plans, config, store
         self._clock, self._log, self._executor, self._fresh = clock, log, executor, fresh
-        self._metrics = metrics
+        self._exposition = CachedExposition(metrics, clock.now) if metrics else _no_metrics
         self._origin = wall_clock() - clock.now()
         self._lag = LoopLag(clock, metrics.observe_lag) if metrics else None
-        self._committer = Committer(self._write, executor, metrics.observe_commit if metrics else None)
+        observe = metrics.observe_commit if metrics else None
+        self._committer = Committer(self._write, executor, observe, name=repr(self._origin))
         self._registry = EventRegistry(
             config,
             store,
@@ -94,9 +97,10 @@ class QuizServer:
             runs=runs,
             fenced=self._recover,
         )
-        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.recent_lag, host_key=host_key)
+        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.current_lag, host_key=host_key)
         self._server: Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
         self._started_at = clock.now()
         if metrics is not None:
             metrics.watch(self, self._lag.worst if self._lag else float)
@@ -116,9 +120,9 @@ class QuizServer:
         """Open sockets."""
         return len(self._gateway.connections)
 
-    def recent_lag(self) -> Seconds:
-        """How late the loop ran lately; 0 when it is not measured."""
-        return self._lag.worst(LAG_WINDOW_S) if self._lag else 0.0
+    def current_lag(self) -> Seconds:
+        """How late the loop runs now; 0 when it is not measured."""
+        return self._lag.current() if self._lag else 0.0
 
     def view(self, address: str) -> ServerView:
         """How the server stands, for its pages."""
@@ -126,12 +130,15 @@ class QuizServer:
             __version__,
             self._clock.now() - self._started_at,
             address,
-            self.connections(),
+            self._gateway.established(),
             self._gateway.handshake.capacity,
             self._gateway.handshake.draining_for is not None,
             self._committer.trouble is not None,
-            self.recent_lag(),
+            self.current_lag(),
             tuple(_event_view(hub) for hub in self._registry.hubs.values()),
+            recovering=len(self._registry.recovering),
+            commit_under_way_for=self._committer.under_way_for(),
+            missing=tuple(self._registry.missing),
         )
 
     # its life ---------------------------------------------------------------------------------------------------------
@@ -157,37 +164,75 @@ class QuizServer:
         if self._lag is not None:
             self._lag.start()
         await server.start_serving()
+        if self._store.owner:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep_runs())
 
     async def stop(self) -> None:
-        """Stop accepting, drain the connections, flush pending commits, write the final records."""
+        """Stop accepting, drain the connections, flush pending commits, write the final records.
+
+        Raises :class:`~resilience.errors.StoreError`, once it has stopped, if the database did not take everything.
+        """
         await self._gateway.drain()
-        await self.flush_and_write_final_records()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-        self._gateway.stop()
-        await self._committer.flush()
-        if self._lag is not None:
-            self._lag.stop()
+        try:
+            await self.flush_and_write_final_records()
+        finally:
+            await self._give_up_runs()
+            await self._close()
 
     async def flush_and_write_final_records(self) -> None:
-        """Settle every commit and write the closing records; nothing is logged or decided by the clock after that."""
+        """Settle every commit and write the closing records; nothing is logged or decided by the clock after that.
+
+        Raises :class:`~resilience.errors.StoreError`, after the records of every event, if the database did not answer.
+        """
+        self._registry.close()
+        self._committer.stop_retrying()
         for hub in self._registry.hubs.values():
             hub.stop_timer()
+            hub.save_unsaved()
         await self._committer.flush()
+        failures = [
+            StoreError(f"event {event} waits for the database to recover")
+            for event in sorted(self._registry.recovering)
+        ]
         for hub in list(self._registry.hubs.values()):
-            hub.write_final_records(await self._off_loop(self._store.scores, hub.lease.key))
+            try:
+                scores = await self._off_loop(self._store.scores, hub.lease.key)
+            except StoreError as error:
+                failures.append(error)
+                scores = {}
+            hub.write_final_records(scores)
+        if failures:
+            raise failures[0]
 
     def simulate_kill(self) -> None:
         """Fall silent at once, as a killed process: what is not committed by now never will be."""
         self._committer.abandon()
         self._gateway.stop()
+        self._stop_recovering()
+        self._registry.close()
+        if self._keeping is not None:
+            self._keeping.cancel()
         for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
             self._server.close(close_connections=False)
 
     # its parts --------------------------------------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        self._gateway.stop()
+        await self._committer.flush()
+        self._committer.stop_retrying()
+        self._stop_recovering()
+        if self._lag is not None:
+            self._lag.stop()
+
+    def _stop_recovering(self) -> None:
+        for task in self._recovering:
+            task.cancel()
 
     async def _bound(self, host: str, port: int) -> Server:
         server = await serve(
@@ -213,10 +258,13 @@ class QuizServer:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._config.send_buffer_bytes)
         return server
 
-    def _answer_handshake(self, connection: ServerConnection, request: Request) -> Response | None:
-        if request.path.partition("?")[0] != WEBSOCKET_PATH:
-            return self._page(request)
+    def _answer_handshake(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | Awaitable[Response] | None:
         assert isinstance(connection, QuizConnection)  # noqa: S101 - made by the gateway
+        path = origin_form(request.path)
+        if path.partition("?")[0] != WEBSOCKET_PATH:
+            return self._answer_page(connection, request, path)
         rejection = self._gateway.process_handshake(connection, request)
         if rejection is None:
             return None
@@ -225,14 +273,21 @@ class QuizServer:
             response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
         return response
 
-    def _page(self, request: Request) -> Response:
+    def _answer_page(self, connection: QuizConnection, request: Request, path: str) -> Response | Awaitable[Response]:
+        wait = self._gateway.page_wait(connection, request)
+        return self._refuse_page(wait) if wait else _response(self._page(request, path))
+
+    async def _refuse_page(self, wait: Seconds) -> Response:
+        """Refuse after a while: a loop of requests would otherwise ask again at once, and cost as much as before."""
+        await asyncio.sleep(PAGE_REFUSAL_DELAY_S)
+        return _response(too_many_requests(wait))
+
+    def _page(self, request: Request, path: str) -> Page:
         secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]
         host = next(iter(request.headers.get_all("Host")), "this server")
         address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
-        exposition = self._metrics.exposition if self._metrics else _no_metrics
         accept = ", ".join(request.headers.get_all("Accept"))
-        page = respond(request.path, functools.partial(self.view, address), exposition, accept)
-        return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
+        return respond(path, functools.partial(self.view, address), self._exposition, accept, request.method)
 
     def _write(self, batch: Sequence[CommitRequest]) -> None:
         rows = [(order.lease, row) for order in batch for row in order.persist.rows]
@@ -241,10 +296,27 @@ class QuizServer:
     async def _off_loop(self, call: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any call of the store
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
+    async def _keep_runs(self) -> None:
+        while True:
+            with suppress(StoreError):  # the commits say what is wrong with the database
+                await self._registry.keep_runs()
+            await asyncio.sleep(RENEWAL_INTERVAL_S)
+
+    async def _give_up_runs(self) -> None:
+        """Leave the runs to other servers at once; those would notice by themselves, later."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with suppress(StoreError):
+                await self._registry.release()
+
     def _recover(self, hub: Hub) -> None:
         task = asyncio.get_running_loop().create_task(self._registry.recover(hub))
         self._recovering.add(task)
         task.add_done_callback(self._recovering.discard)
+
+
+def _response(page: Page) -> Response:
+    return Response(page.status, page.status.phrase, Headers(page.headers), page.body)
 
 
 def _no_metrics(accept: str) -> tuple[str, bytes]:

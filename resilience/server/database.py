@@ -1,6 +1,8 @@
-"""One connection to SQLite or PostgreSQL: opened by URL, reopened after a loss, errors in one line.
+"""One connection to SQLite or PostgreSQL: opened by URL, replaced after a failure, errors in one line.
 
-Knows transactions, not tables. A password in the URL never appears in a message.
+Knows transactions, not tables. A password in the URL never appears in a message. A connection to PostgreSQL on which
+anything failed is closed: it may lead to a node that is read-only by now, or through a pooler that has lost its
+server. SQLite's stays: it is the open file, and no other process stands behind it.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+import msgspec
+from sqlalchemy import URL, Connection, Engine, case, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SAWarning, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
-from resilience.errors import ConfigError, StoreError
+from resilience.errors import ConfigError, ResilienceError, StoreError
+from resilience.server.database_file import DatabaseFile
 from resilience.server.redaction import UrlRedactor
 from resilience.units import Seconds
 
@@ -31,6 +36,7 @@ DRIVERS = {
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
     POSTGRESQL: "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """The accepted schemes before ``://``, and the driver of each."""
@@ -43,8 +49,16 @@ BUSY_S: Seconds = 5.0
 PRAGMAS = (f"busy_timeout={BUSY_S * 1000:.0f}", "synchronous=FULL", "foreign_keys=ON")
 """SQLite: wait for another writer; a committed row is on the disk."""
 
-POSTGRES_TIMEOUTS = ("lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'")
-"""PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction blocks no other."""
+POSTGRES_TIMEOUTS = (
+    "SELECT set_config('lock_timeout', '5s', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+)
+"""PostgreSQL: wait for a lock no longer than SQLite does; a server that stopped in mid-transaction blocks no other.
+
+Set in each transaction: a pooler such as pgbouncer may give every transaction another session.
+"""
+
+POOLER_SAFE = {"prepare_threshold": None}
+"""psycopg prepares no statement: a pooler may give the next transaction a session that does not know it."""
 
 SOCKET = {
     "connect_timeout": "5",
@@ -55,12 +69,22 @@ SOCKET = {
 }
 """When libpq gives up a silent PostgreSQL: seconds, the last in milliseconds. The URL's own options take precedence."""
 
-OUTCOME_RETRY_DELAYS_S: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
-"""Pauses before each query for the outcome of a transaction."""
+OUTCOME_RETRY_DELAYS_S: Sequence[Seconds] = (0.0, 0.1, 0.2, 0.5)
+"""Pauses before each query for the outcome of a transaction; no other commit can begin meanwhile."""
 
 
 class OutcomeUnknownError(StoreError):
-    """The connection was lost during the commit, so its outcome is unknown."""
+    """The reply to a commit was lost, or its file was: whether it is durable is unknown."""
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A PostgreSQL transaction: its number, and the start of the server process that gave it.
+
+    After a failover the number may be another transaction's.
+    """
+
+    number: int
+    server_started: datetime
 
 
 class Database:
@@ -70,7 +94,10 @@ class Database:
         self._mask = UrlRedactor(url)
         self._url, self._engine = _engine(url, self._mask)
         self._lock = threading.Lock()
+        self._file: DatabaseFile | None = None
         self.dialect = self._engine.dialect
+        if self.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", self._file_opened)
 
     def __str__(self) -> str:
         return self._mask(self._url.render_as_string(hide_password=True))
@@ -83,26 +110,35 @@ class Database:
         """Execute ``work`` in one transaction.
 
         Raises :class:`StoreError`, with a message that starts with ``failed``, if nothing was written;
-        :class:`OutcomeUnknownError` if the connection was lost during the commit itself.
+        :class:`OutcomeUnknownError` if the connection or the database's file was lost during the commit itself.
         """
         committing = False
         try:
-            with self._lock, self._engine.connect() as connection:
+            with self._lock, self._connection(failed) as connection:
                 result = work(connection)
                 committing = True
-                _commit(connection)
-                return result
+                connection.commit()
         except SQLAlchemyError as error:
-            lost = isinstance(error, DBAPIError) and error.connection_invalidated
-            kind = OutcomeUnknownError if committing and lost else StoreError
+            kind = OutcomeUnknownError if committing and not _is_rolled_back(error) else StoreError
             raise kind(f"{failed}: {self._short(error)}") from error
+        except ResilienceError:
+            raise
+        except Exception as error:
+            raise StoreError(f"{failed}: {type(error).__name__}: {self._mask(str(error))}") from error
+        if fault := self._file_fault():
+            raise OutcomeUnknownError(f"{failed}: {fault}")
+        return result
 
-    def outcome(self, transaction: int) -> bool | None:
+    def outcome(self, transaction: Transaction) -> bool | None:
         """Whether a PostgreSQL transaction was committed, queried until the result is final; ``None`` if unknown."""
+        is_same_server = func.pg_postmaster_start_time() == transaction.server_started
+        query = select(is_same_server, case((is_same_server, func.txid_status(transaction.number))))
         for pause in OUTCOME_RETRY_DELAYS_S:
             time.sleep(pause)
             with suppress(StoreError):
-                status = self.run(lambda c: c.scalar(select(func.txid_status(transaction))), "outcome of a commit")
+                same, status = self.run(lambda c: c.execute(query).one(), "outcome of a commit")
+                if not same:
+                    return None
                 if status in ("committed", "aborted"):
                     return bool(status == "committed")
         return None
@@ -110,6 +146,29 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
+        self._file = None
+
+    @contextmanager
+    def _connection(self, failed: str) -> Iterator[Connection]:
+        """The connection; after a failure it has no transaction under way, and PostgreSQL's is closed."""
+        if fault := self._file_fault():
+            raise StoreError(f"{failed}: {fault}")
+        with self._engine.connect() as connection:
+            try:
+                yield connection
+            except SQLAlchemyError:
+                if self.dialect.name == POSTGRESQL:
+                    connection.invalidate()
+                elif not connection.invalidated:
+                    connection.connection.rollback()  # for SQLAlchemy a transaction is over even if its commit failed
+                raise
+
+    def _file_opened(self, connection: sqlite3.Connection, _: object) -> None:
+        _, _, path = connection.execute("PRAGMA database_list").fetchone()
+        self._file = DatabaseFile(Path(path)) if path else None
+
+    def _file_fault(self) -> str | None:
+        return None if self._file is None else self._file.fault()
 
     def _short(self, error: SQLAlchemyError) -> str:
         lines = str(getattr(error, "orig", None) or error).split("\n")
@@ -120,13 +179,18 @@ class Database:
         return self._mask(" ".join(text.split()))
 
 
-def _commit(connection: Connection) -> None:
-    try:
-        connection.commit()
-    except SQLAlchemyError:
-        if not connection.invalidated:
-            connection.connection.rollback()  # for SQLAlchemy a transaction is over even if its commit failed
-        raise
+def _is_rolled_back(error: SQLAlchemyError) -> bool:
+    """Whether the database itself said that it did not carry out the commit at which this error was raised.
+
+    PostgreSQL says ``ERROR``; after ``FATAL``, and without a reply, the commit may be durable. A pooler that lost its
+    server says so in class 08 (connection exceptions).
+    """
+    original = getattr(error, "orig", None)
+    diagnosis = getattr(original, "diag", None)
+    if diagnosis is None:
+        return not (isinstance(error, DBAPIError) and error.connection_invalidated)
+    state = diagnosis.sqlstate or ""
+    return diagnosis.severity_nonlocalized == "ERROR" and not state.startswith("08") and state != "40003"
 
 
 def _engine(url: str, mask: UrlRedactor) -> tuple[URL, Engine]:
@@ -140,9 +204,11 @@ def _engine(url: str, mask: UrlRedactor) -> tuple[URL, Engine]:
     except (ArgumentError, NoSuchModuleError, SAWarning, ValueError) as error:
         told = mask(str(error)).splitlines()[0].partition(" (Background")[0]
         raise ConfigError("db", mask(url), f"{RULE} ({told})") from error
-    event.listen(engine, "connect", _sqlite_connected if engine.dialect.name == "sqlite" else _postgresql_connected)
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine, "begin", _limit_waits)
     return parsed, engine
 
 
@@ -165,7 +231,7 @@ def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {**options, "connect_args": {"check_same_thread": False}}
     sockets = {name: value for name, value in SOCKET.items() if name not in url.query}
-    return {**options, "connect_args": sockets, "paramstyle": "format"}
+    return {**options, "connect_args": {**POOLER_SAFE, **sockets}, "paramstyle": "format"}
 
 
 def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
@@ -194,7 +260,5 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _postgresql_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection type
-    for wait in POSTGRES_TIMEOUTS:
-        connection.execute(f"SET {wait}")
-    connection.commit()
+def _limit_waits(connection: Connection) -> None:
+    connection.exec_driver_sql(POSTGRES_TIMEOUTS)

@@ -7,6 +7,7 @@ peer's half of a closing handshake: a close is a task of its own, and the WebSoc
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection as WebSocketServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, SEND_EOF, Event
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
@@ -35,16 +36,24 @@ from resilience.protocol.effects import (
     SetMaxMessageSize,
 )
 from resilience.protocol.messages import ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
 from resilience.protocol.server.drain import DRAIN_TICK_S, Drain
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
 from resilience.server.hub import Hub, framed
-from resilience.server.limits import max_connections_by_open_files
+from resilience.server.input import MeteredInput
+from resilience.server.limits import max_connections_by_open_files, max_transports_by_open_files
 from resilience.units import Instant, Seconds
 
 _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+
+BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 49\r\n\r\nthis server reads HTTP/1.1 requests without body\n"
+)
+"""The answer to bytes that are no HTTP request, and to requests with a body."""
 
 _defects = logging.getLogger("resilience.server")
 """For what should never be needed: the library would close the connection with 1011 and log nothing."""
@@ -53,21 +62,47 @@ _defects = logging.getLogger("resilience.server")
 class QuizConnection(WebSocketServerConnection):
     """A connection of the ``websockets`` library that reports to the gateway from its transport's first moment."""
 
-    __slots__ = ("_gateway", "machine")  # in addition to a dict that all connections share
+    __slots__ = ("_frames", "_gateway", "input", "machine")  # in addition to a dict that all connections share
 
     machine: ServerConnection
+    input: MeteredInput
 
     def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments, **options)
         self._gateway = gateway
+        self._frames = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Report the transport's opening."""
+        """Report the transport's opening; from now on the library's queue and the meter share its reading."""
         super().connection_made(transport)
         self._gateway.connection_opened(self)
+        self.recv_messages.pause, self.recv_messages.resume = self.input.pause, self.input.resume
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        self.input.receive(data)
+
+    def parse(self, data: bytes) -> int:
+        """Let the library parse bytes; returns how many frames ended in them, or whether the handshake did."""
+        self._frames = 0
+        super().data_received(data)
+        return self._frames
+
+    def send_data(self) -> None:
+        """Send what the library wants sent; answer what it would end without an answer, because it is no request."""
+        failed = self.protocol.handshake_exc
+        if failed is not None and not isinstance(failed.__cause__, EOFError) and self.protocol.writes == [SEND_EOF]:
+            self.transport.write(BAD_REQUEST)
+        super().send_data()
+
+    def process_event(self, event: Event) -> None:
+        """Count what was parsed."""
+        self._frames += 1
+        super().process_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the transport's end."""
+        self.input.stop()
         try:
             self._gateway.connection_closed(self)
         finally:
@@ -127,21 +162,36 @@ class Gateway:
         self.connections: dict[int, QuizConnection] = {}
         self.peers: dict[int, WebSocketPeer] = {}
         self.handshake = HandshakePolicy(config.handshake(max_connections_by_open_files()))
-        self._machines = ServerConnections(config.connection, self.handshake, locate=self._locate, host_key=host_key)
+        self._machines = ServerConnections(
+            config.connection,
+            self.handshake,
+            locate=self._locate,
+            host_key=host_key,
+            max_transports=max_transports_by_open_files(),
+        )
         self._registry, self._clock, self._log, self._lag = registry, clock, log, lag
         self._drain_settings = config.drain
         self._keys = itertools.count(1)
         self._timer: DeadlineTimer | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._is_carrying_out = False
 
     # a connection's life ----------------------------------------------------------------------------------------------
 
     def connection_opened(self, connection: QuizConnection) -> None:
         """A transport was opened."""
-        machine = connection.machine = self._machines.open(next(self._keys), self._clock.now())
+        peer = peer_address(connection.remote_address)
+        machine = connection.machine = self._machines.open(next(self._keys), self._clock.now(), peer)
+        connection.input = MeteredInput(
+            connection.transport,
+            machine.input,
+            self._clock,
+            connection.parse,
+            functools.partial(self._input_wait, machine),
+        )
         self.connections[machine.key] = connection
-        self._set_timer()
+        self.carry_out_effects()
 
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
         """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
@@ -150,6 +200,10 @@ class Gateway:
         )
         self.carry_out_effects()
         return rejection
+
+    def page_wait(self, connection: QuizConnection, request: Request) -> Seconds:
+        """The seconds that the sender of this request for a page has to wait before it gets one; 0 if it gets it."""
+        return self.handshake.page_wait(handshake_request(connection.remote_address, request), self._clock.now())
 
     async def handle(self, connection: WebSocketServerConnection) -> None:
         """Serve one connection whose handshake is complete, until no message of it can come any more."""
@@ -192,6 +246,10 @@ class Gateway:
             machine.message_sent(message, self._clock.now())
             self.carry_out_effects()
 
+    def established(self) -> int:
+        """How many open connections have sent their handshake: those that count towards the capacity."""
+        return len(self._machines.transports.shaken)
+
     async def drain(self) -> None:
         """Close every connection over the drain window, then those without a handshake; returns when all is ordered."""
         drain = Drain(list(self.peers), self._drain_settings, self._clock.now())
@@ -218,19 +276,18 @@ class Gateway:
 
     # messages ---------------------------------------------------------------------------------------------------------
 
+    def _input_wait(self, machine: ServerConnection, now: Instant) -> Seconds:
+        wait = machine.input_wait(now)
+        if wait:
+            self.carry_out_effects()
+        return wait
+
     async def _read(self, connection: QuizConnection, peer: WebSocketPeer) -> None:
         machine, clock = connection.machine, self._clock
         while True:
             data = await connection.recv(decode=False)
-            if machine.is_ended:
-                continue
-            now = clock.now()
-            wait = machine.message_arrived(now)
-            if wait:
-                self.carry_out_effects()
-                await asyncio.sleep(wait)
-                now = clock.now()
-            self._receive(machine, peer, data, now)
+            if not machine.is_ended:
+                self._receive(machine, peer, data, clock.now())
 
     def _receive(self, machine: ServerConnection, peer: WebSocketPeer, data: bytes, now: Instant) -> None:
         try:
@@ -249,13 +306,22 @@ class Gateway:
     # carrying out -----------------------------------------------------------------------------------------------------
 
     def carry_out_effects(self) -> None:
-        """Carry out what the machines ask for, and set the timer to their next deadline."""
-        effects = self._machines.effects()
-        for effect in effects:
-            if isinstance(effect, Record):
-                self._log(effect)
-        for effect in effects:
-            self._carry_out(effect)
+        """Carry out what the machines ask for, and set the timer to their next deadline.
+
+        Called while effects are carried out, it leaves what was asked for meanwhile to that call: in order, afterwards.
+        """
+        if self._is_carrying_out:
+            return
+        self._is_carrying_out = True
+        try:
+            while effects := self._machines.effects():
+                for effect in effects:
+                    if isinstance(effect, Record):
+                        self._log(effect)
+                for effect in effects:
+                    self._carry_out(effect)
+        finally:
+            self._is_carrying_out = False
         self._set_timer()
 
     def _carry_out(self, effect: ConnectionEffect) -> None:
@@ -286,8 +352,9 @@ class Gateway:
                     peer.hub = hub
                     hub.host(effect.connection, peer)
             case OpenEvent():
-                task = asyncio.get_running_loop().create_task(self._open_event(effect))
-                self._opening[effect.connection] = task
+                task = asyncio.get_running_loop().create_task(self._open_event(effect, peer.connection.machine))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
 
     def _close(self, effect: Disconnect) -> None:
         connection = self.connections.get(effect.connection)
@@ -296,21 +363,21 @@ class Gateway:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _open_event(self, effect: OpenEvent) -> None:
-        machine = self.peers[effect.connection].connection.machine
+    async def _open_event(self, effect: OpenEvent, machine: ServerConnection) -> None:
+        """Open an event, whatever becomes of its host meanwhile: what is stored must be served."""
         try:
             await self._registry.create(effect.event, effect.plan, by=effect.connection)
         except (UsageError, StoreError) as error:
             machine.event_not_opened(str(error))
+        except Exception:  # noqa: BLE001 - its host waits for a reply before it can open another
+            _defects.exception("an event could not be opened")
+            machine.event_not_opened("the server failed; try again")
         else:
             machine.event_opened()
         self.carry_out_effects()
 
     def _forget(self, key: int) -> None:
         del self.peers[key]
-        opening = self._opening.pop(key, None)
-        if opening is not None:
-            opening.cancel()
 
     def _set_timer(self) -> None:
         deadline = self._machines.next_deadline()
@@ -329,6 +396,8 @@ class Gateway:
     def _locate(self, event: str) -> EventLocation:
         if event in self._registry.hubs:
             return EventLocation.HERE
+        if event in self._registry.recovering:
+            return EventLocation.RECOVERING
         return EventLocation.ELSEWHERE if event in self._registry.elsewhere else EventLocation.UNKNOWN
 
     def _is_waiting(self, key: int) -> bool:
@@ -336,12 +405,16 @@ class Gateway:
         return peer is not None and peer.hub is not None and peer.hub.is_waiting(key)
 
 
+def peer_address(remote_address: object) -> str:
+    """The network address of the other end; ``remote_address`` as in ``websockets``."""
+    return str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+
+
 def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:
-    """The parts of a handshake that the policy judges; ``remote_address`` as in ``websockets``."""
-    peer = str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+    """The parts of a request's head that the policy judges; ``remote_address`` as in ``websockets``."""
     headers = request.headers
     return HandshakeRequest(
-        peer,
+        peer_address(remote_address),
         tuple(headers.get_all("Origin")),
         tuple(headers.get_all("Host")),
         tuple(headers.get_all("X-Forwarded-For")),

@@ -64,6 +64,7 @@ class Hub:
         self._timer = DeadlineTimer(clock, self._on_deadline)
         self._on_commit: CommitCallback = self.on_commit
         self._is_over = self._timer_is_stopped = False
+        self._is_pumping = self._flush_is_due = False
 
     def start(self) -> None:
         """Carry out the effects of recovering an earlier run."""
@@ -117,6 +118,11 @@ class Hub:
         self._timer_is_stopped = True
         self._timer.stop()
 
+    def save_unsaved(self) -> None:
+        """Order the commit of everything that waits for a later one."""
+        self.room.save_unsaved()
+        self._pump()
+
     def abandon(self) -> None:
         """Fall silent at once, as the hub of a killed process: nothing is sent, logged or ordered any more."""
         self._timer.stop()
@@ -146,16 +152,31 @@ class Hub:
         self._pump()
 
     def _pump(self, *, flush: bool = False) -> None:
+        """Carry out what the room asks for; a call from within leaves that to the call under way, in order."""
+        self._flush_is_due = self._flush_is_due or flush
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self._carry_out_batch():
+                pass
+        finally:
+            self._is_pumping = False
+        if not self._timer_is_stopped:
+            self._timer.set_deadline(self.room.next_deadline())
+
+    def _carry_out_batch(self) -> bool:
+        """Carry out a batch: its records, a flush if one is due, its other effects; returns whether there was any."""
         effects = self.room.effects()
         for effect in effects:
             if isinstance(effect, Record):
                 self._log(effect)
-        if flush:
+        if self._flush_is_due:
+            self._flush_is_due = False
             self._flush()
         for effect in effects:
             self._carry_out(effect)
-        if not self._timer_is_stopped:
-            self._timer.set_deadline(self.room.next_deadline())
+        return bool(effects)
 
     def _carry_out(self, effect: ServerEffect) -> None:
         match effect:

@@ -22,7 +22,7 @@ LOSS_CAUSES = ("closed", *DetachCause, "slow", *(f"close_{code.value}" for code 
 RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
 ARRIVALS = ("created", "resumed", "rejoined")
 SHED_CAUSES = ("overload", "address", "full", "draining")
-REFUSAL_CAUSES = ("origin", "event", "late", "strikes", "key", "protocol")
+REFUSAL_CAUSES = ("origin", "event", "event_full", "late", "strikes", "key", "protocol")
 COMMAND_OUTCOMES = ("done", "stale_step", "refused")
 STARTS = ("fresh", "recovered")
 
@@ -118,6 +118,7 @@ _PLAIN = {
     LogEventKind.SESSION_CREATED: ("joins", "New participants."),
     LogEventKind.SESSION_LEFT: ("leaves", "Participants who left on purpose."),
     LogEventKind.SESSION_EXPIRED: ("cleanups", "Participants disconnected after the clean-up interval."),
+    LogEventKind.SESSION_FORGOTTEN: ("identities_forgotten", "Participants deleted: gone without an answer."),
     LogEventKind.SESSION_FENCED: ("fenced_connections", "Connections replaced by a newer one of the same participant."),
     LogEventKind.HEARTBEAT_SENT: ("heartbeats_sent", "Heartbeats sent."),
     LogEventKind.COMMIT_FAILED: ("commit_failures", "Commits that failed."),

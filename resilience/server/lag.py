@@ -42,6 +42,14 @@ class LoopLag:
         """The largest lag of the last ``within`` seconds; 0 before the first."""
         return max(islice(reversed(self._kept), round(within / self._every)), default=0.0)
 
+    def current(self) -> Seconds:
+        """How late the loop runs now: the smaller of its last two delays.
+
+        A single late wake-up is a stall that is over when it is noticed; an overloaded loop is late again at the next.
+        """
+        latest = list(islice(reversed(self._kept), 2))
+        return min(latest) if len(latest) == 2 else 0.0  # noqa: PLR2004 - two of two
+
     def _wake(self) -> None:
         lag = max(self._clock.now() - self._due, 0.0)
         self._kept.append(lag)

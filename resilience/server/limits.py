@@ -22,6 +22,12 @@ def max_connections_by_open_files() -> int:
     return max(limit - SPARE_FILES, limit // 2)
 
 
+def max_transports_by_open_files() -> int:
+    """The number of sockets above which unfinished handshakes give way; half of the spare files serve rejections."""
+    limit = open_files_limit()
+    return limit - (limit - max_connections_by_open_files()) // 2
+
+
 def limit_warnings(config: ServerConfig, backlog_limit: int | None) -> list[str]:
     """The limits that are too low for a herd, one sentence each with the remedy.
 

@@ -39,6 +39,7 @@ class NonBlockingWriter(QueueHandler):
         self._lines: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         super().__init__(self._lines)
         self._capacity, self._overflowed = capacity, 0
+        self._is_closed = False
         self._output = _LineOutput(write, drop_notice, lambda: self._overflowed)
         self._listener = QueueListener(self._lines, self._output)
         self._listener.start()
@@ -71,12 +72,13 @@ class NonBlockingWriter(QueueHandler):
         return done.wait(timeout)
 
     def close(self) -> None:
-        """Write the waiting lines and end the thread; ``logging`` calls this when the process exits.
+        """Write the waiting lines and end the thread, once; ``logging`` calls this when the process exits.
 
         ``QueueListener.stop`` would join the thread without a timeout, and a reader may block it.
         """
-        if not self._output.is_closed:
-            self._output.is_closed = self.drain()
+        if not self._is_closed:
+            self._is_closed = True
+            self.drain()
             self._listener.enqueue_sentinel()
         super().close()
 
@@ -88,7 +90,6 @@ class _LineOutput(logging.Handler):
         super().__init__()
         self._write, self._drop_notice, self._overflowed = write, drop_notice, overflowed
         self._reported = self.failed = 0
-        self.is_closed = False
 
     def createLock(self) -> None:  # noqa: N802 - the library's name
         """Only one thread emits; ``logging.shutdown`` would wait for a lock that a blocked write holds."""

@@ -53,6 +53,7 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SERVER_STARTED, None): LogLine("event opened", _OPENED),
     (LogEventKind.SERVER_STARTED, "recovered"): LogLine("event recovered", _OPENED),
     (LogEventKind.SERVER_DRAINING, None): LogLine("draining", {"value": "seconds"}),
+    (LogEventKind.SERVER_LATE, None): LogLine("server late", {"value": "seconds", "ref": "quiz"}, "warning"),
     (LogEventKind.SESSION_CREATED, None): LogLine("heartbeat started", _ARRIVED),
     (LogEventKind.SESSION_RESUMED, None): LogLine("reconnected", _ARRIVED),
     (LogEventKind.SESSION_DETACHED, None): LogLine("connection lost", _LOST),
@@ -60,6 +61,7 @@ LINES: Mapping[tuple[LogEventKind, str | None], LogLine] = {
     (LogEventKind.SESSION_EXPIRED, None): LogLine("stale session cleaned up", _WHO),
     (LogEventKind.SESSION_FENCED, None): LogLine("older connection closed", _WHO),
     (LogEventKind.SESSION_LEFT, None): LogLine("left", _WHO),
+    (LogEventKind.SESSION_FORGOTTEN, None): LogLine("identities forgotten", summed=True),
     (LogEventKind.RESUME_REFUSED, None): LogLine("resume refused", summed=True),
     (LogEventKind.RESUME_REFUSED, "retired"): LogLine(
         "retired token replayed", {"session_id": "participant"}, "warning"

@@ -22,10 +22,15 @@ from resilience.protocol.effects import Record
 from resilience.protocol.messages import PROTOCOL_VERSION
 from resilience.protocol.states import ConnectionState
 from resilience.server.instruments import Instruments
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 MAX_ATTEMPTS = 100
 """A client's own count is clipped to this, so that no peer can distort a sum."""
+
+MAX_EXPOSITION_AGE_S: Seconds = 1.0
+"""A scraper that asks more often receives the same numbers again."""
+
+_OPENMETRICS = "application/openmetrics-text"
 
 RecordHandler = Callable[[Record], None]
 
@@ -85,6 +90,34 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+
+class CachedExposition:
+    """The exposition of a server's metrics, made at most once per ``MAX_EXPOSITION_AGE_S`` in each of its two formats.
+
+    It costs milliseconds of the event loop, more with many participants, and anybody may ask for it.
+    """
+
+    def __init__(self, metrics: Metrics, now: Callable[[], Instant]) -> None:
+        self._metrics, self._now = metrics, now
+        self._made: dict[str, tuple[Instant, tuple[str, bytes]]] = {}
+
+    def __call__(self, accept: str = "") -> tuple[str, bytes]:
+        """Content type and body: OpenMetrics 1.0.0 if the ``Accept`` header names it, else the text format."""
+        now, wanted = self._now(), _OPENMETRICS if _accepts_openmetrics(accept) else ""
+        made = self._made.get(wanted)
+        if made is None or now - made[0] >= MAX_EXPOSITION_AGE_S:
+            made = self._made[wanted] = now, self._metrics.exposition(wanted)
+        return made[1]
+
+
+def _accepts_openmetrics(accept: str) -> bool:
+    for media_range in accept.split(","):
+        media_type, *parameters = (part.strip() for part in media_range.split(";"))
+        versions = [value for value in parameters if value.startswith("version=")]
+        if media_type == _OPENMETRICS and versions in ([], ["version=1.0.0"]):
+            return True
+    return False
 
 
 class _ScrapeGauges(Collector):

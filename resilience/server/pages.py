@@ -1,4 +1,4 @@
-"""Answers to a plain GET: status page, health, readiness, metrics. Pure functions of a view and a path.
+"""Answers to plain HTTP requests: status page, health, readiness, metrics. Pure functions of a view and a path.
 
 Shows numbers and names of events, no participant and no secret. The status page needs no script, no second request and
 no network; it reloads every few seconds unless asked not to. Liveness (``/healthz``) and readiness (``/readyz``) are
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -20,6 +21,12 @@ from resilience.units import Seconds
 REFRESH_INTERVAL_S: Seconds = 5
 MAX_HEALTHY_LAG_S: Seconds = 0.5
 """A loop that runs later than this is not ready for new connections."""
+
+MAX_HEALTHY_COMMIT_S: Seconds = 2.0
+"""Nor is a server whose database has not replied to a commit for so long."""
+
+METHODS = ("GET", "HEAD", "OPTIONS")
+_ALLOW = ("Allow", ", ".join(METHODS))
 
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
@@ -43,8 +50,11 @@ class EventView(msgspec.Struct, frozen=True):
 class ServerView(msgspec.Struct, frozen=True):
     """The server's status; durations in seconds.
 
-    ``address`` is the WebSocket URL (``ws://host/ws``). ``max_connections`` 0 means no limit. ``commit_failed`` is
-    whether the last commit failed. ``loop_lag`` is the largest of the last seconds.
+    ``address`` is the WebSocket URL (``ws://host/ws``). ``connections`` are those whose handshake has arrived;
+    ``max_connections`` 0 means no limit. ``commit_failed`` is whether the last commit failed. ``loop_lag`` is how late
+    the loop runs now. ``recovering`` counts the events that wait for the database, ``commit_under_way_for`` is how long
+    it has not replied to the present commit. ``missing`` are the events that this server was started for and that
+    another one serves.
     """
 
     version: str
@@ -56,6 +66,9 @@ class ServerView(msgspec.Struct, frozen=True):
     commit_failed: bool = False
     loop_lag: Seconds = 0.0
     events: tuple[EventView, ...] = ()
+    recovering: int = 0
+    commit_under_way_for: Seconds = 0.0
+    missing: tuple[str, ...] = ()
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -66,8 +79,40 @@ class Page(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def respond(path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str = "") -> Page:
-    """The response to ``GET path``; ``view`` is called only for pages that show it, ``accept`` is the header."""
+def respond(
+    path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str = "", method: str = "GET"
+) -> Page:
+    """The response to a request for ``path``; ``view`` is called only for pages that show it, ``accept`` is the header.
+
+    HEAD receives the head of GET's response. So does OPTIONS, with which some proxies check the health of a server.
+    Other methods receive 405.
+    """
+    if method not in METHODS:
+        refused = _page(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"this page can be read only: GET, HEAD or OPTIONS\n")
+        return msgspec.structs.replace(refused, headers=(*refused.headers, _ALLOW))
+    page = _get(path, view, exposition, accept)
+    if method == "OPTIONS":
+        return Page(page.status, (*_replaced(page.headers, "Content-Length", "0"), _ALLOW), b"")
+    return page if method == "GET" else msgspec.structs.replace(page, body=b"")
+
+
+def too_many_requests(wait: Seconds) -> Page:
+    """The response to an address that asks for too many pages and may ask again in ``wait`` seconds."""
+    page = _page(HTTPStatus.TOO_MANY_REQUESTS, TEXT, b"too many requests from this address\n")
+    return msgspec.structs.replace(page, headers=(*page.headers, ("Retry-After", str(math.ceil(wait)))))
+
+
+def origin_form(target: str) -> str:
+    """The path and query of a request target: also of an absolute one, as proxies send it (RFC 9112, 3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or "/" in scheme or "?" in scheme:
+        return "/" if target == "*" else target
+    authority_end = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+    path = rest[authority_end:]
+    return path if path.startswith("/") else f"/{path}"
+
+
+def _get(path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str) -> Page:
     route, _, query = path.partition("?")
     match route:
         case "/":
@@ -91,16 +136,28 @@ def not_ready(view: ServerView) -> tuple[str, ...]:
     reasons = {
         "draining: connections are being closed": view.draining,
         "database: the last commit was not taken": view.commit_failed,
+        f"database: it has not replied to a commit for {view.commit_under_way_for:.1f} s": view.commit_under_way_for
+        > MAX_HEALTHY_COMMIT_S,
+        f"database: {_events(view.recovering)} for it to be recovered": view.recovering > 0,
         f"overloaded: the loop ran {view.loop_lag:.2f} s late, at most {MAX_HEALTHY_LAG_S:g} s": view.loop_lag
         > MAX_HEALTHY_LAG_S,
+        "events: " + ", ".join(view.missing) + " served by another server of this database": bool(view.missing),
         f"full: {view.connections} of {view.max_connections} connections": full,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
 
 
+def _events(count: int) -> str:
+    return "1 event waits" if count == 1 else f"{count} events wait"
+
+
 def status_page(view: ServerView, *, refresh: bool = True) -> str:
     """The status page as HTML; with ``refresh`` it reloads itself every ``REFRESH_INTERVAL_S``."""
     return _ENVIRONMENT.get_template("status.html.j2").render(view=view, reasons=not_ready(view), refresh=refresh)
+
+
+def _replaced(headers: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value if key == name else old) for key, old in headers)
 
 
 def _page(status: HTTPStatus, content_type: str, body: bytes) -> Page:

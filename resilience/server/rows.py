@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, Select, Update, bindparam, func, literal_column, select
+from sqlalchemy import RowMapping, Select, Update, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from resilience.protocol.effects import JoinAttempt, SessionRow
@@ -45,9 +45,12 @@ FORGET = PARTICIPANTS.delete().where(
 
 
 def select_lease(dialect: str) -> Select[Any]:
-    """A run's incarnation and the transaction's number (0 on SQLite); the row is locked until the transaction ends."""
-    number = func.txid_current() if dialect == "postgresql" else literal_column("0")
-    return select(EVENTS.c.incarnation, number).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
+    """A run's incarnation; on PostgreSQL also the transaction's number and the start of the server process.
+
+    The row is locked until the transaction ends.
+    """
+    transaction = (func.txid_current(), func.pg_postmaster_start_time()) if dialect == "postgresql" else ()
+    return select(EVENTS.c.incarnation, *transaction).where(EVENTS.c.id == bindparam("run")).with_for_update(read=True)
 
 
 def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:
@@ -96,8 +99,9 @@ def attempt(key: str, row: JoinAttempt, origin: float) -> Tuple:
 
 
 def update_progress(key: str, progress: QuizState, origin: float) -> Update:
-    """Write the state of a quiz."""
-    return EVENTS.update().where(EVENTS.c.id == key).values(progress_columns(progress, origin))
+    """Write the state of a quiz, unless a later step is stored."""
+    not_later = (EVENTS.c.id == key) & (EVENTS.c.step <= progress.step)
+    return EVENTS.update().where(not_later).values(progress_columns(progress, origin))
 
 
 def newest_run(event: str) -> Select[Any]:
@@ -105,22 +109,41 @@ def newest_run(event: str) -> Select[Any]:
     return select(EVENTS).where(EVENTS.c.event == event).order_by(EVENTS.c.run_no.desc()).limit(1)
 
 
-def unfinished_events() -> Select[Any]:
-    """Ids of events whose newest run has not finished, oldest run first."""
+def unfinished_runs() -> Select[Any]:
+    """Event, key, owner and renewals of each newest run that has not finished, oldest run first."""
     newest = select(EVENTS.c.event, func.max(EVENTS.c.run_no).label("run_no")).group_by(EVENTS.c.event).subquery()
     is_newest = (EVENTS.c.event == newest.c.event) & (EVENTS.c.run_no == newest.c.run_no)
-    open_runs = select(EVENTS.c.event).join(newest, is_newest).where(EVENTS.c.phase != Phase.FINISHED.value)
+    columns = (EVENTS.c.event, EVENTS.c.id, EVENTS.c.owner, EVENTS.c.renewals)
+    open_runs = select(*columns).join(newest, is_newest).where(EVENTS.c.phase != Phase.FINISHED.value)
     return open_runs.order_by(EVENTS.c.created_at, EVENTS.c.id)
 
 
-def event_row(key: str, event: str, plan: QuizPlan, origin: float, at: Instant) -> dict[str, Any]:
-    """The row of a run that begins ``at``, without its incarnation; its number is one more than the newest run's."""
-    other = EVENTS.alias()
-    following = select(func.coalesce(func.max(other.c.run_no), 0) + 1).where(other.c.event == event)
+def acquire(key: str, owner: str) -> Update:
+    """Make a server the owner of a run."""
+    values = {"incarnation": EVENTS.c.incarnation + 1, "renewals": EVENTS.c.renewals + 1, "owner": owner}
+    return EVENTS.update().where(EVENTS.c.id == key).values(values)
+
+
+def renew(key: str, incarnation: int) -> Update:
+    """Count a sign of life of a run's owner, if it is still its owner."""
+    is_valid = (EVENTS.c.id == key) & (EVENTS.c.incarnation == incarnation)
+    return EVENTS.update().where(is_valid).values(renewals=EVENTS.c.renewals + 1)
+
+
+def release(key: str, incarnation: int) -> Update:
+    """Leave a run without an owner, if the lease is still valid."""
+    is_valid = (EVENTS.c.id == key) & (EVENTS.c.incarnation == incarnation)
+    return EVENTS.update().where(is_valid).values(owner="")
+
+
+def event_row(  # noqa: PLR0913, PLR0917 - a run and when it begins
+    key: str, event: str, number: int, plan: QuizPlan, origin: float, at: Instant
+) -> dict[str, Any]:
+    """The row of the event's run of this number that begins ``at``, without its incarnation and owner."""
     return {
         "id": key,
         "event": event,
-        "run_no": following.scalar_subquery(),
+        "run_no": number,
         "title": plan.title,
         "pace": msgspec.json.encode(plan.pace).decode(),
         "created_at": at + origin,

@@ -46,6 +46,8 @@ EVENTS = Table(
     Column("closes_at", Float, nullable=False),
     Column("phase_ends_at", Float, comment="null: the host ends the phase"),
     Column("created_at", Float, nullable=False),
+    Column("owner", String, nullable=False, server_default="", comment="the server that may write; empty: given up"),
+    Column("renewals", Integer, nullable=False, server_default="0", comment="counts the owner's signs of life"),
     UniqueConstraint("event", "run_no"),
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import platform
 import secrets
 import signal
 from base64 import b32encode, urlsafe_b64encode
@@ -16,10 +18,12 @@ import click
 import structlog
 
 from resilience.config import QuizConfig, ServerConfig
+from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
 from resilience.network_addresses import is_every_interface, listening_host, openable
 from resilience.open_files import raise_open_files
+from resilience.protocol.messages import label_problem
 from resilience.runtime import RecordSink, RunClock, log_to, tee
 from resilience.server.app import WEBSOCKET_PATH, QuizServer
 from resilience.server.event_log import ServerEventLog
@@ -74,6 +78,15 @@ def _tell_lost(why: str) -> None:
     structlog.get_logger().error(LOST, why=why)
 
 
+def check_options(event: str, epoch: float | None) -> None:
+    """Raise :class:`~resilience.errors.UsageError` for an event id or a time that cannot be used."""
+    problem = label_problem(event)
+    if problem is not None:
+        raise UsageError(f"--event {event!r}: {problem[:1].lower()}{problem[1:]}")
+    if epoch is not None and not math.isfinite(epoch):
+        raise UsageError(f"--epoch {epoch}: expected a finite number of seconds")
+
+
 def _run(main: Any) -> None:  # noqa: ANN401 - a coroutine
     try:
         import uvloop  # noqa: PLC0415 - optional
@@ -93,7 +106,7 @@ async def _serve(
     plan = EventSpec(options["event"], quiz.plan(options["seed"]), secrets.token_hex(4), options["seed"])
     metrics, clock = Metrics(), RunClock(options["epoch"])
     pulse = LoopLag(clock, lambda _: log_line.flush_due(clock.now()), every=1.0)
-    with ThreadPoolExecutor(1, "store") as executor, closing(SqlStore(options["db"])) as store:
+    with ThreadPoolExecutor(1, "store") as executor, closing(_store(options)) as store:
         try:
             server = QuizServer(
                 [plan],
@@ -127,6 +140,11 @@ def announcement(event: str, host: str, port: int) -> str:
     kind = "IPv6" if ":" in host else "IPv4"
     others = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
     return f"quiz '{event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{others}; Ctrl-C stops"
+
+
+def _store(options: Mapping[str, Any]) -> SqlStore:
+    """The database, where this server is known by the address it listens on: no two processes have that at once."""
+    return SqlStore(options["db"], owner=f"{platform.node()}/{options['host']}:{options['port']}")
 
 
 def token_generator() -> Callable[[str], str]:

@@ -11,19 +11,29 @@ from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection, false, select
+from sqlalchemy.exc import IntegrityError
 
-from resilience.errors import FencedError, StoreError
+from resilience.errors import FencedError, RecoveryNeededError, StoreError
+from resilience.policy.run_owners import OwnedRun
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Row, SessionRow
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.plan import QuizPlan
 from resilience.server import rows as r
-from resilience.server.database import Database, OutcomeUnknownError
+from resilience.server.database import Database, OutcomeUnknownError, Transaction
 from resilience.server.migrations import upgrade
 from resilience.server.schema import EVENTS, METADATA, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
 
 MEMORY = "sqlite://"
 """A database in memory, which lives as long as its store."""
+
+
+ANY_RUN = "*"
+"""Stands for whatever run of an event is the newest."""
+
+
+class RunExistsError(StoreError):
+    """Another server has created a run of the event meanwhile."""
 
 
 class RunLease(msgspec.Struct, frozen=True):
@@ -56,12 +66,28 @@ class StoredEvent(StoredRunHeader, frozen=True):
 class Store(Protocol):
     """What the server needs of a database.
 
+    ``owner`` is this server's name among those that share the database; without one it shares it with none.
     ``origin`` is the wall time, seconds since 1970, at which the run clock showed 0: the database keeps wall times.
     Every method raises :class:`~resilience.errors.StoreError` if the database fails.
     """
 
-    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Create a run, in the lobby since ``at``. A run that already exists is an error."""
+    @property
+    def owner(self) -> str:
+        """This server's name at the database."""
+
+    def create_event(  # noqa: PLR0913, PLR0917 - a run and when it begins
+        self,
+        lease: RunLease,
+        event: str,
+        plan: QuizPlan,
+        origin: float,
+        at: Instant = 0.0,
+        newest: str | None = ANY_RUN,
+    ) -> None:
+        """Create a run, in the lobby since ``at``. A run that already exists is an error.
+
+        Raises :class:`RunExistsError` if the event's newest run is not ``newest`` any more (``None``: no run).
+        """
 
     def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
         """The newest run of an event without its participants; leases nothing."""
@@ -73,19 +99,31 @@ class Store(Protocol):
         rows.
         """
 
-    def unfinished(self) -> list[str]:
-        """Ids of events whose newest run has not finished, the longest running first."""
+    def unfinished(self) -> list[OwnedRun]:
+        """The newest runs of events that have not finished, with their owners, the longest running first."""
+
+    def renew(self, leases: Sequence[RunLease]) -> list[RunLease]:
+        """Tell servers that watch these runs that their owner is alive; returns the leases that are void by now."""
+
+    def release(self, leases: Sequence[RunLease]) -> None:
+        """Give these runs up, for whichever server asks for them first."""
 
     def acquire_lease(self, key: str) -> RunLease:
-        """Become the run's server: from now on every older lease is rejected."""
+        """Become the run's server: from now on every older lease is rejected.
+
+        Raises :class:`~resilience.server.database.OutcomeUnknownError` if the lease may have been granted.
+        """
 
     def commit(self, rows: Sequence[tuple[RunLease, Row]], origin: float) -> None:
-        """Write the rows in one transaction, in their order.
+        """Write the rows in one transaction, in their order; without rows, check that the database takes writes.
+
+        A quiz state of an earlier step than the stored one is left out: no row takes back a step, however late it is
+        written.
 
         Raises :class:`~resilience.errors.StoreError` if nothing was written; a later commit may succeed. Raises
         :class:`~resilience.errors.FencedError` if nothing was written and nothing will be under these leases: the run
-        has another server, or the outcome of an earlier commit is unknown. In both cases acquire the lease and read the
-        run again.
+        has another server, or, as :class:`~resilience.errors.RecoveryNeededError`, the outcome of an earlier commit is
+        unknown. In both cases read the run again, and in the second acquire its lease first.
         """
 
     def scores(self, key: str) -> dict[str, int]:
@@ -102,8 +140,8 @@ class SqlStore:
     database that cannot be opened or that a newer version has created.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, owner: str = "") -> None:
+        self._database, self._owner = Database(url), owner
         self._unknown_outcome: set[RunLease] = set()
         name, sql = self._database.dialect.name, self._database.sql
         self._select_lease = sql(r.select_lease(name))
@@ -118,12 +156,36 @@ class SqlStore:
             self._database.close()
             raise
 
-    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
-        """Create a run, in the lobby since ``at``."""
+    @property
+    def owner(self) -> str:
+        """This server's name at the database."""
+        return self._owner
+
+    def create_event(  # noqa: PLR0913, PLR0917 - a run and when it begins
+        self,
+        lease: RunLease,
+        event: str,
+        plan: QuizPlan,
+        origin: float,
+        at: Instant = 0.0,
+        newest: str | None = ANY_RUN,
+    ) -> None:
+        """Create a run, in the lobby since ``at``, after the run ``newest``."""
 
         def work(connection: Connection) -> None:
-            row = r.event_row(lease.key, event, plan, origin, at)
-            connection.execute(EVENTS.insert().values({**row, "incarnation": lease.incarnation}))
+            found = connection.execute(r.newest_run(event)).mappings().one_or_none()
+            if newest not in (ANY_RUN, None if found is None else found["id"]):
+                raise RunExistsError(f"another server has created event {event}")
+            number = 1 if found is None else found["run_no"] + 1
+            row = r.event_row(lease.key, event, number, plan, origin, at)
+            try:
+                connection.execute(
+                    EVENTS.insert().values({**row, "incarnation": lease.incarnation, "owner": self._owner})
+                )
+            except IntegrityError as error:
+                if newest is not ANY_RUN:  # both have read, and the other one has written
+                    raise RunExistsError(f"another server has created event {event}") from error
+                raise
             connection.execute(QUESTIONS.insert(), r.question_rows(lease.key, plan.questions))
 
         self._database.run(work, f"the database did not create event {event}")
@@ -160,14 +222,28 @@ class SqlStore:
 
         return self._database.run(work, f"the database did not read event {event}")
 
-    def unfinished(self) -> list[str]:
-        """Ids of events whose newest run has not finished."""
-        statement = r.unfinished_events()
-        return self._database.run(lambda c: list(c.scalars(statement)), "the database did not list its events")
+    def unfinished(self) -> list[OwnedRun]:
+        """The newest runs that have not finished, with their owners."""
+        statement = r.unfinished_runs()
+        failed = "the database did not list its events"
+        return self._database.run(lambda c: [OwnedRun(*row) for row in c.execute(statement)], failed)
+
+    def renew(self, leases: Sequence[RunLease]) -> list[RunLease]:
+        """Tell watching servers that the owner of these runs is alive."""
+
+        def work(connection: Connection) -> list[RunLease]:
+            return [lease for lease in leases if not connection.execute(r.renew(lease.key, lease.incarnation)).rowcount]
+
+        return self._database.run(work, "the database did not renew its leases")
+
+    def release(self, leases: Sequence[RunLease]) -> None:
+        """Give these runs up."""
+        statements = [r.release(lease.key, lease.incarnation) for lease in leases]
+        self._database.run(lambda c: [c.execute(one) for one in statements], "the database did not release its leases")
 
     def acquire_lease(self, key: str) -> RunLease:
         """Become the run's server."""
-        statement = EVENTS.update().where(EVENTS.c.id == key).values(incarnation=EVENTS.c.incarnation + 1)
+        statement = r.acquire(key, self._owner)
 
         def work(connection: Connection) -> RunLease:
             incarnation = connection.scalar(statement.returning(EVENTS.c.incarnation))
@@ -181,11 +257,13 @@ class SqlStore:
         """Write the rows in one transaction; a later row of one participant replaces an earlier one."""
         batch = _Batch(rows, origin)
         if void := self._unknown_outcome & batch.leases:
-            raise FencedError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
-        transaction = 0
+            raise RecoveryNeededError(_keys(void), "the outcome of an earlier commit is unknown; recover the run again")
+        transaction: Transaction | None = None
 
         def work(connection: Connection) -> None:
             nonlocal transaction
+            if not rows:
+                _check_writable(connection)
             transaction = self._check(connection, batch.leases)
             self._write(connection, batch, origin)
 
@@ -212,15 +290,15 @@ class SqlStore:
 
     # inside a commit --------------------------------------------------------------------------------------------------
 
-    def _check(self, connection: Connection, leases: set[RunLease]) -> int:
-        """Lock every lease until the transaction ends, or raise; returns the transaction's number."""
-        transaction, stale = 0, set()
+    def _check(self, connection: Connection, leases: set[RunLease]) -> Transaction | None:
+        """Lock every lease until the transaction ends, or raise; returns the transaction, if it can be asked for."""
+        transaction, stale = None, set()
         for lease in sorted(leases, key=lambda c: (c.key, c.incarnation)):
             found = connection.exec_driver_sql(self._select_lease, (lease.key,)).one_or_none()
             if found is None or found[0] != lease.incarnation:
                 stale.add(lease)
-            else:
-                transaction = found[1]
+            elif len(found) > 1:
+                transaction = Transaction(*found[1:])
         if stale:
             raise FencedError(_keys(stale))
         return transaction
@@ -238,12 +316,12 @@ class SqlStore:
             if many:
                 connection.exec_driver_sql(sql, many)
 
-    def _settle(self, transaction: int, leases: set[RunLease], error: StoreError) -> None:
+    def _settle(self, transaction: Transaction | None, leases: set[RunLease], error: StoreError) -> None:
         """Find the outcome of a commit whose reply was lost; returns if it is durable."""
         outcome = self._database.outcome(transaction) if transaction else None
-        if outcome is None:
+        if outcome is None and leases:
             self._unknown_outcome |= leases
-            raise FencedError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
+            raise RecoveryNeededError(_keys(leases), f"the outcome of its last commit is unknown ({error})") from error
         if not outcome:
             raise StoreError(str(error)) from error
 
@@ -274,7 +352,8 @@ class _Batch:
                 if row.points:
                     self.won.append(r.add_points_params(key, row))
             case QuizState():
-                self.progress[key] = row
+                if key not in self.progress or row.step >= self.progress[key].step:
+                    self.progress[key] = row
             case DeleteParticipant():
                 self.participants.pop((key, row.participant), None)
                 self.gone[key, row.participant] = None
@@ -283,6 +362,10 @@ class _Batch:
 def _prepare(connection: Connection, database: str) -> None:
     """Bring the tables up to date and check that they can be written, before the first answer needs them."""
     upgrade(connection, database)
+    _check_writable(connection)
+
+
+def _check_writable(connection: Connection) -> None:
     connection.execute(EVENTS.update().where(false()).values(step=EVENTS.c.step))
 
 

@@ -20,8 +20,9 @@ from resilience.experiment.primitives import (
 from resilience.protocol.messages import ServerMessage
 from resilience.units import Seconds
 
+from .connection import ModelConnection
 from .lab_clock import SimLabClock
-from .link import ModelConnection, ModelLink
+from .link import ModelLink
 
 PAUSE_S: Seconds = 0.05
 """Between two readings of a state that does not show yet."""
@@ -91,9 +92,11 @@ class ModelCanary:
             case DialsRefused():
                 return self._link is not None and self._link.refusing
             case Silence(direction=direction):
-                return self._link is not None and self._link.is_hole(direction) and self._is_up()
+                return self._link is not None and self._link.is_silent(direction) and self._is_up()
             case ServerGone() | ServerSilent() | ServerDraining() | ClientsSilent():
                 return not self._is_up()
+            case _:
+                return False  # a symptom of bytes, which the model does not have
 
     async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:
         deadline = self._clock.now() + within

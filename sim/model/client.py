@@ -9,8 +9,9 @@ from resilience.protocol.states import ClientState
 from resilience.runtime import RecordSink
 
 from .clock import LazyTimer, SimEnvironment
+from .connection import ModelConnection
 from .encoding import MessageCodecHook
-from .link import ModelConnection, ModelLink
+from .link import ModelLink
 
 
 class ModelClientDriver:
@@ -52,7 +53,8 @@ class ModelClientDriver:
     def failed(self, connection: ModelConnection, cause: str) -> None:
         """The dial failed."""
         self._connection = None
-        self.machine.transport_failed(connection.dial, cause, self._clock.now, connection.retry_after)
+        advice, status = connection.retry_after, connection.status
+        self.machine.transport_failed(connection.dial, cause, self._clock.now, advice, status=status)
         self._pump()
 
     def lost(self, connection: ModelConnection, cause: str, code: int) -> None:

@@ -8,6 +8,7 @@ SimPy slows down with the size of its pending set, not with the number of events
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -17,7 +18,7 @@ from simpy.core import StopSimulation
 from simpy.events import NORMAL, URGENT, Event, EventPriority
 
 from resilience.errors import HarnessError
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
 T = TypeVar("T")
 
@@ -73,10 +74,10 @@ def _nothing(_: Event) -> None:
 class DelayLine(Generic[T]):
     """Items in order of time, each passed to ``deliver`` at its time. One SimPy event, for any number of items."""
 
-    __slots__ = ("_armed", "_clock", "_deliver", "_items")
+    __slots__ = ("_armed", "_clock", "_items", "deliver")
 
     def __init__(self, clock: SimEnvironment, deliver: Callable[[T], None]) -> None:
-        self._clock, self._deliver = clock, deliver
+        self._clock, self.deliver = clock, deliver
         self._items: deque[tuple[Instant, T]] = deque()
         self._armed = False
 
@@ -88,6 +89,18 @@ class DelayLine(Generic[T]):
             )
         self._items.append((when, item))
         if not self._armed:
+            self._arm()
+
+    def insert(self, when: Instant, item: T) -> None:
+        """Deliver ``item`` at ``when``, before those that are due later and after those that are not."""
+        self._items.insert(bisect_right(self._items, when, key=_due), (when, item))
+        if self._items[0][1] is item:
+            self._arm()
+
+    def advance(self, by: Seconds, *, not_before: Instant) -> None:
+        """Have every item come ``by`` seconds earlier, but none earlier than at ``not_before``; none comes later."""
+        self._items = deque((min(due, max(due - by, not_before)), item) for due, item in self._items)
+        if self._items:
             self._arm()
 
     def drop_after(self, when: Instant) -> None:
@@ -102,10 +115,14 @@ class DelayLine(Generic[T]):
     def _fire(self, _: Event) -> None:
         items, now = self._items, self._clock.now
         while items and items[0][0] <= now:
-            self._deliver(items.popleft()[1])
+            self.deliver(items.popleft()[1])
         self._armed = False
         if items:
             self._arm()
+
+
+def _due(entry: tuple[Instant, object]) -> Instant:
+    return entry[0]
 
 
 class LazyTimer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from resilience.lab.participants import ParticipantSpec, first_dial, participant
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.system import CallTimes
+from resilience.random_streams import uniform
 from resilience.runtime import log_to
 from resilience.units import Seconds
 
@@ -105,7 +107,11 @@ class ModelSystem(SimulatedSystem):
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
         self.driver = ModelServerDriver(experiment, seed, clock=environment, costs=costs, log=log, wire=wire)
         self.links = {
-            group.name: ModelLinkControl(ModelLink(environment, costs, self.driver), self.clock, self.driver)
+            group.name: ModelLinkControl(
+                ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", group.name)),
+                self.clock,
+                self.driver,
+            )
             for group in experiment.links(seed)
         }
         self.server = ModelServerControl(self.driver, self.links, self.clock)

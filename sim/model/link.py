@@ -6,6 +6,9 @@ What Toxiproxy does on the wire, and so this does too:
 * a hole (``blackhole``): bytes of that direction vanish at the proxy, half way. Dials are taken, since the proxy
   itself accepts them, but no upgrade completes. The end of a connection passes, its close code does not, since
   that is bytes. Healing closes every connection, since bytes are missing.
+* a stall: bytes of that direction wait at the proxy, and a close behind them; a freeze holds closes and dials as well,
+  and what is ordered of the link meanwhile is carried out when it ends. Then all that waited goes through, in order.
+* a delay may have a spread: each message draws its own, and none overtakes another one of its connection.
 * several faults at once add up: the link is usable when all are over, but each one's end closes what it must.
 
 Each direction is one feed, so whatever goes that way stays in order; nothing arrives after the end of a connection.
@@ -13,17 +16,20 @@ Each direction is one feed, so whatever goes that way stays in order; nothing ar
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from resilience.errors import InjectionError
 from resilience.experiment.primitives import (
     CloseAll,
+    Condition,
     Delay,
     Direction,
     Drop,
+    Freeze,
+    Hold,
     Impose,
     Lift,
     LinkOperation,
@@ -32,128 +38,69 @@ from resilience.experiment.primitives import (
 )
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.messages import ClientMessage, ServerMessage
-from resilience.protocol.server.connection import ServerConnection
 from resilience.units import Instant, Seconds
 
 from .clock import NEVER, DelayLine, SimEnvironment
+from .connection import CLOSED, FIN, REFUSED, UPGRADE, ClientEnd, CloseSignal, ModelConnection, ServerEnd, Upgrade
 from .costs import ModelCosts
+from .waiting import WaitingRoom
 
-REFUSED, CLOSED = "refused", "closed"
-"""Why a dial or a connection ended, as far as the network can tell."""
+T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """The WebSocket handshake: the request upwards, the response downwards."""
+UpItem = tuple[ModelConnection, ClientMessage | Upgrade | CloseSignal]
+DownItem = tuple[ModelConnection, ServerMessage | Upgrade | CloseSignal]
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSignal:
-    """A connection's end, after all that was sent before it.
-
-    ``code`` is that of the close frame, if there was one; ``status`` that of the response which rejects the handshake;
-    ``retry_after`` the seconds that either of them gives.
-    """
-
-    code: int | None = None
-    status: int | None = None
-    retry_after: Seconds | None = None
-
-
-UPGRADE, FIN = Upgrade(), CloseSignal()
-
-
-class ClientEnd(Protocol):
-    """Who dialled; ``actor`` is its name, and its address as the server sees it."""
-
-    actor: str
-
-    def opened(self, connection: ModelConnection) -> None:
-        """The upgrade is complete."""
-
-    def failed(self, connection: ModelConnection, cause: str) -> None:
-        """The dial failed."""
-
-    def lost(self, connection: ModelConnection, cause: str, code: int) -> None:
-        """The open connection ended."""
-
-    def receive(self, connection: ModelConnection, message: ServerMessage) -> None:
-        """The server said something."""
-
-
-class ServerEnd(Protocol):
-    """Who was dialled."""
-
-    def upgrade(self, connection: ModelConnection) -> None:
-        """A handshake request arrived."""
-
-    def lost(self, connection: ModelConnection, cause: str) -> None:
-        """A connection ended, open or not."""
-
-    def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
-        """A client said something."""
-
-
-@dataclass(slots=True, eq=False)
-class ModelConnection:
-    """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
-
-    ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
-    ``retry_after`` the seconds that the end of it, as the client has seen it, gave.
-    An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
-    the proxy.
-    """
-
-    link: ModelLink
-    client: ClientEnd
-    dial: int
-    key: int = 0
-    opened: bool = False
-    machine: ServerConnection | None = None
-    held: deque[ClientMessage] | None = None
-    retry_after: Seconds | None = None
-    client_gone: bool = False
-    server_gone: bool = False
-    severed: bool = False
+def _middle(_: int) -> float:
+    """The number of a delay without spread."""
+    return 0.5
 
 
 class ModelLink:
-    """The link of one cohort; ``connections`` are those that pass the proxy now, in the order of their dials."""
+    """The link of one cohort; ``connections`` are those that pass the proxy now, in the order of their dials.
 
-    def __init__(self, clock: SimEnvironment, costs: ModelCosts, server: ServerEnd) -> None:
-        self._clock, self._server = clock, server
+    ``draw(n)`` is the uniform number of the n-th message whose delay has a spread.
+    """
+
+    def __init__(
+        self, clock: SimEnvironment, costs: ModelCosts, server: ServerEnd, draw: Callable[[int], float] = _middle
+    ) -> None:
+        self._clock, self._server, self._draw = clock, server, draw
         self._latency, self._half, self._connect = costs.latency, costs.latency / 2, costs.connect
         self._close_timeout = costs.close_timeout
         self._base_latency, self.extra_latency = costs.latency, 0.0
-        self._delays: Counter[Seconds] = Counter()
-        self._refusals = 0
+        self._held: Counter[Condition] = Counter()
+        self._spread, self._delayed_until, self._draws = 0.0, -NEVER, itertools.count(1)
+        self._deferred: list[LinkOperation] = []
         self._holes = {Direction.UP: 0, Direction.DOWN: 0}
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
         self.connections: dict[ModelConnection, None] = {}
         self._dials: DelayLine[ModelConnection] = DelayLine(clock, self._dialled)
-        self._up: DelayLine[tuple[ModelConnection, ClientMessage | Upgrade | CloseSignal]] = DelayLine(
-            clock, self._arrive_up
-        )
-        self._down: DelayLine[tuple[ModelConnection, ServerMessage | Upgrade | CloseSignal]] = DelayLine(
-            clock, self._arrive_down
-        )
+        self._up: DelayLine[UpItem] = DelayLine(clock, self._arrive_up)
+        self._down: DelayLine[DownItem] = DelayLine(clock, self._arrive_down)
         self._fins: DelayLine[ModelConnection] = DelayLine(clock, self._give_up_closing)
+        self._waiting_up: WaitingRoom[UpItem] = WaitingRoom(clock, self._half, self._deliver_up)
+        self._waiting_down: WaitingRoom[DownItem] = WaitingRoom(clock, self._half, self._deliver_down)
+        self._waiting: dict[Direction, WaitingRoom[UpItem] | WaitingRoom[DownItem]] = {
+            Direction.UP: self._waiting_up,
+            Direction.DOWN: self._waiting_down,
+        }
 
     # what a canary would see ------------------------------------------------------------------------------------------
 
     @property
     def refusing(self) -> bool:
         """Whether dials are refused now."""
-        return self._refusals > 0
+        return self._held[Refuse()] > 0
 
-    def is_hole(self, direction: Direction) -> bool:
-        """Whether bytes of this direction vanish now."""
-        return all(self._holes[way] > 0 for way in direction.ways)
+    def is_silent(self, direction: Direction) -> bool:
+        """Whether bytes of this direction vanish or wait now."""
+        return all(self._holes[way] > 0 or self._waiting[way].is_closed for way in direction.ways)
 
     @property
     def usable(self) -> bool:
         """Whether a dial would succeed now."""
-        return not (self.refusing or self.extra_latency or any(self._holes.values()))
+        return not (self.refusing or self.extra_latency or any(map(self.is_silent, self._holes)))
 
     def hold(self, client: ClientEnd) -> ModelConnection:
         """Open a connection that only faults can end: a canary's."""
@@ -176,17 +123,17 @@ class ModelLink:
 
     def send_up(self, connection: ModelConnection, message: ClientMessage) -> None:
         """The client says something now."""
-        self._up.put(self._clock.now + self._latency, (connection, message))
+        self._put_up(connection, message)
 
     def send_down(self, connection: ModelConnection, frame: ServerMessage | Upgrade, departs: Instant) -> None:
         """The server says something, which leaves it at ``departs``."""
-        self._down.put(departs + self._latency, (connection, frame))
+        self._put_down(connection, frame, departs)
 
     def leave(self, connection: ModelConnection) -> None:
         """The client releases the connection now: it receives nothing more, the server its end."""
         connection.client_gone = True
         if not connection.server_gone and connection in self.connections:
-            self._up.put(self._clock.now + self._latency, (connection, FIN))
+            self._put_up(connection, FIN)
         self._forget_if_over(connection)
 
     def end(
@@ -202,7 +149,7 @@ class ModelLink:
     def _send_end(self, connection: ModelConnection, signal: CloseSignal, departs: Instant) -> None:
         connection.server_gone = True
         if not connection.client_gone:
-            self._down.put(departs + self._latency, (connection, signal))
+            self._put_down(connection, signal, departs)
         self._forget_if_over(connection)
 
     # what faults do ---------------------------------------------------------------------------------------------------
@@ -210,48 +157,85 @@ class ModelLink:
     def apply(self, operation: LinkOperation) -> None:
         """Carry out one operation, which takes no time. A reset ends connections as a close does, for both ends.
 
-        Raises :class:`~resilience.errors.InjectionError` for a condition to lift that does not hold.
+        Raises :class:`~resilience.errors.InjectionError` for a condition to lift that does not hold, and for one that a
+        model without bytes cannot carry.
         """
+        if self._held[Freeze()] and operation not in {Impose(Freeze()), Lift(Freeze())}:
+            self._deferred.append(operation)
+            return
         match operation:
             case CloseAll() | ResetAll():
                 self.cut()
-            case Impose(condition=Refuse()):
-                self._refusals += 1
-            case Lift(condition=Refuse()):
-                self._require(self._refusals)
-                self._refusals -= 1
-            case Impose(condition=Delay(delay=delay)):
-                self._delays[delay] += 1
+            case Impose(condition=condition):
+                self._change(condition, 1)
+            case Lift(condition=condition):
+                if not self._held[condition]:
+                    raise InjectionError(f"the link has no such condition to lift: {condition}")
+                self._change(condition, -1)
+
+    def _change(self, condition: Condition, by: int) -> None:
+        """One more or one less of this condition holds."""
+        match condition:
+            case Refuse():
+                self._held[condition] += by
+            case Drop(direction=direction):
+                self._held[condition] += by
+                (self.open_hole if by > 0 else self.close_hole)(direction)
+            case Delay():
+                self._held[condition] += by
                 self._show_delays()
-            case Lift(condition=Delay(delay=delay)):
-                self._require(self._delays[delay])
-                self._delays[delay] -= 1
-                self._show_delays()
-                self._drop_delayed()
-                self.cut()
-            case Impose(condition=Drop(direction=direction)):
-                self.open_hole(direction)
-            case Lift(condition=Drop(direction=direction)):
-                self._require(min(self._holes[way] for way in direction.ways))
-                self.close_hole(direction)
+                if by < 0:
+                    self._bring_forward(condition.delay)
+            case Hold(direction=direction):
+                self._held[condition] += by
+                self._stall(direction, by)
+            case Freeze():
+                self._held[condition] += by
+                self._freeze(by)
+            case _:
+                raise InjectionError(f"the model carries messages, not bytes: it cannot carry out {condition}")
 
     def _show_delays(self) -> None:
-        self.extra_latency = sum(self._delays.elements())
+        delays = [each for each in self._held.elements() if isinstance(each, Delay)]
+        self.extra_latency = sum(each.delay for each in delays)
+        self._spread = sum(each.spread for each in delays)
         self._latency = self._base_latency + self.extra_latency
+
+    def _bring_forward(self, by: Seconds) -> None:
+        """What a delay held back continues at once."""
+        soon = self._clock.now + self._half
+        self._up.advance(by, not_before=soon)
+        self._down.advance(by, not_before=soon)
+        for connection in self.connections:
+            connection.due_up = min(connection.due_up, max(connection.due_up - by, soon))
+            connection.due_down = min(connection.due_down, max(connection.due_down - by, soon))
+
+    def _stall(self, direction: Direction, by: int) -> None:
+        for way in direction.ways:
+            self._waiting[way].stalls += by
+            self._waiting[way].show()
+
+    def _freeze(self, by: int) -> None:
+        for room in self._waiting.values():
+            room.freezes += by
+            room.show()
+        if not self._held[Freeze()]:
+            deferred, self._deferred = self._deferred, []
+            for operation in deferred:
+                self.apply(operation)
 
     def _drop_delayed(self) -> None:
         """Drop what is under way for longer than the link now takes: it belongs to connections that are closed next."""
         self._up.drop_after(self._clock.now + self._latency)
         self._down.drop_after(self._clock.now + self._latency)
 
-    def _require(self, count: int) -> None:
-        if not count:
-            raise InjectionError("the link has no such condition to lift")
-
     def repair(self) -> None:
         """Lift every condition, and close every connection with them."""
-        self._refusals = 0
-        self._delays.clear()
+        self._held.clear()
+        self._deferred.clear()
+        for room in self._waiting.values():
+            room.stalls = room.freezes = 0
+            room.show()
         self._show_delays()
         self._drop_delayed()
         self._holes = dict.fromkeys(self._holes, 0)
@@ -289,15 +273,42 @@ class ModelLink:
 
     # on the way -------------------------------------------------------------------------------------------------------
 
+    def _put_up(self, connection: ModelConnection, item: ClientMessage | Upgrade | CloseSignal) -> None:
+        due = self._clock.now + self._latency
+        if self.extra_latency or due < self._delayed_until:
+            due = connection.due_up = self._delayed(due, item, connection.due_up)
+            self._up.insert(due, (connection, item))
+        else:
+            self._up.put(due, (connection, item))
+
+    def _put_down(
+        self, connection: ModelConnection, item: ServerMessage | Upgrade | CloseSignal, departs: Instant
+    ) -> None:
+        due = departs + self._latency
+        if self.extra_latency or due < self._delayed_until:
+            due = connection.due_down = self._delayed(due, item, connection.due_down)
+            self._down.insert(due, (connection, item))
+        else:
+            self._down.put(due, (connection, item))
+
+    def _delayed(self, due: Instant, item: object, last: Instant) -> Instant:
+        """When an item arrives that is due with the mean delay: a bare close waits only behind what was sent before."""
+        if isinstance(item, CloseSignal) and item.is_bare:
+            found = max(due - self.extra_latency, last)
+        else:
+            found = max(due + self._spread * (2.0 * self._draw(next(self._draws)) - 1.0), last)
+        self._delayed_until = max(self._delayed_until, found)
+        return found
+
     def _dialled(self, connection: ModelConnection) -> None:
         if connection.client_gone:
             return
-        if self._refusals:
+        if self.refusing:
             connection.client_gone = connection.server_gone = True
             connection.client.failed(connection, REFUSED)
             return
         self.connections[connection] = None
-        self._up.put(self._clock.now + self._latency, (connection, UPGRADE))
+        self._put_up(connection, UPGRADE)
 
     def _vanished(self, direction: Direction) -> bool:
         """Whether what arrives now met a hole at the proxy.
@@ -306,7 +317,13 @@ class ModelLink:
         """
         return self._clock.now - self._half >= self._hole_since[direction]
 
-    def _arrive_up(self, item: tuple[ModelConnection, ClientMessage | Upgrade | CloseSignal]) -> None:
+    def _arrive_up(self, item: UpItem) -> None:
+        connection, frame = item
+        is_close = isinstance(frame, CloseSignal)
+        if not self._waiting_up.takes(item, is_close=is_close, same=lambda other: other[0] is connection):
+            self._deliver_up(item)
+
+    def _deliver_up(self, item: UpItem) -> None:
         connection, frame = item
         if connection.severed or connection.server_gone:
             return
@@ -321,7 +338,13 @@ class ModelLink:
         else:
             self._server.receive(connection, frame)
 
-    def _arrive_down(self, item: tuple[ModelConnection, ServerMessage | Upgrade | CloseSignal]) -> None:
+    def _arrive_down(self, item: DownItem) -> None:
+        connection, frame = item
+        is_close = isinstance(frame, CloseSignal) and frame.is_bare
+        if not self._waiting_down.takes(item, is_close=is_close, same=lambda other: other[0] is connection):
+            self._deliver_down(item)
+
+    def _deliver_down(self, item: DownItem) -> None:
         connection, frame = item
         if connection.severed or connection.client_gone:
             return
@@ -339,6 +362,7 @@ class ModelLink:
     def _arrive_close(self, connection: ModelConnection, signal: CloseSignal, *, vanished: bool) -> None:
         if signal.code is None:
             is_rejected = signal.status is not None and not vanished
+            connection.status = signal.status if is_rejected else None
             connection.retry_after = signal.retry_after if is_rejected else None
             self._tell_client(connection, f"status_{signal.status}" if is_rejected else CLOSED, CloseCode.ABNORMAL)
         elif vanished:

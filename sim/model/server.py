@@ -30,7 +30,8 @@ from resilience.protocol.effects import (
     ServerEffect,
 )
 from resilience.protocol.messages import ClientMessage, ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.server.room import Room
 from resilience.protocol.states import ServerConnectionState
 from resilience.quiz.verdicts import AnswerVerdict
@@ -41,9 +42,9 @@ from resilience.units import Instant, Seconds
 from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import LazyTimer, SimEnvironment
+from .connection import UPGRADE, ModelConnection
 from .costs import ModelCosts
 from .encoding import MessageCodecHook
-from .link import UPGRADE, ModelConnection
 from .station import Station
 from .store import ModelStore
 
@@ -173,9 +174,9 @@ class ModelServerDriver:
         self._serve_connections()
 
     def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
-        """A client said something."""
+        """A client said something; what reaches a process that has ended, or has ended the connection, is ignored."""
         machine, now = connection.machine, self._clock.now
-        if machine is None:
+        if machine is None or connection.key not in self._connections:
             return
         if connection.held is not None:
             connection.held.append(message)
@@ -241,7 +242,7 @@ class ModelServerDriver:
         return self._wasted_work or not connection.server_gone
 
     def _accept(self, connection: ModelConnection) -> None:
-        if connection.server_gone:
+        if connection.server_gone or connection.key not in self._connections:
             return
         connection.link.send_down(connection, UPGRADE, self._next_send_time())
         if connection.machine is not None:

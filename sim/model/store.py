@@ -77,6 +77,7 @@ class ModelStore:
         elif isinstance(row, DeleteParticipant):
             self.sessions.pop(row.participant, None)
         elif isinstance(row, QuizState):
-            self.state = row
+            if row.step >= self.state.step:  # as in the database: no later row takes back a step
+                self.state = row
         else:
             self.attempts.append(row)

@@ -37,6 +37,6 @@ class VirtualClientProcess:
         self._loop.suspend(self.name)
 
     def resume(self) -> None:
-        """Go on: what has arrived is read first, then come the timers that have passed."""
+        """Continue: what has arrived is read first, then come the timers that have passed."""
         self._network.resume(self.name)
         self._loop.resume(self.name)

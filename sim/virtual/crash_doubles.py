@@ -14,10 +14,11 @@ from resilience.errors import StoreError
 from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.writer import EventSink
 from resilience.experiment.primitives import CrashPoint
+from resilience.policy.run_owners import OwnedRun
 from resilience.protocol.effects import Row
 from resilience.quiz.plan import QuizPlan
 from resilience.runtime import RunClock
-from resilience.server.store import RunLease, Store, StoredEvent, StoredRunHeader
+from resilience.server.store import ANY_RUN, RunLease, Store, StoredEvent, StoredRunHeader
 from resilience.units import Instant, Seconds
 
 BoundaryHook = Callable[[CrashPoint], None]
@@ -39,10 +40,23 @@ class CrashingStore:
         """Refuse every further call, but for a commit that is under way if it ``lands``."""
         self._dead, self._lands = True, lands
 
-    def create_event(self, lease: RunLease, event: str, plan: QuizPlan, origin: float, at: Instant = 0.0) -> None:
+    @property
+    def owner(self) -> str:
+        """The server's name at the database."""
+        return self._store.owner
+
+    def create_event(  # noqa: PLR0913, PLR0917 - as the store's own
+        self,
+        lease: RunLease,
+        event: str,
+        plan: QuizPlan,
+        origin: float,
+        at: Instant = 0.0,
+        newest: str | None = ANY_RUN,
+    ) -> None:
         """Begin a run."""
         self._require_life()
-        self._store.create_event(lease, event, plan, origin, at)
+        self._store.create_event(lease, event, plan, origin, at, newest)
 
     def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
         """Read the newest run without its participants."""
@@ -56,10 +70,20 @@ class CrashingStore:
         self._require_life()
         return self._store.latest(event, origin)
 
-    def unfinished(self) -> list[str]:
-        """List the events that have not finished."""
+    def unfinished(self) -> list[OwnedRun]:
+        """List the runs that have not finished."""
         self._require_life()
         return self._store.unfinished()
+
+    def renew(self, leases: Sequence[RunLease]) -> list[RunLease]:
+        """Give a sign of life."""
+        self._require_life()
+        return self._store.renew(leases)
+
+    def release(self, leases: Sequence[RunLease]) -> None:
+        """Give runs up."""
+        self._require_life()
+        self._store.release(leases)
 
     def acquire_lease(self, key: str) -> RunLease:
         """Become a run's server; a boundary before and after it."""

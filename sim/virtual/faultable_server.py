@@ -6,7 +6,16 @@ import asyncio
 from collections.abc import Callable
 
 from resilience.errors import describe_error
-from resilience.experiment.primitives import Crash, CrashPoint, Drain, Kill, Resume, ServerOperation, Start, Suspend
+from resilience.experiment.primitives import (
+    Crash,
+    CrashPoint,
+    DrainServer,
+    Kill,
+    ResumeServer,
+    ServerOperation,
+    Start,
+    SuspendServer,
+)
 from resilience.lab.canary import NetworkCanary
 from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
@@ -58,17 +67,17 @@ class FaultableVirtualServer:
                 before = await self._kill_at(crash)
             case Kill():
                 self.kill(PLAIN_KILL)
-            case Drain():
+            case DrainServer():
                 self._kills += 1
                 self.process.drain()
             case Start():
                 self._kills = max(self._kills - 1, 0)
                 if not self._kills:
                     await self._replace()
-            case Suspend():
+            case SuspendServer():
                 self._suspensions += 1
                 self.process.suspend()
-            case Resume():
+            case ResumeServer():
                 self._suspensions = max(self._suspensions - 1, 0)
                 if not self._suspensions:
                     self.process.resume()

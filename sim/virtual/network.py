@@ -1,10 +1,4 @@
-"""The network: listeners, and links to them that break as Toxiproxy breaks them. Owns no time and no bytes.
-
-A link stands for one Toxiproxy process between a cohort and its server, and copies it: a dial is accepted before the
-upstream is dialled, so that it succeeds in a hole, in a freeze and without a listener behind it; a close passes through
-a hole; a hole that ends closes every connection of the link, since bytes are missing; what an end aborts, and what a
-crash leaves behind, reaches the other end as a plain FIN. Every switch may be thrown twice.
-"""
+"""The network: listeners, connections, and dials that reach them directly or over a link. Owns no time and no bytes."""
 
 from __future__ import annotations
 
@@ -21,6 +15,7 @@ from resilience.errors import HarnessError
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
+from .link import VirtualLink, throw
 from .loop import PROCESS, VirtualLoop
 from .pipe import WINDOW_BYTES, ControlSignal, DeliveryScheduler, LatencySource, Obstruction, Pipe
 from .transport import VirtualTransport
@@ -177,130 +172,6 @@ class VirtualServer(asyncio.AbstractServer):
                     waiter.set_result(None)
 
 
-class VirtualLink:
-    """One cohort's way to its server: dials to ``port`` are forwarded to ``upstream``.
-
-    ``resets_cross``: whether an abort reaches the other end as a reset; Toxiproxy makes a FIN of it.
-    ``accept_delay_s``: what a connect takes beyond its round trip.
-    """
-
-    def __init__(  # noqa: PLR0913 - all that a link is
-        self,
-        network: VirtualNetwork,
-        name: str,
-        port: int,
-        upstream: tuple[str, int],
-        *,
-        latency_s: LatencySource,
-        resets_cross: bool,
-    ) -> None:
-        self.name, self.port, self.upstream, self.resets_cross = name, port, upstream, resets_cross
-        self.accept_delay_s: Seconds = 0.0
-        self.is_refusing = False
-        self._network = network
-        self._latencies = (latency_s, latency_s)
-        self._blocks = (Obstruction(0), Obstruction(0))
-        self._live: dict[int, VirtualConnection] = {}
-        self._unanswered: list[VirtualConnection] = []
-
-    @property
-    def connections(self) -> list[VirtualConnection]:
-        """The live ones, oldest first."""
-        return [self._live[number] for number in sorted(self._live)]
-
-    @property
-    def latencies(self) -> tuple[LatencySource, LatencySource]:
-        """Up and down, one way each."""
-        return self._latencies
-
-    @property
-    def latency_s(self) -> LatencySource:
-        """One way, client to server; setting it sets both directions, for packets sent from now on."""
-        return self._latencies[0]
-
-    @latency_s.setter
-    def latency_s(self, latency: LatencySource) -> None:
-        self.set_latency(up=latency, down=latency)
-
-    def set_latency(self, *, up: LatencySource, down: LatencySource) -> None:
-        """Set each direction; packets under way keep theirs, and nothing overtakes."""
-        self._latencies = (up, down)
-        for connection in self._live.values():
-            connection.up.latency, connection.down.latency = up, down
-
-    # Faults. Each is seen by the ends one latency later.
-
-    def cut(self) -> None:
-        """Close every connection once: both ends see a FIN, what is under way is lost."""
-        for connection in self.connections:
-            connection.sever(ControlSignal.FIN)
-
-    def reset(self) -> None:
-        """Reset every connection once: both ends lose it with ``ConnectionResetError``."""
-        for connection in self.connections:
-            connection.sever(ControlSignal.RST)
-
-    def refuse(self, on: bool) -> None:  # noqa: FBT001 - a switch
-        """Close every connection and refuse new ones, until switched off."""
-        if on and not self.is_refusing:
-            self.cut()
-        self.is_refusing = on
-
-    def blackhole(self, *, up: bool, down: bool) -> None:
-        """Throw bytes away in these directions, those under way too. Closes pass; a direction healed is a cut."""
-        was_up, was_down = (bool(blocks & Obstruction.HOLE) for blocks in self._blocks)
-        if (was_up and not up) or (was_down and not down):
-            self.cut()
-        self._switch(Obstruction.HOLE, up=up, down=down)
-
-    def stall(self, *, up: bool, down: bool) -> None:
-        """Hold bytes in these directions, and a close behind them; all arrive in order when switched off."""
-        self._switch(Obstruction.STALLED, up=up, down=down)
-
-    def freeze(self, on: bool) -> None:  # noqa: FBT001 - a switch
-        """Hold everything both ways; dials are accepted, as by the system of a stopped proxy, and go no further.
-
-        Switched off, the held dials reach the server, oldest first, and all that was held arrives in order.
-        """
-        self._switch(Obstruction.FROZEN, up=on, down=on)
-        if not on:
-            unanswered, self._unanswered = self._unanswered, []
-            for connection in unanswered:
-                self._network.establish(connection, self.upstream)
-
-    def heal(self) -> None:
-        """Switch every fault off; latencies and the accept delay stay."""
-        self.refuse(False)  # noqa: FBT003 - a switch
-        self.stall(up=False, down=False)
-        self.blackhole(up=False, down=False)
-        self.freeze(False)  # noqa: FBT003 - a switch
-
-    def _switch(self, why: Obstruction, *, up: bool, down: bool) -> None:
-        was_up, was_down = self._blocks
-        self._blocks = (was_up | why if up else was_up & ~why, was_down | why if down else was_down & ~why)
-        for connection in self.connections:
-            _throw(connection.up, why, on=up)
-            _throw(connection.down, why, on=down)
-
-    # What the network tells it.
-
-    def on_accepted(self, connection: VirtualConnection) -> bool:
-        """A dial was accepted; whether it may continue to the server at once."""
-        self._live[connection.number] = connection
-        for pipe, blocks in zip((connection.up, connection.down), self._blocks, strict=True):
-            for why in Obstruction:
-                if blocks & why:
-                    pipe.block(why)
-        is_frozen = bool(self._blocks[0] & Obstruction.FROZEN)
-        if is_frozen:
-            self._unanswered.append(connection)
-        return not is_frozen
-
-    def left(self, number: int) -> None:
-        """A connection is over."""
-        self._live.pop(number, None)
-
-
 class VirtualNetwork:
     """Every listener, link and connection of one run. Serves one loop.
 
@@ -389,7 +260,7 @@ class VirtualNetwork:
         for connection in self.connections:
             for end in (connection.client, connection.server):
                 if end.process == process:
-                    _throw(end.inbound, Obstruction.SUSPENDED, on=on)
+                    throw(end.inbound, Obstruction.SUSPENDED, on=on)
 
     async def dial(self, factory: Callable[[], ProtocolT], host: str, port: int) -> tuple[VirtualTransport, ProtocolT]:
         """Connect in one round trip; raises ``ConnectionRefusedError`` after one latency."""
@@ -485,10 +356,3 @@ def _own_context() -> Context | None:
 
 def _address(host: str | None, port: int) -> tuple[str, int]:
     return (_ANY_HOST, port) if host is None or host in _ANY_HOSTS else (host, port)
-
-
-def _throw(pipe: Pipe, why: Obstruction, *, on: bool) -> None:
-    if on:
-        pipe.block(why)
-    else:
-        pipe.unblock(why)

@@ -21,12 +21,16 @@ from typing import Protocol
 from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop
+from .shaping import Shaping
 
 WINDOW_BYTES = 64 * 1024
 """Bytes that may be in flight or unread in one direction before the sender has to keep the rest."""
 
 LatencySource = Seconds | Callable[[float], Seconds]
 """One way, seconds; or those seconds as a function of a uniform number in [0, 1), drawn for each packet."""
+
+DelaySource = Callable[[float], Seconds]
+"""Seconds as a function of a uniform number in [0, 1), drawn for each packet."""
 
 _by_number = attrgetter("number")
 
@@ -105,12 +109,17 @@ class Pipe:
 
     ``number`` orders deliveries at the same time. ``draw(n)`` is the uniform number of the n-th packet. The window
     opens again as soon as the receiver has the bytes, without a way back.
+
+    ``delay``: how much later bytes arrive, a signal only behind them; ``shaping``: how bytes leave the proxy, if not at
+    once; ``close_delay``: how much later a close of the sender arrives, seconds; ``limits``: for each limit by its
+    number, how many bytes may still pass until ``on_limit``.
     """
 
     __slots__ = (
         "_backlog",
         "_blocks",
         "_booked",
+        "_busy_until",
         "_deliveries",
         "_draw",
         "_last",
@@ -119,8 +128,13 @@ class Pipe:
         "_queue",
         "_under_way",
         "backlog_size",
+        "close_delay",
+        "delay",
         "latency",
+        "limits",
         "number",
+        "on_limit",
+        "shaping",
         "sink",
         "source",
         "window",
@@ -143,6 +157,12 @@ class Pipe:
         self._booked = math.inf
         self._last = -math.inf
         self._packets = self._under_way = 0
+        self._busy_until = -math.inf
+        self.delay: DelaySource | None = None
+        self.close_delay: Seconds = 0.0
+        self.shaping: Shaping | None = None
+        self.limits: dict[int, int] = {}
+        self.on_limit: Callable[[], None] = _nothing
         self.source: End
         self.sink: End
 
@@ -150,6 +170,9 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """Send bytes, or append them to the backlog if the window is full."""
+        if self.limits and not self._blocks & _LOSING:
+            self._send_limited(data)
+            return
         size = len(data)
         if self._blocks & _LOSING:
             if self._blocks & _SEVERED:
@@ -162,22 +185,36 @@ class Pipe:
             self._under_way += size
             self._post(data)
 
+    def _send_limited(self, data: bytes) -> None:
+        """Send no more than the limits allow; behind the last byte comes a FIN, and nothing more."""
+        room = min(self.limits.values())
+        self.limits, limits = {}, {number: left - len(data) for number, left in self.limits.items()}
+        self.send(data[:room])
+        if room > len(data):
+            self.limits = limits
+            return
+        self.finish()
+        self._blocks |= _SEVERED
+        self.on_limit()
+
     def finish(self) -> None:
         """Send a FIN behind all bytes."""
         if self._backlog:
             self._backlog.append(ControlSignal.FIN)
         elif not self._blocks & _SEVERED:
-            self._post(ControlSignal.FIN)
+            self._post(ControlSignal.FIN, self.close_delay)
 
     def discard(self, mark: ControlSignal) -> None:
         """Drop all bytes that have not arrived; only the signal still arrives."""
         if not self._blocks & _SEVERED:
             self._purge()
-            self._post(mark)
+            self._post(mark, self.close_delay)
 
     def sever(self, mark: ControlSignal) -> None:
         """Cut the pipe: its end sees the signal one latency from now, and the sender's bytes are lost."""
-        self.discard(mark)
+        if not self._blocks & _SEVERED:
+            self._purge()
+            self._post(mark)
         self._blocks |= _SEVERED
         self._deliveries.soon(self.source.drained)
 
@@ -187,9 +224,29 @@ class Pipe:
         self._packets += 1
         return max(latency(self._draw(self._packets)), 0.0) if callable(latency) else latency
 
-    def _post(self, item: bytes | ControlSignal) -> None:
+    def hasten(self) -> None:
+        """Have everything under way arrive one latency from now at the latest: the proxy no longer holds it back."""
+        latest = self._loop.now + self.draw_latency()
+        self._queue = deque((min(arrival, latest), item) for arrival, item in self._queue)
+        self._last, self._busy_until = min(self._last, latest), -math.inf
+        self._reschedule()
+
+    def _post(self, item: bytes | ControlSignal, later: Seconds = 0.0) -> None:
+        if self.shaping is None:
+            self._post_at(self._loop.now + later, item)
+        elif isinstance(item, bytes):
+            for leaves, piece in self.shaping.leave(item, max(self._busy_until, self._loop.now)):
+                self._busy_until = leaves
+                self._post_at(leaves, piece)
+        else:
+            self._post_at(max(self._busy_until, self._loop.now) + later, item)
+
+    def _post_at(self, leaves: Instant, item: bytes | ControlSignal) -> None:
         latency = self.latency
-        arrival = self._loop.now + (latency if isinstance(latency, float) else self.draw_latency())
+        arrival = leaves + (latency if isinstance(latency, float) else self.draw_latency())
+        if self.delay is not None and isinstance(item, bytes):
+            self._packets += 1
+            arrival += self.delay(self._draw(self._packets))
         if arrival < self._last:  # noqa: PLR1730 - max() is slow, and this is the hot path
             arrival = self._last
         self._last = arrival
@@ -221,7 +278,7 @@ class Pipe:
     def _send_reset_back(self) -> None:
         back = self.source.inbound
         if not back.resets():
-            back._post(ControlSignal.RST)  # noqa: SLF001 - the other direction of the same connection
+            back._post(ControlSignal.RST, back.close_delay)  # noqa: SLF001 - the other direction of this connection
 
     def resets(self) -> bool:
         """Whether a reset is in flight."""
@@ -316,4 +373,9 @@ class Pipe:
     def dispose(self) -> None:
         """Both ends are gone; drop the references to them."""
         self._purge()
+        self.on_limit = _nothing
         del self.source, self.sink
+
+
+def _nothing() -> None:
+    """Does nothing where no limit was set."""

@@ -142,7 +142,7 @@ class VirtualServerProcess:
         self._host.loop.suspend(self.name)
 
     def resume(self) -> None:
-        """Go on: what has arrived is read first, then come the timers that have passed."""
+        """Continue: what has arrived is read first, then come the timers that have passed."""
         self._host.network.resume(self.name)
         self._host.loop.resume(self.name)
 

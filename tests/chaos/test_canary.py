@@ -9,7 +9,20 @@ import pytest
 
 from chaos.ports import free_ports
 from chaos.proxied_link import Address, ProxiedLink
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ResetFault
+from resilience.experiment.faults import (
+    AnyFault,
+    BandwidthFault,
+    BlackholeFault,
+    CutFault,
+    CutMidMessageFault,
+    FreezeFault,
+    LatencyFault,
+    RefuseFault,
+    ResetFault,
+    SliceFault,
+    SlowCloseFault,
+    StallFault,
+)
 from resilience.experiment.primitives import Direction, LinkOperation, Symptom
 from resilience.lab.canary import NetworkCanary, ProbeResult, probe
 
@@ -21,7 +34,21 @@ CUT = CutFault(at=1.0, cohorts=ALPHA)
 RESET = ResetFault(at=1.0, cohorts=ALPHA)
 REFUSE = RefuseFault(at=1.0, cohorts=ALPHA, duration=1.0)
 HOLES = {way: BlackholeFault(at=1.0, cohorts=ALPHA, duration=1.0, direction=way) for way in Direction}
-FAULTS: dict[str, AnyFault] = {"cut": CUT, "refuse": REFUSE, **{f"blackhole-{way}": HOLES[way] for way in HOLES}}
+STALLS = {way: StallFault(at=1.0, cohorts=ALPHA, duration=1.0, direction=way) for way in Direction}
+FAULTS: dict[str, AnyFault] = {
+    "cut": CUT,
+    "refuse": REFUSE,
+    **{f"blackhole-{way}": HOLES[way] for way in HOLES},
+    **{f"stall-{way}": STALLS[way] for way in STALLS},
+    "freeze": FreezeFault(at=1.0, cohorts=ALPHA, duration=1.0),
+    "latency": LatencyFault(at=1.0, cohorts=ALPHA, duration=1.0, delay=0.1, spread=0.05),
+    "bandwidth": BandwidthFault(at=1.0, cohorts=ALPHA, duration=1.5, rate=20_000),
+    "slice": SliceFault(at=1.0, cohorts=ALPHA, duration=1.5, size=8, delay=0.008),
+    "cut_mid_message": CutMidMessageFault(at=1.0, cohorts=ALPHA, duration=1.5, after=1000),
+    "cut_mid_message-down": CutMidMessageFault(at=1.0, cohorts=ALPHA, duration=1.5, after=10, direction=Direction.DOWN),
+    "slow_close": SlowCloseFault(at=1.0, cohorts=ALPHA, duration=1.5, delay=0.3),
+    "slow_close-up": SlowCloseFault(at=1.0, cohorts=ALPHA, duration=1.5, delay=0.3, direction=Direction.UP),
+}
 SYMPTOMS = {name: fault.composition.symptom for name, fault in {**FAULTS, "reset": RESET}.items()}
 
 SOON_S = 0.6

@@ -9,10 +9,25 @@ from typing import Any
 import pytest
 
 from chaos.proxied_link import ProxiedLink
+from chaos.toxiproxy.chain import ToxicChain
+from chaos.toxiproxy.toxics import Toxic
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ResetFault
-from resilience.experiment.primitives import LinkOperation
+from resilience.experiment.faults import (
+    AnyFault,
+    BandwidthFault,
+    BlackholeFault,
+    CutFault,
+    CutMidMessageFault,
+    FreezeFault,
+    LatencyFault,
+    RefuseFault,
+    ResetFault,
+    SliceFault,
+    SlowCloseFault,
+    StallFault,
+)
+from resilience.experiment.primitives import Direction, LinkOperation
 from resilience.experiment.schedule import FaultWindow
 from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.canary import ProbeResult, probe
@@ -22,6 +37,7 @@ from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
 
 from ..support.deadlines import HANG_S
+from ..support.http_stub import HttpStub
 from ..support.processes import eventually
 
 ALPHA = ("alpha",)
@@ -71,8 +87,15 @@ class Injection:
         CutFault(at=0.3, cohorts=ALPHA),
         RefuseFault(at=0.3, cohorts=ALPHA, duration=1.5),
         BlackholeFault(at=0.3, cohorts=ALPHA, duration=3.0),
+        StallFault(at=0.3, cohorts=ALPHA, duration=2.0),
+        FreezeFault(at=0.3, cohorts=ALPHA, duration=2.0),
+        LatencyFault(at=0.3, cohorts=ALPHA, duration=2.0, delay=0.2, spread=0.1),
+        BandwidthFault(at=0.3, cohorts=ALPHA, duration=2.0, rate=10_000),
+        SliceFault(at=0.3, cohorts=ALPHA, duration=2.0, size=16, delay=0.01),
+        CutMidMessageFault(at=0.3, cohorts=ALPHA, duration=2.0, after=500),
+        SlowCloseFault(at=0.3, cohorts=ALPHA, duration=2.0, delay=0.5),
     ],
-    ids=["cut", "refuse", "blackhole"],
+    ids=lambda fault: fault.kind,
 )
 async def test_every_fault_is_injected_confirmed_and_cleared(
     link: ProxiedLink, clock: RunClock, fault: AnyFault
@@ -133,6 +156,54 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     after = Injection(clock, link)
     await after.run(CutFault(at=0.5, cohorts=ALPHA))
     assert after.of(K.FAULT_CONFIRMED)
+
+
+class BareChain(ToxicChain):
+    """Toxics added and removed as Toxiproxy offers it: no tail takes what a removed one held."""
+
+    async def add(self, toxic: Toxic) -> CallTimes:
+        return await self._api().add_toxic(self._proxy, toxic)
+
+    async def remove(self, toxic: Toxic) -> CallTimes:
+        return await self._api().remove_toxic(self._proxy, toxic.name, live=True)
+
+
+async def leave_during(injection: Injection, link: ProxiedLink, stub: HttpStub) -> None:
+    """A client that is sent bytes while they are held back, and leaves without having read them."""
+    await eventually(lambda: bool(injection.of(K.FAULT_STARTED)), HANG_S)
+    _, writer = await asyncio.open_connection(*link.address)
+    await asyncio.sleep(0.1)
+    await stub.push(4)
+    writer.transport.abort()
+
+
+STALL = StallFault(at=0.3, cohorts=ALPHA, duration=2.0, direction=Direction.DOWN)
+
+
+async def test_a_deadlocked_control_api_ends_the_window_as_invalid_and_the_proxy_is_replaced(
+    link: ProxiedLink, clock: RunClock, stub: HttpStub
+) -> None:
+    """The real deadlock: held bytes of a client that has left, and nothing takes them."""
+    link._chain = BareChain(lambda: link.api, link.name)
+    link.api.close()
+    link.api = link.process.api(1.0)
+    injection = Injection(clock, link)
+    await asyncio.gather(injection.run(STALL), leave_during(injection, link, stub))
+    assert injection.of(K.FAULT_INVALID)
+    assert any("hangs" in (event.cause or "") for event in injection.of(K.HARNESS_FAILED))
+    assert link.process.starts == 2
+    assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
+
+
+async def test_clients_that_leave_during_a_fault_do_not_hang_the_control_api(
+    link: ProxiedLink, clock: RunClock, stub: HttpStub
+) -> None:
+    injection = Injection(clock, link)
+    await asyncio.gather(injection.run(STALL), leave_during(injection, link, stub))
+    assert not injection.of(K.FAULT_INVALID)
+    assert injection.of(K.FAULT_CONFIRMED)
+    assert injection.of(K.FAULT_CLEARED)
+    assert link.process.starts == 1
 
 
 async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_invalid(

@@ -105,7 +105,7 @@ class Played(NamedTuple):
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Played]:
     """Run `chaos run` with these signals in this phase."""
 
-    def played(phase: str, *signals: signal.Signals, dies: bool = False) -> Played:
+    def played(phase: str, *signals: signal.Signals, dies: bool = False, options: tuple[str, ...] = ()) -> Played:
         striker, reports = Striker(phase, *signals), list[Path]()
         lane = StruckLane(striker, dies=dies)
 
@@ -128,11 +128,11 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
         file, run_dir = tmp_path / "small.toml", tmp_path / "run"
         file.write_text(EXPERIMENT)
-        monkeypatch.setattr("sys.argv", ["resilience", "chaos", "run", str(file), "--out", str(run_dir)])
+        monkeypatch.setattr("sys.argv", ["resilience", "chaos", "run", str(file), "--out", str(run_dir), *options])
         monkeypatch.setattr("chaos.toxiproxy.provision.find_toxiproxy", find)
         monkeypatch.setattr("chaos.real_lane.RealLane", lambda **_: lane)
         monkeypatch.setattr("resilience.lab.progress_view.ProgressLines", View)
-        monkeypatch.setattr("reports.cli.report_own_run", report)
+        monkeypatch.setattr("reports.run_cli.report_own_run", report)
         handlers = [signal.getsignal(number) for number in SIGNALS]
         code = cli._run()
         assert [signal.getsignal(number) for number in SIGNALS] == handlers
@@ -233,6 +233,18 @@ def test_a_signal_in_the_report_leaves_files_that_the_next_build_replaces(
             build_report(played.run_dir)
     build_report(played.run_dir)
     assert (played.run_dir / "episodes.csv").exists()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_in_a_repetition_is_the_end_of_the_repetitions(play: Callable[..., Played], times: int) -> None:
+    """After one signal with a verdict on the runs so far, after two with nothing more."""
+    played = play("running", *[signal.SIGTERM] * times, options=("--repeat", "3"))
+    assert played.code == ExitCode.HARNESS
+    assert [path.name for path in played.run_dir.glob("seed-*")] == ["seed-1"]
+    assert read_run_info(played.run_dir / "seed-1").status is RunStatus.INTERRUPTED
+    assert ("report: " in played.out) is (times == 1)
+    last = {1: "SIGTERM: the run ends now", 2: "error: interrupted by SIGTERM, at once"}[times]
+    assert played.err[-1].startswith(last)
 
 
 def test_the_command_without_a_signal_is_the_same_command(play: Callable[..., Played]) -> None:

@@ -19,15 +19,15 @@ from resilience.errors import HarnessError, InjectionError, PortInUseError, Syst
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import parse
 from resilience.experiment.primitives import (
-    Drain,
+    DrainServer,
     Kill,
-    Resume,
+    ResumeServer,
     ServerDraining,
     ServerGone,
     ServerOperation,
     ServerSilent,
     Start,
-    Suspend,
+    SuspendServer,
 )
 from resilience.experiment.spec import Experiment
 from resilience.lab.canary import ProbeResult, probe
@@ -85,18 +85,18 @@ async def test_operations_that_are_done_already_do_nothing(target: QuizTarget) -
     assert await probe(target.address, HANG_S) is ProbeResult.REFUSED
 
 
-async def test_a_suspended_server_is_silent_loses_nothing_and_goes_on(target: QuizTarget, tmp_path: Path) -> None:
+async def test_a_suspended_server_is_silent_loses_nothing_and_continues(target: QuizTarget, tmp_path: Path) -> None:
     """Suspensions add up. A request that was sent meanwhile is answered afterwards."""
     async with target.canary() as canary:
         await canary.prepare(HANG_S)
-        await target.apply(Suspend())
-        await target.apply(Suspend())
+        await target.apply(SuspendServer())
+        await target.apply(SuspendServer())
         assert await canary.saw_symptom(ServerSilent(), HANG_S)
         waiting = asyncio.create_task(probe(target.address, HANG_S))
-        await target.apply(Resume())
+        await target.apply(ResumeServer())
         assert await probe(target.address, 0.3) is ProbeResult.SILENT
         assert target.is_absent_by_plan
-        await target.apply(Resume())
+        await target.apply(ResumeServer())
         assert await waiting is ProbeResult.ANSWERED
         assert await canary.saw_health(HANG_S)
     assert target.death() is None
@@ -106,7 +106,7 @@ async def test_a_suspended_server_is_silent_loses_nothing_and_goes_on(target: Qu
 async def test_a_drained_server_ends_by_itself_and_the_next_one_starts(target: QuizTarget, tmp_path: Path) -> None:
     async with target.canary() as canary:
         await canary.prepare(HANG_S)
-        await target.apply(Drain())
+        await target.apply(DrainServer())
         assert await canary.saw_symptom(ServerDraining(), HANG_S)
         await eventually(lambda: target.pid is None, HANG_S)
         assert target.death() is None, "an ordered end is not its own"
@@ -121,8 +121,8 @@ async def test_a_server_that_does_not_end_when_drained_has_failed(
 ) -> None:
     """Unless it is the laboratory that keeps it from ending."""
     monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 0.3)
-    await target.apply(Suspend())
-    await target.apply(Drain())
+    await target.apply(SuspendServer())
+    await target.apply(DrainServer())
     with pytest.raises(InjectionError, match="it is suspended"):
         await target.apply(Start())
     target._suspensions = 0  # as if it stood still by itself
@@ -132,7 +132,7 @@ async def test_a_server_that_does_not_end_when_drained_has_failed(
     await target.apply(Kill())
 
 
-@pytest.mark.parametrize("operation", [Suspend(), Drain()])
+@pytest.mark.parametrize("operation", [SuspendServer(), DrainServer()])
 async def test_repair_brings_back_a_server_that_a_fault_took(target: QuizTarget, operation: ServerOperation) -> None:
     await target.apply(operation)
     await target.repair()

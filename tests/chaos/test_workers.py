@@ -85,14 +85,14 @@ faults = [{kind = "client_suspend", cohorts = ["a"], share = 0.4, at = 20.0, dur
 
 @pytest.mark.parametrize("workers", [1, 2, 50])
 def test_the_clients_that_a_fault_suspends_have_a_process_of_their_own(workers: int) -> None:
-    """Everybody is in exactly one process; no process is empty."""
+    """Every participant is in exactly one process; no process is empty."""
     experiment = parse(SHARED, "shared.toml")
     processes = [members(shard, experiment, 1) for shard in shards(experiment, 1, workers)]
     (suspended,) = experiment.suspended_links(1)
     assert {who.link for who in processes[0]} == {suspended}
     assert suspended not in {who.link for process in processes[1:] for who in process}
-    everybody = sorted(who.actor for process in processes for who in process)
-    assert everybody == sorted(who.actor for who in participants_of(experiment, 1))
+    assigned = sorted(who.actor for process in processes for who in process)
+    assert assigned == sorted(who.actor for who in participants_of(experiment, 1))
     assert all(processes)
     assert len(processes) == 1 + min(workers, 6)
 

@@ -9,7 +9,7 @@ import pytest
 
 import docs
 
-GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/protocol.md", "docs/resume.md")
+GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/faults.md", "docs/protocol.md", "docs/resume.md")
 
 
 @pytest.mark.parametrize("name", GENERATED)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from resilience.client.client import ReconnectingClient
 from resilience.runtime import DeadlineTimer
 from resilience.server.app import QuizServer
+from resilience.server.lag import LoopLag
 from resilience.units import Instant, Seconds
-from sim.virtual.network import VirtualLink
+from sim.virtual.link import VirtualLink
 
 
 class HeldTimer(DeadlineTimer):
@@ -36,6 +37,24 @@ class HeldTimer(DeadlineTimer):
             super()._wake()
 
 
+class HeldLag:
+    """A server's lag meter, held as its other timers are: its next sample is as late as the process."""
+
+    def __init__(self, lag: LoopLag) -> None:
+        self._lag, self._held = lag, False
+
+    def hold(self) -> None:
+        """The process is stopped."""
+        self._lag.stop()
+        self._held = True
+
+    def release(self) -> None:
+        """Let the process continue."""
+        if self._held:
+            self._held = False
+            self._lag._wake()
+
+
 class CoarseTimer(DeadlineTimer):
     """Fires only at whole multiples of ``every`` seconds, as timers of a hidden page do; 0 for any time."""
 
@@ -54,7 +73,7 @@ class Machine:
     Asleep, it reads nothing and no timer fires; what others send, their closes too, waits for it.
     """
 
-    def __init__(self, links: Iterable[VirtualLink], timers: Iterable[HeldTimer]) -> None:
+    def __init__(self, links: Iterable[VirtualLink], timers: Iterable[HeldTimer | HeldLag]) -> None:
         self._links, self._timers = list(links), list(timers)
 
     @classmethod
@@ -66,7 +85,11 @@ class Machine:
     @classmethod
     def of_server(cls, server: QuizServer, links: Iterable[VirtualLink]) -> Machine:
         """The machine of a server without connections yet; ``links`` are all paths to it."""
-        timers = []
+        gateway = server._gateway
+        gateway._timer = HeldTimer(gateway._clock, gateway._on_deadline)
+        timers: list[HeldTimer | HeldLag] = [gateway._timer]
+        if server._lag is not None:
+            timers.append(HeldLag(server._lag))
         for hub in server.hubs.values():
             hub._timer = HeldTimer(hub._clock, hub._on_deadline)
             hub._timer.set_deadline(hub.room.next_deadline())

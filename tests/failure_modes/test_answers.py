@@ -12,7 +12,16 @@ from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Resume, StateRestored, TokenStored
+from resilience.protocol.messages import (
+    Answer,
+    AnswerResult,
+    Join,
+    Joined,
+    QuestionRevealed,
+    Resume,
+    StateRestored,
+    TokenStored,
+)
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from tests.support.virtual_server import CALM, URL, VirtualServerHarness, act
@@ -89,6 +98,30 @@ def test_f23_offline_answer_late(
     harness = act(script)
     assert [result.verdict for result in harness.told("ada", AnswerResult)] == [verdict]
     assert len(harness.of(LogEventKind.ANSWER_COMMITTED)) == (verdict == "accepted")
+
+
+def test_f41_late_window_take_over() -> None:
+    """A connected player is shown the right answer, opens a second socket with its own token, and answers there.
+
+    The late window is for outages: the answer is as late as over the first socket.
+    """
+
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(late_window=2.0), SHORT)
+        old = await dial()
+        await say(old, Join(event="quiz", name="ada", instance="i"))
+        token = (await hear(old, Joined)).credentials.token
+        await say(old, TokenStored(1))
+        shown = await hear(old, QuestionRevealed)
+        new = await dial(URL)
+        await say(new, Resume(event="quiz", token=token))
+        await hear(new, StateRestored)
+        await say(new, Answer("q1", shown.correct, "k"))
+        assert (await hear(new, AnswerResult)).verdict == "rejected_late"
+        assert harness.room.game.scores == {"p1": 0}
+        await new.close()
+
+    act(script)
 
 
 @pytest.mark.parametrize("same", [True, False])

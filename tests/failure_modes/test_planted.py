@@ -12,18 +12,22 @@ from typing import Any
 import pytest
 from websockets.exceptions import WebSocketException
 
+from resilience.client import dialling
 from resilience.errors import ResilienceError
 from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import BackoffPolicy, Preset, RetryState
 from resilience.policy.close_codes import RetryClass
 from resilience.policy.failure_detectors import ClientFailureDetector, ServerFailureDetector
+from resilience.policy.half_open import HalfOpenConnections
 from resilience.policy.handshake import HandshakePolicy
+from resilience.policy.rate_limits import InputMeter
 from resilience.protocol.client import connection
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.protocol.client.participant import ParticipantClient
 from resilience.protocol.effects import SendToClient
 from resilience.protocol.messages import Answer, Resume, ResumeRejected
 from resilience.protocol.server.answers import PendingAnswers
+from resilience.protocol.server.attendance import Attendance
 from resilience.protocol.server.drain import DrainSettings
 from resilience.protocol.server.heartbeats import HeartbeatManager
 from resilience.protocol.server.identities import REJOINED, IdentityRegistry
@@ -32,12 +36,20 @@ from resilience.protocol.server.room import Room
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
+from resilience.protocol.timeouts import TimeoutQueue
 from resilience.runtime import RunClock
 from resilience.server import app, event_registry, gateway
+from resilience.server.committer import Committer
+from resilience.server.database_file import DatabaseFile
+from resilience.server.event_registry import EventRegistry
+from resilience.server.lag import LoopLag
 from tests.failure_modes import (
     test_answers,
     test_crash,
+    test_database,
+    test_dials,
     test_fencing,
+    test_floods,
     test_half_open,
     test_herd,
     test_identity,
@@ -200,6 +212,17 @@ def at_once(_: object, self: PresenceTracker) -> float | None:
     return self._earliest if self._waiting else None
 
 
+def always_free(honest: Callable[..., Any], self: RetryState, *arguments: Any) -> object:  # noqa: ANN401
+    """Every advised wait replaces the ladder's delay."""
+    self._free_wait = None
+    return honest(self, *arguments)
+
+
+def first_only(found: Any) -> list[str]:  # noqa: ANN401
+    """Only the first address of a name is tried."""
+    return [found[0][-1][0]]
+
+
 def reset_at_once(honest: Callable[..., Any], self: RetryState, now: float) -> None:
     """A session that lasted a moment counts as a stable one."""
     self._up_since = None
@@ -226,6 +249,11 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         "f08",
         in_place_of(HeartbeatManager, "extend_by_lag", nothing),
         partial(test_time.test_f08_server_stall_of_the_server_alone, True),
+    ),
+    (
+        "f08 first message",
+        in_place_of(TimeoutQueue, "extend_by_lag", nothing),
+        partial(test_time.test_f08_server_stall_of_a_server_with_hosts_and_absentees, True),
     ),
     ("f09", ONE_STRIKE, test_half_open.test_f09_two_strikes),
     ("f10", STALE_PROBE, partial(test_half_open.test_f10_stale_ack_carried_over, 4.5)),
@@ -283,7 +311,28 @@ PLANTED: list[tuple[str, Plant, Callable[[], Any]]] = [
         in_place_of(ServerFailureDetector, "next_deadline", lambda _, self: self.dead_at()),
         partial(test_time.test_f33_idle_proxy_cut, 30, False),
     ),
+    (
+        "f40",
+        in_place_of(LoopLag, "current", lambda _, self: self.worst(1.0)),
+        partial(test_time.test_f40_stall_echo, 15, True),
+    ),
+    (
+        "f41",
+        in_place_of(HeartbeatManager, "absent_since", lambda _, self, who: self.last_heard(who)),
+        test_answers.test_f41_late_window_take_over,
+    ),
+    ("f42", in_place_of(Attendance, "forget", nothing), test_presence.test_f42_ghost_joins),
+    (
+        "f48",
+        in_place_of(RetryState, "next", always_free),
+        partial(test_dials.test_f48_advice_storm, Preset.CLASSIC, test_dials.respond(503, "0")),
+    ),
     ("f36", in_place_of(ParticipantClient, "_rejected", resume_again), test_identity.test_f36_resume_loop),
+    (
+        "f43 idle",
+        in_place_of(Committer, "_ask_again", nothing),
+        test_database.test_f43_database_outage_that_leaves_nothing_to_store,
+    ),
 ]
 
 
@@ -294,6 +343,22 @@ def test_a_planted_failure_is_found(
     plant(monkeypatch)
     with pytest.raises(FOUND):
         test()
+
+
+def test_a_recovery_that_is_tried_once_is_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_place_of(EventRegistry, "_until_answered", lambda _, self, *arguments: self._recover_once(*arguments))(
+        monkeypatch
+    )
+    with pytest.raises(FOUND):
+        test_database.test_f43_database_outage_over_a_commit(3.0, caplog, lands=True)
+
+
+def test_a_file_that_is_not_compared_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_place_of(DatabaseFile, "fault", nothing)(monkeypatch)
+    with pytest.raises(FOUND):
+        test_database.test_f45_deleted_database_file(tmp_path)
 
 
 def test_a_planted_failure_of_the_clock_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +380,19 @@ def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatc
         test_stopping.test_f21_slow_consumer(monkeypatch)
 
 
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_planted_failure_of_the_meter_is_found(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(InputMeter, "allowance", always(10**9))(monkeypatch)
+    with pytest.raises(FOUND):
+        test_floods.test_f38_flood_of_control_frames("pong", joins, monkeypatch)
+
+
+def test_a_planted_failure_to_make_room_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_place_of(HalfOpenConnections, "to_replace", always(None))(monkeypatch)
+    with pytest.raises(FOUND):
+        test_floods.test_f39_half_handshakes(monkeypatch)
+
+
 def test_a_planted_traceback_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     NOISY(monkeypatch)
     with pytest.raises(FOUND):
@@ -325,3 +403,9 @@ def test_a_planted_theft_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     in_place_of(ServerSession, "_fence", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_fencing.test_f12_duplicated_tab_clones_storage(tmp_path)
+
+
+def test_a_client_that_tries_one_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialling, "interleaved", first_only)
+    with pytest.raises(FOUND):
+        test_dials.test_f49_black_holed_first_address(monkeypatch)

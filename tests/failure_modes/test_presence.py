@@ -9,10 +9,11 @@ import pytest
 
 from resilience.client.client import ReconnectingClient
 from resilience.config import MIN_PRESENCE_INTERVAL_S, ServerConfig
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Joined, PresenceChanged, Roster
 from resilience.protocol.states import ClientState
 from resilience.units import Instant
-from tests.support.virtual_server import URL, WAITING, VirtualServerHarness, act
+from tests.support.virtual_server import LINKED, URL, WAITING, VirtualServerHarness, act
 
 FRAMES_PER_S = 4
 FLAPPING, FLAPS, STORM_S = 50, 20, 2.0
@@ -50,6 +51,46 @@ def test_f32_presence_storm(hidden: float) -> None:
     times = [at for at, _ in frames]
     assert all(later - at >= 1 for at, later in zip(times, times[FRAMES_PER_S:], strict=False))
     assert (len(frames) >= FRAMES_PER_S) == (hidden == 0)
+
+
+def test_f42_ghost_joins() -> None:
+    """Forty clients join and leave in a room that lists ten; then others join until the event is full.
+
+    The two that stay still see each other's names and absences, the server keeps nothing of the ghosts, and only the
+    client beyond the limit is refused, for good.
+    """
+
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(ServerConfig(participants_cap=10, max_participants=5), WAITING)
+        observer, friend = harness.client("observer", url=URL), harness.client("friend", url=LINKED)
+        await harness.opened(observer, friend)
+        for number in range(40):
+            ghost = harness.client(f"ghost{number}", url=URL)
+            await harness.opened(ghost)
+            await asyncio.sleep(0.6)
+            await ghost.leave()
+        assert len(harness.room.sessions) == len(harness.store.scores("quiz#1")) == 2
+        await harness.opened(newcomer := harness.client("newcomer", url=URL))
+        (joined,) = harness.told("newcomer", Joined)
+        roster = msgspec.json.decode(joined.snapshot.roster, type=Roster)
+        assert [player.name for player in roster.players] == ["observer", "friend"]
+        harness.link.refuse(True)
+        harness.link.cut()
+        await asyncio.sleep(3)
+        last = harness.told("observer", PresenceChanged)[-1]
+        assert [(player.name, player.state) for player in last.changed] == [("friend", "temporarily_disconnected")]
+        await harness.opened(*(harness.client(f"more{number}", url=URL) for number in range(2)))
+        late = harness.client("late", url=URL)
+        late.start()
+        await harness.until(lambda: late.is_over, within=2)
+        assert newcomer.state is ClientState.OPEN
+        harness.link.refuse(False)
+        await harness.opened(friend, within=20)
+
+    harness = act(script)
+    (dismissed,) = harness.of(LogEventKind.CLIENT_DISMISSED)
+    assert (dismissed.actor, dismissed.cause) == ("late", "4205")
+    assert len(harness.of(LogEventKind.SESSION_FORGOTTEN)) == 40
 
 
 def _keep(harness: VirtualServerHarness, frames: list[tuple[Instant, PresenceChanged]], message: object) -> None:

@@ -6,17 +6,21 @@ import asyncio
 import time
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.protocol import State
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
-from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol.messages import StateRestored
+from resilience.eventlog.vocabulary import DetachCause, LogEventKind
+from resilience.protocol import codec
+from resilience.protocol.messages import Host, Join, Joined, StateRestored
 from resilience.protocol.states import ClientState, ConnectionState
 from resilience.quiz.phases import Phase
 from sim.virtual.pipe import ControlSignal
 from tests.failure_modes.suspended_timers import CoarseTimer, Machine
-from tests.support.virtual_server import CALM, WAITING, VirtualServerHarness, act
+from tests.support.virtual_server import CALM, LINKED, WAITING, VirtualServerHarness, act, play, url_of
 
 HOUR = 3600.0
+KEY = "the-key-of-the-hosts"
 DEAF = ClientConfig(probe_after=1000)
 """A client that never asks by itself: only the server's heartbeat keeps the two together."""
 
@@ -206,6 +210,67 @@ def test_f08_server_stall_of_the_server_alone(timers_first: bool) -> None:
         await asyncio.sleep(100)
 
     assert not act(script).of(LogEventKind.SESSION_DETACHED)
+
+
+@pytest.mark.parametrize("timers_first", [False, True])
+def test_f08_server_stall_of_a_server_with_hosts_and_absentees(timers_first: bool) -> None:
+    """The server is suspended for 50 s: a host, a client that has just connected, one that was cut a second before.
+
+    The stall is charged to none of them: the host stays, the first message is read, the absent client resumes.
+    """
+
+    async def script(harness: VirtualServerHarness) -> None:
+        server, _ = await harness.serve_hosts(quiz=WAITING, host_key=KEY)
+        machine, own_link = Machine.of_server(server, [harness.link]), harness.another_link("ada")
+        ada = harness.client("ada", DEAF, url_of(own_link))
+        await harness.opened(ada, *harness.crowd(30, DEAF))
+        host = await connect(LINKED, ping_interval=None)
+        await host.send(codec.encode(Host(event="quiz", key=KEY)).decode())
+        await asyncio.sleep(20)
+        newcomer = await connect(LINKED, ping_interval=None)
+        own_link.refuse(True)
+        own_link.cut()
+        await asyncio.sleep(1)
+        machine.sleep()
+        await newcomer.send(codec.encode(Join(event="quiz", name="Eve", instance="eve")).decode())
+        await asyncio.sleep(50)
+        machine.wake(timers_first=timers_first)
+        own_link.refuse(False)
+        assert isinstance(codec.decode_server(await newcomer.recv(decode=False)), Joined)
+        await harness.opened(ada, within=35)
+        assert [message.rejoined for message in harness.told("ada", StateRestored)] == [False]
+        assert host.state is State.OPEN
+        await host.close()
+        await newcomer.close()
+
+    history = play(script)
+    assert not [event for event in history.of(LogEventKind.SESSION_DETACHED) if event.cause == DetachCause.GRACE]
+    assert not history.of(LogEventKind.SESSION_EXPIRED)
+    assert not history.of(LogEventKind.CONNECTION_REFUSED)
+
+
+@pytest.mark.parametrize("timers_first", [False, True])
+@pytest.mark.parametrize("stall", [8, 15, 40])
+def test_f40_stall_echo(stall: int, timers_first: bool) -> None:
+    """The server is suspended for longer than its clients wait; all of them dial when it continues.
+
+    The stall is over then: no join is rejected because of it, and all have a session within two seconds.
+    """
+
+    async def script(harness: VirtualServerHarness) -> None:
+        server, _ = await harness.serve_hosts(quiz=WAITING, host_key=None)
+        machine = Machine.of_server(server, [harness.link])
+        crowd = harness.crowd(60)
+        await harness.opened(*crowd)
+        await asyncio.sleep(20)
+        machine.sleep()
+        await asyncio.sleep(stall)
+        assert all(client.state is not ClientState.OPEN for client in crowd)
+        machine.wake(timers_first=timers_first)
+        await asyncio.sleep(2)
+        assert all(client.state is ClientState.OPEN for client in crowd)
+
+    assert not play(script).of(LogEventKind.JOIN_SHED)
 
 
 @pytest.mark.parametrize("idle", [10, 30, 60])

@@ -11,6 +11,7 @@ import pytest
 from reports.frames import RunHistory
 from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.faults import SlowCloseFault, StallFault
 from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
@@ -119,6 +120,30 @@ def test_a_server_that_comes_late_closes_late() -> None:
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
 
+@pytest.mark.parametrize(
+    "kind, later, verdict",
+    [
+        ("stall", 0.0, Verdict.PASS),
+        ("stall", 1.5, Verdict.FAIL),
+        ("stall", -5.0, Verdict.FAIL),
+        ("slow_close", 0.0, Verdict.FAIL),
+    ],
+)
+def test_a_deadline_may_be_late_by_as_much_as_a_fault_held_the_message_back(
+    kind: str, later: float, verdict: Verdict
+) -> None:
+    """The message says how many seconds are left; only a fault that holds bytes back excuses it, and no more."""
+    made = case()
+    begin, end = TIMES["q2"] - 0.5, TIMES["q2"] + 2.5
+    stall = StallFault(begin, ("alpha",), duration=end - begin)
+    slow_close = SlowCloseFault(begin, ("alpha",), duration=end - begin, delay=1.0)
+    faults = (*made.history.experiment.faults, stall if kind == "stall" else slow_close)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=faults)
+    made.history.fault(f"1.0:{kind}@alpha", begin, end)
+    _change_observation(made, 4, t=end, remaining=TIME + later, actor="alpha-0001")
+    assert made.judged()["deadlines_hold"] is verdict
+
+
 def test_an_answer_whose_commit_outlasted_its_question_may_be_missing_until_then() -> None:
     """The reveal showed the score without it; that is what was durable then."""
     made = case()
@@ -150,6 +175,16 @@ def test_a_host_command_makes_the_times_of_a_paced_quiz_unknown() -> None:
 def test_without_a_database_no_check_of_it_applies() -> None:
     judged = {item.name: item.verdict for item in run_checks(case().history.log())}
     assert {judged[name] for name in DURABILITY_CHECKS} == {Verdict.NOT_APPLICABLE}
+
+
+def test_a_participant_that_was_forgotten_after_it_had_gone_needs_no_row() -> None:
+    made = case()
+    made.answers[:] = [answer for answer in made.answers if answer.participant != "p-c1"]
+    del made.scores["p-c1"]
+    made.history.server(50.0, "c1", LogEventKind.SESSION_FORGOTTEN, cause="left")
+    assert made.judged()["one_identity_each"] is Verdict.FAIL
+    made.history.server(49.0, "c1", LogEventKind.SESSION_LEFT)
+    assert made.judged()["one_identity_each"] is Verdict.PASS
 
 
 def _start_server(made: Case, outcome: str) -> None:

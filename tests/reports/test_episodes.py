@@ -200,9 +200,9 @@ def test_how_long_a_reply_has_been_owed_is_no_sign_of_life() -> None:
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-@pytest.mark.parametrize("kind", ["cut", "reset", "refuse", "blackhole", "latency", "server_kill"])
+@pytest.mark.parametrize("kind", ["cut", "reset", "refuse", "blackhole", "server_kill"])
 def test_a_connection_that_survives_its_closing_bypassed_the_proxy(kind: str, sign: str) -> None:
-    """No kind of fault leaves a connection open, so one that lived on was never on the link."""
+    """These kinds leave no connection open, so one that lived on was never on the link."""
     fault_id = f"0.0:{kind}@{'server' if kind == 'server_kill' else 'alpha'}"
     history = LogBuilder(experiment(faults=())).join("a").join("b").fault(fault_id, 10.0, 12.0)
     _alive(history, sign, 12.5).lose("b", 10.0).back("b", 13.0)

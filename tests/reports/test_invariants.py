@@ -178,6 +178,15 @@ def test_a_join_whose_reply_was_lost_is_not_stuck() -> None:
     assert _verdict("nobody_stuck", history).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("late_at, verdict", [(110.0, Verdict.PASS), (1.0, Verdict.FAIL)])
+def test_a_late_server_gives_the_absent_its_lateness_back(late_at: float, verdict: Verdict) -> None:
+    """What the server was late before the absence is no excuse."""
+    history = clean_history()
+    _swept_late(history)
+    history.add(late_at, Role.SERVER, "server", LogEventKind.SERVER_LATE, value=50.0, ref="quiz")
+    assert _verdict("nobody_stuck", history).verdict is verdict
+
+
 def test_an_exception_in_a_check_is_inconclusive_with_its_text() -> None:
 
     def stumbling(log: RunHistory) -> CheckResult:

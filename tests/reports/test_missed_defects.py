@@ -296,6 +296,21 @@ def test_connected_time_in_a_fault_window_does_not_count() -> None:
     assert _judged(history.end(60.0))["answers_get_verdicts"].verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("has_left, verdict", [(True, Verdict.PASS), (False, Verdict.FAIL)])
+def test_no_final_score_is_due_of_a_participant_that_was_forgotten_after_it_had_gone(
+    has_left: bool, verdict: Verdict
+) -> None:
+    """The server's own word is not enough: it must have left, or been cleaned up, before."""
+    history = clean_history()
+    _without(
+        history, lambda e: not (e.kind is LogEventKind.SCORE_FINAL and e.session_id == history.people["c1"].session)
+    )
+    if has_left:
+        history.server(50.0, "c1", LogEventKind.SESSION_LEFT)
+    history.server(50.0, "c1", LogEventKind.SESSION_FORGOTTEN, cause="left")
+    assert _judged(history)["final_scores_complete"].verdict is verdict
+
+
 def test_final_scores_need_an_orderly_end() -> None:
     history = clean_history()
     history.status = RunStatus.INTERRUPTED

@@ -11,7 +11,15 @@ from reports.rates import low_bound
 from reports.windows import planned_windows, windows_frame
 from resilience.cli import root
 from resilience.errors import ExitCode, ResilienceError
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, LatencyFault, ServerKillFault
+from resilience.experiment.faults import (
+    AnyFault,
+    BlackholeFault,
+    CutFault,
+    CutMidMessageFault,
+    LatencyFault,
+    ServerKillFault,
+    StallFault,
+)
 from resilience.experiment.spec import Expectation, Experiment, Op
 
 from ..support.log_builder import LogBuilder, experiment
@@ -59,7 +67,7 @@ def test_the_needed_events_can_pass_and_fewer_cannot() -> None:
 
 
 def test_a_client_counts_once_in_an_event() -> None:
-    """Overlapping faults are one event; a fault of the server strikes all clients; latency closes what it delayed."""
+    """Overlapping faults are one event; a fault of the server strikes all clients."""
     overlapping = (
         BlackholeFault(at=10.0, cohorts=("alpha",), duration=10.0),
         CutFault(at=15.0, cohorts=("alpha", "beta")),
@@ -67,8 +75,16 @@ def test_a_client_counts_once_in_an_event() -> None:
     assert _sizes(_experiment(*overlapping)) == [200.0]
     assert _sizes(_experiment(ServerKillFault(at=10.0, duration=1.0))) == [200.0]
     assert _sizes(_experiment(CutFault(at=10.0, cohorts=("alpha",), share=0.3))) == [30.0]
-    assert _sizes(_experiment(LatencyFault(at=10.0, cohorts=("alpha",), duration=5.0, delay=0.1))) == [100.0]
     assert _sizes(_experiment()) == []
+
+
+def test_a_fault_that_connections_survive_is_no_drop() -> None:
+    """One that is silent for longer than clients are patient is; so is one that tears messages."""
+    alpha = ("alpha",)
+    assert _sizes(_experiment(LatencyFault(at=10.0, cohorts=alpha, duration=5.0, delay=0.1))) == []
+    assert _sizes(_experiment(StallFault(at=10.0, cohorts=alpha, duration=5.0))) == []
+    assert _sizes(_experiment(StallFault(at=10.0, cohorts=alpha, duration=15.0))) == [100.0]
+    assert _sizes(_experiment(CutMidMessageFault(at=10.0, cohorts=alpha, duration=5.0, after=100))) == [100.0]
 
 
 def test_an_expectation_about_a_part_is_planned_for_that_part() -> None:

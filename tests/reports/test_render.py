@@ -16,8 +16,9 @@ from reports import findings
 from reports.cli import print_summary
 from reports.episodes import episodes_frame
 from reports.formatting import DASH, MINUS, change, interval, percent, pluralise, seconds
+from reports.junit import to_junit
 from reports.metrics import summarise
-from reports.render import SECTIONS, table, to_html, to_json, to_junit, to_markdown
+from reports.render import SECTIONS, table, to_html, to_json, to_markdown
 from reports.run_charts import run_charts
 from reports.summary import Laboratory, ProcessHealth, QuantileBounds, Summary
 from reports.svg import Chart

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 
-def test_a_report_loads_neither_matplotlib_nor_a_database_library() -> None:
-    """Both are for other commands; each costs as much as the analysis of a thousand episodes."""
+def test_a_report_loads_neither_matplotlib_nor_statistics_nor_a_database_library() -> None:
+    """They are for other commands and for rare runs; each costs as much as the analysis of a thousand episodes."""
     code = (
-        "import sys, reports.build; print([m for m in ('matplotlib', 'sqlalchemy', 'simpy', 'websockets') "
-        "if m in sys.modules])"
+        "import sys, reports.build; unwanted = 'matplotlib', 'scipy.stats', 'sqlalchemy', 'simpy', 'websockets'; "
+        "print([name for name in unwanted if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
 import pytest
 
-from resilience.validation import Violation, one_line, violation_of
+from resilience.validation import RULES_IN_WORDS, VISIBLE, Violation, one_line, violation_of
 
 
 class Part(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,3 +73,48 @@ def test_an_error_without_a_place_is_a_rule() -> None:
 
 def test_line_breaks_are_shown() -> None:
     assert one_line("a\nb\r") == "a\\nb\\r"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ada",
+        "Ada Lovelace",
+        "Łukasz 🙂",
+        "👩\u200d👩\u200d👧",
+        "\u0645\u06cc\u200c\u062e",
+        "山田",
+        " padded ",
+        "-",
+        "e\u0301",
+    ],
+)
+def test_a_text_that_shows_something_is_visible(text: str) -> None:
+    assert re.search(VISIBLE, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "  \u3000", "\u200b\u200d", "\ufeff", "\u2060", "\u00ad", "\u3164", "\u2800", "\U000e0041"),
+        *("a\nb", "a\tb", "a\x7f", "a\u0085", "a\u2028b", "\u202eabc", "abc\u2066", "a\ud800", "\u200e\u202d"),
+    ],
+)
+def test_a_text_that_shows_nothing_or_misleads_is_not(text: str) -> None:
+    """Only spaces and what has no glyph; line breaks, changes of direction, halves of characters."""
+    assert not re.search(VISIBLE, text)
+
+
+@pytest.mark.parametrize("pattern", RULES_IN_WORDS)
+def test_a_pattern_is_described_in_words(pattern: str) -> None:
+    """An error shows no regular expression, at any depth of the value."""
+    text = Annotated[str, msgspec.Meta(pattern=pattern)]
+    with pytest.raises(msgspec.ValidationError) as broken:
+        msgspec.convert({"names": ["a", "\n"]}, dict[str, list[text]])
+    assert violation_of(broken.value).rule == f"Expected `str` with {RULES_IN_WORDS[pattern]}"
+
+
+def test_text_that_is_not_utf_8_is_described_in_words() -> None:
+    with pytest.raises(UnicodeDecodeError) as broken:
+        b"\xff".decode()
+    assert violation_of(broken.value) == Violation("", "", "Expected text in UTF-8")

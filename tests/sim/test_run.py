@@ -46,6 +46,15 @@ def command(lane: str, out: Path, *more: str, hash_seed: str = "0") -> subproces
     )
 
 
+def test_the_model_lane_refuses_a_fault_of_bytes_before_the_start(tmp_path: Path) -> None:
+    """By its key and kind, with the lanes that can carry it out."""
+    fault = 'faults=[{kind="slice", at=20.0, duration=3.0, cohorts=["alpha"], size=16, delay=0.01}]'
+    done = command("model", tmp_path / "run", "--set", fault)
+    assert done.returncode == ExitCode.USAGE
+    assert "faults[0]: the lane model cannot carry out slice; choose the lane real or virtual" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def history(run_dir: Path) -> str:
     """The event log's bytes, as a digest."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(run_dir.glob("events/*")))).hexdigest()

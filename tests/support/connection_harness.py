@@ -6,33 +6,38 @@ from resilience.config import ServerConfig
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
 from resilience.protocol.effects import ConnectionEffect, Disconnect, Record, SendToClient
 from resilience.protocol.messages import ClientMessage, Host, Join, Message, ResumeRejected, ServerMessage
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 
 from .machines import joined
 
 KEY = "the key of the hosts"
-HERE, ELSEWHERE, NOWHERE = "quiz", "moved", "nowhere"
+HERE, ELSEWHERE, RECOVERING, NOWHERE = "quiz", "moved", "waiting", "nowhere"
 JOIN = Join(event=HERE, name="Ada", instance="tab")
 
 
 class ConnectionHarness:
     """Machines at a time of the test's choosing; ``events`` says where each event runs."""
 
-    def __init__(self, *, host_key: str | None = KEY, **settings: object) -> None:
+    def __init__(self, *, host_key: str | None = KEY, max_transports: int = 10**6, **settings: object) -> None:
         self.now = 100.0
         self.config = ServerConfig(**settings)  # type: ignore[arg-type]
         self.policy = HandshakePolicy(self.config.handshake(1000))
-        self.events = {HERE: EventLocation.HERE, ELSEWHERE: EventLocation.ELSEWHERE}
+        self.events = {
+            HERE: EventLocation.HERE,
+            ELSEWHERE: EventLocation.ELSEWHERE,
+            RECOVERING: EventLocation.RECOVERING,
+        }
         self.connections = ServerConnections(
-            self.config.connection, self.policy, locate=self._locate, host_key=host_key
+            self.config.connection, self.policy, locate=self._locate, host_key=host_key, max_transports=max_transports
         )
         self._keys = 0
 
-    def open(self) -> ServerConnection:
+    def open(self, peer: str = "10.0.0.1") -> ServerConnection:
         """A machine whose transport has just opened."""
         self._keys += 1
-        return self.connections.open(self._keys, self.now)
+        return self.connections.open(self._keys, self.now, peer)
 
     def shaken(self, request: HandshakeRequest | None = None) -> ServerConnection:
         """A machine whose handshake is complete."""

@@ -37,17 +37,26 @@ class HttpStub:
         for writer in self._writers:
             writer.close()
 
+    async def push(self, pieces: int) -> None:
+        """Send so many pieces to every connection, one after the other."""
+        for _ in range(pieces):
+            for writer in self._writers:
+                writer.write(bytes(5000))
+            await asyncio.sleep(0.02)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         try:
             while said := await reader.read(4096):
+                if said.startswith(b"GET") and not said.endswith(b"\r\n\r\n"):
+                    said += await reader.readuntil(b"\r\n\r\n")
                 self.received += said
                 if said.startswith(b"GET") and not self.stalled:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                     break
                 if not said.startswith(b"GET"):
                     writer.write(said)
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             if not self.stalled:

@@ -223,6 +223,9 @@ class Stopwatch:
         self._socket = socket.create_connection((ADDRESS, served.port), HANG_S)
         self._over = threading.Event()
         self._socket.sendall(HANDSHAKE + _frame(Join(event="quiz", name=name, instance=name)))
+        heard = b""
+        while b'"joined"' not in heard:  # a probe before that is refused, and never answered
+            heard += self._socket.recv(65536)
 
     def _now(self) -> float:
         try:

@@ -30,8 +30,9 @@ from resilience.server.event_registry import EventSpec
 from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
+from sim.virtual.link import VirtualLink
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import VirtualLink, VirtualNetwork
+from sim.virtual.network import VirtualNetwork
 
 from .counted_names import counted
 from .history import violations
@@ -91,11 +92,16 @@ class VirtualServerHarness:
         return await self._start(store or self._given or SqlStore(MEMORY))
 
     async def serve_hosts(
-        self, server: ServerConfig | None = None, quiz: QuizConfig = WAITING, *, host_key: str | None
+        self,
+        server: ServerConfig | None = None,
+        quiz: QuizConfig = WAITING,
+        *,
+        host_key: str | None,
+        store: Store | None = None,
     ) -> tuple[QuizServer, Metrics]:
         """A server that hosts may use and that counts what it does."""
         self._settings, metrics = (server or ServerConfig(), quiz), Metrics()
-        return await self._start(SqlStore(MEMORY), host_key, metrics), metrics
+        return await self._start(store or SqlStore(MEMORY), host_key, metrics), metrics
 
     async def restart(self) -> QuizServer:
         """Another server, with the settings and on the database of the last one, which has ended."""

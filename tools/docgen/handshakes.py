@@ -10,7 +10,8 @@ from docgen.sources import table
 from resilience.config import ServerConfig
 from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.protocol.effects import Disconnect
-from resilience.protocol.server.connection import EventLocation, ServerConnections
+from resilience.protocol.server.connection import ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 
 OWN = HandshakeRequest("203.0.113.7", hosts=("quiz.example",))
 BROWSER = msgspec.structs.replace(OWN, origins=("https://quiz.example",))
@@ -41,7 +42,7 @@ SITUATIONS: tuple[tuple[str, Prepare, float], ...] = (
     ("the server drains for another 3 s", _drain, 0.0),
     ("as many connections are open as `max_connections` allows", _fill, 0.0),
     ("the address has failed `address_failures` times within a minute", _fail, 0.0),
-    ("4 s of work wait, where `admission_seconds` is 2", _nothing, 4.0),
+    ("the server runs 4 s late, where `admission_seconds` is 2", _nothing, 4.0),
     ("none of these", _nothing, 0.0),
 )
 

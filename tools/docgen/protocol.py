@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import typing
+from collections import Counter
 from enum import Enum
+from http import HTTPStatus
 
 import msgspec
 
 from docgen import schema
 from docgen.samples import sample_json
 from docgen.sources import markdown, meaning, summary, table
-from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class, retry_class_of_status
 from resilience.protocol import messages as m
 from resilience.protocol.server.tokens import ResumeRejection
 from resilience.protocol.states import ConnectionState
@@ -85,6 +87,18 @@ def close_codes() -> str:
 def retry_classes() -> str:
     """What a client does after each class of ending."""
     return table(["class", "what a client does"], [[f"`{c.value}`", _said(RetryClass, c.name)] for c in RetryClass])
+
+
+def handshake_statuses() -> str:
+    """The class of every HTTP status that ends a handshake: each exception by its number, the rest by hundreds."""
+    rows = []
+    for hundred in (200, 300, 400, 500):
+        classes = {status: retry_class_of_status(status) for status in range(hundred, hundred + 100)}
+        usual = Counter(classes.values()).most_common(1)[0][0]
+        exceptions = {status: what for status, what in classes.items() if what is not usual}
+        rows += [[f"{status} {HTTPStatus(status).phrase}", f"`{what.value}`"] for status, what in exceptions.items()]
+        rows.append([f"{'any other ' if exceptions else ''}{hundred // 100}xx", f"`{usual.value}`"])
+    return table(["status", "class"], rows)
 
 
 def _section(owner: type) -> str:

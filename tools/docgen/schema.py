@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from docgen.sources import link
-from resilience.quiz.questions import PRINTABLE
+from resilience.validation import RULES_IN_WORDS
 
 Schema = Mapping[str, Any]
 
 _WORDS = {"boolean": "true or false", "string": "string", "integer": "integer", "number": "number", "null": "null"}
-_FORMS = {PRINTABLE: "no control characters"}
 _NUMBERS = {2**53 - 1: "2^53 - 1", 2**31: "2^31", -(2**31): "-2^31"}
 
 
@@ -57,7 +56,7 @@ def bounds(schema: Schema) -> str:
     texts = (
         _range(schema),
         _length(schema, "Length", "characters"),
-        _FORMS.get(schema.get("pattern", ""), ""),
+        RULES_IN_WORDS.get(schema.get("pattern", ""), ""),
         _length(schema, "Items", "items"),
         inner and f"each {inner}",
     )

@@ -47,7 +47,8 @@ from resilience.protocol.messages import (
     ProbeReply,
     ServerMessage,
 )
-from resilience.protocol.server.connection import EventLocation, ServerConnection, ServerConnections
+from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.server.room import Room
 from resilience.quiz.game import Game, QuizState, StoredAnswer
 from resilience.quiz.phases import Phase

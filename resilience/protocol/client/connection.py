@@ -14,9 +14,10 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import BackoffPolicy, RetryState
-from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class, retry_class_of_status
 from resilience.policy.failure_detectors import LAG_TOLERANCE_S, ClientFailureDetector, LivenessAction, ProbeTimeouts
 from resilience.policy.return_window import ReturnWindow
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.effects import (
     AbortTransport,
     ClientEffect,
@@ -26,7 +27,7 @@ from resilience.protocol.effects import (
     Record,
     SendToServer,
 )
-from resilience.protocol.messages import ClientMessage, Message, Probe, ServerMessage
+from resilience.protocol.messages import ClientMessage, Error, Message, Probe, ServerMessage
 from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState, transition
 from resilience.random_streams import UniformSource
 from resilience.units import Instant, Seconds
@@ -38,7 +39,7 @@ SLEEP_THRESHOLD_S: Seconds = 3.0
 """A wake-up later than this means that the machine slept; the sleep is not charged to the retry budget.
 """
 
-_ENDINGS: dict[int, LogEventKind] = {
+_ENDINGS: dict[int | None, LogEventKind] = {
     CloseCode.SUPERSEDED: LogEventKind.SESSION_SUPERSEDED,
     CloseCode.LEFT: LogEventKind.CLIENT_LEFT,
 }
@@ -55,12 +56,16 @@ class ClientRules(msgspec.Struct, frozen=True):
 
 
 class ReconnectingConnection(ABC):
-    """One client's connection to a server. ``draw`` yields its own random numbers by (purpose, incident, attempt)."""
+    """One client's connection to a server. ``draw`` yields its own random numbers by (purpose, incident, attempt).
+
+    ``dismissal`` is how the server ended it for good; ``None`` while it did not.
+    """
 
     def __init__(self, rules: ClientRules, draw: UniformSource) -> None:
         self.state = ClientState.IDLE
         self.dial = 0
         self.window: ReturnWindow | None = None
+        self.dismissal: Dismissal | None = None
         self._rules, self._draw = rules, draw
         self._backoff = RetryState(rules.backoff)
         self._liveness = ClientFailureDetector(rules.probe, 0.0)
@@ -109,16 +114,41 @@ class ReconnectingConnection(ABC):
         self._deadline = now + self._rules.join_timeout
         self._send_first_message(now)
 
-    def transport_failed(self, dial: int, cause: str, now: Instant, advice: Seconds | None = None) -> None:
-        """The dial failed; ``advice`` is the server's retry-after, if it sent one."""
-        if dial == self.dial and self.state is ClientState.CONNECTING:
-            self._record_failure(cause, now)
-            self._retry(now, advice)
-
-    def transport_lost(
-        self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
+    def transport_failed(  # noqa: PLR0913 - what a driver can know of a failed dial
+        self,
+        dial: int,
+        cause: str,
+        now: Instant,
+        advice: Seconds | None = None,
+        *,
+        status: int | None = None,
+        detail: str | None = None,
     ) -> None:
-        """An open transport ended, with the close code that was received (1006 if there was none).
+        """The dial failed.
+
+        ``status`` is the HTTP status of a handshake that was not accepted, if there was a response, and ``advice`` its
+        retry-after; ``detail`` says more about the cause to a person.
+        """
+        if dial != self.dial or self.state is not ClientState.CONNECTING:
+            return
+        self._record_failure(cause, now, detail)
+        what = RetryClass.RETRY_ADVISED if status is None else retry_class_of_status(status)
+        if what is RetryClass.NEVER:
+            self._end(Dismissal(status=status, reason=detail or ""), now)
+        else:
+            self._retry(now, advice if what is RetryClass.RETRY_ADVISED else None)
+
+    def transport_lost(  # noqa: PLR0913 - what a driver can know of an end
+        self,
+        dial: int,
+        cause: str,
+        now: Instant,
+        code: int = CloseCode.ABNORMAL,
+        advice: Seconds | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
+        """An open transport ended, with the close code that was received (1006 if there was none) and its reason.
 
         ``advice`` is the retry-after in the reason; it is used only for the close codes that may carry one.
         """
@@ -127,7 +157,7 @@ class ReconnectingConnection(ABC):
         self._record(LogEventKind.TRANSPORT_LOST, now, connection_no=dial, cause=cause)
         what = retry_class(code)
         if what is RetryClass.NEVER:
-            self._end(code, now)
+            self._end(Dismissal(code=code, reason=reason), now)
         else:
             self._lost(now, advice if what is RetryClass.RETRY_ADVISED else None)
 
@@ -238,6 +268,12 @@ class ReconnectingConnection(ABC):
     def _mark_restored(self, now: Instant) -> None:
         self._backoff.restored(now)
 
+    def _first_message_rejected(self, error: Error, now: Instant) -> None:
+        """The server answered the first message with an error: it would reject the same message again."""
+        self._deliver(error, now)
+        self._effects.append(CloseTransport(self.dial))
+        self._end(Dismissal(reason=f"{error.field}: {error.rule}"), now)
+
     def _abort_transport(self, cause: str, now: Instant) -> None:
         """Abort a transport that is open but useless."""
         self._effects.append(AbortTransport(self.dial))
@@ -283,9 +319,9 @@ class ReconnectingConnection(ABC):
             self._record(LogEventKind.TRANSPORT_LOST, now, connection_no=self.dial, cause="stale")
         self._dial(now)
 
-    def _record_failure(self, cause: str, now: Instant) -> None:
-        attempt = self._backoff.attempt
-        self._record(LogEventKind.TRANSPORT_FAILED, now, connection_no=self.dial, attempt=attempt, cause=cause)
+    def _record_failure(self, cause: str, now: Instant, detail: str | None = None) -> None:
+        kind, attempt = LogEventKind.TRANSPORT_FAILED, self._backoff.attempt
+        self._record(kind, now, connection_no=self.dial, attempt=attempt, cause=cause, detail=detail)
 
     def _handle_silence(self, now: Instant) -> None:
         due = self._liveness.due(now)
@@ -324,6 +360,8 @@ class ReconnectingConnection(ABC):
         self._record(LogEventKind.BACKOFF_SCHEDULED, now, attempt=retry.attempt, value=retry.delay, cause=retry.cause)
         self._deadline = now + retry.delay
 
-    def _end(self, code: int, now: Instant) -> None:
+    def _end(self, dismissal: Dismissal, now: Instant) -> None:
+        self.dismissal = dismissal
         self._close()
-        self._record(_ENDINGS.get(code, LogEventKind.CLIENT_DISMISSED), now, cause=str(code))
+        kind = _ENDINGS.get(dismissal.code, LogEventKind.CLIENT_DISMISSED)
+        self._record(kind, now, cause=dismissal.cause, detail=dismissal.reason or None)

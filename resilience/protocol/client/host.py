@@ -88,13 +88,20 @@ class HostMachine(ReconnectingConnection):
         self._send(CreateEvent(self.plan))
         return True
 
-    def transport_lost(
-        self, dial: int, cause: str, now: Instant, code: int = CloseCode.ABNORMAL, advice: Seconds | None = None
+    def transport_lost(  # noqa: PLR0913 - as in the base class
+        self,
+        dial: int,
+        cause: str,
+        now: Instant,
+        code: int = CloseCode.ABNORMAL,
+        advice: Seconds | None = None,
+        *,
+        reason: str = "",
     ) -> None:
         """An open transport ended; after this host started a new run, the old run's end is not the host's."""
         if self._creating and code == CloseCode.NORMAL:
             code = CloseCode.GOING_AWAY
-        super().transport_lost(dial, cause, now, code, advice)
+        super().transport_lost(dial, cause, now, code, advice, reason=reason)
 
     # the server's messages --------------------------------------------------------------------------------------------
 
@@ -103,7 +110,7 @@ class HostMachine(ReconnectingConnection):
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, Error):
-            self._deliver(message, now)
+            self._first_message_rejected(message, now)
         elif isinstance(message, Hosting):
             self._session_opened(now)
             self._mark_restored(now)

@@ -130,7 +130,7 @@ class ParticipantClient(ReconnectingConnection):
         elif isinstance(message, ResumeRejected):
             self._rejected(message, now)
         elif isinstance(message, Error):
-            self._deliver(message, now)
+            self._first_message_rejected(message, now)
 
     def _rejected(self, message: ResumeRejected, now: Instant) -> None:
         """Join as a new participant, once; a server that then rejects the join too is retried with backoff."""

@@ -66,6 +66,10 @@ class PendingAnswers:
         pending = self._pending[participant, answer.question] = _PendingAnswer(self, stored, [(connection, answer)])
         pending.ticket = self._commits.persist_then((stored,), connection, pending)
 
+    def has_pending(self, participant: str) -> bool:
+        """Whether an answer of this participant is being stored."""
+        return any(who == participant for who, _ in self._pending)
+
     def committed(self, stored: StoredAnswer, now: Instant) -> None:
         """The answer is durable: count it and send the verdict to every connection that waits."""
         self._game.store(stored)

@@ -6,7 +6,7 @@ methods of :class:`~resilience.protocol.server.quiz_stream.Audience`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import msgspec
@@ -47,6 +47,7 @@ from resilience.protocol.server.pending_commits import PendingCommits
 from resilience.protocol.server.presence import PresenceDelta, PresenceTracker
 from resilience.protocol.server.session import ServerSession
 from resilience.protocol.server.settings import RoomSettings
+from resilience.protocol.server.state_counts import StateCounts
 from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ConnectionState
 from resilience.quiz.phases import Phase
@@ -55,6 +56,9 @@ from resilience.units import Instant, Seconds
 
 _PRESENCE, _CHECKPOINT = "presence", "checkpoint"
 """Keys of the deadline queue; heartbeats have a queue of their own."""
+
+MAX_UNSAVED_ATTEMPTS = 1000
+"""How many rows of the join log wait for a database that is away; the oldest is dropped first."""
 
 
 class Attendance:
@@ -83,11 +87,17 @@ class Attendance:
         self._by_connection: dict[int, tuple[ServerSession, int]] = {}
         self._subscribers: dict[int, ServerSession] = {}
         self._population: set[str] = set()
+        self._states = StateCounts()
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self._unsaved: dict[str, None] = {}
+        self._unsaved_attempts: deque[JoinAttempt] = deque(maxlen=MAX_UNSAVED_ATTEMPTS)
         self._deadlines = DeadlineQueue()
 
     def restore(self, row: SessionRow, now: Instant) -> None:
-        """Add a stored participant, whose connection ended with the server that stored it."""
+        """Add a stored participant, whose connection ended with the server that stored it.
+
+        The row of one that was connected is written again with the next checkpoint, with the state that holds now.
+        """
         session = self._identities.restore(row, now)
         expires = session.state is not ConnectionState.DISCONNECTED
         self._heartbeats.restore(session.participant, session.instance, row.last_heard, now, expires=expires)
@@ -95,6 +105,11 @@ class Attendance:
         if expires:
             self._population.add(session.participant)
             self._presence_changed(session, now)
+        else:
+            self._gone[session.participant] = None
+        self._states.update(session)
+        if session.state != row.join_status:
+            self._save_later((session.participant,), now)
 
     # joins and resumes ------------------------------------------------------------------------------------------------
 
@@ -106,6 +121,20 @@ class Attendance:
         """The session that this connection joined or resumed, which a newer connection may act for by now."""
         return self._by_connection.get(connection, (None, 0))[0]
 
+    def has_place(self, message: Join) -> bool:
+        """Whether the join makes no identity beyond ``max_participants``."""
+        most = self._settings.max_participants
+        return not most or len(self.sessions) < most or self._identities.is_known(message.instance)
+
+    def longest_gone(self, has_answers: Callable[[str], bool]) -> ServerSession | None:
+        """The participant that has been disconnected for longest of those without answers, if there is one."""
+        while self._gone:
+            participant = next(iter(self._gone))
+            if not has_answers(participant):
+                return self.sessions[participant]
+            del self._gone[participant]  # it never becomes one without answers
+        return None
+
     def arrive(self, message: Join | Resume, connection: int, now: Instant) -> PendingJoin | None:
         """Attach a connection to its session; ``None`` for a rejected token.
 
@@ -116,7 +145,7 @@ class Attendance:
         else:
             resumed = self._identities.resume(message, connection, now)
             if resumed is None:
-                self._commits.persist((JoinAttempt(None, "refused", now),))
+                self._store((), (JoinAttempt(None, "refused", now),))
                 return None
             pending_join = resumed
         self._attach(pending_join, now)
@@ -132,7 +161,7 @@ class Attendance:
         session, connection = pending_join.session, pending_join.connection
         if session.connection != connection:
             if not session.welcomed and session.connection is None:
-                self._forget(session)
+                self._delete(session)
             return False
         session.ready = session.welcomed = True
         self._population.add(session.participant)
@@ -142,10 +171,10 @@ class Attendance:
         return True
 
     def join_failed(self, pending_join: PendingJoin) -> None:
-        """A join was not stored: forget a new identity that no other connection waits for."""
+        """A join was not stored: take a new identity back that no other connection waits for."""
         session = pending_join.session
         if session.connection in (None, pending_join.connection) and not session.welcomed:
-            self._forget(session)
+            self._delete(session)
 
     def credentials_of(self, pending_join: PendingJoin) -> Credentials:
         """What the client needs to resume later."""
@@ -164,8 +193,13 @@ class Attendance:
     # a known connection -----------------------------------------------------------------------------------------------
 
     def heard(self, session: ServerSession, now: Instant) -> None:
-        """An application message arrived over the attached connection of a session."""
+        """An application message arrived over the attached connection of a session.
+
+        The stored sign of life is renewed twice in a heartbeat interval at most, and with every change of the row.
+        """
         self._heartbeats.heard(session.participant, now)
+        if now - session.saved_at >= self._settings.heartbeat.interval / 2:
+            self._save_later((session.participant,), now)
 
     def receive(
         self, message: Pong | Probe | TokenStored, session: ServerSession, connection: int, now: Instant
@@ -173,13 +207,12 @@ class Attendance:
         """A message about the session itself."""
         if isinstance(message, Pong):
             self._heartbeats.pong_received(session.participant, message.id, now)
-            self._save_later(session, now)
         elif isinstance(message, Probe):
             self._effects.append(SendToClient(connection, ProbeReply(message.id)))
         else:
             self._identities.release_instance(session)
             if self._tokens.confirm(session.participant, message.generation):
-                self._save_later(session, now)
+                self._save_later((session.participant,), now)
 
     def leave(self, session: ServerSession, connection: int, now: Instant) -> None:
         """The participant leaves on purpose."""
@@ -189,8 +222,13 @@ class Attendance:
         self._population.discard(session.participant)
         self._identities.release_instance(session)
         self._presence_changed(session, now)
-        self._commits.persist((self._row(session),))
+        self._store((session.participant,))
         self._effects.append(Disconnect(connection, CloseCode.LEFT, "goodbye"))
+
+    def forget(self, session: ServerSession, cause: str, now: Instant) -> None:
+        """Delete a participant that is disconnected and has no answers: nothing of it is worth a row."""
+        self._effects.append(Record(LogEventKind.SESSION_FORGOTTEN, now, session.participant, cause=cause))
+        self._delete(session)
 
     def transport_lost(self, connection: int, cause: str, now: Instant) -> bool:
         """A connection ended; returns whether the presence of its participant changed."""
@@ -208,7 +246,7 @@ class Attendance:
             return False
         self._heartbeats.stop(session.participant, now)
         self._presence_changed(session, now)
-        self._commits.persist((self._row(session),))
+        self._store((session.participant,))
         return True
 
     # the audience of the quiz stream ----------------------------------------------------------------------------------
@@ -231,8 +269,7 @@ class Attendance:
 
     def states(self) -> dict[str, int]:
         """How many participants are in each connection state; those without a durable join do not count."""
-        found = Counter(session.state for session in self.sessions.values() if session.welcomed)
-        return {state.value: found[state] for state in ConnectionState}
+        return self._states.by_state()
 
     def standings_changed(self) -> None:
         """The leaderboard changed, and the roster with it."""
@@ -251,20 +288,32 @@ class Attendance:
             return others if heartbeats is None else heartbeats
         return min(heartbeats, others)
 
-    def extend_by_lag(self, lag: Seconds) -> None:
-        """Give ``lag`` seconds that the scheduler overslept back to every attached connection."""
-        self._heartbeats.extend_by_lag(lag)
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every participant, connected or away."""
+        self._heartbeats.extend_by_lag(lag, now)
 
     def handle_timeout(self, now: Instant) -> PresenceDelta | None:
         """Store due session rows; returns the change of presence that is due to be shown."""
         due = self._deadlines.due(now)
         if _CHECKPOINT in due:
-            self._save()
+            self.save_unsaved()
         if _PRESENCE not in due:
             return None
         delta = self._presence.flush(now)
         self._schedule_presence()
         return delta
+
+    def save_unsaved(self) -> None:
+        """Order a commit of everything that waits for the next checkpoint."""
+        if self._has_unsaved():
+            participants, attempts = tuple(self._unsaved), tuple(self._unsaved_attempts)
+            self._unsaved.clear()
+            self._unsaved_attempts.clear()
+            self._store(participants, attempts)
+
+    def unsaved_rows(self) -> tuple[SessionRow | DeleteParticipant, ...]:
+        """The rows of the participants that wait for the next checkpoint."""
+        return tuple(self._row_of(participant) for participant in self._unsaved)
 
     def check_heartbeats(self, now: Instant) -> bool:
         """Send due pings, evict the silent, expire the absent; returns whether the presence of anybody changed."""
@@ -276,7 +325,7 @@ class Attendance:
             else:
                 self._expire(session, now)
             self._presence_changed(session, now)
-            self._commits.persist((self._row(session),))
+            self._store((session.participant,))
         return bool(changes)
 
     # the parts --------------------------------------------------------------------------------------------------------
@@ -285,8 +334,8 @@ class Attendance:
         session, connection = pending_join.session, pending_join.connection
         if session.connection is not None:
             self._subscribers.pop(session.connection, None)
-        last_heard = self._heartbeats.last_heard(session.participant) if session.connection_no else now
-        session.attach(connection, now, last_heard)
+        self._gone.pop(session.participant, None)
+        session.attach(connection, now, self._heartbeats.absent_since(session.participant))
         self._heartbeats.start(session.participant, session.instance, connection, session.connection_no, now)
         self._by_connection[connection] = (session, session.connection_no)
         pending_join.token = self._tokens.rotate(session.participant, pending_join.presented)
@@ -301,20 +350,25 @@ class Attendance:
         self._population.discard(session.participant)
         self._identities.release_instance(session)
 
-    def _forget(self, session: ServerSession) -> None:
-        """Take back a join that never reached its client."""
+    def _delete(self, session: ServerSession) -> None:
+        """Delete an identity, whose join never reached its client or which is gone without answers."""
         if not self._identities.forget(session):
             return  # an earlier commit of the same identity did it
         session.release()
         self._heartbeats.forget(session.participant)
         self._presence.forget(session.participant)
-        self._commits.persist((DeleteParticipant(session.participant),))
+        self._states.forget(session.participant)
+        self._gone.pop(session.participant, None)
+        self._store((session.participant,))
 
     def _window(self) -> ReturnWindow:
         """The return window for all who are connected or expected back."""
         return return_window(len(self._population), self._settings.join_capacity)
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
+        self._states.update(session)
+        if session.state is ConnectionState.DISCONNECTED:
+            self._gone[session.participant] = None
         self._presence.update(Player(session.participant, session.name, session.state), now)
         self._schedule_presence()
 
@@ -323,16 +377,28 @@ class Attendance:
         if deadline is not None:
             self._deadlines.schedule(_PRESENCE, deadline)
 
-    def _save_later(self, session: ServerSession, now: Instant) -> None:
-        """Store the session with the next checkpoint; no connection waits for it."""
-        if not self._unsaved:
-            self._deadlines.schedule(_CHECKPOINT, now + self._settings.checkpoint_interval)
-        self._unsaved[session.participant] = None
+    def _store(self, participants: tuple[str, ...], attempts: tuple[JoinAttempt, ...] = ()) -> None:
+        """Order a commit that no connection waits for; what it does not write goes into a later checkpoint."""
+        rows = tuple(self._row_of(participant) for participant in participants)
+        self._commits.persist_or_retry(rows + attempts, lambda now: self._save_later(participants, now, attempts))
 
-    def _save(self) -> None:
-        sessions = [self.sessions[who] for who in self._unsaved if who in self.sessions]
-        self._unsaved.clear()
-        self._commits.persist(tuple(self._row(session) for session in sessions))
+    def _save_later(self, participants: tuple[str, ...], now: Instant, attempts: tuple[JoinAttempt, ...] = ()) -> None:
+        """Store these with the next checkpoint, as they are by then."""
+        if not self._has_unsaved():
+            self._deadlines.schedule(_CHECKPOINT, now + self._settings.checkpoint_interval)
+        self._unsaved.update(dict.fromkeys(participants))
+        self._unsaved_attempts.extend(attempts)
+        for participant in participants:
+            if participant in self.sessions:
+                self.sessions[participant].saved_at = now
+
+    def _has_unsaved(self) -> bool:
+        return bool(self._unsaved or self._unsaved_attempts)
+
+    def _row_of(self, participant: str) -> SessionRow | DeleteParticipant:
+        """The row of a participant as it is now; one that is forgotten has none."""
+        session = self.sessions.get(participant)
+        return DeleteParticipant(participant) if session is None else self._row(session)
 
     def _row(self, session: ServerSession) -> SessionRow:
         tokens = self._tokens.state_of(session.participant)

@@ -9,16 +9,16 @@ decided here. Participants and the quiz are the room's: a message for it is not 
 from __future__ import annotations
 
 import hmac
+import sys
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
-
-import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.addresses import network_of
 from resilience.policy.close_codes import CloseCode, retry_after_reason
+from resilience.policy.failure_detectors import lag_of
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
-from resilience.policy.rate_limits import TokenBucket
+from resilience.policy.rate_limits import InputMeter, TokenBucket
 from resilience.protocol.effects import (
     AbortConnection,
     AttachHost,
@@ -47,6 +47,9 @@ from resilience.protocol.messages import (
     ServerMessage,
     StateRestored,
 )
+from resilience.protocol.server.event_location import TRY_AGAIN_REASONS, EventLocation
+from resilience.protocol.server.settings import ConnectionSettings
+from resilience.protocol.server.transports import OpenTransports
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState, transition
 from resilience.protocol.timeouts import TimeoutQueue
 from resilience.quiz.plan import QuizPlan
@@ -54,9 +57,6 @@ from resilience.units import Instant, Seconds
 
 MAX_HOST_MESSAGE_BYTES = 1_048_576
 """The longest message of a host: all questions of an event."""
-
-MOVED_RETRY_AFTER_S: Seconds = 5.0
-"""When to come back for an event that is moving to another server."""
 
 CLOSED_CAUSE, SLOW_CAUSE = "closed", "slow"
 """The causes of an end without a close frame: the transport's end, and a client cut off because it reads too slowly."""
@@ -72,31 +72,11 @@ _DRAINING = ServerConnectionState.DRAINING
 _CLOSED = ServerConnectionState.CLOSED
 
 
-class EventLocation(Enum):
-    """Where an event runs."""
-
-    HERE = "here"
-    ELSEWHERE = "elsewhere"
-    UNKNOWN = "unknown"
-
-
-class ConnectionSettings(msgspec.Struct, frozen=True):
-    """The settings of all connections; durations in seconds, ``message_rate`` in messages per second (0: unlimited).
-
-    ``idle_host_timeout`` is the longest silence of a host whose event does not exist.
-    """
-
-    first_message_deadline: Seconds
-    idle_host_timeout: Seconds
-    strike_limit: int
-    message_rate: float
-    message_burst: int
-
-
 class ServerConnections:
     """What all connections of one server share: policy, host key, where events run, deadlines and effects.
 
-    ``locate`` returns where an event runs. Without ``host_key`` every host is refused.
+    ``locate`` returns where an event runs. Without ``host_key`` every host is refused. From ``max_transports`` open
+    transports on, each new one takes the place of one whose handshake is unfinished.
     """
 
     def __init__(
@@ -106,18 +86,29 @@ class ServerConnections:
         *,
         locate: Callable[[str], EventLocation],
         host_key: str | None = None,
+        max_transports: int = sys.maxsize,
     ) -> None:
         self.settings, self.handshake, self.locate = settings, handshake, locate
         self.host_key = None if host_key is None else host_key.encode()
-        self.count = 0
+        self.transports: OpenTransports[ServerConnection] = OpenTransports(max_transports)
         self.pending: list[ConnectionEffect] = []
         self.first_message_timeouts: TimeoutQueue[ServerConnection] = TimeoutQueue(settings.first_message_deadline)
         self.idle_host_timeouts: TimeoutQueue[ServerConnection] = TimeoutQueue(settings.idle_host_timeout)
 
-    def open(self, key: int, now: Instant) -> ServerConnection:
-        """Return the machine of a transport that was opened; the first-message deadline counts from now."""
-        self.count += 1
+    @property
+    def count(self) -> int:
+        """How many transports are open."""
+        return len(self.transports)
+
+    def open(self, key: int, now: Instant, peer: str = "") -> ServerConnection:
+        """Return the machine of a transport that was opened; the first-message deadline counts from now.
+
+        ``peer`` is the network address of its other end. A handshake that gives way to it is late.
+        """
         connection = ServerConnection(self, key)
+        replaced = self.transports.opened(connection, network_of(peer))
+        if replaced is not None:
+            replaced.first_message_late(now)
         self.first_message_timeouts.start(connection, now)
         return connection
 
@@ -129,7 +120,14 @@ class ServerConnections:
         return min(first, idle)
 
     def handle_timeout(self, now: Instant) -> None:
-        """Close every connection whose deadline has passed; harmless when called early."""
+        """Close every connection whose deadline has passed; harmless when called early.
+
+        A late call first gives every connection the lag back: its message may wait to be read.
+        """
+        lag = lag_of(self.next_deadline(), now)
+        if lag:
+            self.first_message_timeouts.extend_by_lag(lag, now)
+            self.idle_host_timeouts.extend_by_lag(lag, now)
         for connection in self.first_message_timeouts.due(now):
             connection.first_message_late(now)
         for connection in self.idle_host_timeouts.due(now):
@@ -150,10 +148,10 @@ class ServerConnection:
     """One connection, under the driver's ``key``. ``address`` is the one that the limits of one address count.
 
     ``event`` is the one that its first message named; ``has_room`` whether that event's room knows the connection.
+    ``input`` is the meter of what it sends: a driver that receives bytes asks it how many it may parse.
     """
 
     __slots__ = (
-        "_bucket",
         "_cause",
         "_plans",
         "_retry_after",
@@ -162,6 +160,7 @@ class ServerConnection:
         "address",
         "event",
         "has_room",
+        "input",
         "key",
         "state",
     )
@@ -173,7 +172,7 @@ class ServerConnection:
         self._strikes = 0
         self._cause = CLOSED_CAUSE
         self._retry_after: Seconds | None = None
-        self._bucket: TokenBucket | None = None
+        self.input = InputMeter(TokenBucket(shared.settings.message_rate, shared.settings.message_burst))
         self._plans: deque[QuizPlan] | None = None
 
     @property
@@ -188,14 +187,16 @@ class ServerConnection:
     ) -> HandshakeRejection | None:
         """Return the rejection to answer the handshake with, or ``None`` to complete it.
 
-        ``lag`` is the work that the server is behind, in seconds. A browser cannot read the status of a rejected
+        ``lag`` is how late the server runs at this moment, in seconds. A browser cannot read the status of a rejected
         handshake: one that may come back is accepted, and closed with 4100 and its Retry-After right after that.
         """
         if self.state is not _HANDSHAKING:
             return None
         shared = self._shared
         self.address = shared.handshake.address_of(request)
-        rejection = shared.handshake.check(request, self.address, now, lag=lag, connections=shared.count)
+        self.input.share(shared.handshake.message_tokens(self.address, now))
+        connections = shared.transports.handshake_arrived(self)
+        rejection = shared.handshake.check(request, self.address, now, lag=lag, connections=connections)
         if rejection is None:
             return None
         wait = rejection.retry_after
@@ -217,13 +218,18 @@ class ServerConnection:
     # messages ---------------------------------------------------------------------------------------------------------
 
     def message_arrived(self, now: Instant) -> Seconds:
-        """Charge a message to the rate limit, before it is decoded.
+        """Charge a whole message to the rate limits, before it is decoded.
 
         Returns how long to wait before this message may be received and the next one read.
         """
-        if self._bucket is None:
-            return 0.0
-        wait = self._bucket.take(now)
+        return self._delayed(self.input.take(now), now)
+
+    def input_wait(self, now: Instant) -> Seconds:
+        """How long to wait before more of this connection's bytes may be parsed; 0 if the others are to come first."""
+        return self._delayed(self.input.wait(now), now)
+
+    def _delayed(self, wait: Seconds, now: Instant) -> Seconds:
+        """A host that is read late cannot show a sign of life meanwhile."""
         if wait:
             self._shared.pending.append(Record(LogEventKind.MESSAGE_DELAYED, now, value=wait))
             self._shared.idle_host_timeouts.cancel(self)
@@ -267,9 +273,8 @@ class ServerConnection:
             self._go(_JOINING)
             self._first_message_accepted()
             return True
-        if location is EventLocation.ELSEWHERE:
-            reason = f"retry_after={MOVED_RETRY_AFTER_S:.1f} the event is moving to another server"
-            self.close(CloseCode.TRY_AGAIN_LATER, reason)
+        if location in TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, TRY_AGAIN_REASONS[location])
         else:
             self._refuse(CloseCode.EVENT_UNKNOWN, "there is no such event here", "event", now)
         return False
@@ -277,8 +282,6 @@ class ServerConnection:
     def _first_message_accepted(self) -> None:
         self._shared.first_message_timeouts.cancel(self)
         self._strikes = 0
-        if self._shared.settings.message_rate:
-            self._bucket = TokenBucket(self._shared.settings.message_rate, self._shared.settings.message_burst)
 
     def _strike(self, now: Instant) -> None:
         self._strikes += 1
@@ -310,17 +313,25 @@ class ServerConnection:
         """Count the first-message deadline again; close an address with too many failures with a Retry-After."""
         wait = self._shared.handshake.record_failure(self.address, now)
         if wait:
-            self._shared.pending.append(Record(LogEventKind.JOIN_SHED, now, cause="address", value=wait))
-            self.close(CloseCode.OVERLOADED, retry_after_reason(wait))
+            self._shed_address(wait, now)
         else:
             self._shared.first_message_timeouts.start(self, now)
+
+    def _shed_address(self, wait: Seconds, now: Instant) -> None:
+        """Close because this address has failed too often."""
+        self._shared.pending.append(Record(LogEventKind.JOIN_SHED, now, cause="address", value=wait))
+        self.close(CloseCode.OVERLOADED, retry_after_reason(wait))
 
     # hosts ------------------------------------------------------------------------------------------------------------
 
     def _accept_host(self, message: Host, now: Instant) -> None:
         key = self._shared.host_key
+        wait = self._shared.handshake.key_wait(self.address, now)
+        if wait:
+            self._shed_address(wait, now)
+            return
         if key is None or not hmac.compare_digest(message.key.encode(), key):
-            self._shared.handshake.record_failure(self.address, now)
+            self._shared.handshake.record_wrong_key(self.address, now)
             reason = "this server takes no hosts" if key is None else "the host key is wrong"
             self._refuse(CloseCode.KEY_REFUSED, reason, "key", now)
             return
@@ -328,7 +339,10 @@ class ServerConnection:
         self._first_message_accepted()
         self.event, self._plans = message.event, deque()
         self._shared.pending.append(SetMaxMessageSize(self.key, MAX_HOST_MESSAGE_BYTES))
-        if not self._attach_if_here():
+        location = self._shared.locate(message.event)
+        if location in TRY_AGAIN_REASONS:
+            self.close(CloseCode.TRY_AGAIN_LATER, TRY_AGAIN_REASONS[location])
+        elif not self._attach_if_here():
             self._shared.pending.append(SendToClient(self.key, Hosting(message.event)))
             self._restart_idle_timeout(now)
 
@@ -409,7 +423,7 @@ class ServerConnection:
     def drain(self, retry_after: Seconds) -> None:
         """Close because the server stops; the client is to come back after ``retry_after`` seconds.
 
-        A connection without a handshake can be told nothing: it is cut off.
+        A connection without a handshake can receive no close frame: it is cut off.
         """
         if self.state is _HANDSHAKING:
             self._abort()
@@ -425,7 +439,7 @@ class ServerConnection:
         ``is_violation``: the WebSocket library ended it because the peer broke RFC 6455 or the limit on a message's
         size.
         """
-        self._shared.count -= 1
+        self._shared.transports.lost(self)
         self._cancel_timeouts()
         if is_violation and not self.is_ended:
             self._shared.pending.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="protocol"))
@@ -455,6 +469,7 @@ class ServerConnection:
 
     def _end(self, state: ServerConnectionState) -> None:
         self._go(state)
+        self._shared.transports.half_open.discard(self)
         self._cancel_timeouts()
         self._plans = None
 

@@ -25,10 +25,30 @@ class GameMessages:
 
     def __init__(self, game: Game, leaderboard_size: int, name_of: Callable[[str], str]) -> None:
         self._game, self._size, self._name_of = game, leaderboard_size, name_of
+        self._leaders: tuple[Standing, ...] | None = None
 
     def leaders(self) -> tuple[Standing, ...]:
-        """The head of the leaderboard, by visible scores."""
-        return tuple(Standing(who, self._name_of(who), score) for who, score in self._game.leaders(self._size))
+        """The head of the leaderboard, by visible scores; computed once until the standings change."""
+        if self._leaders is None:
+            best = self._game.leaders(self._size)
+            self._leaders = tuple(Standing(who, self._name_of(who), score) for who, score in best)
+        return self._leaders
+
+    def standings_changed(self) -> None:
+        """Visible scores changed, of any number of participants."""
+        self._leaders = None
+
+    def participant_added(self, participant: str) -> None:
+        """A participant was added to the game. It joins the leaders only if it is one."""
+        if self._leaders is not None:
+            added = Standing(participant, self._name_of(participant), self._game.visible_score(participant))
+            others = (standing for standing in self._leaders if standing.participant != participant)
+            self._leaders = tuple(sorted((*others, added), key=_rank)[: self._size])
+
+    def participant_removed(self, participant: str) -> None:
+        """A participant was removed from the game."""
+        if self._leaders is not None and any(standing.participant == participant for standing in self._leaders):
+            self._leaders = None
 
     def question_at(self, now: Instant) -> OpenQuestion:
         """The current question with its remaining time; with its right answer only after the reveal."""
@@ -62,3 +82,8 @@ class GameMessages:
         if answer is None:
             return None
         return ScoreChanged(answer.question, answer.points, self._game.scores[participant])
+
+
+def _rank(standing: Standing) -> tuple[int, str]:
+    """The order of the leaderboard, as :meth:`~resilience.quiz.game.Game.leaders` has it."""
+    return -standing.score, standing.participant

@@ -17,6 +17,7 @@ from resilience.policy.failure_detectors import (
     LivenessAction,
     ServerFailureDetector,
     align_to_grid,
+    extended,
 )
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.deadlines import DeadlineQueue
@@ -36,9 +37,13 @@ class LivenessChange(Enum):
 
 
 class _Heartbeat:
-    """The heartbeat of one participant. ``detector`` exists while a connection is attached."""
+    """The heartbeat of one participant. ``detector`` exists while a connection is attached.
+
+    ``asked_at`` is when the attached connection was pinged first after its last sign of life before that.
+    """
 
     __slots__ = (
+        "asked_at",
         "connection",
         "connection_no",
         "detector",
@@ -63,6 +68,7 @@ class _Heartbeat:
         self.pings = self.watched = False
         self.expires_at: Instant | None = None
         self.last_heard: Instant = 0.0
+        self.asked_at: Instant = float("-inf")
 
 
 class HeartbeatManager:
@@ -102,6 +108,7 @@ class HeartbeatManager:
         u = self._draw("first_ping", heartbeat.draw_key, connection_no)
         heartbeat.detector = ServerFailureDetector(self._timeouts, now, align_to_grid(u, now, self._timeouts.interval))
         heartbeat.outstanding, heartbeat.expires_at, heartbeat.pings = (), None, False
+        heartbeat.asked_at = float("-inf")
         if self._adaptive is not None:
             heartbeat.rtt = RttEstimator()
             self._adapt(heartbeat, now)
@@ -154,6 +161,19 @@ class HeartbeatManager:
         heartbeat = self._heartbeats[participant]
         return heartbeat.last_heard if heartbeat.detector is None else heartbeat.detector.last_heard
 
+    def absent_since(self, participant: str) -> Instant | None:
+        """The begin of an absence that is proven; ``None`` while the participant may be there.
+
+        Without a connection: the last sign of life before its end. With one: its first ping that is unanswered, since
+        nothing else tells a connection that is dead from one that is idle.
+        """
+        heartbeat = self._heartbeats.get(participant)
+        if heartbeat is None:
+            return None
+        if heartbeat.detector is None:
+            return heartbeat.last_heard
+        return heartbeat.asked_at if heartbeat.asked_at > heartbeat.detector.last_heard else None
+
     def set_urgent(self, now: Instant, *, urgent: bool) -> None:
         """Set whether a question is open, which tightens adaptive timeouts."""
         self._urgent = urgent
@@ -166,11 +186,16 @@ class HeartbeatManager:
         """When :meth:`handle_timeout` has something to do; ``None`` for never."""
         return self._deadlines.next_deadline()
 
-    def extend_by_lag(self, lag: Seconds) -> None:
-        """Give ``lag`` seconds that the scheduler overslept back to every attached connection."""
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept until ``now`` back to every participant.
+
+        An attached connection has so much more time to be heard, an absent participant so much more to return.
+        """
         for heartbeat in self._heartbeats.values():
             if heartbeat.detector is not None:
-                heartbeat.detector.extend_by_lag(lag)
+                heartbeat.detector.extend_by_lag(lag, now)
+            elif heartbeat.expires_at is not None:
+                heartbeat.expires_at = extended(heartbeat.expires_at, lag, now, longest=self._timeouts.cleanup)
 
     def handle_timeout(self, now: Instant, window: ReturnWindow) -> list[tuple[str, LivenessChange]]:
         """Send due pings with the return window; returns the participants that fell silent or expired.
@@ -205,6 +230,8 @@ class HeartbeatManager:
 
     def _ping(self, heartbeat: _Heartbeat, now: Instant, window: ReturnWindow) -> None:
         heartbeat.ping_id += 1
+        if heartbeat.detector is not None and heartbeat.asked_at <= heartbeat.detector.last_heard:
+            heartbeat.asked_at = now
         heartbeat.outstanding = (*heartbeat.outstanding[-1:], (heartbeat.ping_id, now))
         self._record(LogEventKind.HEARTBEAT_SENT, heartbeat, now)
         self._effects.append(SendToClient(heartbeat.connection, ping_with(heartbeat.ping_id, window)))

@@ -1,7 +1,10 @@
 """The hosts of one event: their commands, carried out once and after their commit, and the status they see. Pure.
 
-A command names the step that it is meant for. A command that is sent twice, or that a timer or another host overtakes,
-finds the quiz at another step and does nothing; so a host may resend any command that has no reply.
+A command names the step that it is meant for. A command that is sent twice, or that arrives after a timer or another
+host has moved the quiz, finds it at another step and does nothing; so a host may resend any command that has no reply.
+
+One command at most is on its way to the store, and while it is, nothing else may move the quiz: each step has one state
+that is ever stored.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from resilience.errors import LocalProtocolError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
+from resilience.policy.failure_detectors import extended
 from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect
 from resilience.protocol.messages import HostAction, HostCommand, Hosting, HostResult, HostStatus
 from resilience.protocol.server.pending_commits import PendingCommits
@@ -40,17 +45,18 @@ class _PendingCommand(msgspec.Struct):
     ticket: int = 0
 
     def committed(self, now: Instant) -> None:
-        self.owner.committed(self.command.step, now)
+        self.owner.committed(now)
 
     def commit_failed(self, now: Instant) -> None:
-        self.owner.commit_failed(self.command.step, now)
+        self.owner.commit_failed(now)
 
 
 class HostCommands:
     """The connected hosts and their pending commands. ``effects`` is the room's list.
 
-    ``status`` describes the event at a time; ``enter`` moves the quiz to a committed state. Status is sent at most once
-    per ``interval`` seconds; a host that is silent for ``grace`` seconds is disconnected.
+    ``status`` describes the event at a time; ``settle`` moves the quiz to a committed state, or receives ``None`` when
+    the commit failed and timers may move the quiz again. Status is sent at most once per ``interval`` seconds; a host
+    that is silent for ``grace`` seconds is disconnected.
     """
 
     def __init__(  # noqa: PLR0913 - all that host commands depend on
@@ -60,15 +66,15 @@ class HostCommands:
         commits: PendingCommits,
         *,
         status: Callable[[Instant], HostStatus],
-        enter: Callable[[QuizState, Instant], None],
+        settle: Callable[[QuizState | None, Instant], None],
         interval: Seconds,
         grace: Seconds,
     ) -> None:
         self._game, self._effects, self._commits = game, effects, commits
-        self._status, self._enter = status, enter
+        self._status, self._settle = status, settle
         self._interval, self._grace = interval, grace
         self._heard: dict[int, Instant] = {}
-        self._pending: dict[int, _PendingCommand] = {}
+        self._pending: _PendingCommand | None = None
         self._changed = False
         self._next_flush: Instant = float("-inf")
 
@@ -91,13 +97,18 @@ class HostCommands:
 
     # commands ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a command is on its way to the store: until its outcome is known nothing else may move the quiz."""
+        return self._pending is not None
+
     def submit(self, connection: int, command: HostCommand, now: Instant) -> None:
         """Judge a command: reply at once, order its commit, or let it wait for the commit of an equal one."""
-        same = self._pending.get(command.step)
-        if same is not None and same.command.action is command.action:
-            same.connections.append(connection)
-            self._commits.wait_for(same.ticket, connection)
-        elif same is not None or command.step != self._game.progress.step:
+        pending = self._pending
+        if pending is not None and pending.command == command:
+            pending.connections.append(connection)
+            self._commits.wait_for(pending.ticket, connection)
+        elif pending is not None or command.step != self._game.progress.step:
             self._reply(connection, command, STALE_STEP, now)
         elif self._game.phase not in _FROM[command.action]:
             rule = f"{command.action} is for {' or '.join(sorted(_FROM[command.action]))}"
@@ -108,23 +119,28 @@ class HostCommands:
     def _persist(self, connection: int, command: HostCommand, now: Instant) -> None:
         is_finish = command.action is HostAction.FINISH
         state = self._game.finished(now) if is_finish else self._game.next_state(now)
-        pending = self._pending[command.step] = _PendingCommand(self, command, state, [connection])
+        self._pending = pending = _PendingCommand(self, command, state, [connection])
         pending.ticket = self._commits.persist_then((state,), connection, pending)
 
-    def committed(self, step: int, now: Instant) -> None:
-        """The command is durable: reply to it and move the quiz, unless a timer moved the quiz meanwhile."""
-        pending = self._pending.pop(step)
-        current = step == self._game.progress.step
+    def committed(self, now: Instant) -> None:
+        """The pending command is durable: reply to it and move the quiz."""
+        pending = self._take_pending()
         for connection in pending.connections:
-            self._reply(connection, pending.command, DONE if current else STALE_STEP, now)
-        if current:
-            self._enter(pending.state, now)
+            self._reply(connection, pending.command, DONE, now)
+        self._settle(pending.state, now)
 
-    def commit_failed(self, step: int, now: Instant) -> None:
-        """The command was not stored and is not carried out."""
-        pending = self._pending.pop(step)
+    def commit_failed(self, now: Instant) -> None:
+        """The pending command was not stored and is not carried out."""
+        pending = self._take_pending()
         for connection in pending.connections:
             self._reply(connection, pending.command, REFUSED, now, "it could not be stored; try again")
+        self._settle(None, now)
+
+    def _take_pending(self) -> _PendingCommand:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            raise LocalProtocolError("no host command is on its way to the store")
+        return pending
 
     def _reply(self, connection: int, command: HostCommand, verdict: str, now: Instant, rule: str = "") -> None:
         step = self._game.progress.step + (verdict == DONE)
@@ -143,6 +159,11 @@ class HostCommands:
             return None
         silent = min(self._heard.values()) + self._grace
         return min(silent, self._next_flush) if self._changed else silent
+
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every host."""
+        for connection, heard in self._heard.items():
+            self._heard[connection] = extended(heard + self._grace, lag, now, longest=self._grace) - self._grace
 
     def handle_timeout(self, now: Instant) -> None:
         """Disconnect silent hosts; send a changed status."""

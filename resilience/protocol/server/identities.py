@@ -46,13 +46,17 @@ class IdentityRegistry:
         self._unconfirmed: dict[str, ServerSession] = {}
 
     def restore(self, row: SessionRow, now: Instant) -> ServerSession:
-        """Add a stored session and its tokens."""
+        """Add a stored session and its tokens. The instance of one that has left or expired opens nothing."""
         session = ServerSession.from_row(row, self._effects, now)
         self.sessions[session.participant] = session
         self._tokens.restore(row)
-        if session.instance and not row.confirmed:
+        if session.instance and not row.confirmed and session.state is not ConnectionState.DISCONNECTED:
             self._unconfirmed[session.instance] = session
         return session
+
+    def is_known(self, instance: str) -> bool:
+        """Whether a join of this instance returns an identity that exists."""
+        return instance in self._unconfirmed
 
     def join(self, message: Join, connection: int, now: Instant) -> PendingJoin:
         """Make a new identity, or return the unconfirmed one that the same instance asked for before."""

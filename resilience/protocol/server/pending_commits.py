@@ -6,6 +6,7 @@ continuations, nothing of what the rows mean. An index by connection says in con
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -23,6 +24,16 @@ class Continuation(Protocol):
 
     def commit_failed(self, now: Instant) -> None:
         """The rows were not written and never will be."""
+
+
+class _Retry(msgspec.Struct, frozen=True):
+    retry: Callable[[Instant], None]
+
+    def committed(self, now: Instant) -> None:
+        """Nothing waits for it."""
+
+    def commit_failed(self, now: Instant) -> None:
+        self.retry(now)
 
 
 class _PendingCommit(msgspec.Struct):
@@ -47,10 +58,22 @@ class PendingCommits:
 
     def persist_then(self, rows: tuple[Row, ...], connection: int, continuation: Continuation) -> int:
         """Order a commit that ``connection`` waits for; returns its ticket."""
-        ticket = self.persist(rows)
-        self._pending[ticket] = _PendingCommit([connection], continuation)
-        self._waiting[connection] = self._waiting.get(connection, 0) + 1
+        ticket = self.persist_with(rows, continuation)
+        self.wait_for(ticket, connection)
         return ticket
+
+    def persist_with(self, rows: tuple[Row, ...], continuation: Continuation) -> int:
+        """Order a commit that something continues after, though no connection waits for it; returns its ticket."""
+        ticket = self.persist(rows)
+        self._pending[ticket] = _PendingCommit([], continuation)
+        return ticket
+
+    def persist_or_retry(self, rows: tuple[Row, ...], retry: Callable[[Instant], None]) -> int:
+        """Order a commit that no connection waits for; ``retry`` is called if the rows were not written.
+
+        The rows to write by then may be others: ``retry`` notes what to store, not how it was.
+        """
+        return self.persist_with(rows, _Retry(retry))
 
     def wait_for(self, ticket: int, connection: int) -> None:
         """Register one more connection that waits for a pending commit."""
@@ -68,6 +91,11 @@ class PendingCommits:
         pending = self._pop(ticket)
         if pending is not None:
             pending.continuation.commit_failed(now)
+
+    def fail_unwaited(self, now: Instant) -> None:
+        """No outcome will come any more: every commit that no connection waits for counts as failed."""
+        for ticket in [ticket for ticket, pending in self._pending.items() if not pending.connections]:
+            self.commit_failed(ticket, now)
 
     def is_waiting(self, connection: int) -> bool:
         """Whether this connection waits for the outcome of a commit."""

@@ -1,5 +1,8 @@
 """The numbered stream of one event: game, sequence numbers, answers, host commands, phase timing. Pure.
 
+What it announces follows from what is durable: a host's command and the start of the lobby time act after their commit,
+and a phase that a timer enters is recomputed by the next server from the deadlines stored before.
+
 It addresses participants only through :class:`Audience` and knows no session, token or heartbeat.
 """
 
@@ -35,10 +38,13 @@ from resilience.protocol.server.settings import RoomSettings
 from resilience.protocol.server.snapshots import SnapshotBuilder
 from resilience.quiz.game import Game, QuizState
 from resilience.quiz.phases import Phase
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
-_PHASE, _HOSTS = "phase", "hosts"
-"""Keys of the deadline queue."""
+_PHASE, _HOSTS, _PROGRESS, _LOBBY = "phase", "hosts", "progress", "lobby"
+"""Keys of the deadline queue. A deadline that passed before it was scheduled is due now: no timer was late."""
+
+LOBBY_RETRY_S: Seconds = 1.0
+"""When to store the start of the lobby time again after a failed commit."""
 
 
 class Audience(Protocol):
@@ -63,6 +69,19 @@ class Audience(Protocol):
         """The quiz moved to another phase."""
 
 
+class _LobbyStart(msgspec.Struct):
+    """The start of the lobby time until its commit; continues in its ``owner``."""
+
+    owner: QuizStream
+    at: Instant
+
+    def committed(self, now: Instant) -> None:
+        self.owner.lobby_stored(self.at, now)
+
+    def commit_failed(self, now: Instant) -> None:
+        self.owner.lobby_not_stored(now)
+
+
 class QuizStream:
     """The quiz of one room. ``effects`` is the room's list, ``commits`` its table of pending commits.
 
@@ -84,6 +103,9 @@ class QuizStream:
         self.game, self.event, self.seq = game, event, 0
         self._audience, self._commits, self._effects = audience, commits, effects
         self._deadlines = DeadlineQueue()
+        self._retry_interval = settings.checkpoint_interval
+        self._progress_is_unsaved = False
+        self._lobby_is_pending = False
         self._answers = PendingAnswers(game, effects, commits, self._on_answer_stored)
         self._game_messages = GameMessages(game, settings.leaderboard_size, audience.name_of)
         self._snapshots = SnapshotBuilder(event, title, epoch, game, self._game_messages)
@@ -92,7 +114,7 @@ class QuizStream:
             effects,
             commits,
             status=self._host_status,
-            enter=self._on_command_committed,
+            settle=self._on_command_settled,
             interval=settings.presence_interval,
             grace=settings.heartbeat.grace,
         )
@@ -102,15 +124,25 @@ class QuizStream:
     def add_participant(self, participant: str, now: Instant) -> None:
         """Add a participant to the game; the first one starts the lobby time of an automatic quiz."""
         self.game.add_participant(participant)
+        self._game_messages.participant_added(participant)
         self._start_lobby(now)
+
+    def has_answers(self, participant: str) -> bool:
+        """Whether this participant has an answer, stored or being stored."""
+        return self.game.has_answered(participant) or self._answers.has_pending(participant)
+
+    def forget_participant(self, participant: str) -> None:
+        """Remove a participant without answers from the game."""
+        self.game.forget_participant(participant)
+        self._game_messages.participant_removed(participant)
 
     def restore(self, participants: list[str], now: Instant) -> None:
         """Continue a stored quiz, whose game is restored already, with these participants."""
         for participant in participants:
             self.game.add_participant(participant)
-        if participants:
-            self._start_lobby(now)
-        self._schedule_phase()
+        self._game_messages.standings_changed()
+        self._start_lobby(now)
+        self._schedule_phase(now)
         self._audience.phase_entered(self.game.phase, now)
 
     def submit_answer(self, participant: str, answer: Answer, connection: int, now: Instant, *, excused: bool) -> None:
@@ -173,42 +205,92 @@ class QuizStream:
         """When :meth:`handle_timeout` has something to do; ``None`` for never."""
         return self._deadlines.next_deadline()
 
+    def extend_by_lag(self, lag: Seconds, now: Instant) -> None:
+        """Give ``lag`` seconds that the scheduler overslept back to every host. The quiz's own deadlines stay."""
+        self._host_commands.extend_by_lag(lag, now)
+
     def handle_timeout(self, now: Instant) -> None:
         """Enter the phases that are due; send status to hosts and disconnect silent ones."""
         due = self._deadlines.due(now)
+        if _PROGRESS in due:
+            self.save_unsaved()
+        if _LOBBY in due:
+            self._start_lobby(now)
         if _PHASE in due:
             self._advance(now)
         if _HOSTS in due:
             self._host_commands.handle_timeout(now)
             self._schedule_hosts(now)
 
+    def save_unsaved(self) -> None:
+        """Order the commit of the quiz's state if it is not stored."""
+        if self._progress_is_unsaved:
+            self._progress_is_unsaved = False
+            self._store_progress(self.game.progress)
+
     # the parts --------------------------------------------------------------------------------------------------------
 
+    def _store_progress(self, state: QuizState) -> None:
+        """Order the commit of a state that the quiz enters by the clock; if it fails, store a later one."""
+        self._commits.persist_or_retry((state,), self._progress_not_stored)
+
+    def _progress_not_stored(self, now: Instant) -> None:
+        self._progress_is_unsaved = True
+        self._deadlines.schedule(_PROGRESS, now + self._retry_interval)
+
     def _start_lobby(self, now: Instant) -> None:
-        if self.game.start_lobby(now):
-            self._commits.persist((self.game.progress,))
-            self._schedule_phase()
+        """Order the start of the lobby time once there is a participant, unless a command is about to end the lobby."""
+        if not self.game.scores or self._lobby_is_pending or self._host_commands.is_pending:
+            return
+        state = self.game.timed_lobby(now)
+        if state is not None:
+            self._lobby_is_pending = True
+            self._commits.persist_with((state,), _LobbyStart(self, now))
+
+    def lobby_stored(self, at: Instant, now: Instant) -> None:
+        """The lobby time that starts ``at`` is durable: from now on its end is a deadline."""
+        self._lobby_is_pending = False
+        self.game.start_lobby(at)
+        self._advance(now)
+
+    def lobby_not_stored(self, now: Instant) -> None:
+        """The start of the lobby time was not stored: try again later, since a crash would take back what follows."""
+        self._lobby_is_pending = False
+        self._deadlines.schedule(_LOBBY, now + LOBBY_RETRY_S)
 
     def _advance(self, now: Instant) -> None:
+        """Enter the phases that are due, unless a command that is on its way to the store may move the quiz first."""
+        if self._host_commands.is_pending:
+            return
         while self.game.phase_ends_at is not None and self.game.phase_ends_at <= now:
             state = self.game.next_state(self.game.phase_ends_at)
-            self._commits.persist((state,))
+            self._store_progress(state)
             self._enter_phase(state, now)
-        self._schedule_phase()
+        self._schedule_phase(now)
 
-    def _on_command_committed(self, state: QuizState, now: Instant) -> None:
-        self._enter_phase(state, now)
-        self._schedule_phase()
+    def _on_command_settled(self, state: QuizState | None, now: Instant) -> None:
+        """A command was committed, or not (``None``): carry it out, then do what timers had to leave meanwhile."""
+        if state is not None:
+            self._enter_phase(state, now)
+        self._start_lobby(now)
+        self._advance(now)
 
     def _enter_phase(self, state: QuizState, now: Instant) -> None:
+        """Move the quiz; an end during a question closes it first, so that its answer and its scores are revealed."""
+        if self.game.phase is Phase.QUESTION and state.phase is Phase.FINISHED:
+            self._announce_phase(self.game.next_state(state.since), now)
+        self._announce_phase(state, now)
+        self._audience.phase_entered(state.phase, now)
+        self._host_commands.send_status(now)
+
+    def _announce_phase(self, state: QuizState, now: Instant) -> None:
         self.game.apply(state)
+        self._game_messages.standings_changed()
         self._audience.standings_changed()
         self._broadcast(self._game_messages.phase_message(self.seq + 1, now))
         self._log_phase(state.phase, now)
         if state.phase is Phase.REVEAL:
             self._audience.send_each(self._game_messages.score_of)
-        self._audience.phase_entered(state.phase, now)
-        self._host_commands.send_status(now)
 
     def _log_phase(self, phase: Phase, now: Instant) -> None:
         question = self.game.question
@@ -218,6 +300,7 @@ class QuizStream:
 
     def _on_answer_stored(self, now: Instant, standings_changed: bool) -> None:  # noqa: FBT001 - a callback
         if standings_changed:
+            self._game_messages.standings_changed()
             self._audience.standings_changed()
         self.attendance_changed(now)
 
@@ -228,14 +311,13 @@ class QuizStream:
     def _host_status(self, now: Instant) -> HostStatus:
         return self._snapshots.host_status(self._audience.states(), now)
 
-    def _schedule_phase(self) -> None:
+    def _schedule_phase(self, now: Instant) -> None:
         if self.game.phase_ends_at is None:
             self._deadlines.cancel(_PHASE)
         else:
-            self._deadlines.schedule(_PHASE, self.game.phase_ends_at)
+            self._deadlines.schedule(_PHASE, max(self.game.phase_ends_at, now))
 
     def _schedule_hosts(self, now: Instant) -> None:
-        """A deadline that passed before it was scheduled is due now: it says nothing about the scheduler's lag."""
         deadline = self._host_commands.next_deadline()
         if deadline is not None:
             self._deadlines.schedule(_HOSTS, max(deadline, now))

@@ -13,8 +13,8 @@ import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.close_codes import CloseCode
-from resilience.policy.failure_detectors import LAG_TOLERANCE_S
-from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect, SessionRow
+from resilience.policy.failure_detectors import lag_of
+from resilience.protocol.effects import Disconnect, Record, Row, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import (
     PROTOCOL_VERSION,
     Answer,
@@ -133,6 +133,19 @@ class Room:
         """The rows of this ticket were not written: nothing was acknowledged, the waiting clients retry."""
         self._commits.commit_failed(ticket, now)
 
+    def save_unsaved(self) -> None:
+        """Order a commit of everything that no connection waits for and that is not stored: the server stops."""
+        self._attendance.save_unsaved()
+        self._stream.save_unsaved()
+
+    def unsaved_rows(self, now: Instant) -> tuple[Row, ...]:
+        """What no connection waits for and no commit will store: this room ends, another continues its run.
+
+        The state of the quiz is not among it: it follows from the deadlines that are stored.
+        """
+        self._commits.fail_unwaited(now)
+        return self._attendance.unsaved_rows()
+
     # asked by drivers -------------------------------------------------------------------------------------------------
 
     def states(self) -> dict[str, int]:
@@ -158,9 +171,11 @@ class Room:
 
     def handle_timeout(self, now: Instant) -> None:
         """Do everything that is due; harmless when called early. A late call first gives every peer the lag back."""
-        deadline = self.next_deadline()
-        if deadline is not None and now - deadline > LAG_TOLERANCE_S:
-            self._attendance.extend_by_lag(now - deadline)
+        lag = lag_of(self.next_deadline(), now)
+        if lag:
+            self._effects.append(Record(LogEventKind.SERVER_LATE, now, value=lag, ref=self.event))
+            self._attendance.extend_by_lag(lag, now)
+            self._stream.extend_by_lag(lag, now)
         self._stream.handle_timeout(now)
         delta = self._attendance.handle_timeout(now)
         if delta is not None:
@@ -183,6 +198,10 @@ class Room:
             self._effects.append(Disconnect(connection, CloseCode.PROTOCOL_ERROR, reason))
         elif self._attendance.has_session(connection) or self._stream.is_host(connection):
             self._send_error(connection, "this connection has joined already", now)
+        elif isinstance(message, Join) and not self._make_place(message, now):
+            reason = "the event has as many participants as max_participants allows"
+            self._effects.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="event_full"))
+            self._effects.append(Disconnect(connection, CloseCode.EVENT_FULL, reason))
         else:
             pending_join = self._attendance.arrive(message, connection, now)
             if pending_join is not None:
@@ -190,6 +209,19 @@ class Room:
                 self._commits.persist_then(
                     rows, connection, _StoredJoin(pending_join, self._welcome, self._join_failed)
                 )
+
+    def _make_place(self, join: Join, now: Instant) -> bool:
+        """Whether there is a place for this join; at the limit it takes that of a participant gone without answers."""
+        if self._attendance.has_place(join):
+            return True
+        gone = self._attendance.longest_gone(self._stream.has_answers)
+        if gone is not None:
+            self._forget(gone, "limit", now)
+        return gone is not None
+
+    def _forget(self, session: ServerSession, cause: str, now: Instant) -> None:
+        self._attendance.forget(session, cause, now)
+        self._stream.forget_participant(session.participant)
 
     def _welcome(self, pending_join: PendingJoin, now: Instant) -> None:
         if not self._attendance.welcome(pending_join, now):
@@ -234,6 +266,8 @@ class Room:
                 self._stream.submit_answer(session.participant, message, connection, now, excused=excused)
             case Leave():
                 self._attendance.leave(session, connection, now)
+                if not self._stream.has_answers(session.participant):
+                    self._forget(session, "left", now)
                 self._stream.attendance_changed(now)
             case _:
                 self._send_error(connection, "only a host may say this", now)

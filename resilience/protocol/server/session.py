@@ -17,6 +17,7 @@ class ServerSession:
     """One participant. ``effects`` is the list that its decisions are appended to (the room's own).
 
     ``ready`` is set while the attached connection has its welcome, ``welcomed`` once any connection has had one.
+    ``saved_at`` is when its row was last noted for the checkpoint.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class ServerSession:
         "name",
         "participant",
         "ready",
+        "saved_at",
         "state",
         "welcomed",
     )
@@ -38,6 +40,7 @@ class ServerSession:
         self.connection: int | None = None
         self.connection_no = 0
         self.ready = self.welcomed = False
+        self.saved_at: Instant = float("-inf")
         self._absence: tuple[Instant, Instant] | None = None
         self._effects = effects
 
@@ -55,15 +58,16 @@ class ServerSession:
             effects.append(Record(LogEventKind.SESSION_STATE, now, who, outcome=state, cause=DetachCause.RESTART))
         return session
 
-    def attach(self, connection: int, now: Instant, last_heard: Instant) -> None:
+    def attach(self, connection: int, now: Instant, absent_since: Instant | None) -> None:
         """Let a connection act for this participant and fence the older one.
 
-        ``last_heard`` is the last sign of life over an earlier connection: the outage before this one began there.
+        ``absent_since`` is the begin of the outage before this connection, ``None`` when none is proven; an earlier
+        outage stays on record then.
         """
         if self.connection is not None:
             self._fence(self.connection, now)
-        if self.connection_no:
-            self._absence = (last_heard, now)
+        if absent_since is not None:
+            self._absence = absent_since, now
         self.connection = connection
         self.connection_no += 1
         self.ready = False
@@ -99,7 +103,7 @@ class ServerSession:
         self.connection, self.ready = None, False
 
     def was_absent_at(self, moment: Instant) -> bool:
-        """Whether the outage before the attached connection covers this moment."""
+        """Whether the last proven outage before the attached connection covers this moment."""
         return self._absence is not None and self._absence[0] <= moment <= self._absence[1]
 
     def _fence(self, old: int, now: Instant) -> None:

@@ -1,4 +1,4 @@
-"""The settings of a room. Pure values; it does not know where they come from."""
+"""The settings of a room and of a server's connections. Pure values; it does not know where they come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from resilience.units import Seconds
 
 
 class RoomSettings(msgspec.Struct, frozen=True):
-    """The settings of a room; durations in seconds, ``join_capacity`` in joins per second."""
+    """The settings of a room; durations in seconds, ``join_capacity`` in joins per second.
+
+    ``max_participants`` is the most identities that the room knows; 0 for no limit.
+    """
 
     heartbeat: HeartbeatTimeouts
     join_capacity: float
@@ -20,3 +23,17 @@ class RoomSettings(msgspec.Struct, frozen=True):
     leaderboard_size: int
     checkpoint_interval: Seconds = 1.0
     adaptive: AdaptiveBounds | None = None
+    max_participants: int = 0
+
+
+class ConnectionSettings(msgspec.Struct, frozen=True):
+    """The settings of all connections; durations in seconds, ``message_rate`` in messages per second (0: unlimited).
+
+    ``idle_host_timeout`` is the longest silence of a host whose event does not exist.
+    """
+
+    first_message_deadline: Seconds
+    idle_host_timeout: Seconds
+    strike_limit: int
+    message_rate: float
+    message_burst: int

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 
 from resilience.errors import StoreError
 
-HEAD = "0002"
+HEAD = "0003"
 
 UNVERSIONED = {
     "events": {"id", "epoch", "created_at"},

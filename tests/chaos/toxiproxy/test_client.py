@@ -52,6 +52,20 @@ ORDERS: dict[str, Order] = {
 }
 
 
+@pytest.fixture
+async def echo() -> AsyncIterator[int]:
+    """The port of a server that sends back what it hears."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while heard := await reader.read(4096):
+            writer.write(heard)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
 def listen() -> str:
     return f"127.0.0.1:{free_ports(1)[0]}"
 
@@ -176,12 +190,18 @@ async def test_a_live_rate_is_never_raised_from_zero(api: ToxiproxyApi) -> None:
 
 
 @pytest.mark.parametrize(
-    "toxic", [Latency(stream="upstream", latency_ms=5, jitter_ms=0), Bandwidth(stream="upstream", rate_kb_s=5)]
+    "toxic",
+    [
+        Latency(stream="upstream", latency_ms=5, jitter_ms=0),
+        Bandwidth(stream="upstream", rate_kb_s=5),
+        Slicer(stream="upstream", average_size=5, size_variation=0, delay_us=0),
+    ],
+    ids=lambda toxic: toxic.kind,
 )
 async def test_changes_that_can_deadlock_need_live(api: ToxiproxyApi, toxic: Toxic) -> None:
     await api.create_proxy("p", listen(), NOWHERE)
     await api.add_toxic("p", toxic)
-    with pytest.raises(ToxiproxyError, match="remove_toxic_safely"):
+    with pytest.raises(ToxiproxyError, match="ToxicChain"):
         await api.remove_toxic("p", toxic.name)
     with pytest.raises(ToxiproxyError, match="live=True"):
         await api.update_toxic("p", toxic)
@@ -190,49 +210,29 @@ async def test_changes_that_can_deadlock_need_live(api: ToxiproxyApi, toxic: Tox
     assert (await api.list_proxies())["p"].toxics == ()
 
 
-async def test_a_safe_removal_cuts_connections_and_enables_the_proxy_again(api: ToxiproxyApi) -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as upstream:
-        proxy = await api.create_proxy("p", listen(), f"127.0.0.1:{upstream.getsockname()[1]}")
-        await api.add_toxic("p", Latency(stream="upstream", latency_ms=5, jitter_ms=0))
-        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
-        steps = await api.remove_toxic_safely("p", "latency_upstream")
-        assert await asyncio.wait_for(reader.read(1), HANG_S) == b""
-        writer.close()
-    assert steps.disabled is not None
-    assert steps.enabled is not None
-    assert steps.disabled.after <= steps.removed.before <= steps.removed.after <= steps.enabled.before
-    after = (await api.list_proxies())["p"]
-    assert (after.enabled, after.toxics, after.listen) == (True, (), proxy.listen)
+async def test_an_inert_toxic_passes_everything_until_it_is_armed(api: ToxiproxyApi, echo: int) -> None:
+    proxy = await api.create_proxy("p", listen(), f"127.0.0.1:{echo}")
+    toxic = Timeout(stream="upstream", timeout_ms=0, name="t")
+    await api.add_inert_toxic("p", toxic)
+    reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    writer.write(b"a")
+    assert await asyncio.wait_for(reader.read(1), HANG_S) == b"a"
+    await api.arm_toxic("p", toxic)
+    writer.write(b"b")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.2)
+    seen = (await api.list_proxies())["p"].toxic("t")
+    assert seen is not None
+    assert seen.toxicity == 1.0
+    writer.close()
 
 
-async def test_a_safe_removal_leaves_a_disabled_proxy_disabled(api: ToxiproxyApi) -> None:
+async def test_all_toxics_are_removed_at_once(api: ToxiproxyApi) -> None:
     await api.create_proxy("p", listen(), NOWHERE)
-    await api.add_toxic("p", Latency(stream="upstream", latency_ms=5, jitter_ms=0))
-    await api.set_enabled("p", False)
-    steps = await api.remove_toxic_safely("p", "latency_upstream")
-    assert (steps.disabled, steps.enabled) == (None, None)
-    assert not (await api.list_proxies())["p"].enabled
-
-
-async def test_a_safe_removal_of_a_missing_toxic_cuts_no_connection(api: ToxiproxyApi) -> None:
-    await api.create_proxy("p", listen(), NOWHERE)
-    with pytest.raises(ToxiproxyError, match="no such toxic; the proxy has none"):
-        await api.remove_toxic_safely("p", "latency_upstream")
-    assert (await api.list_proxies())["p"].enabled
-
-
-async def test_a_failed_safe_removal_enables_the_proxy_again() -> None:
-    """The last request that the server receives is the one to enable."""
-    live = PROXY_BODY.replace(b"false", b"true")
-    async with fake(http(200, live), http(200, live), http(500, b"no"), http(409, b"enable heard")) as api:
-        with pytest.raises(ToxiproxyRefusedError, match=r"enable proxy 'p'.*enable heard") as caught:
-            await api.remove_toxic_safely("p", "t")
-    causes = list[BaseException]()
-    cause: BaseException | None = caught.value
-    while cause is not None:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    assert any("(no)" in str(error) for error in causes)
+    await api.add_toxic("p", Timeout(stream="upstream", timeout_ms=0))
+    await api.add_toxic("p", SlowClose(stream="downstream", delay_ms=5))
+    await api.remove_all_toxics()
+    assert (await api.list_proxies())["p"].toxics == ()
 
 
 async def test_a_duplicate_toxic_is_not_reported_as_a_duplicate_proxy(api: ToxiproxyApi) -> None:

@@ -137,6 +137,9 @@ async def test_a_quiz_is_hosted_through_a_pipe_detached_and_attached_again(folde
         (("host", "ws://127.0.0.1:1/ws", "--questions", "hand.toml", "--event", ""), "event = ''"),
         (("host", "ws://127.0.0.1:1/ws", "--questions", "hand.toml", "--key-file", "no"), "no: cannot be read"),
         (("play", "ws://127.0.0.1:1/ws", "--name", ""), "name = ''"),
+        (("play", "ws://127.0.0.1:1/ws", "--name", os.fsdecode(b"J\xf6rg")), "must be text that UTF-8 can express"),
+        (("play", "ws://127.0.0.1:1/ws", "--name", "a\tb"), "none that breaks the line"),
+        (("play", "ws://127.0.0.1:1/ws", "--event", "a\nb"), "none that breaks the line"),
         (("play", "ws://127.0.0.1:1/ws", "--resume", "hand.toml"), "hand.toml: holds no identity"),
         (("play", "ws://127.0.0.1:1/ws", "--resume", "no/me"), "no/me: cannot be written"),
     ],
@@ -160,7 +163,7 @@ async def test_a_wrong_key_exits_2_and_is_not_shown(folder: Path) -> None:
         command = ("host", url, "--questions", "hand.toml", "--key-file", "key")
         code, out, complaint = await finish(await start(folder, *command))
     assert code == 2
-    assert complaint == "error: the server rejected the host key, or accepts no hosts\n"
+    assert complaint == "error: the server rejected the host key: the host key is wrong\n"
     assert "another key" not in out
 
 
@@ -168,10 +171,30 @@ async def test_an_unreachable_server_is_retried_until_ctrl_c(folder: Path) -> No
     (port,) = free_ports(1)
     async with asyncio.timeout(HANG_S):
         host = await start(folder, "host", f"ws://127.0.0.1:{port}/ws", "--questions", "auto.toml")
-        await until_line(host, "no connection to the server; trying again")
+        await until_line(
+            host, "no connection to the server: the connection was refused: no server listens there; trying"
+        )
         host.send_signal(signal.SIGINT)
         code, _, complaint = await finish(host)
     assert (code, complaint.strip()) == (4, "interrupted")
+
+
+async def test_a_player_learns_why_there_is_no_connection(folder: Path) -> None:
+    """In words and by the exit code, although standard input is closed from the start."""
+    (port,) = free_ports(1)
+    code, out, complaint = await finish(await start(folder, "play", f"ws://127.0.0.1:{port}/ws"))
+    assert code == 4
+    assert "OFFLINE  attempt 1 in" in out
+    assert complaint == "error: no connection to the server: the connection was refused: no server listens there\n"
+    async with serving(folder) as url:
+        code, _, complaint = await finish(await start(folder, "play", url, "--event", "nope"))
+        assert (code, complaint) == (2, "error: the server rejected the event id: there is no such event here\n")
+        code, _, complaint = await finish(await start(folder, "play", url.removesuffix("ws") + "nothing"))
+        assert code == 2
+        assert complaint.startswith("error: the server answered with HTTP status 404 Not Found; check the path")
+        code, out, complaint = await finish(await start(folder, "play", url))
+        assert (code, complaint) == (0, "")
+        assert "you have joined" in out
 
 
 async def test_on_a_terminal_keys_act_at_once_and_its_mode_is_restored(folder: Path) -> None:

@@ -7,17 +7,17 @@ from http import HTTPStatus
 
 import pytest
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
-from resilience.client.driver import checked_url, retry_after_of_response
+from resilience.client.driver import checked_url
 from resilience.config import ClientConfig, QuizConfig
 from resilience.errors import LocalProtocolError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import Preset
 from resilience.policy.close_codes import retry_after_in_reason
-from resilience.protocol.messages import Join, QuizFinished, Resume, ResumeRejected
+from resilience.protocol.client.dismissal import Dismissal
+from resilience.protocol.client.participant import Identity
+from resilience.protocol.messages import Error, Join, QuizFinished, Resume, ResumeRejected, ServerMessage
 from resilience.protocol.states import ClientState
 from tests.support.machines import joined
 from tests.support.virtual_server import URL, VirtualServerHarness, play
@@ -147,25 +147,6 @@ def test_the_retry_after_of_a_rejected_handshake_is_used(status: int, waits: flo
 
 
 @pytest.mark.parametrize(
-    "headers, expected",
-    [
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": "3.5"}, 3.5),
-        ({"Retry-After": "Tue, 24 Nov 2026 10:00:30 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 30.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 09:00:00 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 0.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 10:00:30 GMT"}, None),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-3"}, None),
-        ({"Retry-After": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_by_hand(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds, or a date that is compared with the server's own clock."""
-    assert retry_after_of_response(InvalidStatus(Response(503, "no", Headers(headers)))) == expected
-
-
-@pytest.mark.parametrize(
     "reason, expected", [("retry_after=2.5 busy", 2.5), ("x retry_after=3", 3.0), ("retry_after=-1", None), ("", None)]
 )
 def test_a_retry_time_is_found_anywhere_in_a_close_reason(reason: str, expected: float | None) -> None:
@@ -259,8 +240,130 @@ def test_a_client_that_is_over_raises_on_start(how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x/", "ws://", "x", "", "ws://x:0/", "ws://x:99999/", "ws://" + "a" * 70 + "/", "ws://[::1/"]
+    "url",
+    [
+        *("http://x/", "ws://", "x", "", "ws://x:0/", "ws://x:99999/", "ws://" + "a" * 70 + "/", "ws://[::1/"),
+        *("ws://x/\udcf6", "ws://x/#top", "ws://x/a b", "ws://x/a\r\nX: y", "ws://x\x1b[2J/", "ws://me@x/"),
+    ],
 )
 def test_an_invalid_url_is_rejected_before_dialling(url: str) -> None:
     with pytest.raises(UsageError, match="must be a WebSocket URL"):
         checked_url(url)
+
+
+# rejected for good, and unforeseen errors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 426])
+def test_a_handshake_rejected_for_good_ends_the_client_with_the_status(status: int) -> None:
+    """One dial, where the ladder took ten minutes."""
+
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        del request
+        return connection.respond(HTTPStatus(status), "no\n")
+
+    async def script(harness: VirtualServerHarness) -> None:
+        server = await scripted(hear, process_request=refuse)  # type: ignore[arg-type]
+        client = harness.client(url=URL, config=CLASSIC)
+        client.start()
+        await asyncio.sleep(700)
+        assert client.is_over
+        assert client.dismissal == Dismissal(status=status)
+        with pytest.raises(LocalProtocolError):
+            client.start()
+        server.close()
+
+    harness = play(script)
+    assert len(dials(harness)) == 1
+    (ended,) = harness.events(LogEventKind.CLIENT_DISMISSED)
+    assert ended.cause == f"status_{status}"
+
+
+def test_a_rejected_join_is_final_and_closes_the_connection() -> None:
+    """By a real server, whose rule is stricter than what the client sends; it was tried every five seconds."""
+
+    async def script(harness: VirtualServerHarness) -> None:
+        app = await harness.serve(quiz=QuizConfig(lobby=100))
+        client = harness.client()
+        client.machine.identity = Identity("quiz", "a\tb", "i")
+        client.start()
+        await asyncio.sleep(30)
+        assert client.is_over
+        assert client.dismissal is not None
+        assert client.dismissal.reason.startswith("name: ")
+        assert not app.hubs["quiz"].room.sessions
+        assert not harness.network.connections
+
+    harness = play(script)
+    assert len(dials(harness)) == 1
+    assert [type(message) for message in harness.delivered] == [Error]
+
+
+def test_the_servers_reason_for_an_end_is_kept() -> None:
+
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=QuizConfig(lobby=100))
+        client = harness.client()
+        client.machine.identity = Identity("nope", "ada", "i")
+        client.start()
+        await asyncio.sleep(1)
+        assert client.dismissal == Dismissal(code=4202, reason="there is no such event here")
+
+    play(script)
+
+
+def test_an_unforeseen_error_in_a_dial_is_reported_and_the_client_retries() -> None:
+    """The error was lost with the dial's task, and the connection with it until its timeout."""
+    reported: list[BaseException] = []
+    failures = [RuntimeError("a bug")]
+
+    async def part(connection: ServerConnection) -> None:
+        await hear(connection)
+        await say(connection, joined())
+        await connection.wait_closed()
+
+    async def script(harness: VirtualServerHarness) -> None:
+        harness.loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        server = await scripted(part)
+        client = harness.client(url=URL, config=CLASSIC)
+        receive = client.machine.receive
+
+        def broken(message: ServerMessage, dial: int, now: float) -> None:
+            if failures:
+                raise failures.pop()
+            receive(message, dial, now)
+
+        client.machine.receive = broken  # type: ignore[method-assign]
+        client.start()
+        await asyncio.sleep(2)
+        assert client.state is ClientState.OPEN
+        await client.stop()
+        server.close()
+
+    harness = play(script)
+    assert [str(error) for error in reported] == ["a bug"]
+    assert dials(harness) == pytest.approx([0, 1], abs=0.1)
+    (lost,) = harness.events(LogEventKind.TRANSPORT_LOST)
+    assert lost.cause == "RuntimeError"
+
+
+def test_a_redirect_that_cannot_be_followed_is_a_failed_dial() -> None:
+    """No exception of the library ends a client in silence."""
+
+    def away(connection: ServerConnection, request: Request) -> Response:
+        del request
+        response = connection.respond(HTTPStatus.FOUND, "")
+        response.headers["Location"] = "https://elsewhere.test/ws"
+        return response
+
+    async def script(harness: VirtualServerHarness) -> None:
+        server = await scripted(hear, process_request=away)  # type: ignore[arg-type]
+        client = harness.client(url=URL, config=CLASSIC)
+        client.start()
+        await asyncio.sleep(0.5)
+        assert client.state is ClientState.BACKING_OFF
+        await client.stop()
+        server.close()
+
+    (failed,) = play(script).events(LogEventKind.TRANSPORT_FAILED)
+    assert failed.cause == "InvalidURI"

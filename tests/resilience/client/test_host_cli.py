@@ -230,6 +230,39 @@ async def test_an_unreachable_server_is_reported_at_intervals() -> None:
     assert host.lines()[3:] == ["the connection is back"]
 
 
+async def test_the_cause_is_shown_when_it_changes_and_at_the_end() -> None:
+    """A host that never reached the server has detached from nothing."""
+    host = Host()
+    for attempt, cause in enumerate(["name_unknown", "refused", "refused", "status_502"], 1):
+        host.console.record(Record(LogEventKind.TRANSPORT_FAILED, 1.0, cause=cause))
+        host.console.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=attempt, value=1.0))
+    assert [line.split(": ")[1].split(";")[0] for line in host.lines()] == [
+        "the name of the server is unknown",
+        "the connection was refused",
+        "the server answered with HTTP status 502 Bad Gateway",
+    ]
+    host.console.detach()
+    with pytest.raises(HarnessError, match="no connection to the server: the server answered with HTTP status 502"):
+        await host.console.over
+
+
+async def test_detaching_while_offline_is_no_error_once_the_event_was_reached() -> None:
+    """The quiz stays on the server."""
+    host = Host()
+    host.ready()
+    host.console.record(Record(LogEventKind.TRANSPORT_LOST, 1.0, cause="closed"))
+    host.console.detach()
+    assert await host.console.over is None  # type: ignore[func-returns-value]
+
+
+async def test_the_banner_shows_the_cause() -> None:
+    host = Host(live=True)
+    with host.view:
+        host.view.offline(2, "the connection was refused")
+        host.view.refresh()
+    assert "offline (the connection was refused): attempt 2" in host.screen.getvalue()
+
+
 async def test_an_error_of_the_server_is_shown_with_its_field() -> None:
     host = Host()
     host.console.show(Error("malformed", "plan.pace", "bad"))

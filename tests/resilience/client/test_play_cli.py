@@ -11,6 +11,7 @@ from rich.console import Console
 
 from resilience.client.client import ReconnectingClient
 from resilience.client.play_cli import PlayerConsole
+from resilience.errors import HarnessError, ResilienceError, UsageError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
 from resilience.protocol.messages import (
@@ -107,6 +108,7 @@ def test_an_outage_shows_a_banner_and_answers_are_kept(player: PlayerConsole) ->
 def test_enter_reconnects_at_once(player: PlayerConsole, state: ClientState) -> None:
     """After giving up, and during a backoff."""
     cast("FakeClient", player.client).state = state
+    player.show(joined())
     player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=10))
     assert "your progress is saved" in lines(player)[-1]
     player.typed("")
@@ -140,13 +142,48 @@ def test_the_reveal_of_an_unseen_question_is_not_shown(player: PlayerConsole) ->
     [
         (LogEventKind.SESSION_SUPERSEDED, "you are connected in another window; this one ends"),
         (LogEventKind.CLIENT_LEFT, "goodbye"),
-        (LogEventKind.CLIENT_DISMISSED, "the server rejected this connection for good"),
     ],
 )
 def test_every_ending_has_a_message_and_ends_the_program(player: PlayerConsole, kind: LogEventKind, told: str) -> None:
     player.record(Record(kind, 1.0))
     assert lines(player) == [told]
     assert player.over.is_set()
+    assert player.error is None
+
+
+@pytest.mark.parametrize(
+    "cause, detail, kind, told",
+    [
+        ("4202", "there is no such event here", UsageError, "the event id: there is no such event here"),
+        ("4203", "too many \x1b[2J", HarnessError, "(close code 4203): too many \N{REPLACEMENT CHARACTER}[2J"),
+        ("status_404", None, UsageError, "HTTP status 404 Not Found; check the path"),
+        ("status_403", None, HarnessError, "HTTP status 403 Forbidden"),
+        ("rejected", "name: too long", UsageError, "the server rejected the request: name: too long"),
+        (None, None, UsageError, "the server rejected the request"),
+    ],
+)
+def test_a_dismissal_ends_the_program_with_its_reason(
+    player: PlayerConsole, cause: str | None, detail: str | None, kind: type[ResilienceError], told: str
+) -> None:
+    player.record(Record(LogEventKind.CLIENT_DISMISSED, 1.0, cause=cause, detail=detail))
+    assert player.over.is_set()
+    assert isinstance(player.error, kind)
+    assert told in str(player.error)
+
+
+def test_an_outage_shows_its_cause_until_the_connection_is_back(player: PlayerConsole) -> None:
+    """And the program ends with that cause if the player leaves meanwhile."""
+    player.record(Record(LogEventKind.TRANSPORT_FAILED, 1.0, cause="certificate", detail="it has [b]expired"))
+    player.record(Record(LogEventKind.BACKOFF_SCHEDULED, 1.0, attempt=2, value=1.0))
+    why = "the certificate of the server is not valid: it has [b]expired"
+    assert lines(player) == [f" OFFLINE  attempt 2 in 1.0 s: {why}."]
+    assert str(player.error) == f"no connection to the server: {why}"
+    player.record(Record(LogEventKind.GAVE_UP, 1.0, attempt=3))
+    assert lines(player)[-1] == f"gave up: {why}. Press Enter to try again, q to leave"
+    player.show(restored())
+    assert player.error is None
+    player.record(Record(LogEventKind.PEER_DEAD, 2.0, value=6.0))
+    assert str(player.error) == "no connection to the server: the server fell silent"
 
 
 def test_an_error_of_the_server_is_shown_with_its_field(player: PlayerConsole) -> None:

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
-from resilience.client.driver import cause_of
+from resilience.client.dial_failures import failure_of
 from sim.virtual.loop import run_virtual
 from sim.virtual.network import VirtualNetwork
 
@@ -114,7 +114,7 @@ def test_a_broken_handshake_raises_what_the_driver_catches(answer: bytes) -> Non
             try:
                 await dial()
             except Exception as error:  # noqa: BLE001 - to see which
-                causes.append(cause_of(error))
+                causes.append(failure_of(error).cause)
             await asyncio.sleep(1)
 
     run_virtual(main, VirtualNetwork(1))

@@ -84,7 +84,7 @@ def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) ->
         (BASE + '[client]\npreset = "fast"\n', "client.preset", "invalid enum value"),
         (BASE + CUT.replace("20", '"20"'), "faults[0].at", "expected `float`, got `str`"),
         (BASE + CUT.replace('["x"]', '["x", 5]'), "faults[0].cohorts[1]", "expected `str`, got `int`"),
-        (BASE + CUT.replace("cut", "melt"), "faults[0].kind", "invalid value"),
+        (BASE + CUT.replace("cut", "melt"), "faults[0].kind", "'melt': must be one of: bandwidth, blackhole,"),
         (BASE + CUT.replace('kind = "cut"', ""), "faults[0].kind", "missing required field"),
         (BASE + CUT + EXPECT.replace(">=", "=>"), "expectations[0].op", "invalid enum value"),
         # missing keys

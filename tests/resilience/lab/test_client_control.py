@@ -10,7 +10,7 @@ from sim.virtual.loop import VirtualLoop, run_virtual
 
 
 class FakeProcess:
-    """Remembers what it was told; it gives signs of life only where a test says so."""
+    """Remembers its calls; it gives signs of life only where a test says so."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -23,7 +23,7 @@ class FakeProcess:
         self.calls.append("resume")
 
 
-def test_clients_go_on_when_the_last_suspension_ends() -> None:
+def test_clients_continue_when_the_last_suspension_ends() -> None:
     async def main(loop: VirtualLoop) -> list[str]:
         process = FakeProcess()
         clients = SuspendableClients(process, loop.time)

@@ -22,7 +22,7 @@ from tests.support.fake_system import FakeLane, FakeSystem
 EXPERIMENT = Experiment("small", 40.0, (Cohort("a", 4),), faults=(CutFault(20.0, ("a",)),))
 
 
-def test_it_names_what_became_of_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_names_what_is_wrong_with_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "run"
     place.mkdir()
     watch = DirectoryWatch(place)

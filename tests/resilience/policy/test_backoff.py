@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, ExponentialDelays, Jitter, Preset, RetryState
+from resilience.policy.backoff import (
+    CLASSIC,
+    WINDOW,
+    BackoffPolicy,
+    ExponentialDelays,
+    Jitter,
+    Preset,
+    Retry,
+    RetryState,
+)
 from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow, return_window
 from tests.support.strategies import UNIT, exponential_delays, policies, windows
 
@@ -165,14 +174,32 @@ def test_no_attempt_exceeds_a_budget(policy: BackoffPolicy, chances: list[float]
         now += retry.delay
 
 
-def test_advice_replaces_the_delay_and_costs_no_attempt() -> None:
+def test_the_first_advice_replaces_the_delay_and_costs_no_attempt() -> None:
     """The ladder continues at its former position."""
     backoff = lost(CLASSIC)
     backoff.next(0.0, 0.5, None)
-    advised = [backoff.next(1.0, 0.5, None, advice=7.5) for _ in range(30)]
-    assert {(retry.delay, retry.attempt, retry.cause) for retry in advised if retry} == {(7.5, 1, "advice")}
-    assert None not in advised
+    assert backoff.next(1.0, 0.5, None, advice=7.5) == Retry(1, 7.5, "advice")
     assert delays(backoff, 3) == [2, 4, 8]
+
+
+def test_later_advice_is_the_least_delay_of_an_attempt_that_counts() -> None:
+    """The cause of the wait is what determined it."""
+    backoff = lost(CLASSIC)
+    backoff.next(0.0, 0.5, None, advice=7.5)
+    later = [backoff.next(7.5, 0.5, None, advice) for advice in (0.0, 7.5, 7.5, 7.5)]
+    assert later == [Retry(1, 1, "classic"), Retry(2, 7.5, "advice"), Retry(3, 7.5, "advice"), Retry(4, 8, "classic")]
+
+
+def test_a_short_session_after_advice_gives_no_second_free_wait() -> None:
+    """A server welcomes every client, then closes the connection with advice of zero."""
+    backoff, found = lost(CLASSIC), list[float]()
+    for now in range(0, 40, 4):
+        retry = backoff.next(float(now), 0.5, None, advice=0.0)
+        assert retry is not None
+        found.append(retry.delay)
+        backoff.restored(now + 1.0)
+        backoff.lost(now + 4.0)
+    assert found == [0.05, 1, 2, 4, 8, 16, 30, 30, 30, 30]
 
 
 def test_advice_does_not_extend_the_time_budget() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter, Preset, RetryState
-from resilience.policy.close_codes import CloseCode, retry_class
+from resilience.policy.close_codes import CloseCode, retry_class, retry_class_of_status
 from resilience.policy.failure_detectors import ClientFailureDetector, ProbeTimeouts
 from resilience.policy.return_window import ReturnWindow, return_window
 
@@ -26,22 +27,27 @@ Json = dict[str, Any]
 
 def by_hand(policy: Json, steps: list[Json]) -> list[float | None]:
     """The result of each step by plain arithmetic from the README; shares no code with ``resilience``."""
-    attempt, previous, since, expected = 0, None, 0.0, list[float | None]()
+    attempt, previous, since, free, expected = 0, None, 0.0, None, list[float | None]()
     for step in steps:
         if step.get("up_for", 0.0) >= policy["stable_after"]:
-            attempt, previous, since = 0, None, step["elapsed"]
+            attempt, previous, since, free = 0, None, step["elapsed"], None
         since += step.get("asleep", 0.0)
-        elapsed = step["elapsed"] - since
+        if free is not None:
+            free = (free[0], min(free[1], step["elapsed"]))
+        elapsed = step["elapsed"] - since - (free[1] - free[0] if free else 0.0)
+        is_advised = step["advice"] is not None and step["advice"] >= 0
+        advice = min(max(step["advice"], 0.05), 600.0) if is_advised else 0.0
         late = policy["budget"] is not None and elapsed >= policy["budget"]
-        if step["advice"] is not None and step["advice"] >= 0:
-            expected.append(None if late else min(max(step["advice"], 0.05), 600.0))
+        if is_advised and free is None and not late:
+            free = (step["elapsed"], step["elapsed"] + advice)
+            expected.append(advice)
             continue
         if late or (policy["attempts"] is not None and attempt >= policy["attempts"]):
             expected.append(None)
             continue
         attempt += 1
         previous = one_by_hand(policy, {**step, "elapsed": elapsed}, attempt, previous)
-        expected.append(previous)
+        expected.append(max(previous, advice))
     return expected
 
 
@@ -135,6 +141,20 @@ def test_close_codes_have_the_class_in_the_file(vector: Json) -> None:
 def test_every_close_code_is_in_the_file() -> None:
     """The edges of the three private ranges too."""
     assert {vector["code"] for vector in CODES} >= {*CloseCode, 4099, 4100, 4199, 4200, 4299, 4300}
+
+
+STATUSES: list[Json] = json.loads((FOLDER / "handshake_statuses.json").read_text())
+
+
+@pytest.mark.parametrize("vector", STATUSES, ids=lambda vector: str(vector["status"]))
+def test_handshake_statuses_have_the_class_in_the_file(vector: Json) -> None:
+    assert retry_class_of_status(vector["status"]).value == vector["class"]
+
+
+def test_every_known_status_is_in_the_file() -> None:
+    """Those that a handshake can be answered with, and the edges of the class of client errors."""
+    known = {status.value for status in HTTPStatus if status >= HTTPStatus.OK}
+    assert {vector["status"] for vector in STATUSES} >= {*known, 399, 400, 499, 500, 599}
 
 
 LIVENESS: list[Json] = json.loads((FOLDER / "liveness.json").read_text())

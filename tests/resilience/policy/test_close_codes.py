@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resilience.policy.close_codes import CloseCode, RetryClass, retry_class
+from resilience.policy.close_codes import CloseCode, RetryClass, retry_class, retry_class_of_status
 
 EXPECTED = {
     CloseCode.NORMAL: RetryClass.NEVER,
@@ -22,6 +24,7 @@ EXPECTED = {
     CloseCode.SUPERSEDED: RetryClass.NEVER,
     CloseCode.LEFT: RetryClass.NEVER,
     CloseCode.EVENT_UNKNOWN: RetryClass.NEVER,
+    CloseCode.EVENT_FULL: RetryClass.NEVER,
     CloseCode.STRIKES: RetryClass.NEVER,
     CloseCode.KEY_REFUSED: RetryClass.NEVER,
 }
@@ -50,3 +53,11 @@ def test_every_close_code_has_its_class(code: CloseCode) -> None:
 def test_the_edges_of_the_classes(code: int, expected: RetryClass) -> None:
     """The three private ranges end at their bounds; an unknown code counts as a lost network."""
     assert retry_class(code) is expected
+
+
+@given(st.integers(100, 999))
+def test_only_client_errors_that_time_cannot_heal_are_final(status: int) -> None:
+    """RFC 9110, section 15.5; 408, 425 and 429 are client errors about time."""
+    is_final = 400 <= status <= 499 and status not in (408, 425, 429)
+    assert (retry_class_of_status(status) is RetryClass.NEVER) is is_final
+    assert (retry_class_of_status(status) is RetryClass.RETRY_ADVISED) is (status in (429, 503))

@@ -15,6 +15,8 @@ from resilience.policy.failure_detectors import (
     ProbeTimeouts,
     ServerFailureDetector,
     align_to_grid,
+    extended,
+    lag_of,
 )
 from tests.support.strategies import UNIT
 
@@ -109,16 +111,39 @@ def test_no_peer_is_dead_before_the_grace_period_ends(u: float, steps: list[tupl
 def test_lag_extends_the_deadline_in_full(u: float, first: float, second: float) -> None:
     """Several lags add up."""
     liveness = server(u)
-    liveness.extend_by_lag(first)
-    liveness.extend_by_lag(second)
+    liveness.extend_by_lag(first, first)
+    liveness.extend_by_lag(second, first + second)
     assert liveness.dead_at() == pytest.approx(30.0 + first + second)
 
 
 def test_a_sign_of_life_ends_the_extension() -> None:
     liveness = server()
-    liveness.extend_by_lag(40.0)
+    liveness.extend_by_lag(40.0, 40.0)
     liveness.heard(50.0)
     assert liveness.dead_at() == 80.0
+
+
+def test_a_lag_before_the_last_sign_of_life_extends_nothing() -> None:
+    """What arrived during the lag may be read before the timer runs."""
+    liveness = server()
+    liveness.heard(40.0)
+    liveness.extend_by_lag(39.0, 40.0)
+    assert liveness.dead_at() == 70.0
+
+
+@given(st.floats(0.0, 100.0), st.floats(0.0, 100.0), st.floats(0.0, 100.0), st.floats(0.1, 60.0))
+def test_an_extended_deadline_leaves_time_to_read_and_never_more_than_a_peer_gets(
+    deadline: float, lag: float, now: float, longest: float
+) -> None:
+    found = extended(deadline, lag, now, longest=longest)
+    assert deadline <= found <= max(deadline, now + longest)
+    assert found >= now + min(LAG_TOLERANCE_S, longest)
+    assert found >= min(deadline + lag, now + longest)
+
+
+@pytest.mark.parametrize("deadline, now, lag", [(None, 9.0, 0.0), (5.0, 4.0, 0.0), (5.0, 5.5, 0.0), (5.0, 6.0, 1.0)])
+def test_the_lag_of_a_wake_up(deadline: float | None, now: float, lag: float) -> None:
+    assert lag_of(deadline, now) == lag
 
 
 @pytest.mark.parametrize("late", [0.0, 1.0, 15.0, 29.0])

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.policy import rate_limits
-from resilience.policy.rate_limits import PerAddressLimiter, TokenBucket
+from resilience.policy.rate_limits import (
+    BYTES_PER_TOKEN,
+    MAX_PIECE_BYTES,
+    MIN_FRAME_BYTES,
+    MIN_PIECE_BYTES,
+    TURN_TOKENS,
+    InputMeter,
+    PerAddressLimiter,
+    PerAddressWindow,
+    TokenBucket,
+)
 
 RATES = st.floats(0.01, 1000.0)
 BURSTS = st.integers(1, 100)
@@ -105,3 +115,99 @@ def test_memory_is_bounded_even_if_no_bucket_is_full(monkeypatch: pytest.MonkeyP
         most = max(most, len(book))
     assert most <= 1000
     assert book.wait("a19999", 0.0) > 0.0
+
+
+@given(st.integers(1, 5), GAPS)
+def test_no_window_holds_more_than_the_limit(limit: int, gaps: list[float]) -> None:
+    """Exactly: neither burst nor boundary lets one more pass, and what has to wait may pass after that."""
+    book, passed = PerAddressWindow(limit, 10.0), []
+    for now in moments(gaps):
+        wait = book.wait("a", now)
+        if not wait:
+            book.record("a", now)
+            passed.append(now)
+        else:
+            assert book.wait("a", now + wait + 1e-5) == 0.0
+        assert book.wait("b", now) == 0.0
+    assert all(later - first >= 10.0 - 1e-5 for first, later in zip(passed, passed[limit:], strict=False))
+
+
+def test_a_window_without_a_limit_remembers_no_address() -> None:
+    book = PerAddressWindow(0, 60.0)
+    for _ in range(100):
+        book.record("a", 0.0)
+    assert (book.wait("a", 0.0), len(book)) == (0.0, 0)
+
+
+def test_the_memory_of_windows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 100)
+    book, most = PerAddressWindow(1, 60.0), 0
+    for i in range(1000):
+        book.record(f"a{i}", i * 0.1)
+        most = max(most, len(book))
+    assert most <= 100
+    assert book.wait("a999", 99.9) > 0.0
+
+
+# the meter of a connection's input ------------------------------------------------------------------------------------
+
+OVERSHOOT = MIN_PIECE_BYTES // MIN_FRAME_BYTES
+"""A piece may hold so many frames more than there were tokens."""
+
+
+def parse_all(meter: InputMeter, now: float, frame: int, most: int) -> int:
+    """Parse frames of ``frame`` bytes, as a driver does, until the meter says stop; returns how many ended."""
+    done, given = 0, 0
+    while done < most and (size := meter.allowance(now)):
+        given += size
+        ended = given // frame - done
+        meter.charge(ended, size, now)
+        done += ended
+    return done
+
+
+@given(RATES, BURSTS, st.integers(MIN_FRAME_BYTES, 200), GAPS)
+def test_no_more_frames_are_parsed_than_burst_and_rate_allow(
+    per_s: float, burst: int, frame: int, gaps: list[float]
+) -> None:
+    """However many there are in one read, of whatever size."""
+    meter, parsed = InputMeter(TokenBucket(per_s, burst)), 0
+    for now in moments(gaps):
+        meter.begin_turn()
+        parsed += parse_all(meter, now, frame, 10_000)
+        assert parsed <= burst + per_s * (now - moments(gaps)[0]) + OVERSHOOT + 1
+
+
+@given(st.integers(MIN_FRAME_BYTES, 200))
+def test_a_turn_ends_even_without_a_limit(frame: int) -> None:
+    """So no single peer holds the loop; after the turn it continues at once."""
+    meter = InputMeter(TokenBucket(0.0, 1.0))
+    for _ in range(3):
+        assert TURN_TOKENS <= parse_all(meter, 0.0, frame, 10_000) <= TURN_TOKENS + MAX_PIECE_BYTES // frame
+        assert (meter.allowance(0.0), meter.wait(0.0)) == (0, 0.0)
+        meter.begin_turn()
+
+
+def test_bytes_cost_tokens_too() -> None:
+    """A frame that never ends is no way around the limit."""
+    meter, parsed = InputMeter(TokenBucket(1.0, 3.0)), 0
+    while size := meter.allowance(0.0):
+        meter.charge(0, size, 0.0)
+        parsed += size
+    assert 2 * BYTES_PER_TOKEN <= parsed <= 3 * BYTES_PER_TOKEN
+    assert meter.wait(0.0) > 0.0
+
+
+def test_connections_of_one_address_share_its_tokens() -> None:
+    address = TokenBucket(1.0, 10.0)
+    first, second = (InputMeter(TokenBucket(100.0, 100.0), address) for _ in range(2))
+    other = InputMeter(TokenBucket(100.0, 100.0), TokenBucket(1.0, 10.0))
+    first.charge(10, 0, 0.0)
+    assert second.allowance(0.0) == 0
+    assert second.wait(0.0) == pytest.approx(1.0)
+    assert other.allowance(0.0) > 0
+
+
+def test_a_usual_message_is_parsed_in_one_piece() -> None:
+    """The meter costs nothing where no peer sends too much."""
+    assert InputMeter(TokenBucket(50.0, 200.0)).allowance(0.0) >= 300

@@ -11,7 +11,15 @@ from hypothesis import given
 
 from resilience.errors import RemoteProtocolError
 from resilience.protocol import codec
-from resilience.protocol.messages import ClientMessage, Message, OpenQuestion, QuestionOpened, ServerMessage
+from resilience.protocol.messages import (
+    ClientMessage,
+    Join,
+    Message,
+    OpenQuestion,
+    QuestionOpened,
+    ServerMessage,
+    label_problem,
+)
 from tests.support.strategies import CLIENT_MESSAGES, SERVER_MESSAGES
 
 GOOD = '{"type":"answer","question":"q1","choice":2,"key":"k"}'
@@ -127,3 +135,14 @@ def test_a_hidden_answer_takes_no_room_on_the_wire() -> None:
     question = OpenQuestion("q1", "1 + 1 = ?", ("1", "2"), 6000, 6000)
     assert b"correct" not in codec.encode(QuestionOpened(1, question))
     assert b'"correct":1' in codec.encode(QuestionOpened(1, msgspec.structs.replace(question, correct=1)))
+
+
+@pytest.mark.parametrize("name", ["   ", "\u200b\u200d", "\u202egnp.exe", "a\nb"])
+def test_a_name_that_shows_nothing_or_misleads_is_refused_with_words(name: str) -> None:
+    """For people who chose the name: no regular expression. A client judges by the same rule before it connects."""
+    with pytest.raises(RemoteProtocolError) as refused:
+        codec.decode_client(codec.encode(Join(event="quiz", name=name, instance="i")))
+    assert refused.value.field == "name"
+    assert refused.value.rule == label_problem(name)
+    assert "at least one visible character" in refused.value.rule
+    assert label_problem("Ada 🙂") is None

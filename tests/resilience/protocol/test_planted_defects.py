@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol.effects import ServerEffect
 from resilience.protocol.messages import ClientMessage, Join, OpenQuestion, Resume, Snapshot
 from resilience.protocol.server.answers import PendingAnswers
 from resilience.protocol.server.game_messages import GameMessages
@@ -82,23 +81,32 @@ class AckBeforeCommit(Room):
 
 
 class RegisteredLate(Room):
-    """A connection is registered for broadcasts one turn after its snapshot was made."""
+    """A connection is registered for broadcasts when something happens at a later time than its snapshot was made."""
 
-    _late: tuple[dict[int, ServerSession], dict[int, ServerSession]] = ({}, {})
+    _late: tuple[tuple[Instant, int, ServerSession], ...] = ()
 
     def _welcome(self, arrival: Any, now: Instant) -> None:  # noqa: ANN401 - handed on
         super()._welcome(arrival, now)
         session = self._attendance._subscribers.pop(arrival.connection, None)
         if session is not None:
-            self._late = (self._late[0], {**self._late[1], arrival.connection: session})
+            self._late = (*self._late, (now, arrival.connection, session))
 
-    def effects(self) -> list[ServerEffect]:
-        due, fresh = self._late
-        self._attendance._subscribers.update(
-            {key: session for key, session in due.items() if session.connection == key}
-        )
-        self._late = (fresh, {})
-        return super().effects()
+    def receive(self, message: ClientMessage, connection: int, now: Instant) -> None:
+        super().receive(message, connection, now)
+        self._register(now)
+
+    def committed(self, ticket: int, now: Instant) -> None:
+        super().committed(ticket, now)
+        self._register(now)
+
+    def handle_timeout(self, now: Instant) -> None:
+        super().handle_timeout(now)
+        self._register(now)
+
+    def _register(self, now: Instant) -> None:
+        due = [(connection, session) for since, connection, session in self._late if since < now]
+        self._late = tuple(entry for entry in self._late if entry[0] >= now)
+        self._attendance._subscribers.update({key: session for key, session in due if session.connection == key})
 
 
 class WrongSnapshot(Room):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from resilience.protocol.timeouts import TimeoutQueue
 
-STEPS = st.lists(st.tuples(st.sampled_from(["start", "cancel", "due"]), st.integers(0, 4), st.floats(0.0, 3.0)))
+STEPS = st.lists(st.tuples(st.sampled_from(["start", "cancel", "due", "late"]), st.integers(0, 4), st.floats(0.0, 3.0)))
 
 
 @given(STEPS)
@@ -23,6 +23,9 @@ def test_each_key_is_due_once_at_its_own_time(steps: list[tuple[str, int, float]
         elif action == "cancel":
             queue.cancel(key)
             expected.pop(key, None)
+        elif action == "late":
+            queue.extend_by_lag(later, now)
+            expected = {key: max(at, min(at + later, now + 5.0), now + 0.5) for key, at in expected.items()}
         else:
             due = {key for key, deadline in expected.items() if deadline <= now}
             found = queue.due(now)

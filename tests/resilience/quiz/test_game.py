@@ -56,6 +56,14 @@ def test_the_same_key_gets_the_same_verdict(later: float) -> None:
     assert game.scores["p1"] == score
 
 
+@pytest.mark.parametrize("choice", [-1, 0, 99])
+@pytest.mark.parametrize("key, verdict", [("k1", AnswerVerdict.ACCEPTED), ("k2", AnswerVerdict.DUPLICATE)])
+def test_the_key_decides_on_a_resend_whatever_its_choice(choice: int, key: str, verdict: AnswerVerdict) -> None:
+    game = game_at(7.0)
+    give(game, "p1", "q1", 1, at=7.0)
+    assert give(game, "p1", "q1", choice, at=8.0, key=key) is verdict
+
+
 @pytest.mark.parametrize(
     "now, question, expected",
     [

@@ -22,6 +22,7 @@ FED_BY_CALLS = {"quiz_commit_rows", "quiz_commit_seconds", "quiz_loop_lag_second
 PLAIN = {
     "quiz_joins": LogEventKind.SESSION_CREATED,
     "quiz_leaves": LogEventKind.SESSION_LEFT,
+    "quiz_identities_forgotten": LogEventKind.SESSION_FORGOTTEN,
     "quiz_cleanups": LogEventKind.SESSION_EXPIRED,
     "quiz_fenced_connections": LogEventKind.SESSION_FENCED,
     "quiz_heartbeats_sent": LogEventKind.HEARTBEAT_SENT,

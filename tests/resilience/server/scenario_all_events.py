@@ -67,6 +67,7 @@ QUIZ = QuizConfig(questions=3, lobby=1, question_time=30)
 HAPPENS = {
     LogEventKind.SERVER_STARTED,
     LogEventKind.SERVER_DRAINING,
+    LogEventKind.SERVER_LATE,
     LogEventKind.JOIN_SHED,
     LogEventKind.CONNECTION_REFUSED,
     LogEventKind.MESSAGE_REFUSED,
@@ -139,6 +140,8 @@ class FullScenario:
         self.harness.link.cut()
         await asyncio.sleep(3)
         await self._overload()
+        self.harness.loop.now += 3  # the process stands still
+        await asyncio.sleep(1)
         self.harness.link.blackhole(up=True, down=True)
         await asyncio.sleep(20)
         self.harness.link.blackhole(up=False, down=False)

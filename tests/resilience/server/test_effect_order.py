@@ -73,3 +73,19 @@ async def test_after_a_commit_the_log_is_flushed_before_any_message() -> None:
     hub._peers[1] = RecordingPeer(done)
     hub.on_commit([], None)
     assert done == ["heartbeat.sent", "heartbeat.acked", "flush", "send", "sent", "close"]
+
+
+async def test_what_arises_while_effects_are_carried_out_follows_them() -> None:
+    """A peer whose close makes another event happen in the room does not get in between."""
+    done: list[str] = []
+    hub = hub_of(done)
+
+    class TalkativePeer(RecordingPeer):
+        def send(self, frame: bytes) -> None:
+            super().send(frame)
+            if done.count("send") == 1:
+                cast("Any", hub.room)._effects = list(BATCH)
+                hub.lost(2, "closed")
+
+    hub.received(cast("Any", None), 1, TalkativePeer(done))
+    assert done == ["heartbeat.sent", "heartbeat.acked", "send", "sent", "close"] * 2

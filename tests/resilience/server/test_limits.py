@@ -69,3 +69,11 @@ def test_the_kernels_own_limit_can_be_read_here() -> None:
     known = limits.backlog_limit()
     assert known is None or known > 0
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
+
+
+@pytest.mark.parametrize("soft, connections, transports", [(400, 272, 336), (1024, 896, 960), (100, 50, 75)])
+def test_unfinished_handshakes_use_half_of_the_spare_files(
+    monkeypatch: pytest.MonkeyPatch, soft: int, connections: int, transports: int
+) -> None:
+    allow(monkeypatch, soft, soft)
+    assert (limits.max_connections_by_open_files(), limits.max_transports_by_open_files()) == (connections, transports)

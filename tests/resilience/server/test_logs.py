@@ -245,6 +245,17 @@ def test_a_full_queue_is_no_error_of_logging(pipe: Pipe, capsys: pytest.CaptureF
     assert not capsys.readouterr().err
 
 
+def test_a_blocked_reader_is_waited_for_once_however_often_the_writer_is_closed(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner closes it, and so does ``logging`` at the exit of the process."""
+    writer, waits = configure(pipe.stream), list[str]()
+    monkeypatch.setattr(writer, "drain", lambda: waits.append("waited"))
+    writer.close()
+    writer.close()
+    assert waits == ["waited"]
+
+
 def test_what_waits_is_written_when_the_process_ends() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=HANG_S, check=True)
     assert len(run.stderr.splitlines()) == 3000

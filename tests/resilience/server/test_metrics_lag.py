@@ -47,6 +47,28 @@ def test_a_loop_that_was_held_up_says_for_how_long() -> None:
     assert [round(lag, 6) for lag in lags(script)] == [0, 0, 0, 0, 0.65]
 
 
+def test_a_stall_that_has_passed_is_no_current_lag() -> None:
+    """One late wake-up says that the loop was late; only the next one says that it still is."""
+
+    async def script(loop: VirtualLoop, lag: LoopLag) -> None:
+        assert lag.current() == 0
+        await asyncio.sleep(1.1)
+        loop.now += 15
+        await asyncio.sleep(0)
+        assert lag.current() == pytest.approx(0, abs=1e-9), "before its timer"
+        await asyncio.sleep(0.1)
+        assert lag.worst() > 14
+        assert lag.current() == pytest.approx(0, abs=1e-9), "after it"
+        for _ in range(3):
+            loop.now += 3
+            await asyncio.sleep(0.01)
+        assert lag.current() == pytest.approx(2.76, abs=0.01)
+        await asyncio.sleep(0.5)
+        assert lag.current() == pytest.approx(0, abs=1e-9)
+
+    lags(script)
+
+
 def test_the_worst_is_forgotten_in_time() -> None:
     async def script(loop: VirtualLoop, lag: LoopLag) -> None:
         await asyncio.sleep(1.1)

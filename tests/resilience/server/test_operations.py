@@ -215,7 +215,8 @@ def test_every_word_of_code_on_the_page_is_one_of_the_code(page: str, shown: Map
 
 
 def test_every_reason_of_readiness_is_explained(page: str) -> None:
-    view = ServerView("1", 1.0, "ws://a/ws", 9, 9, draining=True, commit_failed=True, loop_lag=9.0)
+    database = {"commit_failed": True, "recovering": 1, "commit_under_way_for": 9.0}
+    view = ServerView("1", 1.0, "ws://a/ws", 9, 9, draining=True, loop_lag=9.0, missing=("quiz",), **database)  # type: ignore[arg-type]
     explained = section(page, "Look")
     assert all(f"`{reason.partition(':')[0]}`" in explained for reason in not_ready(view))
-    assert len(not_ready(view)) == 4
+    assert len(not_ready(view)) == 7

@@ -14,17 +14,30 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from resilience.server.metrics import Metrics
-from resilience.server.pages import EventView, Page, ServerView, duration, not_ready, respond, status_page
+from resilience.config import ServerConfig
+from resilience.server.metrics import CachedExposition, Metrics
+from resilience.server.pages import (
+    EventView,
+    Page,
+    ServerView,
+    duration,
+    not_ready,
+    origin_form,
+    respond,
+    status_page,
+    too_many_requests,
+)
 from tests.support.virtual_server import HOST, PORT, VirtualServerHarness, play
+from tests.support.websocket import http, rejection
+from tests.support.websocket import serve as serve_quiz
 
 QUIZ = EventView("quiz", "Friday night", "question", 2, 6, connected=41, away=3, gone=1)
 VIEW = ServerView("1.2.3", 3725.4, "wss://quiz.example/ws", connections=44, max_connections=500, events=(QUIZ,))
 VOID = {"meta", "br", "link"}
 
 
-def get(path: str, view: ServerView = VIEW, accept: str = "") -> Page:
-    return respond(path, lambda: view, Metrics().exposition, accept)
+def get(path: str, view: ServerView = VIEW, accept: str = "", method: str = "GET") -> Page:
+    return respond(path, lambda: view, Metrics().exposition, accept, method)
 
 
 class Outline(HTMLParser):
@@ -133,6 +146,9 @@ def test_health_asks_nothing_but_that_the_process_answers() -> None:
     [
         ({"draining": True}, "draining: connections are being closed"),
         ({"commit_failed": True}, "database: the last commit was not taken"),
+        ({"commit_under_way_for": 3.25}, "database: it has not replied to a commit for 3.2 s"),
+        ({"recovering": 1}, "database: 1 event waits for it to be recovered"),
+        ({"recovering": 2}, "database: 2 events wait for it to be recovered"),
         ({"loop_lag": 0.75}, "overloaded: the loop ran 0.75 s late, at most 0.5 s"),
         ({"connections": 500}, "full: 500 of 500 connections"),
     ],
@@ -196,5 +212,126 @@ def test_a_page_goes_through_the_websocket_library_as_it_is() -> None:
             assert b"\r\nX-Content-Type-Options: nosniff" in head
             assert body == b"ready\n"
             assert (await ask("/")).endswith(b"</html>\n")
+
+    play(script)
+
+
+# what is not a plain GET ----------------------------------------------------------------------------------------------
+
+PATHS = ("/", "/healthz", "/readyz", "/metrics", "/nothing")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_receives_the_head_of_get_and_no_body(path: str) -> None:
+    view = msgspec.structs.replace(VIEW, draining=True)
+    page, head = get(path, view), get(path, view, method="HEAD")
+    assert (head.status, head.body) == (page.status, b"")
+    if path != "/metrics":  # its numbers move
+        assert head.headers == page.headers
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_options_receives_the_status_of_get_and_what_is_allowed(path: str) -> None:
+    """Some proxies check health with it."""
+    view = msgspec.structs.replace(VIEW, draining=True)
+    page = get(path, view, method="OPTIONS")
+    assert (page.status, page.body) == (get(path, view).status, b"")
+    assert dict(page.headers)["Allow"] == "GET, HEAD, OPTIONS"
+    assert dict(page.headers)["Content-Length"] == "0"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "CONNECT", "get", "X"])
+def test_other_methods_are_refused_with_those_that_are_allowed(method: str) -> None:
+    page = get("/healthz", method=method)
+    assert page.status == 405
+    assert dict(page.headers)["Allow"] == "GET, HEAD, OPTIONS"
+    assert dict(page.headers)["Content-Length"] == str(len(page.body))
+
+
+@pytest.mark.parametrize(
+    "target, path",
+    [
+        ("/metrics?x=http://a/b", "/metrics?x=http://a/b"),
+        ("http://quiz.internal:8765/metrics?x", "/metrics?x"),
+        ("https://quiz.example", "/"),
+        ("http://quiz.example?still", "/?still"),
+        ("*", "/"),
+        ("quiz.example:80", "quiz.example:80"),
+        ("", ""),
+    ],
+)
+def test_an_absolute_target_is_read_as_its_path(target: str, path: str) -> None:
+    assert origin_form(target) == path
+
+
+def test_an_address_that_asks_too_often_receives_whole_seconds_to_wait() -> None:
+    page = too_many_requests(0.05)
+    assert (page.status, dict(page.headers)["Retry-After"]) == (429, "1")
+
+
+def test_the_exposition_is_made_once_a_second_for_each_format() -> None:
+    """Whatever is accepted: the header is a stranger's word, and no number of them costs more or is remembered."""
+    made: list[str] = []
+
+    class CountedMetrics(Metrics):
+        def exposition(self, accept: str = "") -> tuple[str, bytes]:
+            made.append(accept)
+            return super().exposition(accept)
+
+    now = [0.0]
+    cached = CachedExposition(CountedMetrics(), lambda: now[0])
+    for i in range(100):
+        now[0] = i / 50
+        plain, opened = cached(f"text/html;q=0.{i}"), cached("application/openmetrics-text; version=1.0.0;q=0.9,*/*")
+        cached(f"application/openmetrics-text; version=9.{i}")
+        assert plain[0].startswith("text/plain")
+        assert opened[0].startswith("application/openmetrics-text; version=1.0.0")
+        assert opened[1].endswith(b"# EOF\n")
+    assert len(made) == 4
+    assert len(cached._made) == 2
+
+
+def request(line: str, *headers: str, body: str = "") -> bytes:
+    return "".join(f"{part}\r\n" for part in (line, "Host: x", *headers, "")).encode() + body.encode()
+
+
+def test_every_request_over_a_socket_is_answered() -> None:
+    """Also one that is no GET, is written as proxies write it, has a body, or is no HTTP."""
+
+    async def script(harness: VirtualServerHarness) -> None:
+        app, _ = await serve_quiz(harness)
+        for asked, status, body in (
+            (request("GET /healthz HTTP/1.1"), b"200", b"ok\n"),
+            (request("HEAD /healthz HTTP/1.1"), b"200", b""),
+            (request("OPTIONS / HTTP/1.0"), b"200", b""),
+            (request("GET http://quiz.internal/healthz HTTP/1.1"), b"200", b"ok\n"),
+            (request("POST /healthz HTTP/1.1"), b"405", b"this page can be read only: GET, HEAD or OPTIONS\n"),
+            (request("POST /ws HTTP/1.1"), b"405", None),
+            (request("GET /healthz HTTP/1.1", "Content-Length: 2", body="{}"), b"400", None),
+            (request("GET /healthz HTTP/1.1", "Transfer-Encoding: chunked", body="0\r\n\r\n"), b"400", None),
+            (b"SSH-2.0-x\r\n", b"400", None),
+        ):
+            head, _, received = (await http(asked)).partition(b"\r\n\r\n")
+            assert head.split(b" ")[1] == status, asked
+            length = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]
+            if not asked.startswith(b"HEAD"):
+                assert length == [b"Content-Length: %d" % len(received)]
+            assert body in (received, None)
+        await asyncio.sleep(10)
+        assert app.connections() == 0
+
+    play(script)
+
+
+def test_pages_are_limited_for_each_address_and_the_quiz_is_not() -> None:
+    async def script(harness: VirtualServerHarness) -> None:
+        await serve_quiz(harness, ServerConfig(address_page_rate=1.0, address_page_burst=3))
+        asked = request("GET /metrics HTTP/1.1")
+        answers = await asyncio.gather(*(http(asked) for _ in range(5)))
+        assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 3 + [b"429"] * 2
+        assert all(b"\r\nRetry-After: 1\r\n" in answer for answer in answers[3:])
+        assert 1.0 < harness.clock.now() < 1.1  # a refusal is slow: the next request of a loop comes after it
+        assert await rejection() is None
+        assert (await http(asked)).split(b" ")[1] == b"200"
 
     play(script)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from resilience.cli import root
 from resilience.config import QuizConfig, ServerConfig
+from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
 from resilience.protocol.effects import Record
@@ -46,3 +48,23 @@ def test_a_task_that_the_loop_cancels_at_its_end_still_writes_its_record(
     )
     assert left_behind[0].cancelled()
     assert [event.kind for event in read_events(tmp_path)] == [LogEventKind.SESSION_DETACHED]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--event", ""), "--event '': expected `str` of length >= 1"),
+        (("--event", "e" * 100), "expected `str` of length <= 64"),
+        (("--event", "a\nb"), "--event 'a\\nb': expected `str` with at least one visible character"),
+        (("--event", "\u200b"), "expected `str` with at least one visible character"),
+        (("--epoch", "nan"), "--epoch nan: expected a finite number of seconds"),
+        (("--epoch", "inf"), "--epoch inf: expected a finite number of seconds"),
+    ],
+)
+def test_an_event_id_that_no_client_may_send_and_a_time_that_is_no_number_are_refused_at_the_start(
+    arguments: tuple[str, str], told: str
+) -> None:
+    """Before a database is opened; exit code 2."""
+    with pytest.raises(UsageError) as refused:
+        root.main(["serve", *arguments, "--db", "sqlite:////nowhere/quiz.db"], standalone_mode=False)
+    assert told in str(refused.value)

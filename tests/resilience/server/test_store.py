@@ -95,7 +95,7 @@ def test_instants_are_read_on_the_clock_of_the_caller(store: SqlStore) -> None:
 
 def test_an_event_that_is_not_there_is_none(store: SqlStore) -> None:
     assert store.latest("quiz", ORIGIN) is None
-    assert store.unfinished() == []
+    assert [run.event for run in store.unfinished()] == []
     assert store.scores("quiz#1") == {}
 
 
@@ -122,11 +122,11 @@ def test_the_unfinished_are_listed_oldest_first_by_their_newest_run(store: SqlSt
         store.create_event(RunLease(f"{event}#1", 1), event, PLAN, ORIGIN, at)
     put(store, FINISHED, lease=RunLease("done#1", 1))
     put(store, FINISHED, lease=RunLease("again#1", 1))
-    assert store.unfinished() == ["early", "late"]
+    assert [run.event for run in store.unfinished()] == ["early", "late"]
     store.create_event(RunLease("again#2", 1), "again", PLAN, ORIGIN, 60.0)
     store.create_event(RunLease("late#2", 1), "late", PLAN, ORIGIN, 70.0)
     put(store, FINISHED, lease=RunLease("late#2", 1))
-    assert store.unfinished() == ["early", "again"]
+    assert [run.event for run in store.unfinished()] == ["early", "again"]
 
 
 # --- one participant, one row -----------------------------------------------------------------------------------------
@@ -189,6 +189,29 @@ def test_a_participant_who_comes_after_having_been_forgotten_is_there(store: Sql
 
 
 # --- answers and points -----------------------------------------------------------------------------------------------
+
+
+QUESTION, LOBBY = QuizState(Phase.QUESTION, 0, 1, 5.0, 5.0, 15.0, 15.0), QuizState(ends_at=30.0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_no_later_row_takes_back_a_step(store: SqlStore, together: bool) -> None:
+    """The state of an earlier step that is written afterwards, in the same commit or in another, changes nothing."""
+    with_quiz(store)
+    put(store, *((QUESTION, LOBBY) if together else (QUESTION,)))
+    put(store, ADA, LOBBY)
+    assert latest(store).progress == QUESTION
+    assert latest(store).sessions == (ADA,)
+    put(store, FINISHED)
+    put(store, QUESTION)
+    assert latest(store).progress == FINISHED
+
+
+def test_a_step_may_be_written_again(store: SqlStore) -> None:
+    """The end of the lobby is set within its step."""
+    with_quiz(store)
+    put(store, LOBBY)
+    assert latest(store).progress == LOBBY
 
 
 def test_points_are_added_with_their_answer(store: SqlStore) -> None:

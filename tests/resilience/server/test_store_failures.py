@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from resilience.errors import ConfigError, StoreError
+from resilience.errors import ConfigError, FencedError, RecoveryNeededError, StoreError
 from resilience.protocol.effects import SessionRow
 from resilience.server import database
 from resilience.server.store import MEMORY, SqlStore
@@ -173,6 +175,85 @@ def test_a_commit_that_fails_at_its_very_end_leaves_nothing(file_url: str) -> No
     store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
     assert store.scores(LEASE.key) == {"p1": 700}
     assert found(file_url, "select event from answers") == [(LEASE.key,)]
+    store.close()
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["quiz.db", "quiz.db-wal"])
+def test_a_file_that_is_moved_away_takes_no_commit_until_it_is_back(file_url: str, tmp_path: Path, name: str) -> None:
+    """The open connection would write to it, and a crash would lose that; it is not made again either."""
+    store = with_quiz(SqlStore(file_url))
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"rejected a commit: .*{name} was deleted while it was open") as failed:
+            store.commit([(LEASE, ADA)], ORIGIN)
+        assert not isinstance(failed.value, FencedError)
+    with pytest.raises(StoreError, match="put it back, or restart the server"):
+        store.latest("quiz", ORIGIN)
+    assert not (tmp_path / name).exists()
+    (tmp_path / "elsewhere").rename(tmp_path / name)
+    store.commit([(LEASE, ADA), (LEASE, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
+    store.close()
+
+
+def test_a_file_that_was_replaced_takes_no_commit(file_url: str, tmp_path: Path) -> None:
+    """A copy has the rows, but the open connection does not write to it."""
+    store = with_quiz(SqlStore(file_url))
+    path = tmp_path / "quiz.db"
+    copy = path.read_bytes()
+    path.unlink()
+    path.write_bytes(copy)
+    with pytest.raises(StoreError, match=f"{path} was replaced while it was open"):
+        store.commit([(LEASE, ADA)], ORIGIN)
+    store.close()
+
+
+def test_a_file_that_goes_during_a_commit_leaves_its_outcome_unknown(
+    file_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are in a file that its path does not name: nothing is acknowledged, and the run is read again."""
+    store = with_quiz(SqlStore(file_url))
+    path, away = tmp_path / "quiz.db", tmp_path / "elsewhere"
+    commit = store._database.dialect.do_commit
+
+    def commit_and_move(connection: Any) -> None:  # noqa: ANN401 - the driver's own connection type
+        commit(connection)
+        path.rename(away)
+
+    monkeypatch.setattr(store._database.dialect, "do_commit", commit_and_move)
+    with pytest.raises(RecoveryNeededError, match=r"quiz.db was deleted"):
+        store.commit([(LEASE, ADA)], ORIGIN)
+    monkeypatch.undo()
+    away.rename(path)
+    with pytest.raises(RecoveryNeededError):
+        store.commit([(LEASE, ADA)], ORIGIN)
+    lease = store.acquire_lease(LEASE.key)
+    store.commit([(lease, ANSWER)], ORIGIN)
+    assert store.scores(LEASE.key) == {"p1": 700}
+    store.close()
+
+
+def test_without_rows_a_commit_checks_that_the_database_takes_writes(file_url: str, tmp_path: Path) -> None:
+    store = with_quiz(SqlStore(file_url))
+    store.commit([], ORIGIN)
+    (tmp_path / "quiz.db").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="was deleted"):
+        store.commit([], ORIGIN)
+    store.close()
+
+
+# --- rows that no database takes --------------------------------------------------------------------------------------
+
+
+def test_a_text_that_the_driver_cannot_encode_is_an_error_of_the_store(file_url: str) -> None:
+    """Not one of the driver: every call of the store fails in one way, and the next one succeeds."""
+    store = with_quiz(SqlStore(file_url))
+    with pytest.raises(StoreError, match="rejected a commit: UnicodeEncodeError"):
+        store.commit([(LEASE, msgspec.structs.replace(ADA, name="\ud800"))], ORIGIN)
+    store.commit([(LEASE, ADA)], ORIGIN)
     store.close()
 
 

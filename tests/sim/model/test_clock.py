@@ -6,6 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilience.errors import HarnessError
 from sim.model.clock import DelayLine, LazyTimer, SimEnvironment
@@ -131,3 +133,20 @@ def test_deadlines_that_jump_to_and_fro_do_not_pile_up() -> None:
         clock.at(i * 0.31, dial)
     clock.run_until(13.0)
     assert peak == 2
+
+
+@given(st.lists(st.floats(0.0, 10.0), max_size=30), st.floats(0.0, 5.0), st.floats(0.0, 10.0))
+def test_items_that_are_inserted_and_brought_forward_stay_in_order(
+    times: list[float], by: float, not_before: float
+) -> None:
+    """Each comes at its own time, or so much earlier, never before the limit and never later than it was due."""
+    clock = SimEnvironment()
+    seen: list[tuple[float, int]] = []
+    line: DelayLine[int] = DelayLine(clock, lambda item: seen.append((clock.now, item)))
+    for number, when in enumerate(times):
+        line.insert(when, number)
+    line.advance(by, not_before=not_before)
+    clock.run_until(20.0)
+    due = {number: min(t, max(t - by, not_before)) for number, t in enumerate(times)}
+    assert [number for _, number in seen] == sorted(due, key=lambda number: (times[number], number))
+    assert all(t == due[number] for t, number in seen)

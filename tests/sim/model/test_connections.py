@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 
 import msgspec
 import pytest
 
-from resilience.config import ServerConfig
+from resilience.config import ClientConfig, ServerConfig
+from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.vocabulary import LogEventKind as K
 from resilience.experiment.spec import Experiment, Hypothesis
-from resilience.protocol.messages import Probe
+from resilience.policy.backoff import Preset
+from resilience.policy.handshake import HandshakePolicy, HandshakeRejection
+from resilience.protocol.messages import Leave, Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
 from sim.model import ModelCosts
+from sim.model.connection import ModelConnection
 from sim.model.lane import ModelSystem
-from sim.model.link import ModelConnection
 
 from .runs import LIVELY, experiment, of, run, system_of
 
@@ -69,6 +73,27 @@ def test_a_full_server_sends_the_rest_away_until_there_is_room() -> None:
     assert len(of(log, K.SESSION_CREATED)) == 3
     waits = [event.value for event in of(log, K.BACKOFF_SCHEDULED)]
     assert waits == [5.0] * len(shed)
+
+
+def reject_all(monkeypatch: pytest.MonkeyPatch, status: HTTPStatus, retry_after: float | None) -> list[LogEvent]:
+    """The log of one client of a server that rejects every handshake."""
+    rejection = HandshakeRejection(status, "origin" if retry_after is None else "full", retry_after)
+    monkeypatch.setattr(HandshakePolicy, "check", lambda *_, **__: rejection)
+    plan = patient(experiment(clients=1, duration=60.0, client=ClientConfig(preset=Preset.CLASSIC)))
+    return system_of(plan)[1]
+
+
+def test_a_handshake_rejected_for_good_ends_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its status, as over a real socket."""
+    log = reject_all(monkeypatch, HTTPStatus.FORBIDDEN, None)
+    assert len(of(log, K.TRANSPORT_OPENING)) == 1
+    assert [event.cause for event in of(log, K.CLIENT_DISMISSED)] == ["status_403"]
+
+
+def test_advice_of_zero_makes_no_storm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F48 in the model: one free wait, then the ladder."""
+    log = reject_all(monkeypatch, HTTPStatus.SERVICE_UNAVAILABLE, 0.0)
+    assert [event.value for event in of(log, K.BACKOFF_SCHEDULED)] == [0.05, 1, 2, 4, 8, 16, 30]
 
 
 def test_the_advice_in_a_close_reaches_the_client() -> None:
@@ -140,6 +165,31 @@ def test_a_restarted_server_counts_its_own_connections() -> None:
     assert len(of(log, K.SESSION_RESTORED)) == 3
     assert not of(log, K.JOIN_SHED)
     assert system.driver._machines.count == 3
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+def test_a_message_that_reaches_a_killed_process_has_no_effect(started_again: bool) -> None:
+    """Neither on that process, whose store it would reach, nor on the next one, which has its own connections."""
+    committed: list[int] = []
+
+    def kill_and_say(system: ModelSystem) -> None:
+        driver = system.driver
+
+        def say() -> None:
+            connection = only_connection(system)
+            driver.kill()
+            if started_again:
+                driver.start()
+                driver._listen(driver.incarnation)
+            committed.append(driver.room._commits._ticket)
+            driver.receive(connection, Leave())
+            committed.append(driver.room._commits._ticket)
+
+        system.environment.at(8.0, lambda _: say())
+
+    _, log = system_of(experiment(duration=20.0), prepare=kill_and_say)
+    assert committed[0] == committed[1]
+    assert not of(log, K.SESSION_LEFT)
 
 
 def test_a_server_that_is_killed_in_the_middle_of_a_broadcast_sends_no_more_frames() -> None:

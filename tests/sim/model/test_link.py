@@ -7,11 +7,27 @@ from collections.abc import Callable
 import pytest
 
 from resilience.errors import InjectionError
-from resilience.experiment.primitives import CloseAll, Direction, Drop, Impose, Lift, Refuse
+from resilience.experiment.primitives import (
+    CloseAll,
+    Condition,
+    CutAfter,
+    Delay,
+    Direction,
+    Drop,
+    Freeze,
+    Hold,
+    HoldClose,
+    Impose,
+    Lift,
+    Refuse,
+    Slice,
+    Throttle,
+)
 from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
 from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment
-from sim.model.link import UPGRADE, ModelConnection, ModelLink
+from sim.model.connection import UPGRADE, ModelConnection
+from sim.model.link import ModelLink
 
 COSTS = ModelCosts(latency=0.010, connect=0.004, close_timeout=1.0)
 OPEN_AT = 0.024
@@ -63,6 +79,11 @@ class Ends:
     def down(self, connection: ModelConnection, ms: float, number: int) -> None:
         """The server says something."""
         self.at(ms, lambda: self.link.send_down(connection, Ping(number, 0, 0, 0), self.clock.now))
+
+    def holding(self, condition: Condition, ms: float, until: float) -> None:
+        """Have a condition hold for a time."""
+        self.clock.at(ms / 1000, lambda _: self.link.apply(Impose(condition)))
+        self.clock.at(until / 1000, lambda _: self.link.apply(Lift(condition)))
 
     def run(self, ms: float = 5000.0) -> list[tuple[float, str]]:
         """Let it happen; what was seen after the connection was open."""
@@ -233,9 +254,9 @@ def test_faults_that_overlap_add_up() -> None:
     link.open_hole(Direction.BOTH)
     link.open_hole(Direction.UP)
     link.apply(Impose(Refuse()))
-    assert (link.refusing, link.is_hole(Direction.BOTH), link.usable) == (True, True, False)
+    assert (link.refusing, link.is_silent(Direction.BOTH), link.usable) == (True, True, False)
     link.close_hole(Direction.BOTH)
-    assert (link.is_hole(Direction.UP), link.is_hole(Direction.DOWN), link.is_hole(Direction.BOTH)) == (
+    assert (link.is_silent(Direction.UP), link.is_silent(Direction.DOWN), link.is_silent(Direction.BOTH)) == (
         True,
         False,
         False,
@@ -263,3 +284,101 @@ def test_the_earliest_of_two_holes_counts() -> None:
     ends.up(connection, 150, 1)
     ends.at(157, ends.link.open_hole, Direction.UP)
     assert ends.run() == []
+
+
+# stalls, freezes and delays: the proxy is half way, 5 ms from either end ----------------------------------------------
+
+
+def test_a_stall_holds_what_is_at_the_proxy_and_lets_it_through_in_order() -> None:
+    """What has passed the proxy arrives; what comes to it during the stall arrives half a way after the end."""
+    ends, connection = _open()
+    for number, ms in enumerate((94.0, 96.0, 150.0, 194.0, 197.0), 1):
+        ends.up(connection, ms, number)
+    ends.holding(Hold(), 100.0, 200.0)
+    assert ends.run() == [
+        (104.0, "Probe(id=1)"),
+        (205.0, "Probe(id=2)"),
+        (205.0, "Probe(id=3)"),
+        (205.0, "Probe(id=4)"),
+        (207.0, "Probe(id=5)"),
+    ]
+
+
+def test_a_stall_of_one_direction_leaves_the_other() -> None:
+    ends, connection = _open()
+    ends.holding(Hold(Direction.DOWN), 100.0, 200.0)
+    ends.up(connection, 110.0, 1)
+    ends.down(connection, 110.0, 2)
+    assert ends.run() == [(120.0, "Probe(id=1)"), (205.0, "Ping(id=2")]
+
+
+def test_a_close_waits_for_a_stall_only_behind_bytes() -> None:
+    for says, closed_at in ((False, 130.0), (True, 205.0)):
+        ends, connection = _open()
+        ends.holding(Hold(), 100.0, 200.0)
+        if says:
+            ends.up(connection, 110.0, 1)
+        ends.at(120.0, ends.link.leave, connection)
+        assert ends.run()[-1] == (closed_at, "server lost closed")
+
+
+def test_a_freeze_holds_closes_and_dials_and_what_is_ordered_meanwhile() -> None:
+    ends, connection = _open()
+    ends.holding(Freeze(), 100.0, 200.0)
+    ends.at(110.0, ends.link.leave, connection)
+    ends.at(120.0, lambda: ends.link.dial(ends, 2))
+    ends.holding(Refuse(), 130.0, 140.0)
+    ends.at(150.0, lambda: ends.link.apply(Impose(Refuse())))
+    ends.at(220.0, lambda: ends.link.dial(ends, 3))
+    assert ends.run() == [(205.0, "server lost closed"), (224.0, "failed refused")]
+    assert ends.seen[2:] == [
+        (205.0, "server lost closed"),
+        (205.0, "upgrade"),
+        (215.0, "opened"),
+        (224.0, "failed refused"),
+    ]
+
+
+def test_a_cut_during_a_freeze_ends_connections_when_it_is_over() -> None:
+    ends, _ = _open()
+    ends.holding(Freeze(), 100.0, 200.0)
+    ends.at(150.0, lambda: ends.link.apply(CloseAll()))
+    assert ends.run() == [(205.0, "client lost closed 1006"), (205.0, "server lost closed")]
+
+
+@pytest.mark.parametrize("u", [0.0, 0.25, 0.999])
+def test_a_delay_with_spread_is_within_it_and_overtakes_nothing(u: float) -> None:
+    """Each message draws its own; a later one with a smaller delay waits for the one before."""
+    draws = iter([u, 0.0, 0.5])
+    ends = Ends()
+    ends.link = ModelLink(ends.clock, COSTS, ends, lambda _: next(draws, 0.5))
+    connection = ends.link.hold(ends)
+    ends.holding(Delay(0.100, 0.050), 0.0, 900.0)
+    for number in (1, 2):
+        ends.up(connection, 10.0, number)
+    ends.up(connection, 300.0, 3)
+    first = 20.0 + 100.0 + 50.0 * (2 * u - 1)
+    assert [at for at, _ in ends.run()] == pytest.approx([first, max(first, 70.0), 410.0], abs=1e-3)
+
+
+def test_the_end_of_a_delay_brings_forward_what_it_held_and_closes_nothing() -> None:
+    ends, connection = _open()
+    ends.holding(Delay(0.4), 100.0, 200.0)
+    ends.up(connection, 110.0, 1)
+    ends.up(connection, 199.0, 2)
+    ends.up(connection, 201.0, 3)
+    assert ends.run() == [(205.0, "Probe(id=1)"), (209.0, "Probe(id=2)"), (211.0, "Probe(id=3)")]
+
+
+def test_a_delay_does_not_delay_a_bare_close() -> None:
+    ends, connection = _open()
+    ends.holding(Delay(0.4), 100.0, 900.0)
+    ends.at(120.0, ends.link.leave, connection)
+    assert ends.run() == [(130.0, "server lost closed")]
+
+
+@pytest.mark.parametrize("condition", [Throttle(1000), Slice(8, 0.01), CutAfter(10), HoldClose(1.0)], ids=repr)
+def test_what_needs_bytes_is_an_error(condition: Condition) -> None:
+    ends, _ = _open()
+    with pytest.raises(InjectionError, match="not bytes"):
+        ends.link.apply(Impose(condition))

@@ -8,7 +8,8 @@ import pytest
 
 from resilience.errors import HarnessError
 from resilience.protocol.effects import DeleteParticipant, JoinAttempt, Persist, Row, SessionRow
-from resilience.quiz.game import StoredAnswer
+from resilience.quiz.game import QuizState, StoredAnswer
+from resilience.quiz.phases import Phase
 from sim.model.clock import SimEnvironment
 from sim.model.store import ModelStore
 
@@ -40,6 +41,16 @@ def test_orders_that_arrive_during_a_commit_go_together_into_the_next() -> None:
     clock.run_until(1.0)
     assert [tickets for _, tickets in batches] == [[1], [2, 3, 4], [5]]
     assert [when for when, _ in batches] == pytest.approx([0.003, 0.006, 0.023])
+
+
+def test_no_later_row_takes_back_a_step() -> None:
+    """As in the database: a state of an earlier step that is written afterwards changes nothing."""
+    clock, store, _ = _store()
+    question, lobby = QuizState(Phase.QUESTION, 0, 1, 5.0), QuizState(ends_at=30.0)
+    for ticket, state in enumerate((lobby, question, lobby), 1):
+        store.submit(Persist(ticket, (state,)))
+    clock.run_until(1.0)
+    assert store.state == question
 
 
 def test_what_a_settled_batch_orders_joins_the_very_next_commit() -> None:

@@ -13,8 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from sim.virtual.link import VirtualLink
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import VirtualLink, VirtualNetwork
+from sim.virtual.network import VirtualNetwork
 
 HOST, PORT, LINK = "server.test", 80, 8001
 CLIENTS = 50

@@ -78,8 +78,8 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
 def test_a_fault_that_was_not_injected_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operations are ordered and nothing happens: the canary does not see it, and the window does not count."""
-    monkeypatch.setattr("sim.virtual.network.VirtualLink.cut", lambda _: None)
-    monkeypatch.setattr(FaultableVirtualLink, "_show_conditions", lambda _: None)
+    monkeypatch.setattr("sim.virtual.link.VirtualLink.cut", lambda _: None)
+    monkeypatch.setattr(FaultableVirtualLink, "_show", lambda *_: None)
     faults = Run(DEMO, 7).faults
     assert faults["fault.invalid"] == 9
     assert "fault.confirmed" not in faults

@@ -35,7 +35,7 @@ def resume(process: str, world: VirtualScenario) -> None:
 
 
 def test_no_callback_of_a_suspended_process_runs_and_none_is_lost() -> None:
-    """What was ready comes before timers that have passed; other processes go on; a cancelled timer stays cancelled."""
+    """What was ready comes before timers that have passed; other processes continue; cancelled timers stay so."""
 
     async def main(loop: VirtualLoop) -> list[tuple[str, float]]:
         seen: list[tuple[str, float]] = []
@@ -115,7 +115,7 @@ def test_bytes_wait_for_a_suspended_process_and_arrive_before_its_timers() -> No
 
 
 def test_an_end_waits_for_a_suspended_process_as_well() -> None:
-    """A reset is met when the process goes on, not before."""
+    """A reset is met when the process continues, not before."""
 
     async def scenario(world: VirtualScenario) -> None:
         loop = world.loop

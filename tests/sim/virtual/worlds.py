@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from sim.virtual.link import VirtualLink
 from sim.virtual.loop import VirtualLoop, run_virtual
-from sim.virtual.network import VirtualLink, VirtualNetwork
+from sim.virtual.network import VirtualNetwork
 from sim.virtual.pipe import WINDOW_BYTES
 from sim.virtual.transport import VirtualTransport
 

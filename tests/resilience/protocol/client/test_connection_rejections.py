@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ClientConfig
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.backoff import MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S
 from resilience.policy.close_codes import CloseCode
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.client.participant import MAX_PENDING_ANSWERS
-from resilience.protocol.effects import AbortTransport, Deliver, OpenTransport
+from resilience.protocol.effects import AbortTransport, CloseTransport, Deliver, OpenTransport, Record
 from resilience.protocol.messages import Error, Join, QuizFinished, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from tests.support.client_states import CLASSIC, client_in
-from tests.support.machines import ClientHarness, joined
+from tests.support.machines import ClientHarness, joined, restored
 
 
 def test_the_ladder_paces_dials_to_a_server_that_rejects_every_message() -> None:
@@ -73,12 +75,81 @@ def test_a_reconnection_records_how_many_dials_it_took() -> None:
     assert [message.attempt for message in client.sent_messages() if isinstance(message, Resume)] == [1]
 
 
-def test_an_error_in_answer_to_a_join_is_handed_on() -> None:
-    """The application learns why the server rejects the join."""
+def test_an_error_in_answer_to_a_join_is_final() -> None:
+    """The application learns why; the same join would be rejected again, every five seconds for ten minutes."""
     client = client_in(ClientState.JOINING)
     error = Error("malformed", "name", "too long")
     client.machine.receive(error, 1, 1.0)
-    assert client.take_effects() == [Deliver(error)]
+    assert client.take_effects() == [Deliver(error), CloseTransport(1)]
+    assert (client.machine.state, client.machine.next_deadline()) == (ClientState.CLOSED, None)
+    assert client.machine.dismissal == Dismissal(reason="name: too long")
+
+
+def test_an_error_over_an_open_session_ends_nothing() -> None:
+    client = client_in(ClientState.OPEN)
+    client.machine.receive(Error("malformed", "choice", "too large"), 1, 1.0)
+    assert (client.machine.state, client.machine.dismissal) == (ClientState.OPEN, None)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 426, 451])
+def test_a_handshake_that_time_cannot_heal_ends_the_client(status: int) -> None:
+    """With the status as its cause, and nothing further to do."""
+    client = ClientHarness(CLASSIC)
+    client.machine.start(0.0)
+    client.take_effects()
+    client.machine.transport_failed(1, f"status_{status}", 0.1, 5.0, status=status)
+    records = [record for record in client.machine.effects() if isinstance(record, Record)]
+    assert (records[-1].kind, records[-1].cause) == (LogEventKind.CLIENT_DISMISSED, f"status_{status}")
+    assert (client.machine.state, client.machine.next_deadline()) == (ClientState.CLOSED, None)
+    assert client.machine.dismissal == Dismissal(status=status)
+
+
+@pytest.mark.parametrize(
+    "status, delay", [(200, 1.0), (301, 1.0), (408, 1.0), (425, 1.0), (429, 7.0), (500, 1.0), (502, 1.0), (503, 7.0)]
+)
+def test_any_other_status_is_retried(status: int, delay: float) -> None:
+    """Advice counts for the two statuses for which it is defined."""
+    client = ClientHarness(CLASSIC)
+    client.machine.start(0.0)
+    client.machine.transport_failed(1, f"status_{status}", 0.0, 7.0, status=status)
+    assert (client.machine.state, client.machine.next_deadline()) == (ClientState.BACKING_OFF, delay)
+
+
+def test_a_close_for_good_keeps_the_servers_reason() -> None:
+    client = ClientHarness()
+    client.open()
+    client.take_effects()
+    client.machine.transport_lost(1, "close_4202", 1.0, CloseCode.EVENT_UNKNOWN, reason="there is no such event here")
+    record = client.machine.effects()[-1]
+    assert isinstance(record, Record)
+    assert (record.cause, record.detail) == ("4202", "there is no such event here")
+    assert client.machine.dismissal == Dismissal(code=4202, reason="there is no such event here")
+
+
+@pytest.mark.parametrize("rules", [CLASSIC, ClientConfig()])
+@pytest.mark.parametrize("when", ["handshake", "join", "session"])
+def test_a_server_that_always_says_at_once_is_dialled_by_the_ladder(rules: ClientConfig, when: str) -> None:
+    """At the handshake, before the welcome and right after it: one dial more than the ladder, and an end."""
+    client = ClientHarness(rules)
+    machine = client.machine
+    machine.start(0.0)
+    now, dials = 0.0, [0.0]
+    while machine.state is not ClientState.GAVE_UP:
+        if when == "handshake":
+            machine.transport_failed(machine.dial, "status_503", now, 0.0, status=503)
+        else:
+            machine.transport_opened(machine.dial, now)
+            if when == "session":
+                machine.receive(joined() if machine.participant is None else restored(), machine.dial, now)
+            machine.transport_lost(machine.dial, "close_1013", now, CloseCode.TRY_AGAIN_LATER, 0.0)
+        client.take_effects()
+        if machine.state is ClientState.BACKING_OFF:
+            now = machine.next_deadline() or now
+            machine.handle_timeout(now)
+            dials.append(now)
+    assert len([at for at in dials if at <= 10]) <= (5 if rules is CLASSIC else 14)
+    assert 12 <= len(dials) <= 60
+    assert now <= 660
 
 
 # advice --------------------------------------------------------------------------------------------------------------

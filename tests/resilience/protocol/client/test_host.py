@@ -8,6 +8,7 @@ import pytest
 
 from resilience.config import ClientConfig
 from resilience.policy.close_codes import CloseCode
+from resilience.protocol.client.dismissal import Dismissal
 from resilience.protocol.client.host import HostMachine, next_action
 from resilience.protocol.effects import (
     AbortTransport,
@@ -324,16 +325,21 @@ def test_leaving_closes_in_good_order_without_a_message() -> None:
     assert harness.take() == [CloseTransport(1)]
 
 
-@pytest.mark.parametrize("opened", [True, False])
-def test_errors_are_handed_on(opened: bool) -> None:
+def test_errors_are_handed_on() -> None:
     """A broken plan is named to the person who wrote it."""
     harness = HostHarness()
-    if opened:
-        harness.open()
-    else:
-        harness.dial()
+    harness.open()
     error = Error("malformed", "plan.questions", "too many")
     assert harness.hear(error) == [Deliver(error)]
+
+
+def test_an_error_in_answer_to_the_key_is_final() -> None:
+    """The same first message would be rejected again."""
+    harness = HostHarness()
+    harness.dial()
+    error = Error("malformed", "event", "too long")
+    assert harness.hear(error) == [Deliver(error), CloseTransport(1)]
+    assert harness.machine.dismissal == Dismissal(reason="event: too long")
 
 
 def test_the_key_is_in_no_record() -> None:

@@ -259,9 +259,11 @@ def test_no_participant_is_silent_before_its_grace_period_or_expires_before_its_
             due = harness.manager.next_deadline()
             woke = harness.now + pause
             if due is not None and woke > due:
-                harness.manager.extend_by_lag(woke - due)
+                harness.manager.extend_by_lag(woke - due, woke)
                 for attached in account.heard_at:
                     account.lag[attached] += woke - due
+                for away in account.ended_at:
+                    account.ended_at[away] += woke - due
             harness.wake(woke)
         else:
             harness.run(harness.now + pause)
@@ -279,10 +281,23 @@ def test_a_late_scheduler_gives_its_lag_back(heard_at: float, lag: float) -> Non
     harness.attach("ann")
     harness.run(heard_at)
     harness.manager.heard("ann", heard_at)
-    harness.manager.extend_by_lag(lag)
+    harness.manager.extend_by_lag(lag, heard_at + lag)
     harness.run(heard_at + lag + 2 * TIMEOUTS.cleanup)
     at = [(round(t - heard_at - lag, 6), change) for t, _, change in harness.changes]
     assert at == [(TIMEOUTS.grace, SILENT), (TIMEOUTS.cleanup, EXPIRED)]
+
+
+@given(st.floats(0.0, 59.0), st.floats(0.6, 500.0))
+def test_a_late_scheduler_gives_its_lag_back_to_the_absent(absent_for: float, lag: float) -> None:
+    """F8: no client can return to a server that stands still."""
+    harness = HeartbeatHarness()
+    harness.attach("ann")
+    harness.manager.stop("ann", 0.0)
+    harness.run(absent_for)
+    harness.manager.extend_by_lag(lag, absent_for + lag)
+    harness.run(1000.0)
+    ((at, _, change),) = harness.changes
+    assert (round(at, 6), change) == (round(max(TIMEOUTS.cleanup + lag, absent_for + lag + 0.5), 6), EXPIRED)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.05, 14.0)), min_size=1, max_size=30))

@@ -19,17 +19,21 @@ from resilience.protocol.messages import (
     HostResult,
     HostStatus,
     Join,
+    Joined,
     Leave,
     Message,
     Pong,
     Probe,
     ProbeReply,
+    QuestionRevealed,
+    QuizFinished,
+    ScoreChanged,
 )
 from resilience.quiz.game import QuizState
 from resilience.quiz.phases import Phase
 from resilience.quiz.plan import MANUAL_PACE, QuizPlan
 from resilience.quiz.questions import arithmetic_questions
-from tests.support.machines import RoomHarness
+from tests.support.machines import JOIN, RoomHarness
 
 HOST, OTHER = 50, 51
 QUIZ = QuizConfig(questions=2, lobby=4, question_time=10)
@@ -158,8 +162,8 @@ def test_two_hosts_with_different_orders_for_one_step() -> None:
     assert phase_of(harness) is Phase.QUESTION
 
 
-def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
-    """The timer advances the quiz once, and the last stored phase is the phase of the quiz."""
+def test_a_timer_waits_for_an_order_that_is_on_its_way_to_the_store() -> None:
+    """The quiz moves once, by the order, and the one stored state of that step is the state of the quiz."""
     harness = hosted(timed=True)
     harness.join(1)
     harness.run(4.5)
@@ -168,9 +172,78 @@ def test_an_order_that_the_timer_overtakes_before_its_commit() -> None:
     harness.run(13.9)
     order(harness, HostAction.REVEAL)
     harness.run(14.1)
+    assert (phase_of(harness), harness.room.next_deadline() == 14.0) == (Phase.QUESTION, False)
     harness.commit()
-    assert [verdict for _, verdict, _ in results(harness)] == ["stale_step"]
+    assert [verdict for _, verdict, _ in results(harness)] == ["done"]
     assert (harness.room.game.phase, harness.room.game.index) == (Phase.REVEAL, 0)
+    assert [state for state in moves(harness) if state.step == 2] == [harness.room.game.progress]
+
+
+def test_a_timer_that_waited_for_an_order_in_vain_does_its_work_then() -> None:
+    """The question is closed with its planned end although the order's commit failed after it."""
+    harness = hosted(timed=True)
+    harness.join(1)
+    harness.run(13.9)
+    harness.instant = False
+    order(harness, HostAction.FINISH)
+    harness.run(14.5)
+    harness.fail()
+    assert [verdict for _, verdict, _ in results(harness)] == ["refused"]
+    assert (phase_of(harness), harness.room.game.progress.since) == (Phase.REVEAL, 14.0)
+    harness.instant = True
+    harness.commit()
+    harness.run(16.1)
+    assert phase_of(harness) is Phase.LEADERBOARD
+
+
+@pytest.mark.parametrize("action", [HostAction.START, HostAction.FINISH])
+def test_the_lobby_of_the_first_player_takes_no_order_back(action: HostAction) -> None:
+    """The join that starts the lobby time is stored while an order to leave the lobby is on its way to the store."""
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    order(harness, action)
+    join, command = harness.waiting
+    harness.waiting = []
+    harness.room.committed(join.ticket, harness.now)
+    harness.collect()
+    harness.room.committed(command.ticket, harness.now)
+    harness.collect()
+    assert [verdict for _, verdict, _ in results(harness)] == ["done"]
+    steps = [state.step for state in moves(harness)]
+    assert steps == sorted(steps)
+    assert moves(harness)[-1] == harness.room.game.progress
+
+
+def test_the_lobby_ends_only_by_a_time_that_is_stored() -> None:
+    """What a crash would forget is no deadline: the start of the lobby time is stored again until that succeeds."""
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    harness.commit()
+    harness.fail()
+    for _ in range(8):
+        harness.run(harness.now + 1.1)
+        harness.fail()
+    assert (phase_of(harness), harness.room.game.phase_ends_at) == (Phase.LOBBY, None)
+    harness.run(harness.now + 1.1)
+    harness.commit()
+    ends_at = harness.room.game.phase_ends_at
+    assert ends_at is not None
+    assert moves(harness)[-1] == harness.room.game.progress
+    harness.run(ends_at)
+    assert phase_of(harness) is Phase.QUESTION
+
+
+def test_the_lobby_time_starts_after_an_order_that_was_not_stored() -> None:
+    harness = hosted(instant=False, timed=True)
+    harness.say(1, JOIN)
+    order(harness, HostAction.START)
+    join, command = harness.waiting
+    harness.waiting = []
+    harness.room.committed(join.ticket, harness.now)
+    harness.room.commit_failed(command.ticket, harness.now)
+    harness.collect()
+    harness.commit()
+    assert (phase_of(harness), harness.room.game.phase_ends_at) == (Phase.LOBBY, 4.0)
     assert moves(harness)[-1] == harness.room.game.progress
 
 
@@ -209,6 +282,40 @@ def test_a_question_that_a_host_closes_takes_no_answer_after_it() -> None:
     harness.say(2, Answer("q1", 0, "k"))
     assert codec.encode(harness.last(1)).count(b"score_changed") == 1
     assert codec.encode(harness.last(2)).count(b"rejected_late") == 1
+
+
+def test_an_end_during_a_question_closes_it_as_its_time_does() -> None:
+    """Its right answer and the scores are revealed before the quiz is over, to those who are here and to hosts."""
+    harness = hosted()
+    harness.join(1)
+    harness.join(2, "bob")
+    order(harness, HostAction.START)
+    question = harness.room.game.questions[0]
+    harness.say(1, Answer("q1", question.correct, "k"))
+    said = {connection: len(harness.sent[connection]) for connection in (1, 2)}
+    order(harness, HostAction.FINISH)
+    heard = {connection: harness.sent[connection][number:] for connection, number in said.items()}
+    revealed, own, over = heard[1]
+    assert isinstance(over, QuizFinished)
+    assert (revealed, own) == (QuestionRevealed(over.seq - 1, "q1", question.correct), ScoreChanged("q1", 1000, 1000))
+    assert heard[2] == [revealed, over]
+    assert over.leaders[0].score == 1000
+    assert [record.kind for record in harness.records].count(LogEventKind.QUESTION_CLOSED) == 1
+    assert (statuses(harness)[-1].phase, statuses(harness)[-1].leaders[0].score) == (Phase.FINISHED, 1000)
+    assert [state.phase for state in moves(harness)] == [Phase.QUESTION, Phase.FINISHED]
+    harness.join(3, "cy")
+    (welcome,) = [message for message in harness.sent[3] if isinstance(message, Joined)]
+    assert welcome.snapshot.phase == Phase.FINISHED
+
+
+@pytest.mark.parametrize("way", [[], [HostAction.START, HostAction.REVEAL]])
+def test_an_end_at_another_time_reveals_nothing_again(way: list[HostAction]) -> None:
+    harness = hosted()
+    harness.join(1)
+    for action in [*way, HostAction.FINISH]:
+        order(harness, action)
+    revealed = [message for message in harness.sent[1] if isinstance(message, QuestionRevealed)]
+    assert len(revealed) == (1 if way else 0)
 
 
 # refused --------------------------------------------------------------------------------------------------------------
@@ -311,6 +418,19 @@ def test_a_status_never_shows_the_right_answer_or_the_open_points() -> None:
     assert b"correct" not in codec.encode(status)
     order(harness, HostAction.REVEAL)
     assert statuses(harness)[-1].leaders[0].score > 0
+
+
+@pytest.mark.parametrize("late", [0.6, 31.0, 100.0])
+def test_a_host_is_not_let_go_for_a_stall_of_the_server(late: float) -> None:
+    """F8: it gets the lag back as participants do, and is let go when it stays silent after the stall."""
+    harness = hosted(HOST, OTHER)
+    harness.now += 30.0 + late
+    harness.room.handle_timeout(harness.now)
+    harness.collect()
+    assert harness.closed == {}
+    harness.say(OTHER, Probe(1))
+    harness.run(harness.now + 29.0)
+    assert harness.closed == {HOST: CloseCode.SILENT}
 
 
 def test_a_silent_host_is_let_go_after_the_grace_period() -> None:

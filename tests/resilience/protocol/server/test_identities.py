@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import Join, Resume, ResumeRejected
@@ -50,6 +52,16 @@ def test_a_restored_id_is_not_given_to_anybody_else() -> None:
         SessionRow("ada", "n", "disconnected", 1, 1, (token_hash("t9"),), "i1", confirmed=True), 0.0
     )
     assert harness.join("i1") == "bob"
+
+
+@pytest.mark.parametrize(
+    "status, same", [("connected", True), ("temporarily_disconnected", True), ("disconnected", False)]
+)
+def test_the_instance_of_a_restored_identity_opens_it_unless_it_left_or_expired(status: str, same: bool) -> None:
+    """Its first token was never confirmed; a restart of the server changes nothing about what an instance opens."""
+    harness = IdentityHarness(["bob"])
+    harness.identities.restore(SessionRow("ada", "n", status, 1, 1, (token_hash("t9"),), "i1"), 0.0)
+    assert harness.join("i1") == ("ada" if same else "bob")
 
 
 def test_the_same_instance_gets_its_unconfirmed_identity_again_and_then_a_new_one() -> None:

@@ -13,6 +13,7 @@ from resilience.protocol.messages import (
     Answer,
     AnswerResult,
     Ping,
+    Pong,
     QuestionRevealed,
     ScoreChanged,
 )
@@ -128,6 +129,43 @@ def test_the_late_window_is_for_those_whose_outage_overlapped_the_close(lost_at:
     connection = 1 if lost_at is None else 2
     harness.say(connection, Answer("q1", 0, "k"))
     assert [m for m in harness.sent[connection] if isinstance(m, AnswerResult)] == [AnswerResult("q1", "k", verdict)]
+
+
+@pytest.mark.parametrize(
+    "silent_from, verdict",
+    [
+        (12.2, "rejected_late"),  # healthy: it has just been shown the right answer
+        (8.0, "rejected_late"),  # silent, but asked for no sign of life
+        (3.0, "accepted"),  # the ping at 7.5 s is unanswered
+    ],
+)
+def test_a_take_over_is_an_absence_only_if_a_ping_before_the_close_is_unanswered(
+    silent_from: float, verdict: str
+) -> None:
+    """F41: a second socket of a connected participant opens no late window."""
+    harness = RoomHarness(server=ServerConfig(late_window=2.0), first_ping=0.5)
+    token = harness.join(1).token
+    for now in (1.0, 3.0, 7.6, 8.0, 12.2):
+        harness.run(now)
+        if now <= silent_from:
+            harness.say(1, Pong(1))
+    harness.resume(2, token)
+    harness.say(2, Answer("q1", 0, "k"))
+    assert [m.verdict for m in harness.sent[2] if isinstance(m, AnswerResult)] == [verdict]
+
+
+def test_a_second_return_keeps_the_proof_of_the_outage() -> None:
+    """The reply to the first return is lost; the next connection takes over one that nothing is wrong with."""
+    harness = RoomHarness(server=ServerConfig(late_window=2.0))
+    token = harness.join(1).token
+    harness.run(7.0)
+    harness.lose(1)
+    harness.run(12.3)
+    harness.resume(2, token)
+    harness.run(12.5)
+    harness.resume(3, token)
+    harness.say(3, Answer("q1", 0, "k"))
+    assert [m.verdict for m in harness.sent[3] if isinstance(m, AnswerResult)] == ["accepted"]
 
 
 def test_scores_are_sent_at_the_reveal() -> None:

@@ -19,9 +19,9 @@ class SessionHarness:
         self.session = ServerSession("p1", "ann", self.effects)
         self.attach(1, 0.0)
 
-    def attach(self, connection: int, now: float, last_heard: float = 0.0) -> None:
+    def attach(self, connection: int, now: float, absent_since: float | None = None) -> None:
         """Attach a connection and mark it welcomed."""
-        self.session.attach(connection, now, last_heard)
+        self.session.attach(connection, now, absent_since)
         self.session.ready = self.session.welcomed = True
 
     def take(self) -> list[ServerEffect]:
@@ -75,9 +75,11 @@ def test_the_absence_lasts_from_the_last_sign_of_life_to_the_new_connection() ->
     harness = SessionHarness()
     assert not harness.session.was_absent_at(0.0)
     harness.session.transport_lost(1, "closed", 20.0)
-    harness.attach(2, 30.0, last_heard=12.0)
+    harness.attach(2, 30.0, absent_since=12.0)
     absent = [moment for moment in (11.9, 12.0, 20.0, 30.0, 30.1) if harness.session.was_absent_at(moment)]
     assert absent == [12.0, 20.0, 30.0]
+    harness.attach(3, 40.0, absent_since=None)
+    assert [harness.session.was_absent_at(moment) for moment in (20.0, 35.0)] == [True, False]
 
 
 @pytest.mark.parametrize("end", ["left", "expired"])

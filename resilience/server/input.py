@@ -1,0 +1,113 @@
+"""Feeds a connection's bytes to its parser, no faster than its meter allows, and pauses the transport meanwhile.
+
+How much may be parsed, and when the rest, is decided by :class:`~resilience.policy.rate_limits.InputMeter`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from resilience.policy.rate_limits import InputMeter
+from resilience.runtime import TICK_S, RunClock
+from resilience.units import Instant, Seconds
+
+Parse = Callable[[bytes], int]
+"""Parses bytes; returns how many frames ended in them."""
+
+
+class MeteredInput:
+    """The bytes of one connection between its transport and its parser.
+
+    ``wait`` returns, and records, how long the next byte has to wait. Bytes of one read that may not be parsed yet are
+    held, and no others are read before they are parsed: a peer that sends too much fills its own socket.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_held",
+        "_meter",
+        "_next",
+        "_parse",
+        "_parser_full",
+        "_paused",
+        "_timer",
+        "_transport",
+        "_wait",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        meter: InputMeter,
+        clock: RunClock,
+        parse: Parse,
+        wait: Callable[[Instant], Seconds],
+    ) -> None:
+        self._transport, self._meter, self._clock, self._parse, self._wait = transport, meter, clock, parse, wait
+        self._held, self._next = b"", 0
+        self._parser_full = self._paused = False
+        self._timer: asyncio.Handle | None = None
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have arrived: parse what may be parsed now, hold the rest."""
+        now = self._clock.now()
+        size = len(data)
+        if not self._held and not self._parser_full and size <= self._meter.allowance(now):
+            self._meter.charge(self._parse(data), size, now)
+            return
+        self._held = self._held[self._next :] + data
+        self._next = 0
+        self._parse_held()
+
+    def pause(self) -> None:
+        """The parser's output is not taken: parse nothing more."""
+        self._parser_full = True
+        self._set_reading()
+
+    def resume(self) -> None:
+        """The parser's output is taken again."""
+        self._parser_full = False
+        self._set_reading()
+        if self._held and self._timer is None:
+            self._parse_later(0.0)
+
+    def stop(self) -> None:
+        """The transport is gone: parse nothing more."""
+        self._held = b""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _parse_held(self) -> None:
+        while self._held and not self._parser_full and self._timer is None:
+            now = self._clock.now()
+            size = self._meter.allowance(now)
+            if not size:
+                self._parse_later(self._wait(now))
+                break
+            piece = self._held[self._next : self._next + size]
+            self._next += len(piece)
+            if self._next >= len(self._held):
+                self._held, self._next = b"", 0
+            self._meter.charge(self._parse(piece), len(piece), now)
+        self._set_reading()
+
+    def _parse_later(self, wait: Seconds) -> None:
+        """Parse on after ``wait`` seconds, and not before the other connections had their turn."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(wait, TICK_S), self._wake) if wait else loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._meter.begin_turn()
+        self._parse_held()
+
+    def _set_reading(self) -> None:
+        paused = self._parser_full or bool(self._held)
+        if paused is self._paused:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
