@@ -13,10 +13,10 @@ MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types imports wheel format demo serve chaos bench docs lock clean
+.PHONY: help setup test lint types imports wheel format demo serve chaos chaos-nightly planted bench docs lock clean
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything pinned; instant when nothing changed
 
@@ -72,9 +72,15 @@ demo: setup ## Run the demo experiment in all three lanes and print where the re
 serve: setup ## Serve quizzes on PORT (8765)
 	$(BIN)/resilience serve --port $(PORT)
 
-chaos: setup ## Run one experiment against real processes: make chaos EXPERIMENT=name-or-file
-	$(if $(EXPERIMENT),,$(error EXPERIMENT is missing; `$(BIN)/resilience chaos list` shows the bundled ones))
-	$(BIN)/resilience chaos run $(EXPERIMENT)
+# One experiment if one is named, else the quick set.
+chaos: setup ## Run the quick set of experiments in about ten minutes, or EXPERIMENT=name-or-file against real processes
+	@$(if $(EXPERIMENT),$(BIN)/resilience chaos run $(EXPERIMENT),$(BIN)/python tools/catalogue.py)
+
+chaos-nightly: setup ## Run every bundled experiment against real processes: about half an hour
+	@$(BIN)/python tools/catalogue.py --lane real
+
+planted: setup ## Plant every known defect and print which check names it, in which lane, after how long
+	@$(BIN)/python -m tests.support.planted.table
 
 bench: setup ## Measure for twenty minutes: the benchmarks (RECORD=1 renews the tables in docs/)
 	@RECORD=$(RECORD) $(BIN)/pytest -m bench

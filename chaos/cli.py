@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.errors import ExitCode, UsageError
-from resilience.experiment.loader import catalogue, load, parse, to_toml
+from resilience.experiment.faults import EVERY_LANE
+from resilience.experiment.loader import by_group, catalogue, load, to_toml
 from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
+
+from .drivers.cli import driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,9 @@ def chaos() -> None:
     """Inject faults into the network and the server under real clients, and judge how they recover."""
 
 
+chaos.add_command(driver)
+
+
 @chaos.command()
 @click.argument("experiment")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
@@ -38,9 +44,13 @@ def chaos() -> None:
     type=_PATH,
     help="The run directory itself, or that of the repetitions; empty or absent.  [default: a new one below runs/]",
 )
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to use.  [default: found, or built once]")
+@click.option(
+    "--toxiproxy",
+    metavar="PATH|URL",
+    help="The toxiproxy-server to use, or the http://host:port of one that runs.  [default: found, or built once]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
-@click.option("--db", help="Database URL of the server.  [default: an SQLite file in the run directory]")
+@click.option("--db", help="Database URL of the quiz server.  [default: an SQLite file in the run directory]")
 @repetition_options
 @needs_extra("chaos")
 def run(
@@ -49,7 +59,7 @@ def run(
     scale: float,
     overrides: tuple[str, ...],
     out: Path | None,
-    toxiproxy: Path | None,
+    toxiproxy: str | None,
     workers: int | None,
     db: str | None,
     repetition: RepetitionOptions,
@@ -65,27 +75,35 @@ def run(
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
-    from .toxiproxy.provision import find_toxiproxy
+    from .targets.choice import require_target
+    from .toxiproxy.choice import choose_toxiproxy
+    from .toxiproxy.external import ExternalToxiproxy, require_external
 
     loaded = load(experiment, overrides, scale)
+    require_target(loaded, database=db)
     plan = repetition.plan(loaded.seed if seed is None else seed)
     console = make_console(quiet=repetition.quiet)
     with interruptible():
-        binary = find_toxiproxy(toxiproxy, say=_aside(console))
-    lanes = partial(RealLane, toxiproxy=binary.path, workers=workers, database=db)
+        found = choose_toxiproxy(toxiproxy, say=_aside(console))
+    if isinstance(found, ExternalToxiproxy):
+        require_external(loaded, found)
+    proxy = found if isinstance(found, ExternalToxiproxy) else found.path
+    lanes = partial(RealLane, toxiproxy=proxy, workers=workers, database=db)
     return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
 
 
 @chaos.command(name="list")
 def list_() -> None:
-    """List the bundled experiments."""
+    """List the bundled experiments by group, with the question that each answers."""
     from rich.table import Table
 
-    table = Table("name", "clients", "length", "faults", "about", box=None, pad_edge=False)
-    for name, text in catalogue().items():
-        found = parse(text, f"{name}.toml")
-        about = (str(found.clients), f"{found.duration:g} s", str(len(found.windows())), found.title)
-        table.add_row(name, *about)
+    table = Table("name", "clients", "length", "faults", "lanes", "question", box=None, pad_edge=False)
+    for group, members in by_group(catalogue()).items():
+        table.add_row(group or "others", style="bold")
+        for found in members:
+            lanes = "all" if len(found.lanes) == len(EVERY_LANE) else ", ".join(found.lanes)
+            about = (str(found.clients), f"{found.duration:g} s", str(len(found.windows())), lanes)
+            table.add_row(f"  {found.name}", *about, found.question or found.title)
     make_console().print(table)
 
 
@@ -116,21 +134,22 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
 
 @chaos.command()
 @click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
-@click.option("--toxiproxy", type=_PATH, help="The toxiproxy-server to examine.")
+@click.option("--toxiproxy", metavar="PATH|URL", help="The toxiproxy-server to examine, or the URL of one that runs.")
+@click.option("--out", type=_PATH, help="Where runs are to be written.  [default: runs/]")
 @needs_extra("chaos")
-def doctor(clients: int | None, toxiproxy: Path | None) -> int:
+def doctor(clients: int | None, toxiproxy: str | None, out: Path | None) -> int:
     """Check whether this machine can carry a run; ends with 4 when it cannot."""
     from rich.table import Table
     from rich.text import Text
 
-    from resilience.lab.command import interruptible
+    from resilience.lab.command import RUNS, interruptible
 
+    from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.doctor import examine, worst
-    from .toxiproxy.provision import find_toxiproxy
 
     console = make_console()
     with interruptible():
-        findings = examine(clients, lambda: find_toxiproxy(toxiproxy, say=_aside(console)))
+        findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])

@@ -1,4 +1,6 @@
-"""One link: a Toxiproxy process, its control client, its one proxy, and the primitive operations. Knows no schedule.
+"""One link: a Toxiproxy, its control client, its one proxy, and the primitive operations. Knows no schedule.
+
+The Toxiproxy is a process of the link's own, or a shared one, in which the link has one proxy and touches no other.
 
 ``CloseAll``      a ``timeout`` toxic that is removed at once: FIN at both ends of every connection, while the listener
                   stays open. While another condition holds bytes or closes back, the proxy is disabled and enabled
@@ -37,6 +39,7 @@ from resilience.experiment.primitives import (
     ResetAll,
 )
 from resilience.lab.canary import NetworkCanary
+from resilience.lab.link_probes import QUIZ_HEALTH, HealthRequests
 from resilience.lab.system import CallTimes
 from resilience.network_addresses import with_port
 from resilience.runtime import RunClock
@@ -44,8 +47,10 @@ from resilience.units import Seconds
 
 from .condition_toxics import STREAMS, toxics_of
 from .ports import free_ports
+from .supervised import describe_exit
 from .toxiproxy.chain import ToxicChain
 from .toxiproxy.client import ToxiproxyApi
+from .toxiproxy.external import ExternalToxiproxy, SharedToxiproxy
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
 from .toxiproxy.toxics import ResetOnClose, Timeout, Toxic
@@ -75,13 +80,17 @@ class ProxiedLink:
     Operations and replacements exclude each other. ``resets``: every close of a connection is a reset.
     """
 
-    def __init__(self, name: str, process: ToxiproxyProcess, clock: RunClock, *, resets: bool) -> None:
+    def __init__(
+        self, name: str, process: ToxiproxyProcess | SharedToxiproxy, clock: RunClock, *, resets: bool
+    ) -> None:
         self.name, self.process, self.resets = name, process, resets
+        self._proxy = process.proxy_name if isinstance(process, SharedToxiproxy) else name
         self.api: ToxiproxyApi = process.api(API_DEADLINE_S)
         self.address = self._upstream = Address(HOST, 0)
+        self._health = QUIZ_HEALTH
         self._clock = clock
         self._held: dict[Condition, list[list[Toxic]]] = {}  # for each that holds, its toxics
-        self._chain = ToxicChain(lambda: self.api, name)
+        self._chain = ToxicChain(lambda: self.api, self._proxy)
         self._deferred: list[LinkOperation] = []
         self._broken = False
         self._numbers = itertools.count(1)
@@ -94,11 +103,19 @@ class ProxiedLink:
         process = await ToxiproxyProcess.start(binary, HOST, log_path=log, clock=clock.now)
         return cls(name, process, clock, resets=resets)
 
-    async def connect(self, upstream: Address) -> None:
-        """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile."""
-        self._upstream = upstream
+    @classmethod
+    def share(cls, name: str, toxiproxy: ExternalToxiproxy, clock: RunClock, *, resets: bool = False) -> ProxiedLink:
+        """A link through one proxy of a Toxiproxy that is there already; that is deleted by :meth:`close`."""
+        return cls(name, SharedToxiproxy(toxiproxy, name, clock.now), clock, resets=resets)
+
+    async def connect(self, upstream: Address, health: HealthRequests = QUIZ_HEALTH) -> None:
+        """Open the proxy to ``upstream`` on a free port, and on another one if that is lost meanwhile.
+
+        ``health``: what canaries request of ``upstream``.
+        """
+        self._upstream, self._health = upstream, health
         for _ in range(_TRIES):
-            self.address = Address(HOST, free_ports(1, HOST)[0])
+            self.address = self._choose_address()
             try:
                 await self._create()
             except PortInUseError:
@@ -106,9 +123,14 @@ class ProxiedLink:
             return
         raise HarnessError(f"{self.name}: other programs took {_TRIES} free ports in a row; end other runs")
 
+    def _choose_address(self) -> Address:
+        if isinstance(self.process, SharedToxiproxy):
+            return Address(self.process.host, self.process.choose_port())
+        return Address(HOST, free_ports(1, HOST)[0])
+
     def canary(self) -> NetworkCanary:
         """A canary that crosses this link."""
-        return NetworkCanary(self.address, self._upstream)
+        return NetworkCanary(self.address, self._upstream, self._health)
 
     async def apply(self, operation: LinkOperation) -> CallTimes:
         """Carry out one operation; raises :class:`~resilience.errors.InjectionError` when that fails."""
@@ -138,14 +160,14 @@ class ProxiedLink:
 
     async def _what_is_wrong(self) -> str | None:
         if not self.process.alive:
-            return f"toxiproxy of {self.name} ended with exit code {self.process.exit_code}"
+            return f"toxiproxy of {self.name} ended ({describe_exit(self.process.exit_code or 0)})"
         if self.process.suspended:
             return None  # as a fault wants it
         try:
-            await self.api.list_proxies()
+            proxies = await self.api.list_proxies()
         except ToxiproxyError as error:
             return f"toxiproxy of {self.name} was replaced: {error}"
-        return None
+        return None if self._proxy in proxies else f"the proxy of {self.name} was deleted by another program"
 
     async def close(self) -> None:
         """End the proxy and its process."""
@@ -241,10 +263,10 @@ class ProxiedLink:
         a removal meanwhile would crash the server: the proxy is disabled, and the toxics stay, inert.
         """
         if any(self._held.values()):
-            closed = await self._close_by_disabling([self.api.disarm_toxic(self.name, toxic) for toxic in toxics])
+            closed = await self._close_by_disabling([self.api.disarm_toxic(self._proxy, toxic) for toxic in toxics])
             return CallTimes(closed.before, closed.after)
-        if len(toxics) > 1 and not self.resets:
-            self._chain = ToxicChain(lambda: self.api, self.name)
+        if len(toxics) > 1 and not (self.resets or self.process.is_shared):
+            self._chain = ToxicChain(lambda: self.api, self._proxy)
             return await self.api.remove_all_toxics()
         return _span([await self._chain.remove(toxic) for toxic in toxics])
 
@@ -257,7 +279,7 @@ class ProxiedLink:
         return times
 
     async def _set_enabled(self, *, enabled: bool) -> CallTimes:
-        return await self.api.set_enabled(self.name, enabled=enabled)
+        return await self.api.set_enabled(self._proxy, enabled=enabled)
 
     def _now(self) -> CallTimes:
         now = self._clock.now()
@@ -266,16 +288,17 @@ class ProxiedLink:
     # the proxy --------------------------------------------------------------------------------------------------------
 
     async def _create(self) -> None:
-        await self.api.create_proxy(self.name, str(self.address), str(self._upstream))
+        listen = Address(self.process.listen_host, self.address.port)
+        await self.api.create_proxy(self._proxy, str(listen), str(self._upstream))
         for stream in STREAMS.values() if self.resets else ():
-            await self.api.add_toxic(self.name, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
+            await self.api.add_toxic(self._proxy, ResetOnClose(stream=stream, name=f"reset-on-close-{stream}"))
 
     async def _replace(self) -> None:
         """Kill the process and start a clean one on the same port. Every connection of the link ends."""
         self.api.close()
         await self.process.respawn()
         self.api = self.process.api(API_DEADLINE_S)
-        self._chain = ToxicChain(lambda: self.api, self.name)
+        self._chain = ToxicChain(lambda: self.api, self._proxy)
         self._held.clear()
         self._deferred.clear()
         await self._create()

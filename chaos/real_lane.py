@@ -1,8 +1,7 @@
 """The real lane: one experiment through real processes, real sockets and a real Toxiproxy. Decides nothing.
 
 Starting is one stack, each step undone in reverse however the run ends: Toxiproxy for each link and the workers, then
-the server, then its proxies. The server takes the run's start (epoch) as an argument, so it is started last, with an
-epoch a few seconds ahead; when it was not healthy well before, it is started again with more time.
+the target, which sets the run's start (epoch) a moment ahead, then its proxies.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resilience.errors import HarnessError, SystemFailedError
+from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import call_in_this_loop, canceller_of_this_task, run_all
@@ -26,22 +25,19 @@ from resilience.lab.cancellation import Cancellation
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
 from resilience.runtime import RunClock
-from resilience.units import Seconds
 
+from .client_worker import ClientWorker, WorkerPool, shards
+from .drivers.process import resolve_command
+from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
 from .run_children import RunChildren
-from .targets.quiz import QuizTarget, StartupTimeoutError
+from .targets.choice import make_target, require_target
+from .toxiproxy.external import ExternalToxiproxy, ask, require_external
 from .toxiproxy.provision import Binary, find_toxiproxy
 from .worker_main import Shard
-from .workers import Worker, WorkerPool, shards
-
-START_LEADS_S: tuple[Seconds, ...] = (3.0, 12.0)
-"""How far ahead the run's start is set when the server is started: at first, and after a start that took too long."""
-
-START_MARGIN_S: Seconds = 0.5
-"""What must be left of the lead when the server is healthy: in it the proxies are opened and the clients instructed."""
+from .workers import Worker
 
 T = TypeVar("T")
 
@@ -49,24 +45,32 @@ T = TypeVar("T")
 class RealLane:
     """A :class:`~resilience.lab.system.LaneDriver`; runs one experiment at a time, in the thread that calls it.
 
-    ``toxiproxy`` is the proxy's binary (``None``: found, or built once), ``workers`` the number of client processes
-    (``None``: one for each processor), ``database`` the server's database URL (``None``: an SQLite file in the run
-    directory).
+    ``toxiproxy`` is the proxy's binary (``None``: found, or built once) or a server that is there already, ``workers``
+    the number of client processes (``None``: one for each processor), ``database`` the quiz server's database URL
+    (``None``: an SQLite file in the run directory).
     """
 
     lane = Lane.REAL
 
     def __init__(
-        self, *, toxiproxy: Path | None = None, workers: int | None = None, database: str | None = None
+        self,
+        *,
+        toxiproxy: Path | ExternalToxiproxy | None = None,
+        workers: int | None = None,
+        database: str | None = None,
     ) -> None:
         self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
-        self._binary: Binary | None = None
+        self._found: Binary | ExternalToxiproxy | None = None
+        self._driver: str | None = None
         self._cancellation = Cancellation()
 
     def versions(self) -> Mapping[str, str]:
-        """The library and the proxy whose behaviour shows in a run; the proxy's once it was found."""
-        found = {} if self._binary is None else {"toxiproxy": self._binary.version}
-        return {"websockets": version("websockets"), **found}
+        """The libraries and the proxy whose behaviour shows in a run; the proxy's and the driver's once they ran."""
+        found = self._found
+        place = f" at {found.where}" if isinstance(found, ExternalToxiproxy) else ""
+        proxy = {} if found is None else {"toxiproxy": found.version + place}
+        driver = {} if self._driver is None else {"driver": self._driver}
+        return {"websockets": version("websockets"), **proxy, **driver}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up.
@@ -97,17 +101,27 @@ class RealLane:
     async def _start(
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
+        require_target(experiment, database=self._database)
+        if isinstance(experiment.driver, StdioDriver):
+            resolve_command(experiment.driver.command)
         raise_open_files(files_needed(experiment))
-        self._binary = find_toxiproxy(self._toxiproxy)
+        self._found = found = await self._find_toxiproxy(experiment)
         workers = self._workers or os.cpu_count() or 1
         async with AsyncExitStack() as stack:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)
-                system = await starter.start(self._binary, workers, on_tick)
+                system = await starter.start(found, workers, on_tick)
+                self._driver = starter.driver_name
             except BaseException:
                 self._cancellation.mask()  # what was started is ended first
                 raise
             yield system
+
+    async def _find_toxiproxy(self, experiment: Experiment) -> Binary | ExternalToxiproxy:
+        if isinstance(self._toxiproxy, ExternalToxiproxy):
+            require_external(experiment, self._toxiproxy)
+            return await ask(self._toxiproxy)
+        return find_toxiproxy(self._toxiproxy)
 
 
 class _Starter:
@@ -119,21 +133,24 @@ class _Starter:
         self._stack, self._experiment, self._seed = stack, experiment, seed
         self._recording, self._run_dir = recording, recording.directory
         self._clock = RunClock()
-        self._server = QuizTarget(experiment, seed, self._run_dir, clock=self._clock, database=database)
+        self._server = make_target(experiment, seed, self._run_dir, clock=self._clock, database=database)
         self._links: dict[str, ProxiedLink] = {}
         self._pool = WorkerPool([])
 
-    async def start(self, binary: Binary, workers: int, on_tick: Callable[[], None]) -> RealSystem:
+    async def start(
+        self, toxiproxy: Binary | ExternalToxiproxy, workers: int, on_tick: Callable[[], None]
+    ) -> RealSystem:
         """Start proxies and workers, all at once, then the server, then the clients' countdown."""
         resetting = _links_that_reset(self._experiment, self._seed)
         links = [
-            self._start_link(group.name, binary, resets=group.name in resetting)
+            self._start_link(group.name, toxiproxy, resets=group.name in resetting)
             for group in self._experiment.links(self._seed)
         ]
         who = enumerate(shards(self._experiment, self._seed, workers), 1)
         await run_all([*links, *(self._start_worker(number, shard) for number, shard in who)])
         await self._start_server()
-        await run_all([link.connect(self._server.address) for link in self._links.values()])
+        opening = [link.connect(self._server.address, self._server.health) for link in self._links.values()]
+        await run_all(opening)
         urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
         await self._pool.go(self._clock.epoch, urls)
         return RealSystem(
@@ -147,29 +164,31 @@ class _Starter:
             recording=self._recording,
         )
 
-    async def _start_link(self, name: str, binary: Binary, *, resets: bool) -> None:
-        log = self._run_dir / "logs" / f"toxiproxy-{name}.log"
-        link = await ProxiedLink.start(name, binary, log, self._clock, resets=resets)
+    async def _start_link(self, name: str, toxiproxy: Binary | ExternalToxiproxy, *, resets: bool) -> None:
+        if isinstance(toxiproxy, ExternalToxiproxy):
+            link = ProxiedLink.share(name, toxiproxy, self._clock, resets=resets)
+        else:
+            log = self._run_dir / "logs" / f"toxiproxy-{name}.log"
+            link = await ProxiedLink.start(name, toxiproxy, log, self._clock, resets=resets)
         self._stack.push_async_callback(link.close)
         self._links[name] = link
 
+    @property
+    def driver_name(self) -> str | None:
+        """What a driver that is not ours says it is."""
+        names = [worker.driver_name for worker in self._pool.workers if isinstance(worker, DriverWorker)]
+        return names[0] if names else None
+
     async def _start_worker(self, number: int, shard: Shard) -> None:
-        worker = await Worker.start(self._experiment, self._seed, self._run_dir, number, shard)
+        kind = DriverWorker if isinstance(self._experiment.driver, StdioDriver) else Worker
+        worker: ClientWorker = await kind.start(self._experiment, self._seed, self._run_dir, number, shard)
         self._stack.push_async_callback(worker.stop)
         self._pool.workers.append(worker)
         await worker.prepare()
 
     async def _start_server(self) -> None:
-        for lead in START_LEADS_S:
-            self._clock.epoch = time.monotonic() + lead
-            try:
-                await self._server.launch(by=self._clock.epoch - START_MARGIN_S)
-            except StartupTimeoutError as error:
-                late = error
-                continue
-            self._stack.push_async_callback(self._stop_server)
-            return
-        raise HarnessError(f"the machine is too slow or too busy: {late}")
+        await self._server.start()
+        self._stack.push_async_callback(self._stop_server)
 
     async def _stop_server(self) -> None:
         with contextlib.suppress(SystemFailedError):  # the run knows already, or has failed otherwise

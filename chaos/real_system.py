@@ -26,10 +26,10 @@ from resilience.lab.stored_run_reader import read_stored_run
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from .client_worker import WorkerPool
 from .process_meter import WaitMeter, lag_summary, load_per_processor, measure_loop, throttled_seconds
 from .proxied_link import ProxiedLink
-from .targets.quiz import QuizTarget
-from .workers import WorkerPool
+from .targets.protocol import TargetServer
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class RealSystem:
         experiment: Experiment,
         clock: RunClock,
         *,
-        server: QuizTarget,
+        server: TargetServer,
         links: Mapping[str, ProxiedLink],
         pool: WorkerPool,
         suspended: Collection[str],
@@ -81,7 +81,7 @@ class RealSystem:
         self.client_groups = {
             link: SuspendableClients(worker, clock.now)
             for worker in pool.workers
-            for link in worker.job.shard.links
+            for link in worker.shard.links
             if link in suspended
         }
         self._recording = recording
@@ -129,8 +129,8 @@ class RealSystem:
         """Whether the server has not answered its own probe lately."""
         return self._silences.was_silent(self.clock.now() - RECENT_S)
 
-    async def finish(self) -> StoredRun:
-        """Stop the server in order, then read its database.
+    async def finish(self) -> StoredRun | None:
+        """Stop the server in order, then read its database, if it has one.
 
         Raises SystemFailedError when the server has failed or does not obey; what its database holds is kept then too.
         """
@@ -139,11 +139,17 @@ class RealSystem:
             await self.server.stop()
         except SystemFailedError:
             with contextlib.suppress(HarnessError):  # it left none that can be read
-                self._recording.write_stored_run(await self._stored())
+                self._keep_stored(await self._stored())
             raise
         return await self._stored()
 
-    async def _stored(self) -> StoredRun:
+    def _keep_stored(self, stored: StoredRun | None) -> None:
+        if stored is not None:
+            self._recording.write_stored_run(stored)
+
+    async def _stored(self) -> StoredRun | None:
+        if self.server.database is None:
+            return None
         return await asyncio.to_thread(read_stored_run, self.server.database, EVENT, self._origin)
 
     def measured(self) -> LabHealth:

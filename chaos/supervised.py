@@ -1,7 +1,9 @@
 """A child process that cannot outlive the run: started, watched, ended. Knows nothing of what the child does.
 
 Each child has a session of its own, so a terminal's Ctrl-C reaches only the runner, which then ends its children in
-order. On Linux the kernel kills a child when the thread that started it ends, however that came about.
+order. On Linux the kernel kills a child when the thread that started it ends, however that came about. Signals go to
+the child's whole process group, and what is left of the group when the child has ended is killed: a program that was
+started by a shell or another wrapper leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -34,12 +36,23 @@ class SupervisedProcess:
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name, self.process, self.log = name, process, log
+        self._sweeping = asyncio.create_task(self._sweep())
 
     @classmethod
-    async def spawn(
-        cls, name: str, command: Sequence[str], log: Path, *, piped: bool = False, env: Mapping[str, str] | None = None
+    async def spawn(  # noqa: PLR0913 - what a process is started with
+        cls,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        piped: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> SupervisedProcess:
-        """Start ``command``; ``piped`` connects its standard input and output, else its output goes to the log too."""
+        """Start ``command``; ``piped`` connects its standard input and output, else its output goes to the log too.
+
+        The program is a path, not looked up. ``env`` and ``cwd``: the runner's own by default.
+        """
         with open_log(log) as out:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -49,6 +62,7 @@ class SupervisedProcess:
                     stdout=asyncio.subprocess.PIPE if piped else out,
                     stderr=out,
                     env=env,
+                    cwd=cwd,
                     start_new_session=True,
                     limit=LINE_LIMIT_BYTES,
                 )
@@ -72,12 +86,12 @@ class SupervisedProcess:
             return False
         return True
 
-    async def stop(self, grace: Seconds) -> bool:
-        """SIGTERM, then SIGKILL after ``grace`` seconds; returns whether the first sufficed.
+    async def stop(self, grace: Seconds, number: signal.Signals = signal.SIGTERM) -> bool:
+        """The signal, then SIGKILL after ``grace`` seconds; returns whether the first sufficed.
 
         It has ended on return. HarnessError when it outlives SIGKILL, as a process does that hangs in the kernel.
         """
-        self.signal(signal.SIGTERM)
+        self.signal(number)
         if await self.ended(grace):
             return True
         await self.end_now()
@@ -94,14 +108,20 @@ class SupervisedProcess:
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended.
+        """Send a signal to its process group, unless it has ended.
 
         ``asyncio``'s own ``terminate`` and ``kill`` ask the kernel first whether the child has ended. If it has, they
         take its exit code away from the event loop, which then reports 255.
         """
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it has ended, and the loop does not know yet
-                os.kill(self.process.pid, number)
+                os.killpg(self.process.pid, number)
+
+    async def _sweep(self) -> None:
+        """Once it has ended, kill what is left of its group."""
+        await self.process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # as a rule nothing is left
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def log_tail(self) -> str:
         """The end of its log, for an error message."""
@@ -123,10 +143,10 @@ def tail_of(log: Path) -> str:
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words: the signal that ended the process, or the code."""
+    """An exit code in words: the signal that killed the process, or the code."""
     if code >= 0:
         return f"exit code {code}"
     try:
-        return signal.Signals(-code).name
+        return f"killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"signal {-code}"
+        return f"killed by signal {-code}"

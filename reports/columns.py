@@ -1,4 +1,4 @@
-"""JSON Lines into columns: any record type, no object per line, many files into one frame. Knows types, not meaning.
+"""JSON Lines or tables into columns: any record type, no object a row, many files into one frame. Knows no meaning.
 
 Each field of the record type becomes one column:
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
@@ -237,19 +238,18 @@ class _Parsed(NamedTuple, Generic[Seen]):
     seen: Seen
 
 
-class LineColumns(Generic[Record]):
-    """The lines of any number of files as columns; ``record`` says which fields a line has, with which types.
+class RecordColumns(Generic[Record]):
+    """The records of any number of files as columns; ``record`` says which fields each has, with which types.
 
-    Fields ``without`` a column are checked like the others. ``rows`` counts the lines; end markers between other lines
-    are left out.
+    Fields ``without`` a column are checked like the others. ``rows`` counts the records; end markers between other
+    lines are left out.
     """
 
     def __init__(self, record: type[Record], without: Collection[str] = ()) -> None:
-        self._decoder = msgspec.json.Decoder(record)
-        fields = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(record)).fields
-        self._fields = {field.encode_name: _column(field.type) for field in fields}
+        self.record, self._decoder = record, msgspec.json.Decoder(record)
+        self._fields = columns_of(record)
         self._columns = {name: column for name, column in self._fields.items() if name not in without}
-        self._required = [field.encode_name for field in fields if field.required and not _nullable(field.type)]
+        self._required = _required(record)
         self._options = pj.ParseOptions(
             explicit_schema=pa.schema([(name, column.type) for name, column in self._fields.items()]),
             unexpected_field_behavior="error",
@@ -257,20 +257,46 @@ class LineColumns(Generic[Record]):
         self.rows = 0
 
     def add_file(self, source: str, scan: LineScan, see: Callable[[pa.Table], Seen]) -> list[Seen]:
-        """Append a whole file; returns what ``see`` makes of each of its chunks, in their order.
+        """Append a whole file of lines; returns what ``see`` makes of each of its chunks, in their order.
 
         Chunks are decoded side by side, ``see`` runs in several threads. Raises
         :class:`~resilience.errors.EvidenceError` with ``source`` and the number of the first broken line.
         """
+
+        def jobs() -> Iterator[Callable[[], _Parsed[Seen]]]:
+            first = 1
+            for lines in scan:
+                yield partial(self._parse, source, range(first, scan.lines + 1), lines, see)
+                first = scan.lines + 1
+
+        return self._add(jobs())
+
+    def add_tables(
+        self, source: str, reads: Iterable[Callable[[], pa.Table]], see: Callable[[pa.Table], Seen]
+    ) -> list[Seen]:
+        """Append tables with the columns of the record, each read by a call; otherwise as :meth:`add_file`.
+
+        Raises :class:`~resilience.errors.EvidenceError` with ``source`` and the number of the first table, from 1, that
+        cannot be read or holds what is no record.
+        """
+        return self._add(partial(self._load, f"{source}: row group {i}", read, see) for i, read in enumerate(reads, 1))
+
+    def _add(self, jobs: Iterable[Callable[[], _Parsed[Seen]]]) -> list[Seen]:
         with ThreadPoolExecutor(_THREADS) as pool:
             pending: deque[Future[_Parsed[Seen]]] = deque()
-            found, first = [], 1
-            for lines in scan:
-                pending.append(pool.submit(self._parse, source, range(first, scan.lines + 1), lines, see))
-                first = scan.lines + 1
+            found = []
+            for job in jobs:
+                pending.append(pool.submit(job))
                 if len(pending) > _THREADS:
                     found.append(self._take(pending.popleft().result()))
             return found + [self._take(parsed.result()) for parsed in pending]
+
+    def _load(self, where: str, read: Callable[[], pa.Table], see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
+        try:
+            table = read()
+            return self._encode_table(table, len(table), see)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise EvidenceError(f"{where}: not records of this version: {error}") from error
 
     def _take(self, parsed: _Parsed[Seen]) -> Seen:
         for name, column in self._columns.items():
@@ -290,7 +316,9 @@ class LineColumns(Generic[Record]):
             raise EvidenceError(f"{where}: not records of this version: {error}") from error
 
     def _encode(self, lines: bytes, count: int, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
-        table = self._decode(lines)
+        return self._encode_table(self._decode(lines), count, see)
+
+    def _encode_table(self, table: pa.Table, count: int, see: Callable[[pa.Table], Seen]) -> _Parsed[Seen]:
         if len(table) != count or any(table[name].null_count for name in self._required):
             raise ValueError("a line is not one record")
         parts = {name: column.encode(table[name]) for name, column in self._fields.items()}
@@ -340,7 +368,7 @@ class LineColumns(Generic[Record]):
 
 def frame_of(records: Iterable[Record], record: type[Record], without: Collection[str] = ()) -> pd.DataFrame:
     """Records as a frame, in the order of ``t``; fields ``without`` a column are left out."""
-    columns = LineColumns(record, without)
+    columns = RecordColumns(record, without)
     columns.add_records(records)
     return columns.frame()
 
@@ -357,6 +385,18 @@ def records_of(frame: pd.DataFrame, record: type[Record], fixed: Mapping[str, ob
         pairs = zip(columns, row, strict=True)
         known = {name: value for name, value in pairs if value is not None or name not in optional}
         yield msgspec.convert({**fixed, **known}, record)
+
+
+def columns_of(record: type[msgspec.Struct]) -> dict[str, Column]:
+    """An empty column for each field of a record type, by its name in files."""
+    fields = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(record)).fields
+    return {field.encode_name: _column(field.type) for field in fields}
+
+
+def _required(record: type[msgspec.Struct]) -> list[str]:
+    """The fields without which no record is one."""
+    fields = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(record)).fields
+    return [field.encode_name for field in fields if field.required and not _nullable(field.type)]
 
 
 def _column(kind: msgspec.inspect.Type) -> Column:

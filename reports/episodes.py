@@ -17,7 +17,8 @@ event, stratum    category  the outage's physical event, by which drops are corr
 cohort            category  of the participant
 participant       category  the client's actor name
 outcome           category  :class:`resilience.eventlog.vocabulary.Outcome`
-came_back_by      category  resumed, rejoined (after clean-up, same identity), joined (a new identity); else missing
+came_back_by      category  resumed, rejoined (after clean-up, same identity), joined (a new identity); else missing.
+                            Of clients of another program: resumed, fresh, as their driver claims
 open_at_fault     bool      a session was open when the outage began
 fault_at          float64   ``fault.started`` of the first window
 detected_at       float64   the first loss noticed by client or server; NaN when no session was open

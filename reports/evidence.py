@@ -8,7 +8,7 @@ A run that did not complete may lack files and records: its status decides, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +20,14 @@ import pyarrow.compute as pc
 
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.spec import Experiment
-from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths, inspect_file
+from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths
 from resilience.lab.observer import Observation
 from resilience.lab.participants import client_names
 from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.units import Instant
 
-from .columns import LineColumns
+from .column_files import inspect_evidence, is_column_file, row_groups
+from .columns import RecordColumns
 from .episode_table import read_episodes
 
 ORDER_TOLERANCE_S = 10.0
@@ -86,7 +87,7 @@ def _glance(table: pa.Table) -> _Glance:
     """Records of runner and injector do not count for the clock."""
     if "lane" not in table.column_names:
         return _Glance()
-    live = pc.is_in(table["role"], pa.array([Role.CLIENT.value, Role.SERVER.value]))
+    live = pc.is_in(table["role"].cast(pa.string()), pa.array([Role.CLIENT.value, Role.SERVER.value]))
     t = table["t"].to_numpy()[live.to_numpy()]
     lanes = frozenset(table["lane"].unique().to_pylist())
     if not len(t):
@@ -100,18 +101,35 @@ class _Reading:
     """The files of one run while they are read."""
 
     run_dir: Path
+    listed: Mapping[str, EvidenceFile]
     files: dict[str, EvidenceFile] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     lanes: set[str] = field(default_factory=set)
 
-    def read(self, columns: LineColumns[LogEvent] | LineColumns[Observation], folder: str) -> None:
+    def read(self, columns: RecordColumns[LogEvent] | RecordColumns[Observation], folder: str) -> None:
         """Read every file of a folder into ``columns``."""
         for path in evidence_paths(self.run_dir):
             if path.startswith(f"{folder}/") and path.endswith(".jsonl"):
-                before, scan = columns.rows, LineScan(self.run_dir / path)
-                self._note(path, columns.add_file(str(self.run_dir / path), scan, _glance))
-                self.files[path] = scan.found(path)
-                self.problems += _inner_markers(path, scan.lines - (columns.rows - before))
+                self._read_lines(columns, path)
+            elif path.startswith(f"{folder}/") and is_column_file(path):
+                self._read_columns(columns, path)
+
+    def _read_lines(self, columns: RecordColumns[LogEvent] | RecordColumns[Observation], path: str) -> None:
+        before, scan = columns.rows, LineScan(self.run_dir / path)
+        self._note(path, columns.add_file(str(self.run_dir / path), scan, _glance))
+        self.files[path] = scan.found(path)
+        self.problems += _inner_markers(path, scan.lines - (columns.rows - before))
+
+    def _read_columns(self, columns: RecordColumns[LogEvent] | RecordColumns[Observation], path: str) -> None:
+        """A damaged file is named and never decoded: nothing separates its rows from what the damage made of them."""
+        found = self.files[path] = inspect_evidence(self.run_dir, path)
+        if self.listed.get(path, found) != found:
+            return
+        if not found.complete:
+            self.problems.append(f"{path}: cut, or not finished by its writer: none of its records can be read")
+            return
+        source = self.run_dir / path
+        self._note(path, columns.add_tables(str(source), row_groups(source, columns.record), _glance))
 
     def _note(self, path: str, glances: Iterable[_Glance]) -> None:
         latest, back = -np.inf, 0.0
@@ -126,13 +144,13 @@ class _Reading:
 
 def read_evidence(run_dir: Path, info: RunInfo, experiment: Experiment) -> FoundEvidence:
     """Every event and observation of a run, and what is wrong with its files."""
-    reading = _Reading(run_dir)
-    events, observed = LineColumns(LogEvent, without=("lane",)), LineColumns(Observation)
+    reading = _Reading(run_dir, {file.path: file for file in info.evidence or ()})
+    events, observed = RecordColumns(LogEvent, without=("lane",)), RecordColumns(Observation)
     reading.read(events, EVENTS)
     reading.read(observed, OBSERVATIONS)
     for path in evidence_paths(run_dir):
         if path not in reading.files:
-            reading.files[path] = inspect_file(run_dir, path)
+            reading.files[path] = inspect_evidence(run_dir, path)
     frame = events.frame()
     episodes = read_episodes(run_dir / EPISODES) if EPISODES in reading.files else None
     problems = [
@@ -197,7 +215,7 @@ def _manifest(info: RunInfo, files: dict[str, EvidenceFile]) -> Iterator[str]:
         if path not in listed:
             yield f"{path}: not a file of this run; run.json lists {len(listed)} others"
     if not any(path.startswith(EVENTS) or path == EPISODES for path in listed) and info.status is RunStatus.COMPLETED:
-        yield f"run.json: lists no event log; a completed run has {EVENTS}/*.jsonl"
+        yield f"run.json: lists no event log; a completed run has {EVENTS}/*.jsonl or {EVENTS}/*.parquet"
 
 
 def _excused(file: EvidenceFile, info: RunInfo) -> bool:

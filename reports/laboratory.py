@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.experiment.spec import CLOCKS, Expectation
+from resilience.experiment.targets import EvidenceSource
 from resilience.lab.health import LabHealth, allowed_lateness
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.server_watch import HANG_S
@@ -36,6 +37,7 @@ from .episodes import exposure_doubts
 from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
+from .participant_events import restores_are_checked
 from .summary import ExpectationResult, Invariant, Laboratory, ProcessHealth
 from .windows import windows_frame
 
@@ -91,7 +93,7 @@ def judge_laboratory(
     return Laboratory(
         failures=tuple(failures),
         doubts=tuple(dict.fromkeys(doubts)),
-        warnings=(*_rejudged(history), *_warnings(health, history.end)),
+        warnings=(*_rejudged(history), *_unchecked_restores(history), *_warnings(health, history.end)),
         processes=tuple(ProcessHealth(**msgspec.structs.asdict(process)) for process in health.processes),
         throttled_s=health.throttled_s,
         load=health.load,
@@ -105,6 +107,23 @@ def _rejudged(history: RunHistory) -> list[str]:
     return [
         f"judged by the expectations of {history.judged_by}, not by those of the run ({history.info.experiment_digest})"
     ]
+
+
+def _unchecked_restores(history: RunHistory) -> list[str]:
+    """That no source of the server's own can contradict a client that says that it was restored."""
+    if restores_are_checked(history):
+        return []
+    if EvidenceSource.QUIZ_CLIENTS not in history.experiment.evidence:
+        return [_claims(history)]
+    kind = history.experiment.target.kind
+    return [f"a client counts as restored on its own word: a target of the kind {kind} has no log to compare it with"]
+
+
+def _claims(history: RunHistory) -> str:
+    """How clients of another program came back, by the word of their driver."""
+    how = history.rows(LogEventKind.SESSION_RESTORED)["outcome"].astype(object)
+    counted = ", ".join(f"{int((how == way).sum())} {way}" for way in ("resumed", "fresh"))
+    return f"a client counts as restored when its driver says so: {counted}"
 
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:

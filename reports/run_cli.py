@@ -16,6 +16,7 @@ from resilience.errors import ExitCode, ResilienceError
 from resilience.experiment.spec import Experiment
 from resilience.lab.command import interruptible, new_repetitions_dir, new_run_dir, report_later, run_experiment
 from resilience.lab.progress import ProgressListener, ignore_progress
+from resilience.lab.recording import LINES, LogFormat
 from resilience.lab.repetitions import RepetitionEnd, RepetitionPlan, repeat
 from resilience.lab.run_directory import RunStatus, create_run_dir
 from resilience.lab.system import LaneDriver
@@ -40,7 +41,8 @@ def _show_nothing(_: Console) -> AbstractContextManager[ProgressListener]:
 class RunRequest:
     """What to run: an experiment, a driver for each run, the seeds, where to, and how a run under way is shown.
 
-    ``out``: the run directory, or that of the repetitions; a new one below ``runs/`` if None.
+    ``out``: the run directory, or that of the repetitions; a new one below ``runs/`` if None. ``log_format`` is that of
+    the events recorded in this process.
     """
 
     experiment: Experiment
@@ -48,6 +50,7 @@ class RunRequest:
     plan: RepetitionPlan
     out: Path | None = None
     show_progress: ShowProgress = _show_nothing
+    log_format: LogFormat = LINES
 
 
 def run_and_report(request: RunRequest, console: Console) -> int:
@@ -60,9 +63,10 @@ def _run_once(request: RunRequest, console: Console) -> int:
     with interruptible() as begun:
         run_dir = new_run_dir(driver, experiment, seed, request.out)
         begun.remedy = report_later(run_dir)
-        _announce(request, run_dir, console)
+        if request.show_progress is not _show_nothing:  # a run of seconds needs no announcement
+            _announce(request, run_dir, console)
         with request.show_progress(console) as listener:
-            run_experiment(driver, experiment, seed, run_dir, console, listener)
+            run_experiment(driver, experiment, seed, run_dir, console, listener, log_format=request.log_format)
         return report_own_run(run_dir, console)
 
 
@@ -114,7 +118,9 @@ class _RepeatedRun:
         )
         driver = request.new_driver()
         with request.show_progress(self._console) as listener:
-            outcome = run_experiment(driver, request.experiment, seed, run_dir, self._console, listener)
+            outcome = run_experiment(
+                driver, request.experiment, seed, run_dir, self._console, listener, log_format=request.log_format
+            )
         row = self._report(run_dir, seed)
         self._say(row)
         interrupted = outcome.status is RunStatus.INTERRUPTED

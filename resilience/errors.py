@@ -7,6 +7,7 @@
     │   ├── ConfigError             a setting: names the key, the value and the rule
     │   └── ExperimentError         an experiment file: names the file, the key and the rule
     ├── HarnessError            4   the laboratory or its machine failed, never the system under test
+    │   ├── DriverError             a client driver broke its protocol: quotes the line
     │   ├── InjectionError          an operation of a fault failed, or its effect did not last
     │   │   └── ToxiproxyError          the proxy is missing, hung, crashed or rejected a request
     │   └── PortInUseError          another process listens on the port
@@ -88,6 +89,10 @@ class EvidenceError(ResilienceError):
 
 class CommandInterruptedError(ResilienceError):
     """A signal ended the command before it was done."""
+
+
+class DriverError(HarnessError):
+    """A program that runs clients for the laboratory broke the protocol of its lines, fell silent or ended."""
 
 
 class InjectionError(HarnessError):

@@ -13,6 +13,7 @@ from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
+from resilience.lab.recording import LINES, LogFormat
 from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
@@ -36,6 +37,13 @@ def sim() -> None:
     type=click.Path(path_type=Path),
     help="The run directory itself, or that of the repetitions; empty or absent.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["lines", "columns"]),
+    default="lines",
+    show_default=True,
+    help="Store events as JSON Lines, or as Parquet columns, which are smaller and faster to read.",
+)
 @repetition_options
 @needs_extra("sim")
 def run(
@@ -45,6 +53,7 @@ def run(
     scale: float,
     overrides: tuple[str, ...],
     out: Path | None,
+    log_format: str,
     repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) and report on it.
@@ -56,7 +65,7 @@ def run(
 
     loaded = load(experiment, overrides, scale)
     plan = repetition.plan(loaded.seed if seed is None else seed)
-    request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out)
+    request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))
 
 
@@ -115,8 +124,20 @@ def driver_of(lane: Lane) -> LaneDriver:
     raise UsageError(f"--lane {lane}: sim runs the lanes model and virtual")
 
 
-def run_and_report(experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None) -> int:
+def format_of(name: str) -> LogFormat:
+    """The format of an event log by its name on the command line."""
+    if name == "columns":
+        from reports.column_files import COLUMNS
+
+        return COLUMNS
+    return LINES
+
+
+def run_and_report(
+    experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None, log_format: LogFormat = LINES
+) -> int:
     """Run once, report, print the verdict; returns the exit code. A signal ends the run in order."""
     from reports.run_cli import RunRequest, run_and_report
 
-    return run_and_report(RunRequest(experiment, lambda: driver, RepetitionPlan(seed), out), make_console())
+    request = RunRequest(experiment, lambda: driver, RepetitionPlan(seed), out, log_format=log_format)
+    return run_and_report(request, make_console())

@@ -13,7 +13,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from docgen import architecture, configuration, diagram_scenarios, diagrams, evidence, faults, handshakes, protocol
+from docgen import (
+    architecture,
+    catalogue,
+    configuration,
+    diagram_scenarios,
+    diagrams,
+    drivers,
+    evidence,
+    faults,
+    handshakes,
+    protocol,
+)
 
 from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
@@ -53,6 +64,15 @@ PARTS: dict[str, Callable[[], str]] = {
     "tokens": evidence.tokens,
     "return windows": evidence.windows,
     "invariants": evidence.invariants,
+    "experiments": catalogue.experiments,
+    "failure modes shown": catalogue.modes,
+    "driver settings": drivers.settings,
+    "driver orders": lambda: drivers.messages(drivers.ORDERS),
+    "driver reports": lambda: drivers.messages(drivers.REPORTS),
+    "driver states": drivers.states,
+    "driver limits": drivers.limits,
+    "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
+    "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,

@@ -1,1 +1,1 @@
-"""Systems under test that the real lane can start. Each is one module; all implement the same protocol."""
+"""Systems under test: this program's own quiz server, a command, an address that is there already."""

@@ -11,21 +11,21 @@ import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from resilience.errors import ToxiproxyError
 
 from ..ports import HIGH
-from .provision import NAME_IN_CACHE, VERSION, find_go
+from . import resources
+from .finding import CheckStatus, Finding
+from .provision import NAME_IN_CACHE, Binary, find_go
+from .versions import version_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .provision import Binary
-
-CheckStatus = Literal["ok", "warn", "bad"]
+    from .external import ExternalToxiproxy
 
 FILES_PER_CLIENT = 4
 FILES_PER_CLIENT_IN_PROXY = 2
@@ -39,21 +39,19 @@ OLDEST_PYTHON = (3, 11)
 COARSEST_CLOCK_S = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fact about the machine, its meaning for the fleet, and the remedy ("" if none is needed)."""
-
-    name: str
-    value: str
-    verdict: CheckStatus
-    advice: str = ""
-
-
-def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: Path = Path("/proc")) -> list[Finding]:
+def examine(
+    clients: int | None,
+    binary_finder: Callable[[], Binary | ExternalToxiproxy],
+    *,
+    runs: Path = Path("runs"),
+    proc: Path = Path("/proc"),
+    cgroups: Path = Path("/sys/fs/cgroup"),
+) -> list[Finding]:
     """Return the findings for a fleet of ``clients`` (None: no plan, so sizes are only reported).
 
     ``binary_finder`` finds the Toxiproxy server, as ``find_toxiproxy`` does; its ToxiproxyError becomes a finding.
-    ``proc`` is the folder of the kernel's tables; a missing one is a warning, never an error.
+    ``runs`` is where run directories are to be made. ``proc`` and ``cgroups`` are folders of the kernel's tables; a
+    missing one is a warning, never an error.
     """
     return [
         _toxiproxy(binary_finder),
@@ -64,6 +62,9 @@ def examine(clients: int | None, binary_finder: Callable[[], Binary], *, proc: P
         _ephemeral_ports(clients, proc),
         _queue("net.core.somaxconn", proc / "sys/net/core/somaxconn", clients),
         _queue("net.ipv4.tcp_max_syn_backlog", proc / "sys/net/ipv4/tcp_max_syn_backlog", clients),
+        resources.listening_ports(),
+        resources.memory(clients, proc, cgroups),
+        resources.disk(clients, runs),
         _processors(),
         _python(),
         _clock(),
@@ -76,16 +77,16 @@ def worst(findings: list[Finding]) -> CheckStatus:
     return max((finding.verdict for finding in findings), key=order.index, default="ok")
 
 
-def _toxiproxy(binary_finder: Callable[[], Binary]) -> Finding:
+def _toxiproxy(binary_finder: Callable[[], Binary | ExternalToxiproxy]) -> Finding:
     name = "toxiproxy"
     try:
         found = binary_finder()
     except ToxiproxyError as error:
         return Finding(name, "not found", "bad", str(error))
-    value = f"{found.path} ({found.origin}): {found.version}"
-    if VERSION in found.version or found.path.name == NAME_IN_CACHE:
-        return Finding(name, value, "ok")
-    return Finding(name, value, "warn", f"faults were measured with {VERSION}; this server reports another version")
+    value = f"{found.where} ({found.origin}): {found.version}"
+    is_own_build = isinstance(found, Binary) and found.path.name == NAME_IN_CACHE
+    note = None if is_own_build else version_note(found.version, found.where)
+    return Finding(name, value, "ok" if note is None else "warn", note or "")
 
 
 def _go() -> Finding:

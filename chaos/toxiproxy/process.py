@@ -30,6 +30,7 @@ from resilience.network_addresses import with_port
 from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
 from ..run_children import add_to_run
+from ..supervised import describe_exit
 from .client import NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class ToxiproxyProcess:
     ``host`` and ``api_port`` are the address of its control API, ``starts`` counts the starts, ``suspended`` tells
     whether it is frozen.
     """
+
+    is_shared = False
+    listen_host = "127.0.0.1"
 
     def __init__(self, binary: Binary, host: str, log_path: Path | None, clock: Callable[[], Instant]) -> None:
         self.host, self.api_port, self.starts, self.suspended = host, 0, 0, False
@@ -241,7 +245,11 @@ class ToxiproxyProcess:
 
     def _failure(self, outcome: _Start) -> str:
         log = f"its log, {self._log_path}, ends: {_tail(self._log_path)}" if self._log_path else "it kept no log"
-        what = f"died with exit code {self.exit_code}" if outcome is _Start.DIED else f"did not answer in {START_S} s"
+        what = (
+            f"ended ({describe_exit(self.exit_code or 0)})"
+            if outcome is _Start.DIED
+            else f"did not answer in {START_S} s"
+        )
         return (
             f"{self._binary.path} on {with_port(self.host, self.api_port)} {what}; {log}; run `resilience chaos doctor`"
         )
@@ -261,9 +269,8 @@ class ToxiproxyProcess:
 
     def _require_alive(self, doing: str) -> None:
         if not self.alive:
-            raise ToxiproxyError(
-                f"cannot {doing} toxiproxy (pid {self.pid}): it ended with exit code {self.exit_code}; respawn it"
-            )
+            how = describe_exit(self.exit_code or 0)
+            raise ToxiproxyError(f"cannot {doing} toxiproxy (pid {self.pid}): it has ended ({how}); respawn it")
 
     def _await_standstill(self) -> None:
         """Wait until the kernel reports the child as stopped; where that cannot be read, rely on the signal."""

@@ -11,9 +11,11 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,17 +24,16 @@ from typing import TYPE_CHECKING, Literal
 from resilience.errors import ToxiproxyError
 
 from ..guarded_command import run_guarded
+from .versions import VERSION, require_version, version_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from resilience.units import Seconds
 
     Say = Callable[[str], None]
     Env = Mapping[str, str]
-
-VERSION = "2.12.0"
-"""The Toxiproxy version whose quirks this project knows; others may behave otherwise."""
 
 MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
 VARIABLE = "RESILIENCE_TOXIPROXY"
@@ -47,6 +48,8 @@ PROBE_S: Seconds = 10.0
 BUILD_S: Seconds = 900.0
 BUILD_PREFIX = "build-"
 _TAIL_LINES = 8
+_SIGNALLED = 128
+"""What is added to a signal's number in the exit code of a program that it ended."""
 
 Origin = Literal["explicit", "path", "cache", "built"]
 
@@ -58,6 +61,11 @@ class Binary:
     path: Path
     origin: Origin
     version: str
+
+    @property
+    def where(self) -> str:
+        """What names it in a message."""
+        return str(self.path)
 
 
 def default_cache_dir(env: Env | None = None) -> Path:
@@ -76,21 +84,31 @@ def find_toxiproxy(
 ) -> Binary:
     """Return a server that runs: ``explicit``, ``$RESILIENCE_TOXIPROXY``, on PATH, in the cache, or built into it.
 
-    ``say`` receives progress of slow steps (a build: about a minute, once). A given binary that does not work is an
-    error; one found on PATH or in the cache is skipped with a message. Raises ToxiproxyError that lists the attempts
-    and the remedy.
+    ``say`` receives progress of slow steps (a build: about a minute, once), and that a server is of another version
+    than the known one. A given binary that does not work or is too old is an error; one found on PATH or in the cache
+    is skipped with a message. Raises ToxiproxyError that lists the attempts and the remedy.
     """
     env = os.environ if env is None else env
     given = explicit or (Path(env[VARIABLE]) if env.get(VARIABLE) else None)
     if given is not None:
-        return Binary(given.absolute(), "explicit", probe(given))
+        return _told(Binary(given.absolute(), "explicit", probe(given)), say)
     cached = (cache_dir or default_cache_dir(env)) / NAME_IN_CACHE
     for origin, path in _candidates(env, cached):
         try:
-            return Binary(path.absolute(), origin, probe(path))
+            found = Binary(path.absolute(), origin, probe(path))
         except ToxiproxyError as unusable:
             say(f"skipped: {unusable}")
+            continue
+        return found if origin == "cache" else _told(found, say)
     return _build(cached, env, say)
+
+
+def _told(found: Binary, say: Say) -> Binary:
+    """The binary; ``say`` receives what is special about its version. Of our own builds the file's name tells it."""
+    note = None if found.path.name == NAME_IN_CACHE else version_note(found.version, found.where)
+    if note is not None:
+        say(note)
+    return found
 
 
 def _candidates(env: Env, cached: Path) -> Iterator[tuple[Origin, Path]]:
@@ -102,14 +120,19 @@ def _candidates(env: Env, cached: Path) -> Iterator[tuple[Origin, Path]]:
 
 
 def probe(path: Path) -> str:
-    """Run the server's ``-version`` and return its first line; raise ToxiproxyError if it is no working Toxiproxy."""
+    """Run the server's ``-version`` and return its first line.
+
+    Raises ToxiproxyError if it is no working Toxiproxy, or one that is too old.
+    """
     done = run_guarded([str(path.absolute()), "-version"], PROBE_S)
     said = done.output.strip()
     if done.is_overdue:
         raise _unusable(path, f"timed out after {PROBE_S:g} s")
     if done.code != 0 or "toxiproxy" not in said:
         raise _unusable(path, f"exit code {done.code}, said {said[:200]!r}")
-    return said.splitlines()[0]
+    version = said.splitlines()[0]
+    require_version(version, str(path))
+    return version
 
 
 def _unusable(path: Path, why: str) -> ToxiproxyError:
@@ -159,7 +182,7 @@ def _build(target: Path, env: Env, say: Say) -> Binary:
     return Binary(target.absolute(), "built", version)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _builder_in(folder: Path) -> Iterator[None]:
     """Count as a builder in ``folder``; its only one first removes what a killed build has left there."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -233,8 +256,27 @@ def _go_env(go: Path, scratch: Path, env: Env) -> dict[str, str]:
 
 def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
     """Run a command for at most ``BUILD_S`` seconds and pass on each printed line; return exit code and output."""
-    done = run_guarded(order, BUILD_S, env=env, on_line=say)
+    with _sigterm_raises():
+        done = run_guarded(order, BUILD_S, env=env, on_line=say)
     return done.code, done.output
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM unwind the stack, so that what was begun is removed; in the main thread, unless it is handled."""
+    default = signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not default:
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(_SIGNALLED + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, default)
 
 
 def _last_lines(output: str) -> str:

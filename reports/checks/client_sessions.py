@@ -13,6 +13,7 @@ from resilience.units import Seconds
 from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found, presence_is_counted
+from .held_back import held_back_s
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -231,7 +232,8 @@ def faults_reach_their_links(evidence: ClientEvidence) -> CheckResult:
     for window in records(windows):
         held = evidence.connections[evidence.connections["link"].isin(list(window.links))]
         # "heard" is the last sign of life, so an older connection that heard anything later has survived
-        survived = held[(held["since"] < window.start) & (held["heard"] > window.fault_at + slack)]
+        late = held_back_s(evidence.history, held["actor"], held["heard"].to_numpy())
+        survived = held[(held["since"] < window.start) & (held["heard"] - late > window.fault_at + slack)]
         opened = held[(held["since"] > window.fault_at + slack) & (held["since"] < window.stop)]
         reached = pd.concat([survived, opened]) if window.kind == "refuse" else survived
         exposed += len(held[(held["since"] < window.start) & (held["until"] >= window.start)])

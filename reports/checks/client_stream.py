@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.lab.observer import ObservationKind
 from resilience.quiz.phases import Phase
@@ -17,6 +18,7 @@ from resilience.quiz.phases import Phase
 from ..checking import CheckResult, records, result_of
 from ..summary import Counterexample
 from .client_evidence import ClientEvidence, of_clients
+from .held_back import held_back_s
 from .selection import MISSING, Codes, pair_keys, starts_group, values_at
 
 _PHASES = (
@@ -143,7 +145,10 @@ def _expected(evidence: ClientEvidence, connections: pd.DataFrame) -> pd.DataFra
 
 @of_clients
 def snapshots_current(evidence: ClientEvidence) -> CheckResult:
-    """A snapshot has the phase and question of its position, which is not behind what others were shown before."""
+    """A snapshot has the phase and question of its position, which is not behind what others were shown before.
+
+    It may be as old as a fault held it back on its way.
+    """
     snapshots = evidence.of(ObservationKind.JOINED, ObservationKind.RESTORED)
     steps = evidence.of(*_PHASES)
     steps = steps[~steps.duplicated(["epoch", "seq"])].sort_values("seq", kind="stable")
@@ -151,14 +156,15 @@ def snapshots_current(evidence: ClientEvidence) -> CheckResult:
     for epoch, positions in evidence.positions.items():
         mine = snapshots[(snapshots["epoch"] == epoch).to_numpy(dtype=bool)]
         own_steps = steps[(steps["epoch"] == epoch).to_numpy(dtype=bool)]
-        problems += _behind(mine, positions, evidence.settle) + _of_another_phase(mine, own_steps, positions)
+        late = evidence.settle + held_back_s(evidence.history, mine["actor"], mine["t"].to_numpy())
+        problems += _behind(mine, positions, late) + _of_another_phase(mine, own_steps, positions)
     return found(len(snapshots), problems, "no client was shown a snapshot")
 
 
-def _behind(snapshots: pd.DataFrame, positions: pd.DataFrame, settle: float) -> list[str]:
-    """Snapshots at a number before one that another client had been shown ``settle`` seconds earlier."""
+def _behind(snapshots: pd.DataFrame, positions: pd.DataFrame, late_s: NDArray[np.float64]) -> list[str]:
+    """Snapshots at a number before one that another client had been shown ``late_s`` seconds earlier."""
     times, seqs = np.maximum.accumulate(positions["t"].to_numpy()), positions["seq"].to_numpy(dtype=np.int64)
-    reached = np.append(0, seqs)[np.searchsorted(times, snapshots["t"].to_numpy() - settle, side="right")]
+    reached = np.append(0, seqs)[np.searchsorted(times, snapshots["t"].to_numpy() - late_s, side="right")]
     late = snapshots.assign(reached=reached)[reached > snapshots["seq"].to_numpy(dtype=np.int64)]
     return [
         f"{row.actor} at {row.t:.3f} s: its snapshot is at number {row.seq}, others were shown {row.reached} before"

@@ -24,16 +24,13 @@ from ..checking import Check, CheckResult, named_rows, records, result_of, resul
 from ..frames import RunHistory
 from ..summary import Counterexample
 from .answers import ACCEPTED, KEPT, verdicts
-from .durability_evidence import DurabilityEvidence, evidence_of
+from .durability_evidence import EARLY_S, NO_QUESTION, DurabilityEvidence, evidence_of
 from .held_back import held_back_s
 from .selection import MISSING, first_position, forgotten_identities, is_kind, keys_of, questions, select, values_at
-from .sessions import suspension_times
+from .sessions import OPENS
 
 CLOCK_TOLERANCE_S: Seconds = 0.001
 """Wall time as a double, and the run clock from it."""
-
-EARLY_S: Seconds = 0.02
-"""By how much two clocks of one machine may disagree."""
 
 DurabilityCheck = Callable[[DurabilityEvidence], CheckResult]
 
@@ -60,6 +57,16 @@ def of_timed_quiz(check: DurabilityCheck) -> Check:
     return of_database(wraps(check)(judged))
 
 
+def of_answers(check: DurabilityCheck) -> Check:
+    """The same, where a question was opened, or there are cases although none was."""
+
+    def judged(evidence: DurabilityEvidence) -> CheckResult:
+        result = check(evidence)
+        return result if result.checked or evidence.was_asked else CheckResult(0, inapplicable=NO_QUESTION)
+
+    return of_database(wraps(check)(judged))
+
+
 def _about(who: object, text: str, t: float | None = None) -> Counterexample:
     return Counterexample(actor=None if who is None else str(who), t=t, text=text)
 
@@ -67,7 +74,7 @@ def _about(who: object, text: str, t: float | None = None) -> Counterexample:
 # --- answers and scores -----------------------------------------------------------------------------------------------
 
 
-@of_database
+@of_answers
 def acknowledged_are_stored(evidence: DurabilityEvidence) -> CheckResult:
     """Every acknowledged answer has its row; an accepted one with the key that was acknowledged."""
     acks, rows = verdicts(evidence.history, *KEPT), evidence.rows
@@ -89,7 +96,7 @@ def acknowledged_are_stored(evidence: DurabilityEvidence) -> CheckResult:
     return result_of_rows(cases, (at == MISSING) | differs, describe)
 
 
-@of_database
+@of_answers
 def stored_once(evidence: DurabilityEvidence) -> CheckResult:
     """At most one row per participant and question, all of known participants."""
     rows = evidence.rows
@@ -109,7 +116,7 @@ def stored_once(evidence: DurabilityEvidence) -> CheckResult:
     return result_of_rows(cases, ~known | (number > 1), describe)
 
 
-@of_database
+@of_answers
 def log_agrees(evidence: DurabilityEvidence) -> CheckResult:
     """What the server logged as durable is in the database, with the same key and points."""
     logged = select(evidence.history, *_DURABLE, role=Role.SERVER, columns=("kind", "session_id", "ref", "value"))
@@ -187,11 +194,15 @@ def _wrong_score(evidence: DurabilityEvidence, seen: Any) -> Counterexample | No
 
 @of_timed_quiz
 def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
-    """No stored answer was received before its question opened, or once it was to close."""
+    """No stored answer was received before its question opened, or once it was to close.
+
+    One that came within the late window counts if its client returned between the close and the answer.
+    """
     rows = evidence.rows
     opens, closes = (_times_of(evidence, rows["question"], end) for end in (0, 1))
-    t = rows["received_at"]
+    t = rows["received_at"].to_numpy()
     is_wrong = (t < opens - CLOCK_TOLERANCE_S) | (t >= closes + CLOCK_TOLERANCE_S)
+    is_wrong &= ~_are_excused(evidence, rows["participant"], closes, t)
     cases = rows.assign(opens=opens, closes=closes, actor=rows["participant"], t=t)
 
     def describe(row: Any) -> str:  # noqa: ANN401 - a named tuple of the table
@@ -201,11 +212,24 @@ def answers_in_time(evidence: DurabilityEvidence) -> CheckResult:
     return result_of_rows(cases, is_wrong, describe)
 
 
+def _are_excused(
+    evidence: DurabilityEvidence, participants: pd.Series, closes: NDArray[np.float64], t: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether each answer came in the late window of its question, after its client had returned from an outage."""
+    is_late = (t >= closes) & (t < closes + evidence.history.experiment.server.late_window + CLOCK_TOLERANCE_S)
+    returns = select(evidence.history, *OPENS, role=Role.CLIENT, columns=("session_id",))
+    returned = {str(who): times.to_numpy() for who, times in returns.groupby("session_id", observed=True)["t"]}
+    for i in np.flatnonzero(is_late):
+        mine = returned.get(str(participants.iloc[i]), np.empty(0))
+        is_late[i] = bool(((mine >= closes[i] - EARLY_S) & (mine <= t[i] + EARLY_S)).any())
+    return is_late
+
+
 @of_timed_quiz
 def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     """Questions open and close on time, or as soon as there is a server; no client is shown another deadline.
 
-    A message says how many seconds are left, so one that a fault of the link held back shows a later deadline.
+    A message says how many seconds are left, so one that a fault held back shows a later deadline.
     """
     kinds = (LogEventKind.QUESTION_OPENED, LogEventKind.QUESTION_CLOSED)
     logged = select(evidence.history, *kinds, role=Role.SERVER, columns=("kind", "ref", "actor"))
@@ -226,7 +250,6 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
     latest = closes + evidence.tolerance + held_back_s(evidence.history, shown["actor"], t)
     in_time = (told >= closes - evidence.tolerance) & (told <= latest)
     right = in_time | (over & evidence.are_on_time(t, closes))
-    right |= _were_suspended(evidence.history, shown)  # what waited for a suspended client is old when it is shown
     misled = result_of_rows(shown.assign(told=told, closes=closes), ~right, _describe_deadline)
     return CheckResult(
         late.checked + misled.checked,
@@ -234,12 +257,6 @@ def deadlines_hold(evidence: DurabilityEvidence) -> CheckResult:
         counterexamples=late.counterexamples + misled.counterexamples,
         broken_cases=late.broken_cases + misled.broken_cases,
     )
-
-
-def _were_suspended(history: RunHistory, shown: pd.DataFrame) -> NDArray[np.bool_]:
-    """Whether each row's client was suspended at its time, or until shortly before."""
-    cohort = shown["actor"].astype(str).str.rsplit("-", n=1).str[0]
-    return suspension_times(history).covers(shown.assign(cohort=cohort), shown["t"].to_numpy())
 
 
 def _times_of(evidence: DurabilityEvidence, names: pd.Series, end: int) -> NDArray[np.float64]:

@@ -21,8 +21,13 @@ from .client_evidence import observations
 from .connections import recoveries, resumptions
 from .selection import MISSING, joint_codes, pair_keys, select
 
+NO_QUESTION = "no question was opened"
+
 LATE_S: Seconds = 0.75
 """A server that has just started under a crowd may be so late."""
+
+EARLY_S: Seconds = 0.02
+"""By how much two clocks of one machine may disagree."""
 
 _DURABLE = (LogEventKind.ANSWER_COMMITTED, LogEventKind.ANSWER_RECOVERED)
 
@@ -62,12 +67,18 @@ class DurabilityEvidence:
         return pd.DataFrame(columns)
 
     @cached_property
+    def was_asked(self) -> bool:
+        """Whether a question was ever opened, by the word of the database, the server's log or any client."""
+        logged = select(self.history, LogEventKind.QUESTION_OPENED, role=Role.SERVER)
+        return self.stored.state.index >= 0 or bool(len(logged)) or bool(self.observed["question"].notna().any())
+
+    @cached_property
     def why_no_times(self) -> str | None:
         """Why nothing but the server's word says when a question was open; None where more does."""
         pace = self.stored.plan.pace
         if None in (pace.lobby, pace.reveal, pace.leaderboard) or self._host_moved:
             return "a host moves the quiz: nothing but the server's word says when a question was open"
-        return "no question was opened" if self.stored.state.index < 0 else None
+        return NO_QUESTION if self.stored.state.index < 0 else None
 
     @cached_property
     def times(self) -> dict[str, tuple[Instant, Instant]]:
@@ -135,5 +146,5 @@ class DurabilityEvidence:
         slack = self.tolerance
         on_time = np.abs(t - planned) <= slack
         for up in (*recoveries(self.history)["t"], *resumptions(self.history)):
-            on_time |= (planned <= up + slack) & (t >= up) & (t - up <= slack)
+            on_time |= (planned <= up + slack) & (t >= up - EARLY_S) & (t - up <= slack)
         return on_time

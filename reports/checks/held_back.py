@@ -1,4 +1,7 @@
-"""How late a message that a client received may be because a fault held it back. Judges nothing."""
+"""How late a message that a client received may be: a fault of its link held it back, or it was suspended itself.
+
+Judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,31 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.experiment.faults import AnyFault
+from resilience.experiment.primitives import FaultTarget
 from resilience.lab.participants import participants_of
 from resilience.units import Seconds
 
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
+from .sessions import union_of
 
 THROUGH_S: Seconds = 1.0
 """How long after its end what a fault held back still arrives."""
 
 
 def held_back_s(history: RunHistory, actors: pd.Series, t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each message, by its receiver and time: for how long faults of its link may have held it back, seconds."""
+    """For each message, by its receiver and time: for how long faults may have held it back, seconds.
+
+    What one fault lets through may meet the next one, so the time counts from the first of several in succession.
+    """
     held = np.zeros(len(t))
-    links = actors.astype(str).map(_link_of(history))
-    for struck, start, stop in _holding_windows(history):
-        late = links.isin(struck).to_numpy(dtype=bool) & (t >= start) & (t <= stop + THROUGH_S + history.lab_lag)
-        held = np.where(late, np.maximum(held, t - start), held)
+    links = actors.astype(str).map(_link_of(history)).to_numpy()
+    for link, spans in _holding_spans(history).items():
+        mine = links == link
+        for start, stop in spans:
+            late = mine & (t >= start) & (t <= stop)
+            held[late] = t[late] - start
     return held
 
 
@@ -32,13 +43,18 @@ def _link_of(history: RunHistory) -> dict[str, str]:
 
 
 @once_per_run
-def _holding_windows(history: RunHistory) -> list[tuple[frozenset[str], float, float]]:
-    """The links, the begin and the end of every window that held bytes back."""
+def _holding_spans(history: RunHistory) -> dict[str, list[tuple[float, float]]]:
+    """By link: the disjoint spans in which bytes were held back, or not read, and then still arrived."""
     planned = {window.fault_id: window for window in history.experiment.windows(history.info.seed)}
     frame = windows_frame(history).dropna(subset=["fault_at"])
-    stops = frame["healed_at"].fillna(history.end)
-    return [
-        (frozenset(planned[fault_id].links), float(start), float(stop))
-        for fault_id, start, stop in zip(frame["fault_id"], frame["earliest"], stops, strict=True)
-        if fault_id in planned and planned[fault_id].fault.holds_back
-    ]
+    stops = frame["healed_at"].fillna(history.end) + THROUGH_S + history.lab_lag
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for fault_id, start, stop in zip(frame["fault_id"], frame["earliest"], stops, strict=True):
+        if fault_id in planned and _delays_reading(planned[fault_id].fault):
+            for link in planned[fault_id].links:
+                spans.setdefault(link, []).append((float(start), float(stop)))
+    return {link: union_of(mine) for link, mine in spans.items()}
+
+
+def _delays_reading(fault: AnyFault) -> bool:
+    return fault.holds_back or fault.target is FaultTarget.CLIENT

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.targets import EvidenceSource
 from resilience.lab.run_directory import RunStatus
 
 from ..checking import CheckResult, result_of, result_of_rows
@@ -48,8 +49,12 @@ VERDICT_S = 5.0
 
 
 def server_lives(history: RunHistory) -> CheckResult:
-    """The server ended only when a fault ended it."""
-    starts = len(select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER))
+    """The server ended only when a fault ended it.
+
+    Counted by server processes where the server has a log; else the runner's standing watch saw one server all along.
+    """
+    has_log = EvidenceSource.SERVER_LOG in history.experiment.evidence
+    starts = len(select(history, LogEventKind.SERVER_STARTED, role=Role.SERVER)) if has_log else 1
     if history.info.status != RunStatus.COMPLETED:
         return CheckResult(0, inapplicable="the run did not complete")
     if not starts:

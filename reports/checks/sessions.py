@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
-from resilience.experiment.faults import ClientSuspendFault, kinds_of
 from resilience.experiment.schedule import SERVER
 from resilience.lab.participants import participants_of
 
@@ -170,13 +169,6 @@ def fault_times(history: RunHistory) -> FaultTimes:
     return _times_of(history, windows_frame(history))
 
 
-@once_per_run
-def suspension_times(history: RunHistory) -> FaultTimes:
-    """The spans in which clients were suspended, in the same way."""
-    windows = windows_frame(history)
-    return _times_of(history, windows[windows["kind"].isin(kinds_of(ClientSuspendFault))])
-
-
 def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
     """The spans of these windows, as far as they began."""
     seed, experiment = history.info.seed, history.experiment
@@ -197,7 +189,7 @@ def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:
             struck = links_of_cohort.get(place, [])
         for name in struck:
             spans[name].append((float(start), max(float(end), float(start))))
-    return FaultTimes({name: _union(found) for name, found in spans.items()}, group_of)
+    return FaultTimes({name: union_of(found) for name, found in spans.items()}, group_of)
 
 
 def _groups(history: RunHistory) -> tuple[Mapping[str, str] | None, dict[str, list[str]]]:
@@ -214,7 +206,7 @@ def _groups(history: RunHistory) -> tuple[Mapping[str, str] | None, dict[str, li
     return {participant.actor: participant.link for participant in participants}, links
 
 
-def _union(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def union_of(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The same spans, disjoint and in order."""
     merged: list[tuple[float, float]] = []
     for start, end in sorted(spans):

@@ -125,6 +125,12 @@ class LogEventKind(StrEnum):
     ANSWER_ACKED = "answer.acked"  # ref as above; outcome: the verdict
     PONG_SENT = "heartbeat.answered"
 
+    # clients of another program, as their driver reports them, in addition to transports, arrivals and endings; in
+    # their session.joined and session.restored the outcome is what the driver claims: fresh | resumed
+    CLIENT_ACKNOWLEDGED = "client.acknowledged"  # the server confirmed a piece of work; ref: its key
+    CLIENT_OBSERVED = "client.observed"  # something arrived; seq: the position then known; detail: a digest
+    DRIVER_CLOCK = "driver.clock"  # runner; at the start; value: uncertainty of the offset, s; detail: name of driver
+
     # the server (no session): its start, its end, and rejected connections
     SERVER_STARTED = (
         "server.started"  # ref: event; outcome: fresh | recovered; value: recovered sessions; detail: epoch

@@ -23,6 +23,16 @@ class EventSink(Protocol):
         """Write one event."""
 
 
+class EventFile(EventSink, Protocol):
+    """A sink in a file."""
+
+    def flush(self) -> None:
+        """Pass on what a reader of the unfinished file can use."""
+
+    def close(self) -> None:
+        """Finish the file; nothing may be written afterwards. ``OSError`` when it cannot be finished."""
+
+
 class EventWriter:
     """Appends events to one JSON Lines file, buffered; call ``flush`` before the process ends.
 

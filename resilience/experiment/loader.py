@@ -6,7 +6,9 @@ Every complaint is one line that names the file, the key and the rule.
 from __future__ import annotations
 
 import difflib
+import itertools
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -16,15 +18,22 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
+from resilience.experiment.targets import TARGET_KINDS
 from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
 CATALOGUES = "resilience.experiments"
 """Entry-point group under which a package of bundled experiment files registers itself."""
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {"server": ServerConfig, "client": ClientConfig, "quiz": QuizConfig}
+_SECTIONS: dict[str, Any] = {
+    "server": ServerConfig,
+    "client": ClientConfig,
+    "driver": ClientDriver,
+    "quiz": QuizConfig,
+}
 
 
 def catalogue() -> dict[str, str]:
@@ -35,6 +44,12 @@ def catalogue() -> dict[str, str]:
             if item.name.endswith(".toml"):
                 found[item.name.removesuffix(".toml")] = item.read_text(encoding="utf-8")
     return found
+
+
+def by_group(texts: Mapping[str, str]) -> dict[str, list[Experiment]]:
+    """The experiments of a catalogue by their group, groups and names in order; those without a group come last."""
+    found = sorted((parse(text, f"{name}.toml") for name, text in texts.items()), key=lambda e: (not e.group, e.group))
+    return {group: list(members) for group, members in itertools.groupby(found, key=lambda e: e.group)}
 
 
 def load(name_or_path: str, overrides: tuple[str, ...] = (), scale: float = 1.0) -> Experiment:
@@ -64,6 +79,8 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
+    _check_table_kind(tree, file, "target", TARGET_KINDS)
+    _check_table_kind(tree, file, "driver", DRIVER_KINDS)
     _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
@@ -142,7 +159,7 @@ def _scale(tree: dict[str, Any], scale: float) -> None:
             cohort["clients"] = max(1, round(cohort["clients"] * scale))
 
 
-def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.Struct], file: str) -> None:
+def _convert_section(tree: dict[str, Any], section: str, config: Any, file: str) -> None:  # noqa: ANN401 - any type
     """Check one table by itself, so that a broken rule is reported under its full key."""
     if isinstance(tree.get(section), dict):
         try:
@@ -151,6 +168,15 @@ def _convert_section(tree: dict[str, Any], section: str, config: type[msgspec.St
             raise ExperimentError(file, f"{section}.{error.key}", f"{error.value!r}: {error.rule}") from error
         except msgspec.ValidationError as error:
             raise _error_of(file, error, section) from error
+
+
+def _check_table_kind(tree: dict[str, Any], file: str, table: str, there: tuple[str, ...]) -> None:
+    """Name the kinds that there are where this table has none of them."""
+    value = tree.get(table)
+    kind = value.get("kind") if isinstance(value, dict) else there[0]
+    if kind not in there:
+        found = "missing" if kind is None else one_line(repr(kind))
+        raise ExperimentError(file, f"{table}.kind", f"{found}: must be one of: {', '.join(there)}")
 
 
 def _check_kinds(tree: dict[str, Any], file: str) -> None:

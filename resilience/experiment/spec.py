@@ -15,10 +15,18 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.drivers import ClientDriver, FleetDriver
 from resilience.experiment.fault_rules import check_values
-from resilience.experiment.faults import AnyFault, ServerDrainFault, ServerKillFault
+from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerDrainFault, ServerKillFault
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
+from resilience.experiment.targets import (
+    EvidenceSource,
+    ExternalTargetSpec,
+    QuizTargetSpec,
+    TargetSpec,
+    check_target,
+)
 from resilience.units import Instant, Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
@@ -31,6 +39,8 @@ METRICS = (
     "grace_expirations",
 )
 """Everything an expectation may be about."""
+LOGGED_METRICS = ("heartbeat_rtt_s", "grace_expirations")
+"""Those, without their statistics, that only the server's own log tells."""
 
 SETTLE_S: Seconds = 2.0
 """At least so long a run must continue after its last heal, for participants to be seen alive or back."""
@@ -42,6 +52,8 @@ MIN_GAP_S: Seconds = 1.0
 """More strikes than one a second are flaps."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MODE = re.compile(r"F[1-9]\d*")
+_CATALOGUE_FIELDS = frozenset({"question", "group", "shows"})
 _MAX_CLIENTS = 1_000_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
@@ -110,20 +122,26 @@ class Obstacle(msgspec.Struct, frozen=True):
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A run, whole: server, clients, quiz, cohorts, faults and what must hold.
+    """A run, whole: the system under test, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
-    within ``ramp`` seconds.
+    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group``
+    in a catalogue, and the failure modes that a run ``shows``, such as "F7" (docs/failure-modes.md).
     """
 
     name: str
     duration: Seconds
     cohorts: tuple[Cohort, ...]
     title: str = ""
+    question: str = ""
+    group: str = ""
+    shows: tuple[str, ...] = ()
     seed: int = 1
     ramp: Seconds = 3.0
+    target: TargetSpec = QuizTargetSpec()
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
+    driver: ClientDriver = FleetDriver()
     quiz: QuizConfig = QuizConfig()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()
@@ -133,6 +151,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check every rule that spans more than one value."""
         _check_run(self)
+        _check_system(self)
         _check_cohorts(self.cohorts, self.duration)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
@@ -152,9 +171,21 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(SETTLE_FOR_LATENCY_S, *asked) if asked else SETTLE_S
 
     @property
+    def evidence(self) -> frozenset[EvidenceSource]:
+        """The sources of evidence that a run of it leaves behind for the checks that need them."""
+        clients = frozenset((EvidenceSource.QUIZ_CLIENTS,))
+        own = clients if isinstance(self.driver, FleetDriver) else frozenset[EvidenceSource]()
+        return (self.target.evidence - clients) | own
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the canonical form: two runs of one digest and seed ran the same thing."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """SHA-256 of the canonical form, without what only catalogues read.
+
+        Two runs of one digest and seed ran the same thing.
+        """
+        values = msgspec.structs.asdict(self)
+        ran = {name: value for name, value in values.items() if name not in _CATALOGUE_FIELDS}
+        return hashlib.sha256(msgspec.json.encode(ran)).hexdigest()
 
     def windows(self, seed: int | None = None) -> tuple[FaultWindow, ...]:
         """Every fault window in the order of its start; jitter and victims as the seed says."""
@@ -173,13 +204,22 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The first value that this lane cannot carry out; ``None`` when it can carry out everything."""
         return next((each for each in self._obstacles() if lane not in each.lanes), None)
 
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes that can carry out everything."""
+        return tuple(lane for lane in Lane if lane in EVERY_LANE and self.obstacle(lane) is None)
+
     def _obstacles(self) -> Iterator[Obstacle]:
         """Every value that not every lane can carry out."""
-        virtual = frozenset((Lane.VIRTUAL,))
+        virtual, real = frozenset((Lane.VIRTUAL,)), frozenset((Lane.REAL,))
+        if not isinstance(self.target, QuizTargetSpec):
+            yield Obstacle("target.kind", f"a target of the kind {self.target.kind}", real)
         for i, fault in enumerate(self.faults):
             yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
             if isinstance(fault, ServerKillFault) and fault.crash is not None:
                 yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
+        if not isinstance(self.driver, FleetDriver):
+            yield Obstacle("driver", "clients of another program", frozenset((Lane.REAL,)))
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
                 yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
@@ -191,6 +231,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_run(run: Experiment) -> None:
     require(bool(_NAME.fullmatch(run.name)), "name", run.name, "must be lower-case letters, digits, - and _")
+    for i, mode in enumerate(run.shows):
+        require(bool(_MODE.fullmatch(mode)), f"shows[{i}]", mode, "must be the id of a failure mode, such as F7")
+        require(mode not in run.shows[:i], f"shows[{i}]", mode, "must not repeat")
     require(0 < run.duration < float("inf"), "duration", run.duration, "must be a positive number of seconds")
     require(0 <= run.ramp < run.duration, "ramp", run.ramp, "must be at least 0 and less than duration")
     hypothesis = run.hypothesis
@@ -200,6 +243,14 @@ def _check_run(run: Experiment) -> None:
     require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
     correlation = run.statistics.correlation
     require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
+
+
+def _check_system(run: Experiment) -> None:
+    check_target("target", run.target)
+    rule = "must be left out: the table configures this program's own server, and [target] names another one"
+    defaults = msgspec.structs.asdict(ServerConfig())
+    changed = [name for name, value in msgspec.structs.asdict(run.server).items() if value != defaults[name]]
+    require(isinstance(run.target, QuizTargetSpec) or not changed, "server", changed, rule)
 
 
 def _check_cohorts(cohorts: tuple[Cohort, ...], duration: Seconds) -> None:
@@ -232,12 +283,17 @@ def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:
     require(fault.jitter >= 0, f"{key}.jitter", fault.jitter, "must not be negative")
     check_values(key, fault)
     if isinstance(fault, ServerDrainFault):
-        least = run.server.drain.window(run.clients) + DRAIN_END_S
+        least = _drain_s(run) + DRAIN_END_S
         rule = f"must be at least {least:g} s: so long the server takes to drain {run.clients} clients and to end"
         require(fault.length >= least - _ROUNDING_S, f"{key}.duration", fault.length, rule)
     require(fault.at >= run.hypothesis.within, f"{key}.at", fault.at, "must not come before hypothesis.within")
     last = last_end(fault)
     require(last < run.duration, f"{key}.at", fault.at, f"the fault would end at {last:g} s, after the run's duration")
+
+
+def _drain_s(run: Experiment) -> Seconds:
+    """How long this program's own server spreads its closes over; how long another one takes is not known."""
+    return run.server.drain.window(run.clients) if isinstance(run.target, QuizTargetSpec) else 0.0
 
 
 def _check_poisson(key: str, fault: AnyFault) -> None:
@@ -263,6 +319,11 @@ def _check_settle(run: Experiment) -> None:
 
 def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
     if fault.target is FaultTarget.SERVER:
+        rule = (
+            "an external target cannot be killed, suspended or drained by this runner, which has not started it: "
+            'use a fault of links or clients, or have the runner start it (target.kind = "command")'
+        )
+        require(not isinstance(run.target, ExternalTargetSpec), f"{key}.kind", fault.kind, rule)
         rule = "must be left out: the fault strikes the server"
         require(not fault.cohorts, f"{key}.cohorts", list(fault.cohorts), rule)
         require(fault.share == 1.0, f"{key}.share", fault.share, rule)
@@ -278,6 +339,8 @@ def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
 def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> None:
     metric, threshold = expectation.metric, expectation.threshold
     require(metric in METRICS, f"{key}.metric", metric, f"unknown; one of: {', '.join(METRICS)}")
+    has_log = EvidenceSource.SERVER_LOG in run.evidence or metric.partition(".")[0] not in LOGGED_METRICS
+    require(has_log, f"{key}.metric", metric, f"a target of the kind {run.target.kind} has no log that tells it")
     if metric == "success_rate":
         require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
     else:

@@ -1,7 +1,8 @@
 """A canary over plain TCP and HTTP: what a fault really does to the path that a cohort's clients use. Changes nothing.
 
 It crosses the very link (a proxy, or a virtual one) that the clients cross. Where silence or an end could also be the
-server's doing, a control connection that goes straight to the server must show the contrary at the same time.
+server's doing, a control connection that goes straight to the server must show the contrary at the same time. What it
+requests, and which answer counts, the target says (``HealthRequests``).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from resilience.experiment.primitives import (
 )
 from resilience.units import Seconds
 
-from .link_probes import HEALTHY, Address, request, shows_in_bytes
+from .link_probes import QUIZ_HEALTH, STATUS_BYTES, Address, HealthRequest, HealthRequests, shows_in_bytes
 
 SILENCE_S: Seconds = 0.4
 """No answer for this long, and for twice as long as the server takes now, is silence; idle ones take milliseconds."""
@@ -39,9 +40,6 @@ PROBE_TIMEOUT_S: Seconds = 1.0
 
 PAUSE_S: Seconds = 0.05
 """Between two probes of the link."""
-
-HEALTH_PATH, READINESS_PATH = "/healthz", "/readyz"
-"""What is requested to learn whether the server answers, and whether it takes new connections."""
 
 
 class ProbeResult(StrEnum):
@@ -54,11 +52,13 @@ class ProbeResult(StrEnum):
     TORN = "torn"
 
 
-async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str = HEALTH_PATH) -> ProbeResult:
-    """Open a connection, request ``path`` and return what came of it ``within`` so many seconds."""
+async def probe(
+    address: Address, within: Seconds = PROBE_TIMEOUT_S, request: HealthRequest = QUIZ_HEALTH.alive
+) -> ProbeResult:
+    """Open a connection, make the request and return what came of it ``within`` so many seconds."""
     try:
         async with asyncio.timeout(within):
-            return await _exchange(address, path)
+            return await _exchange(address, request)
     except TimeoutError:
         return ProbeResult.SILENT
     except ConnectionRefusedError:
@@ -67,16 +67,16 @@ async def probe(address: Address, within: Seconds = PROBE_TIMEOUT_S, path: str =
         return ProbeResult.CLOSED
 
 
-async def _exchange(address: Address, path: str) -> ProbeResult:
+async def _exchange(address: Address, request: HealthRequest) -> ProbeResult:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        writer.write(request(path))
-        reply = await reader.readexactly(len(HEALTHY))
+        writer.write(request.encoded())
+        reply = await reader.readexactly(STATUS_BYTES)
     except asyncio.IncompleteReadError as ended:
         return ProbeResult.TORN if ended.partial else ProbeResult.CLOSED
     finally:
         writer.transport.abort()
-    return ProbeResult.ANSWERED if reply == HEALTHY else ProbeResult.CLOSED
+    return ProbeResult.ANSWERED if request.accepts(reply) else ProbeResult.CLOSED
 
 
 class IdleConnection:
@@ -117,8 +117,8 @@ class NetworkCanary:
     A canary of the server itself has the server's address as its ``link``.
     """
 
-    def __init__(self, link: Address, server: Address) -> None:
-        self._link, self._server = link, server
+    def __init__(self, link: Address, server: Address, health: HealthRequests = QUIZ_HEALTH) -> None:
+        self._link, self._server, self._health = link, server, health
         self._control: IdleConnection | None = None
         self._held: IdleConnection | None = None
         self._last = ProbeResult.SILENT
@@ -156,7 +156,7 @@ class NetworkCanary:
         return await _happens(_until(self._answers), within)
 
     async def _answers(self) -> bool:
-        self._last = await probe(self._link)
+        self._last = await self._probe(self._link)
         return self._last is ProbeResult.ANSWERED
 
     async def _shown(self, symptom: Symptom) -> None:
@@ -177,7 +177,7 @@ class NetworkCanary:
             case Silence(direction=direction):
                 await _until(lambda: self._is_silent(direction))
             case SlowBytes() | SmallPieces() | TornMessage() | LateClose():
-                await _until(lambda: shows_in_bytes(symptom, link=self._link, server=self._server))
+                await _until(lambda: shows_in_bytes(symptom, self._health.alive, link=self._link, server=self._server))
 
     async def _held_ends(self, *, reset: bool) -> None:
         if self._held is not None and self._control is not None:
@@ -187,19 +187,23 @@ class NetworkCanary:
         await asyncio.Event().wait()  # an end that the server may have caused, or of the wrong kind, is no symptom
 
     async def _is_refused(self, address: Address) -> bool:
-        return await probe(address) is ProbeResult.REFUSED
+        return await self._probe(address) is ProbeResult.REFUSED
 
     async def _server_is_silent(self) -> bool:
-        return await probe(self._server) is ProbeResult.SILENT
+        return await self._probe(self._server) is ProbeResult.SILENT
 
     async def _server_is_unready(self) -> bool:
-        return await probe(self._server, path=READINESS_PATH) in {ProbeResult.CLOSED, ProbeResult.REFUSED}
+        found = await probe(self._server, request=self._health.ready)
+        return found in {ProbeResult.CLOSED, ProbeResult.REFUSED}
+
+    async def _probe(self, address: Address, within: Seconds = PROBE_TIMEOUT_S) -> ProbeResult:
+        return await probe(address, within, self._health.alive)
 
     async def _is_slow(self, at_least: Seconds) -> bool:
         loop, times = asyncio.get_running_loop(), []
         for address in (self._server, self._link):
             asked_at = loop.time()
-            if await probe(address, 3 * at_least + PROBE_TIMEOUT_S) is not ProbeResult.ANSWERED:
+            if await self._probe(address, 3 * at_least + PROBE_TIMEOUT_S) is not ProbeResult.ANSWERED:
                 return False
             times.append(loop.time() - asked_at)
         return times[1] - times[0] >= at_least
@@ -207,9 +211,9 @@ class NetworkCanary:
     async def _is_silent(self, direction: Direction) -> bool:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        met = asyncio.create_task(probe(self._link, 3 * PROBE_TIMEOUT_S))
+        met = asyncio.create_task(self._probe(self._link, 3 * PROBE_TIMEOUT_S))
         try:
-            control = await probe(self._server)
+            control = await self._probe(self._server)
             took = loop.time() - asked_at
             await asyncio.wait({met}, timeout=max(SILENCE_S, 2 * took) - took)
             shown = met.result() if met.done() else ProbeResult.SILENT

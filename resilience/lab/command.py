@@ -18,6 +18,7 @@ from resilience.units import Seconds
 
 from .cancellation import Cancellation
 from .progress import ProgressListener, ignore_progress
+from .recording import LINES, LogFormat
 from .repetitions import RepetitionPlan, parse_duration
 from .run import RunOutcome, execute, require_lane
 from .run_directory import RunStatus, create_repetitions_dir, create_run_dir, point_latest
@@ -153,6 +154,7 @@ def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees
     run_dir: Path,
     console: Console,
     listener: ProgressListener = ignore_progress,
+    log_format: LogFormat = LINES,
 ) -> RunOutcome:
     """Run it; a signal ends it in order. However it ends, the outcome says so, and so does a printed line.
 
@@ -162,7 +164,15 @@ def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees
     cancellation = Cancellation()
     try:
         with cancelled_by_signals(cancellation, say):
-            outcome = execute(driver, experiment, seed, run_dir, progress=listener, cancellation=cancellation)
+            outcome = execute(
+                driver,
+                experiment,
+                seed,
+                run_dir,
+                progress=listener,
+                cancellation=cancellation,
+                log_format=log_format,
+            )
     except HarnessError as error:
         outcome = RunOutcome(RunStatus.HARNESS_FAILED, str(error))
     if cancellation.aborted is not None:

@@ -6,7 +6,9 @@ Each is compared with one that goes straight to the server: what both show is no
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resilience.experiment.primitives import Direction, LateClose, SlowBytes, SmallPieces, TornMessage
 from resilience.units import Seconds
@@ -20,10 +22,39 @@ EXCHANGE_TIMEOUT_S: Seconds = 3.0
 PLAINLY = 0.8
 """The part of a proxy's pauses that a canary must see: its own clock and the proxy's timers are not exact."""
 
-HEALTHY = b"HTTP/1.1 200"
+STATUS_BYTES = len(b"HTTP/1.1 200")
+"""So much of a reply tells its status."""
 
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9])\d\d")
 _LINE = b"X-Padding: " + 85 * b"x" + b"\r\n"
-_REST = b" HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n"
+_REST = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+
+class HealthRequest(NamedTuple):
+    """An HTTP path whose answer shows that a server works: a status of 2xx, or, with ``any_status``, any status."""
+
+    path: str
+    any_status: bool = False
+
+    def encoded(self, padding: int = 0) -> bytes:
+        """The request, ``padding`` bytes longer than the shortest, or a few more."""
+        return b"GET " + self.path.encode() + _REST + -(-padding // len(_LINE)) * _LINE + b"\r\n"
+
+    def accepts(self, reply: bytes) -> bool:
+        """Whether a reply that begins like this is such an answer."""
+        line = _STATUS_LINE.match(reply)
+        return line is not None and (self.any_status or line[1] == b"2")
+
+
+class HealthRequests(NamedTuple):
+    """What is requested to learn whether a server answers (``alive``), and whether it takes new connections."""
+
+    alive: HealthRequest
+    ready: HealthRequest
+
+
+QUIZ_HEALTH = HealthRequests(HealthRequest("/healthz"), HealthRequest("/readyz"))
+"""Those of this program's own server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +62,8 @@ class Exchange:
     """What came of a request.
 
     ``reply``: what arrived, in ``reads`` pieces; ``spread``: seconds from the first of them to the last;
-    ``ended_after``: seconds from the request to the last piece; ``is_over``: there was a connection, and it has ended.
+    ``ended_after``: seconds from the request to the last piece; ``is_over``: there was a connection, and it has ended;
+    ``is_healthy``: the request accepts the reply.
     """
 
     reply: bytes = b""
@@ -39,20 +71,16 @@ class Exchange:
     spread: Seconds = 0.0
     ended_after: Seconds = 0.0
     is_over: bool = False
+    is_healthy: bool = False
 
     @property
     def is_answered(self) -> bool:
         """Whether the server is healthy, as far as this exchange tells."""
-        return self.is_over and self.reply.startswith(HEALTHY)
+        return self.is_over and self.is_healthy
 
 
-def request(path: str = "/healthz", padding: int = 0) -> bytes:
-    """A request for ``path`` that is ``padding`` bytes longer than the shortest, or a few more."""
-    return b"GET " + path.encode() + _REST + -(-padding // len(_LINE)) * _LINE + b"\r\n"
-
-
-async def exchange(address: Address, padding: int = 0) -> Exchange:
-    """Open a connection, send a request and read until the end, for ``EXCHANGE_TIMEOUT_S`` at most."""
+async def exchange(address: Address, padding: int = 0, request: HealthRequest = QUIZ_HEALTH.alive) -> Exchange:
+    """Open a connection, send the request and read until the end, for ``EXCHANGE_TIMEOUT_S`` at most."""
     clock = asyncio.get_running_loop().time
     reply, times, is_over = b"", [0.0], False
     try:
@@ -64,7 +92,7 @@ async def exchange(address: Address, padding: int = 0) -> Exchange:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             try:
                 asked_at = clock()
-                writer.write(request(padding=padding))
+                writer.write(request.encoded(padding))
                 while piece := await reader.read(65536):
                     reply += piece
                     times.append(clock() - asked_at)
@@ -76,7 +104,8 @@ async def exchange(address: Address, padding: int = 0) -> Exchange:
     except OSError:
         is_over = True
     arrived = times[1:] or times
-    return Exchange(reply, len(times) - 1, arrived[-1] - arrived[0], arrived[-1], is_over)
+    spread, is_healthy = arrived[-1] - arrived[0], request.accepts(reply)
+    return Exchange(reply, len(times) - 1, spread, arrived[-1], is_over, is_healthy)
 
 
 async def closes_late(address: Address, late: Seconds) -> bool | None:
@@ -101,41 +130,45 @@ async def closes_late(address: Address, late: Seconds) -> bool | None:
 
 
 async def shows_in_bytes(
-    symptom: SlowBytes | SmallPieces | TornMessage | LateClose, *, link: Address, server: Address
+    symptom: SlowBytes | SmallPieces | TornMessage | LateClose,
+    request: HealthRequest,
+    *,
+    link: Address,
+    server: Address,
 ) -> bool:
-    """Whether the link shows the symptom now, and the server by itself does not."""
+    """Whether the link shows the symptom now, and the server by itself does not; ``request``: what both answer."""
     match symptom:
         case SlowBytes():
-            return await _throttles(symptom, link, server)
+            return await _throttles(symptom, request, link, server)
         case SmallPieces():
-            return await _slices(symptom, link, server)
+            return await _slices(symptom, request, link, server)
         case TornMessage():
-            return await _tears(symptom, link, server)
+            return await _tears(symptom, request, link, server)
         case LateClose(at_least=late):
             return await closes_late(server, late / 2) is False and await closes_late(link, late) is True
 
 
-async def _throttles(symptom: SlowBytes, link: Address, server: Address) -> bool:
+async def _throttles(symptom: SlowBytes, request: HealthRequest, link: Address, server: Address) -> bool:
     took = []
     for address in (server, link):
-        short, padded = [await exchange(address, size) for size in (0, symptom.padding)]
+        short, padded = [await exchange(address, size, request) for size in (0, symptom.padding)]
         if not (short.is_answered and padded.is_answered):
             return False
         took.append(padded.ended_after - short.ended_after)
     return took[1] >= symptom.at_least and took[0] < took[1] / 2
 
 
-async def _slices(symptom: SmallPieces, link: Address, server: Address) -> bool:
-    straight, crossing = [await exchange(address) for address in (server, link)]
+async def _slices(symptom: SmallPieces, request: HealthRequest, link: Address, server: Address) -> bool:
+    straight, crossing = [await exchange(address, request=request) for address in (server, link)]
     if not (straight.is_answered and crossing.is_answered):
         return False
     least = (-(-len(crossing.reply) // symptom.size) - 1) * symptom.delay * PLAINLY
     return crossing.reads > 1 and crossing.spread >= least > 2 * straight.spread
 
 
-async def _tears(symptom: TornMessage, link: Address, server: Address) -> bool:
+async def _tears(symptom: TornMessage, request: HealthRequest, link: Address, server: Address) -> bool:
     padding = 0 if symptom.direction is Direction.DOWN else symptom.size
-    straight, crossing = [await exchange(address, padding) for address in (server, link)]
+    straight, crossing = [await exchange(address, padding, request) for address in (server, link)]
     if not (straight.is_answered and crossing.is_over):
         return False
     if symptom.direction is Direction.DOWN:

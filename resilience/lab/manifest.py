@@ -1,13 +1,13 @@
 """The list of a run's evidence files, made when the run ends and compared when it is read. Judges no run.
 
-Evidence is what a verdict rests on: ``experiment.toml``, ``events/*.jsonl``, ``observations/*.jsonl``,
+Evidence is what a verdict rests on: ``experiment.toml``, the files in ``events`` and ``observations``,
 ``database.json``, and ``episodes.parquet`` of a run that keeps episodes instead of events.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,8 +24,8 @@ CHUNK_BYTES = 1 << 23
 class EvidenceFile(msgspec.Struct, frozen=True, kw_only=True):
     """One evidence file. ``path`` is relative to the run directory, ``bytes`` its size, ``sha256`` its digest.
 
-    ``lines`` counts the lines before the end marker. ``complete``: the file has one and it is right; a file of another
-    format is complete. Both were so when the run ended.
+    ``lines`` counts the lines before the end marker, or the rows. ``complete``: the file has an end marker and it is
+    right; a file of a format without one is complete. Both were so when the run ended.
     """
 
     path: str
@@ -35,9 +35,8 @@ class EvidenceFile(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
-def take_inventory(run_dir: Path) -> tuple[EvidenceFile, ...]:
-    """Every evidence file below ``run_dir``, by path. Each is read once."""
-    return tuple(inspect_file(run_dir, path) for path in evidence_paths(run_dir))
+FileInspection = Callable[[Path, str], EvidenceFile]
+"""Describes one evidence file as it is now: run directory and path below it in."""
 
 
 def evidence_paths(run_dir: Path) -> list[str]:
@@ -65,6 +64,11 @@ def _plain(run_dir: Path, path: str) -> EvidenceFile:
             digest.update(chunk)
             size += len(chunk)
     return EvidenceFile(path=path, bytes=size, sha256=digest.hexdigest())
+
+
+def take_inventory(run_dir: Path, inspect: FileInspection = inspect_file) -> tuple[EvidenceFile, ...]:
+    """Every evidence file below ``run_dir``, by path. Each is read once; ``inspect`` knows the formats that occur."""
+    return tuple(inspect(run_dir, path) for path in evidence_paths(run_dir))
 
 
 class LineScan(Iterable[bytes]):

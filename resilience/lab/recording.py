@@ -1,6 +1,6 @@
 """Where the history of one run goes: a run directory, or memory. Knows names and files, not meaning.
 
-Below a run directory: ``events/*.jsonl`` (one file per process), ``observations/*.jsonl`` (what clients were shown),
+Below a run directory: ``events/*`` (one file per process), ``observations/*.jsonl`` (what clients were shown),
 ``database.json`` (what the server's database held at the end).
 """
 
@@ -8,31 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from resilience.errors import EvidenceError, HarnessError, UsageError
 from resilience.eventlog.end_marker import with_marker
-from resilience.eventlog.writer import EventList, EventSink, EventWriter
+from resilience.eventlog.writer import EventFile, EventList, EventSink, EventWriter
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 
 from .directory_watch import DirectoryWatch
-from .manifest import DATABASE, EVENTS, OBSERVATIONS, EvidenceFile, take_inventory
+from .manifest import DATABASE, EVENTS, OBSERVATIONS, EvidenceFile, FileInspection, inspect_file, take_inventory
 from .observer import Observation
 from .stored_run import StoredRun
 
 __all__ = [
     "DATABASE",
     "EVENTS",
+    "LINES",
     "OBSERVATIONS",
     "DirectoryRecording",
+    "LogFormat",
     "Recording",
     "read_stored_run_file",
     "write_observations",
 ]
 
-RUNNER_LOG = "run.jsonl"
+RUNNER_LOG = "run"
+
+
+class LogFormat(NamedTuple):
+    """How an event log is stored: the end of its file's name, how to begin a file, how to describe a finished one."""
+
+    suffix: str
+    begin: Callable[[Path], EventFile]
+    inspect: FileInspection
+
+
+LINES = LogFormat(".jsonl", EventWriter, inspect_file)
+"""JSON Lines with an end marker: what every process of every lane can write, and what is whole up to a crash."""
 
 
 class Recording:
@@ -82,16 +97,17 @@ class Recording:
 class DirectoryRecording(Recording):
     """A recording in a run directory; :meth:`close` it. A directory that already holds a run is refused."""
 
-    def __init__(self, directory: Path, experiment: Experiment) -> None:
+    def __init__(self, directory: Path, experiment: Experiment, log_format: LogFormat = LINES) -> None:
         try:
             (directory / EVENTS).mkdir(parents=True, exist_ok=True)
             with (directory / "experiment.toml").open("x", encoding="utf-8") as file:
                 file.write(to_toml(experiment))
-            self._writer = EventWriter(directory / EVENTS / RUNNER_LOG)
+            self._writer = log_format.begin(directory / EVENTS / f"{RUNNER_LOG}{log_format.suffix}")
         except FileExistsError as error:
             raise UsageError(f"{directory}: already holds a run; choose an empty or absent directory") from error
         except OSError as error:
             raise UsageError(f"{directory}: cannot write the run directory: {error.strerror}") from error
+        self._inspect = log_format.inspect
         super().__init__(self._writer, directory, self._writer.flush)
         self._watch = DirectoryWatch(directory)
 
@@ -104,7 +120,7 @@ class DirectoryRecording(Recording):
     def close(self) -> tuple[EvidenceFile, ...]:
         """Close the event log and list the evidence for ``run.json``; nothing may be recorded afterwards."""
         self._writer.close()
-        return take_inventory(self.directory)
+        return take_inventory(self.directory, self._inspect)
 
 
 def write_observations(path: Path, observations: Iterable[Observation]) -> None:

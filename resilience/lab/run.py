@@ -33,7 +33,7 @@ from .injector import FaultInjector
 from .manifest import EvidenceFile
 from .progress import Progress, ProgressListener, describe_fault_record, ignore_progress
 from .recorder import RunRecorder
-from .recording import DirectoryRecording, Recording
+from .recording import LINES, DirectoryRecording, LogFormat, Recording
 from .run_directory import RunInfo, RunStatus, write_run_info
 from .system import LaneDriver, System
 
@@ -61,9 +61,11 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     *,
     progress: ProgressListener = ignore_progress,
     cancellation: Cancellation | None = None,
+    log_format: LogFormat = LINES,
 ) -> RunOutcome:
     """Run ``experiment`` in the driver's lane and leave its history in ``run_dir``, which must be empty or absent.
 
+    ``log_format`` is that of the events recorded in this process; files of other processes are JSON Lines.
     ``run.json`` says "interrupted" until the run has ended otherwise. Returns what it says at last: completed (with a
     cause when the server failed by itself), not_started (no steady state: nothing was injected) or interrupted (by a
     request on ``cancellation``). Raises :class:`~resilience.errors.UsageError` when ``run_dir`` already holds a run.
@@ -73,7 +75,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     """
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
-    recording = DirectoryRecording(run_dir, experiment)
+    recording = DirectoryRecording(run_dir, experiment, log_format)
     info, began = opening_info(driver, experiment, seed), time.monotonic()
     _save_info(run_dir, info)
     outcome, failure = RunOutcome(RunStatus.INTERRUPTED, info.cause), None

@@ -1,4 +1,4 @@
-"""A run's directory: ``run.json``, ``experiment.toml``, ``events/*.jsonl``. Knows names and files, not meaning.
+"""A run's directory: ``run.json``, ``experiment.toml``, ``events/*``. Knows names and files, not meaning.
 
 ``<root>/<experiment>/<utc>-<seed>-<lane>/``, with ``latest`` next to it pointing at the newest. Repetitions have one
 directory, ``<root>/<experiment>/<utc>-<first seed>x<number>-<lane>/``, with the run directory ``seed-<seed>`` of each.

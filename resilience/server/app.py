@@ -222,6 +222,7 @@ class QuizServer:
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._gateway.close()
             await self._server.wait_closed()
         self._gateway.stop()
         await self._committer.flush()

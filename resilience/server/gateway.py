@@ -175,7 +175,7 @@ class Gateway:
         self._timer: DeadlineTimer | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._is_carrying_out = False
+        self._is_carrying_out = self._is_over = False
 
     # a connection's life ----------------------------------------------------------------------------------------------
 
@@ -191,6 +191,8 @@ class Gateway:
             functools.partial(self._input_wait, machine),
         )
         self.connections[machine.key] = connection
+        if self._is_over:
+            machine.drain(self.handshake.draining_for or 0.0)
         self.carry_out_effects()
 
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
@@ -247,8 +249,8 @@ class Gateway:
             self.carry_out_effects()
 
     def established(self) -> int:
-        """How many open connections have sent their handshake: those that count towards the capacity."""
-        return len(self._machines.transports.shaken)
+        """How many connections count towards the capacity: their handshake has arrived, and they are not closed."""
+        return self._machines.transports.in_use
 
     async def drain(self) -> None:
         """Close every connection over the drain window, then those without a handshake; returns when all is ordered."""
@@ -263,9 +265,20 @@ class Gateway:
             if drain.is_over:
                 break
             await asyncio.sleep(DRAIN_TICK_S)
+        self._cut_off_unfinished()
+
+    def close(self) -> None:
+        """Cut off every connection without a handshake, also those that are still to be accepted.
+
+        Their peers could otherwise hold the server's end up for as long as their first-message deadline.
+        """
+        self._is_over = True
+        self._cut_off_unfinished()
+
+    def _cut_off_unfinished(self) -> None:
         for key, connection in self.connections.items():
             if key not in self.peers:
-                connection.machine.drain(drain.retry_after)
+                connection.machine.drain(self.handshake.draining_for or 0.0)
         self.carry_out_effects()
 
     def stop(self) -> None:

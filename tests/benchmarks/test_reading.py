@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import pandas as pd
 import pytest
 
 from reports import load_run
+from reports.column_files import COLUMNS
 from reports.episodes import episodes_frame
 from reports.expectations import Evidence
 from reports.frames import RunHistory
 from reports.invariants import run_checks
+from resilience.lab.recording import LINES
 from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.results import Row
 from tests.support.large_run import write_episodes_run, write_large_run
@@ -25,6 +28,8 @@ from tests.support.large_run import write_episodes_run, write_large_run
 EPISODES = int(os.environ.get("EPISODES", "100000"))
 MOST_US, MOST_BYTES = 30.0, 2200.0
 """Wall time in microseconds and resident memory in bytes for each episode: half of what a whole report may take."""
+
+FORMATS = {"lines": LINES, "columns": COLUMNS}
 
 OF_THE_RUN = 83
 """Events of a made run that its size does not change."""
@@ -64,11 +69,14 @@ def cost_of(run_dir: Path, events: int) -> Cost:
 
 
 def test_a_large_run_is_a_complete_one(tmp_path: Path) -> None:
-    """Both kinds, in small."""
+    """Every kind, in small; both formats of a log hold the same events."""
     write_large_run(tmp_path / "log", 200)
+    write_large_run(tmp_path / "columns", 200, COLUMNS)
     write_episodes_run(tmp_path / "episodes", 200)
     log, episodes = load_run(tmp_path / "log"), load_run(tmp_path / "episodes")
-    assert log.problems == episodes.problems == ()
+    columns = load_run(tmp_path / "columns")
+    assert log.problems == columns.problems == episodes.problems == ()
+    pd.testing.assert_frame_equal(columns.frame, log.frame)
     assert len(log.frame) == events_of(200)
     assert cost_of(tmp_path / "log", events_of(200)).wall > 0
     assert episodes.recorded_episodes is not None
@@ -114,14 +122,15 @@ def test_the_checks_need_little_more_memory_than_the_log(log: RunHistory) -> Non
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
-def test_reading_a_large_log(tmp_path: Path, record_rows: RecordRows) -> None:
-    write_large_run(tmp_path, EPISODES)
+@pytest.mark.parametrize("form", FORMATS)
+def test_reading_a_large_log(tmp_path: Path, record_rows: RecordRows, form: str) -> None:
+    write_large_run(tmp_path, EPISODES, FORMATS[form])
     cost = cost_of(tmp_path, events_of(EPISODES))
     wall, memory = cost.wall / EPISODES * 1e6, cost.memory / EPISODES
     record_rows(
         [
             Row(
-                f"reading the log of {EPISODES:,} episodes",
+                f"reading the log of {EPISODES:,} episodes as {form}",
                 f"{cost.wall:.1f} s, {cost.cpu:.1f} s of CPU, {cost.memory / 1e9:.2f} GB",
                 f"{wall:.1f} us, {memory:.0f} B an episode",
                 max(wall / MOST_US, memory / MOST_BYTES),

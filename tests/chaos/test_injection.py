@@ -39,6 +39,7 @@ from resilience.runtime import RunClock
 from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
 from ..support.processes import eventually
+from ..support.proxies import process_of
 
 ALPHA = ("alpha",)
 UNTIL = 1000.0
@@ -151,7 +152,7 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
     await injection.run(RefuseFault(at=0.1, cohorts=ALPHA, duration=0.5))
     assert injection.of(K.FAULT_INVALID)
     assert injection.of(K.HARNESS_FAILED)
-    assert link.process.starts == 2
+    assert process_of(link).starts == 2
     assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
     after = Injection(clock, link)
     await after.run(CutFault(at=0.5, cohorts=ALPHA))
@@ -191,7 +192,7 @@ async def test_a_deadlocked_control_api_ends_the_window_as_invalid_and_the_proxy
     await asyncio.gather(injection.run(STALL), leave_during(injection, link, stub))
     assert injection.of(K.FAULT_INVALID)
     assert any("hangs" in (event.cause or "") for event in injection.of(K.HARNESS_FAILED))
-    assert link.process.starts == 2
+    assert process_of(link).starts == 2
     assert await probe(link.address, HANG_S) is ProbeResult.ANSWERED
 
 
@@ -203,7 +204,7 @@ async def test_clients_that_leave_during_a_fault_do_not_hang_the_control_api(
     assert not injection.of(K.FAULT_INVALID)
     assert injection.of(K.FAULT_CONFIRMED)
     assert injection.of(K.FAULT_CLEARED)
-    assert link.process.starts == 1
+    assert process_of(link).starts == 1
 
 
 async def test_a_proxy_that_hangs_in_the_middle_of_a_fault_ends_the_window_as_invalid(

@@ -204,7 +204,7 @@ def test_a_client_process_that_dies_before_the_first_fault_is_the_laboratorys_fa
                 if b"chaos.worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(HarnessError, match=r"clients-1 is gone \(SIGKILL\)"):
+    with pytest.raises(HarnessError, match=r"clients-1 is gone \(killed by SIGKILL\)"):
         execute(
             RealLane(toxiproxy=binary.path, workers=1), parse(BRIEF, "long.toml"), 1, tmp_path / "run", progress=strike
         )

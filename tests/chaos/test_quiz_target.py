@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from chaos.ports import free_ports
-from chaos.targets.quiz import QuizTarget, StartupTimeoutError, clean_environment, settings_of
+from chaos.targets.process_target import StartupTimeoutError
+from chaos.targets.quiz import QuizTarget, clean_environment, settings_of
 from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import parse
@@ -156,7 +157,7 @@ def pid_of(target: QuizTarget) -> int:
 async def test_a_server_that_died_by_itself_is_named_and_stays_dead(target: QuizTarget) -> None:
     os.kill(pid_of(target), signal.SIGKILL)
     await eventually(lambda: target.death() is not None, HANG_S)
-    assert target.death() == "the server ended by itself (SIGKILL)"
+    assert target.death() == "the server ended by itself (killed by SIGKILL)"
     for operation in (Kill(), Start()):
         with pytest.raises(SystemFailedError, match="ended by itself"):
             await target.apply(operation)
@@ -186,7 +187,7 @@ async def test_a_server_that_does_not_end_in_order_has_failed(target: QuizTarget
     """As one that is killed by the kernel, or crashes, in its last second: its final records are not there."""
     stop = asyncio.create_task(target.stop())
     os.kill(pid_of(target), signal.SIGKILL)
-    with pytest.raises(SystemFailedError, match=r"the server did not end in order \(SIGKILL\)"):
+    with pytest.raises(SystemFailedError, match=r"the server did not end in order \(killed by SIGKILL\)"):
         await stop
 
 
@@ -203,7 +204,7 @@ async def test_a_server_whose_port_is_taken_is_started_on_another(
     free = free_ports(1)[0]
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         offers = [taken.getsockname()[1], free]
-        monkeypatch.setattr("chaos.targets.quiz.free_ports", lambda _n, _host: [offers.pop(0)])
+        monkeypatch.setattr("chaos.targets.process_target.free_ports", lambda _n, _host: [offers.pop(0)])
         target = QuizTarget(experiment(), 1, tmp_path, clock=RunClock())
         await target.launch(by=time.monotonic() + HANG_S)
         assert target.address.port == free

@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from chaos import limits, real_lane, real_system
+from chaos import limits, real_system
 from chaos.real_lane import RealLane
+from chaos.targets import quiz
 from chaos.toxiproxy.provision import Binary
 from reports.build import analyse, build_report
 from reports.cli import report_own_run
@@ -238,7 +239,7 @@ def test_a_proxy_that_dies_between_faults_is_replaced_and_recorded(binary: Binar
     short = experiment("duration=7.0", "faults.0.duration=0.5", "faults.0.at=4.5")
     assert run(short, tmp_path, binary, signalled(PROXY, signal.SIGKILL)).status is RunStatus.COMPLETED
     (failed,) = [event for event in logged(tmp_path) if event.kind is K.HARNESS_FAILED]
-    assert "ended with exit code -9" in (failed.cause or "")
+    assert "ended (killed by SIGKILL)" in (failed.cause or "")
     assert kinds(tmp_path).count(K.FAULT_STARTED) == 2
 
 
@@ -249,7 +250,7 @@ def decode_health(event: LogEvent) -> LabHealth:
 @pytest.mark.parametrize(
     "number, cause",
     [
-        (signal.SIGKILL, r"the server ended by itself \(SIGKILL\) at \d\.\d s"),
+        (signal.SIGKILL, r"the server ended by itself \(killed by SIGKILL\) at \d\.\d s"),
         (signal.SIGSTOP, r"the server stopped answering at \d\.\d s, for 2 s"),
     ],
     ids=["dies", "hangs"],
@@ -329,7 +330,7 @@ def test_a_server_that_starts_too_slowly_gets_more_time_once(
     binary: Binary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch that has come too close is given up for a later one; twice too late is the machine's fault."""
-    monkeypatch.setattr(real_lane, "START_LEADS_S", (0.5, 0.5))
+    monkeypatch.setattr(quiz, "START_LEADS_S", (0.5, 0.5))
     with pytest.raises(HarnessError, match="too slow or too busy"):
         run(experiment(), tmp_path, binary)
     assert not children()

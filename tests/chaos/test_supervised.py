@@ -25,7 +25,7 @@ async def child(log: Path, code: str) -> SupervisedProcess:
 async def test_a_child_that_obeys_ends_in_order(tmp_path: Path) -> None:
     process = await child(tmp_path / "log", OBEDIENT)
     assert await process.stop(HANG_S)
-    assert describe_exit(process.exit_code or 0) == "SIGTERM"
+    assert describe_exit(process.exit_code or 0) == "killed by SIGTERM"
     assert await process.stop(HANG_S), "a second order finds nothing to do"
 
 
@@ -33,7 +33,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process = await child(tmp_path / "log", STUBBORN)
     await eventually(lambda: (tmp_path / "log").read_text() != "")
     assert not await process.stop(0.2)
-    assert describe_exit(process.exit_code or 0) == "SIGKILL"
+    assert describe_exit(process.exit_code or 0) == "killed by SIGKILL"
 
 
 async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
@@ -49,7 +49,9 @@ async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
     await process.end_now()
 
 
-@pytest.mark.parametrize("code, how", [(OBEDIENT, "SIGTERM"), (STUBBORN, "SIGKILL")], ids=["obedient", "stubborn"])
+@pytest.mark.parametrize(
+    "code, how", [(OBEDIENT, "killed by SIGTERM"), (STUBBORN, "killed by SIGKILL")], ids=["obedient", "stubborn"]
+)
 async def test_only_the_event_loop_takes_a_child_s_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, how: str
 ) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos.client_worker import WorkerPool, shards
 from chaos.supervised import SupervisedProcess
 from chaos.worker_main import Counts, Ended, Job, Shard, members
-from chaos.workers import Worker, WorkerPool, shards
+from chaos.workers import Worker
 from resilience.errors import HarnessError
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent
@@ -56,7 +57,7 @@ async def test_a_worker_that_ends_in_order_is_no_failure(tmp_path: Path) -> None
     assert worker.lag == ProcessLag("clients-1", "worker", lag_p99=0.1, lag_max=0.2)
 
 
-@pytest.mark.parametrize("reply, how", [("fails", "exit code 3"), ("hangs", "SIGKILL")])
+@pytest.mark.parametrize("reply, how", [("fails", "exit code 3"), ("hangs", "killed by SIGKILL")])
 async def test_a_worker_that_fails_at_its_end_is_on_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: str, how: str
 ) -> None:
@@ -71,7 +72,7 @@ async def test_a_worker_that_fails_at_its_end_is_on_record(
 async def test_a_worker_that_was_killed_is_named_with_the_signal(tmp_path: Path) -> None:
     worker = await made(tmp_path, "hangs")
     worker.child.kill()
-    with pytest.raises(HarnessError, match=r"^clients-1 is gone \(SIGKILL\); its log, "):
+    with pytest.raises(HarnessError, match=r"^clients-1 is gone \(killed by SIGKILL\); its log, "):
         await worker.read_reports()
 
 
@@ -133,3 +134,12 @@ async def test_a_suspended_worker_can_be_stopped(tmp_path: Path) -> None:
     worker.suspend()
     await worker.stop()
     assert worker.ended is not None
+
+
+async def test_a_worker_that_was_killed_is_named_by_its_signal(tmp_path: Path) -> None:
+    """Its pipe closes a moment before the kernel reports its end."""
+    worker = await made(tmp_path, "hangs")
+    reading = asyncio.create_task(worker.read_reports())
+    worker.child.kill()
+    with pytest.raises(HarnessError, match=r"clients-1 is gone \(killed by SIGKILL\)"):
+        await reading

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from docgen import diagram_scenarios, diagrams, protocol
+from docgen.message_sections import tag_of
 
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.states import CLIENT_TRANSITIONS, SERVER_CONNECTION_TRANSITIONS, SESSION_TRANSITIONS
@@ -47,7 +48,7 @@ def test_every_move_of_a_table_is_drawn_and_no_other(drawn: str, table: dict[str
 
 
 def test_what_is_said_in_a_sequence_is_a_message(pages: dict[str, str]) -> None:
-    tags = {protocol.tag_of(kind) for kind in protocol.MESSAGES}
+    tags = {tag_of(kind) for kind in protocol.MESSAGES}
     drawn = mermaid({name: text for name, text in pages.items() if name != "ARCHITECTURE.md"}, "sequenceDiagram")
     assert len(drawn) == 5
     for lines in drawn:

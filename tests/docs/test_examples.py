@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from docgen import configuration, protocol, samples, schema
+from docgen.message_sections import tag_of
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import UsageError
@@ -41,20 +42,20 @@ def files(pages: dict[str, str]) -> list[str]:
 
 
 def test_every_message_has_one_example(examples: list[str]) -> None:
-    assert [json.loads(example)["type"] for example in examples] == list(map(protocol.tag_of, protocol.MESSAGES))
+    assert [json.loads(example)["type"] for example in examples] == list(map(tag_of, protocol.MESSAGES))
 
 
 def test_every_example_decodes_and_is_complete(examples: list[str]) -> None:
     """Encoding the decoded message gives the example again."""
-    client_side = {protocol.tag_of(kind) for kind in (*protocol.CLIENT, *protocol.HOST)}
+    client_side = {tag_of(kind) for kind in (*protocol.CLIENT, *protocol.HOST)}
     for example in examples:
         tag = json.loads(example)["type"]
         message = (codec.decode_client if tag in client_side else codec.decode_server)(example)
-        assert protocol.tag_of(type(message)) == tag
+        assert tag_of(type(message)) == tag
         assert json.loads(codec.encode(message)) == json.loads(example)
 
 
-@pytest.mark.parametrize("kind", protocol.MESSAGES, ids=protocol.tag_of)
+@pytest.mark.parametrize("kind", protocol.MESSAGES, ids=tag_of)
 def test_a_sample_fills_every_required_field(kind: type) -> None:
     assert samples.sample_json(kind) == samples.sample_json(kind)
     assert schema.required(kind) <= set(json.loads(samples.sample_json(kind)))

@@ -9,7 +9,10 @@ import pytest
 
 import docs
 
-GENERATED = ("ARCHITECTURE.md", "docs/configuration.md", "docs/faults.md", "docs/protocol.md", "docs/resume.md")
+GENERATED = (
+    "ARCHITECTURE.md",
+    *(f"docs/{name}.md" for name in ("configuration", "drivers", "experiments", "faults", "protocol", "resume")),
+)
 
 
 @pytest.mark.parametrize("name", GENERATED)

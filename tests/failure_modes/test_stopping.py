@@ -14,8 +14,9 @@ from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
+from resilience.server.app import CLOSE_TIMEOUT_S
 from resilience.server.gateway import WebSocketPeer
-from tests.support.virtual_server import CALM, URL, VirtualServerHarness, act
+from tests.support.virtual_server import CALM, HOST, PORT, URL, VirtualServerHarness, act
 from tests.support.websocket import dial, hear, say
 
 CONNECTIONS = 200
@@ -54,6 +55,38 @@ def test_f20_graceful_drain() -> None:
     assert {event.cause for event in harness.of(LogEventKind.BACKOFF_SCHEDULED)} == {"advice"}
     assert [event.outcome for event in harness.of(LogEventKind.ANSWER_ACKED)] == ["accepted"] * (CONNECTIONS // 2)
     assert not harness.of(LogEventKind.JOIN_SHED)
+
+
+def test_f20_drain_under_half_handshakes() -> None:
+    """A peer opens transports with half a handshake for as long as the server listens, also while it stops.
+
+    The server ends after its drain window and the time of a closing handshake, not at a first-message deadline.
+    """
+    config = ServerConfig()
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def half_handshakes() -> None:
+        with suppress(OSError):
+            while True:
+                _, writer = await asyncio.open_connection(HOST, PORT)
+                writers.append(writer)
+                writer.write(b"GET /ws HTTP/1.1\r\nHo")
+                await asyncio.sleep(0.02)
+
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(config, CALM)
+        dialling = asyncio.create_task(half_handshakes())
+        await asyncio.sleep(1)
+        stopped_at = harness.clock.now()
+        await harness.server.stop()
+        ended_at = harness.clock.now()
+        await dialling
+        for writer in writers:
+            writer.transport.abort()
+        assert ended_at - stopped_at < config.drain_window + CLOSE_TIMEOUT_S
+
+    act(script, commit=0.1)
 
 
 def _spread(times: list[float], window: float) -> None:

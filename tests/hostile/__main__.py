@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resilience.server.metrics import MAX_EXPOSITION_AGE_S
 from resilience.units import Seconds
 from tests.support.deadlines import HANG_S
 from tests.support.server_process import ROOT, ServerProcess, target
@@ -104,6 +105,7 @@ async def besieged(folder: Path, messages: int, clients: int = CLIENTS) -> dict[
             found = await waves(server, messages, 2)
             await well_behaved.settle()
             stormy, wrongs = well_behaved.acks(), well_behaved.wrongs()
+        await asyncio.sleep(MAX_EXPOSITION_AGE_S)  # an exposition that was made before the last answers may be shown
         shown = await server.get("/metrics")
         server.terminate()
         code = await server.wait()

@@ -11,7 +11,7 @@ from reports.frames import RunHistory
 from reports.invariants import run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Verdict
-from resilience.experiment.faults import BlackholeFault
+from resilience.experiment.faults import AnyFault, BlackholeFault, ClientSuspendFault, RefuseFault, StallFault
 from resilience.lab.observer import Observation, ObservationKind
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
@@ -174,6 +174,26 @@ def test_a_snapshot_that_was_the_last_to_pass_owes_nothing() -> None:
     end = row(16.0, A, K.LOST, epoch="e", outcome="closed", since=10.003, heard=10.003, pings=0, connection=2)
     found = {item.name: item.verdict for item in judge_clients(history([*rows, last, end], world=silent))}
     assert Verdict.FAIL not in found.values()
+
+
+@pytest.mark.parametrize(
+    "fault, seq, verdict",
+    [
+        (StallFault(10.0, ("a",), duration=8.0), 2, Verdict.PASS),
+        (ClientSuspendFault(10.0, ("a",), duration=8.0), 2, Verdict.PASS),
+        (StallFault(10.0, ("a",), duration=8.0), 1, Verdict.FAIL),
+        (RefuseFault(10.0, ("a",), duration=8.0), 2, Verdict.FAIL),
+    ],
+    ids=["held back", "not read", "older than the fault", "sent when it arrived"],
+)
+def test_a_snapshot_may_be_as_old_as_a_fault_held_it_back(fault: AnyFault, seq: int, verdict: Verdict) -> None:
+    """It arrives at 17.8 s; the other client was shown number 2 at 5 s and number 3 at 15 s."""
+    rows = [r for r in sound() if not (r.actor == A[0] and r.t > 10.5)]
+    phase = Phase.QUESTION if seq == 2 else Phase.LOBBY
+    late = welcome(17.8, A, seq, 2, phase=phase, question="q1" if seq == 2 else None)
+    world = msgspec.structs.replace(WORLD, faults=(fault,))
+    (found,) = run_checks(history([*rows, late], world=world), ["snapshots_current"])
+    assert found.verdict is verdict
 
 
 @pytest.mark.parametrize("number", range(len(sound())))

@@ -11,7 +11,7 @@ import pytest
 from reports.frames import RunHistory
 from reports.invariants import CHECKS, run_checks
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.faults import SlowCloseFault, StallFault
+from resilience.experiment.faults import ClientSuspendFault, ServerSuspendFault, SlowCloseFault, StallFault
 from resilience.lab.observer import Observation
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
@@ -24,6 +24,7 @@ from ..support.log_builder import LogBuilder, clean_history
 
 DURABILITY_CHECKS = [name for name, rule in CHECKS.items() if rule.check.__module__.endswith(".durability")]
 TIMED_CHECKS = ("answers_in_time", "deadlines_hold", "nothing_told_early")
+CHECKS_OF_ANSWERS = ("acknowledged_are_stored", "stored_once", "log_agrees")
 OPENS, TIME, PAUSES = 7.5, 10.0, 1.0
 QUESTIONS = tuple(Question(f"q{i}", "?", ("right", "wrong"), 0, TIME) for i in (1, 2, 3))
 PLAN = QuizPlan(QUESTIONS, pace=Pace(0.0, PAUSES / 2, PAUSES / 2))
@@ -105,10 +106,54 @@ def test_sources_that_agree_pass_every_check() -> None:
 
 
 def test_an_empty_run_is_inconclusive() -> None:
+    """Only that there are no answers is no surprise: no question was opened."""
     empty = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
     judged = empty.judged()
-    assert {judged.pop(name) for name in TIMED_CHECKS} == {Verdict.NOT_APPLICABLE}
+    assert {judged.pop(name) for name in (*TIMED_CHECKS, *CHECKS_OF_ANSWERS)} == {Verdict.NOT_APPLICABLE}
     assert set(judged.values()) == {Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("source", ["database", "log", "clients"])
+def test_a_run_without_answers_is_inconclusive_where_any_source_knows_of_a_question(source: str) -> None:
+    made = Case(history=LogBuilder(clean_history().experiment), progress=QuizState())
+    if source == "database":
+        made.progress = AT_THE_REVEAL
+    elif source == "log":
+        made.history.add(TIMES["q1"], Role.SERVER, "server", LogEventKind.QUESTION_OPENED, ref="q1")
+    else:
+        made.observations["c0"] = [Observation(TIMES["q1"], "c0", "p-c0", Phase.QUESTION, "q1", remaining=TIME)]
+    assert {made.judged()[name] for name in CHECKS_OF_ANSWERS} == {Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("name", ["stored_once", "log_agrees"])
+def test_an_answer_without_any_question_is_judged(name: str) -> None:
+    made = case()
+    made.progress, made.observations = QuizState(), {}
+    made.history.events = [e for e in made.history.events if e.kind is not LogEventKind.QUESTION_OPENED]
+    _change_row(made, participant="p-unknown")
+    assert made.judged()[name] is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "window, back_at, received_at, verdict",
+    [
+        (1.0, 17.8, 18.0, Verdict.PASS),
+        (1.0, 17.8, 18.6, Verdict.FAIL),
+        (1.0, 17.3, 18.0, Verdict.FAIL),
+        (1.0, 18.2, 18.0, Verdict.FAIL),
+        (0.0, 17.8, 18.0, Verdict.FAIL),
+    ],
+    ids=["returned after the close", "after the window", "was there at the close", "returned later", "no window"],
+)
+def test_a_late_answer_counts_within_the_late_window_of_a_client_that_was_away(
+    window: float, back_at: float, received_at: float, verdict: Verdict
+) -> None:
+    made = case()
+    server = msgspec.structs.replace(made.history.experiment.server, late_window=window)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, server=server)
+    made.history.restore("c0", back_at)
+    _change_row(made, received_at=received_at)
+    assert made.judged()["answers_in_time"] is verdict
 
 
 def test_a_server_that_comes_late_closes_late() -> None:
@@ -117,6 +162,30 @@ def test_a_server_that_comes_late_closes_late() -> None:
     _move_close(made, "q2", 8.0)
     made.incarnation = 2
     made.history.add(TIMES["q2"] + TIME + 7.9, Role.SERVER, "server", LogEventKind.SERVER_STARTED, outcome="recovered")
+    assert made.judged()["deadlines_hold"] is Verdict.PASS
+
+
+@pytest.mark.parametrize("early, verdict", [(0.0, Verdict.PASS), (4e-15, Verdict.PASS), (0.5, Verdict.FAIL)])
+def test_a_suspended_server_closes_late_by_its_own_clock(early: float, verdict: Verdict) -> None:
+    """The server's clock and the injector's may disagree on the instant at which it continues."""
+    made, end = case(), TIMES["q2"] + TIME + 4.0
+    fault = ServerSuspendFault(end - 9.0, duration=9.0)
+    faults = (*made.history.experiment.faults, fault)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=faults)
+    made.history.fault("1.0:server_suspend@server", end - 9.0, end)
+    _move_close(made, "q2", 4.0 - early)
+    assert made.judged()["deadlines_hold"] is verdict
+
+
+def test_faults_in_succession_hold_a_message_back_for_as_long_as_all_of_them() -> None:
+    """A stall lets through what a suspended client does not read yet."""
+    made, begin = case(), TIMES["q2"]
+    faults = StallFault(begin, ("alpha",), duration=2.0), ClientSuspendFault(begin + 2.0, ("alpha",), duration=2.0)
+    more = (*made.history.experiment.faults, *faults)
+    made.history.experiment = msgspec.structs.replace(made.history.experiment, faults=more)
+    made.history.fault("1.0:stall@alpha", begin, begin + 2.0)
+    made.history.fault("2.0:client_suspend@alpha", begin + 2.0, begin + 4.0)
+    _change_observation(made, 4, t=begin + 4.0, remaining=TIME, actor="alpha-0001")
     assert made.judged()["deadlines_hold"] is Verdict.PASS
 
 

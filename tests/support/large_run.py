@@ -1,28 +1,31 @@
 """Writes a run directory of any number of episodes, quickly: logs as a run leaves them, with a list of the evidence.
 
-Thirty events an episode; participants come in cohorts of equal size, one fault window strikes each of them twice. Lines
-are put together column by column, without an object per event.
+Thirty events an episode; participants come in cohorts of equal size, one fault window strikes each of them twice.
+Events are put together column by column, without an object per event, and written as JSON Lines or as columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.column_files import COLUMNS, ColumnWriter, inspect_evidence, schema_of
 from reports.episode_table import write_parquet
 from resilience.eventlog.end_marker import RunningDigest, encode_marker
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Outcome, Role
-from resilience.eventlog.writer import EventWriter
 from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op
 from resilience.lab.manifest import take_inventory
+from resilience.lab.recording import LINES, LogFormat
 from resilience.lab.run_directory import RunInfo, RunStatus, write_run_info
 
 COHORTS, WINDOWS = 10, 2
@@ -32,7 +35,9 @@ FIRST, APART, STEP = 60.0, 50.0, 550.0
 """Seconds: the first fault, from cohort to cohort, and from a participant's first fault to its second."""
 
 _CLIENT, _SERVER = Role.CLIENT.value, Role.SERVER.value
-_JOINING: tuple[tuple[float, str, LogEventKind, str], ...] = (
+_PARTS = {_CLIENT: "clients", _SERVER: "server"}
+_Row = tuple[float, str, LogEventKind, str]
+_JOINING: tuple[_Row, ...] = (
     (0.000, _CLIENT, LogEventKind.TRANSPORT_OPENING, '"connection_no":1,"attempt":0'),
     (0.010, _CLIENT, LogEventKind.TRANSPORT_OPENED, '"connection_no":1,"attempt":0'),
     (
@@ -46,10 +51,10 @@ _JOINING: tuple[tuple[float, str, LogEventKind, str], ...] = (
 )
 
 
-def _episode(number: int) -> tuple[tuple[float, str, LogEventKind, str], ...]:
+def _episode(number: int) -> tuple[_Row, ...]:
     """One outage: seconds after the fault, role, kind, fields; ``@`` is a state, ``#`` a session, ``$`` a time."""
     dial, seq, question = number + 2, 7 + 20 * number, f"q{number + 1}"
-    rows: list[tuple[float, str, LogEventKind, str]] = [
+    rows: list[_Row] = [
         (-5.0, _SERVER, LogEventKind.HEARTBEAT_SENT, f'"connection_no":{number + 1}'),
         (-4.9, _CLIENT, LogEventKind.PONG_SENT, f'"connection_no":{number + 1}'),
         (-4.8, _SERVER, LogEventKind.HEARTBEAT_ACKED, f'"connection_no":{number + 1},"value":$'),
@@ -94,16 +99,15 @@ def large_experiment(episodes: int) -> Experiment:
     )
 
 
-def write_large_run(run_dir: Path, episodes: int) -> Experiment:
+def write_large_run(run_dir: Path, episodes: int, log_format: LogFormat = LINES) -> Experiment:
     """A whole run directory with one log per cohort's clients, the server's parts and the runner's."""
     experiment = large_experiment(episodes)
     for cohort in experiment.cohorts:
-        with (
-            _LogFile(run_dir / "events" / f"clients-{cohort.name}.jsonl") as clients,
-            _LogFile(run_dir / "events" / f"server-{cohort.name}.jsonl") as server,
-        ):
+        make = _ColumnFile if log_format is COLUMNS else _LineFile
+        names = {role: run_dir / "events" / f"{part}-{cohort.name}{log_format.suffix}" for role, part in _PARTS.items()}
+        with closing(make(names[_CLIENT])) as clients, closing(make(names[_SERVER])) as server:
             _write_cohort(experiment, cohort, {_CLIENT: clients, _SERVER: server})
-    _write_runner(run_dir / "events" / "run.jsonl", experiment)
+    _write_runner(run_dir / "events" / f"run{log_format.suffix}", experiment, log_format)
     seal(run_dir, experiment, Lane.MODEL)
     return experiment
 
@@ -129,34 +133,64 @@ def seal(run_dir: Path, experiment: Experiment, lane: Lane) -> None:
         started_at="2025-01-01T00:00:00Z",
         duration_s=experiment.duration,
         status=RunStatus.COMPLETED,
-        evidence=take_inventory(run_dir),
+        evidence=take_inventory(run_dir, inspect_evidence),
     )
     write_run_info(run_dir, info)
 
 
-class _LogFile:
+class _EventFile(Protocol):
+    """Where the events of one process go."""
+
+    def write(self, rows: Sequence[tuple[_Row, np.ndarray]], actors: pa.Array, sessions: pa.Array, cohort: str) -> None:
+        """Append every row for every participant, at these times, in the order of time."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class _LineFile:
     """A JSON Lines file that gets an end marker."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file, self._digest = path.open("wb"), RunningDigest()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.write(encode_marker(self._digest.marker))
-        self._file.close()
-
-    def write(self, lines: pa.Array) -> None:
-        """Append lines that end in a newline."""
+    def write(self, rows: Sequence[tuple[_Row, np.ndarray]], actors: pa.Array, sessions: pa.Array, cohort: str) -> None:
+        """As the protocol says."""
+        lines = pa.concat_arrays([_lines(row, t, actors, sessions, cohort) for row, t in rows]).take(_order(rows))
         _, offsets, data = lines.buffers()
         body = memoryview(data)[: np.frombuffer(offsets, np.int32)[len(lines)]]
         self._digest.add(body, len(lines))
         self._file.write(body)
 
+    def close(self) -> None:
+        """Write the end marker."""
+        self._file.write(encode_marker(self._digest.marker))
+        self._file.close()
 
-def _write_cohort(experiment: Experiment, cohort: Cohort, files: dict[str, _LogFile]) -> None:
+
+class _ColumnFile:
+    """A file of columns."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = ColumnWriter(path, LogEvent)
+
+    def write(self, rows: Sequence[tuple[_Row, np.ndarray]], actors: pa.Array, sessions: pa.Array, cohort: str) -> None:
+        """As the protocol says."""
+        tables = [_columns(row, t, actors, sessions, cohort) for row, t in rows]
+        whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        self._writer.write_table(whole.take(_order(rows)))
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+def _order(rows: Sequence[tuple[_Row, np.ndarray]]) -> pa.Array:
+    return pa.array(np.argsort(np.concatenate([t for _, t in rows]), kind="stable"))
+
+
+def _write_cohort(experiment: Experiment, cohort: Cohort, files: dict[str, _EventFile]) -> None:
     numbers = pa.array(np.arange(1, cohort.clients + 1)).cast(pa.string())
     width = max(4, len(str(cohort.clients)))
     actors = pc.binary_join_element_wise(f"{cohort.name}-", pc.utf8_lpad(numbers, 4, "0"), "")
@@ -171,9 +205,9 @@ def _write_cohort(experiment: Experiment, cohort: Cohort, files: dict[str, _LogF
     _write_rows(files, final, experiment.duration, 0 * starts, actors, sessions, cohort.name)
 
 
-def _write_rows(  # noqa: PLR0917 - what a line is made of
-    files: dict[str, _LogFile],
-    rows: Sequence[tuple[float, str, LogEventKind, str]],
+def _write_rows(  # noqa: PLR0917 - what an event is made of
+    files: dict[str, _EventFile],
+    rows: Sequence[_Row],
     start: float,
     spread: np.ndarray,
     actors: pa.Array,
@@ -183,29 +217,55 @@ def _write_rows(  # noqa: PLR0917 - what a line is made of
     """Every row for every participant, in the order of time in each file."""
     for role, file in files.items():
         mine = [row for row in rows if row[1] == role]
-        if not mine:
-            continue
-        t = np.concatenate([start + row[0] + (spread if row[0] > 0 or start == 0 else 0 * spread) for row in mine])
-        parts = [
-            _lines(row, t[i * len(spread) : (i + 1) * len(spread)], actors, sessions, cohort)
-            for i, row in enumerate(mine)
-        ]
-        file.write(pa.concat_arrays(parts).take(pa.array(np.argsort(t, kind="stable"))))
+        times = [start + row[0] + (spread if row[0] > 0 or start == 0 else 0 * spread) for row in mine]
+        if mine:
+            file.write(list(zip(mine, times, strict=True)), actors, sessions, cohort)
 
 
-def _lines(
-    row: tuple[float, str, LogEventKind, str], t: np.ndarray, actors: pa.Array, sessions: pa.Array, cohort: str
-) -> pa.Array:
+def _is_joined(kind: LogEventKind, fields: str) -> bool:
+    """Whether the participant has a session by then: in every event but those of its first dial."""
+    return kind not in {LogEventKind.TRANSPORT_OPENING, LogEventKind.TRANSPORT_OPENED} or '"attempt":0' not in fields
+
+
+def _columns(row: _Row, t: np.ndarray, actors: pa.Array, sessions: pa.Array, cohort: str) -> pa.Table:
+    """The same events as :func:`_lines`."""
+    _, role, kind, template = row
+    fields: dict[str, Any] = msgspec.json.decode(f"{{{_filled_once(template)}}}")
+    fields |= {"t": np.round(t, 6), "lane": Lane.MODEL.value, "role": role, "kind": kind.value}
+    fields |= {"actor": actors, "cohort": cohort} if role == _CLIENT else {"actor": "server"}
+    if _is_joined(kind, template):
+        fields["session_id"] = sessions
+    if "$" in template:
+        fields["value"] = np.round(0.001 + t % 0.01, 6)
+    if "#" in template:
+        fields["ref"] = pc.binary_join_element_wise(fields["ref"].rstrip("#"), sessions, "")
+    schema = schema_of(LogEvent)
+    return pa.Table.from_arrays([_array(fields.get(field.name), field.type, len(t)) for field in schema], schema=schema)
+
+
+def _filled_once(template: str) -> str:
+    return template.replace("@", f'"{STATE}"').replace("$", "0")
+
+
+def _array(value: Any, kind: pa.DataType, count: int) -> pa.Array:  # noqa: ANN401 - one value, an array, or None
+    """One column: the same value in each row, or these."""
+    if isinstance(value, pa.Array | np.ndarray):
+        return pa.array(value).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(value, kind)
+    if value is None or not pa.types.is_dictionary(kind):
+        return pa.array([value], kind).take(pa.array(np.zeros(count, np.int32)))
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
+
+
+def _lines(row: _Row, t: np.ndarray, actors: pa.Array, sessions: pa.Array, cohort: str) -> pa.Array:
     _, role, kind, fields = row
     at = pa.array(np.round(t, 6)).cast(pa.string())
-    joined = kind not in {LogEventKind.TRANSPORT_OPENING, LogEventKind.TRANSPORT_OPENED} or '"attempt":0' not in fields
     parts: list[object] = ['{"t":', at, f',"lane":"model","role":"{role}","actor":"']
     parts += (
         [actors, f'","kind":"{kind.value}","cohort":"{cohort}"']
         if role == _CLIENT
         else [f'server","kind":"{kind.value}"']
     )
-    parts += [',"session_id":"', sessions, '"'] if joined else []
+    parts += [',"session_id":"', sessions, '"'] if _is_joined(kind, fields) else []
     parts += [",", *_filled(fields, sessions, t), "}\n"]
     return pc.binary_join_element_wise(*(pa.scalar(p) if isinstance(p, str) else p for p in parts), "")
 
@@ -222,8 +282,8 @@ def _filled(fields: str, sessions: pa.Array, t: np.ndarray) -> list[object]:
     return [fields]
 
 
-def _write_runner(path: Path, experiment: Experiment) -> None:
-    writer, place = EventWriter(path), "runner"
+def _write_runner(path: Path, experiment: Experiment, log_format: LogFormat) -> None:
+    writer, place = log_format.begin(path), "runner"
 
     def run(t: float, kind: LogEventKind, **fields: object) -> None:
         writer.write(LogEvent(t, Lane.MODEL, Role.RUNNER, place, kind, **fields))  # type: ignore[arg-type]

@@ -22,6 +22,8 @@ PACKAGES = (
     "resilience/client",
     "resilience/lab",
     "chaos",
+    "chaos/drivers",
+    "chaos/drivers/examples",
     "chaos/targets",
     "chaos/toxiproxy",
     "sim",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import typing
 from collections import Counter
 from enum import Enum
 from http import HTTPStatus
 
-import msgspec
-
-from docgen import schema
+from docgen.message_sections import message_section, tag_of, wire_text
 from docgen.samples import sample_json
-from docgen.sources import markdown, meaning, summary, table
+from docgen.sources import meaning, summary, table
 from resilience.policy.close_codes import CloseCode, RetryClass, retry_class, retry_class_of_status
 from resilience.protocol import messages as m
 from resilience.protocol.server.tokens import ResumeRejection
@@ -35,13 +32,6 @@ STRUCTS: tuple[type, ...] = (
 
 ENUMS: tuple[type[Enum], ...] = (AnswerVerdict, ResumeRejection, m.HostAction, m.ErrorCode)
 """The words that messages hold, but for the states that ``docs/resume.md`` draws."""
-
-_REFERENCE = re.compile(r":class:`~?([\w.]+)`")
-
-
-def tag_of(message: type) -> str:
-    """The value of ``type``."""
-    return str(message.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
 LINKS = {
@@ -102,29 +92,7 @@ def handshake_statuses() -> str:
 
 
 def _section(owner: type) -> str:
-    rows = [_row(owner, name, field) for name, field in schema.properties(owner).items()]
-    name = tag_of(owner) if owner in MESSAGES else owner.__name__
-    heading = f"### {name}\n{_text(summary(owner))}"
-    if len(rows) == 1:
-        field, kind, limits, text = rows[0]
-        return f"{heading}\n\n- {field}: {', '.join(filter(None, (kind, limits)))}. {text}"
-    return f"{heading}\n\n{table(['field', 'type', 'bounds', 'meaning'], rows)}" if rows else heading
-
-
-def _row(owner: type, name: str, field: schema.Schema) -> list[str]:
-    text = meaning(owner, name) or ""
-    kind = schema.type_name(field, LINKS)
-    if not kind and (named := _REFERENCE.search(text)):
-        kind = _text(named.group())
-    return [f"`{name}`", kind + _optional(owner, name, field), schema.bounds(field), _text(text)]
-
-
-def _optional(owner: type, name: str, field: schema.Schema) -> str:
-    if name in schema.required(owner):
-        return ""
-    default = field["default"]
-    empty = default is None or isinstance(default, dict)
-    return ", optional" if empty else f", default `{msgspec.json.encode(default).decode()}`"
+    return message_section(owner, tag_of(owner) if owner in MESSAGES else owner.__name__, LINKS)
 
 
 def _said(owner: type, name: str) -> str:
@@ -133,4 +101,4 @@ def _said(owner: type, name: str) -> str:
 
 def _text(docstring: str) -> str:
     """As Markdown; on the wire ``None`` is called ``null``."""
-    return markdown(docstring, LINKS).replace("`None`", "`null`")
+    return wire_text(docstring, LINKS)

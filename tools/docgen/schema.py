@@ -16,7 +16,14 @@ from resilience.validation import RULES_IN_WORDS
 
 Schema = Mapping[str, Any]
 
-_WORDS = {"boolean": "true or false", "string": "string", "integer": "integer", "number": "number", "null": "null"}
+_WORDS = {
+    "object": "object",
+    "boolean": "true or false",
+    "string": "string",
+    "integer": "integer",
+    "number": "number",
+    "null": "null",
+}
 _NUMBERS = {2**53 - 1: "2^53 - 1", 2**31: "2^31", -(2**31): "-2^31"}
 
 

@@ -21,7 +21,7 @@ _ASIDE = re.compile(r" \(SPEC [^)]*\)")
 def meaning(owner: type, field: str) -> str | None:
     """The meaning of this field or member of ``owner``; ``None`` if the source has none."""
     for cls in owner.__mro__:
-        if cls.__module__.startswith("resilience.") and field in (own := attribute_docs(cls)):
+        if cls.__module__.startswith(("chaos.", "resilience.")) and field in (own := attribute_docs(cls)):
             return own[field][0].upper() + own[field][1:]
     text = glossary(owner.__module__).get(field)
     return text if text is None else text[0].upper() + text[1:]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from docgen.protocol import tag_of
+from docgen.message_sections import tag_of
 from resilience.config import ClientConfig, ServerConfig
 from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.policy.handshake import HandshakePolicy, HandshakeRequest

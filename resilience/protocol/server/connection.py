@@ -31,6 +31,7 @@ from resilience.protocol.effects import (
     SetMaxMessageSize,
 )
 from resilience.protocol.messages import (
+    PROTOCOL_VERSION,
     ClientMessage,
     CreateEvent,
     Error,
@@ -103,12 +104,12 @@ class ServerConnections:
     def open(self, key: int, now: Instant, peer: str = "") -> ServerConnection:
         """Return the machine of a transport that was opened; the first-message deadline counts from now.
 
-        ``peer`` is the network address of its other end. A handshake that gives way to it is late.
+        ``peer`` is the network address of its other end. A handshake that gives way to it counts as late.
         """
         connection = ServerConnection(self, key)
         replaced = self.transports.opened(connection, network_of(peer))
         if replaced is not None:
-            replaced.first_message_late(now)
+            replaced.give_way(now)
         self.first_message_timeouts.start(connection, now)
         return connection
 
@@ -325,6 +326,9 @@ class ServerConnection:
     # hosts ------------------------------------------------------------------------------------------------------------
 
     def _accept_host(self, message: Host, now: Instant) -> None:
+        if message.protocol != PROTOCOL_VERSION:
+            self._refuse(CloseCode.PROTOCOL_ERROR, f"this server speaks protocol {PROTOCOL_VERSION}", "protocol", now)
+            return
         key = self._shared.host_key
         wait = self._shared.handshake.key_wait(self.address, now)
         if wait:
@@ -407,6 +411,12 @@ class ServerConnection:
         else:
             self.close(CloseCode.FIRST_MESSAGE_LATE, "say join or resume first")
 
+    def give_way(self, now: Instant) -> None:
+        """Another connection needs the socket, and this one is not in use: cut it off."""
+        if not self.is_ended:
+            self._shared.pending.append(Record(LogEventKind.CONNECTION_REFUSED, now, cause="late"))
+        self._abort()
+
     def slow_consumer(self) -> None:
         """More than the write buffer's limit waits for this client: cut it off; it may resume."""
         self._cause = SLOW_CAUSE
@@ -465,11 +475,12 @@ class ServerConnection:
     def _abort(self) -> None:
         if not self.is_ended:
             self._end(_CLOSED)
+        self._shared.transports.aborted(self)
         self._shared.pending.append(AbortConnection(self.key))
 
     def _end(self, state: ServerConnectionState) -> None:
         self._go(state)
-        self._shared.transports.half_open.discard(self)
+        self._shared.transports.closing(self)
         self._cancel_timeouts()
         self._plans = None
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from chaos.toxiproxy import doctor
-from chaos.toxiproxy.doctor import Finding, examine, worst
+from chaos.toxiproxy import doctor, resources
+from chaos.toxiproxy.doctor import examine, worst
+from chaos.toxiproxy.finding import Finding
 from chaos.toxiproxy.provision import Binary
-from resilience.errors import ToxiproxyError
+from resilience.errors import HarnessError, ToxiproxyError
 
 PINNED = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.12.0")
 
 
 def proc(root: Path, **tables: str) -> Path:
     defaults = {"file-max": "1000000", "range": "32768\t60999", "somaxconn": "4096", "syn": "4096"}
+    defaults["meminfo"] = "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB"
     paths = {
+        "meminfo": "meminfo",
         "file-max": "sys/fs/file-max",
         "range": "sys/net/ipv4/ip_local_port_range",
         "somaxconn": "sys/net/core/somaxconn",
@@ -44,7 +48,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_good_machine_is_ok(tmp_path: Path, limits: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """No bad finding; at most warnings about processors and Go."""
-    findings = examine(1000, lambda: PINNED, proc=proc(tmp_path))
+    findings = examine(1000, lambda: PINNED, proc=proc(tmp_path), cgroups=tmp_path / "none", runs=tmp_path)
     assert {f.name for f in findings if f.verdict != "ok"} <= {"processors", "go", "orphan guard"}
     assert found(findings, "toxiproxy").value == "/opt/toxiproxy-server (path): toxiproxy-server version 2.12.0"
 
@@ -60,7 +64,7 @@ def test_a_missing_server_is_bad_and_has_the_remedy(tmp_path: Path) -> None:
 
 def test_another_version_is_a_warning(tmp_path: Path) -> None:
     """A server that does not report the pinned version may have other quirks."""
-    other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.5.0")
+    other = Binary(Path("/opt/toxiproxy-server"), "path", "toxiproxy-server version 2.9.0")
     assert found(examine(None, lambda: other, proc=proc(tmp_path)), "toxiproxy").verdict == "warn"
 
 
@@ -125,8 +129,9 @@ def test_files_of_the_whole_machine(tmp_path: Path) -> None:
 
 def test_missing_tables_are_warnings(tmp_path: Path) -> None:
     """Each finding names the file that could not be read."""
-    unknown = [f for f in examine(10, lambda: PINNED, proc=tmp_path / "none") if f.value == "unknown"]
-    assert len(unknown) == 4
+    missing = tmp_path / "none"
+    unknown = [f for f in examine(10, lambda: PINNED, proc=missing, cgroups=missing) if f.value == "unknown"]
+    assert len(unknown) == 5
     assert all(f.verdict == "warn" and str(tmp_path) in f.advice for f in unknown)
 
 
@@ -134,6 +139,48 @@ def test_no_go_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A server may still be found, or Go's wheel fetched."""
     monkeypatch.setattr(doctor, "find_go", lambda: None)
     assert found(examine(None, lambda: PINNED, proc=proc(tmp_path)), "go").verdict == "warn"
+
+
+@pytest.mark.parametrize(
+    "available_kb, group, clients, verdict",
+    [
+        (8_000_000, {}, 5_000, "ok"),
+        (300_000, {}, None, "ok"),
+        (300_000, {}, 1_000, "bad"),
+        (8_000_000, {"memory.max": "max", "memory.current": "1"}, 5_000, "ok"),
+        (8_000_000, {"memory.max": "600000000", "memory.current": "200000000"}, 5_000, "bad"),
+        (8_000_000, {"memory/memory.limit_in_bytes": "600000000", "memory/memory.usage_in_bytes": "0"}, 5_000, "bad"),
+        (8_000_000, {"memory/memory.limit_in_bytes": str(2**63), "memory/memory.usage_in_bytes": "0"}, 5_000, "ok"),
+    ],
+)
+def test_memory(tmp_path: Path, available_kb: int, group: dict[str, str], clients: int | None, verdict: str) -> None:
+    """The least of what the machine and the control group have left, compared with the planned fleet."""
+    for name, text in group.items():
+        (tmp_path / "group" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "group" / name).write_text(text)
+    machine = proc(tmp_path, meminfo=f"MemAvailable: {available_kb} kB")
+    finding = resources.memory(clients, machine, tmp_path / "group")
+    assert finding.verdict == verdict
+    assert (verdict == "bad") == ("plan fewer clients" in finding.advice)
+
+
+@pytest.mark.parametrize("free, clients, verdict", [(10**9, 1_000, "ok"), (10**9, 5_000, "bad"), (10**8, None, "bad")])
+def test_disk_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, clients: int | None, verdict: str
+) -> None:
+    """Of the place where runs are written, which need not exist yet."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    finding = resources.disk(clients, tmp_path / "not" / "yet")
+    assert (finding.verdict, str(tmp_path) in finding.value) == (verdict, True)
+
+
+def test_ports_that_are_all_taken_are_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def none(_: int) -> list[int]:
+        raise HarnessError("only 3 of 64 ports wanted are free")
+
+    monkeypatch.setattr(resources, "free_ports", none)
+    assert resources.listening_ports().verdict == "bad"
 
 
 def test_worst_of_findings() -> None:
@@ -145,4 +192,4 @@ def test_worst_of_findings() -> None:
 def test_this_machine_can_be_examined(binary: Binary) -> None:
     findings = examine(100, lambda: binary)
     assert found(findings, "toxiproxy").verdict in {"ok", "warn"}
-    assert len({f.name for f in findings}) == len(findings) == 11
+    assert len({f.name for f in findings}) == len(findings) == 14

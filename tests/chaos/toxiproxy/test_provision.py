@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,9 @@ import pytest
 from chaos.toxiproxy import provision
 from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, find_go, find_toxiproxy
 from resilience.errors import ToxiproxyError
+
+from ...support.deadlines import HANG_S
+from ...support.processes import eventually_sync, lives
 
 SERVER = '#!/bin/sh\necho "toxiproxy-server version {}"\n'
 GO = f"""#!/bin/sh
@@ -190,6 +195,62 @@ def test_an_endless_build_is_ended(tmp_path: Path, env: dict[str, str], monkeypa
     script(tmp_path / "bin" / "go", "#!/bin/sh\nexec cat /dev/zero > /dev/null\n")
     with pytest.raises(ToxiproxyError, match="exit code -9"):
         find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env)
+
+
+SLOW_GO = """#!/bin/sh
+echo "go: downloading" >&2
+sleep 600 &
+echo $! > "$GOBIN/compiler"
+touch "$GOBIN/begun"
+wait
+"""
+
+
+def test_sigterm_ends_a_build_with_all_that_it_started(tmp_path: Path, env: dict[str, str]) -> None:
+    """The compiler too, and the folder of the build is removed; the exit code is that of a program so ended."""
+    script(tmp_path / "bin" / "go", SLOW_GO)
+    cache = tmp_path / "cache"
+    code = (
+        "import sys; from pathlib import Path; from chaos.toxiproxy import provision; "
+        "provision._go_of_installed_wheel = lambda: None; "
+        f"provision.find_toxiproxy(None, cache_dir=Path({str(cache)!r}), env={env!r})"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", code])
+    assert eventually_sync(lambda: any(cache.glob("build-*/begun")))
+    compiler = int(next(cache.glob("build-*/compiler")).read_text())
+    runner.send_signal(signal.SIGTERM)
+    assert runner.wait(HANG_S) == 128 + signal.SIGTERM
+    assert eventually_sync(lambda: not lives(compiler))
+    assert list(cache.iterdir()) == []
+
+
+def test_another_version_on_path_is_named(tmp_path: Path, env: dict[str, str]) -> None:
+    """It may have other quirks; the run records its version."""
+    script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("2.9.0"))
+    said = list[str]()
+    found = find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env, say=said.append)
+    assert found.version == "toxiproxy-server version 2.9.0"
+    assert len(said) == 1
+    assert "version 2.9.0" in said[0]
+    assert "Toxiproxy 2.12.0" in said[0]
+    script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("2.12.0"))
+    said.clear()
+    find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env, say=said.append)
+    assert said == []
+
+
+def test_a_version_that_is_too_old_is_refused_with_the_right_one(tmp_path: Path, env: dict[str, str]) -> None:
+    """Its control API lacks what a run asks for. One on PATH is skipped, one that was named is an error."""
+    old = script(tmp_path / "bin" / "toxiproxy-server", SERVER.format("2.5.0"))
+    script(tmp_path / "bin" / "go", GO)
+    said = list[str]()
+    assert find_toxiproxy(None, cache_dir=tmp_path / "cache", env=env, say=said.append).origin == "built"
+    assert said[0] == (
+        f"skipped: {old} is Toxiproxy 2.5.0, too old for a run: use 2.12.0, at least 2.6.0, or name none to have one "
+        "built"
+    )
+    with pytest.raises(ToxiproxyError, match=r"2\.5\.0, too old for a run: use 2\.12\.0"):
+        find_toxiproxy(old, cache_dir=tmp_path / "cache", env=env)
 
 
 def test_find_go_searches_the_given_path(tmp_path: Path, env: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.columns import LineColumns
+from reports.columns import RecordColumns
 from resilience.errors import EvidenceError
 from resilience.eventlog.end_marker import EndMarker, decode_marker
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
@@ -57,7 +57,7 @@ def unmarked(path: Path) -> bytes:
 
 def times(path: Path) -> list[float]:
     """The instants of the events in a file, as the reports read them."""
-    columns = LineColumns(LogEvent)
+    columns = RecordColumns(LogEvent)
     columns.add_file(str(path), LineScan(path), len)
     return [float(t) for t in columns.frame()["t"]]
 

@@ -114,7 +114,7 @@ def test_the_digest_is_stable() -> None:
     assert experiment(CutFault(100.0, ("x",))).digest == GOLDEN
 
 
-GOLDEN = "ab6f9175058a451622c564595b1e69b7224b23565f8162c0f5e3ba3013ccc64e"
+GOLDEN = "7cc076501123daea139af1a71e7900621d62806630e38d6148208f8f02fe3d3c"
 
 
 @pytest.mark.parametrize(
@@ -160,3 +160,16 @@ def test_a_drain_must_leave_the_server_its_time() -> None:
     server = ServerConfig(drain_window=0.5, join_capacity=10.0)
     with pytest.raises(ConfigError, match=r"faults\[0\]\.duration.*at least 4 s: so long the server takes to drain 30"):
         Experiment("x", 40.0, (Cohort("a", 30),), server=server, faults=(ServerDrainFault(10.0, duration=3.9),))
+
+
+def test_what_only_catalogues_read_changes_no_digest() -> None:
+    one = experiment(CutFault(100.0, ("x",)))
+    other = msgspec.structs.replace(one, question="Why?", group="links", shows=("F1",))
+    assert other.digest == one.digest
+
+
+@pytest.mark.parametrize("shows, key", [(("7",), "shows[0]"), (("F0",), "shows[0]"), (("F1", "F1"), "shows[1]")])
+def test_what_is_shown_are_ids_of_failure_modes(shows: tuple[str, ...], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        msgspec.structs.replace(experiment(CutFault(100.0, ("x",))), shows=shows)
+    assert caught.value.key == key

@@ -1,14 +1,14 @@
-"""Defects that a quiz server may have, by subject; the experiment under which each shows; a server that has some.
+"""Defects of a quiz server or its clients, by subject; the experiment under which each shows; a server with some.
 
-``server`` serves with planted defects in a process of its own; tests of the virtual lane plant them in this one. Only
-the server's classes are touched.
+``server`` serves with planted defects in a process of its own; tests of the virtual lane plant them in this one.
+Defects of clients show in the virtual lane only.
 """
 
 from __future__ import annotations
 
-from . import answers, identities, presence, snapshots, stream
+from . import answers, clients, identities, presence, snapshots, stream
 
-SUBJECTS = (answers, stream, snapshots, identities, presence)
+SUBJECTS = (answers, stream, snapshots, identities, presence, clients)
 
 DEFECTS = {defect.name: defect for subject in SUBJECTS for defect in subject.DEFECTS}
 """Every defect by its name."""

@@ -13,6 +13,7 @@ from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import Verdict
 from resilience.eventlog.writer import EventList
 from resilience.experiment.loader import load_file
+from resilience.experiment.spec import Experiment
 from resilience.lab.recording import Recording
 from resilience.lab.run import conduct, execute, opening_info
 from resilience.lab.run_directory import RunStatus
@@ -23,15 +24,15 @@ PLANTED = load_file(Path(__file__).with_name("planted.toml"))
 """23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server."""
 
 
-def in_memory(driver: LaneDriver, seed: int) -> RunHistory:
+def in_memory(driver: LaneDriver, seed: int, experiment: Experiment = PLANTED) -> RunHistory:
     """The history of one run in a lane of one process."""
     recording = Recording.in_memory()
-    outcome = conduct(driver, PLANTED, seed, recording)
+    outcome = conduct(driver, experiment, seed, recording)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     assert isinstance(recording.events, EventList)
-    info = msgspec.structs.replace(opening_info(driver, PLANTED, seed), status=outcome.status, cause=None)
+    info = msgspec.structs.replace(opening_info(driver, experiment, seed), status=outcome.status, cause=None)
     events = sorted(recording.events, key=lambda event: event.t)
-    return RunHistory(info, PLANTED, events, recording.observations, recording.stored)
+    return RunHistory(info, experiment, events, recording.observations, recording.stored)
 
 
 def virtual(seed: int) -> RunHistory:

@@ -186,6 +186,26 @@ def test_beyond_the_most_transports_none_gives_way_that_has_sent_its_handshake()
     assert all(not connection.is_ended for connection in kept)
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://quiz.example"])
+def test_a_connection_that_the_server_has_closed_takes_no_place(origin: str) -> None:
+    """Its peer may hold its socket open: it keeps no client out, and gives way when sockets run out."""
+    harness = ConnectionHarness(max_transports=5, max_connections=3, address_rate=1.0, address_burst=2)
+    rejected = [harness.open() for _ in range(3)]
+    request = HandshakeRequest("10.0.0.1", (origin,), ("quiz.example",))
+    for connection in rejected:
+        harness.shake(connection, request)
+        connection.handshake_completed()
+    rejected = [connection for connection in rejected if connection.is_ended]
+    assert rejected
+    assert harness.shake(harness.open("10.0.0.2"), HandshakeRequest("10.0.0.2")) is None
+    harness.effects()
+    given_way = []
+    for _ in range(2):
+        harness.open("10.0.0.1")
+        given_way += [effect.connection for effect in harness.effects() if isinstance(effect, AbortConnection)]
+    assert given_way[0] == rejected[0].key
+
+
 def test_a_server_that_runs_late_sheds_at_the_handshake() -> None:
     harness = ConnectionHarness(admission_seconds=2.0)
     found = harness.open().handshake_received(HandshakeRequest("10.0.0.1"), harness.now, 3.0)
@@ -397,6 +417,13 @@ def test_a_host_without_the_key_is_refused_for_good_and_counted(host_key: str | 
     assert not connection.receive(Host(event=HERE, key="guess"), harness.now)
     assert harness.outcome() == ([(REFUSED, "key")], [], [(4204, why)])
     assert harness.policy.record_failure("10.0.0.1", harness.now) > 0.0
+
+
+def test_a_host_of_another_protocol_is_refused_before_its_key_is_compared() -> None:
+    harness = ConnectionHarness()
+    for key in (KEY, "guess"):
+        assert not harness.shaken().receive(Host(event=HERE, key=key, protocol=99), harness.now)
+        assert harness.outcome() == ([(REFUSED, "protocol")], [], [(1002, "this server speaks protocol 1")])
 
 
 def test_a_key_is_not_compared_for_an_address_over_its_limit_whatever_was_opened_before() -> None:

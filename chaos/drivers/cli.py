@@ -1,0 +1,86 @@
+"""``resilience chaos driver``: the examination of a client driver on the terminal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from resilience.errors import ExitCode
+from resilience.extras import needs_extra
+from resilience.terminal import make_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .check import Examination, RuleFinding
+
+_MARKS = {True: ("ok", "green"), False: ("broken", "bold red"), None: ("not seen", "yellow")}
+
+
+@click.group()
+def driver() -> None:
+    """Try out a client driver: a program that runs the clients of an experiment."""
+
+
+@driver.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--clients", type=click.IntRange(1, 1000), default=4, show_default=True, help="How many it is to hold.")
+@click.option(
+    "--slower",
+    type=click.FloatRange(1.0),
+    default=1.0,
+    show_default=True,
+    help="Wait so many times as long for everything, as on a busy machine.",
+)
+@needs_extra("chaos")
+def check(command: tuple[str, ...], clients: int, slower: float) -> int:
+    """Start the driver COMMAND against a small echo server, and check the rules of its protocol.
+
+    The server cuts its connections and refuses new ones, the driver is suspended, gets unknown messages, and is
+    stopped. {python} and {examples} in COMMAND stand for this program's interpreter and its drivers' folder.
+
+    Exit codes: 0 every rule holds, 1 a rule is broken, 2 there is no such program, 4 it could not be examined.
+    """
+    import asyncio
+    import tempfile
+    from pathlib import Path
+
+    from .check import Limits, examine
+    from .process import resolve_command
+
+    words, console = resolve_command(command, "COMMAND"), make_console()
+    handle, name = tempfile.mkstemp(prefix="resilience-driver-", suffix=".log")
+    os.close(handle)
+    log = Path(name)
+    found = asyncio.run(examine(words, log, clients=clients, limits=Limits().times(slower)))
+    _show(found, console)
+    if log.stat().st_size and not found.holds:
+        console.print(f"its standard error: {log}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        log.unlink()
+    return ExitCode.PASS if found.holds else ExitCode.FAIL
+
+
+def _show(examination: Examination, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    seen = ", ".join(f"{name} {count}" for name, count in examination.seen.items() if count)
+    console.print(f"messages: {seen or 'none'}", markup=False, highlight=False, soft_wrap=True)
+    table = Table("", "rule", "found", "what would be right", box=None, pad_edge=False)
+    for finding in examination.findings:
+        mark, style = _MARKS[finding.holds]
+        found = " ".join(finding.found.split())
+        table.add_row(Text(mark, style=style), Text(finding.rule), Text(found), Text(finding.right))
+    console.print(table)
+    console.print(_conclusion(examination.findings), markup=False, highlight=False, soft_wrap=True)
+
+
+def _conclusion(findings: tuple[RuleFinding, ...]) -> str:
+    broken = sum(finding.holds is False for finding in findings)
+    if broken:
+        return f"{broken} of {len(findings)} rules are broken"
+    unseen = sum(finding.holds is None for finding in findings)
+    return f"{len(findings) - unseen} rules hold" + (f", {unseen} not seen" if unseen else "")
