@@ -24,6 +24,7 @@ from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile
 from resilience.lab.observer import Observation
 from resilience.lab.participants import client_names
 from resilience.lab.run_directory import RunInfo, RunStatus
+from resilience.units import Instant
 
 from .column_files import inspect_evidence, is_column_file, row_groups
 from .columns import RecordColumns
@@ -243,7 +244,7 @@ def _inner_markers(path: str, count: int) -> Iterator[str]:
 
 def _records(frame: pd.DataFrame, info: RunInfo, experiment: Experiment) -> Iterator[str]:
     """What is missing in the log of a completed run, or is too much in it."""
-    yield from _run_records(frame)
+    yield from _run_records(frame, experiment)
     yield from _instants(frame, info)
     yield from _participants(frame, experiment)
     yield from _doubled(frame)
@@ -255,13 +256,21 @@ def _of(frame: pd.DataFrame, kind: LogEventKind) -> pd.DataFrame:
     return frame[frame["kind"] == kind.value]
 
 
-def _run_records(frame: pd.DataFrame) -> Iterator[str]:
-    for kind, right in ((LogEventKind.RUN_STEADY, Verdict.PASS.value), (LogEventKind.RUN_ENDED, "completed")):
+def _run_records(frame: pd.DataFrame, experiment: Experiment) -> Iterator[str]:
+    expected = [(LogEventKind.RUN_STEADY, Verdict.PASS.value), (LogEventKind.RUN_ENDED, "completed")]
+    if _failed_before(frame, experiment.hypothesis.within):  # its steady state was not due yet
+        expected.pop(0)
+    for kind, right in expected:
         found = _of(frame, kind)["outcome"].astype(object).tolist()
         if len(found) != 1:
             yield f"{EVENTS}/: {len(found)} records {kind.value}; a completed run has one"
         elif found[0] != right:
             yield f"{EVENTS}/: {kind.value} says {found[0]!r}, but run.json says that the run completed"
+
+
+def _failed_before(frame: pd.DataFrame, t: Instant) -> bool:
+    """Whether the run ended before ``t`` because its server failed by itself."""
+    return bool((_of(frame, LogEventKind.SERVER_FAILED)["t"] < t).any())
 
 
 def _instants(frame: pd.DataFrame, info: RunInfo) -> Iterator[str]:
@@ -281,7 +290,7 @@ def _participants(frame: pd.DataFrame, experiment: Experiment) -> Iterator[str]:
     is_seen[frame["actor"].cat.codes.to_numpy()[(frame["role"] == Role.CLIENT.value).to_numpy()]] = True
     seen, expected = actors[is_seen], pd.Index(client_names(experiment), dtype="str")
     missing, strangers = sorted(expected.difference(seen)), sorted(seen.difference(expected))
-    if missing:
+    if missing and not _failed_before(frame, experiment.ramp):  # else they had not come yet
         yield f"{EVENTS}/: no event of {_some(missing)}: {len(missing):,} of {len(expected):,} clients are missing"
     if strangers:
         yield f"{EVENTS}/: events of {_some(strangers)}, no client of this experiment ({len(strangers):,} of them)"

@@ -18,7 +18,7 @@ from reports.build import analyse
 from reports.cli import report
 from resilience.errors import EvidenceError, ExitCode, ResilienceError
 from resilience.eventlog.end_marker import EndMarker, decode_marker, with_marker
-from resilience.eventlog.vocabulary import Lane, LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
 from resilience.experiment.loader import load_file, parse, to_toml
 from resilience.lab.manifest import evidence_paths, take_inventory
 from resilience.lab.run import execute
@@ -190,6 +190,23 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[list[bytes]], list[bytes]], str]]
         "dials are there twice",
     ),
 }
+
+
+@pytest.mark.parametrize("at", [0.05, 1.0], ids=["before all clients came", "before its steady state was due"])
+def test_a_server_that_fails_while_clients_join_is_a_fail(run_dir: Path, at: float) -> None:
+    """What would have been recorded later is not missing: the run ended, and the system ended it."""
+    cause = f"the server ended by itself (SIGKILL) at {at} s"
+    end = [
+        LogEvent(at, Lane.MODEL, Role.RUNNER, "runner", kind, outcome=outcome, cause=cause)
+        for kind, outcome in ((LogEventKind.SERVER_FAILED, "ended"), (LogEventKind.RUN_ENDED, "completed"))
+    ]
+    for file in (file for file in FILES if file.startswith("events/")):
+        rewrite(run_dir, file, lambda lines: [line for line in lines if msgspec.json.decode(line)["t"] < at])
+    ended = [msgspec.json.encode(event) + b"\n" for event in end]
+    rewrite(run_dir, "events/run.jsonl", lambda lines: lines + ended)
+    reseal(run_dir, cause=cause)
+    code, said = verdict_of(run_dir)
+    assert (code, said) == (ExitCode.FAIL, "")
 
 
 def late(line: bytes) -> bytes:
