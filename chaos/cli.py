@@ -67,10 +67,11 @@ def run(
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
 
     Exit codes: 0 pass, 1 target missed or invariant broken, 2 bad input, 3 inconclusive, 4 the laboratory failed, there
-    was no steady state to begin with, or the run was interrupted (Ctrl-C once; all processes that it started end
-    first). With --repeat the verdict is on all runs together.
+    was no steady state to begin with, or the run was interrupted. With --repeat the verdict is on all runs together.
+    Ctrl-C once ends the processes in order and reports on what was recorded, twice kills them.
     """
     from reports.run_cli import RunRequest, run_and_report
+    from resilience.lab.command import interruptible
     from resilience.lab.progress_view import show_progress
 
     from .real_lane import RealLane
@@ -82,7 +83,8 @@ def run(
     require_target(loaded, database=db)
     plan = repetition.plan(loaded.seed if seed is None else seed)
     console = make_console(quiet=repetition.quiet)
-    found = choose_toxiproxy(toxiproxy, say=_aside(console))
+    with interruptible():
+        found = choose_toxiproxy(toxiproxy, say=_aside(console))
     if isinstance(found, ExternalToxiproxy):
         require_external(loaded, found)
     proxy = found if isinstance(found, ExternalToxiproxy) else found.path
@@ -140,13 +142,14 @@ def doctor(clients: int | None, toxiproxy: str | None, out: Path | None) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from resilience.lab.command import RUNS
+    from resilience.lab.command import RUNS, interruptible
 
     from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.doctor import examine, worst
 
     console = make_console()
-    findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
+    with interruptible():
+        findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])

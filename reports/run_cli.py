@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from resilience.errors import ExitCode, ResilienceError
 from resilience.experiment.spec import Experiment
-from resilience.lab.command import new_repetitions_dir, new_run_dir, run_experiment
+from resilience.lab.command import interruptible, new_repetitions_dir, new_run_dir, report_later, run_experiment
 from resilience.lab.progress import ProgressListener, ignore_progress
 from resilience.lab.recording import LINES, LogFormat
 from resilience.lab.repetitions import RepetitionEnd, RepetitionPlan, repeat
@@ -60,12 +60,14 @@ def run_and_report(request: RunRequest, console: Console) -> int:
 
 def _run_once(request: RunRequest, console: Console) -> int:
     experiment, seed, driver = request.experiment, request.plan.first_seed, request.new_driver()
-    run_dir = new_run_dir(driver, experiment, seed, request.out)
-    if request.show_progress is not _show_nothing:  # a run of seconds needs no announcement
-        _announce(request, run_dir, console)
-    with request.show_progress(console) as listener:
-        run_experiment(driver, experiment, seed, run_dir, console, listener, log_format=request.log_format)
-    return report_own_run(run_dir, console)
+    with interruptible() as begun:
+        run_dir = new_run_dir(driver, experiment, seed, request.out)
+        begun.remedy = report_later(run_dir)
+        if request.show_progress is not _show_nothing:  # a run of seconds needs no announcement
+            _announce(request, run_dir, console)
+        with request.show_progress(console) as listener:
+            run_experiment(driver, experiment, seed, run_dir, console, listener, log_format=request.log_format)
+        return report_own_run(run_dir, console)
 
 
 def _announce(request: RunRequest, directory: Path, console: Console) -> None:
@@ -88,7 +90,16 @@ class _RepeatedRun:
         self._summaries: list[Summary] = []
 
     def run(self) -> int:
-        """Run them, report on all of them; returns the exit code."""
+        """Run them, report on all of them; returns the exit code.
+
+        A signal within a run ends that run and is followed by the verdict on the runs so far; any other ends the
+        command.
+        """
+        with interruptible() as begun:
+            begun.remedy = f"each run so far has its report below {self._directory}"
+            return self._run()
+
+    def _run(self) -> int:
         from .repetition_pages import STEM, write_repetitions
 
         _announce(self._request, self._directory, self._console)

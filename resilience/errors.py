@@ -12,6 +12,7 @@
     │   │   └── ToxiproxyError          the proxy is missing, hung, crashed or rejected a request
     │   └── PortInUseError          another process listens on the port
     ├── EvidenceError           4   what a run left behind cannot be read: names the file
+    ├── CommandInterruptedError 4   a signal ended the command
     ├── SystemFailedError       1   the system under test ended or stopped by itself
     ├── ProtocolError
     │   ├── LocalProtocolError      our own code broke the protocol's rules
@@ -84,6 +85,10 @@ class HarnessError(ResilienceError):
 
 class EvidenceError(ResilienceError):
     """A run directory whose files cannot be read: a verdict on it would rest on nothing."""
+
+
+class CommandInterruptedError(ResilienceError):
+    """A signal ended the command before it was done."""
 
 
 class DriverError(HarnessError):

@@ -136,7 +136,7 @@ def format_of(name: str) -> LogFormat:
 def run_and_report(
     experiment: Experiment, driver: LaneDriver, seed: int, out: Path | None, log_format: LogFormat = LINES
 ) -> int:
-    """Run once, report, print the verdict; returns the exit code. SIGINT and SIGTERM end the run in order."""
+    """Run once, report, print the verdict; returns the exit code. A signal ends the run in order."""
     from reports.run_cli import RunRequest, run_and_report
 
     request = RunRequest(experiment, lambda: driver, RepetitionPlan(seed), out, log_format=log_format)

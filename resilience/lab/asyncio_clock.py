@@ -63,17 +63,24 @@ async def run_with_helpers(main: Coroutine[Any, Any, T], helpers: Sequence[Corou
 
 def canceller_of_this_task(cancellation: Cancellation) -> Callable[[], None]:
     """What cancels the task that calls this, from any thread, unless the run cleans up when its loop gets to it."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
 
     def cancel_unless_masked() -> None:
         if task is not None and not cancellation.masked:
             task.cancel()
 
-    def cancel() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run is over
-            loop.call_soon_threadsafe(cancel_unless_masked)
+    return call_in_this_loop(cancel_unless_masked)
 
-    return cancel
+
+def call_in_this_loop(act: Callable[[], None]) -> Callable[[], None]:
+    """What has the running loop call ``act``, from any thread; nothing happens once the loop is closed."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run is over
+            loop.call_soon_threadsafe(act)
+
+    return call
 
 
 def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resilience.errors import HarnessError, UsageError
+from resilience.errors import CommandInterruptedError, HarnessError, UsageError
 from resilience.experiment.spec import Experiment
 from resilience.units import Seconds
 
@@ -21,7 +22,7 @@ from .recording import LINES, LogFormat
 from .repetitions import RepetitionPlan, parse_duration
 from .run import RunOutcome, execute, require_lane
 from .run_directory import RunStatus, create_repetitions_dir, create_run_dir, point_latest
-from .signals import cancelled_by_signals
+from .signals import cancelled_by_signals, interrupted_by_signals
 from .system import LaneDriver
 
 if TYPE_CHECKING:
@@ -94,6 +95,24 @@ def repetition_options(command: Callable[..., int]) -> Callable[..., int]:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), gathered)
 
 
+@dataclass
+class BegunWork:
+    """What a command has begun; ``remedy`` says what a user has of it, or may do, when a signal ends the command."""
+
+    remedy: str = "nothing was started"
+
+
+@contextmanager
+def interruptible() -> Iterator[BegunWork]:
+    """Let a signal end the command with one line, wherever :func:`run_experiment` does not take care of it.
+
+    Blocks may be nested; the innermost one says the remedy.
+    """
+    begun = BegunWork()
+    with interrupted_by_signals(say, lambda: begun.remedy):
+        yield begun
+
+
 def new_run_dir(driver: LaneDriver, experiment: Experiment, seed: int, out: Path | None) -> Path:
     """The directory of the next run, made; ``out``, if given, is the directory itself.
 
@@ -125,7 +144,7 @@ def _stamp() -> str:
 def _point_latest(directory: Path) -> None:
     problem = point_latest(directory)
     if problem is not None:
-        _say(f"warning: {problem}")
+        say(f"warning: {problem}")
 
 
 def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees it
@@ -137,13 +156,14 @@ def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees
     listener: ProgressListener = ignore_progress,
     log_format: LogFormat = LINES,
 ) -> RunOutcome:
-    """Run it; SIGINT and SIGTERM end it in order. However it ends, the outcome says so, and so does a printed line.
+    """Run it; a signal ends it in order. However it ends, the outcome says so, and so does a printed line.
 
-    Raises what is wrong with the request (:class:`~resilience.errors.UsageError`), never what failed in the run.
+    Raises what is wrong with the request (:class:`~resilience.errors.UsageError`), never what failed in the run. Raises
+    :class:`~resilience.errors.CommandInterruptedError` when a second signal ended it at once: nothing is to follow.
     """
     cancellation = Cancellation()
     try:
-        with cancelled_by_signals(cancellation, _say):
+        with cancelled_by_signals(cancellation, say):
             outcome = execute(
                 driver,
                 experiment,
@@ -155,11 +175,19 @@ def run_experiment(  # noqa: PLR0913, PLR0917 - what to run, where, and who sees
             )
     except HarnessError as error:
         outcome = RunOutcome(RunStatus.HARNESS_FAILED, str(error))
+    if cancellation.aborted is not None:
+        raise CommandInterruptedError(f"interrupted by {cancellation.aborted}, at once; {report_later(run_dir)}")
     if outcome.cause is not None:
         line = f"{outcome.status}: {outcome.cause}"
         console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)
     return outcome
 
 
-def _say(line: str) -> None:
+def report_later(run_dir: Path) -> str:
+    """What to do about a run whose report was not built."""
+    return f"what it recorded is reported by: resilience report build {run_dir}"
+
+
+def say(line: str) -> None:
+    """Print a line for people."""
     click.echo(line, err=True)
