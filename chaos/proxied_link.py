@@ -99,7 +99,7 @@ class ProxiedLink:
     @classmethod
     async def start(cls, name: str, binary: Binary, log: Path, clock: RunClock, *, resets: bool = False) -> ProxiedLink:
         """Start the link's own Toxiproxy; it carries nothing until :meth:`connect`. ``clock`` times its operations."""
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(exist_ok=True)
         process = await ToxiproxyProcess.start(binary, HOST, log_path=log, clock=clock.now)
         return cls(name, process, clock, resets=resets)
 

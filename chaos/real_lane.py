@@ -20,7 +20,7 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
-from resilience.lab.asyncio_clock import canceller_of_this_task, run_all
+from resilience.lab.asyncio_clock import call_in_this_loop, canceller_of_this_task, run_all
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
@@ -32,6 +32,7 @@ from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
+from .run_children import RunChildren
 from .targets.choice import make_target, require_target
 from .toxiproxy.external import ExternalToxiproxy, ask, require_external
 from .toxiproxy.provision import Binary, find_toxiproxy
@@ -72,11 +73,17 @@ class RealLane:
         return {"websockets": version("websockets"), **proxy, **driver}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
-        """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up."""
+        """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up.
+
+        An abort kills all processes, so nothing waits for them any more.
+        """
         self._cancellation = cancellation
 
         async def cancellable() -> T:
+            children = RunChildren()
+            children.become_current()
             cancellation.bind(canceller_of_this_task(cancellation))
+            cancellation.bind_abort(call_in_this_loop(children.kill))
             return await main()
 
         return asyncio.run(cancellable())
@@ -124,7 +131,7 @@ class _Starter:
         self, stack: AsyncExitStack, experiment: Experiment, seed: int, recording: Recording, *, database: str | None
     ) -> None:
         self._stack, self._experiment, self._seed = stack, experiment, seed
-        self._keep, self._run_dir = recording.write_stored_run, recording.directory
+        self._recording, self._run_dir = recording, recording.directory
         self._clock = RunClock()
         self._server = make_target(experiment, seed, self._run_dir, clock=self._clock, database=database)
         self._links: dict[str, ProxiedLink] = {}
@@ -154,7 +161,7 @@ class _Starter:
             pool=self._pool,
             suspended=self._experiment.suspended_links(self._seed),
             on_tick=on_tick,
-            keep=self._keep,
+            recording=self._recording,
         )
 
     async def _start_link(self, name: str, toxiproxy: Binary | ExternalToxiproxy, *, resets: bool) -> None:

@@ -19,6 +19,7 @@ from resilience.lab.client_control import SuspendableClients
 from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
+from resilience.lab.recording import Recording
 from resilience.lab.server_watch import ServerWatch, SilenceMeter
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.stored_run_reader import read_stored_run
@@ -40,6 +41,9 @@ TICK_S: Seconds = 0.25
 
 LIFE_CHECK_S: Seconds = 0.05
 """Pause between two checks that the server's process lives."""
+
+DIRECTORY_CHECK_S: Seconds = 0.5
+"""Pause between two checks of the run directory."""
 
 LINK_CHECK_S: Seconds = 2.0
 """Pause between two checks of a proxy."""
@@ -68,7 +72,7 @@ class RealSystem:
         pool: WorkerPool,
         suspended: Collection[str],
         on_tick: Callable[[], None],
-        keep: Callable[[StoredRun], None],
+        recording: Recording,
     ) -> None:
         self.clock = AsyncioClock(clock)
         self.server, self.links = server, links
@@ -80,7 +84,7 @@ class RealSystem:
             for link in worker.shard.links
             if link in suspended
         }
-        self._keep = keep
+        self._recording = recording
         self._origin = time.time() - clock.now()
         self._silences = SilenceMeter()
         self._lag = LagMeter()
@@ -108,10 +112,9 @@ class RealSystem:
         )
         links = [self._guard_link(link, recorder) for link in self.links.values()]
         reports = [worker.read_reports() for worker in self._pool.workers]
+        guards = [self._guard_directory(), self._guard_server()]
         measures = [measure_loop(self._lag), self._measure(recorder)]
-        return await run_with_helpers(
-            main, [self._guard_server(), watch.run(), self._tick(), *links, *reports, *measures]
-        )
+        return await run_with_helpers(main, [*guards, watch.run(), self._tick(), *links, *reports, *measures])
 
     def death(self) -> str | None:
         """How the server ended by itself, if it did."""
@@ -142,7 +145,7 @@ class RealSystem:
 
     def _keep_stored(self, stored: StoredRun | None) -> None:
         if stored is not None:
-            self._keep(stored)
+            self._recording.write_stored_run(stored)
 
     async def _stored(self) -> StoredRun | None:
         if self.server.database is None:
@@ -160,6 +163,12 @@ class RealSystem:
             throttled_s=None if throttled is None or self._throttled is None else throttled - self._throttled,
             load=None if load is None or self._load is None else (self._load, load),
         )
+
+    async def _guard_directory(self) -> None:
+        """End the run when its directory is removed or its disk is full."""
+        while True:
+            self._recording.require_directory()
+            await asyncio.sleep(DIRECTORY_CHECK_S)
 
     async def _guard_server(self) -> None:
         """End the run when the server ends by itself."""

@@ -14,11 +14,13 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
 from .parent_death import die_with_parent
+from .run_children import add_to_run
 
 LINE_LIMIT_BYTES = 1 << 22
 """The longest line a piped child may print."""
@@ -51,8 +53,7 @@ class SupervisedProcess:
 
         The program is a path, not looked up. ``env`` and ``cwd``: the runner's own by default.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out:
+        with open_log(log) as out:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *die_with_parent(),
@@ -67,7 +68,9 @@ class SupervisedProcess:
                 )
             except OSError as error:
                 raise HarnessError(f"cannot start {name}: {error}") from error
-        return cls(name, process, log)
+        child = cls(name, process, log)
+        add_to_run(child)
+        return child
 
     @property
     def exit_code(self) -> int | None:
@@ -123,6 +126,15 @@ class SupervisedProcess:
     def log_tail(self) -> str:
         """The end of its log, for an error message."""
         return f"its log, {self.log}, ends: {tail_of(self.log) or '(empty)'}"
+
+
+def open_log(log: Path) -> IO[bytes]:
+    """Open the log of a child, to append to it, in a folder of the run directory; HarnessError when that is gone."""
+    try:
+        log.parent.mkdir(exist_ok=True)
+        return log.open("ab")
+    except OSError as error:
+        raise HarnessError(f"{log}: cannot be written: {error.strerror}") from error
 
 
 def tail_of(log: Path) -> str:

@@ -9,7 +9,6 @@ suspended, and knows nothing of faults.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from resilience.errors import describe_error
 from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.spec import Experiment
@@ -118,7 +118,7 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     helpers = [asyncio.create_task(measure_loop(lag)), asyncio.create_task(_report(fleet, cohorts, lag, writer))]
     try:
         fleet.start()
-        await _next(orders)
+        await _order_or_failure(orders, helpers)
     finally:
         for helper in helpers:
             helper.cancel()
@@ -126,6 +126,14 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
         writer.close()
         write_observations(Path(job.observations), fleet.observations())
     say(Ended(lag_summary(job.name, "worker", lag, time.process_time())))
+
+
+async def _order_or_failure(orders: asyncio.StreamReader, helpers: list[asyncio.Task[None]]) -> None:
+    """Wait for the next order; raises what ended a helper, such as a full disk: clients without a log prove nothing."""
+    order = asyncio.create_task(_next(orders))
+    done, _ = await asyncio.wait([order, *helpers], return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 def members(shard: Shard, experiment: Experiment, seed: int) -> list[ParticipantSpec]:
@@ -154,14 +162,22 @@ async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
 
 
 def main() -> None:
-    """Run one worker; returns when it is done or the runner is gone."""
-    with contextlib.suppress(BrokenPipeError):  # the runner is gone
-        try:
-            import uvloop  # noqa: PLC0415 - optional
-        except ModuleNotFoundError:
-            asyncio.run(work())
-        else:
-            uvloop.run(work())
+    """Run one worker; returns when it is done or the runner is gone. Ends with one line when it cannot write."""
+    try:
+        _run()
+    except BrokenPipeError:  # the runner is gone
+        return
+    except OSError as error:
+        sys.exit(describe_error(error))
+
+
+def _run() -> None:
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ModuleNotFoundError:
+        asyncio.run(work())
+    else:
+        uvloop.run(work())
 
 
 if __name__ == "__main__":

@@ -129,7 +129,11 @@ class ProcessTarget(ABC):
         raise HarnessError(f"other programs took {_TRIES} free ports in a row; end other runs and try again")
 
     async def stop(self) -> None:
-        """End it in order: it writes its final records first. SystemFailedError when it had to be killed."""
+        """End it in order: it writes its final records first.
+
+        SystemFailedError when it had to be killed, or ended in another way than by obeying. One that was just starting
+        may be ended by the signal itself.
+        """
         child = self._child
         if child is None or child.exit_code is not None:
             return
@@ -140,6 +144,9 @@ class ProcessTarget(ABC):
         if not is_orderly:
             within = f"{self.stop_timeout:g} s of {self.stop_signal.name}, at {self._clock.now():.1f} s"
             raise SystemFailedError(f"the server did not end within {within}", has_ended=False)
+        code = child.exit_code
+        if code is not None and code != -self.stop_signal and not self._is_orderly(code):
+            raise SystemFailedError(f"the server did not end in order ({describe_exit(code)})")
 
     async def _become_ready(self, by: Instant) -> None:
         while True:

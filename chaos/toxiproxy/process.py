@@ -29,6 +29,7 @@ from resilience.network_addresses import with_port
 
 from ..parent_death import die_with_parent
 from ..ports import free_ports, require_free
+from ..run_children import add_to_run
 from ..supervised import describe_exit
 from .client import NotToxiproxyError, ToxiproxyApi, ToxiproxyHungError, ToxiproxyRefusedError
 
@@ -221,6 +222,7 @@ class ToxiproxyProcess:
         except OSError as error:
             raise ToxiproxyError(f"cannot start {self._binary.path}: {error}; run `resilience chaos doctor`") from error
         self.starts += 1
+        add_to_run(child)
         with contextlib.suppress(BrokenPipeError):  # it died at once; the caller sees that next
             _feed(child, json.dumps(config).encode())
         return child

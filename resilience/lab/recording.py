@@ -18,6 +18,7 @@ from resilience.eventlog.writer import EventFile, EventList, EventSink, EventWri
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
 
+from .directory_watch import DirectoryWatch
 from .manifest import DATABASE, EVENTS, OBSERVATIONS, EvidenceFile, FileInspection, inspect_file, take_inventory
 from .observer import Observation
 from .stored_run import StoredRun
@@ -75,6 +76,9 @@ class Recording:
             raise HarnessError("this lane needs a run directory; use lab.run.execute")
         return self._directory
 
+    def require_directory(self) -> None:
+        """Raise HarnessError when the run directory was removed or its disk is full; there is none in memory."""
+
     def write_observations(self, name: str, observations: Iterable[Observation]) -> None:
         """Keep what the clients of one process, ``name``, were shown."""
         kept = list(observations)
@@ -105,6 +109,13 @@ class DirectoryRecording(Recording):
             raise UsageError(f"{directory}: cannot write the run directory: {error.strerror}") from error
         self._inspect = log_format.inspect
         super().__init__(self._writer, directory, self._writer.flush)
+        self._watch = DirectoryWatch(directory)
+
+    def require_directory(self) -> None:
+        """Raise HarnessError when the run directory was removed or its disk is full."""
+        problem = self._watch.problem()
+        if problem is not None:
+            raise HarnessError(problem)
 
     def close(self) -> tuple[EvidenceFile, ...]:
         """Close the event log and list the evidence for ``run.json``; nothing may be recorded afterwards."""
@@ -113,8 +124,8 @@ class DirectoryRecording(Recording):
 
 
 def write_observations(path: Path, observations: Iterable[Observation]) -> None:
-    """Write observations as JSON Lines with an end marker."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write observations as JSON Lines with an end marker; a run directory that was removed is not made again."""
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(with_marker([msgspec.json.encode(item) + b"\n" for item in observations]))
 
 

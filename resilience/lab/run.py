@@ -28,6 +28,7 @@ from resilience.terminal import describe_unexpected
 from resilience.units import Instant, Seconds
 
 from .cancellation import Cancellation
+from .directory_watch import NO_SPACE
 from .injector import FaultInjector
 from .manifest import EvidenceFile
 from .progress import Progress, ProgressListener, describe_fault_record, ignore_progress
@@ -81,7 +82,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     try:
         outcome = conduct(driver, experiment, seed, recording, progress=progress, cancellation=cancellation)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed, and run.json says so
-        failure = _as_expected(error, run_dir)
+        failure = _as_expected(error, run_dir, recording)
     finally:
         evidence, unwritten = _close(recording)
         failure = failure or unwritten
@@ -112,11 +113,23 @@ def _close(recording: DirectoryRecording) -> tuple[tuple[EvidenceFile, ...] | No
         return None, HarnessError(f"the event log cannot be written: {error.strerror or error}")
 
 
-def _as_expected(error: Exception, run_dir: Path) -> HarnessError | UsageError:
-    """The error itself if a run may end with it, else one that names the file in which its traceback is now."""
-    if isinstance(error, HarnessError | UsageError):
+def _as_expected(error: Exception, run_dir: Path, recording: Recording) -> HarnessError | UsageError:
+    """The error itself if a run may end with it, else one that names the file in which its traceback is now.
+
+    Where the run directory cannot be written any more, that is the error: whatever else failed may have failed of it.
+    """
+    if isinstance(error, UsageError):
         return error
-    described = HarnessError(describe_unexpected(error, run_dir / FAILURE_LOG))
+    try:
+        recording.require_directory()
+    except HarnessError as cause:
+        return cause
+    if isinstance(error, HarnessError):
+        return error
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        described = HarnessError(f"{run_dir}: cannot be written: {error.strerror}")
+    else:
+        described = HarnessError(describe_unexpected(error, run_dir / FAILURE_LOG))
     described.__cause__ = error
     return described
 
@@ -139,15 +152,29 @@ def conduct(  # noqa: PLR0913 - as execute
     except SystemFailedError as failed:
         outcome = run.record_failed_system(failed)
     except BaseException as error:
-        interrupted = isinstance(error, asyncio.CancelledError) and cancellation.reason is not None
-        cause = f"interrupted by {cancellation.reason}" if interrupted else describe_error(error)
+        interrupted = cancellation.aborted is not None or (
+            isinstance(error, asyncio.CancelledError) and cancellation.reason is not None
+        )
+        cause = _interruption(cancellation) if interrupted else describe_error(error)
         with contextlib.suppress(OSError):  # a disk that is full already is what the caller hears of
             run.record_end("interrupted" if interrupted else "failed", cause)
         if not interrupted:
             raise
         return RunOutcome(RunStatus.INTERRUPTED, cause)
-    run.record_end("completed" if outcome.status is RunStatus.COMPLETED else "failed", outcome.cause)
+    if cancellation.aborted is not None:
+        outcome = RunOutcome(RunStatus.INTERRUPTED, _interruption(cancellation))
+    run.record_end(_END_RECORDS.get(outcome.status, "failed"), outcome.cause)
     return outcome
+
+
+_END_RECORDS = {RunStatus.COMPLETED: "completed", RunStatus.INTERRUPTED: "interrupted"}
+
+
+def _interruption(cancellation: Cancellation) -> str:
+    """What interrupted the run, in words."""
+    if cancellation.aborted is not None:
+        return f"interrupted by {cancellation.aborted}, at once: its processes were killed"
+    return f"interrupted by {cancellation.reason}"
 
 
 def require_lane(experiment: Experiment, lane: Lane) -> None:
@@ -270,7 +297,14 @@ class _Run:
         return RunOutcome(RunStatus.COMPLETED)
 
     def record_failed_system(self, failed: SystemFailedError) -> RunOutcome:
-        """The system ended or stopped by itself: that is a result, and the end of the run."""
+        """The system ended or stopped by itself: that is a result, and the end of the run.
+
+        Raises HarnessError when the run directory is gone or full, which the system may have failed of. After an abort
+        the laboratory has killed it, and nothing is recorded.
+        """
+        if self._cancellation.aborted is not None:
+            return RunOutcome(RunStatus.INTERRUPTED, _interruption(self._cancellation))
+        self._recording.require_directory()
         if self._recorder is not None and self._system is not None:
             outcome, detail = "ended" if failed.has_ended else "silent", self._system.server_log_tail()
             self._recorder.record_run(LogEventKind.SERVER_FAILED, outcome=outcome, cause=str(failed), detail=detail)

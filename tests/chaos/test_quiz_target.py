@@ -183,6 +183,14 @@ async def test_a_server_that_ignores_sigterm_is_killed_and_has_failed(
     assert target.death() is None, "an ordered death is not its own"
 
 
+async def test_a_server_that_does_not_end_in_order_has_failed(target: QuizTarget) -> None:
+    """As one that is killed by the kernel, or crashes, in its last second: its final records are not there."""
+    stop = asyncio.create_task(target.stop())
+    os.kill(pid_of(target), signal.SIGKILL)
+    with pytest.raises(SystemFailedError, match=r"the server did not end in order \(killed by SIGKILL\)"):
+        await stop
+
+
 async def test_a_stopped_server_is_no_death(target: QuizTarget) -> None:
     await target.stop()
     await target.stop()

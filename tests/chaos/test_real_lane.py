@@ -6,12 +6,9 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -40,7 +37,7 @@ from resilience.lab.server_watch import SilenceMeter
 from tests.support.stored_lines import read_observations
 
 from ..support.deadlines import HANG_S
-from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
+from ..support.processes import descendants, eventually_sync, kinds, lives, logged
 
 K = LogEventKind
 
@@ -370,81 +367,6 @@ def test_a_run_may_be_executed_in_any_thread_and_cancelled_from_another(
     assert outcomes == [RunOutcome(RunStatus.INTERRUPTED, "interrupted by the test")]
     assert read_run_info(tmp_path).status is RunStatus.INTERRUPTED
     assert not children()
-
-
-# --- signals ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def run_in_mid_fault(folder: Path, binary: Binary) -> Iterator[tuple[subprocess.Popen[bytes], set[int], set[int]]]:
-    """`chaos run` in its own process with a refusal in force: it, its children's ids, their ports."""
-    file, out = folder / "long.toml", folder / "run"
-    file.write_text(LONG_REFUSAL)
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "resilience",
-        "chaos",
-        "run",
-        file,
-        "--out",
-        out,
-        "--toxiproxy",
-        binary.path,
-    ]
-    with (
-        (folder / "output").open("wb") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            assert eventually_sync(lambda: kinds(out).count(K.FAULT_STARTED) == 2, HANG_S)
-            children = descendants(process.pid)
-            ports = listening(children)
-            assert len(children) == 5
-            assert len(ports) == 3
-            yield process, children, ports
-        finally:
-            process.kill()
-
-
-def nothing_left(children: set[int], ports: set[int]) -> bool:
-    return not any(lives(pid) for pid in children) and not any(_listens(port) for port in ports)
-
-
-def _listens(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["ctrl-c-twice", "term"])
-def test_an_interrupted_run_leaves_nothing_behind(
-    binary: Binary, tmp_path: Path, signals: tuple[signal.Signals, ...]
-) -> None:
-    """Exit code 4, "interrupted" on record, no process and no listener left; a second Ctrl-C changes nothing."""
-    output = tmp_path / "output"
-    with run_in_mid_fault(tmp_path, binary) as (process, children, ports):
-        process.send_signal(signals[0])
-        for number in signals[1:]:
-            assert eventually_sync(lambda: "ending" in output.read_text())
-            process.send_signal(number)
-        process.wait(HANG_S)
-        assert process.returncode == 4, output.read_text()
-    assert nothing_left(children, ports)
-    assert f"interrupted by {signals[0].name}" in output.read_text()
-    assert ("the run is ending" in output.read_text()) is (len(signals) > 1)
-    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
-    (ended,) = (event for event in logged(tmp_path / "run") if event.kind is K.RUN_ENDED)
-    assert ended.outcome == "interrupted"
-    assert K.SCORE_FINAL in kinds(tmp_path / "run"), "the server was not given the time to end in order"
-
-
-def test_a_killed_runner_takes_everything_with_it(binary: Binary, tmp_path: Path) -> None:
-    """SIGKILL leaves no time to clean up: the kernel does, and the run still reads as interrupted."""
-    with run_in_mid_fault(tmp_path, binary) as (process, children, ports):
-        process.kill()
-        process.wait()
-        assert eventually_sync(lambda: nothing_left(children, ports))
-    assert read_run_info(tmp_path / "run").status == RunStatus.INTERRUPTED
 
 
 # --- open files -------------------------------------------------------------------------------------------------------

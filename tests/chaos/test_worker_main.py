@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -35,7 +36,10 @@ def report(worker: subprocess.Popen[bytes]) -> object:
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
-        [sys.executable, "-m", "chaos.worker_main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "chaos.worker_main"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     log, observations = (str(folder / part / "clients-2.jsonl") for part in ("events", "observations"))
     order(worker, Job(load("smoke"), 11, "clients-2", Shard(("solo",), 1, 2), log, observations))
@@ -76,6 +80,18 @@ def test_it_goes_when_its_runner_does(tmp_path: Path, sent_off: bool) -> None:
         assert worker.stdin is not None
         worker.stdin.close()
         assert worker.wait(HANG_S) == 0
+
+
+def test_it_ends_with_one_line_when_its_log_cannot_be_written(tmp_path: Path) -> None:
+    """As on a full disk. Clients without a log prove nothing, and the runner hears of it at once."""
+    with started(tmp_path) as worker:
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (500, 500))
+        order(worker, Go(time.monotonic(), {"solo": "ws://127.0.0.1:1/ws"}))
+        while report(worker) is not None:
+            pass
+        assert worker.wait(HANG_S) == 1
+        assert worker.stderr is not None
+        assert worker.stderr.read().decode() == "OSError: [Errno 27] File too large\n"
 
 
 def test_the_lag_meter_knows_the_worst_and_the_ninety_ninth_of_a_hundred() -> None:

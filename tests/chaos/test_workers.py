@@ -69,6 +69,13 @@ async def test_a_worker_that_fails_at_its_end_is_on_record(
     assert worker.child.exit_code is not None
 
 
+async def test_a_worker_that_was_killed_is_named_with_the_signal(tmp_path: Path) -> None:
+    worker = await made(tmp_path, "hangs")
+    worker.child.kill()
+    with pytest.raises(HarnessError, match=r"^clients-1 is gone \(killed by SIGKILL\); its log, "):
+        await worker.read_reports()
+
+
 SHARED = """
 name = "shared"
 duration = 60.0
