@@ -158,7 +158,9 @@ def certainty(rate: SuccessRate) -> str:
 def headline(summary: Summary) -> str:
     """The verdict in one sentence."""
     if summary.verdict is Verdict.PASS:
-        return f"{came_back(summary.success_rate)}, every target was met and no invariant was broken."
+        asked = any(item.metric == "success_rate" for item in summary.expectations)
+        unasked = "" if asked else " which no target judges;"
+        return f"{came_back(summary.success_rate)},{unasked} every target was met and no invariant was broken."
     if summary.verdict is Verdict.FAIL:
         misses = sum(item.verdict is Verdict.FAIL for item in summary.expectations)
         broken = sum(item.verdict is Verdict.FAIL for item in summary.invariants)

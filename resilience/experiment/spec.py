@@ -345,6 +345,7 @@ def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> N
         require(0 <= threshold <= 1, f"{key}.threshold", threshold, "a rate must be between 0 and 1")
     else:
         require(0 <= threshold < float("inf"), f"{key}.threshold", threshold, "must be a finite number, at least 0")
+    _check_missable(key, expectation, run.statistics.deadline)
     require(
         _LEAST_CONFIDENCE <= expectation.confidence < 1,
         f"{key}.confidence",
@@ -355,3 +356,16 @@ def _check_expectation(key: str, expectation: Expectation, run: Experiment) -> N
     require(expectation.cohort in (None, *names), f"{key}.cohort", expectation.cohort, "unknown cohort")
     kinds = {fault.kind for fault in run.faults}
     require(expectation.fault in (None, *kinds), f"{key}.fault", expectation.fault, "no fault of this kind in the run")
+
+
+def _check_missable(key: str, expectation: Expectation, deadline: Seconds) -> None:
+    """A target that every run meets asks for nothing: a value at its least or greatest, or one cut off before it."""
+    metric, op, threshold = expectation.metric, expectation.op, expectation.threshold
+    rule = "every run meets this target; none is below 0"
+    require(not (op is Op.AT_LEAST and threshold == 0), f"{key}.threshold", threshold, rule)
+    greatest = {"success_rate": 1.0}.get(metric, deadline if metric.endswith(".restricted_mean") else float("inf"))
+    is_met_by_all = (op is Op.AT_MOST and threshold >= greatest) or (op is Op.BELOW and threshold > greatest)
+    rule = "every run meets this target; no rate is above 1"
+    if metric != "success_rate":
+        rule = f"every run meets this target: statistics.deadline counts no episode for more than {deadline:g} s"
+    require(not is_met_by_all, f"{key}.threshold", threshold, rule)

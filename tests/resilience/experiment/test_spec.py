@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import msgspec
@@ -103,6 +104,28 @@ def test_a_run_waits_for_the_returns_that_it_judges() -> None:
         assert msgspec.structs.replace(run, faults=(CutFault(100.0 - settle, ("x",)),)).faults
         with pytest.raises(ConfigError, match=f"returns need {settle:g} s"):
             msgspec.structs.replace(run, faults=(CutFault(100.1 - settle, ("x",)),))
+
+
+@pytest.mark.parametrize(
+    "metric, op, threshold, is_missable",
+    [
+        ("success_rate", Op.AT_LEAST, 0.0, False),
+        ("success_rate", Op.ABOVE, 0.0, True),
+        ("success_rate", Op.AT_MOST, 1.0, False),
+        ("success_rate", Op.AT_LEAST, 1.0, True),
+        ("detection_s.mean", Op.AT_LEAST, 0.0, False),
+        ("grace_expirations", Op.AT_MOST, 0.0, True),
+        ("excess_s.restricted_mean", Op.BELOW, 30.5, False),
+        ("excess_s.restricted_mean", Op.BELOW, 30.0, True),
+        ("excess_s.restricted_mean", Op.AT_MOST, 30.0, False),
+        ("excess_s.mean", Op.AT_MOST, 30.0, True),
+    ],
+)
+def test_a_target_that_every_run_meets_is_refused(metric: str, op: Op, threshold: float, is_missable: bool) -> None:
+    """A restricted mean is at most its deadline, 30 s: with a higher target one of 41 back was every target met."""
+    expectation = Expectation(metric, op, threshold)
+    with nullcontext() if is_missable else pytest.raises(ConfigError, match="every run meets this target"):
+        Experiment("a", 100.0, (Cohort("x", 10),), expectations=(expectation,))
 
 
 def test_a_run_without_faults_may_be_short() -> None:
