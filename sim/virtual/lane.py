@@ -243,6 +243,7 @@ class VirtualSystem(SimulatedSystem):
         if self.server.process.is_alive:
             await self.server.process.finish()
         self._sink.is_open = False
+        self._sink.require_written()
         self._recording.write_observations(OBSERVATIONS, self.fleet.observations())
         return self._stored_run()
 
@@ -268,15 +269,29 @@ class VirtualSystem(SimulatedSystem):
 
 
 class StoppableSink:
-    """Passes events on until it is closed; ``on_dial`` is called when a client dials."""
+    """Passes events on until it is closed; ``on_dial`` is called when a client dials.
+
+    An event that cannot be written closes it: the error is the run's, and no server or client may handle it as its own.
+    """
 
     def __init__(self, sink: EventSink, on_dial: Callable[[], None]) -> None:
         self._sink, self._on_dial = sink, on_dial
         self.is_open = True
+        self._failure: OSError | None = None
 
     def write(self, event: LogEvent) -> None:
         """Take one event."""
-        if self.is_open:
+        if not self.is_open:
+            return
+        try:
             self._sink.write(event)
-            if event.kind is LogEventKind.TRANSPORT_OPENING:
-                self._on_dial()
+        except OSError as error:
+            self._failure, self.is_open = error, False
+            return
+        if event.kind is LogEventKind.TRANSPORT_OPENING:
+            self._on_dial()
+
+    def require_written(self) -> None:
+        """Raise the error of the event that could not be written, if there was one."""
+        if self._failure is not None:
+            raise self._failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from collections import Counter
@@ -320,3 +321,25 @@ def test_a_run_without_steady_state_injects_nothing() -> None:
     run = Run(hasty)
     assert run.outcome.status is RunStatus.NOT_STARTED
     assert not run.faults
+
+
+class _FullDisk(EventList):
+    """Takes so many events and no more."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self._capacity = capacity
+
+    def write(self, event: LogEvent) -> None:
+        if len(self) >= self._capacity:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(event)
+
+
+def test_an_event_that_cannot_be_written_is_not_the_clients_to_handle(caplog: pytest.LogCaptureFixture) -> None:
+    """It ends the run, in one line; no timer and no dial prints a traceback of it."""
+    recording = Recording(_FullDisk(300))
+    with pytest.raises(OSError, match="No space left on device"):
+        conduct(VirtualLane(), load("smoke"), 1, recording)
+    assert caplog.records == []
+    assert len(recording.events) == 300  # type: ignore[arg-type]
