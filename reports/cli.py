@@ -106,8 +106,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(Text.assemble((f" {banner.word} ", f"{style} reverse"), " ", banner.said))
     for reason in findings.other_reasons(summary):
         console.print(Text(reason))
-    if summary.success_rate.affected:
-        console.print(Text(formatting.certainty(summary.success_rate), style="dim"))
+    if sure := findings.certainty(summary):
+        console.print(Text(sure, style="dim"))
     print_expectations(summary.expectations, console)
     for objection, text in findings.objections(summary):
         console.print(Text.assemble((f"{objection}: ", STYLES["inconclusive"]), text))

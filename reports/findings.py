@@ -14,6 +14,7 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Outcome, Verdict
 from resilience.lab.run_directory import RunStatus
 
+from . import formatting
 from .formatting import (
     DASH,
     VERDICTS,
@@ -24,7 +25,7 @@ from .formatting import (
     scope,
     seconds,
 )
-from .summary import FailureGroup, Invariant, Summary, WindowResult
+from .summary import NOT_JUDGED, FailureGroup, Invariant, Summary, WindowResult
 
 FIRST_GROUPS = 5
 """How many groups of failed episodes are listed before the tables."""
@@ -57,6 +58,12 @@ def banner(summary: Summary) -> Banner:
         return Banner(word, "!", "harness", f"This run says nothing about the system: {cause}.")
     symbol = {Verdict.PASS: "✓", Verdict.FAIL: "✗"}.get(summary.verdict, "?")
     return Banner(VERDICTS[summary.verdict], symbol, summary.verdict.value, headline(summary))
+
+
+def certainty(summary: Summary) -> str:
+    """How sure the share of those that came back is, in a sentence; empty where a run decides nothing."""
+    rate = summary.success_rate
+    return formatting.certainty(rate) if rate.affected and summary.exit_code is not ExitCode.HARNESS else ""
 
 
 # --- what failed ------------------------------------------------------------------------------------------------------
@@ -266,15 +273,18 @@ def objections(summary: Summary) -> list[tuple[str, str]]:
 
 
 def not_holding(invariants: Sequence[Invariant]) -> list[Invariant]:
-    """The broken ones, then the undecided."""
-    return [item for item in invariants_first(invariants) if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)]
+    """The broken ones, then the undecided; what was not judged only if it has a counterexample."""
+    undecided = (Verdict.FAIL, Verdict.INCONCLUSIVE)
+    return [item for item in invariants_first(invariants) if item.verdict in undecided and item.detail != NOT_JUDGED]
 
 
 def holding(invariants: Sequence[Invariant]) -> str:
-    """``51 checks hold, 6 do not apply``."""
+    """``51 checks hold, 6 do not apply``, and how many were not judged."""
     counts = Counter(item.verdict for item in invariants)
     hold, idle = counts[Verdict.PASS], counts[Verdict.NOT_APPLICABLE]
+    unjudged = sum(item.detail.startswith(NOT_JUDGED) for item in invariants)
     said = f"{pluralise(hold, 'check')} {'holds' if hold == 1 else 'hold'}"
+    said = f"{pluralise(unjudged, 'check')} not judged" if unjudged else said
     return f"{said}, {idle:,} {'does' if idle == 1 else 'do'} not apply"
 
 

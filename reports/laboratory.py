@@ -38,7 +38,7 @@ from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
 from .participant_events import restores_are_checked
-from .summary import ExpectationResult, Invariant, Laboratory, ProcessHealth
+from .summary import NOT_JUDGED, ExpectationResult, Invariant, Laboratory, ProcessHealth
 from .windows import windows_frame
 
 STARVED_S = 0.4
@@ -124,6 +124,38 @@ def _claims(history: RunHistory) -> str:
     how = history.rows(LogEventKind.SESSION_RESTORED)["outcome"].astype(object)
     counted = ", ".join(f"{int((how == way).sum())} {way}" for way in ("resumed", "fresh"))
     return f"a client counts as restored when its driver says so: {counted}"
+
+
+def withhold(
+    history: RunHistory,
+    laboratory: Laboratory,
+    expectations: tuple[ExpectationResult, ...],
+    invariants: tuple[Invariant, ...],
+) -> tuple[tuple[ExpectationResult, ...], tuple[Invariant, ...]]:
+    """The results as they may be shown: of a run that decides nothing, none passes and none fails.
+
+    Figures and counterexamples stay. Half a log shows everything restored, or an answer lost that is in the other half.
+    """
+    if not laboratory.failures and history.info.status is RunStatus.COMPLETED:
+        return expectations, invariants
+    return tuple(map(_undecided, expectations)), tuple(map(_unjudged, invariants))
+
+
+def _undecided(item: ExpectationResult) -> ExpectationResult:
+    return msgspec.structs.replace(
+        item,
+        verdict=Verdict.INCONCLUSIVE,
+        verdict_alone=Verdict.INCONCLUSIVE,
+        beside=tuple(msgspec.structs.replace(other, verdict=None) for other in item.beside),
+        note="; ".join(filter(None, (NOT_JUDGED, item.note))),
+    )
+
+
+def _unjudged(item: Invariant) -> Invariant:
+    if item.verdict not in (Verdict.PASS, Verdict.FAIL):
+        return item
+    found = f"; what there is: {item.detail}" if item.verdict is Verdict.FAIL else ""
+    return msgspec.structs.replace(item, verdict=Verdict.INCONCLUSIVE, detail=NOT_JUDGED + found)
 
 
 def untimed_failures(invariants: Iterable[Invariant]) -> list[Invariant]:

@@ -29,7 +29,7 @@ from .expectations import (
 from .failures import failure_groups
 from .frames import RunHistory
 from .invariants import run_checks
-from .laboratory import death_is_certain, judge_laboratory, untimed_failures
+from .laboratory import death_is_certain, judge_laboratory, untimed_failures, withhold
 from .rates import RateDesign, clopper_pearson, correlation_limit, events_needed, low_bound
 from .stats import NO_INTERVAL, Clusters
 from .summary import (
@@ -66,6 +66,7 @@ def summarise(log: RunHistory, episodes: pd.DataFrame) -> Summary:
         invariants = tuple(msgspec.structs.replace(item, **_NO_EVENTS) for item in invariants)
     whole = group_summary(episodes, evidence)
     laboratory = judge_laboratory(log, episodes, expectations, evidence)
+    expectations, invariants = withhold(log, laboratory, expectations, invariants)
     verdict, reasons = _overall(log, expectations, invariants, whole.success_rate.affected, laboratory)
     info = log.info
     return Summary(

@@ -69,7 +69,7 @@ def to_markdown(summary: Summary) -> str:
         "\n".join(f"- {_cell(reason)}" for reason in findings.why(summary)),
         _loss_lines(summary),
         f"Run it again: `{summary.reproduce}`",
-        " ".join(filter(None, (formatting.certainty(rate), findings.proof(summary)))) if rate.affected else "",
+        f"{sure} {findings.proof(summary)}".strip() if (sure := findings.certainty(summary)) else "",
         findings.exposure(summary),
         formatting.tested(summary),
         findings.laboratory(summary),

@@ -17,6 +17,9 @@ from resilience.lab.run_directory import RunStatus
 
 SCHEMA_VERSION = 1
 
+NOT_JUDGED = "not judged: the run did not complete, or its evidence is incomplete"
+"""What targets and checks say in a run that decides nothing."""
+
 
 class Outcomes(msgspec.Struct, frozen=True):
     """Episodes by outcome; the first five are the affected ones, and only they count in the success rate."""

@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -339,3 +340,23 @@ def test_rows_are_those_of_the_kinds_and_the_role() -> None:
     assert history.rows(*kinds).equals(frame[frame["kind"].isin([kind.value for kind in kinds])])
     assert set(history.rows(*kinds, role=Role.SERVER)["role"]) == {"server"}
     assert history.rows().empty
+
+
+def test_nothing_passes_or_fails_on_half_the_evidence(run_dir: Path) -> None:
+    """The log of one client is lost: the others came back, and the database knows a participant that no client was.
+
+    Neither is a result, wherever it is shown.
+    """
+    rewrite(run_dir, "events/clients-1.jsonl", without(b"-0003"))
+    done = CliRunner().invoke(report, ["build", str(run_dir)])
+    assert done.exit_code == ExitCode.HARNESS
+    assert "✓" not in done.output
+    assert "At least" not in done.output
+    summary = analyse(run_dir)[2]
+    verdicts = {item.verdict for item in summary.expectations} | {item.verdict for item in summary.invariants}
+    assert verdicts == {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}
+    assert any(item.broken_cases for item in summary.invariants)
+    suite = ET.parse(run_dir / "junit.xml").getroot()[0]  # noqa: S314 - our own file
+    assert suite.get("failures") == "0"
+    names = {case.get("name") for case in suite if not len(case)}
+    assert names == {"completed"}
