@@ -7,6 +7,7 @@ window, so that a run of the same seed and schedule is still paired by window (:
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -134,11 +135,17 @@ def _bounds(estimate: Estimate) -> Bounds:
 
 
 def write_baseline(run: Measured, path: Path) -> Baseline:
-    """Write a run's baseline; :class:`~resilience.errors.HarnessError` in one line if it cannot be written."""
+    """Write a run's baseline; :class:`~resilience.errors.HarnessError` in one line if it cannot be written.
+
+    An earlier baseline stays as it is then.
+    """
     baseline = baseline_of(run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(to_json(baseline))
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
+            fresh = Path(folder) / "baseline"
+            fresh.write_bytes(to_json(baseline))
+            fresh.replace(path)
     except OSError as error:
         raise HarnessError(f"{path}: cannot write the baseline: {error.strerror}") from error
     return baseline

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from resilience.errors import EvidenceError
+
 from .episode_table import write_csv, write_parquet
 from .episodes import episodes_frame
 from .frames import RunHistory, load_history
 from .junit import to_junit
 from .metrics import summarise
-from .pages import failing_in_one_line, write_files
+from .pages import failing_in_one_line, replacing, withdraw, write_contents
 from .render import to_html, to_json, to_markdown
 from .run_charts import run_charts
 from .summary import Summary
+
+FILES = ("summary.json", "summary.md", "junit.xml", "report.html", "episodes.csv")
+"""What a report consists of, with ``episodes.parquet`` where that is not the evidence itself."""
 
 
 def analyse(run_dir: Path, experiment: Path | None = None) -> tuple[RunHistory, pd.DataFrame, Summary]:
@@ -31,23 +36,29 @@ def build_report(run_dir: Path, experiment: Path | None = None) -> Summary:
     ``summary.json``, ``summary.md``, ``junit.xml``, ``report.html``, ``episodes.parquet``, ``episodes.csv``. Raises
     :class:`~resilience.errors.UsageError`, in one line, when the directory is no run,
     :class:`~resilience.errors.EvidenceError` when a file of it cannot be read, and
-    :class:`~resilience.errors.HarnessError` when the report cannot be written.
+    :class:`~resilience.errors.HarnessError` when the report cannot be written. After both of these there is no report,
+    nor one of an earlier build.
     """
-    log, episodes, summary = analyse(run_dir, experiment)
+    try:
+        log, episodes, summary = analyse(run_dir, experiment)
+    except EvidenceError:
+        withdraw(run_dir, FILES)
+        raise
     write_report(run_dir, log, episodes, summary)
     return summary
 
 
 def write_report(run_dir: Path, log: RunHistory, episodes: pd.DataFrame, summary: Summary) -> None:
     """Write the files of an analysed run; :class:`~resilience.errors.HarnessError` when they cannot be written."""
-    files: dict[str, bytes | str] = {
+    contents: dict[str, bytes | str] = {
         "summary.json": to_json(summary),
         "summary.md": to_markdown(summary),
         "junit.xml": to_junit(summary),
         "report.html": to_html(summary, run_charts(log, episodes, summary)),
     }
-    write_files(run_dir, files, "the report")
-    with failing_in_one_line(run_dir, "the report"):
-        if log.recorded_episodes is None:  # else the file is evidence
-            write_parquet(episodes, run_dir / "episodes.parquet")
-        write_csv(episodes, run_dir / "episodes.csv")
+    tables = ("episodes.parquet",) if log.recorded_episodes is None else ()  # else the file is evidence
+    with failing_in_one_line(run_dir, "the report"), replacing(run_dir, (*FILES, *tables)) as fresh:
+        write_contents(fresh, contents)
+        write_csv(episodes, fresh / "episodes.csv")
+        for name in tables:
+            write_parquet(episodes, fresh / name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jinja2
@@ -32,11 +33,41 @@ def render_page(template: str, **values: object) -> str:
 
 
 def write_files(out: Path, files: Mapping[str, bytes | str], what: str) -> None:
-    """Write each file into ``out``, which is made; errors as of :func:`failing_in_one_line`."""
+    """Write each file into ``out``, which is made, all or none; errors as of :func:`failing_in_one_line`."""
     with failing_in_one_line(out, what):
         out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        with replacing(out, tuple(files)) as fresh:
+            write_contents(fresh, files)
+
+
+def write_contents(out: Path, files: Mapping[str, bytes | str]) -> None:
+    """Write each file into ``out``. Raises :class:`OSError` when one cannot be written."""
+    for name, content in files.items():
+        (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(out: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A new directory to write the files ``names`` into; at the end they replace those of ``out``, all or none.
+
+    When one cannot be written, ``out`` has none of them: half a file, or the verdict of an earlier report, would be
+    taken for the result. Raises that :class:`OSError`.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as folder:
+            yield Path(folder)
+            for name in names:
+                (Path(folder) / name).replace(out / name)
+    except OSError:
+        withdraw(out, names)
+        raise
+
+
+def withdraw(out: Path, names: Iterable[str]) -> None:
+    """Remove the files of an earlier report that does not hold any more."""
+    for name in names:
+        with suppress(OSError):
+            (out / name).unlink()
 
 
 def write_formats(stem: Path, what: str, *, json: bytes, markdown: str, page: str) -> None:

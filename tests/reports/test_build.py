@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,39 @@ def test_help_loads_no_analysis() -> None:
     code = "import sys, reports.cli; print([m for m in ('pandas', 'matplotlib', 'scipy', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _verdicts(run_dir: Path) -> set[str]:
+    return {path.name for path in run_dir.iterdir()} & {"summary.json", "summary.md", "junit.xml", "report.html"}
+
+
+def test_no_verdict_outlasts_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full halfway: neither half a file nor the files of the build before."""
+    run_dir = clean_history().write(tmp_path)
+    build_report(run_dir)
+
+    def no_space(_frame: pd.DataFrame, _path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("reports.build.write_csv", no_space)
+    with pytest.raises(HarnessError, match="cannot write the report: No space left on device"):
+        build_report(run_dir)
+    assert _verdicts(run_dir) == set()
+    assert {path.name for path in run_dir.iterdir() if path.name.startswith(".")} == set()
+
+
+@pytest.mark.parametrize("what", ["run.json missing", "run.json broken", "experiment missing", "event broken"])
+def test_no_verdict_outlasts_a_run_that_can_no_longer_be_read(what: str, tmp_path: Path) -> None:
+    """CI that collects ``junit.xml`` must not find the one of a build that passed."""
+    build_report(clean_history().write(tmp_path))
+    with pytest.raises(EvidenceError):
+        build_report(_broken(tmp_path, what))
+    assert _verdicts(tmp_path) == set()
+
+
+def test_an_experiment_that_cannot_be_used_takes_no_report_away(tmp_path: Path) -> None:
+    """The file of ``--experiment`` is the user's; the run is as good as before."""
+    build_report(clean_history().write(tmp_path))
+    with pytest.raises(UsageError):
+        build_report(tmp_path, tmp_path / "no-such.toml")
+    assert len(_verdicts(tmp_path)) == 4
