@@ -26,6 +26,7 @@ from resilience.lab.participants import client_names
 from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.units import Instant
 
+from .clocks import disagreements
 from .column_files import inspect_evidence, is_column_file, row_groups
 from .columns import RecordColumns
 from .episode_table import read_episodes
@@ -248,6 +249,7 @@ def _records(frame: pd.DataFrame, info: RunInfo, experiment: Experiment) -> Iter
     yield from _instants(frame, info)
     yield from _participants(frame, experiment)
     yield from _doubled(frame)
+    yield from (f"{EVENTS}/: {said}" for said in disagreements(frame))
     if info.cause is None:
         yield from _windows(frame, info, experiment)
 

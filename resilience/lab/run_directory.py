@@ -89,6 +89,9 @@ def _refusing_what_cannot_be_made(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
+        blocked = next((parent for parent in path.parents if parent.is_file()), None)
+        if blocked is not None:
+            raise UsageError(f"{path}: cannot make {what}: {blocked} is a file") from None
         raise _in_use(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot make {what}: {error.strerror}") from error

@@ -210,6 +210,41 @@ def test_a_server_that_fails_while_clients_join_is_a_fail(run_dir: Path, at: flo
     assert (code, said) == (ExitCode.FAIL, "")
 
 
+def later(seconds: float) -> Callable[[list[bytes]], list[bytes]]:
+    """Every record of one process, by its clock."""
+    events = msgspec.json.Decoder()
+
+    def shifted(line: bytes) -> bytes:
+        event = events.decode(line)
+        return msgspec.json.encode({**event, "t": event["t"] + seconds}) + b"\n"
+
+    return lambda lines: list(map(shifted, lines))
+
+
+@pytest.mark.parametrize(
+    "file, seconds, message",
+    [
+        ("events/clients-1.jsonl", 3.0, "their first dial after the server had made their sessions"),
+        ("events/clients-1.jsonl", -0.9, "their join before the server made their sessions"),
+        ("events/server.jsonl", -0.9, "their first dial after the server had made their sessions"),
+        ("events/server.jsonl", 3.0, "their join before the server made their sessions"),
+    ],
+)
+def test_clocks_that_disagree_decide_nothing(run_dir: Path, file: str, seconds: float, message: str) -> None:
+    """A clock that is ahead or behind makes losses without a fault, and stale streams, of a faultless server."""
+    rewrite(run_dir, file, later(seconds))
+    code, said = verdict_of(run_dir)
+    assert code is ExitCode.HARNESS
+    assert "the clocks of clients and server disagree" in said
+    assert message in said
+
+
+def test_clocks_may_differ_by_little(run_dir: Path) -> None:
+    """By what two processes of one machine do."""
+    rewrite(run_dir, "events/server.jsonl", later(-0.02))
+    assert load_run(run_dir).problems == ()
+
+
 def late(line: bytes) -> bytes:
     """The same event, ten days later."""
     return b'{"t":864000.0,' + line.partition(b",")[2]

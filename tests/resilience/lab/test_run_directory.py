@@ -129,3 +129,9 @@ def test_latest_points_at_the_newest_and_never_replaces_a_directory(tmp_path: Pa
     assert "does not point at this run" in (point_latest(tmp_path / "a") or "")
     assert not (tmp_path / "latest").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "latest"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("notes", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"cannot make the run directory: .*demo is a file"):
+        create_run_dir("demo", lane=Lane.MODEL, seed=1, stamp="now", out=None, root=tmp_path)
