@@ -186,9 +186,7 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
     if name == "success_rate":
         return success_estimate(rows, confidence, evidence)
     if name == "attempts":
-        values = rows["attempts"].to_numpy(dtype=np.float64)
-        clusters = Clusters.of_episodes(rows)
-        return plain_estimate(values, statistic, clusters, confidence, evidence)
+        return attempts_estimate(rows, statistic, confidence, evidence)
     if expectation.fault is not None:
         return Estimate(math.nan, NO_INTERVAL, 0, "this metric belongs to the run, not to a kind of fault")
     if name == "heartbeat_rtt_s":
@@ -198,6 +196,17 @@ def estimate_metric(expectation: Expectation, rows: pd.DataFrame, evidence: Evid
     count = float(len(_of_cohort(evidence.grace, expectation.cohort)))
     seen = len(evidence.affected(expectation.cohort, None))
     return Estimate(count, Interval(count, count, "exact"), seen, None) if seen else NOTHING
+
+
+def attempts_estimate(rows: pd.DataFrame, statistic: str, confidence: float, evidence: Evidence) -> Estimate:
+    """Dials per affected episode; those that the run's end cut off might have dialled any number of times more."""
+    values, clusters = rows["attempts"].to_numpy(dtype=np.float64), Clusters.of_episodes(rows)
+    estimate = plain_estimate(values, statistic, clusters, confidence, evidence)
+    cut_off = int((~rows["returned"] & ~rows["never"]).sum())
+    if not cut_off:
+        return estimate
+    note = f"{cut_off} of {len(rows)} were still dialling, or about to, when the run ended"
+    return replace(estimate, interval=_unbounded(estimate.interval), note=note)
 
 
 def _of_cohort(rows: pd.DataFrame, cohort: str | None) -> pd.DataFrame:

@@ -18,9 +18,9 @@ from .episodes import CLOCKS
 from .event_results import event_results
 from .expectations import (
     Evidence,
+    attempts_estimate,
     judge,
     missed,
-    plain_estimate,
     round_trip_estimate,
     success_estimate,
     time_estimate,
@@ -236,8 +236,7 @@ _QUANTILES = ("p50", "p90", "p95", "p99")
 
 def _attempts(affected: pd.DataFrame, evidence: Evidence) -> Attempts:
     values = affected["attempts"].to_numpy(dtype=np.float64)
-    clusters = Clusters.of_episodes(affected)
-    mean = plain_estimate(values, "mean", clusters, CONFIDENCE, evidence)
+    mean = attempts_estimate(affected, "mean", CONFIDENCE, evidence)
     return Attempts(
         mean=finite_or_none(mean.value),
         low=finite_or_none(mean.interval.low),

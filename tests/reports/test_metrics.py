@@ -277,6 +277,17 @@ def test_a_mean_with_censored_episodes_has_no_upper_bound() -> None:
     assert _judged(history, "excess_s.restricted_mean", Op.BELOW, 5.0).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("statistic", ["mean", "max", "p95"])
+def test_dials_of_episodes_that_the_run_cut_off_have_no_upper_bound(statistic: str) -> None:
+    """One client was still dialling: a target can fail, never pass."""
+    history = _mixed()
+    history.events = [e for e in history.events if not (e.actor == "c0" and e.t > 20.0)]
+    dials = _judged(history, f"attempts.{statistic}", Op.AT_MOST, 50.0)
+    assert (dials.verdict, dials.high) == (Verdict.INCONCLUSIVE, None)
+    assert "still dialling" in (dials.note or "")
+    assert _judged(history, f"attempts.{statistic}", Op.AT_MOST, 0.5).verdict is Verdict.FAIL
+
+
 def test_a_quantile_that_was_not_reached_fails_an_upper_target() -> None:
     """Half of the clients never return: the 95th percentile exceeds any threshold, and JSON has null."""
     history = _mixed()
