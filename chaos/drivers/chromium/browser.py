@@ -21,7 +21,7 @@ from resilience.errors import HarnessError, UsageError
 from resilience.units import Seconds
 
 from ...parent_death import die_with_parent
-from ...supervised import describe_exit, tail_of
+from ...supervised import describe_exit
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """Under these names Chromium and Chrome are looked up on PATH, in this order."""
@@ -56,6 +56,7 @@ FLAGS = (
 
 START_TIMEOUT_S: Seconds = 25.0
 _PAUSE_S: Seconds = 0.02
+_MOST_CHARACTERS = 400
 _PREFIX = "resilience-chromium-"
 _LOCK, _LOG, _PORT_FILE = "in-use.lock", "chromium.log", "DevToolsActivePort"
 
@@ -135,7 +136,13 @@ class BrowserProcess:
         _remove(self._profile)
 
     def _log_tail(self) -> str:
-        return f"its log ends: {' '.join(tail_of(self._profile / _LOG).split()) or '(empty)'}"
+        return f"its log ends: {log_tail(self._profile / _LOG) or '(empty)'}"
+
+
+def log_tail(log: Path) -> str:
+    """What Chromium wrote last, in one line, but what it says of a message bus that no container has."""
+    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
+    return " ".join(" ".join(line for line in lines if "dbus" not in line.lower()).split())[-_MOST_CHARACTERS:]
 
 
 def remove_stale_profiles() -> None:

@@ -7,8 +7,10 @@ late Chromium runs, and not only this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -38,6 +40,7 @@ MOST_OPENING = 2
 
 _SEND = "__resilienceSend"
 _LINE_LIMIT_BYTES = 1 << 22
+_READ_BYTES = 1 << 16
 _END_S: Seconds = 0.3
 """What ends with Chromium is a consequence, and waits so long for the cause."""
 
@@ -90,6 +93,7 @@ class ChromiumDriver:
         self._url, self._scripts = url_of(settings.page), scripts_of(settings)
         self._tabs: dict[str, ClientTab] = {}
         self._pages: dict[str, Page] = {}
+        self._closed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Semaphore(MOST_OPENING)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -114,11 +118,13 @@ class ChromiumDriver:
         self._shared = await browser.new_context() if self._settings.tabs else None
         self._start(self._watch(process))
         reading = asyncio.create_task(self._read(orders))
-        await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (reading, *self._tasks):
-            task.cancel()
-        if self._failed.done():
-            self._failed.result()
+        try:
+            done, _ = await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # what fails from now on is a consequence of the end
+            for task in (reading, *self._tasks, self._failed):
+                task.cancel()
+        for ended in done:
+            ended.result()
 
     async def _watch(self, process: BrowserProcess) -> None:
         raise DriverError(await process.ended())
@@ -126,7 +132,7 @@ class ChromiumDriver:
     # orders -----------------------------------------------------------------------------------------------------------
 
     async def _read(self, orders: asyncio.StreamReader) -> None:
-        while line := await orders.readline():
+        while line := await next_line(orders):
             try:
                 order = _ORDERS.decode(line)
             except msgspec.DecodeError as error:
@@ -144,8 +150,7 @@ class ChromiumDriver:
                 self._start(self._open(order))
             case m.Act(client=client, key=key) if client in self._tabs:
                 self._start(self._tabs[client].act(key))
-            case m.Close(client=client) if client in self._tabs:
-                self._tabs[client].close()
+            case m.Close(client=client):
                 self._start(self._close(client))
 
     async def _greet(self, n: int) -> None:
@@ -156,6 +161,9 @@ class ChromiumDriver:
         async with self._opening:
             context = self._shared or await self._browser.new_context()
             page = await context.new_page()
+            if order.client in self._closed:
+                await page.close()
+                return
             tab = ClientTab(order, page, write=self._write, fail=self._fail, say=self._say)
             self._tabs[order.client], self._pages[order.client] = tab, page
             await self._connect(tab, page, context)
@@ -187,8 +195,11 @@ class ChromiumDriver:
             await page.add_init_script(script)
 
     async def _close(self, client: str) -> None:
-        page = self._pages[client]
-        await (page.close() if self._shared else page.context.close())
+        self._closed.add(client)
+        if client in self._tabs:
+            self._tabs[client].close()
+            page = self._pages[client]
+            await (page.close() if self._shared else page.context.close())
 
     def _close_tabs(self) -> None:
         for tab in self._tabs.values():
@@ -214,6 +225,14 @@ class ChromiumDriver:
             self._fail(error)
 
 
+async def next_line(orders: asyncio.StreamReader) -> bytes:
+    """The next line of the orders; empty at their end. DriverError when it is too long."""
+    try:
+        return await orders.readline()
+    except ValueError:
+        raise DriverError(f"an order is too long; at most {_LINE_LIMIT_BYTES >> 20} MiB") from None
+
+
 def complaint_about(line: bytes, error: Exception) -> str:
     """What is wrong with an order, in words."""
     try:
@@ -236,8 +255,23 @@ def run_driver(settings: PageSettings) -> None:
 async def _drive(settings: PageSettings) -> None:
     driver = ChromiumDriver(settings, find_chromium(settings.browser, os.environ), write=write_line, say=_say)
     orders = asyncio.StreamReader(limit=_LINE_LIMIT_BYTES)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    threading.Thread(target=_pass_input, args=(asyncio.get_running_loop(), orders), daemon=True).start()
     await driver.run(orders)
+
+
+def _pass_input(loop: asyncio.AbstractEventLoop, orders: asyncio.StreamReader) -> None:
+    """Pass standard input on, whatever it is: the loop itself reads pipes, but no files. In a thread of its own."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the driver has ended
+        while data := _read_input():
+            loop.call_soon_threadsafe(orders.feed_data, data)
+        loop.call_soon_threadsafe(orders.feed_eof)
+
+
+def _read_input() -> bytes:
+    try:
+        return os.read(sys.stdin.fileno(), _READ_BYTES)
+    except OSError:  # closed, or the terminal is gone
+        return b""
 
 
 def write_line(report: m.Report) -> None:

@@ -162,8 +162,9 @@ class ClientTab:
         self._end("its page closed itself")
 
     def close(self) -> None:
-        """Nothing more is reported of the client."""
+        """Nothing more is reported of the client, and its orders are awaited no more."""
         self.is_closed = True
+        self._takes_orders.set()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -67,6 +67,15 @@ async def test_one_that_does_not_start_is_quoted_and_leaves_no_profile(
     assert profiles_in(tmp_path) == []
 
 
+def test_complaints_about_a_message_bus_are_left_out_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "[1:ERROR:dbus/bus.cc:405] Failed to connect to the bus\nNo usable sandbox!\n[1:ERROR:dbus/bus.cc]\n"
+    )
+    assert browser.log_tail(log) == "No usable sandbox!"
+    assert browser.log_tail(tmp_path / "none") == ""
+
+
 async def test_one_that_never_listens_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(browser, "START_TIMEOUT_S", 0.05)

@@ -169,6 +169,14 @@ async def test_nothing_is_reported_of_a_client_that_was_closed(world: World) -> 
     assert (world.reports, world.failed.done()) == ([], False)
 
 
+async def test_a_client_that_is_closed_while_its_page_loads_is_awaited_no_more(world: World) -> None:
+    loading = asyncio.create_task(world.tab.load(URL))
+    await asyncio.sleep(0)
+    world.tab.close()
+    await loading
+    assert not world.failed.done()
+
+
 async def test_an_order_to_a_document_that_is_being_replaced_is_lost_without_harm(world: World) -> None:
     await world.loaded()
     world.page.is_gone = True
