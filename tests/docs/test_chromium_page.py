@@ -51,6 +51,7 @@ def test_its_commands_and_flags_exist(page: str) -> None:
 
 def test_its_numbers_are_those_of_the_code(page: str) -> None:
     assert f"called `takeOrders` within {tab.LOAD_TIMEOUT_S:g} s" in page
+    assert f"within {tab.THROWN_TIMEOUT_S:g} s of an error" in page
     assert tab.MOST_ERRORS == 20
     assert "the first twenty of each client" in page
     assert f"`{program.ADDRESS}`" in page

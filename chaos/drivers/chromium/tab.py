@@ -1,8 +1,8 @@
 """One client in Chromium: a page, its orders, and what its documents say. Starts no browser and writes no line.
 
 What makes the client useless for a run is a :class:`~resilience.errors.DriverError`, raised or handed to ``fail``: a
-page that does not load, takes no orders, throws before it does or in an order, reports nonsense, closes itself or
-crashes. Errors that a page throws later are its own affair, and are only written to ``say``.
+page that does not load, takes no orders, throws in an order, reports nonsense, closes itself or crashes. Other errors
+that a page throws are its own affair, and are only written to ``say``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from .reports import DOCUMENT, ORDERS, TabReports, read_message
 
 LOAD_TIMEOUT_S: Seconds = 20.0
 """How long a page may take until it takes orders."""
+
+THROWN_TIMEOUT_S: Seconds = 5.0
+"""How long it may take when the page has thrown an error that no script caught: it takes none any more, as a rule."""
 
 MOST_ERRORS = 20
 """So many errors of one page are written out."""
@@ -141,11 +144,14 @@ class ClientTab:
     # what happens to the page -----------------------------------------------------------------------------------------
 
     def threw(self, error: str) -> None:
-        """The page threw what no script of it caught."""
+        """The page threw what no script of it caught, which is fatal only if it then takes no orders."""
+        self.complains(error)
+        if not self._takes_orders.is_set():
+            asyncio.get_running_loop().call_later(THROWN_TIMEOUT_S, self._require_orders_after, error)
+
+    def _require_orders_after(self, error: str) -> None:
         if not self._takes_orders.is_set():
             self._end(f"the page threw before it took orders: {error}")
-        else:
-            self.complains(error)
 
     def complains(self, error: str) -> None:
         """The page wrote an error for people."""

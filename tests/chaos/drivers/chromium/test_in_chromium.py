@@ -17,6 +17,7 @@ from websockets.http11 import Request, Response
 
 from chaos.drivers import messages as m
 from chaos.drivers.check import Limits, examine
+from chaos.drivers.chromium import tab as tab_module
 from chaos.drivers.chromium.program import ChromiumDriver, PageSettings
 from chaos.drivers.clients import DriverClientState as S
 from chaos.drivers.echo_target import EchoTarget
@@ -166,7 +167,10 @@ class Running:
         ("resilience.takeOrders({ open() { unknown(); } });", "a: open threw ReferenceError: unknown is not defined"),
     ],
 )
-async def test_a_page_that_throws_ends_the_driver(tmp_path: Path, script: str, words: str) -> None:
+async def test_a_page_that_throws_ends_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    monkeypatch.setattr(tab_module, "THROWN_TIMEOUT_S", 0.01)
     page = tmp_path / "page.html"
     page.write_text(f"<!doctype html><script>{script}</script>")
     assert words in await Running(PageSettings(str(page)), "ws://127.0.0.1:20/").failure()

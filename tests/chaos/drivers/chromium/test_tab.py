@@ -117,14 +117,23 @@ async def test_an_order_that_throws_ends_the_driver(world: World) -> None:
     assert await world.failure() == "a: act threw TypeError: x is undefined"
 
 
-async def test_an_error_before_orders_are_taken_ends_the_driver(world: World) -> None:
+async def test_an_error_after_which_no_orders_are_taken_ends_the_driver(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tab_module, "THROWN_TIMEOUT_S", 0.01)
     world.tab.threw("ReferenceError: y is not defined")
     assert await world.failure() == "a: the page threw before it took orders: ReferenceError: y is not defined"
 
 
-async def test_later_errors_are_the_page_s_own_and_only_so_many_are_written_out(world: World) -> None:
+async def test_other_errors_are_the_page_s_own_and_only_so_many_are_written_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one before orders are taken, if they are taken in the end: many an application works with its errors."""
+    monkeypatch.setattr(tab_module, "THROWN_TIMEOUT_S", 0.01)
+    world.tab.threw("error 0")
     await world.loaded()
-    for number in range(MOST_ERRORS + 5):
+    await asyncio.sleep(0.02)
+    for number in range(1, MOST_ERRORS + 5):
         world.tab.threw(f"error {number}")
     assert world.words == [f"a: error {number}" for number in range(MOST_ERRORS)]
     assert not world.failed.done()
