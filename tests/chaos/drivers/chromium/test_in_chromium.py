@@ -91,6 +91,9 @@ async def test_pages_notice_a_cut_a_refusal_and_a_blackhole_and_come_back(binary
         host, _, port = target.url.removeprefix("ws://").rstrip("/").partition(":")
         await link.connect(Address(host, int(port)))
         async with trial_over(link, tmp_path / "driver.log") as trial:
+            suspended_with_it = trial.process.child.process.pid
+            assert {os.getpgid(pid) for pid in descendants(suspended_with_it)} == {suspended_with_it}
+
             await link.apply(CloseAll())
             await returned(trial, losses=2, opened=4)
 
