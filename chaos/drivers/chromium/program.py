@@ -35,9 +35,6 @@ GLUE = Path(__file__).with_name("page.js")
 ADDRESS = "{address}"
 """Where it stands in the URL of a page, the host and port are put at which the client is to connect."""
 
-MOST_OPENING = 2
-"""So many tabs open at the same time: more would only wait for one another, and delay the others' clocks."""
-
 _SEND = "__resilienceSend"
 _LINE_LIMIT_BYTES = 1 << 22
 _READ_BYTES = 1 << 16
@@ -95,7 +92,7 @@ class ChromiumDriver:
         self._pages: dict[str, Page] = {}
         self._closed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening = asyncio.Semaphore(MOST_OPENING)
+        self._opening = asyncio.Lock()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, orders: asyncio.StreamReader) -> None:
@@ -158,7 +155,7 @@ class ChromiumDriver:
         self._write(m.DriverReady(time.monotonic(), m.VERSION, n, self._name))
 
     async def _open(self, order: m.Open) -> None:
-        async with self._opening:
+        async with self._opening:  # more at a time open no sooner, and Chromium answers greetings late meanwhile
             context = self._shared or await self._browser.new_context()
             page = await context.new_page()
             if order.client in self._closed:
