@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "reports": _ANALYSIS,
     "sim": (*_ANALYSIS, "simpy"),
     "chaos": (*_ANALYSIS, "requests", "toxiproxy"),
+    "chromium": (*_ANALYSIS, "playwright", "requests", "toxiproxy"),
     "postgres": ("psycopg",),
 }
 """By the name of an extra: the modules that its packages bring."""

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "chaos show": (("smoke",), "reports"),
     "chaos doctor": ((), "chaos"),
     "chaos driver check": (("true",), "chaos"),
+    "chaos driver chromium": (("page.html",), "chromium"),
     "chaos export": (("smoke",), "reports"),
     "report build": (("nowhere",), "reports"),
     "report plan": (("smoke",), "reports"),
@@ -142,15 +143,19 @@ def packages() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
+def packages_listed(optional: Mapping[str, list[str]], extra: str) -> set[str]:
+    """The packages of an extra, and of the project's other extras that it includes."""
+    found = set[str]()
+    for requirement in optional[extra]:
+        name, _, inner = requirement.partition(">")[0].partition("[")
+        found |= packages_listed(optional, inner.rstrip("]")) if name == "quiz-resilience" else {name}
+    return found
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_modules_of_an_extra_are_those_of_its_packages(extra: str, packages: Mapping[str, list[str]]) -> None:
     """As `pyproject.toml` lists them."""
     listed = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted, optional = set[str](), listed["project"]["optional-dependencies"]
-    for requirement in optional[extra]:
-        name = requirement.partition(">")[0]
-        own = requirement.startswith("quiz-resilience[")
-        names = [inner.partition(">")[0] for inner in optional["reports"]] if own else [name.partition("[")[0]]
-        wanted |= set(names)
+    wanted = packages_listed(listed["project"]["optional-dependencies"], extra)
     brought = {package for module in EXTRAS[extra] for package in packages.get(module, [module])}
     assert brought == wanted

@@ -73,6 +73,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "driver limits": drivers.limits,
     "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
     "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
+    "driver in Chromium": lambda: drivers.example("reconnecting.html", "html"),
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,

@@ -1,8 +1,9 @@
-"""``resilience chaos driver``: the examination of a client driver on the terminal."""
+"""``resilience chaos driver``: the examination of a client driver on the terminal, and the one that holds browsers."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ _MARKS = {True: ("ok", "green"), False: ("broken", "bold red"), None: ("not seen
 
 @click.group()
 def driver() -> None:
-    """Try out a client driver: a program that runs the clients of an experiment."""
+    """Client drivers, programs that run the clients of an experiment: examine one, or be the one for Chromium."""
 
 
 @driver.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -45,7 +46,6 @@ def check(command: tuple[str, ...], clients: int, slower: float) -> int:
     """
     import asyncio
     import tempfile
-    from pathlib import Path
 
     from .check import Limits, examine
     from .process import resolve_command
@@ -61,6 +61,27 @@ def check(command: tuple[str, ...], clients: int, slower: float) -> int:
     else:
         log.unlink()
     return ExitCode.PASS if found.holds else ExitCode.FAIL
+
+
+@driver.command()
+@click.argument("page")
+@click.option("--script", type=click.Path(path_type=Path), help="JavaScript that runs in each page before its own.")
+@click.option("--tabs", is_flag=True, help="Clients are tabs of one profile, which share its storage; lighter.")
+@click.option("--browser", help="The program.  [default: CHROME_PATH, or Chromium or Chrome on PATH]")
+@click.option("--flag", "flags", multiple=True, help="One more flag of Chromium's, such as --flag=--lang=de.")
+@needs_extra("chromium")
+def chromium(page: str, script: Path | None, tabs: bool, browser: str | None, flags: tuple[str, ...]) -> int:
+    """Be a client driver whose clients are pages in a real Chromium, for the command of an experiment's [driver].
+
+    PAGE is an HTML file or a URL. It takes orders and reports through the object `resilience`, which each document
+    is given. {address} in a URL stands for the host and port of the proxy at which the client is to connect.
+
+    Exit codes: 0 it was stopped, 2 there is no such page, script or program, 4 a page, a tab or Chromium failed.
+    """
+    from .chromium.program import PageSettings, run_driver
+
+    run_driver(PageSettings(page, script, tabs=tabs, browser=browser, flags=flags))
+    return ExitCode.PASS
 
 
 def _show(examination: Examination, console: Console) -> None:

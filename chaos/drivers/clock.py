@@ -2,6 +2,9 @@
 
 A greeting that was sent at ``sent`` and answered at ``received`` of the runner's clock, with the driver's time ``t`` in
 the answer, says that the offset lies between ``sent - t`` and ``received - t``. Several of them narrow it down.
+
+Time never runs backwards in the answers to greetings, nor in what is reported of one client. Of two clients the later
+event may be reported first: they may live in processes of their own, as the tabs of a browser do.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ MAX_DRIFT = 0.001
 """Seconds per second that two monotonic clocks of one machine may drift apart: four times what is ever corrected."""
 
 DISORDER_S: Seconds = 0.01
-"""How far time may run backwards between two lines: threads read the clock and then wait for their turn to write."""
+"""How far time may run backwards between two lines of one client: threads read the clock and then wait to write."""
+
+_GREETINGS = ""
+"""Whose lines the answers to greetings are."""
 
 
 class Greeting(NamedTuple):
@@ -39,7 +45,7 @@ class DriverClock:
     def __init__(self) -> None:
         self._low, self._high = float("-inf"), float("inf")
         self._measured_at: Instant | None = None
-        self._latest = float("-inf")
+        self._latest: dict[str, float] = {}
 
     @property
     def offset(self) -> Seconds:
@@ -53,7 +59,7 @@ class DriverClock:
 
     def measure(self, greeting: Greeting) -> None:
         """Narrow the offset down; BrokenLineError when no offset explains all greetings."""
-        self._keep_order(greeting.t)
+        self._keep_order(_GREETINGS, greeting.t)
         low = max(self._low, greeting.sent - greeting.t)
         high = min(self._high, greeting.received - greeting.t)
         if low - high > TOLERANCE_S:
@@ -64,7 +70,7 @@ class DriverClock:
 
     def compare(self, greeting: Greeting) -> None:
         """Check that a later answer agrees with the offset; BrokenLineError when it does not."""
-        self._keep_order(greeting.t)
+        self._keep_order(_GREETINGS, greeting.t)
         early, late = greeting.sent - greeting.t, greeting.received - greeting.t
         allowed = self._allowed(greeting.received)
         off = max(early - self._high, self._low - late)
@@ -72,12 +78,12 @@ class DriverClock:
             rule = f"at most {allowed:.3f} s can be a clock's drift"
             raise BrokenLineError(f"t = {greeting.t}: its clock moved by {off:.3f} s since the start; {rule}")
 
-    def instant(self, t: float, received: Instant) -> Instant:
-        """When something happened, at ``t`` of the driver's clock; ``received`` is when its line came.
+    def instant(self, client: str, t: float, received: Instant) -> Instant:
+        """When something happened to a client, at ``t`` of the driver's clock; ``received`` is when its line came.
 
-        Raises BrokenLineError when it lies before what the driver reported earlier, or after its own line.
+        Raises BrokenLineError when it lies before what was reported of that client earlier, or after its own line.
         """
-        self._keep_order(t)
+        self._keep_order(client, t)
         ahead = t + self._low - received
         if ahead > self._allowed(received):
             raise BrokenLineError(f"t = {t}: {ahead:.3f} s after its line came; t is the time when it happened")
@@ -86,9 +92,10 @@ class DriverClock:
     def _allowed(self, now: Instant) -> Seconds:
         return TOLERANCE_S + MAX_DRIFT * (now - (self._measured_at or now))
 
-    def _keep_order(self, t: float) -> None:
-        if t < self._latest - DISORDER_S:
-            back = self._latest - t
+    def _keep_order(self, whose: str, t: float) -> None:
+        latest = self._latest.get(whose, t)
+        if t < latest - DISORDER_S:
+            before = f"a line of {whose} before it" if whose else "an answer to hello before it"
             rule = "a monotonic clock never runs backwards"
-            raise BrokenLineError(f"t = {t}: {back:.3f} s earlier than a line before it; {rule}")
-        self._latest = max(self._latest, t)
+            raise BrokenLineError(f"t = {t}: {latest - t:.3f} s earlier than {before}; {rule}")
+        self._latest[whose] = max(latest, t)

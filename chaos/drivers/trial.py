@@ -141,7 +141,7 @@ class Trial:
         if report.client not in self.clients:
             raise m.BrokenLineError(f"client {report.client!r} was never opened")
         try:
-            self._clock.instant(report.t, self.process.received)
+            self._clock.instant(report.client, report.t, self.process.received)
         except m.BrokenLineError as error:
             self.wrong_times.append(self._at_line(error))
         self.clients[report.client].receive(report, report.t)

@@ -241,6 +241,6 @@ class DriverWorker(ClientWorker):
     def _record(self, report: ClientReport) -> None:
         if report.client not in self._opened:
             raise BrokenLineError(f"client {report.client!r} was never opened in this process")
-        at = self._clock.instant(report.t, self.process.received) - self._run.epoch
+        at = self._clock.instant(report.client, report.t, self.process.received) - self._run.epoch
         for record in self._clients[report.client].receive(report, at):
             self._logs[report.client](record)

@@ -23,6 +23,7 @@ PACKAGES = (
     "resilience/lab",
     "chaos",
     "chaos/drivers",
+    "chaos/drivers/chromium",
     "chaos/drivers/examples",
     "chaos/targets",
     "chaos/toxiproxy",

@@ -93,7 +93,7 @@ def limits() -> str:
             "its clock may move against that of the laboratory by",
             f"{clock.TOLERANCE_S:g} s and {clock.MAX_DRIFT:g} s a second",
         ],
-        ["time may run backwards between two lines by", f"{clock.DISORDER_S:g} s"],
+        ["time may run backwards between two lines of one client by", f"{clock.DISORDER_S:g} s"],
         ["a line may have", "4 MiB"],
     ]
     return table(["what", "at most"], rows)

@@ -37,7 +37,7 @@ def test_the_times_of_an_honest_driver_are_accepted(
     """They are off by no more than the uncertainty, and never after their own line."""
     clock = measured(offset, delays)
     happened = 1100.0 + later
-    found = clock.instant(happened - offset, happened + late)
+    found = clock.instant("a", happened - offset, happened + late)
     assert found <= happened + late
     assert abs(found - happened) <= clock.uncertainty + ROUNDING_S
     clock.compare(Greeting(happened, happened + late - offset, happened + 2 * late))
@@ -45,15 +45,15 @@ def test_the_times_of_an_honest_driver_are_accepted(
 
 def broken(call: str, *times: float) -> str:
     clock = measured(10.0, [(0.001, 0.001)])
-    clock.instant(995.0, 1006.0)
+    clock.instant("a", 995.0, 1006.0)
     with pytest.raises(BrokenLineError) as caught:
-        clock.compare(Greeting(*times)) if call == "compare" else clock.instant(*times)
+        clock.compare(Greeting(*times)) if call == "compare" else clock.instant("a", *times)
     return str(caught.value)
 
 
 def test_time_that_runs_backwards_is_a_lie() -> None:
-    assert "earlier than a line before it" in broken("instant", 994.9, 1006.0)
-    assert "earlier than a line before it" in broken("compare", 1005.0, 994.0, 1005.1)
+    assert "earlier than a line of a before it" in broken("instant", 994.9, 1006.0)
+    assert "earlier than an answer to hello before it" in broken("compare", 1005.0, 989.0, 1005.1)
 
 
 def test_time_after_the_line_itself_is_a_lie() -> None:
@@ -67,8 +67,18 @@ def test_a_clock_that_moved_is_a_lie(by: float) -> None:
 
 def test_threads_may_write_in_another_order_than_they_read_the_clock() -> None:
     clock = measured(0.0, [(0.001, 0.001)])
-    clock.instant(1005.0, 1005.1)
-    assert clock.instant(1004.995, 1005.1) == pytest.approx(1004.995, abs=0.001)
+    clock.instant("a", 1005.0, 1005.1)
+    assert clock.instant("a", 1004.995, 1005.1) == pytest.approx(1004.995, abs=0.001)
+
+
+def test_clients_in_processes_of_their_own_may_be_reported_in_any_order() -> None:
+    """The tabs of a browser do not wait for one another, nor for the answer to a greeting."""
+    clock = measured(0.0, [(0.001, 0.001)])
+    clock.instant("a", 1005.0, 1005.1)
+    clock.compare(Greeting(1005.05, 1005.1, 1005.15))
+    assert clock.instant("b", 1004.5, 1005.2) == pytest.approx(1004.5, abs=0.001)
+    with pytest.raises(BrokenLineError, match=r"0\.500 s earlier than a line of a before it"):
+        clock.instant("a", 1004.5, 1005.2)
 
 
 def test_a_clock_that_moves_while_it_is_measured_is_a_lie() -> None:
