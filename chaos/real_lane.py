@@ -104,7 +104,7 @@ class RealLane:
         require_target(experiment, database=self._database)
         if isinstance(experiment.driver, StdioDriver):
             resolve_command(experiment.driver.command)
-        raise_open_files(files_needed(experiment))
+        raise_open_files(files_needed(experiment, seed))
         self._found = found = await self._find_toxiproxy(experiment)
         workers = self._workers or os.cpu_count() or 1
         async with AsyncExitStack() as stack:
