@@ -199,7 +199,7 @@ def test_it_plays_like_any_other() -> None:
     assert deadlines[0] == deadlines[1] is not None
 
 
-def test_the_tokens_of_a_large_run_are_told_apart() -> None:
+def test_the_tokens_of_a_large_run_differ() -> None:
     """By the birthday bound: of a million tokens two are alike in fewer than one run of ten million."""
     tokens, values = 10**6, 16**TOKEN_DIGITS
     assert tokens * (tokens - 1) / (2 * values) < 1e-7
