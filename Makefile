@@ -76,7 +76,7 @@ serve: setup ## Serve quizzes on PORT (8765)
 chaos: setup ## Run the quick set of experiments in about ten minutes, or EXPERIMENT=name-or-file against real processes
 	@$(if $(EXPERIMENT),$(BIN)/resilience chaos run $(EXPERIMENT),$(BIN)/python tools/catalogue.py)
 
-chaos-nightly: setup ## Run every bundled experiment against real processes: about half an hour
+chaos-nightly: setup ## Run every bundled experiment against real processes: about three quarters of an hour
 	@$(BIN)/python tools/catalogue.py --lane real
 
 planted: setup ## Plant every known defect and print which check names it, in which lane, after how long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+
+    from resilience.experiment.spec import Experiment
+
+    from .doctor.needs import FleetNeeds
 
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
@@ -51,6 +56,7 @@ chaos.add_command(driver)
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--db", help="Database URL of the quiz server.  [default: an SQLite file in the run directory]")
+@click.option("--ignore-limits", is_flag=True, help="Start even if the run is not expected to fit this machine.")
 @repetition_options
 @needs_extra("chaos")
 def run(
@@ -62,6 +68,7 @@ def run(
     toxiproxy: str | None,
     workers: int | None,
     db: str | None,
+    ignore_limits: bool,
     repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) against real processes and report on it.
@@ -71,9 +78,11 @@ def run(
     Ctrl-C once ends the processes in order and reports on what was recorded, twice kills them.
     """
     from reports.run_cli import RunRequest, run_and_report
-    from resilience.lab.command import interruptible
+    from resilience.lab.command import RUNS, interruptible
     from resilience.lab.progress_view import show_progress
 
+    from .doctor.fit import fleet_findings, require_fit
+    from .doctor.machine import read_limits
     from .real_lane import RealLane
     from .targets.choice import require_target
     from .toxiproxy.choice import choose_toxiproxy
@@ -82,6 +91,8 @@ def run(
     loaded = load(experiment, overrides, scale)
     require_target(loaded, database=db)
     plan = repetition.plan(loaded.seed if seed is None else seed)
+    if not ignore_limits:
+        require_fit(fleet_findings(_needs(loaded, seed, workers), read_limits(out or RUNS)))
     console = make_console(quiet=repetition.quiet)
     with interruptible():
         found = choose_toxiproxy(toxiproxy, say=_aside(console))
@@ -120,6 +131,8 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     from reports.plan import plan_lines, plans
     from resilience.experiment.timeline import draw_timeline
 
+    from .doctor.needs import describe_needs
+
     loaded = load(experiment, overrides, scale)
     console = make_console()
     console.print(to_toml(loaded), markup=False, highlight=False, soft_wrap=True)
@@ -130,26 +143,53 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     drawing = draw_timeline(loaded.windows(seed), loaded.duration)
     console.print("", *drawing, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print("", *plan_lines(plans(loaded)), sep="\n", markup=False, highlight=False, soft_wrap=True)
+    needs = describe_needs(_needs(loaded, seed, None))
+    console.print("", needs, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @chaos.command()
-@click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet.")
+@click.argument("experiment", required=False)
+@click.option("--clients", type=click.IntRange(1), help="Size of the planned fleet, where there is no experiment yet.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
+@click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
 @click.option("--toxiproxy", metavar="PATH|URL", help="The toxiproxy-server to examine, or the URL of one that runs.")
 @click.option("--out", type=_PATH, help="Where runs are to be written.  [default: runs/]")
 @needs_extra("chaos")
-def doctor(clients: int | None, toxiproxy: str | None, out: Path | None) -> int:
-    """Check whether this machine can carry a run; ends with 4 when it cannot."""
+def doctor(
+    experiment: str | None,
+    clients: int | None,
+    seed: int | None,
+    scale: float,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    toxiproxy: str | None,
+    out: Path | None,
+) -> int:
+    """Check whether this machine can carry a run of EXPERIMENT (a file or a bundled name), or of so many clients.
+
+    Without either, says what the machine has. Ends with 4 when a run cannot be carried out.
+    """
     from rich.table import Table
     from rich.text import Text
 
     from resilience.lab.command import RUNS, interruptible
 
+    from .doctor.examination import examine, worst
+    from .doctor.needs import needs_of_clients
     from .toxiproxy.choice import choose_toxiproxy
-    from .toxiproxy.doctor import examine, worst
 
+    if experiment is not None and clients is not None:
+        raise UsageError("--clients: the experiment says how many clients take part; use --scale for more or fewer")
+    if experiment is None and (overrides or seed is not None or scale != 1.0):
+        raise UsageError("--set, --seed, --scale: change an experiment; name it, as in `chaos doctor smoke --scale 10`")
+    needs = None if clients is None else needs_of_clients(clients, workers or os.cpu_count() or 1)
+    if experiment is not None:
+        needs = _needs(load(experiment, overrides, scale), seed, workers)
     console = make_console()
     with interruptible():
-        findings = examine(clients, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
+        findings = examine(needs, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])
@@ -201,3 +241,10 @@ def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | 
 
 def _aside(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _needs(experiment: Experiment, seed: int | None, workers: int | None) -> FleetNeeds:
+    """What a run of the experiment takes, with as many processes of clients as it would have."""
+    from .doctor.needs import needs_of
+
+    return needs_of(experiment, experiment.seed if seed is None else seed, workers or os.cpu_count() or 1)

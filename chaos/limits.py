@@ -6,13 +6,12 @@ from resilience import open_files
 from resilience.errors import HarnessError
 from resilience.experiment.spec import Experiment
 
-from .toxiproxy.doctor import FILES_PER_CLIENT_IN_PROXY, SPARE_FILES
+from .doctor.needs import needs_of
 
 
-def files_needed(experiment: Experiment) -> int:
-    """The most open files that one process of the run may need: the server, or the largest cohort's proxy."""
-    largest = max(cohort.clients for cohort in experiment.cohorts)
-    return max(experiment.clients, FILES_PER_CLIENT_IN_PROXY * largest) + SPARE_FILES
+def files_needed(experiment: Experiment, seed: int) -> int:
+    """The most open files that one process of the run may need: the server, or the largest link's proxy."""
+    return max(needs_of(experiment, seed, 1).files.values())
 
 
 def raise_open_files(needed: int) -> None:

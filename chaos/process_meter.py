@@ -36,13 +36,16 @@ async def measure_loop(meter: LagMeter) -> None:
 
 
 class WaitMeter:
-    """How long another process waited for a processor, second by second. ``role`` as of :class:`ProcessLag`."""
+    """How long another process waited for a processor, second by second. ``role`` as of :class:`ProcessLag`.
 
-    def __init__(self, name: str, role: str) -> None:
+    ``spent``: the processor time that it had used before, which does not count.
+    """
+
+    def __init__(self, name: str, role: str, *, spent: Seconds = 0.0) -> None:
         self.name, self.role, self.lag = name, role, LagMeter()
         self._pid: int | None = None
         self._waited: dict[int, float] = {}
-        self._cpu_before, self._cpu = 0.0, 0.0
+        self._cpu_before, self._cpu = -spent, 0.0
 
     def read(self, pid: int | None) -> None:
         """Take one reading of the process, which may be another one than before; ``None``: there is none now."""
@@ -61,7 +64,7 @@ class WaitMeter:
 
     def summary(self) -> ProcessLag:
         """Over all readings."""
-        return lag_summary(self.name, self.role, self.lag, self._cpu_before + self._cpu)
+        return lag_summary(self.name, self.role, self.lag, max(self._cpu_before + self._cpu, 0.0))
 
 
 def lag_summary(name: str, role: str, meter: LagMeter, cpu_s: Seconds | None) -> ProcessLag:

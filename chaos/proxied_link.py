@@ -123,6 +123,13 @@ class ProxiedLink:
             return
         raise HarnessError(f"{self.name}: other programs took {_TRIES} free ports in a row; end other runs")
 
+    async def disconnect(self) -> None:
+        """Delete the proxy; connections end, and :meth:`connect` may open another one."""
+        async with self._turn:
+            await self.api.delete_proxy(self._proxy)
+            self._chain = ToxicChain(lambda: self.api, self._proxy)
+            self._held.clear()
+
     def _choose_address(self) -> Address:
         if isinstance(self.process, SharedToxiproxy):
             return Address(self.process.host, self.process.choose_port())

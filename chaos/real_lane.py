@@ -1,7 +1,8 @@
 """The real lane: one experiment through real processes, real sockets and a real Toxiproxy. Decides nothing.
 
 Starting is one stack, each step undone in reverse however the run ends: Toxiproxy for each link and the workers, then
-the target, which sets the run's start (epoch) a moment ahead, then its proxies.
+the reference through these proxies where the experiment asks for one, then the target, which sets the run's start
+(epoch) a moment ahead, then its proxies.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from resilience.experiment.primitives import ResetAll
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import call_in_this_loop, canceller_of_this_task, run_all
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.health import ReferenceFigures
 from resilience.lab.recording import Recording
 from resilience.lab.system import System
 from resilience.runtime import RunClock
@@ -32,6 +34,7 @@ from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
+from .reference.storm import ReferenceStorm
 from .run_children import RunChildren
 from .targets.choice import make_target, require_target
 from .toxiproxy.external import ExternalToxiproxy, ask, require_external
@@ -104,7 +107,7 @@ class RealLane:
         require_target(experiment, database=self._database)
         if isinstance(experiment.driver, StdioDriver):
             resolve_command(experiment.driver.command)
-        raise_open_files(files_needed(experiment))
+        raise_open_files(files_needed(experiment, seed))
         self._found = found = await self._find_toxiproxy(experiment)
         workers = self._workers or os.cpu_count() or 1
         async with AsyncExitStack() as stack:
@@ -140,7 +143,7 @@ class _Starter:
     async def start(
         self, toxiproxy: Binary | ExternalToxiproxy, workers: int, on_tick: Callable[[], None]
     ) -> RealSystem:
-        """Start proxies and workers, all at once, then the server, then the clients' countdown."""
+        """Start proxies and workers at once, measure the reference, start the server, then the clients' countdown."""
         resetting = _links_that_reset(self._experiment, self._seed)
         links = [
             self._start_link(group.name, toxiproxy, resets=group.name in resetting)
@@ -148,6 +151,7 @@ class _Starter:
         ]
         who = enumerate(shards(self._experiment, self._seed, workers), 1)
         await run_all([*links, *(self._start_worker(number, shard) for number, shard in who)])
+        reference = await self._measure_reference(workers, on_tick)
         await self._start_server()
         opening = [link.connect(self._server.address, self._server.health) for link in self._links.values()]
         await run_all(opening)
@@ -162,7 +166,19 @@ class _Starter:
             suspended=self._experiment.suspended_links(self._seed),
             on_tick=on_tick,
             recording=self._recording,
+            reference=reference,
         )
+
+    async def _measure_reference(self, workers: int, on_tick: Callable[[], None]) -> ReferenceFigures | None:
+        """What bare clients take to return through the same proxies, if the experiment asks for that."""
+        storms = self._experiment.reference.storms
+        if not storms:
+            return None
+        clients = {group.name: len(group.indices) for group in self._experiment.links(self._seed)}
+        storm = ReferenceStorm(
+            self._links, clients, self._clock, workers=workers, logs=self._run_dir / "logs", on_tick=on_tick
+        )
+        return await storm.run(storms)
 
     async def _start_link(self, name: str, toxiproxy: Binary | ExternalToxiproxy, *, resets: bool) -> None:
         if isinstance(toxiproxy, ExternalToxiproxy):

@@ -16,7 +16,7 @@ from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
 from resilience.lab.client_control import SuspendableClients
-from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter
+from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter, ReferenceFigures
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
 from resilience.lab.recording import Recording
@@ -27,7 +27,7 @@ from resilience.runtime import RunClock
 from resilience.units import Seconds
 
 from .client_worker import WorkerPool
-from .process_meter import WaitMeter, lag_summary, load_per_processor, measure_loop, throttled_seconds
+from .process_meter import WaitMeter, cpu_seconds, lag_summary, load_per_processor, measure_loop, throttled_seconds
 from .proxied_link import ProxiedLink
 from .targets.protocol import TargetServer
 
@@ -73,6 +73,7 @@ class RealSystem:
         suspended: Collection[str],
         on_tick: Callable[[], None],
         recording: Recording,
+        reference: ReferenceFigures | None = None,
     ) -> None:
         self.clock = AsyncioClock(clock)
         self.server, self.links = server, links
@@ -84,11 +85,11 @@ class RealSystem:
             for link in worker.shard.links
             if link in suspended
         }
-        self._recording = recording
+        self._recording, self._reference = recording, reference
         self._origin = time.time() - clock.now()
         self._silences = SilenceMeter()
         self._lag = LagMeter()
-        self._hosts = [WaitMeter("server", "server host"), *(WaitMeter(f"toxiproxy-{n}", "proxy") for n in links)]
+        self._hosts = [WaitMeter("server", "server host"), *map(_proxy_meter, links.items())]
         self._load, self._throttled = load_per_processor(), throttled_seconds()
 
     def open_sessions(self) -> Mapping[str, int]:
@@ -162,6 +163,7 @@ class RealSystem:
             failures=tuple(self._pool.failures),
             throttled_s=None if throttled is None or self._throttled is None else throttled - self._throttled,
             load=None if load is None or self._load is None else (self._load, load),
+            reference=self._reference,
         )
 
     async def _guard_directory(self) -> None:
@@ -202,6 +204,13 @@ class RealSystem:
         while True:
             self._on_tick()
             await asyncio.sleep(TICK_S)
+
+
+def _proxy_meter(named: tuple[str, ProxiedLink]) -> WaitMeter:
+    """The meter of a link's proxy, which may have carried the reference before the run."""
+    name, link = named
+    pid = link.process.pid if link.process.alive else None
+    return WaitMeter(f"toxiproxy-{name}", "proxy", spent=0.0 if pid is None else cpu_seconds(pid) or 0.0)
 
 
 def _pid_of(link: ProxiedLink) -> Callable[[], int | None]:

@@ -28,6 +28,7 @@ from resilience.lab.recording import write_observations
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
+from .event_loop import run_on_fast_loop
 from .process_meter import lag_summary, measure_loop
 
 REPORT_INTERVAL_S: Seconds = PULSE_S
@@ -144,7 +145,8 @@ def members(shard: Shard, experiment: Experiment, seed: int) -> list[Participant
 
 async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: EventWriter) -> None:
     while True:
-        say(Counts({cohort: fleet.open_count(cohort) for cohort in cohorts}, lag.max, lag.take_recent()))
+        open_ = fleet.open_counts()
+        say(Counts({cohort: open_[cohort] for cohort in cohorts}, lag.max, lag.take_recent()))
         writer.flush()
         await asyncio.sleep(REPORT_INTERVAL_S)
 
@@ -164,20 +166,11 @@ async def _next(orders: asyncio.StreamReader) -> WorkerCommand | None:
 def main() -> None:
     """Run one worker; returns when it is done or the runner is gone. Ends with one line when it cannot write."""
     try:
-        _run()
+        run_on_fast_loop(work())
     except BrokenPipeError:  # the runner is gone
         return
     except OSError as error:
         sys.exit(describe_error(error))
-
-
-def _run() -> None:
-    try:
-        import uvloop  # noqa: PLC0415 - optional
-    except ModuleNotFoundError:
-        asyncio.run(work())
-    else:
-        uvloop.run(work())
 
 
 if __name__ == "__main__":

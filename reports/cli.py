@@ -109,6 +109,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     if sure := findings.certainty(summary):
         console.print(Text(sure, style="dim"))
     print_expectations(summary.expectations, console)
+    reference = findings.reference(summary)
+    if reference:
+        console.print(Text(reference))
     for objection, text in findings.objections(summary):
         console.print(Text.assemble((f"{objection}: ", STYLES["inconclusive"]), text))
     for check in findings.not_holding(summary.invariants):

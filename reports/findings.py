@@ -208,6 +208,24 @@ def laboratory(summary: Summary) -> str:
     return f"Laboratory: {', '.join(said) or 'nothing to object'}; {lag}; {injection(summary.windows)}."
 
 
+def reference(summary: Summary) -> str:
+    """What bare clients took to return through the same proxies; empty where that was not measured."""
+    found = summary.laboratory.reference
+    if found is None:
+        return ""
+    asked = found.clients * found.storms
+    said = f"Reference: before the run, {found.returned:,} of {asked:,} bare clients returned through the same proxies"
+    if found.excess_mean is None:
+        return f"{said}."
+    took = f"on average {seconds(found.excess_mean)} after the cut, 95 % within {seconds(found.excess_p95)}"
+    cpu = f"with {seconds(sum(found.cpu_s.values()))} of processor time each"
+    said = f"{said}, {took}, the last after {seconds(found.excess_last)}, {cpu}"
+    if found.share is None:
+        return f"{said}."
+    mean = found.excess_mean / found.share
+    return f"{said}: {percent(found.share)} of the {seconds(mean)} that the run's own clients took on average."
+
+
 def injection(windows: Sequence[WindowResult]) -> str:
     """The worst difference between planned and actual injection, in words."""
     begun = [abs(late) for window in windows if (late := lateness(window.planned_start, window.started_at)) is not None]

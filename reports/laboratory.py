@@ -38,7 +38,7 @@ from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
 from .participant_events import restores_are_checked
-from .summary import NOT_JUDGED, ExpectationResult, Invariant, Laboratory, ProcessHealth
+from .summary import NOT_JUDGED, ExpectationResult, Invariant, Laboratory, ProcessHealth, ReferenceReturns
 from .windows import windows_frame
 
 STARVED_S = 0.4
@@ -97,7 +97,19 @@ def judge_laboratory(
         processes=tuple(ProcessHealth(**msgspec.structs.asdict(process)) for process in health.processes),
         throttled_s=health.throttled_s,
         load=health.load,
+        reference=_reference(health, episodes),
     )
+
+
+def _reference(health: LabHealth, episodes: pd.DataFrame) -> ReferenceReturns | None:
+    """What bare clients took, compared with the episodes that ended in a return."""
+    figures = health.reference
+    if figures is None:
+        return None
+    excess = episodes.loc[episodes["affected"] & episodes["returned"], "excess_s"].dropna()
+    mean = float(excess.mean()) if len(excess) else 0.0
+    share = figures.excess_mean / mean if figures.excess_mean is not None and mean > 0.0 else None
+    return ReferenceReturns(**msgspec.structs.asdict(figures), share=share)
 
 
 def _rejudged(history: RunHistory) -> list[str]:

@@ -73,6 +73,7 @@ def to_markdown(summary: Summary) -> str:
         findings.exposure(summary),
         formatting.tested(summary),
         findings.laboratory(summary),
+        findings.reference(summary),
         *(f"- {_cell(text)}" for text in (*summary.laboratory.doubts, *summary.laboratory.warnings)),
         _expectation_lines(summary),
         _clock_lines(summary) if rate.affected else "",

@@ -238,12 +238,31 @@ class ProcessHealth(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float | None = None
 
 
+class ReferenceReturns(msgspec.Struct, frozen=True, kw_only=True):
+    """How as many bare clients of ``websockets`` returned through the same proxies, before the run.
+
+    ``returned``: of ``clients`` times ``storms``. ``excess_mean``, ``excess_p95``, ``excess_last``: seconds from the
+    cut to the first echo, over all returns. ``cpu_s``: processor seconds of a return, by role. ``share``: the bare mean
+    as a share of the mean excess of the run's own clients that returned.
+    """
+
+    clients: int
+    storms: int
+    returned: int
+    excess_mean: float | None = None
+    excess_p95: float | None = None
+    excess_last: float | None = None
+    cpu_s: dict[str, float] = {}
+    share: float | None = None
+
+
 class Laboratory(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the laboratory itself can be believed.
 
     ``failures``: what makes every figure worthless (exit code 4). ``doubts``: what forbids a verdict (inconclusive).
     ``warnings``: what a reader should know. ``throttled_s``: for how long a CPU quota stopped the processes;
-    ``load``: the machine's load average per processor at start and end.
+    ``load``: the machine's load average per processor at start and end. ``reference``: what bare clients took, where
+    the experiment asks for that.
     """
 
     failures: tuple[str, ...] = ()
@@ -252,6 +271,7 @@ class Laboratory(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessHealth, ...] = ()
     throttled_s: float | None = None
     load: tuple[float, float] | None = None
+    reference: ReferenceReturns | None = None
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class QuizTarget(ProcessTarget):
         self._events = run_dir / "events" / "server.jsonl"
         self._config = run_dir / "server.toml"
         self._config.write_text(settings_of(experiment), encoding="utf-8")
-        self._drain_window = experiment.server.drain_window
+        self._drain_s = experiment.server.drain.window(experiment.clients)
 
     @property
     def url_path(self) -> str:
@@ -72,7 +72,7 @@ class QuizTarget(ProcessTarget):
     @property
     def stop_timeout(self) -> Seconds:
         """How long its drain and its end may take together."""
-        return STOP_TIMEOUT_S + self._drain_window
+        return STOP_TIMEOUT_S + self._drain_s
 
     async def start(self) -> None:
         """Start the first server, on a new run of the event; it receives the run's start."""

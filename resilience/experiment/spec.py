@@ -55,6 +55,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MODE = re.compile(r"F[1-9]\d*")
 _CATALOGUE_FIELDS = frozenset({"question", "group", "shows"})
 _MAX_CLIENTS = 1_000_000
+_MAX_STORMS = 100
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
 
@@ -113,6 +114,16 @@ class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     correlation: float = 0.05
 
 
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the real lane measures of itself before the run, through the run's own proxies.
+
+    ``storms``: how often as many bare clients of ``websockets`` as take part are cut at once; 0 measures nothing. Their
+    return is the laboratory's and Python's share of every figure. In the other lanes a laboratory takes no time.
+    """
+
+    storms: int = 0
+
+
 class Obstacle(msgspec.Struct, frozen=True):
     """A value of an experiment, ``key``, that only these ``lanes`` can carry out; ``what`` it asks for, in words."""
 
@@ -147,6 +158,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hypothesis: Hypothesis = Hypothesis()
     expectations: tuple[Expectation, ...] = ()
     statistics: Statistics = Statistics()
+    reference: Reference = Reference()
 
     def __post_init__(self) -> None:
         """Check every rule that spans more than one value."""
@@ -241,6 +253,8 @@ def _check_run(run: Experiment) -> None:
     within, least = hypothesis.within, run.ramp if hypothesis.joined else 0.0
     require(least <= within <= run.duration, "hypothesis.within", within, "must lie between ramp and duration")
     require(run.statistics.deadline > 0, "statistics.deadline", run.statistics.deadline, "must be positive")
+    storms = run.reference.storms
+    require(0 <= storms <= _MAX_STORMS, "reference.storms", storms, f"must be from 0 to {_MAX_STORMS}")
     correlation = run.statistics.correlation
     require(0 <= correlation <= 1, "statistics.correlation", correlation, "must be between 0 and 1")
 

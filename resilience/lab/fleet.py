@@ -6,6 +6,7 @@ A client's randomness depends on the seed and its own name only, so cohorts can 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 
@@ -65,13 +66,9 @@ class Fleet:
             if leaves_at is not None:
                 self._timers.append(loop.call_later(max(leaves_at - now, 0.0), self._leave, client))
 
-    def open_count(self, cohort: str | None = None) -> int:
-        """How many have an open session now, in all or in one cohort."""
-        return sum(
-            client.machine.state is ClientState.OPEN
-            for participant, client in self.clients
-            if cohort is None or participant.cohort == cohort
-        )
+    def open_counts(self) -> Counter[str]:
+        """How many have an open session now, by cohort; a cohort without any is left out."""
+        return Counter(who.cohort for who, client in self.clients if client.machine.state is ClientState.OPEN)
 
     def observations(self) -> list[Observation]:
         """Everything that these clients were shown, client by client."""

@@ -6,6 +6,9 @@ a verdict is judged elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from resilience.units import Seconds
@@ -40,17 +43,60 @@ class ProcessLag(msgspec.Struct, frozen=True):
     cpu_s: Seconds | None = None
 
 
+class ReferenceFigures(msgspec.Struct, frozen=True):
+    """How as many bare clients as take part returned through the run's own proxies, before the run.
+
+    ``returned`` of ``clients`` times ``storms`` had their first echo over a new connection while they were followed.
+    ``excess_mean``, ``excess_p95``, ``excess_last``: seconds from the cut to that echo, over all returns.
+    ``cpu_s``: processor seconds of each return, by role.
+    """
+
+    clients: int
+    storms: int
+    returned: int
+    excess_mean: Seconds | None = None
+    excess_p95: Seconds | None = None
+    excess_last: Seconds | None = None
+    cpu_s: dict[str, Seconds] = {}
+
+
+class StormReturns(NamedTuple):
+    """One storm of bare clients: how long each return took, and the processor seconds of all of them by role."""
+
+    excesses: Sequence[Seconds]
+    cpu_s: Mapping[str, Seconds]
+
+
+def reference_figures(clients: int, storms: Sequence[StormReturns]) -> ReferenceFigures:
+    """The figures of these storms, each of which cut as many ``clients``."""
+    ranked = sorted(excess for storm in storms for excess in storm.excesses)
+    if not ranked:
+        return ReferenceFigures(clients, len(storms), 0)
+    roles = dict.fromkeys(role for storm in storms for role in storm.cpu_s)
+    return ReferenceFigures(
+        clients,
+        len(storms),
+        len(ranked),
+        excess_mean=sum(ranked) / len(ranked),
+        excess_p95=ranked[int((len(ranked) - 1) * 0.95)],
+        excess_last=ranked[-1],
+        cpu_s={role: sum(storm.cpu_s.get(role, 0.0) for storm in storms) / len(ranked) for role in roles},
+    )
+
+
 class LabHealth(msgspec.Struct, frozen=True):
     """One laboratory over one run.
 
     ``failures``: what failed in it without ending the run. ``throttled_s``: for how long a CPU quota stopped its
-    processes. ``load``: the machine's load average per processor at the start and at the end.
+    processes. ``load``: the machine's load average per processor at the start and at the end. ``reference``: what it
+    measured of bare clients before the run, where the experiment asks for that.
     """
 
     processes: tuple[ProcessLag, ...] = ()
     failures: tuple[str, ...] = ()
     throttled_s: Seconds | None = None
     load: tuple[float, float] | None = None
+    reference: ReferenceFigures | None = None
 
 
 class LagMeter:

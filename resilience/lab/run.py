@@ -252,12 +252,16 @@ class _Run:
             return await self._finish(system, outcome)
 
     async def _finish(self, system: System, outcome: RunOutcome) -> RunOutcome:
-        """End the server in order, and store what its database holds; a failed server may have left nothing."""
+        """End the server in order, and store what its database holds; a failed server may have left nothing.
+
+        A run that did not start says nothing about the system, however that ends.
+        """
         has_failed = outcome.status is RunStatus.COMPLETED and outcome.cause is not None
         try:
             stored = await system.finish()
         except SystemFailedError as failed:
-            return outcome if has_failed else self.record_failed_system(failed)
+            is_decided = has_failed or outcome.status is RunStatus.NOT_STARTED
+            return outcome if is_decided else self.record_failed_system(failed)
         except HarnessError:
             if not has_failed:
                 raise

@@ -228,11 +228,12 @@ class VirtualSystem(SimulatedSystem):
 
     def open_sessions(self) -> Mapping[str, int]:
         """How many clients have a session now, by cohort."""
-        return {cohort.name: self.fleet.open_count(cohort.name) for cohort in self._experiment.cohorts}
+        open_ = self.fleet.open_counts()
+        return {cohort.name: open_[cohort.name] for cohort in self._experiment.cohorts}
 
     def joined_share(self) -> float:
         """The share of all clients that have a session now."""
-        return self.fleet.open_count() / self._experiment.clients
+        return self.fleet.open_counts().total() / self._experiment.clients
 
     def death(self) -> str | None:
         """Why the server could not start again, if it could not."""

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from chaos import cli
 from chaos.toxiproxy.provision import Binary
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import ExitCode, HarnessError, ToxiproxyError, UsageError
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -92,6 +92,37 @@ def test_doctor_ends_with_4_when_something_is_in_the_way(binary: Binary, tmp_pat
     assert missing.return_value == ExitCode.HARNESS
     assert "bad" in missing.output
     assert invoke("doctor", "--toxiproxy", binary.path).return_value == ExitCode.PASS
+
+
+def test_doctor_predicts_whether_an_experiment_fits(binary: Binary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit that is in the way, and what to change; --scale makes it fit."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    found = invoke("doctor", "venue-5000", "--toxiproxy", binary.path)
+    assert found.return_value == ExitCode.HARNESS
+    assert "the server may need 5128" in " ".join(found.output.split())
+    small = invoke("doctor", "venue-5000", "--scale", "0.01", "--toxiproxy", binary.path)
+    assert "may need" not in small.output
+    for wrong in (["venue-5000", "--clients", "7"], ["--scale", "2"], ["--clients", "7", "--set", "ramp=1"]):
+        assert isinstance(invoke("doctor", *wrong).exception, UsageError)
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a failure of the environment; no directory is made. --ignore-limits passes it on to what starts next."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    out, missing = tmp_path / "run", tmp_path / "no-toxiproxy"
+    refused = invoke("run", "venue-5000", "--out", out).exception
+    assert isinstance(refused, HarnessError)
+    assert "ulimit -Hn 5128" in str(refused)
+    assert "--ignore-limits" in str(refused)
+    assert not out.exists()
+    ignored = invoke("run", "venue-5000", "--ignore-limits", "--toxiproxy", missing).exception
+    assert isinstance(ignored, ToxiproxyError)
+
+
+def test_show_says_what_a_run_takes() -> None:
+    assert "5,128 open files in one process (server) and 5,000 connections" in invoke("show", "venue-5000").output
 
 
 def test_help_needs_no_analysis() -> None:

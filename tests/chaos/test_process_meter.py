@@ -107,6 +107,18 @@ def test_processor_time_is_that_of_the_process() -> None:
     assert cpu_seconds(NOBODY) is None
 
 
+@pytest.mark.parametrize("used, counted", [((), 0.0), ((4.0,), 1.0), ((4.0, 9.0), 6.0)])
+def test_what_a_process_used_before_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, used: tuple[float, ...], counted: float
+) -> None:
+    readings = iter(used)
+    monkeypatch.setattr(process_meter, "cpu_seconds", lambda _: next(readings))
+    meter = WaitMeter("toxiproxy-a", "proxy", spent=3.0)
+    for _ in used:
+        meter.read(os.getpid())
+    assert meter.summary().cpu_s == counted
+
+
 def test_what_the_kernel_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = WaitMeter("server", "server host")
     meter.read(NOBODY)

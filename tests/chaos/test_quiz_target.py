@@ -15,7 +15,7 @@ import pytest
 
 from chaos.ports import free_ports
 from chaos.targets.process_target import StartupTimeoutError
-from chaos.targets.quiz import QuizTarget, clean_environment, settings_of
+from chaos.targets.quiz import STOP_TIMEOUT_S, QuizTarget, clean_environment, settings_of
 from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import parse
@@ -256,3 +256,9 @@ def test_the_server_gets_the_experiments_settings_and_no_others(tmp_path: Path) 
     environ = clean_environment({"HEARTBEAT_INTERVAL": "1", "RESILIENCE_BACKLOG": "2", "PATH": "kept"})
     assert environ == {"PATH": "kept"}
     assert server_settings(file, environ, {}) == (chosen.server, chosen.quiz)
+
+
+def test_a_stop_may_take_as_long_as_the_drain_of_all_clients(tmp_path: Path) -> None:
+    """Which follows from their number and the capacity, not only from the least window."""
+    crowd = experiment("cohorts.0.clients=3000", "server.join_capacity=100")
+    assert QuizTarget(crowd, 1, tmp_path, clock=RunClock()).stop_timeout == STOP_TIMEOUT_S + 30.0

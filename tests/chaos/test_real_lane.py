@@ -375,12 +375,12 @@ def test_a_run_may_be_executed_in_any_thread_and_cancelled_from_another(
 def test_open_files_are_counted_before_the_run_and_missing_ones_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too low a hard limit says what is needed, what is there and what to do; an ample one is made use of."""
     big = experiment("cohorts.0.clients=5000")
-    assert limits.files_needed(big) == 2 * 5000 + 128
+    assert limits.files_needed(big, 1) == 2 * 5000 + 128
     made: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr("resource.setrlimit", lambda what, value: made.append((what, value)))
     monkeypatch.setattr("resource.getrlimit", lambda what: (1024, 4096))
     with pytest.raises(HarnessError, match=r"10128 open files .* limit here is 4096: raise it .* --scale"):
-        limits.raise_open_files(limits.files_needed(big))
+        limits.raise_open_files(limits.files_needed(big, 1))
     assert not made
     limits.raise_open_files(2000)
     assert [value for _, value in made] == [(4096, 4096)]

@@ -11,7 +11,7 @@ from sim.virtual.lane import VirtualLane
 from tests.support.planted.runs import complaints, in_memory
 
 NAMES = sorted(catalogue())
-SCALE = 0.1
+SCALE, MOST_CLIENTS = 0.1, 50
 SLOW = {"crash", "demo"}
 """Long or large even at that scale; other tests run them."""
 
@@ -30,5 +30,5 @@ def test_an_experiment_says_what_it_answers_and_can_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SLOW])
 def test_an_experiment_accuses_no_sound_system(name: str) -> None:
-    experiment = load(name, scale=SCALE)
+    experiment = load(name, scale=min(SCALE, MOST_CLIENTS / load(name).clients))
     assert complaints(in_memory(VirtualLane(), experiment.seed, experiment)) == {}

@@ -15,7 +15,7 @@ from reports.summary import Summary
 from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import Expectation, Op
-from resilience.lab.health import LabHealth, ProcessLag
+from resilience.lab.health import LabHealth, ProcessLag, ReferenceFigures
 
 from ..support.log_builder import LogBuilder, experiment
 
@@ -103,6 +103,18 @@ def test_a_quota_that_stops_the_processes_is_reported(throttled: float, *, doubt
     built = history(BELOW_5).add(60.0, Role.RUNNER, "runner", K.LAB_HEALTH, detail=text)
     laboratory = judged(built).laboratory
     assert (bool(laboratory.doubts), bool(laboratory.warnings)) == (doubted, warned)
+
+
+def test_bare_clients_are_compared_with_the_returns_of_the_run() -> None:
+    """Their mean as a share of the run's; a run without returns has nothing to compare."""
+    figures = ReferenceFigures(10, 1, 10, excess_mean=0.5, excess_p95=0.6, excess_last=0.7)
+    text = msgspec.json.encode(LabHealth(reference=figures)).decode()
+    summary = judged(history(BELOW_5).add(60.0, Role.RUNNER, "runner", K.LAB_HEALTH, detail=text))
+    found = summary.laboratory.reference
+    assert found is not None
+    assert (found.returned, found.excess_last) == (10, 0.7)
+    assert found.share == pytest.approx(0.5 / (summary.excess_s.mean or 0.0))
+    assert judged(history(BELOW_5)).laboratory.reference is None
 
 
 def test_the_lateness_of_the_clients_is_that_of_their_worst_worker() -> None:

@@ -20,7 +20,7 @@ from reports.junit import to_junit
 from reports.metrics import summarise
 from reports.render import SECTIONS, table, to_html, to_json, to_markdown
 from reports.run_charts import run_charts
-from reports.summary import Laboratory, ProcessHealth, QuantileBounds, Summary
+from reports.summary import Laboratory, ProcessHealth, QuantileBounds, ReferenceReturns, Summary
 from reports.svg import Chart
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
@@ -242,6 +242,31 @@ def test_the_console_prints_what_the_laboratory_objects_to() -> None:
     assert text.splitlines()[0].endswith("the run is inconclusive: worker 1 was late.")
     for words in ("worker 1 was late", "laboratory doubt: worker 2 was late", "laboratory warning: the load was 7"):
         assert text.count(words) == 1
+
+
+def test_every_report_says_what_bare_clients_took() -> None:
+    """With their share of the run's own mean; nothing where that was not measured."""
+    summary, _ = _summary(clean_history(clients=60))
+    assert "Reference:" not in _printed(summary) + to_markdown(summary)
+    measured = ReferenceReturns(
+        clients=60,
+        storms=2,
+        returned=119,
+        excess_mean=0.5,
+        excess_p95=0.9,
+        excess_last=1.1,
+        cpu_s={"clients": 0.001, "server": 0.0005},
+        share=0.25,
+    )
+    said = (
+        "Reference: before the run, 119 of 120 bare clients returned through the same proxies, on average 0.500 s "
+        "after the cut, 95 % within 0.900 s, the last after 1.10 s, with 1.5 ms of processor time each: 25 % of the "
+        "2.00 s that the run's own clients took on average."
+    )
+    lab = msgspec.structs.replace(summary.laboratory, reference=measured)
+    changed = msgspec.structs.replace(summary, laboratory=lab)
+    assert said in " ".join(_printed(changed).split())
+    assert said in to_markdown(changed)
 
 
 def test_the_console_says_how_the_system_ended() -> None:

@@ -145,6 +145,7 @@ class FakeSystem:
         self.dead: str | None = None
         self.stored: StoredRun | None = None
         self.failure: Exception | None = None
+        self.stop_failure: SystemFailedError | None = None
         self.fails_at: float | None = None
         self.silent = False
         self.lab: LabHealth | None = None
@@ -181,6 +182,8 @@ class FakeSystem:
 
     async def finish(self) -> StoredRun | None:
         self.finished = True
+        if self.stop_failure is not None:
+            raise self.stop_failure
         return self.stored
 
 

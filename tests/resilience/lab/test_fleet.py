@@ -47,8 +47,9 @@ def test_a_fleet_that_was_stopped_dials_no_more(stopped_at: float) -> None:
         )
         fleet.start()
         await asyncio.sleep(stopped_at)
-        assert fleet.open_count("all") == fleet.open_count()
-        assert (fleet.open_count() == 10) is (stopped_at > 10)
+        open_ = fleet.open_counts()
+        assert open_["all"] == open_.total()
+        assert (open_.total() == 10) is (stopped_at > 10)
         await fleet.stop()
         await asyncio.sleep(30)
 

@@ -6,7 +6,13 @@ import msgspec
 import pytest
 
 from resilience.experiment.spec import Cohort, Experiment
-from resilience.lab.observer import Observation, ObservationKind, ObservingClient, make_observing_client
+from resilience.lab.observer import (
+    TOKEN_DIGITS,
+    Observation,
+    ObservationKind,
+    ObservingClient,
+    make_observing_client,
+)
 from resilience.lab.participants import make_scripted_client, participants_of
 from resilience.protocol.messages import (
     AnswerResult,
@@ -37,7 +43,7 @@ WORLD = Experiment("small", 60.0, (Cohort("all", 1),))
 (MEMBER,) = participants_of(WORLD, 1)
 ACTOR = MEMBER.actor
 CREDENTIALS, TIMING = Credentials("p1", "t" * 32, 1, 1), Timing(1, 2, 3, 4, 5, 6)
-DIGEST = "8408c6d2"
+DIGEST = "8408c6d2a7b286b1"
 """The first digits of the SHA-256 of that token."""
 OPEN = OpenQuestion("q1", "1 + 1", ("2", "3"), 6000, 4500)
 
@@ -191,3 +197,9 @@ def test_it_plays_like_any_other() -> None:
         deadlines.append(machine.next_deadline())
         assert isinstance(machine, ObservingClient) is (len(deadlines) == 1)
     assert deadlines[0] == deadlines[1] is not None
+
+
+def test_the_tokens_of_a_large_run_differ() -> None:
+    """By the birthday bound: of a million tokens two are alike in fewer than one run of ten million."""
+    tokens, values = 10**6, 16**TOKEN_DIGITS
+    assert tokens * (tokens - 1) / (2 * values) < 1e-7

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from resilience.errors import HarnessError, UsageError
+from resilience.errors import HarnessError, SystemFailedError, UsageError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList, EventWriter
 from resilience.experiment.faults import CutFault
@@ -80,6 +80,16 @@ def test_without_a_steady_state_nothing_is_injected(tmp_path: Path) -> None:
     assert lane.system is not None
     assert not lane.system.links["a"].applied
     assert lane.system.finished
+
+
+def test_a_run_that_did_not_start_says_nothing_of_a_server_that_does_not_end(tmp_path: Path) -> None:
+    """It is a run without a steady state still, and its files agree."""
+
+    def prepare(system: FakeSystem) -> None:
+        system.joined, system.stop_failure = 0.5, SystemFailedError("the server did not end within 12 s of SIGTERM")
+
+    assert execute(FakeLane(prepare), EXPERIMENT, 7, tmp_path).status is RunStatus.NOT_STARTED
+    assert K.SERVER_FAILED not in [event.kind for event in read_events(tmp_path)]
 
 
 def test_a_server_that_ended_by_itself_is_named(tmp_path: Path) -> None:
