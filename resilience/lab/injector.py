@@ -161,9 +161,16 @@ class FaultInjector:
         Other windows that were in force meanwhile, those that ended within the look too; and the server's own silence.
         A canary that was not ready at the begin has looked since its preparation began.
         """
+        silence = ["the silence of the server itself"] if self._system.server_is_silent() else []
+        return [*self._other_windows(window, since), *silence]
+
+    def _hides_health(self, window: FaultWindow, since: Instant) -> list[str]:
+        """As :meth:`_masks`, for the health after the window; a server's silence is what its own canary waits out."""
+        return self._other_windows(window, since) if window.place == SERVER else self._masks(window, since)
+
+    def _other_windows(self, window: FaultWindow, since: Instant) -> list[str]:
         recent = [other for other, ended_at in self._ended if ended_at >= since]
-        found = [other.fault_id for other in (*self.active.values(), *recent) if _hides(other, window)]
-        return [*found, *(["the silence of the server itself"] if self._system.server_is_silent() else [])]
+        return [other.fault_id for other in (*self.active.values(), *recent) if _hides(other, window)]
 
     async def _record_symptom(self, window: FaultWindow, watch: _Watch, since: Instant, masks: Sequence[str]) -> None:
         within = min(CONFIRM_S, window.ends_at - self._clock.now()) if window.fault.length else CONFIRM_S
@@ -184,11 +191,11 @@ class FaultInjector:
         began, left = self._clock.now(), until - self._clock.now()
         limit = RESTART_S if window.place == SERVER else CLEAR_S
         within = max(min(limit, left), 0.0)
-        is_clear = not self._masks(window, began) and await self._all_saw([c.saw_health(within) for c in canaries])
+        is_clear = not self._hides_health(window, began) and await self._all_saw([c.saw_health(within) for c in canaries])
         if is_clear:
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=value)
-        elif masks := self._masks(window, began):
+        elif masks := self._hides_health(window, began):
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=0.0, detail=detail)
         elif window.place == SERVER and left > limit:

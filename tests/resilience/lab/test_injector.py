@@ -256,6 +256,19 @@ def test_what_a_canary_misses_while_the_server_is_silent_is_not_the_networks() -
     assert one(log, K.FAULT_CLEARED).detail == "masked by the silence of the server itself"
 
 
+def test_the_end_of_a_servers_fault_is_seen_when_it_answers_again() -> None:
+    """Its silence is what the fault leaves behind, and explains nothing."""
+
+    def slow(system: FakeSystem) -> None:
+        system.silent = True
+        asyncio.get_running_loop().call_later(21.0, setattr, system.server, "blind", True)
+        asyncio.get_running_loop().call_later(24.0, setattr, system.server, "blind", False)
+
+    _, log = walk(ServerKillFault(20.0, duration=2.0), prepare=slow)
+    cleared = one(log, K.FAULT_CLEARED)
+    assert (cleared.value, cleared.detail) == (pytest.approx(2.2, abs=0.2), None)
+
+
 def test_a_server_that_does_not_come_back_after_its_restart_has_failed() -> None:
     def dead(system: FakeSystem) -> None:
         asyncio.get_running_loop().call_later(20.5, setattr, system.server, "blind", True)
