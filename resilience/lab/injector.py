@@ -191,7 +191,9 @@ class FaultInjector:
         began, left = self._clock.now(), until - self._clock.now()
         limit = RESTART_S if window.place == SERVER else CLEAR_S
         within = max(min(limit, left), 0.0)
-        is_clear = not self._hides_health(window, began) and await self._all_saw([c.saw_health(within) for c in canaries])
+        is_clear = not self._hides_health(window, began) and await self._all_saw(
+            [c.saw_health(within) for c in canaries]
+        )
         if is_clear:
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=value)

@@ -66,7 +66,7 @@ asyncio.run(main())
 def test_what_a_wrapper_started_ends_with_a_killed_runner(tmp_path: Path) -> None:
     """SIGKILL reaches the runner alone: neither its child nor the child's child is in its group."""
     wrapped = tmp_path / "wrapped"
-    command = [sys.executable, "-c", RUNNER, tmp_path]
+    command = [sys.executable, "-c", RUNNER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
         try:
             assert runner.stdout is not None
