@@ -29,7 +29,7 @@ _PAUSE_S: Seconds = 0.005
 class GroupGuard:
     """A guard of one process group; start it before the group, so that no moment is unguarded.
 
-    HarnessError when the system has no process or pipe left for it. Whoever makes one calls :meth:`close`.
+    HarnessError when the system has no process or pipe left for it. Its maker calls :meth:`close`.
     """
 
     def __init__(self) -> None:
