@@ -3,7 +3,8 @@
 Each child has a session of its own, so a terminal's Ctrl-C reaches only the runner, which then ends its children in
 order. On Linux the kernel kills a child when the thread that started it ends, however that came about. Signals go to
 the child's whole process group, and what is left of the group when the child has ended is killed: a program that was
-started by a shell or another wrapper leaves nothing behind.
+started by a shell or another wrapper leaves nothing behind. A child that may be such a wrapper has a guard, which kills
+the group when the runner itself is killed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import IO
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
+from .group_guard import GroupGuard
 from .parent_death import die_with_parent
 from .run_children import add_to_run
 
@@ -34,8 +36,10 @@ _LOG_TAIL = 400
 class SupervisedProcess:
     """A running child; make one with :meth:`spawn`, from the event loop's thread. Its words for people go to a log."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.name, self.process, self.log = name, process, log
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, log: Path, guard: GroupGuard | None = None
+    ) -> None:
+        self.name, self.process, self.log, self._guard = name, process, log, guard
         self._sweeping = asyncio.create_task(self._sweep())
 
     @classmethod
@@ -46,14 +50,17 @@ class SupervisedProcess:
         log: Path,
         *,
         piped: bool = False,
+        guarded: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> SupervisedProcess:
         """Start ``command``; ``piped`` connects its standard input and output, else its output goes to the log too.
 
-        The program is a path, not looked up. ``env`` and ``cwd``: the runner's own by default.
+        ``guarded`` is for a program that may start others: none of them outlives the runner, however that ends. The
+        program is a path, not looked up. ``env`` and ``cwd``: the runner's own by default.
         """
         with open_log(log) as out:
+            guard = GroupGuard() if guarded else None
             try:
                 process = await asyncio.create_subprocess_exec(
                     *die_with_parent(),
@@ -67,8 +74,13 @@ class SupervisedProcess:
                     limit=LINE_LIMIT_BYTES,
                 )
             except OSError as error:
+                if guard is not None:
+                    await guard.release()
+                    guard.close()
                 raise HarnessError(f"cannot start {name}: {error}") from error
-        child = cls(name, process, log)
+        if guard is not None:
+            guard.watch(process.pid)
+        child = cls(name, process, log, guard)
         add_to_run(child)
         return child
 
@@ -78,10 +90,10 @@ class SupervisedProcess:
         return self.process.returncode
 
     async def ended(self, within: Seconds) -> bool:
-        """Whether it ends by itself ``within`` so many seconds."""
+        """Whether it ends by itself ``within`` so many seconds; then nothing is left of its group."""
         try:
             async with asyncio.timeout(within):
-                await self.process.wait()
+                await asyncio.shield(self._sweeping)
         except TimeoutError:
             return False
         return True
@@ -118,10 +130,16 @@ class SupervisedProcess:
                 os.killpg(self.process.pid, number)
 
     async def _sweep(self) -> None:
-        """Once it has ended, kill what is left of its group."""
-        await self.process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # as a rule nothing is left
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Once it has ended, kill what is left of its group; a guard does so if this task ends before the child."""
+        try:
+            await self.process.wait()
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # as a rule nothing is left
+                os.killpg(self.process.pid, signal.SIGKILL)
+            if self._guard is not None:
+                await self._guard.release()
+        finally:
+            if self._guard is not None:
+                self._guard.close()
 
     def log_tail(self) -> str:
         """The end of its log, for an error message."""

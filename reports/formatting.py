@@ -161,13 +161,13 @@ def headline(summary: Summary) -> str:
         asked = any(item.metric == "success_rate" for item in summary.expectations)
         unasked = "" if asked else " which no target judges;"
         return f"{came_back(summary.success_rate)},{unasked} every target was met and no invariant was broken."
+    why = summary.reasons[0] if summary.reasons else "no reason recorded"
     if summary.verdict is Verdict.FAIL:
         misses = sum(item.verdict is Verdict.FAIL for item in summary.expectations)
         broken = sum(item.verdict is Verdict.FAIL for item in summary.invariants)
         said = [pluralise(misses, "target") + " missed"] if misses else []
         said += [pluralise(broken, "invariant") + " broken"] if broken else []
-        return f"{came_back(summary.success_rate)}; {' and '.join(said)}."
-    why = summary.reasons[0] if summary.reasons else "no reason recorded"
+        return f"{came_back(summary.success_rate)}; {' and '.join(said) or why}."
     return f"{came_back(summary.success_rate)}; the run is inconclusive: {why}."
 
 

@@ -73,7 +73,7 @@ async def examine(command: Sequence[str], log: Path, *, clients: int = 4, limits
     Raises :class:`~resilience.errors.HarnessError` when it cannot be started.
     """
     environment = environment_of(os.environ)
-    child = await SupervisedProcess.spawn(NAME, command, log, piped=True, env=environment)
+    child = await SupervisedProcess.spawn(NAME, command, log, piped=True, guarded=True, env=environment)
     try:
         async with EchoTarget() as target:
             trial = Trial(DriverProcess(child), target.url)

@@ -101,7 +101,9 @@ class DriverWorker(ClientWorker):
         name = f"clients-{number}"
         command = resolve_command(stdio_driver(experiment).command)
         log, events = run_dir / "logs" / f"{name}.log", run_dir / EVENTS / f"{name}.jsonl"
-        child = await SupervisedProcess.spawn(name, command, log, piped=True, env=environment_of(os.environ))
+        child = await SupervisedProcess.spawn(
+            name, command, log, piped=True, guarded=True, env=environment_of(os.environ)
+        )
         return cls(DriverProcess(child), shard, experiment, seed, events)
 
     async def prepare(self) -> None:

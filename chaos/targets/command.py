@@ -30,6 +30,8 @@ _SHELL_OFFSET = 128
 class CommandTarget(ProcessTarget):
     """The server of one run that ``spec`` says how to start."""
 
+    may_start_others = True
+
     def __init__(self, spec: CommandTargetSpec, run_dir: Path, *, clock: RunClock) -> None:
         super().__init__(run_dir / "logs" / "server.log", clock, foreign.health_of(spec))
         self._spec = spec

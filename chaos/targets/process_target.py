@@ -41,10 +41,12 @@ class ProcessTarget(ABC):
     """The server of one run, a :class:`~chaos.targets.protocol.TargetServer`; nothing runs before :meth:`start`.
 
     ``log`` takes everything that its processes print. ``stop_signal`` asks one to end in order.
+    ``may_start_others``: the program may be a shell or another wrapper of the server.
     """
 
     database: str | None = None
     stop_signal = signal.SIGTERM
+    may_start_others = False
 
     def __init__(self, log: Path, clock: RunClock, health: HealthRequests) -> None:
         self.address = Address(HOST, 0)
@@ -281,6 +283,7 @@ class ProcessTarget(ABC):
             self._log,
             env=self._environment(),
             cwd=self._directory,
+            guarded=self.may_start_others,
         )
 
     async def _kill(self) -> None:

@@ -21,6 +21,7 @@ from resilience.units import Instant, Seconds
 from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
+from .held_back import held_back_s
 from .selection import (
     MISSING,
     first_position,
@@ -144,8 +145,8 @@ def late_answers_refused(evidence: ClientEvidence) -> CheckResult:
 
 @of_clients
 def no_answer_before_reveal(evidence: ClientEvidence) -> CheckResult:
-    """No client is shown the right answer of an open question, or before its reveal was shown to any client."""
-    reveals = _first_times(evidence.of(ObservationKind.REVEAL))
+    """No client is shown the right answer of an open question, or before its reveal was sent to any client."""
+    reveals = _first_sent(evidence.of(ObservationKind.REVEAL), evidence)
     told = evidence.rows[evidence.rows["correct"].notna()]
     due = _moments(told["question"], reveals) - EARLY_S - evidence.history.lab_lag
     early = told[(told["phase"] == Phase.QUESTION).to_numpy(dtype=bool) | (told["t"].to_numpy() < due)]
@@ -285,6 +286,17 @@ def _first_times(rows: pd.DataFrame) -> dict[str, Instant]:
         if name is not None:
             found[name] = min(t, found.get(name, np.inf))
     return found
+
+
+def _first_sent(messages: pd.DataFrame, evidence: ClientEvidence) -> dict[str, Instant]:
+    """When the first of these messages about each question was sent, at the earliest.
+
+    A message was sent before any client was shown it, and not before a fault held it back on its way to one of them.
+    """
+    held = held_back_s(evidence.history, messages["actor"], messages["t"].to_numpy())
+    sent = messages.assign(sent=messages["t"] - held)
+    each = sent.groupby(["question", "epoch", "seq"], as_index=False).agg(shown=("t", "min"), sent=("sent", "max"))
+    return _first_times(each.assign(t=each[["shown", "sent"]].min(axis=1)))
 
 
 def _moments(names: pd.Series, times: dict[str, Instant]) -> NDArray[np.float64]:

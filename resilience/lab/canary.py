@@ -130,22 +130,42 @@ class NetworkCanary:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._release()
+
+    def _release(self) -> None:
         for connection in (self._held, self._control):
             if connection is not None:
                 connection.abort()
+        self._held = self._control = None
+
+    @property
+    def hold_ended(self) -> bool:
+        """Whether the connection over the link, or the one straight to the server, has ended."""
+        return any(each is not None and each.ended for each in (self._control, self._held))
 
     async def prepare(self, within: Seconds) -> None:
         """Wait until the link works and hold it; ``problem`` says what was wrong after ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
-                await _until(self._answers)
-                # The control first: a server that closes idle connections closes them in this order.
-                self._control = await IdleConnection.open(self._server)
-                self._held = await IdleConnection.open(self._link)
-        except (TimeoutError, OSError):
+                await _until(self._holds)
+        except TimeoutError:
             self.problem = f"the link was not usable before the fault: {self._last}"
         else:
             self.problem = None
+
+    async def _holds(self) -> bool:
+        """Whether the link answers and both connections are open; a server that ends between the two is tried again."""
+        if not await self._answers():
+            return False
+        try:
+            # The control first: a server that closes idle connections closes them in this order.
+            self._control = await IdleConnection.open(self._server)
+            self._held = await IdleConnection.open(self._link)
+        except OSError:
+            self._last = ProbeResult.REFUSED
+            self._release()
+            return False
+        return True
 
     async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
         """Whether the symptom shows ``within`` so many seconds; returns as soon as it does."""
@@ -171,7 +191,7 @@ class NetworkCanary:
             case ServerSilent():
                 await _until(self._server_is_silent)
             case ServerDraining():
-                await _until(self._server_is_unready)
+                await _until(self._server_isproblem)
             case SlowReplies(at_least=at_least):
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
@@ -192,7 +212,7 @@ class NetworkCanary:
     async def _server_is_silent(self) -> bool:
         return await self._probe(self._server) is ProbeResult.SILENT
 
-    async def _server_is_unready(self) -> bool:
+    async def _server_isproblem(self) -> bool:
         found = await probe(self._server, request=self._health.ready)
         return found in {ProbeResult.CLOSED, ProbeResult.REFUSED}
 

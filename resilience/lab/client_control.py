@@ -45,6 +45,7 @@ class ClientCanary:
     def __init__(self, process: ClientProcess) -> None:
         self._process = process
         self.problem: str | None = "the clients were not watched before the fault"
+        self.hold_ended = False
 
     async def __aenter__(self) -> Self:
         return self

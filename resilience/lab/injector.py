@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilience.errors import InjectionError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.experiment.primitives import FaultTarget, Operation
+from resilience.experiment.primitives import ConnectionsEnd, FaultTarget, Operation, Symptom
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.units import Instant, Seconds
 
@@ -38,6 +38,14 @@ TOUCH_S: Seconds = 1e-6
 """An end that coincides with another window's begin at the same place comes so much later: there is no gap between."""
 
 Place = FaultableLink | FaultableServer | FaultableClients
+
+
+class _Watch(NamedTuple):
+    """The canaries of one window, since when they prepare, and why one of them can see nothing."""
+
+    canaries: Sequence[Canary]
+    preparing_at: Instant
+    problem: str | None
 
 
 class FaultInjector:
@@ -62,11 +70,13 @@ class FaultInjector:
         await self._clock.sleep_until(window.starts_at - PREPARE_S)
         async with AsyncExitStack() as stack:
             canaries = [await stack.enter_async_context(place.canary()) for place in places]
-            within = max(window.starts_at - self._clock.now(), PREPARE_S / 4)
+            preparing_at = self._clock.now()
+            within = max(window.starts_at - preparing_at, PREPARE_S / 4)
             await self._clock.run_all([canary.prepare(within) for canary in canaries])
             await self._clock.sleep_until(window.starts_at)
+            watch = _Watch(canaries, preparing_at, _problem_of(canaries, window.fault.composition.symptom))
             try:
-                healed_at = await self._hold(window, places, canaries, until)
+                healed_at = await self._hold(window, places, watch, until)
             except InjectionError as error:
                 await self._give_up(window, places, error)
                 return
@@ -86,17 +96,16 @@ class FaultInjector:
 
     # in force ---------------------------------------------------------------------------------------------------------
 
-    async def _hold(
-        self, window: FaultWindow, places: Sequence[Place], canaries: Sequence[Canary], until: Instant
-    ) -> Instant:
+    async def _hold(self, window: FaultWindow, places: Sequence[Place], watch: _Watch, until: Instant) -> Instant:
         """Have the window in force until its end, and watched; returns when it ended."""
         try:
             began = await self._apply(places, window.fault.composition.begin)
-            masks = self._masks(window, began.before)
+            since = began.before if watch.problem is None else watch.preparing_at
+            masks = self._masks(window, since)
             self.active[window.fault_id] = window
             self._record_edge(LogEventKind.FAULT_STARTED, window, began, planned=window.starts_at)
             self._check_lateness(window, "struck", began, window.starts_at)
-            watching = self._record_symptom(window, canaries, began.before, masks)
+            watching = self._record_symptom(window, watch, since, masks)
             if window.fault.length:
                 await self._clock.run_all([watching, self._clock.sleep_until(min(self._end_of(window, began), until))])
         except BaseException:
@@ -150,18 +159,23 @@ class FaultInjector:
         """What may hide this window's symptoms from a look that began at ``since``.
 
         Other windows that were in force meanwhile, those that ended within the look too; and the server's own silence.
+        A canary that was not ready at the begin has looked since its preparation began.
         """
-        recent = [other for other, ended_at in self._ended if ended_at >= since]
-        found = [other.fault_id for other in (*self.active.values(), *recent) if _hides(other, window)]
-        return [*found, *(["the silence of the server itself"] if self._system.server_is_silent() else [])]
+        silence = ["the silence of the server itself"] if self._system.server_is_silent() else []
+        return [*self._other_windows(window, since), *silence]
 
-    async def _record_symptom(
-        self, window: FaultWindow, canaries: Sequence[Canary], since: Instant, masks: Sequence[str]
-    ) -> None:
+    def _hides_health(self, window: FaultWindow, since: Instant) -> list[str]:
+        """As :meth:`_masks`, for the health after the window; a server's silence is what its own canary waits out."""
+        return self._other_windows(window, since) if window.place == SERVER else self._masks(window, since)
+
+    def _other_windows(self, window: FaultWindow, since: Instant) -> list[str]:
+        recent = [other for other, ended_at in self._ended if ended_at >= since]
+        return [other.fault_id for other in (*self.active.values(), *recent) if _hides(other, window)]
+
+    async def _record_symptom(self, window: FaultWindow, watch: _Watch, since: Instant, masks: Sequence[str]) -> None:
         within = min(CONFIRM_S, window.ends_at - self._clock.now()) if window.fault.length else CONFIRM_S
-        problem = next((canary.problem for canary in canaries if canary.problem), None)
-        symptom = window.fault.composition.symptom
-        if problem is None and await self._all_saw([canary.saw_symptom(symptom, within) for canary in canaries]):
+        problem, symptom = watch.problem, window.fault.composition.symptom
+        if problem is None and await self._all_saw([each.saw_symptom(symptom, within) for each in watch.canaries]):
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=value)
         elif masks := masks or self._masks(window, since):
@@ -177,11 +191,13 @@ class FaultInjector:
         began, left = self._clock.now(), until - self._clock.now()
         limit = RESTART_S if window.place == SERVER else CLEAR_S
         within = max(min(limit, left), 0.0)
-        is_clear = not self._masks(window, began) and await self._all_saw([c.saw_health(within) for c in canaries])
+        is_clear = not self._hides_health(window, began) and await self._all_saw(
+            [c.saw_health(within) for c in canaries]
+        )
         if is_clear:
             value = max(self._clock.now() - since, 0.0)
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=value)
-        elif masks := self._masks(window, began):
+        elif masks := self._hides_health(window, began):
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CLEARED, window, value=0.0, detail=detail)
         elif window.place == SERVER and left > limit:
@@ -204,6 +220,15 @@ class FaultInjector:
     def _record_edge(self, kind: LogEventKind, window: FaultWindow, call: CallTimes, *, planned: Instant) -> None:
         bracket = f"{call.before:.6f}..{call.after:.6f}"
         self._recorder.record_fault(kind, window, t=call.before, value=planned, detail=bracket)
+
+
+def _problem_of(canaries: Sequence[Canary], symptom: Symptom) -> str | None:
+    """Why the canaries cannot see the symptom of a fault that begins now; ``None`` if they can."""
+    if problem := next((canary.problem for canary in canaries if canary.problem), None):
+        return problem
+    if isinstance(symptom, ConnectionsEnd) and any(canary.hold_ended for canary in canaries):
+        return "the canary's connection ended before the fault"
+    return None
 
 
 def _hides(other: FaultWindow, window: FaultWindow) -> bool:

@@ -51,6 +51,10 @@ class Canary(Protocol):
     def problem(self) -> str | None:
         """Why the place was not usable before the fault; ``None`` when it was."""
 
+    @property
+    def hold_ended(self) -> bool:
+        """Whether a connection has ended by which the canary holds the place: its end can be no symptom any more."""
+
     async def prepare(self, within: Seconds) -> None:
         """Probe the place and hold it, before the fault; takes at most ``within`` seconds."""
 

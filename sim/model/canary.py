@@ -63,6 +63,11 @@ class ModelCanary:
         if self._link is not None and self._held is not None:
             self._link.release(self._held)
 
+    @property
+    def hold_ended(self) -> bool:
+        """Whether the connection over the link has ended."""
+        return self._held is not None and self._held.severed
+
     async def prepare(self, within: Seconds) -> None:
         """Wait until the link works and hold it; ``problem`` says when it did not ``within`` so many seconds."""
         if not await self.saw_health(within):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,7 @@ from resilience.lab.canary import NetworkCanary, ProbeResult, probe
 
 from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
+from ..support.processes import eventually
 
 ALPHA = ("alpha",)
 CUT = CutFault(at=1.0, cohorts=ALPHA)
@@ -132,3 +134,15 @@ async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
         await canary.prepare(2.0)
         assert canary.problem == "the link was not usable before the fault: refused"
     assert await probe(nowhere, HANG_S) is ProbeResult.REFUSED
+
+
+async def test_a_server_that_ends_while_the_canary_prepares_is_tried_again(stub: HttpStub) -> None:
+    """The link has answered when the connection straight to the server is refused; the server returns in time."""
+    server = Address("127.0.0.1", free_ports(1)[0])
+    async with NetworkCanary(stub.address, server) as canary:
+        preparing = asyncio.ensure_future(canary.prepare(HANG_S))
+        await eventually(lambda: b"GET" in stub.received)
+        async with await asyncio.start_server(lambda *_: None, *server):
+            await preparing
+            assert canary.problem is None
+            assert not canary.hold_ended

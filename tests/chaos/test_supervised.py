@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from chaos.supervised import SupervisedProcess, describe_exit
 from resilience.errors import HarnessError
 
 from ..support.deadlines import HANG_S
-from ..support.processes import eventually
+from ..support.processes import descendants, eventually, eventually_sync, lives
 
 OBEDIENT = "import time; time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {OBEDIENT}"
@@ -47,6 +48,52 @@ async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
         with pytest.raises(HarnessError, match=rf"server \(pid {process.process.pid}\) outlived SIGKILL for 0.1 s"):
             await process.stop(0.1)
     await process.end_now()
+
+
+RUNNER = """
+import asyncio, pathlib, sys
+from chaos.supervised import SupervisedProcess
+async def main():
+    word = f"{sys.executable} -c 'import time; time.sleep(600)' & echo $! > {sys.argv[1]}/wrapped; wait"
+    log = pathlib.Path(sys.argv[1]) / "log"
+    child = await SupervisedProcess.spawn("server", ["/bin/sh", "-c", word], log, guarded=True)
+    print(child.process.pid, flush=True)
+    await child.process.wait()
+asyncio.run(main())
+"""
+
+
+def test_what_a_wrapper_started_ends_with_a_killed_runner(tmp_path: Path) -> None:
+    """SIGKILL reaches the runner alone: neither its child nor the child's child is in its group."""
+    wrapped = tmp_path / "wrapped"
+    command = [sys.executable, "-c", RUNNER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
+        try:
+            assert runner.stdout is not None
+            shell = int(runner.stdout.readline())
+            assert eventually_sync(lambda: wrapped.exists() and wrapped.read_text().strip() != "")
+            started = {shell, int(wrapped.read_text())} | descendants(runner.pid)
+            assert len(started) == 3, "the shell, what it wraps, the guard"
+        finally:
+            runner.kill()
+    assert eventually_sync(lambda: not any(map(lives, started)))
+
+
+async def test_a_wrapper_that_ends_leaves_neither_what_it_wraps_nor_a_guard(tmp_path: Path) -> None:
+    others = descendants(os.getpid())
+    command = ["/bin/sh", "-c", f"{sys.executable} -c '{OBEDIENT}' & echo $!"]
+    process = await SupervisedProcess.spawn("server", command, tmp_path / "log", guarded=True)
+    assert await process.ended(HANG_S)
+    wrapped = int((tmp_path / "log").read_text())
+    assert descendants(os.getpid()) <= others
+    await eventually(lambda: not lives(wrapped))
+
+
+async def test_a_program_that_cannot_be_started_leaves_no_guard(tmp_path: Path) -> None:
+    others = descendants(os.getpid())
+    with pytest.raises(HarnessError, match="cannot start server"):
+        await SupervisedProcess.spawn("server", ["x"], tmp_path / "log", guarded=True, cwd=tmp_path / "absent")
+    assert descendants(os.getpid()) <= others
 
 
 @pytest.mark.parametrize(

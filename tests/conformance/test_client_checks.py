@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 
 from chaos.client_worker import WorkerPool
 from chaos.real_lane import _Starter
-from chaos.targets.quiz import QuizTarget
 from chaos.toxiproxy.provision import Binary
 from resilience.lab.fleet import Fleet
 from resilience.server.app import WEBSOCKET_PATH
@@ -21,7 +21,6 @@ from tests.support.planted import DEFECTS, SUBJECTS, clients, runs
 from tests.support.planted.planting import Defect
 from tests.support.planted.runs import complaints, virtual
 
-ROOT = Path(__file__).resolve().parents[2]
 BYPASS = "faults_reach_their_links"
 CLIENTS = {defect.name for defect in clients.DEFECTS}
 EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS.values()]
@@ -30,18 +29,7 @@ EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS.values()]
 @pytest.fixture
 def serve_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
     """Have the real lane start its server with these defects."""
-    sound = QuizTarget._command
-
-    def plant(names: Sequence[str]) -> None:
-        def command(self: QuizTarget, *, is_first: bool) -> list[str]:
-            words = sound(self, is_first=is_first)
-            at = words.index("resilience")
-            return [*words[:at], "tests.support.planted.server", ",".join(names), *words[at + 1 :]]
-
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
-        monkeypatch.setattr(QuizTarget, "_command", command)
-
-    return plant
+    return partial(runs.serve_with, patched=monkeypatch)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from reports.frames import RunHistory
 from reports.invariants import run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Verdict
-from resilience.experiment.faults import AnyFault, BlackholeFault, ClientSuspendFault, RefuseFault, StallFault
+from resilience.experiment.faults import AnyFault, BlackholeFault, ClientSuspendFault, CutFault, RefuseFault, StallFault
 from resilience.lab.observer import Observation, ObservationKind
 from resilience.quiz.game import StoredAnswer
 from resilience.quiz.phases import Phase
@@ -193,6 +193,45 @@ def test_a_snapshot_may_be_as_old_as_a_fault_held_it_back(fault: AnyFault, seq: 
     late = welcome(17.8, A, seq, 2, phase=phase, question="q1" if seq == 2 else None)
     world = msgspec.structs.replace(WORLD, faults=(fault,))
     (found,) = run_checks(history([*rows, late], world=world), ["snapshots_current"])
+    assert found.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "fault, revealed_at, verdict",
+    [
+        (StallFault(10.0, ("a",), duration=6.0), 12.0, Verdict.PASS),
+        (StallFault(10.0, ("a",), duration=6.0), 9.0, Verdict.FAIL),
+        (RefuseFault(10.0, ("a",), duration=6.0), 12.0, Verdict.FAIL),
+    ],
+    ids=["held back", "before the fault", "sent when it arrived"],
+)
+def test_a_reveal_that_a_fault_held_back_was_sent_before_it_arrived(
+    fault: AnyFault, revealed_at: float, verdict: Verdict
+) -> None:
+    """Client A is shown the reveal at 15 s, as the only one; client B learns the answer from a snapshot before."""
+    rows = [r for r in sound() if not (r.actor == B[0] and r.t > 14) and not (r.actor == A[0] and r.connection == 2)]
+    rows.append(row(15.0, A, K.REVEAL, Phase.REVEAL, "q1", seq=3, correct=0))
+    rows.append(welcome(revealed_at, B, 3, 2, phase=Phase.REVEAL, question="q1", answer=0, correct=0, score=900))
+    world = msgspec.structs.replace(WORLD, faults=(fault,))
+    (found,) = run_checks(history(rows, world=world), ["no_answer_before_reveal"])
+    assert found.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "fault, verdict",
+    [
+        (ClientSuspendFault(8.0, ("a",), duration=8.0), Verdict.PASS),
+        (ClientSuspendFault(12.0, ("a",), duration=4.0), Verdict.INCONCLUSIVE),
+        (StallFault(8.0, ("a",), duration=8.0), Verdict.PASS),
+    ],
+    ids=["read after its suspension", "suspended after the cut", "arrived after a stall"],
+)
+def test_what_a_client_reads_late_was_sent_before_the_cut(fault: AnyFault, verdict: Verdict) -> None:
+    """It reads at 16 s what came before the cut at 10 s; its connection did not outlive the cut."""
+    rows = [r for r in sound() if not (r.actor == A[0] and r.t > 9)]
+    rows.append(row(16.0, A, K.LOST, epoch="e", outcome="closed", since=0.5, heard=16.0, pings=1))
+    world = msgspec.structs.replace(WORLD, faults=(CutFault(10.0, ("a",)), fault))
+    (found,) = run_checks(history(rows, world=world), ["faults_reach_their_links"])
     assert found.verdict is verdict
 
 

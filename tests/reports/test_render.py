@@ -278,6 +278,15 @@ def test_the_console_says_how_the_system_ended() -> None:
     assert _printed(summary).splitlines()[1].startswith("At least")
 
 
+def test_the_sentence_of_a_run_that_only_its_server_failed_says_how() -> None:
+    """No target was missed and no invariant broken, so there is nothing to count."""
+    summary, _ = _summary(clean_history(clients=60))
+    death = "the server ended by itself (SIGKILL) at 14.0 s"
+    text = _printed(msgspec.structs.replace(summary, verdict=Verdict.FAIL, reasons=(death,)))
+    assert text.splitlines()[0].endswith(f"came back by themselves (100 %); {death}.")
+    assert text.count(death) == 1
+
+
 def test_the_console_of_a_failed_laboratory_gives_no_verdict() -> None:
     summary, _ = _summary(clean_history(clients=60))
     failed = msgspec.structs.replace(summary, laboratory=Laboratory(failures=("events/clients-1.jsonl is missing",)))

@@ -89,17 +89,19 @@ def _event(t: float, kind: LogEventKind, ref: str | None = None, value: float | 
     return LogEvent(t, Lane.VIRTUAL, Role.INJECTOR, "a", kind, "a", ref=ref, value=value)
 
 
+def fault_events(world: Experiment) -> list[LogEvent]:
+    """The four records of each window of a world: begin and end as planned, and both seen at once."""
+    begins = (LogEventKind.FAULT_STARTED, LogEventKind.FAULT_CONFIRMED)
+    ends = (LogEventKind.FAULT_ENDED, LogEventKind.FAULT_CLEARED)
+    edges = [(window, window.starts_at, kind) for window in world.windows(1) for kind in begins]
+    edges += [(window, window.ends_at, kind) for window in world.windows(1) for kind in ends]
+    happened = [_event(t, kind, window.fault_id, t) for window, t, kind in edges]
+    return sorted(happened, key=lambda event: event.t)
+
+
 def history(rows: Rows, *, stored: bool = True, world: Experiment = WORLD) -> RunHistory:
-    """A run with these observations, its one fault from 10 s on, and both answers in the database."""
-    cut = world.windows(1)[0].fault_id
-    kinds = (
-        LogEventKind.FAULT_STARTED,
-        LogEventKind.FAULT_CONFIRMED,
-        LogEventKind.FAULT_ENDED,
-        LogEventKind.FAULT_CLEARED,
-    )
-    length = world.faults[0].length
-    events = [_event(10.0 + (i > 1) * length, kind, cut, 10.0) for i, kind in enumerate(kinds)]
+    """A run with these observations, in which its faults happened as planned, and both answers in the database."""
+    events = fault_events(world)
     events.append(LogEvent(END, Lane.VIRTUAL, Role.RUNNER, "runner", LogEventKind.RUN_ENDED, outcome="completed"))
     question = Question("q1", "?", ("right", "wrong"), 0, 10.0)
     answers = tuple(StoredAnswer(who[1], "q1", f"{who[0]}-1", 0, 6.0, 900) for who in (A, B))

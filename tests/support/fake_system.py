@@ -101,6 +101,10 @@ class FakeCanary:
         self.problem = None if self._place.is_healthy else "not healthy before"
         self._since = self._place.clock.now()
 
+    @property
+    def hold_ended(self) -> bool:
+        return any(t >= self._since for t in self._place.ends)
+
     async def saw_symptom(self, symptom: Symptom, within: Seconds) -> bool:
         return await self._saw(lambda: self._shows(symptom), within)
 
@@ -110,7 +114,7 @@ class FakeCanary:
     def _shows(self, symptom: Symptom) -> bool:
         match symptom:
             case ConnectionsEnd():
-                return any(t >= self._since for t in self._place.ends)
+                return self.hold_ended
             case ServerGone():
                 return self._place.down
             case _:

@@ -222,6 +222,31 @@ def test_a_window_that_ends_within_the_look_still_masks_it() -> None:
     assert one(log, K.FAULT_CONFIRMED, "0.0:refuse@a").detail == "masked by 1.0:blackhole@a"
 
 
+@pytest.mark.parametrize(
+    "earlier, hidden",
+    [(RefuseFault(20.0, A, duration=3.0), "not healthy before"), (CutFault(22.5, A), "connection ended before")],
+    ids=["unusable while the canary prepared", "its connection ended"],
+)
+def test_what_hid_the_place_from_a_canary_that_prepared_masks_the_window(earlier: AnyFault, hidden: str) -> None:
+    """The second window begins 0.6 s after the first one's last moment: its canary prepared in the first one."""
+    second = CutFault(23.1, A)
+    _, log = walk(earlier, second)
+    first = f"0.0:{'cut' if isinstance(earlier, CutFault) else 'refuse'}@a"
+    assert one(log, K.FAULT_CONFIRMED, "1.0:cut@a").detail == f"masked by {first}"
+
+    def harm(system: FakeSystem) -> None:
+        """The same without a window to blame."""
+        loop, place = asyncio.get_running_loop(), system.links["a"]
+        if isinstance(earlier, CutFault):
+            loop.call_later(22.5, place.ends.append, 22.5)
+        else:
+            loop.call_later(22.0, place.conditions.update, {Refuse(): 1})
+            loop.call_later(23.0, place.conditions.clear)
+
+    _, log = walk(second, prepare=harm)
+    assert hidden in str(one(log, K.FAULT_INVALID).cause)
+
+
 def test_what_a_canary_misses_while_the_server_is_silent_is_not_the_networks() -> None:
     def silent(system: FakeSystem) -> None:
         system.links["a"].blind = system.silent = True
@@ -229,6 +254,20 @@ def test_what_a_canary_misses_while_the_server_is_silent_is_not_the_networks() -
     _, log = walk(RefuseFault(20.0, A, duration=5.0), prepare=silent)
     assert K.FAULT_INVALID not in kinds(log)
     assert one(log, K.FAULT_CLEARED).detail == "masked by the silence of the server itself"
+
+
+def test_the_end_of_a_servers_fault_is_seen_when_it_answers_again() -> None:
+    """Its silence is what the fault leaves behind, and explains nothing."""
+
+    def slow(system: FakeSystem) -> None:
+        system.silent = True
+        asyncio.get_running_loop().call_later(21.0, setattr, system.server, "blind", True)
+        asyncio.get_running_loop().call_later(24.0, setattr, system.server, "blind", False)
+
+    _, log = walk(ServerKillFault(20.0, duration=2.0), prepare=slow)
+    cleared = one(log, K.FAULT_CLEARED)
+    assert cleared.value == pytest.approx(2.2, abs=0.2)
+    assert cleared.detail is None
 
 
 def test_a_server_that_does_not_come_back_after_its_restart_has_failed() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from chaos.real_lane import RealLane
+from chaos.targets.quiz import QuizTarget
 from chaos.toxiproxy.provision import Binary
 from reports.frames import RunHistory, load_history
 from reports.invariants import run_checks
@@ -22,6 +25,9 @@ from sim.virtual.lane import VirtualLane
 
 PLANTED = load_file(Path(__file__).with_name("planted.toml"))
 """23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server."""
+
+
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def in_memory(driver: LaneDriver, seed: int, experiment: Experiment = PLANTED) -> RunHistory:
@@ -45,6 +51,19 @@ def real(seed: int, binary: Binary, run_dir: Path) -> RunHistory:
     outcome = execute(RealLane(toxiproxy=binary.path, workers=2), PLANTED, seed, run_dir)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     return load_history(run_dir)
+
+
+def serve_with(names: Sequence[str], patched: pytest.MonkeyPatch) -> None:
+    """Have the real lane start its server with these defects."""
+    sound = QuizTarget._command
+
+    def command(self: QuizTarget, *, is_first: bool) -> list[str]:
+        words = sound(self, is_first=is_first)
+        at = words.index("resilience")
+        return [*words[:at], "tests.support.planted.server", ",".join(names), *words[at + 1 :]]
+
+    patched.setenv("PYTHONPATH", str(_ROOT))
+    patched.setattr(QuizTarget, "_command", command)
 
 
 def complaints(history: RunHistory) -> dict[str, str]:

@@ -1,44 +1,75 @@
-"""Plants every defect in turn and prints which check names it: ``python -m tests.support.planted.table``.
+"""Plants every defect in turn and prints which check names it: ``python -m tests.support.planted.table [--lane real]``.
 
-Runs in the virtual lane, as ``tests/conformance/test_client_checks.py`` does; ends with 1 if a defect was not named.
+Runs in the virtual lane, as ``tests/conformance/test_client_checks.py`` does, or with a server process that has the
+defect; defects of clients are planted in virtual time only. Ends with 1 if a defect was not named.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
+from pathlib import Path
 
+import click
 import pytest
 
-from . import DEFECTS
+from chaos.toxiproxy.provision import find_toxiproxy
+
+from . import DEFECTS, clients
 from .planting import Defect
-from .runs import PLANTED, complaints, virtual
+from .runs import PLANTED, complaints, real, serve_with, virtual
 
 ROW = "{:18} {:54} {:10} {:8} {:28} {:>7}"
 
+Complaints = Callable[[Defect, pytest.MonkeyPatch], dict[str, str]]
+"""Plants a defect until the patch ends, and runs the experiment."""
 
-def line(defect: Defect) -> tuple[str, bool]:
+
+def in_virtual_time(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, str]:
+    """What is found with the defect in this process."""
+    defect.plant(patched.setattr)
+    return complaints(virtual(1))
+
+
+def over_processes() -> Complaints:
+    """What is found with the defect in the server's process."""
+    binary = find_toxiproxy(None, say=click.echo)
+
+    def found(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, str]:
+        serve_with([defect.name], patched)
+        with tempfile.TemporaryDirectory() as folder:
+            return complaints(real(1, binary, Path(folder) / "run"))
+
+    return found
+
+
+def line(defect: Defect, lane: str, find: Complaints) -> tuple[str, bool]:
     """The row of one defect, and whether its check names it; the classes are sound again afterwards."""
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patched:
-        defect.plant(patched.setattr)
-        named = defect.check in complaints(virtual(1))
+        named = defect.check in find(defect, patched)
     checker = defect.check if named else f"not named: {defect.check}"
     seconds = f"{time.monotonic() - began:.1f}"
-    return ROW.format(defect.name, defect.what, PLANTED.name, "virtual", checker, seconds), named
+    return ROW.format(defect.name, defect.what, PLANTED.name, lane, checker, seconds), named
 
 
-def print_table(defects: Iterable[Defect]) -> bool:
-    """Print a row for each defect; returns whether every one was named."""
-    print(ROW.format("name", "defect", "experiment", "lane", "checker", "seconds"))  # noqa: T201 - a command
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(DEFECTS)))
+@click.option("--lane", type=click.Choice(["virtual", "real"]), default="virtual", show_default=True)
+def main(names: tuple[str, ...], lane: str) -> None:
+    """Print a row for each defect of NAMES, or for all that the lane can have."""
+    find = in_virtual_time if lane == "virtual" else over_processes()
+    of_clients = {defect.name for defect in clients.DEFECTS} if lane == "real" else set()
+    click.echo(ROW.format("name", "defect", "experiment", "lane", "checker", "seconds"))
     all_named = True
-    for defect in defects:
-        text, named = line(defect)
-        print(text, flush=True)  # noqa: T201
+    for name in names or [name for name in DEFECTS if name not in of_clients]:
+        text, named = line(DEFECTS[name], lane, find)
+        click.echo(text)
         all_named &= named
-    return all_named
+    sys.exit(0 if all_named else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(0 if print_table(DEFECTS.values()) else 1)
+    main()
