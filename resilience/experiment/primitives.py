@@ -219,7 +219,25 @@ class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
     """Let suspended clients continue (SIGCONT)."""
 
 
-ClientOperation = SuspendClients | ResumeClients
+class DuplicateClients(msgspec.Struct, frozen=True, tag="duplicate_clients"):
+    """Open a second tab for each client that has a session now: another client with a copy of its stored session.
+
+    It connects over the same link, with a name of its own in the log (``lab.participants``).
+    """
+
+
+class ReplayTokens(msgspec.Struct, frozen=True, tag="replay_tokens"):
+    """Present, for each client that has a session now, a token that it held before and that was replaced since.
+
+    Another program does so, on its own way to the server, while the client is connected. It takes the reply and leaves.
+    """
+
+
+Suspension = SuspendClients | ResumeClients
+ClientOrder = DuplicateClients | ReplayTokens
+"""What clients do themselves when they are ordered to; a suspension is done to their process."""
+
+ClientOperation = Suspension | ClientOrder
 Operation = LinkOperation | ServerOperation | ClientOperation
 
 # symptoms -------------------------------------------------------------------------------------------------------------
@@ -255,6 +273,14 @@ class ServerDraining(msgspec.Struct, frozen=True):
 
 class ClientsSilent(msgspec.Struct, frozen=True):
     """The clients' process shows no sign of life."""
+
+
+class SecondConnections(msgspec.Struct, frozen=True):
+    """Every second tab that was ordered presents its session over an open connection, while the first has one too."""
+
+
+class ReplaysAnswered(msgspec.Struct, frozen=True):
+    """The server answers every replayed token that was ordered, whatever it says."""
 
 
 class SlowReplies(msgspec.Struct, frozen=True):
@@ -295,6 +321,8 @@ Symptom = (
     | ConnectionsEnd
     | DialsRefused
     | LateClose
+    | ReplaysAnswered
+    | SecondConnections
     | ServerDraining
     | ServerGone
     | ServerSilent

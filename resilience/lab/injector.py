@@ -168,6 +168,7 @@ class FaultInjector:
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:
+            problem = next((canary.problem for canary in canaries if canary.problem), None)
             cause = problem or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 

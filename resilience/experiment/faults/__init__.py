@@ -16,6 +16,8 @@ lane's. What the kinds do on the wire:
                  starts when the window ends.
 ``client_suspend``  the clients stand still (SIGSTOP) and continue when the window ends (SIGCONT): what was sent to them
                  waits in their system's buffers.
+``client_duplicate``  each client that has a session opens a second tab with a copy of it, which stays.
+``token_replay`` an old token of each client that has a session is presented from elsewhere; nothing else happens.
 
 Each kind says by when its connections are closed (``connections_end``): where it does, no connection survives a window,
 and one that is alive afterwards was not on the link that the fault acted on. A connection can survive the others:
@@ -35,7 +37,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from resilience.experiment.faults.client_faults import ClientSuspendFault
+from resilience.experiment.faults.client_faults import ClientDuplicateFault, ClientSuspendFault, TokenReplayFault
 from resilience.experiment.faults.declaration import CODE_LANES, EVERY_LANE, Composition, Fault, FaultEdge, holding
 from resilience.experiment.faults.link_faults import (
     BandwidthFault,
@@ -59,6 +61,7 @@ __all__ = [
     "AnyFault",
     "BandwidthFault",
     "BlackholeFault",
+    "ClientDuplicateFault",
     "ClientSuspendFault",
     "Composition",
     "CutFault",
@@ -75,6 +78,7 @@ __all__ = [
     "SliceFault",
     "SlowCloseFault",
     "StallFault",
+    "TokenReplayFault",
     "connections_end",
     "holding",
     "kinds",
@@ -97,6 +101,8 @@ AnyFault = (
     | ServerSuspendFault
     | ServerDrainFault
     | ClientSuspendFault
+    | ClientDuplicateFault
+    | TokenReplayFault
 )
 
 

@@ -47,7 +47,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     seeded part of each cohort's clients that is struck.
 
     ``connections_end``: by which end of the window every connection that it touches is closed; ``None`` for a kind that
-    a connection can survive. ``holds_back``: whether bytes arrive, but late. ``lanes``: those that can carry the kind.
+    a connection can survive. ``holds_back``: whether bytes arrive, or are read, but late.
+    ``disturbs``: whether a loss within its window is its work; ``fleet_only``: whether it needs this program's own
+    clients. ``lanes``: those that can carry the kind.
     """
 
     at: Seconds
@@ -65,6 +67,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     target: ClassVar[FaultTarget] = FaultTarget.LINK
     connections_end: ClassVar[FaultEdge | None] = None
     holds_back: ClassVar[bool] = False
+    disturbs: ClassVar[bool] = True
+    fleet_only: ClassVar[bool] = False
     lanes: ClassVar[frozenset[Lane]] = EVERY_LANE
 
     @property

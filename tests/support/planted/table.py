@@ -13,7 +13,7 @@ import pytest
 
 from . import DEFECTS
 from .planting import Defect
-from .runs import PLANTED, complaints, virtual
+from .runs import EXPERIMENTS, complaints, virtual
 
 ROW = "{:18} {:54} {:10} {:8} {:28} {:>7}"
 
@@ -23,10 +23,10 @@ def line(defect: Defect) -> tuple[str, bool]:
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patched:
         defect.plant(patched.setattr)
-        named = defect.check in complaints(virtual(1))
+        named = defect.check in complaints(virtual(1, EXPERIMENTS[defect.experiment]))
     checker = defect.check if named else f"not named: {defect.check}"
     seconds = f"{time.monotonic() - began:.1f}"
-    return ROW.format(defect.name, defect.what, PLANTED.name, "virtual", checker, seconds), named
+    return ROW.format(defect.name, defect.what, defect.experiment, "virtual", checker, seconds), named
 
 
 def print_table(defects: Iterable[Defect]) -> bool:
