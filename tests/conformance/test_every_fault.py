@@ -6,6 +6,7 @@ A client whose connection a fault ends returns; one whose connection can survive
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from reports.build import analyse
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.experiment.faults import ServerKillFault, kinds
 from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.spec import Experiment
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
@@ -32,6 +34,9 @@ UNTRIED = {"absences_shown", "dead_peers_detected"}
 
 ENDED = frozenset({name for name, kind in kinds().items() if kind.connections_end} | {"cut_mid_message"})
 """Kinds that end every connection here; a connection can survive a window of a torn message, but none does."""
+
+OTHER = {"client_duplicate": "superseded"}
+"""Kinds with an outcome of their own."""
 
 CONNECTING = ("transport.", "session.", "peer.", "backoff.", "client.")
 """The part of a history that depends on the link alone."""
@@ -55,18 +60,27 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     assert sorted(window.kind for window in summary.windows) == sorted(fault.kind for fault in experiment.faults)
     assert {window.kind: window.reason for window in summary.windows if window.reason} == {}
     found = episodes.groupby(["kind", "outcome"], observed=True).size().to_dict()
-    everybody = CLIENTS * len(experiment.cohorts)
-    assert found == {
-        (fault.kind, "restored" if fault.kind in ENDED else "rode_through"): CLIENTS
-        if fault.target is not FaultTarget.SERVER
-        else everybody
-        for fault in experiment.faults
-    }
+    assert found == expected_outcomes(experiment)
     verdicts = [(item.name, item.verdict, item.detail) for item in summary.invariants if item.verdict != "pass"]
     assert [told for told in verdicts if told[1] != "not_applicable"] == []
     assert {name for name, _, _ in verdicts} == UNTRIED
     found_here = connecting(read_events(tmp_path / "run"))
     assert found_here == {actor: connecting_in_virtual_time()[actor] for actor in found_here}
+
+
+def expected_outcomes(experiment: Experiment) -> dict[tuple[str, str], int]:
+    """How many episodes of each kind have which outcome: the second tabs take the place of the first ones."""
+    everybody = CLIENTS * len(experiment.cohorts)
+    found: Counter[tuple[str, str]] = Counter()
+    for fault in experiment.faults:
+        how = "restored" if fault.kind in ENDED else OTHER.get(fault.kind, "rode_through")
+        is_servers = fault.target is FaultTarget.SERVER
+        found[fault.kind, how] += everybody if is_servers else CLIENTS
+        if (
+            is_servers or fault.kind in OTHER
+        ):  # the tabs without a session: the first ones later, the second ones before
+            found[fault.kind, "not_exposed"] += CLIENTS
+    return found
 
 
 def connecting(events: Iterable[LogEvent]) -> dict[str, list[str]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults.declaration import CODE_LANES, Composition, Fault
+from resilience.experiment.faults.declaration import Composition, Fault
 from resilience.experiment.primitives import (
     ClientsSilent,
     DuplicateClients,
@@ -29,7 +28,6 @@ class ClientSuspendFault(Fault, frozen=True, tag="client_suspend", kw_only=True)
 
     target: ClassVar[FaultTarget] = FaultTarget.CLIENT
     holds_back: ClassVar[bool] = True
-    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
@@ -45,7 +43,6 @@ class ClientDuplicateFault(Fault, frozen=True, tag="client_duplicate"):
 
     target: ClassVar[FaultTarget] = FaultTarget.CLIENT
     fleet_only: ClassVar[bool] = True
-    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
@@ -62,7 +59,6 @@ class TokenReplayFault(Fault, frozen=True, tag="token_replay"):
     target: ClassVar[FaultTarget] = FaultTarget.CLIENT
     disturbs: ClassVar[bool] = False
     fleet_only: ClassVar[bool] = True
-    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:

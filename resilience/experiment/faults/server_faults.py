@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults.declaration import CODE_LANES, Composition, Fault, FaultEdge
+from resilience.experiment.faults.declaration import Composition, Fault, FaultEdge
 from resilience.experiment.primitives import (
     Crash,
     Direction,
@@ -52,7 +51,6 @@ class ServerSuspendFault(Fault, frozen=True, tag="server_suspend", kw_only=True)
     duration: Seconds
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
-    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def silent_ways(self) -> tuple[Direction, ...]:
@@ -75,7 +73,6 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
-    lanes: ClassVar[frozenset[Lane]] = CODE_LANES
 
     @property
     def composition(self) -> Composition:
