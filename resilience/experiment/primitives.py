@@ -190,7 +190,8 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 class Start(msgspec.Struct, frozen=True, tag="start"):
     """Start a server process on the database, address and log of the one before, once that has ended.
 
-    An error while one runs that was neither killed nor asked to end.
+    An error while one runs that was neither killed nor asked to end. One that was asked, and was suspended since, is
+    woken first.
     """
 
 
@@ -199,11 +200,14 @@ class SuspendServer(msgspec.Struct, frozen=True, tag="suspend_server"):
 
 
 class ResumeServer(msgspec.Struct, frozen=True, tag="resume_server"):
-    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
+    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed or woken meanwhile."""
 
 
 class DrainServer(msgspec.Struct, frozen=True, tag="drain_server"):
-    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
+    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done.
+
+    A suspended server is woken, as a service manager does it: it could not end otherwise.
+    """
 
 
 ServerOperation = Kill | Start | SuspendServer | ResumeServer | DrainServer
