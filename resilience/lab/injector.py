@@ -16,7 +16,7 @@ from typing import Any
 
 from resilience.errors import InjectionError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.experiment.primitives import FaultTarget, Operation
+from resilience.experiment.primitives import FaultTarget, Operation, SuspendClients
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.units import Instant, Seconds
 
@@ -210,10 +210,12 @@ class FaultInjector:
 def _hides(other: FaultWindow, window: FaultWindow) -> bool:
     """Whether one window acts on a place of another, or on the server behind it.
 
-    A canary of clients sees no network, and the canaries of the network are no clients.
+    A canary of clients sees no network, and the canaries of the network are no clients. Of the clients' faults only a
+    suspension hides another one: it keeps orders waiting.
     """
     if other.fault_id == window.fault_id:
         return False
     if FaultTarget.CLIENT in (other.fault.target, window.fault.target):
-        return other.fault.target is window.fault.target and bool(set(other.links) & set(window.links))
+        suspends = SuspendClients() in other.fault.composition.begin and window.fault.target is FaultTarget.CLIENT
+        return suspends and bool(set(other.links) & set(window.links))
     return other.place == SERVER or bool(set(other.links) & set(window.links))
