@@ -18,6 +18,7 @@ from .checks import (
     client_answers,
     client_sessions,
     client_stream,
+    client_tabs,
     connections,
     durability,
     failure_detection,
@@ -25,7 +26,6 @@ from .checks import (
     liveness,
     pacing,
     presence,
-    second_clients,
     state,
 )
 from .frames import RunHistory
@@ -192,12 +192,12 @@ CHECKS: dict[str, Rule] = {
         "a replaced connection is not used any more", client_sessions.newest_connection_wins
     ),
     "second_tabs_take_over": Rule(
-        "a second tab is its participant, never a new one", second_clients.second_tabs_take_over, timed=True
+        "a second tab is its participant, never a new one", client_tabs.second_tabs_take_over, timed=True
     ),
     "replaced_tabs_stay_closed": Rule(
-        "a replaced tab hears no more and does not come back", second_clients.replaced_tabs_stay_closed, timed=True
+        "a replaced tab hears no more and does not come back", client_tabs.replaced_tabs_stay_closed, timed=True
     ),
-    "replays_refused": Rule("a replaced token opens no session", second_clients.replays_refused),
+    "replays_refused": Rule("a replaced token opens no session", client_tabs.replays_refused),
     "epochs_change": Rule("a restarted server begins a new stream", client_sessions.epochs_change),
     "losses_have_causes": Rule("no connection is lost without a fault", client_sessions.losses_have_causes, timed=True),
     "heartbeats_arrive": Rule(

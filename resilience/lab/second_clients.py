@@ -1,7 +1,7 @@
 """Clients beyond the participants: second tabs with a copy of a session, and a program that replays an old token. Pure.
 
 Both are ordered by faults while a run is under way. A second tab plays as its participant does; a replay says one thing
-and leaves. What comes of either is told by the log and by what clients were shown.
+and leaves. What comes of either shows in the log and in what clients were shown.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def second_tabs_take_over(evidence: ClientEvidence) -> CheckResult:
     waiting = _opened_tabs(evidence.history)
     late = {actor: t for actor, t in waiting.items() if actor not in set(replies["actor"])}
     problems += list(_unanswered(evidence, late))
-    return found(len(waiting), problems, _NO_TAB)
+    return found(len(waiting.keys() | set(replies["actor"])), problems, _NO_TAB)
 
 
 def _unanswered(evidence: ClientEvidence, opened: dict[str, Instant]) -> Iterator[str]:
