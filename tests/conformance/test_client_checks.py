@@ -105,9 +105,10 @@ def test_a_sound_server_is_not_accused(seed: int, experiment: Experiment) -> Non
     assert complaints(virtual(seed, experiment)) == {}
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_sound_model_is_not_accused(seed: int) -> None:
-    assert complaints(runs.in_memory(ModelLane(), seed)) == {}
+def test_a_sound_model_is_not_accused(seed: int, experiment: Experiment) -> None:
+    assert complaints(runs.in_memory(ModelLane(), seed, experiment)) == {}
 
 
 @pytest.mark.bench

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sim.model.clock import SimEnvironment
 from sim.model.process import ModelProcess
 from sim.model.station import Station
@@ -13,7 +15,7 @@ def test_what_has_arrived_is_read_before_timers_ring() -> None:
     process.ring_later("owner", lambda: done.append("timer"))
     process.ring_later("owner", lambda: done.append("timer, later set"))
     for name in ("first", "second"):
-        process.read_later(lambda name=name: done.append(name))
+        process.read_later(partial(done.append, name))
     assert done == []
     process.resume()
     assert done == ["first", "second", "timer, later set"]
