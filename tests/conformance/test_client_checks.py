@@ -140,13 +140,12 @@ def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
+@pytest.mark.parametrize("name", ["both_act", "replay_accepted"])
 def test_what_is_wrong_for_second_tabs_is_named_over_real_sockets(
-    serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+    name: str, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
-    names = ("both_act", "replay_accepted")
-    serve_with(names)
-    found = complaints(runs.real(1, binary, tmp_path / "run", runs.TABS))
-    assert {DEFECTS[name].check for name in names} <= set(found)
+    serve_with([name])
+    assert DEFECTS[name].check in complaints(runs.real(1, binary, tmp_path / "run", runs.TABS))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
