@@ -15,6 +15,10 @@ from .planting import TABS, Catalogue, Planter, Sound
 DEFECTS = Catalogue(TABS)
 
 
+def keep(_: Sound, _self: TokenRegistry, _held: str, _participant: str) -> None:
+    """Instead of retiring a token: the server accepts it as long as the run lives."""
+
+
 @DEFECTS.defect("a newer tab leaves the older one connected", check="replaced_tabs_stay_closed")
 def both_act(plant: Planter) -> None:
     @plant.instead_of(ServerSession, "_fence")
@@ -35,10 +39,7 @@ def fight(plant: Planter) -> None:
     def fence(_: Sound, self: ServerSession, old: int, _now: float) -> None:
         self._effects.append(Disconnect(old, CloseCode.GOING_AWAY, "a newer connection took over"))
 
-    @plant.instead_of(TokenRegistry, "find")
-    def find(sound: Sound, self: TokenRegistry, presented: str) -> str | None:
-        owner: str | None = sound(self, presented) or self._retired.get(presented)
-        return owner
+    plant.replace(TokenRegistry, "_retire", keep)
 
 
 @DEFECTS.method(IdentityRegistry, "resume", "a second tab counts as a new participant", check="second_tabs_take_over")
@@ -63,7 +64,6 @@ def locked_out(
     return found
 
 
-@DEFECTS.method(TokenRegistry, "find", "a replaced token still opens its session", check="replays_refused")
-def replay_accepted(sound: Sound, self: TokenRegistry, presented: str) -> str | None:
-    owner: str | None = sound(self, presented) or self._retired.get(presented)
-    return owner
+@DEFECTS.method(TokenRegistry, "_retire", "a replaced token still opens its session", check="replays_refused")
+def replay_accepted(sound: Sound, self: TokenRegistry, held: str, participant: str) -> None:
+    keep(sound, self, held, participant)
