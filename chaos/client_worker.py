@@ -12,9 +12,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 
+from resilience.experiment.primitives import ClientOrder
 from resilience.experiment.spec import Experiment
 from resilience.lab.client_control import PULSE_S
 from resilience.lab.health import ProcessLag
+from resilience.lab.second_clients import OrderCounts
 from resilience.units import Instant, Seconds
 
 from .supervised import SupervisedProcess, describe_exit
@@ -47,6 +49,15 @@ class ClientWorker(ABC):
     @abstractmethod
     async def stop(self) -> None:
         """End its clients, then itself; killed when it does not obey. Not while :meth:`read_reports` runs."""
+
+    @abstractmethod
+    async def order(self, order: ClientOrder) -> None:
+        """Have its clients carry out an order; InjectionError when it cannot be given."""
+
+    @property
+    @abstractmethod
+    def order_counts(self) -> OrderCounts:
+        """How far its orders have come, as last known."""
 
     @property
     @abstractmethod
@@ -98,14 +109,14 @@ class ClientWorker(ABC):
 
 
 def shards(experiment: Experiment, seed: int, workers: int) -> list[Shard]:
-    """Who is in which process: the clients of a suspended link in one of their own, all others in ``workers``."""
-    suspended = experiment.suspended_links(seed)
+    """Who is in which process: the clients of an isolated link in one of their own, all others in ``workers``."""
+    isolated = experiment.isolated_links(seed)
     groups = experiment.links(seed)
-    others = tuple(group.name for group in groups if group.name not in suspended)
+    others = tuple(group.name for group in groups if group.name not in isolated)
     clients = sum(len(group.indices) for group in groups if group.name in others)
     parts = min(workers, clients)
     return [
-        *(Shard((group.name,)) for group in groups if group.name in suspended),
+        *(Shard((group.name,)) for group in groups if group.name in isolated),
         *(Shard(others, part, parts) for part in range(parts)),
     ]
 

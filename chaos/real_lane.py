@@ -20,6 +20,7 @@ from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.primitives import ResetAll
+from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import call_in_this_loop, canceller_of_this_task, run_all
 from resilience.lab.cancellation import Cancellation
@@ -155,7 +156,8 @@ class _Starter:
         await self._start_server()
         opening = [link.connect(self._server.address, self._server.health) for link in self._links.values()]
         await run_all(opening)
-        urls = {name: f"ws://{link.address}{self._server.url_path}" for name, link in self._links.items()}
+        addresses = {SERVER: self._server.address} | {name: link.address for name, link in self._links.items()}
+        urls = {name: f"ws://{address}{self._server.url_path}" for name, address in addresses.items()}
         await self._pool.go(self._clock.epoch, urls)
         return RealSystem(
             self._experiment,
@@ -163,7 +165,7 @@ class _Starter:
             server=self._server,
             links=self._links,
             pool=self._pool,
-            suspended=self._experiment.suspended_links(self._seed),
+            isolated=self._experiment.isolated_links(self._seed),
             on_tick=on_tick,
             recording=self._recording,
             reference=reference,

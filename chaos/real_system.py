@@ -15,7 +15,7 @@ from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, run_with_helpers
-from resilience.lab.client_control import SuspendableClients
+from resilience.lab.client_control import ControlledClients
 from resilience.lab.health import RECORDED_LAG_S, LabHealth, LagMeter, ReferenceFigures
 from resilience.lab.participants import EVENT
 from resilience.lab.recorder import RunRecorder
@@ -58,7 +58,7 @@ RECENT_S: Seconds = 3.0
 class RealSystem:
     """A :class:`~resilience.lab.system.System` of processes that have been started; ``RealLane`` starts and ends them.
 
-    ``links`` are named as ``Experiment.links`` names them; the clients of those that are ``suspended`` have a worker of
+    ``links`` are named as ``Experiment.links`` names them; the clients of those that are ``isolated`` have a worker of
     their own.
     """
 
@@ -70,7 +70,7 @@ class RealSystem:
         server: TargetServer,
         links: Mapping[str, ProxiedLink],
         pool: WorkerPool,
-        suspended: Collection[str],
+        isolated: Collection[str],
         on_tick: Callable[[], None],
         recording: Recording,
         reference: ReferenceFigures | None = None,
@@ -80,10 +80,10 @@ class RealSystem:
         self._clients = experiment.clients
         self._pool, self._on_tick = pool, on_tick
         self.client_groups = {
-            link: SuspendableClients(worker, clock.now)
+            link: ControlledClients(worker, clock.now)
             for worker in pool.workers
             for link in worker.shard.links
-            if link in suspended
+            if link in isolated
         }
         self._recording, self._reference = recording, reference
         self._origin = time.time() - clock.now()

@@ -19,12 +19,14 @@ import msgspec
 from resilience.errors import describe_error
 from resilience.eventlog.vocabulary import Lane
 from resilience.eventlog.writer import EventWriter
+from resilience.experiment.primitives import ClientOrder
 from resilience.experiment.spec import Experiment
-from resilience.lab.client_control import PULSE_S
+from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.fleet import Fleet
 from resilience.lab.health import LagMeter, ProcessLag
 from resilience.lab.participants import ParticipantSpec, participants_of
 from resilience.lab.recording import write_observations
+from resilience.lab.second_clients import OrderCounts
 from resilience.runtime import RunClock
 from resilience.units import Instant, Seconds
 
@@ -65,6 +67,13 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
     urls: dict[str, str]
 
 
+class Carry(msgspec.Struct, frozen=True, tag="carry"):
+    """The clients of this ``link`` carry out an order of a fault."""
+
+    order: ClientOrder
+    link: str
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """End all clients at once, without closing handshakes."""
 
@@ -74,11 +83,15 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Counts(msgspec.Struct, frozen=True, tag="counts"):
-    """Open sessions by cohort; the worst lateness of the loop, seconds, in all and since the last report."""
+    """Open sessions by cohort; the worst lateness of the loop, seconds, in all and since the last report.
+
+    ``orders``: how far the orders of faults have come, by link; only links that had some.
+    """
 
     open: dict[str, int]
     lag_max: Seconds
     lag_recent: Seconds = 0.0
+    orders: dict[str, OrderCounts] = {}
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
@@ -87,7 +100,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     lag: ProcessLag
 
 
-WorkerCommand = Job | Go | Stop
+WorkerCommand = Job | Go | Carry | Stop
 WorkerReport = Ready | Counts | Ended
 
 
@@ -116,10 +129,12 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     clock = RunClock(go.epoch)
     fleet = Fleet(participants, job.experiment, go.urls, job.seed, clock=clock, sink=writer, lane=Lane.REAL)
     cohorts = [cohort.name for cohort in job.experiment.cohorts]
-    helpers = [asyncio.create_task(measure_loop(lag)), asyncio.create_task(_report(fleet, cohorts, lag, writer))]
+    report = _report(fleet, cohorts, job.shard.links, lag, writer)
+    helpers = [asyncio.create_task(measure_loop(lag)), asyncio.create_task(report)]
     try:
         fleet.start()
-        await _order_or_failure(orders, helpers)
+        while isinstance(order := await _order_or_failure(orders, helpers), Carry):
+            fleet.carry_out(order.order, order.link)
     finally:
         for helper in helpers:
             helper.cancel()
@@ -129,12 +144,13 @@ async def _play(job: Job, go: Go, orders: asyncio.StreamReader) -> None:
     say(Ended(lag_summary(job.name, "worker", lag, time.process_time())))
 
 
-async def _order_or_failure(orders: asyncio.StreamReader, helpers: list[asyncio.Task[None]]) -> None:
+async def _order_or_failure(orders: asyncio.StreamReader, helpers: list[asyncio.Task[None]]) -> WorkerCommand | None:
     """Wait for the next order; raises what ended a helper, such as a full disk: clients without a log prove nothing."""
     order = asyncio.create_task(_next(orders))
     done, _ = await asyncio.wait([order, *helpers], return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
+    return order.result()
 
 
 def members(shard: Shard, experiment: Experiment, seed: int) -> list[ParticipantSpec]:
@@ -143,10 +159,12 @@ def members(shard: Shard, experiment: Experiment, seed: int) -> list[Participant
     return on_links[shard.part :: shard.parts]
 
 
-async def _report(fleet: Fleet, cohorts: list[str], lag: LagMeter, writer: EventWriter) -> None:
+async def _report(fleet: Fleet, cohorts: list[str], links: tuple[str, ...], lag: LagMeter, writer: EventWriter) -> None:
     while True:
         open_ = fleet.open_counts()
-        say(Counts({cohort: open_[cohort] for cohort in cohorts}, lag.max, lag.take_recent()))
+        counted = {link: fleet.order_counts(link) for link in links}
+        orders = {link: counts for link, counts in counted.items() if counts != NOTHING_ORDERED}
+        say(Counts({cohort: open_[cohort] for cohort in cohorts}, lag.max, lag.take_recent(), orders))
         writer.flush()
         await asyncio.sleep(REPORT_INTERVAL_S)
 

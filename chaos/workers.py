@@ -10,15 +10,18 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, InjectionError
+from resilience.experiment.primitives import ClientOrder
 from resilience.experiment.spec import Experiment
+from resilience.lab.client_control import NOTHING_ORDERED
 from resilience.lab.health import ProcessLag
 from resilience.lab.recording import EVENTS, OBSERVATIONS
+from resilience.lab.second_clients import OrderCounts
 from resilience.units import Instant, Seconds
 
 from .client_worker import ClientWorker
 from .supervised import SupervisedProcess, describe_exit
-from .worker_main import Counts, Ended, Go, Job, Ready, Shard, Stop, WorkerCommand, WorkerReport
+from .worker_main import Carry, Counts, Ended, Go, Job, Ready, Shard, Stop, WorkerCommand, WorkerReport
 
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a worker may take to load."""
@@ -97,6 +100,18 @@ class Worker(ClientWorker):
     def open(self) -> Mapping[str, int]:
         """Open sessions by cohort, as reported last."""
         return self.counts.open
+
+    async def order(self, order: ClientOrder) -> None:
+        """Have its clients carry out an order, as soon as they are not suspended."""
+        try:
+            await self.send(Carry(order, self.shard.links[0]))
+        except HarnessError as error:
+            raise InjectionError(str(error)) from error
+
+    @property
+    def order_counts(self) -> OrderCounts:
+        """How far its orders have come, as reported last."""
+        return self.counts.orders.get(self.shard.links[0], NOTHING_ORDERED)
 
     @property
     def has_ended_in_order(self) -> bool:

@@ -8,6 +8,7 @@ A run that did not complete may lack files and records: its status decides, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,10 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, LogEvent, LogEventKind, Role, Verdict
+from resilience.experiment.primitives import DuplicateClients
 from resilience.experiment.spec import Experiment
 from resilience.lab.manifest import EPISODES, EVENTS, OBSERVATIONS, EvidenceFile, LineScan, evidence_paths
 from resilience.lab.observer import Observation
-from resilience.lab.participants import client_names
+from resilience.lab.participants import client_name, client_names, tab_name
 from resilience.lab.run_directory import RunInfo, RunStatus
 from resilience.units import Instant
 
@@ -247,7 +249,7 @@ def _records(frame: pd.DataFrame, info: RunInfo, experiment: Experiment) -> Iter
     """What is missing in the log of a completed run, or is too much in it."""
     yield from _run_records(frame, experiment)
     yield from _instants(frame, info)
-    yield from _participants(frame, experiment)
+    yield from _participants(frame, experiment, info.seed)
     yield from _doubled(frame)
     yield from (f"{EVENTS}/: {said}" for said in disagreements(frame))
     if info.cause is None:
@@ -286,12 +288,29 @@ def _instants(frame: pd.DataFrame, info: RunInfo) -> Iterator[str]:
         yield f"{EVENTS}/: an event at {t.max():.3f} s, long after the end of a run of {info.duration_s:g} s"
 
 
-def _participants(frame: pd.DataFrame, experiment: Experiment) -> Iterator[str]:
+def _tabs(experiment: Experiment, seed: int) -> pd.Index:
+    """The second tabs that faults may have opened; a strike on a client without a session opens none."""
+    strikes: Counter[str] = Counter()
+    for window in experiment.windows(seed):
+        strikes[window.place] += DuplicateClients() in window.fault.composition.begin
+    names = [
+        tab_name(client_name(cohort.name, i), number)
+        for cohort in experiment.cohorts
+        for i in range(1, cohort.clients + 1)
+        for number in range(2, 2 + strikes[cohort.name])
+    ]
+    return pd.Index(names, dtype="str")
+
+
+def _participants(frame: pd.DataFrame, experiment: Experiment, seed: int) -> Iterator[str]:
     actors = frame["actor"].cat.categories
     is_seen = np.zeros(len(actors), dtype=bool)
     is_seen[frame["actor"].cat.codes.to_numpy()[(frame["role"] == Role.CLIENT.value).to_numpy()]] = True
     seen, expected = actors[is_seen], pd.Index(client_names(experiment), dtype="str")
-    missing, strangers = sorted(expected.difference(seen)), sorted(seen.difference(expected))
+    missing, strangers = (
+        sorted(expected.difference(seen)),
+        sorted(seen.difference(expected.union(_tabs(experiment, seed)))),
+    )
     if missing and not _failed_before(frame, experiment.ramp):  # else they had not come yet
         yield f"{EVENTS}/: no event of {_some(missing)}: {len(missing):,} of {len(expected):,} clients are missing"
     if strangers:

@@ -18,11 +18,13 @@ from .checks import (
     client_answers,
     client_sessions,
     client_stream,
+    client_tabs,
     connections,
     durability,
     failure_detection,
     laboratory,
     liveness,
+    pacing,
     presence,
     state,
 )
@@ -109,6 +111,7 @@ CHECKS: dict[str, Rule] = {
         timed=True,
         any_client=True,
     ),
+    "dials_paced": Rule("no client dials again sooner than its backoff allows", pacing.dials_paced),
     "acknowledged_are_stored": Rule(
         "no acknowledged answer is missing in the database", durability.acknowledged_are_stored, needs=_DATABASE
     ),
@@ -188,6 +191,13 @@ CHECKS: dict[str, Rule] = {
     "newest_connection_wins": Rule(
         "a replaced connection is not used any more", client_sessions.newest_connection_wins
     ),
+    "second_tabs_take_over": Rule(
+        "a second tab is its participant, never a new one", client_tabs.second_tabs_take_over, timed=True
+    ),
+    "replaced_tabs_stay_closed": Rule(
+        "a replaced tab hears no more and does not come back", client_tabs.replaced_tabs_stay_closed, timed=True
+    ),
+    "replays_refused": Rule("a replaced token opens no session", client_tabs.replays_refused),
     "epochs_change": Rule("a restarted server begins a new stream", client_sessions.epochs_change),
     "losses_have_causes": Rule("no connection is lost without a fault", client_sessions.losses_have_causes, timed=True),
     "heartbeats_arrive": Rule(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.faults import FaultEdge, connections_end
 from resilience.experiment.schedule import SERVER
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import participants_of, person_of
 
 from .frames import RunHistory
 from .participant_events import (
@@ -133,7 +133,7 @@ def _partly_struck(history: RunHistory, events: ParticipantEvents) -> dict[str, 
     if not windows:
         return {}
     links = {participant.actor: participant.link for participant in participants_of(history.experiment, seed)}
-    mine = pd.Index([links.get(name, "") for name in events.names])
+    mine = pd.Index([links.get(person_of(name), "") for name in events.names])
     return {window.fault_id: mine.isin(window.links) for window in windows}
 
 

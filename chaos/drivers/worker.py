@@ -16,16 +16,18 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from resilience.errors import DriverError, HarnessError
+from resilience.errors import DriverError, HarnessError, InjectionError
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.eventlog.writer import EventWriter
 from resilience.experiment.drivers import StdioDriver
+from resilience.experiment.primitives import ClientOrder
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import run_all
-from resilience.lab.client_control import PULSE_S
+from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.health import LagMeter, ProcessLag
 from resilience.lab.participants import first_dial
 from resilience.lab.recording import EVENTS
+from resilience.lab.second_clients import OrderCounts
 from resilience.protocol.effects import Record
 from resilience.random_streams import derive_key
 from resilience.runtime import RunClock, log_to
@@ -126,6 +128,15 @@ class DriverWorker(ClientWorker):
     async def read_reports(self) -> None:
         """Open the clients at their times, let them act, and write what the driver reports, until cancelled."""
         await run_all([self._read(), self._greet(), self._open_clients(), self._act()])
+
+    async def order(self, order: ClientOrder) -> None:
+        """InjectionError: a driver takes no such order, so that no experiment with one asks for it."""
+        raise InjectionError(f"{self.process.name}: clients of another program cannot carry out {type(order).__name__}")
+
+    @property
+    def order_counts(self) -> OrderCounts:
+        """Nothing is ever ordered."""
+        return NOTHING_ORDERED
 
     @property
     def open(self) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
+from resilience.errors import HarnessError, PortInUseError, SystemFailedError
 from resilience.experiment.primitives import DrainServer, Kill, ResumeServer, ServerOperation, Start, SuspendServer
 from resilience.lab.canary import PAUSE_S, NetworkCanary, ProbeResult, probe
 from resilience.lab.link_probes import HealthRequests
@@ -181,6 +181,7 @@ class ProcessTarget(ABC):
                 self._ends += 1
                 self._is_draining = self._child is not None
                 self._signal(self.stop_signal)
+                self._wake()
             case Start():
                 self._ends = max(self._ends - 1, 0)
                 if not self._ends:
@@ -207,16 +208,20 @@ class ProcessTarget(ABC):
     async def _replace(self) -> None:
         """Start the next process once the one before has ended; not while one runs that nothing ends."""
         if self._is_draining and self._child is not None:
+            self._wake()
             if not await self._child.ended(self.end_timeout):
                 late = f"the server did not end within {self.end_timeout:g} s of the time that its drain was left"
-                if self._suspensions:
-                    raise InjectionError(f"{late}: it is suspended")
                 raise SystemFailedError(late, has_ended=False)
             self.require_life()
             self._child, self._is_draining = None, False
         if self._child is None:
             self._returned_at = self._clock.now()
             await self._spawn(is_first=False)
+
+    def _wake(self) -> None:
+        """A suspended process cannot end in order: let it continue, as service managers do that order an end."""
+        if self._suspensions:
+            self._continue()
 
     def _continue(self) -> None:
         """Let the process run, whether it is suspended or not."""

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from resilience.experiment.schedule import SERVER
 from resilience.lab.observer import STREAM_KINDS, ObservationKind
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import participants_of, person_of
 from resilience.lab.stored_run import StoredRun
 from resilience.units import Instant, Seconds
 
@@ -47,6 +47,7 @@ from ..checking import Check, CheckResult
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
 from .selection import MISSING, Codes, first_position, joint_codes, pair_keys, starts_group, values_at
+from .sessions import harmless_windows
 
 SETTLE_S: Seconds = 1.0
 """How much later than others a healthy client may be shown the same."""
@@ -195,7 +196,8 @@ class ClientEvidence:
         is_open = ~(until <= self.end) | (ended_by == ObservationKind.OPEN)
         until = np.where(is_open, self.end, until)
         cause[is_open] = None
-        link = pd.Series([self.links.get(actor, _UNKNOWN_LINK) for actor in welcomes["actor"]], dtype="object")
+        names = (self.links.get(person_of(actor), _UNKNOWN_LINK) for actor in welcomes["actor"])
+        link = pd.Series(list(names), dtype="object")
         calm, faulty = self.first_change(link, pd.Series(since))
         columns = {
             **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq")},
@@ -225,7 +227,7 @@ class ClientEvidence:
 
     @cached_property
     def links(self) -> dict[str, str]:
-        """The link of each client."""
+        """The link of each participant, which all of its tabs use."""
         return {who.actor: who.link for who in participants_of(self.history.experiment, self.history.info.seed)}
 
     @cached_property
@@ -249,9 +251,15 @@ class ClientEvidence:
             links=pd.Series(links, dtype="object"), start=start, stop=frame["healed_at"].fillna(self.end)
         )
 
+    @cached_property
+    def _harmless(self) -> frozenset[str]:
+        return harmless_windows(self.history)
+
     def touching(self, link: str) -> pd.DataFrame:
-        """The windows that touch the clients of a link: its own and the server's."""
-        hit = [links is None or link in links for links in self.windows["links"]]
+        """The windows that disturb the clients of a link: its own and the server's."""
+        disturb = [name not in self._harmless for name in self.windows["fault_id"]]
+        mine = [links is None or link in links for links in self.windows["links"]]
+        hit = [each and other for each, other in zip(disturb, mine, strict=True)]
         return self.windows[np.array(hit, dtype=bool)]
 
     @cached_property

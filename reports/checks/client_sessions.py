@@ -8,6 +8,7 @@ import pandas as pd
 from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
+from resilience.lab.participants import person_of
 from resilience.units import Seconds
 
 from ..checking import CheckResult, records
@@ -28,18 +29,19 @@ EXPOSURE_SLACK_S: Seconds = 0.5
 
 @of_clients
 def identities_apart(evidence: ClientEvidence) -> CheckResult:
-    """A client stays one participant under its own name, and no two clients are the same participant."""
+    """A client stays one participant under its own name; no two are the same participant, but tabs of one."""
     welcomes = evidence.of(*_WELCOMES)
-    first = welcomes.drop_duplicates("actor").set_index("actor")["participant"]
-    owners = welcomes.drop_duplicates("participant").set_index("participant")["actor"]
+    welcomes = welcomes.assign(person=[person_of(actor) for actor in welcomes["actor"]])
+    first = welcomes.drop_duplicates("person").set_index("person")["participant"]
+    owners = welcomes.drop_duplicates("participant").set_index("participant")["person"]
     problems = []
     for row in records(welcomes):
         where = f"{row.actor} at {row.t:.3f} s, connection {row.connection}"
-        if row.participant != first[row.actor]:
-            problems.append(f"{where}: is participant {row.participant}, was {first[row.actor]}")
-        elif owners[row.participant] != row.actor:
+        if row.participant != first[row.person]:
+            problems.append(f"{where}: is participant {row.participant}, was {first[row.person]}")
+        elif owners[row.participant] != row.person:
             problems.append(f"{where}: is participant {row.participant}, as {owners[row.participant]} is")
-        elif row.name is not None and row.name != row.actor:
+        elif row.name is not None and row.name != row.person:
             problems.append(f"{where}: its name is shown as {row.name}")
     return found(len(welcomes), problems, _NO_SESSION)
 
@@ -74,7 +76,7 @@ def tokens_rotate(evidence: ClientEvidence) -> CheckResult:
 @of_clients
 def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
     """The server numbers a participant's connections upwards, and sends nothing over one that a newer one replaced."""
-    welcomes = evidence.of(*_WELCOMES)
+    welcomes = evidence.of(*_WELCOMES).sort_values("t", kind="stable")
     before = welcomes.groupby("participant", sort=False)["fence"].shift()
     late = welcomes.assign(before=before)[(welcomes["fence"] <= before).fillna(value=False).to_numpy(dtype=bool)]
     problems = [

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role
-from resilience.experiment.faults import ServerSuspendFault, kinds_of
+from resilience.experiment.faults import ServerDrainFault, ServerSuspendFault, kinds_of
 
 from ..checking import CheckResult, named_rows, result_of
 from ..frames import RunHistory, once_per_run
@@ -64,10 +64,14 @@ def recoveries(history: RunHistory) -> pd.DataFrame:
 
 
 def resumptions(history: RunHistory) -> NDArray[np.float64]:
-    """When a fault that had suspended the server let it continue."""
+    """When a fault that had suspended the server let it continue; an order to end wakes it too."""
     windows = windows_frame(history)
-    ended = windows.loc[windows["kind"].isin(kinds_of(ServerSuspendFault)), "healed_at"].dropna()
-    return ended.to_numpy(dtype=np.float64)
+    kinds = windows["kind"]
+    suspended = windows[kinds.isin(kinds_of(ServerSuspendFault))].dropna(subset=["fault_at"])
+    ordered = windows.loc[kinds.isin(kinds_of(ServerDrainFault)), "fault_at"].dropna().to_numpy(dtype=np.float64)
+    begun, ended = suspended["fault_at"].to_numpy(), suspended["healed_at"].fillna(history.end).to_numpy()
+    woken = [t for t in ordered if ((begun <= t) & (t <= ended)).any()]
+    return np.concatenate([suspended["healed_at"].dropna().to_numpy(dtype=np.float64), woken])
 
 
 def _is_suspicious(events: pd.DataFrame) -> NDArray[np.bool_]:

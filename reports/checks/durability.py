@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.lab.participants import person_of
 from resilience.quiz.phases import Phase
 from resilience.quiz.scoring import points
 from resilience.units import Seconds
@@ -290,7 +291,8 @@ def nothing_told_early(evidence: DurabilityEvidence) -> CheckResult:
 def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     """Every client joined once and stays that participant; the database holds these participants and no others.
 
-    It need not hold those that the server forgot: they had gone without an answer.
+    It need not hold those that the server forgot: they had gone without an answer. The tabs of a participant are one
+    client here.
     """
     history = evidence.history
     kinds = (LogEventKind.SESSION_JOINED, LogEventKind.SESSION_RESTORED)
@@ -299,9 +301,10 @@ def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     ids: dict[str, set[str]] = defaultdict(set)
     last: dict[str, float] = {}
     for arrival in records(arrivals):
-        joins[arrival.actor] += arrival.kind == LogEventKind.SESSION_JOINED
-        ids[arrival.actor].add(arrival.session_id if isinstance(arrival.session_id, str) else "?")
-        last[arrival.actor] = arrival.t
+        client = person_of(arrival.actor)
+        joins[client] += arrival.kind == LogEventKind.SESSION_JOINED
+        ids[client].add(arrival.session_id if isinstance(arrival.session_id, str) else "?")
+        last[client] = arrival.t
     found = [
         _about(client, f"{client}: joined {joins[client]} times, was {sorted(mine)}", last[client])
         for client, mine in ids.items()

@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.experiment.faults import AnyFault
-from resilience.experiment.primitives import FaultTarget
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import participants_of, person_of
 from resilience.units import Seconds
 
 from ..frames import RunHistory, once_per_run
@@ -28,7 +26,7 @@ def held_back_s(history: RunHistory, actors: pd.Series, t: NDArray[np.float64]) 
     What one fault lets through may meet the next one, so the time counts from the first of several in succession.
     """
     held = np.zeros(len(t))
-    links = actors.astype(str).map(_link_of(history)).to_numpy()
+    links = actors.astype(str).map(person_of).map(_link_of(history)).to_numpy()
     for link, spans in _holding_spans(history).items():
         mine = links == link
         for start, stop in spans:
@@ -50,11 +48,7 @@ def _holding_spans(history: RunHistory) -> dict[str, list[tuple[float, float]]]:
     stops = frame["healed_at"].fillna(history.end) + THROUGH_S + history.lab_lag
     spans: dict[str, list[tuple[float, float]]] = {}
     for fault_id, start, stop in zip(frame["fault_id"], frame["earliest"], stops, strict=True):
-        if fault_id in planned and _delays_reading(planned[fault_id].fault):
+        if fault_id in planned and planned[fault_id].fault.holds_back:
             for link in planned[fault_id].links:
                 spans.setdefault(link, []).append((float(start), float(stop)))
     return {link: union_of(mine) for link, mine in spans.items()}
-
-
-def _delays_reading(fault: AnyFault) -> bool:
-    return fault.holds_back or fault.target is FaultTarget.CLIENT

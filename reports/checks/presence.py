@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role
+from resilience.lab.participants import next_tab
 
 from ..checking import CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
@@ -46,7 +47,10 @@ def announced_once(history: RunHistory) -> CheckResult:
 
 
 def identities_kept(history: RunHistory) -> CheckResult:
-    """No client joins twice, hears that its session is unknown, or is replaced by a connection not its own."""
+    """No client joins twice, hears that its session is unknown, or is replaced by a connection not its own.
+
+    A tab is replaced by the participant's next one.
+    """
     joins = select(history, LogEventKind.SESSION_JOINED, role=Role.CLIENT, columns=("actor", "kind", "cause"))
     ends = select(
         history,
@@ -55,6 +59,7 @@ def identities_kept(history: RunHistory) -> CheckResult:
         role=Role.CLIENT,
         columns=("actor", "kind", "cause"),
     )
+    ends = ends[~_replaced_by_own_tab(history, ends)]
     (who,) = joint_codes(joins["actor"])
     is_first = first_position(who, who) == np.arange(len(who))
     times = pd.Series(who).map(pd.Series(who).value_counts()).to_numpy(dtype=np.int64)
@@ -67,6 +72,15 @@ def identities_kept(history: RunHistory) -> CheckResult:
         return f"{case.actor} at {case.t:.3f} s: {case.kind} ({case.cause})"
 
     return result_of_rows(cases, np.ones(len(cases), dtype=bool), describe, checked=int(is_first.sum()))
+
+
+def _replaced_by_own_tab(history: RunHistory, ends: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of these ends of clients are replacements by the same participant's next tab, which had dialled before."""
+    dials = select(history, LogEventKind.TRANSPORT_OPENING, role=Role.CLIENT, columns=("actor",))
+    first = dials.groupby("actor", observed=True)["t"].min()
+    replaced = is_kind(ends, LogEventKind.SESSION_SUPERSEDED)
+    nexts = [first.get(next_tab(str(actor)), np.inf) for actor in ends["actor"]]
+    return np.asarray(replaced & (np.array(nexts, dtype=np.float64) <= ends["t"].to_numpy()), dtype=bool)
 
 
 # --- absence ----------------------------------------------------------------------------------------------------------

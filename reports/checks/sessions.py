@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.schedule import SERVER
-from resilience.lab.participants import participants_of
+from resilience.lab.participants import participants_of, person_of
 
 from ..frames import RunHistory, once_per_run
 from ..windows import windows_frame
@@ -122,14 +122,18 @@ def epoch_numbers(history: RunHistory) -> pd.Index:
 
 @dataclass(frozen=True)
 class FaultTimes:
-    """When faults acted on each group of links, as disjoint spans ``(from, to)``, s; ``group_of``: a client's group."""
+    """When faults acted on each group of links, as disjoint spans ``(from, to)``, s; ``group_of`` a participant."""
 
     spans: Mapping[str, list[tuple[float, float]]]
     group_of: Mapping[str, str] | None
 
     def groups(self, table: pd.DataFrame) -> Iterator[tuple[list[tuple[float, float]], Flags]]:
         """Spans, and which rows (with ``actor`` and ``cohort``) they concern."""
-        names: Any = table["cohort"] if self.group_of is None else table["actor"].astype(str).map(dict(self.group_of))
+        names: Any = (
+            table["cohort"]
+            if self.group_of is None
+            else table["actor"].astype(str).map(person_of).map(dict(self.group_of))
+        )
         for name, spans in self.spans.items():
             concerned = (names == name).to_numpy(dtype=bool, na_value=False)
             if spans and concerned.any():
@@ -165,8 +169,16 @@ class FaultTimes:
 
 @once_per_run
 def fault_times(history: RunHistory) -> FaultTimes:
-    """The spans of every fault that began, per cohort; per link where a fault struck a part of a cohort only."""
-    return _times_of(history, windows_frame(history))
+    """The spans of every disturbing fault that began, per cohort; per link where one struck a part of a cohort only."""
+    windows = windows_frame(history)
+    return _times_of(history, windows[~windows["fault_id"].isin(list(harmless_windows(history)))])
+
+
+@once_per_run
+def harmless_windows(history: RunHistory) -> frozenset[str]:
+    """The ids of the windows that disturb no connection: a loss within them needs another cause."""
+    windows = history.experiment.windows(history.info.seed)
+    return frozenset(window.fault_id for window in windows if not window.fault.disturbs)
 
 
 def _times_of(history: RunHistory, windows: pd.DataFrame) -> FaultTimes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from resilience.client.suspend import elapsed_clock
 from resilience.client.terminal_text import standings, strip_control_characters
 from resilience.protocol.client.host import next_action
 from resilience.protocol.messages import HostAction, HostStatus
@@ -99,7 +99,7 @@ class LinesView(View):
 class LiveView(View):
     """A panel that is kept up to date, with a countdown in seconds."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Callable[[], Seconds] = elapsed_clock) -> None:
         self._console, self._clock = console, clock
         self._status: HostStatus | None = None
         self._shown_at = clock()

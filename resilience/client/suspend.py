@@ -24,6 +24,14 @@ def suspended() -> Seconds:
     return 0.0 if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
+def elapsed_clock() -> Seconds:
+    """Seconds from any origin that pass while this computer is suspended too, where its clocks can tell.
+
+    What is shown as time that is left counts on it: a monotonic clock stands still in a suspension.
+    """
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
+
+
 class SuspendDetector:
     """Calls ``woke`` within a second after a suspension."""
 

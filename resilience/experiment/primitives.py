@@ -190,7 +190,8 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
 class Start(msgspec.Struct, frozen=True, tag="start"):
     """Start a server process on the database, address and log of the one before, once that has ended.
 
-    An error while one runs that was neither killed nor asked to end.
+    An error while one runs that was neither killed nor asked to end. One that was asked, and was suspended since, is
+    woken first.
     """
 
 
@@ -199,11 +200,14 @@ class SuspendServer(msgspec.Struct, frozen=True, tag="suspend_server"):
 
 
 class ResumeServer(msgspec.Struct, frozen=True, tag="resume_server"):
-    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed meanwhile."""
+    """Let a suspended server process continue (SIGCONT); nothing happens to one that was killed or woken meanwhile."""
 
 
 class DrainServer(msgspec.Struct, frozen=True, tag="drain_server"):
-    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done."""
+    """Ask the server to end in order (SIGTERM); it closes its connections with advice and ends when it is done.
+
+    A suspended server is woken, as a service manager does it: it could not end otherwise.
+    """
 
 
 ServerOperation = Kill | Start | SuspendServer | ResumeServer | DrainServer
@@ -219,7 +223,25 @@ class ResumeClients(msgspec.Struct, frozen=True, tag="resume_clients"):
     """Let suspended clients continue (SIGCONT)."""
 
 
-ClientOperation = SuspendClients | ResumeClients
+class DuplicateClients(msgspec.Struct, frozen=True, tag="duplicate_clients"):
+    """Open a second tab for each client that has a session now: another client with a copy of its stored session.
+
+    It connects over the same link, with a name of its own in the log (``lab.participants``).
+    """
+
+
+class ReplayTokens(msgspec.Struct, frozen=True, tag="replay_tokens"):
+    """Present, for each client that has a session now, a token that it held before and that was replaced since.
+
+    Another program does so, on its own way to the server, while the client is connected. It takes the reply and leaves.
+    """
+
+
+Suspension = SuspendClients | ResumeClients
+ClientOrder = DuplicateClients | ReplayTokens
+"""What clients do themselves when they are ordered to; a suspension is done to their process."""
+
+ClientOperation = Suspension | ClientOrder
 Operation = LinkOperation | ServerOperation | ClientOperation
 
 # symptoms -------------------------------------------------------------------------------------------------------------
@@ -255,6 +277,14 @@ class ServerDraining(msgspec.Struct, frozen=True):
 
 class ClientsSilent(msgspec.Struct, frozen=True):
     """The clients' process shows no sign of life."""
+
+
+class SecondConnections(msgspec.Struct, frozen=True):
+    """Every second tab that was ordered presents its session over an open connection, while the first has one too."""
+
+
+class ReplaysAnswered(msgspec.Struct, frozen=True):
+    """The server answers every replayed token that was ordered, whatever it says."""
 
 
 class SlowReplies(msgspec.Struct, frozen=True):
@@ -295,6 +325,8 @@ Symptom = (
     | ConnectionsEnd
     | DialsRefused
     | LateClose
+    | ReplaysAnswered
+    | SecondConnections
     | ServerDraining
     | ServerGone
     | ServerSilent

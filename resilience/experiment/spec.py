@@ -207,8 +207,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every link and who uses it; a cohort of which faults strike only a share has several."""
         return links_of(self.faults, self._sizes, self.seed if seed is None else seed)
 
-    def suspended_links(self, seed: int | None = None) -> frozenset[str]:
-        """The links whose clients some window suspends: these share a process with no others."""
+    def isolated_links(self, seed: int | None = None) -> frozenset[str]:
+        """The links on whose clients some window acts: these share a process with no others."""
         windows = self.windows(seed)
         return frozenset(link for w in windows if w.fault.target is FaultTarget.CLIENT for link in w.links)
 
@@ -342,6 +342,8 @@ def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
         require(not fault.cohorts, f"{key}.cohorts", list(fault.cohorts), rule)
         require(fault.share == 1.0, f"{key}.share", fault.share, rule)
         return
+    rule = "needs this program's own clients: those of another program cannot be ordered to do it"
+    require(not fault.fleet_only or isinstance(run.driver, FleetDriver), f"{key}.kind", fault.kind, rule)
     names = [cohort.name for cohort in run.cohorts]
     require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
     for name in fault.cohorts:

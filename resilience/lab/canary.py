@@ -191,7 +191,7 @@ class NetworkCanary:
             case ServerSilent():
                 await _until(self._server_is_silent)
             case ServerDraining():
-                await _until(self._server_isproblem)
+                await _until(self._server_is_unready)
             case SlowReplies(at_least=at_least):
                 await _until(lambda: self._is_slow(at_least))
             case Silence(direction=direction):
@@ -212,7 +212,7 @@ class NetworkCanary:
     async def _server_is_silent(self) -> bool:
         return await self._probe(self._server) is ProbeResult.SILENT
 
-    async def _server_isproblem(self) -> bool:
+    async def _server_is_unready(self) -> bool:
         found = await probe(self._server, request=self._health.ready)
         return found in {ProbeResult.CLOSED, ProbeResult.REFUSED}
 

@@ -9,13 +9,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
+from typing import Any
 
 from resilience.client.client import ReconnectingClient
+from resilience.client.driver import ClientDriver
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
+from resilience.experiment.primitives import ClientOrder, DuplicateClients
+from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.observer import Observation, ObservingClient, make_observing_client
-from resilience.lab.participants import ParticipantSpec, first_dial
+from resilience.lab.participants import ParticipantSpec, first_dial, person_of
+from resilience.lab.second_clients import OrderCounts, SecondTab, TokenReplay, make_second_tab, replays_for
 from resilience.protocol.states import ClientState
 from resilience.runtime import RunClock, log_to
 
@@ -23,8 +28,8 @@ from resilience.runtime import RunClock, log_to
 class Fleet:
     """Real clients for these participants.
 
-    ``urls``: the server's URL by link; ``make_client`` makes their machines; ``contexts``: in which the clients of a
-    link run, where that is not the caller's.
+    ``urls``: the server's URL by link, and straight to it under ``SERVER``; ``make_client`` makes their machines;
+    ``contexts``: in which the clients of a link run, where that is not the caller's.
     """
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
@@ -40,7 +45,8 @@ class Fleet:
         make_client: Callable[[Experiment, ParticipantSpec, int], ObservingClient] = make_observing_client,
         contexts: Mapping[str, Context] | None = None,
     ) -> None:
-        self._clock = clock
+        self._experiment, self._urls, self._seed, self._clock = experiment, urls, seed, clock
+        self._sink, self._lane = sink, lane
         self._contexts = contexts or {}
         self.clients: list[tuple[ParticipantSpec, ReconnectingClient]] = []
         self._machines: list[ObservingClient] = []
@@ -48,12 +54,11 @@ class Fleet:
         self._timers: list[asyncio.TimerHandle] = []
         self._leaves_at = {cohort.name: cohort.leaves_at for cohort in experiment.cohorts}
         self._leaving: list[asyncio.Task[None]] = []
+        self._newest_tab: Counter[str] = Counter()
+        self._tabs: list[tuple[str, SecondTab]] = []
+        self._replays: list[tuple[str, ClientDriver[TokenReplay]]] = []
         for participant in participants:
-            machine = make_client(experiment, participant, seed)
-            self._machines.append(machine)
-            log = log_to(sink, lane, Role.CLIENT, participant.actor, participant.cohort)
-            client = ReconnectingClient(machine, urls[participant.link], clock=clock, log=log)
-            self.clients.append((participant, client))
+            self._add(participant, make_client(experiment, participant, seed))
             self._first_dials.append(first_dial(experiment, participant, seed))
 
     def start(self) -> None:
@@ -62,9 +67,22 @@ class Fleet:
         for (participant, client), at in zip(self.clients, self._first_dials, strict=True):
             context = self._contexts.get(participant.link)
             self._timers.append(loop.call_later(max(at - now, 0.0), client.start, context=context))
-            leaves_at = self._leaves_at.get(participant.cohort)
-            if leaves_at is not None:
-                self._timers.append(loop.call_later(max(leaves_at - now, 0.0), self._leave, client))
+            self._plan_leave(participant, client)
+
+    def carry_out(self, order: ClientOrder, link: str) -> None:
+        """Have the clients of a link carry out an order now, each that has what the order needs."""
+        mine = [(who, machine) for who, machine in self._participants() if who.link == link]
+        for participant, machine in mine:
+            if isinstance(order, DuplicateClients):
+                self._open_second_tab(participant, machine)
+            else:
+                self._replay_token(participant, machine)
+
+    def order_counts(self, link: str) -> OrderCounts:
+        """How far the orders of a link have come."""
+        met = [tab.met_first for at, tab in self._tabs if at == link]
+        answered = [replay.machine.is_answered for at, replay in self._replays if at == link]
+        return OrderCounts(len(met), sum(met), len(answered), sum(answered))
 
     def open_counts(self) -> Counter[str]:
         """How many have an open session now, by cohort; a cohort without any is left out."""
@@ -78,7 +96,45 @@ class Fleet:
         """End all clients at once, without a close frame."""
         for timer in self._timers:
             timer.cancel()
-        await asyncio.gather(*(client.stop() for _, client in self.clients), *self._leaving)
+        drivers: list[ClientDriver[Any]] = [
+            *(client for _, client in self.clients),
+            *(each for _, each in self._replays),
+        ]
+        await asyncio.gather(*(driver.stop() for driver in drivers), *self._leaving)
+
+    def _add(self, participant: ParticipantSpec, machine: ObservingClient) -> ReconnectingClient:
+        log = log_to(self._sink, self._lane, Role.CLIENT, participant.actor, participant.cohort)
+        client = ReconnectingClient(machine, self._urls[participant.link], clock=self._clock, log=log)
+        self._machines.append(machine)
+        self.clients.append((participant, client))
+        return client
+
+    def _participants(self) -> list[tuple[ParticipantSpec, ObservingClient]]:
+        return [(who, machine) for (who, _), machine in zip(self.clients, self._machines, strict=True)]
+
+    def _open_second_tab(self, participant: ParticipantSpec, first: ObservingClient) -> None:
+        if first.state is not ClientState.OPEN:
+            return
+        person = person_of(participant.actor)
+        self._newest_tab[person] += 1
+        spec, tab = make_second_tab(self._experiment, participant, first, 1 + self._newest_tab[person], self._seed)
+        self._tabs.append((participant.link, tab))
+        client = self._add(spec, tab)
+        self._plan_leave(spec, client)
+        client.start()
+
+    def _replay_token(self, participant: ParticipantSpec, owner: ObservingClient) -> None:
+        replay = replays_for(owner, self._experiment)
+        if replay is not None:
+            driver = ClientDriver(replay, self._urls.get(SERVER, self._urls[participant.link]), clock=self._clock)
+            self._replays.append((participant.link, driver))
+            driver.start()
+
+    def _plan_leave(self, participant: ParticipantSpec, client: ReconnectingClient) -> None:
+        leaves_at = self._leaves_at.get(participant.cohort)
+        if leaves_at is not None:
+            wait = max(leaves_at - self._clock.now(), 0.0)
+            self._timers.append(asyncio.get_running_loop().call_later(wait, self._leave, client))
 
     def _leave(self, client: ReconnectingClient) -> None:
         if client.machine.state is ClientState.OPEN:

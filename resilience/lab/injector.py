@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from resilience.errors import InjectionError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.experiment.primitives import ConnectionsEnd, FaultTarget, Operation, Symptom
+from resilience.experiment.primitives import ConnectionsEnd, FaultTarget, Operation, SuspendClients, Symptom
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.units import Instant, Seconds
 
@@ -182,6 +182,7 @@ class FaultInjector:
             detail = f"masked by {', '.join(masks)}"
             self._recorder.record_fault(LogEventKind.FAULT_CONFIRMED, window, value=0.0, detail=detail)
         else:
+            problem = next((canary.problem for canary in watch.canaries if canary.problem), None) or problem
             cause = problem or f"the canary did not see the fault begin within {max(within, 0.0):.1f} s"
             self._recorder.record_fault(LogEventKind.FAULT_INVALID, window, cause=cause)
 
@@ -234,10 +235,12 @@ def _problem_of(canaries: Sequence[Canary], symptom: Symptom) -> str | None:
 def _hides(other: FaultWindow, window: FaultWindow) -> bool:
     """Whether one window acts on a place of another, or on the server behind it.
 
-    A canary of clients sees no network, and the canaries of the network are no clients.
+    A canary of clients sees no network, and the canaries of the network are no clients. Of the clients' faults only a
+    suspension hides another one: it keeps orders waiting.
     """
     if other.fault_id == window.fault_id:
         return False
     if FaultTarget.CLIENT in (other.fault.target, window.fault.target):
-        return other.fault.target is window.fault.target and bool(set(other.links) & set(window.links))
+        suspends = SuspendClients() in other.fault.composition.begin and window.fault.target is FaultTarget.CLIENT
+        return suspends and bool(set(other.links) & set(window.links))
     return other.place == SERVER or bool(set(other.links) & set(window.links))

@@ -16,6 +16,7 @@ from resilience.errors import RemoteProtocolError
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import EVENT, ParticipantSpec
 from resilience.lab.scripted_client import ScriptedClient
+from resilience.lab.token_history import TokenHistory
 from resilience.policy.close_codes import CloseCode
 from resilience.protocol.client.participant import ClientRules, Identity
 from resilience.protocol.compression import roster_of
@@ -90,6 +91,8 @@ class ObservationKind(StrEnum):
     """A connection with a session ended."""
     LEFT = "left"
     """The client left on purpose."""
+    REPLAY = "replay"
+    """Another program presented an old token of the client's; made when the reply came, or when none could come."""
     OPEN = "open"
     """A connection with a session was open when the observation ended."""
 
@@ -114,11 +117,11 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``connection`` is the number of the dial, ``stale`` whether a newer one replaced it. ``epoch`` and ``seq`` are the
     position in the stream. ``answer`` is the client's own choice, in a snapshot as the server stored it; ``ref`` is
-    ``"<question>/<key>"``. ``outcome``: the verdict, the reason of a refusal, the cause of a loss. ``content``: the
-    leaderboard as ``"<participant>:<score>"`` in its order, or presence as ids after their :data:`PRESENCE_SIGNS`.
-    ``name`` is the client's own name in the roster, ``token`` the first digits of its token's hash, ``fence`` the
-    server's number of this connection. The end of a connection has ``since`` and ``heard``, the times of its snapshot
-    and of its last message, and the number of ``pings``.
+    ``"<question>/<key>"``. ``outcome``: the verdict, the reason of a refusal, the cause of a loss, what came of a
+    replay. ``content``: the leaderboard as ``"<participant>:<score>"`` in its order, or presence as ids after their
+    :data:`PRESENCE_SIGNS`. ``name`` is the client's own name in the roster, ``token`` the first digits of its token's
+    hash, ``fence`` the server's number of this connection. The end of a connection has ``since`` and ``heard``, the
+    times of its snapshot and of its last message, and the number of ``pings``.
     """
 
     t: Instant
@@ -208,6 +211,11 @@ class ClientObserver:
             self._rows.append(self._end(open_, kind, now, cause))
             self._open = None
 
+    def replayed(self, token: str, outcome: str, now: Instant) -> None:
+        """Another program presented this token and got this reply."""
+        row = self._row(ObservationKind.REPLAY, self.connection, now, outcome=outcome)
+        self._rows.append(msgspec.structs.replace(row, token=_digits(token)))
+
     def _heard(self, dial: int, now: Instant, *, pings: bool = False) -> None:
         open_ = self._open
         if open_ is not None and open_.number == dial:
@@ -278,9 +286,10 @@ class ClientObserver:
             remaining=question.remaining_ms / 1000 if question and phase is Phase.QUESTION else None,
             correct=question.correct if question else None,
         )
-        token = hashlib.sha256(credentials.token.encode()).hexdigest()[:TOKEN_DIGITS]
         name = _own_name(snapshot, credentials.participant)
-        return msgspec.structs.replace(row, name=name, token=token, fence=credentials.connection_no)
+        return msgspec.structs.replace(
+            row, name=name, token=_digits(credentials.token), fence=credentials.connection_no
+        )
 
     def _in_stream(self, message: SequencedMessage, dial: int, now: Instant, *, stale: bool) -> Observation:
         add = partial(self._row, dial=dial, now=now, stale=stale, epoch=self._epoch_of(dial), seq=message.seq)
@@ -319,6 +328,10 @@ class ClientObserver:
         return msgspec.structs.replace(row, since=ended.since, heard=ended.heard, pings=ended.pings)
 
 
+def _digits(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:TOKEN_DIGITS]
+
+
 def _own_name(snapshot: Snapshot, participant: str) -> str | None:
     """The participant's name in the roster; ``None`` where the roster does not list it."""
     try:
@@ -338,11 +351,12 @@ def _presence(message: PresenceChanged) -> str:
 
 
 class ObservingClient(ScriptedClient):
-    """A scripted client with a :class:`ClientObserver`."""
+    """A scripted client with a :class:`ClientObserver`; ``tokens`` are those that it has held."""
 
     def __init__(self, identity: Identity, rules: ClientRules, player: AnswerBehaviour, draw: UniformSource) -> None:
         super().__init__(identity, rules, player, draw)
         self._observer = ClientObserver(identity.instance)
+        self.tokens = TokenHistory()
 
     @property
     def observations(self) -> list[Observation]:
@@ -352,6 +366,8 @@ class ObservingClient(ScriptedClient):
     def receive(self, message: ServerMessage, dial: int, now: Instant) -> None:
         """A message arrived over this dial."""
         self._observer.receive(message, dial, now, stale=dial != self.dial)
+        if dial == self.dial:
+            self.tokens.receive(message)
         super().receive(message, dial, now)
         self._note_end("client", now)
 
@@ -389,6 +405,10 @@ class ObservingClient(ScriptedClient):
         """Leave on purpose."""
         self._observer.ended(self.dial, ObservationKind.LEFT, now)
         super().leave(now)
+
+    def note_replay(self, token: str, outcome: str, now: Instant) -> None:
+        """Another program presented this token, which the client once held, and got this reply."""
+        self._observer.replayed(token, outcome, now)
 
     def _submit(self, answer: Answer, now: Instant) -> None:
         self._observer.sent(answer, self.dial, now)

@@ -46,6 +46,22 @@ def client_name(cohort: str, index: int) -> str:
     return f"{cohort}-{index:04d}"
 
 
+def tab_name(person: str, number: int) -> str:
+    """The name, and actor in the log, of a participant's tab of this ``number``; its first one has its own name."""
+    return f"{person}.tab{number}"
+
+
+def next_tab(actor: str) -> str:
+    """The name of the tab that the participant of this client opens after it."""
+    person, _, tab = actor.partition(".tab")
+    return tab_name(person, int(tab or 1) + 1)
+
+
+def person_of(actor: str) -> str:
+    """The name of the participant that this client plays for, whichever of its tabs it is."""
+    return actor.partition(".")[0]
+
+
 def make_scripted_client(experiment: Experiment, participant: ParticipantSpec, seed: int) -> ScriptedClient:
     """The machine of one participant."""
     identity = Identity(EVENT, participant.actor, participant.actor)

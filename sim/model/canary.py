@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from resilience.experiment.primitives import (
-    ClientsSilent,
     ConnectionsEnd,
     DialsRefused,
     ServerDraining,
@@ -46,11 +45,25 @@ class _NoClient:
         """Ignore a message."""
 
 
+class WatchedServer(Protocol):
+    """What a canary reads of the server."""
+
+    is_up: bool
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers a request that goes straight to it."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is on its way to an orderly end."""
+
+
 class ModelCanary:
     """Watches one link (``None``: the server itself) during one fault."""
 
-    def __init__(self, clock: SimLabClock, link: ModelLink | None, is_up: Callable[[], bool]) -> None:
-        self._clock, self._link, self._is_up = clock, link, is_up
+    def __init__(self, clock: SimLabClock, link: ModelLink | None, server: WatchedServer) -> None:
+        self._clock, self._link, self._server = clock, link, server
         self._held: ModelConnection | None = None
         self.problem: str | None = "the link was not probed before the fault"
 
@@ -86,27 +99,43 @@ class ModelCanary:
         return await self._saw(self._is_healthy, within)
 
     def _is_healthy(self) -> bool:
-        return self._is_up() and (self._link is None or self._link.usable)
+        is_ready = self._server.answers and not self._server.is_draining
+        return is_ready and (self._link is None or self._link.usable)
 
     def _shows(self, symptom: Symptom) -> bool:
         match symptom:
-            case ConnectionsEnd():
-                return self._held is not None and self._held.severed and self._is_up()
-            case SlowReplies(at_least=at_least):
-                return self._link is not None and 2 * self._link.extra_latency >= at_least and self._is_up()
+            case ServerGone():
+                return not self._server.is_up
+            case ServerSilent():
+                return self._server.is_up and not self._server.answers
+            case ServerDraining():
+                return self._server.is_draining or not self._server.is_up
             case DialsRefused():
                 return self._link is not None and self._link.refusing
-            case Silence(direction=direction):
-                return self._link is not None and self._link.is_silent(direction) and self._is_up()
-            case ServerGone() | ServerSilent() | ServerDraining() | ClientsSilent():
-                return not self._is_up()
             case _:
-                return False  # a symptom of bytes, which the model does not have
+                return self._server.answers and self._shows_in_link(symptom)
+
+    def _shows_in_link(self, symptom: Symptom) -> bool:
+        """Whether a symptom shows that a server which does not answer would hide."""
+        match symptom:
+            case ConnectionsEnd():
+                return self._held is not None and self._held.severed
+            case SlowReplies(at_least=at_least):
+                return self._link is not None and 2 * self._link.extra_latency >= at_least
+            case Silence(direction=direction):
+                return self._link is not None and self._link.is_silent(direction)
+            case _:
+                return False  # a symptom of bytes, which the model does not have, or of clients
 
     async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:
-        deadline = self._clock.now() + within
-        while not condition():
-            if self._clock.now() >= deadline:
-                return False
-            await self._clock.sleep_until(min(self._clock.now() + PAUSE_S, deadline))
-        return True
+        return await sees(self._clock, condition, within)
+
+
+async def sees(clock: SimLabClock, condition: Callable[[], bool], within: Seconds) -> bool:
+    """Whether the condition holds ``within`` so many seconds; returns as soon as it is seen to."""
+    deadline = clock.now() + within
+    while not condition():
+        if clock.now() >= deadline:
+            return False
+        await clock.sleep_until(min(clock.now() + PAUSE_S, deadline))
+    return True

@@ -6,22 +6,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
-from resilience.experiment.primitives import Kill, LinkOperation, ServerOperation, Start
+from resilience.experiment.primitives import (
+    DrainServer,
+    Kill,
+    LinkOperation,
+    ResumeServer,
+    ServerOperation,
+    Start,
+    SuspendServer,
+)
+from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
-from resilience.lab.observer import make_observing_client
-from resilience.lab.participants import ParticipantSpec, first_dial, participants_of
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.system import CallTimes
+from resilience.protocol.server.drain import DRAIN_TICK_S
 from resilience.random_streams import uniform
 from resilience.runtime import log_to
 from resilience.units import Seconds
@@ -29,15 +38,19 @@ from resilience.units import Seconds
 from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
 from .canary import ModelCanary
-from .client import ModelClientDriver
-from .clock import DelayLine, SimEnvironment
+from .client_control import ModelClientControl
+from .clock import SimEnvironment
 from .costs import ModelCosts
 from .encoding import IdentityCodec, MessageCodecHook
+from .fleet import ModelFleet, Participant
 from .lab_clock import SimLabClock, run_to_end
 from .link import ModelLink
 from .server import ModelServerDriver
 
 T = TypeVar("T")
+
+END_TIMEOUT_S: Seconds = 10.0
+"""How long a server may take to end after the time that its fault left it."""
 
 
 class ModelLinkControl:
@@ -53,7 +66,7 @@ class ModelLinkControl:
 
     def canary(self) -> ModelCanary:
         """A canary that crosses this link."""
-        return ModelCanary(self._clock, self.link, lambda: self._server.is_up)
+        return ModelCanary(self._clock, self.link, self._server)
 
     async def repair(self) -> None:
         """Lift every condition."""
@@ -63,31 +76,62 @@ class ModelLinkControl:
 class ModelServerControl:
     """The modelled server as the laboratory's injector uses it."""
 
-    def __init__(self, server: ModelServerDriver, links: Mapping[str, ModelLinkControl], clock: SimLabClock) -> None:
+    def __init__(self, server: ModelServerDriver, links: Sequence[ModelLink], clock: SimLabClock) -> None:
         self._server, self._links, self._clock = server, links, clock
-        self._kills = 0
+        self._kills = self._suspensions = 0
+        server.on_end = self._end_connections
 
     async def apply(self, operation: ServerOperation) -> CallTimes:
-        """Carry out one operation. Kills add up: the server starts with as many starts as there were kills."""
+        """Carry out one operation.
+
+        Kills and drains add up: the server starts with as many starts as there were of both. So do suspensions of one
+        process. An order to end wakes a suspended process, and so does the start of the next one.
+        """
+        before = self._clock.now()
         match operation:
             case Kill():
                 self._kills += 1
                 self._server.kill()
-                for control in self._links.values():
-                    control.link.upstream_died()
+                self._end_connections()
+            case DrainServer():
+                self._kills += 1
+                self._server.resume()
+                self._server.drain()
             case Start():
                 self._kills = max(self._kills - 1, 0)
                 if not self._kills:
-                    self._server.start()
-        return CallTimes(self._clock.now(), self._clock.now())
+                    await self._replace()
+            case SuspendServer():
+                self._suspensions += 1
+                self._server.suspend()
+            case ResumeServer():
+                self._suspensions = max(self._suspensions - 1, 0)
+                if not self._suspensions:
+                    self._server.resume()
+        return CallTimes(before, self._clock.now())
+
+    async def _replace(self) -> None:
+        """Start the next process once an orderly end is over; InjectionError when that takes too long."""
+        deadline = self._clock.now() + END_TIMEOUT_S
+        self._server.resume()
+        while self._server.is_draining:
+            if self._clock.now() >= deadline:
+                raise InjectionError(f"the server did not end within {END_TIMEOUT_S:g} s of the end of its window")
+            await self._clock.sleep_until(self._clock.now() + DRAIN_TICK_S)
+        self._server.start()
+
+    def _end_connections(self) -> None:
+        for link in self._links:
+            link.upstream_died()
 
     def canary(self) -> ModelCanary:
         """A canary that goes straight to the server."""
-        return ModelCanary(self._clock, None, lambda: self._server.is_up)
+        return ModelCanary(self._clock, None, self._server)
 
     async def repair(self) -> None:
-        """Nothing can break here but by kill and start."""
-        self._kills = 0
+        """Let the server run; nothing else can break here but by kill and start."""
+        self._kills = self._suspensions = 0
+        self._server.resume()
 
 
 class ModelSystem(SimulatedSystem):
@@ -106,35 +150,26 @@ class ModelSystem(SimulatedSystem):
         self.environment, self.clock = environment, SimLabClock(environment)
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
         self.driver = ModelServerDriver(experiment, seed, clock=environment, costs=costs, log=log, wire=wire)
-        self.links = {
-            group.name: ModelLinkControl(
-                ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", group.name)),
-                self.clock,
-                self.driver,
-            )
-            for group in experiment.links(seed)
+        names = [group.name for group in experiment.links(seed)]
+        links = {
+            name: ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", name))
+            for name in (*names, SERVER)
         }
-        self.server = ModelServerControl(self.driver, self.links, self.clock)
-        self.participants = participants_of(experiment, seed)
-        self.clients = [self._client(participant, wire) for participant in self.participants]
+        direct = links.pop(SERVER)
+        self.links = {name: ModelLinkControl(link, self.clock, self.driver) for name, link in links.items()}
+        self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock)
+        self.fleet = ModelFleet(experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire)
+        self._groups = self.fleet.controls(self.clock)
 
-    def _client(self, participant: ParticipantSpec, wire: MessageCodecHook) -> ModelClientDriver:
-        return ModelClientDriver(
-            participant.actor,
-            participant.cohort,
-            make_observing_client(self._experiment, participant, self._seed),
-            clock=self.environment,
-            link=self.links[participant.link].link,
-            log=log_to(self._sink, Lane.MODEL, Role.CLIENT, participant.actor, participant.cohort),
-            wire=wire,
-        )
+    @property
+    def client_groups(self) -> Mapping[str, ModelClientControl]:
+        """The clients that some fault acts on, by the names of their links."""
+        return self._groups
 
-    def ramp_up(self) -> None:
-        """Let each client dial at its own moment of the ramp."""
-        first_dials: DelayLine[ModelClientDriver] = DelayLine(self.environment, ModelClientDriver.start)
-        moments = [first_dial(self._experiment, participant, self._seed) for participant in self.participants]
-        for i in sorted(range(len(moments)), key=moments.__getitem__):
-            first_dials.put(moments[i], self.clients[i])
+    @property
+    def clients(self) -> Sequence[Participant]:
+        """Every participant, and every second tab."""
+        return self.fleet.clients
 
     def open_sessions(self) -> Mapping[str, int]:
         """How many clients have a session now, by cohort."""
@@ -142,7 +177,7 @@ class ModelSystem(SimulatedSystem):
 
     def joined_share(self) -> float:
         """The share of all clients that have a session now."""
-        return sum(client.is_open for client in self.clients) / len(self.clients)
+        return sum(client.is_open for client in self.clients) / self._experiment.clients
 
     def death(self) -> str | None:
         """A modelled server never ends by itself."""
@@ -205,7 +240,6 @@ class ModelLane:
         self._watchdog.expect_clients(experiment.clients)
         system = ModelSystem(experiment, seed, recording.events, self._environment, self._costs, self._wire)
         self.system = system
-        system.ramp_up()
+        system.fleet.ramp_up()
         yield system
-        seen = [shown for client in system.clients for shown in client.machine.observations]
-        recording.write_observations("clients", seen)
+        recording.write_observations("clients", system.fleet.observations())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -31,6 +32,7 @@ from resilience.protocol.effects import (
 )
 from resilience.protocol.messages import ClientMessage, ServerMessage
 from resilience.protocol.server.connection import ServerConnection, ServerConnections
+from resilience.protocol.server.drain import DRAIN_TICK_S, Drain
 from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.server.room import Room
 from resilience.protocol.states import ServerConnectionState
@@ -45,6 +47,7 @@ from .clock import LazyTimer, SimEnvironment
 from .connection import UPGRADE, ModelConnection
 from .costs import ModelCosts
 from .encoding import MessageCodecHook
+from .process import ModelProcess
 from .station import Station
 from .store import ModelStore
 
@@ -72,13 +75,16 @@ class ModelServerDriver:
         log: RecordSink,
         wire: MessageCodecHook,
     ) -> None:
+        self.on_end: Callable[[], None] = _nothing
         self._experiment, self._seed = experiment, seed
         self._clock, self._log, self._wire = clock, log, wire
         self._startup = costs.startup
         self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
         self.incarnation = 1
         self.is_up = True
+        self.process = ModelProcess()
         self._is_starting = False
+        self._drain: Drain | None = None
         self.room = self._make_room()
         self._machines = self._make_connections()
         self.store = ModelStore(clock, costs.commit, self._settled)
@@ -96,10 +102,83 @@ class ModelServerDriver:
 
     def kill(self) -> None:
         """End the process at once: what it has not committed is lost. The links' owner ends their connections."""
-        self.is_up = self._is_starting = False
+        self._end_process()
         self.store.lose_uncommitted()
-        self._connections.clear()
         self._idle_from = self._clock.now
+
+    def _end_process(self) -> None:
+        self.is_up = self._is_starting = False
+        self._drain = None
+        self._connections.clear()
+        self.process.die()
+        self.station.resume()
+
+    def suspend(self) -> None:
+        """Stand still: nothing that arrives is read, no timer rings, no handshake is served, no commit is noticed."""
+        self.process.suspend()
+        self.station.pause()
+
+    def resume(self) -> None:
+        """Continue; nothing happens to a process that runs."""
+        self.process.resume()
+        self.station.resume()
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers a request that goes straight to it."""
+        return self.is_up and not self.process.is_suspended
+
+    # an orderly end ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is on its way to an orderly end."""
+        return self._drain is not None
+
+    def drain(self) -> None:
+        """Begin an orderly end, unless there is no process or one is under way."""
+        if self.is_up and self._drain is None:
+            now = self._clock.now
+            upgraded = [key for key, each in self._connections.items() if _is_upgraded(each)]
+            drain = Drain(upgraded, self._experiment.server.drain, now)
+            self._policy.draining_for = drain.retry_after
+            self._log(Record(LogEventKind.SERVER_DRAINING, now, value=drain.window))
+            self._drain = drain
+            self._close_due(drain)
+
+    def _close_due(self, drain: Drain) -> None:
+        """Close what is due, again every tick; at last what has no handshake, and then end."""
+        if self._drain is not drain:
+            return
+        if self.process.is_suspended:
+            self.process.ring_later(drain, partial(self._close_due, drain))
+            return
+        for key, retry_after in drain.due(self._clock.now, self.room.is_waiting):
+            self._drain_one(key, retry_after)
+        if drain.is_over:
+            for key in [key for key, each in self._connections.items() if not _is_upgraded(each)]:
+                self._drain_one(key, drain.retry_after)
+        self._serve_connections()
+        if drain.is_over:
+            self.room.save_unsaved()
+            self._pump()
+        following = self._end_when_stored if drain.is_over else self._close_due
+        self._clock.at(self._clock.now + DRAIN_TICK_S, lambda _: following(drain))
+
+    def _drain_one(self, key: int, retry_after: Seconds) -> None:
+        machine = self._machine_of(key)
+        if machine is not None:
+            machine.drain(retry_after)
+
+    def _end_when_stored(self, drain: Drain) -> None:
+        if self._drain is not drain:
+            return
+        if self.store.is_busy or self.process.is_suspended:
+            self._clock.at(self._clock.now + DRAIN_TICK_S, lambda _: self._end_when_stored(drain))
+            return
+        self.write_final_records()
+        self._end_process()
+        self.on_end()
 
     def start(self) -> None:
         """Start a process on the same store; InjectionError while one runs or starts."""
@@ -113,6 +192,9 @@ class ModelServerDriver:
     def _listen(self, number: int) -> None:
         """The process has recovered the run and listens, unless it was killed meanwhile."""
         if not self._is_starting or number != self.incarnation:
+            return
+        if self.process.is_suspended:
+            self.process.ring_later(self, lambda: self._listen(number))
             return
         now, store = self._clock.now, self.store
         self._is_starting, self.is_up = False, True
@@ -136,8 +218,8 @@ class ModelServerDriver:
 
     def _make_connections(self) -> ServerConnections:
         config = self._experiment.server
-        policy = HandshakePolicy(config.handshake(UNLIMITED))
-        return ServerConnections(config.connection, policy, locate=_locate)
+        self._policy = HandshakePolicy(config.handshake(UNLIMITED))
+        return ServerConnections(config.connection, self._policy, locate=_locate)
 
     def _record_start(self, outcome: str, sessions: int) -> None:
         kind, epoch = LogEventKind.SERVER_STARTED, self.room.epoch
@@ -160,6 +242,9 @@ class ModelServerDriver:
         if not self.is_up:
             connection.link.end(connection, None, self._clock.now)
             return
+        if self.process.is_suspended:
+            self.process.read_later(partial(self.upgrade, connection))
+            return
         now, machines = self._clock.now, self._machines
         machine = connection.machine = machines.open(next(self._keys), now)
         connection.key = machine.key
@@ -175,6 +260,9 @@ class ModelServerDriver:
 
     def receive(self, connection: ModelConnection, message: ClientMessage) -> None:
         """A client said something; what reaches a process that has ended, or has ended the connection, is ignored."""
+        if self.process.is_suspended:
+            self.process.read_later(partial(self.receive, connection, message))
+            return
         machine, now = connection.machine, self._clock.now
         if machine is None or connection.key not in self._connections:
             return
@@ -191,6 +279,9 @@ class ModelServerDriver:
 
     def _receive_held(self, connection: ModelConnection, machine: ServerConnection) -> None:
         """Receive the oldest message that the rate limit delays, which may be received now, and the next ones."""
+        if self.process.is_suspended:
+            self.process.ring_later(connection, partial(self._receive_held, connection, machine))
+            return
         held, now = connection.held, self._clock.now
         while held and connection.key in self._connections:
             message = held.popleft()
@@ -206,6 +297,9 @@ class ModelServerDriver:
 
     def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
+        if self.process.is_suspended:
+            self.process.read_later(partial(self.lost, connection, cause))
+            return
         del cause  # the network knows one, and the machine calls it the same
         machine = connection.machine
         if machine is not None and connection.key in self._connections:
@@ -224,12 +318,18 @@ class ModelServerDriver:
             write(Record(LogEventKind.SCORE_FINAL, now, participant, value=float(score)))
 
     def _settled(self, batch: Sequence[Persist]) -> None:
+        if self.process.is_suspended:
+            self.process.read_later(partial(self._settled, batch))
+            return
         for order in batch:
             self.room.committed(order.ticket, self._clock.now)
         self._pump()
 
     def _on_deadline(self) -> None:
         if not self.is_up:
+            return
+        if self.process.is_suspended:
+            self.process.ring_later(self._timer, self._on_deadline)
             return
         self._machines.handle_timeout(self._clock.now)
         self._serve_connections()
@@ -325,6 +425,15 @@ class ModelServerDriver:
         del self._connections[connection.key]
         machine.transport_lost(self._clock.now)
         machine.input_ended(code)
+
+
+def _nothing() -> None:
+    """What happens at an orderly end of a server that has no links."""
+
+
+def _is_upgraded(connection: ModelConnection) -> bool:
+    machine = connection.machine
+    return machine is not None and machine.state is not ServerConnectionState.HANDSHAKING
 
 
 def _locate(event: str) -> EventLocation:

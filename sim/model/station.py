@@ -38,6 +38,8 @@ class Station(Generic[J]):
         self._free = slots
         self._queue: deque[J] = deque()
         self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
+        self._is_paused = False
+        self._finished: list[J] = []
 
     @property
     def backlog(self) -> Seconds:
@@ -49,14 +51,29 @@ class Station(Generic[J]):
         self._queue.append(job)
         self._serve()
 
+    def pause(self) -> None:
+        """Begin no job and finish none until :meth:`resume`."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Finish at once what would have been finished meanwhile, and serve again."""
+        self._is_paused = False
+        finished, self._finished = self._finished, []
+        for job in finished:
+            self._finish(job)
+        self._serve()
+
     def _serve(self) -> None:
-        while self._free and self._queue:
+        while not self._is_paused and self._free and self._queue:
             job = self._queue.popleft()
             if self._wanted(job):
                 self._free -= 1
                 self._in_service.put(self._clock.now + self._service, job)
 
     def _finish(self, job: J) -> None:
+        if self._is_paused:
+            self._finished.append(job)
+            return
         self._free += 1
         self._done(job)
         self._serve()

@@ -40,6 +40,11 @@ class ModelStore:
         self._busy = False
         self._process += 1
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a commit is under way or waits."""
+        return self._busy
+
     def scores(self) -> dict[str, int]:
         """The points of every stored participant, by the committed answers alone."""
         scores = dict.fromkeys(self.sessions, 0)

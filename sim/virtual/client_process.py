@@ -1,10 +1,13 @@
-"""The clients of one link as a process of the virtual lane: their context, and its signs of life. Knows no faults."""
+"""The clients of one link as a process of the virtual lane: context, signs of life, orders. Knows no faults."""
 
 from __future__ import annotations
 
 import asyncio
 
-from resilience.lab.client_control import PULSE_S
+from resilience.experiment.primitives import ClientOrder
+from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
+from resilience.lab.fleet import Fleet
+from resilience.lab.second_clients import OrderCounts
 from resilience.units import Instant
 
 from .loop import VirtualLoop, process_context
@@ -12,10 +15,14 @@ from .network import VirtualNetwork
 
 
 class VirtualClientProcess:
-    """A :class:`~resilience.lab.client_control.ClientProcess`: what runs in ``context`` can be suspended."""
+    """A :class:`~resilience.lab.client_control.ClientProcess`: what runs in ``context`` can be suspended.
+
+    ``fleet`` has its clients, once there is one.
+    """
 
     def __init__(self, link: str, loop: VirtualLoop, network: VirtualNetwork) -> None:
-        self.name = f"clients {link}"
+        self.name, self._link = f"clients {link}", link
+        self.fleet: Fleet | None = None
         self.context = process_context(self.name)
         self.pulse_at: Instant = loop.time()
         self._loop, self._network = loop, network
@@ -30,6 +37,16 @@ class VirtualClientProcess:
         """Give none any more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    async def order(self, order: ClientOrder) -> None:
+        """Have its clients carry out an order, as soon as they are not suspended."""
+        if self.fleet is not None:
+            self._loop.call_soon(self.fleet.carry_out, order, self._link, context=self.context)
+
+    @property
+    def order_counts(self) -> OrderCounts:
+        """How far its orders have come."""
+        return NOTHING_ORDERED if self.fleet is None else self.fleet.order_counts(self._link)
 
     def suspend(self) -> None:
         """Stand still: nothing that arrives is read and no timer fires."""

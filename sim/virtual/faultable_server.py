@@ -37,7 +37,7 @@ class FaultableVirtualServer:
     """A :class:`~resilience.lab.system.FaultableServer` of one process after another on the same host.
 
     Kills and drains add up: the next process starts when as many starts were carried out. So do suspensions of one
-    process; the one after it runs.
+    process; the one after it runs. An order to end wakes a suspended process, and so does the start of the next one.
     """
 
     def __init__(self, host: VirtualHost, clock: RunClock) -> None:
@@ -69,6 +69,7 @@ class FaultableVirtualServer:
                 self.kill(PLAIN_KILL)
             case DrainServer():
                 self._kills += 1
+                self.process.resume()
                 self.process.drain()
             case Start():
                 self._kills = max(self._kills - 1, 0)
@@ -100,6 +101,7 @@ class FaultableVirtualServer:
 
     async def _replace(self) -> None:
         """Start the next process once the one before has ended; not while one lives that nothing ends."""
+        self.process.resume()
         await self.process.end()
         if not self.process.is_alive:
             await self.start()

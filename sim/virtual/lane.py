@@ -19,10 +19,11 @@ import msgspec
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
+from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, canceller_of_this_task
 from resilience.lab.cancellation import Cancellation
-from resilience.lab.client_control import SuspendableClients
+from resilience.lab.client_control import ControlledClients
 from resilience.lab.fleet import Fleet
 from resilience.lab.participants import EVENT, participants_of
 from resilience.lab.recording import Recording
@@ -201,23 +202,26 @@ class VirtualSystem(SimulatedSystem):
             for i, group in enumerate(experiment.links(seed))
         }
         self.links = {name: FaultableVirtualLink(link, (HOST, PORT), run_clock) for name, link in links.items()}
-        suspended = sorted(experiment.suspended_links(seed))
-        self._processes = {name: VirtualClientProcess(name, loop, network) for name in suspended}
-        self._groups = {name: SuspendableClients(process, run_clock.now) for name, process in self._processes.items()}
+        isolated = sorted(experiment.isolated_links(seed))
+        self._processes = {name: VirtualClientProcess(name, loop, network) for name in isolated}
+        self._groups = {name: ControlledClients(process, run_clock.now) for name, process in self._processes.items()}
+        ports = {SERVER: PORT} | {name: link.port for name, link in links.items()}
         self.fleet = Fleet(
             participants_of(experiment, seed),
             experiment,
-            {name: f"ws://{HOST}:{link.port}{WEBSOCKET_PATH}" for name, link in links.items()},
+            {name: f"ws://{HOST}:{port}{WEBSOCKET_PATH}" for name, port in ports.items()},
             seed,
             clock=run_clock,
             sink=self._sink,
             lane=Lane.VIRTUAL,
             contexts={name: process.context for name, process in self._processes.items()},
         )
+        for process in self._processes.values():
+            process.fleet = self.fleet
 
     @property
-    def client_groups(self) -> Mapping[str, SuspendableClients]:
-        """The clients that some fault suspends, by the names of their links."""
+    def client_groups(self) -> Mapping[str, ControlledClients]:
+        """The clients that some fault acts on, by the names of their links."""
         return self._groups
 
     def start_clients(self) -> None:

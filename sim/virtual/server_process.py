@@ -122,7 +122,7 @@ class VirtualServerProcess:
     async def end(self) -> None:
         """Return once the orderly stop that was begun is complete, or the process is dead.
 
-        InjectionError when it takes longer than :data:`END_TIMEOUT_S`, as that of a suspended process does.
+        InjectionError when it takes longer than :data:`END_TIMEOUT_S`.
         """
         draining = self._draining
         if draining is None or not self.is_alive:

@@ -16,7 +16,7 @@ import pytest
 from chaos.ports import free_ports
 from chaos.targets.process_target import StartupTimeoutError
 from chaos.targets.quiz import STOP_TIMEOUT_S, QuizTarget, clean_environment, settings_of
-from resilience.errors import HarnessError, InjectionError, PortInUseError, SystemFailedError
+from resilience.errors import HarnessError, PortInUseError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.loader import parse
 from resilience.experiment.primitives import (
@@ -120,17 +120,26 @@ async def test_a_drained_server_ends_by_itself_and_the_next_one_starts(target: Q
 async def test_a_server_that_does_not_end_when_drained_has_failed(
     target: QuizTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it is the laboratory that keeps it from ending."""
     monkeypatch.setattr("chaos.targets.quiz.STOP_TIMEOUT_S", 0.3)
-    await target.apply(SuspendServer())
+    os.kill(pid_of(target), signal.SIGSTOP)  # it stands still by itself
     await target.apply(DrainServer())
-    with pytest.raises(InjectionError, match="it is suspended"):
-        await target.apply(Start())
-    target._suspensions = 0  # as if it stood still by itself
     with pytest.raises(SystemFailedError, match=r"did not end within 0\.3 s") as caught:
         await target.apply(Start())
     assert not caught.value.has_ended
     await target.apply(Kill())
+
+
+@pytest.mark.parametrize("operations", [(SuspendServer(), DrainServer()), (DrainServer(), SuspendServer())])
+async def test_a_server_that_is_to_end_is_woken(
+    target: QuizTarget, operations: tuple[ServerOperation, ...], tmp_path: Path
+) -> None:
+    """By the order to end, or by that to start the next one: a suspended process could not end in order."""
+    for operation in operations:
+        await target.apply(operation)
+    await target.apply(Start())
+    await eventually(lambda: starts(tmp_path) == ["fresh", "recovered"], HANG_S)
+    await target.apply(ResumeServer())
+    assert target.death() is None
 
 
 @pytest.mark.parametrize("operation", [SuspendServer(), DrainServer()])

@@ -89,7 +89,7 @@ def test_the_clients_that_a_fault_suspends_have_a_process_of_their_own(workers: 
     """Every participant is in exactly one process; no process is empty."""
     experiment = parse(SHARED, "shared.toml")
     processes = [members(shard, experiment, 1) for shard in shards(experiment, 1, workers)]
-    (suspended,) = experiment.suspended_links(1)
+    (suspended,) = experiment.isolated_links(1)
     assert {who.link for who in processes[0]} == {suspended}
     assert suspended not in {who.link for process in processes[1:] for who in process}
     assigned = sorted(who.actor for process in processes for who in process)

@@ -9,14 +9,18 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults import AnyFault, kinds
+from resilience.experiment.faults import AnyFault, CutFault, kinds
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis, Statistics
 from resilience.policy.backoff import Jitter, Preset
 
 TOGETHER_AT, SERVER_AT, SETTLE_S = 6.0, 13.0, 6.0
+REPLAY, CUT_BEFORE_AT = "token_replay", 3.5
 QUESTION_S, SPACING_S = 7.0, 14.0
 """From one opening to the next, and from one fault of the server to the next: its slow restart is over by then."""
+
+REPLAY_AT = 8.5
+"""After the first question's answers: their verdicts prove that the token before the cut is replaced."""
 
 CLIENTS = 3
 """In each cohort."""
@@ -43,12 +47,15 @@ def sample(name: str, at: float) -> AnyFault:
 def every_kind(lane: Lane) -> Experiment:
     """All faults of links and clients at once, each on a cohort of its own, then those of the server one by one.
 
+    A replay comes a little later, since it needs a cut before it.
+
     Each is over a reveal. Clients are far from every edge: delays have no jitter, and heartbeats come often.
     """
     carried = [name for name, kind in kinds().items() if lane in kind.lanes]
     cohorts = [name for name in carried if kinds()[name].target is not FaultTarget.SERVER]
     others = [name for name in carried if kinds()[name].target is FaultTarget.SERVER]
-    faults = [sample(name, TOGETHER_AT) for name in cohorts]
+    faults = [sample(name, REPLAY_AT if name == REPLAY else TOGETHER_AT) for name in cohorts]
+    faults.append(CutFault(CUT_BEFORE_AT, (REPLAY,)))
     faults += [sample(name, SERVER_AT + i * SPACING_S) for i, name in enumerate(others)]
     return Experiment(
         "every-kind",

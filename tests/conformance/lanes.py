@@ -85,15 +85,16 @@ def _end(run: MachinePair, window: FaultWindow, peer: Peer) -> Callable[[], None
 
 def model(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """SimPy."""
-    return _in_memory(ModelLane(), experiment, seed)
+    return in_memory(ModelLane(), experiment, seed)
 
 
 def virtual(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """The real code under a virtual clock."""
-    return _in_memory(VirtualLane(), experiment, seed)
+    return in_memory(VirtualLane(), experiment, seed)
 
 
-def _in_memory(driver: LaneDriver, experiment: Experiment, seed: int) -> Sequence[LogEvent]:
+def in_memory(driver: LaneDriver, experiment: Experiment, seed: int) -> Sequence[LogEvent]:
+    """The events of one run in a lane of one process, in the order of time."""
     recording = Recording.in_memory()
     outcome = conduct(driver, experiment, seed, recording)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause

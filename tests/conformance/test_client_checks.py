@@ -12,6 +12,7 @@ import pytest
 from chaos.client_worker import WorkerPool
 from chaos.real_lane import _Starter
 from chaos.toxiproxy.provision import Binary
+from resilience.experiment.spec import Experiment
 from resilience.lab.fleet import Fleet
 from resilience.server.app import WEBSOCKET_PATH
 from sim.model.lane import ModelLane
@@ -19,7 +20,7 @@ from sim.virtual import lane
 from sim.virtual.server_process import HOST, PORT
 from tests.support.planted import DEFECTS, SUBJECTS, clients, runs
 from tests.support.planted.planting import Defect
-from tests.support.planted.runs import complaints, virtual
+from tests.support.planted.runs import EXPERIMENTS, complaints, virtual
 
 BYPASS = "faults_reach_their_links"
 CLIENTS = {defect.name for defect in clients.DEFECTS}
@@ -61,7 +62,7 @@ def bypass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("defect", EVERY)
 def test_a_planted_defect_is_named(defect: Defect, monkeypatch: pytest.MonkeyPatch) -> None:
     defect.plant(monkeypatch.setattr)
-    assert defect.check in complaints(virtual(1))
+    assert defect.check in complaints(virtual(1, EXPERIMENTS[defect.experiment]))
 
 
 def test_no_defect_hides_another() -> None:
@@ -86,14 +87,16 @@ def test_a_cohort_that_bypasses_its_proxy_is_named() -> None:
     assert set(complaints(virtual(1))) == {BYPASS}
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 @pytest.mark.parametrize("seed", range(10))
-def test_a_sound_server_is_not_accused(seed: int) -> None:
-    assert complaints(virtual(seed)) == {}
+def test_a_sound_server_is_not_accused(seed: int, experiment: Experiment) -> None:
+    assert complaints(virtual(seed, experiment)) == {}
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_sound_model_is_not_accused(seed: int) -> None:
-    assert complaints(runs.in_memory(ModelLane(), seed)) == {}
+def test_a_sound_model_is_not_accused(seed: int, experiment: Experiment) -> None:
+    assert complaints(runs.in_memory(ModelLane(), seed, experiment)) == {}
 
 
 @pytest.mark.bench
@@ -125,8 +128,19 @@ def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
-def test_a_sound_server_is_not_accused_over_real_sockets(binary: Binary, tmp_path: Path) -> None:
-    assert complaints(runs.real(1, binary, tmp_path / "run")) == {}
+@pytest.mark.parametrize("name", ["both_act", "replay_accepted"])
+def test_what_is_wrong_for_second_tabs_is_named_over_real_sockets(
+    name: str, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+) -> None:
+    serve_with([name])
+    assert DEFECTS[name].check in complaints(runs.real(1, binary, tmp_path / "run", runs.TABS))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_a_sound_server_is_not_accused_over_real_sockets(
+    experiment: Experiment, binary: Binary, tmp_path: Path
+) -> None:
+    assert complaints(runs.real(1, binary, tmp_path / "run", experiment)) == {}
 
 
 @pytest.mark.bench
@@ -135,7 +149,7 @@ def test_a_planted_defect_is_named_over_real_sockets(
     defect: Defect, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     serve_with([defect.name])
-    assert defect.check in complaints(runs.real(1, binary, tmp_path / "run"))
+    assert defect.check in complaints(runs.real(1, binary, tmp_path / "run", EXPERIMENTS[defect.experiment]))
 
 
 @pytest.mark.bench

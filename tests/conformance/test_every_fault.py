@@ -6,6 +6,7 @@ A client whose connection a fault ends returns; one whose connection can survive
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import pytest
 from chaos.real_lane import RealLane
 from reports.build import analyse
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
-from resilience.experiment.faults import ServerKillFault, kinds
+from resilience.experiment.faults import ServerDrainFault, ServerKillFault, ServerSuspendFault, kinds
 from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.spec import Experiment
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
+from sim.model.costs import ModelCosts
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from tests.support.stored_lines import read_events
@@ -32,6 +35,12 @@ UNTRIED = {"absences_shown", "dead_peers_detected"}
 
 ENDED = frozenset({name for name, kind in kinds().items() if kind.connections_end} | {"cut_mid_message"})
 """Kinds that end every connection here; a connection can survive a window of a torn message, but none does."""
+
+OTHER = {"client_duplicate": "superseded"}
+"""Kinds with an outcome of their own."""
+
+QUICK_START_S = 0.01
+"""What a start takes in the virtual lane, about."""
 
 CONNECTING = ("transport.", "session.", "peer.", "backoff.", "client.")
 """The part of a history that depends on the link alone."""
@@ -55,13 +64,7 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     assert sorted(window.kind for window in summary.windows) == sorted(fault.kind for fault in experiment.faults)
     assert {window.kind: window.reason for window in summary.windows if window.reason} == {}
     found = episodes.groupby(["kind", "outcome"], observed=True).size().to_dict()
-    everybody = CLIENTS * len(experiment.cohorts)
-    assert found == {
-        (fault.kind, "restored" if fault.kind in ENDED else "rode_through"): CLIENTS
-        if fault.target is not FaultTarget.SERVER
-        else everybody
-        for fault in experiment.faults
-    }
+    assert found == expected_outcomes(experiment)
     verdicts = [(item.name, item.verdict, item.detail) for item in summary.invariants if item.verdict != "pass"]
     assert [told for told in verdicts if told[1] != "not_applicable"] == []
     assert {name for name, _, _ in verdicts} == UNTRIED
@@ -69,9 +72,24 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     assert found_here == {actor: connecting_in_virtual_time()[actor] for actor in found_here}
 
 
-def connecting(events: Iterable[LogEvent]) -> dict[str, list[str]]:
-    """How each client connects and loses connections until the server's faults, whose restarts take their own time."""
-    found = lanes.histories(events, until=SERVER_AT)
+def expected_outcomes(experiment: Experiment) -> dict[tuple[str, str], int]:
+    """How many episodes of each kind have which outcome: the second tabs take the place of the first ones."""
+    everybody = CLIENTS * len(experiment.cohorts)
+    found: Counter[tuple[str, str]] = Counter()
+    for fault in experiment.faults:
+        how = "restored" if fault.kind in ENDED else OTHER.get(fault.kind, "rode_through")
+        is_servers = fault.target is FaultTarget.SERVER
+        found[fault.kind, how] += everybody if is_servers else CLIENTS
+        if (
+            is_servers or fault.kind in OTHER
+        ):  # the tabs without a session: the first ones later, the second ones before
+            found[fault.kind, "not_exposed"] += CLIENTS
+    return found
+
+
+def connecting(events: Iterable[LogEvent], until: float = SERVER_AT) -> dict[str, list[str]]:
+    """How each client connects and loses connections; by default until the server's faults, as a restart takes time."""
+    found = lanes.histories(events, until=until)
     return {actor: [line for line in lines if line.startswith(CONNECTING)] for actor, lines in found.items()}
 
 
@@ -79,6 +97,34 @@ def connecting(events: Iterable[LogEvent]) -> dict[str, list[str]]:
 def connecting_in_virtual_time() -> dict[str, list[str]]:
     """What the other lanes must agree with."""
     return connecting(lanes.virtual(every_kind(Lane.VIRTUAL), 1))
+
+
+def test_the_model_agrees_on_the_faults_of_the_server_where_a_start_takes_no_time() -> None:
+    """Every client goes through the same, in the same order, from its first dial to the run's end."""
+    experiment = every_kind(Lane.MODEL)
+    histories = [
+        connecting(lanes.in_memory(driver, experiment, 1), until=experiment.duration)
+        for driver in (ModelLane(ModelCosts(startup=QUICK_START_S)), VirtualLane())
+    ]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("driver", [ModelLane(), VirtualLane()], ids=["model", "virtual"])
+@pytest.mark.parametrize("suspended_at, drained_at", [(10.0, 12.0), (12.0, 11.0)], ids=["before", "during"])
+def test_an_order_to_end_wakes_a_suspended_server(
+    driver: LaneDriver, suspended_at: float, drained_at: float, tmp_path: Path
+) -> None:
+    """Both windows count: the drain begins, or continues, at once, and the next server starts at the drain's end."""
+    faults = (ServerSuspendFault(suspended_at, duration=9.0), ServerDrainFault(drained_at, duration=6.0))
+    experiment = msgspec.structs.replace(every_kind(driver.lane), faults=faults, duration=40.0)
+    assert execute(driver, experiment, 1, tmp_path / "run").status is RunStatus.COMPLETED
+    history, episodes, summary = analyse(tmp_path / "run")
+    assert {window.fault_id: window.reason for window in summary.windows if window.reason} == {}
+    starts = [event.t for event in history.of(LogEventKind.SERVER_STARTED)]
+    assert len(starts) == 2
+    assert drained_at + 6.0 <= starts[1] < drained_at + 7.5
+    assert set(episodes["outcome"]) == {"restored"}
+    assert [item.name for item in summary.invariants if item.verdict == "fail"] == []
 
 
 @pytest.mark.parametrize("driver", [ModelLane(), VirtualLane()], ids=["model", "virtual"])

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from resilience.experiment.faults import AnyFault, CutFault, RefuseFault, ResetFault
+from resilience.experiment.faults import (
+    AnyFault,
+    ClientDuplicateFault,
+    CutFault,
+    RefuseFault,
+    ResetFault,
+    TokenReplayFault,
+)
 from resilience.experiment.spec import Experiment
 from tests.conformance import lanes
 from tests.conformance.lanes import SMALL, WIDE
@@ -46,7 +53,7 @@ def test_the_wide_history_does_not_depend_on_latency(latency: float) -> None:
 
 def longer(fault: AnyFault, by: float) -> AnyFault:
     """The same fault, lasting so much longer."""
-    assert not isinstance(fault, CutFault | ResetFault)
+    assert not isinstance(fault, CutFault | ResetFault | ClientDuplicateFault | TokenReplayFault)
     return msgspec.structs.replace(fault, duration=fault.duration + by)
 
 

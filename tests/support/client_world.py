@@ -18,6 +18,7 @@ from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.experiment.faults import AnyFault, CutFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from resilience.lab.observer import Observation, ObservationKind
+from resilience.lab.participants import person_of
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.game import QuizState, StoredAnswer
 from resilience.quiz.phases import Phase
@@ -118,7 +119,7 @@ _PARTICIPANTS = dict((A, B))
 def to_line(shown: Observation) -> str:
     """An observation as a line; what it shares with most others is left out."""
     known = {"t", "actor", "kind", "connection" if shown.connection == 1 else "", "epoch" if shown.epoch == "e" else ""}
-    if shown.participant == _PARTICIPANTS[shown.actor]:
+    if shown.participant == _PARTICIPANTS[person_of(shown.actor)]:
         known.add("participant")
     told = msgspec.to_builtins(shown)
     words = [
@@ -139,7 +140,7 @@ def to_observation(line: str) -> Observation:
     told: dict[str, Any] = {
         "t": t,
         "actor": actor,
-        "participant": _PARTICIPANTS[actor],
+        "participant": _PARTICIPANTS[person_of(actor)],
         "kind": kind,
         "connection": "1",
     }

@@ -18,6 +18,7 @@ PACKAGES = (
     "resilience/protocol/client",
     "resilience/protocol/server",
     "resilience/experiment",
+    "resilience/experiment/faults",
     "resilience/server",
     "resilience/client",
     "resilience/lab",

@@ -13,7 +13,7 @@ import pytest
 
 import resilience.client
 from resilience.client import ClientConfig, ClientState, connect
-from resilience.client.suspend import SuspendDetector, suspended
+from resilience.client.suspend import SuspendDetector, elapsed_clock, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -239,3 +239,13 @@ def test_the_suspended_time_is_never_negative_or_decreasing() -> None:
     before = suspended()
     assert before > -1
     assert suspended() - before < 1
+
+
+def test_what_is_left_is_counted_through_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of countdowns is the one that passes meanwhile; a machine without it has the monotonic one."""
+    monkeypatch.setattr("time.clock_gettime", {"boot": 3600.0}.__getitem__)
+    monkeypatch.setattr("time.monotonic", lambda: 5.0)
+    monkeypatch.setattr("resilience.client.suspend._BOOT_CLOCK", "boot")
+    assert elapsed_clock() == 3600.0
+    monkeypatch.setattr("resilience.client.suspend._BOOT_CLOCK", None)
+    assert elapsed_clock() == 5.0

@@ -163,8 +163,8 @@ def test_metrics_are_named_once() -> None:
 @pytest.mark.parametrize(
     "fault, lanes",
     [
-        (ServerSuspendFault(10.0, duration=2.0), {Lane.REAL, Lane.VIRTUAL}),
-        (ServerDrainFault(10.0, duration=4.0), {Lane.REAL, Lane.VIRTUAL}),
+        (ServerSuspendFault(10.0, duration=2.0), {Lane.REAL, Lane.VIRTUAL, Lane.MODEL}),
+        (ServerDrainFault(10.0, duration=4.0), {Lane.REAL, Lane.VIRTUAL, Lane.MODEL}),
         (ServerKillFault(10.0, duration=2.0), {Lane.REAL, Lane.VIRTUAL, Lane.MODEL}),
         (ServerKillFault(10.0, duration=2.0, crash=Crash()), {Lane.VIRTUAL}),
     ],

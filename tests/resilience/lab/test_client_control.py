@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.experiment.primitives import ClientsSilent, ResumeClients, SuspendClients
-from resilience.lab.client_control import PULSE_S, ClientCanary, SuspendableClients
+from resilience.experiment.primitives import (
+    ClientOrder,
+    ClientsSilent,
+    DuplicateClients,
+    ReplaysAnswered,
+    ReplayTokens,
+    ResumeClients,
+    SecondConnections,
+    SuspendClients,
+    Symptom,
+)
+from resilience.lab.client_control import NO_SESSION, NO_TOKEN, PULSE_S, ClientCanary, ControlledClients
+from resilience.lab.second_clients import OrderCounts
 from sim.virtual.loop import VirtualLoop, run_virtual
 
 
@@ -15,6 +26,10 @@ class FakeProcess:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.pulse_at = 0.0
+        self.order_counts = OrderCounts()
+
+    async def order(self, order: ClientOrder) -> None:
+        self.calls.append(type(order).__name__)
 
     def suspend(self) -> None:
         self.calls.append("suspend")
@@ -26,7 +41,7 @@ class FakeProcess:
 def test_clients_continue_when_the_last_suspension_ends() -> None:
     async def main(loop: VirtualLoop) -> list[str]:
         process = FakeProcess()
-        clients = SuspendableClients(process, loop.time)
+        clients = ControlledClients(process, loop.time)
         for operation in (SuspendClients(), SuspendClients(), ResumeClients()):
             assert await clients.apply(operation) == (0.0, 0.0)
         assert process.calls == ["suspend", "suspend"]
@@ -64,3 +79,49 @@ def test_the_canary_sees_health_by_a_new_sign_of_life_only(is_alive: bool) -> No
             return canary.problem
 
     assert run_virtual(main) == (None if is_alive else "the clients gave no sign of life before the fault")
+
+
+ORDERED = OrderCounts(tabs=2, met=2, replays=3, answered=3)
+
+
+@pytest.mark.parametrize("symptom", [SecondConnections(), ReplaysAnswered()])
+@pytest.mark.parametrize(
+    "now, missing",
+    [
+        (OrderCounts(tabs=4, met=4, replays=6, answered=6), None),
+        (OrderCounts(tabs=4, met=3, replays=6, answered=5), " of "),
+        (ORDERED, "no client had a session"),
+    ],
+)
+def test_an_order_is_confirmed_when_all_of_it_has_come_about(
+    symptom: Symptom, now: OrderCounts, missing: str | None
+) -> None:
+    """What earlier orders did counts for nothing; the canary says what is missing."""
+
+    async def main(_: VirtualLoop) -> tuple[bool, str | None]:
+        process = FakeProcess()
+        process.order_counts = ORDERED
+        canary = ClientCanary(process)
+        await canary.prepare(0.5)
+        process.order_counts = now
+        return await canary.saw_symptom(symptom, 1.0), canary.problem
+
+    seen, problem = run_virtual(main)
+    assert seen is (missing is None)
+    assert problem is None if missing is None else missing in (problem or "")
+
+
+def test_orders_are_passed_on_to_the_process() -> None:
+    async def main(loop: VirtualLoop) -> list[str]:
+        process = FakeProcess()
+        clients = ControlledClients(process, loop.time)
+        for operation in (DuplicateClients(), ReplayTokens()):
+            await clients.apply(operation)
+        return process.calls
+
+    assert run_virtual(main) == ["DuplicateClients", "ReplayTokens"]
+
+
+def test_what_is_missing_is_said_in_words() -> None:
+    assert "second tab" in NO_SESSION
+    assert "must come before" in NO_TOKEN

@@ -6,9 +6,9 @@ Defects of clients show in the virtual lane only.
 
 from __future__ import annotations
 
-from . import answers, clients, identities, presence, snapshots, stream
+from . import answers, clients, identities, presence, snapshots, stream, tabs
 
-SUBJECTS = (answers, stream, snapshots, identities, presence, clients)
+SUBJECTS = (answers, stream, snapshots, identities, presence, clients, tabs)
 
 DEFECTS = {defect.name: defect for subject in SUBJECTS for defect in subject.DEFECTS}
 """Every defect by its name."""

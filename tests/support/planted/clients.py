@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from resilience.policy.backoff import Retry, RetryState
 from resilience.protocol.client.participant import ParticipantClient
 
 from .planting import Catalogue, Sound
 
 DEFECTS = Catalogue()
+STORM_S = 0.02
 
 
 @DEFECTS.method(
@@ -24,3 +28,8 @@ def never_resends(sound: Sound, self: ParticipantClient, *arguments: object) -> 
     pending, self.pending = self.pending, {}
     sound(self, *arguments)
     self.pending = pending
+
+
+@DEFECTS.result(RetryState, "next", "clients dial again without backoff", check="dials_paced")
+def storms(retry: Retry | None) -> Retry | None:
+    return retry and msgspec.structs.replace(retry, delay=STORM_S)

@@ -36,13 +36,18 @@ class Planter:
         return decorate
 
 
+PLANTED, TABS = "planted", "tabs"
+"""The experiments under which defects show."""
+
+
 class Defect(NamedTuple):
-    """One defect: what is wrong, the check that names it, and how it is planted."""
+    """One defect: what is wrong, the check that names it, how it is planted, under which experiment it shows."""
 
     name: str
     what: str
     check: str
     plant_with: Callable[[Planter], None]
+    experiment: str = PLANTED
 
     def plant(self, patch: Patch) -> None:
         """Break the server's classes."""
@@ -50,13 +55,17 @@ class Defect(NamedTuple):
 
 
 class Catalogue(list[Defect]):
-    """The defects of one subject, each added by the decorator of its function."""
+    """The defects of one subject, each added by the decorator of its function; all show under one experiment."""
+
+    def __init__(self, experiment: str = PLANTED) -> None:
+        super().__init__()
+        self.experiment = experiment
 
     def defect(self, what: str, *, check: str) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
         """Declare a defect of several methods, or with a memory; its function receives a planter."""
 
         def decorate(plant: Callable[[Planter], None]) -> Callable[[Planter], None]:
-            self.append(Defect(plant.__name__, what, check, plant))
+            self._declare(plant.__name__, what, check, plant)
             return plant
 
         return decorate
@@ -65,7 +74,7 @@ class Catalogue(list[Defect]):
         """Declare a defect by what replaces one method."""
 
         def decorate(broken: Sound) -> Sound:
-            self.append(Defect(broken.__name__, what, check, lambda planter: planter.replace(owner, method, broken)))
+            self._declare(broken.__name__, what, check, lambda planter: planter.replace(owner, method, broken))
             return broken
 
         return decorate
@@ -77,10 +86,13 @@ class Catalogue(list[Defect]):
             def broken(sound: Sound, *arguments: object, **more: object) -> object:
                 return change(sound(*arguments, **more))
 
-            self.append(Defect(change.__name__, what, check, lambda planter: planter.replace(owner, method, broken)))
+            self._declare(change.__name__, what, check, lambda planter: planter.replace(owner, method, broken))
             return change
 
         return decorate
+
+    def _declare(self, name: str, what: str, check: str, plant: Callable[[Planter], None]) -> None:
+        self.append(Defect(name, what, check, plant, self.experiment))
 
 
 def every(n: int) -> Callable[[], bool]:

@@ -23,8 +23,15 @@ from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
 from sim.virtual.lane import VirtualLane
 
-PLANTED = load_file(Path(__file__).with_name("planted.toml"))
-"""23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server."""
+from . import planting
+
+EXPERIMENTS = {name: load_file(Path(__file__).with_name(f"{name}.toml")) for name in (planting.PLANTED, planting.TABS)}
+"""``planted``: 23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server.
+
+``tabs``: 16 s with six clients: second tabs, a cut, replayed tokens.
+"""
+
+PLANTED, TABS = EXPERIMENTS[planting.PLANTED], EXPERIMENTS[planting.TABS]
 
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -41,14 +48,14 @@ def in_memory(driver: LaneDriver, seed: int, experiment: Experiment = PLANTED) -
     return RunHistory(info, experiment, events, recording.observations, recording.stored)
 
 
-def virtual(seed: int) -> RunHistory:
+def virtual(seed: int, experiment: Experiment = PLANTED) -> RunHistory:
     """The history of one run in virtual time."""
-    return in_memory(VirtualLane(), seed)
+    return in_memory(VirtualLane(), seed, experiment)
 
 
-def real(seed: int, binary: Binary, run_dir: Path) -> RunHistory:
+def real(seed: int, binary: Binary, run_dir: Path, experiment: Experiment = PLANTED) -> RunHistory:
     """The history of one run over real processes and sockets."""
-    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), PLANTED, seed, run_dir)
+    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), experiment, seed, run_dir)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     return load_history(run_dir)
 

@@ -19,7 +19,7 @@ from chaos.toxiproxy.provision import find_toxiproxy
 
 from . import DEFECTS, clients
 from .planting import Defect
-from .runs import PLANTED, complaints, real, serve_with, virtual
+from .runs import EXPERIMENTS, complaints, real, serve_with, virtual
 
 ROW = "{:18} {:54} {:10} {:8} {:28} {:>7}"
 
@@ -30,7 +30,7 @@ Complaints = Callable[[Defect, pytest.MonkeyPatch], dict[str, str]]
 def in_virtual_time(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, str]:
     """What is found with the defect in this process."""
     defect.plant(patched.setattr)
-    return complaints(virtual(1))
+    return complaints(virtual(1, EXPERIMENTS[defect.experiment]))
 
 
 def over_processes() -> Complaints:
@@ -40,7 +40,7 @@ def over_processes() -> Complaints:
     def found(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, str]:
         serve_with([defect.name], patched)
         with tempfile.TemporaryDirectory() as folder:
-            return complaints(real(1, binary, Path(folder) / "run"))
+            return complaints(real(1, binary, Path(folder) / "run", EXPERIMENTS[defect.experiment]))
 
     return found
 
@@ -52,7 +52,7 @@ def line(defect: Defect, lane: str, find: Complaints) -> tuple[str, bool]:
         named = defect.check in find(defect, patched)
     checker = defect.check if named else f"not named: {defect.check}"
     seconds = f"{time.monotonic() - began:.1f}"
-    return ROW.format(defect.name, defect.what, PLANTED.name, lane, checker, seconds), named
+    return ROW.format(defect.name, defect.what, defect.experiment, lane, checker, seconds), named
 
 
 @click.command()

@@ -1,0 +1,117 @@
+"""Checks of second tabs, which share a session with a first one, and of replayed tokens. Computes no statistic.
+
+The tabs of one participant are clients of their own in the log and in what clients were shown, with names that tell
+their participant and their order (``resilience.lab.participants``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.lab.observer import ObservationKind
+from resilience.lab.participants import person_of
+from resilience.lab.second_clients import ACCEPTED, UNANSWERED
+from resilience.units import Instant, Seconds
+
+from ..checking import CheckResult, records
+from ..frames import RunHistory, once_per_run
+from .client_evidence import ClientEvidence, of_clients
+from .client_stream import found
+from .held_back import held_back_s
+from .selection import select
+
+TAKE_OVER_S: Seconds = 5.0
+"""Within how many seconds of an open connection on a link without a fault a second tab has its session."""
+
+FLIGHT_S: Seconds = 0.5
+"""How long after the newer tab's welcome a message that was under way may still reach the older one."""
+
+_NO_TAB = "no participant opened a second tab"
+
+
+@of_clients
+def second_tabs_take_over(evidence: ClientEvidence) -> CheckResult:
+    """A second tab gets the session whose copy it presents: it is the same participant, and never a new one."""
+    shown = evidence.of(ObservationKind.JOINED, ObservationKind.RESTORED, ObservationKind.REFUSED)
+    shown = shown.assign(person=[person_of(actor) for actor in shown["actor"]])
+    joined = shown[shown["kind"] == ObservationKind.JOINED].drop_duplicates("person")
+    participants = joined.set_index("person")["participant"].to_dict()
+    replies = shown[(shown["actor"] != shown["person"]).to_numpy(dtype=bool)].drop_duplicates("actor")
+    problems = [
+        f"{row.actor} at {row.t:.3f} s: {row.kind} as {row.participant}, its first tab is {participants[row.person]}"
+        for row in records(replies)
+        if row.person in participants
+        and (row.kind != ObservationKind.RESTORED or row.participant != participants[row.person])
+    ]
+    waiting = _opened_tabs(evidence.history)
+    late = {actor: t for actor, t in waiting.items() if actor not in set(replies["actor"])}
+    problems += list(_unanswered(evidence, late))
+    return found(len(waiting.keys() | set(replies["actor"])), problems, _NO_TAB)
+
+
+def _unanswered(evidence: ClientEvidence, opened: dict[str, Instant]) -> Iterator[str]:
+    """The tabs that were not answered although no fault touched their link for long enough."""
+    limit = TAKE_OVER_S + evidence.history.lab_lag
+    for actor, t in opened.items():
+        link = evidence.links.get(person_of(actor), "?")
+        is_watched = t + limit <= evidence.end
+        if is_watched and not evidence.is_excused(link, t + FLIGHT_S, t + limit):
+            yield f"{actor}: connected at {t:.3f} s and had no session within {limit:.1f} s"
+
+
+@once_per_run
+def _opened_tabs(history: RunHistory) -> dict[str, Instant]:
+    """When each second tab had its first open connection."""
+    opened = select(history, LogEventKind.TRANSPORT_OPENED, role=Role.CLIENT, columns=("actor",))
+    first = opened.groupby("actor", observed=True)["t"].min()
+    return {str(actor): float(t) for actor, t in first.items() if person_of(str(actor)) != actor}
+
+
+@of_clients
+def replaced_tabs_stay_closed(evidence: ClientEvidence) -> CheckResult:
+    """Once a newer tab has the session, the older one hears no more, and does not come back by itself."""
+    connections = evidence.connections
+    connections = connections.assign(person=[person_of(actor) for actor in connections["actor"]])
+    dials = select(evidence.history, LogEventKind.TRANSPORT_OPENING, role=Role.CLIENT, columns=("actor",))
+    last_dial = {str(actor): t for actor, t in dials.groupby("actor", observed=True)["t"].max().items()}
+    problems, checked = [], 0
+    for older, newer in _replacements(connections):
+        checked += 1
+        late_s = FLIGHT_S + evidence.history.lab_lag
+        held = held_back_s(evidence.history, pd.Series([older.actor]), np.array([older.heard]))[0]
+        where = f"{older.actor} ({older.participant}), replaced by {newer.actor} at {newer.since:.3f} s"
+        if older.heard - held > newer.since + late_s:
+            problems.append(f"{where}: heard the server at {older.heard:.3f} s")
+        elif last_dial.get(older.actor, -np.inf) > newer.since + late_s:
+            problems.append(f"{where}: dialled again, last at {last_dial[older.actor]:.3f} s")
+    return found(checked, problems, _NO_TAB)
+
+
+def _replacements(connections: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    """Each first connection of a second tab, as ``newer``, with the connection of the tab before that it replaced."""
+    tabs = connections[(connections["actor"] != connections["person"]).to_numpy(dtype=bool)]
+    by_person = dict(iter(connections.groupby("person", sort=False)))
+    for newer in records(tabs.drop_duplicates("actor")):
+        own = by_person[newer.person]
+        before = own[(own["actor"] != newer.actor) & (own["since"] < newer.since)]
+        for older in records(before.sort_values("since").tail(1)):
+            if older.until > newer.since - TAKE_OVER_S:
+                yield older, newer
+
+
+@of_clients
+def replays_refused(evidence: ClientEvidence) -> CheckResult:
+    """A token that was replaced for certain opens no session."""
+    rows = evidence.rows[(evidence.rows["kind"] == ObservationKind.REPLAY).to_numpy(dtype=bool)]
+    answered = rows[(rows["outcome"] != UNANSWERED).to_numpy(dtype=bool)]
+    problems = [
+        f"{row.actor} ({row.participant}) at {row.t:.3f} s: its old token {row.token}... opened a session"
+        for row in records(answered)
+        if row.outcome == ACCEPTED
+    ]
+    return found(len(answered), problems, "no replaced token was presented")

@@ -1,0 +1,60 @@
+"""The checks of second tabs, replays and dials on sound runs: what they count, and where they say nothing."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from reports.checks.pacing import dials_paced, least_delay
+from reports.episodes import episodes_frame
+from reports.frames import RunHistory
+from reports.invariants import run_checks
+from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.policy.backoff import CLASSIC, WINDOW
+from tests.support.log_builder import LogBuilder, experiment
+from tests.support.planted.runs import TABS, virtual
+
+TABBED = 6
+CHECKS = ("second_tabs_take_over", "replaced_tabs_stay_closed", "replays_refused")
+
+
+@functools.cache
+def tabs_run() -> RunHistory:
+    """Second tabs, a cut, replayed tokens, in virtual time."""
+    return virtual(1, TABS)
+
+
+def test_every_tab_and_every_replay_is_judged() -> None:
+    judged = {item.name: (item.verdict, item.checked) for item in run_checks(tabs_run(), CHECKS)}
+    assert judged == dict.fromkeys(CHECKS, (Verdict.PASS, TABBED))
+
+
+def test_a_replaced_tab_has_an_outcome_of_its_own_and_a_replay_none() -> None:
+    """The newer tabs are the ones that a later fault reaches."""
+    found = episodes_frame(tabs_run()).groupby(["kind", "outcome"], observed=True).size().to_dict()
+    assert found == {
+        ("client_duplicate", "superseded"): TABBED,
+        ("client_duplicate", "not_exposed"): TABBED,
+        ("cut", "restored"): TABBED,
+        ("cut", "not_exposed"): TABBED,
+        ("token_replay", "rode_through"): TABBED,
+        ("token_replay", "not_exposed"): TABBED,
+    }
+
+
+def test_the_shortest_delay_is_that_of_the_policy() -> None:
+    assert [least_delay(CLASSIC, attempt) for attempt in (1, 2, 3)] == [1.0, 2.0, 4.0]
+    assert least_delay(WINDOW, 1) == 0.0
+    assert 0.1 < least_delay(WINDOW, 2) < least_delay(WINDOW, 3)
+
+
+@pytest.mark.parametrize("gap, verdict", [(0.02, Verdict.FAIL), (0.5, Verdict.PASS)])
+def test_a_client_that_does_not_wait_is_named(gap: float, verdict: Verdict) -> None:
+    log = LogBuilder(experiment()).join("c0").fault("cut", 10.0, 10.0).lose("c0", 10.0)
+    for number, t in ((1, 10.1), (2, 10.1 + gap)):
+        log.client(t, "c0", LogEventKind.TRANSPORT_OPENING, connection_no=1 + number, attempt=number)
+    history = log.back("c0", 12.0).end().log()
+    (judged,) = run_checks(history, ("dials_paced",))
+    assert judged.verdict is verdict
+    assert dials_paced(history).checked == 1
