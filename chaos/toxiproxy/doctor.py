@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from resilience.errors import ToxiproxyError
 
+from ..go_tool import find_go
 from ..ports import HIGH
 from . import resources
 from .finding import CheckStatus, Finding
-from .provision import NAME_IN_CACHE, Binary, find_go
+from .provision import NAME_IN_CACHE, Binary
 from .versions import version_note
 
 if TYPE_CHECKING:
