@@ -15,7 +15,7 @@ from resilience.experiment.targets import CommandTargetSpec
 from resilience.runtime import RunClock
 
 from ..placeholders import provide_words
-from ..systems.system import System, load_system
+from ..systems.system import NamedSystem, load_system
 from ..targets.command import CommandTarget, find_program
 from .check import Examination, Limits, TrialTarget, examine
 from .forwarder import ForwarderTarget
@@ -39,7 +39,7 @@ async def examine_driver(
     return await examine(resolved, log, clients=clients, limits=Limits().times(slower), options=options, target=target)
 
 
-def _driver_of(command: Sequence[str], system: System | None) -> tuple[Sequence[str], Mapping[str, Any]]:
+def _driver_of(command: Sequence[str], system: NamedSystem | None) -> tuple[Sequence[str], Mapping[str, Any]]:
     """The words of the driver and what it hands to its clients."""
     own = system.driver if system is not None and isinstance(system.driver, StdioDriver) else None
     options = {} if own is None else own.options
@@ -51,7 +51,7 @@ def _driver_of(command: Sequence[str], system: System | None) -> tuple[Sequence[
     return own.command, options
 
 
-def _command_target(system: System) -> CommandTargetSpec:
+def _command_target(system: NamedSystem) -> CommandTargetSpec:
     if not isinstance(system.target, CommandTargetSpec):
         raise UsageError(
             f"--system {system.name}: its target is of the kind {system.target.kind}; only a server that is started "

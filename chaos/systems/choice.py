@@ -12,12 +12,12 @@ from resilience.experiment.loader import catalogue, load
 from resilience.experiment.spec import Experiment
 from resilience.text_files import read_text
 
-from .system import System, bundled_systems, load_system
+from .system import NamedSystem, bundled_systems, load_system
 
 _USAGE = "name experiments and then systems, such as: tunnel quiz socketio"
 
 
-def tell_apart(names: Sequence[str], scale: float) -> tuple[list[Experiment], list[System]]:
+def tell_apart(names: Sequence[str], scale: float) -> tuple[list[Experiment], list[NamedSystem]]:
     """The experiments, with a scale on their cohorts' sizes, and the systems, each in the order given.
 
     Raises :class:`~resilience.errors.UsageError` for a name that is neither, and when there is none of a sort.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reports.systems import SystemInfo, SystemRuns, SystemsComparison, compare_systems, was_interrupted
+from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.drivers import StdioDriver
@@ -23,7 +24,7 @@ from ..cached_builds import Say
 from ..drivers.process import resolve_command
 from ..placeholders import provide_programs
 from ..targets.choice import require_target
-from .system import System, with_system
+from .system import NamedSystem, with_system
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,16 @@ class SystemsPlan:
     """What is to be compared. ``cells``: experiment by experiment, in the order of the systems."""
 
     experiments: tuple[Experiment, ...]
-    systems: tuple[System, ...]
+    systems: tuple[NamedSystem, ...]
     cells: tuple[SystemCell, ...]
 
     @classmethod
     def of(
-        cls, experiments: Sequence[Experiment], systems: Sequence[System], seed: int | None = None, repetitions: int = 1
+        cls,
+        experiments: Sequence[Experiment],
+        systems: Sequence[NamedSystem],
+        seed: int | None = None,
+        repetitions: int = 1,
     ) -> SystemsPlan:
         """Put every experiment on every system; ``seed``: the first one, that of each experiment if None.
 
@@ -74,9 +79,9 @@ class SystemsPlan:
 
     def notes(self) -> Iterator[str]:
         """What a reader should know of how the experiments were changed, and of the machine."""
+        defaults = {"server": ServerConfig(), "client": ClientConfig()}
         for each in self.experiments:
-            own = Experiment(name=each.name, duration=each.duration, cohorts=each.cohorts)
-            changed = [name for name in ("server", "client") if getattr(each, name) != getattr(own, name)]
+            changed = [name for name, default in defaults.items() if getattr(each, name) != default]
             if changed:
                 tables = " and ".join(f"[{name}]" for name in changed)
                 yield f"{each.name}: its tables {tables} were left out; every system ran with its own settings"

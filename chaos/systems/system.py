@@ -22,7 +22,7 @@ from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
 
-class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NamedSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A server and its clients. ``settings``: in words, what is not at its default.
 
     ``server`` and ``client`` configure this program's own server and clients, where they are those of the system.
@@ -41,7 +41,7 @@ class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         check_target("target", self.target)
 
 
-def bundled_systems() -> dict[str, System]:
+def bundled_systems() -> dict[str, NamedSystem]:
     """The ready-made systems by name."""
     found = files(__package__).joinpath("catalogue").iterdir()
     texts = {item.name: item.read_text(encoding="utf-8") for item in found if item.name.endswith(".toml")}
@@ -50,7 +50,7 @@ def bundled_systems() -> dict[str, System]:
     }
 
 
-def load_system(name_or_path: str) -> System:
+def load_system(name_or_path: str) -> NamedSystem:
     """The bundled system of this name, or that of a TOML file, which is called as the file.
 
     Raises :class:`~resilience.errors.ExperimentError` in one line.
@@ -71,14 +71,14 @@ def load_system(name_or_path: str) -> System:
     raise ExperimentError(name_or_path, "", f"no such system, and no file that ends in .toml; {meant}")
 
 
-def parse_system(text: str, file: str, name: str) -> System:
+def parse_system(text: str, file: str, name: str) -> NamedSystem:
     """The system written in ``text``; ``file`` is only named in errors."""
     try:
         tree: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(file, "", f"not TOML: {error}") from error
     try:
-        return msgspec.structs.replace(msgspec.convert(tree, System), name=name)
+        return msgspec.structs.replace(msgspec.convert(tree, NamedSystem), name=name)
     except msgspec.ValidationError as error:
         violation = violation_of(error)
         raise ExperimentError(file, one_line(violation.key("")), one_line(violation.clause)) from error
@@ -86,7 +86,7 @@ def parse_system(text: str, file: str, name: str) -> System:
         raise ExperimentError(file, error.key, f"{error.value!r}: {error.rule}") from error
 
 
-def with_system(experiment: Experiment, system: System) -> Experiment:
+def with_system(experiment: Experiment, system: NamedSystem) -> Experiment:
     """The experiment with its schedule, clients and targets, on this system and with the settings of it.
 
     Targets that only the log of this program's server can tell are left out where the system has none. Raises
