@@ -1,9 +1,8 @@
 """Systems side by side: the same experiments, seeds and faults on each, in one table with bounds. Shows nothing.
 
-Every figure is one system's own. A later system is compared with the first by the difference of two independent
-estimates (:func:`reports.stats.difference`): no participant of one system has a partner in another. The 5 % for any
-false difference is divided evenly by the number of differences (Bonferroni). A cell without evidence is *not
-applicable*, never a pass.
+Every figure is one system's own. A later system is compared with the first as two independent runs are
+(:mod:`reports.unpaired`): no participant of one system has a partner in another. The 5 % for any false difference is
+divided evenly by the number of differences (Bonferroni). A cell without evidence is *not applicable*, never a pass.
 """
 
 from __future__ import annotations
@@ -29,12 +28,13 @@ from .pooling import JudgedRun, pool
 from .repetitions import RepeatedRuns, Repetitions
 from .stats import difference
 from .summary import finite_or_none
+from .unpaired import MeanDifference, RunMean, run_mean
 
 SCHEMA_VERSION = 1
 
 FIGURES = (
     "success_rate",
-    "detection_s.restricted_mean",
+    "detection_s.mean",
     "downtime_s.restricted_mean",
     "excess_s.restricted_mean",
     "excess_s.p95",
@@ -42,7 +42,7 @@ FIGURES = (
 )
 """The columns of the table."""
 
-JUDGED = ("success_rate", "detection_s.restricted_mean", "downtime_s.restricted_mean", "excess_s.restricted_mean")
+JUDGED = ("success_rate", "detection_s.mean", "downtime_s.restricted_mean", "excess_s.restricted_mean")
 """The figures in which the systems are compared. All but the success rate are better when lower."""
 
 CONFIDENCE = 0.95
@@ -173,6 +173,13 @@ class _Cell:
         found = estimate_metric(Expectation(metric, Op.AT_LEAST, 0.0, confidence), rows, self.evidence)
         return found if found.n and not math.isnan(found.value) else None
 
+    def mean(self, metric: str) -> RunMean | None:
+        """One of :data:`JUDGED` as a mean with its standard error; None without one."""
+        if self.evidence is None:
+            return None
+        rows, statistics = self.evidence.affected(None, None).reset_index(drop=True), self.evidence.statistics
+        return run_mean(metric, rows, statistics.deadline, statistics.correlation) if len(rows) else None
+
 
 def compare_systems(
     systems: Sequence[SystemInfo],
@@ -281,7 +288,9 @@ def _differences(first: _Cell, other: _Cell, confidence: float) -> Iterator[Diff
         low = high = gap = math.nan
         if ours and theirs:
             gap = theirs.value - ours.value
-            low, high = difference(_triple(ours), _triple(theirs))
+            means = first.mean(metric), other.mean(metric)
+            both = means[0] and means[1] and MeanDifference(means[0], means[1]).bounds(confidence)
+            low, high = both or difference(_triple(ours), _triple(theirs))
         yield Difference(
             label=metric,
             absolute=finite_or_none(gap),

@@ -19,7 +19,7 @@ STEM = "systems"
 NOT_APPLICABLE = "not applicable"
 HEADINGS = {
     "success_rate": "came back",
-    "detection_s.restricted_mean": "detection",
+    "detection_s.mean": "detection",
     "downtime_s.restricted_mean": "downtime",
     "excess_s.restricted_mean": "excess",
     "excess_s.p95": "excess, p95",
@@ -70,7 +70,7 @@ def certainty(comparison: SystemsComparison) -> str:
         f"Bounds of a figure are one-sided, each at {formatting.percent(comparison.confidence)}. A difference counts "
         f"when its whole interval lies on one side of zero, each bound at "
         f"{formatting.percent(comparison.difference_confidence)}: between equal systems the probability of any "
-        "difference in these tables is at most 5 %."
+        "difference in these tables is at most 5 %. More seeds (--repeat) show smaller differences."
     )
 
 

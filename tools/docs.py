@@ -24,6 +24,7 @@ from docgen import (
     faults,
     handshakes,
     protocol,
+    systems,
 )
 
 from reports.schema import FILE_NAME, encoded_schema
@@ -73,6 +74,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "driver limits": drivers.limits,
     "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
     "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
+    "ready-made systems": systems.ready_made,
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,

@@ -24,6 +24,7 @@ PACKAGES = (
     "chaos",
     "chaos/drivers",
     "chaos/drivers/examples",
+    "chaos/systems",
     "chaos/targets",
     "chaos/toxiproxy",
     "sim",

@@ -78,7 +78,7 @@ def test_a_system_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path)
         load_system(str(tmp_path / "none.toml"))
 
 
-def test_experiments_and_systems_are_told_apart(tmp_path: Path) -> None:
+def test_files_with_cohorts_are_experiments_and_others_systems(tmp_path: Path) -> None:
     (tmp_path / "ours.toml").write_text(OWN)
     (tmp_path / "tiny.toml").write_text(EXPERIMENT)
     names = ["tunnel", str(tmp_path / "tiny.toml"), "quiz", str(tmp_path / "ours.toml")]
