@@ -165,6 +165,11 @@ class _Cell:
     evidence: Evidence | None
     runs: tuple[JudgedRun, ...]
 
+    @property
+    def deadline(self) -> float:
+        """Up to where restricted means count, seconds."""
+        return math.inf if self.evidence is None else self.evidence.statistics.deadline
+
     def estimate(self, metric: str, confidence: float) -> Estimate | None:
         """A figure with one-sided bounds; None without any evidence of it."""
         if self.evidence is None:
@@ -290,7 +295,7 @@ def _differences(first: _Cell, other: _Cell, confidence: float) -> Iterator[Diff
             gap = theirs.value - ours.value
             means = first.mean(metric), other.mean(metric)
             both = means[0] and means[1] and MeanDifference(means[0], means[1]).bounds(confidence)
-            low, high = both or difference(_triple(ours), _triple(theirs))
+            low, high = _possible(metric, both or difference(_triple(ours), _triple(theirs)), first.deadline)
         yield Difference(
             label=metric,
             absolute=finite_or_none(gap),
@@ -301,6 +306,13 @@ def _differences(first: _Cell, other: _Cell, confidence: float) -> Iterator[Diff
             confidence=confidence,
             method="independent runs",
         )
+
+
+def _possible(metric: str, bounds: tuple[float, float], deadline: float) -> tuple[float, float]:
+    """The bounds, no wider than two values of the metric can be apart: a few events may give any width."""
+    limits = {"success_rate": 1.0, "downtime_s.restricted_mean": deadline, "excess_s.restricted_mean": deadline}
+    limit = limits.get(metric, math.inf)
+    return max(bounds[0], -limit), min(bounds[1], limit)
 
 
 def _triple(estimate: Estimate) -> tuple[float, float, float]:

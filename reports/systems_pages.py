@@ -95,7 +95,11 @@ def _cell(figure: Figure) -> str:
 
 
 def _verdict(result: SystemResult) -> str:
-    return "NOT CARRIED OUT" if result.exit_code is ExitCode.HARNESS else formatting.VERDICTS[result.runs.verdict]
+    rows = result.runs.repetitions
+    lost = sum(row.exit_code == ExitCode.HARNESS for row in rows)
+    if lost:
+        return "NOT CARRIED OUT" if len(rows) == 1 else f"{lost} of {len(rows)} runs NOT CARRIED OUT"
+    return formatting.VERDICTS[result.runs.verdict]
 
 
 def said(gap: Difference) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, HarnessError
 from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from .check import Examination, RuleFinding
@@ -48,6 +45,7 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
     Exit codes: 0 every rule holds, 1 a rule is broken, 2 there is no such program, 4 it could not be examined.
     """
     import asyncio
+    import shutil
     import tempfile
     from pathlib import Path
 
@@ -56,24 +54,23 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
     from .examined import examine_driver
 
     console = make_console()
-    with tempfile.TemporaryDirectory(prefix="resilience-driver-") as folder, interruptible():
-        log = Path(folder) / "driver.log"
-        found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
+    folder = Path(tempfile.mkdtemp(prefix="resilience-driver-"))
+    log = folder / "driver.log"
+    keeps = False
+    try:
+        with interruptible():
+            found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
         _show(found, console)
-        if log.stat().st_size and not found.holds:
-            kept = _keep(log)
-            console.print(f"its standard error: {kept}", markup=False, highlight=False, soft_wrap=True)
+        keeps = log.stat().st_size > 0 and not found.holds
+    except HarnessError:
+        keeps = (folder / "logs").exists()  # a message names the log of the server
+        raise
+    finally:
+        if not keeps:
+            shutil.rmtree(folder, ignore_errors=True)
+    if keeps:
+        console.print(f"its standard error: {log}", markup=False, highlight=False, soft_wrap=True)
     return ExitCode.PASS if found.holds else ExitCode.FAIL
-
-
-def _keep(log: Path) -> str:
-    """The name of a copy that outlives the command."""
-    import tempfile
-
-    handle, name = tempfile.mkstemp(prefix="resilience-driver-", suffix=".log")
-    with os.fdopen(handle, "wb") as copy:
-        copy.write(log.read_bytes())
-    return name
 
 
 def _show(examination: Examination, console: Console) -> None:

@@ -15,9 +15,10 @@ import msgspec
 
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError, UsageError
-from resilience.experiment.drivers import ClientDriver, FleetDriver
+from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver, FleetDriver
+from resilience.experiment.loader import check_table_kind
 from resilience.experiment.spec import LOGGED_METRICS, Experiment
-from resilience.experiment.targets import EvidenceSource, QuizTargetSpec, TargetSpec, check_target
+from resilience.experiment.targets import TARGET_KINDS, EvidenceSource, QuizTargetSpec, TargetSpec, check_target
 from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
@@ -77,6 +78,8 @@ def parse_system(text: str, file: str, name: str) -> NamedSystem:
         tree: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(file, "", f"not TOML: {error}") from error
+    check_table_kind(tree, file, "target", TARGET_KINDS)
+    check_table_kind(tree, file, "driver", DRIVER_KINDS)
     try:
         return msgspec.structs.replace(msgspec.convert(tree, NamedSystem), name=name)
     except msgspec.ValidationError as error:

@@ -56,6 +56,8 @@ def test_a_slower_system_is_worse_in_what_is_slower(tmp_path: Path) -> None:
     bounds = found.results[1].differences[-1]
     assert bounds.low is not None
     assert bounds.low > 0
+    for gap in found.results[1].differences:
+        assert -30.0 <= (gap.low or 0.0) <= (gap.high or 0.0) <= 30.0, "no wider than the deadline"
 
 
 def test_the_drops_of_several_seeds_count_together(tmp_path: Path) -> None:

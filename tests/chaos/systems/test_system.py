@@ -63,7 +63,10 @@ def test_what_a_system_cannot_carry_out_is_named_with_both() -> None:
         ("", "ours.toml: title"),
         ('title = "x"\ntargt = 1', "ours.toml: "),
         ('title = "x"\ntarget = {kind = "command", command = ["x"]}', r"ours.toml: target\.command.*{port}"),
-        ('title = "x"\ntarget = {kind = "socketio"}', "ours.toml: target"),
+        (
+            'title = "x"\ntarget = {kind = "socketio"}',
+            "ours.toml: target.kind: 'socketio': must be one of: quiz, command, external",
+        ),
     ],
 )
 def test_a_broken_file_is_named_with_the_key(text: str, complaint: str) -> None:
