@@ -2,7 +2,8 @@
 
 Every figure is one system's own. A later system is compared with the first as two independent runs are
 (:mod:`reports.unpaired`): no participant of one system has a partner in another. The 5 % for any false difference is
-divided evenly by the number of differences (Bonferroni). A cell without evidence is *not applicable*, never a pass.
+divided evenly by the number of differences (Bonferroni). A cell without evidence is *not applicable*, never a pass, and
+a difference of runs whose laboratory is in doubt is undecided.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``returns``: by how they came back (resumed, fresh, ...) the restored episodes. ``unnoticed``: the episodes of
     clients that were hit and noticed no loss; they count in no figure. ``differences``: from the first system.
-    ``not_applicable``: the checks for which this system leaves no evidence.
+    ``not_applicable``: the checks for which this system leaves no evidence. ``doubts``: why the laboratory of a run is
+    not to be believed; then no difference of this system is judged.
     """
 
     experiment: str
@@ -92,6 +94,7 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     unnoticed: int
     not_applicable: tuple[str, ...]
     differences: tuple[Difference, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -164,6 +167,13 @@ class _Cell:
     repeated: RepeatedRuns
     evidence: Evidence | None
     runs: tuple[JudgedRun, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why its laboratory is not to be believed, each with the seed."""
+        return tuple(
+            f"seed {run.summary.seed}: {doubt}" for run in self.runs for doubt in run.summary.laboratory.doubts
+        )
 
     @property
     def deadline(self) -> float:
@@ -263,6 +273,7 @@ def _result(cell: _Cell, first: _Cell | None, confidence: float, root: Path) -> 
         unnoticed=sum(run.summary.success_rate.outcomes.rode_through for run in cell.runs),
         not_applicable=tuple(item.name for item in cell.repeated.invariants if item.verdict is Verdict.NOT_APPLICABLE),
         differences=tuple(_differences(first, cell, confidence)) if first is not None and compared else (),
+        doubts=cell.doubts,
     )
 
 
@@ -302,10 +313,15 @@ def _differences(first: _Cell, other: _Cell, confidence: float) -> Iterator[Diff
             relative=finite_or_none(gap / ours.value) if ours and ours.value else None,
             low=finite_or_none(low),
             high=finite_or_none(high),
-            verdict=_change(metric, gap, low, high),
+            verdict=_believed(_change(metric, gap, low, high), first.doubts + other.doubts),
             confidence=confidence,
             method="independent runs",
         )
+
+
+def _believed(change: Change, doubts: tuple[str, ...]) -> Change:
+    """A change that is shown by runs whose laboratory is in doubt is undecided."""
+    return Change.UNDECIDED if doubts and change in (Change.BETTER, Change.WORSE) else change
 
 
 def _possible(metric: str, bounds: tuple[float, float], deadline: float) -> tuple[float, float]:

@@ -56,6 +56,7 @@ def headline(comparison: SystemsComparison) -> str:
     words = {
         Change.BETTER: "better",
         Change.WORSE: "worse",
+        Change.UNDECIDED: "undecided, as the laboratory is in doubt",
         Change.NO_CHANGE: "without a difference shown",
         Change.NO_DATA: NOT_APPLICABLE,
     }
@@ -112,10 +113,10 @@ def said(gap: Difference) -> str:
 
 
 def reasons(result: SystemResult) -> list[str]:
-    """Why the verdict is not a pass: the first reasons, one line each."""
+    """Why the verdict is not a pass, and why the laboratory is in doubt, one line each."""
     rows = [row for row in result.runs.repetitions if row.exit_code == ExitCode.HARNESS and row.reason]
     lost = [f"seed {row.seed}: {row.reason}" for row in rows]
-    found = [*lost, *(result.runs.reasons if result.runs.verdict is not Verdict.PASS else ())]
+    found = [*lost, *result.doubts, *(result.runs.reasons if result.runs.verdict is not Verdict.PASS else ())]
     return [f"{result.system}: {' '.join(reason.split())}" for reason in dict.fromkeys(found)]
 
 

@@ -60,6 +60,18 @@ def test_a_slower_system_is_worse_in_what_is_slower(tmp_path: Path) -> None:
         assert -30.0 <= (gap.low or 0.0) <= (gap.high or 0.0) <= 30.0, "no wider than the deadline"
 
 
+def test_a_difference_is_undecided_while_the_laboratory_is_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A starved machine slows one system more than another, so neither is called better."""
+    fast, slow = (sample_history(Lane.REAL, clients=24, losing=0.0, slow=by) for by in (1.0, 8.0))
+    monkeypatch.setattr("reports.systems._Cell.doubts", property(lambda _: ("seed 1: the laboratory was starved",)))
+    found = compared(tmp_path, infos(FAST, SLOW), ran(tmp_path, FAST, fast), ran(tmp_path, SLOW, slow))
+    verdicts = {gap.label: gap.verdict for gap in found.results[1].differences}
+    assert verdicts["excess_s.restricted_mean"] is Change.UNDECIDED
+    assert "- slow: seed 1: the laboratory was starved" in to_markdown(found)
+
+
 def test_the_drops_of_several_seeds_count_together(tmp_path: Path) -> None:
     history = sample_history(Lane.REAL, clients=10)
     once = compared(tmp_path, infos(FAST), ran(tmp_path / "a", FAST, history))
