@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "chaos show": (("smoke",), "reports"),
     "chaos doctor": ((), "chaos"),
     "chaos driver check": (("true",), "chaos"),
+    "chaos systems": ((), None),
+    "chaos compare-systems": (("smoke", "quiz"), "chaos"),
     "chaos export": (("smoke",), "reports"),
     "report build": (("nowhere",), "reports"),
     "report plan": (("smoke",), "reports"),

@@ -27,7 +27,6 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@needs_extra("chaos")
 def systems() -> None:
     """List the ready-made systems for --system and compare-systems."""
     from rich.table import Table
