@@ -82,7 +82,7 @@ def _built_with(tools: GoTools, go: Path) -> Path | None:
         tools.tried.append(f"{go} mod download {MODULE}: named no folder of its source: {said[-200:]!r}")
         return None
     target = scratch / "centrifugo"
-    if tools.run(go, ["build", "-trimpath", "-o", str(target), "."], BUILD_S, directory=source) is None:
+    if tools.run(go, ["build", "-o", str(target), "."], BUILD_S, directory=source) is None:
         return None
     if not target.exists() or not _works(target):
         tools.tried.append(f"{go} build: what it made does not run as Centrifugo")

@@ -24,9 +24,9 @@ echo "$@" >> {calls}
 case "$1" in
   mod) echo "go: downloading" >&2; mkdir -p {source}; echo '{{"Dir": "{source}"}}' ;;
   build)
-    cat > "$4" <<'END'
+    cat > "$3" <<'END'
 {program}END
-    chmod +x "$4" ;;
+    chmod +x "$3" ;;
 esac
 """
 

@@ -27,7 +27,7 @@ def test_it_is_built_once_where_the_module_is(tmp_path: Path, env: dict[str, str
     provide_centrifugo(cache, env, said.append)
     download, build = calls.read_text().splitlines()
     assert download == f"mod download -json {centrifugo.MODULE}"
-    assert build.startswith("build -trimpath -o ")
+    assert build.startswith("build -o ")
     assert list(cache.iterdir()) == [centrifugo_binary(cache)]
     assert said[0].startswith(f"building Centrifugo {centrifugo.VERSION}")
 
