@@ -13,7 +13,7 @@ MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types imports wheel format demo serve chaos chaos-nightly planted bench docs lock clean
+.PHONY: help setup test lint types imports wheel format demo serve chaos chaos-nightly systems planted bench docs lock clean
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ chaos: setup ## Run the quick set of experiments in about ten minutes, or EXPERI
 
 chaos-nightly: setup ## Run every bundled experiment against real processes: about three quarters of an hour
 	@$(BIN)/python tools/catalogue.py --lane real
+
+systems: setup ## Compare this server with Socket.IO, Centrifugo and a bare one: twenty minutes, and a build of minutes once
+	@$(BIN)/resilience chaos compare-systems abrupt-disconnects office-outage tunnel server-crash quiz socketio centrifugo echo
 
 planted: setup ## Plant every known defect and print which check names it, in which lane, after how long
 	@$(BIN)/python -m tests.support.planted.table

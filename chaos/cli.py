@@ -17,6 +17,7 @@ from resilience.lab.command import RepetitionOptions, repetition_options
 from resilience.terminal import make_console
 
 from .drivers.cli import driver
+from .systems.cli import compare_systems, systems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ def chaos() -> None:
 
 
 chaos.add_command(driver)
+chaos.add_command(systems)
+chaos.add_command(compare_systems)
 
 
 @chaos.command()
@@ -44,6 +47,7 @@ chaos.add_command(driver)
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as client.preset.")
+@click.option("--system", metavar="NAME|FILE", help="Run it on this system in place of its own; see `chaos systems`.")
 @click.option(
     "--out",
     type=_PATH,
@@ -64,6 +68,7 @@ def run(
     seed: int | None,
     scale: float,
     overrides: tuple[str, ...],
+    system: str | None,
     out: Path | None,
     toxiproxy: str | None,
     workers: int | None,
@@ -83,17 +88,22 @@ def run(
 
     from .doctor.fit import fleet_findings, require_fit
     from .doctor.machine import read_limits
+    from .placeholders import provide_programs
     from .real_lane import RealLane
+    from .systems.system import load_system, with_system
     from .targets.choice import require_target
     from .toxiproxy.choice import choose_toxiproxy
     from .toxiproxy.external import ExternalToxiproxy, require_external
 
     loaded = load(experiment, overrides, scale)
-    require_target(loaded, database=db)
+    loaded = loaded if system is None else with_system(loaded, load_system(system))
     plan = repetition.plan(loaded.seed if seed is None else seed)
     if not ignore_limits:
         require_fit(fleet_findings(_needs(loaded, seed, workers), read_limits(out or RUNS)))
     console = make_console(quiet=repetition.quiet)
+    with interruptible():
+        provide_programs(loaded, say=_aside(console))
+    require_target(loaded, database=db)
     with interruptible():
         found = choose_toxiproxy(toxiproxy, say=_aside(console))
     if isinstance(found, ExternalToxiproxy):

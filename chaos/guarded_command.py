@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from resilience.units import Seconds
 
@@ -57,9 +58,10 @@ def run_guarded(
     within: Seconds,
     *,
     env: Mapping[str, str] | None = None,
+    directory: Path | None = None,
     on_line: Callable[[str], None] = _ignore,
 ) -> Finished:
-    """Run ``command`` for at most ``within`` seconds; ``on_line`` receives each line that it prints.
+    """Run ``command`` for at most ``within`` seconds, in ``directory``; ``on_line`` receives each line that it prints.
 
     Whatever is raised meanwhile, by a signal handler too, kills the command first. A command that cannot be started
     has exit code 1 and the system's message as its output.
@@ -69,6 +71,7 @@ def run_guarded(
     with subprocess.Popen(
         [_PYTHON, "-I", "-S", "-c", _GUARD, *command],
         env=env,
+        cwd=directory,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -33,6 +33,7 @@ from .client_worker import ClientWorker, WorkerPool, shards
 from .drivers.process import resolve_command
 from .drivers.worker import DriverWorker
 from .limits import files_needed, raise_open_files
+from .placeholders import provide_programs
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
 from .reference.storm import ReferenceStorm
@@ -105,6 +106,7 @@ class RealLane:
     async def _start(
         self, experiment: Experiment, seed: int, recording: Recording, on_tick: Callable[[], None]
     ) -> AsyncIterator[System]:
+        provide_programs(experiment)
         require_target(experiment, database=self._database)
         if isinstance(experiment.driver, StdioDriver):
             resolve_command(experiment.driver.command)

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "chaos doctor": ((), "chaos"),
     "chaos driver check": (("true",), "chaos"),
     "chaos driver chromium": (("page.html",), "chromium"),
+    "chaos systems": ((), None),
+    "chaos compare-systems": (("smoke", "quiz"), "chaos"),
     "chaos export": (("smoke",), "reports"),
     "report build": (("nowhere",), "reports"),
     "report plan": (("smoke",), "reports"),

@@ -24,6 +24,7 @@ from docgen import (
     faults,
     handshakes,
     protocol,
+    systems,
 )
 
 from reports.schema import FILE_NAME, encoded_schema
@@ -74,6 +75,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "driver in Python": lambda: drivers.example("reconnecting.py", "python"),
     "driver in JavaScript": lambda: drivers.example("reconnecting.mjs", "javascript"),
     "driver in Chromium": lambda: drivers.example("reconnecting.html", "html"),
+    "ready-made systems": systems.ready_made,
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from resilience.errors import HarnessError, ToxiproxyError
 
+from ..go_tool import find_go
 from ..ports import HIGH, LOW, free_ports
-from ..toxiproxy.provision import NAME_IN_CACHE, Binary, find_go
+from ..toxiproxy.provision import NAME_IN_CACHE, Binary
 from ..toxiproxy.versions import version_note
 from .finding import CheckStatus, Finding
 from .fit import fleet_findings

@@ -1,4 +1,4 @@
-"""Examines a client driver against a small echo server: what it says, and whether the rules of the protocol hold.
+"""Examines a client driver with a server that cuts and refuses: what it says, and whether the protocol's rules hold.
 
 Each rule is a :class:`RuleFinding`: it holds, it does not, or the driver never said what it is about. Nothing ends the
 examination early but the driver's own end; it is the driver that is judged, so nothing that it does is an error here.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
@@ -67,17 +69,51 @@ class Examination(msgspec.Struct, frozen=True):
         return all(finding.holds is not False for finding in self.findings)
 
 
-async def examine(command: Sequence[str], log: Path, *, clients: int = 4, limits: Limits | None = None) -> Examination:
+class TrialTarget(Protocol):
+    """The server that a driver under examination connects to; the examination decides when it cuts and refuses."""
+
+    accepted: int
+    """How many connections were opened so far."""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, while it accepts and while it refuses."""
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+
+    def cut(self) -> None:
+        """End every connection at once, and take new ones."""
+
+    async def refuse(self) -> None:
+        """End every connection, and refuse new ones until :meth:`accept`."""
+
+    async def accept(self) -> None:
+        """Take new connections, on the same port as before."""
+
+
+async def examine(  # noqa: PLR0913 - what, where, against what, how long
+    command: Sequence[str],
+    log: Path,
+    *,
+    clients: int = 4,
+    limits: Limits | None = None,
+    options: Mapping[str, Any] | None = None,
+    target: AbstractAsyncContextManager[TrialTarget] | None = None,
+) -> Examination:
     """Start a driver by ``command`` and examine it; its standard error goes to ``log``. It has ended on return.
+
+    ``options`` are handed to its clients. ``target``: the server to examine it with, the echo server by default.
 
     Raises :class:`~resilience.errors.HarnessError` when it cannot be started.
     """
     environment = environment_of(os.environ)
     child = await SupervisedProcess.spawn(NAME, command, log, piped=True, guarded=True, env=environment)
     try:
-        async with EchoTarget() as target:
-            trial = Trial(DriverProcess(child), target.url)
-            examiner = _Examiner(trial, target, limits or Limits(), [f"client-{i}" for i in range(1, clients + 1)])
+        async with target or EchoTarget() as server:
+            trial = Trial(DriverProcess(child), server.url, options or {})
+            examiner = _Examiner(trial, server, limits or Limits(), [f"client-{i}" for i in range(1, clients + 1)])
             findings = await examiner.examine()
     finally:
         if child.exit_code is None:
@@ -88,7 +124,7 @@ async def examine(command: Sequence[str], log: Path, *, clients: int = 4, limits
 class _Examiner:
     """One examination under way."""
 
-    def __init__(self, trial: Trial, target: EchoTarget, limits: Limits, names: list[str]) -> None:
+    def __init__(self, trial: Trial, target: TrialTarget, limits: Limits, names: list[str]) -> None:
         self._trial, self._target, self._limits, self._names = trial, target, limits, names
         self._findings: list[RuleFinding] = []
 

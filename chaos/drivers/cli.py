@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resilience.errors import ExitCode
+from resilience.errors import ExitCode, HarnessError
 from resilience.extras import needs_extra
 from resilience.terminal import make_console
 
@@ -26,7 +25,8 @@ def driver() -> None:
 
 
 @driver.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--system", metavar="NAME|FILE", help="Start this system's server in place of the echo server.")
 @click.option("--clients", type=click.IntRange(1, 1000), default=4, show_default=True, help="How many it is to hold.")
 @click.option(
     "--slower",
@@ -36,30 +36,40 @@ def driver() -> None:
     help="Wait so many times as long for everything, as on a busy machine.",
 )
 @needs_extra("chaos")
-def check(command: tuple[str, ...], clients: int, slower: float) -> int:
+def check(command: tuple[str, ...], system: str | None, clients: int, slower: float) -> int:
     """Start the driver COMMAND against a small echo server, and check the rules of its protocol.
 
     The server cuts its connections and refuses new ones, the driver is suspended, gets unknown messages, and is
-    stopped. {python} and {examples} in COMMAND stand for this program's interpreter and its drivers' folder.
+    stopped. With --system the driver is examined with the server of that system; COMMAND is then the system's own
+    driver, unless given. {python}, {examples}, {systems} and {centrifugo} in COMMAND are replaced as in an experiment.
 
     Exit codes: 0 every rule holds, 1 a rule is broken, 2 there is no such program, 4 it could not be examined.
     """
     import asyncio
+    import shutil
     import tempfile
 
-    from .check import Limits, examine
-    from .process import resolve_command
+    from resilience.lab.command import interruptible
 
-    words, console = resolve_command(command, "COMMAND"), make_console()
-    handle, name = tempfile.mkstemp(prefix="resilience-driver-", suffix=".log")
-    os.close(handle)
-    log = Path(name)
-    found = asyncio.run(examine(words, log, clients=clients, limits=Limits().times(slower)))
-    _show(found, console)
-    if log.stat().st_size and not found.holds:
+    from .examined import examine_driver
+
+    console = make_console()
+    folder = Path(tempfile.mkdtemp(prefix="resilience-driver-"))
+    log = folder / "driver.log"
+    keeps = False
+    try:
+        with interruptible():
+            found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
+        _show(found, console)
+        keeps = log.stat().st_size > 0 and not found.holds
+    except HarnessError:
+        keeps = (folder / "logs").exists()  # a message names the log of the server
+        raise
+    finally:
+        if not keeps:
+            shutil.rmtree(folder, ignore_errors=True)
+    if keeps:
         console.print(f"its standard error: {log}", markup=False, highlight=False, soft_wrap=True)
-    else:
-        log.unlink()
     return ExitCode.PASS if found.holds else ExitCode.FAIL
 
 

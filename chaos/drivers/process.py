@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +10,13 @@ from pathlib import Path
 from resilience.errors import DriverError, UsageError
 from resilience.units import Instant, Seconds
 
+from ..placeholders import EXAMPLES as EXAMPLES_FOLDER
+from ..placeholders import fill_placeholders
 from ..supervised import SupervisedProcess, describe_exit
 from .clock import MAX_UNCERTAINTY_S, DriverClock, Greeting
 from .messages import VERSION, BrokenLineError, DriverReady, Hello, Order, Problem, Report, decode, encode, quoted
 
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = EXAMPLES_FOLDER
 """The drivers that ship with the program."""
 
 GREETINGS = 8
@@ -27,10 +28,7 @@ MAX_GREETINGS = 200
 
 def resolve_command(command: Sequence[str], key: str = "driver.command") -> list[str]:
     """The command with its placeholders filled in. UsageError when its program does not exist; ``key`` names it."""
-    places = {"{python}": sys.executable, "{examples}": str(EXAMPLES)}
-    words = list(command)
-    for placeholder, value in places.items():
-        words = [word.replace(placeholder, value) for word in words]
+    words = fill_placeholders(command)
     program = shutil.which(words[0])
     if program is None:
         rule = "no such program, or not executable; name one on PATH, or a path from where the command is started"

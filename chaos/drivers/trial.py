@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -26,10 +27,13 @@ PAUSE_S: Seconds = 0.02
 
 
 class Trial:
-    """One driver, from the measurement of its clock to its end. ``url``: where its clients connect."""
+    """One driver, from the measurement of its clock to its end.
 
-    def __init__(self, process: DriverProcess, url: str) -> None:
-        self.process, self.url = process, url
+    ``url``: where its clients connect; ``options``: handed to each of them.
+    """
+
+    def __init__(self, process: DriverProcess, url: str, options: Mapping[str, Any]) -> None:
+        self.process, self.url, self._options = process, url, dict(options)
         self.clients: dict[str, DriverClient] = {}
         self.closed: set[str] = set()
         self.seen: Counter[str] = Counter()
@@ -83,7 +87,7 @@ class Trial:
     async def open(self, client: str) -> None:
         """Begin a client."""
         self.clients[client] = DriverClient(client)
-        await self.process.send(m.Open(client, self.url, seed=1))
+        await self.process.send(m.Open(client, self.url, 1, self._options))
 
     async def act(self) -> None:
         """Let every client do one piece of work."""

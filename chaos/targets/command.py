@@ -18,6 +18,7 @@ from resilience.experiment.targets import PORT, CommandTargetSpec, host_port
 from resilience.runtime import RunClock
 from resilience.units import Seconds
 
+from ..placeholders import fill_placeholders
 from ..ports import require_free
 from ..proxied_link import Address
 from . import foreign
@@ -84,12 +85,12 @@ class CommandTarget(ProcessTarget):
 
     def _command(self, *, is_first: bool) -> list[str]:
         _ = is_first  # the same command each time: what outlives a process is the program's own affair
-        words = [self._with_port(word) for word in self._spec.command]
+        words = fill_placeholders([self._with_port(word) for word in self._spec.command])
         return [find_program(self._spec), *words[1:]]
 
     def _environment(self) -> Mapping[str, str]:
-        added = {name: self._with_port(value) for name, value in self._spec.environment.items()}
-        return {**os.environ, **added}
+        values = fill_placeholders([self._with_port(value) for value in self._spec.environment.values()])
+        return {**os.environ, **dict(zip(self._spec.environment, values, strict=True))}
 
     def _with_port(self, text: str) -> str:
         return text.replace(PORT, str(self.address.port))
@@ -99,7 +100,7 @@ def find_program(spec: CommandTargetSpec) -> str:
     """The absolute path of the program; ConfigError when the directory or the program is not there."""
     directory = Path(spec.directory or ".").absolute()
     require(directory.is_dir(), "target.directory", spec.directory, f"no such folder: {directory}")
-    program = spec.command[0]
+    (program,) = fill_placeholders(spec.command[:1])
     path = spec.environment.get("PATH", os.environ.get("PATH"))
     has_folder = os.sep in program
     found = shutil.which(str(directory / program)) if has_folder else shutil.which(program, path=path)

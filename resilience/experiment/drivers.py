@@ -27,7 +27,8 @@ class StdioDriver(
 
     command: tuple[str, ...]
     """The program and its arguments, without a shell. ``{python}`` is the interpreter of this program, ``{examples}``
-    the folder of the drivers that ship with it. Relative names are relative to where the run is started."""
+    the folder of the drivers that ship with it, ``{systems}`` that of the ready-made systems. Relative names are
+    relative to where the run is started."""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     """Handed to the driver with each client, unread: whatever it wants to know."""
     act_every: Seconds = 1.0

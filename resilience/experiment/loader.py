@@ -79,8 +79,8 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
-    _check_table_kind(tree, file, "target", TARGET_KINDS)
-    _check_table_kind(tree, file, "driver", DRIVER_KINDS)
+    check_table_kind(tree, file, "target", TARGET_KINDS)
+    check_table_kind(tree, file, "driver", DRIVER_KINDS)
     _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
@@ -170,7 +170,7 @@ def _convert_section(tree: dict[str, Any], section: str, config: Any, file: str)
             raise _error_of(file, error, section) from error
 
 
-def _check_table_kind(tree: dict[str, Any], file: str, table: str, there: tuple[str, ...]) -> None:
+def check_table_kind(tree: dict[str, Any], file: str, table: str, there: tuple[str, ...]) -> None:
     """Name the kinds that there are where this table has none of them."""
     value = tree.get(table)
     kind = value.get("kind") if isinstance(value, dict) else there[0]

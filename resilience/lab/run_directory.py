@@ -75,8 +75,17 @@ def create_repetitions_dir(  # noqa: PLR0913 - the parts of a path
     name: str, *, lane: Lane, seeds: range, stamp: str, out: Path | None, root: Path
 ) -> Path:
     """Make the directory of several runs and return it; ``out`` and errors as of :func:`create_run_dir`."""
-    path = out if out is not None else root / name / f"{stamp}-{seeds[0]}x{len(seeds)}-{lane.value}"
-    with _refusing_what_cannot_be_made(path, "the directory of the repetitions"):
+    default = root / name / f"{stamp}-{seeds[0]}x{len(seeds)}-{lane.value}"
+    return create_shared_dir(out, default, "the directory of the repetitions")
+
+
+def create_shared_dir(out: Path | None, default: Path, what: str) -> Path:
+    """Make a directory that holds run directories: ``out``, empty or absent, or ``default``, numbered if it is there.
+
+    ``what`` it is, for messages; errors as of :func:`create_run_dir`.
+    """
+    path = default if out is None else out
+    with _refusing_what_cannot_be_made(path, what):
         if out is None:
             return _make_unused(path)
         _require_empty(path)

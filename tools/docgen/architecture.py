@@ -28,6 +28,7 @@ PACKAGES = (
     "chaos/drivers/chromium",
     "chaos/drivers/examples",
     "chaos/reference",
+    "chaos/systems",
     "chaos/targets",
     "chaos/toxiproxy",
     "sim",

