@@ -6,11 +6,11 @@ In memory a time is seconds on the server's run clock, in the database seconds s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import RowMapping, Select, Update, bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from resilience.protocol.effects import JoinAttempt, SessionRow
 from resilience.quiz.game import QuizState, StoredAnswer
@@ -19,6 +19,9 @@ from resilience.quiz.plan import Pace, QuizPlan
 from resilience.quiz.questions import Question
 from resilience.server.schema import ANSWERS, EVENTS, JOIN_ATTEMPTS, PARTICIPANTS, QUESTIONS
 from resilience.units import Instant
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Stored = RowMapping
 """A row as it was read, by column."""
@@ -55,10 +58,16 @@ def select_lease(dialect: str) -> Select[Any]:
 
 def upsert_participant(dialect: str) -> postgresql.Insert | sqlite.Insert:
     """Write a participant's row, replacing the stored one; the name and the score stay unchanged."""
-    insert = postgresql.insert(PARTICIPANTS) if dialect == "postgresql" else sqlite.insert(PARTICIPANTS)
+    insert = _postgresql_insert() if dialect == "postgresql" else sqlite.insert(PARTICIPANTS)
     kept = ("event", "participant", "name", "total_score")
     fresh = {c.name: insert.excluded[c.name] for c in PARTICIPANTS.columns if c.name not in kept}
     return insert.on_conflict_do_update(index_elements=["event", "participant"], set_=fresh)
+
+
+def _postgresql_insert() -> postgresql.Insert:
+    from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - a server on SQLite starts sooner without it
+
+    return insert(PARTICIPANTS)
 
 
 def participant(key: str, row: SessionRow, origin: float) -> Tuple:

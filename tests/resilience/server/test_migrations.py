@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -127,6 +129,22 @@ def test_opening_again_changes_nothing(shared_url: str) -> None:
     again.close()
 
 
+REOPEN = """
+import sys
+from resilience.server.store import SqlStore
+SqlStore(sys.argv[1]).close()
+print(sorted({"alembic", "psycopg", "sqlalchemy.dialects.postgresql"} & sys.modules.keys()))
+"""
+
+
+def test_a_server_that_starts_on_its_own_database_loads_no_migrations(tmp_path: Path) -> None:
+    """They, and what another database needs, took more than a quarter of the time until it listens."""
+    url = f"sqlite:///{tmp_path / 'quiz.db'}"
+    SqlStore(url).close()
+    loaded = subprocess.run([sys.executable, "-c", REOPEN, url], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
+
+
 def test_stores_that_start_at_once_make_one_set_of_tables(shared_url: str, engine: Engine) -> None:
     """Each finds an empty database, and all end up on the same one."""
     with ThreadPoolExecutor(4) as pool:
@@ -245,6 +263,14 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(shared_url: str, e
         SqlStore(shared_url)
     assert "\n" not in str(refused.value)
     assert found(shared_url, "select version_num from alembic_version") == [("0099",)]
+
+
+def test_a_database_with_two_revisions_is_refused_in_one_line(shared_url: str, engine: Engine) -> None:
+    with_quiz(SqlStore(shared_url)).close()
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0001')"))
+    with pytest.raises(StoreError, match="schema 0001, 0003, and this version knows none newer than 0003"):
+        SqlStore(shared_url)
 
 
 def test_a_foreign_table_of_the_same_name_is_refused_and_left_alone(shared_url: str, engine: Engine) -> None:
