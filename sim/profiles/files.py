@@ -18,7 +18,7 @@ from resilience.errors import ConfigError, UsageError
 from resilience.text_files import read_text
 from resilience.validation import one_line, violation_of
 
-from .population import Population, Segment
+from .mix import NetworkMix, Segment
 from .profile import NetworkProfile, OutageProcess, Source
 
 _Value = TypeVar("_Value")
@@ -70,12 +70,12 @@ def parse_profile(text: str, file: str) -> NetworkProfile:
     return _converted(tree, NetworkProfile, file)
 
 
-def parse_population(texts: tuple[str, ...]) -> Population:
+def parse_mix(texts: tuple[str, ...]) -> NetworkMix:
     """The population of segments such as ``lte-moving+carrier-outage=50``: profiles over one another, and a number.
 
     A segment is named by its profiles; raises :class:`~resilience.errors.UsageError` for what is no segment.
     """
-    return Population(tuple(map(_segment, texts)))
+    return NetworkMix(tuple(map(_segment, texts)))
 
 
 def _converted(tree: object, kind: type[_Value], file: str, prefix: str = "") -> _Value:

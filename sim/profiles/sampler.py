@@ -19,7 +19,7 @@ from resilience.errors import require
 from resilience.units import Seconds
 
 from ..random_arrays import Keys, fold, inner_uniforms, keys_of, uniforms
-from .population import Population, Segment
+from .mix import NetworkMix, Segment
 from .profile import GilbertElliott, LengthDistribution, Lognormal, Once, OutageProcess, Poisson, SharedFate
 from .timelines import Floats, Ints, OutageKind, OutageTimelines, merged
 
@@ -48,7 +48,7 @@ class _Strikes(NamedTuple):
 
 
 def sample(  # noqa: PLR0913 - a part of a population is asked for by keyword
-    population: Population,
+    mix: NetworkMix,
     horizon: Seconds,
     *,
     seed: int,
@@ -63,11 +63,11 @@ def sample(  # noqa: PLR0913 - a part of a population is asked for by keyword
     :class:`~resilience.errors.ConfigError` for a horizon that is too long.
     """
     require(0 < horizon <= MAX_HORIZON_S, "horizon", horizon, f"must be above 0 and at most {MAX_HORIZON_S:g} s")
-    past = population.participants if past is None else past
+    past = mix.participants if past is None else past
     draw = _Draw(seed, replication, horizon)
     blocks = [
         _sample_block(segment, low, min(low + block, end), draw)
-        for segment, begin, end in population.ranges(first, past)
+        for segment, begin, end in mix.ranges(first, past)
         for low in range(begin, end, block)
     ]
     return OutageTimelines.concatenate(blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.profiles.population import Population, Segment
+from sim.profiles.mix import NetworkMix, Segment
 from sim.profiles.profile import (
     Arrivals,
     GilbertElliott,
@@ -61,5 +61,5 @@ def profile(name: str = "made", **processes: OutageProcess) -> NetworkProfile:
     return NetworkProfile(name, "A test", processes)
 
 
-def population(number: int, *profiles: NetworkProfile, name: str = "all") -> Population:
-    return Population((Segment(name, number, profiles),))
+def population(number: int, *profiles: NetworkProfile, name: str = "all") -> NetworkMix:
+    return NetworkMix((Segment(name, number, profiles),))

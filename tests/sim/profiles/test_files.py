@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resilience.errors import UsageError
-from sim.profiles.files import ProfileError, bundled_profiles, load_profile, parse_population, parse_profile
+from sim.profiles.files import ProfileError, bundled_profiles, load_profile, parse_mix, parse_profile
 from sim.profiles.profile import Lognormal, NetworkProfile, Poisson
 from sim.profiles.sampler import sample
 
@@ -70,7 +70,7 @@ def test_every_parameter_of_a_bundled_profile_says_where_it_comes_from(name: str
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_bundled_profile_gives_outages(name: str) -> None:
-    assert sample(parse_population((f"{name}=3000",)), 3600.0, seed=1).outages > 0
+    assert sample(parse_mix((f"{name}=3000",)), 3600.0, seed=1).outages > 0
 
 
 def test_a_profile_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_profile_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
     assert isinstance(process.arrivals, Poisson)
     assert isinstance(process.lengths[0], Lognormal)
     assert profile.sources["me"].citation == "Me, Notes, 2024"
-    made = parse_population((f"home-wifi+{file}=12", "5g=3"))
+    made = parse_mix((f"home-wifi+{file}=12", "5g=3"))
     assert [(segment.name, segment.participants) for segment in made.segments] == [("home-wifi_own", 12), ("5g", 3)]
 
 
@@ -202,12 +202,12 @@ def test_profiles_that_are_not_there_are_named(tmp_path: Path) -> None:
 )
 def test_a_segment_that_is_none_is_answered_with_the_rule(text: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        parse_population((text,))
+        parse_mix((text,))
 
 
 def test_two_segments_of_the_same_profiles_are_rejected() -> None:
     with pytest.raises(UsageError, match=r"segments\[1\].name"):
-        parse_population(("home-wifi=5", "home-wifi=6"))
+        parse_mix(("home-wifi=5", "home-wifi=6"))
 
 
 def test_a_profile_is_a_value() -> None:

@@ -15,8 +15,8 @@ from scipy.stats import lognorm
 
 from resilience.errors import ConfigError
 from resilience.random_streams import uniform
-from sim.profiles.files import bundled_profiles, parse_population
-from sim.profiles.population import Population, Segment
+from sim.profiles.files import bundled_profiles, parse_mix
+from sim.profiles.mix import NetworkMix, Segment
 from sim.profiles.profile import NetworkProfile
 from sim.profiles.sampler import sample
 from sim.profiles.timelines import OutageKind, OutageTimelines, on_grid
@@ -37,9 +37,9 @@ from .made_profiles import (
 HOUR = 3600.0
 
 
-def mixed(number: int = 150) -> Population:
+def mixed(number: int = 150) -> NetworkMix:
     """Every bundled profile, so many participants each."""
-    return parse_population(tuple(f"{name}={number}" for name in bundled_profiles()))
+    return parse_mix(tuple(f"{name}={number}" for name in bundled_profiles()))
 
 
 def lengths(timelines: OutageTimelines) -> np.ndarray:
@@ -92,13 +92,13 @@ def test_other_participants_move_no_draw() -> None:
     wifi = Segment("wifi", 100, (bundled_profiles()["home-wifi"],))
     more = Segment("wifi", 130, wifi.profiles)
     cars = Segment("cars", 50, (bundled_profiles()["lte-moving"],))
-    alone = sample(Population((wifi,)), HOUR, seed=1)
-    behind = sample(Population((cars, more)), HOUR, seed=1)
+    alone = sample(NetworkMix((wifi,)), HOUR, seed=1)
+    behind = sample(NetworkMix((cars, more)), HOUR, seed=1)
     assert behind.slice(50, 149).digest == alone.slice(0, 99).digest
 
 
 def test_a_later_horizon_only_adds_outages() -> None:
-    made = parse_population(("home-wifi=200", "high-speed-rail=160"))
+    made = parse_mix(("home-wifi=200", "high-speed-rail=160"))
     short, long = sample(made, HOUR, seed=1), sample(made, 2 * HOUR, seed=1)
     for before, after in zip(short, long, strict=True):
         kept = [outage for outage in after if outage.start < HOUR]
@@ -204,9 +204,9 @@ def test_correlation_within_an_access_point_is_that_of_its_shared_outages() -> N
 
 
 def test_a_population_wide_incident_strikes_its_share_of_every_segment_at_one_time() -> None:
-    made = parse_population(("lte-moving+carrier-outage=4000", "5g+carrier-outage=4000", "home-wifi=100"))
+    made = parse_mix(("lte-moving+carrier-outage=4000", "5g+carrier-outage=4000", "home-wifi=100"))
     carrier: NetworkProfile = bundled_profiles()["carrier-outage"]
-    bare = Population(tuple(Segment(each.name, each.participants, (carrier,)) for each in made.segments[:2]))
+    bare = NetworkMix(tuple(Segment(each.name, each.participants, (carrier,)) for each in made.segments[:2]))
     timelines = sample(bare, HOUR, seed=1)
     assert set(timelines.start.tolist()) == {1800.0}
     assert len(set(timelines.end.tolist())) == 1

@@ -28,7 +28,7 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: tuple[NetworkProfile, ...]
 
 
-class Population(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NetworkMix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Segments in order; raises :class:`~resilience.errors.ConfigError` for one that breaks a rule."""
 
     segments: tuple[Segment, ...]
