@@ -1,4 +1,4 @@
-"""The tables of ``docs/network-profiles.md``: each bundled profile, what it comes to, and where its numbers are from."""
+"""The tables of ``docs/network-profiles.md``: each bundled profile, what it comes to, where its numbers are from."""
 
 from __future__ import annotations
 
