@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,4 +123,6 @@ def schedule(
     made = schedule_of(timelines if step is None else rounded(timelines, step), name, silent, success, max_cohorts)
     with failing_in_one_line(out, "the experiment"):
         out.write_text(to_toml(made.experiment), encoding="utf-8")
-    click.echo("\n".join([*schedule_lines(made), f"run it with: resilience sim run {out} --lane virtual"]))
+    click.echo(
+        "\n".join([*schedule_lines(made), f"run it with: resilience sim run {shlex.quote(str(out))} --lane virtual"])
+    )

@@ -15,7 +15,7 @@ from resilience.errors import require
 
 from .profile import NetworkProfile
 
-MAX_PARTICIPANTS = 100_000_000
+MAX_PARTICIPANTS = 20_000_000
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

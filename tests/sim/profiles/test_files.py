@@ -197,7 +197,7 @@ def test_profiles_that_are_not_there_are_named(tmp_path: Path) -> None:
         ("=5", "no such network profile"),
         ("home-wifi+=5", "no such network profile"),
         ("home-wifi+home-wifi=5", "must not repeat"),
-        ("home-wifi=999999999", "must be at most 100,000,000 in all"),
+        ("home-wifi=999999999", "must be at most 20,000,000 in all"),
     ],
 )
 def test_a_segment_that_is_none_is_answered_with_the_rule(text: str, complaint: str) -> None:
