@@ -149,7 +149,7 @@ def test_lengths_are_cut_to_their_limits() -> None:
 
 
 def test_a_gilbert_elliott_link_is_bad_for_its_share_in_bursts_of_its_length() -> None:
-    number, bad, burst = 4000, 0.02, 8.0
+    number, bad, burst = 2000, 0.3, 8.0
     timelines = sample(population(number, profile(a=process(gilbert_elliott(bad, burst)))), HOUR, seed=4)
     found = lengths(timelines)
     inside = np.minimum(timelines.end, HOUR) - timelines.start
@@ -181,12 +181,28 @@ def test_members_of_an_access_point_have_the_same_outages_and_others_have_others
     assert near(sum(len(group[0]) for group in fates), 101 * 2, math.sqrt(202))
 
 
+def test_access_points_of_two_segments_are_apart() -> None:
+    made = profile(a=process(poisson(2), lognormal(10, 1), shared=members(50)))
+    segments = NetworkMix((Segment("one", 50, (made,)), Segment("two", 50, (made,))))
+    timelines = list(sample(segments, HOUR, seed=7))
+    assert timelines[0] == timelines[49] != timelines[50] == timelines[99]
+
+
 def test_a_struck_share_of_a_group_is_drawn_for_each_outage() -> None:
     made = process(poisson(1), uniform_length(1, 2), shared=members(200, struck=0.8))
     timelines = sample(population(200 * 200, profile(a=made)), HOUR, seed=8)
     starts, reached = np.unique(timelines.start, return_counts=True)
     assert near(reached.mean(), 160, math.sqrt(32 / len(starts)))
     assert near(reached.var(), 32, 32 * math.sqrt(2 / len(starts)))
+
+
+def test_who_is_struck_is_drawn_again_for_each_outage() -> None:
+    made = process(poisson(30), uniform_length(0.01, 0.02), shared=members(300, struck=0.5))
+    timelines = sample(population(300, profile(a=made)), HOUR, seed=8)
+    outages, each = len(np.unique(timelines.start)), np.diff(timelines.ptr)
+    assert outages > 20
+    assert near(each.mean(), outages / 2, math.sqrt(outages / 4 / 300))
+    assert near(each.var(), outages / 4, outages / 4 * math.sqrt(2 / 300))
 
 
 def test_correlation_within_an_access_point_is_that_of_its_shared_outages() -> None:
