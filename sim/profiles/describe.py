@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from resilience.experiment.fault_rules import MIN_SILENCE_S
+
 from .profile import GilbertElliott, NetworkProfile, Once, OutageProcess, Parameter, Poisson
-from .schedule import FaultSchedule
+from .schedule import MIN_GAP_S, MIN_REFUSAL_S, FaultSchedule
 from .timelines import OutageKind, OutageTimelines
 
 _QUANTILES = (0.5, 0.9, 0.99)
@@ -54,7 +56,11 @@ def schedule_lines(made: FaultSchedule) -> list[str]:
     size = f"{run.clients:,} clients in {len(run.cohorts):,} cohorts, {len(run.windows()):,} fault windows"
     lines = [f"{size}, {run.duration:.0f} s; lanes: {', '.join(run.lanes)}"]
     if made.left_out:
-        lines.append(f"left out: {made.left_out:,} silent outages of less than half a second, which no canary can see")
+        limits = f"silent below {MIN_SILENCE_S:g} s, refused below {MIN_REFUSAL_S:g} s"
+        lines.append(f"left out: {made.left_out:,} outages too short for a canary to see ({limits})")
+    if made.close:
+        why = "a canary may not see the link work in between, and the report excludes such a window"
+        lines.append(f"close: {made.close:,} outages less than {MIN_GAP_S:g} s after another of their cohort; {why}")
     return lines
 
 

@@ -9,6 +9,7 @@ deployment become ``refuse``, a suspended client ``client_suspend``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ LEAD_S: Seconds = 10.0
 
 SETTLE_S: Seconds = 30.0
 """A run continues so long after its last outage, for the last participants to return."""
+
+MIN_REFUSAL_S: Seconds = 0.1
+"""A canary hardly sees a shorter refusal."""
+
+MIN_GAP_S: Seconds = 0.3
+"""Within a shorter gap a canary may not see that a link works again, and the report excludes the second window."""
 
 MAX_COHORTS = 100
 """Each has a link of its own, in the real lane a proxy process."""
@@ -59,12 +66,14 @@ class FaultSchedule(NamedTuple):
     """An experiment that repeats timelines.
 
     ``members``: the participants of each cohort, in the order of its clients. ``left_out``: how many outages were too
-    short for a fault; participants that have no others are in the cohort ``calm``.
+    short for a fault; participants that have no others are in the cohort ``calm``. ``close``: how many follow another
+    one of their cohort within :data:`MIN_GAP_S`.
     """
 
     experiment: Experiment
     members: Mapping[str, tuple[int, ...]]
     left_out: int
+    close: int
 
 
 def schedule_of(
@@ -96,7 +105,8 @@ def schedule_of(
         hypothesis=Hypothesis(within=LEAD_S),
         expectations=() if success is None else (Expectation("success_rate", Op.AT_LEAST, success),),
     )
-    return FaultSchedule(experiment, {names[fate]: tuple(who) for fate, who in members.items()}, left_out)
+    close = sum(later.start - earlier.end < MIN_GAP_S for fate in members for earlier, later in pairwise(fate))
+    return FaultSchedule(experiment, {names[fate]: tuple(who) for fate, who in members.items()}, left_out, close)
 
 
 def rounded(timelines: OutageTimelines, step: Seconds) -> OutageTimelines:
@@ -144,8 +154,8 @@ def _fates(timelines: OutageTimelines) -> tuple[dict[Fate, list[int]], int]:
 
 
 def _can_be_shown(outage: Outage) -> bool:
-    closes = outage.kind in {OutageKind.REFUSED, OutageKind.DEPLOY}
-    return closes or outage.end - outage.start >= MIN_SILENCE_S
+    refuses = outage.kind in {OutageKind.REFUSED, OutageKind.DEPLOY}
+    return outage.end - outage.start >= (MIN_REFUSAL_S if refuses else MIN_SILENCE_S)
 
 
 def _as_fault(outage: Outage) -> Outage:

@@ -100,6 +100,14 @@ def test_the_number_of_cohorts_is_limited_and_rounding_lowers_it(tmp_path: Path)
     assert "2 cohorts, 1 fault windows" in output_of(*limited, "--round", 0.1).replace("left out", "")
 
 
+def test_what_an_experiment_cannot_show_is_said(tmp_path: Path) -> None:
+    trace = tmp_path / "o.csv"
+    trace.write_text("participant,start,end,kind\na,1,3,silent\na,3.1,5,silent\na,6,6.4,silent\na,7,7.05,refused\n")
+    output = output_of("schedule", trace, "--out", tmp_path / "e.toml")
+    assert "left out: 2 outages too short for a canary to see (silent below 0.5 s, refused below 0.1 s)" in output
+    assert "close: 1 outages less than 0.3 s after another of their cohort" in output
+
+
 def test_files_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     trace = tmp_path / "o.csv"
     trace.write_text("participant,start,end\na,1,3\n")

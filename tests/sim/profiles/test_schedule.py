@@ -51,7 +51,13 @@ def test_participants_of_one_fate_share_a_cohort() -> None:
 
 def test_each_kind_becomes_its_fault_and_the_shortest_are_left_out() -> None:
     fates: list[list[tuple[float, float, int]]]
-    fates = [[(1, 2, 0)], [(1, 2, 1)], [(1, 2, 2)], [(1, 2, 3)], [(1, 1.2, 0), (3, 3.2, 3), (5, 5.2, 1)]]
+    fates = [
+        [(1, 2, 0)],
+        [(1, 2, 1)],
+        [(1, 2, 2)],
+        [(1, 2, 3)],
+        [(1, 1.2, 0), (3, 3.2, 3), (5, 5.2, 1), (5.4, 5.45, 2)],
+    ]
     made = schedule_of(OutageTimelines.of(fates), "made", "blackhole", success=0.9)
     kinds = {w.place: w.fault.kind for w in made.experiment.windows()}
     assert kinds == {
@@ -61,8 +67,13 @@ def test_each_kind_becomes_its_fault_and_the_shortest_are_left_out() -> None:
         "fate-4": "refuse",
     }
     assert made.members["fate-2"] == (1, 2)
-    assert made.left_out == 2
+    assert (made.left_out, made.close) == (3, 0)
     assert [each.threshold for each in made.experiment.expectations] == [0.9]
+
+
+def test_outages_that_follow_too_soon_are_counted() -> None:
+    fates = [[(1, 2, 0), (2.2, 3, 1), (3.3, 4, 0)], [(1, 2, 0), (2.2, 3, 1), (3.3, 4, 0)], [(1, 2, 0), (2.29, 3, 0)]]
+    assert schedule_of(OutageTimelines.of(fates), "made").close == 2
 
 
 def test_rounding_lets_similar_outages_share_a_cohort() -> None:
