@@ -18,10 +18,17 @@ from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
+from .profiles.cli import outages, profiles, schedule
+
 
 @click.group()
 def sim() -> None:
     """Run an experiment in a simulator: the same code, a clock of its own, the same report."""
+
+
+sim.add_command(profiles)
+sim.add_command(outages)
+sim.add_command(schedule)
 
 
 @sim.command()

@@ -23,6 +23,7 @@ from docgen import (
     evidence,
     faults,
     handshakes,
+    network_profiles,
     protocol,
     systems,
 )
@@ -79,6 +80,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,
+    "network profile figures": network_profiles.figures,
+    "network profile parameters": network_profiles.parameters,
 }
 
 PARTS |= {f"modules of {package}": partial(architecture.modules, package) for package in architecture.PACKAGES}

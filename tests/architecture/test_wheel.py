@@ -44,7 +44,12 @@ def test_every_file_of_the_packages_ships(root: Path, wheel: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "folder, ending",
-    [("chaos/experiments/", ".toml"), ("reports/templates/", ""), ("resilience/server/templates/", "")],
+    [
+        ("chaos/experiments/", ".toml"),
+        ("reports/templates/", ""),
+        ("resilience/server/templates/", ""),
+        ("sim/profiles/catalogue/", ".toml"),
+    ],
 )
 def test_data_folders_ship(wheel: set[str], folder: str, ending: str) -> None:
     assert [name for name in wheel if name.startswith(folder) and name.endswith(ending)]

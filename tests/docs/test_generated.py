@@ -11,7 +11,10 @@ import docs
 
 GENERATED = (
     "ARCHITECTURE.md",
-    *(f"docs/{name}.md" for name in ("configuration", "drivers", "experiments", "faults", "protocol", "resume")),
+    *(
+        f"docs/{name}.md"
+        for name in ("configuration", "drivers", "experiments", "faults", "network-profiles", "protocol", "resume")
+    ),
 )
 
 
