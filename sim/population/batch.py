@@ -153,8 +153,9 @@ class BatchTier:
 
     def _give_up(self, requests: Requests, at: Floats) -> None:
         self.states.mode[requests["who"]] = Mode.GONE
-        requests = requests[at < self.rules.duration]
-        rows = requests["outage"]
+        seen = at < self.rules.duration
+        requests, rows = requests[seen], requests["outage"][seen]
+        self.episodes.ended[rows] = at[seen]
         self.episodes.outcome[rows] = EpisodeOutcome.GAVE_UP
         self.episodes.attempts[rows], self.episodes.dials[rows] = requests["attempt"], requests["dials"]
 
@@ -279,7 +280,7 @@ class BatchTier:
         self._grace_ends[outage[back]] = np.inf
         seen = restored < self.rules.duration
         outage = outage[seen]
-        episodes.restored[outage], episodes.outcome[outage] = restored[seen], EpisodeOutcome.RESTORED
+        episodes.ended[outage], episodes.outcome[outage] = restored[seen], EpisodeOutcome.RESTORED
         episodes.cleaned_up[outage] = (attached >= rows["expires"])[seen]
         episodes.attempts[outage], episodes.dials[outage] = rows["attempt"][seen], rows["dials"][seen]
 

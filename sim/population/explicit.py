@@ -344,10 +344,11 @@ class ExplicitParticipant:
             return
         self.state = State.GAVE_UP
         if self.episode >= 0:
-            self._close_episode(EpisodeOutcome.GAVE_UP)
+            self._close_episode(EpisodeOutcome.GAVE_UP, now)
 
-    def _close_episode(self, outcome: EpisodeOutcome) -> None:
+    def _close_episode(self, outcome: EpisodeOutcome, now: Instant) -> None:
         episodes, row = self.world.episodes, self.episode
+        episodes.ended[row] = now
         episodes.outcome[row], episodes.attempts[row], episodes.dials[row] = outcome, self.retry.attempt, self.dials
 
     # a dial -----------------------------------------------------------------------------------------------------------
@@ -440,8 +441,7 @@ class ExplicitParticipant:
         self.watch_server(now)
         self.retry.restored(now)
         if self.episode >= 0:
-            self._close_episode(EpisodeOutcome.RESTORED)
-            self.world.episodes.restored[self.episode] = now
+            self._close_episode(EpisodeOutcome.RESTORED, now)
             self.world.episodes.cleaned_up[self.episode] = late
         self._send_up(now, connection, self._server_hears, "stored")
         self._on_open(self, now)

@@ -59,29 +59,30 @@ class Population:
         """``n``."""
         return len(self.seeds)
 
-    def slice(self, first: int, past: int) -> Population:
-        """The participants from ``first`` to before ``past``."""
-        return Population(self.seeds[first:past], self.latency[first:past], self.timelines.slice(first, past))
+    def take(self, who: Rows) -> Population:
+        """These participants, in this order."""
+        return Population(self.seeds[who], self.latency[who], self.timelines.take(who))
 
 
 @dataclass(eq=False)
 class Episodes:
     """One row for each of the ``m`` outages, in the order of the timelines; all arrays have the shape (m,).
 
-    ``outcome``: uint8 of :class:`EpisodeOutcome`. ``detected``, ``restored``: float64, instants in seconds, NaN if not.
+    ``outcome``: uint8 of :class:`EpisodeOutcome`. ``detected``, ``ended``: float64, the instants in seconds at
+    which the client noticed it and at which it was back or gave up, NaN if not.
     ``attempts``: int16, the retry policy's count when it was over. ``dials``: int16. ``grace_ended``, ``cleaned_up``:
     whether the server's grace period ended, and whether the return came after the clean-up.
     """
 
     outcome: npt.NDArray[np.uint8]
     detected: Floats
-    restored: Floats
+    ended: Floats
     attempts: npt.NDArray[np.int16]
     dials: npt.NDArray[np.int16]
     grace_ended: npt.NDArray[np.bool_]
     cleaned_up: npt.NDArray[np.bool_]
 
-    COLUMNS = ("outcome", "detected", "restored", "attempts", "dials", "grace_ended", "cleaned_up")
+    COLUMNS = ("outcome", "detected", "ended", "attempts", "dials", "grace_ended", "cleaned_up")
 
     @classmethod
     def empty(cls, m: int) -> Episodes:
@@ -97,10 +98,10 @@ class Episodes:
             np.zeros(m, np.bool_),
         )
 
-    @classmethod
-    def concatenate(cls, parts: list[Episodes]) -> Episodes:
-        """The outages of all parts, one part after the other."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.COLUMNS))
+    def put(self, rows: Rows, part: Episodes) -> None:
+        """Write the outages of ``part`` to these rows."""
+        for name in self.COLUMNS:
+            getattr(self, name)[rows] = getattr(part, name)
 
     def close(self, timelines: OutageTimelines, rules: PopulationRules) -> None:
         """The run has ended: mark what is open, and what may yet be noticed."""
