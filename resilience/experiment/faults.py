@@ -81,6 +81,8 @@ from resilience.experiment.primitives import (
 from resilience.units import Instant, Seconds
 
 EVERY_LANE = frozenset((Lane.REAL, Lane.VIRTUAL, Lane.MODEL))
+AND_POPULATION = EVERY_LANE | {Lane.POPULATION}
+"""Those of a fault that is one outage of a client's own link, which arrays of outages can hold."""
 CODE_LANES = frozenset((Lane.REAL, Lane.VIRTUAL))
 """Those that run the product's own code over connections that carry bytes; the model's carry messages."""
 
@@ -186,6 +188,7 @@ class CutFault(Fault, frozen=True, tag="cut"):
     """All connections closed once, which is the whole fault."""
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:
@@ -197,6 +200,7 @@ class ResetFault(Fault, frozen=True, tag="reset"):
     """All connections reset once, which is the whole fault."""
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:
@@ -210,6 +214,7 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
     duration: Seconds
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:
