@@ -21,13 +21,13 @@ from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
 from ..random_arrays import fold, uniforms
-from .agenda import Agenda
+from .event_queue import EventQueue
 from .explicit import World
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
-from .requests import REQUEST, RequestQueue, Requests
+from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
 from .retries import NOT_YET, delays, dial_instants, draws, spent
 from .rules import WINDOW_S, PopulationRules
 from .state import Mode, States
@@ -44,10 +44,12 @@ class BatchTier:
     """One server and its participants."""
 
     def __init__(self, population: Population, rules: PopulationRules) -> None:
+        if population.size > MOST_PARTICIPANTS:
+            raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
         timelines = population.timelines
         self.rules, self.population = rules, population
         self.episodes = Episodes.empty(timelines.outages)
-        self.world = World(rules, population, Agenda(), JoinStation(rules.station), self.episodes)
+        self.world = World(rules, population, EventQueue(), JoinStation(rules.station), self.episodes)
         self._keys = fold(population.seeds, 0)
         self._owner = timelines.owner
         self._next_start = _next_starts(timelines.start, self._owner)
@@ -59,10 +61,8 @@ class BatchTier:
         self._served: list[tuple[Requests, Floats]] = []
         self._handover = Handover(self.world, self.states, self._next_start)
         tries = rules.syn_times
-        patience = [after - before for before, after in itertools.pairwise(tries)]
-        self._soonest = min([*patience, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(
-            initial=0.0
-        )
+        repeats = [after - before for before, after in itertools.pairwise(tries)]
+        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
 
     def run(self) -> Result:
         """Carry out one window after the other."""
@@ -77,12 +77,20 @@ class BatchTier:
             self._welcome_served()
         self.episodes.grace_ended |= self._grace_ends < self.rules.duration
         self.episodes.close(self.population.timelines, self.rules)
-        return Result(self.episodes, self.world.station, self.world.agenda.done)
+        return Result(self.episodes, self.world.station, self.world.queue.done)
 
     def _first_pings(self, who: Rows, attached: Floats, number: npt.NDArray[np.int32] | int) -> Floats:
         """The first ping of these participants' connections of this number."""
         u = uniforms(self._keys[who], "first_ping", number, 0)
         return cast("Callable[..., Floats]", first_ping_at)(u, attached, self.rules.heartbeat.interval)
+
+    @property
+    def array_bytes(self) -> int:
+        """The size of all arrays that last for the whole run: population, states, episodes, orders."""
+        timelines, own = self.population.timelines, (self._keys, self._owner, self._next_start, self._grace_ends)
+        given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
+        kept = [*vars(self.states).values(), *vars(self.episodes).values()]
+        return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))
 
     # the first phase --------------------------------------------------------------------------------------------------
 
@@ -167,9 +175,9 @@ class BatchTier:
 
     def _meet_station(self, end: Instant) -> None:
         """Requests of both tiers, in order, and everything else of the explicit tier that comes before them."""
-        agenda = self.world.agenda
+        queue = self.world.queue
         while True:
-            entry = agenda.peek(end)
+            entry = queue.peek(end)
             if entry is None or entry.is_request:
                 rows = self._requests.before(end, -1) if entry is None else self._requests.before(entry.at, entry.who)
                 if len(rows):
@@ -177,7 +185,7 @@ class BatchTier:
                     continue
                 if entry is None:
                     return
-            agenda.step()
+            queue.step()
 
     def _let_in(self, rows: Requests) -> None:
         """Requests meet the station; those that one of the others could still precede are put back."""
@@ -247,7 +255,7 @@ class BatchTier:
         self._dial(rows, dial_instants(now, delay if advice is None else np.maximum(delay, advice[~over])))
 
     def _dial(self, rows: Requests, at: Floats) -> None:
-        """Dials that begin at these instants, after everybody's own outage; explicit where the next one is near."""
+        """Dials that begin at these instants, after the own outage of each; explicit where the next one is near."""
         near = at + self.rules.slack >= self._next_start[rows["outage"]]
         for index in np.flatnonzero(near):
             self._entangle(rows[index], float(at[index]))

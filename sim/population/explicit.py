@@ -23,7 +23,7 @@ from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
-from .agenda import Agenda
+from .event_queue import EventQueue
 from .link import Link
 from .population import EpisodeOutcome, Episodes, Population
 from .rules import PopulationRules, tick
@@ -39,7 +39,7 @@ class World:
 
     rules: PopulationRules
     population: Population
-    agenda: Agenda
+    queue: EventQueue
     station: JoinStation
     episodes: Episodes
 
@@ -138,7 +138,7 @@ class ExplicitParticipant:
     # the link ---------------------------------------------------------------------------------------------------------
 
     def _at(self, at: Instant, act: Callable[[Instant, Any], None], argument: object = None) -> None:
-        self.world.agenda.add(at, self.who, act, argument)
+        self.world.queue.add(at, self.who, act, argument)
 
     def _draw(self, purpose: str, one: int, other: int) -> float:
         return uniform(self._seed, purpose, one, other)
@@ -370,7 +370,7 @@ class ExplicitParticipant:
                 continue
             connection.packet = number
             if knock.arrives:
-                self.world.agenda.add(knock.at, self.who, self._request, connection, is_request=True)
+                self.world.queue.add(knock.at, self.who, self._request, connection, is_request=True)
             else:
                 self._at(knock.at, self._dial_fails, connection)
             return

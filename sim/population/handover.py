@@ -77,7 +77,7 @@ class Handover:
         self._plan(participant, now + SETTLE_S)
 
     def _plan(self, participant: ExplicitParticipant, at: Instant) -> None:
-        self._world.agenda.add(at, participant.who, self._settle, participant)
+        self._world.queue.add(at, participant.who, self._settle, participant)
 
     def _settle(self, now: Instant, participant: ExplicitParticipant) -> None:
         """Hand back who is open, with nothing under way, and whose next outage has not been begun."""

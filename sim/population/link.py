@@ -1,7 +1,7 @@
 """One participant's own link: when what is sent arrives, and what a dial meets. Pure; its outages are known beforehand.
 
 A silent outage holds bytes: what is under way or sent meanwhile arrives one latency after its end, unless its sender
-has let go of the connection before. A refused outage ends the connection, and with it everything under way.
+has closed the connection before. A refused outage ends the connection, and with it everything under way.
 """
 
 from __future__ import annotations

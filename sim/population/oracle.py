@@ -1,4 +1,4 @@
-"""The oracle: the explicit tier for everybody, which the batch tier must equal bit for bit."""
+"""The oracle: the explicit tier for all participants, which the batch tier must equal bit for bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from resilience.units import Instant
 
-from .agenda import Agenda
+from .event_queue import EventQueue
 from .explicit import ExplicitParticipant, World
 from .population import Episodes, Population
 from .rules import PopulationRules
@@ -24,15 +24,15 @@ class Result:
 
 def run_explicitly(population: Population, rules: PopulationRules) -> Result:
     """Carry every participant of one server through every message."""
-    agenda = Agenda()
+    queue = EventQueue()
     episodes = Episodes.empty(population.timelines.outages)
-    world = World(rules, population, agenda, JoinStation(rules.station), episodes)
+    world = World(rules, population, queue, JoinStation(rules.station), episodes)
     for who in range(population.size):
         ExplicitParticipant(who, world, _nothing_to_do).start_attached()
-    while agenda.peek(rules.duration) is not None:
-        agenda.step()
+    while queue.peek(rules.duration) is not None:
+        queue.step()
     episodes.close(population.timelines, rules)
-    return Result(episodes, world.station, agenda.done)
+    return Result(episodes, world.station, queue.done)
 
 
 def _nothing_to_do(_: ExplicitParticipant, __: Instant) -> None:

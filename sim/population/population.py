@@ -1,4 +1,4 @@
-"""Who takes part: one row of each array is one participant. And what became of them: one row is one outage.
+"""Who takes part: one row of each array is one participant. And the outcome of them: one row is one outage.
 
 Arrays are shared by all tiers; a tier writes the rows of its own participants only.
 """
@@ -23,7 +23,7 @@ CARRIED = (OutageKind.SILENT, OutageKind.REFUSED)
 
 
 class EpisodeOutcome(IntEnum):
-    """What became of one outage. ``CENSORED``: the run ended before that was known."""
+    """The outcome of one outage. ``CENSORED``: the run ended before that was known."""
 
     NOT_EXPOSED = 0
     RESTORED = 1

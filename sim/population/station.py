@@ -18,7 +18,7 @@ from .rules import StationRules
 
 
 class StationAnswer(IntEnum):
-    """What became of a request."""
+    """The outcome of a request."""
 
     SERVED = 0
     """Its value is the instant at which its response leaves."""
@@ -29,7 +29,7 @@ class StationAnswer(IntEnum):
 
 
 class Batch(NamedTuple):
-    """What became of the first requests of a sequence. ``all_served``: all of it, each of them in time."""
+    """The outcome of the first requests of a sequence. ``all_served``: all of it, each of them in time."""
 
     answers: list[int]
     values: list[float]
@@ -51,10 +51,10 @@ class JoinStation:
         batch = self.enter_many([now], [float("inf")], float("inf"))
         return StationAnswer(batch.answers[0]), batch.values[0]
 
-    def enter_many(self, arrivals: Sequence[Instant], patience: Sequence[Instant], soonest: Seconds) -> Batch:
+    def enter_many(self, arrivals: Sequence[Instant], deadlines: Sequence[Instant], soonest: Seconds) -> Batch:
         """Requests arrive, in order of time, until one of them could be followed by another that is not listed.
 
-        A client whose response leaves at its ``patience`` or later has left; that client comes back ``soonest`` seconds
+        A client whose response leaves at its deadline or later has left; that client comes back ``soonest`` seconds
         after its request at the earliest, one that is rejected after its retry time, one that is dropped after
         ``soonest`` seconds. So a request that arrives later than the first of these instants is not taken.
         """
@@ -62,7 +62,7 @@ class JoinStation:
         limited, admit, number = self._backlog > 0, self._admission.try_admit, self.served
         answers, values = list[int](), list[float]()
         horizon, longest = float("inf"), self.longest_wait
-        for now, until in zip(arrivals, patience, strict=True):
+        for now, until in zip(arrivals, deadlines, strict=True):
             if now >= horizon:
                 break
             if limited and departures[number % places] > now:

@@ -34,7 +34,8 @@ COMMIT_S = 0.003
 def rules_of(experiment: Experiment) -> PopulationRules:
     """The rules of each server: one handshake at a time, at the joins per second that the server is said to complete.
 
-    Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
+    Accepting a connection takes no time, so the queue is bounded by admission, not by the listen backlog. Raises
+    :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
     """
     server, clients = experiment.server, experiment.clients
     each = -(-clients // experiment.population.servers)
@@ -42,7 +43,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         experiment.client.rules,
         HeartbeatTimeouts(server.heartbeat_interval, server.grace_period, server.cleanup_interval),
         _announced(return_window(each, server.join_capacity)),
-        StationRules(server.join_capacity, server.admission_seconds, 1, 1.0 / server.join_capacity, server.backlog),
+        StationRules(server.join_capacity, server.admission_seconds, 1, 1.0 / server.join_capacity),
         COMMIT_S,
         experiment.duration,
     )

@@ -23,7 +23,7 @@ class Entry(NamedTuple):
     is_request: bool
 
 
-class Agenda:
+class EventQueue:
     """Calls to make. ``done`` counts those made."""
 
     def __init__(self) -> None:
