@@ -33,8 +33,8 @@ HOME, PHONES = (
     Cohort("home", 40, profiles=("home-wifi",)),
     Cohort("phones", 30, profiles=("lte-moving", "carrier-outage")),
 )
-EVENING = Experiment(
-    name="evening",
+HALL = Experiment(
+    name="hall",
     duration=900.0,
     cohorts=(HOME, PHONES, Cohort("wired", 20)),
     faults=(RefuseFault(300.0, ("home", "wired"), duration=20.0), CutFault(600.0, ("wired",), times=2, every=2.0)),
@@ -43,8 +43,8 @@ EVENING = Experiment(
 
 
 def changed(**values: object) -> Experiment:
-    """The evening with other values."""
-    return msgspec.structs.replace(EVENING, **values)
+    """The hall with other values."""
+    return msgspec.structs.replace(HALL, **values)
 
 
 def executed(experiment: Experiment, run_dir: Path, seed: int = 3) -> PopulationRun:
@@ -56,26 +56,26 @@ def executed(experiment: Experiment, run_dir: Path, seed: int = 3) -> Population
 
 
 @pytest.fixture(scope="module")
-def evening(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of one run of the evening."""
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of one run of the hall."""
     run_dir = tmp_path_factory.mktemp("population") / "run"
-    executed(EVENING, run_dir)
+    executed(HALL, run_dir)
     return run_dir
 
 
-def test_the_run_is_whole_and_is_reported(evening: Path) -> None:
-    info = read_run_info(evening)
+def test_the_run_is_whole_and_is_reported(hall: Path) -> None:
+    info = read_run_info(hall)
     assert (info.status, info.lane.value, info.seed) == (RunStatus.COMPLETED, "population", 3)
-    log, episodes, summary = analyse(evening)
+    log, episodes, summary = analyse(hall)
     assert log.problems == ()
     assert summary.success_rate.affected == int(episodes["affected"].sum()) > 40
     assert set(episodes["cohort"].unique()) == {"home", "phones", "wired"}
 
 
-def test_an_edited_file_of_episodes_is_noticed(evening: Path, tmp_path: Path) -> None:
+def test_an_edited_file_of_episodes_is_noticed(hall: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    for path in evening.iterdir():
+    for path in hall.iterdir():
         if path.is_file():
             (copy / path.name).write_bytes(path.read_bytes())
     frame = pd.read_parquet(copy / "episodes.parquet")
@@ -87,16 +87,16 @@ def test_an_edited_file_of_episodes_is_noticed(evening: Path, tmp_path: Path) ->
 
 def test_the_same_seed_gives_the_same_episodes(tmp_path: Path) -> None:
     for name in "ab":
-        executed(EVENING, tmp_path / name)
+        executed(HALL, tmp_path / name)
     first, second = (read_episodes(tmp_path / name / "episodes.parquet") for name in "ab")
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_each_row_is_what_the_oracle_says_of_its_participant(evening: Path) -> None:
+def test_each_row_is_what_the_oracle_says_of_its_participant(hall: Path) -> None:
     """Instants, and durations computed from them by hand, outage by outage."""
-    run = PopulationRun(EVENING, 3)
+    run = PopulationRun(HALL, 3)
     truth = run_explicitly(run.population, run.rules).episodes
-    frame = read_episodes(evening / "episodes.parquet")
+    frame = read_episodes(hall / "episodes.parquet")
     exposed = np.flatnonzero(truth.outcome != EpisodeOutcome.NOT_EXPOSED)
     assert len(frame) == len(exposed)
     timelines = run.population.timelines
@@ -119,8 +119,8 @@ def test_each_row_is_what_the_oracle_says_of_its_participant(evening: Path) -> N
     assert frame["participant"].isin([f"home-{i:04d}" for i in range(1, 41)]).sum() == (frame["cohort"] == "home").sum()
 
 
-def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(evening: Path) -> None:
-    frame = read_episodes(evening / "episodes.parquet")
+def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(hall: Path) -> None:
+    frame = read_episodes(hall / "episodes.parquet")
     wired = frame[frame["cohort"] == "wired"]
     assert set(wired["fault_id"]) == {"0.0:refuse@wired", "1.0:cut@wired", "1.1:cut@wired"}
     assert set(wired["kind"]) == {"refuse", "cut"}
@@ -131,7 +131,7 @@ def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(
     assert (phones["kind"] == "silent").any()
 
 
-def test_another_cohort_moves_nobody_else() -> None:
+def test_another_cohort_moves_no_other_participant() -> None:
     """The draws of a participant depend on its cohort and number alone."""
     alone, among = (population_of(changed(cohorts=cohorts, faults=()), 3) for cohorts in ((PHONES,), (HOME, PHONES)))
     assert np.array_equal(alone.seeds, among.seeds[40:])
@@ -187,7 +187,7 @@ def test_timing_beyond_the_arithmetic_is_refused_by_its_key(key: str, values: di
 
 
 def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
-    run = PopulationRun(EVENING, 1)
+    run = PopulationRun(HALL, 1)
     with pytest.raises(HarnessError, match="cannot be written"):
         run.execute(tmp_path / "absent")
 
