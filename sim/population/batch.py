@@ -49,7 +49,7 @@ class BatchTier:
         timelines = population.timelines
         self.rules, self.population = rules, population
         self.episodes = Episodes.empty(timelines.outages)
-        self.world = World(rules, population, EventQueue(), JoinStation(rules.station), self.episodes)
+        self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
         self._keys = fold(population.seeds, 0)
         self._owner = timelines.owner
         self._next_start = _next_starts(timelines.start, self._owner)

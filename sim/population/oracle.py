@@ -26,7 +26,7 @@ def run_explicitly(population: Population, rules: PopulationRules) -> Result:
     """Carry every participant of one server through every message."""
     queue = EventQueue()
     episodes = Episodes.empty(population.timelines.outages)
-    world = World(rules, population, queue, JoinStation(rules.station), episodes)
+    world = World(rules, population, queue, JoinStation(rules.station, rules.duration), episodes)
     for who in range(population.size):
         ExplicitParticipant(who, world, _nothing_to_do).start_attached()
     while queue.peek(rules.duration) is not None:

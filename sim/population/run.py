@@ -24,6 +24,7 @@ from resilience.lab.run import RunOutcome, closing_info, opening_info, require_l
 from resilience.lab.run_directory import RunStatus, write_run_info
 
 from .columns import EpisodeTable
+from .gauges import GAUGES, gauges_of
 from .population import Population
 from .rules import PopulationRules
 from .shards import run_population
@@ -52,20 +53,22 @@ class PopulationRun:
         try:
             (run_dir / EXPERIMENT).write_text(to_toml(self.experiment), encoding="utf-8")
             write_run_info(run_dir, info)
-            self._write_episodes(run_dir / EPISODES)
+            self._write_results(run_dir)
             info = msgspec.structs.replace(info, evidence=take_inventory(run_dir, inspect_evidence))
             outcome = RunOutcome(RunStatus.COMPLETED)
             write_run_info(run_dir, closing_info(info, _versions(), outcome, time.monotonic() - began))
         except OSError as error:
             raise HarnessError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
 
-    def _write_episodes(self, path: Path) -> None:
+    def _write_results(self, run_dir: Path) -> None:
         servers = self.experiment.population.servers
         result = run_population(self.population, self.rules, servers, min(servers, os.cpu_count() or 1))
         table = EpisodeTable(self.experiment, self.seed, self.population, self.rules, result.episodes)
-        with pq.ParquetWriter(path, EPISODE_SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(run_dir / EPISODES, EPISODE_SCHEMA, compression="zstd") as writer:
             for block in table.blocks():
                 writer.write_table(block)
+        gauges = gauges_of(result.episodes, result.servers, self.population.size, self.rules.duration)
+        pq.write_table(gauges, run_dir / GAUGES)
 
 
 def _versions() -> dict[str, str]:

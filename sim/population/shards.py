@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from resilience.errors import HarnessError
 from resilience.units import Seconds
@@ -23,12 +24,13 @@ from .rules import PopulationRules
 
 @dataclass(frozen=True, eq=False)
 class ServerWork:
-    """What one server's way in did: requests by answer, and the longest wait of one for a slot, seconds."""
+    """What one server did: requests by answer, the longest wait of one for a slot in seconds, and its ``load``."""
 
     served: int
     rejected: int
     dropped: int
     longest_wait: Seconds
+    load: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,9 @@ def run_population(
 def _carry_shard(shard: Population, rules: PopulationRules) -> tuple[Episodes, ServerWork]:
     result = run_in_batches(shard, rules)
     station = result.station
-    return result.episodes, ServerWork(station.served, station.rejected, station.dropped, station.longest_wait)
+    return result.episodes, ServerWork(
+        station.served, station.rejected, station.dropped, station.longest_wait, station.load
+    )
 
 
 def _in_processes(

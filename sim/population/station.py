@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import clamp_retry_after
 from resilience.units import Instant, Seconds
@@ -37,14 +39,18 @@ class Batch(NamedTuple):
 
 
 class JoinStation:
-    """One server's way in. ``served``, ``rejected`` and ``dropped`` count requests; ``longest_wait`` is in seconds."""
+    """One server's way in. ``served``, ``rejected`` and ``dropped`` count requests; ``longest_wait`` is in seconds.
 
-    def __init__(self, rules: StationRules) -> None:
+    ``load``: int64 of shape (seconds, 3), how many requests of each second of the run got each :class:`StationAnswer`.
+    """
+
+    def __init__(self, rules: StationRules, duration: Instant) -> None:
         self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
         self._slots, self._service, self._backlog = rules.slots, rules.service, rules.backlog
         self._departures: list[Instant] = [float("-inf")] * (rules.slots + rules.backlog)
         self.served = self.rejected = self.dropped = 0
         self.longest_wait: Seconds = 0.0
+        self.load = np.zeros((math.ceil(duration), len(StationAnswer)), np.int64)
 
     def enter(self, now: Instant) -> tuple[StationAnswer, float]:
         """One request arrives."""
@@ -81,4 +87,6 @@ class JoinStation:
         self.served, self.longest_wait = number, longest
         self.rejected += answers.count(StationAnswer.REJECTED)
         self.dropped += answers.count(StationAnswer.DROPPED)
+        seconds = np.array(arrivals[: len(answers)]).astype(np.int64)
+        np.add.at(self.load, (seconds, np.array(answers, np.int64)), 1)
         return Batch(answers, values, math.isinf(horizon))

@@ -92,6 +92,7 @@ def assert_equal(population: Population, rules: PopulationRules) -> tuple[Result
     assert not rows, f"{len(rows)} differ\n" + "\n".join(explain(population, oracle, batch, row) for row in rows[:3])
     counts = [(s.served, s.rejected, s.dropped, s.longest_wait) for s in (oracle.station, batch.station)]
     assert counts[0] == counts[1]
+    assert np.array_equal(oracle.station.load, batch.station.load)
     return oracle, batch
 
 

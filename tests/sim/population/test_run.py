@@ -131,6 +131,17 @@ def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(
     assert (phones["kind"] == "silent").any()
 
 
+def test_the_gauges_add_up(hall: Path) -> None:
+    """Each second's connected clients are those before, less the lost, with the returned; requests are counted once."""
+    gauges, frame = pd.read_parquet(hall / "gauges.parquet"), read_episodes(hall / "episodes.parquet")
+    assert gauges["second"].tolist() == list(range(900))
+    assert gauges["lost"].sum() == frame["detected_at"].notna().sum()
+    assert gauges["returned"].sum() == frame["returned"].sum() > 0
+    away = frame["detected_at"].le(450.0) & ~frame["ended_at"].lt(450.0)
+    assert gauges["connected"][449] == 90 - away.sum()
+    assert gauges["served"].sum() >= gauges["returned"].sum()
+
+
 def test_another_cohort_moves_no_other_participant() -> None:
     """The draws of a participant depend on its cohort and number alone."""
     alone, among = (population_of(changed(cohorts=cohorts, faults=()), 3) for cohorts in ((PHONES,), (HOME, PHONES)))
