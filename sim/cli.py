@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from resilience.errors import ExitCode, UsageError
+from resilience.errors import ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
@@ -34,7 +34,11 @@ sim.add_command(schedule)
 @sim.command()
 @click.argument("experiment")
 @click.option(
-    "--lane", type=click.Choice(["model", "virtual"]), default="model", show_default=True, help="Which simulator."
+    "--lane",
+    type=click.Choice(["model", "virtual", "population"]),
+    default="model",
+    show_default=True,
+    help="Which simulator.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run; the experiment's own by default.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Multiply every cohort's size.")
@@ -72,6 +76,8 @@ def run(
 
     loaded = load(experiment, overrides, scale)
     plan = repetition.plan(loaded.seed if seed is None else seed)
+    if lane == Lane.POPULATION:
+        return run_population_and_report(loaded, plan, out, quiet=repetition.quiet)
     request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))
 
@@ -116,6 +122,28 @@ def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) 
 
         return report_own_run(keep, make_console())
     return ExitCode.FAIL if statistics.broken else ExitCode.PASS
+
+
+def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out: Path | None, *, quiet: bool) -> int:
+    """Run a population once, report, print the verdict; returns the exit code."""
+    from reports.cli import report_own_run
+    from resilience.lab.command import interruptible, new_lane_dir, report_later, say
+
+    from .population.run import PopulationRun
+
+    if plan.repetitions != 1:
+        raise UsageError("--repeat: the lane population runs one seed at a time; choose another --seed for another run")
+    with interruptible() as begun:
+        prepared = PopulationRun(experiment, plan.first_seed)
+        run_dir = new_lane_dir(Lane.POPULATION, experiment, plan.first_seed, out)
+        begun.remedy = f"{run_dir} holds no episodes: run it again"
+        try:
+            prepared.execute(run_dir)
+        except HarnessError as error:
+            say(f"error: {error}")
+            return ExitCode.HARNESS
+        begun.remedy = report_later(run_dir)
+        return report_own_run(run_dir, make_console(quiet=quiet))
 
 
 def driver_of(lane: Lane) -> LaneDriver:

@@ -73,7 +73,7 @@ def run_seed(seed: int, clients: int, lane: VirtualLane | None = None) -> SeedRe
     """Run and judge the crash experiment of one seed, in memory."""
     lane = lane or VirtualLane(UNEVEN_CONDITIONS)
     experiment, recording = crash_experiment(seed, clients), Recording.in_memory()
-    info = opening_info(lane, experiment, seed)
+    info = opening_info(lane.lane, experiment, seed)
     outcome = conduct(lane, experiment, seed, recording)
     _require_completed(outcome)
     events = recording.events if isinstance(recording.events, EventList) else EventList()

@@ -56,6 +56,7 @@ _MODE = re.compile(r"F[1-9]\d*")
 _CATALOGUE_FIELDS = frozenset({"question", "group", "shows"})
 _MAX_CLIENTS = 1_000_000
 _MAX_STORMS = 100
+_MAX_SERVERS = 10_000
 _LEAST_CONFIDENCE = 0.5
 _ROUNDING_S = 1e-9
 
@@ -73,12 +74,25 @@ class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Clients that share one link, and so suffer the same faults.
 
     ``leaves_at``: when those of them that have a session leave on purpose, for good, seconds after the run's start;
-    only the virtual lane can carry this out.
+    only the virtual lane can carry this out. ``profiles``: the network profiles whose outages they suffer, bundled ones
+    by name or files of one's own; only the population lane can carry this out.
     """
 
     name: str
     clients: int
     leaves_at: Instant | None = None
+    profiles: tuple[str, ...] = ()
+
+
+class PopulationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What only the population lane reads.
+
+    ``servers``: how many servers the clients are spread over evenly, each with the server's settings. ``latency``: one
+    way to a client of a cohort without network profiles, seconds.
+    """
+
+    servers: int = 1
+    latency: Seconds = 0.0125
 
 
 class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +168,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client: ClientConfig = ClientConfig()
     driver: ClientDriver = FleetDriver()
     quiz: QuizConfig = QuizConfig()
+    population: PopulationSpec = PopulationSpec()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()
     expectations: tuple[Expectation, ...] = ()
@@ -165,6 +180,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_run(self)
         _check_system(self)
         _check_cohorts(self.cohorts, self.duration)
+        _check_population(self.population)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
         for i, expectation in enumerate(self.expectations):
@@ -223,7 +239,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Every value that not every lane can carry out."""
-        virtual, real = frozenset((Lane.VIRTUAL,)), frozenset((Lane.REAL,))
+        virtual, real, population = (frozenset((lane,)) for lane in (Lane.VIRTUAL, Lane.REAL, Lane.POPULATION))
         if not isinstance(self.target, QuizTargetSpec):
             yield Obstacle("target.kind", f"a target of the kind {self.target.kind}", real)
         for i, fault in enumerate(self.faults):
@@ -235,6 +251,12 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for i, cohort in enumerate(self.cohorts):
             if cohort.leaves_at is not None:
                 yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
+            if cohort.profiles:
+                yield Obstacle(f"cohorts[{i}].profiles", "outages of network profiles", population)
+        if self.population.servers > 1:
+            yield Obstacle("population.servers", "several servers", population)
+        if self.server.adaptive_heartbeat:
+            yield Obstacle("server.adaptive_heartbeat", "heartbeats that adapt", EVERY_LANE)
 
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
@@ -281,6 +303,12 @@ def _check_cohorts(cohorts: tuple[Cohort, ...], duration: Seconds) -> None:
         leaves_in_time = cohort.leaves_at is None or 0 < cohort.leaves_at <= duration
         require(leaves_in_time, f"{key}.leaves_at", cohort.leaves_at, "must lie within the run's duration")
         seen.add(cohort.name)
+
+
+def _check_population(population: PopulationSpec) -> None:
+    servers, latency = population.servers, population.latency
+    require(1 <= servers <= _MAX_SERVERS, "population.servers", servers, f"must be from 1 to {_MAX_SERVERS:,}")
+    require(0 < latency < float("inf"), "population.latency", latency, "must be a positive, finite number of seconds")
 
 
 def _check_fault(key: str, fault: AnyFault, run: Experiment) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resilience.errors import CommandInterruptedError, HarnessError, UsageError
+from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.spec import Experiment
 from resilience.units import Seconds
 
@@ -119,8 +120,13 @@ def new_run_dir(driver: LaneDriver, experiment: Experiment, seed: int, out: Path
     Raises :class:`~resilience.errors.UsageError` when the lane cannot carry out the experiment, before a directory
     exists, or when the directory is in use.
     """
-    require_lane(experiment, driver.lane)
-    run_dir = create_run_dir(experiment.name, lane=driver.lane, seed=seed, stamp=_stamp(), out=out, root=RUNS)
+    return new_lane_dir(driver.lane, experiment, seed, out)
+
+
+def new_lane_dir(lane: Lane, experiment: Experiment, seed: int, out: Path | None) -> Path:
+    """:func:`new_run_dir` of a lane by its name."""
+    require_lane(experiment, lane)
+    run_dir = create_run_dir(experiment.name, lane=lane, seed=seed, stamp=_stamp(), out=out, root=RUNS)
     if out is None:
         _point_latest(run_dir)
     return run_dir

@@ -14,6 +14,7 @@ import contextlib
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -76,7 +77,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
     recording = DirectoryRecording(run_dir, experiment, log_format)
-    info, began = opening_info(driver, experiment, seed), time.monotonic()
+    info, began = opening_info(driver.lane, experiment, seed), time.monotonic()
     _save_info(run_dir, info)
     outcome, failure = RunOutcome(RunStatus.INTERRUPTED, info.cause), None
     try:
@@ -89,7 +90,7 @@ def execute(  # noqa: PLR0913 - what to run, where, and who may watch or end it
         if failure is not None:
             outcome = RunOutcome(RunStatus.HARNESS_FAILED, describe_error(failure))
         info = msgspec.structs.replace(info, evidence=evidence)
-        unsaved = _save_info(run_dir, _closing_info(info, driver, outcome, time.monotonic() - began))
+        unsaved = _save_info(run_dir, closing_info(info, driver.versions(), outcome, time.monotonic() - began))
     failure = failure or unsaved
     if failure is not None:
         raise failure
@@ -186,13 +187,13 @@ def require_lane(experiment: Experiment, lane: Lane) -> None:
         raise UsageError(f"{where}: the lane {lane} cannot carry out {obstacle.what}; choose the lane {able}")
 
 
-def opening_info(driver: LaneDriver, experiment: Experiment, seed: int) -> RunInfo:
+def opening_info(lane: Lane, experiment: Experiment, seed: int) -> RunInfo:
     """``run.json`` as it is until the run has ended."""
     python = ".".join(str(part) for part in sys.version_info[:3])
     return RunInfo(
         experiment=experiment.name,
         experiment_digest=experiment.digest,
-        lane=driver.lane,
+        lane=lane,
         seed=seed,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=experiment.duration,
@@ -202,7 +203,8 @@ def opening_info(driver: LaneDriver, experiment: Experiment, seed: int) -> RunIn
     )
 
 
-def _closing_info(info: RunInfo, driver: LaneDriver, outcome: RunOutcome, wall_s: Seconds) -> RunInfo:
+def closing_info(info: RunInfo, versions: Mapping[str, str], outcome: RunOutcome, wall_s: Seconds) -> RunInfo:
+    """``run.json`` of a run that has ended like this after ``wall_s`` seconds; ``versions`` are those of its lane."""
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return msgspec.structs.replace(
         info,
@@ -210,7 +212,7 @@ def _closing_info(info: RunInfo, driver: LaneDriver, outcome: RunOutcome, wall_s
         cause=outcome.cause,
         wall_s=wall_s,
         peak_rss_mb=peak / _KIB_PER_MIB,
-        versions={**info.versions, **driver.versions()},
+        versions={**info.versions, **versions},
     )
 
 

@@ -9,6 +9,9 @@ no budget: the server knows best when it has room. Every further one is a step o
 the advice, and counts as any attempt does. So no sequence of advice makes a client dial more often than its ladder
 would, and a server that never has room is given up.
 
+:meth:`ExponentialDelays.delay`, :meth:`BackoffPolicy.delay` and :meth:`BackoffPolicy.exhausted` take, for numbers that
+differ from client to client, arrays as well; the numbers of an attempt are plain.
+
 Jitter names follow M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 """
 
@@ -19,6 +22,7 @@ from enum import StrEnum
 
 import msgspec
 
+from resilience.policy.elementwise import choose, greater, lesser
 from resilience.policy.return_window import DEFAULT_RETURN_WINDOW, ReturnWindow
 from resilience.units import Instant, Seconds
 
@@ -71,7 +75,7 @@ class ExponentialDelays(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         """The delay before attempt ``rung + 1``; ``previous`` is the delay before it (decorrelated jitter only)."""
         if self.jitter is Jitter.DECORRELATED:
             before = self.initial if previous is None else previous
-            return min(self.maximum, self.initial + u * max(3 * before - self.initial, 0.0))
+            return lesser(self.initial + u * greater(3 * before - self.initial, 0.0), self.maximum)
         nominal = self._nominal(rung)
         if self.jitter is Jitter.EQUAL:
             return nominal / 2 + u * nominal / 2
@@ -108,16 +112,17 @@ class BackoffPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.ladder.delay(attempt - 1, u, previous)
         if attempt == 1:
             return u * window.spread_s
-        if elapsed < self.window_until:
-            announced = ExponentialDelays(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
-            return announced.delay(attempt - 2, u, previous)
-        return self.ladder.delay(_BEYOND_EVERY_CAP, u, previous)
+        announced = ExponentialDelays(window.step_s, window.cap_s, self.window_multiplier, self.ladder.jitter)
+        return choose(
+            elapsed < self.window_until,
+            announced.delay(attempt - 2, u, previous),
+            self.ladder.delay(_BEYOND_EVERY_CAP, u, previous),
+        )
 
     def exhausted(self, attempt: int, elapsed: Seconds) -> bool:
         """Whether ``attempt`` (from 1), ``elapsed`` seconds after the loss, is beyond either budget."""
-        return (self.attempts is not None and attempt > self.attempts) or (
-            self.budget is not None and elapsed >= self.budget
-        )
+        beyond_attempts = self.attempts is not None and attempt > self.attempts
+        return beyond_attempts if self.budget is None else beyond_attempts | (elapsed >= self.budget)
 
 
 CLASSIC = BackoffPolicy(Preset.CLASSIC, ExponentialDelays(), attempts=10, budget=None)
@@ -136,6 +141,9 @@ class Retry(msgspec.Struct, frozen=True):
 class RetryState:
     """One client's retry state: incidents, attempts and the previous delay. Holds no clock.
 
+    ``previous`` is the ladder's last delay of this incident, ``free_wait`` the begin and end of its free wait,
+    ``up_since`` the begin of the present session; each ``None`` without one.
+
     An *incident* lasts from a loss to the end of the first stable session after it; a server that accepts and then
     closes does not reset the ladder.
     """
@@ -145,24 +153,24 @@ class RetryState:
         self.incident = 0
         self.attempt = 0
         self.lost_at: Instant = 0.0
-        self._previous: Seconds | None = None
-        self._up_since: Instant | None = None
-        self._free_wait: tuple[Instant, Instant] | None = None
+        self.previous: Seconds | None = None
+        self.up_since: Instant | None = None
+        self.free_wait: tuple[Instant, Instant] | None = None
 
     def lost(self, now: Instant) -> None:
         """The session ended, or the first attempt to connect failed."""
-        unstable = self._up_since is not None and now - self._up_since < self.policy.stable_after
-        has_retried = self.attempt > 0 or self._free_wait is not None
+        unstable = self.up_since is not None and now - self.up_since < self.policy.stable_after
+        has_retried = self.attempt > 0 or self.free_wait is not None
         if not (unstable and has_retried):
             self.incident += 1
             self.attempt = 0
             self.lost_at = now
-            self._previous = self._free_wait = None
-        self._up_since = None
+            self.previous = self.free_wait = None
+        self.up_since = None
 
     def restored(self, now: Instant) -> None:
         """A session is established; it counts as stable after ``stable_after`` seconds."""
-        self._up_since = now
+        self.up_since = now
 
     def exclude_sleep(self, asleep: Seconds) -> None:
         """Exclude ``asleep`` seconds of machine sleep from the time budget."""
@@ -176,13 +184,13 @@ class RetryState:
         of an attempt that counts.
         """
         elapsed, advice = self._charge(now), clamp_retry_after(advice)
-        if advice is not None and self._free_wait is None:
+        if advice is not None and self.free_wait is None:
             return self._wait_freely(now, elapsed, advice)
         if self.policy.exhausted(self.attempt + 1, elapsed):
             return None
         self.attempt += 1
-        delay = self.policy.delay(self.attempt, elapsed, u, window or DEFAULT_RETURN_WINDOW, self._previous)
-        self._previous = delay
+        delay = self.policy.delay(self.attempt, elapsed, u, window or DEFAULT_RETURN_WINDOW, self.previous)
+        self.previous = delay
         if advice is not None and advice > delay:
             return Retry(self.attempt, advice, ADVICE)
         return Retry(self.attempt, delay, self.policy.preset.value)
@@ -191,15 +199,15 @@ class RetryState:
         """The first advised wait of the incident; only a spent time budget forbids it."""
         if self.policy.budget is not None and elapsed >= self.policy.budget:
             return None
-        self._free_wait = (now, now + advice)
+        self.free_wait = (now, now + advice)
         return Retry(max(self.attempt, 1), advice, ADVICE)
 
     def _charge(self, now: Instant) -> Seconds:
         """The time since the loss without the part of the free wait that passed before this decision."""
         since_loss = now - self.lost_at
-        if self._free_wait is None:
+        if self.free_wait is None:
             return since_loss
-        began, until = self._free_wait
+        began, until = self.free_wait
         until = min(until, now)  # a wake-up may have cut it short
-        self._free_wait = (began, until)
+        self.free_wait = (began, until)
         return since_loss - (until - began)

@@ -10,7 +10,6 @@ never mistakes its own stall for a dead peer.
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 
 import msgspec
@@ -24,8 +23,11 @@ It is also the least time that a missed deadline is extended beyond the wake-up:
 """
 
 
-GRID_S: Seconds = 0.05
-"""Heartbeats of one room fall on a grid of this width, so that one wake-up serves many connections."""
+GRID_S: Seconds = 1 / 16
+"""Heartbeats of one room fall on a grid of this width, so that one wake-up serves many connections.
+
+A power of two: sums of it are exact.
+"""
 
 
 class HeartbeatTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,11 +59,11 @@ class ServerFailureDetector:
 
     __slots__ = ("_again_at", "_extension", "_ping_at", "_rules", "_spread", "_tightened_at", "last_heard")
 
-    def __init__(self, rules: HeartbeatTimeouts, now: Instant, u: float) -> None:
-        """``u`` in [0, 1) spreads the first ping over the interval, so that a herd is not pinged all at once."""
-        self._rules, self._spread = rules, u
+    def __init__(self, rules: HeartbeatTimeouts, now: Instant, first_ping: Instant) -> None:
+        """Begin ``now``; ``first_ping`` is within one interval from then: see :func:`first_ping_at`."""
+        self._rules, self._spread = rules, (first_ping - now) / rules.interval
         self.last_heard = now
-        self._ping_at = now + u * rules.interval
+        self._ping_at = first_ping
         self._again_at: Instant | None = None
         self._extension: Seconds = 0.0
         self._tightened_at: Instant = now
@@ -207,6 +209,9 @@ def extended(deadline: Instant, lag: Seconds, now: Instant, *, longest: Seconds)
     return max(deadline, min(deadline + lag, now + longest), now + min(LAG_TOLERANCE_S, longest))
 
 
-def align_to_grid(u: float, now: Instant, interval: Seconds) -> float:
-    """``u`` rounded up so that ``now`` plus that share of the interval falls on the grid of slots."""
-    return (math.ceil((now + u * interval) / GRID_S) * GRID_S - now) / interval
+def first_ping_at(u: float, now: Instant, interval: Seconds) -> Instant:
+    """The first ping of a connection that begins ``now``: on the grid, spread over the interval by ``u`` in [0, 1).
+
+    So a herd is not pinged all at once. ``u`` and ``now`` may be arrays.
+    """
+    return -(-(now + u * interval) // GRID_S) * GRID_S

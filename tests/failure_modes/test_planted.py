@@ -214,7 +214,7 @@ def at_once(_: object, self: PresenceTracker) -> float | None:
 
 def always_free(honest: Callable[..., Any], self: RetryState, *arguments: Any) -> object:  # noqa: ANN401
     """Every advised wait replaces the ladder's delay."""
-    self._free_wait = None
+    self.free_wait = None
     return honest(self, *arguments)
 
 
@@ -225,7 +225,7 @@ def first_only(found: Any) -> list[str]:  # noqa: ANN401
 
 def reset_at_once(honest: Callable[..., Any], self: RetryState, now: float) -> None:
     """A session that lasted a moment counts as a stable one."""
-    self._up_since = None
+    self.up_since = None
     honest(self, now)
 
 

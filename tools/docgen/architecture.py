@@ -34,6 +34,7 @@ PACKAGES = (
     "sim",
     "sim/virtual",
     "sim/model",
+    "sim/population",
     "sim/profiles",
     "reports",
     "reports/checks",

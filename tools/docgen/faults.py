@@ -99,7 +99,8 @@ def _operation(operation: object) -> str:
 
 
 def _lanes(kind: type[AnyFault]) -> str:
-    return "all" if kind.lanes == EVERY_LANE else " and ".join(lane for lane in Lane if lane in kind.lanes)
+    named = "all" if kind.lanes >= EVERY_LANE else " and ".join(lane for lane in Lane if lane in kind.lanes)
+    return f"{named} and population" if kind.lanes > EVERY_LANE else named
 
 
 def _toml(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.faults.declaration import CODE_LANES, Composition, Fault, FaultEdge, holding
+from resilience.experiment.faults.declaration import AND_POPULATION, CODE_LANES, Composition, Fault, FaultEdge, holding
 from resilience.experiment.primitives import (
     CloseAll,
     ConnectionsEnd,
@@ -46,6 +46,7 @@ class CutFault(Fault, frozen=True, tag="cut"):
     """All connections closed once, which is the whole fault."""
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:
@@ -57,6 +58,7 @@ class ResetFault(Fault, frozen=True, tag="reset"):
     """All connections reset once, which is the whole fault."""
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:
@@ -70,6 +72,7 @@ class RefuseFault(Fault, frozen=True, tag="refuse", kw_only=True):
     duration: Seconds
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.BEGIN
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:

@@ -16,8 +16,8 @@ from resilience.policy.failure_detectors import (
     HeartbeatTimeouts,
     LivenessAction,
     ServerFailureDetector,
-    align_to_grid,
     extended,
+    first_ping_at,
 )
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.deadlines import DeadlineQueue
@@ -106,7 +106,7 @@ class HeartbeatManager:
             heartbeat = self._heartbeats[participant] = _Heartbeat(participant, instance)
         heartbeat.connection, heartbeat.connection_no = connection, connection_no
         u = self._draw("first_ping", heartbeat.draw_key, connection_no)
-        heartbeat.detector = ServerFailureDetector(self._timeouts, now, align_to_grid(u, now, self._timeouts.interval))
+        heartbeat.detector = ServerFailureDetector(self._timeouts, now, first_ping_at(u, now, self._timeouts.interval))
         heartbeat.outstanding, heartbeat.expires_at, heartbeat.pings = (), None, False
         heartbeat.asked_at = float("-inf")
         if self._adaptive is not None:

@@ -55,7 +55,7 @@ def test_one_lost_pong_changes_nothing(rules: tuple[HeartbeatTimeouts, AdaptiveB
 def test_a_peer_that_loses_every_second_pong_stays_alive(trip: float, u: float) -> None:
     """With the default floors, for any round trip."""
     rules = adapt_timeouts(HeartbeatTimeouts(), AdaptiveBounds(5.0, 10.0), timeout(trip), urgent=True)
-    liveness, pings = ServerFailureDetector(rules, 0.0, u), 0
+    liveness, pings = ServerFailureDetector(rules, 0.0, u * rules.interval), 0
     while liveness.next_deadline() < 300.0:
         now = liveness.next_deadline()
         assert liveness.due(now) is LivenessAction.PING, now
@@ -100,7 +100,7 @@ def test_no_peer_is_late_by_a_timeout_that_did_not_apply_to_it(
     after: float,
 ) -> None:
     """After a change no peer is dead before the old grace period ends, or before a whole new one since the change."""
-    liveness = ServerFailureDetector(old[0], 0.0, u)
+    liveness = ServerFailureDetector(old[0], 0.0, u * old[0].interval)
     liveness.heard(heard)
     changed = heard + min(after, old[0].grace * 0.999)
     before = liveness.dead_at()
@@ -114,7 +114,7 @@ def test_a_shorter_interval_starts_within_one_interval_and_spread(
     rules: tuple[HeartbeatTimeouts, AdaptiveBounds], u: float, now: float
 ) -> None:
     plain, adaptive = rules
-    liveness = ServerFailureDetector(plain, now, u)
+    liveness = ServerFailureDetector(plain, now, now + u * plain.interval)
     quick = adapt_timeouts(plain, adaptive, 0.0, urgent=True)
     assert liveness.set_timeouts(quick, now) == (quick != plain)
     assert now <= liveness.next_deadline() <= now + u * quick.interval + 1e-9
@@ -125,7 +125,7 @@ def test_the_plain_grace_period_applies_again_after_a_question(
     rules: tuple[HeartbeatTimeouts, AdaptiveBounds], u: float, timeout_s: float
 ) -> None:
     plain, adaptive = rules
-    liveness = ServerFailureDetector(plain, 0.0, u)
+    liveness = ServerFailureDetector(plain, 0.0, u * plain.interval)
     liveness.set_timeouts(adapt_timeouts(plain, adaptive, timeout_s, urgent=True), 0.1)
     liveness.heard(0.2)
     liveness.set_timeouts(plain, 0.3)

@@ -43,7 +43,7 @@ def in_memory(driver: LaneDriver, seed: int, experiment: Experiment = PLANTED) -
     outcome = conduct(driver, experiment, seed, recording)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     assert isinstance(recording.events, EventList)
-    info = msgspec.structs.replace(opening_info(driver, experiment, seed), status=outcome.status, cause=None)
+    info = msgspec.structs.replace(opening_info(driver.lane, experiment, seed), status=outcome.status, cause=None)
     events = sorted(recording.events, key=lambda event: event.t)
     return RunHistory(info, experiment, events, recording.observations, recording.stored)
 

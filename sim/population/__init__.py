@@ -1,0 +1,1 @@
+"""The population lane: a million participants as arrays; production policy decides, an explicit tier is its oracle."""

@@ -1,0 +1,313 @@
+"""The batch tier: outages that begin within one window are decided together, as arrays; production policy decides.
+
+A window has two phases. In the first the outages of steady participants are carried to the first request that each
+leads to, or to the end of its retry budget. In the second the requests meet the server's one station in the order of
+(instant, participant). Whatever the arithmetic of the first phase does not tell goes to the explicit tier, until it is
+steady again. Every episode is that of the oracle, bit for bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from resilience.policy.failure_detectors import first_ping_at
+from resilience.units import Instant
+
+from ..profiles.timelines import OutageKind
+from ..random_arrays import fold, uniforms
+from .event_queue import EventQueue
+from .explicit import World
+from .handover import Handover
+from .ladder import Climbs, Losses, climb
+from .oracle import Result
+from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
+from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
+from .retries import NOT_YET, delays, dial_instants, draws, spent
+from .rules import WINDOW_S, PopulationRules
+from .state import Mode, States
+from .station import Batch, JoinStation, StationAnswer
+from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
+
+
+def run_in_batches(population: Population, rules: PopulationRules) -> Result:
+    """Carry the participants of one server through the whole run."""
+    return BatchTier(population, rules).run()
+
+
+class BatchTier:
+    """One server and its participants."""
+
+    def __init__(self, population: Population, rules: PopulationRules) -> None:
+        if population.size > MOST_PARTICIPANTS:
+            raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
+        timelines = population.timelines
+        self.rules, self.population = rules, population
+        self.episodes = Episodes.empty(timelines.outages)
+        self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
+        self._keys = fold(population.seeds, 0)
+        self._owner = timelines.owner
+        self._next_start = _next_starts(timelines.start, self._owner)
+        self._grace_ends = np.full(timelines.outages, np.inf)
+        self._order = np.argsort(timelines.start, kind="stable").astype(np.int32)
+        self.states = States.attached(self._first_pings(np.arange(population.size), np.zeros(population.size), 1))
+        self._regular = has_quiet_pings(population.latency, rules)
+        self._requests = RequestQueue()
+        self._served: list[tuple[Requests, Floats]] = []
+        self._handover = Handover(self.world, self.states, self._next_start)
+        tries = rules.syn_times
+        repeats = [after - before for before, after in itertools.pairwise(tries)]
+        self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
+
+    def run(self) -> Result:
+        """Carry out one window after the other."""
+        starts = self.population.timelines.start[self._order]
+        count = math.ceil(self.rules.duration / WINDOW_S)
+        cuts = np.searchsorted(starts, np.minimum(np.arange(count + 1) * WINDOW_S, self.rules.duration))
+        for window in range(count):
+            self._handover.window_end = min((window + 1) * WINDOW_S, self.rules.duration)
+            self._begin_outages(self._order[cuts[window] : cuts[window + 1]].astype(np.int64))
+            self._requests.open(window)
+            self._meet_station(self._handover.window_end)
+            self._welcome_served()
+        self.episodes.grace_ended |= self._grace_ends < self.rules.duration
+        self.episodes.close(self.population.timelines, self.rules)
+        return Result(self.episodes, self.world.station, self.world.queue.done)
+
+    def _first_pings(self, who: Rows, attached: Floats, number: npt.NDArray[np.int32] | int) -> Floats:
+        """The first ping of these participants' connections of this number."""
+        u = uniforms(self._keys[who], "first_ping", number, 0)
+        return cast("Callable[..., Floats]", first_ping_at)(u, attached, self.rules.heartbeat.interval)
+
+    @property
+    def array_bytes(self) -> int:
+        """The size of all arrays that last for the whole run: population, states, episodes, orders."""
+        timelines, own = self.population.timelines, (self._keys, self._owner, self._next_start, self._grace_ends)
+        given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
+        kept = [*vars(self.states).values(), *vars(self.episodes).values()]
+        return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))
+
+    # the first phase --------------------------------------------------------------------------------------------------
+
+    def _begin_outages(self, rows: Rows) -> None:
+        """The outages of one window, in order; those of one participant, one after the other."""
+        while len(rows):
+            who = self._owner[rows].astype(np.int64)
+            steady = self.states.mode[who] == Mode.STEADY
+            rows, who = rows[steady], who[steady]
+            first = np.zeros(len(rows), np.bool_)
+            first[np.unique(who, return_index=True)[1]] = True
+            if first.any():
+                self._begin(rows[first], who[first])
+            rows = rows[~first]
+
+    def _begin(self, rows: Rows, who: Rows) -> None:
+        timelines, states = self.population.timelines, self.states
+        outages = OutageColumns(
+            timelines.start[rows],
+            timelines.end[rows],
+            timelines.kind[rows] == OutageKind.SILENT,
+            self._next_start[rows],
+        )
+        before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
+        fate = fates(before, outages, self.rules)
+        unstable = ~fate.rode & (fate.lost - states.restored[who] < self.rules.client.backoff.stable_after)
+        regular = self._regular[who]
+        entangled = fate.entangled | unstable | ~regular
+        self.episodes.outcome[rows] = EpisodeOutcome.RODE_THROUGH
+        self._ride_through(who, fate, fate.rode & ~entangled)
+        lost = np.flatnonzero(~fate.rode & ~entangled)
+        self._lose(rows[lost], who[lost], lost, fate, outages)
+        for index in np.flatnonzero(entangled):
+            pings = float(fate.pings[index]) if regular[index] else 0.0
+            self._handover.take_steady(int(who[index]), int(rows[index]), pings, float(fate.last_ping[index]))
+
+    def _ride_through(self, who: Rows, fate: Fates, rode: npt.NDArray[np.bool_]) -> None:
+        chosen, states, after = who[rode], self.states, fate.after
+        states.origin[chosen], states.heard[chosen] = after.origin[rode], after.heard[rode]
+        states.ping[chosen] = after.ping[rode]
+
+    def _lose(self, rows: Rows, who: Rows, chosen: Rows, fate: Fates, outages: OutageColumns) -> None:
+        """These participants lose their server."""
+        states, lost = self.states, fate.lost[chosen]
+        states.incident[who] += 1
+        losses = Losses(
+            self._keys[who],
+            states.incident[who],
+            lost,
+            outages.end[chosen],
+            outages.silent[chosen],
+            self.population.latency[who],
+            outages.next_start[chosen],
+        )
+        climbs = climb(losses, self.rules)
+        seen = lost < self.rules.duration
+        self.episodes.detected[rows[seen]] = lost[seen]
+        self._grace_ends[rows] = fate.grace_ends[chosen]
+        requests = _requests_of(climbs, who, rows, chosen, fate)
+        requests["dials"][climbs.entangled] -= 1  # that dial is the explicit tier's
+        gave_up = np.isfinite(climbs.gave_up)
+        self._give_up(requests[gave_up], climbs.gave_up[gave_up])
+        for index in np.flatnonzero(climbs.entangled):
+            self._entangle(requests[index], float(climbs.dialled[index]))
+        through = ~gave_up & ~climbs.entangled
+        states.mode[who[through]] = Mode.RETURNING
+        self._requests.put(requests[through])
+
+    def _give_up(self, requests: Requests, at: Floats) -> None:
+        self.states.mode[requests["who"]] = Mode.GONE
+        seen = at < self.rules.duration
+        requests, rows = requests[seen], requests["outage"][seen]
+        self.episodes.ended[rows] = at[seen]
+        self.episodes.outcome[rows] = EpisodeOutcome.GAVE_UP
+        self.episodes.attempts[rows], self.episodes.dials[rows] = requests["attempt"], requests["dials"]
+
+    def _entangle(self, request: Requests, dialled: Instant) -> None:
+        self._grace_ends[request["outage"]] = np.inf
+        self._handover.take_returning(request, dialled)
+
+    # the second phase -------------------------------------------------------------------------------------------------
+
+    def _meet_station(self, end: Instant) -> None:
+        """Requests of both tiers, in order, and everything else of the explicit tier that comes before them."""
+        queue = self.world.queue
+        while True:
+            entry = queue.peek(end)
+            if entry is None or entry.is_request:
+                rows = self._requests.before(end, -1) if entry is None else self._requests.before(entry.at, entry.who)
+                if len(rows):
+                    self._let_in(rows)
+                    continue
+                if entry is None:
+                    return
+            queue.step()
+
+    def _let_in(self, rows: Requests) -> None:
+        """Requests meet the station; those that one of the others could still precede are put back."""
+        until = rows["dialled"] + self.rules.client.open_timeout - self.population.latency[rows["who"]]
+        batch = self.world.station.enter_many(rows["at"].tolist(), until.tolist(), self._soonest)
+        taken = len(batch.values)
+        rows, rest, until = rows[:taken], rows[taken:], until[:taken]
+        self._requests.put(rest)
+        if batch.all_served:
+            self._served.append((rows, np.array(batch.values)))
+        else:
+            self._sort_out(rows, batch, until)
+
+    def _sort_out(self, rows: Requests, batch: Batch, until: Floats) -> None:
+        answers, values = np.array(batch.answers, np.int8), np.array(batch.values)
+        served = answers == StationAnswer.SERVED
+        in_time = served & (values < until)
+        rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
+        repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
+        if in_time.any():
+            self._served.append((rows[in_time], values[in_time]))
+        self._repeat_packet(rows[repeats].copy())
+        latency = self.population.latency
+        self._wait_freely(rows[rejected & (rows["waited"] < 0)].copy(), values[rejected & (rows["waited"] < 0)])
+        again = rejected & (rows["waited"] >= 0)
+        self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
+        tired = (served & ~in_time) | (dropped & ~repeats)
+        self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
+
+    def _repeat_packet(self, rows: Requests) -> None:
+        if not len(rows):
+            return
+        rows["packet"] += 1
+        times = np.array(self.rules.syn_times)[rows["packet"]]
+        rows["at"] = rows["dialled"] + times + 3 * self.population.latency[rows["who"]]
+        self._requests.put(rows)
+
+    def _wait_freely(self, rows: Requests, advice: Floats) -> None:
+        """The first advised wait of each incident: only a spent time budget forbids it."""
+        if not len(rows):
+            return
+        now = rows["at"] + self.population.latency[rows["who"]]
+        budget = self.rules.client.backoff.budget
+        gone = np.zeros(len(rows), np.bool_) if budget is None else now - rows["lost"] >= budget
+        self._give_up(rows[gone], now[gone])
+        rows, now, advice = rows[~gone], now[~gone], advice[~gone]
+        rows["waited"] = (now + advice) - now
+        self._dial(rows, dial_instants(now, advice))
+
+    def _try_again(self, rows: Requests, now: Floats, advice: Floats | None) -> None:
+        """The next attempt of each, at least ``advice`` seconds from ``now``."""
+        for attempt in np.unique(rows["attempt"]):
+            chosen = rows["attempt"] == attempt
+            least = None if advice is None else advice[chosen]
+            self._try_attempt(int(attempt) + 1, rows[chosen], now[chosen], least)
+
+    def _try_attempt(self, attempt: int, rows: Requests, now: Floats, advice: Floats | None) -> None:
+        elapsed = (now - rows["lost"]) - np.maximum(rows["waited"], 0.0)
+        over = spent(self.rules.client.backoff, attempt, elapsed)
+        self._give_up(rows[over], now[over])
+        rows, now, elapsed = rows[~over], now[~over], elapsed[~over]
+        who = rows["who"]
+        u = draws(self._keys[who], self.states.incident[who], attempt)
+        previous = rows["previous"].copy() if attempt > 1 else None
+        delay = delays(self.rules, attempt, elapsed, u, previous)
+        rows["attempt"], rows["previous"] = attempt, delay
+        self._dial(rows, dial_instants(now, delay if advice is None else np.maximum(delay, advice[~over])))
+
+    def _dial(self, rows: Requests, at: Floats) -> None:
+        """Dials that begin at these instants, after the own outage of each; explicit where the next one is near."""
+        near = at + self.rules.slack >= self._next_start[rows["outage"]]
+        for index in np.flatnonzero(near):
+            self._entangle(rows[index], float(at[index]))
+        rows, at = rows[~near], at[~near]
+        rows["dialled"], rows["packet"], rows["dials"] = at, 0, rows["dials"] + 1
+        rows["at"] = at + 3 * self.population.latency[rows["who"]]
+        self._requests.put(rows)
+
+    def _welcome_served(self) -> None:
+        """All whose response came in time are open again: no one else's outage of this window depended on it."""
+        if not self._served:
+            return
+        rows = np.concatenate([part for part, _ in self._served])
+        leaves = np.concatenate([values for _, values in self._served])
+        self._served = []
+        who, outage, states, episodes = rows["who"].astype(np.int64), rows["outage"], self.states, self.episodes
+        latency, commit = self.population.latency[who], self.rules.commit
+        attached = leaves + latency + latency
+        restored = attached + commit + latency
+        states.connection_no[who] += 1
+        ping = self._first_pings(who, attached, states.connection_no[who])
+        states.ping[who] = np.where(ping <= attached + commit, ping + self.rules.heartbeat.interval, ping)
+        states.restored[who] = states.origin[who] = restored
+        states.heard[who] = restored + latency
+        states.mode[who] = Mode.STEADY
+        states.attempt[who], states.lost[who] = rows["attempt"], rows["lost"]
+        states.previous[who], states.waited[who] = rows["previous"], rows["waited"]
+        back = attached < self.rules.duration
+        self.episodes.grace_ended[outage[back]] = (attached >= rows["grace_ends"])[back]
+        self._grace_ends[outage[back]] = np.inf
+        seen = restored < self.rules.duration
+        outage = outage[seen]
+        episodes.ended[outage], episodes.outcome[outage] = restored[seen], EpisodeOutcome.RESTORED
+        episodes.cleaned_up[outage] = (attached >= rows["expires"])[seen]
+        episodes.attempts[outage], episodes.dials[outage] = rows["attempt"][seen], rows["dials"][seen]
+
+
+def _next_starts(starts: Floats, owner: npt.NDArray[np.int32]) -> Floats:
+    """The start of the same participant's next outage; infinite for its last."""
+    following = np.full(len(starts), np.inf)
+    if len(starts) > 1:
+        same = owner[1:] == owner[:-1]
+        following[:-1][same] = starts[1:][same]
+    return following
+
+
+def _requests_of(climbs: Climbs, who: Rows, rows: Rows, chosen: Rows, fate: Fates) -> Requests:
+    requests = np.empty(len(who), REQUEST)
+    requests["at"], requests["who"], requests["outage"] = climbs.arrives, who, rows
+    requests["dialled"], requests["previous"], requests["lost"] = climbs.dialled, climbs.previous, fate.lost[chosen]
+    requests["grace_ends"], requests["expires"] = fate.grace_ends[chosen], fate.expires[chosen]
+    requests["waited"] = NOT_YET
+    requests["attempt"] = requests["dials"] = climbs.attempt
+    requests["packet"] = climbs.packet
+    return requests

@@ -1,0 +1,182 @@
+"""The episodes of a population as the rows of ``episodes.parquet``, block by block. Decides nothing.
+
+An outage that begins while a client is away belongs to the episode that the client is in, as in the other lanes. An
+outage of a fault has the fault's id. The outages that network profiles draw are named by the minute in which they
+begin, their kind and their cohort: those of one minute count as one event, because outages of one cause begin together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from reports.episode_table import EPISODE_SCHEMA
+from reports.windows import planned_windows
+from resilience.eventlog.vocabulary import Outcome
+from resilience.experiment.spec import Cohort, Experiment
+
+from ..profiles.timelines import OutageKind, OutageTimelines, on_grid
+from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
+from .rules import PopulationRules
+from .world import strikes_of
+
+BLOCK = 100_000
+"""Participants whose rows are made at once."""
+
+_OUTCOMES = {
+    EpisodeOutcome.RESTORED: Outcome.RESTORED,
+    EpisodeOutcome.GAVE_UP: Outcome.GAVE_UP,
+    EpisodeOutcome.RODE_THROUGH: Outcome.RODE_THROUGH,
+    EpisodeOutcome.CENSORED: Outcome.CENSORED,
+}
+_PLACE = np.array([[*_OUTCOMES].index(each) if each in _OUTCOMES else -1 for each in EpisodeOutcome])
+_KINDS = {OutageKind.SILENT: "silent", OutageKind.REFUSED: "refused"}
+_MINUTE = 60.0
+
+
+class EpisodeTable:
+    """Makes the tables of :data:`reports.episode_table.EPISODE_SCHEMA` of one run."""
+
+    def __init__(
+        self, experiment: Experiment, seed: int, population: Population, rules: PopulationRules, episodes: Episodes
+    ) -> None:
+        self._population, self._rules, self._episodes = population, rules, episodes
+        self._experiment = experiment
+        planned = planned_windows(experiment, seed)
+        self._events = dict(zip(planned["fault_id"], planned["event"], strict=True))
+        self._strata = dict(zip(planned["fault_id"], planned["stratum"], strict=True))
+        self._faults = {
+            (strike.cohort, float(on_grid(strike.start))): strike.fault_id for strike in strikes_of(experiment, seed)
+        }
+
+    def blocks(self) -> Iterator[pa.Table]:
+        """The episodes of each block of participants, cohort by cohort."""
+        first = 0
+        for cohort in self._experiment.cohorts:
+            for low in range(0, cohort.clients, BLOCK):
+                yield self._block(cohort, first, low, min(low + BLOCK, cohort.clients))
+            first += cohort.clients
+
+    def _block(self, cohort: Cohort, first: int, low: int, high: int) -> pa.Table:
+        timelines = self._population.timelines
+        rows = np.arange(timelines.ptr[first + low], timelines.ptr[first + high])
+        begins = self._episodes.outcome[rows] != EpisodeOutcome.NOT_EXPOSED
+        heads = rows[begins]
+        last = np.append(heads[1:], timelines.ptr[first + high])  # an episode's outages are these and those that follow
+        who = timelines.owner[heads] if len(heads) else np.zeros(0, np.int64)
+        last = np.minimum(last, timelines.ptr[who + 1])
+        data = self._measured(heads, last) | self._named(cohort, timelines, heads, last)
+        names = [f"{cohort.name}-{number:04d}" for number in range(low + 1, high + 1)]
+        data["participant"] = _texts(who - (first + low), names)
+        return pa.Table.from_arrays([data[name] for name in EPISODE_SCHEMA.names], schema=EPISODE_SCHEMA)
+
+    def _measured(self, heads: Rows, last: Rows) -> dict[str, Any]:
+        """Outcome, instants and durations; NaN for what is not known, and for durations of episodes without a loss."""
+        timelines, episodes, rules = self._population.timelines, self._episodes, self._rules
+        outcome, start = episodes.outcome[heads], timelines.start[heads]
+        detected, ended = episodes.detected[heads], episodes.ended[heads]
+        returned, never = outcome == EpisodeOutcome.RESTORED, outcome == EpisodeOutcome.GAVE_UP
+        affected = returned | never | (outcome == EpisodeOutcome.CENSORED)
+        over = np.where(affected & np.isnan(ended), rules.duration, ended)
+        until = np.where(affected, over, np.inf)
+        down, healed, windows = _downtime(timelines, heads, last, until)
+        healed = np.where(healed < rules.duration, healed, np.nan)
+        usable = (over - start) - down
+        latency = self._population.latency[timelines.owner[heads]] if len(heads) else np.zeros(0)
+        back = np.where(returned, ended, np.nan)
+        times = {
+            "fault_at": start,
+            "detected_at": detected,
+            "healed_at": healed,
+            "connected_at": back - (rules.commit + 2 * latency),
+            "restored_at": back,
+            "ended_at": over,
+            "detection_s": detected - start,
+            "reconnection_s": over - detected,
+            "downtime_s": over - start,
+            "excess_s": np.where(np.isfinite(healed), usable, np.nan),
+            "outage_s": down,
+            "usable_s": usable,
+            "heal_s": healed - start,
+        }
+        own = {"fault_at", "detected_at", "healed_at"}
+        return {
+            "outcome": _texts(_PLACE[outcome], [each.value for each in _OUTCOMES.values()]),
+            "came_back_by": _texts(np.where(returned, episodes.cleaned_up[heads], -1), ["resumed", "rejoined"]),
+            "open_at_fault": pa.array(np.ones(len(heads), np.bool_)),
+            "windows": pa.array(windows, pa.int32()),
+            "detected_by": _texts(np.where(np.isnan(detected), -1, 0), ["client"]),
+            "attempts": pa.array(np.where(affected, episodes.dials[heads], 0), pa.int64()),
+            **{
+                name: pa.array(values if name in own else np.where(affected, values, np.nan), from_pandas=True)
+                for name, values in times.items()
+            },
+            "affected": pa.array(affected),
+            "returned": pa.array(returned),
+            "never": pa.array(never),
+        }
+
+    def _named(self, cohort: Cohort, timelines: OutageTimelines, heads: Rows, last: Rows) -> dict[str, Any]:
+        own, own_names = self._ids(cohort, timelines, heads)
+        final, final_names = self._ids(cohort, timelines, last - 1)
+        kinds = [each.partition(":")[2].partition("@")[0] for each in own_names]
+        return {
+            "fault_id": _texts(own, own_names),
+            "last_fault_id": _texts(final, final_names),
+            "kind": _grouped(own, kinds),
+            "event": _grouped(own, [self._events.get(each, each.partition(":")[0]) for each in own_names]),
+            "stratum": _grouped(own, [self._strata.get(*pair) for pair in zip(own_names, kinds, strict=True)]),
+            "cohort": _texts(np.zeros(len(heads), np.int32), [cohort.name]),
+        }
+
+    def _ids(self, cohort: Cohort, timelines: OutageTimelines, rows: Rows) -> tuple[Rows, list[str]]:
+        """The fault id of each outage, as a number into a list of names."""
+        start, kind = timelines.start[rows], timelines.kind[rows]
+        minute = (start // _MINUTE).astype(np.int64)
+        code = minute * len(_KINDS) + kind
+        faults = [(at, name) for (place, at), name in self._faults.items() if place == cohort.name]
+        base = int(code.max(initial=0)) + 1
+        for number, (at, _) in enumerate(faults):
+            code[start == at] = base + number
+        found, place = np.unique(code, return_inverse=True)
+        names = [
+            faults[each - base][1]
+            if each >= base
+            else f"minute-{each // len(_KINDS)}:{_KINDS[OutageKind(each % len(_KINDS))]}@{cohort.name}"
+            for each in found.tolist()
+        ]
+        return place, names
+
+
+def _downtime(timelines: OutageTimelines, heads: Rows, past: Rows, until: Floats) -> tuple[Floats, Floats, Rows]:
+    """Of each episode until that instant: seconds of outage, the end of the last one, and how many there were.
+
+    The end is NaN where the link was still down.
+    """
+    counts = past - heads
+    episode = np.repeat(np.arange(len(heads)), counts)
+    rows = np.repeat(heads - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    start, end, limit = timelines.start[rows], timelines.end[rows], until[episode]
+    met = start < limit
+    down = np.bincount(episode, np.where(met, np.minimum(end, limit) - start, 0.0), len(heads)).astype(np.float64)
+    windows = np.bincount(episode[met], minlength=len(heads)).astype(np.int64)
+    final = timelines.end[heads + np.maximum(windows, 1) - 1]
+    return down, np.where(final <= until, final, np.nan), windows
+
+
+def _texts(codes: npt.NDArray[np.integer], names: list[str]) -> pa.DictionaryArray:
+    """The names of these numbers; null below 0."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32), mask=codes < 0), pa.array(names, pa.string())
+    )
+
+
+def _grouped(codes: Rows, labels: list[str]) -> pa.DictionaryArray:
+    """The labels of these numbers; equal labels are one."""
+    names = list(dict.fromkeys(labels))
+    place = np.array([names.index(label) for label in labels], np.int64)
+    return _texts(place[codes] if len(codes) else codes, names)

@@ -1,0 +1,447 @@
+"""The explicit tier: every ping, pong, probe, reply, dial and timer of one participant is an event.
+
+The production objects decide: ``RetryState``, both failure detectors, the station's admission. For a whole population
+it is the oracle; the batch tier hands it the few participants for whom its arithmetic promises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from resilience.policy.backoff import RetryState
+from resilience.policy.failure_detectors import (
+    ClientFailureDetector,
+    LivenessAction,
+    ServerFailureDetector,
+    first_ping_at,
+)
+from resilience.random_streams import uniform
+from resilience.units import Instant, Seconds
+
+from ..profiles.timelines import OutageKind
+from .event_queue import EventQueue
+from .link import Link
+from .population import EpisodeOutcome, Episodes, Population
+from .rules import PopulationRules, tick
+from .station import JoinStation, StationAnswer
+
+LONG_AGO: Instant = -1e9
+"""When the sessions began with which a run starts."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all participants of one server share."""
+
+    rules: PopulationRules
+    population: Population
+    queue: EventQueue
+    station: JoinStation
+    episodes: Episodes
+
+
+class State(Enum):
+    """Of one participant's client."""
+
+    OPEN = "open"
+    BACKING_OFF = "backing off"
+    DIALLING = "dialling"
+    JOINING = "joining"
+    GAVE_UP = "gave up"
+    HANDED_BACK = "handed back"
+
+
+class Connection:
+    """One dial. ``client``, ``server``: whether that end holds it; ``packet``: which first packet is answered."""
+
+    __slots__ = ("client", "packet", "requested", "server")
+
+    def __init__(self) -> None:
+        self.client, self.server, self.requested, self.packet = True, False, False, 0
+
+
+class ExplicitParticipant:
+    """One client, its session at the server, and what is under way between them. An outage is a row of the timelines.
+
+    ``touched`` is the last outage that began while the client was open, ``episode`` the one that it returns from; -1
+    without one. ``opened`` is called at each return.
+    """
+
+    def __init__(self, who: int, world: World, opened: Callable[[ExplicitParticipant, Instant], None]) -> None:
+        timelines = world.population.timelines
+        self.who, self.world, self._on_open = who, world, opened
+        self.first_row = int(timelines.ptr[who])
+        self.link = Link(timelines.of_participant(who), float(world.population.latency[who]))
+        self._seed = int(world.population.seeds[who])
+        self.state, self.retry = State.OPEN, RetryState(world.rules.client.backoff)
+        self.connection: Connection | None = None
+        self.attached: Connection | None = None
+        self.client = ClientFailureDetector(world.rules.client.probe, 0.0)
+        self.server: ServerFailureDetector | None = None
+        self.connection_no, self.dials = 0, 0
+        self.touched = self.episode = -1
+        self.expires: Instant | None = None
+        self.silent_at: Instant | None = None
+        self.ready = False
+        self.under_way = 0
+        self._client_timer: Instant | None = None
+        self._server_timer: Instant | None = None
+        self._dialled_at: Instant = 0.0
+
+    # beginnings -------------------------------------------------------------------------------------------------------
+
+    def start_attached(self) -> None:
+        """A session that has lasted for long, at instant 0."""
+        self.retry.lost(0.0)
+        self.retry.restored(LONG_AGO)
+        connection = Connection()
+        connection.server = True
+        self.connection = connection
+        self._attach(0.0, connection)
+        self.ready = True
+        self.watch_server(0.0)
+        self.watch_outages(0.0)
+
+    def watch_outages(self, now: Instant) -> None:
+        """Let every outage that begins ``now`` or later strike."""
+        for index, outage in enumerate(self.link.outages):
+            if outage.start >= now:
+                self._at(outage.start, self._goes_down, index)
+                return
+
+    def watch_server(self, last_heard: Instant) -> None:
+        """The client is open and heard from its server at this instant."""
+        self.client = ClientFailureDetector(self.world.rules.client.probe, last_heard)
+        self._client_timer = None
+        self._set_client_timer()
+
+    def watch_client(self, server: ServerFailureDetector, connection: Connection) -> None:
+        """The server watches its end of this connection."""
+        self.server, self.attached, self.expires, self.silent_at = server, connection, None, None
+        self._server_timer = None
+        self._set_server_timer()
+
+    def dial_at(self, at: Instant) -> None:
+        """The client backs off until then."""
+        self.state = State.BACKING_OFF
+        self._at(at, self._dial)
+
+    def hand_back(self) -> None:
+        """Leave the participant to the batch tier: what is still to come for it here changes nothing."""
+        self.state, self.connection, self.attached, self.server = State.HANDED_BACK, None, None, None
+        self._client_timer = self._server_timer = None
+
+    # the link ---------------------------------------------------------------------------------------------------------
+
+    def _at(self, at: Instant, act: Callable[[Instant, Any], None], argument: object = None) -> None:
+        self.world.queue.add(at, self.who, act, argument)
+
+    def _draw(self, purpose: str, one: int, other: int) -> float:
+        return uniform(self._seed, purpose, one, other)
+
+    def _goes_down(self, now: Instant, index: int) -> None:
+        if self.state is State.HANDED_BACK:
+            return
+        if index + 1 < len(self.link.outages):
+            self._at(self.link.outages[index + 1].start, self._goes_down, index + 1)
+        if self.state is State.OPEN:
+            self.touched = self.first_row + index
+            self.world.episodes.outcome[self.touched] = EpisodeOutcome.RODE_THROUGH
+        if self.link.outages[index].kind != OutageKind.SILENT and self.connection is not None:
+            self._cut(now, self.connection)
+
+    def _cut(self, now: Instant, connection: Connection) -> None:
+        """Both ends see the connection end."""
+        if connection.server:
+            self._server_loses(now, connection)
+        if not connection.client:
+            return
+        if self.state is State.OPEN:
+            connection.client = False
+            self._lose(now)
+        elif self.state is State.JOINING or (self.state is State.DIALLING and connection.requested):
+            self._drop()
+            self._try_again(now)
+
+    def _send_up(
+        self, now: Instant, connection: Connection, receive: Callable[[Instant, Connection, Any], None], what: object
+    ) -> None:
+        passage = self.link.passage(now)
+        if passage is not None:
+            self.under_way += 1
+            self._at(passage.at, self._arrive_up, (connection, passage.held, receive, what))
+
+    def _arrive_up(self, now: Instant, message: tuple[Connection, bool, Callable[..., None], Any]) -> None:
+        connection, held, receive, what = message
+        self.under_way -= 1
+        if connection.server and (connection.client or not held):
+            receive(now, connection, what)
+
+    def _send_down(
+        self, now: Instant, connection: Connection, receive: Callable[[Instant, Connection, Any], None], what: object
+    ) -> None:
+        passage = self.link.passage(now)
+        if passage is not None:
+            self.under_way += 1
+            self._at(passage.at, self._arrive_down, (connection, passage.held, receive, what))
+
+    def _arrive_down(self, now: Instant, message: tuple[Connection, bool, Callable[..., None], Any]) -> None:
+        connection, held, receive, what = message
+        self.under_way -= 1
+        if connection.client and (connection.server or not held):
+            receive(now, connection, what)
+
+    # the server -------------------------------------------------------------------------------------------------------
+
+    def _attach(self, now: Instant, connection: Connection) -> None:
+        self.connection_no += 1
+        u = self._draw("first_ping", self.connection_no, 0)
+        rules = self.world.rules.heartbeat
+        self.ready = False
+        self.watch_client(ServerFailureDetector(rules, now, first_ping_at(u, now, rules.interval)), connection)
+
+    def _set_server_timer(self) -> None:
+        if self.server is None:
+            return
+        at = self.server.next_deadline()
+        if self._server_timer is None or at < self._server_timer:
+            self._server_timer = at
+            self._at(at, self._server_wakes, at)
+
+    def _server_wakes(self, now: Instant, meant: Instant) -> None:
+        if meant != self._server_timer:
+            return
+        self._server_timer = None
+        server, connection = self.server, self.attached
+        if server is None or connection is None:
+            return
+        due = server.due(now)
+        if due is LivenessAction.DEAD:
+            self._declare_dead(now, server, connection)
+            return
+        if due is LivenessAction.PING and self.ready:
+            self._send_down(now, connection, self._client_is_pinged, None)
+        self._set_server_timer()
+
+    def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
+        self.expires = server.counted_from + self.world.rules.heartbeat.cleanup
+        if self.touched >= 0:
+            self.world.episodes.grace_ended[self.touched] = True
+        self.server = self.attached = None
+        connection.server = False
+        passage = self.link.passage(now)
+        if passage is not None and not passage.held:
+            self._at(passage.at, self._client_is_told, connection)
+
+    def _server_hears(self, now: Instant, connection: Connection, what: str) -> None:
+        if connection is not self.attached or self.server is None:
+            return
+        self.server.heard(now)
+        if what == "probe":
+            self._send_down(now, connection, self._client_hears, None)
+
+    def _server_loses(self, now: Instant, connection: Connection) -> None:
+        connection.server = False
+        if connection is self.attached:
+            self.server = self.attached = None
+            self.expires = now + self.world.rules.heartbeat.cleanup
+
+    def hear_at(self, client_at: Instant, server_at: Instant) -> None:
+        """What was under way when this tier took over arrives: at the client, at the server."""
+        connection = self.connection
+        self.under_way += 2
+        self._at(client_at, self._arrive_down, (connection, False, self._client_hears, None))
+        self._at(server_at, self._arrive_up, (connection, False, self._server_hears, "pong"))
+
+    def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
+        """The server does not know yet that the client has left; its grace period ends at this instant."""
+        self.expires, self.silent_at = expires, grace_ends
+        if math.isfinite(grace_ends):
+            self._at(grace_ends, self._grace_ends)
+
+    def _grace_ends(self, now: Instant, _: object) -> None:
+        if self.silent_at == now and self.episode >= 0:
+            self.silent_at = None
+            self.world.episodes.grace_ended[self.episode] = True
+
+    # the client -------------------------------------------------------------------------------------------------------
+
+    def _set_client_timer(self) -> None:
+        at = self.client.next_deadline()
+        if self._client_timer is None or at < self._client_timer:
+            self._client_timer = at
+            self._at(at, self._client_wakes, at)
+
+    def _client_wakes(self, now: Instant, meant: Instant) -> None:
+        if meant != self._client_timer:
+            return
+        self._client_timer = None
+        connection = self.connection
+        if self.state is not State.OPEN or connection is None:
+            return
+        due = self.client.due(now)
+        if due is LivenessAction.DEAD:
+            connection.client = False
+            self._tell_server(now, connection)
+            self._lose(now)
+            return
+        if due is LivenessAction.PROBE:
+            self._send_up(now, connection, self._server_hears, "probe")
+        self._set_client_timer()
+
+    def _tell_server(self, now: Instant, connection: Connection) -> None:
+        """The client's end is closed; over a link that is down nothing of that arrives."""
+        passage = self.link.passage(now)
+        if connection.server and passage is not None and not passage.held:
+            self._at(passage.at, self._server_is_told, connection)
+
+    def _server_is_told(self, now: Instant, connection: Connection) -> None:
+        if connection.server:
+            self._server_loses(now, connection)
+
+    def _client_is_told(self, now: Instant, connection: Connection) -> None:
+        if not connection.client or connection is not self.connection:
+            return
+        connection.client = False
+        if self.state is State.OPEN:
+            self._lose(now)
+        elif self.state is State.JOINING:
+            self._drop()
+            self._try_again(now)
+
+    def _client_is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
+        if self.state is State.OPEN and connection is self.connection:
+            self.client.heard(now)
+            self._send_up(now, connection, self._server_hears, "pong")
+
+    def _client_hears(self, now: Instant, connection: Connection, _: object) -> None:
+        if self.state is State.OPEN and connection is self.connection:
+            self.client.heard(now)
+
+    def _lose(self, now: Instant) -> None:
+        self.connection, self.dials = None, 0
+        self.episode = self.touched
+        if self.episode >= 0:
+            self.world.episodes.detected[self.episode] = now
+        self.retry.lost(now)
+        self._try_again(now)
+
+    def _drop(self) -> None:
+        if self.connection is not None:
+            self.connection.client = False
+        self.connection = None
+
+    def _try_again(self, now: Instant, advice: Seconds | None = None) -> None:
+        retry = self.retry
+        u = self._draw("backoff", retry.incident, retry.attempt + 1)
+        again = retry.next(now, u, self.world.rules.window, advice)
+        if again is not None:
+            self.dial_at(now + tick(again.delay))
+            return
+        self.state = State.GAVE_UP
+        if self.episode >= 0:
+            self._close_episode(EpisodeOutcome.GAVE_UP, now)
+
+    def _close_episode(self, outcome: EpisodeOutcome, now: Instant) -> None:
+        episodes, row = self.world.episodes, self.episode
+        episodes.ended[row] = now
+        episodes.outcome[row], episodes.attempts[row], episodes.dials[row] = outcome, self.retry.attempt, self.dials
+
+    # a dial -----------------------------------------------------------------------------------------------------------
+
+    def _dial(self, now: Instant, _: object) -> None:
+        if self.state is not State.BACKING_OFF:
+            return
+        self.state, self._dialled_at = State.DIALLING, now
+        self.dials += 1
+        connection = self.connection = Connection()
+        self._at(now + self.world.rules.client.open_timeout, self._open_timeout, connection)
+        self._knock(connection, 0)
+
+    def _knock(self, connection: Connection, packet: int) -> None:
+        """Send this first packet of the dial, and the later ones while none is answered."""
+        for number, offset in enumerate(self.world.rules.syn_times):
+            knock = self.link.knock(self._dialled_at + offset) if number >= packet else None
+            if knock is None:
+                continue
+            connection.packet = number
+            if knock.arrives:
+                self.world.queue.add(knock.at, self.who, self._request, connection, is_request=True)
+            else:
+                self._at(knock.at, self._dial_fails, connection)
+            return
+
+    def _dial_fails(self, now: Instant, connection: Connection) -> None:
+        if connection is self.connection and self.state is State.DIALLING:
+            self._drop()
+            self._try_again(now)
+
+    def _open_timeout(self, now: Instant, connection: Connection) -> None:
+        self._time_out(now, connection, State.DIALLING)
+
+    def _join_timeout(self, now: Instant, connection: Connection) -> None:
+        self._time_out(now, connection, State.JOINING)
+
+    def _time_out(self, now: Instant, connection: Connection, state: State) -> None:
+        if connection is self.connection and self.state is state:
+            self._tell_server(now, connection)
+            self._drop()
+            self._try_again(now)
+
+    def _request(self, now: Instant, connection: Connection) -> None:
+        """The request is at the server, which does not know whether its client is still there."""
+        verdict, value = self.world.station.enter(now)
+        if verdict is StationAnswer.DROPPED:
+            if connection.client:
+                self._knock(connection, connection.packet + 1)
+            return
+        connection.requested = connection.server = True
+        if verdict is StationAnswer.REJECTED:
+            self._send_down(now, connection, self._is_rejected, value)
+        else:
+            self._at(value, self._served, connection)
+
+    def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
+        if connection is self.connection and self.state is State.DIALLING:
+            self._drop()
+            connection.server = False
+            self._try_again(now, advice)
+
+    def _served(self, now: Instant, connection: Connection) -> None:
+        if connection.server:
+            self._send_down(now, connection, self._dial_succeeds, None)
+
+    def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
+        if connection is self.connection and self.state is State.DIALLING:
+            self.state = State.JOINING
+            self._at(now + self.world.rules.client.join_timeout, self._join_timeout, connection)
+            self._send_up(now, connection, self._resume, None)
+
+    def _resume(self, now: Instant, connection: Connection, _: object) -> None:
+        late = self.expires is not None and now >= self.expires
+        if self.attached is not None and self.attached is not connection:
+            self.attached.server = False
+        self._attach(now, connection)
+        self._at(now + self.world.rules.commit, self._welcome, (connection, late))
+
+    def _welcome(self, now: Instant, message: tuple[Connection, bool]) -> None:
+        connection, late = message
+        if connection is self.attached:
+            self.ready = True
+            self._send_down(now, connection, self._restored, late)
+
+    def _restored(self, now: Instant, connection: Connection, late: bool) -> None:  # noqa: FBT001 - the message's content
+        if connection is not self.connection or self.state is not State.JOINING:
+            return
+        self.state = State.OPEN
+        self.watch_server(now)
+        self.retry.restored(now)
+        if self.episode >= 0:
+            self._close_episode(EpisodeOutcome.RESTORED, now)
+            self.world.episodes.cleaned_up[self.episode] = late
+        self._send_up(now, connection, self._server_hears, "stored")
+        self._on_open(self, now)

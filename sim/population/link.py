@@ -1,0 +1,66 @@
+"""One participant's own link: when what is sent arrives, and what a dial meets. Pure; its outages are known beforehand.
+
+A silent outage holds bytes: what is under way or sent meanwhile arrives one latency after its end, unless its sender
+has closed the connection before. A refused outage ends the connection, and with it everything under way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from resilience.units import Instant, Seconds
+
+from ..profiles.timelines import Outage, OutageKind
+
+
+class Passage(NamedTuple):
+    """When a message arrives; ``held``: an outage kept it."""
+
+    at: Instant
+    held: bool
+
+
+class Knock(NamedTuple):
+    """What the first packet of a dial leads to: the request's arrival at the server, or a failure at the client."""
+
+    at: Instant
+    arrives: bool
+
+
+class Link:
+    """The outages of one participant, in order, and its one-way latency in seconds."""
+
+    __slots__ = ("latency", "outages")
+
+    def __init__(self, outages: list[Outage], latency: Seconds) -> None:
+        self.outages, self.latency = outages, latency
+
+    def passage(self, sent: Instant) -> Passage | None:
+        """Of a message sent at this instant; ``None``: it is lost."""
+        leaves = sent
+        for start, end, kind in self.outages:
+            if end <= leaves:
+                continue
+            if start > leaves + self.latency:
+                break
+            if kind != OutageKind.SILENT:
+                return None
+            leaves = end
+        return Passage(leaves + self.latency, leaves > sent)
+
+    def knock(self, sent: Instant) -> Knock | None:
+        """Of a first packet sent at this instant: a request follows its answer; ``None``: it is not answered."""
+        arrival = sent + 3 * self.latency
+        for start, end, kind in self.outages:
+            if end <= sent:
+                continue
+            if start > arrival:
+                break
+            if kind == OutageKind.SILENT:
+                return None
+            return Knock(sent + 2 * self.latency if start <= sent else start, arrives=False)
+        return Knock(arrival, arrives=True)
+
+    def is_down(self, now: Instant) -> bool:
+        """Whether an outage is on."""
+        return any(start <= now < end for start, end, _ in self.outages)

@@ -1,0 +1,92 @@
+"""A population on several servers: participant ``i`` is the one of server ``i % servers``; a shard is one server.
+
+Servers share nothing, so each is carried out alone, here or in a worker process, and the result is the same.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from resilience.errors import HarnessError
+from resilience.units import Seconds
+
+from .batch import run_in_batches
+from .population import Episodes, Population
+from .rules import PopulationRules
+
+
+@dataclass(frozen=True, eq=False)
+class ServerWork:
+    """What one server did: requests by answer, the longest wait of one for a slot in seconds, and its ``load``."""
+
+    served: int
+    rejected: int
+    dropped: int
+    longest_wait: Seconds
+    load: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationResult:
+    """The episodes, in the order of the population's timelines, and the work of each server."""
+
+    episodes: Episodes
+    servers: tuple[ServerWork, ...]
+
+
+def run_population(
+    population: Population, rules: PopulationRules, servers: int = 1, workers: int = 1
+) -> PopulationResult:
+    """Carry out every server, in this process or in so many others; the result does not depend on their number.
+
+    Raises :class:`~resilience.errors.HarnessError` when a worker process ends before its work.
+    """
+    members = [np.arange(server, population.size, servers) for server in range(min(servers, max(population.size, 1)))]
+    shards = [population.take(who) for who in members]
+    carry = partial(_carry_shard, rules=rules)
+    if workers == 1 or len(shards) == 1:
+        parts = [carry(shard) for shard in shards]
+    else:
+        parts = _in_processes(carry, shards, min(workers, len(shards)))
+    episodes = Episodes.empty(population.timelines.outages)
+    for who, (part, _) in zip(members, parts, strict=True):
+        episodes.put(_rows_of(population, who), part)
+    return PopulationResult(episodes, tuple(work for _, work in parts))
+
+
+def _carry_shard(shard: Population, rules: PopulationRules) -> tuple[Episodes, ServerWork]:
+    result = run_in_batches(shard, rules)
+    station = result.station
+    return result.episodes, ServerWork(
+        station.served, station.rejected, station.dropped, station.longest_wait, station.load
+    )
+
+
+def _in_processes(
+    carry: partial[tuple[Episodes, ServerWork]], shards: list[Population], workers: int
+) -> list[tuple[Episodes, ServerWork]]:
+    # A forked copy of a process with threads can hang, so the workers start afresh.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+        try:
+            return list(executor.map(carry, shards))
+        except BrokenProcessPool as error:
+            raise HarnessError(
+                "a worker process of the population ended before its work, killed or out of memory"
+            ) from error
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _rows_of(population: Population, who: np.ndarray) -> np.ndarray:
+    """The outages of these participants, in order."""
+    ptr = population.timelines.ptr
+    counts = np.diff(ptr)[who]
+    ends = np.cumsum(counts)
+    return np.repeat(ptr[:-1][who] - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)

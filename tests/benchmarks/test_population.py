@@ -1,0 +1,194 @@
+"""What a population costs: a million participants for an hour and in a storm, against its oracle and plain SimPy."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+import pytest
+
+from resilience.experiment.faults import RefuseFault
+from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from sim.population.batch import BatchTier
+from sim.population.oracle import run_explicitly
+from sim.population.population import EpisodeOutcome
+from sim.population.world import population_of, rules_of
+from tests.benchmarks.conftest import RecordRows
+from tests.benchmarks.lab.naive_population import run_naively
+from tests.benchmarks.lab.results import Row, middle, spread
+
+HOUR, PARTICIPANTS = 3600.0, 1_000_000
+MIB = 1024.0
+MOST_CPU_S, MOST_STORM_CPU_S, MOST_BYTES, MOST_RSS_MIB = 20.0, 8.0, 250.0, 1000.0
+LEAST_TIMES_NAIVE, LEAST_TIMES_ORACLE = 1000.0, 500.0
+MIX = {
+    "home": (0.40, ("home-wifi",)),
+    "office": (0.15, ("office-wifi",)),
+    "moving": (0.20, ("lte-moving", "carrier-outage")),
+    "phones": (0.17, ("5g", "carrier-outage")),
+    "venue": (0.08, ("congested-venue",)),
+}
+_Result = TypeVar("_Result")
+
+
+class Cost(NamedTuple):
+    """CPU seconds of the drawing and the run, without imports; peak memory; bytes in arrays and outages, each."""
+
+    cpu_s: float
+    rss_mib: float
+    bytes_each: float
+    outages_each: float
+    restored: int
+
+
+def mixed(participants: int) -> Experiment:
+    """An hour of a mix of links, on one server that takes them all."""
+    cohorts = tuple(
+        Cohort(name, max(round(share * participants), 1), profiles=profiles) for name, (share, profiles) in MIX.items()
+    )
+    return with_capacity(Experiment(name="mixed", duration=HOUR, cohorts=cohorts), 50_000.0)
+
+
+def storm(participants: int) -> Experiment:
+    """Everyone is cut off for five seconds at once."""
+    fault = RefuseFault(100.0, ("all",), duration=5.0)
+    experiment = Experiment(
+        name="storm",
+        duration=900.0,
+        cohorts=(Cohort("all", participants),),
+        faults=(fault,),
+        hypothesis=Hypothesis(within=50.0),
+    )
+    return with_capacity(experiment, participants / 20)
+
+
+def with_capacity(experiment: Experiment, joins_per_s: float) -> Experiment:
+    """The same with a server of this measured capacity."""
+    server = msgspec.structs.replace(experiment.server, join_capacity=joins_per_s)
+    return msgspec.structs.replace(experiment, server=server)
+
+
+def carry(experiment: Experiment, seed: int) -> Cost:
+    """Draw and run in this process."""
+    before = time.process_time()
+    population, rules = population_of(experiment, seed), rules_of(experiment)
+    tier = BatchTier(population, rules)
+    result = tier.run()
+    cpu = time.process_time() - before
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    restored = int((result.episodes.outcome == EpisodeOutcome.RESTORED).sum())
+    each = population.timelines.outages / population.size
+    return Cost(cpu, rss, tier.array_bytes / population.size, each, restored)
+
+
+def cpu_of(run: Callable[[], object]) -> float:
+    """CPU seconds of a call in this process."""
+    before = time.process_time()
+    run()
+    return time.process_time() - before
+
+
+def apart(work: Callable[[], _Result]) -> _Result:
+    """The result of a call in a process of its own, whose memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(work).result()
+
+
+def hour_rows(costs: list[Cost], few: int) -> list[Row]:
+    """The hour against its limits, and against the oracle and SimPy with ``few`` participants."""
+    small = mixed(few)
+    population, rules = population_of(small, 1), rules_of(small)
+    oracle = cpu_of(partial(run_explicitly, population, rules)) / population.size
+    naive = cpu_of(partial(run_naively, population, rules)) / population.size
+    cpu, rss, each = ([cost[i] for cost in costs] for i in range(3))
+    return [
+        Row(
+            "population, an hour, CPU",
+            f"{middle(cpu):.1f} s",
+            f"{costs[0].outages_each:.2f} outages each",
+            None,
+            spread(cpu, "{:.1f} s"),
+            f"at most {MOST_CPU_S:g} s",
+            middle(cpu) <= MOST_CPU_S,
+        ),
+        Row(
+            "population, peak memory",
+            f"{middle(rss):.0f} MiB",
+            f"{middle(each):.0f} B each in arrays",
+            None,
+            spread(rss, "{:.0f} MiB"),
+            f"at most {MOST_RSS_MIB:g} MiB, {MOST_BYTES:g} B each",
+            middle(rss) <= MOST_RSS_MIB and middle(each) <= MOST_BYTES,
+        ),
+        *(
+            _times(costs, name, reference, least)
+            for name, reference, least in (
+                ("oracle", oracle, LEAST_TIMES_ORACLE),
+                ("plain SimPy", naive, LEAST_TIMES_NAIVE),
+            )
+        ),
+    ]
+
+
+def _times(costs: list[Cost], name: str, reference: float, least: float) -> Row:
+    """How much less a participant costs than in another simulation, CPU."""
+    ours = [cost.cpu_s / PARTICIPANTS for cost in costs]
+    ratios = [reference / each for each in ours]
+    return Row(
+        f"population, a participant's hour against the {name}",
+        f"{middle(ours) * 1e6:.1f} µs",
+        f"{reference * 1e3:.1f} ms",
+        middle(ratios),
+        spread(ratios, "{:.0f}"),
+        f"at least {least:g} times less",
+        middle(ratios) >= least,
+    )
+
+
+def storm_row(costs: list[Cost]) -> Row:
+    """The storm against its limit."""
+    cpu = [cost.cpu_s for cost in costs]
+    return Row(
+        "population, storm, CPU",
+        f"{middle(cpu):.1f} s",
+        f"{costs[0].restored:,} back",
+        None,
+        spread(cpu, "{:.1f} s"),
+        f"at most {MOST_STORM_CPU_S:g} s",
+        middle(cpu) <= MOST_STORM_CPU_S,
+    )
+
+
+def test_a_few_participants_are_measured() -> None:
+    hour, stormy = carry(mixed(300), 1), carry(storm(2000), 1)
+    assert hour.restored > 100
+    assert stormy.restored == 2000
+    assert hour.bytes_each < 2 * MOST_BYTES
+
+
+def test_plain_simpy_tells_statistically_the_same() -> None:
+    """Of as many losses and returns, give or take what its simpler messages make; else it would be no reference."""
+    experiment = msgspec.structs.replace(mixed(100), duration=900.0)
+    population, rules = population_of(experiment, 1), rules_of(experiment)
+    clients = run_naively(population, rules)
+    truth = run_explicitly(population, rules).episodes
+    losses, noticed = sum(client.losses for client in clients), int(np.isfinite(truth.detected).sum())
+    returns, restored = sum(client.returns for client in clients), int((truth.outcome == EpisodeOutcome.RESTORED).sum())
+    assert abs(losses - noticed) <= 0.1 * noticed
+    assert abs(returns - restored) <= 0.1 * restored
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_cost_of_a_million_participants(record_rows: RecordRows) -> None:
+    """Each round with a seed and a process of its own."""
+    hours = [apart(partial(carry, mixed(PARTICIPANTS), seed)) for seed in range(3)]
+    storms = [apart(partial(carry, storm(PARTICIPANTS), seed)) for seed in range(3)]
+    record_rows([*hour_rows(hours, 300), storm_row(storms)])

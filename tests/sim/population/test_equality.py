@@ -1,0 +1,158 @@
+"""The batch tier equals its oracle, episode by episode and bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilience.policy.backoff import CLASSIC, WINDOW, Jitter
+from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
+from sim.population.batch import run_in_batches
+from sim.population.oracle import Result, run_explicitly
+from sim.population.population import EpisodeOutcome, Population
+from sim.population.rules import PopulationRules
+from sim.profiles.timelines import OutageTimelines
+from tests.sim.population.worlds import (
+    REFUSED,
+    SILENT,
+    Shared,
+    Trouble,
+    differing,
+    explain,
+    population_of,
+    with_jitter,
+)
+from tests.support.strategies import LONG_RUNS
+
+replace = msgspec.structs.replace
+HERD = (Shared(100, 105, REFUSED), Shared(300, 330, SILENT, 2, 1))
+SLOW = Trouble(size=200, duration=500.0, rate=2.0, shared=HERD, slots=1, service=0.05)
+CROWDED = Trouble(size=200, duration=400.0, rate=4.0, shared=(Shared(100, 105, REFUSED), Shared(200, 230, SILENT, 2)))
+
+WORLDS = {
+    "mixed": Trouble(),
+    "stormy": Trouble(rate=60.0, seed=2),
+    "hectic": Trouble(rate=120.0, seed=3),
+    "frantic": Trouble(rate=600.0, seed=4, duration=300.0),
+    "calm": Trouble(rate=2.0, seed=5),
+    "classic": Trouble(policy=CLASSIC, seed=6),
+    **{f"classic {jitter}": Trouble(policy=with_jitter(jitter), seed=7) for jitter in Jitter},
+    "window decorrelated": Trouble(
+        policy=replace(WINDOW, ladder=replace(WINDOW.ladder, jitter=Jitter.DECORRELATED)), rate=60.0, seed=8
+    ),
+    "three attempts": Trouble(policy=replace(CLASSIC, attempts=3), slots=1, seed=9),
+    "20 s budget": Trouble(policy=replace(WINDOW, budget=20.0), slots=1, seed=10),
+    "long stable": Trouble(policy=replace(WINDOW, stable_after=40.0), rate=60.0, seed=11),
+    "short pings": Trouble(heartbeat=HeartbeatTimeouts(14.5, 20.0, 25.0), seed=12),
+    "long pings": Trouble(heartbeat=HeartbeatTimeouts(31.0, 70.0, 90.0), rate=60.0, seed=13),
+    "slow probe": Trouble(heartbeat=HeartbeatTimeouts(20.0, 40.0, 41.0), probe=ProbeTimeouts(6.0, 3.0), seed=14),
+    "quick probe": Trouble(probe=ProbeTimeouts(1.5, 1.0), rate=60.0, seed=15),
+    "probe meets ping": Trouble(probe=ProbeTimeouts(3.6, 2.0), rate=60.0, seed=16, duration=600.0),
+    "short timeouts": Trouble(open_timeout=2.0, join_timeout=1.5, rate=60.0, seed=17),
+    "long timeouts": Trouble(open_timeout=9.0, join_timeout=8.0, rate=60.0, seed=18),
+    "rejections": dataclasses.replace(SLOW, joins_per_s=20.0, seed=19),
+    "rejections, classic": dataclasses.replace(SLOW, joins_per_s=20.0, policy=CLASSIC, seed=20),
+    "rejections, little admission": dataclasses.replace(SLOW, joins_per_s=20.0, admission_seconds=0.1, seed=21),
+    "no admission": dataclasses.replace(SLOW, joins_per_s=1000.0, admission_seconds=50.0, policy=CLASSIC, seed=22),
+    "backlog": dataclasses.replace(
+        SLOW,
+        joins_per_s=1000.0,
+        admission_seconds=50.0,
+        slots=2,
+        service=0.1,
+        backlog=30,
+        policy=with_jitter(Jitter.FULL),
+        seed=23,
+    ),
+    "rejections over outages": dataclasses.replace(CROWDED, rate=60.0, joins_per_s=5.0, service=0.2, seed=24),
+    "rejections and a budget": dataclasses.replace(
+        CROWDED, joins_per_s=2.0, service=0.5, policy=replace(WINDOW, budget=30.0), seed=25
+    ),
+    "rejections and attempts": dataclasses.replace(
+        CROWDED, joins_per_s=2.0, service=0.5, policy=replace(CLASSIC, attempts=4), seed=26
+    ),
+    "backlog and rejections": dataclasses.replace(
+        CROWDED, joins_per_s=10.0, service=0.3, backlog=20, policy=with_jitter(Jitter.DECORRELATED), seed=27
+    ),
+    "many slots": dataclasses.replace(CROWDED, slots=50, service=2.0, admission_seconds=30.0, seed=28),
+    "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
+    "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
+}
+
+
+def assert_equal(population: Population, rules: PopulationRules) -> tuple[Result, Result]:
+    """Both tiers tell the same of every outage, and their stations did the same work."""
+    oracle, batch = run_explicitly(population, rules), run_in_batches(population, rules)
+    rows = differing(oracle.episodes, batch.episodes)
+    assert not rows, f"{len(rows)} differ\n" + "\n".join(explain(population, oracle, batch, row) for row in rows[:3])
+    counts = [(s.served, s.rejected, s.dropped, s.longest_wait) for s in (oracle.station, batch.station)]
+    assert counts[0] == counts[1]
+    assert np.array_equal(oracle.station.load, batch.station.load)
+    return oracle, batch
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_every_episode_is_the_oracles(name: str) -> None:
+    trouble = WORLDS[name]
+    trouble = dataclasses.replace(trouble, size=trouble.size // 3, duration=min(trouble.duration, 500.0))
+    assert_equal(trouble.population, trouble.rules)
+
+
+def test_the_worlds_meet_every_answer_and_every_outcome() -> None:
+    """Or their equality would prove less than it says."""
+    outcomes, answers = set[int](), np.zeros(3, np.int64)
+    for name in ("backlog and rejections", "three attempts", "rejections", "backlog"):
+        trouble = WORLDS[name]
+        result = run_in_batches(trouble.population, trouble.rules)
+        outcomes |= set(result.episodes.outcome.tolist())
+        answers += (result.station.served, result.station.rejected, result.station.dropped)
+        assert result.episodes.grace_ended.any()
+    assert outcomes == set(EpisodeOutcome)
+    assert (answers > 0).all()
+
+
+def test_few_participants_become_explicit() -> None:
+    """The batch tier is one because of that."""
+    trouble = dataclasses.replace(WORLDS["calm"], size=2000)
+    result = run_in_batches(trouble.population, trouble.rules)
+    assert result.events < 3 * trouble.population.timelines.outages
+
+
+EIGHTHS = st.integers(1, 8 * 250).map(lambda eighths: eighths / 8)
+LENGTHS = st.one_of(
+    st.floats(0.01, 12.0), st.floats(1.0, 100.0), st.sampled_from([0.0625, 1.0, 2.0, 4.0, 6.0, 8.0, 31.0])
+)
+OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED]))
+PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
+POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
+
+
+@LONG_RUNS
+@given(
+    participants=PARTICIPANTS,
+    policy=POLICIES,
+    seed=st.integers(0, 1000),
+    latency=st.sampled_from([0.0125, 0.001, 0.0625, 0.125, 0.25]),
+    joins_per_s=st.sampled_from([3000.0, 0.2]),
+)
+def test_any_timelines_give_the_oracles_episodes(
+    participants: list[list[tuple[float, float, int]]], policy: object, seed: int, latency: float, joins_per_s: float
+) -> None:
+    """Instants on round numbers, where two events fall together, and latencies that are sums of them, included."""
+    outages = [[(start, start + length, kind) for start, length, kind in each] for each in participants]
+    trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0)
+    rules = dataclasses.replace(trouble, policy=policy).rules  # type: ignore[arg-type]
+    assert_equal(population_of(seed, OutageTimelines.of(outages), [latency]), rules)
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", WORLDS)
+def test_larger_worlds_are_equal_too(name: str) -> None:
+    trouble = dataclasses.replace(WORLDS[name], size=300, duration=3600.0)
+    assert_equal(trouble.population, trouble.rules)

@@ -1,0 +1,231 @@
+"""A population as the command runs it: a run directory with episodes, its report, and one line for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from reports.build import analyse
+from reports.checking import named_rows
+from reports.episode_table import read_episodes
+from reports.episodes import episodes_frame
+from reports.frames import load_history
+from resilience.config import ClientConfig, ServerConfig
+from resilience.errors import ConfigError, ExitCode, HarnessError, UsageError
+from resilience.experiment.faults import CutFault, FreezeFault, RefuseFault
+from resilience.experiment.spec import Cohort, Expectation, Experiment, Op, PopulationSpec
+from resilience.lab.run import execute
+from resilience.lab.run_directory import RunStatus, read_run_info
+from sim.cli import sim
+from sim.model.lane import ModelLane
+from sim.population.columns import EpisodeTable
+from sim.population.oracle import run_explicitly
+from sim.population.population import EpisodeOutcome
+from sim.population.run import PopulationRun
+from sim.population.world import population_of
+
+HOME, PHONES = (
+    Cohort("home", 40, profiles=("home-wifi",)),
+    Cohort("phones", 30, profiles=("lte-moving", "carrier-outage")),
+)
+HALL = Experiment(
+    name="hall",
+    duration=900.0,
+    cohorts=(HOME, PHONES, Cohort("wired", 20)),
+    faults=(RefuseFault(300.0, ("home", "wired"), duration=20.0), CutFault(600.0, ("wired",), times=2, every=2.0)),
+    expectations=(Expectation("success_rate", Op.AT_LEAST, 0.5),),
+)
+
+
+def changed(**values: object) -> Experiment:
+    """The hall with other values."""
+    return msgspec.structs.replace(HALL, **values)
+
+
+def executed(experiment: Experiment, run_dir: Path, seed: int = 3) -> PopulationRun:
+    """A run that has left its episodes there."""
+    run_dir.mkdir()
+    run = PopulationRun(experiment, seed)
+    run.execute(run_dir)
+    return run
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of one run of the hall."""
+    run_dir = tmp_path_factory.mktemp("population") / "run"
+    executed(HALL, run_dir)
+    return run_dir
+
+
+def test_the_run_is_whole_and_is_reported(hall: Path) -> None:
+    info = read_run_info(hall)
+    assert (info.status, info.lane.value, info.seed) == (RunStatus.COMPLETED, "population", 3)
+    log, episodes, summary = analyse(hall)
+    assert log.problems == ()
+    assert summary.success_rate.affected == int(episodes["affected"].sum()) > 40
+    assert set(episodes["cohort"].unique()) == {"home", "phones", "wired"}
+
+
+def test_an_edited_file_of_episodes_is_noticed(hall: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in hall.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    frame = pd.read_parquet(copy / "episodes.parquet")
+    frame.iloc[:-1].to_parquet(copy / "episodes.parquet")
+    with_problems = analyse(copy)[2] if (copy / "run.json").exists() else None
+    assert with_problems is not None
+    assert with_problems.verdict.value == "inconclusive"
+
+
+def test_the_same_seed_gives_the_same_episodes(tmp_path: Path) -> None:
+    for name in "ab":
+        executed(HALL, tmp_path / name)
+    first, second = (read_episodes(tmp_path / name / "episodes.parquet") for name in "ab")
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_each_row_is_what_the_oracle_says_of_its_participant(hall: Path) -> None:
+    """Instants, and durations computed from them by hand, outage by outage."""
+    run = PopulationRun(HALL, 3)
+    truth = run_explicitly(run.population, run.rules).episodes
+    frame = read_episodes(hall / "episodes.parquet")
+    exposed = np.flatnonzero(truth.outcome != EpisodeOutcome.NOT_EXPOSED)
+    assert len(frame) == len(exposed)
+    timelines = run.population.timelines
+    for row, index in zip(named_rows(frame), exposed, strict=True):
+        outages = [
+            o for o in timelines.of_participant(int(timelines.owner[index])) if o.start >= timelines.start[index]
+        ]
+        assert row.fault_at == timelines.start[index]
+        assert row.affected == (truth.outcome[index] != EpisodeOutcome.RODE_THROUGH)
+        if not row.affected:
+            assert row.downtime_s is None
+            continue
+        ended = truth.ended[index] if np.isfinite(truth.ended[index]) else run.rules.duration
+        during = [o for o in outages if o.start < ended]
+        down = sum(min(o.end, ended) - o.start for o in during)
+        assert (row.ended_at, row.windows, row.attempts) == (ended, len(during), truth.dials[index])
+        assert row.outage_s == pytest.approx(down)
+        assert row.outage_s + row.usable_s == pytest.approx(row.downtime_s)
+        assert (row.healed_at is None) == (during[-1].end > ended)
+    assert frame["participant"].isin([f"home-{i:04d}" for i in range(1, 41)]).sum() == (frame["cohort"] == "home").sum()
+
+
+def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(hall: Path) -> None:
+    frame = read_episodes(hall / "episodes.parquet")
+    wired = frame[frame["cohort"] == "wired"]
+    assert set(wired["fault_id"]) == {"0.0:refuse@wired", "1.0:cut@wired", "1.1:cut@wired"}
+    assert set(wired["kind"]) == {"refuse", "cut"}
+    assert len(wired) == 60
+    phones = frame[frame["cohort"] == "phones"]
+    minutes = [f"minute-{at // 60:.0f}" for at in phones["fault_at"]]
+    assert phones["event"].astype(str).tolist() == minutes
+    assert (phones["kind"] == "silent").any()
+
+
+def test_the_gauges_add_up(hall: Path) -> None:
+    """Each second's connected clients are those before, less the lost, with the returned; requests are counted once."""
+    gauges, frame = pd.read_parquet(hall / "gauges.parquet"), read_episodes(hall / "episodes.parquet")
+    assert gauges["second"].tolist() == list(range(900))
+    assert gauges["lost"].sum() == frame["detected_at"].notna().sum()
+    assert gauges["returned"].sum() == frame["returned"].sum() > 0
+    away = frame["detected_at"].le(450.0) & ~frame["ended_at"].lt(450.0)
+    assert gauges["connected"][449] == 90 - away.sum()
+    assert gauges["served"].sum() >= gauges["returned"].sum()
+
+
+def test_another_cohort_moves_no_other_participant() -> None:
+    """The draws of a participant depend on its cohort and number alone."""
+    alone, among = (population_of(changed(cohorts=cohorts, faults=()), 3) for cohorts in ((PHONES,), (HOME, PHONES)))
+    assert np.array_equal(alone.seeds, among.seeds[40:])
+    assert alone.timelines.of_participant(7) == among.timelines.of_participant(47)
+
+
+def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
+    """Where both can carry an experiment: excess and attempts within four standard errors and the model's costs."""
+    experiment = Experiment(
+        name="both",
+        duration=66.0,
+        cohorts=(Cohort("a", 60),),
+        population=PopulationSpec(latency=0.0005),
+        faults=(RefuseFault(30.0, ("a",), duration=10.0), CutFault(60.0, ("a",))),
+    )
+    executed(experiment, tmp_path / "population")
+    execute(ModelLane(), experiment, 3, tmp_path / "model")
+    frames = {lane: episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model")}
+    for kind in ("refuse", "cut"):
+        mine, other = (frame[frame["kind"] == kind] for frame in frames.values())
+        assert len(mine) == len(other) == 60
+        for column, margin in (("excess_s", 0.05), ("attempts", 0.0), ("detection_s", 0.001)):
+            values = [each[column].astype(float) for each in (mine, other)]
+            error = sum(value.var() / len(value) for value in values) ** 0.5
+            assert abs(values[0].mean() - values[1].mean()) <= 4 * error + margin, (kind, column)
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ({"faults": (FreezeFault(300.0, ("home",), duration=5.0),)}, "cannot carry out freeze"),
+        ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
+        ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab"),
+        ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),
+        ({"cohorts": (Cohort("home", 5),), "faults": (), "population": PopulationSpec(latency=0.3)}, "0.25 s"),
+    ],
+)
+def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object], said: str) -> None:
+    with pytest.raises((UsageError, ConfigError), match=said):
+        PopulationRun(changed(**values), 1)
+
+
+@pytest.mark.parametrize(
+    "key, values",
+    [
+        ("probe_after", {"client": ClientConfig(probe_after=0.5)}),
+        ("heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
+    ],
+)
+def test_timing_beyond_the_arithmetic_is_refused_by_its_key(key: str, values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=key):
+        PopulationRun(changed(**values), 1)
+
+
+def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    run = PopulationRun(HALL, 1)
+    with pytest.raises(HarnessError, match="cannot be written"):
+        run.execute(tmp_path / "absent")
+
+
+def command(tmp_path: Path, *more: str) -> Result:
+    """``sim run`` of a small experiment in this lane."""
+    path = tmp_path / "small.toml"
+    path.write_text('name = "small"\nduration = 60.0\n[[cohorts]]\nname = "a"\nclients = 3\n', encoding="utf-8")
+    arguments = ["run", str(path), "--lane", "population", "--out", str(tmp_path / "run"), *more]
+    return CliRunner().invoke(sim, arguments, standalone_mode=False)
+
+
+def test_several_repetitions_are_refused_before_a_directory_is_made(tmp_path: Path) -> None:
+    done = command(tmp_path, "--repeat", "2")
+    assert isinstance(done.exception, UsageError)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_runs_and_reports(tmp_path: Path) -> None:
+    done = command(tmp_path, "--quiet")
+    assert done.return_value == ExitCode.INCONCLUSIVE, done.output  # nothing happened that could be judged
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_table_of_no_outages_is_empty() -> None:
+    calm = changed(cohorts=(Cohort("wired", 4),), faults=())
+    run = PopulationRun(calm, 1)
+    episodes = run_explicitly(run.population, run.rules).episodes
+    (block,) = EpisodeTable(calm, 1, run.population, run.rules, episodes).blocks()
+    assert block.num_rows == 0
