@@ -83,7 +83,7 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     contact = _last_contact(before, start, pings, last_ping, rules)
     asks, dead = contact.asks, contact.asks + probe.deadline
     next_ping = np.where(pings < 0, before.ping, last_ping + interval)
-    held = _Held(
+    held = _HeldMessages(
         ping=next_ping < end,
         pong=(pings >= 0) & (last_ping + 2 * latency >= start),
         probe=(asks < end) & (asks + latency >= start),
@@ -120,7 +120,7 @@ class _Contact:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class _HeldMessages:
     """Which messages an outage keeps until its end."""
 
     ping: Flags
@@ -193,7 +193,7 @@ def _up_to_first_ping(before: Steady, start: Floats, rules: PopulationRules) -> 
     return client, server, doubtful | ~done
 
 
-def _after(before: Steady, end: Floats, held: _Held, contact: _Contact, ping: Floats) -> Steady:
+def _after(before: Steady, end: Floats, held: _HeldMessages, contact: _Contact, ping: Floats) -> Steady:
     """The steady state of those who rode through: the same, unless the outage held a message back."""
     latency, asks = before.latency, contact.asks
     woken = held.ping | held.reply

@@ -35,7 +35,7 @@ class PageMessage(msgspec.Struct, frozen=True):
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class _Held(NamedTuple):
+class _UndatedMessage(NamedTuple):
     message: PageMessage
     received: Instant
 
@@ -60,7 +60,7 @@ class TabReports:
         self.document: float | None = None
         """The present document; ``None`` before the first."""
         self._clock: DriverClock | None = None
-        self._held: list[_Held] = []
+        self._held: list[_UndatedMessage] = []
         self._is_connected = False
         self._latest: Instant = float("-inf")
 
@@ -83,7 +83,7 @@ class TabReports:
         if message.document != self.document:
             return []
         if self._clock is None:
-            self._held.append(_Held(message, received))
+            self._held.append(_UndatedMessage(message, received))
             return []
         report = self._report(message)
         self._latest = max(self._latest, self._clock.instant(self.client, message.t, received))
