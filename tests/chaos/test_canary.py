@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -139,10 +139,15 @@ async def test_a_link_that_was_down_before_the_fault_is_doubted() -> None:
 async def test_a_server_that_ends_while_the_canary_prepares_is_tried_again(stub: HttpStub) -> None:
     """The link has answered when the connection straight to the server is refused; the server returns in time."""
     server = Address("127.0.0.1", free_ports(1)[0])
+    accepted: list[asyncio.StreamWriter] = []
     async with NetworkCanary(stub.address, server) as canary:
         preparing = asyncio.ensure_future(canary.prepare(HANG_S))
         await eventually(lambda: b"GET" in stub.received)
-        async with await asyncio.start_server(lambda *_: None, *server):
+        async with await asyncio.start_server(lambda _, writer: accepted.append(writer), *server):
             await preparing
             assert canary.problem is None
             assert not canary.hold_ended
+    for writer in accepted:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
