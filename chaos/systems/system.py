@@ -19,7 +19,7 @@ from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver, FleetDrive
 from resilience.experiment.loader import check_table_kind
 from resilience.experiment.spec import LOGGED_METRICS, Experiment
 from resilience.experiment.targets import TARGET_KINDS, EvidenceSource, QuizTargetSpec, TargetSpec, check_target
-from resilience.text_files import read_text
+from resilience.text_files import bundled_texts, read_text
 from resilience.validation import one_line, violation_of
 
 
@@ -44,11 +44,8 @@ class NamedSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 def bundled_systems() -> dict[str, NamedSystem]:
     """The ready-made systems by name."""
-    found = files(__package__).joinpath("catalogue").iterdir()
-    texts = {item.name: item.read_text(encoding="utf-8") for item in found if item.name.endswith(".toml")}
-    return {
-        (name := file.removesuffix(".toml")): parse_system(text, file, name) for file, text in sorted(texts.items())
-    }
+    texts = bundled_texts(files(__package__) / "catalogue")
+    return {name: parse_system(text, f"{name}.toml", name) for name, text in texts.items()}
 
 
 def load_system(name_or_path: str) -> NamedSystem:

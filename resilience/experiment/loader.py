@@ -22,7 +22,7 @@ from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
 from resilience.experiment.targets import TARGET_KINDS
-from resilience.text_files import read_text
+from resilience.text_files import bundled_texts, read_text
 from resilience.validation import one_line, violation_of
 
 CATALOGUES = "resilience.experiments"
@@ -40,9 +40,7 @@ def catalogue() -> dict[str, str]:
     """Bundled experiments: name -> TOML text."""
     found: dict[str, str] = {}
     for entry in entry_points(group=CATALOGUES):
-        for item in sorted(files(entry.value).iterdir(), key=lambda item: item.name):
-            if item.name.endswith(".toml"):
-                found[item.name.removesuffix(".toml")] = item.read_text(encoding="utf-8")
+        found |= bundled_texts(files(entry.value))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from resilience.errors import ConfigError, UsageError
-from resilience.text_files import read_text
+from resilience.text_files import bundled_texts, read_text
 from resilience.validation import one_line, violation_of
 
 from .mix import NetworkMix, Segment
@@ -40,9 +40,8 @@ class ProfileError(UsageError):
 @cache
 def bundled_profiles() -> dict[str, NetworkProfile]:
     """The profiles that the package ships, by name, in the order of their names."""
-    folder = files("sim.profiles") / "catalogue"
-    found = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    profiles = [parse_profile(item.read_text(encoding="utf-8"), item.name) for item in found]
+    texts = bundled_texts(files("sim.profiles") / "catalogue")
+    profiles = [parse_profile(text, f"{name}.toml") for name, text in texts.items()]
     return {profile.name: profile for profile in profiles}
 
 
