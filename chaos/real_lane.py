@@ -71,11 +71,17 @@ class RealLane:
 
     def versions(self) -> Mapping[str, str]:
         """The libraries and the proxy whose behaviour shows in a run; the proxy's and the driver's once they ran."""
-        found = self._found
-        place = f" at {found.where}" if isinstance(found, ExternalToxiproxy) else ""
-        proxy = {} if found is None else {"toxiproxy": found.version + place}
         driver = {} if self._driver is None else {"driver": self._driver}
-        return {"websockets": version("websockets"), **proxy, **driver}
+        return {"websockets": version("websockets"), **self._proxy_version(), **driver}
+
+    def _proxy_version(self) -> Mapping[str, str]:
+        match self._found:
+            case None:
+                return {}
+            case Binary(known_version=known):
+                return {"toxiproxy": known}
+            case ExternalToxiproxy(version=reported, where=where):
+                return {"toxiproxy": f"{reported} at {where}"}
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], cancellation: Cancellation) -> T:
         """Run a coroutine on an event loop of its own; a request to cancel counts until the run cleans up.

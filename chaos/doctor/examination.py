@@ -15,7 +15,7 @@ from resilience.errors import HarnessError, ToxiproxyError
 
 from ..go_tool import find_go
 from ..ports import HIGH, LOW, free_ports
-from ..toxiproxy.provision import NAME_IN_CACHE, Binary
+from ..toxiproxy.provision import Binary
 from ..toxiproxy.versions import version_note
 from .finding import CheckStatus, Finding
 from .fit import fleet_findings
@@ -72,7 +72,7 @@ def _toxiproxy(binary_finder: Callable[[], Binary | ExternalToxiproxy]) -> Findi
     except ToxiproxyError as error:
         return Finding(name, "not found", "bad", str(error))
     value = f"{found.where} ({found.origin}): {found.version}"
-    is_own_build = isinstance(found, Binary) and found.path.name == NAME_IN_CACHE
+    is_own_build = isinstance(found, Binary) and found.is_own_build
     note = None if is_own_build else version_note(found.version, found.where)
     return Finding(name, value, "ok" if note is None else "warn", note or "")
 

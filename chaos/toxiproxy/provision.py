@@ -51,6 +51,16 @@ class Binary:
         """What names it in a message."""
         return str(self.path)
 
+    @property
+    def is_own_build(self) -> bool:
+        """Whether this program built it, of the known version; only the name of its file tells that."""
+        return self.path.name == NAME_IN_CACHE
+
+    @property
+    def known_version(self) -> str:
+        """Its version for the record of a run: its own report, but for our build, which reports none."""
+        return f"{VERSION}, built from its module" if self.is_own_build else self.version
+
 
 def find_toxiproxy(
     explicit: Path | None, *, cache_dir: Path | None = None, env: Env | None = None, say: Say = silent
@@ -78,7 +88,7 @@ def find_toxiproxy(
 
 def _told(found: Binary, say: Say) -> Binary:
     """The binary; ``say`` receives what is special about its version. Of our own builds the file's name tells it."""
-    note = None if found.path.name == NAME_IN_CACHE else version_note(found.version, found.where)
+    note = None if found.is_own_build else version_note(found.version, found.where)
     if note is not None:
         say(note)
     return found

@@ -105,6 +105,7 @@ def test_built_once_then_cached(tmp_path: Path, env: dict[str, str]) -> None:
     go, cache, said = script(tmp_path / "bin" / "go", GO), tmp_path / "cache", list[str]()
     built = find_toxiproxy(None, cache_dir=cache, env=env, say=said.append)
     assert built == Binary(cache / NAME_IN_CACHE, "built", "toxiproxy-server version git")
+    assert built.known_version == "2.12.0, built from its module"
     assert any(str(go) in line for line in said)
     assert any(f"downloading {provision.MODULE}" in line for line in said)
     go.unlink()
