@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,24 +19,26 @@ from resilience.server.event_log import ServerEventLog
 RECORD = Record(LogEventKind.SESSION_DETACHED, 1.0, "p1", 1, cause="closed")
 
 
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """No file may be longer than a kilobyte."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may be longer than a kilobyte; not for the whole test, whose outcome pytest may write to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("_full_disk")
 def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path: Path) -> None:
     path, told = tmp_path / "server.jsonl", list[str]()
     log = ServerEventLog(path, told.append)
     sink = log_to(log, Lane.REAL, Role.SERVER, "server")
-    for _ in range(1000):
-        sink(RECORD)
-        log.flush()
-    log.close()
+    with full_disk():
+        for _ in range(1000):
+            sink(RECORD)
+            log.flush()
+        log.close()
     assert told == [f"{path}: File too large"]
     assert path.stat().st_size <= 1000
     assert decode_marker(path.read_bytes().splitlines(keepends=True)[-1]) is None
