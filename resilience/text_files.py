@@ -5,6 +5,7 @@ Every file that a person may have edited is read here. The evidence of a run is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -16,6 +17,16 @@ def read_text(path: Path) -> str:
     no file can have.
     """
     return path.read_text(encoding="utf-8-sig")
+
+
+def read_named(path: Path, wrong: Callable[[str], Exception]) -> str:
+    """The text of a file that a user named; raises what ``wrong`` makes of the reason why it cannot be read."""
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise wrong("no such file") from None
+    except (OSError, ValueError) as error:  # no text, or no name that a file can have
+        raise wrong(f"cannot be read: {error}") from error
 
 
 def bundled_texts(folder: Traversable, suffix: str = ".toml") -> dict[str, str]:

@@ -19,7 +19,7 @@ from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver, FleetDrive
 from resilience.experiment.loader import check_table_kind
 from resilience.experiment.spec import LOGGED_METRICS, Experiment
 from resilience.experiment.targets import TARGET_KINDS, EvidenceSource, QuizTargetSpec, TargetSpec, check_target
-from resilience.text_files import bundled_texts, read_text
+from resilience.text_files import bundled_texts, read_named
 from resilience.validation import one_line, violation_of
 
 
@@ -55,12 +55,8 @@ def load_system(name_or_path: str) -> NamedSystem:
     """
     path = Path(name_or_path)
     if path.suffix == ".toml":
-        try:
-            return parse_system(read_text(path), name_or_path, path.stem)
-        except FileNotFoundError:
-            raise ExperimentError(name_or_path, "", "no such file") from None
-        except (OSError, ValueError) as error:
-            raise ExperimentError(name_or_path, "", f"cannot be read: {error}") from error
+        text = read_named(path, lambda reason: ExperimentError(name_or_path, "", reason))
+        return parse_system(text, name_or_path, path.stem)
     bundled = bundled_systems()
     if name_or_path in bundled:
         return bundled[name_or_path]

@@ -15,7 +15,7 @@ import msgspec
 from resilience.errors import UsageError
 from resilience.quiz.plan import MAX_QUESTIONS, Pace, QuizPlan
 from resilience.quiz.questions import Line, Question
-from resilience.text_files import read_text
+from resilience.text_files import read_named
 from resilience.units import Seconds
 from resilience.validation import one_line, violation_of
 
@@ -44,12 +44,7 @@ def read_plan(path: Path, *, automatic: bool = False) -> QuizPlan:
 
     Raises :class:`~resilience.errors.UsageError` for a file that is not a valid question file.
     """
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+    text = read_named(path, lambda reason: UsageError(f"{path}: {reason}"))
     return parse_plan(text, str(path), automatic=automatic)
 
 

@@ -22,7 +22,7 @@ from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
 from resilience.experiment.targets import TARGET_KINDS
-from resilience.text_files import bundled_texts, read_text
+from resilience.text_files import bundled_texts, read_named
 from resilience.validation import one_line, violation_of
 
 CATALOGUES = "resilience.experiments"
@@ -103,12 +103,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except FileNotFoundError:
-        raise ExperimentError(str(path), "", "no such file") from None
-    except (OSError, ValueError) as error:  # no text, or no name that a file can have
-        raise ExperimentError(str(path), "", f"cannot be read: {error}") from error
+    return read_named(path, lambda reason: ExperimentError(str(path), "", reason))
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

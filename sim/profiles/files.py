@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from resilience.errors import ConfigError, UsageError
-from resilience.text_files import bundled_texts, read_text
+from resilience.text_files import bundled_texts, read_named
 from resilience.validation import one_line, violation_of
 
 from .mix import NetworkMix, Segment
@@ -97,9 +97,4 @@ def _segment(text: str) -> Segment:
 
 
 def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except FileNotFoundError:
-        raise ProfileError(str(path), "", "no such file") from None
-    except (OSError, ValueError) as error:  # no text, or no name that a file can have
-        raise ProfileError(str(path), "", f"cannot be read: {error}") from error
+    return read_named(path, lambda reason: ProfileError(str(path), "", reason))

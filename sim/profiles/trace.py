@@ -16,7 +16,7 @@ from typing import NamedTuple, TextIO
 
 from reports.pages import failing_in_one_line
 from resilience.errors import UsageError
-from resilience.text_files import read_text
+from resilience.text_files import read_named
 from resilience.validation import one_line
 
 from .timelines import LATEST_S, OutageKind, OutageTimelines, merged
@@ -45,13 +45,7 @@ class TraceError(UsageError):
 
 def read_trace(path: Path) -> OutageTrace:
     """The trace in a file; :class:`TraceError` for one that cannot be read or breaks a rule."""
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise TraceError(str(path), 0, "no such file") from None
-    except (OSError, ValueError) as error:
-        raise TraceError(str(path), 0, f"cannot be read: {error}") from error
-    return parse_trace(text, str(path))
+    return parse_trace(read_named(path, lambda reason: TraceError(str(path), 0, reason)), str(path))
 
 
 def parse_trace(text: str, file: str) -> OutageTrace:
