@@ -1,6 +1,6 @@
 """Brings a database to the schema of this version: the scripts in ``versions``, run by Alembic. Forward only.
 
-A server that restarts on its own database needs no script and loads no Alembic, which takes a quarter of the time until
+A server that restarts on its own database needs no script and loads no Alembic, which takes a fifth of the time until
 it listens. Nothing else creates tables. To go back, restore a copy of the database. Revision 0001 is the schema that
 was used before databases were versioned; such a database is recognised by its tables.
 """

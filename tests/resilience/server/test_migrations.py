@@ -138,7 +138,7 @@ print(sorted({"alembic", "psycopg", "sqlalchemy.dialects.postgresql"} & sys.modu
 
 
 def test_a_server_that_starts_on_its_own_database_loads_no_migrations(tmp_path: Path) -> None:
-    """They, and what another database needs, took more than a quarter of the time until it listens."""
+    """They, and what another database needs, took a fifth of the processor time until it listens."""
     url = f"sqlite:///{tmp_path / 'quiz.db'}"
     SqlStore(url).close()
     loaded = subprocess.run([sys.executable, "-c", REOPEN, url], capture_output=True, text=True, check=True)
