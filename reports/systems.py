@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import ExitCode, ResilienceError
+from resilience.errors import GRAVITY, ExitCode, ResilienceError
 from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.spec import Experiment
 from resilience.lab.repetitions import RepetitionPlan
@@ -116,7 +116,7 @@ class SystemsComparison(msgspec.Struct, frozen=True, kw_only=True):
         """The gravest: 4 where a system or a run was not to be had, then 1, 3 and 0."""
         missing = [ExitCode.HARNESS] if any(system.problem for system in self.systems) or self.is_incomplete else []
         codes = [*missing, *(result.exit_code for result in self.results)]
-        return max(codes, key=_GRAVITY.index, default=ExitCode.HARNESS)
+        return min(codes, key=GRAVITY.index, default=ExitCode.HARNESS)
 
     @property
     def is_incomplete(self) -> bool:
@@ -127,9 +127,6 @@ class SystemsComparison(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, experiment: str) -> list[SystemResult]:
         """The results of one experiment, in the order of the systems."""
         return [result for result in self.results if result.experiment == experiment]
-
-
-_GRAVITY = (ExitCode.PASS, ExitCode.INCONCLUSIVE, ExitCode.FAIL, ExitCode.HARNESS)
 
 
 @dataclass(frozen=True)
