@@ -28,7 +28,7 @@ from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.spec import Experiment
 
 from .comparison import (
-    INFORMATIVE,
+    FALSE_ALARMS,
     JUDGED,
     METRICS,
     Change,
@@ -39,8 +39,8 @@ from .comparison import (
     Comparison,
     ComparisonRow,
     Difference,
+    progress,
 )
-from .expectations import Estimate
 from .measured import Measured, read_runs
 from .paired import (
     PAIRED_METRICS,
@@ -54,18 +54,12 @@ from .paired import (
     paired_sums,
     stated_correlation,
 )
-from .stats import Floats, difference
+from .stats import Floats
 from .summary import finite_or_none
-from .unpaired import MeanDifference
-
-FALSE_ALARMS = 0.05
-"""The probability of at least one change, worse or better, in the judged rows of two runs of an equal system."""
+from .unpaired import independent_bounds
 
 EQUIVALENCE = 0.95
 """The confidence of each of the two one-sided tests for agreement."""
-
-RESOLUTION_S = 0.001
-"""Seconds; mean differences below the resolution of the log's stamps are no change."""
 
 _SETTINGS_SHOWN = 4
 
@@ -237,7 +231,7 @@ class Judge:
     def difference(self, metric: str) -> Difference:
         """The difference in one metric, with its verdict."""
         first, other = (run.estimate(metric, self.confidence) for run in (self.pairing.first, self.pairing.other))
-        if not (first.n and other.n) or any(map(math.isnan, (*_triple(first), *_triple(other)))):
+        if not (first.n and other.n) or any(map(math.isnan, (*first.bounded, *other.bounded))):
             return self._result(Change.NO_DATA, method="none")
         if not (math.isfinite(first.value) and math.isfinite(other.value)):  # a quantile that was not reached
             low, high = other.interval.low - first.interval.high, other.interval.high - first.interval.low
@@ -262,13 +256,12 @@ class Judge:
         )
 
     def _independent(self, metric: str) -> Callable[[float], tuple[float, float]]:
-        means = self.pairing.first.mean(metric), self.pairing.other.mean(metric)
-        if means[0] and means[1]:
-            return MeanDifference(means[0], means[1]).bounds
+        runs = self.pairing.first, self.pairing.other
+        means = runs[0].mean(metric), runs[1].mean(metric)
 
         def bounds(confidence: float) -> tuple[float, float]:
-            first, other = (run.estimate(metric, confidence) for run in (self.pairing.first, self.pairing.other))
-            return difference(_triple(first), _triple(other))
+            estimates = runs[0].estimate(metric, confidence), runs[1].estimate(metric, confidence)
+            return independent_bounds(means, estimates, confidence)
 
         return bounds
 
@@ -287,10 +280,7 @@ class Judge:
     def _verdict(self, metric: str, gap: float, low: float, high: float, near: tuple[float, float]) -> Change:
         if metric in JUDGED and self.pairing.across_lanes:
             return agreement(self.margins.of(metric), low, high, near)
-        below = metric.partition(".")[0].endswith("_s") and abs(gap) < RESOLUTION_S
-        more, less = (Change.BETTER, Change.WORSE) if metric == "success_rate" else (Change.WORSE, Change.BETTER)
-        more, less = (Change.DIFFERS, Change.DIFFERS) if metric in INFORMATIVE else (more, less)
-        return Change.NO_CHANGE if below else more if low > 0 else less if high < 0 else Change.NO_CHANGE
+        return progress(metric, gap, low, high)
 
 
 def agreement(margin: float, low: float, high: float, near: tuple[float, float]) -> Change:
@@ -298,10 +288,6 @@ def agreement(margin: float, low: float, high: float, near: tuple[float, float])
     if -margin < near[0] and near[1] < margin:
         return Change.AGREE
     return Change.DIFFERS if low > margin or high < -margin else Change.UNDECIDED
-
-
-def _triple(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.interval.low, estimate.interval.high
 
 
 # --- invariants and targets -------------------------------------------------------------------------------------------

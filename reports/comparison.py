@@ -40,6 +40,12 @@ the networks of the runs."""
 
 METRICS = (*JUDGED, *INFORMATIVE)
 
+FALSE_ALARMS = 0.05
+"""The probability of at least one change, worse or better, in the judged rows of a table of equal systems."""
+
+RESOLUTION_S = 0.001
+"""Seconds; differences below the resolution of the log's stamps are no change."""
+
 
 class Change(StrEnum):
     """What is said of one metric of one run against the first."""
@@ -51,6 +57,18 @@ class Change(StrEnum):
     UNDECIDED = "undecided"
     NO_CHANGE = "no change shown"
     NO_DATA = "no data"
+
+
+def progress(metric: str, gap: float, low: float, high: float) -> Change:
+    """What a difference with these bounds says: a change has its whole interval on one side of zero.
+
+    A bound that is not known, NaN, shows none.
+    """
+    if metric.partition(".")[0].endswith("_s") and abs(gap) < RESOLUTION_S:
+        return Change.NO_CHANGE
+    more, less = (Change.BETTER, Change.WORSE) if metric == "success_rate" else (Change.WORSE, Change.BETTER)
+    more, less = (Change.DIFFERS, Change.DIFFERS) if metric in INFORMATIVE else (more, less)
+    return more if low > 0 else less if high < 0 else Change.NO_CHANGE
 
 
 class CheckChange(StrEnum):

@@ -37,6 +37,11 @@ class Estimate:
     note: str | None = None
     clusters: Clusters | None = None
 
+    @property
+    def bounded(self) -> tuple[float, float, float]:
+        """The value and its bounds, as :func:`reports.stats.difference` takes them."""
+        return self.value, self.interval.low, self.interval.high
+
 
 NOTHING = Estimate(math.nan, NO_INTERVAL, 0, "nothing was measured")
 

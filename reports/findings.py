@@ -297,7 +297,7 @@ def not_holding(invariants: Sequence[Invariant]) -> list[Invariant]:
 
 
 def holding(invariants: Sequence[Invariant]) -> str:
-    """``51 checks hold, 6 do not apply``, and how many were not judged."""
+    """``52 checks hold, 9 do not apply``, and how many were not judged."""
     counts = Counter(item.verdict for item in invariants)
     hold, idle = counts[Verdict.PASS], counts[Verdict.NOT_APPLICABLE]
     unjudged = sum(item.detail.startswith(NOT_JUDGED) for item in invariants)

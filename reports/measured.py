@@ -1,6 +1,7 @@
 """A run as a comparison needs it: what it was, and its metrics with bounds. Compares nothing.
 
-:class:`Measured` is what a run directory that was read and a stored baseline have in common.
+:class:`Measured` is what a run directory that was read and a stored baseline have in common; what is measured of
+evidence alone, :class:`MeasuredEvidence`.
 """
 
 from __future__ import annotations
@@ -54,26 +55,19 @@ class Measured(Protocol):
 
 
 @dataclass(frozen=True)
-class AnalysedRun:
-    """A run directory that was read."""
+class MeasuredEvidence:
+    """The metrics of one run, or of several runs that are pooled."""
 
-    side: ComparedRun
-    experiment: Experiment
     evidence: Evidence
     _known: dict[tuple[str, float], Estimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def affected(self) -> pd.DataFrame:
-        """The affected rows of its episode frame."""
+        """The affected rows of the episode frame."""
         return self.evidence.affected(None, None).reset_index(drop=True)
 
-    @cached_property
-    def sums(self) -> tuple[WindowSums, ...]:
-        """Its sums per fault window."""
-        return window_sums(self.affected, self.experiment.statistics.deadline)
-
     def estimate(self, metric: str, confidence: float) -> Estimate:
-        """A metric of the whole run with one-sided bounds; a comparison asks for each several times."""
+        """A metric of the whole with one-sided bounds; a comparison asks for each several times."""
         key = (metric, confidence)
         if key not in self._known:
             self._known[key] = self._estimate(metric, confidence)
@@ -85,10 +79,23 @@ class AnalysedRun:
         return estimate_metric(Expectation(metric, Op.AT_LEAST, 0.0, confidence), self.affected, self.evidence)
 
     def mean(self, metric: str) -> RunMean | None:
-        """A metric of the whole run as a mean over its episodes; None if it is none, or has no error."""
+        """A metric of the whole as a mean over the episodes; None if it is none, or has no error."""
         statistics = self.evidence.statistics
         known = metric in PAIRED_METRICS and len(self.affected) > 0
         return run_mean(metric, self.affected, statistics.deadline, statistics.correlation) if known else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysedRun(MeasuredEvidence):
+    """A run directory that was read."""
+
+    side: ComparedRun
+    experiment: Experiment
+
+    @cached_property
+    def sums(self) -> tuple[WindowSums, ...]:
+        """Its sums per fault window."""
+        return window_sums(self.affected, self.experiment.statistics.deadline)
 
 
 def _less_outage(rows: pd.DataFrame, confidence: float, evidence: Evidence) -> Estimate:
@@ -113,7 +120,7 @@ def read_runs(runs: Sequence[Path]) -> list[AnalysedRun]:
     analysed = [analyse(run) for run in runs]
     labels = _labels([summary for _, _, summary in analysed])
     return [
-        AnalysedRun(compared_run(label, summary), log.experiment, Evidence.of(log, episodes))
+        AnalysedRun(Evidence.of(log, episodes), side=compared_run(label, summary), experiment=log.experiment)
         for label, (log, episodes, summary) in zip(labels, analysed, strict=True)
     ]
 

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.errors import ExitCode, ResilienceError
+from resilience.errors import GRAVITY, ExitCode, ResilienceError
 from resilience.eventlog.vocabulary import Lane, Verdict
-from resilience.experiment.spec import Expectation, Experiment, Op
+from resilience.experiment.spec import Experiment
 from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.run_directory import RunStatus, read_run_info
 
 from .build import analyse
-from .comparison import Change, Difference
-from .expectations import Estimate, Evidence, estimate_metric
+from .comparison import FALSE_ALARMS, Change, Difference, progress
+from .expectations import Estimate, Evidence
+from .measured import MeasuredEvidence
 from .pooling import JudgedRun, pool
 from .repetitions import RepeatedRuns, Repetitions
-from .stats import difference
 from .summary import finite_or_none
-from .unpaired import MeanDifference, RunMean, run_mean
+from .unpaired import RunMean, independent_bounds
 
 SCHEMA_VERSION = 1
 
@@ -48,12 +48,6 @@ JUDGED = ("success_rate", "detection_s.mean", "downtime_s.restricted_mean", "exc
 
 CONFIDENCE = 0.95
 """Of each bound of a figure."""
-
-FALSE_ALARMS = 0.05
-"""The probability of any difference at all between systems that are equal."""
-
-RESOLUTION_S = 0.001
-"""Seconds; smaller differences than the resolution of the log's stamps are none."""
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +116,7 @@ class SystemsComparison(msgspec.Struct, frozen=True, kw_only=True):
         """The gravest: 4 where a system or a run was not to be had, then 1, 3 and 0."""
         missing = [ExitCode.HARNESS] if any(system.problem for system in self.systems) or self.is_incomplete else []
         codes = [*missing, *(result.exit_code for result in self.results)]
-        return max(codes, key=_GRAVITY.index, default=ExitCode.HARNESS)
+        return min(codes, key=GRAVITY.index, default=ExitCode.HARNESS)
 
     @property
     def is_incomplete(self) -> bool:
@@ -133,9 +127,6 @@ class SystemsComparison(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, experiment: str) -> list[SystemResult]:
         """The results of one experiment, in the order of the systems."""
         return [result for result in self.results if result.experiment == experiment]
-
-
-_GRAVITY = (ExitCode.PASS, ExitCode.INCONCLUSIVE, ExitCode.FAIL, ExitCode.HARNESS)
 
 
 @dataclass(frozen=True)
@@ -165,7 +156,7 @@ class _Cell:
     system: str
     directory: Path
     repeated: RepeatedRuns
-    evidence: Evidence | None
+    measured: MeasuredEvidence | None
     runs: tuple[JudgedRun, ...]
 
     @property
@@ -178,22 +169,18 @@ class _Cell:
     @property
     def deadline(self) -> float:
         """Up to where restricted means count, seconds."""
-        return math.inf if self.evidence is None else self.evidence.statistics.deadline
+        return math.inf if self.measured is None else self.measured.evidence.statistics.deadline
 
     def estimate(self, metric: str, confidence: float) -> Estimate | None:
         """A figure with one-sided bounds; None without any evidence of it."""
-        if self.evidence is None:
+        if self.measured is None:
             return None
-        rows = self.evidence.affected(None, None)
-        found = estimate_metric(Expectation(metric, Op.AT_LEAST, 0.0, confidence), rows, self.evidence)
+        found = self.measured.estimate(metric, confidence)
         return found if found.n and not math.isnan(found.value) else None
 
     def mean(self, metric: str) -> RunMean | None:
         """One of :data:`JUDGED` as a mean with its standard error; None without one."""
-        if self.evidence is None:
-            return None
-        rows, statistics = self.evidence.affected(None, None).reset_index(drop=True), self.evidence.statistics
-        return run_mean(metric, rows, statistics.deadline, statistics.correlation) if len(rows) else None
+        return None if self.measured is None else self.measured.mean(metric)
 
 
 def compare_systems(
@@ -249,7 +236,7 @@ def _read(cell: SystemRuns) -> _Cell:
         cell.system,
         cell.directory,
         together.result(None),
-        pool(runs) if runs else None,
+        MeasuredEvidence(pool(runs)) if runs else None,
         tuple(runs),
     )
 
@@ -269,7 +256,7 @@ def _result(cell: _Cell, first: _Cell | None, confidence: float, root: Path) -> 
         directory=str(cell.directory.relative_to(root)),
         runs=cell.repeated,
         figures=tuple(_figure(cell, metric) for metric in FIGURES),
-        returns=_returns(cell.evidence),
+        returns=_returns(cell.measured),
         unnoticed=sum(run.summary.success_rate.outcomes.rode_through for run in cell.runs),
         not_applicable=tuple(item.name for item in cell.repeated.invariants if item.verdict is Verdict.NOT_APPLICABLE),
         differences=tuple(_differences(first, cell, confidence)) if first is not None and compared else (),
@@ -290,10 +277,10 @@ def _figure(cell: _Cell, metric: str) -> Figure:
     )
 
 
-def _returns(evidence: Evidence | None) -> dict[str, int]:
-    if evidence is None:
+def _returns(measured: MeasuredEvidence | None) -> dict[str, int]:
+    if measured is None:
         return {}
-    rows = evidence.affected(None, None)
+    rows = measured.affected
     ways = rows.loc[rows["returned"], "came_back_by"].dropna().astype(str)
     return {way: int(count) for way, count in ways.value_counts().items()}
 
@@ -305,8 +292,7 @@ def _differences(first: _Cell, other: _Cell, confidence: float) -> Iterator[Diff
         if ours and theirs:
             gap = theirs.value - ours.value
             means = first.mean(metric), other.mean(metric)
-            both = means[0] and means[1] and MeanDifference(means[0], means[1]).bounds(confidence)
-            low, high = _possible(metric, both or difference(_triple(ours), _triple(theirs)), first.deadline)
+            low, high = _possible(metric, independent_bounds(means, (ours, theirs), confidence), first.deadline)
         yield Difference(
             label=metric,
             absolute=finite_or_none(gap),
@@ -331,14 +317,5 @@ def _possible(metric: str, bounds: tuple[float, float], deadline: float) -> tupl
     return max(bounds[0], -limit), min(bounds[1], limit)
 
 
-def _triple(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.interval.low, estimate.interval.high
-
-
 def _change(metric: str, gap: float, low: float, high: float) -> Change:
-    if any(map(math.isnan, (gap, low, high))):
-        return Change.NO_DATA
-    if metric.partition(".")[0].endswith("_s") and abs(gap) < RESOLUTION_S:
-        return Change.NO_CHANGE
-    more, less = (Change.BETTER, Change.WORSE) if metric == "success_rate" else (Change.WORSE, Change.BETTER)
-    return more if low > 0 else less if high < 0 else Change.NO_CHANGE
+    return Change.NO_DATA if any(map(math.isnan, (gap, low, high))) else progress(metric, gap, low, high)

@@ -8,7 +8,7 @@ from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import Verdict
 
 from . import formatting
-from .comparison import Change, Difference
+from .comparison import FALSE_ALARMS, Change, Difference
 from .pages import printable, render_page, write_formats
 from .render import table, to_json
 from .systems import Figure, SystemResult, SystemsComparison
@@ -71,7 +71,8 @@ def certainty(comparison: SystemsComparison) -> str:
         f"Bounds of a figure are one-sided, each at {formatting.percent(comparison.confidence)}. A difference counts "
         f"when its whole interval lies on one side of zero, each bound at "
         f"{formatting.percent(comparison.difference_confidence)}: between equal systems the probability of any "
-        "difference in these tables is at most 5 %. More seeds (--repeat) show smaller differences."
+        f"difference in these tables is at most {formatting.percent(FALSE_ALARMS)}. "
+        "More seeds (--repeat) show smaller differences."
     )
 
 

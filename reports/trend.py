@@ -16,9 +16,9 @@ from resilience.errors import ExitCode, UsageError
 from resilience.lab.run_directory import read_run_info
 
 from . import formatting
-from .compare import EQUIVALENCE, FALSE_ALARMS, Judge, Margins, Pairing, changed_checks
+from .compare import EQUIVALENCE, Judge, Margins, Pairing, changed_checks
 from .compare_charts import trend_chart
-from .comparison import Change, ChangedCheck, ComparedRun
+from .comparison import FALSE_ALARMS, Change, ChangedCheck, ComparedRun
 from .measured import Measured, read_runs
 from .pages import render_page, write_formats
 from .render import table, to_json

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import msgspec
 import pandas as pd
 
+from .expectations import Estimate
 from .paired import episode_values, pooled, variance_if_stated, variance_over_events
 from .quantiles import t_quantile
-from .stats import Clusters, design_effect
+from .stats import Clusters, design_effect, difference
 
 
 class StandardError(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +83,19 @@ class MeanDifference:
             _half_width(self.first.stated, self.other.stated, confidence),
         )
         return self.other.low - self.first.high - half, self.other.high - self.first.low + half
+
+
+def independent_bounds(
+    means: tuple[RunMean | None, RunMean | None], estimates: tuple[Estimate, Estimate], confidence: float
+) -> tuple[float, float]:
+    """One-sided bounds of a second run's metric less the first's: of their means, or, without those, of estimates.
+
+    The ``estimates`` have their own bounds at ``confidence``; see :func:`reports.stats.difference`.
+    """
+    first, other = means
+    if first and other:
+        return MeanDifference(first, other).bounds(confidence)
+    return difference(estimates[0].bounded, estimates[1].bounded)
 
 
 def _half_width(a: StandardError, b: StandardError, confidence: float) -> float:

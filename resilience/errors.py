@@ -39,6 +39,10 @@ class ExitCode(IntEnum):
     HARNESS = 4
 
 
+GRAVITY = (ExitCode.HARNESS, ExitCode.USAGE, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
+"""The exit codes of several runs together, the gravest first."""
+
+
 class ResilienceError(Exception):
     """Base of every error raised on purpose; ``str()`` of it is one line for the user."""
 

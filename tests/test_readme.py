@@ -80,6 +80,9 @@ def test_its_transcript_is_what_a_run_prints(readme: str, tmp_path: Path) -> Non
     result = CliRunner().invoke(root, ["sim", "run", "smoke", "--out", str(tmp_path / "run")])
     assert result.exit_code == ExitCode.PASS
     assert without_figures(result.output) == without_figures(shown)
+    checks = [re.findall(r"^\d+ checks hold, .*$", text, re.MULTILINE) for text in (result.output, shown)]
+    assert len(checks[0]) == 1
+    assert checks[0] == checks[1], "how many checks there are"
 
 
 def without_figures(text: str) -> str:

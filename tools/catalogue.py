@@ -23,7 +23,7 @@ from chaos.real_lane import RealLane
 from chaos.toxiproxy.provision import find_toxiproxy
 from reports.build import analyse, build_report
 from reports.findings import banner
-from resilience.errors import ExitCode, ResilienceError, UsageError, describe_error
+from resilience.errors import GRAVITY, ExitCode, ResilienceError, UsageError, describe_error
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import catalogue, load
 from resilience.experiment.spec import Experiment
@@ -48,9 +48,6 @@ QUICK = (
 
 LARGE = "scale"
 """The group of experiments with thousands of clients: they measure the laboratory, and run in the real lane only."""
-
-GRAVITY = (ExitCode.HARNESS, ExitCode.USAGE, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
-"""The exit codes, the gravest first."""
 
 WORDS = {ExitCode.PASS: "pass", ExitCode.FAIL: "fail", ExitCode.INCONCLUSIVE: "inconclusive", ExitCode.HARNESS: "error"}
 
@@ -113,8 +110,7 @@ def carry_out(planned: Planned, driver: LaneDriver, run_dir: Path, *, keep: bool
 
 def gravest(codes: Iterable[ExitCode]) -> ExitCode:
     """The exit code that counts; without any run nothing was shown to pass."""
-    found = set(codes)
-    return next((code for code in GRAVITY if code in found), ExitCode.INCONCLUSIVE)
+    return min(codes, key=GRAVITY.index, default=ExitCode.INCONCLUSIVE)
 
 
 def table(results: Sequence[Result]) -> list[str]:

@@ -82,7 +82,7 @@ class Exchange:
 async def exchange(address: Address, padding: int = 0, request: HealthRequest = QUIZ_HEALTH.alive) -> Exchange:
     """Open a connection, send the request and read until the end, for ``EXCHANGE_TIMEOUT_S`` at most."""
     clock = asyncio.get_running_loop().time
-    reply, times, is_over = b"", [0.0], False
+    reply, times = b"", [0.0]
     try:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(*address)
@@ -100,7 +100,7 @@ async def exchange(address: Address, padding: int = 0, request: HealthRequest = 
             finally:
                 writer.transport.abort()
     except TimeoutError:
-        pass
+        is_over = False  # what came until now is the exchange
     except OSError:
         is_over = True
     arrived = times[1:] or times

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def choose(condition: bool, one: float, other: float) -> float:  # noqa: FBT001 - one of three equal operands
     """``one`` where the condition holds, ``other`` elsewhere."""
-    return condition * one + (not_(condition)) * other
+    return condition * one + (condition ^ True) * other  # ``not`` has no form for arrays
 
 
 def lesser(one: float, other: float) -> float:
@@ -19,8 +19,3 @@ def lesser(one: float, other: float) -> float:
 def greater(one: float, other: float) -> float:
     """The greater of the two."""
     return choose(one >= other, one, other)
-
-
-def not_(condition: bool) -> bool:  # noqa: FBT001 - its only operand
-    """The opposite of a condition; ``not`` has no form for arrays."""
-    return condition ^ True

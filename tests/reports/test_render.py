@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,32 +9,20 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from reports import findings
-from reports.cli import print_summary
-from reports.episodes import episodes_frame
 from reports.formatting import DASH, MINUS, change, interval, percent, pluralise, seconds
 from reports.junit import to_junit
-from reports.metrics import summarise
 from reports.render import SECTIONS, table, to_html, to_json, to_markdown
-from reports.run_charts import run_charts
-from reports.summary import Laboratory, ProcessHealth, QuantileBounds, ReferenceReturns, Summary
-from reports.svg import Chart
+from reports.summary import Laboratory, ProcessHealth, QuantileBounds, Summary
 from resilience.errors import ExitCode
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
 from resilience.lab.run_directory import RunStatus
 
 from ..support.log_builder import TARGET, LogBuilder, clean_history, experiment, sample_history
+from ..support.summaries import failing_history, summary_of
 
 _VOID = {"meta", "br", "hr", "img", "link", "input", "image", "path", "use", "rect", "circle"}
-
-
-def _summary(history: LogBuilder) -> tuple[Summary, list[Chart]]:
-    log = history.log()
-    episodes = episodes_frame(log)
-    summary = summarise(log, episodes)
-    return summary, run_charts(log, episodes, summary)
 
 
 class _Page(HTMLParser):
@@ -68,7 +55,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module", name="show")
 def _show() -> tuple[Summary, str, _Page]:
-    summary, charts = _summary(sample_history(clients=20))
+    summary, charts = summary_of(sample_history(clients=20))
     html = to_html(summary, charts)
     page = _Page()
     page.feed(html)
@@ -121,12 +108,12 @@ def test_text_from_a_run_is_escaped() -> None:
     history.server(41.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED).server(
         42.0, "c1", LogEventKind.PARTICIPANT_ANNOUNCED
     )
-    summary, _ = _summary(history)
+    summary, _ = summary_of(history)
     assert "<script" not in to_html(summary, [])
 
 
 def test_a_run_without_events_has_a_page_with_a_verdict() -> None:
-    summary, charts = _summary(LogBuilder(experiment(), status=RunStatus.HARNESS_FAILED))
+    summary, charts = summary_of(LogBuilder(experiment(), status=RunStatus.HARNESS_FAILED))
     html = to_html(summary, charts)
     assert charts == []
     assert summary.exit_code is ExitCode.HARNESS
@@ -142,7 +129,7 @@ def test_a_run_without_a_return_can_be_drawn() -> None:
     history.fault("0.0:cut@alpha", 10.0, 10.0)
     for i in range(5):
         history.lose(f"c{i}", 10.0).dial(f"c{i}", 10.5).give_up(f"c{i}", 12.0)
-    summary, charts = _summary(history.end())
+    summary, charts = summary_of(history.end())
     assert summary.success_rate.value == 0.0
     assert len(charts) == 6
 
@@ -175,27 +162,9 @@ def _top(html: str) -> str:
     return " ".join(words.split())
 
 
-def _failing() -> LogBuilder:
-    """Half of forty clients give up, one is announced twice."""
-    history = LogBuilder(experiment(expectations=(TARGET,), clients=40))
-    names = [f"c{i:02d}" for i in range(40)]
-    for who in names:
-        history.join(who)
-    history.fault("0.0:cut@alpha", 10.0, 10.0)
-    for i, who in enumerate(names):
-        history.lose(who, 10.0)
-        if i % 2:
-            history.dial(who, 10.5)
-            history.client(11.0, who, LogEventKind.TRANSPORT_FAILED, cause="refused").give_up(who, 12.0)
-        else:
-            history.back(who, 11.0)
-    history.server(40.0, "c01", LogEventKind.PARTICIPANT_ANNOUNCED)
-    return history.end()
-
-
 def test_a_fail_names_who_where_and_why_before_anything_else() -> None:
     """Target with value and bound, counterexample, window, cause, participants, command."""
-    summary, charts = _summary(_failing())
+    summary, charts = summary_of(failing_history())
     top = _top(to_html(summary, charts))
     assert re.search(r"success_rate 50 %, at most [\d.]+ % with 95 % confidence, target ≥ 95 %", top)
     assert top.count("target ≥ 95 %") == 1
@@ -209,95 +178,8 @@ def test_a_fail_names_who_where_and_why_before_anything_else() -> None:
     assert summary.reproduce in top
 
 
-def _printed(summary: Summary) -> str:
-    out = io.StringIO()
-    print_summary(summary, Console(file=out, width=10_000))
-    return out.getvalue()
-
-
-def test_the_console_prints_only_what_does_not_hold() -> None:
-    """The broken rule with its counterexample, and how many others hold or do not apply."""
-    summary, _ = _summary(_failing())
-    broken = [item for item in summary.invariants if item.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)]
-    hold, idle = (sum(item.verdict is v for item in summary.invariants) for v in (Verdict.PASS, Verdict.NOT_APPLICABLE))
-    text = _printed(summary)
-    assert f"{hold} checks hold, {idle} do not apply" in text
-    assert broken[0].verdict is Verdict.FAIL
-    assert [line for line in text.splitlines() if line.startswith(("✗", "?"))] == [
-        f"{'✗' if item.verdict is Verdict.FAIL else '?'} {item.rule} ({item.checked:,}): {item.detail}"
-        for item in broken
-    ]
-    assert "✓" not in text
-
-
-def test_the_console_prints_what_the_laboratory_objects_to() -> None:
-    """Doubts and warnings once each, and nothing of a laboratory without any."""
-    summary, _ = _summary(clean_history(clients=60))
-    assert "laboratory" not in _printed(summary)
-    lab = Laboratory(doubts=("worker 1 was late", "worker 2 was late"), warnings=("the load was 7",))
-    doubted = msgspec.structs.replace(
-        summary, laboratory=lab, verdict=Verdict.INCONCLUSIVE, reasons=("worker 1 was late", "worker 2 was late")
-    )
-    text = _printed(doubted)
-    assert text.splitlines()[0].endswith("the run is inconclusive: worker 1 was late.")
-    for words in ("worker 1 was late", "laboratory doubt: worker 2 was late", "laboratory warning: the load was 7"):
-        assert text.count(words) == 1
-
-
-def test_every_report_says_what_bare_clients_took() -> None:
-    """With their share of the run's own mean; nothing where that was not measured."""
-    summary, _ = _summary(clean_history(clients=60))
-    assert "Reference:" not in _printed(summary) + to_markdown(summary)
-    measured = ReferenceReturns(
-        clients=60,
-        storms=2,
-        returned=119,
-        excess_mean=0.5,
-        excess_p95=0.9,
-        excess_last=1.1,
-        cpu_s={"clients": 0.001, "server": 0.0005},
-        share=0.25,
-    )
-    said = (
-        "Reference: before the run, 119 of 120 bare clients returned through the same proxies, on average 0.500 s "
-        "after the cut, 95 % within 0.900 s, the last after 1.10 s, with 1.5 ms of processor time each: 25 % of the "
-        "2.00 s that the run's own clients took on average."
-    )
-    lab = msgspec.structs.replace(summary.laboratory, reference=measured)
-    changed = msgspec.structs.replace(summary, laboratory=lab)
-    assert said in " ".join(_printed(changed).split())
-    assert said in to_markdown(changed)
-
-
-def test_the_console_says_how_the_system_ended() -> None:
-    """Which no table has, in the line below the verdict."""
-    summary, _ = _summary(_failing())
-    death = "the server ended by itself (SIGKILL) at 14.0 s"
-    text = _printed(msgspec.structs.replace(summary, reasons=(death, *summary.reasons)))
-    assert text.splitlines()[1] == death
-    assert _printed(summary).splitlines()[1].startswith("At least")
-
-
-def test_the_sentence_of_a_run_that_only_its_server_failed_says_how() -> None:
-    """No target was missed and no invariant broken, so there is nothing to count."""
-    summary, _ = _summary(clean_history(clients=60))
-    death = "the server ended by itself (SIGKILL) at 14.0 s"
-    text = _printed(msgspec.structs.replace(summary, verdict=Verdict.FAIL, reasons=(death,)))
-    assert text.splitlines()[0].endswith(f"came back by themselves (100 %); {death}.")
-    assert text.count(death) == 1
-
-
-def test_the_console_of_a_failed_laboratory_gives_no_verdict() -> None:
-    summary, _ = _summary(clean_history(clients=60))
-    failed = msgspec.structs.replace(summary, laboratory=Laboratory(failures=("events/clients-1.jsonl is missing",)))
-    assert _printed(failed).startswith(
-        " HARNESS FAILED  This run says nothing about the system: events/clients-1.jsonl is missing."
-    )
-    assert _printed(failed).count("is missing") == 1
-
-
 def test_all_formats_name_the_failed() -> None:
-    summary, charts = _summary(_failing())
+    summary, charts = summary_of(failing_history())
     for text in (to_html(summary, charts), to_markdown(summary), to_json(summary).decode()):
         assert "the last dial failed: refused" in text
         assert "c01" in text
@@ -306,7 +188,7 @@ def test_all_formats_name_the_failed() -> None:
 
 def test_other_reasons_come_before_targets_and_invariants() -> None:
     """As when the system ended by itself."""
-    summary, _ = _summary(_failing())
+    summary, _ = summary_of(failing_history())
     summary = msgspec.structs.replace(
         summary, reasons=("the server ended by itself (SIGKILL) at 14.0 s", *summary.reasons)
     )
@@ -330,7 +212,7 @@ def test_the_contents_list_leads_to_every_section(show: tuple[Summary, str, _Pag
 
 def test_every_picture_has_its_own_numbers() -> None:
     """The words of two runs differ."""
-    few, many = (_summary(sample_history(clients=n))[1] for n in (6, 20))
+    few, many = (summary_of(sample_history(clients=n))[1] for n in (6, 20))
     for one, other in zip(few, many, strict=True):
         assert re.search(r"\d", one.alt)
         assert one.alt != other.alt
@@ -340,14 +222,14 @@ def test_the_headline_block_gives_the_exposure() -> None:
     history = LogBuilder(experiment(clients=3)).join("a").join("b")
     history.fault("0.0:cut@alpha", 10.0, 10.0)
     history.lose("a", 10.0).back("a", 11.0).client(12.0, "b", LogEventKind.PONG_SENT)
-    summary, _ = _summary(history.end())
+    summary, _ = summary_of(history.end())
     top = _top(to_html(summary, []))
     assert "Exposure: of 2 pairs of participant and outage, 1 affected, 1 not exposed." in top
 
 
 def test_the_tipping_point_is_put_in_words() -> None:
     """Up to which correlation the target is proven, and how many more events it needs."""
-    summary, _ = _summary(clean_history(clients=60))
+    summary, _ = summary_of(clean_history(clients=60))
     rate = msgspec.structs.replace(summary.success_rate, correlation_limit=0.17, events_needed=None)
     proven = _top(to_html(msgspec.structs.replace(summary, success_rate=rate), []))
     above = msgspec.structs.replace(rate, correlation_limit=0.1769)
@@ -381,7 +263,7 @@ def test_not_exposed_covers_connections_that_bypassed_their_proxy(show: tuple[Su
 
 
 def test_the_bounds_of_quantiles_are_shown() -> None:
-    summary, _ = _summary(sample_history(clients=20))
+    summary, _ = summary_of(sample_history(clients=20))
     bounds = {"p95": QuantileBounds(low=1.25, high=None)}
     summary = msgspec.structs.replace(
         summary, excess_s=msgspec.structs.replace(summary.excess_s, bounds=bounds, p95=1.5)
@@ -391,7 +273,7 @@ def test_the_bounds_of_quantiles_are_shown() -> None:
 
 def test_the_laboratory_is_always_shown() -> None:
     """Health of each process, failures and doubts; the words stand in the headline block too."""
-    summary, _ = _summary(clean_history(clients=4))
+    summary, _ = summary_of(clean_history(clients=4))
     assert "Laboratory: nothing to object; loop lag not measured; injections at most 0.000 s off plan" in _top(
         to_html(summary, [])
     )
@@ -410,7 +292,7 @@ def test_the_laboratory_is_always_shown() -> None:
 
 
 def test_a_laboratory_that_failed_takes_the_verdict_away() -> None:
-    summary, _ = _summary(clean_history(clients=60))
+    summary, _ = summary_of(clean_history(clients=60))
     assert summary.verdict is Verdict.PASS
     failed = msgspec.structs.replace(summary, laboratory=Laboratory(failures=("events/clients-1.jsonl is missing",)))
     top = _top(to_html(failed, []))
@@ -424,7 +306,7 @@ def test_a_laboratory_that_failed_takes_the_verdict_away() -> None:
 def test_late_injection_is_shown() -> None:
     """A cut planned for 10 s that struck at 13.25 s."""
     history = LogBuilder(experiment()).join("a").fault("0.0:cut@alpha", 13.25, 13.25)
-    summary, _ = _summary(history.lose("a", 13.25).back("a", 14.0).end())
+    summary, _ = summary_of(history.lose("a", 13.25).back("a", 14.0).end())
     html = to_html(summary, [])
     assert "injections at most 3.25 s off plan" in _top(html)
     assert "+3.250 s" in html
@@ -436,7 +318,7 @@ def test_every_end_of_a_run_has_every_format(status: RunStatus, build: Callable[
     """With and without events, with the status in large letters and red or error in JUnit."""
     history = build()
     history.status = status
-    summary, charts = _summary(history)
+    summary, charts = summary_of(history)
     word = {RunStatus.INTERRUPTED: "INTERRUPTED", RunStatus.NOT_STARTED: "NOT STARTED"}.get(status, "HARNESS FAILED")
     assert _top(to_html(summary, charts)).startswith(f"{summary.title} ! {word}")
     assert to_markdown(summary).startswith(f"## ! {word}")
@@ -446,7 +328,7 @@ def test_every_end_of_a_run_has_every_format(status: RunStatus, build: Callable[
 
 
 def test_a_run_without_expectations_or_faults_has_every_format() -> None:
-    summary, charts = _summary(LogBuilder(experiment(faults=())).join("a").end())
+    summary, charts = summary_of(LogBuilder(experiment(faults=())).join("a").end())
     html = to_html(summary, charts)
     assert "The experiment states none" in html
     assert "No participant was in a fault window." in html
@@ -458,7 +340,7 @@ def test_junit_is_valid_xml_with_unique_names_and_the_run_s_time() -> None:
     """Control characters are removed, equal expectations are numbered."""
     history = clean_history(clients=3)
     history.experiment = msgspec.structs.replace(history.experiment, expectations=(TARGET, TARGET))
-    summary, _ = _summary(history)
+    summary, _ = summary_of(history)
     check = msgspec.structs.replace(
         summary.invariants[0], verdict=Verdict.FAIL, detail="a\x00b\x1b[31m\ud800 \ufffe<&>"
     )
@@ -478,7 +360,7 @@ def test_junit_is_valid_xml_with_unique_names_and_the_run_s_time() -> None:
 
 def test_text_files_hold_no_control_character() -> None:
     """Neither the page nor the Markdown; both can be encoded whatever a counterexample holds."""
-    summary, _ = _summary(clean_history(clients=3))
+    summary, _ = summary_of(clean_history(clients=3))
     check = msgspec.structs.replace(summary.invariants[0], verdict=Verdict.FAIL, detail="a\x00b\x1b[31m\ud800")
     summary = msgspec.structs.replace(summary, verdict=Verdict.FAIL, invariants=(check,))
     for text in (to_html(summary, []), to_markdown(summary)):

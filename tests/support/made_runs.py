@@ -82,7 +82,7 @@ def made_run(
         }
     )
     evidence = Evidence(episodes, pd.DataFrame({"session_id": [], "value": []}), pd.DataFrame(), plan.statistics)
-    return AnalysedRun(_side(plan, seed, n), plan, evidence)
+    return AnalysedRun(evidence, side=_side(plan, seed, n), experiment=plan)
 
 
 def _labels(names: list[str], codes: NDArray[np.int64]) -> pd.Categorical:

@@ -38,7 +38,7 @@ from __future__ import annotations
 from typing import get_args
 
 from resilience.experiment.faults.client_faults import ClientDuplicateFault, ClientSuspendFault, TokenReplayFault
-from resilience.experiment.faults.declaration import CODE_LANES, EVERY_LANE, Composition, Fault, FaultEdge, holding
+from resilience.experiment.faults.declaration import CODE_LANES, EVERY_LANE, Fault, FaultEdge
 from resilience.experiment.faults.link_faults import (
     BandwidthFault,
     BlackholeFault,
@@ -63,7 +63,6 @@ __all__ = [
     "BlackholeFault",
     "ClientDuplicateFault",
     "ClientSuspendFault",
-    "Composition",
     "CutFault",
     "CutMidMessageFault",
     "Fault",
@@ -80,7 +79,6 @@ __all__ = [
     "StallFault",
     "TokenReplayFault",
     "connections_end",
-    "holding",
     "kinds",
     "kinds_of",
 ]

@@ -30,3 +30,11 @@ def test_figures_lie_where_the_returns_do(excesses: list[list[float]]) -> None:
     for value in (figures.excess_mean, figures.excess_p95, figures.excess_last):
         assert (value is None) is (not every)
         assert value is None or min(every) - 1e-9 <= value <= max(every) + 1e-9
+
+
+@pytest.mark.parametrize("returns, p95", [(1, 1.0), (10, 10.0), (20, 19.0), (119, 114.0), (120, 114.0)])
+def test_at_least_95_percent_are_within_their_p95(returns: int, p95: float) -> None:
+    """As reports say; of ten returns the ninth is no bound for that."""
+    figures = reference_figures(returns, [StormReturns([float(i) for i in range(1, returns + 1)], {})])
+    assert figures.excess_p95 == p95
+    assert p95 / returns >= 0.95
