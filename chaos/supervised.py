@@ -5,9 +5,9 @@ order. On Linux the kernel kills a child when the thread that started it ends, h
 the child's whole process group, and what is left of the group when the child has ended is killed: a program that was
 started by a shell or another wrapper leaves nothing behind.
 
-What ends a process, and when: this module in the course of a run; :mod:`chaos.run_children` all of a run's at an abort;
-when the runner itself is killed, :mod:`chaos.parent_death` the child alone, and :mod:`chaos.group_guard` the group of one
-that may be a wrapper. :mod:`chaos.guarded_command` is for a command whose end the caller waits for.
+What ends a process, and when: this module, in the course of a run; :mod:`chaos.run_children`, all of a run at an abort;
+when the runner itself is killed, :mod:`chaos.parent_death` for the child alone, and :mod:`chaos.group_guard` for the
+group of one that may be a wrapper. :mod:`chaos.guarded_command` is for a command whose end the caller waits for.
 """
 
 from __future__ import annotations
