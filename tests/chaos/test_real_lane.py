@@ -38,33 +38,9 @@ from tests.support.stored_lines import read_observations
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, lives, logged
+from .long_refusal import LONG_REFUSAL
 
 K = LogEventKind
-
-LONG_REFUSAL = """
-name = "long"
-duration = 600.0
-ramp = 0.2
-
-[[cohorts]]
-name = "alpha"
-clients = 2
-
-[[cohorts]]
-name = "beta"
-clients = 1
-
-[hypothesis]
-joined = 0.5
-within = 2.0
-
-[[faults]]
-kind = "refuse"
-at = 2.1
-duration = 500.0
-cohorts = ["alpha", "beta"]
-"""
-
 
 KILL = """
 name = "kill"
