@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +12,10 @@ from resilience.experiment.faults import EVERY_LANE
 from resilience.experiment.loader import by_group, catalogue, load, to_toml
 from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
-from resilience.terminal import make_console
+from resilience.terminal import make_console, print_aside
 
 from .drivers.cli import driver
 from .systems.cli import compare_systems, systems
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
 
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
@@ -96,10 +90,10 @@ def run(
         require_room(loaded, seed, workers, out or RUNS)
     console = make_console(quiet=repetition.quiet)
     with interruptible():
-        provide_programs(loaded, say=_aside(console))
+        provide_programs(loaded, say=partial(print_aside, console))
     require_target(loaded, database=db)
     with interruptible():
-        found = choose_toxiproxy(toxiproxy, say=_aside(console))
+        found = choose_toxiproxy(toxiproxy, say=partial(print_aside, console))
     if isinstance(found, ExternalToxiproxy):
         require_external(loaded, found)
     proxy = found if isinstance(found, ExternalToxiproxy) else found.path
@@ -195,7 +189,9 @@ def doctor(
         needs = planned_needs(load(experiment, overrides, scale), seed, workers)
     console = make_console()
     with interruptible():
-        findings = examine(needs, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
+        findings = examine(
+            needs, lambda: choose_toxiproxy(toxiproxy, say=partial(print_aside, console)), runs=out or RUNS
+        )
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])
@@ -243,7 +239,3 @@ def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | 
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
     click.echo(f"exported: {out}")
-
-
-def _aside(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.extras import needs_extra
-from resilience.terminal import make_console
+from resilience.terminal import make_console, print_aside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ def compare_systems(
     for cell in () if ignore_limits else plan.cells:
         require_room(cell.experiment, seed, workers, out or RUNS)
     console = make_console()
-    say = partial(_aside, console)
+    say = partial(print_aside, console)
     with interruptible() as begun:
         proxy = _proxy(toxiproxy, plan, say)
         run = SystemsRun(plan, directory_of(out))
@@ -120,8 +120,8 @@ def _runner(run: SystemsRun, lanes: Callable[[], LaneDriver], console: Console) 
     def run_cell(cell: SystemCell, where: Path) -> None:
         number, all_cells = len(run.done), len(run.plan.cells)
         took = f"{cell.experiment.duration * cell.plan.repetitions:g} s"
-        line = f"{number} of {all_cells}: {cell.experiment.name} on {cell.system}, {cell.plan.seeds_in_words}, {took}"
-        console.print(line, style="dim", soft_wrap=True, highlight=False, markup=False)
+        what = f"{cell.experiment.name} on {cell.system}, {cell.plan.seeds_in_words}, {took}"
+        print_aside(console, f"{number} of {all_cells}: {what}")
         run_and_report(RunRequest(cell.experiment, lanes, cell.plan, where), make_console(quiet=True))
 
     return run_cell
@@ -153,7 +153,3 @@ def _print_table(console: Console, new: type[Table], head: Sequence[str], rows: 
     for cells in rows:
         table.add_row(*cells)
     console.print(table)
-
-
-def _aside(console: Console, line: str) -> None:
-    console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
