@@ -10,10 +10,14 @@ from pathlib import Path
 from resilience.errors import DriverError, UsageError
 from resilience.units import Instant, Seconds
 
+from ..placeholders import EXAMPLES as EXAMPLES_FOLDER
 from ..placeholders import fill_placeholders
 from ..supervised import SupervisedProcess, describe_exit
 from .clock import MAX_UNCERTAINTY_S, DriverClock, Greeting
 from .messages import VERSION, BrokenLineError, DriverReady, Hello, Order, Problem, Report, decode, encode, quoted
+
+EXAMPLES = EXAMPLES_FOLDER  # under this name docs/own-system.md finds them
+"""The drivers that ship with the program."""
 
 GREETINGS = 8
 """So many greetings measure a clock, at first."""

@@ -9,8 +9,7 @@ import pytest
 
 from chaos.cli import chaos
 from chaos.drivers.chromium import program, tab
-from chaos.drivers.process import resolve_command
-from chaos.placeholders import EXAMPLES
+from chaos.drivers.process import EXAMPLES, resolve_command
 from reports.plan import plans
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.loader import parse

@@ -9,7 +9,7 @@ import msgspec
 from chaos.drivers import clock, worker
 from chaos.drivers import messages as m
 from chaos.drivers.clients import TABLE
-from chaos.placeholders import EXAMPLES
+from chaos.drivers.process import EXAMPLES
 from docgen import schema
 from docgen.message_sections import message_section, tag_of, wire_text
 from docgen.sources import meaning, table

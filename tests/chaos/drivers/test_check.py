@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from chaos.cli import chaos
 from chaos.drivers.check import Examination, Limits, examine
-from chaos.placeholders import EXAMPLES
+from chaos.drivers.process import EXAMPLES
 from resilience.errors import UsageError
 
 from ...support import defective_driver

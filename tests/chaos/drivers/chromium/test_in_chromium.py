@@ -21,9 +21,8 @@ from chaos.drivers.chromium import tab as tab_module
 from chaos.drivers.chromium.program import ChromiumDriver, PageSettings
 from chaos.drivers.clients import DriverClientState as S
 from chaos.drivers.echo_target import EchoTarget
-from chaos.drivers.process import DriverProcess, environment_of
+from chaos.drivers.process import EXAMPLES, DriverProcess, environment_of
 from chaos.drivers.trial import Trial
-from chaos.placeholders import EXAMPLES
 from chaos.proxied_link import Address, ProxiedLink
 from chaos.supervised import SupervisedProcess
 from chaos.toxiproxy.provision import Binary

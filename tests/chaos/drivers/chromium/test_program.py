@@ -15,7 +15,7 @@ from chaos.cli import chaos
 from chaos.drivers.chromium.browser import CHROME_PATH
 from chaos.drivers.chromium.program import complaint_about, next_line, url_of
 from chaos.drivers.messages import Order
-from chaos.placeholders import EXAMPLES
+from chaos.drivers.process import EXAMPLES
 from resilience.errors import DriverError, HarnessError, UsageError
 
 from ....support.chromium import chromium_program
