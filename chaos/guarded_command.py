@@ -5,7 +5,7 @@ caller. The pipe ends when the caller kills it, drops it or ends in whatever way
 the session's process group: the command, its children and itself. What a command that has ended leaves of its group is
 killed too.
 
-For a command that runs beside the caller, and takes signals meanwhile, see :mod:`chaos.supervised`.
+For a command that runs while the caller does other work, see :mod:`chaos.supervised`.
 """
 
 from __future__ import annotations

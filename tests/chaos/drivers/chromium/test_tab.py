@@ -196,7 +196,7 @@ async def test_an_order_to_a_document_that_is_being_replaced_is_lost_without_har
 async def test_an_error_that_the_tab_does_not_expect_ends_the_driver_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its clock would never be known, and its reports be held for ever."""
+    """Else its clock would never be known, and its reports be held forever."""
 
     async def none(*_: object) -> None:
         await asyncio.sleep(0)
