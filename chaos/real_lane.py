@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -32,7 +31,7 @@ from resilience.runtime import RunClock
 from .client_worker import ClientWorker, WorkerPool, shards
 from .drivers.process import resolve_command
 from .drivers.worker import DriverWorker
-from .limits import files_needed, raise_open_files
+from .limits import client_processes, files_needed, raise_open_files
 from .placeholders import provide_programs
 from .proxied_link import ProxiedLink
 from .real_system import RealSystem
@@ -52,7 +51,7 @@ class RealLane:
 
     ``toxiproxy`` is the proxy's binary (``None``: found, or built once) or a server that is there already, ``workers``
     the number of client processes (``None``: one for each processor), ``database`` the quiz server's database URL
-    (``None``: an SQLite file in the run directory).
+    (``None``: an SQLite file in the run directory). ``ignores_limits``: it starts with however few open files.
     """
 
     lane = Lane.REAL
@@ -63,8 +62,10 @@ class RealLane:
         toxiproxy: Path | ExternalToxiproxy | None = None,
         workers: int | None = None,
         database: str | None = None,
+        ignores_limits: bool = False,
     ) -> None:
         self._toxiproxy, self._workers, self._database = toxiproxy, workers, database
+        self._ignores_limits = ignores_limits
         self._found: Binary | ExternalToxiproxy | None = None
         self._driver: str | None = None
         self._cancellation = Cancellation()
@@ -116,9 +117,9 @@ class RealLane:
         require_target(experiment, database=self._database)
         if isinstance(experiment.driver, StdioDriver):
             resolve_command(experiment.driver.command)
-        raise_open_files(files_needed(experiment, seed))
+        raise_open_files(files_needed(experiment, seed), is_enough=self._ignores_limits)
         self._found = found = await self._find_toxiproxy(experiment)
-        workers = self._workers or os.cpu_count() or 1
+        workers = client_processes(self._workers)
         async with AsyncExitStack() as stack:
             try:
                 starter = _Starter(stack, experiment, seed, recording, database=self._database)

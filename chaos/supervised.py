@@ -3,8 +3,11 @@
 Each child has a session of its own, so a terminal's Ctrl-C reaches only the runner, which then ends its children in
 order. On Linux the kernel kills a child when the thread that started it ends, however that came about. Signals go to
 the child's whole process group, and what is left of the group when the child has ended is killed: a program that was
-started by a shell or another wrapper leaves nothing behind. A child that may be such a wrapper has a guard, which kills
-the group when the runner itself is killed.
+started by a shell or another wrapper leaves nothing behind.
+
+What ends a process, and when: this module, in the course of a run; :mod:`chaos.run_children`, all of a run at an abort;
+when the runner itself is killed, :mod:`chaos.parent_death` for the child alone, and :mod:`chaos.group_guard` for the
+group of one that may be a wrapper. :mod:`chaos.guarded_command` is for a command whose end the caller waits for.
 """
 
 from __future__ import annotations

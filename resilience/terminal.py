@@ -110,6 +110,11 @@ def make_console(*, quiet: bool = False) -> Console:
     return Console(file=plain, force_terminal=False, color_system=None, width=UNWRAPPED_COLUMNS, quiet=quiet)
 
 
+def print_aside(console: Console, line: str) -> None:
+    """Print a line about what is under way, as it is, less prominent than results."""
+    console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
 def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 

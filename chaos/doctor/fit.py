@@ -43,12 +43,15 @@ def fleet_findings(needs: FleetNeeds | None, limits: MachineLimits) -> list[Find
     ]
 
 
-def require_fit(findings: Sequence[Finding]) -> None:
-    """Raise :class:`~resilience.errors.HarnessError` when one of them is bad; the message has all that are."""
+def require_fit(findings: Sequence[Finding], run: str = "the run") -> None:
+    """Raise :class:`~resilience.errors.HarnessError` when one of them is bad; the message has all that are.
+
+    ``run``: in words, what was to be carried out.
+    """
     lines = [f"{found.name}: {found.value}; {found.advice}" for found in findings if found.verdict == "bad"]
     if lines:
         way = "`resilience chaos doctor EXPERIMENT` shows all limits, --ignore-limits starts the run in spite of them"
-        raise HarnessError(f"this machine cannot carry the run. {'. '.join(lines)}. {way}")
+        raise HarnessError(f"this machine cannot carry {run}. {'. '.join(lines)}. {way}")
 
 
 def _files_of_a_process(needs: FleetNeeds | None, limits: MachineLimits) -> Finding:

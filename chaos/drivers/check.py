@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -25,6 +25,7 @@ from .echo_target import EchoTarget
 from .messages import REPORT_NAMES
 from .process import DriverProcess, environment_of
 from .trial import Trial
+from .trial_target import TrialTarget
 
 NAME = "driver"
 """What the examined process is called in messages."""
@@ -67,30 +68,6 @@ class Examination(msgspec.Struct, frozen=True):
     def holds(self) -> bool:
         """Whether no rule is broken."""
         return all(finding.holds is not False for finding in self.findings)
-
-
-class TrialTarget(Protocol):
-    """The server that a driver under examination connects to; the examination decides when it cuts and refuses."""
-
-    accepted: int
-    """How many connections were opened so far."""
-
-    @property
-    def url(self) -> str:
-        """Where clients connect, while it accepts and while it refuses."""
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-
-    def cut(self) -> None:
-        """End every connection at once, and take new ones."""
-
-    async def refuse(self) -> None:
-        """End every connection, and refuse new ones until :meth:`accept`."""
-
-    async def accept(self) -> None:
-        """Take new connections, on the same port as before."""
 
 
 async def examine(  # noqa: PLR0913 - what, where, against what, how long

@@ -17,9 +17,10 @@ from resilience.runtime import RunClock
 from ..placeholders import provide_words
 from ..systems.system import NamedSystem, load_system
 from ..targets.command import CommandTarget, find_program
-from .check import Examination, Limits, TrialTarget, examine
+from .check import Examination, Limits, examine
 from .forwarder import ForwarderTarget
 from .process import resolve_command
+from .trial_target import TrialTarget
 
 
 async def examine_driver(

@@ -16,7 +16,7 @@ from ..supervised import SupervisedProcess, describe_exit
 from .clock import MAX_UNCERTAINTY_S, DriverClock, Greeting
 from .messages import VERSION, BrokenLineError, DriverReady, Hello, Order, Problem, Report, decode, encode, quoted
 
-EXAMPLES = EXAMPLES_FOLDER
+EXAMPLES = EXAMPLES_FOLDER  # under this name docs/own-system.md finds them
 """The drivers that ship with the program."""
 
 GREETINGS = 8

@@ -7,12 +7,13 @@ keeps it.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
-from ..cached_builds import Env, Say, scratch_in
+from ..cached_builds import Env, Say, build_once
 from ..go_tool import GoTools
 from ..guarded_command import run_guarded
 
@@ -40,15 +41,10 @@ def provide_centrifugo(cache: Path, env: Env, say: Say) -> None:
     if target.exists() and _works(target):
         return
     try:
-        with scratch_in(cache, say) as scratch:
-            if target.exists() and _works(target):  # another process has built it meanwhile
-                return
-            built = _compiled(scratch, env, say)
-            built.replace(target)
+        build_once(target, partial(_compiled, env=env, say=say), say, is_usable=_works)
     except OSError as error:
         remedy = "make that folder writable, free some space, or set XDG_CACHE_HOME"
         raise HarnessError(f"cannot build Centrifugo into {cache}: {error}; {remedy}") from error
-    say(f"built {target}")
 
 
 def _works(path: Path) -> bool:
@@ -59,13 +55,9 @@ def _works(path: Path) -> bool:
 def _compiled(scratch: Path, env: Env, say: Say) -> Path:
     """Build with the first Go tool that can; the result has been seen to run."""
     tools = GoTools(scratch, env, say, GO_WHEEL)
-    for go in tools:
-        say(f"building Centrifugo {VERSION} with {go} (several minutes, once)")
-        built = _built_with(tools, go)
-        if built is not None:
-            return built
-        if not tools.is_too_old:
-            break
+    built = tools.build(partial(_built_with, tools))
+    if built is not None:
+        return built
     raise HarnessError(
         f"building Centrifugo {VERSION} failed: {'; '.join(tools.tried)}. Check the network to your Go and Python "
         "registries and the room on your disk, or install Go 1.26 or newer"
@@ -73,6 +65,7 @@ def _compiled(scratch: Path, env: Env, say: Say) -> Path:
 
 
 def _built_with(tools: GoTools, go: Path) -> Path | None:
+    tools.say(f"building Centrifugo {VERSION} with {go} (several minutes, once)")
     scratch = tools.scratch.absolute()
     said = tools.run(go, ["mod", "download", "-json", MODULE], DOWNLOAD_S, directory=scratch)
     if said is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resilience.extras import needs_extra
-from resilience.terminal import make_console
+from resilience.terminal import make_console, print_aside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +49,7 @@ def systems() -> None:
 @click.option("--out", type=_PATH, help="The directory of all runs; empty or absent.  [default: a new one below runs/]")
 @click.option("--toxiproxy", metavar="PATH|URL", help="As of chaos run.")
 @click.option("--workers", type=click.IntRange(1), help="Processes of clients.  [default: one per processor]")
+@click.option("--ignore-limits", is_flag=True, help="Start even if a run is not expected to fit this machine.")
 @needs_extra("chaos")
 def compare_systems(
     names: tuple[str, ...],
@@ -58,6 +59,7 @@ def compare_systems(
     out: Path | None,
     toxiproxy: str | None,
     workers: int | None,
+    ignore_limits: bool,
 ) -> int:
     """Run each EXPERIMENT on each SYSTEM and put them into one table, with intervals.
 
@@ -69,16 +71,19 @@ def compare_systems(
     invariant, 3 a verdict is inconclusive, 2 bad input, else 0.
     """
     from reports.systems_pages import write_systems
-    from resilience.lab.command import interruptible
+    from resilience.lab.command import RUNS, interruptible
 
+    from ..limits import require_room
     from ..real_lane import RealLane
     from .choice import tell_apart
     from .comparison import SystemsPlan, SystemsRun, directory_of
 
     experiments, chosen = tell_apart(names, scale)
     plan = SystemsPlan.of(experiments, chosen, seed, repeat)
+    for cell in () if ignore_limits else plan.cells:
+        require_room(cell.experiment, seed, workers, out or RUNS)
     console = make_console()
-    say = partial(_aside, console)
+    say = partial(print_aside, console)
     with interruptible() as begun:
         proxy = _proxy(toxiproxy, plan, say)
         run = SystemsRun(plan, directory_of(out))
@@ -86,7 +91,8 @@ def compare_systems(
         run.provide(say)
         for name, problem in run.problems.items():
             console.print(f"{name} is left out: {problem}", style="bold yellow", markup=False, soft_wrap=True)
-        run.run(_runner(run, partial(RealLane, toxiproxy=proxy, workers=workers), console))
+        lanes = partial(RealLane, toxiproxy=proxy, workers=workers, ignores_limits=ignore_limits)
+        run.run(_runner(run, lanes, console))
         comparison = run.result()
         write_systems(run.directory, comparison)
     print_systems(comparison, console)
@@ -114,8 +120,8 @@ def _runner(run: SystemsRun, lanes: Callable[[], LaneDriver], console: Console) 
     def run_cell(cell: SystemCell, where: Path) -> None:
         number, all_cells = len(run.done), len(run.plan.cells)
         took = f"{cell.experiment.duration * cell.plan.repetitions:g} s"
-        line = f"{number} of {all_cells}: {cell.experiment.name} on {cell.system}, {cell.plan.seeds_in_words}, {took}"
-        console.print(line, style="dim", soft_wrap=True, highlight=False, markup=False)
+        what = f"{cell.experiment.name} on {cell.system}, {cell.plan.seeds_in_words}, {took}"
+        print_aside(console, f"{number} of {all_cells}: {what}")
         run_and_report(RunRequest(cell.experiment, lanes, cell.plan, where), make_console(quiet=True))
 
     return run_cell
@@ -147,7 +153,3 @@ def _print_table(console: Console, new: type[Table], head: Sequence[str], rows: 
     for cells in rows:
         table.add_row(*cells)
     console.print(table)
-
-
-def _aside(console: Console, line: str) -> None:
-    console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

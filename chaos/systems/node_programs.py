@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
-from ..cached_builds import Env, Say, last_lines, run_build, scratch_in
+from ..cached_builds import Env, Say, build_once, last_lines, run_build
 from ..guarded_command import run_guarded
 
 FETCH_S: Seconds = 900.0
@@ -50,15 +51,10 @@ def provide_node_programs(cache: Path, env: Env, say: Say) -> None:
         return
     npm = _require_program("npm", env)
     try:
-        with scratch_in(cache, say) as scratch:
-            if target.is_dir():  # another process has fetched them meanwhile
-                return
-            _install(npm, scratch / "node", env, say)
-            (scratch / "node").rename(target)
+        build_once(target, partial(_installed, npm=npm, env=env, say=say), say, is_usable=Path.is_dir)
     except OSError as error:
         remedy = "make that folder writable, free some space, or set XDG_CACHE_HOME"
         raise HarnessError(f"cannot install packages of Node.js into {cache}: {error}; {remedy}") from error
-    say(f"installed {target}")
 
 
 def _sources() -> dict[str, bytes]:
@@ -67,7 +63,9 @@ def _sources() -> dict[str, bytes]:
     return {item.name: item.read_bytes() for item in found if item.name.rpartition(".")[2] in _SOURCES}
 
 
-def _install(npm: str, folder: Path, env: Env, say: Say) -> None:
+def _installed(scratch: Path, npm: str, env: Env, say: Say) -> Path:
+    """The folder of the programs, with their packages."""
+    folder = scratch / "node"
     folder.mkdir()
     for name, content in _sources().items():
         (folder / name).write_bytes(content)
@@ -79,6 +77,7 @@ def _install(npm: str, folder: Path, env: Env, say: Say) -> None:
             f"npm {' '.join(INSTALL)} failed: {why}: {last_lines(done.output)}. "
             "Check the network to your npm registry and the room on your disk"
         )
+    return folder
 
 
 def _require_program(name: str, env: Env) -> str:

@@ -10,12 +10,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resilience.errors import ToxiproxyError
 
-from ..cached_builds import Env, Say, default_cache_dir, scratch_in, silent
+from ..cached_builds import Env, Say, build_once, default_cache_dir, silent
 from ..go_tool import GoTools
 from ..guarded_command import run_guarded
 from .versions import VERSION, require_version, version_note
@@ -126,41 +127,38 @@ def _unusable(path: Path, why: str) -> ToxiproxyError:
 
 
 def _build(target: Path, env: Env, say: Say) -> Binary:
-    """Build next to ``target`` and move into place; another process may have done so meanwhile."""
+    """The server at ``target``, built unless another process has done so meanwhile."""
     try:
-        with scratch_in(target.parent, say) as scratch:
-            if target.exists() and (there := _cached(target)) is not None:
-                return there
-            built = _compiled(scratch, env, say)
-            version = probe(built)
-            built.replace(target)
+        is_new = build_once(target, partial(_compiled, env=env, say=say), say, is_usable=_works)
     except OSError as error:
         raise ToxiproxyError(
             f"cannot build Toxiproxy into {target.parent}: {error}; make that folder writable or set XDG_CACHE_HOME"
         ) from error
-    say(f"built {target}")
-    return Binary(target.absolute(), "built", version)
+    return Binary(target.absolute(), "built" if is_new else "cache", probe(target))
 
 
-def _cached(target: Path) -> Binary | None:
-    """The server that was built before, if it works."""
+def _works(path: Path) -> bool:
     try:
-        return Binary(target.absolute(), "cache", probe(target))
+        probe(path)
     except ToxiproxyError:
-        return None
+        return False
+    return True
 
 
 def _compiled(scratch: Path, env: Env, say: Say) -> Path:
-    """Compile with the first Go tool that works; if the system's Go is too old, the wheel's is used."""
+    """Compile with the first Go tool that works; the result has been seen to run."""
     tools = GoTools(scratch, env, say, GO_WHEEL)
-    for go in tools:
-        say(f"building Toxiproxy {VERSION} with {go} (about a minute, once)")
-        if tools.run(go, ["install", MODULE], BUILD_S) is not None:
-            return scratch / "server"
-        if not tools.is_too_old:
-            break
+    built = tools.build(partial(_compiled_with, tools))
+    if built is not None:
+        probe(built)
+        return built
     raise ToxiproxyError(
         f"no Toxiproxy server: none given, none named {NAME_ON_PATH} on PATH, none built before, and "
         f"building it failed: {'; '.join(tools.tried)}. Check the network to your Go and Python registries, "
         f"install Go 1.23 or newer, or put a toxiproxy-server {VERSION} on PATH or in ${VARIABLE}"
     )
+
+
+def _compiled_with(tools: GoTools, go: Path) -> Path | None:
+    tools.say(f"building Toxiproxy {VERSION} with {go} (about a minute, once)")
+    return None if tools.run(go, ["install", MODULE], BUILD_S) is None else tools.scratch / "server"

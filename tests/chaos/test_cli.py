@@ -106,18 +106,20 @@ def test_doctor_predicts_whether_an_experiment_fits(binary: Binary, monkeypatch:
         assert isinstance(invoke("doctor", *wrong).exception, UsageError)
 
 
+@pytest.mark.parametrize("words", [("run", "venue-5000"), ("compare-systems", "smoke", "venue-5000", "quiz", "echo")])
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a failure of the environment; no directory is made. --ignore-limits passes it on to what starts next."""
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
     out, missing = tmp_path / "run", tmp_path / "no-toxiproxy"
-    refused = invoke("run", "venue-5000", "--out", out).exception
+    refused = invoke(*words, "--out", out).exception
     assert isinstance(refused, HarnessError)
+    assert "cannot carry a run of venue-5000" in str(refused)
     assert "ulimit -Hn 5128" in str(refused)
     assert "--ignore-limits" in str(refused)
     assert not out.exists()
-    ignored = invoke("run", "venue-5000", "--ignore-limits", "--toxiproxy", missing).exception
+    ignored = invoke(*words, "--ignore-limits", "--toxiproxy", missing).exception
     assert isinstance(ignored, ToxiproxyError)
 
 

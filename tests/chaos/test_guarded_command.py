@@ -61,6 +61,12 @@ def test_what_takes_too_long_is_killed_with_all_that_it_started(tmp_path: Path) 
     assert eventually_sync(lambda: pids.ended)
 
 
+def test_what_a_command_leaves_behind_ends_with_it() -> None:
+    done = run_guarded(["/bin/sh", "-c", "sleep 600 > /dev/null 2>&1 & echo $!; exit 3"], HANG_S)
+    assert done.code == 3
+    assert eventually_sync(lambda: not lives(int(done.output)))
+
+
 def test_an_interruption_kills_it_first(tmp_path: Path) -> None:
     pids = Pids()
 

@@ -35,35 +35,10 @@ from resilience.lab.run_directory import RunStatus, read_run_info
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, listening, lives, logged
+from .long_refusal import LONG_REFUSAL
 
 K = LogEventKind
-EXPERIMENT = """
-name = "long"
-duration = 600.0
-ramp = 0.2
-
-[server]
-drain_window = {drain}
-
-[[cohorts]]
-name = "alpha"
-clients = 2
-
-[[cohorts]]
-name = "beta"
-clients = 1
-
-[hypothesis]
-joined = 0.5
-within = 2.0
-
-[[faults]]
-kind = "refuse"
-at = 2.1
-duration = 500.0
-cohorts = ["alpha", "beta"]
-"""
-BRIEF, ENDLESS = EXPERIMENT.format(drain=0.5), EXPERIMENT.format(drain=500.0)
+BRIEF, ENDLESS = (f"{LONG_REFUSAL}\n[server]\ndrain_window = {drain}\n" for drain in (0.5, 500.0))
 SHORT = ("duration=5.0", "faults.0.at=2.6", "faults.0.duration=0.3")
 
 

@@ -38,33 +38,9 @@ from tests.support.stored_lines import read_observations
 
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually_sync, kinds, lives, logged
+from .long_refusal import LONG_REFUSAL
 
 K = LogEventKind
-
-LONG_REFUSAL = """
-name = "long"
-duration = 600.0
-ramp = 0.2
-
-[[cohorts]]
-name = "alpha"
-clients = 2
-
-[[cohorts]]
-name = "beta"
-clients = 1
-
-[hypothesis]
-joined = 0.5
-within = 2.0
-
-[[faults]]
-kind = "refuse"
-at = 2.1
-duration = 500.0
-cohorts = ["alpha", "beta"]
-"""
-
 
 KILL = """
 name = "kill"
@@ -384,3 +360,16 @@ def test_open_files_are_counted_before_the_run_and_missing_ones_named(monkeypatc
     assert not made
     limits.raise_open_files(2000)
     assert [value for _, value in made] == [(4096, 4096)]
+
+
+def test_too_few_open_files_stop_no_run_whose_user_ignores_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts what comes next; here that is missing."""
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
+    complaints = {True: "no-toxiproxy does not work", False: "the hard limit here is 64"}
+    for ignores, complaint in complaints.items():
+        driver = RealLane(toxiproxy=tmp_path / "no-toxiproxy", ignores_limits=ignores)
+        with pytest.raises(HarnessError, match=complaint):
+            execute(driver, experiment(), 1, tmp_path / str(ignores))

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from resilience.units import Seconds
 from .. import messages as m
 from .browser import BrowserProcess, find_chromium
 from .tab import ClientTab, first_line
+from .tasks import BackgroundTasks
 
 GLUE = Path(__file__).with_name("page.js")
 """What each document gets before its own scripts."""
@@ -91,7 +92,7 @@ class ChromiumDriver:
         self._tabs: dict[str, ClientTab] = {}
         self._pages: dict[str, Page] = {}
         self._closed: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(self._task_failed)
         self._opening = asyncio.Lock()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -113,13 +114,13 @@ class ChromiumDriver:
         self._browser, self._name = browser, f"Chromium {browser.version}, {Path(self._settings.page).name}"
         self._greeted = await (await browser.new_context()).new_page()
         self._shared = await browser.new_context() if self._settings.tabs else None
-        self._start(self._watch(process))
+        self._tasks.start(self._watch(process))
         reading = asyncio.create_task(self._read(orders))
         try:
             done, _ = await asyncio.wait({reading, self._failed}, return_when=asyncio.FIRST_COMPLETED)
         finally:  # what fails from now on is a consequence of the end
-            for task in (reading, *self._tasks, self._failed):
-                task.cancel()
+            for each in (reading, self._tasks, self._failed):
+                each.cancel()
         for ended in done:
             ended.result()
 
@@ -142,13 +143,13 @@ class ChromiumDriver:
     def _carry_out(self, order: m.Order) -> None:
         match order:
             case m.Hello(n=n):
-                self._start(self._greet(n))
+                self._tasks.start(self._greet(n))
             case m.Open():
-                self._start(self._open(order))
+                self._tasks.start(self._open(order))
             case m.Act(client=client, key=key) if client in self._tabs:
-                self._start(self._tabs[client].act(key))
+                self._tasks.start(self._tabs[client].act(key))
             case m.Close(client=client):
-                self._start(self._close(client))
+                self._tasks.start(self._close(client))
 
     async def _greet(self, n: int) -> None:
         await self._greeted.evaluate("0")
@@ -208,17 +209,10 @@ class ChromiumDriver:
         if not self._failed.done():
             self._failed.set_exception(error)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+    def _task_failed(self, error: BaseException) -> None:
         if isinstance(error, PlaywrightError):  # unless Chromium is ending, which says more
             asyncio.get_running_loop().call_later(_END_S, self._fail, DriverError(first_line(error)))
-        elif error is not None:
+        else:
             self._fail(error)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from playwright.async_api import Error as PlaywrightError
@@ -21,6 +21,7 @@ from resilience.units import Seconds
 from ..clock import MAX_UNCERTAINTY_S, DriverClock, Greeting
 from ..messages import BrokenLineError, ClientReport, Open
 from .reports import DOCUMENT, ORDERS, TabReports, read_message
+from .tasks import BackgroundTasks
 
 LOAD_TIMEOUT_S: Seconds = 20.0
 """How long a page may take until it takes orders."""
@@ -58,7 +59,7 @@ class ClientTab:
         page: TabPage,
         *,
         write: Callable[[ClientReport], None],
-        fail: Callable[[DriverError], None],
+        fail: Callable[[BaseException], None],
         say: Callable[[str], None],
     ) -> None:
         self.client, self.is_closed = order.client, False
@@ -67,7 +68,7 @@ class ClientTab:
         self._reports = TabReports(order.client)
         self._takes_orders = asyncio.Event()
         self._errors = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(self._task_failed)
 
     # orders -----------------------------------------------------------------------------------------------------------
 
@@ -109,9 +110,9 @@ class ClientTab:
             message = read_message(payload)
             if message.type == DOCUMENT:
                 self._reports.begin(message.document)
-                self._start(self._measure(message.document))
+                self._tasks.start(self._measure(message.document))
             elif message.type == ORDERS:
-                self._start(self._open())
+                self._tasks.start(self._open())
             else:
                 self._report(self._reports.receive(message, received))
         except BrokenLineError as error:
@@ -172,20 +173,11 @@ class ClientTab:
         self.is_closed = True
         self._takes_orders.set()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+    def _task_failed(self, error: BaseException) -> None:
         if isinstance(error, BrokenLineError):
             self._end(str(error))
-        elif isinstance(error, DriverError):
+        else:
             self._fail(error)
-        elif error is not None:
-            raise error
 
     def _end(self, why: str) -> None:
         if not self.is_closed:

@@ -52,10 +52,10 @@ class World:
 
     def __init__(self) -> None:
         self.page, self.reports, self.words = FakePage(), list[m.ClientReport](), list[str]()
-        self.failed: asyncio.Future[DriverError] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.tab = ClientTab(ORDER, self.page, write=self.reports.append, fail=self._fail, say=self.words.append)
 
-    def _fail(self, error: DriverError) -> None:
+    def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
 
@@ -191,3 +191,16 @@ async def test_an_order_to_a_document_that_is_being_replaced_is_lost_without_har
     world.page.is_gone = True
     await world.tab.act("a/1")
     assert not world.failed.done()
+
+
+async def test_an_error_that_the_tab_does_not_expect_ends_the_driver_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its clock would never be known, and its reports be held forever."""
+
+    async def none(*_: object) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(world.page, "evaluate", none)
+    world.say("document")
+    assert "NoneType" in await world.failure()

@@ -1,0 +1,85 @@
+"""Both servers that a driver is examined with cut, refuse and count alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from chaos.drivers.echo_target import EchoTarget
+from chaos.drivers.forwarder import ForwarderTarget
+from chaos.drivers.trial_target import TrialTarget
+
+from ...support.deadlines import HANG_S
+
+
+@asynccontextmanager
+async def forwarded() -> AsyncIterator[TrialTarget]:
+    async with EchoTarget() as behind:
+        port = urlsplit(behind.url).port
+        assert port is not None
+        async with ForwarderTarget("127.0.0.1", port, "/") as target:
+            yield target
+
+
+@pytest.mark.parametrize("make", [EchoTarget, forwarded])
+async def test_a_target_cuts_refuses_and_returns_on_its_port(make: type[EchoTarget]) -> None:
+    async with asyncio.timeout(HANG_S), make() as target:
+        for end in (target.cut, target.refuse):
+            async with connect(target.url) as one, connect(target.url) as other:
+                await one.send("echo")
+                assert await one.recv() == "echo"
+                assert target.connections == 2
+                before, ended = target.accepted, end()
+                if ended is not None:
+                    await ended
+                    assert target.connections == 0
+                for client in (one, other):
+                    with pytest.raises(ConnectionClosed):
+                        await client.recv()
+            assert target.accepted == before
+        with pytest.raises(ConnectionRefusedError):
+            await connect(target.url)
+        await target.accept()
+        async with connect(target.url):
+            assert target.accepted == 5
+
+
+class SlowTarget(TrialTarget):
+    """Counts a connection only once it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came, self.may_count = asyncio.Event(), asyncio.Event()
+
+    async def _listen(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+        server = await asyncio.start_server(self._serve, sock=listener)
+
+        async def stop() -> None:
+            server.close()
+
+        return stop
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came.set()
+        await self.may_count.wait()
+        with self._connected(writer.transport):
+            await reader.read()
+
+
+async def test_a_connection_on_its_way_into_a_refusal_is_cut_when_it_arrives() -> None:
+    async with asyncio.timeout(HANG_S), SlowTarget() as target:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(target.url).port)
+        await target.came.wait()
+        await target.refuse()
+        target.may_count.set()
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
