@@ -19,7 +19,7 @@ from reports.windows import planned_windows
 from resilience.eventlog.vocabulary import Outcome
 from resilience.experiment.spec import Cohort, Experiment
 
-from ..profiles.timelines import OutageKind, OutageTimelines, on_grid
+from ..profiles.timelines import OutageKind, OutageTimelines, on_grid, ranges
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
 from .rules import PopulationRules
 from .world import strikes_of
@@ -159,7 +159,7 @@ def _downtime(timelines: OutageTimelines, heads: Rows, past: Rows, until: Floats
     """
     counts = past - heads
     episode = np.repeat(np.arange(len(heads)), counts)
-    rows = np.repeat(heads - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    rows = ranges(heads, counts)
     start, end, limit = timelines.start[rows], timelines.end[rows], until[episode]
     met = start < limit
     down = np.bincount(episode, np.where(met, np.minimum(end, limit) - start, 0.0), len(heads)).astype(np.float64)

@@ -57,7 +57,7 @@ def run_population(
         parts = _in_processes(carry, shards, min(workers, len(shards)))
     episodes = Episodes.empty(population.timelines.outages)
     for who, (part, _) in zip(members, parts, strict=True):
-        episodes.put(_rows_of(population, who), part)
+        episodes.put(population.timelines.rows_of(who), part)
     return PopulationResult(episodes, tuple(work for _, work in parts))
 
 
@@ -82,11 +82,3 @@ def _in_processes(
             ) from error
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _rows_of(population: Population, who: np.ndarray) -> np.ndarray:
-    """The outages of these participants, in order."""
-    ptr = population.timelines.ptr
-    counts = np.diff(ptr)[who]
-    ends = np.cumsum(counts)
-    return np.repeat(ptr[:-1][who] - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)

@@ -137,11 +137,14 @@ class OutageTimelines:
 
     def take(self, participants: npt.ArrayLike) -> OutageTimelines:
         """These participants in this order, as a shard or a sample has them; int array-like of shape (k,)."""
-        chosen = np.asarray(participants, dtype=np.int64)
-        counts = np.diff(self.ptr)[chosen]
-        ptr = _ends(counts)
-        rows = np.repeat(self.ptr[:-1][chosen] - ptr[:-1], counts) + np.arange(ptr[-1])
+        rows = self.rows_of(participants)
+        ptr = _ends(np.diff(self.ptr)[np.asarray(participants, dtype=np.int64)])
         return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows])
+
+    def rows_of(self, participants: npt.ArrayLike) -> Ints:
+        """The rows of the outages of these participants, one participant after the other."""
+        chosen = np.asarray(participants, dtype=np.int64)
+        return ranges(self.ptr[:-1][chosen], np.diff(self.ptr)[chosen])
 
     @staticmethod
     def concatenate(parts: Sequence[OutageTimelines]) -> OutageTimelines:
@@ -151,6 +154,12 @@ class OutageTimelines:
         ptr = _ends(np.concatenate([np.diff(part.ptr) for part in parts]))
         start, end = np.concatenate([part.start for part in parts]), np.concatenate([part.end for part in parts])
         return OutageTimelines(ptr, start, end, np.concatenate([part.kind for part in parts]))
+
+
+def ranges(firsts: Ints, counts: Ints) -> Ints:
+    """The numbers ``first, first + 1, ...`` of each pair, ``count`` of them, one pair after the other."""
+    ends = _ends(counts)
+    return np.repeat(firsts - ends[:-1], counts) + np.arange(ends[-1])
 
 
 def merged(
