@@ -6,9 +6,6 @@ faults that strike it; where they overlap they are one outage. A deployment coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
 
 from resilience.errors import UsageError, require
@@ -20,11 +17,12 @@ from resilience.units import Seconds
 
 from ..profiles.files import load_profile
 from ..profiles.mix import NetworkMix, Segment
-from ..profiles.profile import NetworkProfile
+from ..profiles.profile import NetworkProfile, first_path
 from ..profiles.sampler import sample
+from ..profiles.schedule import strikes_of
 from ..profiles.timelines import OutageKind, OutageTimelines, merged
 from ..random_arrays import keys_of
-from .population import Population, Rows
+from .population import Population
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
 
 COMMIT_S = 0.003
@@ -57,28 +55,6 @@ def population_of(experiment: Experiment, seed: int) -> Population:
     return Population(seeds, latency, _with_faults(experiment, seed, timelines))
 
 
-class Strike(NamedTuple):
-    """A fault window as refused outages of these participants of the whole population."""
-
-    fault_id: str
-    cohort: str
-    who: Rows
-    start: float
-    end: float
-
-
-def strikes_of(experiment: Experiment, seed: int) -> Iterator[Strike]:
-    """The fault windows, in the order of their starts."""
-    links = {link.name: link for link in experiment.links(seed)}
-    first, begin = {}, 0
-    for cohort in experiment.cohorts:
-        first[cohort.name], begin = begin, begin + cohort.clients
-    for window in experiment.windows(seed):
-        for link in (links[name] for name in window.links):
-            who = np.array(link.indices, np.int64) + (first[link.cohort] - 1)
-            yield Strike(window.fault_id, link.cohort, who, window.starts_at, window.ends_at)
-
-
 def _announced(window: ReturnWindow) -> ReturnWindow:
     """As clients learn it, in whole milliseconds."""
     ping = ping_with(0, window)
@@ -105,8 +81,8 @@ def _cohort(experiment: Experiment, cohort: Cohort, seed: int) -> Population:
 
 def _latency(experiment: Experiment, cohort: Cohort, profiles: tuple[NetworkProfile, ...]) -> Seconds:
     """One way to a client of this cohort: that of its first profile which says something of its path."""
-    paths = [profile.path for profile in profiles if profile.path is not None]
-    one_way = paths[0].round_trip.value / 2 if paths else experiment.population.latency
+    path = first_path(profiles)
+    one_way = experiment.population.latency if path is None else path.round_trip.value / 2
     latency = tick(one_way)
     key = f"the latency of the cohort {cohort.name}"
     require(0 < latency <= MAX_LATENCY_S, key, one_way, f"must be above 0 and at most {MAX_LATENCY_S:g} s in this lane")
@@ -125,7 +101,7 @@ def _with_faults(experiment: Experiment, seed: int, timelines: OutageTimelines) 
     return merged(
         timelines.participants,
         np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
-        column(timelines.start, [strike.start for strike in strikes]),
-        column(timelines.end, [strike.end for strike in strikes]),
+        column(timelines.start, [strike.window.starts_at for strike in strikes]),
+        column(timelines.end, [strike.window.ends_at for strike in strikes]),
         column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -72,6 +72,11 @@ class PathQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         leave = 1.0 / self.loss_burst.value
         return leave * self.loss.value / (1.0 - self.loss.value), leave
+
+
+def first_path(profiles: Sequence[NetworkProfile]) -> PathQuality | None:
+    """The path of links with these profiles laid over one another: that of the first which has one."""
+    return next((profile.path for profile in profiles if profile.path is not None), None)
 
 
 class Poisson(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poisson"):

@@ -28,6 +28,7 @@ from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
 from sim.population.world import population_of
+from sim.profiles.timelines import on_grid
 
 HOME, PHONES = (
     Cohort("home", 40, profiles=("home-wifi",)),
@@ -147,6 +148,12 @@ def test_another_cohort_moves_no_other_participant() -> None:
     alone, among = (population_of(changed(cohorts=cohorts, faults=()), 3) for cohorts in ((PHONES,), (HOME, PHONES)))
     assert np.array_equal(alone.seeds, among.seeds[40:])
     assert alone.timelines.of_participant(7) == among.timelines.of_participant(47)
+
+
+def test_the_latency_of_a_cohort_is_that_of_its_first_profile_with_a_path() -> None:
+    first = Cohort("moving", 1, profiles=("carrier-outage", "lte-moving", "home-wifi"))
+    population = population_of(changed(cohorts=(first, Cohort("wired", 1)), faults=()), 3)
+    assert population.latency.tolist() == on_grid([0.025, 0.0125]).tolist()
 
 
 def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
