@@ -43,7 +43,7 @@ class Handover:
             origin, first = float(states.origin[who]), float(states.ping[who])
             heard = min(origin, first + participant.link.latency)
             participant.watch_server(heard)
-            participant.hear_at(origin, float(states.heard[who]))
+            participant.hear_at(connection, origin, float(states.heard[who]))
         participant.watch_client(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
         participant.watch_outages(start)
         self._world.episodes.outcome[row] = EpisodeOutcome.RODE_THROUGH
