@@ -1,6 +1,8 @@
 """The way into one server: production admission, a finite backlog, a few slots, one service time, in order of arrival.
 
-Requests must come in order of time. Knows neither clients nor links; the same station serves all tiers.
+Requests must come in order of time. Knows neither clients nor links; both tiers of this lane use it. The ``Station`` of
+the model lane is another: its jobs are events, and it can stand still while its server is suspended. This one computes
+when a request is done as soon as it arrives, as nothing can delay it later, and so takes arrays.
 """
 
 from __future__ import annotations
