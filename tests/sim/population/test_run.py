@@ -224,9 +224,13 @@ def command(tmp_path: Path, *more: str) -> Result:
     return CliRunner().invoke(sim, arguments, standalone_mode=False)
 
 
-def test_several_repetitions_are_refused_before_a_directory_is_made(tmp_path: Path) -> None:
-    done = command(tmp_path, "--repeat", "2")
+@pytest.mark.parametrize("option", [("--repeat", "2"), ("--log-format", "columns")])
+def test_an_option_without_effect_is_refused_before_a_directory_is_made(
+    tmp_path: Path, option: tuple[str, str]
+) -> None:
+    done = command(tmp_path, *option)
     assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith(option[0])
     assert not (tmp_path / "run").exists()
 
 
