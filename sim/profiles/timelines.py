@@ -107,11 +107,6 @@ class OutageTimelines:
         return np.repeat(np.arange(self.participants, dtype=np.int32), np.diff(self.ptr))
 
     @property
-    def last_end(self) -> Instant:
-        """When the last outage is over; 0 without one."""
-        return float(self.end.max(initial=0.0))
-
-    @property
     def digest(self) -> str:
         """SHA-256 of the four arrays as little-endian bytes, hexadecimal."""
         digest = hashlib.sha256()
@@ -128,12 +123,6 @@ class OutageTimelines:
     def __iter__(self) -> Iterator[list[Outage]]:
         """The outages of each participant, in order."""
         return map(self.of_participant, range(self.participants))
-
-    def slice(self, first: int, past: int) -> OutageTimelines:
-        """The participants from ``first`` to before ``past``, counted from 0 again; the arrays are views."""
-        rows = slice(self.ptr[first], self.ptr[past])
-        ptr = self.ptr[first : past + 1] - self.ptr[first]
-        return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows])
 
     def take(self, participants: npt.ArrayLike) -> OutageTimelines:
         """These participants in this order, as a shard or a sample has them; int array-like of shape (k,)."""
