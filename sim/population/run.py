@@ -71,7 +71,7 @@ class PopulationRun:
         with pq.ParquetWriter(run_dir / EPISODES, EPISODE_SCHEMA, compression="zstd") as writer:
             for block in table.blocks():
                 writer.write_table(block)
-        gauges = gauges_of(result.episodes, result.servers, self.population.size, self.rules.duration)
+        gauges = gauges_of(result.episodes, result.loads, self.population.size, self.rules.duration)
         pq.write_table(gauges, run_dir / GAUGES)
 
 
