@@ -85,7 +85,7 @@ systems: setup ## Compare this server with Socket.IO, Centrifugo and a bare one:
 planted: setup ## Plant every known defect and print which check names it, in which lane, after how long
 	@$(BIN)/python -m tests.support.planted.table
 
-bench: setup ## Measure for twenty minutes: the benchmarks (RECORD=1 renews the tables in docs/)
+bench: setup ## Measure for half an hour: the benchmarks (RECORD=1 renews the tables in docs/)
 	@RECORD=$(RECORD) $(BIN)/pytest -m bench
 
 docs: setup ## Regenerate the parts of docs/ that are made from the code

@@ -87,9 +87,9 @@ class ClientWorker(ABC):
             self.child.signal(signal.SIGCONT)
 
     @property
-    def pulse_at(self) -> Instant:
-        """When its last sign of life came, on the clock of the running loop."""
-        return self._pulse_at
+    def pulse_age(self) -> Seconds:
+        """How long ago its last sign of life came."""
+        return asyncio.get_running_loop().time() - self._pulse_at
 
     def take_recent_lag(self) -> Seconds:
         """How late it was at worst since the last call, seconds; a sign of life that is late counts as such.

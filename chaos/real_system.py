@@ -80,7 +80,7 @@ class RealSystem:
         self._clients = experiment.clients
         self._pool, self._on_tick = pool, on_tick
         self.client_groups = {
-            link: ControlledClients(worker, clock.now)
+            link: ControlledClients(worker, self.clock)
             for worker in pool.workers
             for link in worker.shard.links
             if link in isolated

@@ -77,6 +77,8 @@ def run(
     loaded = load(experiment, overrides, scale)
     plan = repetition.plan(loaded.seed if seed is None else seed)
     if lane == Lane.POPULATION:
+        if log_format != "lines":
+            raise UsageError(f"--log-format {log_format}: the lane population has no events to store; leave it out")
         return run_population_and_report(loaded, plan, out, quiet=repetition.quiet)
     request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))

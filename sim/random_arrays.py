@@ -1,8 +1,8 @@
 """Keyed random numbers for whole arrays: the numbers of ``resilience.random_streams``, bit for bit.
 
 ``fold(keys, "gap", 3)`` is for each key what ``derive_key`` makes of the same words, so a draw of one participant can
-be repeated by itself with the scalar functions. Arrays of any shape; words that are arrays are combined element by
-element.
+be repeated by itself with the scalar functions. The two are apart because ``resilience`` does without NumPy. Arrays of
+any shape; words that are arrays are combined element by element.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ _HALF_STEP = 0.5 * _TO_UNIT
 def keys_of(seed: int, *words: int | str, last: npt.NDArray[np.integer]) -> Keys:
     """``derive_key(seed, *words, each)`` for each number of ``last``, an array of integers of at least 0."""
     return fold(np.full(last.shape, derive_key(seed, *words), np.uint64), last)
+
+
+def keys_under(seeds: Keys, *words: int | str | npt.NDArray[np.integer]) -> Keys:
+    """``derive_key(each, *words)`` for each of ``seeds``."""
+    return fold(seeds, 0, *words)
 
 
 def fold(keys: Keys, *words: int | str | npt.NDArray[np.integer]) -> Keys:

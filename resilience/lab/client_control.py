@@ -1,11 +1,11 @@
 """The clients of one link as a place of faults: suspended, resumed, given orders, and watched. Sends no signal.
 
-What suspends them is a lane's affair (a process's signals, a loop that parks callbacks): see :class:`ClientProcess`.
+What suspends them is a lane's affair (a process's signals, a loop that parks callbacks, a model that queues what
+arrives): see :class:`ClientProcess`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
@@ -21,20 +21,17 @@ from resilience.experiment.primitives import (
     SuspendClients,
     Symptom,
 )
-from resilience.units import Instant, Seconds
+from resilience.units import Seconds
 
+from .polling import sees
 from .second_clients import OrderCounts
-from .system import CallTimes
+from .system import CallTimes, LabClock
 
 PULSE_S: Seconds = 0.25
 """A process of clients gives a sign of life this often."""
 
 MISSED_PULSES = 2
 """After so many signs of life that did not come, a process stands still."""
-
-PAUSE_S: Seconds = 0.05
-"""Between two checks of the last sign of life."""
-
 
 NOTHING_ORDERED = OrderCounts()
 
@@ -80,15 +77,15 @@ class ClientProcess(Protocol):
         """How far its orders have come, as last known."""
 
     @property
-    def pulse_at(self) -> Instant:
-        """When it gave its last sign of life, on the clock of the running event loop."""
+    def pulse_age(self) -> Seconds:
+        """How long ago it gave its last sign of life."""
 
 
 class ClientCanary:
     """Watches the signs of life of one process, and what comes of its orders."""
 
-    def __init__(self, process: ClientProcess) -> None:
-        self._process = process
+    def __init__(self, process: ClientProcess, clock: LabClock) -> None:
+        self._process, self._clock = process, clock
         self._before = NOTHING_ORDERED
         self.problem: str | None = "the clients were not watched before the fault"
         self.hold_ended = False
@@ -116,36 +113,27 @@ class ClientCanary:
             seen = await self._sees(lambda: has_met(symptom, self._before, self._process.order_counts), within)
             self.problem = None if seen else what_is_missing(symptom, self._before, self._process.order_counts)
             return seen
-        return await self._sees(lambda: self._age() > MISSED_PULSES * PULSE_S, within)
+        return await self._sees(lambda: self._process.pulse_age > MISSED_PULSES * PULSE_S, within)
 
     async def saw_health(self, within: Seconds) -> bool:
         """Whether a sign of life comes ``within`` so many seconds, after the call."""
-        since = asyncio.get_running_loop().time()
-        return await self._sees(lambda: self._process.pulse_at >= since, within)
-
-    def _age(self) -> Seconds:
-        return asyncio.get_running_loop().time() - self._process.pulse_at
+        since = self._clock.now()
+        return await self._sees(lambda: self._process.pulse_age <= self._clock.now() - since, within)
 
     async def _sees(self, condition: Callable[[], bool], within: Seconds) -> bool:
-        try:
-            async with asyncio.timeout(within):
-                while not condition():  # noqa: ASYNC110 - a sign of life that does not come sets no event
-                    await asyncio.sleep(PAUSE_S)
-        except TimeoutError:
-            return False
-        return True
+        return await sees(self._clock, condition, within)
 
 
 class ControlledClients:
-    """A :class:`~resilience.lab.system.FaultableClients`. Suspensions add up; ``now`` is the run's clock."""
+    """A :class:`~resilience.lab.system.FaultableClients`. Suspensions add up."""
 
-    def __init__(self, process: ClientProcess, now: Callable[[], Instant]) -> None:
-        self._process, self._now = process, now
+    def __init__(self, process: ClientProcess, clock: LabClock) -> None:
+        self._process, self._clock = process, clock
         self._suspensions = 0
 
     async def apply(self, operation: ClientOperation) -> CallTimes:
         """Carry out one operation; InjectionError when an order cannot be given."""
-        before = self._now()
+        before = self._clock.now()
         match operation:
             case SuspendClients():
                 self._suspensions += 1
@@ -156,11 +144,11 @@ class ControlledClients:
                     self._process.resume()
             case DuplicateClients() | ReplayTokens():
                 await self._process.order(operation)
-        return CallTimes(before, self._now())
+        return CallTimes(before, self._clock.now())
 
     def canary(self) -> ClientCanary:
         """What watches the process for signs of life."""
-        return ClientCanary(self._process)
+        return ClientCanary(self._process, self._clock)
 
     async def repair(self) -> None:
         """Let the clients run."""

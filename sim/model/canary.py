@@ -16,15 +16,13 @@ from resilience.experiment.primitives import (
     SlowReplies,
     Symptom,
 )
+from resilience.lab.polling import sees
 from resilience.protocol.messages import ServerMessage
 from resilience.units import Seconds
 
 from .connection import ModelConnection
 from .lab_clock import SimLabClock
 from .link import ModelLink
-
-PAUSE_S: Seconds = 0.05
-"""Between two readings of a state that does not show yet."""
 
 
 class _NoClient:
@@ -129,13 +127,3 @@ class ModelCanary:
 
     async def _saw(self, condition: Callable[[], bool], within: Seconds) -> bool:
         return await sees(self._clock, condition, within)
-
-
-async def sees(clock: SimLabClock, condition: Callable[[], bool], within: Seconds) -> bool:
-    """Whether the condition holds ``within`` so many seconds; returns as soon as it is seen to."""
-    deadline = clock.now() + within
-    while not condition():
-        if clock.now() >= deadline:
-            return False
-        await clock.sleep_until(min(clock.now() + PAUSE_S, deadline))
-    return True

@@ -18,10 +18,9 @@ from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.runtime import RecordSink, ignore_record, log_to
 
 from .client import ModelClientDriver
-from .client_control import ModelClientControl
+from .client_process import ModelClientProcess
 from .clock import DelayLine, SimEnvironment
 from .encoding import MessageCodecHook
-from .lab_clock import SimLabClock
 from .link import ModelLink
 from .process import ModelProcess
 
@@ -56,10 +55,10 @@ class ModelFleet:
             self._participant(each, make_observing_client(experiment, each, seed)) for each in self.participants
         ]
 
-    def controls(self, clock: SimLabClock) -> dict[str, ModelClientControl]:
+    def isolated(self) -> dict[str, ModelClientProcess]:
         """The clients that some fault acts on, by the names of their links."""
         return {
-            name: ModelClientControl(process, clock, partial(self.carry_out, name), partial(self.order_counts, name))
+            name: ModelClientProcess(process, partial(self.carry_out, name), partial(self.order_counts, name))
             for name, process in self._processes.items()
         }
 

@@ -27,6 +27,7 @@ from resilience.experiment.primitives import (
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.cancellation import Cancellation
+from resilience.lab.client_control import ControlledClients
 from resilience.lab.recording import Recording
 from resilience.lab.stored_run import StoredRun
 from resilience.lab.system import CallTimes
@@ -38,7 +39,6 @@ from resilience.units import Seconds
 from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
 from .canary import ModelCanary
-from .client_control import ModelClientControl
 from .clock import SimEnvironment
 from .costs import ModelCosts
 from .encoding import IdentityCodec, MessageCodecHook
@@ -159,10 +159,10 @@ class ModelSystem(SimulatedSystem):
         self.links = {name: ModelLinkControl(link, self.clock, self.driver) for name, link in links.items()}
         self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock)
         self.fleet = ModelFleet(experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire)
-        self._groups = self.fleet.controls(self.clock)
+        self._groups = {name: ControlledClients(process, self.clock) for name, process in self.fleet.isolated().items()}
 
     @property
-    def client_groups(self) -> Mapping[str, ModelClientControl]:
+    def client_groups(self) -> Mapping[str, ControlledClients]:
         """The clients that some fault acts on, by the names of their links."""
         return self._groups
 

@@ -20,7 +20,7 @@ from resilience.policy.failure_detectors import first_ping_at
 from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
-from ..random_arrays import fold, uniforms
+from ..random_arrays import keys_under, uniforms
 from .event_queue import EventQueue
 from .explicit import World
 from .handover import Handover
@@ -50,7 +50,6 @@ class BatchTier:
         self.rules, self.population = rules, population
         self.episodes = Episodes.empty(timelines.outages)
         self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
-        self._keys = fold(population.seeds, 0)
         self._owner = timelines.owner
         self._next_start = _next_starts(timelines.start, self._owner)
         self._grace_ends = np.full(timelines.outages, np.inf)
@@ -81,13 +80,13 @@ class BatchTier:
 
     def _first_pings(self, who: Rows, attached: Floats, number: npt.NDArray[np.int32] | int) -> Floats:
         """The first ping of these participants' connections of this number."""
-        u = uniforms(self._keys[who], "first_ping", number, 0)
+        u = uniforms(keys_under(self.population.seeds[who], "first_ping", number), 0)
         return cast("Callable[..., Floats]", first_ping_at)(u, attached, self.rules.heartbeat.interval)
 
     @property
     def array_bytes(self) -> int:
         """The size of all arrays that last for the whole run: population, states, episodes, orders."""
-        timelines, own = self.population.timelines, (self._keys, self._owner, self._next_start, self._grace_ends)
+        timelines, own = self.population.timelines, (self._owner, self._next_start, self._grace_ends)
         given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
         kept = [*vars(self.states).values(), *vars(self.episodes).values()]
         return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))
@@ -137,7 +136,7 @@ class BatchTier:
         states, lost = self.states, fate.lost[chosen]
         states.incident[who] += 1
         losses = Losses(
-            self._keys[who],
+            self.population.seeds[who],
             states.incident[who],
             lost,
             outages.end[chosen],
@@ -248,7 +247,7 @@ class BatchTier:
         self._give_up(rows[over], now[over])
         rows, now, elapsed = rows[~over], now[~over], elapsed[~over]
         who = rows["who"]
-        u = draws(self._keys[who], self.states.incident[who], attempt)
+        u = draws(self.population.seeds[who], self.states.incident[who], attempt)
         previous = rows["previous"].copy() if attempt > 1 else None
         delay = delays(self.rules, attempt, elapsed, u, previous)
         rows["attempt"], rows["previous"] = attempt, delay

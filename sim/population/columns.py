@@ -19,10 +19,10 @@ from reports.windows import planned_windows
 from resilience.eventlog.vocabulary import Outcome
 from resilience.experiment.spec import Cohort, Experiment
 
-from ..profiles.timelines import OutageKind, OutageTimelines, on_grid
+from ..profiles.schedule import strikes_of
+from ..profiles.timelines import OutageKind, OutageTimelines, ranges
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
-from .rules import PopulationRules
-from .world import strikes_of
+from .rules import PopulationRules, tick
 
 BLOCK = 100_000
 """Participants whose rows are made at once."""
@@ -50,7 +50,8 @@ class EpisodeTable:
         self._events = dict(zip(planned["fault_id"], planned["event"], strict=True))
         self._strata = dict(zip(planned["fault_id"], planned["stratum"], strict=True))
         self._faults = {
-            (strike.cohort, float(on_grid(strike.start))): strike.fault_id for strike in strikes_of(experiment, seed)
+            (strike.cohort, tick(strike.window.starts_at)): strike.window.fault_id
+            for strike in strikes_of(experiment, seed)
         }
 
     def blocks(self) -> Iterator[pa.Table]:
@@ -159,7 +160,7 @@ def _downtime(timelines: OutageTimelines, heads: Rows, past: Rows, until: Floats
     """
     counts = past - heads
     episode = np.repeat(np.arange(len(heads)), counts)
-    rows = np.repeat(heads - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    rows = ranges(heads, counts)
     start, end, limit = timelines.start[rows], timelines.end[rows], until[episode]
     met = start < limit
     down = np.bincount(episode, np.where(met, np.minimum(end, limit) - start, 0.0), len(heads)).astype(np.float64)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
@@ -62,6 +62,19 @@ class Connection:
 
     def __init__(self) -> None:
         self.client, self.server, self.requested, self.packet = True, False, False, 0
+
+
+Receive = Callable[[Instant, Connection, Any], None]
+
+
+class Delivery(NamedTuple):
+    """What is under way: to the server (``up``) or to the client; ``held``: an outage kept it."""
+
+    connection: Connection
+    receive: Receive
+    what: object
+    up: bool
+    held: bool
 
 
 class ExplicitParticipant:
@@ -167,32 +180,18 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now)
 
-    def _send_up(
-        self, now: Instant, connection: Connection, receive: Callable[[Instant, Connection, Any], None], what: object
-    ) -> None:
+    def _send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
+        """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives."""
         passage = self.link.passage(now)
         if passage is not None:
             self.under_way += 1
-            self._at(passage.at, self._arrive_up, (connection, passage.held, receive, what))
+            self._at(passage.at, self._arrive, Delivery(connection, receive, what, up, passage.held))
 
-    def _arrive_up(self, now: Instant, message: tuple[Connection, bool, Callable[..., None], Any]) -> None:
-        connection, held, receive, what = message
+    def _arrive(self, now: Instant, message: Delivery) -> None:
+        connection, receive, what, up, held = message
         self.under_way -= 1
-        if connection.server and (connection.client or not held):
-            receive(now, connection, what)
-
-    def _send_down(
-        self, now: Instant, connection: Connection, receive: Callable[[Instant, Connection, Any], None], what: object
-    ) -> None:
-        passage = self.link.passage(now)
-        if passage is not None:
-            self.under_way += 1
-            self._at(passage.at, self._arrive_down, (connection, passage.held, receive, what))
-
-    def _arrive_down(self, now: Instant, message: tuple[Connection, bool, Callable[..., None], Any]) -> None:
-        connection, held, receive, what = message
-        self.under_way -= 1
-        if connection.client and (connection.server or not held):
+        sender, receiver = (connection.client, connection.server) if up else (connection.server, connection.client)
+        if receiver and (sender or not held):
             receive(now, connection, what)
 
     # the server -------------------------------------------------------------------------------------------------------
@@ -224,7 +223,7 @@ class ExplicitParticipant:
             self._declare_dead(now, server, connection)
             return
         if due is LivenessAction.PING and self.ready:
-            self._send_down(now, connection, self._client_is_pinged, None)
+            self._send(now, connection, self._client_is_pinged, None, up=False)
         self._set_server_timer()
 
     def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
@@ -242,7 +241,7 @@ class ExplicitParticipant:
             return
         self.server.heard(now)
         if what == "probe":
-            self._send_down(now, connection, self._client_hears, None)
+            self._send(now, connection, self._client_hears, None, up=False)
 
     def _server_loses(self, now: Instant, connection: Connection) -> None:
         connection.server = False
@@ -250,12 +249,11 @@ class ExplicitParticipant:
             self.server = self.attached = None
             self.expires = now + self.world.rules.heartbeat.cleanup
 
-    def hear_at(self, client_at: Instant, server_at: Instant) -> None:
+    def hear_at(self, connection: Connection, client_at: Instant, server_at: Instant) -> None:
         """What was under way when this tier took over arrives: at the client, at the server."""
-        connection = self.connection
         self.under_way += 2
-        self._at(client_at, self._arrive_down, (connection, False, self._client_hears, None))
-        self._at(server_at, self._arrive_up, (connection, False, self._server_hears, "pong"))
+        self._at(client_at, self._arrive, Delivery(connection, self._client_hears, None, up=False, held=False))
+        self._at(server_at, self._arrive, Delivery(connection, self._server_hears, "pong", up=True, held=False))
 
     def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
         """The server does not know yet that the client has left; its grace period ends at this instant."""
@@ -290,7 +288,7 @@ class ExplicitParticipant:
             self._lose(now)
             return
         if due is LivenessAction.PROBE:
-            self._send_up(now, connection, self._server_hears, "probe")
+            self._send(now, connection, self._server_hears, "probe", up=True)
         self._set_client_timer()
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
@@ -316,7 +314,7 @@ class ExplicitParticipant:
     def _client_is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
         if self.state is State.OPEN and connection is self.connection:
             self.client.heard(now)
-            self._send_up(now, connection, self._server_hears, "pong")
+            self._send(now, connection, self._server_hears, "pong", up=True)
 
     def _client_hears(self, now: Instant, connection: Connection, _: object) -> None:
         if self.state is State.OPEN and connection is self.connection:
@@ -359,7 +357,7 @@ class ExplicitParticipant:
         self.state, self._dialled_at = State.DIALLING, now
         self.dials += 1
         connection = self.connection = Connection()
-        self._at(now + self.world.rules.client.open_timeout, self._open_timeout, connection)
+        self._at(now + self.world.rules.client.open_timeout, self._time_out, (connection, State.DIALLING))
         self._knock(connection, 0)
 
     def _knock(self, connection: Connection, packet: int) -> None:
@@ -380,13 +378,9 @@ class ExplicitParticipant:
             self._drop()
             self._try_again(now)
 
-    def _open_timeout(self, now: Instant, connection: Connection) -> None:
-        self._time_out(now, connection, State.DIALLING)
-
-    def _join_timeout(self, now: Instant, connection: Connection) -> None:
-        self._time_out(now, connection, State.JOINING)
-
-    def _time_out(self, now: Instant, connection: Connection, state: State) -> None:
+    def _time_out(self, now: Instant, dial: tuple[Connection, State]) -> None:
+        """End the dial of this connection if it has come no further than this state."""
+        connection, state = dial
         if connection is self.connection and self.state is state:
             self._tell_server(now, connection)
             self._drop()
@@ -401,7 +395,7 @@ class ExplicitParticipant:
             return
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
-            self._send_down(now, connection, self._is_rejected, value)
+            self._send(now, connection, self._is_rejected, value, up=False)
         else:
             self._at(value, self._served, connection)
 
@@ -413,13 +407,13 @@ class ExplicitParticipant:
 
     def _served(self, now: Instant, connection: Connection) -> None:
         if connection.server:
-            self._send_down(now, connection, self._dial_succeeds, None)
+            self._send(now, connection, self._dial_succeeds, None, up=False)
 
     def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
         if connection is self.connection and self.state is State.DIALLING:
             self.state = State.JOINING
-            self._at(now + self.world.rules.client.join_timeout, self._join_timeout, connection)
-            self._send_up(now, connection, self._resume, None)
+            self._at(now + self.world.rules.client.join_timeout, self._time_out, (connection, State.JOINING))
+            self._send(now, connection, self._resume, None, up=True)
 
     def _resume(self, now: Instant, connection: Connection, _: object) -> None:
         late = self.expires is not None and now >= self.expires
@@ -432,7 +426,7 @@ class ExplicitParticipant:
         connection, late = message
         if connection is self.attached:
             self.ready = True
-            self._send_down(now, connection, self._restored, late)
+            self._send(now, connection, self._restored, late, up=False)
 
     def _restored(self, now: Instant, connection: Connection, late: bool) -> None:  # noqa: FBT001 - the message's content
         if connection is not self.connection or self.state is not State.JOINING:
@@ -443,5 +437,5 @@ class ExplicitParticipant:
         if self.episode >= 0:
             self._close_episode(EpisodeOutcome.RESTORED, now)
             self.world.episodes.cleaned_up[self.episode] = late
-        self._send_up(now, connection, self._server_hears, "stored")
+        self._send(now, connection, self._server_hears, "stored", up=True)
         self._on_open(self, now)

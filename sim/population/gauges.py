@@ -14,13 +14,13 @@ import pyarrow as pa
 from resilience.units import Instant
 
 from .population import EpisodeOutcome, Episodes, Floats
-from .shards import ServerWork
+from .shards import Load
 from .station import StationAnswer
 
 GAUGES = "gauges.parquet"
 
 
-def gauges_of(episodes: Episodes, servers: Sequence[ServerWork], participants: int, duration: Instant) -> pa.Table:
+def gauges_of(episodes: Episodes, loads: Sequence[Load], participants: int, duration: Instant) -> pa.Table:
     """``second``; ``connected`` clients at its end; how many ``lost`` their server in it, ``returned`` or ``gave_up``.
 
     ``served``, ``rejected``, ``dropped``: requests at all servers by their answer.
@@ -29,7 +29,7 @@ def gauges_of(episodes: Episodes, servers: Sequence[ServerWork], participants: i
     lost = _per_second(episodes.detected, seconds)
     returned = _per_second(episodes.ended[episodes.outcome == EpisodeOutcome.RESTORED], seconds)
     gave_up = _per_second(episodes.ended[episodes.outcome == EpisodeOutcome.GAVE_UP], seconds)
-    load = np.sum([server.load for server in servers], axis=0)
+    load = np.sum(loads, axis=0)
     columns = {
         "second": np.arange(seconds),
         "connected": participants + np.cumsum(returned - lost),

@@ -16,15 +16,11 @@ from .state import Mode, States
 
 
 class Handover:
-    """Hands participants over and back. ``window_end``: outages before it have been begun by the batch tier.
-
-    ``taken`` counts the participants that became explicit.
-    """
+    """Hands participants over and back. ``window_end``: outages before it have been begun by the batch tier."""
 
     def __init__(self, world: World, states: States, next_start: Floats) -> None:
         self._world, self._states, self._next_start = world, states, next_start
         self.window_end: Instant = 0.0
-        self.taken = 0
 
     def take_steady(self, who: int, row: int, pings: float, last_ping: Instant) -> None:
         """A steady participant, whose outage ``row`` begins: from a ping before it, or from its origin."""
@@ -43,7 +39,7 @@ class Handover:
             origin, first = float(states.origin[who]), float(states.ping[who])
             heard = min(origin, first + participant.link.latency)
             participant.watch_server(heard)
-            participant.hear_at(origin, float(states.heard[who]))
+            participant.hear_at(connection, origin, float(states.heard[who]))
         participant.watch_client(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
         participant.watch_outages(start)
         self._world.episodes.outcome[row] = EpisodeOutcome.RODE_THROUGH
@@ -64,7 +60,6 @@ class Handover:
     def _take(self, who: int) -> ExplicitParticipant:
         states = self._states
         states.mode[who] = Mode.EXPLICIT
-        self.taken += 1
         participant = ExplicitParticipant(who, self._world, self._opened)
         participant.connection_no = int(states.connection_no[who])
         retry = participant.retry

@@ -18,9 +18,9 @@ from .rules import PopulationRules
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Clients that have lost their server. ``keys``: of their draws; ``incident``: the number of this one."""
+    """Clients that have lost their server. ``seeds``: of their draws; ``incident``: the number of this one."""
 
-    keys: Keys
+    seeds: Keys
     incident: npt.NDArray[np.int32]
     lost: Floats
     end: Floats
@@ -64,7 +64,7 @@ def climb(losses: Losses, rules: PopulationRules) -> Climbs:
     """Carry every client to its first request, or to the end of its budget."""
     policy = rules.client.backoff
     climbs = Climbs.empty(len(losses.lost))
-    keys = incident_keys(losses.keys, losses.incident)
+    keys = incident_keys(losses.seeds, losses.incident)
     left, now, attempt = np.arange(len(losses.lost)), losses.lost.copy(), 0
     while len(left):
         attempt += 1

@@ -60,7 +60,3 @@ class Link:
                 return None
             return Knock(sent + 2 * self.latency if start <= sent else start, arrives=False)
         return Knock(arrival, arrives=True)
-
-    def is_down(self, now: Instant) -> bool:
-        """Whether an outage is on."""
-        return any(start <= now < end for start, end, _ in self.outages)

@@ -16,7 +16,7 @@ from resilience.policy.backoff import BackoffPolicy
 from resilience.policy.return_window import ReturnWindow
 
 from ..profiles.timelines import on_grid
-from ..random_arrays import Keys, fold, uniforms
+from ..random_arrays import Keys, keys_under, uniforms
 from .population import Floats
 from .rules import PopulationRules
 
@@ -36,14 +36,14 @@ def delays(rules: PopulationRules, attempt: int, elapsed: Floats, u: Floats, pre
     return np.broadcast_to(np.asarray(delay(attempt, elapsed, u, rules.window, previous), np.float64), elapsed.shape)
 
 
-def draws(keys: Keys, incident: npt.NDArray[np.int32], attempt: int) -> Floats:
-    """The clients' numbers for one attempt; ``keys`` are ``derive_key`` of their seeds."""
-    return uniforms(keys, "backoff", incident, attempt)
+def draws(seeds: Keys, incident: npt.NDArray[np.int32], attempt: int) -> Floats:
+    """The clients' numbers for one attempt of an incident."""
+    return uniforms(incident_keys(seeds, incident), attempt)
 
 
-def incident_keys(keys: Keys, incident: npt.NDArray[np.int32]) -> Keys:
+def incident_keys(seeds: Keys, incident: npt.NDArray[np.int32]) -> Keys:
     """The keys of all draws of one incident, to which only the attempt is missing."""
-    return fold(keys, "backoff", incident)
+    return keys_under(seeds, "backoff", incident)
 
 
 def dial_instants(now: Floats, delay: Floats) -> Floats:

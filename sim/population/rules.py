@@ -86,18 +86,31 @@ class PopulationRules:
         least = 2 * (probe.silence + probe.deadline + SETTLE_S)
         require(
             heartbeat.interval >= least,
-            "heartbeat_interval",
+            "server.heartbeat_interval",
             heartbeat.interval,
             f"must be at least {least:g} s in this lane: twice the client's silence and deadline, and {SETTLE_S:g} s",
         )
-        require(heartbeat.grace > heartbeat.interval, "grace_period", heartbeat.grace, "must exceed heartbeat_interval")
-        require(heartbeat.cleanup >= heartbeat.grace, "cleanup_interval", heartbeat.cleanup, "must reach grace_period")
         require(
-            probe.silence >= SETTLE_S, "probe_after", probe.silence, f"must be at least {SETTLE_S:g} s in this lane"
+            heartbeat.grace > heartbeat.interval,
+            "server.grace_period",
+            heartbeat.grace,
+            "must exceed heartbeat_interval",
+        )
+        require(
+            heartbeat.cleanup >= heartbeat.grace,
+            "server.cleanup_interval",
+            heartbeat.cleanup,
+            "must reach grace_period",
+        )
+        require(
+            probe.silence >= SETTLE_S,
+            "client.probe_after",
+            probe.silence,
+            f"must be at least {SETTLE_S:g} s in this lane",
         )
         opening, joining = self.client.open_timeout, self.client.join_timeout
-        require(opening >= SETTLE_S, "open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
-        require(joining >= SETTLE_S, "join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
+        require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
+        require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
         require(0 <= self.commit < SETTLE_S / 4, "commit", self.commit, f"must be below {SETTLE_S / 4:g} s")
         require(station.slots >= 1, "slots", station.slots, "must be at least 1")
         require(station.service > 0, "service", station.service, f"must be at least {1 / TICKS_PER_S:.7f} s")

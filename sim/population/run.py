@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from reports.column_files import inspect_evidence
 from reports.episode_table import EPISODE_SCHEMA
-from resilience.errors import HarnessError
+from resilience.errors import ConfigError, ExperimentError, HarnessError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import to_toml
 from resilience.experiment.spec import Experiment
@@ -34,14 +34,18 @@ from .world import population_of, rules_of
 class PopulationRun:
     """An experiment that the lane can carry, ready to be run.
 
-    Making it raises :class:`~resilience.errors.UsageError` and its subclasses for what the lane cannot carry.
+    Making it raises :class:`~resilience.errors.UsageError` and its subclasses for what the lane cannot carry, with the
+    experiment's name, the key and the rule.
     """
 
     def __init__(self, experiment: Experiment, seed: int) -> None:
         require_lane(experiment, Lane.POPULATION)
         self.experiment, self.seed = experiment, seed
-        self.rules: PopulationRules = rules_of(experiment)
-        self.population: Population = population_of(experiment, seed)
+        try:
+            self.rules: PopulationRules = rules_of(experiment)
+            self.population: Population = population_of(experiment, seed)
+        except ConfigError as error:
+            raise ExperimentError(experiment.name, error.key, f"{error.value!r}: {error.rule}") from error
 
     def execute(self, run_dir: Path) -> None:
         """Run it and leave its episodes in ``run_dir``, which must be empty but for its folders.
@@ -67,7 +71,7 @@ class PopulationRun:
         with pq.ParquetWriter(run_dir / EPISODES, EPISODE_SCHEMA, compression="zstd") as writer:
             for block in table.blocks():
                 writer.write_table(block)
-        gauges = gauges_of(result.episodes, result.servers, self.population.size, self.rules.duration)
+        gauges = gauges_of(result.episodes, result.loads, self.population.size, self.rules.duration)
         pq.write_table(gauges, run_dir / GAUGES)
 
 

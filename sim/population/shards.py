@@ -15,30 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from resilience.errors import HarnessError
-from resilience.units import Seconds
 
 from .batch import run_in_batches
 from .population import Episodes, Population
 from .rules import PopulationRules
 
-
-@dataclass(frozen=True, eq=False)
-class ServerWork:
-    """What one server did: requests by answer, the longest wait of one for a slot in seconds, and its ``load``."""
-
-    served: int
-    rejected: int
-    dropped: int
-    longest_wait: Seconds
-    load: npt.NDArray[np.int64]
+Load = npt.NDArray[np.int64]
+"""Requests at one server by second and answer, as :class:`~sim.population.station.JoinStation` counts them."""
 
 
 @dataclass(frozen=True, eq=False)
 class PopulationResult:
-    """The episodes, in the order of the population's timelines, and the work of each server."""
+    """The episodes, in the order of the population's timelines, and the load of each server."""
 
     episodes: Episodes
-    servers: tuple[ServerWork, ...]
+    loads: tuple[Load, ...]
 
 
 def run_population(
@@ -57,21 +48,18 @@ def run_population(
         parts = _in_processes(carry, shards, min(workers, len(shards)))
     episodes = Episodes.empty(population.timelines.outages)
     for who, (part, _) in zip(members, parts, strict=True):
-        episodes.put(_rows_of(population, who), part)
-    return PopulationResult(episodes, tuple(work for _, work in parts))
+        episodes.put(population.timelines.rows_of(who), part)
+    return PopulationResult(episodes, tuple(load for _, load in parts))
 
 
-def _carry_shard(shard: Population, rules: PopulationRules) -> tuple[Episodes, ServerWork]:
+def _carry_shard(shard: Population, rules: PopulationRules) -> tuple[Episodes, Load]:
     result = run_in_batches(shard, rules)
-    station = result.station
-    return result.episodes, ServerWork(
-        station.served, station.rejected, station.dropped, station.longest_wait, station.load
-    )
+    return result.episodes, result.station.load
 
 
 def _in_processes(
-    carry: partial[tuple[Episodes, ServerWork]], shards: list[Population], workers: int
-) -> list[tuple[Episodes, ServerWork]]:
+    carry: partial[tuple[Episodes, Load]], shards: list[Population], workers: int
+) -> list[tuple[Episodes, Load]]:
     # A forked copy of a process with threads can hang, so the workers start afresh.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
         try:
@@ -82,11 +70,3 @@ def _in_processes(
             ) from error
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _rows_of(population: Population, who: np.ndarray) -> np.ndarray:
-    """The outages of these participants, in order."""
-    ptr = population.timelines.ptr
-    counts = np.diff(ptr)[who]
-    ends = np.cumsum(counts)
-    return np.repeat(ptr[:-1][who] - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)

@@ -1,6 +1,8 @@
 """The way into one server: production admission, a finite backlog, a few slots, one service time, in order of arrival.
 
-Requests must come in order of time. Knows neither clients nor links; the same station serves all tiers.
+Requests must come in order of time. Knows neither clients nor links; both tiers of this lane use it. The ``Station`` of
+the model lane is another: its jobs are events, and it can stand still while its server is suspended. This one computes
+when a request is done as soon as it arrives, as nothing can delay it later, and so takes arrays.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class JoinStation:
-    """One server's way in. ``served``, ``rejected`` and ``dropped`` count requests; ``longest_wait`` is in seconds.
+    """One server's way in. ``served`` counts requests; ``longest_wait`` is in seconds.
 
     ``load``: int64 of shape (seconds, 3), how many requests of each second of the run got each :class:`StationAnswer`.
     """
@@ -48,7 +50,7 @@ class JoinStation:
         self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
         self._slots, self._service, self._backlog = rules.slots, rules.service, rules.backlog
         self._departures: list[Instant] = [float("-inf")] * (rules.slots + rules.backlog)
-        self.served = self.rejected = self.dropped = 0
+        self.served = 0
         self.longest_wait: Seconds = 0.0
         self.load = np.zeros((math.ceil(duration), len(StationAnswer)), np.int64)
 
@@ -85,8 +87,6 @@ class JoinStation:
             values.append(value)
             horizon = min(horizon, returns)
         self.served, self.longest_wait = number, longest
-        self.rejected += answers.count(StationAnswer.REJECTED)
-        self.dropped += answers.count(StationAnswer.DROPPED)
         seconds = np.array(arrivals[: len(answers)]).astype(np.int64)
         np.add.at(self.load, (seconds, np.array(answers, np.int64)), 1)
         return Batch(answers, values, math.isinf(horizon))

@@ -6,13 +6,10 @@ faults that strike it; where they overlap they are one outage. A deployment coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
 
-from resilience.errors import UsageError, require
-from resilience.experiment.spec import Cohort, Experiment
+from resilience.errors import ExperimentError, UsageError, require
+from resilience.experiment.spec import Experiment
 from resilience.policy.failure_detectors import HeartbeatTimeouts
 from resilience.policy.return_window import ReturnWindow, return_window
 from resilience.protocol.server.heartbeats import ping_with
@@ -20,11 +17,13 @@ from resilience.units import Seconds
 
 from ..profiles.files import load_profile
 from ..profiles.mix import NetworkMix, Segment
-from ..profiles.profile import NetworkProfile
-from ..profiles.sampler import sample
-from ..profiles.timelines import OutageKind, OutageTimelines, merged
+from ..profiles.profile import NetworkProfile, first_path
+from ..profiles.sampler import MAX_HORIZON_S, sample
+from ..profiles.schedule import strikes_of
+from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, merged
 from ..random_arrays import keys_of
-from .population import Population, Rows
+from .population import Population
+from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
 
 COMMIT_S = 0.003
@@ -35,10 +34,16 @@ def rules_of(experiment: Experiment) -> PopulationRules:
     """The rules of each server: one handshake at a time, at the joins per second that the server is said to complete.
 
     Accepting a connection takes no time, so the queue is bounded by admission, not by the listen backlog. Raises
-    :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
+    :class:`~resilience.errors.ConfigError` for what the lane cannot carry, by the experiment's key.
     """
-    server, clients = experiment.server, experiment.clients
-    each = -(-clients // experiment.population.servers)
+    server, clients, servers = experiment.server, experiment.clients, experiment.population.servers
+    each = -(-clients // servers)
+    rule = f"one server takes at most {MOST_PARTICIPANTS:,} clients in this lane, not {each:,}"
+    require(each <= MOST_PARTICIPANTS, "population.servers", servers, rule)
+    rule = f"must be at most {MAX_HORIZON_S:g} s in this lane"
+    require(experiment.duration <= MAX_HORIZON_S, "duration", experiment.duration, rule)
+    rule = f"must be at most {TICKS_PER_S:,} a second in this lane"
+    require(server.join_capacity <= TICKS_PER_S, "server.join_capacity", server.join_capacity, rule)
     return PopulationRules(
         experiment.client.rules,
         HeartbeatTimeouts(server.heartbeat_interval, server.grace_period, server.cleanup_interval),
@@ -51,32 +56,10 @@ def rules_of(experiment: Experiment) -> PopulationRules:
 
 def population_of(experiment: Experiment, seed: int) -> Population:
     """Everyone, cohort by cohort; :class:`~resilience.errors.UsageError` for a profile that cannot be carried."""
-    parts = [_cohort(experiment, cohort, seed) for cohort in experiment.cohorts]
+    parts = [_cohort(experiment, number, seed) for number in range(len(experiment.cohorts))]
     timelines = OutageTimelines.concatenate([part.timelines for part in parts])
     seeds, latency = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seeds", "latency"))
     return Population(seeds, latency, _with_faults(experiment, seed, timelines))
-
-
-class Strike(NamedTuple):
-    """A fault window as refused outages of these participants of the whole population."""
-
-    fault_id: str
-    cohort: str
-    who: Rows
-    start: float
-    end: float
-
-
-def strikes_of(experiment: Experiment, seed: int) -> Iterator[Strike]:
-    """The fault windows, in the order of their starts."""
-    links = {link.name: link for link in experiment.links(seed)}
-    first, begin = {}, 0
-    for cohort in experiment.cohorts:
-        first[cohort.name], begin = begin, begin + cohort.clients
-    for window in experiment.windows(seed):
-        for link in (links[name] for name in window.links):
-            who = np.array(link.indices, np.int64) + (first[link.cohort] - 1)
-            yield Strike(window.fault_id, link.cohort, who, window.starts_at, window.ends_at)
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:
@@ -85,31 +68,43 @@ def _announced(window: ReturnWindow) -> ReturnWindow:
     return ReturnWindow(ping.spread_ms / 1000, ping.step_ms / 1000, ping.cap_ms / 1000)
 
 
-def _cohort(experiment: Experiment, cohort: Cohort, seed: int) -> Population:
-    profiles = tuple(load_profile(name) for name in cohort.profiles)
+def _cohort(experiment: Experiment, number: int, seed: int) -> Population:
+    cohort = experiment.cohorts[number]
+    profiles = _profiles(experiment, number)
     seeds = keys_of(seed, 0, cohort.name, last=np.arange(cohort.clients))
-    latency = np.full(cohort.clients, _latency(experiment, cohort, profiles))
+    latency = np.full(cohort.clients, _latency(experiment, number, profiles))
     if not profiles:
         return Population(seeds, latency, OutageTimelines.none(cohort.clients))
-    for profile in profiles:
-        if any(process.kind is OutageKind.SUSPENDED for process in profile.outages.values()):
-            raise UsageError(
-                f"{experiment.name}: cohort {cohort.name}: the lane population cannot carry the profile {profile.name}:"
-                " its outages suspend clients, and this lane knows outages of links only"
-            )
     mix = NetworkMix((Segment(cohort.name, cohort.clients, profiles),))
     drawn = sample(mix, experiment.duration, seed=seed)
     kind = np.where(drawn.kind == OutageKind.DEPLOY, np.uint8(OutageKind.REFUSED), drawn.kind)
     return Population(seeds, latency, OutageTimelines(drawn.ptr, drawn.start, drawn.end, kind))
 
 
-def _latency(experiment: Experiment, cohort: Cohort, profiles: tuple[NetworkProfile, ...]) -> Seconds:
+def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]:
+    """The profiles of this cohort; :class:`~resilience.errors.ExperimentError` for one that cannot be carried."""
+    key, names = f"cohorts[{number}].profiles", experiment.cohorts[number].profiles
+    try:
+        profiles = tuple(load_profile(name) for name in names)
+    except UsageError as error:
+        raise ExperimentError(experiment.name, key, str(error)) from error
+    for profile in profiles:
+        suspends = any(process.kind is OutageKind.SUSPENDED for process in profile.outages.values())
+        rule = f"{profile.name} suspends clients, and the lane population carries outages of links only"
+        require(not suspends, key, list(names), rule)
+    loaded = [profile.name for profile in profiles]
+    require(len(set(loaded)) == len(loaded), key, loaded, "must not repeat")
+    return profiles
+
+
+def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile, ...]) -> Seconds:
     """One way to a client of this cohort: that of its first profile which says something of its path."""
-    paths = [profile.path for profile in profiles if profile.path is not None]
-    one_way = paths[0].round_trip.value / 2 if paths else experiment.population.latency
+    path = first_path(profiles)
+    one_way = experiment.population.latency if path is None else path.round_trip.value / 2
     latency = tick(one_way)
-    key = f"the latency of the cohort {cohort.name}"
-    require(0 < latency <= MAX_LATENCY_S, key, one_way, f"must be above 0 and at most {MAX_LATENCY_S:g} s in this lane")
+    key = "population.latency" if path is None else f"cohorts[{number}].profiles"
+    rule = f"one way must take above 0 and at most {MAX_LATENCY_S:g} s in this lane"
+    require(0 < latency <= MAX_LATENCY_S, key, one_way, rule)
     return latency
 
 
@@ -125,7 +120,7 @@ def _with_faults(experiment: Experiment, seed: int, timelines: OutageTimelines) 
     return merged(
         timelines.participants,
         np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
-        column(timelines.start, [strike.start for strike in strikes]),
-        column(timelines.end, [strike.end for strike in strikes]),
+        column(timelines.start, [strike.window.starts_at for strike in strikes]),
+        column(timelines.end, [strike.window.ends_at for strike in strikes]),
         column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
     )

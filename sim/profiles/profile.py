@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -56,7 +56,8 @@ class PathQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A working path: ``round_trip`` its median in seconds, ``jitter`` by how much one way differs at most (uniform).
 
     ``loss``: share of packets; ``loss_burst``: mean length of a run of lost ones, in packets. The two give the
-    transition probabilities of Gilbert's channel (:attr:`transitions`).
+    transition probabilities of Gilbert's channel, which loses every packet in its bad state: it leaves that state with
+    1 / ``loss_burst`` (Pieper and Voran, NTIA Technical Memo TM-23-565, 2023).
     """
 
     round_trip: Parameter
@@ -64,14 +65,10 @@ class PathQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: Parameter
     loss_burst: Parameter
 
-    @property
-    def transitions(self) -> tuple[float, float]:
-        """Per packet: the probabilities to enter and to leave the state in which packets are lost.
 
-        Pieper and Voran, NTIA Technical Memo TM-23-565, 2023, for a channel that loses every packet in its bad state.
-        """
-        leave = 1.0 / self.loss_burst.value
-        return leave * self.loss.value / (1.0 - self.loss.value), leave
+def first_path(profiles: Sequence[NetworkProfile]) -> PathQuality | None:
+    """The path of links with these profiles laid over one another: that of the first which has one."""
+    return next((profile.path for profile in profiles if profile.path is not None), None)
 
 
 class Poisson(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poisson"):

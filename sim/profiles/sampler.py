@@ -21,7 +21,7 @@ from resilience.units import Seconds
 from ..random_arrays import Keys, fold, inner_uniforms, keys_of, uniforms
 from .mix import NetworkMix, Segment
 from .profile import GilbertElliott, LengthDistribution, Lognormal, Once, OutageProcess, Poisson, SharedFate
-from .timelines import Floats, Ints, OutageKind, OutageTimelines, merged
+from .timelines import Floats, Ints, OutageKind, OutageTimelines, merged, ranges
 
 MAX_HORIZON_S: Seconds = 7 * 86_400.0
 
@@ -117,8 +117,7 @@ def _spread(process: OutageProcess, strikes: _Strikes, index: Ints, own: Keys) -
     begins = np.cumsum(sizes) - sizes
     counts = sizes[strikes.which]
     rows = np.repeat(np.arange(len(counts)), counts)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    member = order[begins[strikes.which[rows]] + within]
+    member = order[ranges(begins[strikes.which], counts)]
     struck = process.shared.struck.value if process.shared is not None else 1.0
     if struck < 1.0:
         hit = uniforms(own[member], "struck", strikes.incident[rows]) < struck

@@ -8,7 +8,7 @@ deployment become ``refuse``, a suspended client ``client_suspend``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -24,10 +24,11 @@ from resilience.experiment.faults import (
     RefuseFault,
     StallFault,
 )
+from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Hypothesis, Op
 from resilience.units import Seconds
 
-from .timelines import Outage, OutageKind, OutageTimelines, merged
+from .timelines import Ints, Outage, OutageKind, OutageTimelines, merged
 
 LEAD_S: Seconds = 10.0
 """A timeline's begin is so long after a run's start: by then the clients have joined, and faults may strike."""
@@ -126,20 +127,39 @@ def timelines_of(experiment: Experiment, seed: int | None = None, lead: Seconds 
 
     Raises :class:`~resilience.errors.UsageError` for a fault that is no outage, or one that begins before.
     """
-    numbers = _client_numbers(experiment)
     outages: list[list[Outage]] = [[] for _ in range(experiment.clients)]
-    links = {link.name: link for link in experiment.links(seed)}
-    for window in experiment.windows(seed):
+    for window, _, who in strikes_of(experiment, seed):
         kind = _KINDS.get(type(window.fault))
         if kind is None:
             raise UsageError(f"{window.fault_id}: {window.fault.kind} is no outage of a link or client")
         if window.starts_at < lead:
             raise UsageError(f"{window.fault_id}: begins at {window.starts_at:g} s, before the timeline ({lead:g} s)")
         outage = Outage(window.starts_at - lead, window.ends_at - lead, kind)
-        for link in window.links:
-            for index in links[link].indices:
-                outages[numbers[links[link].cohort] + index - 1].append(outage)
+        for participant in who.tolist():
+            outages[participant].append(outage)
     return OutageTimelines.of(outages)
+
+
+class Strike(NamedTuple):
+    """A fault window on one link: ``who`` of all clients, counted from 0 cohort by cohort, and the ``cohort`` they are.
+
+    ``who``: int64 of shape (k,).
+    """
+
+    window: FaultWindow
+    cohort: str
+    who: Ints
+
+
+def strikes_of(experiment: Experiment, seed: int | None = None) -> Iterator[Strike]:
+    """The fault windows link by link, in the order of their starts."""
+    links = {link.name: link for link in experiment.links(seed)}
+    first, begin = {}, 0
+    for cohort in experiment.cohorts:
+        first[cohort.name], begin = begin, begin + cohort.clients
+    for window in experiment.windows(seed):
+        for link in (links[name] for name in window.links):
+            yield Strike(window, link.cohort, np.array(link.indices, np.int64) + (first[link.cohort] - 1))
 
 
 def _fates(timelines: OutageTimelines) -> tuple[dict[Fate, list[int]], int]:
@@ -188,12 +208,3 @@ def _fault(outage: Outage, cohorts: tuple[str, ...], silent: SilentFault) -> Any
             return ClientSuspendFault(at, cohorts, duration=duration)
         case _:
             return RefuseFault(at, cohorts, duration=duration)
-
-
-def _client_numbers(experiment: Experiment) -> dict[str, int]:
-    """The number of each cohort's first client."""
-    numbers, begin = {}, 0
-    for cohort in experiment.cohorts:
-        numbers[cohort.name] = begin
-        begin += cohort.clients
-    return numbers

@@ -107,11 +107,6 @@ class OutageTimelines:
         return np.repeat(np.arange(self.participants, dtype=np.int32), np.diff(self.ptr))
 
     @property
-    def last_end(self) -> Instant:
-        """When the last outage is over; 0 without one."""
-        return float(self.end.max(initial=0.0))
-
-    @property
     def digest(self) -> str:
         """SHA-256 of the four arrays as little-endian bytes, hexadecimal."""
         digest = hashlib.sha256()
@@ -129,19 +124,16 @@ class OutageTimelines:
         """The outages of each participant, in order."""
         return map(self.of_participant, range(self.participants))
 
-    def slice(self, first: int, past: int) -> OutageTimelines:
-        """The participants from ``first`` to before ``past``, counted from 0 again; the arrays are views."""
-        rows = slice(self.ptr[first], self.ptr[past])
-        ptr = self.ptr[first : past + 1] - self.ptr[first]
-        return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows])
-
     def take(self, participants: npt.ArrayLike) -> OutageTimelines:
         """These participants in this order, as a shard or a sample has them; int array-like of shape (k,)."""
-        chosen = np.asarray(participants, dtype=np.int64)
-        counts = np.diff(self.ptr)[chosen]
-        ptr = _ends(counts)
-        rows = np.repeat(self.ptr[:-1][chosen] - ptr[:-1], counts) + np.arange(ptr[-1])
+        rows = self.rows_of(participants)
+        ptr = _ends(np.diff(self.ptr)[np.asarray(participants, dtype=np.int64)])
         return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows])
+
+    def rows_of(self, participants: npt.ArrayLike) -> Ints:
+        """The rows of the outages of these participants, one participant after the other."""
+        chosen = np.asarray(participants, dtype=np.int64)
+        return ranges(self.ptr[:-1][chosen], np.diff(self.ptr)[chosen])
 
     @staticmethod
     def concatenate(parts: Sequence[OutageTimelines]) -> OutageTimelines:
@@ -151,6 +143,12 @@ class OutageTimelines:
         ptr = _ends(np.concatenate([np.diff(part.ptr) for part in parts]))
         start, end = np.concatenate([part.start for part in parts]), np.concatenate([part.end for part in parts])
         return OutageTimelines(ptr, start, end, np.concatenate([part.kind for part in parts]))
+
+
+def ranges(firsts: Ints, counts: Ints) -> Ints:
+    """The numbers ``first, first + 1, ...`` of each pair, ``count`` of them, one pair after the other."""
+    ends = _ends(counts)
+    return np.repeat(firsts - ends[:-1], counts) + np.arange(ends[-1])
 
 
 def merged(

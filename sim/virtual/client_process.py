@@ -8,7 +8,7 @@ from resilience.experiment.primitives import ClientOrder
 from resilience.lab.client_control import NOTHING_ORDERED, PULSE_S
 from resilience.lab.fleet import Fleet
 from resilience.lab.second_clients import OrderCounts
-from resilience.units import Instant
+from resilience.units import Instant, Seconds
 
 from .loop import VirtualLoop, process_context
 from .network import VirtualNetwork
@@ -24,13 +24,13 @@ class VirtualClientProcess:
         self.name, self._link = f"clients {link}", link
         self.fleet: Fleet | None = None
         self.context = process_context(self.name)
-        self.pulse_at: Instant = loop.time()
+        self._pulse_at: Instant = loop.time()
         self._loop, self._network = loop, network
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Give signs of life from now on."""
-        self.pulse_at = self._loop.time()
+        self._pulse_at = self._loop.time()
         self._timer = self._loop.call_later(PULSE_S, self.start, context=self.context)
 
     def stop(self) -> None:
@@ -42,6 +42,11 @@ class VirtualClientProcess:
         """Have its clients carry out an order, as soon as they are not suspended."""
         if self.fleet is not None:
             self._loop.call_soon(self.fleet.carry_out, order, self._link, context=self.context)
+
+    @property
+    def pulse_age(self) -> Seconds:
+        """How long ago its last sign of life came."""
+        return self._loop.time() - self._pulse_at
 
     @property
     def order_counts(self) -> OrderCounts:

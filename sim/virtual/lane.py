@@ -204,7 +204,7 @@ class VirtualSystem(SimulatedSystem):
         self.links = {name: FaultableVirtualLink(link, (HOST, PORT), run_clock) for name, link in links.items()}
         isolated = sorted(experiment.isolated_links(seed))
         self._processes = {name: VirtualClientProcess(name, loop, network) for name in isolated}
-        self._groups = {name: ControlledClients(process, run_clock.now) for name, process in self._processes.items()}
+        self._groups = {name: ControlledClients(process, self.clock) for name, process in self._processes.items()}
         ports = {SERVER: PORT} | {name: link.port for name, link in links.items()}
         self.fleet = Fleet(
             participants_of(experiment, seed),

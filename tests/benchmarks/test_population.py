@@ -152,24 +152,25 @@ def _times(costs: list[Cost], name: str, reference: float, least: float) -> Row:
     )
 
 
-def storm_row(costs: list[Cost]) -> Row:
-    """The storm against its limit."""
-    cpu = [cost.cpu_s for cost in costs]
+def storm_row(costs: list[Cost], participants: int) -> Row:
+    """The storm of so many against its limit; a round that leaves one of them away is no storm carried out."""
+    cpu, back = [cost.cpu_s for cost in costs], min(cost.restored for cost in costs)
     return Row(
         "population, storm, CPU",
         f"{middle(cpu):.1f} s",
-        f"{costs[0].restored:,} back",
+        f"{back:,} back",
         None,
         spread(cpu, "{:.1f} s"),
-        f"at most {MOST_STORM_CPU_S:g} s",
-        middle(cpu) <= MOST_STORM_CPU_S,
+        f"at most {MOST_STORM_CPU_S:g} s, {participants:,} back",
+        middle(cpu) <= MOST_STORM_CPU_S and back == participants,
     )
 
 
 def test_a_few_participants_are_measured() -> None:
     hour, stormy = carry(mixed(300), 1), carry(storm(2000), 1)
     assert hour.restored > 100
-    assert stormy.restored == 2000
+    assert storm_row([stormy], 2000).met
+    assert not storm_row([stormy], 2001).met
     assert hour.bytes_each < 2 * MOST_BYTES
 
 
@@ -191,4 +192,4 @@ def test_cost_of_a_million_participants(record_rows: RecordRows) -> None:
     """Each round with a seed and a process of its own."""
     hours = [apart(partial(carry, mixed(PARTICIPANTS), seed)) for seed in range(3)]
     storms = [apart(partial(carry, storm(PARTICIPANTS), seed)) for seed in range(3)]
-    record_rows([*hour_rows(hours, 300), storm_row(storms)])
+    record_rows([*hour_rows(hours, 300), storm_row(storms, PARTICIPANTS)])

@@ -15,9 +15,11 @@ from chaos.workers import Worker
 from resilience.errors import HarnessError
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent
+from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.client_control import ClientCanary
 from resilience.lab.health import ProcessLag
 from resilience.lab.participants import participants_of
+from resilience.runtime import RunClock
 
 from ..support.deadlines import HANG_S
 
@@ -111,7 +113,7 @@ async def test_a_suspended_worker_is_neither_stuck_nor_late(tmp_path: Path, monk
     command = [sys.executable, "-c", REPORTING]
     worker = Worker(await SupervisedProcess.spawn("clients-1", command, tmp_path / "log", piped=True), job(tmp_path))
     reading = asyncio.create_task(worker.read_reports())
-    canary = ClientCanary(worker)
+    canary = ClientCanary(worker, AsyncioClock(RunClock()))
     await canary.prepare(HANG_S)
     assert canary.problem is None
     worker.suspend()

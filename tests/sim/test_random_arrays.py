@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilience.random_streams import derive_key, uniform
-from sim.random_arrays import fold, inner_uniforms, keys_of, uniforms
+from sim.random_arrays import fold, inner_uniforms, keys_of, keys_under, uniforms
 
 WORD = st.integers(-(2**64), 2**64) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-KEYS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5)
 
 
 @given(st.integers(0, 2**64 - 1), st.lists(WORD, max_size=3), st.lists(st.integers(0, 2**63 - 1), max_size=5))
@@ -29,6 +28,12 @@ def test_longer_keys_and_uniform_numbers_are_those_of_the_scalar_form(
     assert fold(keys, *words).tolist() == [derive_key(seed, "p", each, *words) for each in incidents]
     assert uniforms(keys, *words, column).tolist() == [uniform(seed, "p", each, *words, each) for each in incidents]
     assert keys.tolist() == scalar
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5), st.lists(WORD, max_size=3))
+def test_keys_under_seeds_are_those_of_the_scalar_form(seeds: list[int], words: list[int | str]) -> None:
+    keys = keys_under(np.array(seeds, np.uint64), *words)
+    assert keys.tolist() == [derive_key(seed, *words) for seed in seeds]
 
 
 def test_an_inner_number_is_above_zero_and_else_the_same() -> None:

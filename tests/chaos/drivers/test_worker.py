@@ -18,7 +18,9 @@ from resilience.eventlog.vocabulary import LogEvent, LogEventKind, Role
 from resilience.experiment.loader import load, parse
 from resilience.experiment.primitives import ClientsSilent
 from resilience.experiment.spec import Experiment
+from resilience.lab.asyncio_clock import AsyncioClock
 from resilience.lab.client_control import ClientCanary
+from resilience.runtime import RunClock
 
 from ...support import scripted_driver
 from ...support.deadlines import HANG_S
@@ -145,7 +147,7 @@ async def test_a_suspended_driver_is_neither_silent_nor_late(tmp_path: Path, mon
     await worker.prepare()
     await worker.go(time.monotonic(), {"alpha": "ws://a/", "beta": "ws://b/"})
     reading = asyncio.create_task(worker.read_reports())
-    canary = ClientCanary(worker)
+    canary = ClientCanary(worker, AsyncioClock(RunClock()))
     await canary.prepare(HANG_S)
     assert canary.problem is None
     worker.suspend()

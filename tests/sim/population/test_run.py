@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from reports.episode_table import read_episodes
 from reports.episodes import episodes_frame
 from reports.frames import load_history
 from resilience.config import ClientConfig, ServerConfig
-from resilience.errors import ConfigError, ExitCode, HarnessError, UsageError
+from resilience.errors import ExitCode, ExperimentError, HarnessError, UsageError
 from resilience.experiment.faults import CutFault, FreezeFault, RefuseFault
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Op, PopulationSpec
 from resilience.lab.run import execute
@@ -28,6 +29,7 @@ from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
 from sim.population.world import population_of
+from sim.profiles.timelines import on_grid
 
 HOME, PHONES = (
     Cohort("home", 40, profiles=("home-wifi",)),
@@ -149,6 +151,12 @@ def test_another_cohort_moves_no_other_participant() -> None:
     assert alone.timelines.of_participant(7) == among.timelines.of_participant(47)
 
 
+def test_the_latency_of_a_cohort_is_that_of_its_first_profile_with_a_path() -> None:
+    first = Cohort("moving", 1, profiles=("carrier-outage", "lte-moving", "home-wifi"))
+    population = population_of(changed(cohorts=(first, Cohort("wired", 1)), faults=()), 3)
+    assert population.latency.tolist() == on_grid([0.025, 0.0125]).tolist()
+
+
 def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
     """Where both can carry an experiment: excess and attempts within four standard errors and the model's costs."""
     experiment = Experiment(
@@ -175,25 +183,30 @@ def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
     [
         ({"faults": (FreezeFault(300.0, ("home",), duration=5.0),)}, "cannot carry out freeze"),
         ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
-        ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab"),
+        ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab suspends"),
         ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),
         ({"cohorts": (Cohort("home", 5),), "faults": (), "population": PopulationSpec(latency=0.3)}, "0.25 s"),
+        ({"cohorts": (Cohort("home", 5, profiles=("5g", "5g")),), "faults": ()}, "must not repeat"),
+        ({"cohorts": (Cohort("home", 5),), "faults": (), "duration": 7e5}, "duration: 700000.0: must be at most"),
+        ({"cohorts": tuple(Cohort(f"c{i}", 10**6) for i in range(17)), "faults": ()}, "population.servers: 1: one"),
+        ({"server": ServerConfig(join_capacity=3e6)}, "server.join_capacity: 3000000.0: must be at most 1,048,576"),
     ],
 )
 def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object], said: str) -> None:
-    with pytest.raises((UsageError, ConfigError), match=said):
+    with pytest.raises(UsageError, match=said) as raised:
         PopulationRun(changed(**values), 1)
+    assert str(raised.value).startswith("hall: ")
 
 
 @pytest.mark.parametrize(
     "key, values",
     [
-        ("probe_after", {"client": ClientConfig(probe_after=0.5)}),
-        ("heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
+        ("client.probe_after", {"client": ClientConfig(probe_after=0.5)}),
+        ("server.heartbeat_interval", {"server": ServerConfig(heartbeat_interval=9.0)}),
     ],
 )
 def test_timing_beyond_the_arithmetic_is_refused_by_its_key(key: str, values: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=key):
+    with pytest.raises(ExperimentError, match=rf"^hall: {re.escape(key)}: "):
         PopulationRun(changed(**values), 1)
 
 
@@ -211,9 +224,13 @@ def command(tmp_path: Path, *more: str) -> Result:
     return CliRunner().invoke(sim, arguments, standalone_mode=False)
 
 
-def test_several_repetitions_are_refused_before_a_directory_is_made(tmp_path: Path) -> None:
-    done = command(tmp_path, "--repeat", "2")
+@pytest.mark.parametrize("option", [("--repeat", "2"), ("--log-format", "columns")])
+def test_an_option_without_effect_is_refused_before_a_directory_is_made(
+    tmp_path: Path, option: tuple[str, str]
+) -> None:
+    done = command(tmp_path, *option)
     assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith(option[0])
     assert not (tmp_path / "run").exists()
 
 

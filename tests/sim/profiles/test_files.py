@@ -85,15 +85,6 @@ def test_a_profile_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
     assert [(segment.name, segment.participants) for segment in made.segments] == [("home-wifi_own", 12), ("5g", 3)]
 
 
-def test_loss_and_burst_give_the_channel_its_transitions() -> None:
-    """A run of losses is 5 packets long on average, and a hundredth of all packets is lost."""
-    profile = parse_profile(OWN, "own.toml")
-    assert profile.path is not None
-    enter, leave = profile.path.transitions
-    assert leave == pytest.approx(1 / 5)
-    assert enter / (enter + leave) == pytest.approx(0.01)
-
-
 REPLACED = [
     ("[path]", "[path", "own.toml: not TOML: "),
     ('name = "own"', 'name = "My own"', "own.toml: name: 'My own': must be lower-case letters, digits and -"),

@@ -49,7 +49,7 @@ def test_the_order_of_the_rows_does_not_count(outages: list[Any], random: Random
 def test_parts_of_a_population_are_those_of_its_participants(outages: list[Any], data: st.DataObject) -> None:
     whole = OutageTimelines.of(outages)
     cut = data.draw(st.integers(0, len(outages)))
-    head, tail = whole.slice(0, cut), whole.slice(cut, len(outages))
+    head, tail = whole.take(range(cut)), whole.take(range(cut, len(outages)))
     assert OutageTimelines.concatenate([head, tail]).digest == whole.digest
     chosen = data.draw(st.lists(st.integers(0, len(outages) - 1), max_size=9)) if outages else []
     assert list(whole.take(chosen)) == [whole.of_participant(i) for i in chosen]
@@ -73,12 +73,12 @@ def test_a_population_larger_than_one_sort_is_exact_at_its_end() -> None:
     assert timelines.of_participant(participants - 1) == [(3.0, 7.0, 3), (7.0 + TICK_S, 9.0, 1)]
     assert timelines.of_participant(0) == [(LATEST_S - 9, LATEST_S, OutageKind.DEPLOY)]
     assert timelines.outages == 3
-    assert timelines.last_end == LATEST_S
+    assert timelines.end.max() == LATEST_S
 
 
 def test_no_participants_and_no_outages_are_timelines() -> None:
     assert OutageTimelines.none(3).participants == 3
-    assert OutageTimelines.none(0).last_end == 0.0
+    assert OutageTimelines.none(0).outages == 0
     assert OutageTimelines.concatenate([]).participants == 0
     assert list(OutageTimelines.of([[], []])) == [[], []]
 
