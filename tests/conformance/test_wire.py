@@ -51,7 +51,7 @@ def scenario(play: Scenario) -> Scenario:
 
 async def in_the_real_lane(play: Scenario, binary: Binary, log: Path) -> None:
     accepted: list[End] = []
-    server = await asyncio.get_running_loop().create_server(_accept(accepted), HOST, 0)
+    server = await asyncio.get_running_loop().create_server(lambda: End(accepted), HOST, 0)
     link = await ProxiedLink.start("alpha", binary, log, RunClock(), resets="reset" in play.__name__)
     try:
         await link.connect(Address(HOST, server.sockets[0].getsockname()[1]))
@@ -68,20 +68,12 @@ def in_the_virtual_lane(play: Scenario) -> None:
 
     async def main(loop: VirtualLoop) -> None:
         accepted: list[End] = []
-        await loop.create_server(_accept(accepted), HOST, PORT)
+        await loop.create_server(lambda: End(accepted), HOST, PORT)
         link = network.link("alpha", port=LINK_PORT, upstream=(HOST, PORT), resets_cross=False)
         faultable = FaultableVirtualLink(link, (HOST, PORT), RunClock(loop.time(), loop.time))
         await play(Wire(faultable, (HOST, LINK_PORT), accepted))
 
     run_virtual(main, network)
-
-
-def _accept(accepted: list[End]) -> Callable[[], End]:
-    def accept() -> End:
-        accepted.append(End())
-        return accepted[-1]
-
-    return accept
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------

@@ -20,10 +20,12 @@ QUIET_S = 0.2
 class End(asyncio.Protocol):
     """One end of a connection: the bytes that arrived, each piece with its time, and how it ended.
 
-    ``ended``: ``"end"`` for a FIN, ``"reset"`` for an RST; ``then`` is called when it ends.
+    ``ended``: ``"end"`` for a FIN, ``"reset"`` for an RST; ``then`` is called when it ends. It is added to ``made``
+    when its connection is made: asyncio makes a server's protocol one turn of the loop before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made: list[End] | None = None) -> None:
+        self._made = [] if made is None else made
         self.pieces: list[tuple[float, bytes]] = []
         self.ended = ""
         self.ended_at = 0.0
@@ -32,6 +34,7 @@ class End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self._made.append(self)
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append((_now(), data))
