@@ -1,4 +1,8 @@
-"""What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once."""
+"""What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once.
+
+With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in one
+process while others compute.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from chaos.toxiproxy.provision import Binary, find_toxiproxy
 
@@ -28,6 +34,22 @@ def pytest_configure() -> None:
     """Heed Ctrl-C: a job in the background ignores it, and so would each command that a test starts and interrupts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/")
+"""The folders whose tests use real processes and sockets."""
+
+
+class RealTestsTogether(LoadFileScheduling):  # type: ignore[misc]
+    """Gives all tests of real processes to one process, and the others file by file to whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real" if nodeid.startswith(REAL) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RealTestsTogether:
+    """Called by pytest-xdist, if tests are to run in several processes."""
+    return RealTestsTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
