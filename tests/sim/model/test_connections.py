@@ -11,13 +11,13 @@ import pytest
 from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.vocabulary import LogEventKind as K
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.spec import Experiment, Hypothesis
 from resilience.policy.backoff import Preset
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection
 from resilience.protocol.messages import Leave, Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from sim.model import ModelCosts
 from sim.model.connection import ModelConnection
 from sim.model.lane import ModelSystem
 
