@@ -2,14 +2,13 @@
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
 order of time. Handshakes, joins and resumes have a station of their own: that they compete with sending for one
-processor is not modelled. The work that waits there is the lag that admission counts. Each client has an address of its
-own, and no limit on open files is modelled. The messages that a rate limit delays are lost when their connection ends.
+processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address,
+as in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -17,7 +16,7 @@ from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import EVENT
-from resilience.policy.close_codes import retry_after_in_reason
+from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.protocol.effects import (
     AbortConnection,
@@ -46,6 +45,7 @@ from sim.keyed_names import keyed_ids, keyed_tokens
 from .clock import LazyTimer, SimEnvironment
 from .connection import UPGRADE, ModelConnection
 from .encoding import MessageCodecHook
+from .input import ModelInput
 from .process import ModelProcess
 from .store import ModelStore
 from .work import ServerWork, Work, WorkKind
@@ -55,6 +55,9 @@ RUN = "1"
 
 FIRST_RETRANSMISSION_S: Seconds = 1.0
 """When a kernel sends the first packet of a connection again, and each time after twice as long: Linux, RFC 6298."""
+
+CLIENT_ADDRESS = "127.0.0.1"
+"""The address of every client, as of those that reach a server through proxies on its own machine."""
 
 UNLIMITED = 2**31
 """The capacity of a server whose ``max_connections`` is 0."""
@@ -159,7 +162,7 @@ class ModelServerDriver:
         self._serve_connections()
         if drain.is_over:
             self.room.save_unsaved()
-            self._pump()
+            self.carry_out()
         following = self._end_when_stored if drain.is_over else self._close_due
         self._clock.at(self._clock.now + DRAIN_TICK_S, lambda _: following(drain))
 
@@ -201,7 +204,7 @@ class ModelServerDriver:
         self._record_start(RECOVERED, len(store.sessions))
         self._record_recovered_answers()
         self.room.restore(tuple(store.sessions.values()), now)
-        self._pump()
+        self.carry_out()
 
     def _make_room(self) -> Room:
         experiment, seed = self._experiment, self._seed
@@ -253,8 +256,10 @@ class ModelServerDriver:
         now, machines = self._clock.now, self._machines
         machine = connection.machine = machines.open(next(self._keys), now)
         connection.key = machine.key
+        most = self._experiment.server.max_message_bytes
+        connection.input = ModelInput(connection, machine, self, self._clock, self.process, most)
         self._connections[connection.key] = connection
-        request = HandshakeRequest(connection.client.actor)
+        request = HandshakeRequest(CLIENT_ADDRESS)
         rejection = machine.handshake_received(request, now, self.work.station.work)
         if rejection is None:
             self.work.begin_handshake(connection)
@@ -268,44 +273,29 @@ class ModelServerDriver:
         if self.process.is_suspended:
             self.process.read_later(partial(self.receive, connection, message))
             return
-        machine = connection.machine
-        if machine is None or connection.key not in self._connections:
-            return
-        if connection.held is not None:
-            connection.held.append(message)
-        elif self.work.begin_message(connection, message):
-            connection.held = deque((message,))
-        else:
-            self._receive_now(connection, machine, message)
-        self._pump()
+        if connection.input is not None and self.is_live(connection):
+            connection.input.receive(message)
 
-    def _receive_now(self, connection: ModelConnection, machine: ServerConnection, message: ClientMessage) -> None:
-        """Receive a message unless the rate limit delays it."""
+    def is_live(self, connection: ModelConnection) -> bool:
+        """Whether this connection of the present process has not ended."""
+        return connection.key in self._connections
+
+    def begin_work(self, connection: ModelConnection, message: ClientMessage) -> bool:
+        """Whether this message waits for a processor."""
+        return self.work.begin_message(connection, message)
+
+    def take(self, connection: ModelConnection, machine: ServerConnection, message: ClientMessage) -> None:
+        """A message was read."""
         now = self._clock.now
-        wait = machine.message_arrived(now)
-        if wait:
-            connection.held = deque((message,))
-            self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
-        elif machine.receive(message, now):
+        if machine.receive(message, now):
             self.room.receive(message, connection.key, now)
 
-    def _receive_held(self, connection: ModelConnection, machine: ServerConnection) -> None:
-        """Receive the oldest message that the rate limit delays, which may be received now, and the next ones."""
-        if self.process.is_suspended:
-            self.process.ring_later(connection, partial(self._receive_held, connection, machine))
-            return
-        held, now = connection.held, self._clock.now
-        while held and connection.key in self._connections:
-            message = held.popleft()
-            if machine.receive(message, now):
-                self.room.receive(message, connection.key, now)
-            wait = machine.message_arrived(now) if held else 0.0
-            if wait:
-                self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
-                self._pump()
-                return
-        connection.held = None
-        self._pump()
+    def refuse(self, connection: ModelConnection, machine: ServerConnection) -> None:
+        """End a connection whose message is too long, as the WebSocket library does, which delivers nothing of it."""
+        connection.link.end(connection, CloseCode.TOO_BIG, self._next_send_time())
+        del self._connections[connection.key]
+        machine.transport_lost(self._clock.now, is_violation=True)
+        machine.input_ended(None)
 
     def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
@@ -316,7 +306,7 @@ class ModelServerDriver:
         machine = connection.machine
         if machine is not None and connection.key in self._connections:
             self._forget(connection, machine)
-            self._pump()
+            self.carry_out()
 
     def write_final_records(self) -> None:
         """Write what a server writes when it stops: each session's state, each stored score; nothing when killed."""
@@ -335,7 +325,7 @@ class ModelServerDriver:
             return
         for order in batch:
             self.room.committed(order.ticket, self._clock.now)
-        self._pump()
+        self.carry_out()
 
     def _on_deadline(self) -> None:
         if not self.is_up:
@@ -346,7 +336,7 @@ class ModelServerDriver:
         self._machines.handle_timeout(self._clock.now)
         self._serve_connections()
         self.room.handle_timeout(self._clock.now)
-        self._pump()
+        self.carry_out()
 
     # handshakes -------------------------------------------------------------------------------------------------------
 
@@ -362,17 +352,13 @@ class ModelServerDriver:
             connection.link.send_down(connection, UPGRADE, self._next_send_time())
             machine.handshake_completed()
             return
-        held, connection.held = connection.held or deque(), None
-        for message in held:
-            if connection.held is not None:
-                connection.held.append(message)
-            else:
-                self._receive_now(connection, machine, message)
-        self._pump()
+        if connection.input is not None and work.message is not None:
+            connection.input.continue_after(work.message)
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def carry_out(self) -> None:
+        """Carry out everything that connections and room ask for."""
         if self._machines.pending:
             self._serve_connections()
         while effects := self.room.effects():

@@ -29,10 +29,11 @@ class WorkKind(StrEnum):
 
 
 class Work(NamedTuple):
-    """One job of the station."""
+    """One job of the station; ``message`` asks for it, unless it is a handshake."""
 
     connection: ModelConnection
     kind: WorkKind
+    message: ClientMessage | None = None
 
 
 class ServerWork:
@@ -55,7 +56,8 @@ class ServerWork:
         """Whether this message waits for its turn; any other takes no time."""
         if not isinstance(message, Join | Resume):
             return False
-        self._enter(Work(connection, WorkKind.JOIN if isinstance(message, Join) else WorkKind.RESTORE))
+        kind = WorkKind.JOIN if isinstance(message, Join) else WorkKind.RESTORE
+        self._enter(Work(connection, kind, message))
         return True
 
     def _enter(self, work: Work) -> None:
