@@ -30,6 +30,7 @@ from docgen import (
 
 from reports.schema import FILE_NAME, encoded_schema
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
+from resilience.experiment.costs import ModelCosts
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ARCHITECTURE = DOCS.parent / "ARCHITECTURE.md"
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "quiz settings": lambda: configuration.reference(QuizConfig),
     "client settings": lambda: configuration.reference(ClientConfig),
     "client presets": configuration.presets,
+    "costs": lambda: configuration.reference(ModelCosts),
     "flags": configuration.options,
     "refusals": configuration.refusals,
     "server example": lambda: configuration.example((ServerConfig, QuizConfig)),

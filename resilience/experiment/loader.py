@@ -18,6 +18,7 @@ import msgspec
 
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import ConfigError, ExperimentError
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.drivers import DRIVER_KINDS, ClientDriver
 from resilience.experiment.faults import kinds
 from resilience.experiment.spec import Experiment
@@ -33,6 +34,7 @@ _SECTIONS: dict[str, Any] = {
     "client": ClientConfig,
     "driver": ClientDriver,
     "quiz": QuizConfig,
+    "costs": ModelCosts,
 }
 
 

@@ -15,6 +15,7 @@ import msgspec
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.drivers import ClientDriver, FleetDriver
 from resilience.experiment.fault_rules import check_values
 from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerDrainFault, ServerKillFault
@@ -168,6 +169,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client: ClientConfig = ClientConfig()
     driver: ClientDriver = FleetDriver()
     quiz: QuizConfig = QuizConfig()
+    costs: ModelCosts = ModelCosts()
     population: PopulationSpec = PopulationSpec()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()

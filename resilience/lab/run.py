@@ -44,6 +44,9 @@ FAILURE_LOG = "failure.txt"
 STOPPED_LOG = "stopped.txt"
 """Where in a run directory the stack of a simulation that stood still is kept."""
 
+MODELLED = frozenset((Lane.MODEL, Lane.POPULATION))
+"""The lanes whose server is a model."""
+
 _KIB_PER_MIB = 1024.0
 
 
@@ -200,6 +203,7 @@ def opening_info(lane: Lane, experiment: Experiment, seed: int) -> RunInfo:
         status=RunStatus.INTERRUPTED,
         cause="the run was interrupted",
         versions={"python": python, "quiz-resilience": version("quiz-resilience")},
+        costs=experiment.costs if lane in MODELLED else None,
     )
 
 

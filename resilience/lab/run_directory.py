@@ -17,6 +17,7 @@ import msgspec
 
 from resilience.errors import EvidenceError, UsageError
 from resilience.eventlog.vocabulary import SCHEMA_VERSION, Lane
+from resilience.experiment.costs import ModelCosts
 from resilience.text_files import read_text
 
 from .manifest import EVENTS, EvidenceFile
@@ -35,7 +36,8 @@ class RunStatus(StrEnum):
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``. Durations in seconds; ``started_at`` is UTC, ISO 8601; ``wall_s`` is what the run really took.
 
-    ``evidence`` lists the evidence files as they were when the run ended; None until then.
+    ``evidence`` lists the evidence files as they were when the run ended; None until then. ``costs`` are those that a
+    modelled server had; None where the server is a real one.
     """
 
     experiment: str
@@ -50,6 +52,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_mb: float | None = None
     versions: dict[str, str] = {}
     evidence: tuple[EvidenceFile, ...] | None = None
+    costs: ModelCosts | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -190,10 +190,6 @@ class InputMeter:
         """Seconds until there is a token; 0 if only the turn is over."""
         return max(self._own.wait(now), self._address.wait(now))
 
-    def take(self, now: Instant) -> Seconds:
-        """Charge one whole message before it is received; returns the seconds that it has to wait."""
-        return max(self._own.take(now), self._address.take(now))
-
     def begin_turn(self) -> None:
         """The others have had their turn."""
         self._turn = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +10,7 @@ from resilience.protocol.server.connection import ServerConnection
 from resilience.units import Instant, Seconds
 
 if TYPE_CHECKING:
+    from .input import ModelInput
     from .link import ModelLink
 
 REFUSED, CLOSED = "refused", "closed"
@@ -44,7 +44,7 @@ UPGRADE, FIN = Upgrade(), CloseSignal()
 
 
 class ClientEnd(Protocol):
-    """Who dialled; ``actor`` is its name, and its address as the server sees it."""
+    """Who dialled; ``actor`` is its name."""
 
     actor: str
 
@@ -78,7 +78,7 @@ class ServerEnd(Protocol):
 class ModelConnection:
     """One dial and its connection. ``key`` is the server's number of it, 0 until it has accepted the upgrade.
 
-    ``machine`` is the server's side of it; ``held`` the messages that its rate limit delays, first the oldest;
+    ``machine`` is the server's side of it; ``input`` what has arrived there and was not received yet;
     ``status`` and ``retry_after`` are the HTTP status and the seconds of its end, as the client has seen it.
     An end that is *gone* has released the connection or received its end: nothing reaches it any more. ``severed``: by
     the proxy. ``due_up`` and ``due_down``: when the last message of each direction arrives, where delays hold.
@@ -90,7 +90,7 @@ class ModelConnection:
     key: int = 0
     opened: bool = False
     machine: ServerConnection | None = None
-    held: deque[ClientMessage] | None = None
+    input: ModelInput | None = None
     status: int | None = None
     retry_after: Seconds | None = None
     client_gone: bool = False

@@ -40,7 +40,6 @@ from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
 from .canary import ModelCanary
 from .clock import SimEnvironment
-from .costs import ModelCosts
 from .encoding import IdentityCodec, MessageCodecHook
 from .fleet import ModelFleet, Participant
 from .lab_clock import SimLabClock, run_to_end
@@ -137,22 +136,21 @@ class ModelServerControl:
 class ModelSystem(SimulatedSystem):
     """Everything that takes part in one run; a :class:`~resilience.lab.system.System`."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a modelled run is made of
+    def __init__(
         self,
         experiment: Experiment,
         seed: int,
         sink: EventSink,
         environment: SimEnvironment,
-        costs: ModelCosts,
         wire: MessageCodecHook,
     ) -> None:
         self._experiment, self._seed, self._sink = experiment, seed, sink
         self.environment, self.clock = environment, SimLabClock(environment)
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
-        self.driver = ModelServerDriver(experiment, seed, clock=environment, costs=costs, log=log, wire=wire)
+        self.driver = ModelServerDriver(experiment, seed, clock=environment, log=log, wire=wire)
         names = [group.name for group in experiment.links(seed)]
         links = {
-            name: ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", name))
+            name: ModelLink(environment, experiment.costs, self.driver, partial(uniform, seed, "spread", name))
             for name in (*names, SERVER)
         }
         direct = links.pop(SERVER)
@@ -195,7 +193,7 @@ class ModelSystem(SimulatedSystem):
 class ModelLane:
     """The SimPy model of server, links and clients, all running the production machines.
 
-    The same experiment, seed and costs give the same events, byte for byte, in any process. ``wire`` may replace what
+    The same experiment and seed give the same events, byte for byte, in any process. ``wire`` may replace what
     each end receives of a message. ``system`` is that of the last run. ``stall_after``: for how many seconds of real
     time modelled time may stand still.
     """
@@ -204,13 +202,12 @@ class ModelLane:
 
     def __init__(
         self,
-        costs: ModelCosts | None = None,
         wire: MessageCodecHook | None = None,
         *,
         stall_after: Seconds = STALL_S,
     ) -> None:
         self._watchdog = Watchdog(stall_after)
-        self._costs, self._wire = costs or ModelCosts(), wire or IdentityCodec()
+        self._wire = wire or IdentityCodec()
         self._environment = SimEnvironment()
         self.system: ModelSystem | None = None
 
@@ -238,7 +235,7 @@ class ModelLane:
         """Start the system; its clients dial from now on."""
         del on_tick
         self._watchdog.expect_clients(experiment.clients)
-        system = ModelSystem(experiment, seed, recording.events, self._environment, self._costs, self._wire)
+        system = ModelSystem(experiment, seed, recording.events, self._environment, self._wire)
         self.system = system
         system.fleet.ramp_up()
         yield system

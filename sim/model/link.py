@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from resilience.errors import InjectionError
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.primitives import (
     CloseAll,
     Condition,
@@ -42,7 +43,6 @@ from resilience.units import Instant, Seconds
 
 from .clock import NEVER, DelayLine, SimEnvironment
 from .connection import CLOSED, FIN, REFUSED, UPGRADE, ClientEnd, CloseSignal, ModelConnection, ServerEnd, Upgrade
-from .costs import ModelCosts
 from .waiting import WaitingRoom
 
 T = TypeVar("T")

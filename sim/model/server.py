@@ -1,15 +1,14 @@
 """Drives the connections and the room of one server process after another: timers, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
-order of time. Handshakes have a station of their own: that both compete for one processor is not modelled. The work
-that waits there is the lag that admission counts. Each client has an address of its own, and no limit on open files
-is modelled. The messages that a rate limit delays are lost when their connection ends.
+order of time. Handshakes, joins and resumes have a station of their own: that they compete with sending for one
+processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address,
+as in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -17,7 +16,7 @@ from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.spec import Experiment
 from resilience.lab.participants import EVENT
-from resilience.policy.close_codes import retry_after_in_reason
+from resilience.policy.close_codes import CloseCode, retry_after_in_reason
 from resilience.policy.handshake import HandshakePolicy, HandshakeRequest
 from resilience.protocol.effects import (
     AbortConnection,
@@ -45,14 +44,20 @@ from sim.keyed_names import keyed_ids, keyed_tokens
 
 from .clock import LazyTimer, SimEnvironment
 from .connection import UPGRADE, ModelConnection
-from .costs import ModelCosts
 from .encoding import MessageCodecHook
+from .input import ModelInput
 from .process import ModelProcess
-from .station import Station
 from .store import ModelStore
+from .work import ServerWork, Work, WorkKind
 
 RUN = "1"
 """The run's name; the stream's epoch is this and the server's number, as a real server names it."""
+
+FIRST_RETRANSMISSION_S: Seconds = 1.0
+"""When a kernel sends the first packet of a connection again, and each time after twice as long: Linux, RFC 6298."""
+
+CLIENT_ADDRESS = "127.0.0.1"
+"""The address of every client, as of those that reach a server through proxies on its own machine."""
 
 UNLIMITED = 2**31
 """The capacity of a server whose ``max_connections`` is 0."""
@@ -61,24 +66,23 @@ UNLIMITED = 2**31
 class ModelServerDriver:
     """The server of one event: process after process on one store. ``incarnation`` counts them from 1.
 
-    Times: a killed process is gone at once; the next one listens ``ModelCosts.startup`` after its start, the first one
+    Times: a killed process is gone at once; the next one listens ``costs.startup`` after its start, the first one
     from the beginning.
     """
 
-    def __init__(  # noqa: PLR0913 - all that a server depends on
+    def __init__(
         self,
         experiment: Experiment,
         seed: int,
         *,
         clock: SimEnvironment,
-        costs: ModelCosts,
         log: RecordSink,
         wire: MessageCodecHook,
     ) -> None:
         self.on_end: Callable[[], None] = _nothing
         self._experiment, self._seed = experiment, seed
         self._clock, self._log, self._wire = clock, log, wire
-        self._startup = costs.startup
+        self._costs = costs = experiment.costs
         self._new_id, self._new_token = keyed_ids(seed), keyed_tokens(seed)
         self.incarnation = 1
         self.is_up = True
@@ -88,10 +92,7 @@ class ModelServerDriver:
         self.room = self._make_room()
         self._machines = self._make_connections()
         self.store = ModelStore(clock, costs.commit, self._settled)
-        self.station: Station[ModelConnection] = Station(
-            clock, costs.handshake_slots, costs.handshake, wanted=self._wanted, done=self._accept
-        )
-        self._wasted_work, self._frame_cost = costs.wasted_work, costs.message
+        self.work = ServerWork(clock, costs, seed, self._work_done)
         self._idle_from: Instant = 0.0
         self._keys = itertools.count(1)
         self._connections: dict[int, ModelConnection] = {}
@@ -111,17 +112,17 @@ class ModelServerDriver:
         self._drain = None
         self._connections.clear()
         self.process.die()
-        self.station.resume()
+        self.work.station.clear()
 
     def suspend(self) -> None:
         """Stand still: nothing that arrives is read, no timer rings, no handshake is served, no commit is noticed."""
         self.process.suspend()
-        self.station.pause()
+        self.work.station.pause()
 
     def resume(self) -> None:
         """Continue; nothing happens to a process that runs."""
         self.process.resume()
-        self.station.resume()
+        self.work.station.resume()
 
     @property
     def answers(self) -> bool:
@@ -161,7 +162,7 @@ class ModelServerDriver:
         self._serve_connections()
         if drain.is_over:
             self.room.save_unsaved()
-            self._pump()
+            self.carry_out()
         following = self._end_when_stored if drain.is_over else self._close_due
         self._clock.at(self._clock.now + DRAIN_TICK_S, lambda _: following(drain))
 
@@ -187,7 +188,7 @@ class ModelServerDriver:
         self._is_starting = True
         self.incarnation += 1
         number = self.incarnation
-        self._clock.at(self._clock.now + self._startup, lambda _: self._listen(number))
+        self._clock.at(self._clock.now + self._costs.startup, lambda _: self._listen(number))
 
     def _listen(self, number: int) -> None:
         """The process has recovered the run and listens, unless it was killed meanwhile."""
@@ -203,7 +204,7 @@ class ModelServerDriver:
         self._record_start(RECOVERED, len(store.sessions))
         self._record_recovered_answers()
         self.room.restore(tuple(store.sessions.values()), now)
-        self._pump()
+        self.carry_out()
 
     def _make_room(self) -> Room:
         experiment, seed = self._experiment, self._seed
@@ -237,22 +238,31 @@ class ModelServerDriver:
 
     # what happened ----------------------------------------------------------------------------------------------------
 
-    def upgrade(self, connection: ModelConnection) -> None:
-        """A handshake request arrived; a proxy without a server behind it closes the connection."""
+    def upgrade(self, connection: ModelConnection, packet: int = 0) -> None:
+        """A handshake request arrived; a proxy without a server behind it closes the connection.
+
+        A full backlog drops the first packet of a connection, which is then repeated: this is repetition ``packet``.
+        """
         if not self.is_up:
             connection.link.end(connection, None, self._clock.now)
             return
         if self.process.is_suspended:
-            self.process.read_later(partial(self.upgrade, connection))
+            self.process.read_later(partial(self.upgrade, connection, packet))
+            return
+        if not self.work.station.has_room:
+            again = self._clock.now + FIRST_RETRANSMISSION_S * 2**packet
+            self._clock.at(again, lambda _: self._knock_again(connection, packet + 1))
             return
         now, machines = self._clock.now, self._machines
         machine = connection.machine = machines.open(next(self._keys), now)
         connection.key = machine.key
+        most = self._experiment.server.max_message_bytes
+        connection.input = ModelInput(connection, machine, self, self._clock, self.process, most)
         self._connections[connection.key] = connection
-        request = HandshakeRequest(connection.client.actor)
-        rejection = machine.handshake_received(request, now, self.station.backlog)
+        request = HandshakeRequest(CLIENT_ADDRESS)
+        rejection = machine.handshake_received(request, now, self.work.station.work)
         if rejection is None:
-            self.station.enter(connection)
+            self.work.begin_handshake(connection)
         else:
             connection.link.reject(connection, rejection.status, self._next_send_time(), rejection.retry_after)
             self._forget(connection, machine)
@@ -263,37 +273,29 @@ class ModelServerDriver:
         if self.process.is_suspended:
             self.process.read_later(partial(self.receive, connection, message))
             return
-        machine, now = connection.machine, self._clock.now
-        if machine is None or connection.key not in self._connections:
-            return
-        if connection.held is not None:
-            connection.held.append(message)
-            return
-        wait = machine.message_arrived(now)
-        if wait:
-            connection.held = deque((message,))
-            self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
-        elif machine.receive(message, now):
-            self.room.receive(message, connection.key, now)
-        self._pump()
+        if connection.input is not None and self.is_live(connection):
+            connection.input.receive(message)
 
-    def _receive_held(self, connection: ModelConnection, machine: ServerConnection) -> None:
-        """Receive the oldest message that the rate limit delays, which may be received now, and the next ones."""
-        if self.process.is_suspended:
-            self.process.ring_later(connection, partial(self._receive_held, connection, machine))
-            return
-        held, now = connection.held, self._clock.now
-        while held and connection.key in self._connections:
-            message = held.popleft()
-            if machine.receive(message, now):
-                self.room.receive(message, connection.key, now)
-            wait = machine.message_arrived(now) if held else 0.0
-            if wait:
-                self._clock.at(now + wait, lambda _: self._receive_held(connection, machine))
-                self._pump()
-                return
-        connection.held = None
-        self._pump()
+    def is_live(self, connection: ModelConnection) -> bool:
+        """Whether this connection of the present process has not ended."""
+        return connection.key in self._connections
+
+    def begin_work(self, connection: ModelConnection, message: ClientMessage) -> bool:
+        """Whether this message waits for a processor."""
+        return self.work.begin_message(connection, message)
+
+    def take(self, connection: ModelConnection, machine: ServerConnection, message: ClientMessage) -> None:
+        """A message was read."""
+        now = self._clock.now
+        if machine.receive(message, now):
+            self.room.receive(message, connection.key, now)
+
+    def refuse(self, connection: ModelConnection, machine: ServerConnection) -> None:
+        """End a connection whose message is too long, as the WebSocket library does, which delivers nothing of it."""
+        connection.link.end(connection, CloseCode.TOO_BIG, self._next_send_time())
+        del self._connections[connection.key]
+        machine.transport_lost(self._clock.now, is_violation=True)
+        machine.input_ended(None)
 
     def lost(self, connection: ModelConnection, cause: str) -> None:
         """A connection ended, open or not."""
@@ -304,7 +306,7 @@ class ModelServerDriver:
         machine = connection.machine
         if machine is not None and connection.key in self._connections:
             self._forget(connection, machine)
-            self._pump()
+            self.carry_out()
 
     def write_final_records(self) -> None:
         """Write what a server writes when it stops: each session's state, each stored score; nothing when killed."""
@@ -323,7 +325,7 @@ class ModelServerDriver:
             return
         for order in batch:
             self.room.committed(order.ticket, self._clock.now)
-        self._pump()
+        self.carry_out()
 
     def _on_deadline(self) -> None:
         if not self.is_up:
@@ -334,23 +336,29 @@ class ModelServerDriver:
         self._machines.handle_timeout(self._clock.now)
         self._serve_connections()
         self.room.handle_timeout(self._clock.now)
-        self._pump()
+        self.carry_out()
 
     # handshakes -------------------------------------------------------------------------------------------------------
 
-    def _wanted(self, connection: ModelConnection) -> bool:
-        return self._wasted_work or not connection.server_gone
+    def _knock_again(self, connection: ModelConnection, packet: int) -> None:
+        if not (connection.client_gone or connection.server_gone):
+            self.upgrade(connection, packet)
 
-    def _accept(self, connection: ModelConnection) -> None:
-        if connection.server_gone or connection.key not in self._connections:
+    def _work_done(self, work: Work) -> None:
+        connection, machine = work.connection, work.connection.machine
+        if machine is None or connection.server_gone or connection.key not in self._connections:
             return
-        connection.link.send_down(connection, UPGRADE, self._next_send_time())
-        if connection.machine is not None:
-            connection.machine.handshake_completed()
+        if work.kind is WorkKind.HANDSHAKE:
+            connection.link.send_down(connection, UPGRADE, self._next_send_time())
+            machine.handshake_completed()
+            return
+        if connection.input is not None and work.message is not None:
+            connection.input.continue_after(work.message)
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def carry_out(self) -> None:
+        """Carry out everything that connections and room ask for."""
         if self._machines.pending:
             self._serve_connections()
         while effects := self.room.effects():
@@ -411,7 +419,7 @@ class ModelServerDriver:
                 connection.link.send_down(connection, heard, self._next_send_time())
 
     def _next_send_time(self) -> Instant:
-        self._idle_from = max(self._idle_from, self._clock.now) + self._frame_cost
+        self._idle_from = max(self._idle_from, self._clock.now) + self._costs.message
         return self._idle_from
 
     def _end(self, key: int, code: int | None, retry_after: Seconds | None = None) -> None:

@@ -1,54 +1,54 @@
-"""A station: jobs in order of arrival, a few slots, one service time. Knows nothing of the jobs' content.
-
-It has its own slot pool, because ``simpy.Resource`` takes time in proportion to its queue to withdraw one request. Here
-no request is withdrawn; an unwanted job is skipped in its turn.
-"""
+"""Drives a station in SimPy's time: turns come, work is done, and a suspended process does neither."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
+
+from simpy.events import Event
 
 from resilience.units import Seconds
 
-from .clock import DelayLine, SimEnvironment
+from ..station import Station
+from .clock import SimEnvironment
 
 J = TypeVar("J")
 
 
-class Station(Generic[J]):
-    """``slots`` jobs at once, each for ``service`` seconds, then ``done``.
+class StationDriver(Generic[J]):
+    """The station of one server process after another.
 
-    ``wanted`` is called in a job's turn: an unwanted job is skipped and costs nothing. To model wasted work, want every
-    job and handle it in ``done``.
+    ``wanted`` is asked of a job in its turn, ``done`` is called after its service.
     """
 
     def __init__(
         self,
         clock: SimEnvironment,
-        slots: int,
-        service: Seconds,
+        make: Callable[[], Station[J]],
         *,
         wanted: Callable[[J], bool],
         done: Callable[[J], None],
     ) -> None:
-        self._clock, self._service, self._slots = clock, service, slots
+        self._clock, self._make = clock, make
         self._wanted, self._done = wanted, done
-        self._free = slots
-        self._queue: deque[J] = deque()
-        self._in_service: DelayLine[J] = DelayLine(clock, self._finish)
+        self._station = make()
         self._is_paused = False
         self._finished: list[J] = []
 
     @property
-    def backlog(self) -> Seconds:
-        """The seconds of work that wait for a slot, were all of it wanted."""
-        return len(self._queue) * self._service / self._slots
+    def work(self) -> Seconds:
+        """The seconds until a processor were free, had all jobs that wait now been served."""
+        return self._station.work
 
-    def enter(self, job: J) -> None:
-        """A job arrives."""
-        self._queue.append(job)
+    @property
+    def has_room(self) -> bool:
+        """Whether a job that arrives now finds a free processor or a place to wait."""
+        return self._station.has_room(self._clock.now)
+
+    def enter(self, job: J, service: Seconds) -> None:
+        """A job arrives, for which there is room."""
+        self._station.enter(job, service)
         self._serve()
 
     def pause(self) -> None:
@@ -60,20 +60,23 @@ class Station(Generic[J]):
         self._is_paused = False
         finished, self._finished = self._finished, []
         for job in finished:
-            self._finish(job)
+            self._done(job)
         self._serve()
 
-    def _serve(self) -> None:
-        while not self._is_paused and self._free and self._queue:
-            job = self._queue.popleft()
-            if self._wanted(job):
-                self._free -= 1
-                self._in_service.put(self._clock.now + self._service, job)
+    def clear(self) -> None:
+        """The process is gone, and with it all its work; the next one begins with none."""
+        self._station, self._finished, self._is_paused = self._make(), [], False
 
-    def _finish(self, job: J) -> None:
+    def _serve(self) -> None:
+        if not self._is_paused:
+            for job, end in self._station.begin(self._clock.now, self._wanted):
+                self._clock.at(end, partial(self._finish, self._station, job))
+
+    def _finish(self, station: Station[J], job: J, _: Event) -> None:
+        if station is not self._station:
+            return
         if self._is_paused:
             self._finished.append(job)
             return
-        self._free += 1
         self._done(job)
         self._serve()

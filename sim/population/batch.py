@@ -189,7 +189,9 @@ class BatchTier:
     def _let_in(self, rows: Requests) -> None:
         """Requests meet the station; those that one of the others could still precede are put back."""
         until = rows["dialled"] + self.rules.client.open_timeout - self.population.latency[rows["who"]]
-        batch = self.world.station.enter_many(rows["at"].tolist(), until.tolist(), self._soonest)
+        station = self.world.station
+        services = station.services(self._service_numbers(rows)) if station.services_vary else None
+        batch = station.enter_many(rows["at"].tolist(), until.tolist(), self._soonest, services)
         taken = len(batch.values)
         rows, rest, until = rows[:taken], rows[taken:], until[:taken]
         self._requests.put(rest)
@@ -197,6 +199,12 @@ class BatchTier:
             self._served.append((rows, np.array(batch.values)))
         else:
             self._sort_out(rows, batch, until)
+
+    def _service_numbers(self, rows: Requests) -> list[float]:
+        """Each client's number of this dial of its incident, whichever of its first packets was answered."""
+        incidents = keys_under(self.population.seeds[rows["who"]], "service", self.states.incident[rows["who"]])
+        numbers: list[float] = uniforms(incidents, rows["dials"]).tolist()
+        return numbers
 
     def _sort_out(self, rows: Requests, batch: Batch, until: Floats) -> None:
         answers, values = np.array(batch.answers, np.int8), np.array(batch.values)
@@ -211,7 +219,8 @@ class BatchTier:
         self._wait_freely(rows[rejected & (rows["waited"] < 0)].copy(), values[rejected & (rows["waited"] < 0)])
         again = rejected & (rows["waited"] >= 0)
         self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
-        tired = (served & ~in_time) | (dropped & ~repeats)
+        skipped = answers == StationAnswer.SKIPPED
+        tired = (served & ~in_time) | skipped | (dropped & ~repeats)
         self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
 
     def _repeat_packet(self, rows: Requests) -> None:

@@ -388,7 +388,7 @@ class ExplicitParticipant:
 
     def _request(self, now: Instant, connection: Connection) -> None:
         """The request is at the server, which does not know whether its client is still there."""
-        verdict, value = self.world.station.enter(now)
+        verdict, value = self.world.station.enter(now, self._response_deadline(), self._service_time())
         if verdict is StationAnswer.DROPPED:
             if connection.client:
                 self._knock(connection, connection.packet + 1)
@@ -396,8 +396,18 @@ class ExplicitParticipant:
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
             self._send(now, connection, self._is_rejected, value, up=False)
-        else:
+        elif verdict is StationAnswer.SERVED:
             self._at(value, self._served, connection)
+
+    def _response_deadline(self) -> Instant:
+        """A response that leaves at this instant, or later, is too late for the dial."""
+        return self._dialled_at + self.world.rules.client.open_timeout - self.link.latency
+
+    def _service_time(self) -> Seconds | None:
+        station = self.world.station
+        if not station.services_vary:
+            return None
+        return station.services([self._draw("service", self.retry.incident, self.dials)])[0]
 
     def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
         if connection is self.connection and self.state is State.DIALLING:

@@ -12,6 +12,7 @@ from functools import cached_property
 import msgspec
 
 from resilience.errors import require
+from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.client.connection import ClientRules
@@ -40,7 +41,8 @@ class StationRules(msgspec.Struct, frozen=True):
 
     ``joins_per_s`` and ``admission_seconds`` are the two settings of the production admission control. ``backlog``:
     connections that may wait for a slot, 0 for no limit; one that finds it full repeats its first packet later.
-    A request whose client has left is served all the same.
+    ``service`` is the mean of a ``distribution``, ``sigma`` that of a lognormal one's logarithm. Without
+    ``wasted_work`` a request is skipped whose turn comes when its response would be too late for its client.
     """
 
     joins_per_s: float
@@ -48,6 +50,9 @@ class StationRules(msgspec.Struct, frozen=True):
     slots: int
     service: Seconds
     backlog: int = 0
+    distribution: ServiceDistribution = ServiceDistribution.DETERMINISTIC
+    sigma: float = 1.0
+    wasted_work: bool = True
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,11 @@ from .population import Population
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
 
-COMMIT_S = 0.003
-"""One database transaction, assumed as in the model lane's costs."""
-
 
 def rules_of(experiment: Experiment) -> PopulationRules:
-    """The rules of each server: one handshake at a time, at the joins per second that the server is said to complete.
+    """The rules of each server, at the costs of the experiment: one visit to the station is a handshake and its resume.
 
-    Accepting a connection takes no time, so the queue is bounded by admission, not by the listen backlog. Raises
-    :class:`~resilience.errors.ConfigError` for what the lane cannot carry, by the experiment's key.
+    Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry, by the experiment's key.
     """
     server, clients, servers = experiment.server, experiment.clients, experiment.population.servers
     each = -(-clients // servers)
@@ -48,9 +44,23 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         experiment.client.rules,
         HeartbeatTimeouts(server.heartbeat_interval, server.grace_period, server.cleanup_interval),
         _announced(return_window(each, server.join_capacity)),
-        StationRules(server.join_capacity, server.admission_seconds, 1, 1.0 / server.join_capacity),
-        COMMIT_S,
+        _station(experiment),
+        experiment.costs.commit,
         experiment.duration,
+    )
+
+
+def _station(experiment: Experiment) -> StationRules:
+    server, costs = experiment.server, experiment.costs
+    return StationRules(
+        server.join_capacity,
+        server.admission_seconds,
+        costs.processors,
+        costs.handshake + costs.restore,
+        costs.backlog,
+        costs.service,
+        costs.service_sigma,
+        costs.wasted_work,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from sim.population.batch import BatchTier
@@ -70,9 +71,10 @@ def storm(participants: int) -> Experiment:
 
 
 def with_capacity(experiment: Experiment, joins_per_s: float) -> Experiment:
-    """The same with a server of this measured capacity."""
+    """The same with a server that completes so many resumes a second, as its admission control knows."""
     server = msgspec.structs.replace(experiment.server, join_capacity=joins_per_s)
-    return msgspec.structs.replace(experiment, server=server)
+    costs = ModelCosts(handshake=0.5 / joins_per_s, restore=0.5 / joins_per_s)
+    return msgspec.structs.replace(experiment, server=server, costs=costs)
 
 
 def carry(experiment: Experiment, seed: int) -> Cost:

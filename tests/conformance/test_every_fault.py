@@ -16,13 +16,13 @@ import pytest
 from chaos.real_lane import RealLane
 from reports.build import analyse
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import ServerDrainFault, ServerKillFault, ServerSuspendFault, kinds
 from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.spec import Experiment
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
-from sim.model.costs import ModelCosts
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from tests.support.stored_lines import read_events
@@ -101,10 +101,10 @@ def connecting_in_virtual_time() -> dict[str, list[str]]:
 
 def test_the_model_agrees_on_the_faults_of_the_server_where_a_start_takes_no_time() -> None:
     """Every client goes through the same, in the same order, from its first dial to the run's end."""
-    experiment = every_kind(Lane.MODEL)
+    experiment = msgspec.structs.replace(every_kind(Lane.MODEL), costs=ModelCosts(startup=QUICK_START_S))
     histories = [
         connecting(lanes.in_memory(driver, experiment, 1), until=experiment.duration)
-        for driver in (ModelLane(ModelCosts(startup=QUICK_START_S)), VirtualLane())
+        for driver in (ModelLane(), VirtualLane())
     ]
     assert histories[0] == histories[1]
 

@@ -218,13 +218,6 @@ class ServerConnection:
 
     # messages ---------------------------------------------------------------------------------------------------------
 
-    def message_arrived(self, now: Instant) -> Seconds:
-        """Charge a whole message to the rate limits, before it is decoded.
-
-        Returns how long to wait before this message may be received and the next one read.
-        """
-        return self._delayed(self.input.take(now), now)
-
     def input_wait(self, now: Instant) -> Seconds:
         """How long to wait before more of this connection's bytes may be parsed; 0 if the others are to come first."""
         return self._delayed(self.input.wait(now), now)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList, EventSink
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import AnyFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from resilience.lab.recording import Recording
 from resilience.lab.run import conduct
-from sim.model import ModelCosts, ModelLane
+from sim.model import ModelLane
 from sim.model.encoding import MessageCodecHook
 from sim.model.lane import ModelSystem
 
@@ -71,7 +74,8 @@ def system_of(
                 prepare(system)
                 yield system
 
-    log, lane = EventList(), PreparedLane(costs, wire)
+    log, lane = EventList(), PreparedLane(wire)
+    plan = plan if costs is None else msgspec.structs.replace(plan, costs=costs)
     conduct(lane, plan, seed, Recording(sink or log))
     assert lane.system is not None
     return lane.system, log

@@ -11,13 +11,13 @@ import pytest
 from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEvent
 from resilience.eventlog.vocabulary import LogEventKind as K
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.spec import Experiment, Hypothesis
 from resilience.policy.backoff import Preset
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection
 from resilience.protocol.messages import Leave, Probe
 from resilience.protocol.states import ClientState
 from resilience.quiz.phases import Phase
-from sim.model import ModelCosts
 from sim.model.connection import ModelConnection
 from sim.model.lane import ModelSystem
 
@@ -104,7 +104,7 @@ def test_the_advice_in_a_close_reaches_the_client() -> None:
             machine = only_connection(system).machine
             assert machine is not None
             machine.close(code, reason)
-            system.driver._pump()
+            system.driver.carry_out()
 
         system.environment.at(5.0, lambda _: close(4100, "retry_after=3.500"))
         system.environment.at(15.0, lambda _: close(4000 + 1, "retry_after=3.500"))
@@ -129,10 +129,12 @@ def test_messages_beyond_the_rate_are_delayed_and_none_is_lost() -> None:
 
     server = ServerConfig(message_rate=1.0, message_burst=5)
     system, log = system_of(experiment(server=server, duration=30.0), prepare=probe_later)
-    delayed = of(log, K.MESSAGE_DELAYED)
-    assert [event.t for event in delayed[:5]] == pytest.approx([8.0 + i for i in range(5)])
-    assert all(event.value == pytest.approx(1.0) for event in delayed[:5])
-    assert only_connection(system).held is None
+    delayed = [event for event in of(log, K.MESSAGE_DELAYED) if (event.value or 0.0) > 0.1]  # less: bytes of the burst
+    assert [event.t for event in delayed[:5]] == pytest.approx([8.0 + i for i in range(5)], abs=0.05)
+    assert all(event.value == pytest.approx(1.0, abs=0.01) for event in delayed[:5])
+    waiting = only_connection(system).input
+    assert waiting is not None
+    assert waiting.is_idle
 
 
 def test_messages_that_wait_end_with_their_connection() -> None:
@@ -147,7 +149,7 @@ def test_messages_that_wait_end_with_their_connection() -> None:
 
     server = ServerConfig(message_rate=1.0, message_burst=5)
     system, log = system_of(experiment(server=server, duration=30.0), prepare=probe_and_cut)
-    assert len(of(log, K.MESSAGE_DELAYED)) == 3
+    assert len([event for event in of(log, K.MESSAGE_DELAYED) if (event.value or 0.0) > 0.1]) == 3
     assert len(of(log, K.SESSION_RESTORED)) == 1
     assert system.driver._machines.count == 1
 

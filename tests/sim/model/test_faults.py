@@ -8,19 +8,24 @@ import pytest
 from resilience.config import ServerConfig
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault, ResetFault, ServerKillFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.spec import Hypothesis
-from sim.model import ModelCosts
 from sim.model.lane import ModelSystem
 
 from .runs import LIVELY, experiment, of, run, system_of
 
 HALF, LATENCY, CONNECT = 0.00025, 0.0005, 0.0003
-OPENING = 0.0003 + 0.0005 + 0.0004 + 0.00002 + 0.0005
-"""Dial to open: connect, request, handshake, one frame's cost, response."""
-RESTORING = OPENING + 0.0005 + 0.003 + 0.00002 + 0.0005
-"""Dial to session: and then the request, one commit, one frame's cost, the reply."""
+COSTS = ModelCosts()
+OPENING = COSTS.connect + 2 * LATENCY + COSTS.handshake + COSTS.message
+"""Dial to open."""
+
+ANSWERED = 2 * LATENCY + COSTS.commit + COSTS.message
+"""Open to session, but for the processor time of the request."""
+
+JOINING, RESTORING = OPENING + COSTS.join + ANSWERED, OPENING + COSTS.restore + ANSWERED
+"""Dial to session, of a first join and of a resume."""
 
 K = LogEventKind
 
@@ -35,8 +40,8 @@ def test_a_join_takes_one_dial_one_handshake_and_one_commit() -> None:
     """Without faults or a queue the times are sums of the modelled costs."""
     log = run(experiment())
     assert _one(log, K.TRANSPORT_OPENED).t == pytest.approx(OPENING, abs=1e-9)
-    assert _one(log, K.SESSION_CREATED).t == pytest.approx(OPENING + LATENCY + 0.003, abs=1e-9)
-    assert _one(log, K.SESSION_JOINED).t == pytest.approx(RESTORING, abs=1e-9)
+    assert _one(log, K.SESSION_CREATED).t == pytest.approx(OPENING + LATENCY + COSTS.join + COSTS.commit, abs=1e-9)
+    assert _one(log, K.SESSION_JOINED).t == pytest.approx(JOINING, abs=1e-9)
 
 
 def test_a_cut_is_noticed_by_both_ends_and_the_client_is_back_after_its_first_delay() -> None:
@@ -125,7 +130,7 @@ def test_a_client_whose_first_message_vanished_is_closed(direction: Direction, c
     log = run(experiment(cut, hole, server=server))
     lost = of(log, K.TRANSPORT_LOST, role="client")[1]
     assert lost.cause == cause
-    handshake = ModelCosts().handshake
+    handshake = COSTS.handshake
     assert lost.t == pytest.approx(opened - handshake + after, abs=0.0001)
 
 

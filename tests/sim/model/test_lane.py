@@ -9,13 +9,13 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.errors import ConfigError, HarnessError, SystemFailedError
+from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.eventlog.writer import EventList
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import BlackholeFault, CutFault, RefuseFault
 from resilience.experiment.loader import load_file
 from resilience.experiment.spec import Experiment
@@ -28,7 +28,7 @@ from resilience.lab.run_directory import RunStatus
 from resilience.policy.backoff import Jitter, Preset
 from resilience.protocol import codec
 from resilience.protocol.messages import ClientMessage, Message, ServerMessage
-from sim.model import ModelCosts, ModelLane
+from sim.model import ModelLane
 from sim.model.clock import SimEnvironment
 from sim.model.lab_clock import SimLabClock, _Wait, run_to_end
 from sim.model.lane import ModelSystem
@@ -101,9 +101,9 @@ def test_the_server_ends_with_every_state_and_every_stored_score(stormy: tuple[M
 
 
 def test_a_run_that_does_not_get_steady_injects_nothing_and_fails() -> None:
-    """0.3 s per handshake: three of five have joined when the hypothesis is judged."""
+    """0.3 s per join: three of five have joined when the hypothesis is judged."""
     plan = experiment(CutFault(at=5.0, cohorts=("a",)), clients=5)
-    log = run(plan, costs=ModelCosts(handshake=0.3))
+    log = run(plan, costs=ModelCosts(join=0.3))
     steady, ended = of(log, K.RUN_STEADY)[0], log[-1]
     assert (steady.t, steady.outcome, steady.value) == (1.0, "fail", 3 / 5)
     assert (ended.kind, ended.t, ended.outcome) == (K.RUN_ENDED, 1.0, "failed")
@@ -330,23 +330,12 @@ def test_a_broadcast_reaches_its_last_receiver_later_than_its_first() -> None:
     assert arrivals[-1] - arrivals[0] == pytest.approx(0.009)
 
 
-@pytest.mark.parametrize("key", ["latency", "connect", "handshake", "message", "commit", "startup", "close_timeout"])
-@pytest.mark.parametrize("value", [-0.001, float("inf"), float("nan")])
-def test_costs_must_be_durations(key: str, value: float) -> None:
-    """A negative or infinite cost is refused by its name."""
-    with pytest.raises(ConfigError, match=key):
-        msgspec.convert({key: value}, ModelCosts)
-
-
-def test_a_station_needs_a_slot() -> None:
-    """No slots, no handshakes: refused."""
-    with pytest.raises(ConfigError, match="handshake_slots"):
-        ModelCosts(handshake_slots=0)
-
-
-def test_a_world_without_any_cost_still_runs() -> None:
-    """Everything at one instant is an edge, not an endless loop."""
-    costs = ModelCosts(latency=0.0, connect=0.0, handshake=0.0, message=0.0, commit=0.0)
+def test_a_world_with_hardly_any_cost_still_runs() -> None:
+    """Everything at nearly one instant is an edge, not an endless loop."""
+    least = 1e-12
+    costs = ModelCosts(
+        latency=least, connect=least, handshake=least, join=least, restore=least, message=least, commit=least
+    )
     log = run(_stormy(), costs=costs)
     assert log[-1].outcome == "completed"
     assert len(of(log, K.SESSION_RESTORED)) >= 48

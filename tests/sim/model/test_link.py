@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from resilience.errors import InjectionError
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.primitives import (
     CloseAll,
     Condition,
@@ -24,7 +25,6 @@ from resilience.experiment.primitives import (
     Throttle,
 )
 from resilience.protocol.messages import ClientMessage, Ping, Probe, ServerMessage
-from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment
 from sim.model.connection import UPGRADE, ModelConnection
 from sim.model.link import ModelLink

@@ -9,24 +9,28 @@ import pytest
 
 from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.spec import Hypothesis
-from sim.model import ModelCosts
 from sim.model.clock import SimEnvironment
-from sim.model.station import Station
+from sim.model.station import StationDriver
+from sim.station import Station
 
 from .runs import experiment, of, system_of
 
 
 def _station(
     slots: int, unwanted: set[str] | None = None
-) -> tuple[SimEnvironment, Station[str], list[tuple[float, str]]]:
+) -> tuple[SimEnvironment, StationDriver[str], list[tuple[float, str]]]:
     clock, done = SimEnvironment(), []
     gone = set() if unwanted is None else unwanted
-    station: Station[str] = Station(
-        clock, slots, 1.0, wanted=lambda job: job not in gone, done=lambda job: done.append((clock.now, job))
+    driver: StationDriver[str] = StationDriver(
+        clock,
+        lambda: Station(slots, wasted_work=False),
+        wanted=lambda job: job not in gone,
+        done=lambda job: done.append((clock.now, job)),
     )
-    return clock, station, done
+    return clock, driver, done
 
 
 @pytest.mark.parametrize("slots,ends", [(1, [1.0, 2.0, 3.0, 4.0]), (2, [1.0, 1.0, 2.0, 2.0]), (9, [1.0] * 4)])
@@ -34,7 +38,7 @@ def test_jobs_are_served_in_order_of_arrival(slots: int, ends: list[float]) -> N
     """First come, first served, over as many slots as there are."""
     clock, station, done = _station(slots)
     for job in "abcd":
-        station.enter(job)
+        station.enter(job, 1.0)
     clock.run_until(10.0)
     assert done == list(zip(ends, "abcd", strict=True))
 
@@ -42,8 +46,8 @@ def test_jobs_are_served_in_order_of_arrival(slots: int, ends: list[float]) -> N
 def test_a_slot_that_stood_idle_serves_at_once() -> None:
     """Idle time is not saved up."""
     clock, station, done = _station(1)
-    station.enter("a")
-    clock.at(5.0, lambda _: station.enter("b"))
+    station.enter("a", 1.0)
+    clock.at(5.0, lambda _: station.enter("b", 1.0))
     clock.run_until(10.0)
     assert done == [(1.0, "a"), (6.0, "b")]
 
@@ -53,7 +57,7 @@ def test_an_unwanted_job_is_skipped_at_no_cost() -> None:
     gone: set[str] = set()
     clock, station, done = _station(1, gone)
     for job in "abcd":
-        station.enter(job)
+        station.enter(job, 1.0)
     gone |= {"b", "c"}
     clock.run_until(10.0)
     assert done == [(1.0, "a"), (2.0, "d")]
@@ -81,8 +85,8 @@ def test_without_wasted_work_the_dead_make_way() -> None:
 
 def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
     """A crowd that dials at one instant opens at the station's pace."""
-    costs = ModelCosts(handshake=0.01, message=0.0)
+    costs = ModelCosts(handshake=0.01, message=1e-9)
     _, log = system_of(experiment(RefuseFault(at=5.0, cohorts=("a",), duration=1.0), clients=8), costs=costs)
     first = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t < 1.0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
-    assert gaps == pytest.approx([0.01] * 7)
+    assert gaps == pytest.approx([0.01] * 7, abs=1e-5)

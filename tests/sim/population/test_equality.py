@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from sim.population.batch import run_in_batches
 from sim.population.oracle import Result, run_explicitly
 from sim.population.population import EpisodeOutcome, Population
 from sim.population.rules import PopulationRules
+from sim.population.station import StationAnswer
 from sim.profiles.timelines import OutageTimelines
 from tests.sim.population.worlds import (
     REFUSED,
@@ -30,6 +32,7 @@ from tests.sim.population.worlds import (
 from tests.support.strategies import LONG_RUNS
 
 replace = msgspec.structs.replace
+EXPONENTIAL, LOGNORMAL = ServiceDistribution.EXPONENTIAL, ServiceDistribution.LOGNORMAL
 HERD = (Shared(100, 105, REFUSED), Shared(300, 330, SILENT, 2, 1))
 SLOW = Trouble(size=200, duration=500.0, rate=2.0, shared=HERD, slots=1, service=0.05)
 CROWDED = Trouble(size=200, duration=400.0, rate=4.0, shared=(Shared(100, 105, REFUSED), Shared(200, 230, SILENT, 2)))
@@ -80,6 +83,20 @@ WORLDS = {
         CROWDED, joins_per_s=10.0, service=0.3, backlog=20, policy=with_jitter(Jitter.DECORRELATED), seed=27
     ),
     "many slots": dataclasses.replace(CROWDED, slots=50, service=2.0, admission_seconds=30.0, seed=28),
+    "exponential services": dataclasses.replace(SLOW, distribution=EXPONENTIAL, joins_per_s=20.0, rate=60.0, seed=31),
+    "heavy-tailed services": dataclasses.replace(
+        CROWDED, distribution=LOGNORMAL, slots=3, service=0.3, backlog=15, policy=with_jitter(Jitter.FULL), seed=32
+    ),
+    "no wasted work": dataclasses.replace(
+        CROWDED,
+        distribution=LOGNORMAL,
+        service=0.4,
+        joins_per_s=1000.0,
+        admission_seconds=50.0,
+        wasted_work=False,
+        policy=CLASSIC,
+        seed=33,
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -105,8 +122,8 @@ def test_every_episode_is_the_oracles(name: str) -> None:
 
 def test_the_worlds_meet_every_answer_and_every_outcome() -> None:
     """Or their equality would prove less than it says."""
-    outcomes, answers = set[int](), np.zeros(3, np.int64)
-    for name in ("backlog and rejections", "three attempts", "rejections", "backlog"):
+    outcomes, answers = set[int](), np.zeros(len(StationAnswer), np.int64)
+    for name in ("backlog and rejections", "no wasted work", "three attempts", "rejections", "backlog"):
         trouble = WORLDS[name]
         result = run_in_batches(trouble.population, trouble.rules)
         outcomes |= set(result.episodes.outcome.tolist())

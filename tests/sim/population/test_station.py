@@ -52,7 +52,7 @@ def test_a_storm_on_a_quota_takes_the_crowd_over_the_quota() -> None:
     """A crowd of 5,000 at 500 a second: two seconds' worth are let in, the slots of all others are at nine tenths."""
     rules = StationRules(joins_per_s=500.0, admission_seconds=2.0, slots=1, service=1 / 500)
     gate = station(rules)
-    answers = [gate.enter(0.0) for _ in range(5000)]
+    answers = [gate.enter(0.0, INFINITE) for _ in range(5000)]
     admitted = [value for answer, value in answers if answer is StationAnswer.SERVED]
     slots = [value for answer, value in answers if answer is StationAnswer.REJECTED]
     assert len(admitted) == pytest.approx(2.0 * 500, abs=2)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.return_window import return_window
@@ -55,6 +56,8 @@ class Trouble:
     slots: int = 2
     service: float = 0.00015
     backlog: int = 0
+    distribution: ServiceDistribution = ServiceDistribution.DETERMINISTIC
+    wasted_work: bool = True
     heartbeat: HeartbeatTimeouts = HEARTBEAT
     probe: ProbeTimeouts = PROBE
     open_timeout: float = 5.0
@@ -67,7 +70,15 @@ class Trouble:
             ClientRules(self.policy, self.probe, self.open_timeout, self.join_timeout),
             self.heartbeat,
             return_window(300, 3000.0),
-            StationRules(self.joins_per_s, self.admission_seconds, self.slots, self.service, self.backlog),
+            StationRules(
+                self.joins_per_s,
+                self.admission_seconds,
+                self.slots,
+                self.service,
+                self.backlog,
+                self.distribution,
+                wasted_work=self.wasted_work,
+            ),
             commit=0.003,
             duration=self.duration,
         )

@@ -1,0 +1,82 @@
+"""What a simulated server and its links cost: the table `[costs]` of an experiment. Values only.
+
+The lanes that run on a model of a server read it (``model`` and ``population``); in the others time is what it is.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from resilience.errors import require
+from resilience.units import Seconds
+
+_DURATIONS = ("latency", "connect", "handshake", "join", "restore", "message", "commit", "startup", "close_timeout")
+_MOST_PROCESSORS = 1000
+_MOST_WAITING = 1_000_000_000
+_MOST_SIGMA = 4.0
+
+
+class ServiceDistribution(StrEnum):
+    """How the service times of one kind of work spread around their mean."""
+
+    DETERMINISTIC = "deterministic"
+    EXPONENTIAL = "exponential"
+    LOGNORMAL = "lognormal"
+
+
+class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What links and the server cost; all durations in seconds.
+
+    By default a server completes 1 / (``handshake`` + ``join``) = 4,167 joins a second, more than the default
+    ``join_capacity``. Raises :class:`~resilience.errors.ConfigError` for the first rule that is broken.
+    """
+
+    latency: Seconds = 0.0005
+    """One way from client to server, through the proxy, which is half way. Assumed: a loopback interface.
+
+    The population lane has its own, `population.latency` and those of network profiles."""
+    connect: Seconds = 0.0003
+    """Until a client knows that the proxy accepted or refused its TCP connection. Assumed: a loopback interface."""
+    handshake: Seconds = 0.00013
+    """Mean processor time of one WebSocket handshake. Measured: a bare handshake and echo (docs/performance.md)."""
+    join: Seconds = 0.00011
+    """Mean processor time of a first join, from its message to its reply. Measured: a join less its handshake."""
+    restore: Seconds = 0.000075
+    """Mean processor time of a resume, from its message to its reply. Measured: a restore less its handshake."""
+    message: Seconds = 0.00002
+    """Processor time of one frame sent: a broadcast reaches its last receiver later than its first. Assumed."""
+    commit: Seconds = 0.003
+    """One database transaction, whatever the number of rows in it. Assumed: a solid-state disk."""
+    startup: Seconds = 0.6
+    """From the start of a server process until it listens. Assumed: a Python process with its imports."""
+    close_timeout: Seconds = 1.0
+    """How long the server waits for the reply to its close frame before it ends the TCP connection.
+
+    The production server's close timeout."""
+    processors: int = 1
+    """Handshakes, joins and resumes that are served at once, in the order of their arrival."""
+    service: ServiceDistribution = ServiceDistribution.DETERMINISTIC
+    """How the times of handshakes, joins and resumes spread around their means."""
+    service_sigma: float = 1.0
+    """Standard deviation of the logarithm of a lognormal service time; the mean stays the same."""
+    backlog: int = 0
+    """Connections that may wait for their handshake; 0 for no limit.
+
+    One that finds them all taken sends its first packet again, 1 s and 3 s after the first."""
+    wasted_work: bool = True
+    """Whether a handshake whose client has left costs its full service, as it does when the request is read already.
+
+    Without it such a request is skipped at no cost."""
+
+    def __post_init__(self) -> None:
+        """Check each rule once."""
+        for key in _DURATIONS:
+            value = getattr(self, key)
+            require(0 < value < float("inf"), key, value, "must be a positive, finite number of seconds")
+        processors, backlog, sigma = self.processors, self.backlog, self.service_sigma
+        rule = f"must be from 1 to {_MOST_PROCESSORS}"
+        require(1 <= processors <= _MOST_PROCESSORS, "processors", processors, rule)
+        require(0 <= backlog <= _MOST_WAITING, "backlog", backlog, f"must be from 0 to {_MOST_WAITING:,}")
+        require(0 < sigma <= _MOST_SIGMA, "service_sigma", sigma, f"must be above 0 and at most {_MOST_SIGMA:g}")
