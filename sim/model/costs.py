@@ -9,6 +9,21 @@ import msgspec
 from resilience.errors import ConfigError
 from resilience.units import Seconds
 
+_DURATIONS = (
+    "latency",
+    "connect",
+    "handshake",
+    "message",
+    "commit",
+    "startup",
+    "close_timeout",
+    "timer",
+    "injection",
+    "injection_call",
+    "kill",
+    "healing",
+)
+
 
 class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What links and the server cost; all durations in seconds.
@@ -26,6 +41,10 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the production server's close timeout.
     ``wasted_work``: whether a handshake whose client has left still costs its full service, as it does if the
     request is in the socket's buffer; without it such a request is skipped at no cost.
+    ``timer``: how late a client's timers ring, those that detect a silent peer and those that retry.
+    ``injection``: from the order to close a link's connections until they are closed; ``injection_call``: until the
+    order is reported as carried out; ``healing``: from the order to lift a condition of a link until it is lifted;
+    ``kill``: from the order to kill the server until its connections end.
     """
 
     latency: Seconds = 0.0005
@@ -37,10 +56,15 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     startup: Seconds = 0.6
     close_timeout: Seconds = 1.0
     wasted_work: bool = True
+    timer: Seconds = 0.0
+    injection: Seconds = 0.0
+    injection_call: Seconds = 0.0
+    kill: Seconds = 0.0
+    healing: Seconds = 0.0
 
     def __post_init__(self) -> None:
         """Check each rule once."""
-        for key in ("latency", "connect", "handshake", "message", "commit", "startup", "close_timeout"):
+        for key in _DURATIONS:
             value = getattr(self, key)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(key, value, "must be a finite number of seconds, at least 0")
