@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +19,11 @@ from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
+from .calibration.cli import calibrate, validate
 from .profiles.cli import outages, profiles, schedule
+
+if TYPE_CHECKING:
+    from .model.costs import ModelCosts
 
 
 @click.group()
@@ -29,6 +34,8 @@ def sim() -> None:
 sim.add_command(profiles)
 sim.add_command(outages)
 sim.add_command(schedule)
+sim.add_command(calibrate)
+sim.add_command(validate)
 
 
 @sim.command()
@@ -55,6 +62,11 @@ sim.add_command(schedule)
     show_default=True,
     help="Store events as JSON Lines, or as Parquet columns, which are smaller and faster to read.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Costs of the model lane from a file of "sim calibrate", or "shipped"; assumed ones by default.',
+)
 @repetition_options
 @needs_extra("sim")
 def run(
@@ -65,6 +77,7 @@ def run(
     overrides: tuple[str, ...],
     out: Path | None,
     log_format: str,
+    calibration: Path | None,
     repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) and report on it.
@@ -75,12 +88,13 @@ def run(
     from reports.run_cli import RunRequest, run_and_report
 
     loaded = load(experiment, overrides, scale)
+    costs = costs_from(calibration, lane)
     plan = repetition.plan(loaded.seed if seed is None else seed)
     if lane == Lane.POPULATION:
         if log_format != "lines":
             raise UsageError(f"--log-format {log_format}: the lane population has no events to store; leave it out")
         return run_population_and_report(loaded, plan, out, quiet=repetition.quiet)
-    request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
+    request = RunRequest(loaded, lambda: driver_of(Lane(lane), costs), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))
 
 
@@ -148,8 +162,19 @@ def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out:
         return report_own_run(run_dir, make_console(quiet=quiet))
 
 
-def driver_of(lane: Lane) -> LaneDriver:
-    """The driver of a simulated lane; each lane loads only what it runs."""
+def costs_from(calibration: Path | None, lane: str) -> ModelCosts | None:
+    """The costs of a calibration file; None without one. UsageError for a lane that has no costs."""
+    if calibration is None:
+        return None
+    if lane != Lane.MODEL:
+        raise UsageError(f"--calibration: the lane {lane} takes no calibrated costs; choose --lane model")
+    from .calibration.calibration_file import read_calibration
+
+    return read_calibration(calibration).costs()
+
+
+def driver_of(lane: Lane, costs: ModelCosts | None = None) -> LaneDriver:
+    """The driver of a simulated lane; each lane loads only what it runs. ``costs`` are those of the model lane."""
     if lane is Lane.VIRTUAL:
         from .virtual.lane import VirtualLane
 
@@ -157,7 +182,7 @@ def driver_of(lane: Lane) -> LaneDriver:
     if lane is Lane.MODEL:
         from .model.lane import ModelLane
 
-        return ModelLane()
+        return ModelLane(costs)
     raise UsageError(f"--lane {lane}: sim runs the lanes model and virtual")
 
 
