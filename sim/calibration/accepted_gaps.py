@@ -1,7 +1,7 @@
-"""The ledger of accepted gaps: where the model is known to differ from real runs, by how much, and why.
+"""The accepted gaps: where the model is known to differ from real runs, by how much, and why.
 
 A TOML file of ``[[gap]]`` tables. A goal that is missed by no more than an accepted gap does not fail a validation, and
-the page names the gap; one that is missed by more does. The shipped ledger is ``accepted_gaps.toml`` of this package.
+the page names the gap; one that is missed by more does. The shipped list is ``accepted_gaps.toml`` of this package.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class AcceptedGap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     check: str
 
 
-class _Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _GapFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gap: tuple[AcceptedGap, ...] = ()
 
 
-def read_ledger(path: Path | None = None) -> tuple[AcceptedGap, ...]:
-    """The gaps of a ledger file, or of the shipped one; UsageError in one line for a file that is none."""
-    where = "the shipped ledger" if path is None else str(path)
+def read_accepted_gaps(path: Path | None = None) -> tuple[AcceptedGap, ...]:
+    """The gaps of a file of them, or of the shipped one; UsageError in one line for a file that is none."""
+    where = "the shipped list of accepted gaps" if path is None else str(path)
     try:
         shipped = files(__package__) / "accepted_gaps.toml"
         text = shipped.read_text(encoding="utf-8") if path is None else read_text(path)
-        gaps = msgspec.toml.decode(text, type=_Ledger).gap
+        gaps = msgspec.toml.decode(text, type=_GapFile).gap
     except OSError as error:
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where}: not a ledger of accepted gaps: {error}") from error
+        raise UsageError(f"{where}: not a list of accepted gaps: {error}") from error
     for i, gap in enumerate(gaps):
         _check(gap, f"{where}: gap[{i}]")
     return gaps

@@ -98,12 +98,12 @@ def _print_parameters(calibration: Calibration) -> None:
     help="How often the model predicts each run; the interval of 39 holds 95 %.",
 )
 @click.option(
-    "--ledger",
+    "--accepted-gaps",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A ledger of accepted gaps instead of the shipped one.",
+    help="A list of accepted gaps instead of the shipped one.",
 )
 @needs_extra("sim")
-def validate(runs: tuple[Path, ...], file: Path, out: Path, replications: int, ledger: Path | None) -> int:
+def validate(runs: tuple[Path, ...], file: Path, out: Path, replications: int, accepted_gaps: Path | None) -> int:
     """Compare RUNS, run directories of chaos run, with what the calibrated model lane predicts of them.
 
     The calibration must not have been fitted to any of them.
@@ -113,12 +113,12 @@ def validate(runs: tuple[Path, ...], file: Path, out: Path, replications: int, l
     """
     from resilience.lab.command import interruptible
 
-    from .accepted_gaps import read_ledger
+    from .accepted_gaps import read_accepted_gaps
     from .calibration_file import read_calibration
     from .validate import validate as compare
     from .validate import write_validation
 
-    calibration, gaps = read_calibration(file), read_ledger(ledger)
+    calibration, gaps = read_calibration(file), read_accepted_gaps(accepted_gaps)
     with interruptible() as begun:
         begun.remedy = "nothing was written: run it again"
         found = compare(runs, calibration, str(file), replications=replications, gaps=gaps, progress=_say)

@@ -56,7 +56,7 @@ def estimate(runs: Sequence[Samples], default: Seconds) -> FittedParameter:
         return FittedParameter(value=default, fitted=False, samples=count, runs=len(with_values), reason=reason)
     values = np.array([trim_mean(each, TRIMMED) for each in clusters])
     weights = np.ones(len(clusters)) if by_run else np.array([len(each) for each in clusters], dtype=np.float64)
-    return _fitted(values, weights, by_run=by_run, samples=count, runs=len(with_values))
+    return _fitted(values, weights, samples=count, runs=len(with_values))
 
 
 def _blocks(run: Samples) -> list[Floats]:
@@ -64,7 +64,7 @@ def _blocks(run: Samples) -> list[Floats]:
     return [run.values[number == each] for each in np.unique(number)]
 
 
-def _fitted(values: Floats, weights: Floats, *, by_run: bool, samples: int, runs: int) -> FittedParameter:
+def _fitted(values: Floats, weights: Floats, *, samples: int, runs: int) -> FittedParameter:
     m = len(values)
     mean = float(np.average(values, weights=weights))
     rest = weights * (values - mean)

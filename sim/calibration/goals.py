@@ -17,7 +17,7 @@ MIN_EPISODES = 30
 """Fewer affected episodes than this say too little about a distribution."""
 
 MIN_INTERVALS = 10
-"""Of fewer prediction intervals than this no share of 90 % can be told."""
+"""Of fewer prediction intervals than this no share of 90 % can be judged."""
 
 
 class GoalKind(StrEnum):

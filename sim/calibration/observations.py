@@ -19,7 +19,7 @@ timer            how late a client dials after the delay that it has chosen
 injection        from the order to close a link's connections to the median of its clients' losses, less half a way
 injection_call   from that order to its reply
 healing          from the order to end a fault that ends with a close to the median of the clients' losses, less half a
-                 way; of others, half of the time to the order's reply
+                 way; of others the time to the order's reply
 kill             from the order to kill the server to the median of a cohort's losses, less one way
 ===============  ==================================================================================================
 """
@@ -80,7 +80,7 @@ class Samples(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What must be known of a machine before its other parameters can be told apart, seconds."""
+    """What must be known of a machine before its other parameters are separated, seconds."""
 
     latency: Seconds
     connect: Seconds
@@ -291,7 +291,7 @@ class _MeasuredStages:
         closes = self._closes(self._closing(FaultEdge.END), "healed_at", self._known.latency / 2.0, *ends)
         others = self._closing(FaultEdge.BEGIN)
         calls = self._calls(LogEventKind.FAULT_ENDED, others[others["healed_at"] > others["fault_at"] + _CLOSE_S / 2])
-        return Samples(np.concatenate([closes.values, calls.values / 2.0]), np.concatenate([closes.at, calls.at]))
+        return Samples(np.concatenate([closes.values, calls.values]), np.concatenate([closes.at, calls.at]))
 
     def _kill(self) -> Samples:
         windows = self._windows.frame

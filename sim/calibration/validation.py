@@ -125,7 +125,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 def judge(runs: Sequence[MeasuredRun], goals: Goals, gaps: Sequence[AcceptedGap]) -> tuple[GoalResult, ...]:
     """Every goal: of each experiment, then of all runs together."""
     results = [result for name, group in by_experiment(runs).items() for result in _of_experiment(name, group, goals)]
-    return (*(_with_ledger(result, gaps) for result in results), *_of_all(runs, goals))
+    return (*(_with_accepted_gaps(result, gaps) for result in results), *_of_all(runs, goals))
 
 
 def _of_experiment(name: str, runs: Sequence[MeasuredRun], goals: Goals) -> list[GoalResult]:
@@ -155,7 +155,7 @@ def _of_experiment(name: str, runs: Sequence[MeasuredRun], goals: Goals) -> list
     ]
 
 
-def _with_ledger(result: GoalResult, gaps: Sequence[AcceptedGap]) -> GoalResult:
+def _with_accepted_gaps(result: GoalResult, gaps: Sequence[AcceptedGap]) -> GoalResult:
     if result.verdict is not Verdict.FAIL or result.gap is None:
         return result
     entry = accepted(gaps, result.scope, result.goal, result.gap)
