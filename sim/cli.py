@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from resilience.errors import ExitCode, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane
@@ -18,6 +19,7 @@ from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
+from .calibration.cli import calibrate, validate
 from .profiles.cli import outages, profiles, schedule
 
 
@@ -29,6 +31,8 @@ def sim() -> None:
 sim.add_command(profiles)
 sim.add_command(outages)
 sim.add_command(schedule)
+sim.add_command(calibrate)
+sim.add_command(validate)
 
 
 @sim.command()
@@ -55,6 +59,11 @@ sim.add_command(schedule)
     show_default=True,
     help="Store events as JSON Lines, or as Parquet columns, which are smaller and faster to read.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Costs of the model lane from a file of "sim calibrate", or "shipped"; assumed ones by default.',
+)
 @repetition_options
 @needs_extra("sim")
 def run(
@@ -65,6 +74,7 @@ def run(
     overrides: tuple[str, ...],
     out: Path | None,
     log_format: str,
+    calibration: Path | None,
     repetition: RepetitionOptions,
 ) -> int:
     """Run EXPERIMENT (a file or a bundled name) and report on it.
@@ -74,7 +84,7 @@ def run(
     """
     from reports.run_cli import RunRequest, run_and_report
 
-    loaded = load(experiment, overrides, scale)
+    loaded = with_calibration(load(experiment, overrides, scale), calibration, lane)
     plan = repetition.plan(loaded.seed if seed is None else seed)
     if lane == Lane.POPULATION:
         if log_format != "lines":
@@ -146,6 +156,17 @@ def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out:
             return ExitCode.HARNESS
         begun.remedy = report_later(run_dir)
         return report_own_run(run_dir, make_console(quiet=quiet))
+
+
+def with_calibration(experiment: Experiment, calibration: Path | None, lane: str) -> Experiment:
+    """The experiment at the costs of a calibration file, if there is one. UsageError for a lane that has no costs."""
+    if calibration is None:
+        return experiment
+    if lane != Lane.MODEL:
+        raise UsageError(f"--calibration: the lane {lane} takes no calibrated costs; choose --lane model")
+    from .calibration.calibration_file import read_calibration
+
+    return replace(experiment, costs=read_calibration(calibration).costs(experiment.costs))
 
 
 def driver_of(lane: Lane) -> LaneDriver:

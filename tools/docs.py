@@ -15,6 +15,7 @@ from pathlib import Path
 
 from docgen import (
     architecture,
+    calibration,
     catalogue,
     configuration,
     diagram_scenarios,
@@ -82,6 +83,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "fault kinds": faults.kinds_table,
     "fault declarations": faults.declarations,
     "fault example": faults.example,
+    "shipped calibration": calibration.shipped,
     "network profile figures": network_profiles.figures,
     "network profile parameters": network_profiles.parameters,
 }

@@ -13,6 +13,7 @@ from resilience.errors import require
 from resilience.units import Seconds
 
 _DURATIONS = ("latency", "connect", "handshake", "join", "restore", "message", "commit", "startup", "close_timeout")
+_LATENESSES = ("timer", "injection", "injection_call", "healing", "kill")
 _MOST_PROCESSORS = 1000
 _MOST_WAITING = 1_000_000_000
 _MOST_SIGMA = 4.0
@@ -55,6 +56,16 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the server waits for the reply to its close frame before it ends the TCP connection.
 
     The production server's close timeout."""
+    timer: Seconds = 0.0
+    """How late a client's timers ring, those that detect a silent peer and those that retry."""
+    injection: Seconds = 0.0
+    """From the order to close a link's connections until they are closed."""
+    injection_call: Seconds = 0.0
+    """From the order to close a link's connections until it is reported as carried out."""
+    healing: Seconds = 0.0
+    """From the order to lift a condition of a link until it is lifted."""
+    kill: Seconds = 0.0
+    """From the order to kill the server until its connections end."""
     processors: int = 1
     """Handshakes, joins and resumes that are served at once, in the order of their arrival."""
     service: ServiceDistribution = ServiceDistribution.DETERMINISTIC
@@ -75,6 +86,9 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in _DURATIONS:
             value = getattr(self, key)
             require(0 < value < float("inf"), key, value, "must be a positive, finite number of seconds")
+        for key in _LATENESSES:
+            value = getattr(self, key)
+            require(0 <= value < float("inf"), key, value, "must be a finite number of seconds, at least 0")
         processors, backlog, sigma = self.processors, self.backlog, self.service_sigma
         rule = f"must be from 1 to {_MOST_PROCESSORS}"
         require(1 <= processors <= _MOST_PROCESSORS, "processors", processors, rule)

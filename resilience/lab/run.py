@@ -14,7 +14,7 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -146,11 +146,16 @@ def conduct(  # noqa: PLR0913 - as execute
     *,
     progress: ProgressListener = ignore_progress,
     cancellation: Cancellation | None = None,
+    windows: Sequence[FaultWindow] | None = None,
 ) -> RunOutcome:
-    """Run ``experiment`` and hand its history to ``recording``; no ``run.json``. Raises whatever ended the run."""
+    """Run ``experiment`` and hand its history to ``recording``; no ``run.json``. Raises whatever ended the run.
+
+    ``windows`` replaces the experiment's own schedule, so that the timeline of another run can be repeated.
+    """
     require_lane(experiment, driver.lane)
     cancellation = cancellation or Cancellation()
-    run = _Run(driver, experiment, seed, recording, progress, cancellation)
+    planned = experiment.windows(seed) if windows is None else windows
+    run = _Run(driver, experiment, seed, planned, recording, progress, cancellation)
     try:
         outcome = driver.run(run.conduct, cancellation)
     except SystemFailedError as failed:
@@ -228,11 +233,12 @@ class _Run:
         driver: LaneDriver,
         experiment: Experiment,
         seed: int,
+        windows: Sequence[FaultWindow],
         recording: Recording,
         progress: ProgressListener,
         cancellation: Cancellation,
     ) -> None:
-        self._driver, self._experiment, self._seed = driver, experiment, seed
+        self._driver, self._experiment, self._seed, self._windows = driver, experiment, seed, windows
         self._recording, self._listener, self._cancellation = recording, progress, cancellation
         self._phase = "starting"
         self._system: System | None = None
@@ -299,7 +305,7 @@ class _Run:
             cause = f"no steady state: {found}, wanted {hypothesis.joined:.1%}; nothing was injected"
             return RunOutcome(RunStatus.NOT_STARTED, cause)
         self._enter("running")
-        await injector.run_schedule(self._experiment.windows(self._seed), until=duration)
+        await injector.run_schedule(self._windows, until=duration)
         await system.clock.sleep_until(duration)
         death = system.death()
         if death is not None:

@@ -10,6 +10,7 @@ from resilience.protocol.effects import AbortTransport, CloseTransport, OpenTran
 from resilience.protocol.messages import ServerMessage
 from resilience.protocol.states import ClientState
 from resilience.runtime import RecordSink
+from resilience.units import Seconds
 
 from .clock import LazyTimer, SimEnvironment
 from .connection import ModelConnection
@@ -21,9 +22,24 @@ M_co = TypeVar("M_co", bound=ReconnectingConnection, covariant=True)
 
 
 class ModelClientDriver(Generic[M_co]):
-    """One client: the machine, its current connection, its alarm; it stands still while its ``process`` does."""
+    """One client: the machine, its current connection, its alarm; it stands still while its ``process`` does.
 
-    __slots__ = ("_clock", "_connection", "_link", "_log", "_process", "_timer", "_wire", "actor", "cohort", "machine")
+    ``lateness``: by how many seconds its alarm rings late.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_connection",
+        "_lateness",
+        "_link",
+        "_log",
+        "_process",
+        "_timer",
+        "_wire",
+        "actor",
+        "cohort",
+        "machine",
+    )
 
     def __init__(  # noqa: PLR0913 - all that one client depends on
         self,
@@ -36,7 +52,9 @@ class ModelClientDriver(Generic[M_co]):
         log: RecordSink,
         wire: MessageCodecHook,
         process: ModelProcess,
+        lateness: Seconds = 0.0,
     ) -> None:
+        self._lateness = lateness
         self.actor, self.cohort, self.machine = actor, cohort, machine
         self._clock, self._link, self._log, self._wire, self._process = clock, link, log, wire, process
         self._connection: ModelConnection | None = None
@@ -108,7 +126,8 @@ class ModelClientDriver(Generic[M_co]):
                 self._connection = self._link.dial(self, effect.dial)
             elif isinstance(effect, AbortTransport | CloseTransport):
                 self._leave(effect.dial)
-        self._timer.set(self.machine.next_deadline())
+        deadline = self.machine.next_deadline()
+        self._timer.set(None if deadline is None else deadline + self._lateness)
 
     def _leave(self, dial: int) -> None:
         connection = self._connection

@@ -16,6 +16,7 @@ from resilience.lab.participants import ParticipantSpec, first_dial, participant
 from resilience.lab.second_clients import OrderCounts, SecondTab, TokenReplay, make_second_tab, replays_for
 from resilience.protocol.client.connection import ReconnectingConnection
 from resilience.runtime import RecordSink, ignore_record, log_to
+from resilience.units import Seconds
 
 from .client import ModelClientDriver
 from .client_process import ModelClientProcess
@@ -30,7 +31,10 @@ Participant = ModelClientDriver[ObservingClient]
 
 
 class ModelFleet:
-    """Every client of one run. ``links`` by their names; ``direct`` is the way to the server that no fault touches."""
+    """Every client of one run. ``links`` by their names; ``direct`` is the way to the server that no fault touches.
+
+    ``lateness``: by how many seconds the clients' timers ring late.
+    """
 
     def __init__(  # noqa: PLR0913 - all that a fleet depends on
         self,
@@ -42,7 +46,9 @@ class ModelFleet:
         direct: ModelLink,
         sink: EventSink,
         wire: MessageCodecHook,
+        lateness: Seconds = 0.0,
     ) -> None:
+        self._lateness = lateness
         self._experiment, self._seed, self._clock = experiment, seed, clock
         self._links, self._direct, self._sink, self._wire = links, direct, sink, wire
         self._running = ModelProcess()
@@ -114,5 +120,13 @@ class ModelFleet:
         self, who: ParticipantSpec, machine: M, link: ModelLink, log: RecordSink, process: ModelProcess
     ) -> ModelClientDriver[M]:
         return ModelClientDriver(
-            who.actor, who.cohort, machine, clock=self._clock, link=link, log=log, wire=self._wire, process=process
+            who.actor,
+            who.cohort,
+            machine,
+            clock=self._clock,
+            link=link,
+            log=log,
+            wire=self._wire,
+            process=process,
+            lateness=self._lateness,
         )

@@ -15,10 +15,15 @@ from typing import Any, TypeVar
 from resilience.errors import InjectionError
 from resilience.eventlog.vocabulary import Lane, Role
 from resilience.eventlog.writer import EventSink
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.primitives import (
+    CloseAll,
     DrainServer,
+    Impose,
     Kill,
+    Lift,
     LinkOperation,
+    ResetAll,
     ResumeServer,
     ServerOperation,
     Start,
@@ -34,7 +39,7 @@ from resilience.lab.system import CallTimes
 from resilience.protocol.server.drain import DRAIN_TICK_S
 from resilience.random_streams import uniform
 from resilience.runtime import log_to
-from resilience.units import Seconds
+from resilience.units import Instant, Seconds
 
 from ..simulated_system import SimulatedSystem
 from ..watchdog import STALL_S, Watchdog
@@ -55,13 +60,30 @@ END_TIMEOUT_S: Seconds = 10.0
 class ModelLinkControl:
     """One modelled link as the laboratory's injector uses it."""
 
-    def __init__(self, link: ModelLink, clock: SimLabClock, server: ModelServerDriver) -> None:
-        self.link, self._clock, self._server = link, clock, server
+    def __init__(self, link: ModelLink, clock: SimLabClock, server: ModelServerDriver, costs: ModelCosts) -> None:
+        self.link, self._clock, self._server, self._costs = link, clock, server, costs
 
     async def apply(self, operation: LinkOperation) -> CallTimes:
-        """Carry out one operation; it takes no time. InjectionError for a condition to lift that does not hold."""
+        """Carry out one operation, as late as the costs say. InjectionError for a condition to lift that does not hold.
+
+        To impose a condition takes no time.
+        """
+        ordered, costs = self._clock.now(), self._costs
+        match operation:
+            case CloseAll() | ResetAll():
+                effect, done = costs.injection, max(costs.injection, costs.injection_call)
+            case Lift():
+                effect = done = costs.healing
+            case Impose():
+                effect = done = 0.0
+        await self._wait_until(ordered + effect)
         self.link.apply(operation)
-        return CallTimes(self._clock.now(), self._clock.now())
+        await self._wait_until(ordered + done)
+        return CallTimes(ordered, self._clock.now())
+
+    async def _wait_until(self, when: Instant) -> None:
+        if when > self._clock.now():
+            await self._clock.sleep_until(when)
 
     def canary(self) -> ModelCanary:
         """A canary that crosses this link."""
@@ -75,8 +97,10 @@ class ModelLinkControl:
 class ModelServerControl:
     """The modelled server as the laboratory's injector uses it."""
 
-    def __init__(self, server: ModelServerDriver, links: Sequence[ModelLink], clock: SimLabClock) -> None:
-        self._server, self._links, self._clock = server, links, clock
+    def __init__(
+        self, server: ModelServerDriver, links: Sequence[ModelLink], clock: SimLabClock, costs: ModelCosts
+    ) -> None:
+        self._server, self._links, self._clock, self._costs = server, links, clock, costs
         self._kills = self._suspensions = 0
         server.on_end = self._end_connections
 
@@ -90,6 +114,8 @@ class ModelServerControl:
         match operation:
             case Kill():
                 self._kills += 1
+                if self._costs.kill:
+                    await self._clock.sleep_until(before + self._costs.kill)
                 self._server.kill()
                 self._end_connections()
             case DrainServer():
@@ -145,18 +171,21 @@ class ModelSystem(SimulatedSystem):
         wire: MessageCodecHook,
     ) -> None:
         self._experiment, self._seed, self._sink = experiment, seed, sink
+        costs = experiment.costs
         self.environment, self.clock = environment, SimLabClock(environment)
         log = log_to(sink, Lane.MODEL, Role.SERVER, "server")
         self.driver = ModelServerDriver(experiment, seed, clock=environment, log=log, wire=wire)
         names = [group.name for group in experiment.links(seed)]
         links = {
-            name: ModelLink(environment, experiment.costs, self.driver, partial(uniform, seed, "spread", name))
+            name: ModelLink(environment, costs, self.driver, partial(uniform, seed, "spread", name))
             for name in (*names, SERVER)
         }
         direct = links.pop(SERVER)
-        self.links = {name: ModelLinkControl(link, self.clock, self.driver) for name, link in links.items()}
-        self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock)
-        self.fleet = ModelFleet(experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire)
+        self.links = {name: ModelLinkControl(link, self.clock, self.driver, costs) for name, link in links.items()}
+        self.server = ModelServerControl(self.driver, (*links.values(), direct), self.clock, costs)
+        self.fleet = ModelFleet(
+            experiment, seed, clock=environment, links=links, direct=direct, sink=sink, wire=wire, lateness=costs.timer
+        )
         self._groups = {name: ControlledClients(process, self.clock) for name, process in self.fleet.isolated().items()}
 
     @property

@@ -1,0 +1,155 @@
+"""The calibration file: JSON, versioned, with the machine and the runs that it comes from. Reads, writes, applies.
+
+``docs/calibration.md`` describes the format. A file of another version is refused, since its parameters may mean
+something else.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from reports.pages import failing_in_one_line
+from resilience.errors import UsageError
+from resilience.experiment.costs import ModelCosts
+from resilience.text_files import read_text
+from resilience.units import Seconds
+
+KIND = "quiz-resilience calibration"
+SCHEMA_VERSION = 1
+CONFIDENCE = 0.95
+"""Two-sided, of every interval."""
+
+SHIPPED = "shipped"
+"""The name under which the calibration of this package is found."""
+
+
+class FittedParameter(msgspec.Struct, frozen=True, kw_only=True):
+    """One cost of the model. ``value``, ``low`` and ``high`` in seconds; the bounds are those of the value.
+
+    ``spread``: the relative standard deviation from run to run. ``samples`` of ``runs``, in ``clusters`` that count as
+    independent. Where it is not ``fitted``, the value is the model's default and ``reason`` says why.
+    """
+
+    value: Seconds
+    low: Seconds | None = None
+    high: Seconds | None = None
+    spread: float = 0.0
+    samples: int = 0
+    runs: int = 0
+    clusters: int = 0
+    fitted: bool = True
+    reason: str | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the runs were made: processor model, number of logical processors, operating system. No names."""
+
+    processor: str
+    processors: int
+    system: str
+
+
+class CalibrationRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that was fitted. ``evidence``: SHA-256 of its ``run.json``, which lists the digests of its files.
+
+    ``lateness_s``: the worst lateness of its clients' own loops.
+    """
+
+    experiment: str
+    experiment_digest: str
+    seed: int
+    lane: str
+    started_at: str
+    evidence: str
+    lateness_s: Seconds
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """A calibration file. ``note``: what its maker says of the circumstances."""
+
+    kind: str = KIND
+    schema_version: int = SCHEMA_VERSION
+    made_at: str
+    versions: dict[str, str]
+    machine: Machine
+    runs: tuple[CalibrationRun, ...]
+    parameters: dict[str, FittedParameter]
+    note: str = ""
+    confidence: float = CONFIDENCE
+
+    def costs(self, others: ModelCosts, values: dict[str, Seconds] | None = None) -> ModelCosts:
+        """Every parameter's value, or these ``values`` of some; ``others`` has what no parameter is about."""
+        fitted = {name: each.value for name, each in self.parameters.items()} | (values or {})
+        return msgspec.structs.replace(others, **fitted)
+
+
+class _FileHead(msgspec.Struct):
+    """What tells a calibration file from any other, whatever its version."""
+
+    kind: str = ""
+    schema_version: int = 0
+
+
+def write_calibration(calibration: Calibration, path: Path) -> None:
+    """Write the file, all or nothing; HarnessError in one line when that is not possible."""
+    text = msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n"
+    with failing_in_one_line(path, "the calibration"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        try:
+            fresh.write_bytes(text)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration file, or the shipped one by its name.
+
+    Raises :class:`~resilience.errors.UsageError`, in one line, for a file that cannot be read, is no calibration, is of
+    another version, or holds a value that the model cannot use.
+    """
+    if str(path) == SHIPPED and not path.exists():
+        return _decode((files(__package__) / "shipped.json").read_text(encoding="utf-8"), "the shipped calibration")
+    try:
+        text = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        raise UsageError(f"{path}: cannot be read as a calibration: {said}") from error
+    return _decode(text, str(path))
+
+
+def _decode(text: str | bytes, where: str) -> Calibration:
+    try:
+        head = msgspec.json.decode(text, type=_FileHead)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{where}: not a calibration file: {error}") from error
+    if head.kind != KIND:
+        raise UsageError(f'{where}: not a calibration file: its kind is "{head.kind}", not "{KIND}"')
+    if head.schema_version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{where}: a calibration of version {head.schema_version}, and this program reads version "
+            f"{SCHEMA_VERSION}: make it again with sim calibrate"
+        )
+    try:
+        found = msgspec.json.decode(text, type=Calibration)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{where}: {error}") from error
+    _check(found, where)
+    return found
+
+
+def _check(calibration: Calibration, where: str) -> None:
+    durations = {field.name for field in msgspec.structs.fields(ModelCosts) if field.type is Seconds}
+    for name, each in calibration.parameters.items():
+        if name not in durations:
+            raise UsageError(
+                f"{where}: parameters.{name}: no cost of the model; there are: {', '.join(sorted(durations))}"
+            )
+        for key, value in (("value", each.value), ("spread", each.spread)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{where}: parameters.{name}.{key} = {value}: must be a finite number, at least 0")

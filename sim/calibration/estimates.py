@@ -1,0 +1,83 @@
+"""From the samples of several runs to one value of each parameter, with an interval and a spread. Pure.
+
+Samples of one moment share its load, so they are clustered: by run where at least :data:`MIN_RUNS` runs have the
+parameter, else by blocks of :data:`BLOCK_S` seconds of a run. A cluster's value is its trimmed mean, the parameter's
+value the mean of its clusters' (of blocks weighted by their samples), and the interval Student's t over clusters
+(Cochran 1977, section 6.3, linearised). The *spread* says how far another run of the same machine may be from it: the
+standard deviation between clusters, relative to the value; between blocks it is rather too large than too small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from reports.frames import RunHistory
+from reports.quantiles import t_quantile
+from resilience.units import Seconds
+
+from .calibration_file import CONFIDENCE, FittedParameter
+from .observations import PARAMETERS, Floats, Known, Samples, samples_of
+
+TRIMMED = 0.1
+"""The part of a cluster's values that is left out at either end: a machine that stalls once is no service time."""
+
+BLOCK_S: Seconds = 5.0
+MIN_RUNS = 3
+MIN_CLUSTERS = 2
+
+_FIRST = ("message", "latency", "connect")
+"""What the others need, in the order in which they need one another."""
+
+
+def fit(runs: Sequence[RunHistory], defaults: Mapping[str, Seconds]) -> dict[str, FittedParameter]:
+    """Every parameter from these runs; one with too little data keeps its default, and says why."""
+    known = Known(**{name: defaults[name] for name in Known._fields})
+    for name in _FIRST:
+        found = estimate([samples_of(run, known, (name,))[name] for run in runs], defaults[name])
+        known = known._replace(**{name: found.value})
+    samples = [samples_of(run, known) for run in runs]
+    return {name: estimate([each[name] for each in samples], defaults[name]) for name in PARAMETERS}
+
+
+def estimate(runs: Sequence[Samples], default: Seconds) -> FittedParameter:
+    """One parameter from its samples in each run; the default where two clusters cannot be found."""
+    with_values = [run for run in runs if len(run.values)]
+    count = sum(len(run.values) for run in with_values)
+    by_run = len(with_values) >= MIN_RUNS
+    clusters = (
+        [run.values for run in with_values] if by_run else [block for run in with_values for block in _blocks(run)]
+    )
+    if len(clusters) < MIN_CLUSTERS:
+        reason = f"{count} samples in {len(clusters)} clusters: needs {MIN_CLUSTERS} clusters, so the default is kept"
+        return FittedParameter(value=default, fitted=False, samples=count, runs=len(with_values), reason=reason)
+    values = np.array([trim_mean(each, TRIMMED) for each in clusters])
+    weights = np.ones(len(clusters)) if by_run else np.array([len(each) for each in clusters], dtype=np.float64)
+    return _fitted(values, weights, samples=count, runs=len(with_values))
+
+
+def _blocks(run: Samples) -> list[Floats]:
+    number = np.floor(run.at / BLOCK_S)
+    return [run.values[number == each] for each in np.unique(number)]
+
+
+def _fitted(values: Floats, weights: Floats, *, samples: int, runs: int) -> FittedParameter:
+    m = len(values)
+    mean = float(np.average(values, weights=weights))
+    rest = weights * (values - mean)
+    error = math.sqrt(m / (m - 1) * float(rest @ rest)) / float(weights.sum())
+    half = t_quantile((1 + CONFIDENCE) / 2, m - 1) * error
+    value = max(mean, 0.0)
+    deviation = float(values.std(ddof=1))
+    return FittedParameter(
+        value=value,
+        low=max(mean - half, 0.0),
+        high=max(mean + half, 0.0),
+        spread=deviation / value if value else 0.0,
+        samples=samples,
+        runs=runs,
+        clusters=m,
+    )
