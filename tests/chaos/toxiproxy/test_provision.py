@@ -205,13 +205,13 @@ SLOW_GO = """#!/bin/sh
 echo "go: downloading" >&2
 sleep 600 &
 echo $! > "$GOBIN/compiler"
-touch "$GOBIN/begun"
+touch "${GOTMPDIR:?}/go-build123" "${TMPDIR:?}/pip-unpack-456" "$GOBIN/begun"
 wait
 """
 
 
 def test_sigterm_ends_a_build_with_all_that_it_started(tmp_path: Path, env: dict[str, str]) -> None:
-    """The compiler too, and the folder of the build is removed; the exit code is that of a program so ended."""
+    """The compiler too. The build's folder is removed with all temporary files; the code is that of a signal."""
     script(tmp_path / "bin" / "go", SLOW_GO)
     cache = tmp_path / "cache"
     code = (
