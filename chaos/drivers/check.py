@@ -153,7 +153,7 @@ class _Examiner:
             await self._trial.open(name)
         restored = await self._all_restored()
         found = f"{self._in_session()}; the server sees {self._target.connections} connections"
-        right = "connect each client to its url, and report attempt, opened and restored"
+        right = f"connect each client to its url, and report attempt, opened and restored{self._target.advice}"
         same = self._target.connections == len(self._names)
         self._add("it opens every client", holds=restored and same, found=found, right=right)
 

@@ -99,8 +99,9 @@ def invoke(*arguments: str) -> Result:
 def test_the_command_says_what_it_found_and_ends_with_0() -> None:
     result = invoke("--slower", "50", "--clients", "2", "{python}", "{examples}/reconnecting.py")
     assert result.return_value == 0, result.output
-    assert result.output.startswith("messages: ready ")
-    assert result.output.endswith("17 rules hold\n")
+    assert result.stderr.startswith(f"examining {sys.executable} {EXAMPLES}/reconnecting.py with the echo server")
+    assert result.stdout.startswith("messages: ready ")
+    assert result.stdout.endswith("17 rules hold\n")
 
 
 @pytest.mark.parametrize(
