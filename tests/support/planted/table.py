@@ -21,7 +21,7 @@ from . import DEFECTS
 from .planting import Defect
 from .runs import EXPERIMENTS, complaints, real, run_with, virtual
 
-ROW = "{:18} {:54} {:10} {:8} {:28} {:>7}"
+ROW = "{:18} {:61} {:10} {:8} {:28} {:>7}"
 
 Complaints = Callable[[Defect, pytest.MonkeyPatch], dict[str, str]]
 """Plants a defect until the patch ends, and runs the experiment."""
