@@ -59,7 +59,8 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
     log = folder / "driver.log"
     keeps = False
     try:
-        with interruptible():
+        with interruptible() as begun:
+            begun.remedy = "the driver was ended"
             found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
         _show(found, console)
         keeps = log.stat().st_size > 0 and not found.holds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from chaos.cli import chaos
 from chaos.drivers.check import Examination, Limits, examine
 from chaos.drivers.process import EXAMPLES
+from chaos.drivers.trial import Trial
 from resilience.errors import UsageError
 
 from ...support import defective_driver
@@ -90,6 +92,26 @@ async def test_a_driver_that_acknowledges_nothing_breaks_no_rule(tmp_path: Path)
     acts = next(finding for finding in found.findings if "acknowledges" in finding.rule)
     assert (acts.holds, acts.found) == (None, "0 of 2 acts")
     assert "no sign that a silent connection lives" in acts.right
+
+
+async def test_a_driver_of_another_protocol_is_led_to_its_own_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients connect and get no session; the check waits long for that once, not after each fault again."""
+    waits: list[float] = []
+    sound = Trial.sees
+
+    async def sees(self: Trial, condition: Callable[[], bool], within: float) -> bool:
+        waits.append(within)
+        return await sound(self, condition, within)
+
+    monkeypatch.setattr(Trial, "sees", sees)
+    command = [sys.executable, defective_driver.__file__, "expects_a_greeting"]
+    found = await examine(command, tmp_path / "log", clients=2, limits=IMPATIENT)
+    opening = next(finding for finding in found.findings if finding.rule == "it opens every client")
+    assert not opening.holds
+    assert opening.right.endswith("name it: --system FILE")
+    assert waits.count(IMPATIENT.recover) == 1
 
 
 def invoke(*arguments: str) -> Result:
