@@ -92,6 +92,11 @@ def _lock(descriptor: int, folder: Path, say: Say) -> bool:
     return True
 
 
+def with_scratch(env: Env, scratch: Path) -> dict[str, str]:
+    """An environment in which programs make their temporary files in ``scratch``, so that a killed one leaves none."""
+    return {**env, "TMPDIR": str(scratch.absolute())}
+
+
 def run_build(
     command: Sequence[str], within: Seconds, env: Env, say: Say, *, directory: Path | None = None
 ) -> Finished:

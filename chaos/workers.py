@@ -49,10 +49,14 @@ class Worker(ClientWorker):
     async def start(cls, experiment: Experiment, seed: int, run_dir: Path, number: int, shard: Shard) -> Worker:
         """Start the worker of this number and shard; it gets its job with :meth:`prepare`."""
         name = f"clients-{number}"
-        command = [sys.executable, "-P", "-m", "chaos.worker_main"]
-        child = await SupervisedProcess.spawn(name, command, run_dir / "logs" / f"{name}.log", piped=True)
+        child = await SupervisedProcess.spawn(name, cls._command(), run_dir / "logs" / f"{name}.log", piped=True)
         log, observations = (str(run_dir / folder / f"{name}.jsonl") for folder in (EVENTS, OBSERVATIONS))
         return cls(child, Job(experiment, seed, name, shard, log, observations))
+
+    @staticmethod
+    def _command() -> list[str]:
+        """The program of a worker and its arguments."""
+        return [sys.executable, "-P", "-m", "chaos.worker_main"]
 
     async def send(self, order: WorkerCommand) -> None:
         """Give an order; HarnessError when the process is gone."""

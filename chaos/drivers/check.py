@@ -151,9 +151,9 @@ class _Examiner:
     async def _opens(self) -> None:
         for name in self._names:
             await self._trial.open(name)
-        restored = await self._all_restored()
+        restored = await self._all_restored(self._limits.recover)
         found = f"{self._in_session()}; the server sees {self._target.connections} connections"
-        right = "connect each client to its url, and report attempt, opened and restored"
+        right = f"connect each client to its url, and report attempt, opened and restored{self._target.advice}"
         same = self._target.connections == len(self._names)
         self._add("it opens every client", holds=restored and same, found=found, right=right)
 
@@ -240,19 +240,20 @@ class _Examiner:
         self._add(rule, holds=noticed, found=found, right=right)
 
     async def _returns(self, rule: str, accepted: int) -> None:
-        restored = await self._all_restored()
+        had_session = self._trial.seen["restored"] > 0  # without one there is nothing to wait long for
+        restored = await self._all_restored(self._limits.recover if had_session else self._limits.answer)
         found = f"{self._in_session()}; the server accepted {self._target.accepted - accepted} new connections"
         right = "try again until a connection opens, and report attempt, opened and restored"
         same = self._target.connections == len(self._names)
         self._add(rule, holds=restored and same, found=found, right=right)
 
-    async def _all_restored(self) -> bool:
+    async def _all_restored(self, within: Seconds) -> bool:
         """Whether every client has a session, and the server a connection for it, in time."""
 
         def back() -> bool:
             return self._trial.all_are(S.SESSION) and self._target.connections == len(self._names)
 
-        await self._trial.sees(lambda: back() or self._trial.all_are(S.SESSION, S.GAVE_UP), self._limits.recover)
+        await self._trial.sees(lambda: back() or self._trial.all_are(S.SESSION, S.GAVE_UP), within)
         return await self._trial.sees(back, self._limits.answer) and self._trial.all_are(S.SESSION)
 
     def _in_session(self) -> str:

@@ -41,7 +41,8 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
 
     The server cuts its connections and refuses new ones, the driver is suspended, gets unknown messages, and is
     stopped. With --system the driver is examined with the server of that system; COMMAND is then the system's own
-    driver, unless given. {python}, {examples}, {systems} and {centrifugo} in COMMAND are replaced as in an experiment.
+    driver, unless given. Options stand before COMMAND; the driver gets what follows it. {python}, {examples},
+    {systems} and {centrifugo} in COMMAND are replaced as in an experiment.
 
     Exit codes: 0 every rule holds, 1 a rule is broken, 2 there is no such program, 4 it could not be examined.
     """
@@ -58,7 +59,8 @@ def check(command: tuple[str, ...], system: str | None, clients: int, slower: fl
     log = folder / "driver.log"
     keeps = False
     try:
-        with interruptible():
+        with interruptible() as begun:
+            begun.remedy = "the driver was ended"
             found = asyncio.run(examine_driver(command, system, log, clients=clients, slower=slower))
         _show(found, console)
         keeps = log.stat().st_size > 0 and not found.holds

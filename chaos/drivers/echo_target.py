@@ -15,6 +15,8 @@ from .trial_target import TrialTarget
 class EchoTarget(TrialTarget):
     """The server that a driver is examined with unless another one is named."""
 
+    advice = "; if they need more of a server than their own text sent back, name it: --system FILE"
+
     async def _listen(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
         server = await serve(self._echo, sock=listener, ping_interval=None, close_timeout=1)
 

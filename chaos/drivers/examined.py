@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import click
-
 from resilience.errors import UsageError
 from resilience.experiment.drivers import StdioDriver
 from resilience.experiment.targets import CommandTargetSpec
+from resilience.lab.command import say
 from resilience.runtime import RunClock
 
 from ..placeholders import provide_words
@@ -34,9 +34,11 @@ async def examine_driver(
     system = None if system_name is None else load_system(system_name)
     words, options = _driver_of(command, system)
     spec = None if system is None else _command_target(system)
-    provide_words((*words, *(() if spec is None else spec.command)), say=lambda line: click.echo(line, err=True))
+    provide_words((*words, *(() if spec is None else spec.command)), say=say)
     resolved = resolve_command(words, "COMMAND" if command else "driver.command")
     target = None if spec is None else _served(spec, log.parent)
+    server = "the echo server of this check" if system is None else f"the server of {system.name}"
+    say(f"examining {shlex.join(resolved)} with {server}")
     return await examine(resolved, log, clients=clients, limits=Limits().times(slower), options=options, target=target)
 
 

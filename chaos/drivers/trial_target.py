@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from resilience.network_addresses import with_port
 
@@ -20,6 +20,9 @@ class TrialTarget(ABC):
 
     ``path``: of the WebSocket URL.
     """
+
+    advice: ClassVar[str] = ""
+    """What else may be wrong with a driver whose clients connect and get no session."""
 
     def __init__(self, path: str = "/") -> None:
         self.accepted = 0

@@ -26,6 +26,9 @@ DOWNLOAD_S: Seconds = 900.0
 BUILD_S: Seconds = 3600.0
 PROBE_S: Seconds = 30.0
 
+_JSON = ("{", "\t", "}")
+"""How the lines of Go's answers begin, which are indented by tabs."""
+
 
 def centrifugo_binary(cache: Path) -> Path:
     """Where the server is kept; it need not exist."""
@@ -67,7 +70,7 @@ def _compiled(scratch: Path, env: Env, say: Say) -> Path:
 def _built_with(tools: GoTools, go: Path) -> Path | None:
     tools.say(f"building Centrifugo {VERSION} with {go} (several minutes, once)")
     scratch = tools.scratch.absolute()
-    said = tools.run(go, ["mod", "download", "-json", MODULE], DOWNLOAD_S, directory=scratch)
+    said = tools.run(go, ["mod", "download", "-json", MODULE], DOWNLOAD_S, directory=scratch, say=_progress(tools.say))
     if said is None:
         return None
     source = _folder_in(said)
@@ -81,6 +84,11 @@ def _built_with(tools: GoTools, go: Path) -> Path | None:
         tools.tried.append(f"{go} build: what it made does not run as Centrifugo")
         return None
     return target
+
+
+def _progress(say: Say) -> Say:
+    """Pass on what a download says of its progress, and not its answer in JSON."""
+    return lambda line: None if line.startswith(_JSON) else say(line)
 
 
 def _folder_in(said: str) -> Path | None:

@@ -84,11 +84,11 @@ def compare_systems(
         require_room(cell.experiment, seed, workers, out or RUNS)
     console = make_console()
     say = partial(print_aside, console)
-    with interruptible() as begun:
+    with interruptible() as begun, directory_of(out) as directory:
         proxy = _proxy(toxiproxy, plan, say)
-        run = SystemsRun(plan, directory_of(out))
-        begun.remedy = f"each run so far has its report below {run.directory}"
+        run = SystemsRun(plan, directory)
         run.provide(say)
+        begun.remedy = f"each run so far has its report below {directory}"
         for name, problem in run.problems.items():
             console.print(f"{name} is left out: {problem}", style="bold yellow", markup=False, soft_wrap=True)
         lanes = partial(RealLane, toxiproxy=proxy, workers=workers, ignores_limits=ignore_limits)

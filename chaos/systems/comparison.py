@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -136,7 +137,18 @@ class SystemsRun:
         return compare_systems(systems, titles, self.done, self.directory, tuple(self.plan.notes()))
 
 
-def directory_of(out: Path | None) -> Path:
-    """The directory of all runs, made: ``out``, empty or absent, or a new one below ``runs/``."""
+@contextlib.contextmanager
+def directory_of(out: Path | None) -> Iterator[Path]:
+    """The directory of all runs, made: ``out``, empty or absent, or a new one below ``runs/``.
+
+    Removed at the end if it was made here and holds nothing.
+    """
+    was_there = out is not None and out.exists()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return create_shared_dir(out, RUNS / "compare-systems" / stamp, "the directory of the comparison")
+    directory = create_shared_dir(out, RUNS / "compare-systems" / stamp, "the directory of the comparison")
+    try:
+        yield directory
+    finally:
+        if not was_there:
+            with contextlib.suppress(OSError):  # it holds runs
+                directory.rmdir()

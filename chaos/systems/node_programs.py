@@ -17,7 +17,7 @@ from pathlib import Path
 from resilience.errors import HarnessError
 from resilience.units import Seconds
 
-from ..cached_builds import Env, Say, build_once, last_lines, run_build
+from ..cached_builds import Env, Say, build_once, last_lines, run_build, with_scratch
 from ..guarded_command import run_guarded
 
 FETCH_S: Seconds = 900.0
@@ -70,7 +70,7 @@ def _installed(scratch: Path, npm: str, env: Env, say: Say) -> Path:
     for name, content in _sources().items():
         (folder / name).write_bytes(content)
     say("fetching the packages of Socket.IO and of Centrifugo's client with npm (some seconds, once)")
-    done = run_build([npm, *INSTALL], FETCH_S, env, say, directory=folder)
+    done = run_build([npm, *INSTALL], FETCH_S, with_scratch(env, scratch), say, directory=folder)
     if done.code != 0 or not (folder / "node_modules").is_dir():
         why = f"it did not end within {FETCH_S:g} s" if done.is_overdue else f"exit code {done.code}"
         raise HarnessError(

@@ -71,6 +71,10 @@ def parse_system(text: str, file: str, name: str) -> NamedSystem:
         tree: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(file, "", f"not TOML: {error}") from error
+    if "cohorts" in tree:
+        raise ExperimentError(
+            file, "cohorts", "this is an experiment; a system is a file with a title, a [target], a [driver]"
+        )
     check_table_kind(tree, file, "target", TARGET_KINDS)
     check_table_kind(tree, file, "driver", DRIVER_KINDS)
     try:

@@ -76,6 +76,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExperimentError(file, "", f"not TOML: {error}") from error
+    _require_experiment(tree, file)
     for override in overrides:
         _override(tree, override)
     _scale(tree, scale)
@@ -154,6 +155,13 @@ def _scale(tree: dict[str, Any], scale: float) -> None:
             cohort["clients"] = max(1, round(cohort["clients"] * scale))
 
 
+def _require_experiment(tree: dict[str, Any], file: str) -> None:
+    """Reject the file of a system, which describes a server and its clients and nothing that happens to them."""
+    if not {"cohorts", "faults", "duration"} & tree.keys() and {"target", "driver"} & tree.keys():
+        rule = f"there are none: this is a system; run an experiment on it with chaos run NAME --system {file}"
+        raise ExperimentError(file, "cohorts", rule)
+
+
 def _convert_section(tree: dict[str, Any], section: str, config: Any, file: str) -> None:  # noqa: ANN401 - any type
     """Check one table by itself, so that a broken rule is reported under its full key."""
     if isinstance(tree.get(section), dict):
@@ -193,7 +201,11 @@ def _check_kinds(tree: dict[str, Any], file: str) -> None:
 
 def _error_of(file: str, error: msgspec.ValidationError, section: str = "") -> ExperimentError:
     violation = violation_of(error)
-    return ExperimentError(file, one_line(violation.key(section)), one_line(violation.clause))
+    table = None if violation.path else _SECTIONS.get(section, Experiment)
+    there = getattr(table, "__struct_fields__", ()) if "unknown field" in violation.rule else ()
+    near = difflib.get_close_matches(violation.field, there, n=1, cutoff=0.75)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return ExperimentError(file, one_line(violation.key(section)), one_line(violation.clause + meant))
 
 
 def _without_none(node: object) -> object:

@@ -26,6 +26,7 @@ def invoke(*arguments: str | Path) -> Result:
         (["run", "smoke", "--set", "cohorts.0.clients=0"], "cohorts[0].clients"),
         (["run", "smoke", "--scale", "0"], "--scale"),
         (["show", "smoek"], "did you mean smoke?"),
+        (["run", "smoke", "--toxiproxy", "no/such"], "--toxiproxy: no/such: no such file; name the toxiproxy-server's"),
     ],
 )
 def test_bad_input_is_a_usage_error_before_anything_starts(arguments: list[str], complaint: str) -> None:

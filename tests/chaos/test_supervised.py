@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -48,6 +49,18 @@ async def test_a_child_that_outlives_sigkill_is_the_machines_failure(
         with pytest.raises(HarnessError, match=rf"server \(pid {process.process.pid}\) outlived SIGKILL for 0.1 s"):
             await process.stop(0.1)
     await process.end_now()
+
+
+def test_a_loop_that_closes_early_kills_its_children_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As at an interruption: no child is left, and asyncio finds none whose loop is gone."""
+    pids: list[int] = []
+
+    async def main() -> None:
+        pids.append((await child(tmp_path / "log", OBEDIENT)).process.pid)
+
+    asyncio.run(main())
+    assert not lives(pids[0])
+    assert caplog.text == ""
 
 
 RUNNER = """

@@ -23,14 +23,13 @@ from tests.support.planted.planting import Defect
 from tests.support.planted.runs import EXPERIMENTS, complaints, virtual
 
 BYPASS = "faults_reach_their_links"
-CLIENTS = {defect.name for defect in clients.DEFECTS}
 EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS.values()]
 
 
 @pytest.fixture
-def serve_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
-    """Have the real lane start its server with these defects."""
-    return partial(runs.serve_with, patched=monkeypatch)
+def run_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """Have the real lane start its server and its clients with these defects."""
+    return partial(runs.run_with, patched=monkeypatch)
 
 
 @pytest.fixture
@@ -110,29 +109,38 @@ def test_a_sound_server_is_never_accused(seed: int) -> None:
 
 @pytest.mark.usefixtures("bypass")
 def test_what_is_wrong_for_all_is_named_over_real_sockets(
-    serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+    run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     """Several defects at once that need no fault to show, and a cohort that bypasses its proxy."""
     names = ("one_more", "leak", "unequal")
-    serve_with(names)
+    run_with(names)
     found = complaints(runs.real(1, binary, tmp_path / "run"))
     assert {DEFECTS[name].check for name in names} | {BYPASS} <= set(found)
 
 
 def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
-    serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+    run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     names = ("deaf", "swallowed", "never_dead", "other_name", "same_token", "denied", "joined_again")
-    serve_with(names)
+    run_with(names)
+    found = complaints(runs.real(1, binary, tmp_path / "run"))
+    assert {DEFECTS[name].check for name in names} <= set(found)
+
+
+def test_what_is_wrong_in_clients_is_named_over_real_sockets(
+    run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+) -> None:
+    names = [defect.name for defect in clients.DEFECTS]
+    run_with(names)
     found = complaints(runs.real(1, binary, tmp_path / "run"))
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
 @pytest.mark.parametrize("name", ["both_act", "replay_accepted"])
 def test_what_is_wrong_for_second_tabs_is_named_over_real_sockets(
-    name: str, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+    name: str, run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
-    serve_with([name])
+    run_with([name])
     assert DEFECTS[name].check in complaints(runs.real(1, binary, tmp_path / "run", runs.TABS))
 
 
@@ -144,11 +152,11 @@ def test_a_sound_server_is_not_accused_over_real_sockets(
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize("defect", [each for each in EVERY if each.id not in CLIENTS])
+@pytest.mark.parametrize("defect", EVERY)
 def test_a_planted_defect_is_named_over_real_sockets(
-    defect: Defect, serve_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
+    defect: Defect, run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
-    serve_with([defect.name])
+    run_with([defect.name])
     assert defect.check in complaints(runs.real(1, binary, tmp_path / "run", EXPERIMENTS[defect.experiment]))
 
 

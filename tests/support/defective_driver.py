@@ -38,6 +38,12 @@ def _hides_acts(kind: str, **fields: object) -> None:
         sound_report(kind, **fields)
 
 
+def _expects_a_greeting(kind: str, **fields: object) -> None:
+    """Its clients have a session when their server has said so; this one never does."""
+    if kind not in {"restored", "acknowledged"}:
+        sound_report(kind, **fields)
+
+
 def _chatters(kind: str, **fields: object) -> None:
     if kind == "opened":
         sys.stdout.write(f"hurrah, {fields['client']} is there\n")
@@ -99,6 +105,7 @@ DEFECTS: dict[str, Callable[[], None]] = {
     "hides_losses": lambda: setattr(reconnecting, "report", _hides_losses),
     "hides_the_end": lambda: setattr(reconnecting, "report", _hides_the_end),
     "hides_acts": lambda: setattr(reconnecting, "report", _hides_acts),
+    "expects_a_greeting": lambda: setattr(reconnecting, "report", _expects_a_greeting),
     "chatters": lambda: setattr(reconnecting, "report", _chatters),
     "ignores_unknown": lambda: setattr(reconnecting, "report", _ignores_unknown),
     "pretends": lambda: setattr(reconnecting, "live", _pretends),

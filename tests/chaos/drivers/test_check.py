@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from chaos.cli import chaos
 from chaos.drivers.check import Examination, Limits, examine
 from chaos.drivers.process import EXAMPLES
+from chaos.drivers.trial import Trial
 from resilience.errors import UsageError
 
 from ...support import defective_driver
@@ -92,6 +94,26 @@ async def test_a_driver_that_acknowledges_nothing_breaks_no_rule(tmp_path: Path)
     assert "no sign that a silent connection lives" in acts.right
 
 
+async def test_a_driver_of_another_protocol_is_led_to_its_own_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients connect and get no session; the check waits long for that once, not after each fault again."""
+    waits: list[float] = []
+    sound = Trial.sees
+
+    async def sees(self: Trial, condition: Callable[[], bool], within: float) -> bool:
+        waits.append(within)
+        return await sound(self, condition, within)
+
+    monkeypatch.setattr(Trial, "sees", sees)
+    command = [sys.executable, defective_driver.__file__, "expects_a_greeting"]
+    found = await examine(command, tmp_path / "log", clients=2, limits=IMPATIENT)
+    opening = next(finding for finding in found.findings if finding.rule == "it opens every client")
+    assert not opening.holds
+    assert opening.right.endswith("name it: --system FILE")
+    assert waits.count(IMPATIENT.recover) == 1
+
+
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(chaos, ["driver", "check", *arguments], standalone_mode=False)
 
@@ -99,8 +121,9 @@ def invoke(*arguments: str) -> Result:
 def test_the_command_says_what_it_found_and_ends_with_0() -> None:
     result = invoke("--slower", "50", "--clients", "2", "{python}", "{examples}/reconnecting.py")
     assert result.return_value == 0, result.output
-    assert result.output.startswith("messages: ready ")
-    assert result.output.endswith("17 rules hold\n")
+    assert result.stderr.startswith(f"examining {sys.executable} {EXAMPLES}/reconnecting.py with the echo server")
+    assert result.stdout.startswith("messages: ready ")
+    assert result.stdout.endswith("17 rules hold\n")
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ OFFLINE_NPM = '#!/bin/sh\necho "npm error network request failed" >&2\nexit 1\n'
 SLOW = """#!/bin/sh
 sleep 600 &
 echo $! > {pid}
-touch {begun}
+touch "${{TMPDIR:?}}/npm-123" {begun}
 wait
 """
 CENTRIFUGO = '#!/bin/sh\necho "Centrifugo v6.9.1"\n'
 GO = """#!/bin/sh
 echo "$@" >> {calls}
 case "$1" in
-  mod) echo "go: downloading" >&2; mkdir -p {source}; echo '{{"Dir": "{source}"}}' ;;
+  mod) echo "go: downloading" >&2; mkdir -p {source}; printf '{{\n\t"Dir": "{source}"\n}}\n' ;;
   build)
     cat > "$3" <<'END'
 {program}END

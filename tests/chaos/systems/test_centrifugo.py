@@ -30,6 +30,7 @@ def test_it_is_built_once_where_the_module_is(tmp_path: Path, env: dict[str, str
     assert build.startswith("build -o ")
     assert list(cache.iterdir()) == [centrifugo_binary(cache)]
     assert said[0].startswith(f"building Centrifugo {centrifugo.VERSION}")
+    assert said[1:] == ["go: downloading", f"built {centrifugo_binary(cache)}"]
 
 
 def test_a_server_that_does_not_run_is_built_again(tmp_path: Path, env: dict[str, str]) -> None:

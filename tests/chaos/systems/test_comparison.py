@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from chaos.cli import chaos
-from chaos.systems.comparison import RunCell, SystemCell, SystemsPlan, SystemsRun
+from chaos.systems.comparison import RunCell, SystemCell, SystemsPlan, SystemsRun, directory_of
 from chaos.systems.system import NamedSystem, bundled_systems, parse_system
 from chaos.toxiproxy.provision import Binary
 from reports.systems import SystemsComparison
@@ -102,6 +102,20 @@ def test_a_program_that_the_users_own_system_names_wrongly_is_bad_input(tmp_path
     run = SystemsRun(SystemsPlan.of([tiny("one")], [own("a", "no-such-program")]), tmp_path)
     with pytest.raises(UsageError, match=r"target\.command = 'no-such-program'"):
         run.provide(print)
+
+
+def test_a_directory_that_got_no_run_is_removed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a build of minutes leaves none; a directory of the user's own stays."""
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for out in (None, tmp_path / "new", mine):
+        with directory_of(out) as directory:
+            assert directory.is_dir()
+    with directory_of(tmp_path / "full") as directory:
+        (directory / "smoke").mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "runs") == ["full", "mine"]
+    assert not any((tmp_path / "runs" / "compare-systems").iterdir())
 
 
 def test_settings_of_the_experiment_are_left_out_with_a_word(tmp_path: Path) -> None:

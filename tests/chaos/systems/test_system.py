@@ -62,6 +62,7 @@ def test_what_a_system_cannot_carry_out_is_named_with_both() -> None:
         ("title = ", "ours.toml: not TOML"),
         ("", "ours.toml: title"),
         ('title = "x"\ntargt = 1', "ours.toml: "),
+        ('title = "x"\ncohorts = []', "ours.toml: cohorts: this is an experiment; a system is a file with"),
         ('title = "x"\ntarget = {kind = "command", command = ["x"]}', r"ours.toml: target\.command.*{port}"),
         (
             'title = "x"\ntarget = {kind = "socketio"}',

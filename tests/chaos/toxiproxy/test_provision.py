@@ -29,6 +29,13 @@ chmod +x "$GOBIN/server"
 OLD_GO = '#!/bin/sh\necho "module requires go >= 1.23.0 (running go 1.19)" >&2\nexit 1\n'
 OFFLINE_GO = '#!/bin/sh\necho "dial tcp: lookup failed" >&2\nexit 1\n'
 
+# Debian 12 has this one; it reads no go.mod of a newer Go.
+OLDER_GO = """#!/bin/sh
+[ "$1" = version ] && echo "go version go1.19.8 linux/amd64" && exit
+echo "go: go.mod:3: invalid go version '1.23.0': must match format 1.23" >&2
+exit 1
+"""
+
 
 def script(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +152,7 @@ def test_of_two_builds_at_once_the_second_waits_and_finds_the_binary(tmp_path: P
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [NAME_IN_CACHE]
 
 
-@pytest.mark.parametrize("system_go", [None, OLD_GO])
+@pytest.mark.parametrize("system_go", [None, OLD_GO, OLDER_GO])
 def test_the_wheel_builds_if_the_systems_go_cannot(
     tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, system_go: str | None
 ) -> None:
@@ -205,13 +212,13 @@ SLOW_GO = """#!/bin/sh
 echo "go: downloading" >&2
 sleep 600 &
 echo $! > "$GOBIN/compiler"
-touch "$GOBIN/begun"
+touch "${GOTMPDIR:?}/go-build123" "${TMPDIR:?}/pip-unpack-456" "$GOBIN/begun"
 wait
 """
 
 
 def test_sigterm_ends_a_build_with_all_that_it_started(tmp_path: Path, env: dict[str, str]) -> None:
-    """The compiler too, and the folder of the build is removed; the exit code is that of a program so ended."""
+    """The compiler too. The build's folder is removed with all temporary files; the code is that of a signal."""
     script(tmp_path / "bin" / "go", SLOW_GO)
     cache = tmp_path / "cache"
     code = (

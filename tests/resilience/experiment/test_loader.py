@@ -74,6 +74,11 @@ def complaint(text: str, overrides: tuple[str, ...] = (), scale: float = 1.0) ->
         (BASE + CUT + "speed = 1\n", "faults[0].speed", "unknown field"),
         (BASE + CUT + CUT + "duration = 1\n", "faults[1].duration", "unknown field"),
         (BASE + EXPECT + "speed = 1\n", "expectations[0].speed", "unknown field"),
+        # unknown keys that are nearly one that there is
+        ("expectation = []\n" + BASE, "expectation", "did you mean expectations?"),
+        (BASE + "[client]\nprset = 1\n", "client.prset", "did you mean preset?"),
+        # the file of a system
+        ('title = "x"\n[driver]\nkind = "fleet"\n', "cohorts", "this is a system; run an experiment on it"),
         # wrong types
         (BASE.replace("60", '"60"'), "duration", "expected `float`, got `str`"),
         (BASE.replace("10", '"10"'), "cohorts[0].clients", "expected `int`, got `str`"),

@@ -1,7 +1,6 @@
-"""Defects of a quiz server or its clients, by subject; the experiment under which each shows; a server with some.
+"""Defects of a quiz server or its clients, by subject; the experiment under which each shows; a program with some.
 
-``server`` serves with planted defects in a process of its own; tests of the virtual lane plant them in this one.
-Defects of clients show in the virtual lane only.
+``program`` runs a server, or clients, with planted defects; tests of the virtual lane plant them in this process.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 from chaos.real_lane import RealLane
 from chaos.targets.quiz import QuizTarget
 from chaos.toxiproxy.provision import Binary
+from chaos.workers import Worker
 from reports.frames import RunHistory, load_history
 from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import Verdict
@@ -23,7 +24,7 @@ from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
 from sim.virtual.lane import VirtualLane
 
-from . import planting
+from . import DEFECTS, clients, planting
 
 EXPERIMENTS = {name: load_file(Path(__file__).with_name(f"{name}.toml")) for name in (planting.PLANTED, planting.TABS)}
 """``planted``: 23 s with fourteen clients: a cut, a refusal, silence beyond the grace period, a restart of the server.
@@ -60,17 +61,23 @@ def real(seed: int, binary: Binary, run_dir: Path, experiment: Experiment = PLAN
     return load_history(run_dir)
 
 
-def serve_with(names: Sequence[str], patched: pytest.MonkeyPatch) -> None:
-    """Have the real lane start its server with these defects."""
-    sound = QuizTarget._command
-
-    def command(self: QuizTarget, *, is_first: bool) -> list[str]:
-        words = sound(self, is_first=is_first)
-        at = words.index("resilience")
-        return [*words[:at], "tests.support.planted.server", ",".join(names), *words[at + 1 :]]
-
+def run_with(names: Sequence[str], patched: pytest.MonkeyPatch) -> None:
+    """Have the real lane start its server, and its processes of clients, with these defects."""
+    of_clients = [name for name in names if DEFECTS[name] in clients.DEFECTS]
+    of_server = [name for name in names if name not in of_clients]
     patched.setenv("PYTHONPATH", str(_ROOT))
-    patched.setattr(QuizTarget, "_command", command)
+    if of_server:
+        sound_server = QuizTarget._command
+        patched.setattr(QuizTarget, "_command", lambda *words, **more: planted(sound_server(*words, **more), of_server))
+    if of_clients:
+        command = planted(Worker._command(), of_clients)
+        patched.setattr(Worker, "_command", lambda: command)
+
+
+def planted(command: Sequence[str], names: Sequence[str]) -> list[str]:
+    """``python -m MODULE ...`` with defects in its process."""
+    at = command.index("-m") + 1
+    return [*command[:at], "tests.support.planted.program", ",".join(names), *command[at:]]
 
 
 def complaints(history: RunHistory) -> dict[str, str]:

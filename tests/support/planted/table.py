@@ -1,7 +1,7 @@
 """Plants every defect in turn and prints which check names it: ``python -m tests.support.planted.table [--lane real]``.
 
-Runs in the virtual lane, as ``tests/conformance/test_client_checks.py`` does, or with a server process that has the
-defect; defects of clients are planted in virtual time only. Ends with 1 if a defect was not named.
+Runs in the virtual lane, as ``tests/conformance/test_client_checks.py`` does, or with the defect in the process of the
+server or in those of the clients. Ends with 1 if a defect was not named.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pytest
 
 from chaos.toxiproxy.provision import find_toxiproxy
 
-from . import DEFECTS, clients
+from . import DEFECTS
 from .planting import Defect
-from .runs import EXPERIMENTS, complaints, real, serve_with, virtual
+from .runs import EXPERIMENTS, complaints, real, run_with, virtual
 
-ROW = "{:18} {:54} {:10} {:8} {:28} {:>7}"
+ROW = "{:18} {:61} {:10} {:8} {:28} {:>7}"
 
 Complaints = Callable[[Defect, pytest.MonkeyPatch], dict[str, str]]
 """Plants a defect until the patch ends, and runs the experiment."""
@@ -34,11 +34,11 @@ def in_virtual_time(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, st
 
 
 def over_processes() -> Complaints:
-    """What is found with the defect in the server's process."""
+    """What is found with the defect in its process, or in all processes of clients."""
     binary = find_toxiproxy(None, say=click.echo)
 
     def found(defect: Defect, patched: pytest.MonkeyPatch) -> dict[str, str]:
-        serve_with([defect.name], patched)
+        run_with([defect.name], patched)
         with tempfile.TemporaryDirectory() as folder:
             return complaints(real(1, binary, Path(folder) / "run", EXPERIMENTS[defect.experiment]))
 
@@ -59,12 +59,11 @@ def line(defect: Defect, lane: str, find: Complaints) -> tuple[str, bool]:
 @click.argument("names", nargs=-1, type=click.Choice(list(DEFECTS)))
 @click.option("--lane", type=click.Choice(["virtual", "real"]), default="virtual", show_default=True)
 def main(names: tuple[str, ...], lane: str) -> None:
-    """Print a row for each defect of NAMES, or for all that the lane can have."""
+    """Print a row for each defect of NAMES, or for all."""
     find = in_virtual_time if lane == "virtual" else over_processes()
-    of_clients = {defect.name for defect in clients.DEFECTS} if lane == "real" else set()
     click.echo(ROW.format("name", "defect", "experiment", "lane", "checker", "seconds"))
     all_named = True
-    for name in names or [name for name in DEFECTS if name not in of_clients]:
+    for name in names or DEFECTS:
         text, named = line(DEFECTS[name], lane, find)
         click.echo(text)
         all_named &= named
