@@ -19,6 +19,7 @@ import msgspec
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
+from resilience.experiment.faults import REPLACES_SERVER
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
 from resilience.lab.asyncio_clock import AsyncioClock, canceller_of_this_task
@@ -31,7 +32,7 @@ from resilience.lab.stored_run import StoredRun
 from resilience.random_streams import uniform
 from resilience.runtime import RunClock
 from resilience.server.app import WEBSOCKET_PATH
-from resilience.server.store import MEMORY, SqlStore
+from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
 
 from ..simulated_system import SimulatedSystem
@@ -40,6 +41,7 @@ from .client_process import VirtualClientProcess
 from .faultable_link import FaultableVirtualLink
 from .faultable_server import FaultableVirtualServer
 from .loop import EXECUTOR_LATENCY_S, DeadlockError, VirtualLoop, run_virtual
+from .memory_store import MemoryStore
 from .network import VirtualNetwork
 from .pipe import LatencySource
 from .server_process import HOST, ORIGIN_S, PORT, VirtualHost
@@ -75,9 +77,10 @@ STEADY_CONDITIONS = VirtualConditions()
 class VirtualLane:
     """The :class:`~resilience.lab.system.LaneDriver` of this lane.
 
-    ``store``: a database to use for every run, emptied before each; by default each run makes its own in memory, whose
-    tables take longer to make than a short run takes. ``stall_after``: for how many seconds of real time virtual time
-    may stand still.
+    A run keeps its rows in a :class:`MemoryStore`, or, when a fault replaces the server's process, in a SQL database in
+    memory that outlives the process. ``store``: a database to use for every run instead, emptied before each; the
+    tables of a new one take longer to make than a short run takes. ``stall_after``: for how many seconds of real time
+    virtual time may stand still.
     """
 
     lane = Lane.VIRTUAL
@@ -128,7 +131,7 @@ class VirtualLane:
             raise HarnessError("the virtual lane runs in a virtual loop only")
         network = VirtualNetwork(seed, latency_s=self._conditions.latency)
         loop.connect_network(network)
-        with self._empty_store() as store:
+        with self._empty_store(experiment) as store:
             async with self._running(VirtualSystem(experiment, seed, recording, loop, network, store), loop) as system:
                 yield system
 
@@ -144,10 +147,13 @@ class VirtualLane:
             await system.stop()
 
     @contextmanager
-    def _empty_store(self) -> Iterator[SqlStore]:
+    def _empty_store(self, experiment: Experiment) -> Iterator[Store]:
         if self._store is not None:
             self._store.clear()
             yield self._store
+            return
+        if not any(fault.kind in REPLACES_SERVER for fault in experiment.faults):
+            yield MemoryStore()
             return
         store = SqlStore(MEMORY)
         try:
@@ -188,7 +194,7 @@ class VirtualSystem(SimulatedSystem):
         recording: Recording,
         loop: VirtualLoop,
         network: VirtualNetwork,
-        store: SqlStore,
+        store: Store,
     ) -> None:
         self.seed = seed
         run_clock = RunClock(loop.time(), loop.time)
