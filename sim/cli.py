@@ -19,6 +19,7 @@ from resilience.terminal import make_console
 
 from .exploration.cli import explore
 from .profiles.cli import outages, profiles, schedule
+from .replay.cli import replay
 
 
 @click.group()
@@ -27,6 +28,7 @@ def sim() -> None:
 
 
 sim.add_command(explore)
+sim.add_command(replay)
 sim.add_command(profiles)
 sim.add_command(outages)
 sim.add_command(schedule)

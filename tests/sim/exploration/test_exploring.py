@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reports.build import build_report
-from resilience.errors import CommandInterruptedError, ExitCode, UsageError
+from resilience.errors import CommandInterruptedError, ExitCode, HarnessError, UsageError
 from resilience.protocol.server.room import Room
 from sim import cli
-from sim.exploration import exploring, workers
+from sim.exploration import exploring
 from sim.exploration.records import SEEDS, ExplorationPlan, SeedRecord
 from sim.exploration.schedule_experiments import schedule_experiment
 from sim.exploration.seeds import SYSTEM_FAILED, UNEXPECTED_ERROR, Generator, SeedRunner
+from sim.exploration.workers import run_seeds
 from sim.virtual.lane import VirtualLane
 
 CLIENTS = 4
@@ -35,13 +37,13 @@ def lines(out: Path) -> list[SeedRecord]:
 
 
 def records(broken: dict[int, dict[str, str]] | None = None) -> Callable[..., Iterator[SeedRecord]]:
-    """Stands for :func:`workers.run_seeds`: no simulation, and these seeds broke something."""
+    """Stands for :func:`~sim.exploration.workers.run_seeds`: no simulation, and these seeds broke something."""
 
-    def run_seeds(_: ExplorationPlan, seeds: Sequence[int], __: int) -> Iterator[SeedRecord]:
+    def run_none(_: ExplorationPlan, seeds: Sequence[int], __: int) -> Iterator[SeedRecord]:
         for seed in seeds:
             yield SeedRecord(seed, (broken or {}).get(seed, {}))
 
-    return run_seeds
+    return run_none
 
 
 def test_what_was_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,31 +102,14 @@ def test_a_directory_that_was_removed_ends_the_exploration(tmp_path: Path, monke
     assert "cannot be written: No such file or directory" in result.output
 
 
-def test_a_worker_that_dies_ends_the_exploration_and_loses_nothing(tmp_path: Path) -> None:
-    """Real worker processes, of which one is killed after its first chunk."""
-    plan, killed = ExplorationPlan(Generator.SCHEDULE, 1), []
-
-    def submit(executor: workers.ProcessPoolExecutor) -> None:
-        for process in list(executor._processes.values()):
-            process.kill()
-            killed.append(process.pid)
-
-    found: list[SeedRecord] = []
-    original = workers.ProcessPoolExecutor.submit
-
-    with pytest.MonkeyPatch.context() as patched:
-
-        def submit_and_kill(self: workers.ProcessPoolExecutor, *arguments: object) -> object:
-            future = original(self, *arguments)  # type: ignore[arg-type]
-            if not killed:
-                submit(self)
-            return future
-
-        patched.setattr(workers.ProcessPoolExecutor, "submit", submit_and_kill)
-        with pytest.raises(workers.HarnessError, match="a worker process ended"):
-            found.extend(workers.run_seeds(plan, range(40), 2))
-    assert killed
-    assert tmp_path.exists()
+def test_a_worker_that_dies_ends_the_exploration() -> None:
+    """Real worker processes, all of which are killed after the first record."""
+    running = run_seeds(ExplorationPlan(Generator.SCHEDULE, 1), range(40), 2)
+    next(running)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(HarnessError, match="a worker process ended"):
+        list(running)
 
 
 def test_a_finding_is_shrunk_and_replays_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
