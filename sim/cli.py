@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -20,7 +19,9 @@ from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
 from .calibration.cli import calibrate, validate
+from .exploration.cli import explore
 from .profiles.cli import outages, profiles, schedule
+from .replay.cli import replay
 
 
 @click.group()
@@ -28,6 +29,8 @@ def sim() -> None:
     """Run an experiment in a simulator: the same code, a clock of its own, the same report."""
 
 
+sim.add_command(explore)
+sim.add_command(replay)
 sim.add_command(profiles)
 sim.add_command(outages)
 sim.add_command(schedule)
@@ -92,48 +95,6 @@ def run(
         return run_population_and_report(loaded, plan, out, quiet=repetition.quiet)
     request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))
-
-
-@sim.command()
-@click.argument("what", type=click.Choice(["crash"]), default="crash")
-@click.option("--seeds", type=click.IntRange(1), default=2000, show_default=True, help="Number of seeds to run.")
-@click.option("--from", "first", type=click.IntRange(0), default=1, show_default=True, help="The first seed.")
-@click.option("--clients", type=click.IntRange(1), default=8, show_default=True, help="Number of clients in each run.")
-@click.option(
-    "--keep", type=click.Path(path_type=Path), help="Store the run of the single seed in this directory, with a report."
-)
-@needs_extra("sim")
-def explore(what: str, seeds: int, first: int, clients: int, keep: Path | None) -> int:
-    """Run generated experiments in virtual time, one a seed, and check that nothing is lost.
-
-    "crash" kills the real server at every boundary of its work: before, in and after a commit, in a handshake, in a
-    drain, in a restart. The seed determines where, what survives, and for how long there is no server.
-
-    Exit codes: 0 nothing was lost, 1 a seed broke an invariant (the command that replays it is printed); with --keep
-    those of "report build" on the directory.
-    """
-    from . import explore as exploring
-
-    del what  # there is one generator
-    if keep is not None and seeds != 1:
-        raise UsageError("--keep stores the run of one seed: use it with --seeds 1")
-    statistics, began = exploring.CrashStatistics(clients), time.perf_counter()
-    results = [exploring.keep_seed(first, clients, keep)] if keep else exploring.explore(first, seeds, clients)
-    for result in results:
-        statistics.add(result)
-        if statistics.seeds % max(seeds // 10, 1) == 0:
-            click.echo(statistics.progress(seeds))
-        if seeds == 1:
-            click.echo("\n".join(exploring.describe(result)))
-    totals = statistics.totals(time.perf_counter() - began)
-    click.echo("\n".join(["the server died", *statistics.boundaries(), totals]))
-    for line in statistics.failures():
-        click.echo(line)
-    if keep is not None:
-        from reports.cli import report_own_run
-
-        return report_own_run(keep, make_console())
-    return ExitCode.FAIL if statistics.broken else ExitCode.PASS
 
 
 def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out: Path | None, *, quiet: bool) -> int:

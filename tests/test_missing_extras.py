@@ -26,6 +26,7 @@ from .support.deadlines import HANG_S
 COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "sim run": (("smoke", "--lane", "virtual"), "sim"),
     "sim explore": (("--seeds", "1"), "sim"),
+    "sim replay": (("nowhere", "nobody-0001"), "sim"),
     "sim profiles": ((), "sim"),
     "sim outages": (("home-wifi=1",), "sim"),
     "sim schedule": (("nowhere.csv", "--out", "x.toml"), "sim"),

@@ -28,6 +28,7 @@ from resilience.experiment.targets import (
     TargetSpec,
     check_target,
 )
+from resilience.experiment.virtual_conditions import VirtualConditions, check_conditions
 from resilience.units import Instant, Seconds
 
 CLOCKS = ("detection_s", "reconnection_s", "downtime_s", "excess_s")
@@ -171,6 +172,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quiz: QuizConfig = QuizConfig()
     costs: ModelCosts = ModelCosts()
     population: PopulationSpec = PopulationSpec()
+    virtual: VirtualConditions = VirtualConditions()
     faults: tuple[AnyFault, ...] = ()
     hypothesis: Hypothesis = Hypothesis()
     expectations: tuple[Expectation, ...] = ()
@@ -183,6 +185,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_system(self)
         _check_cohorts(self.cohorts, self.duration)
         _check_population(self.population)
+        check_conditions("virtual", self.virtual)
         for i, fault in enumerate(self.faults):
             _check_fault(f"faults[{i}]", fault, self)
         for i, expectation in enumerate(self.expectations):

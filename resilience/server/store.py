@@ -127,7 +127,7 @@ class Store(Protocol):
         """
 
     def scores(self, key: str) -> dict[str, int]:
-        """``total_score`` as stored, by participant."""
+        """``total_score`` as stored, by participant, in the order of their ids."""
 
     def close(self) -> None:
         """Close the database."""
@@ -274,7 +274,8 @@ class SqlStore:
 
     def scores(self, key: str) -> dict[str, int]:
         """``total_score`` as stored, by participant."""
-        statement = select(PARTICIPANTS.c.participant, PARTICIPANTS.c.total_score).where(PARTICIPANTS.c.event == key)
+        columns = (PARTICIPANTS.c.participant, PARTICIPANTS.c.total_score)
+        statement = select(*columns).where(PARTICIPANTS.c.event == key).order_by(PARTICIPANTS.c.participant)
         failed = f"the database did not read the scores of {key}"
         return self._database.run(lambda c: {who: score for who, score in c.execute(statement)}, failed)  # noqa: C416
 

@@ -10,17 +10,17 @@ import asyncio
 import gc
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any, TypeVar
-
-import msgspec
 
 from resilience.errors import HarnessError, SystemFailedError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind
 from resilience.eventlog.writer import EventSink
+from resilience.experiment.faults import REPLACES_SERVER
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
+from resilience.experiment.virtual_conditions import VirtualConditions
 from resilience.lab.asyncio_clock import AsyncioClock, canceller_of_this_task
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.client_control import ControlledClients
@@ -31,7 +31,7 @@ from resilience.lab.stored_run import StoredRun
 from resilience.random_streams import uniform
 from resilience.runtime import RunClock
 from resilience.server.app import WEBSOCKET_PATH
-from resilience.server.store import MEMORY, SqlStore
+from resilience.server.store import MEMORY, SqlStore, Store
 from resilience.units import Seconds
 
 from ..simulated_system import SimulatedSystem
@@ -39,7 +39,8 @@ from ..watchdog import STALL_S, Watchdog
 from .client_process import VirtualClientProcess
 from .faultable_link import FaultableVirtualLink
 from .faultable_server import FaultableVirtualServer
-from .loop import EXECUTOR_LATENCY_S, DeadlockError, VirtualLoop, run_virtual
+from .loop import DeadlockError, VirtualLoop, run_virtual
+from .memory_store import MemoryStore
 from .network import VirtualNetwork
 from .pipe import LatencySource
 from .server_process import HOST, ORIGIN_S, PORT, VirtualHost
@@ -48,48 +49,26 @@ T = TypeVar("T")
 
 FIRST_LINK_PORT = 8001
 
-LATENCY_S: Seconds = 0.0005
-"""One way. Half the heartbeat round trip of the real lane (0.85 to 1.1 ms on loopback through Toxiproxy)."""
+RELAXED_THRESHOLDS = (100_000, 20, 100)
+"""Of the cyclic collector, for its three generations: every 100,000 objects instead of 700."""
 
 OBSERVATIONS = "virtual"
 """The name under which a run keeps what its clients were shown."""
-
-StorageLatency = Callable[[float], Seconds]
-"""What a call of the store takes, seconds, as a function of a uniform number in [0, 1)."""
-
-
-class VirtualConditions(msgspec.Struct, frozen=True):
-    """How fast network and storage are: ``latency`` one way, ``storage`` for each call of the store.
-
-    ``storage_share``: the part of a storage call that passes before it takes effect.
-    """
-
-    latency: LatencySource = LATENCY_S
-    storage: StorageLatency = lambda _: EXECUTOR_LATENCY_S
-    storage_share: float = 0.0
-
-
-STEADY_CONDITIONS = VirtualConditions()
 
 
 class VirtualLane:
     """The :class:`~resilience.lab.system.LaneDriver` of this lane.
 
-    ``store``: a database to use for every run, emptied before each; by default each run makes its own in memory, whose
-    tables take longer to make than a short run takes. ``stall_after``: for how many seconds of real time virtual time
-    may stand still.
+    A run keeps its rows in a :class:`MemoryStore`, or, when a fault replaces the server's process, in a SQL database in
+    memory that outlives the process. ``store``: a database to use for every run instead, emptied before each; the
+    tables of a new one take longer to make than a short run takes. ``stall_after``: for how many seconds of real time
+    virtual time may stand still.
     """
 
     lane = Lane.VIRTUAL
 
-    def __init__(
-        self,
-        conditions: VirtualConditions = STEADY_CONDITIONS,
-        store: SqlStore | None = None,
-        *,
-        stall_after: Seconds = STALL_S,
-    ) -> None:
-        self._conditions, self._store = conditions, store
+    def __init__(self, store: SqlStore | None = None, *, stall_after: Seconds = STALL_S) -> None:
+        self._store = store
         self._watchdog = Watchdog(stall_after)
 
     def versions(self) -> Mapping[str, str]:
@@ -107,7 +86,7 @@ class VirtualLane:
             cancellation.bind(canceller_of_this_task(cancellation))
             return await main()
 
-        with collector_paused():
+        with collector_relaxed() if gc.isenabled() else nullcontext():
             try:
                 return self._watchdog.run(lambda: run_virtual(cancellable), cancellation)
             except DeadlockError as error:
@@ -126,9 +105,9 @@ class VirtualLane:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, VirtualLoop):
             raise HarnessError("the virtual lane runs in a virtual loop only")
-        network = VirtualNetwork(seed, latency_s=self._conditions.latency)
+        network = network_of(experiment.virtual, seed)
         loop.connect_network(network)
-        with self._empty_store() as store:
+        with self._empty_store(experiment) as store:
             async with self._running(VirtualSystem(experiment, seed, recording, loop, network, store), loop) as system:
                 yield system
 
@@ -136,7 +115,7 @@ class VirtualLane:
     async def _running(self, system: VirtualSystem, loop: VirtualLoop) -> AsyncIterator[VirtualSystem]:
         with loop.instant_executor():
             await system.server.start()
-        self._set_storage(loop, system.seed)
+        set_storage(loop, system.conditions, system.seed)
         system.start_clients()
         try:
             yield system
@@ -144,10 +123,13 @@ class VirtualLane:
             await system.stop()
 
     @contextmanager
-    def _empty_store(self) -> Iterator[SqlStore]:
+    def _empty_store(self, experiment: Experiment) -> Iterator[Store]:
         if self._store is not None:
             self._store.clear()
             yield self._store
+            return
+        if not any(fault.kind in REPLACES_SERVER for fault in experiment.faults):
+            yield MemoryStore()
             return
         store = SqlStore(MEMORY)
         try:
@@ -155,15 +137,23 @@ class VirtualLane:
         finally:
             store.close()
 
-    def _set_storage(self, loop: VirtualLoop, seed: int) -> None:
-        numbers, storage = itertools.count(), self._conditions.storage
-        loop.executor_latency = lambda: storage(uniform(seed, "storage", next(numbers)))
-        loop.executor_share = self._conditions.storage_share
+
+def network_of(conditions: VirtualConditions, seed: int) -> VirtualNetwork:
+    """The network of one run."""
+    latency: LatencySource = conditions.latency if conditions.is_even else conditions.packet_s
+    return VirtualNetwork(seed, latency_s=latency, shuffled=conditions.shuffled)
+
+
+def set_storage(loop: VirtualLoop, conditions: VirtualConditions, seed: int) -> None:
+    """Let every call of the store from now on take its time."""
+    numbers = itertools.count()
+    loop.executor_latency = lambda: conditions.storage_s(uniform(seed, "storage", next(numbers)))
+    loop.executor_share = conditions.storage_share
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Run without the cyclic collector: it finds next to nothing in a run this short and costs a fifth of its time.
+    """Run without the cyclic collector: it finds next to nothing in a run of seconds and costs a fifth of its time.
 
     Collects before; within another such block it does nothing.
     """
@@ -178,6 +168,23 @@ def collector_paused() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def collector_relaxed() -> Iterator[None]:
+    """Run with a cyclic collector that looks rarely, and only at what the run itself has made.
+
+    A long run leaves cycles behind, of closed connections, that would fill the memory without it.
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*RELAXED_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
 class VirtualSystem(SimulatedSystem):
     """One running system; a :class:`~resilience.lab.system.System`."""
 
@@ -188,12 +195,12 @@ class VirtualSystem(SimulatedSystem):
         recording: Recording,
         loop: VirtualLoop,
         network: VirtualNetwork,
-        store: SqlStore,
+        store: Store,
     ) -> None:
         self.seed = seed
         run_clock = RunClock(loop.time(), loop.time)
         self.clock = AsyncioClock(run_clock)
-        self._experiment, self._recording = experiment, recording
+        self._experiment, self._recording, self.conditions = experiment, recording, experiment.virtual
         self._sink = StoppableSink(recording.events, self._on_dial)
         self._host = VirtualHost(experiment, seed, loop, network, self._sink, store)
         self.server = FaultableVirtualServer(self._host, run_clock)

@@ -179,13 +179,22 @@ class VirtualNetwork:
         seed: of the latencies that are drawn; each packet's is addressed by its link, connection and number.
         latency_s: one way, for direct connections, and for links that say nothing else.
         window: bytes that may be under way or unread in one direction.
+        shuffled: whether packets that arrive at one instant are delivered in a seeded order.
 
     """
 
     deliveries: DeliveryScheduler
 
-    def __init__(self, seed: int, *, latency_s: LatencySource = LATENCY_S, window: int = WINDOW_BYTES) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        latency_s: LatencySource = LATENCY_S,
+        window: int = WINDOW_BYTES,
+        shuffled: bool = False,
+    ) -> None:
         self.seed, self.latency_s, self.window = seed, latency_s, window
+        self._order = partial(uniform, seed, "order") if shuffled else None
         self.links: dict[str, VirtualLink] = {}
         self._by_address: dict[tuple[str, int], VirtualServer | VirtualLink] = {}
         self._servers: list[VirtualServer] = []
@@ -201,7 +210,7 @@ class VirtualNetwork:
         """Serve this loop; raises :class:`HarnessError` the second time."""
         if hasattr(self, "deliveries"):
             raise HarnessError("a virtual network serves one loop; make another for another")
-        self.deliveries = DeliveryScheduler(loop)
+        self.deliveries = DeliveryScheduler(loop, self._order)
 
     def link(  # noqa: PLR0913 - all that a link is
         self,

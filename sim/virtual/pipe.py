@@ -76,10 +76,15 @@ class End(Protocol):
 
 
 class DeliveryScheduler:
-    """Wakes pipes when their next packet arrives."""
+    """Wakes pipes when their next packet arrives.
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    ``order``: a number in [0, 1) for each batch and pipe by their numbers; pipes of one instant deliver in its order,
+    without one in the order of their own numbers.
+    """
+
+    def __init__(self, loop: VirtualLoop, order: Callable[[int, int], float] | None = None) -> None:
         self.loop = loop
+        self._order, self._shuffled_batches = order, 0
         self._batches: dict[Instant, list[Pipe]] = {}
         self._context = Context()
 
@@ -100,8 +105,15 @@ class DeliveryScheduler:
         batch = self._batches.pop(when)
         if len(batch) > 1:
             batch.sort(key=_by_number)
+            if self._order is not None:
+                self._shuffle(batch, self._order)
         for pipe in batch:
             pipe.deliver(when)
+
+    def _shuffle(self, batch: list[Pipe], order: Callable[[int, int], float]) -> None:
+        self._shuffled_batches += 1
+        number = self._shuffled_batches
+        batch.sort(key=lambda pipe: order(number, pipe.number))
 
 
 class Pipe:

@@ -16,7 +16,7 @@ from resilience.random_streams import uniform
 from resilience.runtime import RecordSink, RunClock, log_to
 from resilience.server.app import QuizServer
 from resilience.server.event_registry import EventSpec
-from resilience.server.store import SqlStore, Store
+from resilience.server.store import Store
 from resilience.units import Seconds
 
 from ..keyed_names import keyed_ids, keyed_tokens
@@ -50,7 +50,7 @@ class VirtualHost:
         loop: VirtualLoop,
         network: VirtualNetwork,
         sink: EventSink,
-        store: SqlStore,
+        store: Store,
     ) -> None:
         self.experiment, self.seed, self.loop, self.network, self.sink = experiment, seed, loop, network, sink
         self.is_struck = any(fault.target is FaultTarget.SERVER for fault in experiment.faults)

@@ -26,9 +26,19 @@ from resilience.quiz.phases import Phase
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry
 from sim import cli
-from sim.crash_experiments import ANYWHERE, AT_START, LAST_DEATH, LAST_RESTART, crash_experiment, crashes_of
-from sim.explore import CrashStatistics, SeedResult, explore, replay_command, run_seed
+from sim.exploration.crash_experiments import (
+    ANYWHERE,
+    AT_START,
+    LAST_DEATH,
+    LAST_RESTART,
+    crash_experiment,
+    crashes_of,
+)
+from sim.exploration.exploring import ExplorationStatistics
+from sim.exploration.records import SeedRecord
+from sim.exploration.seeds import SeedResult, SeedRunner
 from sim.virtual.crash_doubles import CrashingLog, CrashingStore, ProcessDeadError
+from sim.virtual.lane import collector_paused
 
 CLIENTS = 8
 SEEDS = 60
@@ -38,10 +48,19 @@ FEW = 30
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
+RUNNER = SeedRunner()
+
+
+def run_seed(seed: int, clients: int) -> SeedResult:
+    """The judged run of one seed."""
+    return RUNNER.run(crash_experiment(seed, clients))
+
+
 @pytest.fixture(scope="module")
 def results() -> list[SeedResult]:
     """The first seeds, run once."""
-    return list(explore(1, SEEDS, CLIENTS))
+    with collector_paused():
+        return [run_seed(seed, CLIENTS) for seed in range(1, SEEDS + 1)]
 
 
 def test_nothing_is_lost(results: list[SeedResult]) -> None:
@@ -51,9 +70,9 @@ def test_nothing_is_lost(results: list[SeedResult]) -> None:
 
 def test_every_boundary_is_met(results: list[SeedResult]) -> None:
     """Few seeds suffice to die everywhere, some of them twice or three times."""
-    statistics = CrashStatistics(CLIENTS)
+    statistics = ExplorationStatistics()
     for result in results:
-        statistics.add(result)
+        statistics.add(SeedRecord.of(result))
     assert set(statistics.crashes) == set(CrashPoint)
     assert {len(result.crashes) for result in results} >= {1, 2, 3}
 
@@ -289,19 +308,22 @@ def test_the_store_of_a_dead_process_does_what_was_under_way_at_most() -> None:
     assert done == [([], 0.0)]
 
 
-def test_a_failing_seed_is_printed_with_the_command_that_replays_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_seed_is_printed_with_the_command_that_replays_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the command says so by its exit code."""
     _forget_tokens(monkeypatch)
-    result = CliRunner().invoke(cli.sim, ["explore", "crash", "--seeds", "1", "--from", "3"], standalone_mode=False)
+    arguments = ["explore", "crash", "--seeds", "1", "--from", "3", "--shrink", "0", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.sim, arguments, standalone_mode=False)
     assert result.return_value == 1
-    assert replay_command(3, CLIENTS) in result.output
     assert "one_identity_each" in result.output
+    assert "replay: resilience sim run " in result.output
 
 
 def test_a_kept_seed_gets_the_same_verdict_from_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stored run of a careless server fails again; that of a sound one breaks nothing and states no target."""
     sound = tmp_path / "sound"
-    arguments = ["explore", "--seeds", "1", "--from", "3", "--keep"]
+    arguments = ["explore", "crash", "--seeds", "1", "--from", "3", "--keep"]
     assert CliRunner().invoke(cli.sim, [*arguments, str(sound)], standalone_mode=False).return_value == 3
     assert not _failed(sound)
     _forget_tokens(monkeypatch)

@@ -9,6 +9,7 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ServerKillFault
 from resilience.experiment.primitives import Crash, CrashPoint
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis, Statistics
+from resilience.experiment.virtual_conditions import VirtualConditions
 from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
@@ -23,6 +24,11 @@ CLIENT = ClientConfig(probe_after=1.0, probe_deadline=0.5, join_timeout=2.0, ope
 QUIZ = QuizConfig(
     questions=4, lobby=1.0, question_time=2.0, reveal_time=0.5, leaderboard_time=0.5, fastest=0.0, slowest=0.9
 )
+UNEVEN = VirtualConditions(
+    latency_spread=0.01, storage=0.001, storage_spread=0.02, storage_stalls=0.01, storage_share=0.5, stall=0.3
+)
+"""Packets and calls of the store of uneven length, so that races show."""
+
 RAMP: Seconds = 1.0
 FINISHED: Instant = RAMP + QUIZ.lobby + QUIZ.questions * (QUIZ.question_time + 1.0)
 """By when the quiz is over."""
@@ -75,6 +81,7 @@ def crash_experiment(seed: int, clients: int) -> Experiment:
         server=SERVER,
         client=CLIENT,
         quiz=QUIZ,
+        virtual=UNEVEN,
         faults=faults,
         hypothesis=Hypothesis(joined=0.0, within=0.0),
         statistics=Statistics(deadline=RETURN),

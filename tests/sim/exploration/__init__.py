@@ -1,0 +1,1 @@
+"""Exploration: generated experiments, what is found, how it is made smaller and kept."""
