@@ -18,6 +18,7 @@ from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
+from .planning.cli import capacity, sweep
 from .profiles.cli import outages, profiles, schedule
 
 
@@ -29,6 +30,8 @@ def sim() -> None:
 sim.add_command(profiles)
 sim.add_command(outages)
 sim.add_command(schedule)
+sim.add_command(sweep)
+sim.add_command(capacity)
 
 
 @sim.command()

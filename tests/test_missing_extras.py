@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "sim profiles": ((), "sim"),
     "sim outages": (("home-wifi=1",), "sim"),
     "sim schedule": (("nowhere.csv", "--out", "x.toml"), "sim"),
+    "sim sweep": (("smoke", "--out", "x"), "sim"),
+    "sim capacity": (("nowhere.toml", "--out", "x"), "sim"),
     "chaos run": (("smoke",), "chaos"),
     "chaos list": ((), None),
     "chaos show": (("smoke",), "reports"),
