@@ -249,7 +249,7 @@ def _load_words(sweep: Sweep, limits: tuple[float | None, float | None]) -> list
     if not sweep.load or holds_to is None:
         return []
     much = f"{amount(holds_to)} {sweep.load.unit}"
-    if sweep.load.planned and not math.isclose(holds_to, sweep.load.planned):
+    if sweep.load.planned not in (0.0, 1.0) and not math.isclose(holds_to, sweep.load.planned):
         much += f", {holds_to / sweep.load.planned:.3g} times the planned"
     broken = f"they break at {amount(breaks_at)}" if breaks_at is not None else "no larger load was shown to break them"
     return [f"they hold up to {much}", broken]
@@ -322,7 +322,7 @@ def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
 
 
 def to_markdown(report: CapacityReport) -> str:
-    """The answer, its cautions and levels, times to return, bands of loads and settings, as far as the sweep has them."""
+    """The answer, its cautions and levels, and of times to return, loads and settings what the sweep has."""
     sweep, metric = report.sweep, report.sweep.target.metric
     rows = [
         [

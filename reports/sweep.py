@@ -161,7 +161,7 @@ class BandName(StrEnum):
 
 
 class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A size of the trigger at the answer. ``back``: the share that returned at all; ``work``: requests for a return."""
+    """A size of the trigger at the answer. ``back``: the share that returned; ``work``: requests for each return."""
 
     load: float
     band: BandName

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ from reports.sweep import (
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.loader import to_toml
-from resilience.experiment.spec import Cohort, Experiment, Op
+from resilience.experiment.spec import Cohort, Experiment, Op, PopulationSpec
 from resilience.policy.return_window import return_window
 from resilience.units import Seconds
 
@@ -52,7 +52,7 @@ from .plan_words import assumptions_of, limits_of
 from .stopping import StoppingRule
 from .sweep_directory import Question, open_directory
 from .tables import results_table
-from .triggers import CapacityPlan, Trigger, crowd_of, numbers_to_try
+from .triggers import CapacityPlan, Crowd, Trigger, crowd_of, numbers_to_try
 from .workers import Workers
 
 STRIKE_AT: Seconds = 12.0
@@ -64,6 +64,10 @@ MOST_WORK = 1.1
 MOST_LEFT_OUT = 0.1
 """The share that is not back at the run's end, above which a load is metastable."""
 CLEANUP_STEP: Seconds = 10.0
+MOST_SIMULATED = 500_000
+"""The most participants of one run."""
+MOST_COPIES = 1000
+FRESH_SEEDS = 1_000_000
 SPARE = 1.25
 """By how much a recommended time exceeds the longest one that was simulated."""
 
@@ -93,13 +97,15 @@ def answer_trigger(plan: CapacityPlan, trigger: Trigger, out: Path, machinery: M
     return write_capacity(out, out)
 
 
-def experiment_of(plan: CapacityPlan, trigger: Trigger, processes: int, load: float = 1.0) -> Experiment:
-    """The busiest process when the trigger strikes: a refused outage of those it strikes.
+def experiment_of(
+    plan: CapacityPlan, trigger: Trigger, processes: int, load: float = 1.0, copies: int = 1
+) -> Experiment:
+    """The busiest process when the trigger strikes, so many times: a refused outage of those it strikes.
 
     All of them notice at once and return at once: the hardest case of a trigger for the server.
     """
     crowd = crowd_of(plan, trigger, processes, load)
-    cohorts = _cohorts(plan, crowd.connected)
+    cohorts = _cohorts(plan, crowd.connected * copies)
     names = tuple(cohort.name for cohort in cohorts)
     share = min(crowd.struck / crowd.connected, 1.0)
     work = crowd.struck / plan.server.join_capacity
@@ -111,6 +117,7 @@ def experiment_of(plan: CapacityPlan, trigger: Trigger, processes: int, load: fl
         server=plan.server,
         client=plan.client,
         faults=(RefuseFault(STRIKE_AT, names, duration=trigger.length, share=share),),
+        population=PopulationSpec(servers=copies),
     )
 
 
@@ -130,8 +137,8 @@ class _Work:
 
     def run(self, name: str, places: list[tuple[int, float]]) -> pd.DataFrame:
         """A row for each run of each (processes, load): what ``sweep.parquet`` holds."""
-        points = tuple(_settings(experiment_of(self._plan, self._trigger, *place)) for place in places)
-        base = experiment_of(self._plan, self._trigger, *places[0])
+        experiments = [self._experiment(*place) for place in places]
+        points, base = tuple(map(_settings, experiments)), experiments[0]
         scenario = Scenario(
             name=f"{self._plan.name}: {self._trigger.kind}",
             text=to_toml(base),
@@ -148,6 +155,29 @@ class _Work:
                 with self._machinery.workers() as workers:
                     campaign.run(workers, self._machinery.listener)
             return _table(design, campaign.results(), places)
+
+    def _experiment(self, processes: int, load: float) -> Experiment:
+        crowd = crowd_of(self._plan, self._trigger, processes, load)
+        return experiment_of(self._plan, self._trigger, processes, load, copies_for(self._plan, crowd))
+
+    def check(self, answer: int, settings: Sequence[Recommendation]) -> tuple[Recommendation, ...]:
+        """Run the recommended settings with seeds that no other run has; says what came of it."""
+        values = {each.setting: each.value for each in settings}
+        budget, cleanup = values.get("client.budget"), values.get("server.cleanup_interval")
+        if budget is None or cleanup is None:
+            return ()
+        plan = msgspec.structs.replace(
+            self._plan,
+            client=msgspec.structs.replace(self._plan.client, budget=budget),
+            server=msgspec.structs.replace(self._plan.server, cleanup_interval=cleanup),
+            seed=self._plan.seed + FRESH_SEEDS,
+        )
+        rows = _Work(plan, self._trigger, self._out, self._machinery).run("check", [(answer, 1.0)])
+        rejoined = float(rows["rejoined_share"].mean())
+        said = (
+            f"{len(rows)} further runs with these settings and other seeds; {rejoined:.2%} returned after the clean-up"
+        )
+        return (Recommendation("back in time, checked", float(rows["success_rate"].mean()) * 100, "%", said),)
 
     def write(self, table: pd.DataFrame, answer: int | None) -> None:
         """``sweep.json`` and ``sweep.parquet``."""
@@ -185,8 +215,22 @@ class _Work:
             envelope=Envelope(calibrated_on=plan.calibrated_on, does_not_hold=limits_of(plan)),
             recoveries=tuple(_recovery(rows, at) for at, rows in _by(table[table["load"] == 1.0], "processes")),
             bands=tuple(_band(rows, at) for at, rows in _by(at_answer, "load")),
-            recommendations=recommended(plan, trigger, answer, planned) if answer is not None else (),
+            recommendations=self._recommendations(answer, planned) if answer is not None else (),
         )
+
+    def _recommendations(self, answer: int, planned: pd.DataFrame) -> tuple[Recommendation, ...]:
+        settings = recommended(self._plan, self._trigger, answer, planned)
+        return (*settings, *self.check(answer, settings))
+
+
+def copies_for(plan: CapacityPlan, crowd: Crowd) -> int:
+    """How many independent copies of the process one run needs, so that all runs together can show the target.
+
+    Without a loss, ``log(1 - confidence) / log(back)`` participants show it; three times as many allow for some.
+    """
+    needed = 3 * math.log(1 - plan.target.confidence) / math.log(plan.target.back)
+    wanted = math.ceil(needed / (plan.replications * crowd.struck))
+    return max(min(wanted, MOST_SIMULATED // crowd.connected, MOST_COPIES), 1)
 
 
 def what_happens(trigger: Trigger) -> str:
@@ -209,6 +253,7 @@ def _settings(experiment: Experiment) -> Settings:
         for each in experiment.cohorts
     ]
     return (
+        ("population.servers", str(experiment.population.servers)),
         ("duration", repr(float(experiment.duration))),
         ("cohorts", f"[{', '.join(cohorts)}]"),
         ("faults.0.cohorts", str(list(fault.cohorts))),
@@ -268,6 +313,8 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
     left, first = processes - 1, int(STRIKE_AT) - 1
     connected = np.array(columns["connected"][first:], np.float64)
     served = np.array(columns["served"][first:], np.float64)
+    queue = queued_work(served, plan.server.join_capacity)
+    finished = served - np.diff(queue, prepend=0.0) * plan.server.join_capacity
     busy = np.flatnonzero(connected < connected[0])
     last = min(int(busy[-1]) + 5 if len(busy) else 5, len(connected))
     scale = plan.participants / run.population.size
@@ -275,8 +322,8 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
         decision=float(processes),
         seconds=tuple(float(second) for second in range(-1, last - 1)),
         connected=tuple(float(value) for value in connected[:last] * scale),
-        joins_per_s=tuple(float(value) for value in served[:last] * left),
-        queue_s=tuple(float(v) for v in queued_work(served, plan.server.join_capacity)[:last]),
+        joins_per_s=tuple(float(value) for value in finished[:last] * left),
+        queue_s=tuple(float(value) for value in queue[:last]),
         capacity_per_s=plan.server.join_capacity * left,
     )
 
@@ -284,7 +331,7 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
 def recommended(
     plan: CapacityPlan, trigger: Trigger, processes: int, planned: pd.DataFrame
 ) -> tuple[Recommendation, ...]:
-    """Settings that follow from the answer: what a process announces, and times above the longest that was simulated."""
+    """Settings that follow from the answer: what a process announces, times above the longest that was simulated."""
     crowd, server, backoff = crowd_of(plan, trigger, processes), plan.server, plan.client.backoff
     window = return_window(crowd.connected, server.join_capacity)
     longest = _mean(planned, "downtime_s.max")

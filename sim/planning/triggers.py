@@ -17,6 +17,8 @@ from resilience.units import Seconds
 
 MOST_PARTICIPANTS = 100_000_000
 MOST_DOWNTIME_S: Seconds = 3600.0
+MOST_CONNECTIONS = 100_000
+MOST_PROCESSES = 10_000
 _SHARES_ADD_UP = 1e-6
 
 
@@ -65,7 +67,7 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlanTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """At least the share ``back`` of those that lost their server is back ``longest_downtime`` seconds after the loss."""
+    """At least the share ``back`` of those that lost their server is back ``longest_downtime`` seconds after it."""
 
     longest_downtime: Seconds
     back: float = 0.99
@@ -123,11 +125,13 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         total = sum(self.mix.values())
         require(total <= 1 + _SHARES_ADD_UP, "mix", total, "its shares must add up to at most 1")
         most = self.connections_per_process
-        require(most >= 1, "connections_per_process", most, "must be at least 1")
+        rule = f"must be from 1 to {MOST_CONNECTIONS:,}: crowds ten times as large are simulated"
+        require(1 <= most <= MOST_CONNECTIONS, "connections_per_process", most, rule)
         rule = f"must be at least event_size ({self.event_size:,}): an event runs on one process"
         require(most >= self.event_size, "connections_per_process", most, rule)
         for i, number in enumerate(self.processes):
-            require(number >= 2, f"processes[{i}]", number, "must be at least 2, as one is lost")  # noqa: PLR2004
+            rule = f"must be from 2, as one is lost, to {MOST_PROCESSES:,}"
+            require(2 <= number <= MOST_PROCESSES, f"processes[{i}]", number, rule)  # noqa: PLR2004
         require(self.replications >= 2, "replications", self.replications, "must be at least 2")  # noqa: PLR2004
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
 
