@@ -18,7 +18,7 @@ from resilience.lab.repetitions import RepetitionPlan
 from resilience.lab.system import LaneDriver
 from resilience.terminal import make_console
 
-from .planning.cli import capacity, sweep
+from .planning.cli import capacity, sweep, tune
 from .profiles.cli import outages, profiles, schedule
 
 
@@ -32,6 +32,7 @@ sim.add_command(outages)
 sim.add_command(schedule)
 sim.add_command(sweep)
 sim.add_command(capacity)
+sim.add_command(tune)
 
 
 @sim.command()

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "sim schedule": (("nowhere.csv", "--out", "x.toml"), "sim"),
     "sim sweep": (("smoke", "--out", "x"), "sim"),
     "sim capacity": (("nowhere.toml", "--out", "x"), "sim"),
+    "sim tune": (("smoke", "--out", "x"), "planning"),
     "chaos run": (("smoke",), "chaos"),
     "chaos list": ((), None),
     "chaos show": (("smoke",), "reports"),

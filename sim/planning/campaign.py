@@ -6,7 +6,7 @@ Holds no result in its own hands: what was computed is in the directory before t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 
@@ -44,14 +44,21 @@ class Campaign:
         self._scenario, self._design, self._rule, self._metric = scenario, design, rule, metric
         self._directory = directory
 
-    def run(self, workers: Workers, listener: Callable[[Callable[[], Standing]], None]) -> None:
-        """Compute what is missing; ``listener`` is called after every result, and asks for the standing if it wants it.
+    def run(
+        self,
+        workers: Workers,
+        listener: Callable[[Callable[[], Standing]], None],
+        points: Sequence[int] | None = None,
+    ) -> None:
+        """Compute what is missing of these points, of all by default.
+
+        ``listener`` is called after every result, and asks for the standing if it wants it.
 
         Raises :class:`~resilience.errors.HarnessError` when a run fails or a worker ends, and
         :class:`~resilience.errors.UsageError` for settings that the lane cannot carry; results are kept.
         """
         asked = set(self._directory.results)
-        queue = deque(self._tasks(range(len(self._design.points)), asked))
+        queue = deque(self._tasks(range(len(self._design.points)) if points is None else points, asked))
         pending: set[Future[Result]] = set()
         listener(self.standing)
         try:
@@ -59,8 +66,8 @@ class Campaign:
                 while queue and len(pending) < workers.at_once:
                     pending.add(self._submit(workers.executor, queue.popleft()))
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                points = {self._store(future) for future in finished}
-                queue.extend(self._tasks(sorted(points), asked))
+                reached = {self._store(future) for future in finished}
+                queue.extend(self._tasks(sorted(reached), asked))
                 listener(self.standing)
         finally:
             for future in pending:

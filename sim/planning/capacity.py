@@ -333,7 +333,7 @@ def recommended(
 ) -> tuple[Recommendation, ...]:
     """Settings that follow from the answer: what a process announces, times above the longest that was simulated."""
     crowd, server, backoff = crowd_of(plan, trigger, processes), plan.server, plan.client.backoff
-    window = return_window(crowd.connected, server.join_capacity)
+    window = return_window(crowd.connected, server.join_capacity, server.max_return_spread)
     longest = _mean(planned, "downtime_s.max")
     found = [
         Recommendation("server.join_capacity", server.join_capacity, "joins/s", "each process, as measured"),

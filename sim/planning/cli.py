@@ -164,6 +164,63 @@ def capacity(plan: Path, workers: int | None, dask: str | None, out: Path) -> in
     return answer.exit_code
 
 
+@click.command()
+@click.argument("experiment")
+@click.option(
+    "--search",
+    "space",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="A setting to search: KEY=LOW..HIGH or KEY=A,B,C. [backoff, cap, budget, heartbeat, retention, return window]",
+)
+@click.option("--trials", type=click.IntRange(1), default=64, show_default=True, help="Combinations to try.")
+@click.option("--replications", type=click.IntRange(2), default=3, show_default=True, help="Runs of each combination.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value for all trials.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the search and of the first replication.")
+@click.option("--workers", type=click.IntRange(1), help="Local processes. [one for each processor]")
+@click.option("--dask", metavar="ADDRESS", help="Run on this Dask scheduler, such as tcp://10.0.0.5:8786.")
+@click.option("--out", type=_PATH, required=True, help="The directory; a search that was interrupted is continued.")
+@needs_extra("planning")
+def tune(
+    experiment: str,
+    space: tuple[str, ...],
+    trials: int,
+    replications: int,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    workers: int | None,
+    dask: str | None,
+    out: Path,
+) -> int:
+    """Search settings of EXPERIMENT's clients and servers for the frontier of excess, dials and server load.
+
+    Runs the population lane. Says whether the shipped presets lie on the frontier that was found; frontier.md has it,
+    trials.json every trial.
+
+    Exit codes: 0 finished, 2 bad input, 4 a run or a worker failed.
+    """
+    from resilience.eventlog.vocabulary import Lane
+    from resilience.experiment.loader import load, to_toml
+    from resilience.lab.command import interruptible, say
+
+    from .design import parse_factor
+    from .evaluation import Scenario
+    from .progress import ProgressLines
+    from .tuning import SPACE, TuneRequest, search, to_markdown
+
+    loaded = load(experiment, overrides)
+    first = loaded.seed if seed is None else seed
+    scenario = Scenario(name=loaded.name, text=to_toml(loaded), lane=Lane.POPULATION, seed=first)
+    factors = tuple(parse_factor(text, "--search") for text in space or SPACE)
+    request = TuneRequest(scenario, factors, trials, replications)
+    executor, number = _executor(workers, dask)
+    with interruptible() as begun:
+        begun.remedy = "what was computed is kept: the same command continues from it"
+        found = search(request, out, executor, ProgressLines(say, number))
+    click.echo(to_markdown(request, found))
+    return ExitCode.PASS
+
+
 def _target(expectation: Expectation | None) -> Target | None:
     from reports.sweep import Target as Made
 

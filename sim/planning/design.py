@@ -62,17 +62,17 @@ class Design(msgspec.Struct, frozen=True):
     points: tuple[Settings, ...]
 
 
-def parse_factor(text: str) -> Factor:
+def parse_factor(text: str, option: str = "--vary") -> Factor:
     """``key=a,b,c`` or ``key=low..high``; raises :class:`~resilience.errors.UsageError` otherwise."""
     key, equals, rest = text.partition("=")
     if not (equals and key and rest):
-        raise UsageError(f"--vary {text}: must be KEY=A,B,C or KEY=LOW..HIGH, such as server.join_capacity=1000,3000")
+        raise UsageError(f"{option} {text}: must be KEY=A,B,C or KEY=LOW..HIGH, such as server.join_capacity=1000,3000")
     low, dots, high = rest.partition("..")
     if not dots:
-        return Factor(key, _different(text, _split(rest)))
-    ends = [_number(text, each) for each in (low, high)]
+        return Factor(key, _different(f"{option} {text}", _split(rest)))
+    ends = [_number(f"{option} {text}", each) for each in (low, high)]
     if not ends[0] < ends[1]:
-        raise UsageError(f"--vary {text}: a range must begin below its end")
+        raise UsageError(f"{option} {text}: a range must begin below its end")
     return Factor(key, (), float(ends[0]), float(ends[1]), all(isinstance(end, int) for end in ends))
 
 
@@ -154,9 +154,9 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _different(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
     if not all(values):
-        raise UsageError(f"--vary {text}: a value between two commas is missing")
+        raise UsageError(f"{text}: a value between two commas is missing")
     if len(set(values)) < len(values):
-        raise UsageError(f"--vary {text}: a value is there twice")
+        raise UsageError(f"{text}: a value is there twice")
     return values
 
 
@@ -166,7 +166,7 @@ def _number(text: str, end: str) -> int | float:
     except tomllib.TOMLDecodeError:
         value = None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UsageError(f"--vary {text}: {end.strip() or 'an end'} must be a number")
+        raise UsageError(f"{text}: {end.strip() or 'an end'} must be a number")
     return value
 
 

@@ -124,9 +124,10 @@ def episodes_of_population(run: PopulationRun) -> tuple[pd.DataFrame, tuple[Load
 def load_figures(loads: tuple[Load, ...], joins_per_s: float, returns: int) -> dict[str, float | None]:
     """What the servers of a population had to do.
 
-    ``requests`` served and ``rejected``, by all servers together; ``requests_per_return``: those served for each
-    episode that ended in a return. Of the busiest server: ``peak_joins_per_s``, the most requests served in one second,
-    and ``queue_s``, the most seconds of queued work at the end of a second.
+    ``requests`` served and ``rejected``, by all servers together. ``requests_per_return``: those served for each
+    episode that ended in a return; ``arrivals_per_return``: with the rejected ones. Of the busiest server:
+    ``peak_joins_per_s``, the most requests served in one second, and ``queue_s``, the most seconds of queued work at
+    the end of a second.
     """
     total = np.sum(loads, axis=0)
     requests, rejected = (float(total[:, answer].sum()) for answer in (StationAnswer.SERVED, StationAnswer.REJECTED))
@@ -134,6 +135,7 @@ def load_figures(loads: tuple[Load, ...], joins_per_s: float, returns: int) -> d
     return {
         "requests": requests,
         "requests_per_return": requests / returns if returns else None,
+        "arrivals_per_return": (requests + rejected) / returns if returns else None,
         "rejected": rejected,
         "peak_joins_per_s": float(max((each.max(initial=0) for each in served), default=0)),
         "queue_s": max((float(queued_work(each, joins_per_s).max(initial=0.0)) for each in served), default=0.0),

@@ -29,7 +29,7 @@ FIGURES = (
 )
 """What every lane measures of its episodes."""
 
-LOAD_FIGURES = ("requests", "requests_per_return", "rejected", "peak_joins_per_s", "queue_s")
+LOAD_FIGURES = ("requests", "requests_per_return", "arrivals_per_return", "rejected", "peak_joins_per_s", "queue_s")
 """What the population lane adds of its servers; see :func:`sim.planning.evaluation.load_figures`."""
 
 COLUMNS = (

@@ -47,7 +47,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
     return PopulationRules(
         experiment.client.rules,
         HeartbeatTimeouts(server.heartbeat_interval, server.grace_period, server.cleanup_interval),
-        _announced(return_window(each, server.join_capacity)),
+        _announced(return_window(each, server.join_capacity, server.max_return_spread)),
         StationRules(server.join_capacity, server.admission_seconds, 1, 1.0 / server.join_capacity),
         COMMIT_S,
         experiment.duration,

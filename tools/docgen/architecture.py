@@ -36,6 +36,7 @@ PACKAGES = (
     "sim/model",
     "sim/population",
     "sim/profiles",
+    "sim/planning",
     "reports",
     "reports/checks",
 )
