@@ -225,6 +225,7 @@ def _sentence(
     """The answer with its margin."""
     target = sweep.target
     said = f"{target.metric} {_symbol(target.op)} {formatting.metric_value(target.metric, target.threshold)}"
+    said += f" within {target.within:g} s of the loss" if target.within is not None else ""
     people = f"{sweep.participants:,} participants"
     load = f" and a load of {amount(sweep.load.planned)} {sweep.load.unit}" if sweep.load else ""
     if answer is None:
@@ -248,7 +249,7 @@ def _load_words(sweep: Sweep, limits: tuple[float | None, float | None]) -> list
     if not sweep.load or holds_to is None:
         return []
     much = f"{amount(holds_to)} {sweep.load.unit}"
-    if sweep.load.planned and not math.isclose(holds_to, sweep.load.planned):
+    if sweep.load.planned not in (0.0, 1.0) and not math.isclose(holds_to, sweep.load.planned):
         much += f", {holds_to / sweep.load.planned:.3g} times the planned"
     broken = f"they break at {amount(breaks_at)}" if breaks_at is not None else "no larger load was shown to break them"
     return [f"they hold up to {much}", broken]
@@ -313,6 +314,7 @@ def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
         charts=capacity_charts(report),
         symbol=_symbol,
         amount=amount,
+        seconds=seconds,
     )
     json, markdown = to_json(report), to_markdown(report)
     write_formats(out / "capacity", "the capacity report", json=json, markdown=markdown, page=page)
@@ -320,7 +322,7 @@ def write_capacity(sweep_dir: Path, out: Path) -> CapacityReport:
 
 
 def to_markdown(report: CapacityReport) -> str:
-    """The answer, its cautions and its levels."""
+    """The answer, its cautions and levels, and of times to return, loads and settings what the sweep has."""
     sweep, metric = report.sweep, report.sweep.target.metric
     rows = [
         [
@@ -335,4 +337,58 @@ def to_markdown(report: CapacityReport) -> str:
     head = [sweep.decision.unit, f"`{metric}`", "interval", "replications", "verdict"]
     cautions = "\n".join(f"- {caution}" for caution in report.cautions)
     parts = [f"## {report.headline}", f"**{report.question}** {report.sentence}", cautions, table(head, rows)]
+    parts += [_recoveries(sweep), _bands(sweep), _recommendations(sweep)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def seconds(value: float | None) -> str:
+    """A time of return: ``12.3 s``, or that not all returned."""
+    return "not all" if value is None else f"{value:.1f} s"
+
+
+def _recoveries(sweep: Sweep) -> str:
+    if not sweep.recoveries:
+        return ""
+    head = [sweep.decision.unit, "50 % back", "95 %", "99 %", "100 %"]
+    rows = [
+        [amount(each.at), *map(seconds, (each.half, each.most, each.nearly_all, each.everyone))]
+        for each in sweep.recoveries
+    ]
+    return f"Seconds from the end of the trigger:\n\n{table(head, rows)}"
+
+
+def _bands(sweep: Sweep) -> str:
+    if not sweep.bands:
+        return ""
+    head = [
+        sweep.load.unit if sweep.load else "load",
+        "band",
+        "back at all",
+        "requests for a return",
+        "last back after",
+    ]
+    rows = [
+        [
+            amount(each.load),
+            each.band.value,
+            formatting.percent(each.back),
+            formatting.DASH if each.work is None else f"{each.work:.2f}",
+            seconds(each.last_back_s),
+        ]
+        for each in sweep.bands
+    ]
+    return table(head, rows)
+
+
+def _recommendations(sweep: Sweep) -> str:
+    if not sweep.recommendations:
+        return ""
+    rows = [
+        [
+            f"`{each.setting}`",
+            formatting.DASH if each.value is None else f"{amount(each.value)} {each.unit}",
+            each.reason,
+        ]
+        for each in sweep.recommendations
+    ]
+    return table(["setting", "value", "why"], rows)

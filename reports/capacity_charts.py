@@ -34,6 +34,8 @@ def capacity_charts(report: CapacityReport) -> list[Chart]:
             drawn.insert(0, _storm(sweep.storm, sweep))
         if len(report.loads) > 1 and sweep.load:
             drawn.append(_scan("Target by load, at the answer", report.loads, sweep.load.unit, sweep))
+        if len(sweep.recoveries) > 1:
+            drawn.append(_recovery_times(sweep))
         if sweep.sensitivities:
             drawn.append(_sensitivities(sweep))
     return drawn
@@ -97,6 +99,32 @@ def _scan(title: str, levels: tuple[Level, ...], unit: str, sweep: Sweep) -> Cha
         f"Mean over replications with its bounds; dashed: the target, {limit}. Green dot: holds; orange cross: misses; "
         "grey diamond: not decided.",
         f"{target.metric} by {unit}, target {limit}: {said}.",
+        svg_of(fig),
+    )
+
+
+def _recovery_times(sweep: Sweep) -> Chart:
+    fig = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = fig.add_subplot()
+    shares = {"50 %": "half", "95 %": "most", "99 %": "nearly_all", "100 %": "everyone"}
+    said = []
+    for place, (words, name) in enumerate(shares.items()):
+        known = [(item.at, getattr(item, name)) for item in sweep.recoveries if getattr(item, name) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), "o-", color=plots.PALETTE[place], label=words)
+            said.append(f"{words} from {known[0][1]:.1f} s at {amount(known[0][0])} to {known[-1][1]:.1f} s")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(sweep.decision.unit)
+    axes.xaxis.set_major_formatter(_DIGITS)
+    axes.set_ylabel("seconds from the end of the trigger")
+    axes.grid(visible=True, axis="y")
+    if said:
+        axes.legend(title="back", loc="upper right")
+    return Chart(
+        f"Time to return by {sweep.decision.unit}",
+        "Seconds from the end of the trigger until so many were back, means over the replications.",
+        f"Time to return over {amount(sweep.recoveries[0].at)} to {amount(sweep.recoveries[-1].at)} "
+        f"{sweep.decision.unit}: {'; '.join(said) or 'never all'}.",
         svg_of(fig),
     )
 

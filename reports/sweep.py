@@ -62,12 +62,16 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a point must reach, and how sure that must be."""
+    """What a point must reach, and how sure that must be.
+
+    ``within``: for a success rate, the longest downtime in seconds of a return that counts; None counts every return.
+    """
 
     metric: str
     op: Op
     threshold: float
     confidence: float = 0.95
+    within: float | None = None
 
     def __post_init__(self) -> None:
         """Check the metric's name and the numbers."""
@@ -75,6 +79,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         require(math.isfinite(self.threshold), "target.threshold", self.threshold, "must be a number")
         sure = _LEAST_CONFIDENCE < self.confidence < 1
         require(sure, "target.confidence", self.confidence, "must be between 0.5 and 1")
+        meant = self.within is None or (self.metric == "success_rate" and 0 < self.within < math.inf)
+        require(meant, "target.within", self.within, "is a positive number of seconds, for a success rate only")
 
 
 class Quantity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +136,49 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     index: float | None = None
 
 
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds from the end of the trigger until so many were back, at one value of the decision; means.
+
+    ``half``: 50 %; ``most``: 95 %; ``nearly_all``: 99 %; ``everyone``. ``None``: not in every replication.
+    """
+
+    at: float
+    half: float | None
+    most: float | None
+    nearly_all: float | None
+    everyone: float | None
+
+
+class BandName(StrEnum):
+    """How a system answers a trigger of some size (Bronson et al. 2021)."""
+
+    STABLE = "stable"
+    """It returns by itself, and serves hardly a request in vain."""
+    VULNERABLE = "vulnerable"
+    """It returns, after work in vain."""
+    METASTABLE = "metastable"
+    """It does not return by itself, though the trigger is over."""
+
+
+class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A size of the trigger at the answer. ``back``: the share that returned; ``work``: requests for each return."""
+
+    load: float
+    band: BandName
+    back: float
+    work: float | None
+    last_back_s: float | None
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """A setting at the answer, and why it has this value."""
+
+    setting: str
+    value: float | None
+    unit: str
+    reason: str
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the model is known to hold: what it was calibrated on, tested ranges by column, and where it does not."""
 
@@ -161,6 +210,9 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     sensitivities: tuple[Sensitivity, ...] = ()
     storm: StormCurve | None = None
     envelope: Envelope = Envelope()
+    recoveries: tuple[Recovery, ...] = ()
+    bands: tuple[Band, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import msgspec
 
 from resilience.errors import ConfigError, require
 from resilience.policy.adaptive_heartbeat import AdaptiveBounds
-from resilience.policy.backoff import PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
+from resilience.policy.backoff import MAX_RETRY_AFTER_S, PRESETS, BackoffPolicy, ExponentialDelays, Jitter, Preset
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.handshake import HandshakeLimits
 from resilience.policy.origins import RULE as ORIGIN_RULE
 from resilience.policy.origins import OriginError, listed_origin
+from resilience.policy.return_window import MAX_SPREAD_S, MIN_SPREAD_S
 from resilience.protocol.client.participant import ClientRules
 from resilience.protocol.server.drain import DrainSettings
 from resilience.protocol.server.settings import ConnectionSettings, RoomSettings
@@ -91,6 +92,11 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     leaderboard_size: int = 10
     """The number of entries on the leaderboard."""
+    max_return_spread: Seconds = MAX_SPREAD_S
+    """The longest time over which the server asks a herd to spread its first attempts.
+
+    It matters to a server whose joins would take longer than this to complete once.
+    """
     late_window: Seconds = 0.0
     """How long after its close a question accepts answers from participants whose outage overlapped the close.
 
@@ -190,6 +196,9 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             presence,
             f"must be at least {MIN_PRESENCE_INTERVAL_S} s",
         )
+        spread = self.max_return_spread
+        rule = f"must be within {MIN_SPREAD_S} and {MAX_RETRY_AFTER_S:g} s"
+        require(MIN_SPREAD_S <= spread <= MAX_RETRY_AFTER_S, "max_return_spread", spread, rule)
         late = self.late_window
         require(0 <= late <= MAX_LATE_WINDOW_S, "late_window", late, f"must be within 0 and {MAX_LATE_WINDOW_S} s")
         _require_not_negative(
@@ -238,6 +247,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.checkpoint_interval,
             AdaptiveBounds(self.interval_floor, self.grace_floor) if self.adaptive_heartbeat else None,
             self.max_participants,
+            self.max_return_spread,
         )
 
     @property

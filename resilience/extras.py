@@ -21,6 +21,8 @@ _ANALYSIS = ("matplotlib", "numpy", "pandas", "pyarrow", "scipy")
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "reports": _ANALYSIS,
     "sim": (*_ANALYSIS, "simpy"),
+    "planning": (*_ANALYSIS, "SALib", "optuna", "simpy"),
+    "cluster": (*_ANALYSIS, "distributed", "simpy"),
     "chaos": (*_ANALYSIS, "requests", "toxiproxy"),
     "chromium": (*_ANALYSIS, "playwright", "requests", "toxiproxy"),
     "postgres": ("psycopg",),

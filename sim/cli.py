@@ -20,6 +20,7 @@ from resilience.terminal import make_console
 
 from .calibration.cli import calibrate, validate
 from .exploration.cli import explore
+from .planning.cli import capacity, sweep, tune
 from .profiles.cli import outages, profiles, schedule
 from .replay.cli import replay
 
@@ -36,6 +37,9 @@ sim.add_command(outages)
 sim.add_command(schedule)
 sim.add_command(calibrate)
 sim.add_command(validate)
+sim.add_command(sweep)
+sim.add_command(capacity)
+sim.add_command(tune)
 
 
 @sim.command()

@@ -29,8 +29,8 @@ class ReturnWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @functools.lru_cache(maxsize=1024)
-def return_window(population: int, joins_per_s: float) -> ReturnWindow:
-    """The window for ``population`` clients and a capacity of ``joins_per_s``.
+def return_window(population: int, joins_per_s: float, longest: Seconds = MAX_SPREAD_S) -> ReturnWindow:
+    """The window for ``population`` clients and a capacity of ``joins_per_s``; ``longest``: the largest spread.
 
     ``load = population / joins_per_s`` is the time that the server needs to accept every client once. The cap follows
     from the requirement that retries alone keep the server under half busy: equal jitter waits 0.75 cap on average, so
@@ -39,7 +39,7 @@ def return_window(population: int, joins_per_s: float) -> ReturnWindow:
     """
     load = population / joins_per_s
     cap = min(max(CAP_PER_LOAD * load, MIN_CAP_S), MAX_CAP_S)
-    return ReturnWindow(min(max(load, MIN_SPREAD_S), MAX_SPREAD_S), cap / STEPS_IN_CAP, cap)
+    return ReturnWindow(min(max(load, MIN_SPREAD_S), longest), cap / STEPS_IN_CAP, cap)
 
 
 DEFAULT_RETURN_WINDOW = ReturnWindow(spread_s=1.0, step_s=0.3, cap_s=MIN_CAP_S)

@@ -43,7 +43,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
     return PopulationRules(
         experiment.client.rules,
         HeartbeatTimeouts(server.heartbeat_interval, server.grace_period, server.cleanup_interval),
-        _announced(return_window(each, server.join_capacity)),
+        _announced(return_window(each, server.join_capacity, server.max_return_spread)),
         _station(experiment),
         experiment.costs.commit,
         experiment.duration,

@@ -37,6 +37,7 @@ PACKAGES = (
     "sim/population",
     "sim/profiles",
     "sim/calibration",
+    "sim/planning",
     "reports",
     "reports/checks",
 )

@@ -363,7 +363,8 @@ class Attendance:
 
     def _window(self) -> ReturnWindow:
         """The return window for all who are connected or expected back."""
-        return return_window(len(self._population), self._settings.join_capacity)
+        settings = self._settings
+        return return_window(len(self._population), settings.join_capacity, settings.max_return_spread)
 
     def _presence_changed(self, session: ServerSession, now: Instant) -> None:
         self._states.update(session)

@@ -6,13 +6,15 @@ import msgspec
 
 from resilience.policy.adaptive_heartbeat import AdaptiveBounds
 from resilience.policy.failure_detectors import HeartbeatTimeouts
+from resilience.policy.return_window import MAX_SPREAD_S
 from resilience.units import Seconds
 
 
 class RoomSettings(msgspec.Struct, frozen=True):
     """The settings of a room; durations in seconds, ``join_capacity`` in joins per second.
 
-    ``max_participants`` is the most identities that the room knows; 0 for no limit.
+    ``max_participants`` is the most identities that the room knows; 0 for no limit. ``max_return_spread``: of the first
+    attempts of a herd.
     """
 
     heartbeat: HeartbeatTimeouts
@@ -24,6 +26,7 @@ class RoomSettings(msgspec.Struct, frozen=True):
     checkpoint_interval: Seconds = 1.0
     adaptive: AdaptiveBounds | None = None
     max_participants: int = 0
+    max_return_spread: Seconds = MAX_SPREAD_S
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True):

@@ -1,0 +1,261 @@
+"""Sweeps through the command: tables, common draws, continuing, workers, and what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.build import analyse
+from reports.capacity import capacity_report
+from reports.sweep import load_sweep
+from resilience.errors import EvidenceError, HarnessError, UsageError
+from resilience.eventlog.vocabulary import Lane, Verdict
+from resilience.experiment.loader import parse
+from sim.planning.campaign import Campaign, Standing
+from sim.planning.design import Method, make_design, parse_factor
+from sim.planning.evaluation import Result, Scenario, Task, evaluate, queued_work
+from sim.planning.progress import line_of
+from sim.planning.stopping import StoppingRule
+from sim.planning.sweep import SweepRequest, run_sweep
+from sim.planning.sweep_directory import SweepDirectory
+from sim.planning.workers import Workers, local_workers
+from sim.population.run import PopulationRun
+
+from .sweeps import STORM, run_sim, storm_file
+
+SCENARIO = Scenario(name="storm", text=STORM, lane=Lane.POPULATION, seed=4)
+GRID = make_design((parse_factor("server.join_capacity=10,20,40"),), Method.GRID, 0, 4)
+
+
+def _request(most: int = 3, half_width: float | None = None) -> SweepRequest:
+    return SweepRequest(SCENARIO, GRID, StoppingRule(most, half_width), "excess_s.mean")
+
+
+def _run(out: Path, request: SweepRequest | None = None, workers: int = 1) -> bytes:
+    run_sweep(request or _request(), out, lambda: local_workers(workers), lambda _: None)
+    return (out / "sweep.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of three points with three replications."""
+    out = tmp_path_factory.mktemp("whole") / "sweep"
+    _run(out)
+    return out
+
+
+def test_a_row_is_a_run_with_its_settings_and_figures(whole: Path) -> None:
+    table = pd.read_parquet(whole / "sweep.parquet")
+    assert list(table["point"]) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert list(table["replication"]) == [0, 1, 2] * 3
+    assert list(table["server.join_capacity"].unique()) == [10.0, 20.0, 40.0]
+    assert (table["restored"] == table["affected"]).all()
+    assert table.groupby("point")["excess_s.mean"].mean().is_monotonic_decreasing
+
+
+def test_the_figures_are_those_of_the_report(whole: Path, tmp_path: Path) -> None:
+    """The same seed and settings, run and reported as a single run."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    PopulationRun(parse(STORM, "storm", ("server.join_capacity=10",)), 5).execute(run_dir)
+    _, _, summary = analyse(run_dir)
+    row = pd.read_parquet(whole / "sweep.parquet").iloc[1]
+    for clock in ("detection_s", "reconnection_s", "downtime_s", "excess_s"):
+        for statistic in ("mean", "restricted_mean", "p50", "p90", "p95", "p99", "max"):
+            assert row[f"{clock}.{statistic}"] == pytest.approx(getattr(getattr(summary, clock), statistic))
+    assert row["attempts.mean"] == pytest.approx(summary.attempts.mean)
+    assert row["success_rate"] == summary.success_rate.value
+
+
+def test_replications_share_their_draws_between_points() -> None:
+    """With as many joins per second as any crowd asks for, the capacity moves only the announced window."""
+    wide = [evaluate(SCENARIO, Task(0, (("server.cleanup_interval", text),), 2)) for text in ("60", "90")]
+    assert wide[0].figures == wide[1].figures
+
+
+def test_an_interrupted_sweep_continues_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+
+    def stop(_: object) -> None:
+        if (out / "results.jsonl").read_bytes().count(b"\n") == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(_request(), out, lambda: local_workers(1), stop)
+    assert "Not finished" in (out / "sweep.md").read_text(encoding="utf-8")
+    with (out / "results.jsonl").open("ab") as file:
+        file.write(b'{"point":2,"repl')  # cut off in the middle of a line
+    assert _run(out) == (whole / "sweep.parquet").read_bytes()
+    assert len((out / "results.jsonl").read_bytes().splitlines()) == 9
+    assert "Not finished" not in (out / "sweep.md").read_text(encoding="utf-8")
+
+
+def test_the_number_of_workers_changes_no_byte(whole: Path, tmp_path: Path) -> None:
+    assert _run(tmp_path / "two", workers=2) == (whole / "sweep.parquet").read_bytes()
+
+
+def test_results_may_come_in_any_order(tmp_path: Path) -> None:
+    """A cluster answers in an order of its own: the replications that count stay the same."""
+    request = _request(12, 0.35)
+    out = _run(tmp_path / "sweep", request)
+    reordered = tmp_path / "reordered"
+
+    @contextmanager
+    def backward() -> Iterator[Workers]:
+        yield Workers(_Backward(), 100)
+
+    run_sweep(request, reordered, backward, lambda _: None)
+    assert (reordered / "sweep.parquet").read_bytes() == out
+    assert 5 <= pd.read_parquet(reordered / "sweep.parquet").groupby("point").size().min() <= 12
+
+
+class _Backward(Executor):
+    """Finishes the newest of its tasks first, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Future[Result], object, object]] = []
+
+    def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[Result]:  # type: ignore[override]
+        future: Future[Result] = Future()
+        self._waiting.append((future, args[0], args[1]))
+        if len(self._waiting) == 1:
+            threading.Timer(0.05, self._finish).start()
+        return future
+
+    def _finish(self) -> None:
+        while self._waiting:
+            future, scenario, task = self._waiting.pop()
+            assert isinstance(scenario, Scenario)
+            assert isinstance(task, Task)
+            future.set_result(evaluate(scenario, task))
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_the_directory_of_another_question_is_refused(whole: Path, tmp_path: Path) -> None:
+    other = SweepRequest(msgspec.structs.replace(SCENARIO, seed=5), GRID, StoppingRule(3), "excess_s.mean")
+    with pytest.raises(UsageError, match=r"another question \(its scenario.seed is another one\)"):
+        _run(whole, other)
+    (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(UsageError, match="not a sweep's"):
+        _run(tmp_path)
+
+
+def test_a_second_process_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    def second(_: object) -> None:
+        with pytest.raises(UsageError, match="another process is running this sweep"):
+            _run(tmp_path / "sweep")
+
+    run_sweep(_request(1), tmp_path / "sweep", lambda: local_workers(1), second)
+
+
+def test_damaged_results_are_named(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    out.mkdir()
+    (out / "design.json").write_bytes((whole / "design.json").read_bytes())
+    (out / "results.jsonl").write_bytes(b"{}\n")
+    with pytest.raises(EvidenceError, match="line 1: not a result"):
+        _run(out)
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def add(self: SweepDirectory, result: Result) -> None:
+        if len(self.results) == 2:
+            monkeypatch.setattr(self, "_file", Full())
+        original(self, result)
+
+    original = SweepDirectory.add
+    monkeypatch.setattr(SweepDirectory, "add", add)
+    with pytest.raises(HarnessError, match="No space left on device; the 2 results before are kept"):
+        _run(tmp_path / "sweep")
+    monkeypatch.undo()
+    assert len((tmp_path / "sweep" / "results.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_a_dead_worker_is_one_line(tmp_path: Path) -> None:
+    class Dying(Executor):
+        def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[Result]:  # type: ignore[override]
+            future: Future[Result] = Future()
+            future.set_exception(BrokenProcessPool("gone"))
+            return future
+
+    @contextmanager
+    def workers() -> Iterator[Workers]:
+        yield Workers(Dying(), 2)
+
+    with pytest.raises(HarnessError, match=r"a worker process ended before its work.*the same command continues"):
+        run_sweep(_request(), tmp_path / "sweep", workers, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--vary", "server.join_capcity=1,2"), "unknown field `join_capcity`"),
+        (("--vary", "server.join_capacity=1,-2"), "must be a positive, finite number"),
+        (("--vary", "server.join_capacity=1,2", "--decide", "client.budget"), "is not varied"),
+        (("--vary", "client.preset=window,classic", "--decide", "client.preset"), "must be numbers"),
+        (("--metric", "speed"), "--metric speed: unknown"),
+        (("--vary", "scale=x,2"), "scale = x: must be a number"),
+        (("--dask", "tcp://127.0.0.1:9", "--workers", "2"), "is for local processes"),
+        (("--vary", "client.probe_after=4,9"), "must be at least 24 s in this lane"),
+        (("--lane", "model", "--set", "population.servers=2"), "population.servers"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_made(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    result = run_sim("sweep", storm_file(tmp_path), *words, "--out", tmp_path / "sweep")
+    assert isinstance(result.exception, UsageError)
+    assert said in str(result.exception)
+    assert not (tmp_path / "sweep").exists()
+
+
+# --- other lanes, other designs ---------------------------------------------------------------------------------------
+
+
+def test_the_model_lane_is_swept_too() -> None:
+    scenario = msgspec.structs.replace(SCENARIO, lane=Lane.MODEL)
+    figures = evaluate(scenario, Task(0, (("scale", "0.1"),), 0)).figures
+    assert figures["affected"] == 10
+    assert figures["success_rate"] == 1.0
+
+
+def test_report_capacity_answers_a_sweep_that_decides(tmp_path: Path) -> None:
+    words = ("--vary", "server.join_capacity=10,20,40", "--vary", "client.budget=600,30", "--workers", "1")
+    result = run_sim("sweep", storm_file(tmp_path), *words, "--decide", "server.join_capacity", "--out", tmp_path / "s")
+    assert result.exit_code == 0, result.exception
+    report = capacity_report(load_sweep(tmp_path / "s"))
+    assert (report.verdict, report.answer) == (Verdict.PASS, 20.0)
+    assert report.sweep.settings == {"client.budget": 600.0}
+
+
+def test_a_line_of_progress_says_what_is_open() -> None:
+    assert line_of(Standing(0, 9, 9, None, None), 2, 1.0, 0) == "0 of 9 runs"
+    assert line_of(Standing(3, 9, 9, 60.0, 60.0), 2, 1.0, 0) == "3 of 9 runs; about 30 s to come"
+    said = line_of(Standing(5, 10, 40, 60.0, 600.0), 1, 1.0, 0)
+    assert said == "5 of 10 runs; about 60 s to come, up to 10 min if intervals stay wide"
+    assert line_of(Standing(6, 10, 10, 60.0, 60.0), None, 8.0, 2) == "6 of 10 runs; about 8 s to come"
+
+
+def test_queued_work_is_what_arrives_beyond_the_capacity() -> None:
+    assert list(queued_work(np.array([0, 30, 10, 0, 0, 5]), 10.0)) == pytest.approx([0, 2, 2, 1, 0, 0])
+
+
+def test_a_campaign_without_results_has_no_estimate(tmp_path: Path) -> None:
+    with (tmp_path / "results").open("a+b") as file:
+        campaign = Campaign(SCENARIO, GRID, StoppingRule(40, 0.1), "excess_s.mean", SweepDirectory(tmp_path, file, {}))
+        assert campaign.standing() == Standing(0, 15, 120, None, None)
+        assert not campaign.complete
