@@ -8,6 +8,7 @@ steady again. Every episode is that of the oracle, bit for bit.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
+from .busy import Players, busy_fates, is_busy, resends_answers
 from .event_queue import EventQueue
 from .explicit import World
 from .handover import Handover
@@ -29,7 +31,7 @@ from .oracle import Result
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
 from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
 from .retries import NOT_YET, delays, dial_instants, draws, spent
-from .rules import WINDOW_S, PopulationRules
+from .rules import SETTLE_S, WINDOW_S, PopulationRules
 from .state import Mode, States
 from .station import Batch, JoinStation, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
@@ -106,6 +108,29 @@ class BatchTier:
             rows = rows[~first]
 
     def _begin(self, rows: Rows, who: Rows) -> None:
+        """The outages of so many different steady participants, those within reach of the quiz by themselves."""
+        states, start = self.states, self.population.timelines.start[rows]
+        before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
+        busy = is_busy(before, states.resent[who], start, self.rules)
+        for chosen, decide in ((~busy, self._quiet_fates), (busy, self._busy_fates)):
+            if chosen.any():
+                self._decide(rows[chosen], who[chosen], decide)
+
+    def _quiet_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
+        fate = fates(before, outages, self.rules)
+        irregular = ~self._regular[who]
+        return dataclasses.replace(
+            fate,
+            entangled=fate.entangled | irregular,
+            rode=fate.rode & ~irregular,
+            pings=np.where(irregular, 0.0, fate.pings),
+        )
+
+    def _busy_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
+        players = Players(self.population.seeds[who], self.states.resent[who])
+        return busy_fates(before, players, outages, self.rules)
+
+    def _decide(self, rows: Rows, who: Rows, decide: Callable[[Rows, Steady, OutageColumns], Fates]) -> None:
         timelines, states = self.population.timelines, self.states
         outages = OutageColumns(
             timelines.start[rows],
@@ -114,20 +139,21 @@ class BatchTier:
             self._next_start[rows],
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
-        fate = fates(before, outages, self.rules)
+        fate = decide(who, before, outages)
         unstable = ~fate.rode & (fate.lost - states.restored[who] < self.rules.client.backoff.stable_after)
-        regular = self._regular[who]
-        entangled = fate.entangled | unstable | ~regular
+        entangled = fate.entangled | unstable
         self.episodes.outcome[rows] = EpisodeOutcome.RODE_THROUGH
         self._ride_through(who, fate, fate.rode & ~entangled)
         lost = np.flatnonzero(~fate.rode & ~entangled)
         self._lose(rows[lost], who[lost], lost, fate, outages)
         for index in np.flatnonzero(entangled):
-            pings = float(fate.pings[index]) if regular[index] else 0.0
-            self._handover.take_steady(int(who[index]), int(rows[index]), pings, float(fate.last_ping[index]))
+            self._handover.take_steady(
+                int(who[index]), int(rows[index]), float(fate.pings[index]), float(fate.last_ping[index])
+            )
 
     def _ride_through(self, who: Rows, fate: Fates, rode: npt.NDArray[np.bool_]) -> None:
         chosen, states, after = who[rode], self.states, fate.after
+        states.resent[chosen] &= states.origin[chosen] == after.origin[rode]
         states.origin[chosen], states.heard[chosen] = after.origin[rode], after.heard[rode]
         states.ping[chosen] = after.ping[rode]
 
@@ -279,6 +305,7 @@ class BatchTier:
         states.ping[who] = np.where(ping <= attached + commit, ping + self.rules.heartbeat.interval, ping)
         states.restored[who] = states.origin[who] = restored
         states.heard[who] = restored + latency
+        states.resent[who] = self._resends(who, outage, restored)
         states.mode[who] = Mode.STEADY
         states.attempt[who], states.lost[who] = rows["attempt"], rows["lost"]
         states.previous[who], states.waited[who] = rows["previous"], rows["waited"]
@@ -290,6 +317,16 @@ class BatchTier:
         episodes.ended[outage], episodes.outcome[outage] = restored[seen], EpisodeOutcome.RESTORED
         episodes.cleaned_up[outage] = (attached >= rows["expires"])[seen]
         episodes.attempts[outage], episodes.dials[outage] = rows["attempt"][seen], rows["dials"][seen]
+
+    def _resends(self, who: Rows, outage: npt.NDArray[np.int32], restored: Floats) -> npt.NDArray[np.bool_]:
+        """Which of these clients have an answer to send when they are open again: without a verdict, or due."""
+        start, resends = self.population.timelines.start[outage], np.zeros(len(who), np.bool_)
+        asked = np.flatnonzero(start < self.rules.quiz.ends_at + SETTLE_S)
+        if len(asked):
+            mine = who[asked]
+            seeds, latency = self.population.seeds[mine], self.population.latency[mine]
+            resends[asked] = resends_answers(seeds, latency, start[asked], restored[asked], self.rules)
+        return resends
 
 
 def _next_starts(starts: Floats, owner: npt.NDArray[np.int32]) -> Floats:

@@ -18,6 +18,7 @@ from resilience.protocol.client.connection import ClientRules
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import TICKS_PER_S
+from .quiz import NO_QUIZ, QuizSchedule
 
 MAX_LATENCY_S: Seconds = 0.25
 """The longest one-way latency: everything that is under way when an outage ends has arrived a second later."""
@@ -63,6 +64,7 @@ class PopulationRules:
     station: StationRules
     commit: Seconds
     duration: Instant
+    quiz: QuizSchedule = NO_QUIZ
 
     def __post_init__(self) -> None:
         """Put every duration on the grid, then check what the arithmetic of :mod:`.steady` relies on."""
@@ -112,6 +114,9 @@ class PopulationRules:
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
         require(0 <= self.commit < SETTLE_S / 4, "commit", self.commit, f"must be below {SETTLE_S / 4:g} s")
+        pause = self.quiz.least_pause
+        rule = f"must, with leaderboard_time, take at least {SETTLE_S:g} s in this lane"
+        require(pause >= SETTLE_S, "quiz.reveal_time", pause, rule)
         require(station.slots >= 1, "slots", station.slots, "must be at least 1")
         require(station.service > 0, "service", station.service, f"must be at least {1 / TICKS_PER_S:.7f} s")
 

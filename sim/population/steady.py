@@ -78,7 +78,7 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     """Decide what each outage does to its participant."""
     probe, interval = rules.client.probe, rules.heartbeat.interval
     start, end, latency = outages.start, outages.end, before.latency
-    pings = _pings_before(before, start, interval)
+    pings = pings_before(before, start, interval)
     last_ping = before.ping + interval * pings
     contact = _last_contact(before, start, pings, last_ping, rules)
     asks, dead = contact.asks, contact.asks + probe.deadline
@@ -129,7 +129,7 @@ class _HeldMessages:
     reply: Flags
 
 
-def _pings_before(before: Steady, start: Floats, interval: float) -> Floats:
+def pings_before(before: Steady, start: Floats, interval: float) -> Floats:
     """The number, from 0, of the last ping that arrives before the outage; -1 or less for none."""
     pings = np.floor((start - before.latency - before.ping) / interval)
     pings -= before.ping + interval * pings + before.latency >= start

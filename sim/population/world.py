@@ -23,6 +23,7 @@ from ..profiles.schedule import strikes_of
 from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, merged
 from ..random_arrays import keys_of
 from .population import Population
+from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
 
@@ -51,6 +52,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         StationRules(server.join_capacity, server.admission_seconds, 1, 1.0 / server.join_capacity),
         COMMIT_S,
         experiment.duration,
+        QuizSchedule.of(experiment.quiz, experiment.duration),
     )
 
 

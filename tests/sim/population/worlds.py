@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from resilience.config import QuizConfig
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.return_window import return_window
@@ -16,6 +17,7 @@ from resilience.protocol.client.connection import ClientRules
 from resilience.random_streams import derive_key
 from sim.population.oracle import Result
 from sim.population.population import Episodes, Population
+from sim.population.quiz import NO_QUIZ, QuizSchedule
 from sim.population.rules import PopulationRules, StationRules
 from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
@@ -59,6 +61,7 @@ class Trouble:
     probe: ProbeTimeouts = PROBE
     open_timeout: float = 5.0
     join_timeout: float = 5.0
+    quiz: QuizConfig | None = None
 
     @property
     def rules(self) -> PopulationRules:
@@ -70,6 +73,7 @@ class Trouble:
             StationRules(self.joins_per_s, self.admission_seconds, self.slots, self.service, self.backlog),
             commit=0.003,
             duration=self.duration,
+            quiz=NO_QUIZ if self.quiz is None else QuizSchedule.of(self.quiz, self.duration),
         )
 
     @property
