@@ -53,14 +53,13 @@ class BatchTier:
         self.episodes = Episodes.empty(timelines.outages)
         self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
         self._owner = timelines.owner
-        self._next_start = _next_starts(timelines.start, self._owner)
         self._grace_ends = np.full(timelines.outages, np.inf)
         self._order = np.argsort(timelines.start, kind="stable").astype(np.int32)
         self.states = States.attached(self._first_pings(np.arange(population.size), np.zeros(population.size), 1))
         self._regular = has_quiet_pings(population.latency, rules)
         self._requests = RequestQueue()
         self._served: list[tuple[Requests, Floats]] = []
-        self._handover = Handover(self.world, self.states, self._next_start)
+        self._handover = Handover(self.world, self.states)
         tries = rules.syn_times
         repeats = [after - before for before, after in itertools.pairwise(tries)]
         self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
@@ -85,10 +84,19 @@ class BatchTier:
         u = uniforms(keys_under(self.population.seeds[who], "first_ping", number), 0)
         return cast("Callable[..., Floats]", first_ping_at)(u, attached, self.rules.heartbeat.interval)
 
+    def _next_starts(self, rows: Rows) -> Floats:
+        """The start of the same participant's next outage; infinite for its last."""
+        timelines = self.population.timelines
+        following = np.minimum(rows + 1, max(timelines.outages - 1, 0))
+        same = (self._owner[following] == self._owner[rows]) & (following > rows)
+        return np.where(same, timelines.start[following], np.inf)
+
     @property
     def array_bytes(self) -> int:
         """The size of all arrays that last for the whole run: population, states, episodes, orders."""
-        timelines, own = self.population.timelines, (self._owner, self._next_start, self._grace_ends)
+        timelines, own = self.population.timelines, [self._owner, self._grace_ends]
+        if timelines.cause is not None:
+            own.append(timelines.cause)
         given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
         kept = [*vars(self.states).values(), *vars(self.episodes).values()]
         return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))
@@ -136,7 +144,7 @@ class BatchTier:
             timelines.start[rows],
             timelines.end[rows],
             timelines.kind[rows] == OutageKind.SILENT,
-            self._next_start[rows],
+            self._next_starts(rows),
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)
@@ -281,7 +289,7 @@ class BatchTier:
 
     def _dial(self, rows: Requests, at: Floats) -> None:
         """Dials that begin at these instants, after the own outage of each; explicit where the next one is near."""
-        near = at + self.rules.slack >= self._next_start[rows["outage"]]
+        near = at + self.rules.slack >= self._next_starts(rows["outage"].astype(np.int64))
         for index in np.flatnonzero(near):
             self._entangle(rows[index], float(at[index]))
         rows, at = rows[~near], at[~near]
@@ -327,15 +335,6 @@ class BatchTier:
             seeds, latency = self.population.seeds[mine], self.population.latency[mine]
             resends[asked] = resends_answers(seeds, latency, start[asked], restored[asked], self.rules)
         return resends
-
-
-def _next_starts(starts: Floats, owner: npt.NDArray[np.int32]) -> Floats:
-    """The start of the same participant's next outage; infinite for its last."""
-    following = np.full(len(starts), np.inf)
-    if len(starts) > 1:
-        same = owner[1:] == owner[:-1]
-        following[:-1][same] = starts[1:][same]
-    return following
 
 
 def _requests_of(climbs: Climbs, who: Rows, rows: Rows, chosen: Rows, fate: Fates) -> Requests:

@@ -9,7 +9,7 @@ from resilience.units import Instant
 
 from .connection import Connection, State
 from .explicit import ExplicitParticipant, World
-from .population import EpisodeOutcome, Floats
+from .population import EpisodeOutcome
 from .requests import Requests
 from .retries import NOT_YET
 from .rules import SETTLE_S
@@ -19,8 +19,8 @@ from .state import Mode, States
 class Handover:
     """Hands participants over and back. ``window_end``: outages before it have been begun by the batch tier."""
 
-    def __init__(self, world: World, states: States, next_start: Floats) -> None:
-        self._world, self._states, self._next_start = world, states, next_start
+    def __init__(self, world: World, states: States) -> None:
+        self._world, self._states = world, states
         self.window_end: Instant = 0.0
 
     def take_steady(self, who: int, row: int, pings: float, last_ping: Instant) -> None:

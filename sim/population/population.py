@@ -37,12 +37,14 @@ class Population:
     """``n`` participants. ``seeds``: uint64 of shape (n,), each one's seed of all its draws, as ``random_for`` has it.
 
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
+    ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
     Raises ``ValueError`` when an array breaks its rule, or a timeline has a kind of outage that is not carried.
     """
 
     seeds: npt.NDArray[np.uint64]
     latency: Floats
     timelines: OutageTimelines
+    causes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes and the latencies."""
@@ -61,7 +63,7 @@ class Population:
 
     def take(self, who: Rows) -> Population:
         """These participants, in this order."""
-        return Population(self.seeds[who], self.latency[who], self.timelines.take(who))
+        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes)
 
 
 @dataclass(eq=False)

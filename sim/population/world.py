@@ -6,6 +6,8 @@ faults that strike it; where they overlap they are one outage. A deployment coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from resilience.errors import ExperimentError, UsageError, require
@@ -22,6 +24,7 @@ from ..profiles.sampler import MAX_HORIZON_S, sample
 from ..profiles.schedule import strikes_of
 from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, merged
 from ..random_arrays import keys_of
+from .causes import NamedOutages, named, united
 from .population import Population
 from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
@@ -58,10 +61,15 @@ def rules_of(experiment: Experiment) -> PopulationRules:
 
 def population_of(experiment: Experiment, seed: int) -> Population:
     """Everyone, cohort by cohort; :class:`~resilience.errors.UsageError` for a profile that cannot be carried."""
-    parts = [_cohort(experiment, number, seed) for number in range(len(experiment.cohorts))]
-    timelines = OutageTimelines.concatenate([part.timelines for part in parts])
-    seeds, latency = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seeds", "latency"))
-    return Population(seeds, latency, _with_faults(experiment, seed, timelines))
+    profiles = [_profiles(experiment, number) for number in range(len(experiment.cohorts))]
+    seeds = [keys_of(seed, 0, cohort.name, last=np.arange(cohort.clients)) for cohort in experiment.cohorts]
+    latency = [
+        np.full(cohort.clients, _latency(experiment, number, profiles[number]))
+        for number, cohort in enumerate(experiment.cohorts)
+    ]
+    outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
+    timelines, names = _with_faults(experiment, seed, united(outages))
+    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names)
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:
@@ -70,17 +78,15 @@ def _announced(window: ReturnWindow) -> ReturnWindow:
     return ReturnWindow(ping.spread_ms / 1000, ping.step_ms / 1000, ping.cap_ms / 1000)
 
 
-def _cohort(experiment: Experiment, number: int, seed: int) -> Population:
+def _sampled(experiment: Experiment, number: int, profiles: tuple[NetworkProfile, ...], seed: int) -> NamedOutages:
+    """The outages that the profiles of this cohort draw."""
     cohort = experiment.cohorts[number]
-    profiles = _profiles(experiment, number)
-    seeds = keys_of(seed, 0, cohort.name, last=np.arange(cohort.clients))
-    latency = np.full(cohort.clients, _latency(experiment, number, profiles))
     if not profiles:
-        return Population(seeds, latency, OutageTimelines.none(cohort.clients))
+        return NamedOutages(OutageTimelines.none(cohort.clients, np.zeros(0, np.int32)), ())
     mix = NetworkMix((Segment(cohort.name, cohort.clients, profiles),))
-    drawn = sample(mix, experiment.duration, seed=seed)
-    kind = np.where(drawn.kind == OutageKind.DEPLOY, np.uint8(OutageKind.REFUSED), drawn.kind)
-    return Population(seeds, latency, OutageTimelines(drawn.ptr, drawn.start, drawn.end, kind))
+    timelines, names = named(sample(mix, experiment.duration, seed=seed), cohort.name, profiles)
+    kind = np.where(timelines.kind == OutageKind.DEPLOY, np.uint8(OutageKind.REFUSED), timelines.kind)
+    return NamedOutages(OutageTimelines(timelines.ptr, timelines.start, timelines.end, kind, timelines.cause), names)
 
 
 def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]:
@@ -110,19 +116,25 @@ def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
     return latency
 
 
-def _with_faults(experiment: Experiment, seed: int, timelines: OutageTimelines) -> OutageTimelines:
+def _with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> NamedOutages:
     strikes = list(strikes_of(experiment, seed))
     if not strikes:
-        return timelines
+        return outages
+    timelines, names = outages
     sizes = [len(strike.who) for strike in strikes]
 
-    def column(own: np.ndarray, values: list[float]) -> np.ndarray:
+    def column(own: np.ndarray, values: Sequence[float]) -> np.ndarray:
         return np.concatenate([own, np.repeat(np.array(values, own.dtype), sizes)])
 
-    return merged(
-        timelines.participants,
-        np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
-        column(timelines.start, [strike.window.starts_at for strike in strikes]),
-        column(timelines.end, [strike.window.ends_at for strike in strikes]),
-        column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
+    cause = np.zeros(0, np.int32) if timelines.cause is None else timelines.cause
+    return NamedOutages(
+        merged(
+            timelines.participants,
+            np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
+            column(timelines.start, [strike.window.starts_at for strike in strikes]),
+            column(timelines.end, [strike.window.ends_at for strike in strikes]),
+            column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
+            column(cause, range(len(names), len(names) + len(strikes))),
+        ),
+        (*names, *(strike.window.fault_id for strike in strikes)),
     )

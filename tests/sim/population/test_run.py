@@ -121,16 +121,39 @@ def test_each_row_is_what_the_oracle_says_of_its_participant(hall: Path) -> None
     assert frame["participant"].isin([f"home-{i:04d}" for i in range(1, 41)]).sum() == (frame["cohort"] == "home").sum()
 
 
-def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(hall: Path) -> None:
+def test_a_fault_keeps_its_id_and_an_outage_of_one_participant_is_named_by_its_minute(hall: Path) -> None:
     frame = read_episodes(hall / "episodes.parquet")
     wired = frame[frame["cohort"] == "wired"]
     assert set(wired["fault_id"]) == {"0.0:refuse@wired", "1.0:cut@wired", "1.1:cut@wired"}
     assert set(wired["kind"]) == {"refuse", "cut"}
     assert len(wired) == 60
     phones = frame[frame["cohort"] == "phones"]
-    minutes = [f"minute-{at // 60:.0f}" for at in phones["fault_at"]]
-    assert phones["event"].astype(str).tolist() == minutes
-    assert (phones["kind"] == "silent").any()
+    alone = phones[phones["event"].astype(str) != "carrier-outage.carrier-0.0"]
+    assert 0 < len(alone) < len(phones)
+    assert alone["event"].astype(str).tolist() == [f"minute-{at // 60:.0f}" for at in alone["fault_at"]]
+    assert (alone["kind"] == "silent").any()
+
+
+def test_an_outage_of_a_carrier_is_one_event_of_all_its_cohorts(tmp_path: Path) -> None:
+    """And its begin is the one that the profile says, whoever suffers it."""
+    cohorts = tuple(Cohort(name, 60, profiles=("carrier-outage",)) for name in ("left", "right"))
+    executed(changed(cohorts=cohorts, faults=()), tmp_path / "run")
+    frame = read_episodes(tmp_path / "run" / "episodes.parquet")
+    assert set(frame["cohort"]) == {"left", "right"}
+    assert set(frame["event"]) == {"carrier-outage.carrier-0.0"}
+    assert set(frame["fault_at"]) == {450.0}
+    assert analyse(tmp_path / "run")[2].success_rate.events == 1
+
+
+def test_access_points_fail_by_themselves_and_too_many_of_them_are_pooled() -> None:
+    """Each is an event of its own cohort, until there are more than a report can list."""
+    for clients, pooled in ((300, False), (60_000, True)):
+        cohorts = (Cohort("venue", clients, profiles=("access-point-restart",)),)
+        venue = changed(cohorts=cohorts, faults=(), duration=30_000.0)
+        population = population_of(venue, 3)
+        names = {population.causes[code] for code in population.timelines.cause.tolist()}  # type: ignore[union-attr]
+        assert names
+        assert all(not name if pooled else name.startswith("access-point-restart.restart.venue-") for name in names)
 
 
 def test_the_gauges_add_up(hall: Path) -> None:
