@@ -23,17 +23,16 @@ from resilience.units import Instant
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
 from .busy import Players, busy_fates, is_busy, resends_answers
-from .event_queue import EventQueue
 from .explicit import World
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
-from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
+from .population import EpisodeOutcome, Floats, Population, Rows
 from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
 from .retries import NOT_YET, delays, dial_instants, draws, spent
 from .rules import SETTLE_S, WINDOW_S, PopulationRules
 from .state import Mode, States
-from .station import Batch, JoinStation, StationAnswer
+from .station import Batch, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
 
 
@@ -50,8 +49,8 @@ class BatchTier:
             raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
         timelines = population.timelines
         self.rules, self.population = rules, population
-        self.episodes = Episodes.empty(timelines.outages)
-        self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
+        self.world = World.of(rules, population)
+        self.episodes = self.world.episodes
         self._owner = timelines.owner
         self._grace_ends = np.full(timelines.outages, np.inf)
         self._order = np.argsort(timelines.start, kind="stable").astype(np.int32)
@@ -77,7 +76,7 @@ class BatchTier:
             self._welcome_served()
         self.episodes.grace_ended |= self._grace_ends < self.rules.duration
         self.episodes.close(self.population.timelines, self.rules)
-        return Result(self.episodes, self.world.station, self.world.queue.done)
+        return Result(self.episodes, self.world.station, self.world.departures, self.world.queue.done)
 
     def _first_pings(self, who: Rows, attached: Floats, number: npt.NDArray[np.int32] | int) -> Floats:
         """The first ping of these participants' connections of this number."""
@@ -228,13 +227,16 @@ class BatchTier:
         rows, rest, until = rows[:taken], rows[taken:], until[:taken]
         self._requests.put(rest)
         if batch.all_served:
-            self._served.append((rows, np.array(batch.values)))
+            values = np.array(batch.values)
+            self.world.count_departures(values)
+            self._served.append((rows, values))
         else:
             self._sort_out(rows, batch, until)
 
     def _sort_out(self, rows: Requests, batch: Batch, until: Floats) -> None:
         answers, values = np.array(batch.answers, np.int8), np.array(batch.values)
         served = answers == StationAnswer.SERVED
+        self.world.count_departures(values[served])
         in_time = served & (values < until)
         rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))

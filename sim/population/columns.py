@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from reports.episode_table import EPISODE_SCHEMA
+from reports.gauge_charts import POOLED
 from reports.windows import planned_windows
 from resilience.eventlog.vocabulary import Outcome
 from resilience.experiment.spec import Cohort, Experiment
@@ -144,7 +145,7 @@ class EpisodeTable:
         found, place = np.unique(code, return_inverse=True)
         names = []
         for each, kind in (divmod(value, kinds) for value in found.tolist()):
-            event = f"minute-{each}" if each < base else self._names[each - base]
+            event = f"{POOLED}{each}" if each < base else self._names[each - base]
             names.append(event if ":" in event else f"{event}:{_KINDS[OutageKind(kind)]}@{cohort.name}")
         return place, names
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
     ClientFailureDetector,
@@ -25,7 +28,7 @@ from ..profiles.timelines import OutageKind
 from .connection import Connection, Delivery, Receive, State
 from .event_queue import EventQueue
 from .link import Link
-from .population import EpisodeOutcome, Episodes, Population
+from .population import EpisodeOutcome, Episodes, Floats, Population
 from .quiz_player import QuizPlayer
 from .rules import PopulationRules, tick
 from .station import JoinStation, StationAnswer
@@ -36,13 +39,26 @@ LONG_AGO: Instant = -1e9
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all participants of one server share."""
+    """What all participants of one server share. ``departures``: responses that leave the server in each second."""
 
     rules: PopulationRules
     population: Population
     queue: EventQueue
     station: JoinStation
     episodes: Episodes
+    departures: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rules: PopulationRules, population: Population) -> World:
+        """At instant 0."""
+        station = JoinStation(rules.station, rules.duration)
+        episodes = Episodes.empty(population.timelines.outages)
+        return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
+
+    def count_departures(self, leaves: Floats) -> None:
+        """Responses leave the server at these instants."""
+        within = leaves[leaves < len(self.departures)]
+        np.add.at(self.departures, within.astype(np.int64), 1)
 
 
 class ExplicitParticipant:
@@ -392,6 +408,7 @@ class ExplicitParticipant:
         if verdict is StationAnswer.REJECTED:
             self.send(now, connection, self._is_rejected, value, up=False)
         else:
+            self.world.count_departures(np.array([value]))
             self.at(value, self._served, connection)
 
     def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:

@@ -134,7 +134,7 @@ def _with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> Na
             column(timelines.start, [strike.window.starts_at for strike in strikes]),
             column(timelines.end, [strike.window.ends_at for strike in strikes]),
             column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
-            column(cause, range(len(names), len(names) + len(strikes))),
+            cause=column(cause, range(len(names), len(names) + len(strikes))),
         ),
         (*names, *(strike.window.fault_id for strike in strikes)),
     )

@@ -125,7 +125,7 @@ def _sample_block(segment: Segment, low: int, high: int, draw: _Draw) -> OutageT
     causes = np.concatenate([_codes(number, part) for number, part in enumerate(parts)])
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     which, _, start, length, kind, _ = columns
-    return merged(high - low, which, start, start + length, kind, causes)
+    return merged(high - low, which, start, start + length, kind, cause=causes)
 
 
 def processes_of(profiles: Sequence[NetworkProfile]) -> list[tuple[str, OutageProcess]]:

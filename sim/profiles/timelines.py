@@ -156,12 +156,13 @@ def ranges(firsts: Ints, counts: Ints) -> Ints:
     return np.repeat(firsts - ends[:-1], counts) + np.arange(ends[-1])
 
 
-def merged(  # noqa: PLR0913, PLR0917 - the columns of a table
+def merged(  # noqa: PLR0913 - the columns of a table
     participants: int,
     owner: npt.ArrayLike,
     start: npt.ArrayLike,
     end: npt.ArrayLike,
     kind: npt.ArrayLike,
+    *,
     cause: npt.NDArray[np.integer] | None = None,
 ) -> OutageTimelines:
     """Timelines from outages in any order, one a row: put on the grid, sorted, those that overlap or touch made one.

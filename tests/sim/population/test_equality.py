@@ -114,6 +114,7 @@ def assert_equal(population: Population, rules: PopulationRules) -> tuple[Result
     counts = [(s.served, s.longest_wait) for s in (oracle.station, batch.station)]
     assert counts[0] == counts[1]
     assert np.array_equal(oracle.station.load, batch.station.load)
+    assert np.array_equal(oracle.departures, batch.departures)
     return oracle, batch
 
 
