@@ -29,7 +29,7 @@ from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Floats, Population, Rows
 from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
-from .retries import NOT_YET, delays, dial_instants, draws, spent
+from .retries import delays, dial_instants, draws, spent
 from .rules import SETTLE_S, WINDOW_S, PopulationRules
 from .state import Mode, States
 from .station import Batch, StationAnswer
@@ -144,6 +144,7 @@ class BatchTier:
             timelines.end[rows],
             timelines.kind[rows] == OutageKind.SILENT,
             self._next_starts(rows),
+            timelines.kind[rows] == OutageKind.TORN,
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
         fate = decide(who, before, outages)
@@ -174,6 +175,8 @@ class BatchTier:
             lost,
             outages.end[chosen],
             outages.silent[chosen],
+            outages.torn[chosen],
+            self.population.timelines.kind[rows] == OutageKind.DEPLOY,
             self.population.latency[who],
             outages.next_start[chosen],
         )
@@ -344,7 +347,7 @@ def _requests_of(climbs: Climbs, who: Rows, rows: Rows, chosen: Rows, fate: Fate
     requests["at"], requests["who"], requests["outage"] = climbs.arrives, who, rows
     requests["dialled"], requests["previous"], requests["lost"] = climbs.dialled, climbs.previous, fate.lost[chosen]
     requests["grace_ends"], requests["expires"] = fate.grace_ends[chosen], fate.expires[chosen]
-    requests["waited"] = NOT_YET
-    requests["attempt"] = requests["dials"] = climbs.attempt
+    requests["waited"] = climbs.waited
+    requests["attempt"], requests["dials"] = climbs.attempt, climbs.dials
     requests["packet"] = climbs.packet
     return requests

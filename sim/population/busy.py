@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..random_arrays import Keys
 from .population import Floats
 from .rules import SETTLE_S, PopulationRules
-from .steady import Fates, Flags, OutageColumns, Steady, pings_before
+from .steady import Fates, Flags, OutageColumns, Steady, losses_of, pings_before
 
 MOST_STEPS = 64
 """A participant that needs more is left to the explicit tier."""
@@ -44,19 +44,19 @@ def busy_fates(before: Steady, players: Players, outages: OutageColumns, rules: 
     anchors = _anchors(before, players, outages.start, rules)
     steps = _Steps(before, players, anchors, outages, rules)
     steps.run()
-    silent = outages.silent
+    silent, losses = outages.silent, losses_of(steps.lost, steps.heard_before, before.latency, outages, rules)
     soon = players.resent & (outages.start < before.origin + SETTLE_S)
     rode = silent & steps.rode
     settled = np.where(rode, np.maximum(steps.settled, outages.end + SETTLE_S), -np.inf)
     doubtful = steps.doubtful | (~rode & (steps.lost >= outages.end))
     entangled = anchors.unknown | soon | (silent & doubtful) | (rode & (outages.next_start < settled))
-    heard = steps.heard_before
+    entangled |= losses.doubtful | (outages.torn & steps.doubtful)
     return Fates(
         entangled,
         rode & ~entangled,
-        np.where(silent, steps.lost, outages.start),
-        np.where(silent, heard + rules.heartbeat.grace, np.inf),
-        np.where(silent, heard, outages.start) + rules.heartbeat.cleanup,
+        losses.lost,
+        losses.grace_ends,
+        losses.expires,
         Steady(steps.client, steps.heard, steps.ping, before.latency),
         anchors.pings,
         anchors.last_ping,
@@ -153,7 +153,8 @@ class _Steps:
         self._now, self._shifted = anchors.at, np.zeros(n, np.bool_)
         self._cast = np.searchsorted(self._quiz.casts, anchors.at - before.latency, side="right")
         self._begin_answers(before, players, origin)
-        self._live = np.flatnonzero(outages.silent & ~anchors.unknown)
+        self._torn = outages.torn
+        self._live = np.flatnonzero((outages.silent | outages.torn) & ~anchors.unknown)
 
     def _begin_answers(self, before: Steady, players: Players, origin: Flags) -> None:
         """The answer that is still to come, or whose verdict is."""
@@ -179,7 +180,7 @@ class _Steps:
     def _arrival(self, sent: Floats, rows: npt.NDArray[np.int64]) -> Floats:
         latency, end = self._latency[rows], self._end[rows]
         held = (sent + latency >= self._start[rows]) & (sent < end)
-        return np.where(held, end, sent) + latency
+        return np.where(held, np.where(self._torn[rows], np.inf, end), sent) + latency
 
     def _step(self) -> None:
         rows, probe = self._live, self._rules.client.probe
@@ -194,11 +195,17 @@ class _Steps:
             np.where(unpressed, asked + probe.silence, np.inf),
         )
         dead = np.minimum(probed, pressed) + probe.deadline
+        dead = np.minimum(dead, np.where(self._torn[rows], self._end[rows], np.inf))
         sign = np.minimum(np.minimum(at_ping, at_cast), np.minimum(verdict, reply))
         timer = np.minimum(asks, dead)
         now = np.minimum(np.minimum(sign, timer), answer)
         idle = unprobed & np.isinf(asked) & np.isinf(reply) & ~self._shifted[rows]
-        settled = idle & (self._now[rows] >= self._end[rows] + self._latency[rows]) & (now > self._now[rows])
+        settled = (
+            idle
+            & ~self._torn[rows]
+            & (self._now[rows] >= self._end[rows] + self._latency[rows])
+            & (now > self._now[rows])
+        )
         doubtful = ~settled & ((sign == timer) | ((answer == now) & ((answer == sign) | (answer == timer))))
         lost = ~settled & ~doubtful & (dead == now)
         self.settled[rows[settled]], self.rode[rows[settled]] = self._now[rows[settled]], True

@@ -35,7 +35,7 @@ _OUTCOMES = {
     EpisodeOutcome.CENSORED: Outcome.CENSORED,
 }
 _PLACE = np.array([[*_OUTCOMES].index(each) if each in _OUTCOMES else -1 for each in EpisodeOutcome])
-_KINDS = {OutageKind.SILENT: "silent", OutageKind.REFUSED: "refused"}
+_KINDS = {kind: kind.name.lower() for kind in OutageKind}
 _MINUTE = 60.0
 
 

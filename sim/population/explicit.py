@@ -157,21 +157,31 @@ class ExplicitParticipant:
         if self.state is State.OPEN:
             self.touched = self.first_row + index
             self.world.episodes.outcome[self.touched] = EpisodeOutcome.RODE_THROUGH
-        if self.link.outages[index].kind != OutageKind.SILENT and self.connection is not None:
-            self._cut(now, self.connection)
+        outage = self.link.outages[index]
+        if outage.kind == OutageKind.TORN:
+            self.at(outage.end, self._tear)
+        elif outage.kind != OutageKind.SILENT and self.connection is not None:
+            self._cut(now, self.connection, self.world.rules.advice if outage.kind == OutageKind.DEPLOY else None)
 
-    def _cut(self, now: Instant, connection: Connection) -> None:
-        """Both ends see the connection end."""
+    def _tear(self, now: Instant, _: object) -> None:
+        """Every connection that is there when a torn link works again has lost bytes."""
+        if self.attached is not None and self.attached is not self.connection:
+            self._server_loses(now, self.attached)
+        if self.connection is not None:
+            self._cut(now, self.connection, None)
+
+    def _cut(self, now: Instant, connection: Connection, advice: Seconds | None) -> None:
+        """Both ends see the connection end; a server that ends in order gives ``advice`` in its close."""
         if connection.server:
             self._server_loses(now, connection)
         if not connection.client:
             return
         if self.state is State.OPEN:
             connection.client = False
-            self._lose(now)
+            self._lose(now, advice)
         elif self.state is State.JOINING or (self.state is State.DIALLING and connection.requested):
             self._drop()
-            self._try_again(now)
+            self._try_again(now, advice)
 
     def send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
         """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives."""
@@ -230,9 +240,9 @@ class ExplicitParticipant:
             self.world.episodes.grace_ended[self.touched] = True
         self.server = self.attached = None
         connection.server = False
-        passage = self.link.passage(now)
-        if passage is not None and not passage.held:
-            self.at(passage.at, self._client_is_told, connection)
+        arrives = self.link.close_passage(now)
+        if arrives is not None:
+            self.at(arrives, self._client_is_told, connection)
 
     def _server_hears(self, now: Instant, connection: Connection, what: str) -> None:
         if connection is not self.attached or self.server is None:
@@ -290,9 +300,9 @@ class ExplicitParticipant:
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
         """The client's end is closed; over a link that is down nothing of that arrives."""
-        passage = self.link.passage(now)
-        if connection.server and passage is not None and not passage.held:
-            self.at(passage.at, self._server_is_told, connection)
+        arrives = self.link.close_passage(now)
+        if connection.server and arrives is not None:
+            self.at(arrives, self._server_is_told, connection)
 
     def _server_is_told(self, now: Instant, connection: Connection) -> None:
         if connection.server:
@@ -331,13 +341,13 @@ class ExplicitParticipant:
         self.client.asked(now)
         self._set_client_timer()
 
-    def _lose(self, now: Instant) -> None:
+    def _lose(self, now: Instant, advice: Seconds | None = None) -> None:
         self.connection, self.dials = None, 0
         self.episode = self.touched
         if self.episode >= 0:
             self.world.episodes.detected[self.episode] = now
         self.retry.lost(now)
-        self._try_again(now)
+        self._try_again(now, advice)
 
     def _drop(self) -> None:
         if self.connection is not None:

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 """Numbers of rows of another array."""
 
-CARRIED = (OutageKind.SILENT, OutageKind.REFUSED)
+CARRIED = (OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN)
 
 
 class EpisodeOutcome(IntEnum):
@@ -54,7 +54,7 @@ class Population:
         if n and not (self.latency.min() > 0 and self.latency.max() <= MAX_LATENCY_S):
             raise ValueError(f"population: a one-way latency must be above 0 and at most {MAX_LATENCY_S} s")
         if not np.isin(self.timelines.kind, CARRIED).all():
-            raise ValueError("population: only silent and refused outages are carried by this lane")
+            raise ValueError("population: this lane carries outages of links and servers, not suspended clients")
 
     @property
     def size(self) -> int:

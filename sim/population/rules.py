@@ -12,6 +12,7 @@ from functools import cached_property
 import msgspec
 
 from resilience.errors import require
+from resilience.policy.backoff import clamp_retry_after
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.client.connection import ClientRules
@@ -55,6 +56,8 @@ class StationRules(msgspec.Struct, frozen=True):
 class PopulationRules:
     """One run of ``duration`` seconds. ``window``: what the server announces. ``commit``: of one join, seconds.
 
+    ``advice``: after how many seconds a client is to come back whose connection a deployment closes.
+
     Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
     """
 
@@ -65,6 +68,7 @@ class PopulationRules:
     commit: Seconds
     duration: Instant
     quiz: QuizSchedule = NO_QUIZ
+    advice: Seconds = 1.0
 
     def __post_init__(self) -> None:
         """Put every duration on the grid, then check what the arithmetic of :mod:`.steady` relies on."""
@@ -78,6 +82,7 @@ class PopulationRules:
         self._set("station", msgspec.structs.replace(station, service=tick(station.service)))
         self._set("commit", tick(self.commit))
         self._set("duration", tick(self.duration))
+        self._set("advice", tick(clamp_retry_after(self.advice) or 0.0))
         self._check()
 
     def _set(self, name: str, value: object) -> None:

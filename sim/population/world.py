@@ -1,12 +1,11 @@
 """The population and the rules that an experiment describes. Reads the files of network profiles, nothing else.
 
 Every client has joined when the run begins. A cohort's links suffer the outages that its network profiles draw and the
-faults that strike it; where they overlap they are one outage. A deployment counts as a refused outage.
+faults that strike it; where they overlap they are one outage. A process that is replaced closes its connections over
+the drain window, each at its own moment.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,14 +20,14 @@ from ..profiles.files import load_profile
 from ..profiles.mix import NetworkMix, Segment
 from ..profiles.profile import NetworkProfile, first_path
 from ..profiles.sampler import MAX_HORIZON_S, sample
-from ..profiles.schedule import strikes_of
-from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, merged
-from ..random_arrays import keys_of
+from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, on_grid
+from ..random_arrays import keys_of, uniforms
 from .causes import NamedOutages, named, united
 from .population import Population
 from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
+from .strikes import clients_each, drain_s, with_faults
 
 COMMIT_S = 0.003
 """One database transaction, assumed as in the model lane's costs."""
@@ -40,8 +39,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
     Accepting a connection takes no time, so the queue is bounded by admission, not by the listen backlog. Raises
     :class:`~resilience.errors.ConfigError` for what the lane cannot carry, by the experiment's key.
     """
-    server, clients, servers = experiment.server, experiment.clients, experiment.population.servers
-    each = -(-clients // servers)
+    server, servers, each = experiment.server, experiment.population.servers, clients_each(experiment)
     rule = f"one server takes at most {MOST_PARTICIPANTS:,} clients in this lane, not {each:,}"
     require(each <= MOST_PARTICIPANTS, "population.servers", servers, rule)
     rule = f"must be at most {MAX_HORIZON_S:g} s in this lane"
@@ -56,6 +54,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         COMMIT_S,
         experiment.duration,
         QuizSchedule.of(experiment.quiz, experiment.duration),
+        drain_s(experiment) + server.restart_pause,
     )
 
 
@@ -68,7 +67,7 @@ def population_of(experiment: Experiment, seed: int) -> Population:
         for number, cohort in enumerate(experiment.cohorts)
     ]
     outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
-    timelines, names = _with_faults(experiment, seed, united(outages))
+    timelines, names = with_faults(experiment, seed, united(outages))
     return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names)
 
 
@@ -85,8 +84,13 @@ def _sampled(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
         return NamedOutages(OutageTimelines.none(cohort.clients, np.zeros(0, np.int32)), ())
     mix = NetworkMix((Segment(cohort.name, cohort.clients, profiles),))
     timelines, names = named(sample(mix, experiment.duration, seed=seed), cohort.name, profiles)
-    kind = np.where(timelines.kind == OutageKind.DEPLOY, np.uint8(OutageKind.REFUSED), timelines.kind)
-    return NamedOutages(OutageTimelines(timelines.ptr, timelines.start, timelines.end, kind, timelines.cause), names)
+    start = timelines.start.copy()
+    deployed = np.flatnonzero(timelines.kind == OutageKind.DEPLOY)
+    if len(deployed):
+        keys = keys_of(seed, 0, cohort.name, last=timelines.owner[deployed])
+        later = on_grid(uniforms(keys, "drain", 0) * drain_s(experiment))
+        start[deployed] += np.where(later < timelines.end[deployed] - start[deployed], later, 0.0)
+    return NamedOutages(OutageTimelines(timelines.ptr, start, timelines.end, timelines.kind, timelines.cause), names)
 
 
 def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]:
@@ -114,27 +118,3 @@ def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
     rule = f"one way must take above 0 and at most {MAX_LATENCY_S:g} s in this lane"
     require(0 < latency <= MAX_LATENCY_S, key, one_way, rule)
     return latency
-
-
-def _with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> NamedOutages:
-    strikes = list(strikes_of(experiment, seed))
-    if not strikes:
-        return outages
-    timelines, names = outages
-    sizes = [len(strike.who) for strike in strikes]
-
-    def column(own: np.ndarray, values: Sequence[float]) -> np.ndarray:
-        return np.concatenate([own, np.repeat(np.array(values, own.dtype), sizes)])
-
-    cause = np.zeros(0, np.int32) if timelines.cause is None else timelines.cause
-    return NamedOutages(
-        merged(
-            timelines.participants,
-            np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
-            column(timelines.start, [strike.window.starts_at for strike in strikes]),
-            column(timelines.end, [strike.window.ends_at for strike in strikes]),
-            column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
-            cause=column(cause, range(len(names), len(names) + len(strikes))),
-        ),
-        (*names, *(strike.window.fault_id for strike in strikes)),
-    )

@@ -22,7 +22,7 @@ TICK_S: Seconds = 1.0 / TICKS_PER_S
 LATEST_S: Instant = float(1 << 20)
 """No outage ends later: twelve days. Participant, instant and kind of an outage then fit into one 64-bit sort key."""
 
-_INSTANT_BITS, _KIND_BITS = 41, 2
+_INSTANT_BITS, _KIND_BITS = 41, 3
 _KEY_BITS = _INSTANT_BITS + _KIND_BITS
 _BLOCK = 1 << (64 - _KEY_BITS)
 """Participants whose outages one sort can take."""
@@ -37,12 +37,14 @@ class OutageKind(IntEnum):
     ``SILENT``: bytes vanish and no close arrives; a dial gets no answer. ``REFUSED``: the connection is closed at the
     start, dials are refused until the end. ``DEPLOY``: the same, by a server that ends in order and may give advice in
     the close. ``SUSPENDED``: the client itself stands still, as a tab in the background or a sleeping phone does.
+    ``TORN``: bytes vanish for good while closes still pass, and every connection is closed at the end.
     """
 
     SILENT = 0
     REFUSED = 1
     DEPLOY = 2
     SUSPENDED = 3
+    TORN = 4
 
 
 class Outage(NamedTuple):

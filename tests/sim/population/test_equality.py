@@ -19,8 +19,10 @@ from sim.population.population import EpisodeOutcome, Population
 from sim.population.rules import PopulationRules
 from sim.profiles.timelines import OutageTimelines
 from tests.sim.population.worlds import (
+    DEPLOY,
     REFUSED,
     SILENT,
+    TORN,
     Shared,
     Trouble,
     differing,
@@ -101,6 +103,17 @@ WORLDS = {
     "a quiz, long stable": Trouble(
         quiz=QUIZ, policy=replace(WINDOW, stable_after=0.0), shared=(Shared(100, 104, SILENT),), seed=40
     ),
+    "torn": Trouble(kinds=(TORN,), seed=41),
+    "all kinds": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, seed=42),
+    "all kinds in a quiz": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, quiz=QUIZ, seed=43),
+    "all kinds, classic": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, policy=CLASSIC, seed=44),
+    "all kinds, long advice": Trouble(kinds=(DEPLOY, TORN), rate=30.0, advice=20.0, seed=45),
+    "a deployment": Trouble(
+        rate=2.0, shared=(Shared(100, 130, DEPLOY, 2), Shared(101, 130, DEPLOY, 2, 1)), joins_per_s=20.0, seed=46
+    ),
+    "a hole in a quiz": Trouble(
+        rate=2.0, shared=(Shared(100, 104, TORN, 2), Shared(200, 230, TORN)), quiz=QUIZ, seed=47
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -149,7 +162,7 @@ EIGHTHS = st.integers(1, 8 * 250).map(lambda eighths: eighths / 8)
 LENGTHS = st.one_of(
     st.floats(0.01, 12.0), st.floats(1.0, 100.0), st.sampled_from([0.0625, 1.0, 2.0, 4.0, 6.0, 8.0, 31.0])
 )
-OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED]))
+OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED, DEPLOY, TORN]))
 PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
 POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
 
