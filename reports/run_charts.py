@@ -17,6 +17,7 @@ from . import drawings
 from .drawings import Band, TimelineRow, series_css
 from .formatting import pluralise, seconds
 from .frames import RunHistory
+from .gauge_charts import gauge_chart
 from .load_charts import load_charts
 from .rates import rate_interval
 from .states import GAVE_UP, JOINING, STATE_WORDS, ClientStates, client_states
@@ -48,7 +49,7 @@ def run_charts(history: RunHistory, episodes: pd.DataFrame, summary: Summary) ->
         _recovery(history, affected) if has_episodes else None,
         _by_event(history, summary.by_event) if has_episodes else None,
         _spread(history, affected) if has_episodes else None,
-        load_charts(history, states, windows) if has_clients else None,
+        load_charts(history, states, windows) if has_clients else gauge_chart(history, windows),
         _attempts(affected) if has_episodes else None,
         _round_trips(history),
     ]

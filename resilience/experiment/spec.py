@@ -18,8 +18,8 @@ from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.costs import ModelCosts
 from resilience.experiment.drivers import ClientDriver, FleetDriver
 from resilience.experiment.fault_rules import check_values
-from resilience.experiment.faults import EVERY_LANE, AnyFault, ServerDrainFault, ServerKillFault
-from resilience.experiment.primitives import FaultTarget
+from resilience.experiment.faults import EVERY_LANE, AnyFault, BlackholeFault, ServerDrainFault, ServerKillFault
+from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.experiment.schedule import SERVER, FaultWindow, LinkGroup, last_end, links_of, windows_of
 from resilience.experiment.targets import (
     EvidenceSource,
@@ -248,9 +248,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not isinstance(self.target, QuizTargetSpec):
             yield Obstacle("target.kind", f"a target of the kind {self.target.kind}", real)
         for i, fault in enumerate(self.faults):
-            yield Obstacle(f"faults[{i}]", fault.kind, fault.lanes)
-            if isinstance(fault, ServerKillFault) and fault.crash is not None:
-                yield Obstacle(f"faults[{i}].crash", "a crash at a boundary of the server's work", virtual)
+            yield from _fault_obstacles(f"faults[{i}]", fault)
         if not isinstance(self.driver, FleetDriver):
             yield Obstacle("driver", "clients of another program", frozenset((Lane.REAL,)))
         for i, cohort in enumerate(self.cohorts):
@@ -266,6 +264,14 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def _sizes(self) -> tuple[tuple[str, int], ...]:
         return tuple((cohort.name, cohort.clients) for cohort in self.cohorts)
+
+
+def _fault_obstacles(key: str, fault: AnyFault) -> Iterator[Obstacle]:
+    yield Obstacle(key, fault.kind, fault.lanes)
+    if isinstance(fault, ServerKillFault) and fault.crash is not None:
+        yield Obstacle(f"{key}.crash", "a crash at a boundary of the server's work", frozenset((Lane.VIRTUAL,)))
+    if isinstance(fault, BlackholeFault) and fault.direction is not Direction.BOTH:
+        yield Obstacle(f"{key}.direction", "a blackhole in one direction", EVERY_LANE)
 
 
 def _check_run(run: Experiment) -> None:

@@ -309,7 +309,9 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
     experiment = experiment_of(plan, trigger, processes)
     run = PopulationRun(experiment, plan.seed)
     result = run_population(run.population, run.rules)
-    columns = gauges_of(result.episodes, result.loads, run.population.size, run.rules.duration).to_pydict()
+    columns = gauges_of(
+        result.episodes, result.loads, result.departures, run.population.size, run.rules.duration
+    ).to_pydict()
     left, first = processes - 1, int(STRIKE_AT) - 1
     connected = np.array(columns["connected"][first:], np.float64)
     served = np.array(columns["served"][first:], np.float64)

@@ -8,6 +8,7 @@ steady again. Every episode is that of the oracle, bit for bit.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -21,17 +22,17 @@ from resilience.units import Instant
 
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
-from .event_queue import EventQueue
+from .busy import Players, busy_fates, is_busy, resends_answers
 from .explicit import World
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
-from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
+from .population import EpisodeOutcome, Floats, Population, Rows
 from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
-from .retries import NOT_YET, delays, dial_instants, draws, spent
-from .rules import WINDOW_S, PopulationRules
+from .retries import delays, dial_instants, draws, spent
+from .rules import SETTLE_S, WINDOW_S, PopulationRules
 from .state import Mode, States
-from .station import Batch, JoinStation, StationAnswer
+from .station import Batch, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
 
 
@@ -48,17 +49,16 @@ class BatchTier:
             raise ValueError(f"population: one server takes at most {MOST_PARTICIPANTS:,} participants")
         timelines = population.timelines
         self.rules, self.population = rules, population
-        self.episodes = Episodes.empty(timelines.outages)
-        self.world = World(rules, population, EventQueue(), JoinStation(rules.station, rules.duration), self.episodes)
+        self.world = World.of(rules, population)
+        self.episodes = self.world.episodes
         self._owner = timelines.owner
-        self._next_start = _next_starts(timelines.start, self._owner)
         self._grace_ends = np.full(timelines.outages, np.inf)
         self._order = np.argsort(timelines.start, kind="stable").astype(np.int32)
         self.states = States.attached(self._first_pings(np.arange(population.size), np.zeros(population.size), 1))
         self._regular = has_quiet_pings(population.latency, rules)
         self._requests = RequestQueue()
         self._served: list[tuple[Requests, Floats]] = []
-        self._handover = Handover(self.world, self.states, self._next_start)
+        self._handover = Handover(self.world, self.states)
         tries = rules.syn_times
         repeats = [after - before for before, after in itertools.pairwise(tries)]
         self._soonest = min([*repeats, rules.client.open_timeout - tries[-1]]) - 3 * population.latency.max(initial=0.0)
@@ -76,17 +76,26 @@ class BatchTier:
             self._welcome_served()
         self.episodes.grace_ended |= self._grace_ends < self.rules.duration
         self.episodes.close(self.population.timelines, self.rules)
-        return Result(self.episodes, self.world.station, self.world.queue.done)
+        return Result(self.episodes, self.world.station, self.world.departures, self.world.queue.done)
 
     def _first_pings(self, who: Rows, attached: Floats, number: npt.NDArray[np.int32] | int) -> Floats:
         """The first ping of these participants' connections of this number."""
         u = uniforms(keys_under(self.population.seeds[who], "first_ping", number), 0)
         return cast("Callable[..., Floats]", first_ping_at)(u, attached, self.rules.heartbeat.interval)
 
+    def _next_starts(self, rows: Rows) -> Floats:
+        """The start of the same participant's next outage; infinite for its last."""
+        timelines = self.population.timelines
+        following = np.minimum(rows + 1, max(timelines.outages - 1, 0))
+        same = (self._owner[following] == self._owner[rows]) & (following > rows)
+        return np.where(same, timelines.start[following], np.inf)
+
     @property
     def array_bytes(self) -> int:
         """The size of all arrays that last for the whole run: population, states, episodes, orders."""
-        timelines, own = self.population.timelines, (self._owner, self._next_start, self._grace_ends)
+        timelines, own = self.population.timelines, [self._owner, self._grace_ends]
+        if timelines.cause is not None:
+            own.append(timelines.cause)
         given = (self.population.seeds, self.population.latency, timelines.ptr, timelines.start, timelines.end)
         kept = [*vars(self.states).values(), *vars(self.episodes).values()]
         return sum(array.nbytes for array in (*given, timelines.kind, *own, self._order, self._regular, *kept))
@@ -106,28 +115,53 @@ class BatchTier:
             rows = rows[~first]
 
     def _begin(self, rows: Rows, who: Rows) -> None:
+        """The outages of so many different steady participants, those within reach of the quiz by themselves."""
+        states, start = self.states, self.population.timelines.start[rows]
+        before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
+        busy = is_busy(before, states.resent[who], start, self.rules)
+        for chosen, decide in ((~busy, self._quiet_fates), (busy, self._busy_fates)):
+            if chosen.any():
+                self._decide(rows[chosen], who[chosen], decide)
+
+    def _quiet_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
+        fate = fates(before, outages, self.rules)
+        irregular = ~self._regular[who]
+        return dataclasses.replace(
+            fate,
+            entangled=fate.entangled | irregular,
+            rode=fate.rode & ~irregular,
+            pings=np.where(irregular, 0.0, fate.pings),
+        )
+
+    def _busy_fates(self, who: Rows, before: Steady, outages: OutageColumns) -> Fates:
+        players = Players(self.population.seeds[who], self.states.resent[who])
+        return busy_fates(before, players, outages, self.rules)
+
+    def _decide(self, rows: Rows, who: Rows, decide: Callable[[Rows, Steady, OutageColumns], Fates]) -> None:
         timelines, states = self.population.timelines, self.states
         outages = OutageColumns(
             timelines.start[rows],
             timelines.end[rows],
             timelines.kind[rows] == OutageKind.SILENT,
-            self._next_start[rows],
+            self._next_starts(rows),
+            timelines.kind[rows] == OutageKind.TORN,
         )
         before = Steady(states.origin[who], states.heard[who], states.ping[who], self.population.latency[who])
-        fate = fates(before, outages, self.rules)
+        fate = decide(who, before, outages)
         unstable = ~fate.rode & (fate.lost - states.restored[who] < self.rules.client.backoff.stable_after)
-        regular = self._regular[who]
-        entangled = fate.entangled | unstable | ~regular
+        entangled = fate.entangled | unstable
         self.episodes.outcome[rows] = EpisodeOutcome.RODE_THROUGH
         self._ride_through(who, fate, fate.rode & ~entangled)
         lost = np.flatnonzero(~fate.rode & ~entangled)
         self._lose(rows[lost], who[lost], lost, fate, outages)
         for index in np.flatnonzero(entangled):
-            pings = float(fate.pings[index]) if regular[index] else 0.0
-            self._handover.take_steady(int(who[index]), int(rows[index]), pings, float(fate.last_ping[index]))
+            self._handover.take_steady(
+                int(who[index]), int(rows[index]), float(fate.pings[index]), float(fate.last_ping[index])
+            )
 
     def _ride_through(self, who: Rows, fate: Fates, rode: npt.NDArray[np.bool_]) -> None:
         chosen, states, after = who[rode], self.states, fate.after
+        states.resent[chosen] &= states.origin[chosen] == after.origin[rode]
         states.origin[chosen], states.heard[chosen] = after.origin[rode], after.heard[rode]
         states.ping[chosen] = after.ping[rode]
 
@@ -141,6 +175,8 @@ class BatchTier:
             lost,
             outages.end[chosen],
             outages.silent[chosen],
+            outages.torn[chosen],
+            self.population.timelines.kind[rows] == OutageKind.DEPLOY,
             self.population.latency[who],
             outages.next_start[chosen],
         )
@@ -196,7 +232,9 @@ class BatchTier:
         rows, rest, until = rows[:taken], rows[taken:], until[:taken]
         self._requests.put(rest)
         if batch.all_served:
-            self._served.append((rows, np.array(batch.values)))
+            values = np.array(batch.values)
+            self.world.count_departures(values)
+            self._served.append((rows, values))
         else:
             self._sort_out(rows, batch, until)
 
@@ -209,6 +247,7 @@ class BatchTier:
     def _sort_out(self, rows: Requests, batch: Batch, until: Floats) -> None:
         answers, values = np.array(batch.answers, np.int8), np.array(batch.values)
         served = answers == StationAnswer.SERVED
+        self.world.count_departures(values[served])
         in_time = served & (values < until)
         rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
@@ -264,7 +303,7 @@ class BatchTier:
 
     def _dial(self, rows: Requests, at: Floats) -> None:
         """Dials that begin at these instants, after the own outage of each; explicit where the next one is near."""
-        near = at + self.rules.slack >= self._next_start[rows["outage"]]
+        near = at + self.rules.slack >= self._next_starts(rows["outage"].astype(np.int64))
         for index in np.flatnonzero(near):
             self._entangle(rows[index], float(at[index]))
         rows, at = rows[~near], at[~near]
@@ -288,6 +327,7 @@ class BatchTier:
         states.ping[who] = np.where(ping <= attached + commit, ping + self.rules.heartbeat.interval, ping)
         states.restored[who] = states.origin[who] = restored
         states.heard[who] = restored + latency
+        states.resent[who] = self._resends(who, outage, restored)
         states.mode[who] = Mode.STEADY
         states.attempt[who], states.lost[who] = rows["attempt"], rows["lost"]
         states.previous[who], states.waited[who] = rows["previous"], rows["waited"]
@@ -300,14 +340,15 @@ class BatchTier:
         episodes.cleaned_up[outage] = (attached >= rows["expires"])[seen]
         episodes.attempts[outage], episodes.dials[outage] = rows["attempt"][seen], rows["dials"][seen]
 
-
-def _next_starts(starts: Floats, owner: npt.NDArray[np.int32]) -> Floats:
-    """The start of the same participant's next outage; infinite for its last."""
-    following = np.full(len(starts), np.inf)
-    if len(starts) > 1:
-        same = owner[1:] == owner[:-1]
-        following[:-1][same] = starts[1:][same]
-    return following
+    def _resends(self, who: Rows, outage: npt.NDArray[np.int32], restored: Floats) -> npt.NDArray[np.bool_]:
+        """Which of these clients have an answer to send when they are open again: without a verdict, or due."""
+        start, resends = self.population.timelines.start[outage], np.zeros(len(who), np.bool_)
+        asked = np.flatnonzero(start < self.rules.quiz.ends_at + SETTLE_S)
+        if len(asked):
+            mine = who[asked]
+            seeds, latency = self.population.seeds[mine], self.population.latency[mine]
+            resends[asked] = resends_answers(seeds, latency, start[asked], restored[asked], self.rules)
+        return resends
 
 
 def _requests_of(climbs: Climbs, who: Rows, rows: Rows, chosen: Rows, fate: Fates) -> Requests:
@@ -315,7 +356,7 @@ def _requests_of(climbs: Climbs, who: Rows, rows: Rows, chosen: Rows, fate: Fate
     requests["at"], requests["who"], requests["outage"] = climbs.arrives, who, rows
     requests["dialled"], requests["previous"], requests["lost"] = climbs.dialled, climbs.previous, fate.lost[chosen]
     requests["grace_ends"], requests["expires"] = fate.grace_ends[chosen], fate.expires[chosen]
-    requests["waited"] = NOT_YET
-    requests["attempt"] = requests["dials"] = climbs.attempt
+    requests["waited"] = climbs.waited
+    requests["attempt"], requests["dials"] = climbs.attempt, climbs.dials
     requests["packet"] = climbs.packet
     return requests

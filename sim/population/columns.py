@@ -1,8 +1,9 @@
 """The episodes of a population as the rows of ``episodes.parquet``, block by block. Decides nothing.
 
 An outage that begins while a client is away belongs to the episode that the client is in, as in the other lanes. An
-outage of a fault has the fault's id. The outages that network profiles draw are named by the minute in which they
-begin, their kind and their cohort: those of one minute count as one event, because outages of one cause begin together.
+outage of a fault has the fault's id, one that a group shares the name of that event, its kind and its cohort. The
+others are named by the minute in which they begin: those of one minute count as one event, which can only widen an
+interval.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from reports.episode_table import EPISODE_SCHEMA
+from reports.gauge_charts import POOLED
 from reports.windows import planned_windows
 from resilience.eventlog.vocabulary import Outcome
 from resilience.experiment.spec import Cohort, Experiment
 
-from ..profiles.schedule import strikes_of
 from ..profiles.timelines import OutageKind, OutageTimelines, ranges
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
-from .rules import PopulationRules, tick
+from .rules import PopulationRules
 
 BLOCK = 100_000
 """Participants whose rows are made at once."""
@@ -34,7 +35,7 @@ _OUTCOMES = {
     EpisodeOutcome.CENSORED: Outcome.CENSORED,
 }
 _PLACE = np.array([[*_OUTCOMES].index(each) if each in _OUTCOMES else -1 for each in EpisodeOutcome])
-_KINDS = {OutageKind.SILENT: "silent", OutageKind.REFUSED: "refused"}
+_KINDS = {kind: kind.name.lower() for kind in OutageKind}
 _MINUTE = 60.0
 
 
@@ -49,10 +50,8 @@ class EpisodeTable:
         planned = planned_windows(experiment, seed)
         self._events = dict(zip(planned["fault_id"], planned["event"], strict=True))
         self._strata = dict(zip(planned["fault_id"], planned["stratum"], strict=True))
-        self._faults = {
-            (strike.cohort, tick(strike.window.starts_at)): strike.window.fault_id
-            for strike in strikes_of(experiment, seed)
-        }
+        self._names = population.causes
+        self._alone = np.array([not name for name in self._names], np.bool_)
 
     def blocks(self) -> Iterator[pa.Table]:
         """The episodes of each block of participants, cohort by cohort."""
@@ -136,20 +135,18 @@ class EpisodeTable:
 
     def _ids(self, cohort: Cohort, timelines: OutageTimelines, rows: Rows) -> tuple[Rows, list[str]]:
         """The fault id of each outage, as a number into a list of names."""
-        start, kind = timelines.start[rows], timelines.kind[rows]
-        minute = (start // _MINUTE).astype(np.int64)
-        code = minute * len(_KINDS) + kind
-        faults = [(at, name) for (place, at), name in self._faults.items() if place == cohort.name]
-        base = int(code.max(initial=0)) + 1
-        for number, (at, _) in enumerate(faults):
-            code[start == at] = base + number
+        kinds = len(_KINDS)
+        minute = (timelines.start[rows] // _MINUTE).astype(np.int64)
+        cause = -np.ones(len(rows), np.int64) if timelines.cause is None else timelines.cause[rows].astype(np.int64)
+        if len(self._names):
+            cause = np.where(self._alone[cause], -1, cause)
+        base = int(minute.max(initial=0)) + 1
+        code = np.where(cause < 0, minute, base + cause) * kinds + timelines.kind[rows]
         found, place = np.unique(code, return_inverse=True)
-        names = [
-            faults[each - base][1]
-            if each >= base
-            else f"minute-{each // len(_KINDS)}:{_KINDS[OutageKind(each % len(_KINDS))]}@{cohort.name}"
-            for each in found.tolist()
-        ]
+        names = []
+        for each, kind in (divmod(value, kinds) for value in found.tolist()):
+            event = f"{POOLED}{each}" if each < base else self._names[each - base]
+            names.append(event if ":" in event else f"{event}:{_KINDS[OutageKind(kind)]}@{cohort.name}")
         return place, names
 
 

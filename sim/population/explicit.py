@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
@@ -23,9 +25,11 @@ from resilience.random_streams import uniform
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
+from .connection import Connection, Delivery, Receive, State
 from .event_queue import EventQueue
 from .link import Link
-from .population import EpisodeOutcome, Episodes, Population
+from .population import EpisodeOutcome, Episodes, Floats, Population
+from .quiz_player import QuizPlayer
 from .rules import PopulationRules, tick
 from .station import JoinStation, StationAnswer
 
@@ -35,46 +39,26 @@ LONG_AGO: Instant = -1e9
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all participants of one server share."""
+    """What all participants of one server share. ``departures``: responses that leave the server in each second."""
 
     rules: PopulationRules
     population: Population
     queue: EventQueue
     station: JoinStation
     episodes: Episodes
+    departures: npt.NDArray[np.int64]
 
+    @classmethod
+    def of(cls, rules: PopulationRules, population: Population) -> World:
+        """At instant 0."""
+        station = JoinStation(rules.station, rules.duration)
+        episodes = Episodes.empty(population.timelines.outages)
+        return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
 
-class State(Enum):
-    """Of one participant's client."""
-
-    OPEN = "open"
-    BACKING_OFF = "backing off"
-    DIALLING = "dialling"
-    JOINING = "joining"
-    GAVE_UP = "gave up"
-    HANDED_BACK = "handed back"
-
-
-class Connection:
-    """One dial. ``client``, ``server``: whether that end holds it; ``packet``: which first packet is answered."""
-
-    __slots__ = ("client", "packet", "requested", "server")
-
-    def __init__(self) -> None:
-        self.client, self.server, self.requested, self.packet = True, False, False, 0
-
-
-Receive = Callable[[Instant, Connection, Any], None]
-
-
-class Delivery(NamedTuple):
-    """What is under way: to the server (``up``) or to the client; ``held``: an outage kept it."""
-
-    connection: Connection
-    receive: Receive
-    what: object
-    up: bool
-    held: bool
+    def count_departures(self, leaves: Floats) -> None:
+        """Responses leave the server at these instants."""
+        within = leaves[leaves < len(self.departures)]
+        np.add.at(self.departures, within.astype(np.int64), 1)
 
 
 class ExplicitParticipant:
@@ -97,6 +81,7 @@ class ExplicitParticipant:
         self.server: ServerFailureDetector | None = None
         self.connection_no, self.dials = 0, 0
         self.touched = self.episode = -1
+        self.quiz = QuizPlayer(self, world.rules.quiz)
         self.expires: Instant | None = None
         self.silent_at: Instant | None = None
         self.ready = False
@@ -117,13 +102,14 @@ class ExplicitParticipant:
         self._attach(0.0, connection)
         self.ready = True
         self.watch_server(0.0)
+        self.quiz.attend(0.0)
         self.watch_outages(0.0)
 
     def watch_outages(self, now: Instant) -> None:
         """Let every outage that begins ``now`` or later strike."""
         for index, outage in enumerate(self.link.outages):
             if outage.start >= now:
-                self._at(outage.start, self._goes_down, index)
+                self.at(outage.start, self._goes_down, index)
                 return
 
     def watch_server(self, last_heard: Instant) -> None:
@@ -141,7 +127,12 @@ class ExplicitParticipant:
     def dial_at(self, at: Instant) -> None:
         """The client backs off until then."""
         self.state = State.BACKING_OFF
-        self._at(at, self._dial)
+        self.at(at, self._dial)
+
+    @property
+    def is_handed_back(self) -> bool:
+        """Whether the batch tier carries it again."""
+        return self.state is State.HANDED_BACK
 
     def hand_back(self) -> None:
         """Leave the participant to the batch tier: what is still to come for it here changes nothing."""
@@ -150,42 +141,59 @@ class ExplicitParticipant:
 
     # the link ---------------------------------------------------------------------------------------------------------
 
-    def _at(self, at: Instant, act: Callable[[Instant, Any], None], argument: object = None) -> None:
+    def at(self, at: Instant, act: Callable[[Instant, Any], None], argument: object = None) -> None:
+        """Call ``act`` at this instant."""
         self.world.queue.add(at, self.who, act, argument)
 
-    def _draw(self, purpose: str, one: int, other: int) -> float:
+    def draw(self, purpose: str, one: int, other: int) -> float:
+        """This participant's uniform number of this address."""
         return uniform(self._seed, purpose, one, other)
 
     def _goes_down(self, now: Instant, index: int) -> None:
-        if self.state is State.HANDED_BACK:
+        if self.is_handed_back:
             return
         if index + 1 < len(self.link.outages):
-            self._at(self.link.outages[index + 1].start, self._goes_down, index + 1)
+            self.at(self.link.outages[index + 1].start, self._goes_down, index + 1)
         if self.state is State.OPEN:
             self.touched = self.first_row + index
             self.world.episodes.outcome[self.touched] = EpisodeOutcome.RODE_THROUGH
-        if self.link.outages[index].kind != OutageKind.SILENT and self.connection is not None:
-            self._cut(now, self.connection)
+        outage = self.link.outages[index]
+        if outage.kind == OutageKind.TORN:
+            self.at(outage.end, self._tear)
+        elif outage.kind != OutageKind.SILENT and self.connection is not None:
+            self._cut(now, self.connection, self.world.rules.advice if outage.kind == OutageKind.DEPLOY else None)
 
-    def _cut(self, now: Instant, connection: Connection) -> None:
-        """Both ends see the connection end."""
+    def _tear(self, now: Instant, _: object) -> None:
+        """Every connection that is there when a torn link works again has lost bytes."""
+        if self.attached is not None and self.attached is not self.connection:
+            self._server_loses(now, self.attached)
+        if self.connection is not None:
+            self._cut(now, self.connection, None)
+
+    def _cut(self, now: Instant, connection: Connection, advice: Seconds | None) -> None:
+        """Both ends see the connection end; a server that ends in order gives ``advice`` in its close."""
         if connection.server:
             self._server_loses(now, connection)
         if not connection.client:
             return
         if self.state is State.OPEN:
             connection.client = False
-            self._lose(now)
+            self._lose(now, advice)
         elif self.state is State.JOINING or (self.state is State.DIALLING and connection.requested):
             self._drop()
-            self._try_again(now)
+            self._try_again(now, advice)
 
-    def _send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
+    def send(self, now: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
         """Send ``what`` to the server (``up``) or to the client, whose ``receive`` gets it if it arrives."""
         passage = self.link.passage(now)
         if passage is not None:
             self.under_way += 1
-            self._at(passage.at, self._arrive, Delivery(connection, receive, what, up, passage.held))
+            self.at(passage.at, self._arrive, Delivery(connection, receive, what, up, passage.held))
+
+    def deliver(self, at: Instant, connection: Connection, receive: Receive, what: object, *, up: bool) -> None:
+        """Let what is under way already arrive at this instant."""
+        self.under_way += 1
+        self.at(at, self._arrive, Delivery(connection, receive, what, up, held=False))
 
     def _arrive(self, now: Instant, message: Delivery) -> None:
         connection, receive, what, up, held = message
@@ -198,7 +206,7 @@ class ExplicitParticipant:
 
     def _attach(self, now: Instant, connection: Connection) -> None:
         self.connection_no += 1
-        u = self._draw("first_ping", self.connection_no, 0)
+        u = self.draw("first_ping", self.connection_no, 0)
         rules = self.world.rules.heartbeat
         self.ready = False
         self.watch_client(ServerFailureDetector(rules, now, first_ping_at(u, now, rules.interval)), connection)
@@ -209,7 +217,7 @@ class ExplicitParticipant:
         at = self.server.next_deadline()
         if self._server_timer is None or at < self._server_timer:
             self._server_timer = at
-            self._at(at, self._server_wakes, at)
+            self.at(at, self._server_wakes, at)
 
     def _server_wakes(self, now: Instant, meant: Instant) -> None:
         if meant != self._server_timer:
@@ -223,7 +231,7 @@ class ExplicitParticipant:
             self._declare_dead(now, server, connection)
             return
         if due is LivenessAction.PING and self.ready:
-            self._send(now, connection, self._client_is_pinged, None, up=False)
+            self.send(now, connection, self._client_is_pinged, None, up=False)
         self._set_server_timer()
 
     def _declare_dead(self, now: Instant, server: ServerFailureDetector, connection: Connection) -> None:
@@ -232,16 +240,16 @@ class ExplicitParticipant:
             self.world.episodes.grace_ended[self.touched] = True
         self.server = self.attached = None
         connection.server = False
-        passage = self.link.passage(now)
-        if passage is not None and not passage.held:
-            self._at(passage.at, self._client_is_told, connection)
+        arrives = self.link.close_passage(now)
+        if arrives is not None:
+            self.at(arrives, self._client_is_told, connection)
 
     def _server_hears(self, now: Instant, connection: Connection, what: str) -> None:
         if connection is not self.attached or self.server is None:
             return
         self.server.heard(now)
         if what == "probe":
-            self._send(now, connection, self._client_hears, None, up=False)
+            self.send(now, connection, self._client_is_answered, None, up=False)
 
     def _server_loses(self, now: Instant, connection: Connection) -> None:
         connection.server = False
@@ -251,15 +259,14 @@ class ExplicitParticipant:
 
     def hear_at(self, connection: Connection, client_at: Instant, server_at: Instant) -> None:
         """What was under way when this tier took over arrives: at the client, at the server."""
-        self.under_way += 2
-        self._at(client_at, self._arrive, Delivery(connection, self._client_hears, None, up=False, held=False))
-        self._at(server_at, self._arrive, Delivery(connection, self._server_hears, "pong", up=True, held=False))
+        self.deliver(client_at, connection, self._client_hears, None, up=False)
+        self.deliver(server_at, connection, self._server_hears, "pong", up=True)
 
     def expect_silence(self, grace_ends: Instant, expires: Instant) -> None:
         """The server does not know yet that the client has left; its grace period ends at this instant."""
         self.expires, self.silent_at = expires, grace_ends
         if math.isfinite(grace_ends):
-            self._at(grace_ends, self._grace_ends)
+            self.at(grace_ends, self._grace_ends)
 
     def _grace_ends(self, now: Instant, _: object) -> None:
         if self.silent_at == now and self.episode >= 0:
@@ -272,7 +279,7 @@ class ExplicitParticipant:
         at = self.client.next_deadline()
         if self._client_timer is None or at < self._client_timer:
             self._client_timer = at
-            self._at(at, self._client_wakes, at)
+            self.at(at, self._client_wakes, at)
 
     def _client_wakes(self, now: Instant, meant: Instant) -> None:
         if meant != self._client_timer:
@@ -288,14 +295,14 @@ class ExplicitParticipant:
             self._lose(now)
             return
         if due is LivenessAction.PROBE:
-            self._send(now, connection, self._server_hears, "probe", up=True)
+            self.send(now, connection, self._server_hears, "probe", up=True)
         self._set_client_timer()
 
     def _tell_server(self, now: Instant, connection: Connection) -> None:
         """The client's end is closed; over a link that is down nothing of that arrives."""
-        passage = self.link.passage(now)
-        if connection.server and passage is not None and not passage.held:
-            self._at(passage.at, self._server_is_told, connection)
+        arrives = self.link.close_passage(now)
+        if connection.server and arrives is not None:
+            self.at(arrives, self._server_is_told, connection)
 
     def _server_is_told(self, now: Instant, connection: Connection) -> None:
         if connection.server:
@@ -312,21 +319,35 @@ class ExplicitParticipant:
             self._try_again(now)
 
     def _client_is_pinged(self, now: Instant, connection: Connection, _: object) -> None:
-        if self.state is State.OPEN and connection is self.connection:
+        if self.is_open(connection):
             self.client.heard(now)
-            self._send(now, connection, self._server_hears, "pong", up=True)
+            self.send(now, connection, self._server_hears, "pong", up=True)
 
     def _client_hears(self, now: Instant, connection: Connection, _: object) -> None:
-        if self.state is State.OPEN and connection is self.connection:
+        if self.is_open(connection):
             self.client.heard(now)
 
-    def _lose(self, now: Instant) -> None:
+    def _client_is_answered(self, now: Instant, connection: Connection, _: object) -> None:
+        if self.is_open(connection):
+            self.client.heard(now)
+            self.client.answered(now, owing=bool(self.quiz.pending))
+
+    def is_open(self, connection: Connection) -> bool:
+        """Whether the client's session is open over this connection."""
+        return self.state is State.OPEN and connection is self.connection
+
+    def ask(self, now: Instant) -> None:
+        """The client has sent what the server must reply to."""
+        self.client.asked(now)
+        self._set_client_timer()
+
+    def _lose(self, now: Instant, advice: Seconds | None = None) -> None:
         self.connection, self.dials = None, 0
         self.episode = self.touched
         if self.episode >= 0:
             self.world.episodes.detected[self.episode] = now
         self.retry.lost(now)
-        self._try_again(now)
+        self._try_again(now, advice)
 
     def _drop(self) -> None:
         if self.connection is not None:
@@ -335,7 +356,7 @@ class ExplicitParticipant:
 
     def _try_again(self, now: Instant, advice: Seconds | None = None) -> None:
         retry = self.retry
-        u = self._draw("backoff", retry.incident, retry.attempt + 1)
+        u = self.draw("backoff", retry.incident, retry.attempt + 1)
         again = retry.next(now, u, self.world.rules.window, advice)
         if again is not None:
             self.dial_at(now + tick(again.delay))
@@ -357,7 +378,7 @@ class ExplicitParticipant:
         self.state, self._dialled_at = State.DIALLING, now
         self.dials += 1
         connection = self.connection = Connection()
-        self._at(now + self.world.rules.client.open_timeout, self._time_out, (connection, State.DIALLING))
+        self.at(now + self.world.rules.client.open_timeout, self._time_out, (connection, State.DIALLING))
         self._knock(connection, 0)
 
     def _knock(self, connection: Connection, packet: int) -> None:
@@ -370,7 +391,7 @@ class ExplicitParticipant:
             if knock.arrives:
                 self.world.queue.add(knock.at, self.who, self._request, connection, is_request=True)
             else:
-                self._at(knock.at, self._dial_fails, connection)
+                self.at(knock.at, self._dial_fails, connection)
             return
 
     def _dial_fails(self, now: Instant, connection: Connection) -> None:
@@ -395,9 +416,10 @@ class ExplicitParticipant:
             return
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
-            self._send(now, connection, self._is_rejected, value, up=False)
+            self.send(now, connection, self._is_rejected, value, up=False)
         elif verdict is StationAnswer.SERVED:
-            self._at(value, self._served, connection)
+            self.world.count_departures(np.array([value]))
+            self.at(value, self._served, connection)
 
     def _response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
@@ -407,7 +429,7 @@ class ExplicitParticipant:
         station = self.world.station
         if not station.services_vary:
             return None
-        return station.services([self._draw("service", self.retry.incident, self.dials)])[0]
+        return station.services([self.draw("service", self.retry.incident, self.dials)])[0]
 
     def _is_rejected(self, now: Instant, connection: Connection, advice: Seconds) -> None:
         if connection is self.connection and self.state is State.DIALLING:
@@ -417,28 +439,29 @@ class ExplicitParticipant:
 
     def _served(self, now: Instant, connection: Connection) -> None:
         if connection.server:
-            self._send(now, connection, self._dial_succeeds, None, up=False)
+            self.send(now, connection, self._dial_succeeds, None, up=False)
 
     def _dial_succeeds(self, now: Instant, connection: Connection, _: object) -> None:
         if connection is self.connection and self.state is State.DIALLING:
             self.state = State.JOINING
-            self._at(now + self.world.rules.client.join_timeout, self._time_out, (connection, State.JOINING))
-            self._send(now, connection, self._resume, None, up=True)
+            self.at(now + self.world.rules.client.join_timeout, self._time_out, (connection, State.JOINING))
+            self.send(now, connection, self._resume, None, up=True)
 
     def _resume(self, now: Instant, connection: Connection, _: object) -> None:
         late = self.expires is not None and now >= self.expires
         if self.attached is not None and self.attached is not connection:
             self.attached.server = False
         self._attach(now, connection)
-        self._at(now + self.world.rules.commit, self._welcome, (connection, late))
+        self.at(now + self.world.rules.commit, self._welcome, (connection, late))
 
     def _welcome(self, now: Instant, message: tuple[Connection, bool]) -> None:
         connection, late = message
         if connection is self.attached:
             self.ready = True
-            self._send(now, connection, self._restored, late, up=False)
+            self.send(now, connection, self._restored, (late, now), up=False)
 
-    def _restored(self, now: Instant, connection: Connection, late: bool) -> None:  # noqa: FBT001 - the message's content
+    def _restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:
+        late, sent = message
         if connection is not self.connection or self.state is not State.JOINING:
             return
         self.state = State.OPEN
@@ -447,5 +470,6 @@ class ExplicitParticipant:
         if self.episode >= 0:
             self._close_episode(EpisodeOutcome.RESTORED, now)
             self.world.episodes.cleaned_up[self.episode] = late
-        self._send(now, connection, self._server_hears, "stored", up=True)
+        self.send(now, connection, self._server_hears, "stored", up=True)
+        self.quiz.return_to(now, connection, sent)
         self._on_open(self, now)

@@ -1,7 +1,4 @@
-"""What a population's run looks like from second to second: who is connected, comes back, gives up, knocks.
-
-One row is one second of the run. All columns are int64 of that shape.
-"""
+"""What a population's run looks like from second to second: who is connected, comes back, gives up, knocks."""
 
 from __future__ import annotations
 
@@ -11,20 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from reports.gauge_charts import GAUGE_SCHEMA
 from resilience.units import Instant
 
 from .population import EpisodeOutcome, Episodes, Floats
-from .shards import Load
+from .shards import Departures, Load
 from .station import StationAnswer
 
-GAUGES = "gauges.parquet"
 
-
-def gauges_of(episodes: Episodes, loads: Sequence[Load], participants: int, duration: Instant) -> pa.Table:
-    """``second``; ``connected`` clients at its end; how many ``lost`` their server in it, ``returned`` or ``gave_up``.
-
-    ``served``, ``rejected``, ``dropped``: requests at all servers by their answer.
-    """
+def gauges_of(
+    episodes: Episodes, loads: Sequence[Load], departures: Sequence[Departures], participants: int, duration: Instant
+) -> pa.Table:
+    """The table of :data:`reports.gauge_charts.GAUGE_SCHEMA`; ``loads`` and ``departures`` are of all servers."""
     seconds = math.ceil(duration)
     lost = _per_second(episodes.detected, seconds)
     returned = _per_second(episodes.ended[episodes.outcome == EpisodeOutcome.RESTORED], seconds)
@@ -37,8 +32,9 @@ def gauges_of(episodes: Episodes, loads: Sequence[Load], participants: int, dura
         "returned": returned,
         "gave_up": gave_up,
         **{answer.name.lower(): load[:, answer] for answer in StationAnswer},
+        "queued": np.cumsum(load[:, StationAnswer.SERVED] - np.sum(departures, axis=0)),
     }
-    return pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()})
+    return pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()}, schema=GAUGE_SCHEMA)
 
 
 def _per_second(instants: Floats, seconds: int) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import SupportsFloat
 from resilience.policy.failure_detectors import ServerFailureDetector
 from resilience.units import Instant
 
-from .explicit import Connection, ExplicitParticipant, State, World
-from .population import EpisodeOutcome, Floats
+from .connection import Connection, State
+from .explicit import ExplicitParticipant, World
+from .population import EpisodeOutcome
 from .requests import Requests
 from .retries import NOT_YET
 from .rules import SETTLE_S
@@ -18,8 +19,8 @@ from .state import Mode, States
 class Handover:
     """Hands participants over and back. ``window_end``: outages before it have been begun by the batch tier."""
 
-    def __init__(self, world: World, states: States, next_start: Floats) -> None:
-        self._world, self._states, self._next_start = world, states, next_start
+    def __init__(self, world: World, states: States) -> None:
+        self._world, self._states = world, states
         self.window_end: Instant = 0.0
 
     def take_steady(self, who: int, row: int, pings: float, last_ping: Instant) -> None:
@@ -32,14 +33,18 @@ class Handover:
         participant.state = State.OPEN
         if last_ping + 2 * participant.link.latency >= start:  # its pong is under way
             pings, last_ping = pings - 1, last_ping - rules.heartbeat.interval
+        origin = float(states.origin[who])
         if pings >= 1:
             first = heard = last_ping
             participant.watch_server(heard)
         else:
-            origin, first = float(states.origin[who]), float(states.ping[who])
+            first = float(states.ping[who])
             heard = min(origin, first + participant.link.latency)
             participant.watch_server(heard)
             participant.hear_at(connection, origin, float(states.heard[who]))
+            if states.resent[who]:
+                participant.quiz.resume_resent(heard, connection, origin)
+        participant.quiz.resume_steady(heard, connection, origin)
         participant.watch_client(ServerFailureDetector(rules.heartbeat, min(heard, first), first), connection)
         participant.watch_outages(start)
         self._world.episodes.outcome[row] = EpisodeOutcome.RODE_THROUGH
@@ -54,6 +59,7 @@ class Handover:
         participant.dials = int(request["dials"])
         participant.touched = participant.episode = int(request["outage"])
         participant.expect_silence(float(request["grace_ends"]), float(request["expires"]))
+        participant.quiz.resume_away(dialled, float(self._world.population.timelines.start[participant.episode]))
         participant.watch_outages(dialled)
         participant.dial_at(dialled)
 
@@ -85,7 +91,7 @@ class Handover:
         begun = [outage for outage in participant.link.outages if now < outage.start < self.window_end]
         if begun:
             self._plan(participant, begun[0].end + SETTLE_S)
-        elif participant.under_way:
+        elif participant.under_way or not participant.quiz.is_steady:
             self._plan(participant, now + SETTLE_S / 4)
         else:
             self._hand_back(participant)
@@ -102,6 +108,7 @@ class Handover:
         states.previous[who] = NOT_YET if retry.previous is None else retry.previous
         states.waited[who] = NOT_YET if retry.free_wait is None else retry.free_wait[1] - retry.free_wait[0]
         states.restored[who] = retry.up_since
+        states.resent[who] = False
         participant.hand_back()
 
 

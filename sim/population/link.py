@@ -1,7 +1,8 @@
 """One participant's own link: when what is sent arrives, and what a dial meets. Pure; its outages are known beforehand.
 
 A silent outage holds bytes: what is under way or sent meanwhile arrives one latency after its end, unless its sender
-has closed the connection before. A refused outage ends the connection, and with it everything under way.
+has closed the connection before. A torn one loses them, and what it accepted of a dial it closes at its end. A refused
+outage ends the connection, and with it everything under way; so does a deployment.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class Link:
             leaves = end
         return Passage(leaves + self.latency, leaves > sent)
 
+    def close_passage(self, sent: Instant) -> Instant | None:
+        """When the other end learns that a connection is closed now; ``None``: its own timers must tell it."""
+        arrival = sent + self.latency
+        for start, end, kind in self.outages:
+            if start <= arrival and sent < end and kind != OutageKind.TORN:
+                return None
+        return arrival
+
     def knock(self, sent: Instant) -> Knock | None:
         """Of a first packet sent at this instant: a request follows its answer; ``None``: it is not answered."""
         arrival = sent + 3 * self.latency
@@ -58,5 +67,7 @@ class Link:
                 break
             if kind == OutageKind.SILENT:
                 return None
+            if kind == OutageKind.TORN:
+                return Knock(end, arrives=False)
             return Knock(sent + 2 * self.latency if start <= sent else start, arrives=False)
         return Knock(arrival, arrives=True)

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 """Numbers of rows of another array."""
 
-CARRIED = (OutageKind.SILENT, OutageKind.REFUSED)
+CARRIED = (OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN)
 
 
 class EpisodeOutcome(IntEnum):
@@ -37,12 +37,14 @@ class Population:
     """``n`` participants. ``seeds``: uint64 of shape (n,), each one's seed of all its draws, as ``random_for`` has it.
 
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
+    ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
     Raises ``ValueError`` when an array breaks its rule, or a timeline has a kind of outage that is not carried.
     """
 
     seeds: npt.NDArray[np.uint64]
     latency: Floats
     timelines: OutageTimelines
+    causes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes and the latencies."""
@@ -52,7 +54,7 @@ class Population:
         if n and not (self.latency.min() > 0 and self.latency.max() <= MAX_LATENCY_S):
             raise ValueError(f"population: a one-way latency must be above 0 and at most {MAX_LATENCY_S} s")
         if not np.isin(self.timelines.kind, CARRIED).all():
-            raise ValueError("population: only silent and refused outages are carried by this lane")
+            raise ValueError("population: this lane carries outages of links and servers, not suspended clients")
 
     @property
     def size(self) -> int:
@@ -61,7 +63,7 @@ class Population:
 
     def take(self, who: Rows) -> Population:
         """These participants, in this order."""
-        return Population(self.seeds[who], self.latency[who], self.timelines.take(who))
+        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes)
 
 
 @dataclass(eq=False)

@@ -13,12 +13,14 @@ import msgspec
 
 from resilience.errors import require
 from resilience.experiment.costs import ServiceDistribution
+from resilience.policy.backoff import clamp_retry_after
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
 from resilience.policy.return_window import ReturnWindow
 from resilience.protocol.client.connection import ClientRules
 from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import TICKS_PER_S
+from .quiz import NO_QUIZ, QuizSchedule
 
 MAX_LATENCY_S: Seconds = 0.25
 """The longest one-way latency: everything that is under way when an outage ends has arrived a second later."""
@@ -59,6 +61,8 @@ class StationRules(msgspec.Struct, frozen=True):
 class PopulationRules:
     """One run of ``duration`` seconds. ``window``: what the server announces. ``commit``: of one join, seconds.
 
+    ``advice``: after how many seconds a client is to come back whose connection a deployment closes.
+
     Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry.
     """
 
@@ -68,6 +72,8 @@ class PopulationRules:
     station: StationRules
     commit: Seconds
     duration: Instant
+    quiz: QuizSchedule = NO_QUIZ
+    advice: Seconds = 1.0
 
     def __post_init__(self) -> None:
         """Put every duration on the grid, then check what the arithmetic of :mod:`.steady` relies on."""
@@ -81,6 +87,7 @@ class PopulationRules:
         self._set("station", msgspec.structs.replace(station, service=tick(station.service)))
         self._set("commit", tick(self.commit))
         self._set("duration", tick(self.duration))
+        self._set("advice", tick(clamp_retry_after(self.advice) or 0.0))
         self._check()
 
     def _set(self, name: str, value: object) -> None:
@@ -117,6 +124,9 @@ class PopulationRules:
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
         require(0 <= self.commit < SETTLE_S / 4, "commit", self.commit, f"must be below {SETTLE_S / 4:g} s")
+        pause = self.quiz.least_pause
+        rule = f"must, with leaderboard_time, take at least {SETTLE_S:g} s in this lane"
+        require(pause >= SETTLE_S, "quiz.reveal_time", pause, rule)
         require(station.slots >= 1, "slots", station.slots, "must be at least 1")
         require(station.service > 0, "service", station.service, f"must be at least {1 / TICKS_PER_S:.7f} s")
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from reports.column_files import inspect_evidence
 from reports.episode_table import EPISODE_SCHEMA
+from reports.gauge_charts import GAUGES
 from resilience.errors import ConfigError, ExperimentError, HarnessError
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.loader import to_toml
@@ -24,7 +25,7 @@ from resilience.lab.run import RunOutcome, closing_info, opening_info, require_l
 from resilience.lab.run_directory import RunStatus, write_run_info
 
 from .columns import EpisodeTable
-from .gauges import GAUGES, gauges_of
+from .gauges import gauges_of
 from .population import Population
 from .rules import PopulationRules
 from .shards import run_population
@@ -71,7 +72,8 @@ class PopulationRun:
         with pq.ParquetWriter(run_dir / EPISODES, EPISODE_SCHEMA, compression="zstd") as writer:
             for block in table.blocks():
                 writer.write_table(block)
-        gauges = gauges_of(result.episodes, result.loads, self.population.size, self.rules.duration)
+        size, duration = self.population.size, self.rules.duration
+        gauges = gauges_of(result.episodes, result.loads, result.departures, size, duration)
         pq.write_table(gauges, run_dir / GAUGES)
 
 

@@ -23,13 +23,19 @@ from .rules import PopulationRules
 Load = npt.NDArray[np.int64]
 """Requests at one server by second and answer, as :class:`~sim.population.station.JoinStation` counts them."""
 
+Departures = npt.NDArray[np.int64]
+"""Responses that left one server, by second."""
+
+_Part = tuple[Episodes, Load, Departures]
+
 
 @dataclass(frozen=True, eq=False)
 class PopulationResult:
-    """The episodes, in the order of the population's timelines, and the load of each server."""
+    """The episodes, in the order of the population's timelines, and what each server had to do."""
 
     episodes: Episodes
     loads: tuple[Load, ...]
+    departures: tuple[Departures, ...]
 
 
 def run_population(
@@ -47,19 +53,17 @@ def run_population(
     else:
         parts = _in_processes(carry, shards, min(workers, len(shards)))
     episodes = Episodes.empty(population.timelines.outages)
-    for who, (part, _) in zip(members, parts, strict=True):
+    for who, (part, _, _) in zip(members, parts, strict=True):
         episodes.put(population.timelines.rows_of(who), part)
-    return PopulationResult(episodes, tuple(load for _, load in parts))
+    return PopulationResult(episodes, tuple(part[1] for part in parts), tuple(part[2] for part in parts))
 
 
-def _carry_shard(shard: Population, rules: PopulationRules) -> tuple[Episodes, Load]:
+def _carry_shard(shard: Population, rules: PopulationRules) -> _Part:
     result = run_in_batches(shard, rules)
-    return result.episodes, result.station.load
+    return result.episodes, result.station.load, result.departures
 
 
-def _in_processes(
-    carry: partial[tuple[Episodes, Load]], shards: list[Population], workers: int
-) -> list[tuple[Episodes, Load]]:
+def _in_processes(carry: partial[_Part], shards: list[Population], workers: int) -> list[_Part]:
     # A forked copy of a process with threads can hang, so the workers start afresh.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
         try:

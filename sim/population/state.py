@@ -27,11 +27,12 @@ class Mode(IntEnum):
 
 @dataclass(eq=False)
 class States:
-    """``n`` participants; every array has the shape (n,). 71 bytes each.
+    """``n`` participants; every array has the shape (n,). 72 bytes each.
 
     ``mode``: uint8 of :class:`Mode`. ``origin``, ``heard``, ``ping``: see ``steady.Steady``. ``restored``: begin of the
     session. ``incident``, ``attempt``, ``lost``, ``previous``, ``waited``: the retry policy's state, as a session that
     ends too soon continues it. ``connection_no``: how many connections the server attached.
+    ``resent``: whether answers to the quiz were sent again at ``origin``.
     """
 
     mode: npt.NDArray[np.uint8]
@@ -45,6 +46,7 @@ class States:
     incident: npt.NDArray[np.int32]
     connection_no: npt.NDArray[np.int32]
     attempt: npt.NDArray[np.int16]
+    resent: npt.NDArray[np.bool_]
 
     @classmethod
     def attached(cls, first_pings: Floats) -> States:
@@ -62,4 +64,5 @@ class States:
             np.ones(n, np.int32),
             np.ones(n, np.int32),
             np.zeros(n, np.int16),
+            np.zeros(n, np.bool_),
         )

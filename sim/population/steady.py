@@ -9,6 +9,7 @@ shape, instants and durations in seconds on the grid; every sum is exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,7 @@ class OutageColumns:
     end: Floats
     silent: Flags
     next_start: Floats
+    torn: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,32 @@ class Fates:
     last_ping: Floats
 
 
+class Losses(NamedTuple):
+    """When clients notice an outage, and what their server knows; see :class:`Fates`."""
+
+    lost: Floats
+    grace_ends: Floats
+    expires: Floats
+    doubtful: Flags
+
+
+def losses_of(dead: Floats, heard: Floats, latency: Floats, outages: OutageColumns, rules: PopulationRules) -> Losses:
+    """The losses of clients that would notice the silence at ``dead``, and whom the server ``heard`` last.
+
+    A torn link passes the client's close, and ends every connection at its end. ``doubtful``: both ends may be first.
+    """
+    silent, torn, end = outages.silent, outages.torn, outages.end
+    lost = np.where(silent, dead, np.where(torn, np.minimum(dead, end), outages.start))
+    told = np.where(torn, np.minimum(lost + latency, end), outages.start)
+    grace_ends = heard + rules.heartbeat.grace
+    return Losses(
+        lost,
+        np.where(silent, grace_ends, np.inf),
+        np.where(silent, heard, told) + rules.heartbeat.cleanup,
+        torn & ((dead == end) | (lost + latency == end) | (grace_ends <= lost + latency)),
+    )
+
+
 def has_quiet_pings(latency: Floats, rules: PopulationRules) -> Flags:
     """Whether no probe is out when a steady client's ping arrives, however long the reply before it took."""
     silence = rules.client.probe.silence
@@ -78,7 +106,7 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     """Decide what each outage does to its participant."""
     probe, interval = rules.client.probe, rules.heartbeat.interval
     start, end, latency = outages.start, outages.end, before.latency
-    pings = _pings_before(before, start, interval)
+    pings = pings_before(before, start, interval)
     last_ping = before.ping + interval * pings
     contact = _last_contact(before, start, pings, last_ping, rules)
     asks, dead = contact.asks, contact.asks + probe.deadline
@@ -94,12 +122,14 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     rode = outages.silent & (first_sign <= dead)
     doubtful = contact.unknown | (first_sign == dead) | (~rode & (dead >= end)) | (asks == end + latency)
     entangled = (outages.silent & doubtful) | (rode & (outages.next_start < end + SETTLE_S))
+    losses = losses_of(dead, contact.server, latency, outages, rules)
+    entangled |= losses.doubtful | (outages.torn & contact.unknown)
     return Fates(
         entangled,
         rode & ~entangled,
-        np.where(outages.silent, dead, start),
-        np.where(outages.silent, contact.server + rules.heartbeat.grace, np.inf),
-        np.where(outages.silent, contact.server, start) + rules.heartbeat.cleanup,
+        losses.lost,
+        losses.grace_ends,
+        losses.expires,
         _after(before, end, held, contact, np.where(next_ping >= end, next_ping, next_ping + interval)),
         pings,
         last_ping,
@@ -129,7 +159,7 @@ class _HeldMessages:
     reply: Flags
 
 
-def _pings_before(before: Steady, start: Floats, interval: float) -> Floats:
+def pings_before(before: Steady, start: Floats, interval: float) -> Floats:
     """The number, from 0, of the last ping that arrives before the outage; -1 or less for none."""
     pings = np.floor((start - before.latency - before.ping) / interval)
     pings -= before.ping + interval * pings + before.latency >= start

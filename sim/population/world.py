@@ -1,7 +1,8 @@
 """The population and the rules that an experiment describes. Reads the files of network profiles, nothing else.
 
 Every client has joined when the run begins. A cohort's links suffer the outages that its network profiles draw and the
-faults that strike it; where they overlap they are one outage. A deployment counts as a refused outage.
+faults that strike it; where they overlap they are one outage. A process that is replaced closes its connections over
+the drain window, each at its own moment.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from ..profiles.files import load_profile
 from ..profiles.mix import NetworkMix, Segment
 from ..profiles.profile import NetworkProfile, first_path
 from ..profiles.sampler import MAX_HORIZON_S, sample
-from ..profiles.schedule import strikes_of
-from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, merged
-from ..random_arrays import keys_of
+from ..profiles.timelines import TICKS_PER_S, OutageKind, OutageTimelines, on_grid
+from ..random_arrays import keys_of, uniforms
+from .causes import NamedOutages, named, united
 from .population import Population
+from .quiz import QuizSchedule
 from .requests import MOST_PARTICIPANTS
 from .rules import MAX_LATENCY_S, PopulationRules, StationRules, tick
+from .strikes import clients_each, drain_s, with_faults
 
 
 def rules_of(experiment: Experiment) -> PopulationRules:
@@ -32,8 +35,7 @@ def rules_of(experiment: Experiment) -> PopulationRules:
 
     Raises :class:`~resilience.errors.ConfigError` for what the lane cannot carry, by the experiment's key.
     """
-    server, clients, servers = experiment.server, experiment.clients, experiment.population.servers
-    each = -(-clients // servers)
+    server, servers, each = experiment.server, experiment.population.servers, clients_each(experiment)
     rule = f"one server takes at most {MOST_PARTICIPANTS:,} clients in this lane, not {each:,}"
     require(each <= MOST_PARTICIPANTS, "population.servers", servers, rule)
     rule = f"must be at most {MAX_HORIZON_S:g} s in this lane"
@@ -47,6 +49,8 @@ def rules_of(experiment: Experiment) -> PopulationRules:
         _station(experiment),
         experiment.costs.commit,
         experiment.duration,
+        QuizSchedule.of(experiment.quiz, experiment.duration),
+        drain_s(experiment) + server.restart_pause,
     )
 
 
@@ -66,10 +70,15 @@ def _station(experiment: Experiment) -> StationRules:
 
 def population_of(experiment: Experiment, seed: int) -> Population:
     """Everyone, cohort by cohort; :class:`~resilience.errors.UsageError` for a profile that cannot be carried."""
-    parts = [_cohort(experiment, number, seed) for number in range(len(experiment.cohorts))]
-    timelines = OutageTimelines.concatenate([part.timelines for part in parts])
-    seeds, latency = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seeds", "latency"))
-    return Population(seeds, latency, _with_faults(experiment, seed, timelines))
+    profiles = [_profiles(experiment, number) for number in range(len(experiment.cohorts))]
+    seeds = [keys_of(seed, 0, cohort.name, last=np.arange(cohort.clients)) for cohort in experiment.cohorts]
+    latency = [
+        np.full(cohort.clients, _latency(experiment, number, profiles[number]))
+        for number, cohort in enumerate(experiment.cohorts)
+    ]
+    outages = [_sampled(experiment, number, profiles[number], seed) for number in range(len(profiles))]
+    timelines, names = with_faults(experiment, seed, united(outages))
+    return Population(np.concatenate(seeds), np.concatenate(latency), timelines, names)
 
 
 def _announced(window: ReturnWindow) -> ReturnWindow:
@@ -78,17 +87,20 @@ def _announced(window: ReturnWindow) -> ReturnWindow:
     return ReturnWindow(ping.spread_ms / 1000, ping.step_ms / 1000, ping.cap_ms / 1000)
 
 
-def _cohort(experiment: Experiment, number: int, seed: int) -> Population:
+def _sampled(experiment: Experiment, number: int, profiles: tuple[NetworkProfile, ...], seed: int) -> NamedOutages:
+    """The outages that the profiles of this cohort draw."""
     cohort = experiment.cohorts[number]
-    profiles = _profiles(experiment, number)
-    seeds = keys_of(seed, 0, cohort.name, last=np.arange(cohort.clients))
-    latency = np.full(cohort.clients, _latency(experiment, number, profiles))
     if not profiles:
-        return Population(seeds, latency, OutageTimelines.none(cohort.clients))
+        return NamedOutages(OutageTimelines.none(cohort.clients, np.zeros(0, np.int32)), ())
     mix = NetworkMix((Segment(cohort.name, cohort.clients, profiles),))
-    drawn = sample(mix, experiment.duration, seed=seed)
-    kind = np.where(drawn.kind == OutageKind.DEPLOY, np.uint8(OutageKind.REFUSED), drawn.kind)
-    return Population(seeds, latency, OutageTimelines(drawn.ptr, drawn.start, drawn.end, kind))
+    timelines, names = named(sample(mix, experiment.duration, seed=seed), cohort.name, profiles)
+    start = timelines.start.copy()
+    deployed = np.flatnonzero(timelines.kind == OutageKind.DEPLOY)
+    if len(deployed):
+        keys = keys_of(seed, 0, cohort.name, last=timelines.owner[deployed])
+        later = on_grid(uniforms(keys, "drain", 0) * drain_s(experiment))
+        start[deployed] += np.where(later < timelines.end[deployed] - start[deployed], later, 0.0)
+    return NamedOutages(OutageTimelines(timelines.ptr, start, timelines.end, timelines.kind, timelines.cause), names)
 
 
 def _profiles(experiment: Experiment, number: int) -> tuple[NetworkProfile, ...]:
@@ -116,21 +128,3 @@ def _latency(experiment: Experiment, number: int, profiles: tuple[NetworkProfile
     rule = f"one way must take above 0 and at most {MAX_LATENCY_S:g} s in this lane"
     require(0 < latency <= MAX_LATENCY_S, key, one_way, rule)
     return latency
-
-
-def _with_faults(experiment: Experiment, seed: int, timelines: OutageTimelines) -> OutageTimelines:
-    strikes = list(strikes_of(experiment, seed))
-    if not strikes:
-        return timelines
-    sizes = [len(strike.who) for strike in strikes]
-
-    def column(own: np.ndarray, values: list[float]) -> np.ndarray:
-        return np.concatenate([own, np.repeat(np.array(values, own.dtype), sizes)])
-
-    return merged(
-        timelines.participants,
-        np.concatenate([timelines.owner, *(strike.who for strike in strikes)]),
-        column(timelines.start, [strike.window.starts_at for strike in strikes]),
-        column(timelines.end, [strike.window.ends_at for strike in strikes]),
-        column(timelines.kind, [OutageKind.REFUSED for _ in strikes]),
-    )

@@ -20,7 +20,16 @@ from resilience.units import Seconds
 
 from ..random_arrays import Keys, fold, inner_uniforms, keys_of, uniforms
 from .mix import NetworkMix, Segment
-from .profile import GilbertElliott, LengthDistribution, Lognormal, Once, OutageProcess, Poisson, SharedFate
+from .profile import (
+    GilbertElliott,
+    LengthDistribution,
+    Lognormal,
+    NetworkProfile,
+    Once,
+    OutageProcess,
+    Poisson,
+    SharedFate,
+)
 from .timelines import Floats, Ints, OutageKind, OutageTimelines, merged, ranges
 
 MAX_HORIZON_S: Seconds = 7 * 86_400.0
@@ -38,13 +47,45 @@ class _Draw(NamedTuple):
 
 
 class _Strikes(NamedTuple):
-    """Outages of entities (participants or groups), one a row: ``which`` entity, its ``incident`` number, the rest."""
+    """Outages of entities (participants or groups), one a row: ``which`` entity, its ``incident`` number, the rest.
+
+    ``group``: the number of the group that shares it, -1 for an outage of one participant.
+    """
 
     which: Ints
     incident: Ints
     start: Floats
     length: Floats
     kind: npt.NDArray[np.uint8]
+    group: Ints
+
+
+class Cause(NamedTuple):
+    """The physical event of an outage: an ``incident`` of a ``process`` in a ``group``; -1 for participants' own ones.
+
+    ``process``: its place among the processes of the segment's profiles, in their order.
+    """
+
+    process: int
+    group: int
+    incident: int
+
+
+_INCIDENT_BITS, _GROUP_BITS = 20, 32
+OWN_GROUP = -1
+
+
+def cause_of(code: int) -> Cause:
+    """The event that a number of :attr:`~sim.profiles.timelines.OutageTimelines.cause` of :func:`sample` stands for."""
+    group = (code >> _INCIDENT_BITS) & ((1 << _GROUP_BITS) - 1)
+    return Cause(code >> (_INCIDENT_BITS + _GROUP_BITS), group - 1, code & ((1 << _INCIDENT_BITS) - 1))
+
+
+def _codes(process: int, strikes: _Strikes) -> Ints:
+    """One number for each physical event; the participants' own outages of a process share one."""
+    shared = strikes.group != OWN_GROUP
+    own = np.int64(process) << (_INCIDENT_BITS + _GROUP_BITS)
+    return own + np.where(shared, ((strikes.group + 1) << _INCIDENT_BITS) + strikes.incident, 0)
 
 
 def sample(  # noqa: PLR0913 - a part of a population is asked for by keyword
@@ -59,7 +100,8 @@ def sample(  # noqa: PLR0913 - a part of a population is asked for by keyword
 ) -> OutageTimelines:
     """The outages of the participants from ``first`` to before ``past`` (all by default).
 
-    An outage begins before ``horizon`` (seconds, at most seven days) and may end after it. Raises
+    An outage begins before ``horizon`` (seconds, at most seven days) and may end after it; :func:`cause_of` tells what
+    its cause is. Raises
     :class:`~resilience.errors.ConfigError` for a horizon that is too long.
     """
     require(0 < horizon <= MAX_HORIZON_S, "horizon", horizon, f"must be above 0 and at most {MAX_HORIZON_S:g} s")
@@ -78,13 +120,17 @@ def _sample_block(segment: Segment, low: int, high: int, draw: _Draw) -> OutageT
     numbers = np.arange(low, high)
     keys = keys_of(draw.seed, draw.replication, segment.name, last=numbers)
     parts = [
-        _of_members(segment, f"{profile.name}/{name}", process, numbers, keys, draw)
-        for profile in segment.profiles
-        for name, process in profile.outages.items()
+        _of_members(segment, label, process, numbers, keys, draw) for label, process in processes_of(segment.profiles)
     ]
+    causes = np.concatenate([_codes(number, part) for number, part in enumerate(parts)])
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    which, _, start, length, kind = columns
-    return merged(high - low, which, start, start + length, kind)
+    which, _, start, length, kind, _ = columns
+    return merged(high - low, which, start, start + length, kind, cause=causes)
+
+
+def processes_of(profiles: Sequence[NetworkProfile]) -> list[tuple[str, OutageProcess]]:
+    """Every process of these profiles with its name, in the order that causes count them."""
+    return [(f"{each.name}/{name}", process) for each in profiles for name, process in each.outages.items()]
 
 
 def _of_members(  # noqa: PLR0913, PLR0917 - a process among these participants
@@ -96,7 +142,8 @@ def _of_members(  # noqa: PLR0913, PLR0917 - a process among these participants
     groups, index = _groups(process.shared, numbers, own)
     scope = () if process.shared.members is None else (segment.name,)
     group_keys = keys_of(draw.seed, draw.replication, *scope, label, "group", last=groups)
-    return _spread(process, _strikes(process, group_keys, groups.astype(np.float64), draw.horizon), index, own)
+    strikes = _strikes(process, group_keys, groups.astype(np.float64), draw.horizon)
+    return _spread(process, strikes._replace(group=groups[strikes.which]), index, own)
 
 
 def _groups(shared: SharedFate, numbers: Ints, own: Keys) -> tuple[Ints, Ints]:
@@ -128,7 +175,7 @@ def _spread(process: OutageProcess, strikes: _Strikes, index: Ints, own: Keys) -
         keys = fold(own[member], f"delay {i}")
         delayed = uniforms(keys, "whether", incident) < delay.share.value
         length = length + delayed * quantile(delay, inner_uniforms(keys, "length", incident))
-    return _Strikes(member, incident, strikes.start[rows], length, strikes.kind[rows])
+    return _Strikes(member, incident, strikes.start[rows], length, strikes.kind[rows], strikes.group[rows])
 
 
 # arrivals -------------------------------------------------------------------------------------------------------------
@@ -137,7 +184,7 @@ def _spread(process: OutageProcess, strikes: _Strikes, index: Ints, own: Keys) -
 def _strikes(process: OutageProcess, keys: Keys, position: Floats, horizon: Seconds) -> _Strikes:
     """Every outage of the entities with these keys; ``position``: their place in a wave."""
     none = np.zeros(0, np.int64)
-    empty = _Strikes(none, none, none.astype(float), none.astype(float), none.astype(np.uint8))
+    empty = _Strikes(none, none, none.astype(float), none.astype(float), none.astype(np.uint8), none)
     rounds = _rounds(process, keys, position, horizon)
     return _Strikes(*(np.concatenate(column) for column in zip(empty, *rounds, strict=True)))
 
@@ -175,7 +222,8 @@ def _mean_gap(arrivals: Poisson | GilbertElliott) -> tuple[Seconds, bool]:
 def _round(process: OutageProcess, keys: Keys, which: Ints, incident: int, start: Floats) -> _Strikes:
     mine = keys[which]
     length = _lengths(process, mine, incident)
-    return _Strikes(which, np.full(len(which), incident), start, length, _kinds(process, mine, incident))
+    own = np.full(len(which), OWN_GROUP)
+    return _Strikes(which, np.full(len(which), incident), start, length, _kinds(process, mine, incident), own)
 
 
 def _kinds(process: OutageProcess, keys: Keys, incident: int) -> npt.NDArray[np.uint8]:

@@ -22,7 +22,7 @@ TICK_S: Seconds = 1.0 / TICKS_PER_S
 LATEST_S: Instant = float(1 << 20)
 """No outage ends later: twelve days. Participant, instant and kind of an outage then fit into one 64-bit sort key."""
 
-_INSTANT_BITS, _KIND_BITS = 41, 2
+_INSTANT_BITS, _KIND_BITS = 41, 3
 _KEY_BITS = _INSTANT_BITS + _KIND_BITS
 _BLOCK = 1 << (64 - _KEY_BITS)
 """Participants whose outages one sort can take."""
@@ -37,12 +37,14 @@ class OutageKind(IntEnum):
     ``SILENT``: bytes vanish and no close arrives; a dial gets no answer. ``REFUSED``: the connection is closed at the
     start, dials are refused until the end. ``DEPLOY``: the same, by a server that ends in order and may give advice in
     the close. ``SUSPENDED``: the client itself stands still, as a tab in the background or a sleeping phone does.
+    ``TORN``: bytes vanish for good while closes still pass, and every connection is closed at the end.
     """
 
     SILENT = 0
     REFUSED = 1
     DEPLOY = 2
     SUSPENDED = 3
+    TORN = 4
 
 
 class Outage(NamedTuple):
@@ -66,12 +68,14 @@ class OutageTimelines:
     and ``end``: float64 of shape (m,), seconds on the grid, in the order of their start within a participant.
     ``kind``: uint8 of shape (m,), values of :class:`OutageKind`. The outages of one participant neither overlap nor
     touch. Raises ``ValueError`` when an array breaks one of these rules. 17 bytes an outage and 8 a participant.
+    ``cause``: integers of shape (m,) that tell which physical event an outage is part of, or ``None`` if unknown.
     """
 
     ptr: Ints
     start: Floats
     end: Floats
     kind: npt.NDArray[np.uint8]
+    cause: npt.NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         """Check every rule, in two passes over the arrays."""
@@ -79,10 +83,10 @@ class OutageTimelines:
         _check_values(self)
 
     @classmethod
-    def none(cls, participants: int) -> OutageTimelines:
-        """So many participants without an outage."""
+    def none(cls, participants: int, cause: npt.NDArray[np.integer] | None = None) -> OutageTimelines:
+        """So many participants without an outage; ``cause``: an empty array, where causes are known."""
         empty = np.zeros(0)
-        return cls(np.zeros(participants + 1, np.int64), empty, empty, np.zeros(0, np.uint8))
+        return cls(np.zeros(participants + 1, np.int64), empty, empty, np.zeros(0, np.uint8), cause)
 
     @classmethod
     def of(cls, outages: Sequence[Sequence[tuple[float, float, int]]]) -> OutageTimelines:
@@ -128,7 +132,8 @@ class OutageTimelines:
         """These participants in this order, as a shard or a sample has them; int array-like of shape (k,)."""
         rows = self.rows_of(participants)
         ptr = _ends(np.diff(self.ptr)[np.asarray(participants, dtype=np.int64)])
-        return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows])
+        cause = None if self.cause is None else self.cause[rows]
+        return OutageTimelines(ptr, self.start[rows], self.end[rows], self.kind[rows], cause)
 
     def rows_of(self, participants: npt.ArrayLike) -> Ints:
         """The rows of the outages of these participants, one participant after the other."""
@@ -137,12 +142,14 @@ class OutageTimelines:
 
     @staticmethod
     def concatenate(parts: Sequence[OutageTimelines]) -> OutageTimelines:
-        """The participants of all parts, one part after the other."""
+        """The participants of all parts, one part after the other; causes are kept if every part has them."""
         if not parts:
             return OutageTimelines.none(0)
         ptr = _ends(np.concatenate([np.diff(part.ptr) for part in parts]))
         start, end = np.concatenate([part.start for part in parts]), np.concatenate([part.end for part in parts])
-        return OutageTimelines(ptr, start, end, np.concatenate([part.kind for part in parts]))
+        causes = [part.cause for part in parts if part.cause is not None]
+        cause = np.concatenate(causes) if len(causes) == len(parts) else None
+        return OutageTimelines(ptr, start, end, np.concatenate([part.kind for part in parts]), cause)
 
 
 def ranges(firsts: Ints, counts: Ints) -> Ints:
@@ -151,24 +158,28 @@ def ranges(firsts: Ints, counts: Ints) -> Ints:
     return np.repeat(firsts - ends[:-1], counts) + np.arange(ends[-1])
 
 
-def merged(
+def merged(  # noqa: PLR0913 - the columns of a table
     participants: int,
     owner: npt.ArrayLike,
     start: npt.ArrayLike,
     end: npt.ArrayLike,
     kind: npt.ArrayLike,
+    *,
+    cause: npt.NDArray[np.integer] | None = None,
 ) -> OutageTimelines:
     """Timelines from outages in any order, one a row: put on the grid, sorted, those that overlap or touch made one.
 
     Columns of shape (m,): ``owner`` from 0 to below ``participants``, ``start`` and ``end`` in seconds, ``kind`` values
     of :class:`OutageKind`. An outage that the grid makes empty lasts one tick. A merged outage has the kind of its
-    first part, of those that start together the lowest; so the result does not depend on the order of the rows.
+    first part, of those that start together the lowest, and likewise its ``cause``; so the result does not depend on
+    the order of the rows.
     """
     rows = _Rows(
         np.asarray(owner, dtype=np.int64),
         np.floor(np.asarray(start, dtype=np.float64) * TICKS_PER_S + 0.5),
         np.floor(np.asarray(end, dtype=np.float64) * TICKS_PER_S + 0.5),
         np.asarray(kind, dtype=np.uint8),
+        cause,
     )
     _check_rows(participants, rows)
     if participants <= _BLOCK:
@@ -176,7 +187,8 @@ def merged(
     parts = []
     for first in range(0, participants, _BLOCK):
         mine = (rows.owner >= first) & (rows.owner < first + _BLOCK)
-        block = _Rows(rows.owner[mine] - first, rows.start[mine], rows.end[mine], rows.kind[mine])
+        cause = None if rows.cause is None else rows.cause[mine]
+        block = _Rows(rows.owner[mine] - first, rows.start[mine], rows.end[mine], rows.kind[mine], cause)
         parts.append(_merged_block(min(_BLOCK, participants - first), block))
     return OutageTimelines.concatenate(parts)
 
@@ -188,14 +200,17 @@ class _Rows(NamedTuple):
     start: Floats
     end: Floats
     kind: npt.NDArray[np.uint8]
+    cause: npt.NDArray[np.integer] | None
 
 
 def _merged_block(participants: int, rows: _Rows) -> OutageTimelines:
     if not len(rows.owner):
-        return OutageTimelines.none(participants)
+        return OutageTimelines.none(participants, rows.cause)
     base = rows.owner.astype(np.uint64) << np.uint64(_INSTANT_BITS)
     key = ((base + rows.start.astype(np.uint64)) << np.uint64(_KIND_BITS)) | rows.kind
     order = np.argsort(key)
+    if rows.cause is not None and (key[order[1:]] == key[order[:-1]]).any():
+        order = np.lexsort((rows.cause, key))
     key = key[order]
     starts = key >> np.uint64(_KIND_BITS)
     ends = (base + np.maximum(rows.end, rows.start + 1).astype(np.uint64))[order]
@@ -205,7 +220,8 @@ def _merged_block(participants: int, rows: _Rows) -> OutageTimelines:
     last = np.append(begins[1:], len(starts)) - 1
     counts = np.bincount((starts[begins] >> np.uint64(_INSTANT_BITS)).astype(np.int64), minlength=participants)
     kinds = (key[begins] & np.uint64((1 << _KIND_BITS) - 1)).astype(np.uint8)
-    return OutageTimelines(_ends(counts), _seconds(starts[begins]), _seconds(reached[last]), kinds)
+    cause = None if rows.cause is None else rows.cause[order[begins]]
+    return OutageTimelines(_ends(counts), _seconds(starts[begins]), _seconds(reached[last]), kinds, cause)
 
 
 def _seconds(keyed: npt.NDArray[np.uint64]) -> Floats:
@@ -222,7 +238,10 @@ def _ends(counts: Ints) -> Ints:
 
 
 def _check_rows(participants: int, rows: _Rows) -> None:
-    _require(len({column.shape for column in rows}) == 1 and rows.owner.ndim == 1, "columns must be of one length")
+    _require(
+        len({column.shape for column in rows if column is not None}) == 1 and rows.owner.ndim == 1,
+        "columns must be of one length",
+    )
     _require(_within(rows.owner, 0, participants - 1), f"owner must be from 0 to below {participants}")
     latest = LATEST_S * TICKS_PER_S
     _require(_within(rows.start, 0, latest - 1), f"start must be from 0 to below {LATEST_S:.0f} s")
@@ -240,6 +259,7 @@ def _check_shapes(timelines: OutageTimelines) -> None:
     _require(len(ptr) > 0 and ptr[0] == 0 and ptr[-1] == outages, "ptr must be from 0 to the number of outages")
     _require(bool((ptr[1:] >= ptr[:-1]).all()), "ptr must not decrease")
     _require(len(timelines.end) == len(timelines.kind) == outages, "start, end and kind must be of one length")
+    _require(timelines.cause is None or timelines.cause.shape == (outages,), "cause must be of the same length")
 
 
 def _check_values(timelines: OutageTimelines) -> None:

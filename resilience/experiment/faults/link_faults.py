@@ -87,6 +87,7 @@ class BlackholeFault(Fault, frozen=True, tag="blackhole", kw_only=True):
     direction: Direction = Direction.BOTH
 
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def silent_ways(self) -> tuple[Direction, ...]:

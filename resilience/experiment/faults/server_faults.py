@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from resilience.experiment.faults.declaration import Composition, Fault, FaultEdge
+from resilience.eventlog.vocabulary import Lane
+from resilience.experiment.faults.declaration import AND_POPULATION, Composition, Fault, FaultEdge
 from resilience.experiment.primitives import (
     Crash,
     Direction,
@@ -33,6 +34,7 @@ class ServerKillFault(Fault, frozen=True, tag="server_kill", kw_only=True):
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def lasts(self) -> Seconds | None:
@@ -73,6 +75,7 @@ class ServerDrainFault(Fault, frozen=True, tag="server_drain", kw_only=True):
 
     target: ClassVar[FaultTarget] = FaultTarget.SERVER
     connections_end: ClassVar[FaultEdge | None] = FaultEdge.END
+    lanes: ClassVar[frozenset[Lane]] = AND_POPULATION
 
     @property
     def composition(self) -> Composition:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience.config import QuizConfig
 from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
@@ -20,8 +21,10 @@ from sim.population.rules import PopulationRules
 from sim.population.station import StationAnswer
 from sim.profiles.timelines import OutageTimelines
 from tests.sim.population.worlds import (
+    DEPLOY,
     REFUSED,
     SILENT,
+    TORN,
     Shared,
     Trouble,
     differing,
@@ -36,6 +39,8 @@ EXPONENTIAL, LOGNORMAL = ServiceDistribution.EXPONENTIAL, ServiceDistribution.LO
 HERD = (Shared(100, 105, REFUSED), Shared(300, 330, SILENT, 2, 1))
 SLOW = Trouble(size=200, duration=500.0, rate=2.0, shared=HERD, slots=1, service=0.05)
 CROWDED = Trouble(size=200, duration=400.0, rate=4.0, shared=(Shared(100, 105, REFUSED), Shared(200, 230, SILENT, 2)))
+
+QUIZ = QuizConfig(questions=500)
 
 WORLDS = {
     "mixed": Trouble(),
@@ -97,6 +102,35 @@ WORLDS = {
         policy=CLASSIC,
         seed=33,
     ),
+    "a quiz": Trouble(quiz=QUIZ, seed=31),
+    "a stormy quiz": Trouble(quiz=QUIZ, rate=60.0, seed=32),
+    "a frantic quiz": Trouble(quiz=QUIZ, rate=600.0, duration=300.0, seed=33),
+    "a slow quiz": Trouble(
+        quiz=QuizConfig(questions=500, question_time=20.0, reveal_time=5.0, leaderboard_time=5.0), rate=60.0, seed=34
+    ),
+    "a quick quiz": Trouble(
+        quiz=QuizConfig(questions=500, question_time=3.0, reveal_time=0.5, leaderboard_time=0.5, slowest=1.0),
+        rate=60.0,
+        seed=35,
+    ),
+    "a short quiz": Trouble(quiz=QuizConfig(questions=12), rate=60.0, seed=36),
+    "a quiz, quick probe": Trouble(quiz=QUIZ, probe=ProbeTimeouts(1.5, 1.0), rate=60.0, seed=37),
+    "a quiz, slow probe": Trouble(quiz=QUIZ, probe=ProbeTimeouts(5.0, 1.4), rate=60.0, seed=38),
+    "a quiz on a slow server": dataclasses.replace(SLOW, quiz=QUIZ, joins_per_s=20.0, seed=39),
+    "a quiz, long stable": Trouble(
+        quiz=QUIZ, policy=replace(WINDOW, stable_after=0.0), shared=(Shared(100, 104, SILENT),), seed=40
+    ),
+    "torn": Trouble(kinds=(TORN,), seed=41),
+    "all kinds": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, seed=42),
+    "all kinds in a quiz": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, quiz=QUIZ, seed=43),
+    "all kinds, classic": Trouble(kinds=(SILENT, REFUSED, DEPLOY, TORN), rate=60.0, policy=CLASSIC, seed=44),
+    "all kinds, long advice": Trouble(kinds=(DEPLOY, TORN), rate=30.0, advice=20.0, seed=45),
+    "a deployment": Trouble(
+        rate=2.0, shared=(Shared(100, 130, DEPLOY, 2), Shared(101, 130, DEPLOY, 2, 1)), joins_per_s=20.0, seed=46
+    ),
+    "a hole in a quiz": Trouble(
+        rate=2.0, shared=(Shared(100, 104, TORN, 2), Shared(200, 230, TORN)), quiz=QUIZ, seed=47
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -110,6 +144,7 @@ def assert_equal(population: Population, rules: PopulationRules) -> tuple[Result
     counts = [(s.served, s.longest_wait) for s in (oracle.station, batch.station)]
     assert counts[0] == counts[1]
     assert np.array_equal(oracle.station.load, batch.station.load)
+    assert np.array_equal(oracle.departures, batch.departures)
     return oracle, batch
 
 
@@ -144,9 +179,23 @@ EIGHTHS = st.integers(1, 8 * 250).map(lambda eighths: eighths / 8)
 LENGTHS = st.one_of(
     st.floats(0.01, 12.0), st.floats(1.0, 100.0), st.sampled_from([0.0625, 1.0, 2.0, 4.0, 6.0, 8.0, 31.0])
 )
-OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED]))
+OUTAGE = st.tuples(st.one_of(EIGHTHS, st.floats(0.0, 250.0)), LENGTHS, st.sampled_from([SILENT, REFUSED, DEPLOY, TORN]))
 PARTICIPANTS = st.lists(st.lists(OUTAGE, max_size=8), min_size=1, max_size=4)
 POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitter(Jitter.DECORRELATED)])
+
+QUIZZES = st.one_of(
+    st.none(),
+    st.builds(
+        QuizConfig,
+        questions=st.sampled_from([3, 100]),
+        lobby=st.sampled_from([0.0, 6.0]),
+        question_time=st.sampled_from([2.0, 4.0, 6.0, 20.0]),
+        reveal_time=st.sampled_from([0.5, 2.0, 4.0]),
+        leaderboard_time=st.sampled_from([0.5, 2.0, 6.0]),
+        answer_share=st.sampled_from([1.0, 0.5]),
+        slowest=st.sampled_from([0.85, 1.0]),
+    ),
+)
 
 
 @LONG_RUNS
@@ -156,13 +205,19 @@ POLICIES = st.sampled_from([WINDOW, CLASSIC, with_jitter(Jitter.FULL), with_jitt
     seed=st.integers(0, 1000),
     latency=st.sampled_from([0.0125, 0.001, 0.0625, 0.125, 0.25]),
     joins_per_s=st.sampled_from([3000.0, 0.2]),
+    quiz=QUIZZES,
 )
-def test_any_timelines_give_the_oracles_episodes(
-    participants: list[list[tuple[float, float, int]]], policy: object, seed: int, latency: float, joins_per_s: float
+def test_any_timelines_give_the_oracles_episodes(  # noqa: PLR0917 - what a world is made of
+    participants: list[list[tuple[float, float, int]]],
+    policy: object,
+    seed: int,
+    latency: float,
+    joins_per_s: float,
+    quiz: QuizConfig | None,
 ) -> None:
     """Instants on round numbers, where two events fall together, and latencies that are sums of them, included."""
     outages = [[(start, start + length, kind) for start, length, kind in each] for each in participants]
-    trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0)
+    trouble = Trouble(duration=300.0, joins_per_s=joins_per_s, admission_seconds=1.0, quiz=quiz)
     rules = dataclasses.replace(trouble, policy=policy).rules  # type: ignore[arg-type]
     assert_equal(population_of(seed, OutageTimelines.of(outages), [latency]), rules)
 

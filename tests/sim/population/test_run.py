@@ -18,7 +18,17 @@ from reports.episodes import episodes_frame
 from reports.frames import load_history
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ExitCode, ExperimentError, HarnessError, UsageError
-from resilience.experiment.faults import CutFault, FreezeFault, RefuseFault
+from resilience.experiment.faults import (
+    AnyFault,
+    BlackholeFault,
+    CutFault,
+    FreezeFault,
+    RefuseFault,
+    ServerDrainFault,
+    ServerKillFault,
+    ServerSuspendFault,
+)
+from resilience.experiment.primitives import Direction
 from resilience.experiment.spec import Cohort, Expectation, Experiment, Op, PopulationSpec
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info
@@ -121,16 +131,39 @@ def test_each_row_is_what_the_oracle_says_of_its_participant(hall: Path) -> None
     assert frame["participant"].isin([f"home-{i:04d}" for i in range(1, 41)]).sum() == (frame["cohort"] == "home").sum()
 
 
-def test_a_fault_keeps_its_id_and_an_outage_of_a_profile_is_named_by_its_minute(hall: Path) -> None:
+def test_a_fault_keeps_its_id_and_an_outage_of_one_participant_is_named_by_its_minute(hall: Path) -> None:
     frame = read_episodes(hall / "episodes.parquet")
     wired = frame[frame["cohort"] == "wired"]
     assert set(wired["fault_id"]) == {"0.0:refuse@wired", "1.0:cut@wired", "1.1:cut@wired"}
     assert set(wired["kind"]) == {"refuse", "cut"}
     assert len(wired) == 60
     phones = frame[frame["cohort"] == "phones"]
-    minutes = [f"minute-{at // 60:.0f}" for at in phones["fault_at"]]
-    assert phones["event"].astype(str).tolist() == minutes
-    assert (phones["kind"] == "silent").any()
+    alone = phones[phones["event"].astype(str) != "carrier-outage.carrier-0.0"]
+    assert 0 < len(alone) < len(phones)
+    assert alone["event"].astype(str).tolist() == [f"minute-{at // 60:.0f}" for at in alone["fault_at"]]
+    assert (alone["kind"] == "silent").any()
+
+
+def test_an_outage_of_a_carrier_is_one_event_of_all_its_cohorts(tmp_path: Path) -> None:
+    """And its begin is the one that the profile says, whoever suffers it."""
+    cohorts = tuple(Cohort(name, 60, profiles=("carrier-outage",)) for name in ("left", "right"))
+    executed(changed(cohorts=cohorts, faults=()), tmp_path / "run")
+    frame = read_episodes(tmp_path / "run" / "episodes.parquet")
+    assert set(frame["cohort"]) == {"left", "right"}
+    assert set(frame["event"]) == {"carrier-outage.carrier-0.0"}
+    assert set(frame["fault_at"]) == {450.0}
+    assert analyse(tmp_path / "run")[2].success_rate.events == 1
+
+
+def test_access_points_fail_by_themselves_and_too_many_of_them_are_pooled() -> None:
+    """Each is an event of its own cohort, until there are more than a report can list."""
+    for clients, pooled in ((300, False), (60_000, True)):
+        cohorts = (Cohort("venue", clients, profiles=("access-point-restart",)),)
+        venue = changed(cohorts=cohorts, faults=(), duration=30_000.0)
+        population = population_of(venue, 3)
+        names = {population.causes[code] for code in population.timelines.cause.tolist()}  # type: ignore[union-attr]
+        assert names
+        assert all(not name if pooled else name.startswith("access-point-restart.restart.venue-") for name in names)
 
 
 def test_the_gauges_add_up(hall: Path) -> None:
@@ -179,9 +212,58 @@ def test_the_lane_agrees_with_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "fault",
+    [
+        BlackholeFault(24.0, ("a",), duration=12.0),
+        ServerKillFault(30.0, duration=5.0),
+        ServerDrainFault(30.0, duration=8.0),
+    ],
+)
+def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFault) -> None:
+    """A hole between the answers to a question, a crash and a deployment: as long away, and after as many dials."""
+    experiment = Experiment(
+        name="both",
+        duration=60.0,
+        cohorts=(Cohort("a", 80),),
+        population=PopulationSpec(latency=0.0005),
+        faults=(fault,),
+    )
+    executed(experiment, tmp_path / "population")
+    execute(ModelLane(), experiment, 3, tmp_path / "model")
+    mine, other = (episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model"))
+    assert len(mine) == len(other) == 80
+    columns = [("restored_at", 0.1), ("attempts", 0.5)]
+    if isinstance(fault, BlackholeFault):
+        columns.append(("detection_s", 0.05))
+    for column, margin in columns:
+        values = [each[column].astype(float) for each in (mine, other)]
+        error = sum(value.var() / len(value) for value in values) ** 0.5
+        assert abs(values[0].mean() - values[1].mean()) <= 4 * error + margin, column
+
+
+def test_a_drain_closes_one_connection_after_the_other_on_each_server() -> None:
+    """Over the drain window, whose length and pause its clients' return follows."""
+    fault = ServerDrainFault(300.0, duration=20.0)
+    population = population_of(changed(cohorts=(Cohort("a", 8),), faults=(fault,), population=PopulationSpec(2)), 1)
+    starts = [population.timelines.of_participant(who)[0].start for who in range(8)]
+    assert starts == [300.0, 300.0, 300.5, 300.5, 301.0, 301.0, 301.5, 301.5]
+    assert {outage.end for each in population.timelines for outage in each} == {float(on_grid(320.6))}
+
+
+def test_a_share_of_a_cohort_suffers_alone() -> None:
+    fault = BlackholeFault(300.0, ("a",), duration=20.0, share=0.25)
+    population = population_of(changed(cohorts=(Cohort("a", 40), Cohort("b", 4)), faults=(fault,)), 1)
+    struck = [len(each) for each in population.timelines]
+    assert sum(struck[:40]) == 10
+    assert sum(struck[40:]) == 0
+
+
+@pytest.mark.parametrize(
     "values, said",
     [
         ({"faults": (FreezeFault(300.0, ("home",), duration=5.0),)}, "cannot carry out freeze"),
+        ({"faults": (ServerSuspendFault(300.0, duration=5.0),)}, "cannot carry out server_suspend"),
+        ({"faults": (BlackholeFault(300.0, ("home",), duration=5.0, direction=Direction.UP),)}, "in one direction"),
         ({"cohorts": (Cohort("home", 5, leaves_at=60.0),), "faults": ()}, "clients that leave"),
         ({"cohorts": (Cohort("home", 5, profiles=("suspended-tab",)),), "faults": ()}, "suspended-tab suspends"),
         ({"cohorts": (Cohort("home", 5, profiles=("home-wfi",)),), "faults": ()}, "did you mean home-wifi"),

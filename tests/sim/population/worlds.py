@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from resilience.config import QuizConfig
 from resilience.experiment.costs import ServiceDistribution
 from resilience.policy.backoff import CLASSIC, WINDOW, BackoffPolicy, Jitter
 from resilience.policy.failure_detectors import HeartbeatTimeouts, ProbeTimeouts
@@ -17,11 +18,12 @@ from resilience.protocol.client.connection import ClientRules
 from resilience.random_streams import derive_key
 from sim.population.oracle import Result
 from sim.population.population import Episodes, Population
+from sim.population.quiz import NO_QUIZ, QuizSchedule
 from sim.population.rules import PopulationRules, StationRules
 from sim.profiles.timelines import OutageKind, OutageTimelines, merged, on_grid
 from sim.random_arrays import fold, keys_of, uniforms
 
-SILENT, REFUSED = OutageKind.SILENT, OutageKind.REFUSED
+SILENT, REFUSED, DEPLOY, TORN = OutageKind.SILENT, OutageKind.REFUSED, OutageKind.DEPLOY, OutageKind.TORN
 HEARTBEAT, PROBE = HeartbeatTimeouts(), ProbeTimeouts()
 LATENCIES = (0.0125, 0.006, 0.025, 0.060, 0.2)
 
@@ -62,6 +64,9 @@ class Trouble:
     probe: ProbeTimeouts = PROBE
     open_timeout: float = 5.0
     join_timeout: float = 5.0
+    quiz: QuizConfig | None = None
+    kinds: tuple[OutageKind, ...] = ()
+    advice: float = 3.0
 
     @property
     def rules(self) -> PopulationRules:
@@ -81,6 +86,8 @@ class Trouble:
             ),
             commit=0.003,
             duration=self.duration,
+            quiz=NO_QUIZ if self.quiz is None else QuizSchedule.of(self.quiz, self.duration),
+            advice=self.advice,
         )
 
     @property
@@ -89,13 +96,15 @@ class Trouble:
         return population_of(self.seed, self._timelines())
 
     def _timelines(self) -> OutageTimelines:
-        """Poisson begins, lognormal lengths of a median of 4 s, four in five silent; and the shared outages."""
+        """Poisson begins, lognormal lengths, median 4 s, four in five silent (or of ``kinds``), and the shared."""
         generator = np.random.default_rng(self.seed)
         count = int(generator.poisson(self.rate / 3600 * self.duration * self.size)) if self.rate else 0
         owner = generator.integers(0, self.size, count)
         start = generator.uniform(0.0, self.duration, count)
         end = start + np.clip(generator.lognormal(1.4, 1.3, count), 0.05, 300.0)
         kind = np.where(generator.uniform(size=count) < 0.8, SILENT, REFUSED)
+        if self.kinds:
+            kind = generator.choice(self.kinds, count)
         columns = [(owner, start, end, kind)]
         everyone = np.arange(self.size)
         for one in self.shared:
