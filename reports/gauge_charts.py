@@ -30,7 +30,7 @@ GAUGE_SCHEMA = pa.schema(
         pa.field(name, pa.int64(), nullable=False)
         for name in (
             *("second", "connected", "lost", "returned", "gave_up"),
-            *("served", "rejected", "dropped", "queued"),
+            *("served", "rejected", "dropped", "skipped", "queued"),
         )
     ]
 )
