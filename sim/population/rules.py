@@ -123,12 +123,14 @@ class PopulationRules:
         opening, joining = self.client.open_timeout, self.client.join_timeout
         require(opening >= SETTLE_S, "client.open_timeout", opening, f"must be at least {SETTLE_S:g} s in this lane")
         require(joining >= SETTLE_S, "client.join_timeout", joining, f"must be at least {SETTLE_S:g} s in this lane")
-        require(0 <= self.commit < SETTLE_S / 4, "commit", self.commit, f"must be below {SETTLE_S / 4:g} s")
         pause = self.quiz.least_pause
         rule = f"must, with leaderboard_time, take at least {SETTLE_S:g} s in this lane"
         require(pause >= SETTLE_S, "quiz.reveal_time", pause, rule)
-        require(station.slots >= 1, "slots", station.slots, "must be at least 1")
-        require(station.service > 0, "service", station.service, f"must be at least {1 / TICKS_PER_S:.7f} s")
+        rule = f"must be below {SETTLE_S / 4:g} s in this lane"
+        require(0 <= self.commit < SETTLE_S / 4, "costs.commit", self.commit, rule)
+        require(station.slots >= 1, "costs.processors", station.slots, "must be at least 1")
+        rule = f"must take at least {1 / TICKS_PER_S:.7f} s together with costs.restore in this lane"
+        require(station.service > 0, "costs.handshake", station.service, rule)
 
     @cached_property
     def syn_times(self) -> tuple[Seconds, ...]:

@@ -18,6 +18,7 @@ from reports.episodes import episodes_frame
 from reports.frames import load_history
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ExitCode, ExperimentError, HarnessError, UsageError
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import (
     AnyFault,
     BlackholeFault,
@@ -272,6 +273,11 @@ def test_a_share_of_a_cohort_suffers_alone() -> None:
         ({"cohorts": (Cohort("home", 5),), "faults": (), "duration": 7e5}, "duration: 700000.0: must be at most"),
         ({"cohorts": tuple(Cohort(f"c{i}", 10**6) for i in range(17)), "faults": ()}, "population.servers: 1: one"),
         ({"server": ServerConfig(join_capacity=3e6)}, "server.join_capacity: 3000000.0: must be at most 1,048,576"),
+        ({"costs": ModelCosts(commit=3.0)}, "costs.commit: 3.0: must be below 0.25 s in this lane"),
+        (
+            {"costs": ModelCosts(handshake=1e-9, restore=1e-9)},
+            "costs.handshake: 0.0: must take at least 0.0000010 s together with costs.restore in this lane",
+        ),
     ],
 )
 def test_what_the_lane_cannot_carry_is_one_clear_error(values: dict[str, object], said: str) -> None:
@@ -328,3 +334,25 @@ def test_a_table_of_no_outages_is_empty() -> None:
     episodes = run_explicitly(run.population, run.rules).episodes
     (block,) = EpisodeTable(calm, 1, run.population, run.rules, episodes).blocks()
     assert block.num_rows == 0
+
+
+def test_the_costs_of_the_experiment_are_the_servers(tmp_path: Path) -> None:
+    """A slower server, a small backlog and no wasted work show in the gauges, and the run keeps its costs."""
+    slow = ModelCosts(handshake=0.5, backlog=5, wasted_work=False)
+    plan = Experiment(
+        "slow",
+        120.0,
+        (Cohort("all", 40),),
+        faults=(RefuseFault(20.0, ("all",), duration=5.0),),
+        costs=slow,
+    )
+    quick = msgspec.structs.replace(plan, costs=ModelCosts())
+    found = {}
+    for name, each in (("slow", plan), ("quick", quick)):
+        (tmp_path / name).mkdir()
+        PopulationRun(each, 1).execute(tmp_path / name)
+        found[name] = pd.read_parquet(tmp_path / name / "gauges.parquet").sum()
+        assert read_run_info(tmp_path / name).costs == each.costs
+    assert found["quick"]["served"] == found["quick"]["returned"] == 40
+    assert found["slow"]["dropped"] > 0
+    assert found["slow"]["skipped"] > 0
