@@ -89,5 +89,5 @@ def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
         return pa.array(values, type=kind, from_pandas=True)
     category = values.array if isinstance(values.dtype, pd.CategoricalDtype) else pd.Categorical(values)
     codes = np.asarray(category.codes, dtype=np.int32)
-    names = pa.array([str(name) for name in category.categories], type=pa.string())
+    names = pa.array(category.categories, from_pandas=True).cast(pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), names)

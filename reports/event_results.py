@@ -21,10 +21,21 @@ def event_results(episodes: pd.DataFrame, deadline: float) -> tuple[EventResult,
     if affected.empty:
         return ()
     first = affected["fault_at"].groupby(affected["event"].astype(str)).min().sort_values(kind="stable")
+    columns = affected[["returned", "excess_s", "kind", "cohort"]]
+    rows = rows_of(affected["event"])
     return tuple(
-        _result(str(event), float(start), affected[affected["event"] == event], deadline)
-        for event, start in first.items()
+        _result(str(event), float(start), columns.take(rows[str(event)]), deadline) for event, start in first.items()
     )
+
+
+def rows_of(labels: pd.Series) -> dict[str, np.ndarray]:
+    """The positions of each label, in order: one pass over a column, whatever the number of labels."""
+    category = labels.array if isinstance(labels.dtype, pd.CategoricalDtype) else pd.Categorical(labels)
+    codes = np.asarray(category.codes)
+    order = np.argsort(codes, kind="stable")
+    cuts = np.searchsorted(codes[order], np.arange(len(category.categories) + 1))
+    found = {str(name): order[cuts[i] : cuts[i + 1]] for i, name in enumerate(category.categories)}
+    return {name: rows for name, rows in found.items() if len(rows)}
 
 
 def _result(event: str, start: float, rows: pd.DataFrame, deadline: float) -> EventResult:

@@ -34,6 +34,7 @@ from resilience.lab.run_directory import RunStatus
 from resilience.lab.server_watch import HANG_S
 
 from .episodes import exposure_doubts
+from .event_results import rows_of
 from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
@@ -331,8 +332,11 @@ def late_windows(history: RunHistory, windows: pd.DataFrame) -> list[str]:
 def windows_without_effect(history: RunHistory, windows: pd.DataFrame, episodes: pd.DataFrame) -> list[str]:
     """Valid windows that touched none of their clients although some had a session, in words."""
     found, until = [], _until(history)
+    rows = rows_of(episodes["fault_id"])
+    seen, none = episodes[["open_at_fault", "outcome"]], np.zeros(0, np.int64)
     for row in windows[windows["invalid"].isna() & (windows["fault_at"] < until)].to_dict("records"):
-        mine = episodes[(episodes["fault_id"] == row["fault_id"]) & episodes["open_at_fault"]]
+        mine = seen.take(rows.get(str(row["fault_id"]), none))
+        mine = mine[mine["open_at_fault"]]
         untouched = mine["outcome"].astype(str).isin(["not_exposed"])
         if len(mine) and untouched.all() and row["place"] != SERVER:
             found.append(f"{row['fault_id']}: touched none of the {len(mine)} clients that were connected")

@@ -15,7 +15,7 @@ from resilience.eventlog.vocabulary import Lane, Role, Verdict
 from resilience.lab.run_directory import RunStatus
 
 from .episodes import CLOCKS
-from .event_results import event_results
+from .event_results import event_results, rows_of
 from .expectations import (
     Evidence,
     attempts_estimate,
@@ -269,7 +269,7 @@ def _quantile(values: np.ndarray, level: float) -> float | None:
 
 
 def _split(episodes: pd.DataFrame, column: str, evidence: Evidence) -> dict[str, GroupSummary]:
-    names = sorted(episodes[column].astype(str).unique())
+    names = sorted(str(name) for name in episodes[column].unique())
     return {name: group_summary(episodes[episodes[column] == name], evidence) for name in names}
 
 
@@ -284,6 +284,7 @@ def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
 
 
 def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...]:
+    rows, outcomes, none = rows_of(episodes["fault_id"]), episodes[["outcome"]], np.zeros(0, np.int64)
     return tuple(
         WindowResult(
             fault_id=row["fault_id"],
@@ -297,7 +298,7 @@ def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...
             cleared_at=finite_or_none(row["cleared_at"]),
             valid=(reason := _why_invalid(row)) is None,
             reason=reason,
-            outcomes=count_outcomes(episodes[episodes["fault_id"] == row["fault_id"]]),
+            outcomes=count_outcomes(outcomes.take(rows.get(str(row["fault_id"]), none))),
         )
         for row in windows_frame(log).to_dict("records")
     )

@@ -125,7 +125,7 @@ def timeline_rows(cohorts: Sequence[str], failed: np.ndarray, most: int = MAX_RO
 
 
 def _by_kind(affected: pd.DataFrame, clock: str) -> dict[str, RecoveryTimes]:
-    kinds = sorted(affected["kind"].astype(str).unique())
+    kinds = sorted(str(kind) for kind in affected["kind"].unique())
     return {kind: RecoveryTimes.of(affected[affected["kind"] == kind], clock) for kind in kinds}
 
 
@@ -262,7 +262,7 @@ def _attempts(affected: pd.DataFrame) -> Chart:
     dials = affected["attempts"].fillna(0).to_numpy(dtype=np.int64)
     most = int(dials.max())
     cap = max(min(most, 20), 1)
-    kinds = sorted(affected["kind"].astype(str).unique())
+    kinds = sorted(str(kind) for kind in affected["kind"].unique())
     counts = {
         kind: np.bincount(np.minimum(dials[(affected["kind"] == kind).to_numpy()], cap), minlength=cap + 1).astype(
             float

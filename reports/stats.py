@@ -44,7 +44,8 @@ class Clusters:
         """From columns of labels, one per observation."""
         codes, _ = pd.factorize(events)
         kinds, _ = pd.factorize(strata)
-        first = np.unique(codes, return_index=True)[1]
+        first = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
+        first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal codes the first one is written last
         people = None if participants is None else pd.factorize(participants)[0].astype(np.int64)
         return cls(codes.astype(np.int64), kinds[first].astype(np.int64), people)
 
@@ -62,6 +63,16 @@ class Clusters:
     def sizes(self) -> Integers:
         """Observations per event."""
         return np.bincount(self.event, minlength=len(self.stratum)).astype(np.int64)
+
+    @cached_property
+    def crossing(self) -> Integers:
+        """A code for each participant in each event, per observation, of about as many as there are observations."""
+        people = np.zeros_like(self.event) if self.participant is None else self.participant
+        codes: Integers = self.event * (int(people.max(initial=0)) + 1) + people
+        if int(codes.max(initial=0)) <= 4 * len(codes):
+            return codes
+        inverse: Integers = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+        return inverse
 
     @property
     def events(self) -> int:
@@ -200,19 +211,13 @@ def _half_over_participants(residuals: Floats, clusters: Clusters, confidence: f
     if number in (1, n):
         return 0.0
     person = np.bincount(people, weights=residuals)
-    crossed = _sums(clusters.event * number + people, residuals)
+    crossing = clusters.crossing
+    crossed = np.bincount(crossing, weights=residuals)[np.bincount(crossing) > 0].astype(np.float64)
     between_people = number / (number - 1) * float((person**2).sum()) / n**2
     both = len(crossed) / (len(crossed) - 1) * float((crossed**2).sum()) / n**2
     between_events = _variance_between_events(residuals, clusters)
     variance = max(between_events + between_people - both, between_people, between_events)
     return t_quantile(confidence, min(clusters.spare, number - 1)) * math.sqrt(variance)
-
-
-def _sums(codes: Integers, values: Floats) -> Floats:
-    """The sum of ``values`` for each code that occurs."""
-    if int(codes.max()) > 4 * len(codes):
-        codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    return np.bincount(codes, weights=values)[np.bincount(codes) > 0].astype(np.float64)
 
 
 def _variance_between_events(residuals: Floats, clusters: Clusters) -> float:

@@ -24,6 +24,7 @@ from resilience.experiment.spec import Cohort, Experiment
 from ..profiles.timelines import OutageKind, OutageTimelines, ranges
 from .population import EpisodeOutcome, Episodes, Floats, Population, Rows
 from .rules import PopulationRules
+from .strikes import planned_ends
 
 BLOCK = 100_000
 """Participants whose rows are made at once."""
@@ -47,6 +48,7 @@ class EpisodeTable:
     ) -> None:
         self._population, self._rules, self._episodes = population, rules, episodes
         self._experiment = experiment
+        self._end = planned_ends(experiment, seed, population)
         planned = planned_windows(experiment, seed)
         self._events = dict(zip(planned["fault_id"], planned["event"], strict=True))
         self._strata = dict(zip(planned["fault_id"], planned["stratum"], strict=True))
@@ -83,7 +85,7 @@ class EpisodeTable:
         affected = returned | never | (outcome == EpisodeOutcome.CENSORED)
         over = np.where(affected & np.isnan(ended), rules.duration, ended)
         until = np.where(affected, over, np.inf)
-        down, healed, windows = _downtime(timelines, heads, last, until)
+        down, healed, windows = _downtime(timelines.start, self._end, (heads, last), until)
         healed = np.where(healed < rules.duration, healed, np.nan)
         usable = (over - start) - down
         latency = self._population.latency[timelines.owner[heads]] if len(heads) else np.zeros(0)
@@ -150,19 +152,22 @@ class EpisodeTable:
         return place, names
 
 
-def _downtime(timelines: OutageTimelines, heads: Rows, past: Rows, until: Floats) -> tuple[Floats, Floats, Rows]:
+def _downtime(starts: Floats, ends: Floats, outages: tuple[Rows, Rows], until: Floats) -> tuple[Floats, Floats, Rows]:
     """Of each episode until that instant: seconds of outage, the end of the last one, and how many there were.
+
+    ``outages``: the first one of each episode, and the one after its last.
 
     The end is NaN where the link was still down.
     """
+    heads, past = outages
     counts = past - heads
     episode = np.repeat(np.arange(len(heads)), counts)
     rows = ranges(heads, counts)
-    start, end, limit = timelines.start[rows], timelines.end[rows], until[episode]
+    start, end, limit = starts[rows], ends[rows], until[episode]
     met = start < limit
     down = np.bincount(episode, np.where(met, np.minimum(end, limit) - start, 0.0), len(heads)).astype(np.float64)
     windows = np.bincount(episode[met], minlength=len(heads)).astype(np.int64)
-    final = timelines.end[heads + np.maximum(windows, 1) - 1]
+    final = ends[heads + np.maximum(windows, 1) - 1]
     return down, np.where(final <= until, final, np.nan), windows
 
 

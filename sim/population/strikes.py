@@ -27,7 +27,8 @@ from resilience.units import Instant, Seconds
 from ..profiles.schedule import strikes_of
 from ..profiles.timelines import OutageKind, merged
 from .causes import NamedOutages
-from .population import Floats, Rows
+from .population import Floats, Population, Rows
+from .rules import tick
 
 _KINDS: Mapping[type, OutageKind] = {
     CutFault: OutageKind.REFUSED,
@@ -91,6 +92,18 @@ def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> Nam
         cause=np.concatenate([cause, np.repeat(own, sizes)]),
     )
     return NamedOutages(together, (*names, *(hit.window.fault_id for hit in hits)))
+
+
+def planned_ends(experiment: Experiment, seed: int, population: Population) -> Floats:
+    """The end of each outage as the schedule says it: a server is started then, and listens :data:`STARTUP_S` later."""
+    timelines = population.timelines
+    ends = timelines.end
+    for window in experiment.windows(seed):
+        if window.fault.target is FaultTarget.SERVER and timelines.cause is not None:
+            mine = timelines.cause == population.causes.index(window.fault_id)
+            mine &= timelines.end == tick(window.ends_at + STARTUP_S)
+            ends = np.where(mine, tick(window.ends_at), ends)
+    return ends
 
 
 def _of_links(experiment: Experiment, seed: int) -> Iterator[_Hits]:

@@ -233,6 +233,7 @@ def test_the_lane_agrees_with_the_model_in_a_quiz(tmp_path: Path, fault: AnyFaul
     execute(ModelLane(), experiment, 3, tmp_path / "model")
     mine, other = (episodes_frame(load_history(tmp_path / lane)) for lane in ("population", "model"))
     assert len(mine) == len(other) == 80
+    assert set(mine["healed_at"]) == {fault.at + fault.length}
     columns = [("restored_at", 0.1), ("attempts", 0.5)]
     if isinstance(fault, BlackholeFault):
         columns.append(("detection_s", 0.05))
