@@ -160,7 +160,7 @@ class BandName(StrEnum):
     """It does not return by itself, though the trigger is over."""
 
 
-class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LoadBand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A size of the trigger at the answer. ``back``: the share that returned; ``work``: requests for each return."""
 
     load: float
@@ -211,7 +211,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     storm: StormCurve | None = None
     envelope: Envelope = Envelope()
     recoveries: tuple[Recovery, ...] = ()
-    bands: tuple[Band, ...] = ()
+    bands: tuple[LoadBand, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
 
 

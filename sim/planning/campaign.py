@@ -14,14 +14,14 @@ from resilience.errors import HarnessError, ResilienceError, UsageError
 from resilience.units import Seconds
 
 from .design import Design
-from .evaluation import Result, Scenario, Task, evaluate
+from .evaluation import RunResult, RunTask, Scenario, evaluate
 from .stopping import StoppingRule
 from .sweep_directory import SweepDirectory
 from .workers import Workers
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStanding:
     """How far a sweep is. ``wanted`` may grow up to ``most``, as intervals turn out wide.
 
     ``seconds_done``: of work that this command has done; ``seconds_left`` and ``seconds_left_most``: of work, estimated
@@ -47,7 +47,7 @@ class Campaign:
     def run(
         self,
         workers: Workers,
-        listener: Callable[[Callable[[], Standing]], None],
+        listener: Callable[[Callable[[], SweepStanding]], None],
         points: Sequence[int] | None = None,
     ) -> None:
         """Compute what is missing of these points, of all by default.
@@ -59,7 +59,7 @@ class Campaign:
         """
         asked = set(self._directory.results)
         queue = deque(self._tasks(range(len(self._design.points)) if points is None else points, asked))
-        pending: set[Future[Result]] = set()
+        pending: set[Future[RunResult]] = set()
         listener(self.standing)
         try:
             while queue or pending:
@@ -73,7 +73,7 @@ class Campaign:
             for future in pending:
                 future.cancel()
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[RunResult]:
         """Those that the rule wants, by point and replication: the same however they were computed."""
         found = []
         for point in range(len(self._design.points)):
@@ -86,7 +86,7 @@ class Campaign:
         """Whether every point has what the rule wants."""
         return all(self._missing(point) == 0 for point in range(len(self._design.points)))
 
-    def standing(self) -> Standing:
+    def standing(self) -> SweepStanding:
         """Counts and estimates."""
         known = [self._known(point) for point in range(len(self._design.points))]
         wanted = [self._rule.wanted(self._values(each)) for each in known]
@@ -101,25 +101,25 @@ class Campaign:
         open_ends = sum(self._rule.most for each, n in zip(known, wanted, strict=True) if len(each) < n)
         closed = sum(n for each, n in zip(known, wanted, strict=True) if len(each) >= n)
         estimate = (None, None) if mean is None else (left, most)
-        return Standing(done, sum(wanted), open_ends + closed, *estimate)
+        return SweepStanding(done, sum(wanted), open_ends + closed, *estimate)
 
-    def _tasks(self, points: Iterable[int], asked: set[tuple[int, int]]) -> list[Task]:
+    def _tasks(self, points: Iterable[int], asked: set[tuple[int, int]]) -> list[RunTask]:
         """What these points want and was not asked yet; marks it as asked."""
         tasks = []
         for point in points:
             for replication in range(self._rule.wanted(self._values(self._known(point)))):
                 if (point, replication) not in asked:
                     asked.add((point, replication))
-                    tasks.append(Task(point, self._design.points[point], replication))
+                    tasks.append(RunTask(point, self._design.points[point], replication))
         return tasks
 
-    def _submit(self, executor: Executor, task: Task) -> Future[Result]:
+    def _submit(self, executor: Executor, task: RunTask) -> Future[RunResult]:
         try:
             return executor.submit(evaluate, self._scenario, task)
         except BrokenExecutor as error:
             raise self._dead_worker() from error
 
-    def _store(self, future: Future[Result]) -> int:
+    def _store(self, future: Future[RunResult]) -> int:
         try:
             result = future.result()
         except BrokenExecutor as error:
@@ -140,14 +140,14 @@ class Campaign:
     def _kept(self) -> str:
         return f"the results of {len(self._directory.results)} runs are kept: the same command continues from them"
 
-    def _known(self, point: int) -> list[Result]:
+    def _known(self, point: int) -> list[RunResult]:
         """The results of a point in order, up to the first replication that is missing."""
-        found: list[Result] = []
+        found: list[RunResult] = []
         while (result := self._directory.results.get((point, len(found)))) is not None:
             found.append(result)
         return found
 
-    def _values(self, results: list[Result]) -> list[float | None]:
+    def _values(self, results: list[RunResult]) -> list[float | None]:
         return [result.figures.get(self._metric) for result in results]
 
     def _missing(self, point: int) -> int:

@@ -23,11 +23,11 @@ from reports.capacity import CapacityReport, capacity_report, write_capacity
 from reports.pages import failing_in_one_line, replacing
 from reports.sweep import (
     SCHEMA_VERSION,
-    Band,
     BandName,
     Decision,
     Envelope,
     Load,
+    LoadBand,
     Recommendation,
     Recovery,
     StormCurve,
@@ -45,12 +45,12 @@ from resilience.units import Seconds
 from ..population.gauges import gauges_of
 from ..population.run import PopulationRun
 from ..population.shards import run_population
-from .campaign import Campaign, Standing
+from .campaign import Campaign, SweepStanding
 from .design import Design, Method, Settings
-from .evaluation import Result, Scenario, queued_work
+from .evaluation import RunResult, Scenario, queued_work
 from .plan_words import assumptions_of, limits_of
 from .stopping import StoppingRule
-from .sweep_directory import Question, open_directory
+from .sweep_directory import SweepQuestion, open_directory
 from .tables import results_table
 from .triggers import CapacityPlan, Crowd, Trigger, crowd_of, numbers_to_try
 from .workers import Workers
@@ -77,7 +77,7 @@ class Machinery:
     """Where runs are computed and who hears of their progress; ``command`` repeats the plan."""
 
     workers: Callable[[], AbstractContextManager[Workers]]
-    listener: Callable[[Callable[[], Standing]], None]
+    listener: Callable[[Callable[[], SweepStanding]], None]
     command: tuple[str, ...] = ()
 
 
@@ -149,7 +149,7 @@ class _Work:
         )
         design = Design((), Method.GRID, 0, points)
         rule = StoppingRule(self._plan.replications)
-        with open_directory(self._out / "runs" / name, Question(scenario=scenario, design=design)) as directory:
+        with open_directory(self._out / "runs" / name, SweepQuestion(scenario=scenario, design=design)) as directory:
             campaign = Campaign(scenario, design, rule, "success_rate", directory)
             if not campaign.complete:
                 with self._machinery.workers() as workers:
@@ -261,7 +261,7 @@ def _settings(experiment: Experiment) -> Settings:
     )
 
 
-def _table(design: Design, results: list[Result], places: list[tuple[int, float]]) -> pd.DataFrame:
+def _table(design: Design, results: list[RunResult], places: list[tuple[int, float]]) -> pd.DataFrame:
     table = results_table(design, results)
     where = np.array([places[result.point] for result in results], np.float64).reshape(-1, 2)
     columns = ["processes", "load"]
@@ -288,7 +288,7 @@ def _recovery(rows: pd.DataFrame, at: float) -> Recovery:
     return Recovery(at=at, half=half, most=most, nearly_all=nearly, everyone=everyone)
 
 
-def _band(rows: pd.DataFrame, load: float) -> Band:
+def _band(rows: pd.DataFrame, load: float) -> LoadBand:
     back = float((1 - rows["gave_up_share"] - _still_out(rows)).mean())
     work = _mean(rows, "requests_per_return")
     name = BandName.VULNERABLE
@@ -296,7 +296,7 @@ def _band(rows: pd.DataFrame, load: float) -> Band:
         name = BandName.METASTABLE
     elif work is not None and work <= MOST_WORK:
         name = BandName.STABLE
-    return Band(load=load, band=name, back=back, work=work, last_back_s=_mean(rows, "excess_s.max"))
+    return LoadBand(load=load, band=name, back=back, work=work, last_back_s=_mean(rows, "excess_s.max"))
 
 
 def _still_out(rows: pd.DataFrame) -> pd.Series:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reports.sweep import Target
     from resilience.experiment.spec import Expectation
 
+    from .sweep import SweepRequest
     from .workers import Workers
 
 _PATH = click.Path(path_type=Path)
@@ -95,13 +96,11 @@ def sweep(
     from reports.sweep import Decision
     from resilience.eventlog.vocabulary import Lane
     from resilience.experiment.loader import load, to_toml
-    from resilience.lab.command import interruptible, say
 
     from .design import Method, make_design, parse_factor
     from .evaluation import Scenario
-    from .progress import ProgressLines
     from .stopping import StoppingRule
-    from .sweep import SweepRequest, run_sweep, to_markdown
+    from .sweep import SweepRequest as Request
 
     if sample is not None:
         _require_extra("planning", f"--sample {sample[0]}")
@@ -109,7 +108,7 @@ def sweep(
     first = loaded.seed if seed is None else seed
     expectation = next((each for each in loaded.expectations if each.cohort is None and each.fault is None), None)
     method, size = (Method(sample[0]), sample[1]) if sample is not None else (Method.GRID, 0)
-    request = SweepRequest(
+    request = Request(
         Scenario(name=loaded.name, text=to_toml(loaded), lane=Lane(lane), seed=first),
         make_design(tuple(map(parse_factor, vary)), method, size, first),
         StoppingRule(replications or (5 if half_width is None else 40), half_width),
@@ -118,14 +117,25 @@ def sweep(
         _target(expectation),
         ("resilience", *sys.argv[1:]),
     )
-    executor, number = _executor(workers, dask)
+    _tabulate(request, out, *_executor(workers, dask))
+    return ExitCode.PASS
+
+
+def _tabulate(
+    request: SweepRequest, out: Path, workers: Callable[[], AbstractContextManager[Workers]], number: int | None
+) -> None:
+    """Run the sweep and print its tables."""
+    from resilience.lab.command import interruptible, say
+
+    from .progress import SweepProgress
+    from .sweep import run_sweep, to_markdown
+
     with interruptible() as begun:
         begun.remedy = "what was computed is kept: the same command continues from it"
-        outcome = run_sweep(request, out, executor, ProgressLines(say, number))
+        outcome = run_sweep(request, out, workers, SweepProgress(say, number))
     click.echo(to_markdown(request, outcome))
-    if decide is not None:
+    if request.decision is not None:
         click.echo(f"answer it with: resilience report capacity {shlex.quote(str(out))}")
-    return ExitCode.PASS
 
 
 @click.command()
@@ -147,7 +157,7 @@ def capacity(plan: Path, workers: int | None, dask: str | None, out: Path) -> in
 
     from .capacity import Machinery, answer_trigger
     from .plan_files import load_plan, plan_answer, write_answer
-    from .progress import ProgressLines
+    from .progress import SweepProgress
 
     loaded = load_plan(plan)
     executor, number = _executor(workers, dask)
@@ -157,7 +167,7 @@ def capacity(plan: Path, workers: int | None, dask: str | None, out: Path) -> in
         begun.remedy = "what was computed is kept: the same command continues from it"
         for trigger in loaded.triggers:
             say(f"trigger {trigger.kind}")
-            machinery = Machinery(executor, ProgressLines(say, number), command)
+            machinery = Machinery(executor, SweepProgress(say, number), command)
             reports[trigger] = answer_trigger(loaded, trigger, out / trigger.kind.value, machinery)
         answer = plan_answer(loaded, reports)
         click.echo(write_answer(out, answer, reports))
@@ -205,7 +215,7 @@ def tune(
 
     from .design import parse_factor
     from .evaluation import Scenario
-    from .progress import ProgressLines
+    from .progress import SweepProgress
     from .tuning import SPACE, TuneRequest, search, to_markdown
 
     loaded = load(experiment, overrides)
@@ -216,7 +226,7 @@ def tune(
     executor, number = _executor(workers, dask)
     with interruptible() as begun:
         begun.remedy = "what was computed is kept: the same command continues from it"
-        found = search(request, out, executor, ProgressLines(say, number))
+        found = search(request, out, executor, SweepProgress(say, number))
     click.echo(to_markdown(request, found))
     return ExitCode.PASS
 

@@ -65,7 +65,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return experiment
 
 
-class Task(msgspec.Struct, frozen=True):
+class RunTask(msgspec.Struct, frozen=True):
     """One run: the design point's number, its settings as TOML values, and the replication.
 
     Replications of one number have one seed at every point: common random numbers.
@@ -76,7 +76,7 @@ class Task(msgspec.Struct, frozen=True):
     replication: int
 
 
-class Result(msgspec.Struct, frozen=True):
+class RunResult(msgspec.Struct, frozen=True):
     """A task's figures, and the seconds that it took its process."""
 
     point: int
@@ -85,7 +85,7 @@ class Result(msgspec.Struct, frozen=True):
     seconds: Seconds
 
 
-def evaluate(scenario: Scenario, task: Task) -> Result:
+def evaluate(scenario: Scenario, task: RunTask) -> RunResult:
     """Run a task. Raises :class:`~resilience.errors.HarnessError`, which names the settings, when the run fails."""
     began = time.perf_counter()
     experiment = scenario.experiment(task.settings)
@@ -97,7 +97,7 @@ def evaluate(scenario: Scenario, task: Task) -> Result:
             figures = _of_model(experiment, seed, scenario)
     except HarnessError as error:
         raise HarnessError(f"{in_words(task.settings)}, seed {seed}: {error}") from error
-    return Result(task.point, task.replication, figures, time.perf_counter() - began)
+    return RunResult(task.point, task.replication, figures, time.perf_counter() - began)
 
 
 def _check_rules(experiment: Experiment) -> None:

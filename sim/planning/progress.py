@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from resilience.units import Seconds
 
-from .campaign import Standing
+from .campaign import SweepStanding
 
 EVERY_S: Seconds = 5.0
 
 
-class ProgressLines:
+class SweepProgress:
     """Says a line at most every five seconds, and one at the end. ``workers``: as many runs at once; None: unknown."""
 
     def __init__(self, say: Callable[[str], None], workers: int | None) -> None:
@@ -20,7 +20,7 @@ class ProgressLines:
         self._began = self._last = time.monotonic()
         self._at_begin: int | None = None
 
-    def __call__(self, standing: Callable[[], Standing]) -> None:
+    def __call__(self, standing: Callable[[], SweepStanding]) -> None:
         """A result has come."""
         now = time.monotonic()
         if self._at_begin is None:
@@ -32,7 +32,7 @@ class ProgressLines:
             self._say(line_of(standing(), self._workers, now - self._began, self._at_begin))
 
 
-def line_of(standing: Standing, workers: int | None, elapsed: Seconds, before: int) -> str:
+def line_of(standing: SweepStanding, workers: int | None, elapsed: Seconds, before: int) -> str:
     """``120 of 400 runs; about 80 s to come, up to 200 s if intervals stay wide``.
 
     With an unknown number of workers the pace of the runs since the begin, ``elapsed`` seconds ago, gives the estimate.

@@ -19,12 +19,12 @@ from reports.sweep import SCHEMA_VERSION as SWEEP_SCHEMA
 from reports.sweep import Decision, Envelope, Sweep, Target
 from resilience.errors import UsageError
 
-from .campaign import Campaign, Standing
+from .campaign import Campaign, SweepStanding
 from .design import Design, Method, plain_value
 from .evaluation import Scenario
 from .figures import FIGURES, LOAD_FIGURES
 from .stopping import StoppingRule
-from .sweep_directory import Question, open_directory
+from .sweep_directory import SweepQuestion, open_directory
 from .tables import FactorEffect, PointMean, factor_effects, point_means, results_table
 from .workers import Workers
 
@@ -84,14 +84,14 @@ def run_sweep(
     request: SweepRequest,
     out: Path,
     workers: Callable[[], AbstractContextManager[Workers]],
-    listener: Callable[[Callable[[], Standing]], None],
+    listener: Callable[[Callable[[], SweepStanding]], None],
 ) -> SweepOutcome:
     """Run what is missing in ``out`` and write its tables.
 
     Errors as of :func:`~sim.planning.sweep_directory.open_directory` and :meth:`~sim.planning.campaign.Campaign.run`.
     However it ends, what was computed is kept, and what is there is written as an unfinished sweep.
     """
-    with open_directory(out, Question(scenario=request.scenario, design=request.design)) as directory:
+    with open_directory(out, SweepQuestion(scenario=request.scenario, design=request.design)) as directory:
         campaign = Campaign(request.scenario, request.design, request.rule, request.metric, directory)
         try:
             if not campaign.complete:

@@ -20,13 +20,13 @@ import resilience
 from resilience.errors import EvidenceError, HarnessError, UsageError
 
 from .design import Design
-from .evaluation import Result, Scenario
+from .evaluation import RunResult, Scenario
 
 DESIGN, RESULTS = "design.json", "results.jsonl"
 SCHEMA_VERSION = 1
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class SweepQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a sweep asks: two of one :attr:`digest` have the same results. ``version``: of this software."""
 
     scenario: Scenario
@@ -43,10 +43,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 class SweepDirectory:
     """The results of one question; made by :func:`open_directory`. ``results``: by point and replication."""
 
-    def __init__(self, path: Path, file: BinaryIO, results: dict[tuple[int, int], Result]) -> None:
+    def __init__(self, path: Path, file: BinaryIO, results: dict[tuple[int, int], RunResult]) -> None:
         self.path, self.results, self._file = path, results, file
 
-    def add(self, result: Result) -> None:
+    def add(self, result: RunResult) -> None:
         """Store a result; raises :class:`~resilience.errors.HarnessError` when it cannot be written."""
         try:
             self._file.write(msgspec.json.encode(result) + b"\n")
@@ -60,7 +60,7 @@ class SweepDirectory:
 
 
 @contextlib.contextmanager
-def open_directory(path: Path, question: Question) -> Iterator[SweepDirectory]:
+def open_directory(path: Path, question: SweepQuestion) -> Iterator[SweepDirectory]:
     """Begin a sweep in an empty or absent directory, or continue the one that is there.
 
     Raises :class:`~resilience.errors.UsageError` for a directory of another question, with other files, or in use by
@@ -86,7 +86,7 @@ def open_directory(path: Path, question: Question) -> Iterator[SweepDirectory]:
                 file.flush()
 
 
-def _claim(path: Path, question: Question) -> None:
+def _claim(path: Path, question: SweepQuestion) -> None:
     """Write the question, or compare it with the one that is there."""
     own = path / DESIGN
     if not own.exists():
@@ -118,15 +118,15 @@ def _difference(stored: dict[str, object], asked: dict[str, object]) -> str:
     return "its format is another one"
 
 
-def _read(path: Path, file: BinaryIO) -> dict[tuple[int, int], Result]:
+def _read(path: Path, file: BinaryIO) -> dict[tuple[int, int], RunResult]:
     """The results that are there; a last line that was cut off while it was written is dropped."""
     file.seek(0)
     content = file.read()
     whole, newline, _ = content.rpartition(b"\n")
     if len(whole) + len(newline) < len(content):
         file.truncate(len(whole) + len(newline))
-    found: dict[tuple[int, int], Result] = {}
-    decoder = msgspec.json.Decoder(Result)
+    found: dict[tuple[int, int], RunResult] = {}
+    decoder = msgspec.json.Decoder(RunResult)
     for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
         try:
             result = decoder.decode(line)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from .design import MORRIS_LEVELS, Design, Method, plain_value, unit_problem
-from .evaluation import Result
+from .evaluation import RunResult
 from .stopping import half_width
 
 
-def results_table(design: Design, results: Sequence[Result]) -> pd.DataFrame:
+def results_table(design: Design, results: Sequence[RunResult]) -> pd.DataFrame:
     """One row a run, as :mod:`reports.sweep` has it: point, replication, settings, figures.
 
     A setting is a number (true and false are 1 and 0), or a text where not all its values are numbers. A figure that

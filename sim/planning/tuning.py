@@ -22,11 +22,11 @@ from reports.pages import write_files
 from reports.render import table as text_table
 from resilience.errors import UsageError
 
-from .campaign import Campaign, Standing
+from .campaign import Campaign, SweepStanding
 from .design import Design, Factor, Method, Settings, plain_value
-from .evaluation import Result, Scenario, in_words
+from .evaluation import RunResult, Scenario, in_words
 from .stopping import StoppingRule, half_width
-from .sweep_directory import Question, SweepDirectory, open_directory
+from .sweep_directory import SweepDirectory, SweepQuestion, open_directory
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ SHIPPED: dict[str, Settings] = {
 """Run before the search; their other settings are the experiment's."""
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class TuningTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One combination of settings. ``costs``: as :data:`COSTS`, means over the replications.
 
     ``beaten_by``: the number of a trial that is better in all costs, the nearest one; None on the frontier.
@@ -106,12 +106,12 @@ def search(
     request: TuneRequest,
     out: Path,
     workers: Callable[[], AbstractContextManager[Workers]],
-    listener: Callable[[Callable[[], Standing]], None],
-) -> tuple[Trial, ...]:
+    listener: Callable[[Callable[[], SweepStanding]], None],
+) -> tuple[TuningTrial, ...]:
     """Run the search in ``out``, or continue it; the trials, those of the shipped presets first."""
     design = Design(request.factors, Method.GRID, 0, ())
     asked = f"{resilience.__version__}, optuna {version('optuna')}"
-    with open_directory(out, Question(scenario=request.scenario, design=design, version=asked)) as directory:
+    with open_directory(out, SweepQuestion(scenario=request.scenario, design=design, version=asked)) as directory:
         with workers() as opened:
             points = _Search(request, directory, opened, listener).run()
         trials = _with_frontier(request, points, directory)
@@ -127,7 +127,7 @@ class _Search:
         request: TuneRequest,
         directory: SweepDirectory,
         workers: Workers,
-        listener: Callable[[Callable[[], Standing]], None],
+        listener: Callable[[Callable[[], SweepStanding]], None],
     ) -> None:
         import optuna  # noqa: PLC0415 - an extra
 
@@ -170,11 +170,11 @@ class _Search:
         campaign = Campaign(self._request.scenario, design, rule, COSTS[0], self._directory)
         campaign.run(self._workers, self._listener, sorted(chosen))
 
-    def _rows(self, number: int) -> list[Result]:
+    def _rows(self, number: int) -> list[RunResult]:
         return rows_of(self._directory, number, self._request.replications)
 
 
-def rows_of(directory: SweepDirectory, number: int, replications: int) -> list[Result]:
+def rows_of(directory: SweepDirectory, number: int, replications: int) -> list[RunResult]:
     """The results of one trial."""
     return [directory.results[number, replication] for replication in range(replications)]
 
@@ -187,7 +187,7 @@ def _suggested(trial: optuna.Trial, factor: Factor) -> str:
     return repr(trial.suggest_float(factor.key, factor.low, factor.high))
 
 
-def _values(rows: Sequence[Result]) -> np.ndarray:
+def _values(rows: Sequence[RunResult]) -> np.ndarray:
     """Costs of shape (replications, costs); NaN for what was not measured."""
     return np.array([[_number(row.figures.get(name)) for name in COSTS] for row in rows], np.float64)
 
@@ -196,12 +196,14 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _costs(rows: Sequence[Result]) -> tuple[float, ...] | None:
+def _costs(rows: Sequence[RunResult]) -> tuple[float, ...] | None:
     means = _values(rows).mean(axis=0)
     return None if np.isnan(means).any() else tuple(float(mean) for mean in means)
 
 
-def _with_frontier(request: TuneRequest, points: Sequence[Settings], directory: SweepDirectory) -> tuple[Trial, ...]:
+def _with_frontier(
+    request: TuneRequest, points: Sequence[Settings], directory: SweepDirectory
+) -> tuple[TuningTrial, ...]:
     names = list(SHIPPED)
     trials, values = [], {}
     for number, settings in enumerate(points):
@@ -214,11 +216,11 @@ def _with_frontier(request: TuneRequest, points: Sequence[Settings], directory: 
         name = names[number] if number < len(names) else ""
         values[number] = _values(rows)
         success = float(np.mean([_number(row.figures.get("success_rate")) for row in rows]))
-        trials.append(Trial(number=number, name=name, settings=settings, costs=costs, success_rate=success))
+        trials.append(TuningTrial(number=number, name=name, settings=settings, costs=costs, success_rate=success))
     return tuple(_compared(trial, trials, values) for trial in trials)
 
 
-def _compared(trial: Trial, trials: Sequence[Trial], values: dict[int, np.ndarray]) -> Trial:
+def _compared(trial: TuningTrial, trials: Sequence[TuningTrial], values: dict[int, np.ndarray]) -> TuningTrial:
     """With the trial that beats it: by the most in its least improved cost, relative to the cost."""
     mine = np.array(trial.costs)
     better = [other for other in trials if (np.array(other.costs) < mine).all()]
@@ -234,16 +236,16 @@ def _all_above_zero(gaps: np.ndarray) -> bool:
     return all(float(column.mean()) > half_width(list(column)) for column in gaps.T)
 
 
-def frontier(trials: Iterable[Trial]) -> list[Trial]:
+def frontier(trials: Iterable[TuningTrial]) -> list[TuningTrial]:
     """Those that no other beats, by their first cost; of several with equal costs the first, or a shipped preset."""
-    found: dict[tuple[float, ...], Trial] = {}
+    found: dict[tuple[float, ...], TuningTrial] = {}
     for trial in trials:
         if trial.beaten_by is None:
             found.setdefault(trial.costs, trial)
     return sorted(found.values(), key=lambda trial: trial.costs)
 
 
-def verdict_on(trial: Trial, trials: Sequence[Trial]) -> str:
+def verdict_on(trial: TuningTrial, trials: Sequence[TuningTrial]) -> str:
     """Whether a shipped preset lies on the frontier, in a sentence."""
     if trial.beaten_by is None:
         return f"{trial.name} lies on the frontier: no trial beats it in all three costs."
@@ -253,7 +255,7 @@ def verdict_on(trial: Trial, trials: Sequence[Trial]) -> str:
     return f"{trial.name} is beaten, {sure}, by trial {other.number}: {'; '.join(gains)}."
 
 
-def to_markdown(request: TuneRequest, trials: Sequence[Trial]) -> str:
+def to_markdown(request: TuneRequest, trials: Sequence[TuningTrial]) -> str:
     """The verdict on the shipped presets, and the frontier."""
     shipped = [trial for trial in trials if trial.name]
     shown = sorted({trial.number: trial for trial in [*frontier(trials), *shipped]}.values(), key=lambda t: t.costs)
@@ -282,5 +284,5 @@ def _shortened(settings: Settings) -> str:
     return in_words(tuple((key, f"{v:.3g}" if isinstance(v, float) else text) for key, v, text in values))
 
 
-def _json(trials: Sequence[Trial]) -> bytes:
+def _json(trials: Sequence[TuningTrial]) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"costs": COSTS, "trials": trials}), indent=2) + b"\n"

@@ -6,7 +6,7 @@ import pytest
 
 from resilience.eventlog.vocabulary import Lane
 from resilience.policy.admission import SLOT_SHARE
-from sim.planning.evaluation import Scenario, Task, evaluate
+from sim.planning.evaluation import RunTask, Scenario, evaluate
 from sim.planning.figures import Figures
 
 STORM = """
@@ -31,7 +31,7 @@ def _storm(seconds_of_work: float, **settings: object) -> Figures:
         key.replace("__", "."): str(value) for key, value in settings.items()
     }
     scenario = Scenario(name="storm", text=STORM, lane=Lane.POPULATION, seed=1)
-    return evaluate(scenario, Task(0, tuple(texts.items()), 0)).figures
+    return evaluate(scenario, RunTask(0, tuple(texts.items()), 0)).figures
 
 
 def _last_back(figures: Figures) -> float:

@@ -21,9 +21,9 @@ from reports.sweep import load_sweep
 from resilience.errors import EvidenceError, HarnessError, UsageError
 from resilience.eventlog.vocabulary import Lane, Verdict
 from resilience.experiment.loader import parse
-from sim.planning.campaign import Campaign, Standing
+from sim.planning.campaign import Campaign, SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
-from sim.planning.evaluation import Result, Scenario, Task, evaluate, queued_work
+from sim.planning.evaluation import RunResult, RunTask, Scenario, evaluate, queued_work
 from sim.planning.progress import line_of
 from sim.planning.stopping import StoppingRule
 from sim.planning.sweep import SweepRequest, run_sweep
@@ -79,7 +79,7 @@ def test_the_figures_are_those_of_the_report(whole: Path, tmp_path: Path) -> Non
 
 def test_replications_share_their_draws_between_points() -> None:
     """With as many joins per second as any crowd asks for, the capacity moves only the announced window."""
-    wide = [evaluate(SCENARIO, Task(0, (("server.cleanup_interval", text),), 2)) for text in ("60", "90")]
+    wide = [evaluate(SCENARIO, RunTask(0, (("server.cleanup_interval", text),), 2)) for text in ("60", "90")]
     assert wide[0].figures == wide[1].figures
 
 
@@ -123,10 +123,10 @@ class _Backward(Executor):
     """Finishes the newest of its tasks first, in a thread of its own."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Future[Result], object, object]] = []
+        self._waiting: list[tuple[Future[RunResult], object, object]] = []
 
-    def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[Result]:  # type: ignore[override]
-        future: Future[Result] = Future()
+    def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[RunResult]:  # type: ignore[override]
+        future: Future[RunResult] = Future()
         self._waiting.append((future, args[0], args[1]))
         if len(self._waiting) == 1:
             threading.Timer(0.05, self._finish).start()
@@ -136,7 +136,7 @@ class _Backward(Executor):
         while self._waiting:
             future, scenario, task = self._waiting.pop()
             assert isinstance(scenario, Scenario)
-            assert isinstance(task, Task)
+            assert isinstance(task, RunTask)
             future.set_result(evaluate(scenario, task))
 
 
@@ -174,7 +174,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
         def write(self, _: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def add(self: SweepDirectory, result: Result) -> None:
+    def add(self: SweepDirectory, result: RunResult) -> None:
         if len(self.results) == 2:
             monkeypatch.setattr(self, "_file", Full())
         original(self, result)
@@ -189,8 +189,8 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_dead_worker_is_one_line(tmp_path: Path) -> None:
     class Dying(Executor):
-        def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[Result]:  # type: ignore[override]
-            future: Future[Result] = Future()
+        def submit(self, fn: object, /, *args: object, **kwargs: object) -> Future[RunResult]:  # type: ignore[override]
+            future: Future[RunResult] = Future()
             future.set_exception(BrokenProcessPool("gone"))
             return future
 
@@ -228,7 +228,7 @@ def test_a_mistake_is_found_before_anything_is_made(tmp_path: Path, words: tuple
 
 def test_the_model_lane_is_swept_too() -> None:
     scenario = msgspec.structs.replace(SCENARIO, lane=Lane.MODEL)
-    figures = evaluate(scenario, Task(0, (("scale", "0.1"),), 0)).figures
+    figures = evaluate(scenario, RunTask(0, (("scale", "0.1"),), 0)).figures
     assert figures["affected"] == 10
     assert figures["success_rate"] == 1.0
 
@@ -243,11 +243,11 @@ def test_report_capacity_answers_a_sweep_that_decides(tmp_path: Path) -> None:
 
 
 def test_a_line_of_progress_says_what_is_open() -> None:
-    assert line_of(Standing(0, 9, 9, None, None), 2, 1.0, 0) == "0 of 9 runs"
-    assert line_of(Standing(3, 9, 9, 60.0, 60.0), 2, 1.0, 0) == "3 of 9 runs; about 30 s to come"
-    said = line_of(Standing(5, 10, 40, 60.0, 600.0), 1, 1.0, 0)
+    assert line_of(SweepStanding(0, 9, 9, None, None), 2, 1.0, 0) == "0 of 9 runs"
+    assert line_of(SweepStanding(3, 9, 9, 60.0, 60.0), 2, 1.0, 0) == "3 of 9 runs; about 30 s to come"
+    said = line_of(SweepStanding(5, 10, 40, 60.0, 600.0), 1, 1.0, 0)
     assert said == "5 of 10 runs; about 60 s to come, up to 10 min if intervals stay wide"
-    assert line_of(Standing(6, 10, 10, 60.0, 60.0), None, 8.0, 2) == "6 of 10 runs; about 8 s to come"
+    assert line_of(SweepStanding(6, 10, 10, 60.0, 60.0), None, 8.0, 2) == "6 of 10 runs; about 8 s to come"
 
 
 def test_queued_work_is_what_arrives_beyond_the_capacity() -> None:
@@ -257,5 +257,5 @@ def test_queued_work_is_what_arrives_beyond_the_capacity() -> None:
 def test_a_campaign_without_results_has_no_estimate(tmp_path: Path) -> None:
     with (tmp_path / "results").open("a+b") as file:
         campaign = Campaign(SCENARIO, GRID, StoppingRule(40, 0.1), "excess_s.mean", SweepDirectory(tmp_path, file, {}))
-        assert campaign.standing() == Standing(0, 15, 120, None, None)
+        assert campaign.standing() == SweepStanding(0, 15, 120, None, None)
         assert not campaign.complete

@@ -11,7 +11,7 @@ from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane
 from sim.planning.design import parse_factor
 from sim.planning.evaluation import Scenario
-from sim.planning.tuning import COSTS, SPACE, Trial, TuneRequest, frontier, search, verdict_on
+from sim.planning.tuning import COSTS, SPACE, TuneRequest, TuningTrial, frontier, search, verdict_on
 from sim.planning.workers import local_workers
 from tests.support.extras import require_extra
 
@@ -67,9 +67,9 @@ def test_the_shipped_presets_are_judged(found: Path) -> None:
     assert all(name in text for name in COSTS)
 
 
-def _trial(number: int, *costs: float, beaten_by: int | None = None, clearly: bool = False) -> Trial:
+def _trial(number: int, *costs: float, beaten_by: int | None = None, clearly: bool = False) -> TuningTrial:
     name = "window (shipped)" if number == 0 else ""
-    return Trial(
+    return TuningTrial(
         number=number, name=name, settings=(), costs=costs, success_rate=1.0, beaten_by=beaten_by, clearly=clearly
     )
 

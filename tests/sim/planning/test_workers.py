@@ -12,7 +12,7 @@ import pytest
 
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import Lane
-from sim.planning.campaign import Standing
+from sim.planning.campaign import SweepStanding
 from sim.planning.design import Method, make_design, parse_factor
 from sim.planning.evaluation import Scenario
 from sim.planning.stopping import StoppingRule
@@ -53,7 +53,7 @@ def test_a_cluster_carries_on_when_a_worker_is_killed(cluster: object, tmp_path:
     run_sweep(REQUEST, tmp_path / "here", lambda: local_workers(1), lambda _: None)
     killed: list[int] = []
 
-    def kill_one(standing: Callable[[], Standing]) -> None:
+    def kill_one(standing: Callable[[], SweepStanding]) -> None:
         if standing().done and not killed:
             workers = cluster.workers  # type: ignore[attr-defined]
             killed.append(workers[0].pid)
@@ -79,7 +79,7 @@ def test_a_killed_process_ends_the_sweep_in_one_line_and_loses_nothing(tmp_path:
     run_sweep(REQUEST, tmp_path / "whole", lambda: local_workers(1), lambda _: None)
     out = tmp_path / "sweep"
 
-    def kill_one(standing: Callable[[], Standing]) -> None:
+    def kill_one(standing: Callable[[], SweepStanding]) -> None:
         if standing().done:
             for process in multiprocessing.active_children():
                 os.kill(process.pid or 0, signal.SIGKILL)
