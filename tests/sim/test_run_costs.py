@@ -27,5 +27,5 @@ def test_the_faster_lane_is_named_where_it_can_carry_the_experiment() -> None:
 
 
 @pytest.mark.parametrize("lane", [*COSTS, Lane.POPULATION], ids=str)
-def test_a_short_run_starts_without_a_word(lane: Lane) -> None:
+def test_a_short_run_is_not_announced(lane: Lane) -> None:
     assert announcement(DEMO, lane) is None

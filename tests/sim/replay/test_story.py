@@ -91,7 +91,7 @@ def test_json_holds_what_the_log_holds(run_dir: Path) -> None:
     assert {entry["event"]["kind"] for entry in json.loads(printed)["entries"]} > {"session.restored"}
 
 
-def test_every_ending_is_told() -> None:
+def test_every_ending_is_shown() -> None:
     """A stored run in which one gave up and one came back as another; a second id is named, and a broken rule."""
     stories = [story_of(GOLDEN, f"alpha-000{number}") for number in (1, 2, 3, 4)]
     outcomes = {episode.outcome for story in stories for episode in story.episodes}
