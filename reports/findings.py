@@ -121,6 +121,12 @@ def participants(group: FailureGroup) -> str:
     return ", ".join(group.participants) + (f" and {rest:,} more" if rest > 0 else "")
 
 
+def replay_command(groups: Sequence[FailureGroup]) -> str:
+    """The command that tells the story of the first participant that is named, from the run's own directory."""
+    named = [name for group in groups for name in group.participants]
+    return f"resilience sim replay . {named[0]}" if named else ""
+
+
 def some(names: Sequence[str], most: int) -> str:
     """The first ``most`` names, and how many more there are."""
     rest = len(names) - most

@@ -95,7 +95,11 @@ def _loss_lines(summary: Summary) -> str:
         for row in findings.by_cause(summary.failures)
     ]
     head = ["cause", "outcome", "episodes", "windows", "participants (first ten)"]
-    return f"{findings.losses(summary)}\n\n{table(head, rows)}" if rows else ""
+    if not rows:
+        return ""
+    command = findings.replay_command(summary.failures)
+    story = f"\n\nThe whole story of one participant, from the run's directory: `{command}`" if command else ""
+    return f"{findings.losses(summary)}\n\n{table(head, rows)}{story}"
 
 
 def _attempt_lines(summary: Summary) -> str:

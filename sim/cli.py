@@ -97,8 +97,20 @@ def run(
         if log_format != "lines":
             raise UsageError(f"--log-format {log_format}: the lane population has no events to store; leave it out")
         return run_population_and_report(loaded, plan, out, quiet=repetition.quiet)
+    say_what_it_takes(loaded, Lane(lane))
     request = RunRequest(loaded, lambda: driver_of(Lane(lane)), plan, out, log_format=format_of(log_format))
     return run_and_report(request, make_console(quiet=repetition.quiet))
+
+
+def say_what_it_takes(experiment: Experiment, lane: Lane) -> None:
+    """Announce a run of minutes before it starts."""
+    from resilience.lab.command import say
+
+    from .run_costs import announcement
+
+    line = announcement(experiment, lane)
+    if line is not None:
+        say(line)
 
 
 def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out: Path | None, *, quiet: bool) -> int:

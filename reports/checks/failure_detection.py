@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.faults import ClientSuspendFault
 from resilience.experiment.primitives import Direction
 from resilience.experiment.schedule import SERVER, FaultWindow
 
@@ -108,6 +109,7 @@ def _deaf_clients(history: RunHistory) -> tuple[int, list[Counterexample]]:
         in_window = (sessions["t"] < start - AFTERMATH_S) & (sessions["until"] > start)
         struck = sessions[in_window & _is_struck(window, sessions, times)]
         struck = struck[~_heard(history, struck, start + AFTERMATH_S, end)]
+        struck = struck[~_stood_still(history, struck, times, start, start + limit)]
         cases += len(struck)
         for late in named_rows(struck[struck["until"] - start > limit].sort_values("row")):
             text = f"{late.actor}: silence from {start:.3f} s on, its session lasted until {late.until:.3f} s"
@@ -139,6 +141,17 @@ def _heard(history: RunHistory, sessions: pd.DataFrame, since: float, end: float
     rows = select(history, *_RECEIVED_BY_CLIENT, role=Role.CLIENT, columns=("actor",))
     heard = rows[rows["t"].between(since, end)]["actor"].unique()
     return sessions["actor"].isin(heard).to_numpy(dtype=bool)
+
+
+def _stood_still(
+    history: RunHistory, sessions: pd.DataFrame, times: FaultTimes, start: float, end: float
+) -> NDArray[np.bool_]:
+    """Whether each session's client was suspended at some time of these: it cannot notice a silence then."""
+    still = np.zeros(len(sessions), dtype=bool)
+    for window in history.experiment.windows(history.info.seed):
+        if isinstance(window.fault, ClientSuspendFault) and window.starts_at < end and window.ends_at > start:
+            still |= _is_struck(window, sessions, times)
+    return still
 
 
 def _silent_connections(history: RunHistory) -> tuple[int, list[Counterexample], int]:

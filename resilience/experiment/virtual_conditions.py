@@ -22,7 +22,7 @@ STORAGE_S: Seconds = 0.002
 class VirtualConditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What only the virtual lane reads: how long packets and calls of the store take.
 
-    ``latency`` of a packet one way and ``storage`` of a call of the store, seconds; each packet and call takes up to
+    ``latency`` of a packet one way and ``storage`` of a call of the store, seconds; each packet and call lasts up to
     its ``spread`` longer by a seeded draw (packets mostly little: the draw is squared). A share of packets and calls,
     ``packet_stalls`` and ``storage_stalls``, takes ``stall`` seconds instead. ``storage_share``: the part of a call
     that passes before it takes effect. ``shuffled``: packets of several connections that arrive at one instant are

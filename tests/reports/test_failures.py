@@ -7,7 +7,7 @@ import pytest
 from reports.episodes import episodes_frame
 from reports.event_results import event_results
 from reports.failures import FIRST_NAMES, failure_groups
-from reports.findings import by_cause, loss_line, participants
+from reports.findings import by_cause, loss_line, participants, replay_command
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import CutFault
 
@@ -57,6 +57,12 @@ def test_a_group_reads_as_a_sentence() -> None:
     gave_up = failure_groups(log, episodes_frame(log))[0]
     assert loss_line(gave_up) == "gave up after 3 dials; the last dial failed: refused"
     assert participants(gave_up).endswith("c09 and 2 more")
+
+
+def test_the_story_of_a_named_participant_is_one_command_away() -> None:
+    log = _lost().log()
+    assert replay_command(failure_groups(log, episodes_frame(log))) == "resilience sim replay . c00"
+    assert replay_command(()) == ""
 
 
 def test_what_happened_before_the_fault_is_no_cause() -> None:

@@ -12,7 +12,7 @@ from reports.frames import RunHistory
 from reports.invariants import run_checks
 from reports.summary import Invariant
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role, Verdict
-from resilience.experiment.faults import BlackholeFault, CutFault, ServerKillFault
+from resilience.experiment.faults import BlackholeFault, ClientSuspendFault, CutFault, ServerKillFault
 from resilience.lab.run_directory import RunStatus
 
 from ..support.log_builder import EPOCH, LogBuilder, clean_history, experiment
@@ -247,6 +247,20 @@ def test_a_client_that_still_receives_has_no_dead_peer() -> None:
     """Its link was not silent, whatever the canary saw."""
     history = _blackhole(20.0).join("b").deliver("a", 15.0, 1).deliver("b", 15.0, 1).end()
     assert _judged(history)["dead_peers_detected"].verdict is Verdict.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    "suspended_at, verdict", [(11.0, Verdict.NOT_APPLICABLE), (25.0, Verdict.FAIL)], ids=["within", "later"]
+)
+def test_a_client_that_stands_still_detects_nothing_meanwhile(suspended_at: float, verdict: Verdict) -> None:
+    """Suspended for six seconds within its limit of eight, it cannot notice the silence; later it had noticed it."""
+    faults = (
+        BlackholeFault(at=10.0, cohorts=("alpha",), duration=22.0),
+        ClientSuspendFault(at=suspended_at, cohorts=("alpha",), duration=6.0),
+    )
+    history = LogBuilder(experiment(faults)).join("a").fault("0.0:blackhole@alpha", 10.0, 32.0)
+    history.fault("1.0:client_suspend@alpha", suspended_at, suspended_at + 6.0)
+    assert _judged(history.client(20.0, "a", LogEventKind.PEER_DEAD).end())["dead_peers_detected"].verdict is verdict
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ PACKAGES = (
     "sim",
     "sim/virtual",
     "sim/model",
+    "sim/exploration",
+    "sim/replay",
     "sim/population",
     "sim/profiles",
     "sim/calibration",

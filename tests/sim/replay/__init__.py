@@ -1,0 +1,1 @@
+"""One participant's story from the stored run of any lane."""
