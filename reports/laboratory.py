@@ -18,6 +18,7 @@ each verdict by the first rule.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.experiment.spec import CLOCKS, Expectation
 from resilience.experiment.targets import EvidenceSource
@@ -71,6 +72,9 @@ WARNED_SHARE = 0.05
 _LIMITS = {"runner": STARVED_S, "worker": STARVED_S, "server host": STARVED_HOST_S}
 _LATE = {"runner": "ran late by", "worker": "ran late by", "server host": "waited for a processor, of a second,"}
 
+_TROUBLES = {LogEventKind.TRANSPORT_FAILED: "failed dials", LogEventKind.TRANSPORT_LOST: "lost connections"}
+_FIRST_TROUBLES = 3
+
 Floats = NDArray[np.float64]
 
 
@@ -94,7 +98,12 @@ def judge_laboratory(
     return Laboratory(
         failures=tuple(failures),
         doubts=tuple(dict.fromkeys(doubts)),
-        warnings=(*_rejudged(history), *_unchecked_restores(history), *_warnings(health, history.end)),
+        warnings=(
+            *_what_clients_met(history),
+            *_rejudged(history),
+            *_unchecked_restores(history),
+            *_warnings(health, history.end),
+        ),
         processes=tuple(ProcessHealth(**msgspec.structs.asdict(process)) for process in health.processes),
         throttled_s=health.throttled_s,
         load=health.load,
@@ -111,6 +120,18 @@ def _reference(health: LabHealth, episodes: pd.DataFrame) -> ReferenceReturns | 
     mean = float(excess.mean()) if len(excess) else 0.0
     share = figures.excess_mean / mean if figures.excess_mean is not None and mean > 0.0 else None
     return ReferenceReturns(**msgspec.structs.asdict(figures), share=share)
+
+
+def _what_clients_met(history: RunHistory) -> list[str]:
+    """Why clients got no session, in a run without a steady state: the most frequent causes in their own words."""
+    if history.info.status is not RunStatus.NOT_STARTED:
+        return []
+    met = Counter[str]()
+    for kind, words in _TROUBLES.items():
+        for cause, count in history.rows(kind, role=Role.CLIENT)["cause"].astype(object).value_counts().items():
+            met[f"{words} ({cause})"] += int(count)
+    found = ", ".join(f"{count:,} {what}" for what, count in met.most_common(_FIRST_TROUBLES))
+    return [f"before the first fault the clients met: {found}"] if found else []
 
 
 def _rejudged(history: RunHistory) -> list[str]:

@@ -163,4 +163,6 @@ def read_run_info(run_dir: Path) -> RunInfo:
             raise EvidenceError(f"{path}: not a run's description: {error}") from error
     if (run_dir / EVENTS).is_dir() or (run_dir / "experiment.toml").exists():
         raise EvidenceError(f"{path}: missing, though {run_dir} holds other files of a run")
-    raise UsageError(f"{run_dir}: not a run directory: it has no run.json")
+    inside = next((path.parent for path in sorted(run_dir.glob("*/run.json"))), None)
+    hint = "" if inside is None else f"; it holds runs: name one, such as {inside}"
+    raise UsageError(f"{run_dir}: not a run directory: it has no run.json{hint}")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chaos import cli
-from chaos.toxiproxy.provision import Binary
+from chaos.toxiproxy.provision import VARIABLE, Binary
 from resilience.errors import ExitCode, HarnessError, ToxiproxyError, UsageError
 
 
@@ -26,7 +26,6 @@ def invoke(*arguments: str | Path) -> Result:
         (["run", "smoke", "--set", "cohorts.0.clients=0"], "cohorts[0].clients"),
         (["run", "smoke", "--scale", "0"], "--scale"),
         (["show", "smoek"], "did you mean smoke?"),
-        (["run", "smoke", "--toxiproxy", "no/such"], "--toxiproxy: no/such: no such file; name the toxiproxy-server's"),
     ],
 )
 def test_bad_input_is_a_usage_error_before_anything_starts(arguments: list[str], complaint: str) -> None:
@@ -34,6 +33,16 @@ def test_bad_input_is_a_usage_error_before_anything_starts(arguments: list[str],
     error = invoke(*arguments).exception
     assert isinstance(error, UsageError)
     assert complaint in str(error)
+
+
+def test_a_toxiproxy_that_is_not_there_is_named_with_what_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option, or the variable; a run and the doctor say the same."""
+    rule = "no such file; name the toxiproxy-server's program"
+    error = invoke("run", "smoke", "--toxiproxy", "no/such").exception
+    assert isinstance(error, ToxiproxyError)
+    assert str(error).startswith(f"--toxiproxy: no/such: {rule}")
+    monkeypatch.setenv(VARIABLE, "not/there")
+    assert f"{VARIABLE}: not/there: {rule}" in " ".join(invoke("doctor").output.split())
 
 
 def test_bad_input_ends_the_command_with_2_and_one_line(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
 from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import Expectation, Op
 from resilience.lab.health import LabHealth, ProcessLag, ReferenceFigures
+from resilience.lab.run_directory import RunStatus
 
 from ..support.log_builder import LogBuilder, experiment
 
@@ -47,6 +48,18 @@ def lagging(built: LogBuilder, t: float, lag: float) -> LogBuilder:
 def measured(built: LogBuilder, *processes: ProcessLag) -> LogBuilder:
     text = msgspec.json.encode(LabHealth(processes)).decode()
     return built.add(60.0, Role.RUNNER, "runner", K.LAB_HEALTH, detail=text)
+
+
+def test_a_run_that_never_began_says_what_its_clients_met() -> None:
+    """The most frequent first, by the clients' own word; of a run that began nothing is said."""
+    built = LogBuilder(experiment(), status=RunStatus.NOT_STARTED).join("c1").join("c2")
+    for who in ("c1", "c2"):
+        built.lose(who, 2.0)
+        for t in (2.5, 3.0):
+            built.client(t, who, K.TRANSPORT_FAILED, cause="refused")
+    met = "before the first fault the clients met: 4 failed dials (refused), 2 lost connections (closed)"
+    assert met in judged(built).laboratory.warnings
+    assert not [text for text in judged(history()).laboratory.warnings if "clients met" in text]
 
 
 BELOW_5 = Expectation("excess_s.max", Op.BELOW, 5.0)

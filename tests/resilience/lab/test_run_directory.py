@@ -88,6 +88,15 @@ def test_a_directory_without_run_info_is_no_run(tmp_path: Path) -> None:
             read_run_info(path)
 
 
+def test_a_directory_that_holds_runs_is_answered_with_one_of_them(tmp_path: Path) -> None:
+    """That of repetitions, or of all runs of an experiment."""
+    for name in ("seed-2", "seed-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match=rf"no run.json; it holds runs: name one, such as {tmp_path}/seed-1$"):
+        read_run_info(tmp_path)
+
+
 def test_runs_of_the_same_second_get_directories_of_their_own(tmp_path: Path) -> None:
     """Many threads at one instant: none is refused, none shares."""
 
