@@ -128,7 +128,7 @@ def test_a_prediction_interval_of_39_replications_holds_95_percent() -> None:
     assert prediction_interval([float(each) for each in range(39)]) == (0.0, 38.0, 0.95)
 
 
-def test_every_gap_of_the_shipped_ledger_has_a_cause_and_a_check() -> None:
+def test_every_gap_of_the_shipped_list_has_a_cause_and_a_check() -> None:
     """A cause, a size and what would show that it is gone; its reader refuses less."""
     for gap in read_accepted_gaps():
         assert len(gap.cause) > 20
