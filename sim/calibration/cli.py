@@ -111,6 +111,7 @@ def validate(runs: tuple[Path, ...], file: Path, out: Path, replications: int, a
     Exit codes: 0 every goal is met, 1 a goal is missed, 2 a directory or file that cannot be used, 3 too little data,
     4 a run whose files are missing or contradict one another, or a report that cannot be written.
     """
+    from reports.pages import failing_in_one_line
     from resilience.lab.command import interruptible
 
     from .accepted_gaps import read_accepted_gaps
@@ -121,6 +122,8 @@ def validate(runs: tuple[Path, ...], file: Path, out: Path, replications: int, a
     calibration, gaps = read_calibration(file), read_accepted_gaps(accepted_gaps)
     with interruptible() as begun:
         begun.remedy = "nothing was written: run it again"
+        with failing_in_one_line(out, "the validation"):
+            out.mkdir(parents=True, exist_ok=True)
         found = compare(runs, calibration, str(file), replications=replications, gaps=gaps, progress=_say)
         write_validation(found, out)
     _print_validation(found)

@@ -1,10 +1,11 @@
 """From the samples of several runs to one value of each parameter, with an interval and a spread. Pure.
 
 Samples of one moment share its load, so they are clustered: by run where at least :data:`MIN_RUNS` runs have the
-parameter, else by blocks of :data:`BLOCK_S` seconds of a run. A cluster's value is its trimmed mean, the parameter's
-value the mean of its clusters' (of blocks weighted by their samples), and the interval Student's t over clusters
-(Cochran 1977, section 6.3, linearised). The *spread* says how far another run of the same machine may be from it: the
-standard deviation between clusters, relative to the value; between blocks it is rather too large than too small.
+parameter, else by blocks of :data:`BLOCK_S` seconds of a run. A cluster's value is its trimmed mean, or its plain mean
+for one of :data:`QUEUED`. The parameter's value is the mean of its clusters' values, of blocks weighted by their
+samples, and the interval Student's t over clusters (Cochran 1977, section 6.3, linearised). The *spread* says how far
+another run of the same machine may be from it: the standard deviation between clusters, relative to the value; between
+blocks it is rather too large than too small.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from .observations import PARAMETERS, Floats, Known, Samples, samples_of
 TRIMMED = 0.1
 """The part of a cluster's values that is left out at either end: a machine that stalls once is no service time."""
 
+QUEUED = frozenset({"handshake"})
+"""What a queue adds up: here each stall delays all that wait, so the mean of all samples is what a storm takes."""
+
 BLOCK_S: Seconds = 5.0
 MIN_RUNS = 3
 MIN_CLUSTERS = 2
@@ -40,11 +44,17 @@ def fit(runs: Sequence[RunHistory], defaults: Mapping[str, Seconds]) -> dict[str
         found = estimate([samples_of(run, known, (name,))[name] for run in runs], defaults[name])
         known = known._replace(**{name: found.value})
     samples = [samples_of(run, known) for run in runs]
-    return {name: estimate([each[name] for each in samples], defaults[name]) for name in PARAMETERS}
+    return {
+        name: estimate([each[name] for each in samples], defaults[name], trimmed=0.0 if name in QUEUED else TRIMMED)
+        for name in PARAMETERS
+    }
 
 
-def estimate(runs: Sequence[Samples], default: Seconds) -> FittedParameter:
-    """One parameter from its samples in each run; the default where two clusters cannot be found."""
+def estimate(runs: Sequence[Samples], default: Seconds, *, trimmed: float = TRIMMED) -> FittedParameter:
+    """One parameter from its samples in each run; the default where two clusters cannot be found.
+
+    ``trimmed``: the part of a cluster's samples that is left out at either end.
+    """
     with_values = [run for run in runs if len(run.values)]
     count = sum(len(run.values) for run in with_values)
     by_run = len(with_values) >= MIN_RUNS
@@ -54,7 +64,7 @@ def estimate(runs: Sequence[Samples], default: Seconds) -> FittedParameter:
     if len(clusters) < MIN_CLUSTERS:
         reason = f"{count} samples in {len(clusters)} clusters: needs {MIN_CLUSTERS} clusters, so the default is kept"
         return FittedParameter(value=default, fitted=False, samples=count, runs=len(with_values), reason=reason)
-    values = np.array([trim_mean(each, TRIMMED) for each in clusters])
+    values = np.array([trim_mean(each, trimmed) for each in clusters])
     weights = np.ones(len(clusters)) if by_run else np.array([len(each) for each in clusters], dtype=np.float64)
     return _fitted(values, weights, samples=count, runs=len(with_values))
 

@@ -113,7 +113,9 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         if of[Verdict.FAIL]:
             missed = ", ".join(f"{each.goal.value} ({each.scope})" for each in of[Verdict.FAIL])
             return f"The model misses {len(of[Verdict.FAIL])} of {len(self.results)} goals: {missed}"
-        if of[Verdict.INCONCLUSIVE] or not self.results:
+        if not self.results:
+            return f"Not decided: the model lane can repeat none of {len(self.runs)} runs"
+        if of[Verdict.INCONCLUSIVE]:
             return f"Not decided: {len(of[Verdict.INCONCLUSIVE])} of {len(self.results)} goals have too little data"
         taken = sum(each.accepted is not None for each in self.results)
         note = f", {taken} of them by accepted gaps" if taken else ""
