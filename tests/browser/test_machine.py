@@ -32,3 +32,14 @@ def test_the_lock_file_names_no_registry_but_the_public_one() -> None:
     lines = (HERE / "package-lock.json").read_text("utf-8").splitlines()
     addresses = [line for line in lines if "://" in line and "registry.npmjs.org" not in line and "funding" not in line]
     assert [line for line in addresses if "resolved" in line] == []
+
+
+def test_the_vendored_file_is_made_from_the_pinned_packages(
+    run_tool: RunTool, node_modules: Path, root: Path, tmp_path: Path
+) -> None:
+    done = run_tool("build-vendor.mjs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    vendor = root / "resilience" / "web" / "vendor"
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["LICENSE-htm", "LICENSE-preact", "preact.js"]
+    assert [name for name in made if (tmp_path / name).read_bytes() != (vendor / name).read_bytes()] == []

@@ -5,8 +5,8 @@
  * A report under an old dial number is ignored. `tests/vectors/client_traces.json` holds both languages to the same
  * effects, states and deadlines.
  *
- * What only a page has is `setPaused`: a page that is hidden or offline dials no more, and spends no attempt, until it is
- * back.
+ * What only a page has: `setPaused`, because a page that is hidden or offline dials no more and spends no attempt until it
+ * is back; `reset` for a button; and `setProbeTimeouts`, because a phone changes its network.
  */
 
 import { RetryState } from "./backoff.js";
@@ -177,6 +177,20 @@ export class ReconnectingConnection {
     else if (this.state === "backing_off") this.#dialNow(now);
     else if (this.state === "gave_up") this.start(now);
     else if (this.state !== "idle" && this.state !== "closed" && now - this.#dialledAt > FRESH_DIAL_S) this.#dialAgain(now);
+  }
+
+  /** A new ladder and a dial at once; with a connection, a probe. @param {number} now */
+  reset(now) {
+    if (this.state === "backing_off") {
+      this.backoff.lost(now);
+      this.#dialNow(now);
+    } else this.wake(now);
+  }
+
+  /** Other timeouts from now on, for another kind of network. @param {ProbeTimeouts} probe */
+  setProbeTimeouts(probe) {
+    this.rules = { ...this.rules, probe };
+    this.liveness.rules = probe;
   }
 
   /**

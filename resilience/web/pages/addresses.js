@@ -1,0 +1,16 @@
+/** The event in the page's address, and addresses of events. No secret is ever in one. */
+
+/** The event that the address names; empty if it names none. */
+export function eventInAddress() {
+  return new URLSearchParams(location.search).get("event")?.trim() ?? "";
+}
+
+/** Where people join an event. @param {string} event */
+export function joinAddress(event) {
+  return `${location.origin}/join?event=${encodeURIComponent(event)}`;
+}
+
+/** @param {string} path @param {string} event */
+export function goToEvent(path, event) {
+  location.assign(`${path}?event=${encodeURIComponent(event)}`);
+}
