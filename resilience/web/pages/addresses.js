@@ -5,6 +5,11 @@ export function eventInAddress() {
   return new URLSearchParams(location.search).get("event")?.trim() ?? "";
 }
 
+/** The backoff preset that the address names: `classic`, else `window`. @returns {"classic" | "window"} */
+export function presetInAddress() {
+  return new URLSearchParams(location.search).get("preset") === "classic" ? "classic" : "window";
+}
+
 /** Where people join an event. @param {string} event */
 export function joinAddress(event) {
   return `${location.origin}/join?event=${encodeURIComponent(event)}`;

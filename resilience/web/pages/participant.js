@@ -11,7 +11,7 @@ import { useEventWebSocket } from "../hooks/use-event-websocket.js";
 import { rankOf } from "../machine/quiz-view.js";
 import { html, render, useEffect, useState } from "../vendor/preact.js";
 import { Ending } from "./participant-endings.js";
-import { eventInAddress, goToEvent } from "./addresses.js";
+import { eventInAddress, goToEvent, presetInAddress } from "./addresses.js";
 
 /** @import { ParticipantSession } from "../client/participant-session.js" */
 /** @import { SessionRecord } from "../client/session-store.js" */
@@ -138,7 +138,7 @@ function Quiz({ session, reconnection }) {
 
 /** @param {{event: string}} props */
 function EventPage({ event }) {
-  const { session, reconnection } = useEventWebSocket({ event });
+  const { session, reconnection } = useEventWebSocket({ event, preset: presetInAddress() });
   switch (session.stage) {
     case "checking":
       return html`<main class="narrow"><h1 class="visually-hidden">Quiz ${event}</h1>
