@@ -21,6 +21,7 @@ from chaos.drivers.chromium.browser import FLAGS
 from chaos.proxied_link import Address, ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.client.host_client import HostClient, host
+from resilience.experiment.primitives import CloseAll, Condition, Impose, Lift, Refuse
 from resilience.protocol.messages import HostAction
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import Question
@@ -88,6 +89,31 @@ class BrowserWorld:
     def __init__(self, server: ServerProcess, link: ProxiedLink, browser: Browser) -> None:
         self.server, self.link, self.browser = server, link, browser
         self.problems: list[str] = []
+        self._conditions: list[Condition] = []
+
+    async def impose(self, condition: Condition) -> None:
+        """Begin a condition of the link; what a test leaves ends with its event."""
+        self._conditions.append(condition)
+        await self.link.apply(Impose(condition))
+
+    async def lift(self, condition: Condition) -> None:
+        """End a condition of the link."""
+        self._conditions.remove(condition)
+        await self.link.apply(Lift(condition))
+
+    async def cut(self) -> None:
+        """Close every connection over the link."""
+        await self.link.apply(CloseAll())
+
+    async def cut_off(self) -> None:
+        """Close every connection, and refuse new ones until :meth:`heal`."""
+        await self.impose(Refuse())
+        await self.cut()
+
+    async def heal(self) -> None:
+        """End every condition of the link."""
+        for condition in list(self._conditions):
+            await self.lift(condition)
 
     @property
     def origin(self) -> str:
@@ -104,7 +130,10 @@ class BrowserWorld:
         event = f"e{secrets.token_hex(4)}"
         async with host(self.server.url, key=KEY, plan=PLAN, event=event) as client:
             await eventually(lambda: client.machine.status is not None)
-            yield Hosted(event, client)
+            try:
+                yield Hosted(event, client)
+            finally:
+                await self.heal()
 
     @asynccontextmanager
     async def profile(self, **options: Any) -> AsyncIterator[BrowserContext]:  # noqa: ANN401 - Playwright's own

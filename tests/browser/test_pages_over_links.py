@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from chaos.toxiproxy.provision import Binary
-from resilience.experiment.primitives import CloseAll, Direction, Drop, Impose, Lift, Refuse
+from resilience.experiment.primitives import Direction, Drop
 
 from ..support.processes import eventually
 from .harness import BrowserWorld, browser_world, collect_records, joined, until, watch_banners
@@ -44,11 +44,10 @@ async def test_a_loss_shows_and_ends_and_the_score_is_kept(world: BrowserWorld) 
         score = await page.locator("header .score span").inner_text()
         assert score != "0 points"
 
-        await world.link.apply(Impose(Refuse()))
-        await world.link.apply(CloseAll())
+        await world.cut_off()
         await expect(page.locator(".banner.amber")).to_contain_text("Attempt")
         await expect(page.locator(".banner.amber")).to_contain_text("Your progress is saved.")
-        await world.link.apply(Lift(Refuse()))
+        await world.heal()
         await expect(page.locator(".banner")).to_have_count(0)
         assert await shown() == ["banner amber", "banner green"]
         assert await page.locator("header .score span").inner_text() == score
@@ -62,14 +61,13 @@ async def test_an_answer_given_offline_is_saved_and_sent_on_return(world: Browse
         page = await joined(context, world.url(quiz.event))
         await quiz.start()
         await expect(page.locator(".choice")).to_have_count(4)
-        await world.link.apply(Impose(Refuse()))
-        await world.link.apply(CloseAll())
+        await world.cut_off()
         await expect(page.locator(".banner.amber")).to_be_visible()
         await choose(page, "Mercury")
         await expect(page.locator(".verdict")).to_contain_text("Saved on this device.")
         await expect(page.locator(".banner.amber")).to_contain_text("1 answer waits on this device")
         assert world.answers(quiz.event) == []
-        await world.link.apply(Lift(Refuse()))
+        await world.heal()
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
         assert world.answers(quiz.event) == [("q1", 1)]
 
@@ -79,12 +77,11 @@ async def test_an_answer_survives_the_tab_that_was_closed_while_offline(world: B
         page = await joined(context, world.url(quiz.event))
         await quiz.start()
         await expect(page.locator(".choice")).to_have_count(4)
-        await world.link.apply(Impose(Refuse()))
-        await world.link.apply(CloseAll())
+        await world.cut_off()
         await choose(page, "Mercury")
         await expect(page.locator(".verdict")).to_contain_text("Saved on this device.")
         await page.close()
-        await world.link.apply(Lift(Refuse()))
+        await world.heal()
         again = await context.new_page()
         await again.goto(world.url(quiz.event))
         await expect(again.locator(".verdict")).to_have_text("Your answer is in.")
@@ -118,10 +115,10 @@ async def test_a_silent_hole_is_noticed_without_a_close(world: BrowserWorld) -> 
         await page.get_by_role("button", name="Join").click()
         await expect(page.get_by_text("You are in")).to_be_visible()
         hole = Drop(Direction.BOTH)
-        await world.link.apply(Impose(hole))
+        await world.impose(hole)
         await expect(page.locator(".banner.amber")).to_be_visible()
         assert len(await records("peer.declared_dead")) == 1
-        await world.link.apply(Lift(hole))
+        await world.lift(hole)
         await expect(page.locator(".banner")).to_have_count(0)
         await until(lambda: records("session.restored"))
         await quiz.start()
@@ -158,8 +155,7 @@ async def test_attempts_run_out_and_a_click_begins_again(world: BrowserWorld) ->
         await page.get_by_label("Your name").fill("Ada")
         await page.get_by_role("button", name="Join").click()
         await expect(page.get_by_text("You are in")).to_be_visible()
-        await world.link.apply(Impose(Refuse()))
-        await world.link.apply(CloseAll())
+        await world.cut_off()
         red = page.locator(".banner.red")
         async with asyncio.timeout(100):
             while not await red.count():
@@ -169,7 +165,7 @@ async def test_attempts_run_out_and_a_click_begins_again(world: BrowserWorld) ->
         assert delays == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
         assert len(await records("client.gave_up")) == 1
 
-        await world.link.apply(Lift(Refuse()))
+        await world.heal()
         await red.get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("You are in")).to_be_visible()
         await expect(page.locator(".banner.red")).to_have_count(0)
@@ -210,7 +206,7 @@ async def test_flapping_makes_no_second_participant_and_no_red_banner(world: Bro
         page = await joined(context, world.url(quiz.event))
         shown = await watch_banners(page)
         for _ in range(4):
-            await world.link.apply(CloseAll())
+            await world.cut()
             await eventually(lambda: quiz.connected == 1)
         await expect(page.locator(".banner")).to_have_count(0)
         await quiz.start()

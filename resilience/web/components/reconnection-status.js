@@ -12,6 +12,7 @@ import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 
 const GRACE_S = 1;
 const BACK_MS = 3000;
+const LONG_S = 15;
 
 /** What happens to the participant's work meanwhile. @typedef {{isSaved: boolean, unsent: number, isStored: boolean}} Progress */
 
@@ -66,8 +67,8 @@ export function ReconnectionStatus({ reconnection, progress }) {
     const title = isOffline ? "You are offline." : "Reconnecting…";
     return html`<section class="banner amber" aria-label="Connection">
       <p>
-        <span class="spinner" aria-hidden="true"></span> <strong>${title}</strong>
-        ${!isOffline && html`<span> Attempt ${attemptCount}. </span>`}
+        <span class="spinner" aria-hidden="true"></span> <strong>${title}</strong>${" "}
+        ${!isOffline && html`<span>Attempt ${attemptCount}.</span>`}${" "}
         <span role="timer">${countdownWords(reconnection)}</span> ${progress}
       </p>
       <p class="actions"><button type="button" onClick=${retryNow}>Try now</button></p>
@@ -76,10 +77,11 @@ export function ReconnectionStatus({ reconnection, progress }) {
   return isBack && html`<section class="banner green" aria-label="Connection"><p>✓ Back online.</p></section>`;
 }
 
-/** The words for screen readers: each change once, an attempt not more often than every fifth. @param {SessionReconnection} reconnection @param {string} progress */
-export function spokenConnection({ isReconnecting, hasGivenUp, isOffline, attemptCount, lostAt }, progress) {
+/** The words for screen readers: each change once, and no counting aloud. @param {SessionReconnection} reconnection @param {string} progress */
+export function spokenConnection({ isReconnecting, hasGivenUp, isOffline, lostAt }, progress) {
   if (hasGivenUp) return { status: "", alert: `The connection could not be restored. ${progress}` };
-  if (!isReconnecting || lostAt === null || now() - lostAt < GRACE_S) return { status: "", alert: "" };
-  const attempt = attemptCount >= 5 ? ` More than ${Math.floor(attemptCount / 5) * 5} attempts.` : "";
-  return { status: isOffline ? `You are offline. ${progress}` : `Reconnecting.${attempt} ${progress}`, alert: "" };
+  const lasted = lostAt === null ? 0 : now() - lostAt;
+  if (!isReconnecting || lasted < GRACE_S) return { status: "", alert: "" };
+  const title = isOffline ? "You are offline." : lasted < LONG_S ? "Reconnecting." : "Still reconnecting.";
+  return { status: `${title} ${progress}`, alert: "" };
 }
