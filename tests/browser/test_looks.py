@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from chaos.toxiproxy.provision import Binary
 
@@ -22,6 +22,8 @@ from .harness import BrowserWorld, browser_world, joined
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PHONE: ViewportSize = {"width": 390, "height": 780}
+STAGE: ViewportSize = {"width": 1100, "height": 700}
 Scheme = Literal["light", "dark"]
 
 PICTURES = Path(__file__).parents[2] / "docs" / "browser"
@@ -37,20 +39,22 @@ async def world(binary: Binary, tmp_path_factory: pytest.TempPathFactory) -> Asy
 class Inspector:
     """Examines a page in each state: axe-core, no scrolling sideways, and a picture if pictures are to be renewed."""
 
-    def __init__(self, page: Page, node_modules: Path) -> None:
+    def __init__(self, page: Page, node_modules: Path, size: ViewportSize = PHONE) -> None:
+        self._size = size
         self._page, self._axe = page, (node_modules / "axe-core" / "axe.min.js").read_text("utf-8")
 
     async def sees(self, state: str, *, picture: bool = True) -> None:
-        """The page is in this state."""
+        """The page is in this state; pictures are taken in light colours."""
+        await self._page.set_viewport_size(self._size)
         await self._settled()
-        if picture and os.environ.get("SCREENSHOTS"):
+        if picture and os.environ.get("SCREENSHOTS") and not state.endswith("-dark"):
             PICTURES.mkdir(exist_ok=True)
             await self._page.screenshot(path=PICTURES / f"{state}.png")
         assert await self._violations() == [], state
         await self._page.set_viewport_size({"width": 320, "height": 640})
         wide = await self._page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{state} scrolls sideways at 320 px"
-        await self._page.set_viewport_size({"width": 390, "height": 780})
+        await self._page.set_viewport_size(self._size)
 
     async def _settled(self) -> None:
         await self._page.evaluate("() => new Promise((done) => setTimeout(done, 150))")
@@ -132,7 +136,7 @@ async def test_giving_up_is_clean(world: BrowserWorld, node_modules: Path, schem
 async def test_a_host_creates_a_quiz_and_runs_it_to_the_end(world: BrowserWorld, node_modules: Path) -> None:
     async with world.profile() as stage, world.profile() as phone:
         host = await stage.new_page()
-        look = Inspector(host, node_modules)
+        look = Inspector(host, node_modules, STAGE)
         await create_event(world, host, look, "friday")
         page = await joined(phone, world.url("friday", "/join"), "Bo")
         await expect(host.locator(".counts dd").first).to_have_text("1")

@@ -1,5 +1,6 @@
 /** The host's page: key and code, the editor of a new quiz, then the console before the audience; at `/host`. */
 
+import { ConfirmButton } from "../components/confirm-button.js";
 import { Countdown } from "../components/countdown.js";
 import { Leaderboard } from "../components/leaderboard.js";
 import { LiveRegions } from "../components/live-regions.js";
@@ -78,17 +79,10 @@ function Counts({ status }) {
 
 /** @param {{session: HostSession, status: HostStatus}} props */
 function Controls({ session, status }) {
-  const [isSure, setSure] = useState(false);
   const action = nextAction(status.phase);
-  const finish = () => {
-    if (isSure) session.order("finish");
-    setSure(!isSure);
-  };
   return html`<p class="actions">
     ${action !== null && html`<button type="button" disabled=${session.isBusy} onClick=${() => session.order(action)}>${nextWords(status)}</button>`}
-    ${action !== null && html`<button type="button" class="quiet" disabled=${session.isBusy} onClick=${finish}>
-      ${isSure ? "Really end the quiz?" : "End the quiz"}
-    </button>`}
+    ${action !== null && html`<${ConfirmButton} words="End the quiz" question="Really end the quiz?" disabled=${session.isBusy} onConfirm=${() => session.order("finish")} />`}
     ${action === null && html`<button type="button" onClick=${() => session.close()}>Host another quiz</button>`}
   </p>`;
 }

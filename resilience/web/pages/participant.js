@@ -1,5 +1,6 @@
 /** The participant's page: join by code and name, then the quiz; at `/join` and `/play`. */
 
+import { ConfirmButton } from "../components/confirm-button.js";
 import { Leaderboard } from "../components/leaderboard.js";
 import { LiveRegions } from "../components/live-regions.js";
 import { QualityIndicator } from "../components/quality-indicator.js";
@@ -132,7 +133,7 @@ function Quiz({ session, reconnection }) {
       ${[late, replaced].filter(Boolean).map((note) => html`<p class="note">${note}</p>`)}
       <${Phase} session=${session} words=${words} />
     </main>
-    <footer><button type="button" class="quiet" onClick=${() => session.leave()}>Leave the quiz</button></footer>
+    <footer><${ConfirmButton} words="Leave the quiz" question="Really leave for good?" onConfirm=${() => session.leave()} /></footer>
   `;
 }
 
