@@ -118,6 +118,23 @@ async def test_joining_and_two_tabs_are_clean(world: BrowserWorld, node_modules:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_slow_return_shows_its_steps_and_is_clean(
+    world: BrowserWorld, node_modules: Path, scheme: Scheme
+) -> None:
+    """The page is there, its connection opens, and the server takes its time."""
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.close()
+        again = await context.new_page()
+        await again.route_web_socket("**/ws", lambda _socket: None)  # it opens, and nothing is ever said
+        await again.goto(world.url(quiz.event))
+        recovery = again.get_by_role("region", name="Session recovery")
+        await expect(recovery).to_contain_text("Welcome back, Ada")
+        await expect(recovery.get_by_role("progressbar")).to_have_attribute("value", re.compile("[12]"))
+        await Inspector(again, node_modules).sees("recovering" if scheme == "light" else "recovering-dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_giving_up_is_clean(world: BrowserWorld, node_modules: Path, scheme: Scheme) -> None:
     async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
         page = await context.new_page()

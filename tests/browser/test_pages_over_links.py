@@ -15,6 +15,7 @@ from playwright.async_api import Page, expect
 from chaos.toxiproxy.provision import Binary
 from resilience.experiment.primitives import Direction, Drop
 
+from ..support.deadlines import HANG_S
 from ..support.processes import eventually
 from .harness import BrowserWorld, browser_world, collect_records, joined, until, watch_banners
 
@@ -214,3 +215,44 @@ async def test_flapping_makes_no_second_participant_and_no_red_banner(world: Bro
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
         assert len(world.participants(quiz.event)) == 1
         assert "banner red" not in await shown()
+
+
+HOOK = """async (base) => {
+  const { html, render } = await import(`${base}vendor/preact.js`);
+  const { useReconnection } = await import(`${base}hooks/use-reconnection.js`);
+  window.calls = 0;
+  function Probe() {
+    const state = useReconnection(() => { window.calls += 1; }, !window.isBack, { maxAttempts: 2 });
+    window.hook = state;
+    return html`<p id="hook">${JSON.stringify(state)}</p>`;
+  }
+  const root = document.body.appendChild(document.createElement("div"));
+  window.show = () => render(html`<${Probe} />`, root);
+  window.show();
+}"""
+
+
+async def test_the_hook_use_reconnection_calls_until_it_has_given_up_and_reset_begins_again(
+    world: BrowserWorld,
+) -> None:
+    async with world.profile() as context:
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(f"{world.origin}/join")
+        style = await page.locator("link[rel=stylesheet]").get_attribute("href")
+        assert style is not None
+        await page.evaluate(HOOK, style.removesuffix("style.css"))
+        await expect(page.locator("#hook")).to_contain_text('"isReconnecting":true,"attemptCount":1')
+        async with asyncio.timeout(HANG_S):
+            while not await page.evaluate("window.hook.hasGivenUp"):
+                await page.clock.run_for(500)
+        assert await page.evaluate("[window.calls, window.hook.attemptCount, window.hook.nextAttemptSeconds]") == [
+            2,
+            2,
+            None,
+        ]
+        await page.evaluate("window.hook.reset()")
+        await page.clock.run_for(500)
+        await until(lambda: page.evaluate("window.calls === 3"))
+        await page.evaluate("window.isBack = true; window.show()")
+        await expect(page.locator("#hook")).to_contain_text('"isReconnecting":false,"attemptCount":0')
