@@ -256,3 +256,29 @@ async def test_the_hook_use_reconnection_calls_until_it_has_given_up_and_reset_b
         await until(lambda: page.evaluate("window.calls === 3"))
         await page.evaluate("window.isBack = true; window.show()")
         await expect(page.locator("#hook")).to_contain_text('"isReconnecting":false,"attemptCount":0')
+
+
+NO_STORAGE = """
+delete window.indexedDB;
+Object.defineProperty(window, "indexedDB", { get() { throw new Error("forbidden"); } });
+for (const name of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, name, { get() { throw new Error("forbidden"); } });
+"""
+
+
+async def test_without_storage_the_page_works_and_calls_nothing_saved(world: BrowserWorld) -> None:
+    async with world.hosted() as quiz, world.profile() as context:
+        await context.add_init_script(NO_STORAGE)
+        page = await joined(context, world.url(quiz.event), "<b>Ada</b>")
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(4)
+        await world.cut_off()
+        await choose(page, "Mercury")
+        await expect(page.locator(".verdict")).to_have_text("Your answer waits to be sent: keep this page open.")
+        await expect(page.locator(".banner.amber")).to_contain_text("1 answer to be sent: keep this page open.")
+        await world.heal()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        await world.cut_off()
+        await expect(page.locator(".banner.amber")).to_contain_text("Keep this page open to stay in your place.")
+        assert "saved" not in await page.locator("#app").inner_text()
+        assert world.answers(quiz.event) == [("q1", 1)]

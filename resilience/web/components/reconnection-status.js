@@ -19,8 +19,8 @@ const LONG_S = 15;
 /** @param {Progress} progress */
 export function progressWords({ isSaved, unsent, isStored }) {
   if (unsent > 0) {
-    const answers = unsent === 1 ? "1 answer waits" : `${unsent} answers wait`;
-    return isStored ? `${answers} on this device and will be sent.` : `${answers} to be sent: keep this page open.`;
+    const [answers, wait] = unsent === 1 ? ["1 answer", "waits"] : [`${unsent} answers`, "wait"];
+    return isStored ? `${answers} ${wait} on this device and will be sent.` : `${answers} to be sent: keep this page open.`;
   }
   return isSaved ? "Your progress is saved." : "Your score is kept on the server. Keep this page open to stay in your place.";
 }
