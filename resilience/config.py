@@ -166,9 +166,9 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     No more wrong host keys than this are compared within any minute. 0 turns the limit off.
     """
     address_page_rate: float = 20.0
-    """Requests per second that one address may make for pages (`/`, `/healthz`, `/readyz`, `/metrics`).
+    """Requests per second that one address may make for pages (`/`, `/healthz`, `/readyz`, `/metrics`, `/join.svg`).
 
-    0 turns the limit off.
+    The pages for people and their files count by ``address_rate`` instead. 0 turns the limit off.
     """
     address_page_burst: int = 100
     """Requests for pages that one address may make at once before that rate applies."""

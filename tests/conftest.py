@@ -36,7 +36,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/")
+REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/", "tests/browser/")
 """The folders whose tests use real processes and sockets."""
 
 

@@ -135,9 +135,13 @@ class HandshakePolicy:
         """The tokens for messages that all connections of this address share."""
         return self._messages.bucket(address, now)
 
-    def page_wait(self, request: HandshakeRequest, now: Instant) -> Seconds:
-        """Count a request for a page; returns the seconds that its address has to wait before it gets one, else 0."""
-        return self._pages.take(self.address_of(request), now)
+    def page_wait(self, request: HandshakeRequest, now: Instant, *, is_file: bool = False) -> Seconds:
+        """Count a request for a page; returns the seconds that its address has to wait before it gets one, else 0.
+
+        ``is_file``: it is one of the many files of which a page for people consists, and costs no more than a
+        connection does: it counts as one, so that a school behind one address can load its pages at once.
+        """
+        return (self._opened if is_file else self._pages).take(self.address_of(request), now)
 
     def _is_origin_allowed(self, request: HandshakeRequest) -> bool:
         """Only browsers send an origin; it must be this server's own or a listed one."""

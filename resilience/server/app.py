@@ -30,8 +30,10 @@ from resilience.server.gateway import Gateway, QuizConnection
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
 from resilience.server.metrics import CachedExposition, Metrics
-from resilience.server.pages import EventView, Page, ServerView, origin_form, respond, too_many_requests
+from resilience.server.page import Page
+from resilience.server.pages import EventView, ServerView, origin_form, respond, too_many_requests
 from resilience.server.store import Store
+from resilience.server.web_pages import is_web_file
 from resilience.units import Seconds
 
 WEBSOCKET_PATH = "/ws"
@@ -275,7 +277,7 @@ class QuizServer:
         return response
 
     def _answer_page(self, connection: QuizConnection, request: Request, path: str) -> Response | Awaitable[Response]:
-        wait = self._gateway.page_wait(connection, request)
+        wait = self._gateway.page_wait(connection, request, is_file=is_web_file(path))
         return self._refuse_page(wait) if wait else _response(self._page(request, path))
 
     async def _refuse_page(self, wait: Seconds) -> Response:
@@ -288,7 +290,9 @@ class QuizServer:
         host = next(iter(request.headers.get_all("Host")), "this server")
         address = f"{'wss' if secure else 'ws'}://{host}{WEBSOCKET_PATH}"
         accept = ", ".join(request.headers.get_all("Accept"))
-        return respond(path, functools.partial(self.view, address), self._exposition, accept, request.method)
+        origin = f"{'https' if secure else 'http'}://{host}"
+        view = functools.partial(self.view, address)
+        return respond(path, view, self._exposition, accept, request.method, origin=origin)
 
     def _write(self, batch: Sequence[CommitRequest]) -> None:
         rows = [(order.lease, row) for order in batch for row in order.persist.rows]

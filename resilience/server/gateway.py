@@ -203,9 +203,13 @@ class Gateway:
         self.carry_out_effects()
         return rejection
 
-    def page_wait(self, connection: QuizConnection, request: Request) -> Seconds:
-        """The seconds that the sender of this request for a page has to wait before it gets one; 0 if it gets it."""
-        return self.handshake.page_wait(handshake_request(connection.remote_address, request), self._clock.now())
+    def page_wait(self, connection: QuizConnection, request: Request, *, is_file: bool) -> Seconds:
+        """The seconds that the sender of this request for a page has to wait before it gets one; 0 if it gets it.
+
+        ``is_file``: it is a file of the pages for people.
+        """
+        asked = handshake_request(connection.remote_address, request)
+        return self.handshake.page_wait(asked, self._clock.now(), is_file=is_file)
 
     async def handle(self, connection: WebSocketServerConnection) -> None:
         """Serve one connection whose handshake is complete, until no message of it can come any more."""

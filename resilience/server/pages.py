@@ -1,4 +1,4 @@
-"""Answers to plain HTTP requests: status page, health, readiness, metrics. Pure functions of a view and a path.
+"""Answers to plain HTTP requests: status, health, readiness, metrics, people's pages. Pure functions of view and path.
 
 Shows numbers and names of events, no participant and no secret. The status page needs no script, no second request and
 no network; it reloads every few seconds unless asked not to. Liveness (``/healthz``) and readiness (``/readyz``) are
@@ -16,6 +16,8 @@ from http import HTTPStatus
 import jinja2
 import msgspec
 
+from resilience.server.page import HTML, TEXT, Page, page
+from resilience.server.web_pages import web_page
 from resilience.units import Seconds
 
 REFRESH_INTERVAL_S: Seconds = 5
@@ -25,10 +27,12 @@ MAX_HEALTHY_LAG_S: Seconds = 0.5
 MAX_HEALTHY_COMMIT_S: Seconds = 2.0
 """Nor is a server whose database has not replied to a commit for so long."""
 
+_KNOWN = (
+    b"nothing here; try /join, /host or / for people, /healthz, /readyz and /metrics for machines, /ws for the quiz\n"
+)
+
 METHODS = ("GET", "HEAD", "OPTIONS")
 _ALLOW = ("Allow", ", ".join(METHODS))
-
-HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 Exposition = Callable[[str], tuple[str, bytes]]
 """Content type and body of the metrics, for an ``Accept`` header."""
@@ -71,18 +75,18 @@ class ServerView(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-class Page(msgspec.Struct, frozen=True):
-    """A complete HTTP response."""
-
-    status: HTTPStatus
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
-def respond(
-    path: str, view: Callable[[], ServerView], exposition: Exposition, accept: str = "", method: str = "GET"
+def respond(  # noqa: PLR0913 - what a request and a server consist of
+    path: str,
+    view: Callable[[], ServerView],
+    exposition: Exposition,
+    accept: str = "",
+    method: str = "GET",
+    *,
+    origin: str = "",
 ) -> Page:
     """The response to a request for ``path``; ``view`` is called only for pages that show it, ``accept`` is the header.
+
+    ``origin`` is the server's own as the browser sees it, such as ``https://quiz.example``.
 
     HEAD receives the head of GET's response. So does OPTIONS, with which some proxies check the health of a server.
     Other methods receive 405.
@@ -90,16 +94,16 @@ def respond(
     if method not in METHODS:
         refused = _page(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"this page can be read only: GET, HEAD or OPTIONS\n")
         return msgspec.structs.replace(refused, headers=(*refused.headers, _ALLOW))
-    page = _get(path, view, exposition, accept)
+    found = web_page(path, origin) or _get(path, view, exposition, accept)
     if method == "OPTIONS":
-        return Page(page.status, (*_replaced(page.headers, "Content-Length", "0"), _ALLOW), b"")
-    return page if method == "GET" else msgspec.structs.replace(page, body=b"")
+        return Page(found.status, (*_replaced(found.headers, "Content-Length", "0"), _ALLOW), b"")
+    return found if method == "GET" else msgspec.structs.replace(found, body=b"")
 
 
 def too_many_requests(wait: Seconds) -> Page:
     """The response to an address that asks for too many pages and may ask again in ``wait`` seconds."""
-    page = _page(HTTPStatus.TOO_MANY_REQUESTS, TEXT, b"too many requests from this address\n")
-    return msgspec.structs.replace(page, headers=(*page.headers, ("Retry-After", str(math.ceil(wait)))))
+    refused = _page(HTTPStatus.TOO_MANY_REQUESTS, TEXT, b"too many requests from this address\n")
+    return msgspec.structs.replace(refused, headers=(*refused.headers, ("Retry-After", str(math.ceil(wait)))))
 
 
 def origin_form(target: str) -> str:
@@ -126,8 +130,7 @@ def _get(path: str, view: Callable[[], ServerView], exposition: Exposition, acce
         case "/metrics":
             return _page(HTTPStatus.OK, *exposition(accept))
         case _:
-            known = "nothing here; try / for people, /healthz, /readyz and /metrics for machines, /ws for the quiz\n"
-            return _page(HTTPStatus.NOT_FOUND, TEXT, known.encode())
+            return _page(HTTPStatus.NOT_FOUND, TEXT, _KNOWN)
 
 
 def not_ready(view: ServerView) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ def _replaced(headers: tuple[tuple[str, str], ...], name: str, value: str) -> tu
 
 
 def _page(status: HTTPStatus, content_type: str, body: bytes) -> Page:
-    return Page(status, (("Content-Type", content_type), ("Content-Length", str(len(body))), *_SECURITY), body)
+    return page(status, content_type, body, policy=_POLICY)
 
 
 def duration(seconds: Seconds) -> str:
@@ -202,11 +205,3 @@ _POLICY = "; ".join((
     "form-action 'none'",
     "frame-ancestors 'none'",
 ))  # fmt: skip
-
-_SECURITY = (
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", _POLICY),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Connection", "close"),
-)

@@ -33,6 +33,7 @@ from resilience.server.limits import backlog_limit, limit_warnings
 from resilience.server.logs import configure, log_line
 from resilience.server.metrics import Metrics
 from resilience.server.store import SqlStore
+from resilience.server.web_pages import join_address
 
 LIMIT = "a system limit is low"
 """The warning of a low limit; ``why`` is the rest."""
@@ -128,6 +129,7 @@ async def _serve(
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             click.echo(announcement(plan.event, host, port))
+            click.echo(pages_announcement(plan.event, host, port, has_key=options["host_key"] is not None))
             await stop.wait()
             await server.stop()
         finally:
@@ -140,6 +142,13 @@ def announcement(event: str, host: str, port: int) -> str:
     kind = "IPv6" if ":" in host else "IPv4"
     others = f", and at every other {kind} address of this machine" if is_every_interface(host) else ""
     return f"quiz '{event}' at ws://{openable(host, port)}{WEBSOCKET_PATH}{others}; Ctrl-C stops"
+
+
+def pages_announcement(event: str, host: str, port: int, *, has_key: bool) -> str:
+    """The addresses of the pages, for a browser on this machine."""
+    origin = f"http://{openable(host, port)}"
+    hosting = f"host with the key at {origin}/host" if has_key else "no host key is set, so hosts are refused"
+    return f"in a browser: join at {join_address(origin, event)}; {hosting}"
 
 
 def _store(options: Mapping[str, Any]) -> SqlStore:

@@ -16,9 +16,9 @@ from websockets.http11 import Request, Response
 
 from resilience.config import ServerConfig
 from resilience.server.metrics import CachedExposition, Metrics
+from resilience.server.page import Page
 from resilience.server.pages import (
     EventView,
-    Page,
     ServerView,
     duration,
     not_ready,

@@ -1,0 +1,179 @@
+"""The pages for people: participant, host, their scripts and styles, and a QR code of the address to join at. Pure.
+
+The documents are a few lines that name the scripts in ``resilience/web``; those are served as they stand there, under a
+path that holds the digest of them all, so that a browser may keep them for as long as it likes and never mixes two
+versions. Nothing is loaded from elsewhere, and the content-security policy admits nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import posixpath
+import re
+from http import HTTPStatus
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from urllib.parse import parse_qs, quote
+
+import jinja2
+import msgspec
+import segno
+
+from resilience.protocol.messages import label_problem
+from resilience.server.page import HTML, TEXT, Page, page
+
+DOCUMENTS = {
+    "/join": ("Join a quiz", "pages/participant.js"),
+    "/play": ("Quiz", "pages/participant.js"),
+    "/host": ("Host a quiz", "pages/host.js"),
+}
+"""The documents by path: title and the script that runs them."""
+
+QR_CODE = "/join.svg"
+LONGEST_ADDRESS = 1000
+"""The most characters of an address in a QR code: an event's id takes 768 at most, and phones read no finer code."""
+
+FILES = "/web/"
+
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+"""The files that are served, by the end of their names; types and licences ship, but are not."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The content-security policy of the documents; ``connect-src 'self'`` admits the server's own WebSocket."""
+
+KEPT = "public, max-age=31536000, immutable"
+"""The cache rule of files: another version of one has another path."""
+
+ASKED_FOR = "no-cache"
+"""That of documents; unlike ``no-store`` it lets a browser keep a page that was left, and come back to it at once."""
+
+
+_IMPORT = re.compile(r'^(?:import|export|}) .*?from "(\.[^"]+)";', re.MULTILINE)
+
+
+class WebFiles(msgspec.Struct, frozen=True):
+    """The files of the pages by their paths below ``resilience/web``, and a digest of them all."""
+
+    digest: str
+    contents: dict[str, bytes]
+
+    def path(self, name: str) -> str:
+        """Where a browser finds the file of this name."""
+        return f"{FILES}{self.digest}/{name}"
+
+
+@functools.cache
+def web_files() -> WebFiles:
+    """Every file that is served, read once."""
+    contents = dict(sorted(_read(files("resilience") / "web", "")))
+    digest = hashlib.sha256()
+    for name, content in contents.items():
+        digest.update(f"{name}\n{len(content)}\n".encode() + content)
+    return WebFiles(digest.hexdigest()[:16], contents)
+
+
+def _read(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in folder.iterdir():
+        name = f"{prefix}{entry.name}"
+        if entry.is_dir():
+            found += _read(entry, f"{name}/")
+        elif _type_of(name) is not None:
+            found.append((name, entry.read_bytes()))
+    return found
+
+
+def _type_of(name: str) -> str | None:
+    return next((kind for end, kind in TYPES.items() if name.endswith(end)), None)
+
+
+def is_web_file(path: str) -> bool:
+    """Whether this is a document or a file: made once, and as cheap to answer as a handshake."""
+    route = path.partition("?")[0]
+    return route in DOCUMENTS or route.startswith(FILES)
+
+
+def web_page(path: str, origin: str) -> Page | None:
+    """The response for a path of these pages, ``None`` for any other. ``origin``: the server's for the browser."""
+    route, _, query = path.partition("?")
+    if route in DOCUMENTS:
+        return page(HTTPStatus.OK, HTML, _document(route), policy=POLICY, cache=ASKED_FOR)
+    if route == QR_CODE:
+        return _qr_code(query, origin)
+    return _file(route.removeprefix(FILES)) if route.startswith(FILES) else None
+
+
+def join_address(origin: str, event: str) -> str:
+    """Where people join an event."""
+    return f"{origin}/join?event={quote(event, safe='')}"
+
+
+def _file(path: str) -> Page:
+    digest, _, name = path.partition("/")
+    found = web_files()
+    content = found.contents.get(name) if digest == found.digest else None
+    kind = _type_of(name)
+    if content is None or kind is None:
+        return page(HTTPStatus.NOT_FOUND, TEXT, b"no such file; reload the page that asked for it\n", policy=POLICY)
+    return page(HTTPStatus.OK, kind, content, policy=POLICY, cache=KEPT)
+
+
+@functools.cache
+def _document(route: str) -> bytes:
+    title, script = DOCUMENTS[route]
+    found = web_files()
+    scripts = [found.path(name) for name in sorted(_imported(script, found))]
+    icon, style = found.path("icon.svg"), found.path("style.css")
+    template = _ENVIRONMENT.get_template("app.html.j2")
+    return template.render(title=title, script=found.path(script), scripts=scripts, icon=icon, style=style).encode()
+
+
+def _imported(script: str, found: WebFiles) -> set[str]:
+    """The scripts that this one imports, and those imported by them: a browser may fetch all of them at once."""
+    names, left = set[str](), [script]
+    while left:
+        name = left.pop()
+        for relative in _IMPORT.findall(found.contents[name].decode()):
+            imported = posixpath.normpath(posixpath.join(posixpath.dirname(name), relative))
+            if imported not in names:
+                names.add(imported)
+                left.append(imported)
+    return names
+
+
+def _qr_code(query: str, origin: str) -> Page:
+    event = (parse_qs(query).get("event") or [""])[-1]
+    problem = label_problem(event)
+    if problem is not None:
+        words = f"event: {problem[:1].lower()}{problem[1:]}\n".encode()
+        return page(HTTPStatus.BAD_REQUEST, TEXT, words, policy=POLICY)
+    address = join_address(origin, event)
+    if len(address) > LONGEST_ADDRESS:
+        return page(HTTPStatus.BAD_REQUEST, TEXT, b"Host: too long for a QR code\n", policy=POLICY)
+    return page(HTTPStatus.OK, TYPES[".svg"], _picture(address), policy=POLICY, cache=ASKED_FOR)
+
+
+@functools.lru_cache(maxsize=64)
+def _picture(address: str) -> bytes:
+    picture = io.BytesIO()
+    code = segno.make(address, error="m", micro=False)
+    code.save(picture, kind="svg", scale=8, border=4, dark="#000000", light="#ffffff", xmldecl=False)
+    return picture.getvalue()
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("resilience.server"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)

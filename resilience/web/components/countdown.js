@@ -1,0 +1,19 @@
+/** The time left for a question: always from its absolute end, so it never runs upwards, however late a timer is. */
+
+import { now } from "../client/platform.js";
+import { useTicks } from "../hooks/use-subscribed.js";
+import { html } from "../vendor/preact.js";
+
+/** Seconds left, not below 0. @param {number | null} endsAt on the page's clock */
+export const secondsLeft = (endsAt) => (endsAt === null ? 0 : Math.max(0, endsAt - now()));
+
+/** @param {{endsAt: number, total: number}} props seconds */
+export function Countdown({ endsAt, total }) {
+  const left = secondsLeft(endsAt);
+  useTicks(left > 0);
+  const shown = Math.ceil(left);
+  return html`<div class="countdown">
+    <span class=${left <= 5 ? "seconds urgent" : "seconds"} role="timer" aria-label="Seconds left">${shown}</span>
+    <progress class="time" max=${total} value=${Math.min(left, total)} aria-label="Time left"></progress>
+  </div>`;
+}

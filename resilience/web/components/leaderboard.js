@@ -1,0 +1,24 @@
+/** The best participants with their ranks; the own line is marked. */
+
+import { html } from "../vendor/preact.js";
+
+/** @import { Standing } from "../machine/messages.js" */
+
+/** @param {{leaders: Standing[], own?: string, title?: string}} props */
+export function Leaderboard({ leaders, own = "", title = "Leaderboard" }) {
+  if (leaders.length === 0) return html`<p class="hint">No points yet.</p>`;
+  const rank = (/** @type {Standing} */ line) => 1 + leaders.filter((other) => other.score > line.score).length;
+  return html`<table class="leaders">
+    <caption>${title}</caption>
+    <thead class="visually-hidden"><tr><th scope="col">Rank</th><th scope="col">Name</th><th scope="col">Points</th></tr></thead>
+    <tbody>
+      ${leaders.map(
+        (line) => html`<tr key=${line.participant} class=${line.participant === own ? "own" : ""}>
+          <td>${rank(line)}</td>
+          <th scope="row">${line.name}${line.participant === own ? " (you)" : ""}</th>
+          <td>${line.score}</td>
+        </tr>`,
+      )}
+    </tbody>
+  </table>`;
+}

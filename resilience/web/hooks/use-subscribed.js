@@ -1,0 +1,37 @@
+/** Renders a component again when a session changes, and on a clock while it shows times. */
+
+import { useEffect, useState } from "../vendor/preact.js";
+
+/** @typedef {{subscribe: (listener: () => void) => () => void, attach: () => () => void}} Attachable */
+
+const TICK_MS = 200;
+
+/**
+ * Attach to a session while the component is shown.
+ * @template {Attachable} T
+ * @param {() => T} make
+ * @returns {T}
+ */
+export function useSession(make) {
+  const [session] = useState(make);
+  const [, render] = useState(0);
+  useEffect(() => {
+    const unsubscribe = session.subscribe(() => render((n) => n + 1));
+    const detach = session.attach();
+    return () => {
+      unsubscribe();
+      detach();
+    };
+  }, [session]);
+  return session;
+}
+
+/** Render again several times a second while `running`. @param {boolean} running */
+export function useTicks(running) {
+  const [, render] = useState(0);
+  useEffect(() => {
+    if (!running) return undefined;
+    const timer = setInterval(() => render((n) => n + 1), TICK_MS);
+    return () => clearInterval(timer);
+  }, [running]);
+}

@@ -1,0 +1,21 @@
+/** The event in the page's address, and addresses of events. No secret is ever in one. */
+
+/** The event that the address names; empty if it names none. */
+export function eventInAddress() {
+  return new URLSearchParams(location.search).get("event")?.trim() ?? "";
+}
+
+/** The backoff preset that the address names: `classic`, else `window`. @returns {"classic" | "window"} */
+export function presetInAddress() {
+  return new URLSearchParams(location.search).get("preset") === "classic" ? "classic" : "window";
+}
+
+/** Where people join an event. @param {string} event */
+export function joinAddress(event) {
+  return `${location.origin}/join?event=${encodeURIComponent(event)}`;
+}
+
+/** @param {string} path @param {string} event */
+export function goToEvent(path, event) {
+  location.assign(`${path}?event=${encodeURIComponent(event)}`);
+}

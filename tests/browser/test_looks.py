@@ -1,0 +1,238 @@
+"""The look of every state of the pages: clean by axe-core, usable narrow, by keyboard and in forced colours; pictures.
+
+``SCREENSHOTS=1`` renews the pictures in ``docs/browser``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, ViewportSize, expect
+
+from chaos.toxiproxy.provision import Binary
+
+from ..support.server_process import KEY
+from .harness import BrowserWorld, browser_world, joined
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PHONE: ViewportSize = {"width": 390, "height": 780}
+STAGE: ViewportSize = {"width": 1100, "height": 700}
+Scheme = Literal["light", "dark"]
+
+PICTURES = Path(__file__).parents[2] / "docs" / "browser"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(binary: Binary, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BrowserWorld]:
+    """The world of all these tests."""
+    async with browser_world(tmp_path_factory.mktemp("looks"), binary) as started:
+        yield started
+
+
+class Inspector:
+    """Examines a page in each state: axe-core, no scrolling sideways, and a picture if pictures are to be renewed."""
+
+    def __init__(self, page: Page, node_modules: Path, size: ViewportSize = PHONE) -> None:
+        self._size = size
+        self._page, self._axe = page, (node_modules / "axe-core" / "axe.min.js").read_text("utf-8")
+
+    async def sees(self, state: str, *, picture: bool = True) -> None:
+        """The page is in this state; pictures are taken in light colours."""
+        await self._page.set_viewport_size(self._size)
+        await self._settled()
+        if picture and os.environ.get("SCREENSHOTS") and not state.endswith("-dark"):
+            PICTURES.mkdir(exist_ok=True)
+            await self._page.screenshot(path=PICTURES / f"{state}.png")
+        assert await self._violations() == [], state
+        await self._page.set_viewport_size({"width": 320, "height": 640})
+        wide = await self._page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not wide, f"{state} scrolls sideways at 320 px"
+        await self._page.set_viewport_size(self._size)
+
+    async def _settled(self) -> None:
+        await self._page.evaluate("() => new Promise((done) => setTimeout(done, 150))")
+
+    async def _violations(self) -> list[Any]:
+        await self._page.evaluate(self._axe)  # by the debugger: the page's own policy admits no such script
+        found = await self._page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [
+            (violation["id"], node["html"], node.get("failureSummary"))
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_state_of_a_participant_is_clean(world: BrowserWorld, node_modules: Path, scheme: Scheme) -> None:
+    tail = "" if scheme == "light" else "-dark"
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
+        page = await joined(context, world.url(quiz.event), "Ada Lovelace")
+        look = Inspector(page, node_modules)
+        await look.sees(f"lobby{tail}")
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(4)
+        await look.sees(f"question{tail}")
+        await world.cut_off()
+        await expect(page.locator(".banner.amber")).to_be_visible()
+        await look.sees(f"reconnecting{tail}")
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_contain_text("Saved on this device")
+        await look.sees(f"answer-waits{tail}")
+        await world.heal()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        await quiz.reveal()
+        await expect(page.locator(".right")).to_be_visible()
+        await expect(page.locator(".banner")).to_have_count(0)
+        await look.sees(f"reveal{tail}")
+        await quiz.advance("leaderboard")
+        await expect(page.locator(".leaders")).to_be_visible()
+        await look.sees(f"leaderboard{tail}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_joining_and_two_tabs_are_clean(world: BrowserWorld, node_modules: Path, scheme: Scheme) -> None:
+    tail = "" if scheme == "light" else "-dark"
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
+        entry = await context.new_page()
+        await entry.goto(f"{world.origin}/join")
+        await Inspector(entry, node_modules).sees(f"code{tail}")
+        await entry.goto(world.url(quiz.event))
+        await expect(entry.get_by_label("Your name")).to_be_visible()
+        await Inspector(entry, node_modules).sees(f"name{tail}")
+        await entry.close()
+        page = await joined(context, world.url(quiz.event), "Ada Lovelace")
+        second = await context.new_page()
+        await second.goto(world.url(quiz.event))
+        await expect(second.get_by_role("button", name="Use it here")).to_be_visible()
+        await Inspector(second, node_modules).sees(f"elsewhere{tail}")
+        await second.get_by_role("button", name="Use it here").click()
+        await expect(page.get_by_role("button", name="Use it here")).to_be_visible()
+        await Inspector(page, node_modules).sees(f"replaced{tail}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_slow_return_shows_its_steps_and_is_clean(
+    world: BrowserWorld, node_modules: Path, scheme: Scheme
+) -> None:
+    """The page is there, its connection opens, and the server takes its time."""
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.close()
+        again = await context.new_page()
+        await again.route_web_socket("**/ws", lambda _socket: None)  # it opens, and nothing is ever said
+        await again.goto(world.url(quiz.event))
+        recovery = again.get_by_role("region", name="Session recovery")
+        await expect(recovery).to_contain_text("Welcome back, Ada")
+        await expect(recovery.get_by_role("progressbar")).to_have_attribute("value", re.compile("[12]"))
+        await Inspector(again, node_modules).sees("recovering" if scheme == "light" else "recovering-dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_giving_up_is_clean(world: BrowserWorld, node_modules: Path, scheme: Scheme) -> None:
+    async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(world.url(quiz.event, more="&preset=classic"))
+        await page.get_by_label("Your name").fill("Ada")
+        await page.get_by_role("button", name="Join").click()
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        await world.cut_off()
+        red = page.locator(".banner.red")
+        while not await red.count():
+            await page.clock.run_for(4000)
+        await Inspector(page, node_modules).sees("given-up" if scheme == "light" else "given-up-dark")
+
+
+async def test_a_host_creates_a_quiz_and_runs_it_to_the_end(world: BrowserWorld, node_modules: Path) -> None:
+    async with world.profile() as stage, world.profile() as phone:
+        host = await stage.new_page()
+        look = Inspector(host, node_modules, STAGE)
+        await create_event(world, host, look, "friday")
+        page = await joined(phone, world.url("friday", "/join"), "Bo")
+        await expect(host.locator(".counts dd").first).to_have_text("1")
+        await host.get_by_role("button", name="Start the quiz").click()
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        await expect(host.get_by_text("1 of 1")).to_be_visible()
+        await look.sees("host-question")
+
+        await host.reload()  # a projector's page comes back without the key being typed again
+        await host.get_by_role("button", name="Close the question").click()
+        await expect(page.get_by_text("✓ right, your choice")).to_be_visible()
+        await host.get_by_role("button", name="Show the leaderboard").click()
+        await expect(host.locator(".leaders")).to_contain_text("Bo")
+        await look.sees("host-leaderboard")
+        await host.get_by_role("button", name="End the quiz").click()
+        await host.get_by_role("button", name="Really end the quiz?").click()
+        await expect(page.get_by_role("heading", name="The quiz is over")).to_be_visible()
+        await Inspector(page, node_modules).sees("over")
+        await expect(host.get_by_text("Final result")).to_be_visible()
+
+
+async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: str) -> None:
+    """From the key, wrong at first, over the editor to the lobby."""
+    await host.goto(f"{world.origin}/host")
+    await host.get_by_label("Code of the quiz").fill(event)
+    await host.get_by_label("Host key").fill("a key that is wrong")
+    await look.sees("host-key", picture=False)
+    await host.get_by_role("button", name="Continue").click()
+    await expect(host.get_by_role("alert")).not_to_be_empty()
+    await host.get_by_label("Host key").fill(KEY)
+    await host.get_by_role("button", name="Continue").click()
+    await host.get_by_role("button", name="Open the quiz").click()
+    await expect(host.get_by_role("alert")).to_have_text("Question 1 has no text.")
+    await host.get_by_role("button", name="Fill in an example").click()
+    await look.sees("host-editor")
+    await host.get_by_role("button", name="Open the quiz").click()
+    await expect(host.get_by_role("img", name="QR code")).to_be_visible()
+    assert await host.locator(".join-card img").evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
+    await look.sees("host-lobby")
+
+
+async def test_a_quiz_can_be_played_by_keyboard_alone(world: BrowserWorld) -> None:
+    async with world.hosted() as quiz, world.profile(reduced_motion="reduce", forced_colors="active") as context:
+        page = await context.new_page()
+        await page.goto(world.url(quiz.event))
+        await page.get_by_label("Your name").focus()
+        await page.keyboard.type("Ada")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(4)
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className.includes('choice')")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        assert world.answers(quiz.event) == [("q1", 1)]
+        await world.cut_off()
+        await expect(page.locator(".banner.amber")).to_be_visible()
+        assert await page.locator(".spinner").evaluate("(e) => getComputedStyle(e).animationName") == "none"
+        assert await page.evaluate("document.activeElement.className.includes('choice')")  # the focus has not moved
+
+
+SAID = ["Reconnecting. Your progress is saved.", "Still reconnecting. Your progress is saved."]
+
+
+async def test_screen_readers_hear_each_change_once(world: BrowserWorld) -> None:
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.evaluate("""() => {
+          window.said = [];
+          new MutationObserver(() => {
+            const regions = [...document.querySelectorAll("[role=status], [role=alert]")];
+            const words = regions.map((region) => region.textContent).join("");
+            if (words && window.said.at(-1) !== words) window.said.push(words);
+          }).observe(document.body, { childList: true, subtree: true, characterData: true });
+        }""")
+        await world.cut_off()
+        await expect(page.locator(".banner.amber")).to_contain_text(re.compile("Attempt [3-9]|Attempt 1[0-9]"))
+        said = await page.evaluate("window.said")
+        assert said in (SAID[:1], SAID)  # the second on a very slow machine

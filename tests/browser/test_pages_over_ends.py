@@ -1,0 +1,208 @@
+"""What outlives an end: of the server, of the browser's process, of a page that was frozen or left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import BrowserContext, async_playwright, expect
+from playwright.async_api import Error as PlaywrightError
+
+from chaos.toxiproxy.provision import Binary
+from resilience.experiment.primitives import Direction, Drop, Freeze
+
+from ..support.chromium import chromium_program
+from ..support.deadlines import HANG_S
+from ..support.processes import descendants, eventually
+from ..support.server_process import target
+from .harness import IGNORED, LAUNCH, SETTINGS, BrowserWorld, browser_world, collect_records, joined, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(binary: Binary, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BrowserWorld]:
+    """The world of all these tests."""
+    async with browser_world(tmp_path_factory.mktemp("ends"), binary) as started:
+        yield started
+
+
+@asynccontextmanager
+async def person(profile: Path) -> AsyncIterator[tuple[BrowserContext, list[int]]]:
+    """A browser with a profile on disk, and the processes that it consists of."""
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as p:
+        before = set(descendants(os.getpid()))
+        context = await p.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=chromium_program(),
+            args=[*LAUNCH, *root],
+            timeout=HANG_S * 1000,
+            ignore_default_args=IGNORED,
+        )
+        context.set_default_timeout(HANG_S * 1000)
+        try:
+            yield context, [pid for pid in descendants(os.getpid()) if pid not in before]
+        finally:
+            with suppress(PlaywrightError):  # killed by the test
+                await context.close()
+
+
+async def test_an_answer_that_was_called_saved_survives_the_kill_of_the_browser(
+    world: BrowserWorld, tmp_path: Path
+) -> None:
+    """Killed in the moment in which the page says so: the session and the answer are there when it is back."""
+    async with world.hosted() as quiz:
+        async with person(tmp_path / "profile") as (context, processes):
+            page = await joined(context, world.url(quiz.event))
+            await quiz.start()
+            await expect(page.locator(".choice")).to_have_count(4)
+            await world.cut_off()
+            await page.get_by_role("button", name="Mercury").click()
+            await expect(page.locator(".verdict")).to_contain_text("Saved on this device.")
+            for pid in processes:
+                if "--user-data-dir" in command_of(pid) or "--type=" in command_of(pid):
+                    kill(pid)
+        await world.heal()
+        assert world.answers(quiz.event) == []
+        async with person(tmp_path / "profile") as (context, _):
+            again = await context.new_page()
+            await again.goto(world.url(quiz.event))
+            await expect(again.locator(".verdict")).to_have_text("Your answer is in.")
+        assert world.answers(quiz.event) == [("q1", 1)]
+        assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_cut_in_the_middle_of_a_restore_is_only_another_attempt(world: BrowserWorld) -> None:
+    """The connection opens, and the link swallows the reply until the join times out; then it heals."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await context.new_page()
+        records = await collect_records(page)
+        await page.goto(world.url(quiz.event))
+        await page.get_by_label("Your name").fill("Ada")
+        await page.get_by_role("button", name="Join").click()
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        downlink = Drop(Direction.DOWN)
+        await world.cut()
+        await world.impose(downlink)
+        await until(lambda: records("transport.failed"))
+        await world.lift(downlink)
+        await until(lambda: records("session.restored"))
+        await expect(page.locator(".banner")).to_have_count(0)
+        assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
+
+
+async def test_an_answer_whose_acknowledgement_is_lost_counts_once(world: BrowserWorld) -> None:
+    """The server commits it, the link swallows the reply; the page sends it again and gets the stored verdict."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(4)
+        downlink = Drop(Direction.DOWN)
+        await world.impose(downlink)
+        await page.get_by_role("button", name="Mercury").click()
+        await eventually(lambda: world.answers(quiz.event) == [("q1", 1)])
+        await expect(page.locator(".verdict")).not_to_have_text("Your answer is in.")
+        await world.lift(downlink)
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        assert world.answers(quiz.event) == [("q1", 1)]
+
+
+async def test_a_frozen_link_that_thaws_costs_nothing(world: BrowserWorld) -> None:
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await world.impose(Freeze())
+        await expect(page.locator(".banner.amber")).to_be_visible()
+        await world.lift(Freeze())
+        await expect(page.locator(".banner")).to_have_count(0)
+        await quiz.start()
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+
+
+async def test_a_page_that_was_left_comes_back_from_the_page_cache(world: BrowserWorld) -> None:
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await page.evaluate("window.isTheSameDocument = true")
+        await page.goto(f"{world.origin}/healthz")
+        await quiz.start()
+        await page.go_back(wait_until="commit")
+        assert await page.evaluate("window.isTheSameDocument")
+        await expect(page.locator(".choice")).to_have_count(4)
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        assert len(world.participants(quiz.event)) == 1
+
+
+async def test_without_a_network_no_attempt_is_spent(world: BrowserWorld) -> None:
+    """The browser's own word for offline pauses the client; its return dials at once."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await context.new_page()
+        records = await collect_records(page)
+        await page.goto(world.url(quiz.event))
+        await page.get_by_label("Your name").fill("Ada")
+        await page.get_by_role("button", name="Join").click()
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        await context.set_offline(True)
+        await world.cut()
+        await expect(page.locator(".banner.amber")).to_contain_text("You are offline. Waiting for a network.")
+        dials = len(await records("transport.opening"))
+        await asyncio.sleep(2.5)  # the window preset would dial several times in this time
+        assert len(await records("transport.opening")) == dials
+        await context.set_offline(False)
+        await expect(page.locator(".banner")).to_have_count(0)
+        await eventually(lambda: quiz.connected == 1)
+
+
+async def test_an_insecure_origin_has_everything_that_the_page_needs(binary: Binary, tmp_path: Path) -> None:
+    """A classroom's server has a name and no TLS: no Web Locks, no randomUUID; the session survives all the same."""
+    flags = ["--host-resolver-rules=MAP quiz.test 127.0.0.1"]
+    async with (
+        browser_world(tmp_path, binary, flags=flags) as world,
+        world.hosted() as quiz,
+        world.profile() as context,
+    ):
+        address = world.url(quiz.event).replace(f"http://{world.link.address.host}", "http://quiz.test")
+        page = await joined(context, address)
+        assert await page.evaluate("isSecureContext") is False
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        await until(lambda: page.evaluate("localStorage.length > 0"))
+        await page.reload()
+        await expect(page.locator("header .score strong")).to_have_text("Ada")
+        assert len(world.participants(quiz.event)) == 1
+
+
+async def test_a_killed_server_that_is_started_again_has_the_score_and_the_place(
+    binary: Binary, tmp_path: Path
+) -> None:
+    async with browser_world(tmp_path, binary) as world, world.hosted() as quiz, world.profile() as context:
+        page = await joined(context, world.url(quiz.event))
+        await quiz.start()
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+        await world.server.kill()
+        await expect(page.locator(".banner.amber")).to_be_visible()
+        async with target(tmp_path, SETTINGS, port=world.server.port):
+            await expect(page.locator(".banner")).to_have_count(0)
+            await expect(page.locator(".chosen")).to_contain_text("Mercury")
+            await quiz.reveal()
+            await expect(page.get_by_text("✓ right, your choice")).to_be_visible()
+            assert world.answers(quiz.event) == [("q1", 1)]

@@ -1,0 +1,243 @@
+/** What the pages decide in addition to the machine that Python has: pausing, quality, the view, plans, the hook's ladder. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { CLASSIC, WINDOW } from "../../../resilience/web/machine/backoff.js";
+import { profileOf, PROBES } from "../../../resilience/web/machine/network-profile.js";
+import { ParticipantClient } from "../../../resilience/web/machine/participant.js";
+import { exampleDraft, parseDraft, planOf, problemOf } from "../../../resilience/web/machine/plan-draft.js";
+import { QualityMeter } from "../../../resilience/web/machine/quality.js";
+import { EMPTY_VIEW, rankOf, reduceView, viewOfSnapshot, withChoice } from "../../../resilience/web/machine/quiz-view.js";
+import { Reconnection } from "../../../resilience/web/machine/reconnection.js";
+
+const CREDENTIALS = { participant: "p1", token: "T", generation: 1, connection_no: 1 };
+const TIMING = { heartbeat_ms: 1, grace_ms: 1, cleanup_ms: 1, spread_ms: 100, step_ms: 300, cap_ms: 3000 };
+const ROSTER = { count: 2, players: [], leaders: [] };
+const QUESTION = { id: "q1", text: "?", choices: ["a", "b"], time_ms: 9000, remaining_ms: 9000 };
+const welcome = (snapshot = {}) => ({
+  type: "joined",
+  credentials: CREDENTIALS,
+  timing: TIMING,
+  snapshot: { epoch: "x", seq: 1, phase: "lobby", score: 0, server_time_ms: 0, roster: ROSTER, ...snapshot },
+});
+
+function client(backoff = WINDOW) {
+  const rules = { backoff, probe: PROBES.default, openTimeout: 5, joinTimeout: 5 };
+  return new ParticipantClient({ event: "e", name: "Ada", instance: "i" }, rules, () => 0.5);
+}
+
+const dialsIn = (machine) => machine.effects().filter((effect) => effect.effect === "open").length;
+
+// pausing --------------------------------------------------------------------------------------------------------------
+
+test("a paused wait has no deadline and spends no attempt; its end dials at once", () => {
+  const machine = client();
+  machine.start(0);
+  machine.setPaused(true, 0.1);
+  machine.transportFailed(1, "refused", 0.2);
+  const { attempt } = machine.backoff;
+  assert.equal(machine.nextDeadline(), null);
+  machine.handleTimeout(500);
+  assert.equal(machine.state, "backing_off");
+  machine.effects();
+  machine.setPaused(false, 500);
+  assert.equal(dialsIn(machine), 1);
+  assert.equal(machine.backoff.attempt, attempt);
+});
+
+test("hours of pause are not charged to the budget", () => {
+  const machine = client();
+  machine.start(0);
+  machine.transportFailed(1, "refused", 0);
+  machine.setPaused(true, 0);
+  machine.setPaused(false, 36_000);
+  machine.transportFailed(machine.dial, "refused", 36_000);
+  assert.equal(machine.state, "backing_off");
+});
+
+test("an open session is not disturbed by a pause, and is probed at its end", () => {
+  const machine = client();
+  machine.start(0);
+  machine.transportOpened(1, 0);
+  machine.receive(welcome(), 1, 0);
+  machine.effects();
+  machine.setPaused(true, 1);
+  assert.notEqual(machine.nextDeadline(), null);
+  machine.setPaused(false, 2);
+  assert.deepEqual(machine.effects().filter((e) => e.effect === "send"), [{ effect: "send", message: { type: "probe", id: 1 } }]);
+});
+
+test("reset begins the ladder again, and is harmless when repeated", () => {
+  const machine = client(CLASSIC);
+  machine.start(0);
+  for (let i = 0; i < 4; i += 1) {
+    machine.transportFailed(machine.dial, "refused", i);
+    machine.handleTimeout(machine.nextDeadline());
+  }
+  machine.transportFailed(machine.dial, "refused", 20);
+  machine.effects();
+  machine.reset(20);
+  machine.reset(20);
+  assert.equal(dialsIn(machine), 1);
+  machine.transportFailed(machine.dial, "refused", 20);
+  assert.equal(machine.nextDeadline(), 21);
+});
+
+test("reset after giving up dials", () => {
+  const machine = client({ ...CLASSIC, attempts: 1 });
+  machine.start(0);
+  machine.transportFailed(1, "refused", 0);
+  machine.handleTimeout(1);
+  machine.transportFailed(2, "refused", 1);
+  assert.equal(machine.state, "gave_up");
+  machine.effects();
+  machine.reset(2);
+  assert.equal(dialsIn(machine), 1);
+});
+
+// the hook's ladder ----------------------------------------------------------------------------------------------------
+
+test("useReconnection's ladder is 1, 2, 4, 8, 16, 30 s, ten attempts, then it has given up", () => {
+  const machine = new Reconnection();
+  const waits = [];
+  let at = 0;
+  machine.setWanted(true, at);
+  while (!machine.hasGivenUp) {
+    waits.push(machine.nextAttemptSeconds(at));
+    assert.equal(machine.attemptCount, waits.length);
+    at = machine.dueAt;
+    assert.equal(machine.takeAttempt(at - 0.001), false);
+    assert.equal(machine.takeAttempt(at), true);
+    assert.equal(machine.nextAttemptSeconds(at), 0);
+    machine.attemptEnded(at);
+  }
+  assert.deepEqual(waits, [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]);
+  assert.equal(machine.isReconnecting, false);
+  assert.equal(machine.nextAttemptSeconds(at), null);
+  machine.reset(at);
+  assert.equal(machine.takeAttempt(at), true);
+});
+
+test("success ends it, and five stable seconds begin a new ladder", () => {
+  const machine = new Reconnection({ initialDelay: 500, backoffMultiplier: 3, maxAttempts: 3 });
+  machine.setWanted(true, 0);
+  machine.takeAttempt(0.5);
+  machine.attemptEnded(0.5);
+  machine.setWanted(false, 1);
+  assert.equal(machine.attemptCount, 0);
+  machine.setWanted(true, 2); // unstable: the ladder continues
+  assert.equal(machine.dueAt, 6.5);
+  machine.setWanted(false, 3);
+  machine.setWanted(true, 10);
+  assert.equal(machine.dueAt, 10.5);
+});
+
+test("the countdown never rises while one wait lasts", () => {
+  const machine = new Reconnection();
+  machine.setWanted(true, 0);
+  machine.takeAttempt(1);
+  machine.attemptEnded(1);
+  const shown = Array.from({ length: 20 }, (_, i) => machine.nextAttemptSeconds(1 + i / 10));
+  assert.deepEqual(shown, [...shown].sort((a, b) => b - a));
+});
+
+test("a paused hook makes no attempt", () => {
+  const machine = new Reconnection();
+  machine.setWanted(true, 0);
+  machine.setPaused(true, 0);
+  assert.equal(machine.takeAttempt(100), false);
+  assert.equal(machine.nextAttemptSeconds(100), null);
+  machine.setPaused(false, 100);
+  assert.equal(machine.takeAttempt(100), true);
+  assert.equal(machine.attemptCount, 1);
+});
+
+// quality --------------------------------------------------------------------------------------------------------------
+
+test("two bad samples worsen the quality, ten good seconds improve it, a loss shows at once", () => {
+  const meter = new QualityMeter();
+  const after = (rtt, at) => (meter.sample(rtt, at), meter.quality);
+  assert.equal(after(0.05, 0), "good");
+  assert.equal(after(1, 1), "good");
+  assert.equal(after(0.05, 2), "good");
+  assert.equal(after(1, 3), "good");
+  assert.equal(after(1, 4), "poor");
+  assert.equal(after(0.05, 5), "poor");
+  assert.equal(after(0.05, 14.9), "poor");
+  assert.equal(after(0.05, 15), "good");
+  meter.lost();
+  assert.equal(meter.quality, "offline");
+  meter.restored();
+  assert.equal(meter.quality, "unknown");
+  assert.equal(after(0.3, 20), "fair");
+});
+
+test("the profile follows the kind of network, and saving data comes first", () => {
+  assert.equal(profileOf(undefined), "default");
+  assert.equal(profileOf({ type: "wifi" }), "wifi");
+  assert.equal(profileOf({ type: "cellular" }), "cellular");
+  assert.equal(profileOf({ type: "wifi", saveData: true }), "saveData");
+  assert.equal(profileOf({ type: "none" }), "default");
+});
+
+test("new probe timeouts hold at once", () => {
+  const machine = client();
+  machine.start(0);
+  machine.transportOpened(1, 0);
+  machine.receive(welcome(), 1, 0);
+  assert.equal(machine.nextDeadline(), 4);
+  machine.setProbeTimeouts(PROBES.cellular);
+  assert.equal(machine.nextDeadline(), 10);
+});
+
+// the view -------------------------------------------------------------------------------------------------------------
+
+test("a reloaded page equals one that was not", () => {
+  let live = viewOfSnapshot(welcome(), new Map(), 0);
+  live = reduceView(live, { type: "question_opened", seq: 2, question: QUESTION }, 10);
+  live = withChoice(live, 1);
+  live = reduceView(live, { type: "answer_result", question: "q1", key: "k", verdict: "accepted" }, 11);
+  const reloaded = viewOfSnapshot(welcome({ phase: "question", question: { ...QUESTION, remaining_ms: 7000 }, answer: 1 }), new Map(), 12);
+  const shown = (view) => ({ ...view, question: { ...view.question, remaining_ms: 0 } }); // the time left is in closesAt
+  assert.deepEqual(shown(reloaded), shown(live));
+});
+
+test("an unsent choice is shown after a restore, and a verdict on an older question does not touch the present one", () => {
+  const message = welcome({ phase: "question", question: QUESTION });
+  const view = viewOfSnapshot(message, new Map([["q1", 0]]), 5);
+  assert.deepEqual([view.choice, view.verdict], [0, null]);
+  assert.equal(reduceView(view, { type: "answer_result", question: "q0", key: "k", verdict: "rejected_late" }, 6), view);
+});
+
+test("a rank counts those with more points, and is unknown below the leaderboard", () => {
+  const leaders = [5, 5, 3].map((score, i) => ({ participant: `p${i}`, name: "n", score }));
+  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p1" }), 1);
+  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p2" }), 3);
+  assert.equal(rankOf({ ...EMPTY_VIEW, leaders, participant: "p9" }), null);
+});
+
+// plans ----------------------------------------------------------------------------------------------------------------
+
+test("a plan leaves empty choices out and keeps the right one", () => {
+  const draft = { title: " ", questions: [{ text: " A? ", choices: ["", "x", "", "y"], correct: 3, seconds: 5 }] };
+  assert.equal(problemOf(draft), "");
+  assert.deepEqual(planOf(draft), { questions: [{ id: "q1", text: "A?", choices: ["x", "y"], correct: 1, time_s: 5 }] });
+  assert.equal(problemOf(exampleDraft()), "");
+});
+
+test("what is wrong with a draft is said with its place", () => {
+  const draft = (more) => ({ title: "", questions: [{ text: "A?", choices: ["x", "y"], correct: 0, seconds: 5, ...more }] });
+  assert.match(problemOf(draft({ text: " " })), /Question 1 has no text/);
+  assert.match(problemOf(draft({ choices: ["x", ""] })), /at least two/);
+  assert.match(problemOf(draft({ choices: ["x", " x"] })), /equal/);
+  assert.match(problemOf(draft({ choices: ["", "x", "y"] })), /no right choice/);
+  assert.match(problemOf(draft({ seconds: Number.NaN })), /1 to 3600/);
+});
+
+test("a stored draft that is damaged is none", () => {
+  for (const text of [null, "", "{", "3", '{"title": "a", "questions": []}', '{"title": "a", "questions": [{}]}']) {
+    assert.equal(parseDraft(text), null, String(text));
+  }
+  assert.deepEqual(parseDraft(JSON.stringify(exampleDraft())), exampleDraft());
+});
