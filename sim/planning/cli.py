@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from resilience.errors import ExitCode, UsageError
 from resilience.extras import missing_of, needs_extra
@@ -202,7 +203,7 @@ def tune(
     dask: str | None,
     out: Path,
 ) -> int:
-    """Search settings of EXPERIMENT's clients and servers for the frontier of excess, dials and server load.
+    """Search settings of EXPERIMENT's clients and servers for the frontier of downtime, dials and server load.
 
     Runs the population lane. Says whether the shipped presets lie on the frontier that was found; frontier.md has it,
     trials.json every trial.
@@ -219,6 +220,9 @@ def tune(
     from .tuning import SPACE, TuneRequest, search, to_markdown
 
     loaded = load(experiment, overrides)
+    # A client that gives up is out for the whole run.
+    statistics = msgspec.structs.replace(loaded.statistics, deadline=loaded.duration)
+    loaded = msgspec.structs.replace(loaded, statistics=statistics)
     first = loaded.seed if seed is None else seed
     scenario = Scenario(name=loaded.name, text=to_toml(loaded), lane=Lane.POPULATION, seed=first)
     factors = tuple(parse_factor(text, "--search") for text in space or SPACE)

@@ -1,8 +1,10 @@
 """Searches the settings of the retry policy for the frontier of three costs (optuna's TPE, Ozaki et al. 2020).
 
-The costs of a trial are means over replications that all trials share: the restricted mean of the excess, dials for
-each episode, and requests that reach the server for each return. Trials are asked for in batches of a fixed size, so
-the number of workers changes nothing. What is on the frontier no other trial beats in all three.
+The costs of a trial are means over replications that all trials share: the downtime, dials for each episode, and
+requests that reach the server for each return. The downtime is the outage, equal in all trials, and the excess; unlike
+the excess it is known of those that gave up before the link was usable, who count with the whole run. Trials are asked
+for in batches of a fixed size, so the number of workers changes nothing. A trial beats another one if no cost of it is
+higher and at least one is lower; the frontier has those that none beats.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from .workers import Workers
 if TYPE_CHECKING:
     import optuna
 
-COSTS = ("excess_s.restricted_mean", "attempts.mean", "arrivals_per_return")
+COSTS = ("downtime_s.restricted_mean", "attempts.mean", "arrivals_per_return")
 BATCH = 8
 """Trials that are asked for before the results of any of them are known."""
 
@@ -59,8 +61,8 @@ SHIPPED: dict[str, Settings] = {
 class TuningTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One combination of settings. ``costs``: as :data:`COSTS`, means over the replications.
 
-    ``beaten_by``: the number of a trial that is better in all costs, the nearest one; None on the frontier.
-    ``clearly``: that one is better in each by more than the paired interval of the difference.
+    ``beaten_by``: the number of a trial that beats it, the one with the largest gain; None on the frontier.
+    ``clearly``: each cost of that one is equal, or lower by more than the paired interval of the difference.
     """
 
     number: int
@@ -221,19 +223,23 @@ def _with_frontier(
 
 
 def _compared(trial: TuningTrial, trials: Sequence[TuningTrial], values: dict[int, np.ndarray]) -> TuningTrial:
-    """With the trial that beats it: by the most in its least improved cost, relative to the cost."""
+    """With the trial that beats it by the largest sum of relative gains."""
     mine = np.array(trial.costs)
-    better = [other for other in trials if (np.array(other.costs) < mine).all()]
+    better = [other for other in trials if _beats(np.array(other.costs), mine)]
     if not better:
         return trial
-    strongest = max(better, key=lambda other: float(((mine - np.array(other.costs)) / np.maximum(mine, 1e-12)).min()))
+    strongest = max(better, key=lambda other: float(((mine - np.array(other.costs)) / np.maximum(mine, 1e-12)).sum()))
     gaps = values[trial.number] - values[strongest.number]
-    return msgspec.structs.replace(trial, beaten_by=strongest.number, clearly=_all_above_zero(gaps))
+    return msgspec.structs.replace(trial, beaten_by=strongest.number, clearly=_none_in_doubt(gaps))
 
 
-def _all_above_zero(gaps: np.ndarray) -> bool:
-    """Whether each cost's paired difference is above 0 with its whole 95 % interval."""
-    return all(float(column.mean()) > half_width(list(column)) for column in gaps.T)
+def _beats(costs: np.ndarray, others: np.ndarray) -> bool:
+    return bool((costs <= others).all() and (costs < others).any())
+
+
+def _none_in_doubt(gaps: np.ndarray) -> bool:
+    """Whether each cost's paired difference is 0 in every replication, or above 0 with its whole 95 % interval."""
+    return all(not column.any() or float(column.mean()) > half_width(list(column)) for column in gaps.T)
 
 
 def frontier(trials: Iterable[TuningTrial]) -> list[TuningTrial]:
@@ -248,7 +254,7 @@ def frontier(trials: Iterable[TuningTrial]) -> list[TuningTrial]:
 def verdict_on(trial: TuningTrial, trials: Sequence[TuningTrial]) -> str:
     """Whether a shipped preset lies on the frontier, in a sentence."""
     if trial.beaten_by is None:
-        return f"{trial.name} lies on the frontier: no trial beats it in all three costs."
+        return f"{trial.name} lies on the frontier: no trial beats it."
     other = next(each for each in trials if each.number == trial.beaten_by)
     gains = [f"{name} {mine:.3g} -> {its:.3g}" for name, mine, its in zip(COSTS, trial.costs, other.costs, strict=True)]
     sure = "clearly" if trial.clearly else "within the noise of the replications"

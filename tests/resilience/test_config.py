@@ -146,11 +146,11 @@ def test_a_preset_takes_ones_own_numbers() -> None:
 
 def test_the_machines_get_every_number() -> None:
     """Nothing is lost between a setting and the rules that the machines work by."""
-    server = ServerConfig(11.0, 22.0, 33.0, 44.0, 0.55, 0.66, 77, 88)
+    server = ServerConfig(11.0, 22.0, 33.0, 44.0, 0.55, 0.66, 77, 88, 9.0)
     room = server.room
     assert (room.heartbeat.interval, room.heartbeat.grace, room.heartbeat.cleanup) == (11.0, 22.0, 33.0)
     assert (room.join_capacity, room.presence_interval, room.flap_hidden) == (44.0, 0.55, 0.66)
-    assert (room.participants_cap, room.leaderboard_size) == (77, 88)
+    assert (room.participants_cap, room.leaderboard_size, room.max_return_spread) == (77, 88, 9.0)
     rules = ClientConfig(probe_after=1.0, probe_deadline=2.0, open_timeout=3.0, join_timeout=4.0).rules
     assert (rules.probe.silence, rules.probe.deadline, rules.open_timeout, rules.join_timeout) == (1.0, 2.0, 3.0, 4.0)
     quiz = QuizConfig(questions=2, lobby=1.0, question_time=3.0, reveal_time=4.0, leaderboard_time=5.0)

@@ -25,6 +25,12 @@ def test_windows_computed_by_hand(population: int, capacity: float, expected: tu
     assert (window.spread_s, window.step_s, window.cap_s) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_large_crowd_may_be_spread_over_longer() -> None:
+    """A million and 50,000 joins/s are 20 s of work; step and cap stay."""
+    assert return_window(1_000_000, 50_000, 60.0) == ReturnWindow(20.0, 6.0, 60.0)
+    assert return_window(1_000_000, 50_000, 12.0).spread_s == 12.0
+
+
 @given(st.integers(0, 2_000_000), st.integers(0, 2_000_000), st.floats(1.0, 1e6))
 def test_a_larger_population_never_gets_a_shorter_window(one: int, other: int, capacity: float) -> None:
     small, large = (return_window(population, capacity) for population in sorted((one, other)))

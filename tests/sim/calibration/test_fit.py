@@ -69,6 +69,7 @@ def test_too_little_data_keep_the_default_and_say_so(tmp_path: Path) -> None:
 
 def test_one_stall_of_the_machine_moves_no_value() -> None:
     """A tenth of the samples at either end of each cluster is left out."""
-    calm = Samples(np.full(200, 0.004), np.arange(200, dtype=np.float64) * 0.5)
-    stalled = Samples(np.where(np.arange(200) % 50 == 7, 0.5, 0.004), calm.at)
-    assert estimate([stalled], 0.0).value == pytest.approx(0.004)
+    at = np.linspace(0.0, 99.5, 200)
+    values = np.full(200, 0.004)
+    values[7::50] = 0.5
+    assert estimate([Samples(values, at)], 0.0).value == pytest.approx(0.004)

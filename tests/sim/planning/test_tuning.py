@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane
 from sim.planning.design import parse_factor
 from sim.planning.evaluation import Scenario
-from sim.planning.tuning import COSTS, SPACE, TuneRequest, TuningTrial, frontier, search, verdict_on
+from sim.planning.tuning import COSTS, SPACE, TuneRequest, TuningTrial, _compared, frontier, search, verdict_on
 from sim.planning.workers import local_workers
 from tests.support.extras import require_extra
 
@@ -77,16 +78,41 @@ def _trial(number: int, *costs: float, beaten_by: int | None = None, clearly: bo
 def test_the_frontier_has_each_combination_of_costs_once() -> None:
     trials = [_trial(0, 1, 2, 3), _trial(1, 3, 2, 1), _trial(2, 1, 2, 3), _trial(3, 4, 4, 4, beaten_by=0)]
     assert [trial.number for trial in frontier(trials)] == [0, 1]
-    assert (
-        verdict_on(trials[0], trials) == "window (shipped) lies on the frontier: no trial beats it in all three costs."
-    )
+    assert verdict_on(trials[0], trials) == "window (shipped) lies on the frontier: no trial beats it."
+
+
+@pytest.mark.parametrize(
+    "other, beaten, clearly",
+    [
+        ([(1, 2, 3), (1, 2, 3)], False, False),
+        ([(1, 1, 3), (1, 1, 3)], True, True),
+        ([(1, 1, 4), (1, 1, 4)], False, False),
+        ([(1, 1, 3), (1, 2.5, 3)], True, False),
+    ],
+)
+def test_a_trial_beats_another_with_no_cost_higher(other: list[tuple[float, ...]], beaten: bool, clearly: bool) -> None:
+    values = {0: np.array([(1.0, 2.0, 3.0)] * 2), 1: np.array(other, np.float64)}
+    trials = [_trial(number, *values[number].mean(axis=0)) for number in values]
+    found = _compared(trials[0], trials, values)
+    assert (found.beaten_by == 1, found.clearly) == (beaten, clearly)
+
+
+def test_those_that_give_up_during_the_outage_count(tmp_path: Path) -> None:
+    """A budget shorter than the outage gives up everyone: the highest downtime there is."""
+    words = ("--search", "client.budget=1.0,600.0", "--trials", "2", "--replications", "2", "--workers", "1")
+    result = run_sim("tune", storm_file(tmp_path), *words, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.exception
+    trials = msgspec.json.decode((tmp_path / "out" / "trials.json").read_bytes())["trials"]
+    lost = [each["costs"][0] for each in trials if each["success_rate"] < 0.5]
+    assert all(cost > 30 for cost in lost)
+    assert all(each["costs"][0] < 30 for each in trials if each["success_rate"] == 1.0)
 
 
 def test_a_preset_that_is_beaten_names_the_better_trial() -> None:
     trials = [_trial(0, 2, 2, 2, beaten_by=1, clearly=True), _trial(1, 1, 1, 1)]
     said = verdict_on(trials[0], trials)
     assert "is beaten, clearly, by trial 1" in said
-    assert "excess_s.restricted_mean 2 -> 1" in said
+    assert "downtime_s.restricted_mean 2 -> 1" in said
 
 
 @pytest.mark.parametrize(
