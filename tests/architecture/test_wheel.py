@@ -48,6 +48,8 @@ def test_every_file_of_the_packages_ships(root: Path, wheel: set[str]) -> None:
         ("chaos/experiments/", ".toml"),
         ("reports/templates/", ""),
         ("resilience/server/templates/", ""),
+        ("resilience/web/machine/", ".js"),
+        ("resilience/web/vendor/", "LICENSE-preact"),
         ("sim/profiles/catalogue/", ".toml"),
     ],
 )
