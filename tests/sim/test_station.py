@@ -136,7 +136,7 @@ def test_the_share_that_a_full_backlog_turns_away_is_that_of_a_finite_queue() ->
 
 @pytest.mark.parametrize("wasted_work", [True, False])
 def test_a_storm_of_impatient_clients_wastes_what_it_leaves_behind(wasted_work: bool) -> None:
-    """1,000 at once at 128 a second with a timeout of 5 s: 640 are in time, the work of the others is wasted or skipped."""
+    """1,000 at once at 128 a second with a timeout of 5 s: 640 are in time, the others are wasted work or none."""
     station: Station[None] = Station(2, wasted_work=wasted_work)
     ends = [station.settle(0.0, 5.0, 1 / 64) for _ in range(1000)]
     assert sum(end <= 5.0 for end in ends) == 640
