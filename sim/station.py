@@ -1,6 +1,6 @@
 """The station at which work waits for a server: some processors, one queue in order of arrival. Pure; time is given.
 
-It has a finite backlog, service times of any distribution, and requests whose client loses patience. Both lanes with a
+It has a finite backlog, service times of any distribution, and clients that leave at their timeout. Both lanes with a
 modelled server use it. The model lane does not know beforehand when a client leaves, and goes from turn to turn
 (:meth:`Station.enter`, :meth:`Station.begin`). The population lane knows each client's deadline when its request
 arrives, and so when it is done (:meth:`Station.settle`). Both decide the same; a station is used in one way only.

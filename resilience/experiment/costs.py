@@ -81,6 +81,11 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Without it such a request is skipped at no cost."""
 
+    @property
+    def returns_per_s(self) -> float:
+        """How many handshakes with a resume the server completes in a second at most."""
+        return self.processors / (self.handshake + self.restore)
+
     def __post_init__(self) -> None:
         """Check each rule once."""
         for key in _DURATIONS:

@@ -17,7 +17,7 @@ from resilience.experiment.spec import Experiment
 from resilience.units import Seconds
 
 from .crash_experiments import crashes_of
-from .records import ExplorationDirectory, Finding, SeedRecord
+from .records import ExplorationDirectory, SeedRecord, ShrunkFinding
 from .seeds import GENERATORS, SeedResult, SeedRunner
 from .shrinking import MOST_RUNS, parts, shrink
 from .workers import run_seeds
@@ -120,12 +120,14 @@ class Exploration:
         small = shrink(experiment, shows, most_runs)
         broken = runner.run(small.experiment).broken
         size = parts(small.experiment)
-        self._directory.add_finding(Finding(rule, seed, broken, size, small.runs, small.complete), small.experiment)
+        self._directory.add_finding(
+            ShrunkFinding(rule, seed, broken, size, small.runs, small.complete), small.experiment
+        )
 
     def _by_first_seed(self) -> list[tuple[str, list[int]]]:
         return sorted(self.statistics.broken.items(), key=lambda item: (min(item[1]), item[0]))
 
-    def _finding_of(self, rule: str) -> Finding | None:
+    def _finding_of(self, rule: str) -> ShrunkFinding | None:
         return next((found for found in self._directory.findings() if rule in found.broken), None)
 
     def findings(self) -> Iterator[str]:

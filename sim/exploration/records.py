@@ -48,7 +48,7 @@ class SeedRecord(msgspec.Struct, frozen=True):
         return cls(result.seed, dict(result.broken), tuple(point for _, point in result.crashes), checked)
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ShrunkFinding(msgspec.Struct, frozen=True):
     """An experiment that breaks ``rule``: the seed that showed it, and what the smallest experiment breaks with it.
 
     ``runs``: how many runs shrinking took; ``complete``: whether no single reduction was left. ``size``: in words.
@@ -119,7 +119,7 @@ class ExplorationDirectory:
             file.write(msgspec.json.encode(record) + b"\n")
         self.done[record.seed] = record
 
-    def add_finding(self, finding: Finding, experiment: Experiment) -> None:
+    def add_finding(self, finding: ShrunkFinding, experiment: Experiment) -> None:
         """Keep a finding and its experiment; HarnessError when it cannot be written."""
         folder = self.path / FINDINGS / finding.rule
         with self._writing():
@@ -127,12 +127,12 @@ class ExplorationDirectory:
             self.experiment_of(finding.rule).write_text(to_toml(experiment), encoding="utf-8")
             (folder / "finding.json").write_bytes(msgspec.json.format(msgspec.json.encode(finding), indent=2) + b"\n")
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[ShrunkFinding]:
         """Every finding that has an experiment, by its rule."""
         found = []
         for file in sorted((self.path / FINDINGS).glob("*/finding.json")):
             with contextlib.suppress(msgspec.DecodeError, OSError):
-                found.append(msgspec.json.decode(file.read_bytes(), type=Finding))
+                found.append(msgspec.json.decode(file.read_bytes(), type=ShrunkFinding))
         return found
 
     def experiment_of(self, rule: str) -> Path:

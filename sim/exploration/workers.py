@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing.process import BaseProcess
 
 from resilience.errors import HarnessError
 
@@ -43,13 +44,23 @@ def _run_here(plan: ExplorationPlan, chunks: Sequence[Sequence[int]]) -> Iterato
 def _run_in_processes(plan: ExplorationPlan, chunks: Sequence[Sequence[int]], workers: int) -> Iterator[SeedRecord]:
     # A forked copy of a process with threads can hang, so the workers start afresh.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals_to_the_parent)
     try:
         yield from _in_order_of_completion(lambda chunk: executor.submit(_run_chunk, plan, chunk), chunks, workers)
     except BrokenProcessPool as error:
         raise HarnessError("a worker process ended before its work, killed or out of memory") from error
+    except BaseException:
+        _kill(set(multiprocessing.active_children()) - others)
+        raise
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _kill(started: set[BaseProcess]) -> None:
+    """End workers at once: what they have not returned is run again by the next exploration."""
+    for process in started:
+        process.kill()
 
 
 def _in_order_of_completion(

@@ -116,6 +116,7 @@ def experiment_of(
         cohorts=cohorts,
         server=plan.server,
         client=plan.client,
+        costs=plan.costs,
         faults=(RefuseFault(STRIKE_AT, names, duration=trigger.length, share=share),),
         population=PopulationSpec(servers=copies),
     )
@@ -315,8 +316,8 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
     left, first = processes - 1, int(STRIKE_AT) - 1
     connected = np.array(columns["connected"][first:], np.float64)
     served = np.array(columns["served"][first:], np.float64)
-    queue = queued_work(served, plan.server.join_capacity)
-    finished = served - np.diff(queue, prepend=0.0) * plan.server.join_capacity
+    queue = queued_work(served, plan.costs.returns_per_s)
+    finished = served - np.diff(queue, prepend=0.0) * plan.costs.returns_per_s
     busy = np.flatnonzero(connected < connected[0])
     last = min(int(busy[-1]) + 5 if len(busy) else 5, len(connected))
     scale = plan.participants / run.population.size
@@ -326,7 +327,7 @@ def _storm(plan: CapacityPlan, trigger: Trigger, processes: int) -> StormCurve:
         connected=tuple(float(value) for value in connected[:last] * scale),
         joins_per_s=tuple(float(value) for value in finished[:last] * left),
         queue_s=tuple(float(value) for value in queue[:last]),
-        capacity_per_s=plan.server.join_capacity * left,
+        capacity_per_s=plan.costs.returns_per_s * left,
     )
 
 

@@ -121,7 +121,7 @@ def episodes_of_population(run: PopulationRun) -> tuple[pd.DataFrame, tuple[Load
     return pd.concat(parts, ignore_index=True), result.loads
 
 
-def load_figures(loads: tuple[Load, ...], joins_per_s: float, returns: int) -> dict[str, float | None]:
+def load_figures(loads: tuple[Load, ...], returns_per_s: float, returns: int) -> dict[str, float | None]:
     """What the servers of a population had to do.
 
     ``requests`` served and ``rejected``, by all servers together. ``requests_per_return``: those served for each
@@ -138,13 +138,13 @@ def load_figures(loads: tuple[Load, ...], joins_per_s: float, returns: int) -> d
         "arrivals_per_return": (requests + rejected) / returns if returns else None,
         "rejected": rejected,
         "peak_joins_per_s": float(max((each.max(initial=0) for each in served), default=0)),
-        "queue_s": max((float(queued_work(each, joins_per_s).max(initial=0.0)) for each in served), default=0.0),
+        "queue_s": max((float(queued_work(each, returns_per_s).max(initial=0.0)) for each in served), default=0.0),
     }
 
 
-def queued_work(served: np.ndarray, joins_per_s: float) -> np.ndarray:
+def queued_work(served: np.ndarray, returns_per_s: float) -> np.ndarray:
     """Seconds of admitted work that wait at the end of each second; ``served``: requests admitted in each."""
-    work = np.cumsum(served / joins_per_s - 1.0)
+    work = np.cumsum(served / returns_per_s - 1.0)
     return np.asarray(work - np.minimum(np.minimum.accumulate(work), 0.0))
 
 
@@ -153,7 +153,7 @@ def _of_population(experiment: Experiment, seed: int, scenario: Scenario) -> Fig
     episodes, loads = episodes_of_population(run)
     figures = figures_of(episodes, experiment.statistics, scenario.within, scenario.fault)
     returns = int((episodes["affected"] & episodes["returned"]).sum())
-    return figures | load_figures(loads, experiment.server.join_capacity, returns)
+    return figures | load_figures(loads, experiment.costs.returns_per_s, returns)
 
 
 def _of_model(experiment: Experiment, seed: int, scenario: Scenario) -> Figures:

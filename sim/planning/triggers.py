@@ -13,6 +13,7 @@ import msgspec
 
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import require
+from resilience.experiment.costs import ModelCosts
 from resilience.units import Seconds
 
 MOST_PARTICIPANTS = 100_000_000
@@ -103,6 +104,7 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 1
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
+    costs: ModelCosts = ModelCosts()
     calibrated_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -124,6 +126,9 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             require(0 < share <= 1, f"mix.{profile}", share, "must be a share above 0 and at most 1")
         total = sum(self.mix.values())
         require(total <= 1 + _SHARES_ADD_UP, "mix", total, "its shares must add up to at most 1")
+        joins, served = self.server.join_capacity, self.costs.returns_per_s
+        rule = f"must be at most what a process serves at the costs of [costs], {served:,.0f} returns a second"
+        require(joins <= served, "server.join_capacity", joins, rule)
         most = self.connections_per_process
         rule = f"must be from 1 to {MOST_CONNECTIONS:,}: crowds ten times as large are simulated"
         require(1 <= most <= MOST_CONNECTIONS, "connections_per_process", most, rule)

@@ -59,7 +59,7 @@ class QuizPlayer:
     # beginnings -------------------------------------------------------------------------------------------------------
 
     def attend(self, now: Instant) -> None:
-        """From now on the server broadcasts, to whomever it has attached and made ready."""
+        """From now on the server broadcasts, to each connection that it has attached and made ready."""
         quiz = self._quiz
         index = int(quiz.casts.searchsorted(now))
         if index < len(quiz.casts):

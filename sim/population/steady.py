@@ -69,7 +69,7 @@ class Fates:
     last_ping: Floats
 
 
-class Losses(NamedTuple):
+class NoticedLosses(NamedTuple):
     """When clients notice an outage, and what their server knows; see :class:`Fates`."""
 
     lost: Floats
@@ -78,7 +78,9 @@ class Losses(NamedTuple):
     doubtful: Flags
 
 
-def losses_of(dead: Floats, heard: Floats, latency: Floats, outages: OutageColumns, rules: PopulationRules) -> Losses:
+def losses_of(
+    dead: Floats, heard: Floats, latency: Floats, outages: OutageColumns, rules: PopulationRules
+) -> NoticedLosses:
     """The losses of clients that would notice the silence at ``dead``, and whom the server ``heard`` last.
 
     A torn link passes the client's close, and ends every connection at its end. ``doubtful``: both ends may be first.
@@ -87,7 +89,7 @@ def losses_of(dead: Floats, heard: Floats, latency: Floats, outages: OutageColum
     lost = np.where(silent, dead, np.where(torn, np.minimum(dead, end), outages.start))
     told = np.where(torn, np.minimum(lost + latency, end), outages.start)
     grace_ends = heard + rules.heartbeat.grace
-    return Losses(
+    return NoticedLosses(
         lost,
         np.where(silent, grace_ends, np.inf),
         np.where(silent, heard, told) + rules.heartbeat.cleanup,

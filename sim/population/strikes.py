@@ -41,10 +41,6 @@ _KINDS: Mapping[type, OutageKind] = {
 """Every fault that the lane can carry, as the outage that it is."""
 
 
-STARTUP_S: Seconds = 0.6
-"""From the start of a server process until it listens, assumed as in the model lane's costs."""
-
-
 class _Hits(NamedTuple):
     """One fault window: ``who`` of all participants it strikes, and from when each of them."""
 
@@ -55,11 +51,6 @@ class _Hits(NamedTuple):
     @property
     def kind(self) -> OutageKind:
         return _KINDS[type(self.window.fault)]
-
-    @property
-    def end(self) -> Instant:
-        """When the link can be used again; a new server process has to start first."""
-        return self.window.ends_at + (STARTUP_S if self.window.fault.target is FaultTarget.SERVER else 0.0)
 
 
 def clients_each(experiment: Experiment) -> int:
@@ -81,7 +72,7 @@ def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> Nam
     sizes = [len(hit.who) for hit in hits]
     cause = np.zeros(0, np.int32) if timelines.cause is None else timelines.cause
     own = np.arange(len(names), len(names) + len(hits), dtype=np.int32)
-    ends = np.repeat([hit.end for hit in hits], sizes)
+    ends = np.repeat([_usable_at(experiment, hit.window) for hit in hits], sizes)
     kinds = np.repeat(np.array([hit.kind for hit in hits], np.uint8), sizes)
     together = merged(
         timelines.participants,
@@ -95,15 +86,20 @@ def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> Nam
 
 
 def planned_ends(experiment: Experiment, seed: int, population: Population) -> Floats:
-    """The end of each outage as the schedule says it: a server is started then, and listens :data:`STARTUP_S` later."""
+    """The end of each outage as the schedule says it: a server is started then, and listens ``costs.startup`` later."""
     timelines = population.timelines
     ends = timelines.end
     for window in experiment.windows(seed):
         if window.fault.target is FaultTarget.SERVER and timelines.cause is not None:
             mine = timelines.cause == population.causes.index(window.fault_id)
-            mine &= timelines.end == tick(window.ends_at + STARTUP_S)
+            mine &= timelines.end == tick(_usable_at(experiment, window))
             ends = np.where(mine, tick(window.ends_at), ends)
     return ends
+
+
+def _usable_at(experiment: Experiment, window: FaultWindow) -> Instant:
+    """When links can be used again after a window; a new server process has to start first."""
+    return window.ends_at + (experiment.costs.startup if window.fault.target is FaultTarget.SERVER else 0.0)
 
 
 def _of_links(experiment: Experiment, seed: int) -> Iterator[_Hits]:

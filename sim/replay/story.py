@@ -46,7 +46,7 @@ WITHOUT_EVENTS = (
 )
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened at ``t`` seconds of the run; ``who``: network, client, server or run."""
 
     t: float
@@ -84,7 +84,7 @@ class Story(msgspec.Struct, frozen=True):
     participant: str
     cohort: str
     ids: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[StoryEntry, ...]
     episodes: tuple[EpisodeStory, ...]
     broken: dict[str, str]
     note: str | None = None
@@ -142,7 +142,7 @@ def _ids(history: RunHistory, participant: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.astype(str)))
 
 
-def _from_events(history: RunHistory, participant: str, ids: tuple[str, ...]) -> Iterator[Entry]:
+def _from_events(history: RunHistory, participant: str, ids: tuple[str, ...]) -> Iterator[StoryEntry]:
     """The participant's own events, the server's about it, its faults, and what concerns everyone."""
     faults = _faults_of(history, participant)
     frame = history.frame
@@ -161,22 +161,24 @@ def _faults_of(history: RunHistory, participant: str) -> list[str]:
     return [window.fault_id for window in experiment.windows(seed) if window.place == SERVER or link in window.links]
 
 
-def _entry(event: LogEvent, participant: str) -> Entry:
+def _entry(event: LogEvent, participant: str) -> StoryEntry:
     who = {Role.CLIENT: "client", Role.SERVER: "server", Role.INJECTOR: "network", Role.RUNNER: "run"}[event.role]
     if event.role is Role.CLIENT and event.actor != participant:
         who = event.actor.removeprefix(f"{participant}.")
-    return Entry(event.t, who, describe(event), event.kind.value, event.kind in ROUTINE, event)
+    return StoryEntry(event.t, who, describe(event), event.kind.value, event.kind in ROUTINE, event)
 
 
-def _from_outages(history: RunHistory, names: list[str], participant: str) -> Iterator[Entry]:
+def _from_outages(history: RunHistory, names: list[str], participant: str) -> Iterator[StoryEntry]:
     """The outages of a participant of the population lane, drawn again from the run's seed."""
     from ..population.run import PopulationRun  # noqa: PLC0415 - the arrays are needed by this lane alone
 
     population = PopulationRun(history.experiment, history.info.seed).population
     for outage in population.timelines.of_participant(names.index(participant)):
         how = "goes silent" if outage.kind is OutageKind.SILENT else "breaks; dials are refused"
-        yield Entry(outage.start, "network", f"the link {how}: {outage.end - outage.start:.3f} s", "outage.started")
-        yield Entry(outage.end, "network", "the link works again", "outage.ended")
+        yield StoryEntry(
+            outage.start, "network", f"the link {how}: {outage.end - outage.start:.3f} s", "outage.started"
+        )
+        yield StoryEntry(outage.end, "network", "the link works again", "outage.ended")
 
 
 def _episodes(mine: pd.DataFrame) -> Iterator[EpisodeStory]:

@@ -27,7 +27,7 @@ MOST_TOKENS = 2
 
 
 @dataclass
-class _Run:
+class _RunRows:
     """The rows of one run of an event, with wall times."""
 
     key: str
@@ -116,7 +116,7 @@ class MemoryStore:
     owner = ""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _RunRows] = {}
 
     def create_event(  # noqa: PLR0913, PLR0917 - as the store's own
         self,
@@ -132,7 +132,7 @@ class MemoryStore:
         if newest not in (ANY_RUN, None if found is None else found.key) or lease.key in self._runs:
             raise RunExistsError(f"another server has created event {event}")
         state = _moved_state(QuizState(since=at), origin)
-        self._runs[lease.key] = _Run(lease.key, event, plan, lease.incarnation, at + origin, state)
+        self._runs[lease.key] = _RunRows(lease.key, event, plan, lease.incarnation, at + origin, state)
 
     def newest_run(self, event: str, origin: float) -> StoredRunHeader | None:
         """The newest run of an event without its participants."""
@@ -188,14 +188,14 @@ class MemoryStore:
     def close(self) -> None:
         """Do nothing: the rows live as long as this object."""
 
-    def _newest(self, event: str) -> _Run | None:
+    def _newest(self, event: str) -> _RunRows | None:
         return next((run for run in reversed(self._runs.values()) if run.event == event), None)
 
     def _is_valid(self, lease: RunLease) -> bool:
         return lease.key in self._runs and self._runs[lease.key].incarnation == lease.incarnation
 
 
-def _require_new_answers(run: _Run, rows: Sequence[Row]) -> None:
+def _require_new_answers(run: _RunRows, rows: Sequence[Row]) -> None:
     """Raise the error of a primary key: a participant answers a question once."""
     seen: set[tuple[str, str]] = set()
     for row in rows:

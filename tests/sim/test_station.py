@@ -27,12 +27,12 @@ REPLICATIONS, CUSTOMERS, WARM_UP = 20, 5000, 500
 CONFIDENCE = 0.999
 
 
-def requests(rate: float, times: ServiceTimes, seed: int, patience: float = FOREVER) -> Iterator[tuple[float, ...]]:
-    """A Poisson stream: arrival, deadline, service time of mean 1; ``patience`` is the mean of an exponential one."""
+def requests(rate: float, times: ServiceTimes, seed: int, timeout: float = FOREVER) -> Iterator[tuple[float, ...]]:
+    """A Poisson stream: arrival, deadline, service time of mean 1; ``timeout`` is the mean of an exponential one."""
     draw, now = random.Random(seed), 0.0
     for _ in range(CUSTOMERS):
         now += draw.expovariate(rate)
-        waits = FOREVER if math.isinf(patience) else draw.expovariate(1.0 / patience)
+        waits = FOREVER if math.isinf(timeout) else draw.expovariate(1.0 / timeout)
         yield now, now + waits, times.draw(1.0, draw.random())
 
 
@@ -102,18 +102,18 @@ def test_the_wait_of_equal_services_is_that_of_one_processor_with_every_nth_requ
         assert ends == [apart[i % processors].settle(*request) for i, request in enumerate(stream)]
 
 
-@pytest.mark.parametrize("rate, processors, patience", [(4.0, 4, 1.0), (9.0, 6, 2.0)])
-def test_the_share_that_loses_patience_is_that_of_erlang_a(rate: float, processors: int, patience: float) -> None:
+@pytest.mark.parametrize("rate, processors, timeout", [(4.0, 4, 1.0), (9.0, 6, 2.0)])
+def test_the_share_that_reaches_its_timeout_is_that_of_erlang_a(rate: float, processors: int, timeout: float) -> None:
     """M/M/c+M, also above its capacity; who leaves the queue costs nothing."""
-    state = steady_state(rate, processors, 1.0 / patience)
+    state = steady_state(rate, processors, 1.0 / timeout)
     waiting = sum((n - processors) * p for n, p in enumerate(state) if n > processors)
 
     def replication(seed: int) -> float:
         station: Station[None] = Station(processors, wasted_work=False)
-        ends = [station.settle(*request) for request in requests(rate, EXPONENTIAL, seed, patience)]
+        ends = [station.settle(*request) for request in requests(rate, EXPONENTIAL, seed, timeout)]
         return sum(map(math.isinf, ends[WARM_UP:])) / len(ends[WARM_UP:])
 
-    assert_mean(replication, waiting / patience / rate, 0.1)
+    assert_mean(replication, waiting / timeout / rate, 0.1)
 
 
 def test_the_share_that_a_full_backlog_turns_away_is_that_of_a_finite_queue() -> None:
@@ -136,7 +136,7 @@ def test_the_share_that_a_full_backlog_turns_away_is_that_of_a_finite_queue() ->
 
 @pytest.mark.parametrize("wasted_work", [True, False])
 def test_a_storm_of_impatient_clients_wastes_what_it_leaves_behind(wasted_work: bool) -> None:
-    """1,000 at once at 100 a second with 5 s of patience: half are in time, and the work of the others is wasted."""
+    """1,000 at once at 128 a second with a timeout of 5 s: 640 are in time, the others are wasted work or none."""
     station: Station[None] = Station(2, wasted_work=wasted_work)
     ends = [station.settle(0.0, 5.0, 1 / 64) for _ in range(1000)]
     assert sum(end <= 5.0 for end in ends) == 640
@@ -173,11 +173,11 @@ def test_the_service_times_of_an_experiment_are_its_own() -> None:
 def test_both_ways_decide_the_same(
     drawn: list[tuple[int, float, int]], processors: int, backlog: int, wasted_work: bool
 ) -> None:
-    """From turn to turn, and on arrival: the same requests are turned away, skipped, and done at the same instants."""
+    """From turn to turn, and on arrival: the same requests are dropped, skipped, and done at the same instants."""
     at, stream = 0.0, []
-    for gap, patience, work in drawn:
+    for gap, timeout, work in drawn:
         at += gap / 8
-        stream.append((at, at + patience / 8, work / 8))
+        stream.append((at, at + timeout / 8, work / 8))
     assert by_turns(stream, processors, backlog, wasted_work) == on_arrival(stream, processors, backlog, wasted_work)
 
 

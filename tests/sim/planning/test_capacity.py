@@ -43,6 +43,10 @@ home-wifi = 0.5
 [server]
 join_capacity = 30.0
 
+[costs]
+handshake = 0.016
+restore = 0.017
+
 [[triggers]]
 kind = "region"
 duration = 5.0
@@ -176,6 +180,7 @@ def _changed(old: str, new: str) -> Callable[[str], str]:
         (_changed("duration = 5.0", "duration = 50.0"), "shorter than target.longest_downtime"),
         (_changed("join_capacity = 30.0", "join_capacty = 30.0"), "join_capacty"),
         (_changed("join_capacity = 30.0", "join_capacity = -3.0"), "join_capacity"),
+        (_changed("join_capacity = 30.0", "join_capacity = 31.0"), "at the costs of [costs], 30 returns a second"),
         (_changed("[3, 4, 6, 11]", "[1, 2]"), "must be from 2"),
         (_changed("replications = 3", "event_size = 60_000"), "event_size"),
         (_changed("[[triggers]]", "[[triggers]]\nkind = 'region'\n[[triggers]]"), "must not repeat a kind"),

@@ -26,10 +26,12 @@ cohorts = ["all"]
 
 
 def _storm(seconds_of_work: float, **settings: object) -> Figures:
-    """All return at once; so many seconds of work."""
+    """All return at once; so many seconds of work of a server that serves as many as its admission control believes."""
     texts = {"scale": f"{seconds_of_work / 2}"} | {
         key.replace("__", "."): str(value) for key, value in settings.items()
     }
+    half = 0.5 / float(texts.get("server.join_capacity", "50"))
+    texts |= {"costs.handshake": str(half), "costs.restore": str(half)}
     scenario = Scenario(name="storm", text=STORM, lane=Lane.POPULATION, seed=1)
     return evaluate(scenario, RunTask(0, tuple(texts.items()), 0)).figures
 

@@ -146,7 +146,7 @@ def test_a_fault_keeps_its_id_and_an_outage_of_one_participant_is_named_by_its_m
 
 
 def test_an_outage_of_a_carrier_is_one_event_of_all_its_cohorts(tmp_path: Path) -> None:
-    """And its begin is the one that the profile says, whoever suffers it."""
+    """And its begin is the one that the profile says, in both of them."""
     cohorts = tuple(Cohort(name, 60, profiles=("carrier-outage",)) for name in ("left", "right"))
     executed(changed(cohorts=cohorts, faults=()), tmp_path / "run")
     frame = read_episodes(tmp_path / "run" / "episodes.parquet")
