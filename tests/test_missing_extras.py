@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "sim profiles": ((), "sim"),
     "sim outages": (("home-wifi=1",), "sim"),
     "sim schedule": (("nowhere.csv", "--out", "x.toml"), "sim"),
+    "sim calibrate": (("nowhere", "--out", "x.json"), "sim"),
+    "sim validate": (("nowhere",), "sim"),
     "sim sweep": (("smoke", "--out", "x"), "sim"),
     "sim capacity": (("nowhere.toml", "--out", "x"), "sim"),
     "sim tune": (("smoke", "--out", "x"), "planning"),
