@@ -8,6 +8,7 @@ line on standard error and an exit code.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -166,6 +167,7 @@ def main() -> NoReturn:
     tolerate_lost_output()
     os.environ.pop("MPLBACKEND", None)  # a notebook's picture backend does not exist in a process of our own
     code = _run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is over: Ctrl-C ends nothing more
     problem = lost_output()
     if problem is not None:
         click.echo(f"warning: {problem}", err=True)

@@ -36,8 +36,8 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/", "tests/browser/")
-"""The folders whose tests use real processes and sockets."""
+REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/")
+"""The folders whose tests use real processes and mostly wait; those of `tests/browser` also keep a processor busy."""
 
 
 class RealTestsTogether(LoadFileScheduling):  # type: ignore[misc]

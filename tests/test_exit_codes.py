@@ -132,6 +132,21 @@ def test_an_unforeseen_error_is_one_line_and_a_log_file(tmp_path: Path) -> None:
     assert "Traceback" in log.read_text(encoding="utf-8")
 
 
+def test_a_signal_after_the_verdict_changes_nothing() -> None:
+    """An impatient second Ctrl-C comes while the process ends."""
+    code = (
+        "import atexit, os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "import resilience.cli as cli\n"
+        "sys.argv = ['resilience', 'chaos', 'list', '--wrong']\ncli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "--wrong" in done.stderr
+
+
 def test_a_directory_called_latest_stays_and_the_run_has_its_verdict(tmp_path: Path) -> None:
     kept = tmp_path / "runs" / "smoke" / "latest"
     kept.mkdir(parents=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.errors import UsageError
-from resilience.text_files import read_text
+from resilience.text_files import bundled_texts, read_text
 
 from .goals import GoalKind
 
@@ -41,8 +41,7 @@ def read_accepted_gaps(path: Path | None = None) -> tuple[AcceptedGap, ...]:
     """The gaps of a file of them, or of the shipped one; UsageError in one line for a file that is none."""
     where = "the shipped list of accepted gaps" if path is None else str(path)
     try:
-        shipped = files(__package__) / "accepted_gaps.toml"
-        text = shipped.read_text(encoding="utf-8") if path is None else read_text(path)
+        text = bundled_texts(files(__package__))["accepted_gaps"] if path is None else read_text(path)
         gaps = msgspec.toml.decode(text, type=_GapFile).gap
     except OSError as error:
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from error

@@ -15,7 +15,7 @@ import msgspec
 from reports.pages import failing_in_one_line
 from resilience.errors import UsageError
 from resilience.experiment.costs import ModelCosts
-from resilience.text_files import read_text
+from resilience.text_files import bundled_texts, read_text
 from resilience.units import Seconds
 
 KIND = "quiz-resilience calibration"
@@ -114,7 +114,7 @@ def read_calibration(path: Path) -> Calibration:
     another version, or holds a value that the model cannot use.
     """
     if str(path) == SHIPPED and not path.exists():
-        return _decode((files(__package__) / "shipped.json").read_text(encoding="utf-8"), "the shipped calibration")
+        return _decode(bundled_texts(files(__package__), ".json")[SHIPPED], "the shipped calibration")
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:

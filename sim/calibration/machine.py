@@ -6,6 +6,8 @@ import os
 import platform
 from pathlib import Path
 
+from resilience.text_files import read_text
+
 from .calibration_file import Machine
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -22,7 +24,7 @@ def this_machine(cpuinfo: Path = _CPUINFO) -> Machine:
 
 def _model_of(cpuinfo: Path) -> str | None:
     try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_text(cpuinfo).splitlines()
+    except (OSError, ValueError):
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name")), None)

@@ -19,6 +19,7 @@ from resilience.eventlog.writer import EventList
 from resilience.experiment.costs import ModelCosts
 from resilience.experiment.loader import parse
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis, PopulationSpec, Reference, Statistics
+from resilience.experiment.virtual_conditions import VirtualConditions
 from resilience.lab.recording import Recording
 from resilience.lab.run import conduct
 from resilience.lab.system import LaneDriver
@@ -39,6 +40,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "cohorts.0.": Cohort,
     "costs.": ModelCosts,
     "population.": PopulationSpec,
+    "virtual.": VirtualConditions,
     "statistics.": Statistics,
     "reference.": Reference,
 }
@@ -85,6 +87,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "server.send_buffer_bytes": ("4096",),
     "server.backlog": ("1",),
     "server.drain_window": ("3.0", *LONG_DRAIN),
+    "server.max_return_spread": ("0.5", "server.join_capacity=2.0", *LONG_DRAIN),
     "server.restart_pause": ("3.0",),
     "server.adaptive_heartbeat": ("true", *ADAPTIVE[1:]),
     "server.interval_floor": ("3.0", *ADAPTIVE),
@@ -138,11 +141,25 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "costs.commit": ("0.02",),
     "costs.startup": ("1.2",),
     "costs.close_timeout": ("2.0", DRAINED_IN_A_HOLE),
+    "costs.timer": ("0.01",),
+    "costs.injection": ("0.01",),
+    "costs.injection_call": ("0.01",),
+    "costs.healing": ("0.01",),
+    "costs.kill": ("0.01", 'faults.2={kind="server_kill", at=22.0, duration=3.0}'),
     "costs.processors": ("2", "costs.handshake=0.3"),
     "costs.service": ("exponential",),
     "costs.service_sigma": ("0.5", "costs.service=lognormal"),
     "costs.backlog": ("1", "costs.handshake=0.3"),
     "costs.wasted_work": ("false", "costs.handshake=0.5", "client.open_timeout=0.6", "hypothesis.joined=0.0"),
+    "virtual.latency": ("0.002",),
+    "virtual.latency_spread": ("0.002",),
+    "virtual.packet_stalls": ("0.05",),
+    "virtual.storage": ("0.02",),
+    "virtual.storage_spread": ("0.02",),
+    "virtual.storage_stalls": ("0.5",),
+    "virtual.storage_share": ("0.5",),
+    "virtual.stall": ("0.1", "virtual.packet_stalls=0.05"),
+    "virtual.shuffled": ("true",),
     "population.servers": ("1",),
     "population.latency": ("0.1",),
     "statistics.deadline": ("10.0",),
@@ -175,8 +192,13 @@ UNMOVED = {
 
 MODEL_ONLY = "the virtual lane runs the server itself: its processor takes no time there"
 MOVE_THE_MODEL_ALONE = {key: MODEL_ONLY for key in CHANGES if key.startswith("costs.")}
+VIRTUAL_ONLY = "it says how the network and the storage of the virtual lane behave"
 _PAGES = "the canary of the server asks for a page of the real one; in the model it asks the model"
-MOVE_THE_VIRTUAL_LANE_ALONE = {"server.address_page_rate": _PAGES, "server.address_page_burst": _PAGES}
+MOVE_THE_VIRTUAL_LANE_ALONE = {
+    "server.address_page_rate": _PAGES,
+    "server.address_page_burst": _PAGES,
+    **{key: VIRTUAL_ONLY for key in CHANGES if key.startswith("virtual.")},
+}
 REFUSED = {"target", "driver", "cohorts.0.leaves_at", "cohorts.0.profiles"}
 """What the lane refuses that cannot carry it out (``Experiment.obstacle``)."""
 

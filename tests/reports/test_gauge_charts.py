@@ -16,6 +16,7 @@ from reports.gauge_charts import GAUGES, gauge_chart, read_gauges
 from reports.windows import windows_frame
 from resilience.config import ServerConfig
 from resilience.errors import EvidenceError
+from resilience.experiment.costs import ModelCosts
 from resilience.experiment.faults import RefuseFault
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
 from sim.population.run import PopulationRun
@@ -25,6 +26,7 @@ STORM = Experiment(
     duration=120.0,
     cohorts=(Cohort("all", 400),),
     server=ServerConfig(join_capacity=20.0),
+    costs=ModelCosts(handshake=0.02, restore=0.03),
     faults=(RefuseFault(30.0, ("all",), duration=3.0),),
     hypothesis=Hypothesis(within=10.0),
 )

@@ -96,7 +96,7 @@ def arrays(changed: dict[str, Any]) -> dict[str, Any]:
         ({"ptr": np.array([0, 1, 3])}, "ptr must be from 0 to the number of outages"),
         ({"ptr": np.array([0, 3, 2])}, "ptr must not decrease"),
         ({"end": np.array([2.0])}, "must be of one length"),
-        ({"kind": np.array([0, 4], np.uint8)}, "kind must be one of OutageKind"),
+        ({"kind": np.array([0, len(OutageKind)], np.uint8)}, "kind must be one of OutageKind"),
         ({"start": np.array([1.0, np.nan])}, "start must be from 0"),
         ({"start": np.array([1.0, -1.0])}, "start must be from 0"),
         ({"end": np.array([2.0, 2 * LATEST_S])}, "end must be from 0"),
