@@ -23,6 +23,9 @@ SCHEMA_VERSION = 1
 CONFIDENCE = 0.95
 """Two-sided, of every interval."""
 
+LEAST_S: Seconds = 1e-6
+"""A cost that a fit found to be none; the model takes none that is 0."""
+
 SHIPPED = "shipped"
 """The name under which the calibration of this package is found."""
 
@@ -82,9 +85,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float = CONFIDENCE
 
     def costs(self, others: ModelCosts, values: dict[str, Seconds] | None = None) -> ModelCosts:
-        """Every parameter's value, or these ``values`` of some; ``others`` has what no parameter is about."""
+        """Every parameter's value, or these ``values`` of some; ``others`` has what no parameter is about.
+
+        No value is less than :data:`LEAST_S`.
+        """
         fitted = {name: each.value for name, each in self.parameters.items()} | (values or {})
-        return msgspec.structs.replace(others, **fitted)
+        return msgspec.structs.replace(others, **{name: max(value, LEAST_S) for name, value in fitted.items()})
 
 
 class _FileHead(msgspec.Struct):

@@ -14,7 +14,7 @@ from resilience.errors import EvidenceError, ExitCode, ResilienceError, UsageErr
 from resilience.experiment.faults import CutFault
 from resilience.experiment.loader import load
 from resilience.lab.run import execute
-from sim.calibration.calibration_file import FittedParameter, read_calibration, write_calibration
+from sim.calibration.calibration_file import LEAST_S, FittedParameter, read_calibration, write_calibration
 from sim.calibration.cli import calibrate, validate
 from sim.calibration.runs import read_runs
 from sim.cli import sim, with_calibration
@@ -51,6 +51,12 @@ def test_a_calibrated_run_takes_the_costs_of_its_file(tmp_path: Path) -> None:
     found = with_calibration(own, tmp_path / "slow.json", "model").costs
     assert (found.startup, found.restore) == (3.0, 0.002)
     assert found == slow.costs(own.costs)
+
+
+def test_a_cost_that_was_found_to_be_none_can_be_used() -> None:
+    found = calibration_of()
+    found.parameters["commit"] = FittedParameter(value=0.0)
+    assert found.costs(load("demo").costs).commit == LEAST_S
 
 
 def test_only_the_model_lane_takes_costs(tmp_path: Path) -> None:
