@@ -210,12 +210,17 @@ IGNORED = ["--disable-back-forward-cache"]
 async def joined(context: BrowserContext, url: str, name: str = "Ada") -> Page:
     """A page that has joined an event."""
     page = await context.new_page()
+    await join(page, url, name)
+    return page
+
+
+async def join(page: Page, url: str, name: str = "Ada") -> None:
+    """Join an event with this page."""
     await page.goto(url)
     await page.get_by_label("Your name").fill(name)
     await page.get_by_role("button", name="Join").click()
     await expect(page.locator("header .score strong")).to_have_text(name)
     await expect(page.get_by_text("Connecting to the quiz")).to_have_count(0)
-    return page
 
 
 async def collect_records(page: Page) -> Callable[[str], Any]:

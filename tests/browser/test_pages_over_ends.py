@@ -21,7 +21,7 @@ from ..support.chromium import chromium_program
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually
 from ..support.server_process import target
-from .harness import IGNORED, LAUNCH, SETTINGS, BrowserWorld, browser_world, collect_records, joined, until
+from .harness import IGNORED, LAUNCH, SETTINGS, BrowserWorld, browser_world, collect_records, join, joined, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -96,9 +96,7 @@ async def test_a_cut_in_the_middle_of_a_restore_is_only_another_attempt(world: B
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)
-        await page.goto(world.url(quiz.event))
-        await page.get_by_label("Your name").fill("Ada")
-        await page.get_by_role("button", name="Join").click()
+        await join(page, world.url(quiz.event))
         await expect(page.get_by_text("You are in")).to_be_visible()
         downlink = Drop(Direction.DOWN)
         await world.cut()
@@ -157,9 +155,7 @@ async def test_without_a_network_no_attempt_is_spent(world: BrowserWorld) -> Non
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)
-        await page.goto(world.url(quiz.event))
-        await page.get_by_label("Your name").fill("Ada")
-        await page.get_by_role("button", name="Join").click()
+        await join(page, world.url(quiz.event))
         await expect(page.get_by_text("You are in")).to_be_visible()
         await context.set_offline(True)
         await world.cut()

@@ -17,7 +17,7 @@ from resilience.experiment.primitives import Direction, Drop
 
 from ..support.deadlines import HANG_S
 from ..support.processes import eventually
-from .harness import BrowserWorld, browser_world, collect_records, joined, until, watch_banners
+from .harness import BrowserWorld, browser_world, collect_records, join, joined, until, watch_banners
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,9 +111,7 @@ async def test_a_silent_hole_is_noticed_without_a_close(world: BrowserWorld) -> 
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)
-        await page.goto(world.url(quiz.event))
-        await page.get_by_label("Your name").fill("Ada")
-        await page.get_by_role("button", name="Join").click()
+        await join(page, world.url(quiz.event))
         await expect(page.get_by_text("You are in")).to_be_visible()
         hole = Drop(Direction.BOTH)
         await world.impose(hole)
@@ -152,9 +150,7 @@ async def test_attempts_run_out_and_a_click_begins_again(world: BrowserWorld) ->
         page = await context.new_page()
         records = await collect_records(page)
         await page.clock.install()
-        await page.goto(world.url(quiz.event, more="&preset=classic"))
-        await page.get_by_label("Your name").fill("Ada")
-        await page.get_by_role("button", name="Join").click()
+        await join(page, world.url(quiz.event, more="&preset=classic"))
         await expect(page.get_by_text("You are in")).to_be_visible()
         await world.cut_off()
         red = page.locator(".banner.red")
