@@ -1,4 +1,4 @@
-"""What others have published of reconnecting crowds, against the simulation; docs/capacity.md has the comparison."""
+"""What others have published of reconnecting crowds, against the simulation; docs/planning.md has the comparison."""
 
 from __future__ import annotations
 
