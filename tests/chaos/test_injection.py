@@ -37,7 +37,7 @@ from resilience.lab.system import CallTimes
 from resilience.runtime import RunClock
 
 from ..support.deadlines import HANG_S
-from ..support.http_stub import HttpStub
+from ..support.http_stub import HttpStub, RawConnection
 from ..support.processes import eventually
 from ..support.proxies import process_of
 
@@ -160,22 +160,37 @@ async def test_a_hung_proxy_is_replaced_its_window_marked_and_the_next_one_valid
 
 
 class BareChain(ToxicChain):
-    """Toxics added and removed as Toxiproxy offers it: no tail takes what a removed one held."""
+    """Toxics added and removed as Toxiproxy offers it: no tail takes what a removed one held.
+
+    They are removed once ``left`` is set.
+    """
+
+    def __init__(self, link: ProxiedLink, left: asyncio.Event) -> None:
+        super().__init__(lambda: link.api, link.name)
+        self._left = left
 
     async def add(self, toxic: Toxic) -> CallTimes:
         return await self._api().add_toxic(self._proxy, toxic)
 
     async def remove(self, toxic: Toxic) -> CallTimes:
+        await self._left.wait()
         return await self._api().remove_toxic(self._proxy, toxic.name, live=True)
 
 
+LEAVING = 8
+"""Clients that leave; on a busy machine Toxiproxy sees some of them leave before it has read what they were sent."""
+
+
 async def leave_during(injection: Injection, link: ProxiedLink, stub: HttpStub) -> None:
-    """A client that is sent bytes while they are held back, and leaves without having read them."""
+    """Clients that are sent bytes while these are held back, and leave without having read them."""
     await eventually(lambda: bool(injection.of(K.FAULT_STARTED)), HANG_S)
-    _, writer = await asyncio.open_connection(*link.address)
-    await asyncio.sleep(0.1)
+    clients = [await RawConnection.open(link.address) for _ in range(LEAVING)]
+    for client in clients:
+        client.writer.write(b"!")
+    await eventually(lambda: stub.received.count(b"!") == LEAVING, HANG_S)
     await stub.push(4)
-    writer.transport.abort()
+    for client in clients:
+        client.drop()
 
 
 STALL = StallFault(at=0.3, cohorts=ALPHA, duration=2.0, direction=Direction.DOWN)
@@ -185,11 +200,17 @@ async def test_a_deadlocked_control_api_ends_the_window_as_invalid_and_the_proxy
     link: ProxiedLink, clock: RunClock, stub: HttpStub
 ) -> None:
     """The real deadlock: held bytes of a client that has left, and nothing takes them."""
-    link._chain = BareChain(lambda: link.api, link.name)
+    left = asyncio.Event()
+    link._chain = BareChain(link, left)
     link.api.close()
     link.api = link.process.api(1.0)
     injection = Injection(clock, link)
-    await asyncio.gather(injection.run(STALL), leave_during(injection, link, stub))
+
+    async def leave() -> None:
+        await leave_during(injection, link, stub)
+        left.set()
+
+    await asyncio.gather(injection.run(STALL), leave())
     assert injection.of(K.FAULT_INVALID)
     assert any("hangs" in (event.cause or "") for event in injection.of(K.HARNESS_FAILED))
     assert process_of(link).starts == 2
