@@ -55,6 +55,11 @@ class World:
         episodes = Episodes.empty(population.timelines.outages)
         return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
 
+    def count_departure(self, leaves: Instant) -> None:
+        """A response leaves the server at this instant."""
+        if leaves < len(self.departures):
+            self.departures[int(leaves)] += 1
+
     def count_departures(self, leaves: Floats) -> None:
         """Responses leave the server at these instants."""
         within = leaves[leaves < len(self.departures)]
@@ -65,14 +70,20 @@ class ExplicitParticipant:
     """One client, its session at the server, and what is under way between them. An outage is a row of the timelines.
 
     ``touched`` is the last outage that began while the client was open, ``episode`` the one that it returns from; -1
-    without one. ``opened`` is called at each return.
+    without one. ``opened`` is called at each return. What was before the outage ``first_row`` does not matter any more.
     """
 
-    def __init__(self, who: int, world: World, opened: Callable[[ExplicitParticipant, Instant], None]) -> None:
+    def __init__(
+        self,
+        who: int,
+        world: World,
+        opened: Callable[[ExplicitParticipant, Instant], None],
+        first_row: int | None = None,
+    ) -> None:
         timelines = world.population.timelines
         self.who, self.world, self._on_open = who, world, opened
-        self.first_row = int(timelines.ptr[who])
-        self.link = Link(timelines.of_participant(who), float(world.population.latency[who]))
+        self.first_row = int(timelines.ptr[who]) if first_row is None else first_row
+        self.link = Link(timelines.of_participant(who, self.first_row), float(world.population.latency[who]))
         self._seed = int(world.population.seeds[who])
         self.state, self.retry = State.OPEN, RetryState(world.rules.client.backoff)
         self.connection: Connection | None = None
@@ -418,7 +429,7 @@ class ExplicitParticipant:
         if verdict is StationAnswer.REJECTED:
             self.send(now, connection, self._is_rejected, value, up=False)
         elif verdict is StationAnswer.SERVED:
-            self.world.count_departures(np.array([value]))
+            self.world.count_departure(value)
             self.at(value, self._served, connection)
 
     def _response_deadline(self) -> Instant:
@@ -458,6 +469,7 @@ class ExplicitParticipant:
         connection, late = message
         if connection is self.attached:
             self.ready = True
+            self.quiz.attend_again(now)
             self.send(now, connection, self._restored, (late, now), up=False)
 
     def _restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:

@@ -34,7 +34,7 @@ def run_explicitly(population: Population, rules: PopulationRules) -> Result:
     queue, episodes = world.queue, world.episodes
     for who in range(population.size):
         ExplicitParticipant(who, world, _nothing_to_do).start_attached()
-    while queue.peek(rules.duration) is not None:
+    while queue.run_to_request(rules.duration) is not None:
         queue.step()
     episodes.close(population.timelines, rules)
     return Result(episodes, world.station, world.departures, queue.done)
