@@ -2,8 +2,9 @@
 
 Reads ``gauges.parquet``, whose row ``i`` is second ``i`` of the run; judges nothing. Columns, all int64: ``second``;
 ``connected`` clients at its end; how many ``lost`` their server in it, ``returned`` or ``gave_up``; requests that were
-``served``, ``rejected`` (with a retry time) or ``dropped`` (the backlog was full) by the second of their arrival; and
-``queued``: requests that wait for the server, or are served, at the second's end.
+``served``, ``rejected`` (with a retry time), ``dropped`` (the backlog was full), ``skipped`` (the client had left) or
+``unfinished`` (the server ended before its response) by the second of their arrival; and ``queued``: requests that wait
+for the server, or are served, at the second's end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ GAUGE_SCHEMA = pa.schema(
         pa.field(name, pa.int64(), nullable=False)
         for name in (
             *("second", "connected", "lost", "returned", "gave_up"),
-            *("served", "rejected", "dropped", "skipped", "queued"),
+            *("served", "rejected", "dropped", "skipped", "unfinished", "queued"),
         )
     ]
 )

@@ -278,7 +278,8 @@ class BatchTier:
     def _sort_out(self, rows: Requests, arrivals: Arrivals, until: Floats) -> None:
         answers, values = np.array(arrivals.answers, np.int8), np.array(arrivals.values)
         served = answers == StationAnswer.SERVED
-        self.world.count_departures(values[served])
+        unfinished = answers == StationAnswer.UNFINISHED
+        self.world.count_departures(values[served | unfinished])
         in_time = served & (values < until)
         rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
@@ -290,7 +291,7 @@ class BatchTier:
         again = rejected & (rows["waited"] >= 0)
         self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
         skipped = answers == StationAnswer.SKIPPED
-        tired = (served & ~in_time) | skipped | (dropped & ~repeats)
+        tired = (served & ~in_time) | skipped | unfinished | (dropped & ~repeats)
         self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
 
     def _repeat_packet(self, rows: Requests) -> None:

@@ -39,7 +39,7 @@ LONG_AGO: Instant = -1e9
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all participants of one server share. ``departures``: responses that leave the server in each second."""
+    """What all participants of one server share. ``departures``: requests that leave its queue in each second."""
 
     rules: PopulationRules
     population: Population
@@ -51,17 +51,17 @@ class World:
     @classmethod
     def of(cls, rules: PopulationRules, population: Population) -> World:
         """At instant 0."""
-        station = JoinStation(rules.station, rules.duration)
+        station = JoinStation(rules.station, rules.duration, population.ends)
         episodes = Episodes.empty(population.timelines.outages)
         return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
 
     def count_departure(self, leaves: Instant) -> None:
-        """A response leaves the server at this instant."""
+        """A request leaves the server's queue at this instant, with a response or without."""
         if leaves < len(self.departures):
             self.departures[int(leaves)] += 1
 
     def count_departures(self, leaves: Floats) -> None:
-        """Responses leave the server at these instants."""
+        """The same of requests at these instants."""
         within = leaves[leaves < len(self.departures)]
         np.add.at(self.departures, within.astype(np.int64), 1)
 
@@ -428,9 +428,10 @@ class ExplicitParticipant:
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
             self.send(now, connection, self._is_rejected, value, up=False)
-        elif verdict is StationAnswer.SERVED:
+        elif verdict is not StationAnswer.SKIPPED:
             self.world.count_departure(value)
-            self.at(value, self._served, connection)
+            if verdict is StationAnswer.SERVED:
+                self.at(value, self._served, connection)
 
     def _response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""

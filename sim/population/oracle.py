@@ -19,7 +19,7 @@ from .station import JoinStation
 class Result:
     """One server's run: an episode for each outage, the station's counts, and how many explicit events it took.
 
-    ``departures``: int64 of shape (seconds,), how many responses left the server in each second.
+    ``departures``: int64 of shape (seconds,), how many requests left the server's queue in each second.
     """
 
     episodes: Episodes

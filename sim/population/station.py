@@ -21,7 +21,6 @@ from ..station import ServiceTimes, Station
 from .population import Floats
 from .rules import StationRules, tick
 
-
 _LEAST_RUN = 3
 """Fewer requests than that are decided one by one."""
 
@@ -37,6 +36,8 @@ class StationAnswer(IntEnum):
     """The backlog is full: no response."""
     SKIPPED = 3
     """Its turn came after its client had left: no response, and no work. Its value is infinite."""
+    UNFINISHED = 4
+    """Its server ends before its response leaves: no response. Its value is the instant of that end."""
 
 
 class Arrivals:
@@ -69,12 +70,13 @@ class Arrivals:
 class JoinStation:
     """One server's way in. ``served`` counts requests that were served; ``longest_wait`` of them is in seconds.
 
-    ``load``: int64 of shape (seconds, 4), how many requests of each second of the run got each :class:`StationAnswer`.
+    ``load``: int64 of shape (seconds, 5), how many requests of each second of the run got each :class:`StationAnswer`.
+    ``ends``: the instants, in order, at which the server's process ends; its successor begins with an empty queue.
     """
 
-    def __init__(self, rules: StationRules, duration: Instant) -> None:
-        self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
-        self._station: Station[None] = Station(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
+    def __init__(self, rules: StationRules, duration: Instant, ends: Sequence[Instant] = ()) -> None:
+        self._rules, self._ends = rules, [*ends, math.inf]
+        self._begin_process()
         self._times, self._mean = ServiceTimes(rules.distribution, rules.sigma), rules.service
         self._pause = max(rules.service, math.ceil(1 / (rules.joins_per_s * TICK_S)) * TICK_S) + TICK_S
         self.served = 0
@@ -143,7 +145,19 @@ class JoinStation:
         answers = np.array(arrivals.answers, np.int64)
         np.add.at(self.load, (arrivals.instants[: len(answers)].astype(np.int64), answers), 1)
 
+    def _begin_process(self) -> None:
+        rules = self._rules
+        self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
+        self._station: Station[None] = Station(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
+
+    def _end_processes(self, now: Instant) -> None:
+        """Begin the process that is there now, if the last one has ended."""
+        while now >= self._ends[0]:
+            del self._ends[0]
+            self._begin_process()
+
     def _decide(self, now: Instant, until: Instant, service: Seconds) -> tuple[StationAnswer, float]:
+        self._end_processes(now)
         if self._station.is_full(now):
             return StationAnswer.DROPPED, 0.0
         advice = clamp_retry_after(self._admission.try_admit(now))
@@ -152,6 +166,8 @@ class JoinStation:
         value = self._station.settle(now, until, service)
         if value == math.inf:
             return StationAnswer.SKIPPED, value
+        if value >= self._ends[0]:
+            return StationAnswer.UNFINISHED, self._ends[0]
         self.served += 1
         self.longest_wait = max(self.longest_wait, value - service - now)
         return StationAnswer.SERVED, value
@@ -163,6 +179,9 @@ class JoinStation:
         """
         stop, now = min(arrivals.runs[first], past), arrivals.at[first]
         if stop - first < _LEAST_RUN or arrivals.done[first] >= arrivals.deadlines[first]:
+            return first
+        self._end_processes(now)
+        if arrivals.done[stop - 1] >= self._ends[0]:
             return first
         if self._admission.backlog(now) or not self._station.is_idle(now):
             return first

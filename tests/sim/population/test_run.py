@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from sim.population.columns import EpisodeTable
 from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
+from sim.population.strikes import drain_s
 from sim.population.world import population_of
 from sim.profiles.timelines import on_grid
 
@@ -357,3 +359,24 @@ def test_the_costs_of_the_experiment_are_the_servers(tmp_path: Path) -> None:
     assert found["quick"]["served"] == found["quick"]["returned"] == 40
     assert found["slow"]["dropped"] > 0
     assert found["slow"]["skipped"] > 0
+
+
+@pytest.mark.parametrize("end", [ServerKillFault(33.0, duration=9.0), ServerDrainFault(33.0, duration=9.0)])
+def test_a_server_that_ends_takes_its_queue_with_it(tmp_path: Path, end: AnyFault) -> None:
+    """Forty seconds of work wait when it ends; its successor begins with none, and all come back to that one."""
+    plan = Experiment(
+        "queue",
+        300.0,
+        (Cohort("all", 40),),
+        faults=(RefuseFault(20.0, ("all",), duration=5.0), end),
+        server=ServerConfig(admission_seconds=60.0),
+        client=ClientConfig(open_timeout=60.0),
+        costs=ModelCosts(handshake=1.0),
+    )
+    PopulationRun(plan, 1).execute(tmp_path)
+    gauges = pd.read_parquet(tmp_path / "gauges.parquet")
+    ended = 33 + (math.ceil(drain_s(plan)) if isinstance(end, ServerDrainFault) else 0)
+    assert gauges["queued"][31] > 20
+    assert gauges["queued"][ended] == 0
+    assert gauges["unfinished"].sum() > 20
+    assert gauges["connected"].iloc[-1] == 40

@@ -17,9 +17,9 @@ INFINITE = float("inf")
 OPEN = StationRules(joins_per_s=1e6, admission_seconds=1e6, slots=2, service=1.0)
 
 
-def station(rules: StationRules = OPEN) -> JoinStation:
+def station(rules: StationRules = OPEN, ends: tuple[float, ...] = ()) -> JoinStation:
     """A station for a run of a hundred seconds."""
-    return JoinStation(rules, 100.0)
+    return JoinStation(rules, 100.0, ends)
 
 
 def enter_all(
@@ -102,16 +102,35 @@ def test_the_load_counts_each_second() -> None:
     joins_per_s=st.sampled_from([1e6, 2.0]),
     until=st.sampled_from([INFINITE, 20.0]),
     pieces=st.integers(1, 4),
+    ends=st.sampled_from([(), (3.0,), (2.25, 10.0, 11.0)]),
 )
-def test_runs_of_requests_at_an_idle_server_are_as_each_by_itself(
-    gaps: list[float], slots: int, backlog: int, joins_per_s: float, until: float, pieces: int
+def test_runs_of_requests_at_an_idle_server_are_as_each_by_itself(  # noqa: PLR0917 - what a station is made of
+    gaps: list[float],
+    slots: int,
+    backlog: int,
+    joins_per_s: float,
+    until: float,
+    pieces: int,
+    ends: tuple[float, ...],
 ) -> None:
     """In any number of pieces, with requests that queue, are dropped or rejected among them."""
     at = [each for each in itertools.accumulate(gaps) if each < 100.0]
     rules = StationRules(joins_per_s, 0.5, slots, 0.5, backlog=backlog)
-    together, apart = station(rules), station(rules)
+    together, apart = station(rules, ends), station(rules, ends)
     arrivals, _ = enter_all(together, at, until, pieces=pieces)
     one_by_one = [apart.enter(each, until) for each in at[: len(arrivals.answers)]]
     assert one_by_one == list(zip(arrivals.answers, arrivals.values, strict=True))
     assert (together.served, together.longest_wait) == (apart.served, apart.longest_wait)
     assert np.array_equal(together.load, apart.load)
+
+
+def test_a_process_that_ends_leaves_an_empty_queue_to_its_successor() -> None:
+    """Of four seconds of work one and a half are done; the rest is lost, and so is what admission control knew."""
+    rules = StationRules(joins_per_s=1.0, admission_seconds=10.0, slots=1, service=1.0)
+    arrivals, _ = enter_all(station(rules, ends=(1.5,)), [0.0] * 4, soonest=9.0)
+    assert arrivals.answers == [StationAnswer.SERVED, *[StationAnswer.UNFINISHED] * 3]
+    assert arrivals.values == [1.0, 1.5, 1.5, 1.5]
+    gate = station(rules, ends=(1.5,))
+    assert [gate.enter(0.0, INFINITE)[0] for _ in range(4)] == arrivals.answers
+    assert gate.enter(1.5, INFINITE) == (StationAnswer.SERVED, 2.5)
+    assert gate.served == 2
