@@ -24,7 +24,6 @@ from resilience.units import Instant
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
 from .busy import Players, busy_fates, is_busy, resends_answers
-from .explicit import World
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
@@ -32,6 +31,7 @@ from .population import EpisodeOutcome, Floats, Population, Rows
 from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests, joined
 from .retries import delays, dial_instants, draws, spent
 from .rules import SETTLE_S, WINDOW_S, PopulationRules
+from .server_world import World
 from .state import Mode, States
 from .station import Arrivals, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings

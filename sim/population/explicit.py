@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
@@ -26,44 +22,15 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
 from .connection import Connection, Delivery, Receive, State
-from .event_queue import EventQueue
 from .link import Link
-from .population import EpisodeOutcome, Episodes, Floats, Population
+from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
-from .rules import PopulationRules, tick
-from .station import JoinStation, StationAnswer
+from .rules import tick
+from .server_world import World
+from .station import StationAnswer
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """What all participants of one server share. ``departures``: requests that leave its queue in each second."""
-
-    rules: PopulationRules
-    population: Population
-    queue: EventQueue
-    station: JoinStation
-    episodes: Episodes
-    departures: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rules: PopulationRules, population: Population) -> World:
-        """At instant 0."""
-        station = JoinStation(rules.station, rules.duration, population.ends)
-        episodes = Episodes.empty(population.timelines.outages)
-        return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
-
-    def count_departure(self, leaves: Instant) -> None:
-        """A request leaves the server's queue at this instant, with a response or without."""
-        if leaves < len(self.departures):
-            self.departures[int(leaves)] += 1
-
-    def count_departures(self, leaves: Floats) -> None:
-        """The same of requests at these instants."""
-        within = leaves[leaves < len(self.departures)]
-        np.add.at(self.departures, within.astype(np.int64), 1)
 
 
 class ExplicitParticipant:

@@ -8,11 +8,12 @@ from resilience.policy.failure_detectors import ServerFailureDetector
 from resilience.units import Instant
 
 from .connection import Connection, State
-from .explicit import ExplicitParticipant, World
+from .explicit import ExplicitParticipant
 from .population import EpisodeOutcome
 from .requests import Requests
 from .retries import NOT_YET
 from .rules import SETTLE_S
+from .server_world import World
 from .state import Mode, States
 
 

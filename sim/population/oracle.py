@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from resilience.units import Instant
 
-from .explicit import ExplicitParticipant, World
+from .explicit import ExplicitParticipant
 from .population import Episodes, Population
 from .rules import PopulationRules
+from .server_world import World
 from .station import JoinStation
 
 
