@@ -17,6 +17,7 @@ from reports.checking import named_rows
 from reports.episode_table import read_episodes
 from reports.episodes import episodes_frame
 from reports.frames import load_history
+from reports.windows import windows_frame
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ExitCode, ExperimentError, HarnessError, UsageError
 from resilience.experiment.costs import ModelCosts
@@ -380,3 +381,22 @@ def test_a_server_that_ends_takes_its_queue_with_it(tmp_path: Path, end: AnyFaul
     assert gauges["queued"][ended] == 0
     assert gauges["unfinished"].sum() > 20
     assert gauges["connected"].iloc[-1] == 40
+
+
+def test_an_outage_that_a_later_fault_continues_makes_no_window_longer(tmp_path: Path) -> None:
+    """Who still waits for the slow server when the second fault strikes says nothing of when the first one ended."""
+    plan = Experiment(
+        "continued",
+        120.0,
+        (Cohort("all", 60),),
+        faults=(RefuseFault(20.0, ("all",), duration=5.0), RefuseFault(33.0, ("all",), duration=5.0)),
+        server=ServerConfig(admission_seconds=60.0),
+        costs=ModelCosts(handshake=0.5),
+    )
+    for clients in (60, 1):
+        run_dir = tmp_path / str(clients)
+        run_dir.mkdir()
+        PopulationRun(msgspec.structs.replace(plan, cohorts=(Cohort("all", clients),)), 1).execute(run_dir)
+        windows = windows_frame(load_history(run_dir))
+        assert windows["healed_at"].tolist() == [25.0, 38.0]
+        assert windows["invalid"].isna().all()
