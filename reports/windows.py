@@ -129,8 +129,7 @@ def _of_events(log: RunHistory) -> dict[str, _Window]:
 def _of_episodes(episodes: pd.DataFrame, planned: Mapping[str, FaultWindow], run_end: float) -> dict[str, _Window]:
     """The same for a run that kept episodes only: its windows are what its simulator says.
 
-    When a planned window ended is told by an episode that no other one continued, else by the plan, to which a
-    simulator keeps.
+    A planned window ends where an episode of that window alone ends; without one, as planned, as simulators do.
     """
     first = episodes[["fault_id", "fault_at", "healed_at"]].drop_duplicates("fault_id")
     alone = episodes.loc[(episodes["windows"] == 1) & episodes["fault_id"].isin(list(planned)), first.columns]
