@@ -272,10 +272,12 @@ def affected_by_window(episodes: pd.DataFrame, windows: pd.DataFrame) -> dict[st
     at = started.set_index("fault_id")["fault_at"]
     found = dict.fromkeys(windows["fault_id"].astype(str), 0)
     names = ["cohort", "fault_id", "last_fault_id"]
-    counts = episodes.loc[episodes["affected"], names].astype(str).value_counts().reset_index(name="n")
+    counts = episodes.loc[episodes["affected"], names].groupby(names, observed=True).size().reset_index(name="n")
     for cohort, first, last, count in zip(*(counts[name].tolist() for name in (*names, "n")), strict=True):
-        within = started["place"].isin([cohort, SERVER]) & started["fault_at"].between(at[first], at[last])
-        merged = started.loc[within, "fault_id"].astype(str) if first != last else ()
+        merged = set[str]()
+        if first != last:
+            within = started["place"].isin([cohort, SERVER]) & started["fault_at"].between(at[first], at[last])
+            merged.update(started.loc[within, "fault_id"].astype(str))
         for fault_id in {first, last, *merged}:
             found[fault_id] += count
     return found

@@ -20,7 +20,8 @@ def event_results(episodes: pd.DataFrame, deadline: float) -> tuple[EventResult,
     affected = episodes[episodes["affected"]]
     if affected.empty:
         return ()
-    first = affected["fault_at"].groupby(affected["event"].astype(str)).min().sort_values(kind="stable")
+    first = affected["fault_at"].groupby(affected["event"], observed=True).min()
+    first = first.set_axis(first.index.astype(str)).sort_index().sort_values(kind="stable")
     columns = affected[["returned", "excess_s", "kind", "cohort"]]
     rows = rows_of(affected["event"])
     return tuple(
@@ -46,8 +47,8 @@ def _result(event: str, start: float, rows: pd.DataFrame, deadline: float) -> Ev
     mean, half = float(counted.mean()), _half_width(counted)
     return EventResult(
         event=event,
-        kinds=tuple(sorted(rows["kind"].astype(str).unique())),
-        cohorts=tuple(sorted(rows["cohort"].astype(str).unique())),
+        kinds=tuple(sorted(map(str, rows["kind"].unique()))),
+        cohorts=tuple(sorted(map(str, rows["cohort"].unique()))),
         started_at=start,
         affected=len(rows),
         restored=int(returned.sum()),

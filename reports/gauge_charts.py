@@ -2,8 +2,9 @@
 
 Reads ``gauges.parquet``, whose row ``i`` is second ``i`` of the run; judges nothing. Columns, all int64: ``second``;
 ``connected`` clients at its end; how many ``lost`` their server in it, ``returned`` or ``gave_up``; requests that were
-``served``, ``rejected`` (with a retry time) or ``dropped`` (the backlog was full) by the second of their arrival; and
-``queued``: requests that wait for the server, or are served, at the second's end.
+``served``, ``rejected`` (with a retry time), ``dropped`` (the backlog was full), ``skipped`` (the client had left) or
+``unfinished`` (the server ended before its response) by the second of their arrival; and ``queued``: requests that wait
+for the server, or are served, at the second's end.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ GAUGE_SCHEMA = pa.schema(
         pa.field(name, pa.int64(), nullable=False)
         for name in (
             *("second", "connected", "lost", "returned", "gave_up"),
-            *("served", "rejected", "dropped", "skipped", "queued"),
+            *("served", "rejected", "dropped", "skipped", "unfinished", "queued"),
         )
     ]
 )
+_DRAWN = [name for name in GAUGE_SCHEMA.names if name not in {"skipped", "unfinished"}]
 POOLED = "minute-"
 """What the fault id of outages begins with that have no cause in common."""
 
@@ -43,9 +45,10 @@ _NEAR_CAPACITY = 4.0
 
 
 def read_gauges(path: Path) -> pd.DataFrame:
-    """The gauges of a run; :class:`~resilience.errors.EvidenceError` for a file that holds none."""
+    """The gauges of a run that are drawn; :class:`~resilience.errors.EvidenceError` for a file that lacks one."""
     try:
-        table = pq.read_table(path).select(GAUGE_SCHEMA.names).cast(GAUGE_SCHEMA)
+        schema = pa.schema([GAUGE_SCHEMA.field(name) for name in _DRAWN])
+        table = pq.read_table(path).select(_DRAWN).cast(schema)
         frame: pd.DataFrame = table.to_pandas()
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0]
@@ -84,7 +87,7 @@ class _Bins:
         starts = np.unique(np.floor(bin_edges(end)[:-1]).astype(np.int64))
         self._starts = starts[starts < len(gauges)]
         self.edges: Floats = np.append(self._starts, len(gauges)).astype(np.float64)
-        self._gauges = {name: gauges[name].to_numpy() for name in GAUGE_SCHEMA.names}
+        self._gauges = {name: gauges[name].to_numpy() for name in _DRAWN}
 
     def _rate(self, name: str) -> Floats:
         """Mean number a second."""

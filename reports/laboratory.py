@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.eventlog.vocabulary import LogEventKind, Role, Verdict
+from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role, Verdict
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.experiment.spec import CLOCKS, Expectation
 from resilience.experiment.targets import EvidenceSource
@@ -353,13 +353,13 @@ def late_windows(history: RunHistory, windows: pd.DataFrame) -> list[str]:
 def windows_without_effect(history: RunHistory, windows: pd.DataFrame, episodes: pd.DataFrame) -> list[str]:
     """Valid windows that touched none of their clients although some had a session, in words."""
     found, until = [], _until(history)
-    rows = rows_of(episodes["fault_id"])
-    seen, none = episodes[["open_at_fault", "outcome"]], np.zeros(0, np.int64)
+    rows, none = rows_of(episodes["fault_id"]), np.zeros(0, np.int64)
+    had_session = episodes["open_at_fault"].to_numpy(dtype=bool)
+    untouched = (episodes["outcome"] == Outcome.NOT_EXPOSED.value).to_numpy(dtype=bool)
     for row in windows[windows["invalid"].isna() & (windows["fault_at"] < until)].to_dict("records"):
-        mine = seen.take(rows.get(str(row["fault_id"]), none))
-        mine = mine[mine["open_at_fault"]]
-        untouched = mine["outcome"].astype(str).isin(["not_exposed"])
-        if len(mine) and untouched.all() and row["place"] != SERVER:
+        mine = rows.get(str(row["fault_id"]), none)
+        mine = mine[had_session[mine]]
+        if len(mine) and untouched[mine].all() and row["place"] != SERVER:
             found.append(f"{row['fault_id']}: touched none of the {len(mine)} clients that were connected")
     return found
 

@@ -204,6 +204,11 @@ def count_outcomes(episodes: pd.DataFrame) -> Outcomes:
     return Outcomes(**{str(name): int(n) for name, n in episodes["outcome"].value_counts(sort=False).items()})
 
 
+def _counted(codes: np.ndarray, names: pd.Index[Any]) -> Outcomes:
+    """The same of outcomes by their places in ``names``."""
+    return Outcomes(**{str(names[code]): int(n) for code, n in enumerate(np.bincount(codes)) if n})
+
+
 def latency(affected: pd.DataFrame, clock: str, evidence: Evidence) -> LatencySummary:
     """One clock over affected rows of an episode frame; those that do not have it are left out."""
     times = RecoveryTimes.of(affected, clock)
@@ -284,7 +289,8 @@ def _by_attempt(episodes: pd.DataFrame) -> tuple[AttemptRow, ...]:
 
 
 def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...]:
-    rows, outcomes, none = rows_of(episodes["fault_id"]), episodes[["outcome"]], np.zeros(0, np.int64)
+    rows, none = rows_of(episodes["fault_id"]), np.zeros(0, np.int64)
+    outcomes, names = pd.factorize(episodes["outcome"])
     return tuple(
         WindowResult(
             fault_id=row["fault_id"],
@@ -298,7 +304,7 @@ def _windows(log: RunHistory, episodes: pd.DataFrame) -> tuple[WindowResult, ...
             cleared_at=finite_or_none(row["cleared_at"]),
             valid=(reason := _why_invalid(row)) is None,
             reason=reason,
-            outcomes=count_outcomes(outcomes.take(rows.get(str(row["fault_id"]), none))),
+            outcomes=_counted(outcomes[rows.get(str(row["fault_id"]), none)], names),
         )
         for row in windows_frame(log).to_dict("records")
     )

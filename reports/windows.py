@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -78,7 +78,8 @@ def fault_strike(fault_id: str) -> str:
 def windows_frame(log: RunHistory) -> pd.DataFrame:
     """Every window that was planned or happened; columns as in this module's docstring. Shared: not to be changed."""
     planned = {window.fault_id: window for window in log.experiment.windows(log.info.seed)}
-    happened = _of_events(log) if log.recorded_episodes is None else _of_episodes(log.recorded_episodes)
+    recorded = log.recorded_episodes
+    happened = _of_events(log) if recorded is None else _of_episodes(recorded, planned, log.end)
     struck = [name for name, window in happened.items() if not math.isnan(_first_known(window, "fault_at"))]
     known = dict.fromkeys([*planned, *struck])
     rows = [_row(name, planned.get(name)) | happened.get(name, {}) for name in known]
@@ -125,16 +126,25 @@ def _of_events(log: RunHistory) -> dict[str, _Window]:
     return found
 
 
-def _of_episodes(episodes: pd.DataFrame) -> dict[str, _Window]:
-    """The same for a run that kept episodes only: its windows are what its simulator says."""
+def _of_episodes(episodes: pd.DataFrame, planned: Mapping[str, FaultWindow], run_end: float) -> dict[str, _Window]:
+    """The same for a run that kept episodes only: its windows are what its simulator says.
+
+    A planned window ends where an episode of that window alone ends; without one, as planned, as simulators do.
+    """
     first = episodes[["fault_id", "fault_at", "healed_at"]].drop_duplicates("fault_id")
-    return {
-        str(row.fault_id): {
+    alone = episodes.loc[(episodes["windows"] == 1) & episodes["fault_id"].isin(list(planned)), first.columns]
+    healed = {str(name): at for name, at in alone.groupby("fault_id", observed=True)["healed_at"].min().items()}
+    found = {}
+    for row in records(first):
+        name, ended = str(row.fault_id), row.healed_at
+        if name in planned:
+            own = healed.get(name, math.nan)
+            ended = planned[name].ends_at if math.isnan(own) else own
+        found[name] = {
             **dict.fromkeys(("fault_at", "earliest", "confirmed_at"), row.fault_at),
-            **dict.fromkeys(("healed_at", "cleared_at"), row.healed_at),
+            **dict.fromkeys(("healed_at", "cleared_at"), ended if ended < run_end else math.nan),
         }
-        for row in records(first)
-    }
+    return found
 
 
 def _name_events(rows: list[_Window], run_end: float) -> None:

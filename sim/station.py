@@ -108,6 +108,10 @@ class Station(Generic[J]):
             heapq.heappop(places)
         return len(places) >= len(self._free) + self._backlog
 
+    def is_idle(self, now: Instant) -> bool:
+        """Whether all processors are free, so that a request which arrives now is begun at once."""
+        return max(self._free) <= now
+
     def settle(self, now: Instant, deadline: Instant, service: Seconds) -> Instant:
         """A request arrives, for which there is room, and is decided: returns the instant at which it is done.
 

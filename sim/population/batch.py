@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +24,38 @@ from resilience.units import Instant
 from ..profiles.timelines import OutageKind
 from ..random_arrays import keys_under, uniforms
 from .busy import Players, busy_fates, is_busy, resends_answers
-from .explicit import World
 from .handover import Handover
 from .ladder import Climbs, Losses, climb
 from .oracle import Result
 from .population import EpisodeOutcome, Floats, Population, Rows
-from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests
+from .requests import MOST_PARTICIPANTS, REQUEST, RequestQueue, Requests, joined
 from .retries import delays, dial_instants, draws, spent
 from .rules import SETTLE_S, WINDOW_S, PopulationRules
+from .server_world import World
 from .state import Mode, States
-from .station import Batch, StationAnswer
+from .station import Arrivals, StationAnswer
 from .steady import Fates, OutageColumns, Steady, fates, has_quiet_pings
 
 
 def run_in_batches(population: Population, rules: PopulationRules) -> Result:
     """Carry the participants of one server through the whole run."""
     return BatchTier(population, rules).run()
+
+
+class _Stretch(NamedTuple):
+    """Requests in order, the instants at which their clients leave, and what the station has answered so far."""
+
+    rows: Requests
+    until: Floats
+    arrivals: Arrivals
+
+    def count_before(self, at: Instant, who: int) -> int:
+        """How many of the rows are before ``(at, who)``; those that have entered are."""
+        instants = self.arrivals.at
+        past = bisect_left(instants, at, len(self.arrivals.answers))
+        while past < len(instants) and instants[past] == at and self.rows["who"][past] < who:
+            past += 1
+        return past
 
 
 class BatchTier:
@@ -211,32 +228,46 @@ class BatchTier:
     def _meet_station(self, end: Instant) -> None:
         """Requests of both tiers, in order, and everything else of the explicit tier that comes before them."""
         queue = self.world.queue
+        stretch = self._next_stretch(end)
         while True:
-            entry = queue.peek(end)
-            if entry is None or entry.is_request:
-                rows = self._requests.before(end, -1) if entry is None else self._requests.before(entry.at, entry.who)
-                if len(rows):
-                    self._let_in(rows)
-                    continue
-                if entry is None:
-                    return
-            queue.step()
+            request = queue.run_to_request(end)
+            at, who = (end, -1) if request is None else request
+            if stretch is not None and not self._let_in(stretch, at, who):
+                stretch = self._next_stretch(end)
+            elif request is None:
+                return
+            else:
+                queue.step()
 
-    def _let_in(self, rows: Requests) -> None:
-        """Requests meet the station; those that one of the others could still precede are put back."""
+    def _next_stretch(self, end: Instant) -> _Stretch | None:
+        """The next requests of this tier that are known, in order; ``None`` without any before ``end``."""
+        rows = self._requests.before(end, -1)
+        if not len(rows):
+            return None
         until = rows["dialled"] + self.rules.client.open_timeout - self.population.latency[rows["who"]]
         station = self.world.station
         services = station.services(self._service_numbers(rows)) if station.services_vary else None
-        batch = station.enter_many(rows["at"].tolist(), until.tolist(), self._soonest, services)
-        taken = len(batch.values)
-        rows, rest, until = rows[:taken], rows[taken:], until[:taken]
-        self._requests.put(rest)
-        if batch.all_served:
-            values = np.array(batch.values)
+        return _Stretch(rows, until, station.expect(np.ascontiguousarray(rows["at"]), until, services))
+
+    def _let_in(self, stretch: _Stretch, at: Instant, who: int) -> bool:
+        """The requests of this stretch before ``(at, who)`` meet the station; returns whether more of it are to come.
+
+        Those that one of the others could precede by its return are put back, and the stretch is over.
+        """
+        rows, arrivals, station = stretch.rows, stretch.arrivals, self.world.station
+        all_served = station.enter_many(arrivals, stretch.count_before(at, who), self._soonest)
+        taken = len(arrivals.answers)
+        if all_served and taken < len(rows):
+            return True
+        station.count(arrivals)
+        self._requests.put(rows[taken:])
+        if all_served:
+            values = np.array(arrivals.values)
             self.world.count_departures(values)
             self._served.append((rows, values))
         else:
-            self._sort_out(rows, batch, until)
+            self._sort_out(rows[:taken], arrivals, stretch.until[:taken])
+        return False
 
     def _service_numbers(self, rows: Requests) -> list[float]:
         """Each client's number of this dial of its incident, whichever of its first packets was answered."""
@@ -244,10 +275,11 @@ class BatchTier:
         numbers: list[float] = uniforms(incidents, rows["dials"]).tolist()
         return numbers
 
-    def _sort_out(self, rows: Requests, batch: Batch, until: Floats) -> None:
-        answers, values = np.array(batch.answers, np.int8), np.array(batch.values)
+    def _sort_out(self, rows: Requests, arrivals: Arrivals, until: Floats) -> None:
+        answers, values = np.array(arrivals.answers, np.int8), np.array(arrivals.values)
         served = answers == StationAnswer.SERVED
-        self.world.count_departures(values[served])
+        unfinished = answers == StationAnswer.UNFINISHED
+        self.world.count_departures(values[served | unfinished])
         in_time = served & (values < until)
         rejected, dropped = answers == StationAnswer.REJECTED, answers == StationAnswer.DROPPED
         repeats = dropped & (rows["packet"] + 1 < len(self.rules.syn_times))
@@ -259,7 +291,7 @@ class BatchTier:
         again = rejected & (rows["waited"] >= 0)
         self._try_again(rows[again].copy(), rows["at"][again] + latency[rows["who"][again]], values[again])
         skipped = answers == StationAnswer.SKIPPED
-        tired = (served & ~in_time) | skipped | (dropped & ~repeats)
+        tired = (served & ~in_time) | skipped | unfinished | (dropped & ~repeats)
         self._try_again(rows[tired].copy(), rows["dialled"][tired] + self.rules.client.open_timeout, None)
 
     def _repeat_packet(self, rows: Requests) -> None:
@@ -315,7 +347,7 @@ class BatchTier:
         """All whose response came in time are open again: no one else's outage of this window depended on it."""
         if not self._served:
             return
-        rows = np.concatenate([part for part, _ in self._served])
+        rows = joined([part for part, _ in self._served])
         leaves = np.concatenate([values for _, values in self._served])
         self._served = []
         who, outage, states, episodes = rows["who"].astype(np.int64), rows["outage"], self.states, self.episodes

@@ -50,17 +50,9 @@ def busy_fates(before: Steady, players: Players, outages: OutageColumns, rules: 
     settled = np.where(rode, np.maximum(steps.settled, outages.end + SETTLE_S), -np.inf)
     doubtful = steps.doubtful | (~rode & (steps.lost >= outages.end))
     entangled = anchors.unknown | soon | (silent & doubtful) | (rode & (outages.next_start < settled))
-    entangled |= losses.doubtful | (outages.torn & steps.doubtful)
-    return Fates(
-        entangled,
-        rode & ~entangled,
-        losses.lost,
-        losses.grace_ends,
-        losses.expires,
-        Steady(steps.client, steps.heard, steps.ping, before.latency),
-        anchors.pings,
-        anchors.last_ping,
-    )
+    entangled |= outages.torn & steps.doubtful
+    after = Steady(steps.client, steps.heard, steps.ping, before.latency)
+    return losses.fates(entangled, rode=rode, after=after, pings=anchors.pings, last_ping=anchors.last_ping)
 
 
 def resends_answers(
@@ -139,7 +131,7 @@ class _Steps:
     def __init__(
         self, before: Steady, players: Players, anchors: _Anchors, outages: OutageColumns, rules: PopulationRules
     ) -> None:
-        self._rules, self._quiz, self._players = rules, rules.quiz, players
+        self._rules, self._quiz = rules, rules.quiz
         self._latency, self._start, self._end = before.latency, outages.start, outages.end
         n = len(outages.start)
         origin = anchors.pings == 0
@@ -151,9 +143,16 @@ class _Steps:
         self.ping = np.where(origin, before.ping, anchors.last_ping + rules.heartbeat.interval)
         self._probed, self._pressed, self._reply = (np.full(n, np.inf) for _ in range(3))
         self._now, self._shifted = anchors.at, np.zeros(n, np.bool_)
+        self._casts = np.append(self._quiz.casts, np.inf)
         self._cast = np.searchsorted(self._quiz.casts, anchors.at - before.latency, side="right")
+        self._answer_keys = self._quiz.answer_keys(players.seeds)
         self._begin_answers(before, players, origin)
-        self._torn = outages.torn
+        self._torn_at = np.where(outages.torn, outages.end, np.inf)
+        self._released_at = np.where(outages.torn, np.inf, outages.end)
+        self._works_at = np.where(outages.torn, np.inf, outages.end + before.latency)
+        everyone = np.arange(n)
+        self._ping_at = self._arrival(self.ping, everyone)
+        self._cast_at = self._arrival(self._casts[self._cast], everyone)
         self._live = np.flatnonzero((outages.silent | outages.torn) & ~anchors.unknown)
 
     def _begin_answers(self, before: Steady, players: Players, origin: Flags) -> None:
@@ -178,16 +177,14 @@ class _Steps:
         self.doubtful[self._live] = True
 
     def _arrival(self, sent: Floats, rows: npt.NDArray[np.int64]) -> Floats:
-        latency, end = self._latency[rows], self._end[rows]
-        held = (sent + latency >= self._start[rows]) & (sent < end)
-        return np.where(held, np.where(self._torn[rows], np.inf, end), sent) + latency
+        latency = self._latency[rows]
+        held = (sent + latency >= self._start[rows]) & (sent < self._end[rows])
+        return np.where(held, self._released_at[rows], sent) + latency
 
     def _step(self) -> None:
         rows, probe = self._live, self._rules.client.probe
         probed, pressed, asked = self._probed[rows], self._pressed[rows], self._asked[rows]
-        casts = self._quiz.casts
-        at_ping = self._arrival(self.ping[rows], rows)
-        at_cast = self._arrival(np.append(casts, np.inf)[self._cast[rows]], rows)
+        at_ping, at_cast, before = self._ping_at[rows], self._cast_at[rows], self._now[rows]
         answer, verdict, reply = self._plan[rows], self._verdict[rows], self._reply[rows]
         unprobed, unpressed = np.isinf(probed), np.isinf(pressed)
         asks = np.minimum(
@@ -195,20 +192,15 @@ class _Steps:
             np.where(unpressed, asked + probe.silence, np.inf),
         )
         dead = np.minimum(probed, pressed) + probe.deadline
-        dead = np.minimum(dead, np.where(self._torn[rows], self._end[rows], np.inf))
+        dead = np.minimum(dead, self._torn_at[rows])
         sign = np.minimum(np.minimum(at_ping, at_cast), np.minimum(verdict, reply))
         timer = np.minimum(asks, dead)
         now = np.minimum(np.minimum(sign, timer), answer)
         idle = unprobed & np.isinf(asked) & np.isinf(reply) & ~self._shifted[rows]
-        settled = (
-            idle
-            & ~self._torn[rows]
-            & (self._now[rows] >= self._end[rows] + self._latency[rows])
-            & (now > self._now[rows])
-        )
+        settled = idle & (before >= self._works_at[rows]) & (now > before)
         doubtful = ~settled & ((sign == timer) | ((answer == now) & ((answer == sign) | (answer == timer))))
         lost = ~settled & ~doubtful & (dead == now)
-        self.settled[rows[settled]], self.rode[rows[settled]] = self._now[rows[settled]], True
+        self.settled[rows[settled]], self.rode[rows[settled]] = before[settled], True
         self.lost[rows[lost]] = dead[lost]
         self.doubtful[rows[doubtful]] = True
         live = ~(settled | doubtful | lost)
@@ -228,6 +220,7 @@ class _Steps:
         self._probed[rows[told]] = np.inf
         mine = rows[ping]
         self.ping[mine] += self._rules.heartbeat.interval
+        self._ping_at[mine] = self._arrival(self.ping[mine], mine)
         self._server_hears(mine, now[ping])
         mine = rows[reply]
         self._reply[mine], self._pressed[mine] = np.inf, np.inf
@@ -242,10 +235,11 @@ class _Steps:
             return
         index = self._cast[rows]
         self._cast[rows] = index + 1
+        self._cast_at[rows] = self._arrival(self._casts[index + 1], rows)
         number = self._quiz.question[index]
         opens = number >= 0
         rows, now, index = rows[opens], now[opens], index[opens]
-        delay = self._quiz.answer_delays(self._players.seeds[rows], number[opens])
+        delay = self._quiz.delays_of(self._answer_keys.take(rows), number[opens])
         late = now > self._quiz.casts[index] + self._latency[rows]
         answers = np.isfinite(delay)
         rows = rows[answers]

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from resilience.policy.backoff import RetryState
 from resilience.policy.failure_detectors import (
@@ -26,53 +22,35 @@ from resilience.units import Instant, Seconds
 
 from ..profiles.timelines import OutageKind
 from .connection import Connection, Delivery, Receive, State
-from .event_queue import EventQueue
 from .link import Link
-from .population import EpisodeOutcome, Episodes, Floats, Population
+from .population import EpisodeOutcome
 from .quiz_player import QuizPlayer
-from .rules import PopulationRules, tick
-from .station import JoinStation, StationAnswer
+from .rules import tick
+from .server_world import World
+from .station import StationAnswer
 
 LONG_AGO: Instant = -1e9
 """When the sessions began with which a run starts."""
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """What all participants of one server share. ``departures``: responses that leave the server in each second."""
-
-    rules: PopulationRules
-    population: Population
-    queue: EventQueue
-    station: JoinStation
-    episodes: Episodes
-    departures: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rules: PopulationRules, population: Population) -> World:
-        """At instant 0."""
-        station = JoinStation(rules.station, rules.duration)
-        episodes = Episodes.empty(population.timelines.outages)
-        return cls(rules, population, EventQueue(), station, episodes, np.zeros(len(station.load), np.int64))
-
-    def count_departures(self, leaves: Floats) -> None:
-        """Responses leave the server at these instants."""
-        within = leaves[leaves < len(self.departures)]
-        np.add.at(self.departures, within.astype(np.int64), 1)
 
 
 class ExplicitParticipant:
     """One client, its session at the server, and what is under way between them. An outage is a row of the timelines.
 
     ``touched`` is the last outage that began while the client was open, ``episode`` the one that it returns from; -1
-    without one. ``opened`` is called at each return.
+    without one. ``opened`` is called at each return. What was before the outage ``first_row`` does not matter any more.
     """
 
-    def __init__(self, who: int, world: World, opened: Callable[[ExplicitParticipant, Instant], None]) -> None:
+    def __init__(
+        self,
+        who: int,
+        world: World,
+        opened: Callable[[ExplicitParticipant, Instant], None],
+        first_row: int | None = None,
+    ) -> None:
         timelines = world.population.timelines
         self.who, self.world, self._on_open = who, world, opened
-        self.first_row = int(timelines.ptr[who])
-        self.link = Link(timelines.of_participant(who), float(world.population.latency[who]))
+        self.first_row = int(timelines.ptr[who]) if first_row is None else first_row
+        self.link = Link(timelines.of_participant(who, self.first_row), float(world.population.latency[who]))
         self._seed = int(world.population.seeds[who])
         self.state, self.retry = State.OPEN, RetryState(world.rules.client.backoff)
         self.connection: Connection | None = None
@@ -417,9 +395,10 @@ class ExplicitParticipant:
         connection.requested = connection.server = True
         if verdict is StationAnswer.REJECTED:
             self.send(now, connection, self._is_rejected, value, up=False)
-        elif verdict is StationAnswer.SERVED:
-            self.world.count_departures(np.array([value]))
-            self.at(value, self._served, connection)
+        elif verdict is not StationAnswer.SKIPPED:
+            self.world.count_departure(value)
+            if verdict is StationAnswer.SERVED:
+                self.at(value, self._served, connection)
 
     def _response_deadline(self) -> Instant:
         """A response that leaves at this instant, or later, is too late for the dial."""
@@ -458,6 +437,7 @@ class ExplicitParticipant:
         connection, late = message
         if connection is self.attached:
             self.ready = True
+            self.quiz.attend_again(now)
             self.send(now, connection, self._restored, (late, now), up=False)
 
     def _restored(self, now: Instant, connection: Connection, message: tuple[bool, Instant]) -> None:

@@ -15,6 +15,9 @@ from .population import EpisodeOutcome, Episodes, Floats
 from .shards import Departures, Load
 from .station import StationAnswer
 
+_QUEUED = [StationAnswer.SERVED, StationAnswer.UNFINISHED]
+"""Requests that are in the queue until a known instant."""
+
 
 def gauges_of(
     episodes: Episodes, loads: Sequence[Load], departures: Sequence[Departures], participants: int, duration: Instant
@@ -32,7 +35,7 @@ def gauges_of(
         "returned": returned,
         "gave_up": gave_up,
         **{answer.name.lower(): load[:, answer] for answer in StationAnswer},
-        "queued": np.cumsum(load[:, StationAnswer.SERVED] - np.sum(departures, axis=0)),
+        "queued": np.cumsum(load[:, _QUEUED].sum(axis=1) - np.sum(departures, axis=0)),
     }
     return pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()}, schema=GAUGE_SCHEMA)
 

@@ -8,11 +8,12 @@ from resilience.policy.failure_detectors import ServerFailureDetector
 from resilience.units import Instant
 
 from .connection import Connection, State
-from .explicit import ExplicitParticipant, World
+from .explicit import ExplicitParticipant
 from .population import EpisodeOutcome
 from .requests import Requests
 from .retries import NOT_YET
 from .rules import SETTLE_S
+from .server_world import World
 from .state import Mode, States
 
 
@@ -26,7 +27,7 @@ class Handover:
     def take_steady(self, who: int, row: int, pings: float, last_ping: Instant) -> None:
         """A steady participant, whose outage ``row`` begins: from a ping before it, or from its origin."""
         states, rules = self._states, self._world.rules
-        participant = self._take(who)
+        participant = self._take(who, self._first_row(who, row, pings, last_ping))
         start = float(self._world.population.timelines.start[row])
         connection = participant.connection = Connection()
         connection.server = participant.ready = True
@@ -52,7 +53,7 @@ class Handover:
 
     def take_returning(self, request: Requests, dialled: Instant) -> None:
         """A participant that backs off until ``dialled``, with the incident of this request."""
-        participant = self._take(int(request["who"]))
+        participant = self._take(int(request["who"]), int(request["outage"]))
         retry = participant.retry
         retry.attempt, retry.lost_at, retry.up_since = int(request["attempt"]), float(request["lost"]), None
         retry.previous, retry.free_wait = _known(request["previous"]), _wait(request["waited"])
@@ -63,10 +64,18 @@ class Handover:
         participant.watch_outages(dialled)
         participant.dial_at(dialled)
 
-    def _take(self, who: int) -> ExplicitParticipant:
+    def _first_row(self, who: int, row: int, pings: float, last_ping: Instant) -> int:
+        """The first outage that something can meet which is sent from the ping before ``last_ping``, or the origin."""
+        timelines, states = self._world.population.timelines, self._states
+        from_ping = last_ping - self._world.rules.heartbeat.interval
+        since = from_ping if pings >= 2 else min(float(states.origin[who]), float(states.ping[who]))  # noqa: PLR2004
+        first = int(timelines.ptr[who])
+        return first + int(timelines.end[first:row].searchsorted(since))
+
+    def _take(self, who: int, first_row: int) -> ExplicitParticipant:
         states = self._states
         states.mode[who] = Mode.EXPLICIT
-        participant = ExplicitParticipant(who, self._world, self._opened)
+        participant = ExplicitParticipant(who, self._world, self._opened, first_row)
         participant.connection_no = int(states.connection_no[who])
         retry = participant.retry
         retry.incident, retry.attempt = int(states.incident[who]), int(states.attempt[who])

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from resilience.units import Instant
 
-from .explicit import ExplicitParticipant, World
+from .explicit import ExplicitParticipant
 from .population import Episodes, Population
 from .rules import PopulationRules
+from .server_world import World
 from .station import JoinStation
 
 
@@ -19,7 +20,7 @@ from .station import JoinStation
 class Result:
     """One server's run: an episode for each outage, the station's counts, and how many explicit events it took.
 
-    ``departures``: int64 of shape (seconds,), how many responses left the server in each second.
+    ``departures``: int64 of shape (seconds,), how many requests left the server's queue in each second.
     """
 
     episodes: Episodes
@@ -34,7 +35,7 @@ def run_explicitly(population: Population, rules: PopulationRules) -> Result:
     queue, episodes = world.queue, world.episodes
     for who in range(population.size):
         ExplicitParticipant(who, world, _nothing_to_do).start_attached()
-    while queue.peek(rules.duration) is not None:
+    while queue.run_to_request(rules.duration) is not None:
         queue.step()
     episodes.close(population.timelines, rules)
     return Result(episodes, world.station, world.departures, queue.done)

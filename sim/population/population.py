@@ -12,6 +12,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from resilience.units import Instant
+
 from ..profiles.timelines import OutageKind, OutageTimelines
 from .rules import MAX_LATENCY_S, PopulationRules
 
@@ -38,6 +40,7 @@ class Population:
 
     ``latency``: float64 of shape (n,), one way, seconds on the grid, above 0 and at most ``MAX_LATENCY_S``.
     ``causes``: the names of physical events, of which a timeline's ``cause`` is the place; see ``causes``.
+    ``ends``: the instants, in order, at which the process of every server ends, with all that it had in its queue.
     Raises ``ValueError`` when an array breaks its rule, or a timeline has a kind of outage that is not carried.
     """
 
@@ -45,6 +48,7 @@ class Population:
     latency: Floats
     timelines: OutageTimelines
     causes: tuple[str, ...] = ()
+    ends: tuple[Instant, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes and the latencies."""
@@ -63,7 +67,7 @@ class Population:
 
     def take(self, who: Rows) -> Population:
         """These participants, in this order."""
-        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes)
+        return Population(self.seeds[who], self.latency[who], self.timelines.take(who), self.causes, self.ends)
 
 
 @dataclass(eq=False)

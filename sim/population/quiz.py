@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,17 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 _SILENT = AnswerBehaviour(0.0, 0.0, 0.0)
+
+
+class AnswerKeys(NamedTuple):
+    """Of each participant, uint64: the key of whether it answers a question, and that of when."""
+
+    answers: Keys
+    moment: Keys
+
+    def take(self, rows: Numbers) -> AnswerKeys:
+        """Those of these participants."""
+        return AnswerKeys(self.answers[rows], self.moment[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +106,20 @@ class QuizSchedule:
 
         The numbers of :func:`resilience.lab.scripted_client.plan_answer`.
         """
+        return self.delays_of(self.answer_keys(seeds), number)
+
+    def answer_keys(self, seeds: Keys) -> AnswerKeys:
+        """The keys of everything that participants with these seeds draw for their answers."""
+        return AnswerKeys(keys_under(seeds, "answers"), keys_under(seeds, "moment"))
+
+    def delays_of(self, keys: AnswerKeys, number: Numbers) -> Floats:
+        """The same as :meth:`answer_delays`, of one question for each of the ``keys``."""
         if not self.ids:
             return np.full(len(number), np.inf)
         words = self._words[np.maximum(number, 0)]
-        answers = uniforms(keys_under(seeds, "answers", words), 0) < self.player.answer_share
+        answers = uniforms(keys.answers, words, 0) < self.player.answer_share
         fastest, slowest = self.player.fastest, self.player.slowest
-        moment = fastest + (slowest - fastest) * uniforms(keys_under(seeds, "moment", words), 0)
+        moment = fastest + (slowest - fastest) * uniforms(keys.moment, words, 0)
         return np.where(answers & (number >= 0), on_grid(moment * self.time), np.inf)
 
 

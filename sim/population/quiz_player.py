@@ -12,6 +12,7 @@ from resilience.lab.scripted_client import plan_answer
 from resilience.quiz.questions import CHOICES
 from resilience.units import Instant, Seconds
 
+from ..profiles.timelines import TICK_S
 from .connection import Connection
 from .quiz import QuizSchedule
 from .rules import tick
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 RESENT = -1
 """Instead of a question: answers that were sent again at the return, whichever they are."""
+
+
+_NO_CAST = -1
+"""Instead of the next broadcast, where there is no connection for it."""
 
 
 class Plan(NamedTuple):
@@ -33,11 +38,12 @@ class Plan(NamedTuple):
 class QuizPlayer:
     """``pending``: answers without a verdict, in the order of their questions. ``plan``: the next answer."""
 
-    __slots__ = ("_me", "_quiz", "_seen", "pending", "plan")
+    __slots__ = ("_me", "_next_cast", "_quiz", "_seen", "pending", "plan")
 
     def __init__(self, participant: ExplicitParticipant, quiz: QuizSchedule) -> None:
         self._me, self._quiz = participant, quiz
         self._seen = -1
+        self._next_cast = _NO_CAST
         self.pending: list[int] = []
         self.plan: Plan | None = None
 
@@ -59,11 +65,12 @@ class QuizPlayer:
     # beginnings -------------------------------------------------------------------------------------------------------
 
     def attend(self, now: Instant) -> None:
-        """From now on the server broadcasts, to each connection that it has attached and made ready."""
-        quiz = self._quiz
-        index = int(quiz.casts.searchsorted(now))
-        if index < len(quiz.casts):
-            self._me.at(float(quiz.casts[index]), self._broadcast, index)
+        """The connection is ready: from now on the server broadcasts to it."""
+        self._expect_broadcast(int(self._quiz.casts.searchsorted(now)))
+
+    def attend_again(self, now: Instant) -> None:
+        """The same, of a connection that was made ready after what left the server at this instant."""
+        self._expect_broadcast(int(self._quiz.casts.searchsorted(now, side="right")))
 
     def resume_steady(self, now: Instant, connection: Connection, answered: Instant) -> None:
         """The client is open and steady; what it sent at ``answered`` or before has been replied to."""
@@ -74,9 +81,7 @@ class QuizPlayer:
             if quiz.casts[index] + latency > now:
                 me.deliver(float(quiz.casts[index]) + latency, connection, self._hears_broadcast, index, up=False)
         self._seen = int(quiz.opens.searchsorted(now - latency, side="right")) - 1
-        if self._seen < 0:
-            return
-        at = self.regular_answer(self._seen)
+        at = self._answer_after(answered)
         if at is None or at <= answered:
             return
         if at >= now:
@@ -109,15 +114,19 @@ class QuizPlayer:
     def resume_away(self, now: Instant, lost_from: Instant) -> None:
         """The client is away since an outage that began, while it was steady, at ``lost_from``."""
         quiz, latency = self._quiz, self._me.link.latency
-        self.attend(now)
         self._seen = int(quiz.opens.searchsorted(lost_from - latency)) - 1
-        at = self.regular_answer(self._seen) if self._seen >= 0 else None
+        at = self._answer_after(lost_from - (2 * latency + self._commit))
         if at is None or at + 2 * latency + self._commit < lost_from:
             return
         if at <= now:
             self.pending.append(self._seen)
         else:
             self._plan(Plan(at, self._seen))
+
+    def _answer_after(self, instant: Instant) -> Instant | None:
+        """The regular answer to the question that was seen last, unless it is known to come before this instant."""
+        late = self._seen >= 0 and float(self._quiz.closes[self._seen]) + self._me.link.latency + TICK_S >= instant
+        return self.regular_answer(self._seen) if late else None
 
     @property
     def is_steady(self) -> bool:
@@ -126,13 +135,19 @@ class QuizPlayer:
 
     # broadcasts -------------------------------------------------------------------------------------------------------
 
+    def _expect_broadcast(self, index: int) -> None:
+        """Let this broadcast be the next one, and each that follows it while a connection is there for it."""
+        if index < len(self._quiz.casts) and index != self._next_cast:
+            self._next_cast = index
+            self._me.at(float(self._quiz.casts[index]), self._broadcast, index)
+
     def _broadcast(self, now: Instant, index: int) -> None:
-        me, quiz = self._me, self._quiz
-        if me.is_handed_back:
+        me = self._me
+        if me.is_handed_back or index != self._next_cast:
             return
-        if index + 1 < len(quiz.casts):
-            me.at(float(quiz.casts[index + 1]), self._broadcast, index + 1)
+        self._next_cast = _NO_CAST
         if me.attached is not None and me.ready:
+            self._expect_broadcast(index + 1)
             me.send(now, me.attached, self._hears_broadcast, index, up=False)
 
     def _hears_broadcast(self, now: Instant, connection: Connection, index: int) -> None:

@@ -24,7 +24,7 @@ Load = npt.NDArray[np.int64]
 """Requests at one server by second and answer, as :class:`~sim.population.station.JoinStation` counts them."""
 
 Departures = npt.NDArray[np.int64]
-"""Responses that left one server, by second."""
+"""Requests that left the queue of one server, by second."""
 
 _Part = tuple[Episodes, Load, Departures]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,13 @@ from resilience.policy.admission import AdmissionController
 from resilience.policy.backoff import clamp_retry_after
 from resilience.units import Instant, Seconds
 
+from ..profiles.timelines import TICK_S
 from ..station import ServiceTimes, Station
+from .population import Floats
 from .rules import StationRules, tick
+
+_LEAST_RUN = 3
+"""Fewer requests than that are decided one by one."""
 
 
 class StationAnswer(IntEnum):
@@ -32,26 +36,49 @@ class StationAnswer(IntEnum):
     """The backlog is full: no response."""
     SKIPPED = 3
     """Its turn came after its client had left: no response, and no work. Its value is infinite."""
+    UNFINISHED = 4
+    """Its server ends before its response leaves: no response. Its value is the instant of that end."""
 
 
-class Batch(NamedTuple):
-    """The outcome of the first requests of a sequence. ``all_served``: all of it, each of them in time."""
+class Arrivals:
+    """Requests in order of their ``instants``, and the outcome of the first of them, as far as they have entered.
 
-    answers: list[int]
-    values: list[float]
-    all_served: bool
+    ``at``, ``deadlines``: when each arrives and when its client leaves. ``services``: the service time of each;
+    ``None``: the mean of all. ``answers``, ``values``: of those that have entered. ``runs``: for each, up to which
+    one (exclusive) those after it find the server idle if it does; ``done``: when it is served then; empty if not
+    known, or not worth it.
+    """
+
+    __slots__ = ("answers", "at", "deadlines", "done", "instants", "runs", "services", "values")
+
+    def __init__(self, instants: Floats, deadlines: Floats, services: Sequence[Seconds] | None = None) -> None:
+        self.instants, self.services = instants, services
+        self.at, self.deadlines = list[float](instants.tolist()), list[float](deadlines.tolist())
+        self.answers, self.values = list[int](), list[float]()
+        self.runs, self.done = list[int](), list[float]()
+
+    def find_runs(self, service: Seconds, pause: Seconds, deadlines: Floats) -> None:
+        """Find which requests arrive so long as ``pause`` after the one before, and are served in time if alone."""
+        done = self.instants + service
+        alone = (np.diff(self.instants, prepend=-np.inf) >= pause) & (done < deadlines)
+        ends = np.flatnonzero(~alone)
+        if 2 * len(ends) < len(alone):
+            self.runs = np.append(ends, len(alone))[np.searchsorted(ends, np.arange(len(alone)), side="right")].tolist()
+            self.done = done.tolist()
 
 
 class JoinStation:
     """One server's way in. ``served`` counts requests that were served; ``longest_wait`` of them is in seconds.
 
-    ``load``: int64 of shape (seconds, 4), how many requests of each second of the run got each :class:`StationAnswer`.
+    ``load``: int64 of shape (seconds, 5), how many requests of each second of the run got each :class:`StationAnswer`.
+    ``ends``: the instants, in order, at which the server's process ends; its successor begins with an empty queue.
     """
 
-    def __init__(self, rules: StationRules, duration: Instant) -> None:
-        self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
-        self._station: Station[None] = Station(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
+    def __init__(self, rules: StationRules, duration: Instant, ends: Sequence[Instant] = ()) -> None:
+        self._rules, self._ends = rules, [*ends, math.inf]
+        self._begin_process()
         self._times, self._mean = ServiceTimes(rules.distribution, rules.sigma), rules.service
+        self._pause = max(rules.service, math.ceil(1 / (rules.joins_per_s * TICK_S)) * TICK_S) + TICK_S
         self.served = 0
         self.longest_wait: Seconds = 0.0
         self.load = np.zeros((math.ceil(duration), len(StationAnswer)), np.int64)
@@ -67,44 +94,98 @@ class JoinStation:
 
     def enter(self, now: Instant, deadline: Instant, service: Seconds | None = None) -> tuple[StationAnswer, float]:
         """One request arrives, whose client leaves at ``deadline``."""
-        batch = self.enter_many([now], [deadline], float("inf"), None if service is None else [service])
-        return StationAnswer(batch.answers[0]), batch.values[0]
+        answer, value = self._decide(now, deadline, self._mean if service is None else service)
+        self.load[int(now), answer] += 1
+        return answer, value
 
-    def enter_many(
-        self,
-        arrivals: Sequence[Instant],
-        deadlines: Sequence[Instant],
-        soonest: Seconds,
-        services: Sequence[Seconds] | None = None,
-    ) -> Batch:
-        """Requests arrive, in order of time, until one of them could be followed by another that is not listed.
+    def expect(self, instants: Floats, deadlines: Floats, services: Sequence[Seconds] | None = None) -> Arrivals:
+        """Requests that are known beforehand: float64 of one shape, ``instants`` in order; see :class:`Arrivals`."""
+        arrivals = Arrivals(instants, deadlines, services)
+        if services is None:
+            arrivals.find_runs(self._mean, self._pause, deadlines)
+        return arrivals
 
-        A client whose response leaves at its deadline or later has left; that client comes back ``soonest`` seconds
-        after its request at the earliest, one that is rejected after its retry time, one that is dropped after
-        ``soonest`` seconds. So a request that arrives later than the first of these instants is not taken.
-        ``services``: the service time of each; the mean of all without them.
+    def enter_many(self, arrivals: Arrivals, past: int, soonest: Seconds) -> bool:
+        """The next requests arrive, before the one of number ``past``; returns whether all of them are served in time.
+
+        If not, only those have entered that no return could precede. A client whose response leaves at its deadline or
+        later has left; that client comes back ``soonest`` seconds after its request at the earliest, one that is
+        rejected after its retry time, and all others without a response after ``soonest`` seconds.
         """
-        settle, is_full, admit = self._station.settle, self._station.is_full, self._admission.try_admit
-        answers, values = list[int](), list[float]()
-        horizon, longest, served = float("inf"), self.longest_wait, self.served
-        times = [self._mean] * len(arrivals) if services is None else services
-        for now, until, service in zip(arrivals, deadlines, times, strict=True):
+        at, deadlines, services, answers, values = (
+            arrivals.at,
+            arrivals.deadlines,
+            arrivals.services,
+            arrivals.answers,
+            arrivals.values,
+        )
+        index, horizon = len(answers), math.inf
+        while index < past:
+            now = at[index]
             if now >= horizon:
                 break
-            if is_full(now):
-                answer, value, returns = StationAnswer.DROPPED, 0.0, now + soonest
-            elif (advice := clamp_retry_after(admit(now))) is not None:
-                answer, value, returns = StationAnswer.REJECTED, advice, now + advice
-            elif math.isinf(value := settle(now, until, service)):
-                answer, returns = StationAnswer.SKIPPED, now + soonest
-            else:
-                served += 1
-                longest = max(longest, value - service - now)
-                answer, returns = StationAnswer.SERVED, now + soonest if value >= until else horizon
+            if math.isinf(horizon) and arrivals.runs and (stop := self._run(arrivals, index, past)) > index:
+                answers.extend([StationAnswer.SERVED] * (stop - index))
+                values.extend(arrivals.done[index:stop])
+                index = stop
+                continue
+            until = deadlines[index]
+            answer, value = self._decide(now, until, self._mean if services is None else services[index])
             answers.append(answer)
             values.append(value)
-            horizon = min(horizon, returns)
-        self.served, self.longest_wait = served, longest
-        seconds = np.array(arrivals[: len(answers)]).astype(np.int64)
-        np.add.at(self.load, (seconds, np.array(answers, np.int64)), 1)
-        return Batch(answers, values, math.isinf(horizon))
+            index += 1
+            if answer is StationAnswer.REJECTED:
+                horizon = min(horizon, now + value)
+            elif answer is not StationAnswer.SERVED or value >= until:
+                horizon = min(horizon, now + soonest)
+        return math.isinf(horizon)
+
+    def count(self, arrivals: Arrivals) -> None:
+        """Add all that have entered to the load, once."""
+        answers = np.array(arrivals.answers, np.int64)
+        np.add.at(self.load, (arrivals.instants[: len(answers)].astype(np.int64), answers), 1)
+
+    def _begin_process(self) -> None:
+        rules = self._rules
+        self._admission = AdmissionController(rules.joins_per_s, rules.admission_seconds)
+        self._station: Station[None] = Station(rules.slots, rules.backlog, wasted_work=rules.wasted_work)
+
+    def _end_processes(self, now: Instant) -> None:
+        """Begin the process that is there now, if the last one has ended."""
+        while now >= self._ends[0]:
+            del self._ends[0]
+            self._begin_process()
+
+    def _decide(self, now: Instant, until: Instant, service: Seconds) -> tuple[StationAnswer, float]:
+        self._end_processes(now)
+        if self._station.is_full(now):
+            return StationAnswer.DROPPED, 0.0
+        advice = clamp_retry_after(self._admission.try_admit(now))
+        if advice is not None:
+            return StationAnswer.REJECTED, advice
+        value = self._station.settle(now, until, service)
+        if value == math.inf:
+            return StationAnswer.SKIPPED, value
+        if value >= self._ends[0]:
+            return StationAnswer.UNFINISHED, self._ends[0]
+        self.served += 1
+        self.longest_wait = max(self.longest_wait, value - service - now)
+        return StationAnswer.SERVED, value
+
+    def _run(self, arrivals: Arrivals, first: int, past: int) -> int:
+        """Serve a run of requests each of which finds the server idle; returns the first that is not among them.
+
+        An idle server remembers nothing, so the last one of the run leaves it as all of them do.
+        """
+        stop, now = min(arrivals.runs[first], past), arrivals.at[first]
+        if stop - first < _LEAST_RUN or arrivals.done[first] >= arrivals.deadlines[first]:
+            return first
+        self._end_processes(now)
+        if arrivals.done[stop - 1] >= self._ends[0]:
+            return first
+        if self._admission.backlog(now) or not self._station.is_idle(now):
+            return first
+        last = stop - 1
+        self._decide(arrivals.at[last], arrivals.deadlines[last], self._mean)
+        self.served += last - first
+        return stop

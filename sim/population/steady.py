@@ -77,6 +77,12 @@ class NoticedLosses(NamedTuple):
     expires: Floats
     doubtful: Flags
 
+    def fates(self, entangled: Flags, *, rode: Flags, after: Steady, pings: Floats, last_ping: Floats) -> Fates:
+        """These losses as fates, of all who neither ``rode`` through nor are ``entangled`` for another reason."""
+        entangled = entangled | self.doubtful
+        rode = rode & ~entangled
+        return Fates(entangled, rode, self.lost, self.grace_ends, self.expires, after, pings, last_ping)
+
 
 def losses_of(
     dead: Floats, heard: Floats, latency: Floats, outages: OutageColumns, rules: PopulationRules
@@ -124,18 +130,10 @@ def fates(before: Steady, outages: OutageColumns, rules: PopulationRules) -> Fat
     rode = outages.silent & (first_sign <= dead)
     doubtful = contact.unknown | (first_sign == dead) | (~rode & (dead >= end)) | (asks == end + latency)
     entangled = (outages.silent & doubtful) | (rode & (outages.next_start < end + SETTLE_S))
+    after = _after(before, end, held, contact, np.where(next_ping >= end, next_ping, next_ping + interval))
     losses = losses_of(dead, contact.server, latency, outages, rules)
-    entangled |= losses.doubtful | (outages.torn & contact.unknown)
-    return Fates(
-        entangled,
-        rode & ~entangled,
-        losses.lost,
-        losses.grace_ends,
-        losses.expires,
-        _after(before, end, held, contact, np.where(next_ping >= end, next_ping, next_ping + interval)),
-        pings,
-        last_ping,
-    )
+    entangled |= outages.torn & contact.unknown
+    return losses.fates(entangled, rode=rode, after=after, pings=pings, last_ping=last_ping)
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,6 +85,16 @@ def with_faults(experiment: Experiment, seed: int, outages: NamedOutages) -> Nam
     return NamedOutages(together, (*names, *(hit.window.fault_id for hit in hits)))
 
 
+def process_ends(experiment: Experiment, seed: int) -> tuple[Instant, ...]:
+    """When a process of each server ends, in order: killed, or drained of its last connection."""
+    ends = {
+        tick(window.starts_at + (drain_s(experiment) if isinstance(window.fault, ServerDrainFault) else 0.0))
+        for window in experiment.windows(seed)
+        if window.fault.target is FaultTarget.SERVER
+    }
+    return tuple(sorted(ends))
+
+
 def planned_ends(experiment: Experiment, seed: int, population: Population) -> Floats:
     """The end of each outage as the schedule says it: a server is started then, and listens ``costs.startup`` later."""
     timelines = population.timelines

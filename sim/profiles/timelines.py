@@ -47,6 +47,9 @@ class OutageKind(IntEnum):
     TORN = 4
 
 
+_KIND_OF = {kind.value: kind for kind in OutageKind}
+
+
 class Outage(NamedTuple):
     """One outage of one participant: seconds from the begin of the timeline, ``start`` < ``end``."""
 
@@ -118,11 +121,11 @@ class OutageTimelines:
             digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
-    def of_participant(self, participant: int) -> list[Outage]:
-        """The outages of one participant, in order."""
-        rows = slice(self.ptr[participant], self.ptr[participant + 1])
+    def of_participant(self, participant: int, first: int | None = None) -> list[Outage]:
+        """The outages of one participant, in order; those from the row ``first`` on, if that is given."""
+        rows = slice(self.ptr[participant] if first is None else first, self.ptr[participant + 1])
         values = zip(self.start[rows].tolist(), self.end[rows].tolist(), self.kind[rows].tolist(), strict=True)
-        return [Outage(start, end, OutageKind(kind)) for start, end, kind in values]
+        return [Outage(start, end, _KIND_OF[kind]) for start, end, kind in values]
 
     def __iter__(self) -> Iterator[list[Outage]]:
         """The outages of each participant, in order."""

@@ -131,6 +131,20 @@ WORLDS = {
     "a hole in a quiz": Trouble(
         rate=2.0, shared=(Shared(100, 104, TORN, 2), Shared(200, 230, TORN)), quiz=QUIZ, seed=47
     ),
+    "a kill of a crowded server": dataclasses.replace(
+        SLOW, shared=(*HERD, Shared(107.0, 109.0, REFUSED)), ends=(107.0,), seed=48
+    ),
+    "kills and outages": dataclasses.replace(
+        CROWDED,
+        rate=60.0,
+        shared=(*CROWDED.shared, Shared(106.5, 108.0, REFUSED), Shared(232.0, 233.0, REFUSED)),
+        ends=(106.5, 232.0),
+        joins_per_s=10.0,
+        service=0.3,
+        backlog=20,
+        policy=with_jitter(Jitter.FULL),
+        seed=49,
+    ),
     "everything refused": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, REFUSED),), policy=CLASSIC, seed=29),
     "everything silent": Trouble(size=50, rate=0.0, shared=(Shared(10.0, 899.0, SILENT),), seed=30),
 }
@@ -158,7 +172,7 @@ def test_every_episode_is_the_oracles(name: str) -> None:
 def test_the_worlds_meet_every_answer_and_every_outcome() -> None:
     """Or their equality would prove less than it says."""
     outcomes, answers = set[int](), np.zeros(len(StationAnswer), np.int64)
-    for name in ("backlog and rejections", "no wasted work", "three attempts", "rejections", "backlog"):
+    for name in ("backlog and rejections", "no wasted work", "three attempts", "rejections", "kills and outages"):
         trouble = WORLDS[name]
         result = run_in_batches(trouble.population, trouble.rules)
         outcomes |= set(result.episodes.outcome.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from reports.checking import named_rows
 from reports.episode_table import read_episodes
 from reports.episodes import episodes_frame
 from reports.frames import load_history
+from reports.windows import windows_frame
 from resilience.config import ClientConfig, ServerConfig
 from resilience.errors import ExitCode, ExperimentError, HarnessError, UsageError
 from resilience.experiment.costs import ModelCosts
@@ -39,6 +41,7 @@ from sim.population.columns import EpisodeTable
 from sim.population.oracle import run_explicitly
 from sim.population.population import EpisodeOutcome
 from sim.population.run import PopulationRun
+from sim.population.strikes import drain_s
 from sim.population.world import population_of
 from sim.profiles.timelines import on_grid
 
@@ -357,3 +360,43 @@ def test_the_costs_of_the_experiment_are_the_servers(tmp_path: Path) -> None:
     assert found["quick"]["served"] == found["quick"]["returned"] == 40
     assert found["slow"]["dropped"] > 0
     assert found["slow"]["skipped"] > 0
+
+
+@pytest.mark.parametrize("end", [ServerKillFault(33.0, duration=9.0), ServerDrainFault(33.0, duration=9.0)])
+def test_a_server_that_ends_takes_its_queue_with_it(tmp_path: Path, end: AnyFault) -> None:
+    """Forty seconds of work wait when it ends; its successor begins with none, and all come back to that one."""
+    plan = Experiment(
+        "queue",
+        300.0,
+        (Cohort("all", 40),),
+        faults=(RefuseFault(20.0, ("all",), duration=5.0), end),
+        server=ServerConfig(admission_seconds=60.0),
+        client=ClientConfig(open_timeout=60.0),
+        costs=ModelCosts(handshake=1.0),
+    )
+    PopulationRun(plan, 1).execute(tmp_path)
+    gauges = pd.read_parquet(tmp_path / "gauges.parquet")
+    ended = 33 + (math.ceil(drain_s(plan)) if isinstance(end, ServerDrainFault) else 0)
+    assert gauges["queued"][31] > 20
+    assert gauges["queued"][ended] == 0
+    assert gauges["unfinished"].sum() > 20
+    assert gauges["connected"].iloc[-1] == 40
+
+
+def test_an_outage_that_a_later_fault_continues_makes_no_window_longer(tmp_path: Path) -> None:
+    """Who still waits for the slow server when the second fault strikes says nothing of when the first one ended."""
+    plan = Experiment(
+        "continued",
+        120.0,
+        (Cohort("all", 60),),
+        faults=(RefuseFault(20.0, ("all",), duration=5.0), RefuseFault(33.0, ("all",), duration=5.0)),
+        server=ServerConfig(admission_seconds=60.0),
+        costs=ModelCosts(handshake=0.5),
+    )
+    for clients in (60, 1):
+        run_dir = tmp_path / str(clients)
+        run_dir.mkdir()
+        PopulationRun(msgspec.structs.replace(plan, cohorts=(Cohort("all", clients),)), 1).execute(run_dir)
+        windows = windows_frame(load_history(run_dir))
+        assert windows["healed_at"].tolist() == [25.0, 38.0]
+        assert windows["invalid"].isna().all()

@@ -67,6 +67,7 @@ class Trouble:
     quiz: QuizConfig | None = None
     kinds: tuple[OutageKind, ...] = ()
     advice: float = 3.0
+    ends: tuple[float, ...] = ()
 
     @property
     def rules(self) -> PopulationRules:
@@ -93,7 +94,7 @@ class Trouble:
     @property
     def population(self) -> Population:
         """Who takes part."""
-        return population_of(self.seed, self._timelines())
+        return population_of(self.seed, self._timelines(), ends=self.ends)
 
     def _timelines(self) -> OutageTimelines:
         """Poisson begins, lognormal lengths, median 4 s, four in five silent (or of ``kinds``), and the shared."""
@@ -113,12 +114,14 @@ class Trouble:
         return merged(self.size, *(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
-def population_of(seed: int, timelines: OutageTimelines, latencies: Sequence[float] = LATENCIES) -> Population:
+def population_of(
+    seed: int, timelines: OutageTimelines, latencies: Sequence[float] = LATENCIES, ends: tuple[float, ...] = ()
+) -> Population:
     """Participants with these timelines, each with one of the latencies."""
     seeds = keys_of(seed, 0, last=np.arange(timelines.participants))
     latency = on_grid(latencies)[(uniforms(fold(seeds, "latency")) * len(latencies)).astype(np.int64)]
     assert not len(seeds) or int(seeds[0]) == derive_key(seed, 0, 0)
-    return Population(seeds, latency, timelines)
+    return Population(seeds, latency, timelines, ends=ends)
 
 
 def differing(one: Episodes, other: Episodes) -> list[int]:
