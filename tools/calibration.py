@@ -97,7 +97,7 @@ def make(runs: Sequence[PlannedRun], *, busy: bool) -> None:
 def require_quiet(load: float, processors: int) -> None:
     """UsageError where others keep the machine busy; ``load``: its load average of the last minute."""
     if load > MOST_LOAD * processors:
-        most = f"at most {MOST_LOAD * processors:g} on {processors} processors"
+        most = f"a load of at most {MOST_LOAD * processors:g} on {processors} processors"
         said = f"the machine is busy: its load is {load:.2f}, and costs are measured at {most}"
         raise UsageError(f"{said}. Wait until it has no other work, or use --busy, which marks the calibration")
 

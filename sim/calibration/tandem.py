@@ -160,16 +160,16 @@ def nearest(runs: Sequence[SeenRun], kinds: int, start: Service | None = None) -
     ``kinds``: how many kinds of first messages there are. ``start``: where to begin the search, if that is known.
     """
     starts = _starts(runs, kinds) if start is None else [start]
-    found = [_search(runs, each) for each in starts]
+    found = [_search(runs, each, _ROUNDS if start is None else 1) for each in starts]
     return min(found, key=lambda each: distance(runs, each), default=None)
 
 
-def _search(runs: Sequence[SeenRun], start: Service) -> Service:
+def _search(runs: Sequence[SeenRun], start: Service, rounds: int) -> Service:
     def cost(logs: Floats) -> float:
         return distance(runs, _service(np.exp(logs)))
 
     logs = np.log(start.values)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         simplex = np.vstack([logs, logs + _STEP * np.eye(len(logs))])
         logs = minimize(cost, logs, method="Nelder-Mead", options={**_SEARCH, "initial_simplex": simplex}).x
     return _service(np.exp(logs))
