@@ -1,9 +1,9 @@
 """Drives the connections and the room of one server process after another: timers, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
-order of time. Handshakes, joins and resumes have a station of their own: that they compete with sending for one
-processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address,
-as in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
+order of time. Handshakes, joins, resumes and ends have a station of their own: that they compete with sending for one
+processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address, as
+in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
 """
 
 from __future__ import annotations
