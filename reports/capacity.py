@@ -273,12 +273,13 @@ def _symbol(op: Op) -> str:
 
 def _extrapolated(sweep: Sweep, answer: Level | None) -> tuple[str, ...]:
     """What of the plan or the answer lies outside the tested ranges."""
-    places = _planned(sweep) | ({sweep.decision.name: answer.at} if answer else {})
+    places = _planned(sweep) | ({sweep.decision.name: answer.at} if answer else {}) | sweep.envelope.reached
     found = []
     for name, value in places.items():
         low, high = sweep.envelope.ranges.get(name, (-math.inf, math.inf))
         if not low <= value <= high:
-            found.append(f"Extrapolated: {name} = {value:g} lies outside the tested range {low:g} to {high:g}.")
+            tested = f"the tested range {amount(low)} to {amount(high)}"
+            found.append(f"Extrapolated: {name} = {amount(value)} lies outside {tested}.")
     return tuple(found)
 
 

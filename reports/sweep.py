@@ -180,10 +180,14 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the model is known to hold: what it was calibrated on, tested ranges by column, and where it does not."""
+    """Where the model is known to hold: what it was calibrated on, tested ranges by column, and where it does not.
+
+    ``reached``: the values, at the answer, of those quantities in ``ranges`` that are no columns.
+    """
 
     calibrated_on: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = {}
+    reached: dict[str, float] = {}
     does_not_hold: tuple[str, ...] = ()
 
 

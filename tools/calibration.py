@@ -1,13 +1,14 @@
 """Makes the runs of the shipped calibration, fits it, and validates it on the others: ``make calibration``.
 
 Runs a set of bundled experiments against real processes, one at a time: with :data:`FIT_SEEDS` those that are fitted,
-with :data:`CHECK_SEEDS` those that validate the fit. It takes about twenty minutes and wants a machine without other
-work; how late its clients ran is in the calibration file. Runs that are there already are kept, so that an interrupted
-command continues. Ends with the exit code of the validation.
+with :data:`CHECK_SEEDS` those that validate the fit. It takes about twenty minutes on a machine without other work: it
+does not begin on a busy one, and sets aside a run during which the machine had other work. Runs that are there already
+are kept, so that the same command continues what was interrupted. Ends with the exit code of the validation.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,11 @@ from typing import NamedTuple
 
 import click
 
+from reports.frames import load_history
 from resilience.errors import ExitCode, ResilienceError, UsageError
 from resilience.lab.run_directory import RunStatus, read_run_info
+from sim.calibration.calibration_file import STARVED_S
+from sim.calibration.runs import waited
 
 EXPERIMENTS = (
     "smoke",
@@ -32,6 +36,9 @@ EXPERIMENTS = (
 
 FIT_SEEDS = (101, 102)
 CHECK_SEEDS = (201,)
+
+MOST_LOAD = 0.25
+"""Processes of others that are ready to run, for each processor, up to which a machine counts as quiet."""
 
 CALIBRATION = Path("sim/calibration/shipped.json")
 
@@ -70,27 +77,61 @@ def resilience(*arguments: str) -> int:
     return subprocess.run([sys.executable, "-m", "resilience", *arguments], check=False).returncode
 
 
-def make(runs: Sequence[PlannedRun]) -> None:
-    """Make the runs that are not there yet. A run that misses a target is one all the same."""
+def make(runs: Sequence[PlannedRun], *, busy: bool) -> None:
+    """Make the runs that are not there yet. A run that misses a target is one all the same.
+
+    Unless ``busy``, a run during which the machine had other work ends the command, and is made again by the next one.
+    """
     for number, run in enumerate(runs, 1):
-        if is_made(run):
-            continue
-        click.echo(f"{number} of {len(runs)}: {run.experiment}, seed {run.seed}")
-        code = resilience(
-            "chaos", "run", run.experiment, "--seed", str(run.seed), "--out", str(run.directory), "--quiet"
-        )
-        if code in (ExitCode.USAGE, ExitCode.HARNESS):
-            sys.exit(code)
+        if not is_made(run):
+            click.echo(f"{number} of {len(runs)}: {run.experiment}, seed {run.seed}")
+            code = resilience(
+                "chaos", "run", run.experiment, "--seed", str(run.seed), "--out", str(run.directory), "--quiet"
+            )
+            if code in (ExitCode.USAGE, ExitCode.HARNESS):
+                sys.exit(code)
+        if not busy:
+            set_aside_if_starved(run.directory)
+
+
+def require_quiet(load: float, processors: int) -> None:
+    """UsageError where others keep the machine busy; ``load``: its load average of the last minute."""
+    if load > MOST_LOAD * processors:
+        most = f"a load of at most {MOST_LOAD * processors:g} on {processors} processors"
+        said = f"the machine is busy: its load is {load:.2f}, and costs are measured at {most}"
+        raise UsageError(f"{said}. Wait until it has no other work, or use --busy, which marks the calibration")
+
+
+def set_aside_if_starved(directory: Path) -> None:
+    """Rename a run whose server or proxy waited for a processor, and raise UsageError."""
+    late = waited(load_history(directory))
+    if late <= STARVED_S:
+        return
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.starved-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+    waits = f"the server or a proxy waited {late * 1000:.0f} ms of a usual second for a processor"
+    said = f"{aside}: the machine had other work: {waits}, and {STARVED_S * 1000:.0f} ms are allowed"
+    again = "Repeat the command on a quiet machine: it continues with this run"
+    raise UsageError(f"{said}. {again}; or use --busy, which marks the calibration")
 
 
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/calibration"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=CALIBRATION, show_default=True)
 @click.option("--note", default="", help="What is to be known of the circumstances.")
-def main(runs: Path, out: Path, note: str) -> None:
+@click.option("--busy", is_flag=True, help="Also on a machine with other work, which the calibration then says.")
+def main(runs: Path, out: Path, note: str, *, busy: bool) -> None:
     """Make the runs below RUNS, fit the calibration file OUT, validate it; the page is in RUNS/validation."""
     planned = list(plan(runs))
-    make(planned)
+    try:
+        if not busy and not all(map(is_made, planned)):
+            require_quiet(os.getloadavg()[0], os.cpu_count() or 1)
+        make(planned, busy=busy)
+    except ResilienceError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
     fitted = [str(run.directory) for run in planned if run.fitted]
     checked = [str(run.directory) for run in planned if not run.fitted]
     code = resilience("sim", "calibrate", *fitted, "--out", str(out), "--note", note)

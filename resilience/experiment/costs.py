@@ -13,7 +13,7 @@ from resilience.errors import require
 from resilience.units import Seconds
 
 _DURATIONS = ("latency", "connect", "handshake", "join", "restore", "message", "commit", "startup", "close_timeout")
-_LATENESSES = ("timer", "injection", "injection_call", "healing", "kill")
+_LATENESSES = ("detach", "relay", "timer", "injection", "injection_call", "healing", "kill")
 _MOST_PROCESSORS = 1000
 _MOST_WAITING = 1_000_000_000
 _MOST_SIGMA = 4.0
@@ -56,6 +56,12 @@ class ModelCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the server waits for the reply to its close frame before it ends the TCP connection.
 
     The production server's close timeout."""
+    detach: Seconds = 0.0
+    """Mean processor time of the server for a connection that ended under a session. Assumed to be small."""
+    relay: Seconds = 0.0
+    """For how long a link's proxy is busy with each dial that it accepts: it dials the server for one after another.
+
+    Toxiproxy does so. 0 for participants that reach the server without one."""
     timer: Seconds = 0.0
     """How late a client's timers ring, those that detect a silent peer and those that retry."""
     injection: Seconds = 0.0

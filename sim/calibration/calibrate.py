@@ -64,7 +64,18 @@ def doubts_about(calibration: Calibration) -> list[str]:
         if run.lateness_s > LATE_S:
             late = f"its clients ran up to {run.lateness_s:.2f} s late: the machine had other work"
             found.append(f"{run.experiment}, seed {run.seed}: {late}")
-    return found
+    return [*found, *_starved(calibration)]
+
+
+def _starved(calibration: Calibration) -> list[str]:
+    starved = [run for run in calibration.runs if run.is_starved]
+    if not starved:
+        return []
+    worst = max(starved, key=lambda run: run.waited_s)
+    waited = f"the server or a proxy waited {worst.waited_s * 1000:.0f} ms of a usual second for a processor"
+    which = f"{len(starved)} of {len(calibration.runs)} runs are of a machine with other work"
+    where = f"in {worst.experiment}, seed {worst.seed}, {waited}"
+    return [f"{which}: {where}. Their costs hold for such a machine only; repeat them on a quiet one"]
 
 
 def is_wide(parameter: FittedParameter) -> bool:

@@ -7,6 +7,7 @@ something else.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,13 +19,24 @@ from resilience.experiment.costs import ModelCosts
 from resilience.text_files import bundled_texts, read_text
 from resilience.units import Seconds
 
+CLIENTS = "clients of one server"
+HERD = "connections lost within a second"
+RETURNS = "returns in a second"
+"""The quantities of which a calibration says what was measured."""
+
 KIND = "quiz-resilience calibration"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: the proxy, handshakes, joins, resumes and ends have a service time each, and runs say what they covered."""
 CONFIDENCE = 0.95
 """Two-sided, of every interval."""
 
 LEAST_S: Seconds = 1e-6
 """A cost that a fit found to be none; the model takes none that is 0."""
+
+STARVED_S: Seconds = 0.01
+"""A server or proxy that waits longer than this for a processor in a usual second shares its machine with other work.
+
+Herds make a server wait on any machine with few processors, but not in half of all seconds."""
 
 SHIPPED = "shipped"
 """The name under which the calibration of this package is found."""
@@ -59,7 +71,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class CalibrationRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run that was fitted. ``evidence``: SHA-256 of its ``run.json``, which lists the digests of its files.
 
-    ``lateness_s``: the worst lateness of its clients' own loops.
+    ``lateness_s``: the worst lateness of its clients' own loops. ``waited_s``: how long of a usual second (the median)
+    the server or a proxy was ready and had no processor. What it covered: ``clients``, ``herd``, the most that lost
+    their connections within a second, and ``returns_per_s``, the most that were back within a second.
     """
 
     experiment: str
@@ -69,6 +83,15 @@ class CalibrationRun(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     evidence: str
     lateness_s: Seconds
+    waited_s: Seconds = 0.0
+    clients: int = 0
+    herd: int = 0
+    returns_per_s: float = 0.0
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether its machine had so much other work that the costs are those of this work too."""
+        return self.waited_s > STARVED_S
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +106,26 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, FittedParameter]
     note: str = ""
     confidence: float = CONFIDENCE
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The runs in words: of each experiment, how many and from when."""
+        counts = Counter(run.experiment for run in self.runs)
+        return tuple(
+            f"{name} ({count} runs, {self.machine.processor}, {self.made_at[:10]})" for name, count in counts.items()
+        )
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the most that its runs covered, by quantity."""
+        if not self.runs:
+            return {}
+        columns: dict[str, list[float]] = {
+            CLIENTS: [float(run.clients) for run in self.runs],
+            HERD: [float(run.herd) for run in self.runs],
+            RETURNS: [run.returns_per_s for run in self.runs],
+        }
+        return {name: (min(values), max(values)) for name, values in columns.items()}
 
     def costs(self, others: ModelCosts, values: dict[str, Seconds] | None = None) -> ModelCosts:
         """Every parameter's value, or these ``values`` of some; ``others`` has what no parameter is about.

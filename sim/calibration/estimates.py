@@ -21,19 +21,20 @@ from reports.quantiles import t_quantile
 from resilience.units import Seconds
 
 from .calibration_file import CONFIDENCE, FittedParameter
-from .observations import PARAMETERS, Floats, Known, Samples, samples_of
+from .observations import PARAMETERS, SINGLE, Known, Samples, returns_of, samples_of
+from .returns import BLOCK_S, service_times
+from .tandem import Floats, SeenRun
 
 TRIMMED = 0.1
 """The part of a cluster's values that is left out at either end: a machine that stalls once is no service time."""
 
-QUEUED = frozenset({"handshake"})
+QUEUED = frozenset({"detach"})
 """What a queue adds up: here each stall delays all that wait, so the mean of all samples is what a storm takes."""
 
-BLOCK_S: Seconds = 5.0
 MIN_RUNS = 3
 MIN_CLUSTERS = 2
 
-_FIRST = ("message", "latency", "connect")
+_FIRST = ("message", "latency", "connect", "detach")
 """What the others need, in the order in which they need one another."""
 
 
@@ -41,13 +42,32 @@ def fit(runs: Sequence[RunHistory], defaults: Mapping[str, Seconds]) -> dict[str
     """Every parameter from these runs; one with too little data keeps its default, and says why."""
     known = Known(**{name: defaults[name] for name in Known._fields})
     for name in _FIRST:
-        found = estimate([samples_of(run, known, (name,))[name] for run in runs], defaults[name])
-        known = known._replace(**{name: found.value})
+        parts = [samples_of(run, known, (name,))[name] for run in runs]
+        known = known._replace(**{name: estimate(parts, defaults[name], trimmed=_trimmed(name)).value})
     samples = [samples_of(run, known) for run in runs]
-    return {
-        name: estimate([each[name] for each in samples], defaults[name], trimmed=0.0 if name in QUEUED else TRIMMED)
-        for name in PARAMETERS
+    found = {
+        name: estimate([each[name] for each in samples], defaults[name], trimmed=_trimmed(name)) for name in SINGLE
     }
+    found |= _of_services([returns_of(run, known) for run in runs], defaults)
+    return {name: found[name] for name in PARAMETERS}
+
+
+def _of_services(runs: Sequence[SeenRun], defaults: Mapping[str, Seconds]) -> dict[str, FittedParameter]:
+    """The service times of proxy and server, which are fitted to all runs together."""
+    dials = sum(int(np.isfinite(run.dials.upgraded).sum()) for run in runs)
+    told = {}
+    for name, values in service_times(runs, by_run=len(runs) >= MIN_RUNS).items():
+        weights = np.ones(len(values))
+        told[name] = (
+            _fitted(values, weights, samples=dials, runs=len(runs))
+            if len(values) >= MIN_CLUSTERS
+            else _kept(defaults[name], dials, len(values), len(runs))
+        )
+    return told
+
+
+def _trimmed(name: str) -> float:
+    return 0.0 if name in QUEUED else TRIMMED
 
 
 def estimate(runs: Sequence[Samples], default: Seconds, *, trimmed: float = TRIMMED) -> FittedParameter:
@@ -62,11 +82,15 @@ def estimate(runs: Sequence[Samples], default: Seconds, *, trimmed: float = TRIM
         [run.values for run in with_values] if by_run else [block for run in with_values for block in _blocks(run)]
     )
     if len(clusters) < MIN_CLUSTERS:
-        reason = f"{count} samples in {len(clusters)} clusters: needs {MIN_CLUSTERS} clusters, so the default is kept"
-        return FittedParameter(value=default, fitted=False, samples=count, runs=len(with_values), reason=reason)
+        return _kept(default, count, len(clusters), len(with_values))
     values = np.array([trim_mean(each, trimmed) for each in clusters])
     weights = np.ones(len(clusters)) if by_run else np.array([len(each) for each in clusters], dtype=np.float64)
     return _fitted(values, weights, samples=count, runs=len(with_values))
+
+
+def _kept(default: Seconds, samples: int, clusters: int, runs: int) -> FittedParameter:
+    reason = f"{samples} samples in {clusters} clusters: needs {MIN_CLUSTERS} clusters, so the default is kept"
+    return FittedParameter(value=default, fitted=False, samples=samples, runs=runs, reason=reason)
 
 
 def _blocks(run: Samples) -> list[Floats]:

@@ -9,10 +9,10 @@ parameter        one value
 ===============  ==================================================================================================
 latency          half a heartbeat's round trip
 connect          a dial that was refused, from its begin to its failure
-handshake        the service time of one upgrade at a server of one slot that serves in order of arrival: from its
-                 request's arrival, or the end of the upgrade before it, to its own end
-commit           from a client's open transport to its restored session, less the two ways, of clients whose
-                 request met no other one
+relay, handshake,
+join, restore    service times of proxy and server, fitted to all dials together (:mod:`sim.calibration.returns`)
+detach           of connections that end together: the time between two of them at the server
+commit           from a resume that the server has served to its reply, of clients whose request met no other one
 message          of one broadcast: the time between two receivers
 startup          from the order to start a killed server to its first record
 timer            how late a client dials after the delay that it has chosen
@@ -43,12 +43,17 @@ from resilience.experiment.primitives import FaultTarget
 from resilience.experiment.schedule import SERVER
 from resilience.units import Seconds
 
-Floats = NDArray[np.float64]
+from .returns import SERVICES, seen_dials, take_served
+from .tandem import Floats, SeenRun, Surroundings
 
 PARAMETERS = (
     "latency",
     "connect",
+    "relay",
     "handshake",
+    "join",
+    "restore",
+    "detach",
     "commit",
     "message",
     "startup",
@@ -59,6 +64,9 @@ PARAMETERS = (
     "kill",
 )
 """Every cost of the model that a run can tell."""
+
+SINGLE = tuple(name for name in PARAMETERS if name not in SERVICES)
+"""Those of which single occurrences tell a value; the others are fitted together (:mod:`sim.calibration.returns`)."""
 
 MIN_RECEIVERS = 5
 """A broadcast to fewer receivers says little about the time between two of them."""
@@ -85,6 +93,7 @@ class Known(NamedTuple):
     latency: Seconds
     connect: Seconds
     message: Seconds
+    detach: Seconds
 
 
 @dataclass(frozen=True)
@@ -102,10 +111,15 @@ class _StruckWindows:
         return quiet
 
 
-def samples_of(history: RunHistory, known: Known, names: Iterable[str] = PARAMETERS) -> dict[str, Samples]:
-    """The samples of each parameter in one run; ``known`` is used by those that need it."""
+def samples_of(history: RunHistory, known: Known, names: Iterable[str] = SINGLE) -> dict[str, Samples]:
+    """The samples of each parameter in one run that has any; ``known`` is used by those that need it."""
     run = _MeasuredStages(history, known)
     return {name: run.samples(name) for name in names}
+
+
+def returns_of(history: RunHistory, known: Known) -> SeenRun:
+    """What one run tells of those parameters that are fitted together."""
+    return _MeasuredStages(history, known).returns()
 
 
 class _MeasuredStages:
@@ -119,7 +133,7 @@ class _MeasuredStages:
         self._measures: Mapping[str, Callable[[], Samples]] = {
             "latency": self._latency,
             "connect": self._connect,
-            "handshake": self._handshake,
+            "detach": self._detach,
             "commit": self._commit,
             "message": self._message,
             "startup": self._startup,
@@ -180,13 +194,32 @@ class _MeasuredStages:
 
     # the server -------------------------------------------------------------------------------------------------------
 
-    def _handshake(self) -> Samples:
-        opened = self.dials[self.dials["opened"]].sort_values("end", kind="stable")
-        done = _numbers(opened["end"]) - self._known.latency - self._known.message
-        arrived = _numbers(opened["begin"]) + self._known.connect + self._known.latency
-        before = np.concatenate([[-np.inf], np.maximum.accumulate(done)[:-1]]) if len(done) else done
-        quiet = self._windows.quiet(opened["cohort"], opened["begin"], opened["end"])
-        return Samples((done - np.maximum(arrived, before))[quiet], _numbers(opened["begin"])[quiet])
+    def returns(self) -> SeenRun:
+        """What was seen of each dial, for the service times of proxy and server."""
+        known, dials = self._known, self.dials
+        quiet = self._windows.quiet(dials["cohort"], dials["begin"], dials["end"])
+        seen = seen_dials(self._history, dials, quiet, known.connect, known.latency + known.message)
+        done = _numbers(self._history.rows(LogEventKind.SESSION_DETACHED, role=Role.SERVER)["t"])
+        return SeenRun(seen, Surroundings(known.latency, 2.0 * known.latency + known.message, done, known.detach))
+
+    def _detach(self) -> Samples:
+        """Of the ends that come together: the time between two of them, in which the server did nothing else."""
+        rows = self._history.rows(LogEventKind.SESSION_DETACHED, role=Role.SERVER)
+        ends = _numbers(rows.loc[rows["cause"] == "closed", "t"])
+        others = [_numbers(self.dials.loc[self.dials["opened"], "end"]) - self._known.latency - self._known.message]
+        others.append(take_served(self._history)["taken"].to_numpy(dtype=np.float64))
+        done = np.sort(np.concatenate([ends, *others]))
+        spent, at = [], []
+        for edge in self._closing_edges():
+            mine = ends[(ends >= edge) & (ends <= edge + _CLOSE_S)]
+            before = done[np.searchsorted(done, mine[1:], side="left") - 1] if len(mine) > 1 else mine[:0]
+            spent += (mine[1:] - before).tolist()
+            at += mine[1:].tolist()
+        return _samples(spent, at)
+
+    def _closing_edges(self) -> list[float]:
+        begins, ends = self._closing(FaultEdge.BEGIN)["fault_at"], self._closing(FaultEdge.END)["healed_at"]
+        return sorted({*begins.dropna(), *ends.dropna()})
 
     def _commit(self) -> Samples:
         requests = self._requests()
@@ -195,8 +228,11 @@ class _MeasuredStages:
         following = np.concatenate([begin[1:], [np.inf]]) if len(end) else end
         alone = (latest < begin) & (following > end) & (requests["kind"] == "restore").to_numpy()
         quiet = self._windows.quiet(requests["cohort"], requests["begin"], requests["end"])
-        spent = end - begin - 2.0 * self._known.latency - self._known.message
-        return Samples(spent[alone & quiet], begin[alone & quiet])
+        served = take_served(self._history)[["actor", "taken", "value"]]
+        replies = pd.merge_asof(
+            requests, served, left_on="begin", right_on="taken", by="actor", direction="forward"
+        )["value"]  # fmt: skip
+        return Samples(_numbers(replies)[alone & quiet], begin[alone & quiet])
 
     def _requests(self) -> pd.DataFrame:
         """What the server commits for clients: restores and answers, from the clients' begin to its end, by begin."""
@@ -222,7 +258,7 @@ class _MeasuredStages:
             acked[["t", "actor", "ref"]].drop_duplicates(["actor", "ref"]), on=["actor", "ref"], suffixes=("", "_end")
         )
         answers = answers.rename(columns={"t": "begin", "t_end": "end"}).assign(kind="answer")
-        columns = ["begin", "end", "cohort", "kind"]
+        columns = ["actor", "begin", "end", "cohort", "kind"]
         return pd.concat([restores[columns], answers[columns]]).sort_values("begin", ignore_index=True)
 
     def _message(self) -> Samples:

@@ -6,14 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from reports.frames import RunHistory, load_history
 from resilience.errors import EvidenceError, UsageError
-from resilience.eventlog.vocabulary import Lane
+from resilience.eventlog.vocabulary import Lane, LogEventKind, Role
 from resilience.experiment.drivers import FleetDriver
 from resilience.experiment.targets import QuizTargetSpec
 from resilience.lab.run_directory import RunStatus
+from resilience.units import Seconds
 
 from .calibration_file import CalibrationRun
+
+WAITING_ROLES = ("server host", "proxy")
+"""Processes whose lag in the laboratory's health is the time without a processor."""
 
 MEASURED = (Lane.REAL, Lane.MODEL)
 """The lanes whose runs have costs; those of the model have known ones, which checks the fit."""
@@ -63,4 +69,21 @@ def describe(history: RunHistory) -> CalibrationRun:
         started_at=info.started_at,
         evidence=evidence,
         lateness_s=round(history.lab_lag, 6),
+        waited_s=round(waited(history), 6),
+        clients=history.experiment.clients,
+        herd=_most_within_a_second(history, LogEventKind.TRANSPORT_LOST),
+        returns_per_s=float(_most_within_a_second(history, LogEventKind.SESSION_RESTORED)),
     )
+
+
+def waited(history: RunHistory) -> Seconds:
+    """For how long of a usual second the server or a proxy was ready to run and had no processor; 0 if unknown."""
+    found = [each.lag_p50 or 0.0 for each in history.lab_health.processes if each.role in WAITING_ROLES]
+    return max(found, default=0.0)
+
+
+def _most_within_a_second(history: RunHistory, kind: LogEventKind) -> int:
+    """How many of these events of clients the second has that has the most of them."""
+    times = history.rows(kind, role=Role.CLIENT)["t"].to_numpy(dtype=np.float64)
+    begun = np.searchsorted(times, times - 1.0, side="right")
+    return int((np.arange(1, len(times) + 1) - begun).max(initial=0))

@@ -62,7 +62,9 @@ class ClientEnd(Protocol):
 
 
 class ServerEnd(Protocol):
-    """Who was dialled."""
+    """Who was dialled. ``is_up``: there is a process that accepts connections."""
+
+    is_up: bool
 
     def upgrade(self, connection: ModelConnection) -> None:
         """A handshake request arrived."""

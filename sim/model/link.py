@@ -9,6 +9,7 @@ What Toxiproxy does on the wire, and so this does too:
 * a stall: bytes of that direction wait at the proxy, and a close behind them; a freeze holds closes and dials as well,
   and what is ordered of the link meanwhile is carried out when it ends. Then all that waited goes through, in order.
 * a delay may have a spread: each message draws its own, and none overtakes another one of its connection.
+* a proxy dials the server for one client after another, each of which keeps it busy for `costs.relay`.
 * several faults at once add up: the link is usable when all are over, but each one's end closes what it must.
 
 Each direction is one feed, so whatever goes that way stays in order; nothing arrives after the end of a connection.
@@ -76,6 +77,8 @@ class ModelLink:
         self._hole_since = {Direction.UP: NEVER, Direction.DOWN: NEVER}
         self.connections: dict[ModelConnection, None] = {}
         self._dials: DelayLine[ModelConnection] = DelayLine(clock, self._dialled)
+        self._relay, self._relay_busy_until = costs.relay, 0.0
+        self._relayed: DelayLine[ModelConnection] = DelayLine(clock, self._request)
         self._up: DelayLine[UpItem] = DelayLine(clock, self._arrive_up)
         self._down: DelayLine[DownItem] = DelayLine(clock, self._arrive_down)
         self._fins: DelayLine[ModelConnection] = DelayLine(clock, self._give_up_closing)
@@ -308,7 +311,16 @@ class ModelLink:
             connection.client.failed(connection, REFUSED)
             return
         self.connections[connection] = None
-        self._put_up(connection, UPGRADE)
+        if self._relay and self._server.is_up:
+            self._relay_busy_until = max(self._relay_busy_until, self._clock.now) + self._relay
+            self._relayed.put(self._relay_busy_until, connection)
+        else:
+            self._request(connection)
+
+    def _request(self, connection: ModelConnection) -> None:
+        """The proxy has reached the server, and passes the request on."""
+        if not connection.client_gone:
+            self._put_up(connection, UPGRADE)
 
     def _vanished(self, direction: Direction) -> bool:
         """Whether what arrives now met a hole at the proxy.

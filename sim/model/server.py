@@ -1,9 +1,9 @@
 """Drives the connections and the room of one server process after another: timers, commits. Decides nothing.
 
 One processor sends: each frame leaves after the one before it, over all connections, so that what any link gets is in
-order of time. Handshakes, joins and resumes have a station of their own: that they compete with sending for one
-processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address,
-as in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
+order of time. Handshakes, joins, resumes and ends have a station of their own: that they compete with sending for one
+processor is not modelled. The work that waits there is the lag that admission counts. All clients have one address, as
+in the other lanes, and no limit on open files is modelled. Messages that wait are lost when their connection ends.
 """
 
 from __future__ import annotations
@@ -303,9 +303,12 @@ class ModelServerDriver:
             self.process.read_later(partial(self.lost, connection, cause))
             return
         del cause  # the network knows one, and the machine calls it the same
-        machine = connection.machine
-        if machine is not None and connection.key in self._connections:
-            self._forget(connection, machine)
+        if not (self.is_live(connection) and _is_upgraded(connection) and self.work.begin_detach(connection)):
+            self._detach(connection)
+
+    def _detach(self, connection: ModelConnection) -> None:
+        if connection.machine is not None and self.is_live(connection):
+            self._forget(connection, connection.machine)
             self.carry_out()
 
     def write_final_records(self) -> None:
@@ -346,6 +349,9 @@ class ModelServerDriver:
 
     def _work_done(self, work: Work) -> None:
         connection, machine = work.connection, work.connection.machine
+        if work.kind is WorkKind.DETACH:
+            self._detach(connection)
+            return
         if machine is None or connection.server_gone or connection.key not in self._connections:
             return
         if work.kind is WorkKind.HANDSHAKE:

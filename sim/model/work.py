@@ -1,4 +1,4 @@
-"""What keeps the processors of a modelled server busy: handshakes, joins and resumes, each with a service time.
+"""What keeps the processors of a modelled server busy: handshakes, joins, resumes and ends, each with a service time.
 
 A service time is drawn for the client, its dial and the kind of work: no other client moves it.
 """
@@ -24,12 +24,13 @@ class WorkKind(StrEnum):
     """What is to be done."""
 
     HANDSHAKE = "handshake"
+    DETACH = "detach"
     JOIN = "join"
     RESTORE = "restore"
 
 
 class Work(NamedTuple):
-    """One job of the station; ``message`` asks for it, unless it is a handshake."""
+    """One job of the station; ``message`` asks for a join or a resume."""
 
     connection: ModelConnection
     kind: WorkKind
@@ -44,6 +45,7 @@ class ServerWork:
         self.station = StationDriver(clock, self._new_station, wanted=_is_client_there, done=done)
         self._means = {
             WorkKind.HANDSHAKE: costs.handshake,
+            WorkKind.DETACH: costs.detach,
             WorkKind.JOIN: costs.join,
             WorkKind.RESTORE: costs.restore,
         }
@@ -59,6 +61,12 @@ class ServerWork:
         kind = WorkKind.JOIN if isinstance(message, Join) else WorkKind.RESTORE
         self._enter(Work(connection, kind, message))
         return True
+
+    def begin_detach(self, connection: ModelConnection) -> bool:
+        """Whether the end of a connection waits for its turn; with no cost it takes no time."""
+        if self._costs.detach:
+            self._enter(Work(connection, WorkKind.DETACH))
+        return bool(self._costs.detach)
 
     def _enter(self, work: Work) -> None:
         self.station.enter(work, self._service_of(work))
@@ -76,4 +84,4 @@ class ServerWork:
 
 
 def _is_client_there(work: Work) -> bool:
-    return not work.connection.server_gone
+    return work.kind is WorkKind.DETACH or not work.connection.server_gone

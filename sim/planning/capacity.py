@@ -42,6 +42,7 @@ from resilience.experiment.spec import Cohort, Experiment, Op, PopulationSpec
 from resilience.policy.return_window import return_window
 from resilience.units import Seconds
 
+from ..calibration.calibration_file import CLIENTS, HERD, RETURNS, read_calibration
 from ..population.gauges import gauges_of
 from ..population.run import PopulationRun
 from ..population.shards import run_population
@@ -213,7 +214,7 @@ class _Work:
             versions={"quiz-resilience": resilience.__version__},
             assumptions=assumptions_of(plan, trigger),
             storm=_storm(plan, trigger, answer) if answer is not None else None,
-            envelope=Envelope(calibrated_on=plan.calibrated_on, does_not_hold=limits_of(plan)),
+            envelope=envelope_of(plan, trigger, answer),
             recoveries=tuple(_recovery(rows, at) for at, rows in _by(table[table["load"] == 1.0], "processes")),
             bands=tuple(_band(rows, at) for at, rows in _by(at_answer, "load")),
             recommendations=self._recommendations(answer, planned) if answer is not None else (),
@@ -222,6 +223,22 @@ class _Work:
     def _recommendations(self, answer: int, planned: pd.DataFrame) -> tuple[Recommendation, ...]:
         settings = recommended(self._plan, self._trigger, answer, planned)
         return (*settings, *self.check(answer, settings))
+
+
+def envelope_of(plan: CapacityPlan, trigger: Trigger, answer: int | None) -> Envelope:
+    """What the plan's calibration measured, where the answer lies, and what the lane leaves out."""
+    measured = read_calibration(Path(plan.calibration)) if plan.calibration else None
+    reached = {}
+    if measured is not None and answer is not None:
+        crowd = crowd_of(plan, trigger, answer)
+        reached = {CLIENTS: float(crowd.connected), HERD: float(crowd.struck), RETURNS: plan.server.join_capacity}
+    runs = () if measured is None else measured.labels
+    return Envelope(
+        calibrated_on=(*plan.calibrated_on, *runs),
+        ranges={} if measured is None else measured.ranges,
+        reached=reached,
+        does_not_hold=limits_of(plan),
+    )
 
 
 def copies_for(plan: CapacityPlan, crowd: Crowd) -> int:

@@ -16,6 +16,7 @@ from resilience.eventlog.vocabulary import Verdict
 from resilience.text_files import read_named
 from resilience.validation import one_line, violation_of
 
+from ..calibration.calibration_file import read_calibration
 from ..profiles.files import load_profile
 from ..profiles.timelines import OutageKind
 from .triggers import CapacityPlan, Trigger
@@ -35,7 +36,16 @@ def load_plan(path: Path) -> CapacityPlan:
         raise ExperimentError(str(path), error.key, f"{error.value!r}: {error.rule}") from error
     for name in plan.mix:
         _check_profile(path, name)
+    if plan.calibration:
+        _check_calibration(path, plan.calibration)
     return plan
+
+
+def _check_calibration(path: Path, name: str) -> None:
+    try:
+        read_calibration(Path(name))
+    except UsageError as error:
+        raise ExperimentError(str(path), "calibration", str(error)) from error
 
 
 def _check_profile(path: Path, name: str) -> None:

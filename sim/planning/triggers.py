@@ -90,6 +90,8 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evenly. ``mix``: shares of network profiles; participants without one have no outages of their own.
     ``connections_per_process``: the most that one process may hold. ``processes``: the numbers that are tried; chosen
     by the program where none are given. ``calibrated_on``: the runs to which the server's settings were fitted.
+    ``calibration``: a calibration file, or "shipped", whose runs say what was measured and what is extrapolated; the
+    costs of its laboratory are not taken, as clients and proxies share its machine.
     """
 
     name: str
@@ -106,6 +108,7 @@ class CapacityPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client: ClientConfig = ClientConfig()
     costs: ModelCosts = ModelCosts()
     calibrated_on: tuple[str, ...] = ()
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         """Check each rule once."""

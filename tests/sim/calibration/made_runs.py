@@ -18,7 +18,11 @@ from sim.model import ModelLane
 MACHINE_COSTS = ModelCosts(
     latency=0.002,
     connect=0.001,
+    relay=0.0025,
     handshake=0.004,
+    join=0.003,
+    restore=0.0012,
+    detach=0.0008,
     commit=0.006,
     message=0.0002,
     startup=0.9,
@@ -31,24 +35,25 @@ MACHINE_COSTS = ModelCosts(
 """Those of a made machine; none is a default."""
 
 FAULTS: tuple[AnyFault, ...] = (
-    CutFault(at=3.0, cohorts=("all",), times=2, every=2.0),
-    RefuseFault(at=8.0, duration=1.5, cohorts=("all",), times=2, every=4.0),
-    BlackholeFault(at=17.0, duration=2.5, cohorts=("all",), times=2, every=5.0),
-    ServerKillFault(at=28.0, duration=1.0, times=2, every=6.0),
+    CutFault(at=7.0, cohorts=("all",), times=2, every=2.0),
+    RefuseFault(at=12.0, duration=1.5, cohorts=("all",), times=2, every=4.0),
+    BlackholeFault(at=21.0, duration=2.5, cohorts=("all",), times=2, every=5.0),
+    ServerKillFault(at=32.0, duration=1.0, times=2, every=6.0),
 )
 
 
-def experiment(*faults: AnyFault, name: str = "made", clients: int = 20, duration: float = 46.0) -> Experiment:
-    """Twenty clients in one cohort through every kind of fault that tells a cost."""
+def experiment(*faults: AnyFault, name: str = "made", clients: int = 20, duration: float = 50.0) -> Experiment:
+    """Twenty clients in one cohort through every kind of fault that tells a cost; they join over two blocks."""
+    ramp, steady = (1.0, 2.0) if faults else (6.9, 7.0)
     return Experiment(
         name,
         duration,
         (Cohort("all", clients),),
-        ramp=1.0,
-        quiz=QuizConfig(questions=8, lobby=2.0, question_time=3.0, reveal_time=0.5, leaderboard_time=0.5),
+        ramp=ramp,
+        quiz=QuizConfig(questions=9, lobby=2.0, question_time=3.0, reveal_time=0.5, leaderboard_time=0.5),
         client=ClientConfig(probe_after=1.0, probe_deadline=0.5),
         faults=faults or FAULTS,
-        hypothesis=Hypothesis(within=2.0),
+        hypothesis=Hypothesis(within=steady),
     )
 
 

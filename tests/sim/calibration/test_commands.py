@@ -47,9 +47,9 @@ def test_a_calibrated_run_takes_the_costs_of_its_file(tmp_path: Path) -> None:
     slow = calibration_of()
     slow.parameters["startup"] = FittedParameter(value=3.0, fitted=False)
     write_calibration(slow, tmp_path / "slow.json")
-    own = load("demo", ("costs.restore=0.002",))
+    own = load("demo", ("costs.close_timeout=2.0",))
     found = with_calibration(own, tmp_path / "slow.json", "model").costs
-    assert (found.startup, found.restore) == (3.0, 0.002)
+    assert (found.startup, found.close_timeout) == (3.0, 2.0)
     assert found == slow.costs(own.costs)
 
 
@@ -153,7 +153,7 @@ def test_a_run_is_named_once(other_run: Path) -> None:
 @pytest.mark.parametrize(
     "change, said",
     [
-        (lambda data: data | {"schema_version": 2}, "a calibration of version 2, and this program reads version 1"),
+        (lambda data: data | {"schema_version": 1}, "a calibration of version 1, and this program reads version 2"),
         (lambda data: data | {"kind": "other"}, 'its kind is "other"'),
         (lambda data: {}, "not a calibration file"),
         (lambda data: data | {"machine": 3}, "machine"),

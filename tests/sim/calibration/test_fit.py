@@ -57,7 +57,7 @@ def _noisy(chance: np.random.Generator, true: float) -> Samples:
 
 def test_too_little_data_keep_the_default_and_say_so(tmp_path: Path) -> None:
     """A run without a fault tells nothing of faults, and all of its clients join in one moment."""
-    quiet = msgspec.structs.replace(experiment(), faults=())
+    quiet = msgspec.structs.replace(experiment(), faults=(), ramp=1.0)
     found = calibrate([make_run(tmp_path / "run", 1, plan=quiet)])
     kept = {name for name, each in found.parameters.items() if not each.fitted}
     assert kept == set(PARAMETERS) - {"latency", "message"}

@@ -78,8 +78,8 @@ def test_few_episodes_decide_nothing(tmp_path: Path) -> None:
 
 def test_a_run_that_the_model_cannot_repeat_is_left_out(tmp_path: Path) -> None:
     """With the reason; alone it decides nothing."""
-    history = load_history(make_run(tmp_path / "run", 6, plan=experiment(duration=46.0, clients=2)))
-    torn = CutMidMessageFault(at=3.0, duration=2.0, cohorts=("all",), after=100)
+    history = load_history(make_run(tmp_path / "run", 6, plan=experiment(duration=50.0, clients=2)))
+    torn = CutMidMessageFault(at=8.0, duration=2.0, cohorts=("all",), after=100)
     other = msgspec.structs.replace(history.experiment, faults=(torn,))
     assert obstacle_to_replay(history) is None
     said = obstacle_to_replay(dataclasses.replace(history, experiment=other))

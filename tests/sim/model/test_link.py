@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from resilience.errors import InjectionError
@@ -38,10 +39,11 @@ class Ends:
     """Both ends of a link; ``seen`` is what they received, with milliseconds."""
 
     actor = "client"
+    is_up = True
 
-    def __init__(self) -> None:
+    def __init__(self, costs: ModelCosts = COSTS) -> None:
         self.clock = SimEnvironment()
-        self.link = ModelLink(self.clock, COSTS, self)
+        self.link = ModelLink(self.clock, costs, self)
         self.seen: list[tuple[float, str]] = []
 
     def _see(self, what: str) -> None:
@@ -97,6 +99,24 @@ def _open() -> tuple[Ends, ModelConnection]:
     ends.clock.run_until(0.05)
     assert ends.seen == [(14.0, "upgrade"), (24.0, "opened")]
     return ends, connection
+
+
+def test_a_proxy_dials_the_server_for_one_client_after_another() -> None:
+    """As Toxiproxy does: two dials of one moment arrive one after the other, a later one at once."""
+    ends = Ends(msgspec.structs.replace(COSTS, relay=0.003))
+    for ms in (0.0, 0.0, 50.0):
+        ends.at(ms, ends.link.dial, ends, 1)
+    ends.clock.run_until(1.0)
+    assert [at for at, what in ends.seen if what == "upgrade"] == [17.0, 20.0, 67.0]
+
+
+def test_a_proxy_without_a_server_turns_dials_away_at_once() -> None:
+    ends = Ends(msgspec.structs.replace(COSTS, relay=0.003))
+    ends.is_up = False
+    for _ in range(2):
+        ends.at(0.0, ends.link.dial, ends, 1)
+    ends.clock.run_until(1.0)
+    assert [at for at, what in ends.seen if what == "upgrade"] == [14.0, 14.0]
 
 
 def test_messages_arrive_in_order_one_latency_later() -> None:

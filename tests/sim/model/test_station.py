@@ -10,8 +10,9 @@ import pytest
 from resilience.config import ClientConfig, ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.experiment.costs import ModelCosts
-from resilience.experiment.faults import RefuseFault
+from resilience.experiment.faults import CutFault, RefuseFault
 from resilience.experiment.spec import Hypothesis
+from resilience.policy.backoff import Jitter
 from sim.model.clock import SimEnvironment
 from sim.model.station import StationDriver
 from sim.station import Station
@@ -90,3 +91,16 @@ def test_handshakes_queue_behind_one_another_after_an_outage() -> None:
     first = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t < 1.0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(first)]
     assert gaps == pytest.approx([0.01] * 7, abs=1e-5)
+
+
+def test_the_ends_of_a_herd_are_served_before_its_returns() -> None:
+    """Eight connections end at once: each end takes its turn, and the first return comes after the last of them."""
+    costs = ModelCosts(detach=0.05, message=1e-9)
+    without_delay = ClientConfig(initial=0.001, maximum=0.001, jitter=Jitter.NONE)
+    plan = experiment(CutFault(at=5.0, cohorts=("a",)), clients=8, client=without_delay)
+    _, log = system_of(plan, costs=costs)
+    ended = [event.t for event in of(log, LogEventKind.SESSION_DETACHED) if event.t < 10.0]
+    assert [later - earlier for earlier, later in itertools.pairwise(ended)] == pytest.approx([0.05] * 7)
+    assert ended[0] == pytest.approx(5.0 + costs.latency / 2 + 0.05)
+    opened = [event.t for event in of(log, LogEventKind.TRANSPORT_OPENED) if event.t > 5.0]
+    assert min(opened) > 5.0 + 8 * 0.05

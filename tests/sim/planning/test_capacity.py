@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from reports.sweep import BandName, load_sweep
 from resilience.errors import ConfigError, ExitCode, ExperimentError
-from sim.planning.capacity import LOADS, copies_for, experiment_of
+from sim.calibration.calibration_file import HERD
+from sim.planning.capacity import LOADS, copies_for, envelope_of, experiment_of
 from sim.planning.plan_files import PlanAnswer, load_plan
 from sim.planning.triggers import CapacityPlan, Crowd, PlanTarget, Trigger, TriggerKind, crowd_of, numbers_to_try
 
@@ -183,6 +184,7 @@ def _changed(old: str, new: str) -> Callable[[str], str]:
         (_changed("join_capacity = 30.0", "join_capacity = 31.0"), "at the costs of [costs], 30 returns a second"),
         (_changed("[3, 4, 6, 11]", "[1, 2]"), "must be from 2"),
         (_changed("replications = 3", "event_size = 60_000"), "event_size"),
+        (_changed("replications = 3", "calibration = 'none.json'"), "calibration: none.json: cannot be read"),
         (_changed("[[triggers]]", "[[triggers]]\nkind = 'region'\n[[triggers]]"), "must not repeat a kind"),
     ],
 )
@@ -193,6 +195,17 @@ def test_a_bad_plan_is_one_line(tmp_path: Path, change: Callable[[str], str], sa
         load_plan(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_answer_says_what_its_calibration_measured() -> None:
+    """The shipped runs had hundreds of clients: a plan for a million is extrapolated, and says by what."""
+    plan, trigger = _plan(calibration="shipped"), Trigger(TriggerKind.REGION)
+    envelope = envelope_of(plan, trigger, 40)
+    crowd = crowd_of(plan, trigger, 40)
+    assert envelope.calibrated_on
+    assert envelope.reached[HERD] == crowd.struck > envelope.ranges[HERD][1] > 0
+    assert envelope_of(_plan(), trigger, 40).ranges == {}
+    assert envelope_of(plan, trigger, None).reached == {}
 
 
 def test_a_plan_that_is_not_there_is_one_line(tmp_path: Path) -> None:
