@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, Protocol, Side, State
+from websockets.streams import StreamReader
 
 from resilience.units import Seconds
 
@@ -143,10 +144,10 @@ class Endpoint(asyncio.Protocol):
         """Free what is kept of the handshake: its head, its parser and the options that it negotiated with.
 
         Call it once the connection is open. The frames are parsed by a protocol of the library that never was in a
-        handshake. Nothing is done if the other end has sent more than its head by now, or extensions are in use.
+        handshake. Nothing is done if part of a frame has come with the head, or extensions are in use.
         """
         old = self.protocol
-        if self.is_open and not (old.reader.buffer or old.extensions or old.current_size is not None):
+        if self.is_open and _is_between_messages(old) and not old.extensions:
             sizes = (old.max_message_size, old.max_fragment_size)
             self.protocol = Protocol(Side(old.side), state=State.OPEN, max_size=sizes, logger=old.logger)
             old.parser.close()
@@ -222,3 +223,11 @@ class Endpoint(asyncio.Protocol):
 
     def _close_timed_out(self) -> None:
         self.abort()
+
+
+def _is_between_messages(protocol: Protocol) -> bool:
+    """Whether the parser has consumed nothing of a message that is not complete: it waits for a frame's first byte."""
+    parser: Any = protocol.parser  # typeshed gives generators no frames
+    while parser.gi_yieldfrom is not None:
+        parser = parser.gi_yieldfrom
+    return parser.gi_code is StreamReader.at_eof.__code__ and protocol.current_size is None

@@ -248,15 +248,28 @@ def test_a_handshake_and_what_is_released_after_it() -> None:
     assert server.protocol.max_message_size == 2**20
 
 
-def test_a_handshake_is_kept_while_bytes_behind_it_wait() -> None:
+@pytest.mark.parametrize("length", [12, 200, 70_000])
+@pytest.mark.parametrize("came", [1, 2, 3, 5, 11])
+def test_a_handshake_is_kept_while_part_of_a_frame_has_come(came: int, length: int) -> None:
+    """The parser takes the head of a frame from its buffer before it waits for the rest."""
     client, server = connected()
-    half = frame(Opcode.TEXT, b"half a frame", mask=False)
-    client.feed(transport_of(server).taken() + half[:5])
+    sent = frame(Opcode.TEXT, b"x" * length, mask=False)
+    client.feed(transport_of(server).taken() + sent[:came])
     kept = client.protocol
     client.release_handshake()
     assert client.protocol is kept
-    client.feed(half[5:])
-    assert client.messages == [b"half a frame"]
+    client.feed(sent[came:])
+    assert client.messages == [b"x" * length]
+    client.release_handshake()
+    assert client.protocol is not kept
+
+
+def test_a_handshake_is_kept_while_part_of_a_message_has_come() -> None:
+    client, server = connected()
+    client.feed(transport_of(server).taken() + frame(Opcode.TEXT, b"one ", fin=False, mask=False))
+    client.release_handshake()
+    client.feed(frame(Opcode.CONT, b"two", mask=False))
+    assert client.messages == [b"one two"]
 
 
 def test_an_answer_that_is_no_http_closes_the_transport_and_says_why() -> None:
