@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidURI, SecurityError
@@ -47,6 +46,7 @@ MAX_HOPS = 10
 """Connections that one dial may open, each but the first because the one before was redirected."""
 
 M = TypeVar("M", bound=ReconnectingConnection)
+Arguments = TypeVarTuple("Arguments")
 
 
 class ClientDriver(Generic[M]):
@@ -245,31 +245,24 @@ class ClientDriver(Generic[M]):
             connection = await open_transport(uri, partial(DialledConnection, uri))
         except Exception as error:  # noqa: BLE001 - whatever ends an attempt to connect is a failed dial
             self._dialling = None
-            with self._reporting(dial):
-                self._report_failure(dial, error)
+            self._guard(dial, self._report_failure, error)
         else:
             self._dialling, self._connection = None, connection
             connection.start(self, dial)
 
     def handshake_ended(self, connection: DialledConnection, error: Exception | None) -> None:
         """The dial has opened its connection, or has failed, or continues at another URL."""
-        if connection is not self._connection:
-            return
-        with self._reporting(connection.dial):
+        if connection is self._connection:
             if error is None:
-                self.machine.transport_opened(connection.dial, self._clock.now())
-                self._pump()
+                self._guard(connection.dial, self._report_opened)
             else:
                 self._abandon()
-                self._follow(connection.dial, redirect_of(self._dialled_url, error))
+                self._guard(connection.dial, self._follow, redirect_of(self._dialled_url, error))
 
     def message_received(self, connection: DialledConnection, message: bytes) -> None:
         """The server has sent a message."""
         if connection is self._connection:
-            try:
-                self._receive(connection.dial, message)
-            except Exception as error:  # noqa: BLE001 - as in _reporting, which costs more than a message may
-                self._report_unforeseen(connection.dial, error)
+            self._guard(connection.dial, self._receive, message)
 
     def connection_ended(self, connection: DialledConnection, code: int | None, reason: str) -> None:
         """The connection is lost, or has been closed."""
@@ -278,8 +271,18 @@ class ClientDriver(Generic[M]):
             self._tell_news()
         if connection is self._connection:
             self._connection = None
-            with self._reporting(connection.dial):
-                self._report_loss(connection.dial, code, reason)
+            self._guard(connection.dial, self._report_loss, code, reason)
+
+    def _guard(self, dial: int, step: Callable[[int, *Arguments], None], *arguments: *Arguments) -> None:
+        """Take a step of a dial: an unforeseen error in it must not end in silence, nor without a retry."""
+        try:
+            step(dial, *arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._report_unforeseen(dial, error)
+
+    def _report_opened(self, dial: int) -> None:
+        self.machine.transport_opened(dial, self._clock.now())
+        self._pump()
 
     def _follow(self, dial: int, target: str | Exception) -> None:
         if isinstance(target, Exception):
@@ -316,14 +319,6 @@ class ClientDriver(Generic[M]):
         now, known = self._clock.now(), CloseCode.ABNORMAL if code is None else code
         self.machine.transport_lost(dial, cause, now, known, advice, reason=reason)
         self._pump()
-
-    @contextmanager
-    def _reporting(self, dial: int) -> Iterator[None]:
-        """An unforeseen error inside must not end in silence, nor without a retry."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self._report_unforeseen(dial, error)
 
     def _report_unforeseen(self, dial: int, error: Exception) -> None:
         """Report the error, and the end of the dial to the machine, which ignores what does not fit its state."""
