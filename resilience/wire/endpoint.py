@@ -147,10 +147,17 @@ class Endpoint(asyncio.Protocol):
         handshake. Nothing is done if part of a frame has come with the head, or extensions are in use.
         """
         old = self.protocol
-        if self.is_open and _is_between_messages(old) and not old.extensions:
+        if self.is_open and self._is_between_messages() and not old.extensions:
             sizes = (old.max_message_size, old.max_fragment_size)
             self.protocol = Protocol(Side(old.side), state=State.OPEN, max_size=sizes, logger=old.logger)
             old.parser.close()
+
+    def _is_between_messages(self) -> bool:
+        """Whether the parser has consumed nothing of an unfinished message: it waits for the first byte of a frame."""
+        parser: Any = self.protocol.parser  # typeshed gives generators no frames
+        while parser.gi_yieldfrom is not None:
+            parser = parser.gi_yieldfrom
+        return parser.gi_code is StreamReader.at_eof.__code__ and self.protocol.current_size is None
 
     # asyncio.Protocol -------------------------------------------------------------------------------------------------
 
@@ -223,11 +230,3 @@ class Endpoint(asyncio.Protocol):
 
     def _close_timed_out(self) -> None:
         self.abort()
-
-
-def _is_between_messages(protocol: Protocol) -> bool:
-    """Whether the parser has consumed nothing of a message that is not complete: it waits for a frame's first byte."""
-    parser: Any = protocol.parser  # typeshed gives generators no frames
-    while parser.gi_yieldfrom is not None:
-        parser = parser.gi_yieldfrom
-    return parser.gi_code is StreamReader.at_eof.__code__ and protocol.current_size is None
