@@ -177,8 +177,8 @@ class ClientDriver(Generic[M]):
     def _pump(self) -> None:
         for effect in self.machine.effects():
             self._carry_out(effect)
-        if self.is_over or self.state is ClientState.GAVE_UP:
-            self._tell_news()
+        if self._news is not None and (self.is_over or self.state is ClientState.GAVE_UP):
+            self._news.set()
         self._timer.set_deadline(self.machine.next_deadline())
 
     def _carry_out(self, effect: ClientEffect) -> None:
