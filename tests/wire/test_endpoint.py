@@ -15,7 +15,7 @@ from websockets.protocol import OPEN, Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from resilience.wire.endpoint import MAX_REASON_BYTES, Endpoint
+from resilience.wire.endpoint import MAX_FRAGMENTS, MAX_REASON_BYTES, Endpoint
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork
 from tests.wire.fake_transport import FakeTransport, NotingEndpoint
@@ -189,6 +189,22 @@ def test_what_breaks_the_protocol_is_closed_with_its_code(sent: bytes, code: int
     on_a_loop(script)
 
 
+def test_a_message_of_too_many_empty_fragments_is_closed_and_nothing_of_it_is_kept() -> None:
+    async def script() -> None:
+        endpoint = opened()
+        endpoint.data_received(frame(Opcode.TEXT, fin=False))
+        for _ in range(MAX_FRAGMENTS // 64 - 1):
+            endpoint.data_received(frame(Opcode.CONT, fin=False) * 64)
+        assert endpoint.is_open
+        endpoint.data_received(frame(Opcode.CONT, fin=False) * 63 + frame(Opcode.CONT, b"end"))
+        assert not endpoint.is_open
+        assert Close.parse(transport_of(endpoint).written[2:]) == Close(1009, "too many fragments")
+        assert endpoint.messages == []
+        assert transport_of(endpoint).ended
+
+    on_a_loop(script)
+
+
 def test_a_reason_that_is_too_long_is_cut_between_characters() -> None:
     async def script() -> None:
         endpoint = opened()
@@ -248,15 +264,28 @@ def test_a_handshake_and_what_is_released_after_it() -> None:
     assert server.protocol.max_message_size == 2**20
 
 
-def test_a_handshake_is_kept_while_bytes_behind_it_wait() -> None:
+@pytest.mark.parametrize("length", [12, 200, 70_000])
+@pytest.mark.parametrize("came", [1, 2, 3, 5, 11])
+def test_a_handshake_is_kept_while_part_of_a_frame_has_come(came: int, length: int) -> None:
+    """The parser takes the head of a frame from its buffer before it waits for the rest."""
     client, server = connected()
-    half = frame(Opcode.TEXT, b"half a frame", mask=False)
-    client.feed(transport_of(server).taken() + half[:5])
+    sent = frame(Opcode.TEXT, b"x" * length, mask=False)
+    client.feed(transport_of(server).taken() + sent[:came])
     kept = client.protocol
     client.release_handshake()
     assert client.protocol is kept
-    client.feed(half[5:])
-    assert client.messages == [b"half a frame"]
+    client.feed(sent[came:])
+    assert client.messages == [b"x" * length]
+    client.release_handshake()
+    assert client.protocol is not kept
+
+
+def test_a_handshake_is_kept_while_part_of_a_message_has_come() -> None:
+    client, server = connected()
+    client.feed(transport_of(server).taken() + frame(Opcode.TEXT, b"one ", fin=False, mask=False))
+    client.release_handshake()
+    client.feed(frame(Opcode.CONT, b"two", mask=False))
+    assert client.messages == [b"one two"]
 
 
 def test_an_answer_that_is_no_http_closes_the_transport_and_says_why() -> None:
