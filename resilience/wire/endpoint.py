@@ -8,10 +8,11 @@ It knows nothing of what the messages mean, and raises nothing when a connection
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import suppress
 from typing import Any, cast
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, Protocol, Side, State
 from websockets.streams import StreamReader
@@ -20,6 +21,12 @@ from resilience.units import Seconds
 
 MAX_REASON_BYTES = 123
 """The longest reason of a close frame (RFC 6455 section 5.5), bytes of UTF-8."""
+
+MAX_FRAGMENTS = 4096
+"""The most fragments of one message: empty ones cost memory too. As in ``websockets.asyncio``."""
+
+_UNNAMED = uuid.UUID(int=0)
+"""The name of every connection in the library's own log."""
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
@@ -31,16 +38,16 @@ class Endpoint(asyncio.Protocol):
     :meth:`writing_resumed` and :meth:`ended`. The loop calls them; only :meth:`writing_paused` may be called within a
     send. Whatever the library wants sent (pongs, the answer to a close frame) is sent before they are called.
 
-    ``close_timeout``: seconds from the start of a close, whoever started it, until the transport is aborted.
+    ``close_timeout``: seconds from the start of a close, by either end, until the transport is aborted.
     ``write_limit``: bytes that may wait in the transport's buffer before :meth:`writing_paused` is called.
     """
 
     __slots__ = (
-        "_aborted",
         "_close_timeout",
         "_close_timer",
         "_fragments",
         "_write_limit",
+        "is_aborted",
         "is_writing_paused",
         "protocol",
         "transport",
@@ -50,7 +57,7 @@ class Endpoint(asyncio.Protocol):
 
     def __init__(self, protocol: Protocol, *, close_timeout: Seconds, write_limit: int | None = None) -> None:
         self.protocol = protocol
-        self.is_writing_paused = self._aborted = False
+        self.is_writing_paused = self.is_aborted = False
         self._close_timeout, self._write_limit = close_timeout, write_limit
         self._close_timer: asyncio.TimerHandle | None = None
         self._fragments: list[bytes] | None = None
@@ -86,7 +93,7 @@ class Endpoint(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent: the handshake is complete, and neither end has closed."""
-        return self.protocol.state is OPEN and not self._aborted
+        return self.protocol.state is OPEN and not self.is_aborted
 
     def feed(self, data: bytes) -> int:
         """Parse bytes; returns how many frames of any kind, control frames included, and heads ended in them."""
@@ -95,7 +102,7 @@ class Endpoint(asyncio.Protocol):
         events = protocol.events_received()
         self.flush()
         for event in events:
-            if self._aborted:
+            if self.is_aborted:
                 break
             if isinstance(event, Frame):
                 self._frame_received(event)
@@ -105,7 +112,7 @@ class Endpoint(asyncio.Protocol):
 
     def send_frame(self, frame: bytes) -> None:
         """Send a frame that is already serialized: a server's is the same for all receivers. Dropped unless open."""
-        if self.protocol.state is OPEN and not self._aborted:
+        if self.protocol.state is OPEN and not self.is_aborted:
             self.transport.write(frame)
 
     def send_text(self, text: bytes) -> None:
@@ -126,7 +133,7 @@ class Endpoint(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the transport without a close frame, dropping what is not sent; :meth:`ended` follows."""
-        self._aborted = True
+        self.is_aborted = True
         self.transport.abort()
 
     def flush(self) -> None:
@@ -135,10 +142,21 @@ class Endpoint(asyncio.Protocol):
             if data:
                 self.transport.write(data)
             else:
-                self._write_eof()
+                self.write_eof()
         if self._close_timer is None and self.protocol.state is not OPEN and self.protocol.close_expected():
             loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(self._close_timeout, self._close_timed_out)
+            self._close_timer = loop.call_later(self._close_timeout, self.abort)
+
+    def write_eof(self) -> None:
+        """Half-close, so that the other end reads all that was sent; TLS knows only a whole close.
+
+        A subclass may write before that: called without anything written, the library has no answer of its own.
+        """
+        if self.transport.can_write_eof():
+            with suppress(OSError, RuntimeError):  # it is going down already
+                self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def release_handshake(self) -> None:
         """Free what is kept of the handshake: its head, its parser and the options that it negotiated with.
@@ -150,6 +168,7 @@ class Endpoint(asyncio.Protocol):
         if self.is_open and self._is_between_messages() and not old.extensions:
             sizes = (old.max_message_size, old.max_fragment_size)
             self.protocol = Protocol(Side(old.side), state=State.OPEN, max_size=sizes, logger=old.logger)
+            self.protocol.id = _UNNAMED
             old.parser.close()
 
     def _is_between_messages(self) -> bool:
@@ -187,7 +206,7 @@ class Endpoint(asyncio.Protocol):
             self._close_timer.cancel()
         protocol = self.protocol
         protocol.receive_eof()
-        self._aborted, self._fragments = True, None
+        self.is_aborted, self._fragments = True, None
         closed = protocol.close_rcvd
         try:
             self.ended(*(None, "") if closed is None else (int(closed.code), closed.reason))
@@ -209,24 +228,20 @@ class Endpoint(asyncio.Protocol):
     def _frame_received(self, frame: Frame) -> None:
         if frame.opcode not in _DATA:
             return
-        if self._fragments is None:
+        if frame.opcode is not Opcode.CONT:
             if frame.fin:
                 self.message_received(bytes(frame.data))
             else:
                 self._fragments = [bytes(frame.data)]
-            return
-        self._fragments.append(bytes(frame.data))
+        elif self._fragments is not None:
+            self._fragment_received(self._fragments, frame)
+
+    def _fragment_received(self, fragments: list[bytes], frame: Frame) -> None:
+        fragments.append(bytes(frame.data))
         if frame.fin:
-            message, self._fragments = b"".join(self._fragments), None
-            self.message_received(message)
-
-    def _write_eof(self) -> None:
-        """Half-close, so that the other end reads all that was sent; TLS knows only a whole close."""
-        if self.transport.can_write_eof():
-            with suppress(OSError, RuntimeError):  # it is going down already
-                self.transport.write_eof()
-        else:
-            self.transport.close()
-
-    def _close_timed_out(self) -> None:
-        self.abort()
+            self._fragments = None
+            self.message_received(b"".join(fragments))
+        elif len(fragments) >= MAX_FRAGMENTS:
+            self._fragments = None
+            self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            self.flush()

@@ -15,7 +15,7 @@ from websockets.protocol import OPEN, Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from resilience.wire.endpoint import MAX_REASON_BYTES, Endpoint
+from resilience.wire.endpoint import MAX_FRAGMENTS, MAX_REASON_BYTES, Endpoint
 from sim.virtual.loop import VirtualLoop, run_virtual
 from sim.virtual.network import VirtualNetwork
 from tests.wire.fake_transport import FakeTransport, NotingEndpoint
@@ -183,6 +183,22 @@ def test_what_breaks_the_protocol_is_closed_with_its_code(sent: bytes, code: int
         written = transport_of(endpoint).written
         assert written[0] == 0x80 | Opcode.CLOSE
         assert Close.parse(written[2:]).code == code
+        assert endpoint.messages == []
+        assert transport_of(endpoint).ended
+
+    on_a_loop(script)
+
+
+def test_a_message_of_too_many_empty_fragments_is_closed_and_nothing_of_it_is_kept() -> None:
+    async def script() -> None:
+        endpoint = opened()
+        endpoint.data_received(frame(Opcode.TEXT, fin=False))
+        for _ in range(MAX_FRAGMENTS // 64 - 1):
+            endpoint.data_received(frame(Opcode.CONT, fin=False) * 64)
+        assert endpoint.is_open
+        endpoint.data_received(frame(Opcode.CONT, fin=False) * 63 + frame(Opcode.CONT, b"end"))
+        assert not endpoint.is_open
+        assert Close.parse(transport_of(endpoint).written[2:]) == Close(1009, "too many fragments")
         assert endpoint.messages == []
         assert transport_of(endpoint).ended
 
