@@ -24,7 +24,7 @@ _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
 
 
-class ConnectionOwner(Protocol):
+class DialOwner(Protocol):
     """What receives the reports of a connection."""
 
     def handshake_ended(self, connection: DialledConnection, error: Exception | None) -> None:
@@ -46,7 +46,7 @@ class DialledConnection(Endpoint):
 
     def __init__(self, uri: WebSocketURI) -> None:
         self._handshake: ClientProtocol | None = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-        self._owner: ConnectionOwner | None = None
+        self._owner: DialOwner | None = None
         super().__init__(self._handshake, close_timeout=CLOSE_TIMEOUT_S)
 
     @property
@@ -54,7 +54,7 @@ class DialledConnection(Endpoint):
         """Whether the handshake has not ended."""
         return self._handshake is not None
 
-    def start(self, owner: ConnectionOwner, dial: int) -> None:
+    def start(self, owner: DialOwner, dial: int) -> None:
         """Send the request for a handshake, and report to ``owner`` from now on; ``dial`` is the dial's number."""
         self._owner, self.dial = owner, dial
         if self._handshake is None:  # the transport was lost before
