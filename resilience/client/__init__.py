@@ -20,9 +20,9 @@ The shortest useful program joins, answers, and survives network faults::
 All messages of the server are in ``resilience.protocol.messages``. A client that the server rejects for good (by a
 close code, an HTTP status, or an error in answer to its join) ends, and its ``dismissal`` has the server's reason.
 
-Modules: ``driver`` runs one machine on one loop, ``dialling`` opens its transports, ``client`` is a participant,
-``host_client`` a host; ``identity`` and ``question_file`` read files; ``play_cli`` and ``host_cli`` are the terminal
-programs.
+Modules: ``driver`` runs one machine on one loop, ``dialling`` opens its transports, ``dialled_connection`` speaks
+WebSocket over one of them; ``client`` is a participant, ``host_client`` a host; ``identity`` and ``question_file`` read
+files; ``play_cli`` and ``host_cli`` are the terminal programs.
 """
 
 from resilience.client.client import ReconnectingClient, connect

@@ -3,7 +3,7 @@
 Happy Eyeballs version 2 (RFC 8305), sections 4 and 5: the families of the addresses alternate, the next address starts
 when one has failed or 250 ms after the last start, the first open transport wins, the others are aborted. It is done
 here because uvloop's ``create_connection`` knows no ``happy_eyeballs_delay``. A single address needs no race and
-creates no task, so it makes no difference to the order of events.
+creates no task, so it makes no difference to the order of events. A protocol is made only for a transport that is open.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import zip_longest
 from typing import Any, TypeVar
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.uri import WebSocketURI, parse_uri
 
 from resilience.units import Seconds
+from resilience.wire.endpoint import Endpoint
 
 ATTEMPT_DELAY_S: Seconds = 0.25
 """Connection Attempt Delay (RFC 8305 section 8)."""
@@ -32,28 +35,50 @@ _SCOPE = 3
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """One result of ``getaddrinfo``."""
 
+CACHED = 256
+"""URLs and hosts whose parts are remembered: a client dials one of them again and again."""
+
 T = TypeVar("T")
+P = TypeVar("P", bound=Endpoint)
 
 
-class RacingConnect(connect):
-    """``websockets.connect`` that races the addresses of the server's name."""
+async def open_transport(uri: WebSocketURI, make: Callable[[], P]) -> P:
+    """A protocol from ``make`` over a transport to the first address of ``uri`` that answers, TLS included.
 
-    async def open_tcp_connection(self) -> ClientConnection:
-        """The connection at the first address that answers, TLS included.
+    Sends nothing, so that a transport that lost the race costs the server no handshake. Raises ``OSError``: the first
+    error that came from a reachable address, else the first one.
+    """
+    options = {"ssl": True, "server_hostname": uri.host} if uri.secure else {}
+    addresses = await addresses_of(uri.host, uri.port)
+    return await race([partial(_open, address, uri.port, make, options) for address in addresses], _discard)
 
-        Raises ``OSError``: the first error that came from a reachable address, else the first one.
-        """
-        uri, options = self.ws_uri, self.create_connection_kwargs.copy()
-        if uri.secure:
-            options.setdefault("ssl", True)
-            options.setdefault("server_hostname", uri.host)
-        addresses = await addresses_of(uri.host, uri.port)
-        return await race([partial(self._open, address, options) for address in addresses], _discard)
 
-    async def _open(self, address: str, options: dict[str, Any]) -> ClientConnection:
-        loop, uri = asyncio.get_running_loop(), self.ws_uri
-        _, connection = await loop.create_connection(lambda: self.factory(uri), host=address, port=uri.port, **options)
-        return connection
+async def _open(address: str, port: int, make: Callable[[], P], options: Mapping[str, Any]) -> P:
+    _, protocol = await asyncio.get_running_loop().create_connection(make, host=address, port=port, **options)
+    return protocol
+
+
+def _discard(protocol: Endpoint) -> None:
+    protocol.abort()
+
+
+@lru_cache(maxsize=CACHED)
+def uri_of(url: str) -> WebSocketURI:
+    """The parts of a URL, which no caller may change; raises ``InvalidURI``."""
+    return parse_uri(url)
+
+
+def redirect_of(url: str, error: Exception) -> str | Exception:
+    """The URL to which the response of ``url`` redirects a dial; if it does not, the error with which the dial ends.
+
+    The rules are those of ``websockets``: no redirect leaves TLS, and the new URL must be one of a WebSocket.
+    """
+    if not isinstance(error, InvalidStatus):
+        return error
+    try:
+        return connect(url, compression=None, proxy=None).process_redirect(error)
+    except Exception as invalid:  # noqa: BLE001 - a URL of the server's choice, in whatever way it is wrong
+        return invalid
 
 
 async def addresses_of(host: str, port: int) -> list[str]:
@@ -132,10 +157,7 @@ def _most_telling(errors: Sequence[BaseException]) -> BaseException:
     return next(iter(answered or errors), OSError("the name has no address"))
 
 
-def _discard(connection: ClientConnection) -> None:
-    connection.transport.abort()
-
-
+@lru_cache(maxsize=CACHED)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

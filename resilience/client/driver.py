@@ -6,20 +6,19 @@ Every message and every failure is reported under the number of its dial; the ma
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.server import broadcast
-from websockets.exceptions import ConnectionClosed, InvalidURI
+from websockets.exceptions import InvalidURI, SecurityError
 from websockets.uri import parse_uri
 
 from resilience.client.dial_failures import failure_of
-from resilience.client.dialling import RacingConnect
+from resilience.client.dialled_connection import DialledConnection
+from resilience.client.dialling import open_transport, redirect_of, uri_of
 from resilience.client.suspend import SuspendDetector
 from resilience.client.terminal_text import strip_control_characters
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
@@ -39,20 +38,15 @@ from resilience.protocol.effects import (
 from resilience.protocol.messages import ClientMessage, Message
 from resilience.protocol.states import ClientState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
-from resilience.units import Seconds
-
-MAX_MESSAGE_BYTES = 4_194_304
-"""The largest message that is accepted: a snapshot of a large event fits, anything bigger is not from our server."""
 
 MAX_UNREAD_MESSAGES = 10_000
 """Messages kept for the iterating application; above that the oldest are dropped."""
 
-CLOSE_TIMEOUT_S: Seconds = 1.0
-
-_quiet = logging.getLogger("resilience.client.transport")
-_quiet.setLevel(logging.CRITICAL)
+MAX_HOPS = 10
+"""Connections that one dial may open, each but the first because the one before was redirected."""
 
 M = TypeVar("M", bound=ReconnectingConnection)
+Arguments = TypeVarTuple("Arguments")
 
 
 class ClientDriver(Generic[M]):
@@ -79,12 +73,13 @@ class ClientDriver(Generic[M]):
         self._log, self._deliver = log, deliver
         self._timer = DeadlineTimer(self._clock, self._on_deadline)
         self._sleep = SuspendDetector(self.wake) if watch_sleep else None
-        self._task: asyncio.Task[None] | None = None
-        self._socket: ClientConnection | None = None
-        self._leaving: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._dialled_url, self._hop = url, 0
+        self._connection: DialledConnection | None = None
+        self._closing: DialledConnection | None = None
         self._stopped = False
-        self._unread: deque[Message] = deque(maxlen=MAX_UNREAD_MESSAGES)
-        self._news = asyncio.Event()
+        self._unread: deque[Message] | None = None
+        self._news: asyncio.Event | None = None
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -101,8 +96,7 @@ class ClientDriver(Generic[M]):
                 yield self._unread.popleft()
             if self.is_over or self.state is ClientState.GAVE_UP:
                 return
-            self._news.clear()
-            await self._news.wait()
+            await self._next_news()
 
     @property
     def state(self) -> ClientState:
@@ -141,22 +135,38 @@ class ClientDriver(Generic[M]):
         """Leave on purpose; returns when the server has the message, or cannot get it."""
         self.machine.leave(self._clock.now())
         self._pump()
-        if self._leaving is not None:
-            await self._leaving
+        await self._closed()
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop at once without any message, as a killed process would."""
+        """Stop at once without any message, as a killed process would; returns when the transport is gone."""
         self._stopped = True
         self._timer.stop()
         if self._sleep is not None:
             self._sleep.stop()
-        task, self._task = self._task, None
-        self._abort()
-        self._news.set()
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        dialling = self._abandon()
+        if self._closing is not None:
+            self._closing.abort()
+        self._tell_news()
+        if dialling is not None:
+            await asyncio.gather(dialling, return_exceptions=True)
+        await self._closed()
+
+    async def _closed(self) -> None:
+        """Wait until the connection that is being closed is gone."""
+        while self._closing is not None:
+            await self._next_news()
+
+    async def _next_news(self) -> None:
+        """Wait for a message, or for an end of the connection or of this client."""
+        if self._news is None:  # most clients of a fleet never wait
+            self._news = asyncio.Event()
+        self._news.clear()
+        await self._news.wait()
+
+    def _tell_news(self) -> None:
+        if self._news is not None:
+            self._news.set()
 
     # effects --------------------------------------------------------------------------------------------------------
 
@@ -167,7 +177,7 @@ class ClientDriver(Generic[M]):
     def _pump(self) -> None:
         for effect in self.machine.effects():
             self._carry_out(effect)
-        if self.is_over or self.state is ClientState.GAVE_UP:
+        if self._news is not None and (self.is_over or self.state is ClientState.GAVE_UP):
             self._news.set()
         self._timer.set_deadline(self.machine.next_deadline())
 
@@ -178,7 +188,7 @@ class ClientDriver(Generic[M]):
             case SendToServer():
                 self._send(effect.message)
             case OpenTransport():
-                self._task = asyncio.get_running_loop().create_task(self._run_dial(effect.dial))
+                self._start_dial(effect.dial, self.url, hop=1)
             case AbortTransport():
                 self._abandon()
             case CloseTransport():
@@ -187,13 +197,15 @@ class ClientDriver(Generic[M]):
                 self._deliver_message(effect.message)
 
     def _send(self, message: ClientMessage) -> None:
-        if self._socket is not None:
-            broadcast((self._socket,), codec.encode(message), text=True)
+        if self._connection is not None:
+            self._connection.send_text(codec.encode(message))
 
     def _deliver_message(self, message: Message) -> None:
         if self._deliver is None:
+            if self._unread is None:
+                self._unread = deque(maxlen=MAX_UNREAD_MESSAGES)
             self._unread.append(message)
-            self._news.set()
+            self._tell_news()
             return
         try:
             self._deliver(message)
@@ -201,93 +213,118 @@ class ClientDriver(Generic[M]):
             loop = asyncio.get_running_loop()
             loop.call_exception_handler({"message": "the receiver of the messages failed", "exception": error})
 
-    def _abandon(self) -> None:
-        task, self._task = self._task, None
-        self._abort()
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
-    def _abort(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.transport.abort()
+    def _abandon(self) -> asyncio.Task[None] | None:
+        """Cancel the dial and abort its transport; returns the dial's task if it has not ended."""
+        dialling, self._dialling = self._dialling, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._closing = connection
+            connection.abort()
+        if dialling is not None:
+            dialling.cancel()
+        return dialling
 
     def _close(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            self._leaving = asyncio.get_running_loop().create_task(socket.close())
+        connection = self._connection
+        if connection is not None and connection.is_shaking_hands:
+            self._abandon()
+        elif connection is not None:
+            self._closing, self._connection = connection, None
+            connection.close(CloseCode.NORMAL)
 
     # one dial ---------------------------------------------------------------------------------------------------------
 
-    async def _run_dial(self, dial: int) -> None:
+    def _start_dial(self, dial: int, url: str, hop: int) -> None:
+        self._dialled_url, self._hop = url, hop
+        self._dialling = asyncio.get_running_loop().create_task(self._open(dial, url))
+
+    async def _open(self, dial: int, url: str) -> None:
+        """Open the transport of a dial. The task ends with that: the connection reports what follows."""
         try:
-            socket = await self._open(dial)
-            if socket is not None:
-                await self._talk(socket, dial)
-        except Exception as error:  # noqa: BLE001 - an unforeseen error must not end in silence, nor without a retry
-            loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "a dial of the client failed unexpectedly", "exception": error})
+            uri = uri_of(url)
+            connection = await open_transport(uri, partial(DialledConnection, uri))
+        except Exception as error:  # noqa: BLE001 - whatever ends an attempt to connect is a failed dial
+            self._dialling = None
+            self._guard(dial, self._report_failure, error)
+        else:
+            self._dialling, self._connection = None, connection
+            connection.start(self, dial)
+
+    def handshake_ended(self, connection: DialledConnection, error: Exception | None) -> None:
+        """The dial has opened its connection, or has failed, or continues at another URL."""
+        if connection is self._connection:
+            if error is None:
+                self._guard(connection.dial, self._report_opened)
+            else:
+                self._abandon()
+                self._guard(connection.dial, self._follow, redirect_of(self._dialled_url, error))
+
+    def message_received(self, connection: DialledConnection, message: bytes) -> None:
+        """The server has sent a message."""
+        if connection is self._connection:
+            self._guard(connection.dial, self._receive, message)
+
+    def connection_ended(self, connection: DialledConnection, code: int | None, reason: str) -> None:
+        """The connection is lost, or has been closed."""
+        if connection is self._closing:
+            self._closing = None
+            self._tell_news()
+        if connection is self._connection:
+            self._connection = None
+            self._guard(connection.dial, self._report_loss, code, reason)
+
+    def _guard(self, dial: int, step: Callable[[int, *Arguments], None], *arguments: *Arguments) -> None:
+        """Take a step of a dial: an unforeseen error in it must not end in silence, nor without a retry."""
+        try:
+            step(dial, *arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is
             self._report_unforeseen(dial, error)
 
-    async def _talk(self, socket: ClientConnection, dial: int) -> None:
-        self._socket = socket
-        try:
-            self.machine.transport_opened(dial, self._clock.now())
-            self._pump()
-            await self._read(socket, dial)
-        except ConnectionClosed as closed:
-            self._report_loss(dial, closed)
-        finally:
-            if self._socket is socket:
-                self._socket = None
-            socket.transport.abort()
+    def _report_opened(self, dial: int) -> None:
+        self.machine.transport_opened(dial, self._clock.now())
+        self._pump()
 
-    async def _open(self, dial: int) -> ClientConnection | None:
+    def _follow(self, dial: int, target: str | Exception) -> None:
+        if isinstance(target, Exception):
+            self._report_failure(dial, target)
+        elif self._hop == MAX_HOPS:
+            self._report_failure(dial, SecurityError(f"more than {MAX_HOPS} redirects"))
+        else:
+            self._start_dial(dial, target, self._hop + 1)
+
+    def _receive(self, dial: int, data: bytes) -> None:
+        now = self._clock.now()
         try:
-            return await RacingConnect(
-                self.url,
-                compression=None,
-                proxy=None,
-                ping_interval=None,
-                open_timeout=None,
-                close_timeout=CLOSE_TIMEOUT_S,
-                max_size=MAX_MESSAGE_BYTES,
-                user_agent_header=None,
-                logger=_quiet,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever ends an attempt to connect is a failed dial
-            failure = failure_of(error)
+            message = codec.decode_server_lenient(data)
+        except RemoteProtocolError as error:
+            self._abandon()
+            self.machine.transport_lost(dial, f"malformed: {error}", now)
+        else:
+            if isinstance(message, codec.Unknown):
+                self.machine.receive_unknown(message.seq, dial, now)
+            else:
+                self.machine.receive(message, dial, now)
+        self._pump()
+
+    def _report_failure(self, dial: int, error: Exception) -> None:
+        failure, now = failure_of(error), self._clock.now()
         self.machine.transport_failed(
-            dial, failure.cause, self._clock.now(), failure.advice, status=failure.status, detail=failure.detail
+            dial, failure.cause, now, failure.advice, status=failure.status, detail=failure.detail
         )
         self._pump()
-        return None
 
-    async def _read(self, socket: ClientConnection, dial: int) -> None:
-        while True:
-            data = await socket.recv(decode=False)
-            try:
-                message = codec.decode_server_lenient(data)
-            except RemoteProtocolError as error:
-                self.machine.transport_lost(dial, f"malformed: {error}", self._clock.now())
-                self._pump()
-                return
-            if isinstance(message, codec.Unknown):
-                self.machine.receive_unknown(message.seq, dial, self._clock.now())
-            else:
-                self.machine.receive(message, dial, self._clock.now())
-            self._pump()
-
-    def _report_loss(self, dial: int, closed: ConnectionClosed) -> None:
-        code = closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL
-        reason = closed.rcvd.reason if closed.rcvd else ""
-        cause = f"close_{code}" if closed.rcvd else "closed"
+    def _report_loss(self, dial: int, code: int | None, reason: str) -> None:
+        cause = "closed" if code is None else f"close_{code}"
         advice = retry_after_in_reason(reason)
-        self.machine.transport_lost(dial, cause, self._clock.now(), code, advice, reason=reason)
+        now, known = self._clock.now(), CloseCode.ABNORMAL if code is None else code
+        self.machine.transport_lost(dial, cause, now, known, advice, reason=reason)
         self._pump()
 
     def _report_unforeseen(self, dial: int, error: Exception) -> None:
-        """The machine ignores the report that does not fit its state."""
+        """Report the error, and the end of the dial to the machine, which ignores what does not fit its state."""
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": "a dial of the client failed unexpectedly", "exception": error})
+        self._abandon()
         cause, now = type(error).__name__, self._clock.now()
         self.machine.transport_failed(dial, cause, now)
         self.machine.transport_lost(dial, cause, now)

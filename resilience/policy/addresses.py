@@ -5,12 +5,17 @@ A key stands for one subscriber, however its address is written: proxies add por
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
 _NETWORK_BITS = 64
 
+MAX_REMEMBERED = 4096
+"""Networks of so many addresses are remembered: a crowd behind one address is parsed and kept once."""
 
+
+@functools.lru_cache(MAX_REMEMBERED)
 def network_of(address: str) -> str:
     """An IPv4 address as it is, an IPv6 address as its /64 network, an IPv4-mapped one as IPv4 (RFC 4291, 2.5.5.2).
 

@@ -9,14 +9,14 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from resilience import __version__
 from resilience.config import ServerConfig
@@ -26,19 +26,19 @@ from resilience.policy.run_owners import RENEWAL_INTERVAL_S
 from resilience.runtime import RecordSink, RunClock
 from resilience.server.committer import CommitRequest, Committer
 from resilience.server.event_registry import EventRegistry, EventSpec, states_of
-from resilience.server.gateway import Gateway, QuizConnection
+from resilience.server.gateway import Gateway
 from resilience.server.hub import Hub
 from resilience.server.lag import LoopLag
 from resilience.server.metrics import CachedExposition, Metrics
 from resilience.server.page import Page
 from resilience.server.pages import EventView, ServerView, origin_form, respond, too_many_requests
+from resilience.server.quiz_connection import QuizConnection
 from resilience.server.store import Store
 from resilience.server.web_pages import is_web_file
 from resilience.units import Seconds
 
 WEBSOCKET_PATH = "/ws"
 CLOSE_TIMEOUT_S: Seconds = 1.0
-RECEIVE_QUEUE = 16
 
 PAGE_REFUSAL_DELAY_S: Seconds = 1.0
 """How long an address that asks for too many pages waits for each refusal."""
@@ -99,8 +99,10 @@ class QuizServer:
             runs=runs,
             fenced=self._recover,
         )
-        self._gateway = Gateway(self._registry, config, clock=clock, log=log, lag=self.current_lag, host_key=host_key)
-        self._server: Server | None = None
+        self._gateway = Gateway(
+            self._registry, config, clock=clock, log=log, answer=self._answer, lag=self.current_lag, host_key=host_key
+        )
+        self._server: asyncio.Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
         self._started_at = clock.now()
@@ -217,7 +219,7 @@ class QuizServer:
         for hub in self._registry.hubs.values():
             hub.abandon()
         if self._server is not None:
-            self._server.close(close_connections=False)
+            self._server.close()
 
     # its parts --------------------------------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class QuizServer:
         if self._server is not None:
             self._server.close()
             self._gateway.close()
-            await self._server.wait_closed()
+            await self._gateway.wait_closed()
         self._gateway.stop()
         await self._committer.flush()
         self._committer.stop_retrying()
@@ -237,53 +239,49 @@ class QuizServer:
         for task in self._recovering:
             task.cancel()
 
-    async def _bound(self, host: str, port: int) -> Server:
-        server = await serve(
-            self._gateway.handle,
-            host,
-            port,
-            backlog=self._config.backlog,
-            start_serving=False,
-            compression=None,
-            ping_interval=None,
-            open_timeout=None,
-            create_connection=cast("type[ServerConnection]", functools.partial(QuizConnection, self._gateway)),
-            close_timeout=CLOSE_TIMEOUT_S,
-            max_size=self._config.max_message_bytes,
-            max_queue=RECEIVE_QUEUE,
-            write_limit=self._config.write_buffer_bytes,
-            process_request=self._answer_handshake,
-            server_header=None,
-            logger=_quiet,
+    async def _bound(self, host: str, port: int) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            self._connection, host, port, backlog=self._config.backlog, start_serving=False
         )
         for listener in server.sockets:
             with suppress(AttributeError, OSError):  # a listener in memory has no buffers
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._config.send_buffer_bytes)
         return server
 
-    def _answer_handshake(
-        self, connection: ServerConnection, request: Request
-    ) -> Response | Awaitable[Response] | None:
-        assert isinstance(connection, QuizConnection)  # noqa: S101 - made by the gateway
+    def _connection(self) -> QuizConnection:
+        return QuizConnection(
+            ServerProtocol(max_size=self._config.max_message_bytes, logger=_quiet),
+            self._gateway,
+            close_timeout=CLOSE_TIMEOUT_S,
+            write_limit=self._config.write_buffer_bytes,
+        )
+
+    def _answer(self, connection: QuizConnection, request: Request) -> None:
         path = origin_form(request.path)
         if path.partition("?")[0] != WEBSOCKET_PATH:
-            return self._answer_page(connection, request, path)
+            self._answer_page(connection, request, path)
+            return
         rejection = self._gateway.process_handshake(connection, request)
         if rejection is None:
-            return None
-        response = connection.respond(rejection.status, f"{rejection.cause}\n")
+            connection.accept(request)
+            return
+        response = connection.protocol.reject(rejection.status, f"{rejection.cause}\n")
         if rejection.retry_after is not None:
             response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
-        return response
+        connection.respond(response)
 
-    def _answer_page(self, connection: QuizConnection, request: Request, path: str) -> Response | Awaitable[Response]:
+    def _answer_page(self, connection: QuizConnection, request: Request, path: str) -> None:
+        """Answer a request for a page.
+
+        An address that asks for too many gets its refusal late: it would otherwise ask again at once, and cost as much.
+        """
         wait = self._gateway.page_wait(connection, request, is_file=is_web_file(path))
-        return self._refuse_page(wait) if wait else _response(self._page(request, path))
-
-    async def _refuse_page(self, wait: Seconds) -> Response:
-        """Refuse after a while: a loop of requests would otherwise ask again at once, and cost as much as before."""
-        await asyncio.sleep(PAGE_REFUSAL_DELAY_S)
-        return _response(too_many_requests(wait))
+        if wait:
+            refusal = _response(too_many_requests(wait))
+            asyncio.get_running_loop().call_later(PAGE_REFUSAL_DELAY_S, connection.respond, refusal)
+        else:
+            connection.respond(_response(self._page(request, path)))
 
     def _page(self, request: Request, path: str) -> Page:
         secure = self._config.trust_forwarded and request.headers.get_all("X-Forwarded-Proto") == ["https"]

@@ -1,22 +1,18 @@
 """Carries out the life of the server's sockets: frames to messages, messages to machines and rooms, effects to sockets.
 
-What happens to a connection is decided by :mod:`resilience.protocol.server.connection`. Nothing here waits for a
-peer's half of a closing handshake: a close is a task of its own, and the WebSocket library ends it after its timeout.
+What happens to a connection is decided by :mod:`resilience.protocol.server.connection`. Nothing here waits: a message
+is decoded, decided and answered in the turn in which its bytes arrive, and a close ends by itself after its timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
 
-from websockets.asyncio.server import ServerConnection as WebSocketServerConnection
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
-from websockets.protocol import OPEN, SEND_EOF, Event
 
 from resilience.config import ServerConfig
 from resilience.errors import RemoteProtocolError, StoreError, UsageError
@@ -42,112 +38,27 @@ from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
-from resilience.server.hub import Hub, framed
+from resilience.server.hub import framed
 from resilience.server.input import MeteredInput
 from resilience.server.limits import max_connections_by_open_files, max_transports_by_open_files
+from resilience.server.quiz_connection import (
+    QuizConnection,
+    WebSocketPeer,
+    handshake_request,
+    is_protocol_violation,
+    peer_address,
+)
 from resilience.units import Instant, Seconds
 
-_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
-
-BAD_REQUEST = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 49\r\n\r\nthis server reads HTTP/1.1 requests without body\n"
-)
-"""The answer to bytes that are no HTTP request, and to requests with a body."""
-
 _defects = logging.getLogger("resilience.server")
-"""For what should never be needed: the library would close the connection with 1011 and log nothing."""
-
-
-class QuizConnection(WebSocketServerConnection):
-    """A connection of the ``websockets`` library that reports to the gateway from its transport's first moment."""
-
-    __slots__ = ("_frames", "_gateway", "input", "machine")  # in addition to a dict that all connections share
-
-    machine: ServerConnection
-    input: MeteredInput
-
-    def __init__(self, gateway: Gateway, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
-        super().__init__(*arguments, **options)
-        self._gateway = gateway
-        self._frames = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Report the transport's opening; from now on the library's queue and the meter share its reading."""
-        super().connection_made(transport)
-        self._gateway.connection_opened(self)
-        self.recv_messages.pause, self.recv_messages.resume = self.input.pause, self.input.resume
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        self.input.receive(data)
-
-    def parse(self, data: bytes) -> int:
-        """Let the library parse bytes; returns how many frames ended in them, or whether the handshake did."""
-        self._frames = 0
-        super().data_received(data)
-        return self._frames
-
-    def send_data(self) -> None:
-        """Send what the library wants sent; answer what it would end without an answer, because it is no request."""
-        failed = self.protocol.handshake_exc
-        if failed is not None and not isinstance(failed.__cause__, EOFError) and self.protocol.writes == [SEND_EOF]:
-            self.transport.write(BAD_REQUEST)
-        super().send_data()
-
-    def process_event(self, event: Event) -> None:
-        """Count what was parsed."""
-        self._frames += 1
-        super().process_event(event)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Report the transport's end."""
-        self.input.stop()
-        try:
-            self._gateway.connection_closed(self)
-        finally:
-            super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Report a slow consumer: the write buffer is full, of messages or of the library's replies to pings."""
-        super().pause_writing()
-        self.loop.call_soon(self._close_if_still_slow)
-
-    def _close_if_still_slow(self) -> None:
-        if self.paused:
-            self._gateway.close_slow_consumer(self)
-
-
-class WebSocketPeer:
-    """A :class:`~resilience.server.hub.Peer` over one ``websockets`` connection; ``hub`` drives its event's room."""
-
-    __slots__ = ("_gateway", "connection", "hub")
-
-    def __init__(self, connection: QuizConnection, gateway: Gateway) -> None:
-        self.connection, self._gateway = connection, gateway
-        self.hub: Hub | None = None
-
-    def send(self, frame: bytes) -> None:
-        """Queue a whole frame.
-
-        A server's frames are the same for all receivers, so they are made once and written past the library's own
-        framing, which knows of no other sender on these connections.
-        """
-        if self.connection.protocol.state is OPEN:
-            self.connection.transport.write(frame)
-
-    def close(self, code: int, reason: str) -> None:
-        """Close with this code; later messages of this connection are ignored."""
-        self.connection.machine.close(code, reason)
-        self._gateway.carry_out_effects()
-
-    def message_sent(self, message: ServerMessage) -> None:
-        """The room has sent this message to this connection alone."""
-        self._gateway.message_sent(self.connection.machine, message)
+"""For what should never be needed: the connection is closed with 1011, which says nothing about the cause."""
 
 
 class Gateway:
-    """Drives the connections of one server; each belongs to the hub of the event that its first message names."""
+    """Drives the connections of one server; each belongs to the hub of the event that its first message names.
+
+    ``answer`` answers a request: with a page, a rejection or the completed handshake.
+    """
 
     def __init__(  # noqa: PLR0913 - all that sockets meet
         self,
@@ -156,6 +67,7 @@ class Gateway:
         *,
         clock: RunClock,
         log: RecordSink,
+        answer: Callable[[QuizConnection, Request], None],
         lag: Callable[[], Seconds] = float,
         host_key: str | None = None,
     ) -> None:
@@ -169,11 +81,11 @@ class Gateway:
             host_key=host_key,
             max_transports=max_transports_by_open_files(),
         )
-        self._registry, self._clock, self._log, self._lag = registry, clock, log, lag
+        self._registry, self._clock, self._log, self._lag, self._answer = registry, clock, log, lag, answer
         self._drain_settings = config.drain
         self._keys = itertools.count(1)
         self._timer: DeadlineTimer | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._all_closed: asyncio.Event | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._is_carrying_out = self._is_over = False
 
@@ -181,25 +93,27 @@ class Gateway:
 
     def connection_opened(self, connection: QuizConnection) -> None:
         """A transport was opened."""
-        peer = peer_address(connection.remote_address)
+        peer = peer_address(connection.transport.get_extra_info("peername"))
         machine = connection.machine = self._machines.open(next(self._keys), self._clock.now(), peer)
-        connection.input = MeteredInput(
-            connection.transport,
-            machine.input,
-            self._clock,
-            connection.parse,
-            functools.partial(self._input_wait, machine),
-        )
+        connection.input = MeteredInput(connection, machine.input, self._clock)
         self.connections[machine.key] = connection
         if self._is_over:
             machine.drain(self.handshake.draining_for or 0.0)
         self.carry_out_effects()
 
+    def request_received(self, connection: QuizConnection, request: Request) -> None:
+        """The head of a request has arrived."""
+        try:
+            self._answer(connection, request)
+        except Exception:  # noqa: BLE001 - the peer gets an answer, the log the reason
+            _defects.exception("a request could not be answered")
+            text = "The server failed; its log says why.\n"
+            connection.respond(connection.protocol.reject(HTTPStatus.INTERNAL_SERVER_ERROR, text))
+            connection.close(CloseCode.INTERNAL_ERROR)
+
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
         """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
-        rejection = connection.machine.handshake_received(
-            handshake_request(connection.remote_address, request), self._clock.now(), self._lag()
-        )
+        rejection = connection.machine.handshake_received(_judged(connection, request), self._clock.now(), self._lag())
         self.carry_out_effects()
         return rejection
 
@@ -208,38 +122,26 @@ class Gateway:
 
         ``is_file``: it is a file of the pages for people.
         """
-        asked = handshake_request(connection.remote_address, request)
-        return self.handshake.page_wait(asked, self._clock.now(), is_file=is_file)
+        return self.handshake.page_wait(_judged(connection, request), self._clock.now(), is_file=is_file)
 
-    async def handle(self, connection: WebSocketServerConnection) -> None:
-        """Serve one connection whose handshake is complete, until no message of it can come any more."""
-        assert isinstance(connection, QuizConnection)  # noqa: S101 - made by this gateway
-        if connection.request is not None:
-            connection.request.headers.clear()  # the library's parser keeps the request for as long as the connection
-        connection.response = None
-        key, code = connection.machine.key, None
-        peer = self.peers[key] = WebSocketPeer(connection, self)
-        try:
-            connection.machine.handshake_completed()
-            self.carry_out_effects()
-            await self._read(connection, peer)
-        except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else None
-        except Exception:
-            _defects.exception("the handler of a connection failed")
-            raise
-        finally:
-            try:
-                connection.machine.input_ended(code)
-                self.carry_out_effects()
-            finally:
-                self._forget(key)
-
-    def connection_closed(self, connection: QuizConnection) -> None:
-        """A transport is gone."""
-        del self.connections[connection.machine.key]
-        connection.machine.transport_lost(self._clock.now(), is_violation=is_protocol_violation(connection))
+    def handshake_completed(self, connection: QuizConnection) -> None:
+        """The handshake was answered with 101."""
+        self.peers[connection.machine.key] = WebSocketPeer(connection, self)
+        connection.machine.handshake_completed()
         self.carry_out_effects()
+
+    def connection_closed(self, connection: QuizConnection, code: int | None) -> None:
+        """A transport is gone; ``code`` is the close code received from the peer, if there was one."""
+        machine = connection.machine
+        del self.connections[machine.key]
+        machine.transport_lost(self._clock.now(), is_violation=is_protocol_violation(connection))
+        self.carry_out_effects()
+        if machine.key in self.peers:
+            machine.input_ended(code)
+            self.carry_out_effects()
+            del self.peers[machine.key]
+        if self._all_closed is not None and not self.connections:
+            self._all_closed.set()
 
     def close_slow_consumer(self, connection: QuizConnection) -> None:
         """A client reads less than it is sent."""
@@ -279,6 +181,12 @@ class Gateway:
         self._is_over = True
         self._cut_off_unfinished()
 
+    async def wait_closed(self) -> None:
+        """Wait until every transport is gone; each close ends after its timeout."""
+        self._all_closed = asyncio.Event()
+        if self.connections:
+            await self._all_closed.wait()
+
     def _cut_off_unfinished(self) -> None:
         for key, connection in self.connections.items():
             if key not in self.peers:
@@ -293,18 +201,25 @@ class Gateway:
 
     # messages ---------------------------------------------------------------------------------------------------------
 
-    def _input_wait(self, machine: ServerConnection, now: Instant) -> Seconds:
+    def input_wait(self, machine: ServerConnection, now: Instant) -> Seconds:
+        """Return, and record, how long the next byte of this connection has to wait."""
         wait = machine.input_wait(now)
         if wait:
             self.carry_out_effects()
         return wait
 
-    async def _read(self, connection: QuizConnection, peer: WebSocketPeer) -> None:
-        machine, clock = connection.machine, self._clock
-        while True:
-            data = await connection.recv(decode=False)
-            if not machine.is_ended:
-                self._receive(machine, peer, data, clock.now())
+    def message_received(self, connection: QuizConnection, data: bytes) -> None:
+        """A message has arrived; one that does not wait for the end of the handshake is dropped."""
+        machine = connection.machine
+        peer = self.peers.get(machine.key)
+        if peer is None or machine.is_ended:
+            return
+        try:
+            self._receive(machine, peer, data, self._clock.now())
+        except Exception:  # noqa: BLE001 - the other connections live on
+            _defects.exception("the handler of a connection failed")
+            machine.close(CloseCode.INTERNAL_ERROR, "")
+            self.carry_out_effects()
 
     def _receive(self, machine: ServerConnection, peer: WebSocketPeer, data: bytes, now: Instant) -> None:
         try:
@@ -350,7 +265,7 @@ class Gateway:
                 self._close(effect)
             case AbortConnection():
                 if effect.connection in self.connections:
-                    self.connections[effect.connection].transport.abort()
+                    self.connections[effect.connection].abort()
             case LeaveRoom():
                 hub = self.peers[effect.connection].hub
                 if hub is not None:
@@ -376,9 +291,7 @@ class Gateway:
     def _close(self, effect: Disconnect) -> None:
         connection = self.connections.get(effect.connection)
         if connection is not None:
-            task = asyncio.get_running_loop().create_task(connection.close(effect.code, effect.reason))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            connection.close(effect.code, effect.reason)
 
     async def _open_event(self, effect: OpenEvent, machine: ServerConnection) -> None:
         """Open an event, whatever becomes of its host meanwhile: what is stored must be served."""
@@ -392,9 +305,6 @@ class Gateway:
         else:
             machine.event_opened()
         self.carry_out_effects()
-
-    def _forget(self, key: int) -> None:
-        del self.peers[key]
 
     def _set_timer(self) -> None:
         deadline = self._machines.next_deadline()
@@ -422,26 +332,5 @@ class Gateway:
         return peer is not None and peer.hub is not None and peer.hub.is_waiting(key)
 
 
-def peer_address(remote_address: object) -> str:
-    """The network address of the other end; ``remote_address`` as in ``websockets``."""
-    return str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
-
-
-def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:
-    """The parts of a request's head that the policy judges; ``remote_address`` as in ``websockets``."""
-    headers = request.headers
-    return HandshakeRequest(
-        peer_address(remote_address),
-        tuple(headers.get_all("Origin")),
-        tuple(headers.get_all("Host")),
-        tuple(headers.get_all("X-Forwarded-For")),
-    )
-
-
-def is_protocol_violation(connection: QuizConnection) -> bool:
-    """Whether the library ended it because of the peer: no handshake, a wrong frame, or a message that is too long."""
-    failed = connection.protocol.handshake_exc
-    if failed is not None:
-        return not isinstance(failed.__cause__, EOFError)  # a peer that goes during the handshake broke no rule
-    sent, is_echo = connection.protocol.close_sent, connection.protocol.close_rcvd_then_sent
-    return sent is not None and sent.code in _VIOLATIONS and not is_echo
+def _judged(connection: QuizConnection, request: Request) -> HandshakeRequest:
+    return handshake_request(connection.transport.get_extra_info("peername"), request)

@@ -6,45 +6,38 @@ How much may be parsed, and when the rest, is decided by :class:`~resilience.pol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from resilience.policy.rate_limits import InputMeter
 from resilience.runtime import TICK_S, RunClock
 from resilience.units import Instant, Seconds
 
-Parse = Callable[[bytes], int]
-"""Parses bytes; returns how many frames ended in them."""
+
+class MeteredConnection(Protocol):
+    """What a metered input belongs to."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Where its bytes come from."""
+
+    def feed(self, data: bytes) -> int:
+        """Parse bytes; returns how many frames ended in them."""
+
+    def input_wait(self, now: Instant) -> Seconds:
+        """Return, and record, how long the next byte has to wait."""
 
 
 class MeteredInput:
     """The bytes of one connection between its transport and its parser.
 
-    ``wait`` returns, and records, how long the next byte has to wait. Bytes of one read that may not be parsed yet are
-    held, and no others are read before they are parsed: a peer that sends too much fills its own socket.
+    Bytes of one read that may not be parsed yet are held, and no others are read before they are parsed: a peer that
+    sends too much fills its own socket.
     """
 
-    __slots__ = (
-        "_clock",
-        "_held",
-        "_meter",
-        "_next",
-        "_parse",
-        "_parser_full",
-        "_paused",
-        "_timer",
-        "_transport",
-        "_wait",
-    )
+    __slots__ = ("_clock", "_connection", "_held", "_meter", "_next", "_parser_full", "_paused", "_timer")
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        meter: InputMeter,
-        clock: RunClock,
-        parse: Parse,
-        wait: Callable[[Instant], Seconds],
-    ) -> None:
-        self._transport, self._meter, self._clock, self._parse, self._wait = transport, meter, clock, parse, wait
+    def __init__(self, connection: MeteredConnection, meter: InputMeter, clock: RunClock) -> None:
+        self._connection, self._meter, self._clock = connection, meter, clock
         self._held, self._next = b"", 0
         self._parser_full = self._paused = False
         self._timer: asyncio.Handle | None = None
@@ -54,7 +47,7 @@ class MeteredInput:
         now = self._clock.now()
         size = len(data)
         if not self._held and not self._parser_full and size <= self._meter.allowance(now):
-            self._meter.charge(self._parse(data), size, now)
+            self._meter.charge(self._connection.feed(data), size, now)
             return
         self._held = self._held[self._next :] + data
         self._next = 0
@@ -83,13 +76,13 @@ class MeteredInput:
             now = self._clock.now()
             size = self._meter.allowance(now)
             if not size:
-                self._parse_later(self._wait(now))
+                self._parse_later(self._connection.input_wait(now))
                 break
             piece = self._held[self._next : self._next + size]
             self._next += len(piece)
             if self._next >= len(self._held):
                 self._held, self._next = b"", 0
-            self._meter.charge(self._parse(piece), len(piece), now)
+            self._meter.charge(self._connection.feed(piece), len(piece), now)
         self._set_reading()
 
     def _parse_later(self, wait: Seconds) -> None:
@@ -108,6 +101,6 @@ class MeteredInput:
             return
         self._paused = paused
         if paused:
-            self._transport.pause_reading()
+            self._connection.transport.pause_reading()
         else:
-            self._transport.resume_reading()
+            self._connection.transport.resume_reading()

@@ -177,9 +177,8 @@ class VirtualLink:
         self._live[connection.number] = connection
         pipes = (connection.up, connection.down)
         for pipe, blocks in zip(pipes, self._blocks, strict=True):
-            for why in Obstruction:
-                if blocks & why:
-                    pipe.block(why)
+            for why in blocks:
+                pipe.block(why)
         for i, pipe in enumerate(pipes):
             pipe.delay, pipe.shaping, pipe.close_delay = self._delay, self._shaping, self._close_delays[i]
             pipe.limits, pipe.on_limit = dict(self._limits[i]), partial(pipes[1 - i].sever, ControlSignal.FIN)

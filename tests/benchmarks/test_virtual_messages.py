@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from websockets.asyncio.messages import Assembler
-from websockets.frames import Frame
 
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.lab.recording import Recording
 from resilience.lab.run import conduct
 from resilience.lab.run_directory import RunStatus
+from resilience.protocol import codec
 from resilience.server.store import MEMORY, SqlStore
 from sim.virtual.lane import VirtualLane
 
@@ -22,15 +23,19 @@ from .lab.results import Row, middle, spread
 
 def cost(lane: VirtualLane, experiment: Experiment, patched: pytest.MonkeyPatch) -> float:
     """Microseconds of CPU for each message that an end received, all of the run included."""
-    received, put = 0, Assembler.put
+    received = 0
 
-    def counted(self: Assembler, frame: Frame) -> None:
-        nonlocal received
-        received += 1
-        put(self, frame)
+    def counted(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def counting_decode(data: bytes) -> Any:  # noqa: ANN401 - a message of either end
+            nonlocal received
+            received += 1
+            return decode(data)
+
+        return counting_decode
 
     with patched.context() as counting:
-        counting.setattr(Assembler, "put", counted)
+        for end in ("decode_client", "decode_server_lenient"):
+            counting.setattr(codec, end, counted(getattr(codec, end)))
         began = time.process_time()
         outcome = conduct(lane, experiment, experiment.seed, Recording.in_memory())
     assert outcome.status is RunStatus.COMPLETED, outcome.cause

@@ -14,6 +14,7 @@ from resilience.protocol.messages import Join, Joined, Probe, ProbeReply
 from resilience.protocol.states import ClientState
 from resilience.server import gateway
 from resilience.server.app import QuizServer
+from resilience.server.quiz_connection import QuizConnection
 from resilience.units import Seconds
 from tests.hostile.wire import CONTINUATION, PING, PONG, TEXT, frame
 from tests.support.processes import eventually
@@ -34,15 +35,15 @@ EMPTY = {"ping": frame(b"", PING), "pong": frame(b"", PONG), "fragment": frame(b
 
 def charge_parsing(harness: VirtualServerHarness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From now on each frame that a server parses takes time of the loop; returns the frames of each piece."""
-    parse, pieces = gateway.QuizConnection.parse, list[int]()
+    parse, pieces = QuizConnection.feed, list[int]()
 
-    def slow(self: gateway.QuizConnection, data: bytes) -> int:
+    def slow(self: QuizConnection, data: bytes) -> int:
         frames = parse(self, data)
         pieces.append(frames)
         harness.loop.now += frames * FRAME_COST
         return frames
 
-    monkeypatch.setattr(gateway.QuizConnection, "parse", slow)
+    monkeypatch.setattr(QuizConnection, "feed", slow)
     return pieces
 
 

@@ -38,11 +38,13 @@ from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
 from resilience.protocol.timeouts import TimeoutQueue
 from resilience.runtime import RunClock
-from resilience.server import app, event_registry, gateway
+from resilience.server import app, event_registry
 from resilience.server.committer import Committer
 from resilience.server.database_file import DatabaseFile
 from resilience.server.event_registry import EventRegistry
 from resilience.server.lag import LoopLag
+from resilience.server.quiz_connection import QuizConnection
+from resilience.wire.endpoint import Endpoint
 from tests.failure_modes import (
     test_answers,
     test_crash,
@@ -126,7 +128,19 @@ STALE_PROBE = both(
     in_place_of(ReconnectingConnection, "_session_opened", lambda _, self, now: self._go(ClientState.OPEN)),
     in_place_of(ClientFailureDetector, "heard", lambda _, self, now: setattr(self, "last_heard", now)),
 )
-NOISY = both(value(gateway, "ConnectionClosed", KeyError), value(app, "_quiet", logging.getLogger("noisy")))
+
+
+def raises_what_ended_it(lost: Callable[..., None], self: Endpoint, error: Exception | None) -> None:
+    """The end of a transport is passed on as an exception."""
+    lost(self, error)
+    if error is not None:
+        raise error
+
+
+NOISY = both(
+    in_place_of(Endpoint, "connection_lost", raises_what_ended_it),
+    value(app, "_quiet", logging.getLogger("noisy")),
+)
 
 
 def any_end_detaches(_: object, self: ServerSession, connection: int, cause: str, now: float) -> bool:
@@ -375,7 +389,7 @@ def test_a_planted_failure_of_the_handshake_policy_is_found(monkeypatch: pytest.
 
 
 def test_a_planted_failure_of_the_buffer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_place_of(gateway.QuizConnection, "_close_if_still_slow", nothing)(monkeypatch)
+    in_place_of(QuizConnection, "_close_if_still_slow", nothing)(monkeypatch)
     with pytest.raises(FOUND):
         test_stopping.test_f21_slow_consumer(monkeypatch)
 

@@ -19,6 +19,7 @@ PACKAGES = (
     "resilience/protocol/server",
     "resilience/experiment",
     "resilience/experiment/faults",
+    "resilience/wire",
     "resilience/server",
     "resilience/client",
     "resilience/lab",

@@ -12,7 +12,7 @@ from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.handshake import HandshakeRequest
 from resilience.protocol.messages import Joined, Resume, ResumeRejected
-from resilience.server.gateway import handshake_request
+from resilience.server.quiz_connection import handshake_request
 from tests.support.virtual_server import HOST, VirtualServerHarness, play
 from tests.support.websocket import causes, close_code, dial, hear, http, join, rejection, say, serve, upgrade
 

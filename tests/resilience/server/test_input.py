@@ -46,14 +46,14 @@ class Peer:
         self.transport, self.parsed, self.waits = Reader(), b"", list[Seconds]()
         self.clock = RunClock(0.0, loop.time)
         self.meter = InputMeter(TokenBucket(rate, burst))
-        self.input = MeteredInput(self.transport, self.meter, self.clock, self._parse, self._wait)
+        self.input = MeteredInput(self, self.meter, self.clock)
 
-    def _parse(self, data: bytes) -> int:
+    def feed(self, data: bytes) -> int:
         before = len(self.parsed) // PING
         self.parsed += data
         return len(self.parsed) // PING - before
 
-    def _wait(self, now: Instant) -> Seconds:
+    def input_wait(self, now: Instant) -> Seconds:
         wait = self.meter.wait(now)
         self.waits.append(wait)
         return wait

@@ -7,79 +7,92 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
 from websockets.protocol import CLOSED, OPEN
+from websockets.server import ServerProtocol
 
-from resilience.server.gateway import QuizConnection
 from resilience.server.hub import framed
+from resilience.server.quiz_connection import QuizConnection
+from resilience.wire.endpoint import Endpoint
 from sim.virtual.loop import run_virtual
 from sim.virtual.network import VirtualNetwork
 
 HOST, PORT = "server.test", 80
 URL = f"ws://{HOST}:{PORT}/"
+CLOSE_TIMEOUT, WRITE_LIMIT = 1.0, 1000
 
-Handler = Callable[[ServerConnection], Awaitable[None]]
+Handler = Callable[["ObservedConnection", bytes], None]
 
 
-class ObservedConnection(ServerConnection):
-    """Records what the library calls and holds, as the gateway's own connection does."""
+class ObservedConnection(Endpoint):
+    """Records what is called and held, and completes every handshake, as the gateway's own connection does."""
 
-    made: list[ObservedConnection]
+    protocol: ServerProtocol
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the library's own
-        super().__init__(*arguments, **options)
+    def __init__(self, made: list[ObservedConnection], handler: Handler, max_size: int) -> None:
+        protocol = ServerProtocol(max_size=max_size)
+        super().__init__(protocol, close_timeout=CLOSE_TIMEOUT, write_limit=WRITE_LIMIT)
+        self._made, self._handler = made, handler
         self.calls: list[str] = []
         self.at_loss: tuple[Exception | None, int | None, bool | None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.calls.append("made")
-        self.made.append(self)
+        self._made.append(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        protocol = self.protocol
-        code = protocol.close_sent.code if protocol.close_sent else None
-        self.at_loss = (protocol.handshake_exc, code, protocol.close_rcvd_then_sent)
-        self.calls.append("lost")
-        super().connection_lost(exc)
+    def head_received(self, head: Request | Response) -> None:
+        assert isinstance(head, Request)
+        self.protocol.send_response(self.protocol.accept(head))
+        self.flush()
+        self.release_handshake()
+        self._handler(self, b"")
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
+    def message_received(self, message: bytes) -> None:
+        self._handler(self, message)
+
+    def writing_paused(self) -> None:
         self.calls.append("paused")
 
+    def ended(self, code: int | None, reason: str) -> None:
+        protocol = self.protocol
+        sent = protocol.close_sent.code if protocol.close_sent else None
+        self.at_loss = (protocol.handshake_exc, sent, protocol.close_rcvd_then_sent)
+        self.calls.append("lost")
 
-def run(handler: Handler, script: Callable[[], Awaitable[None]], **options: Any) -> list[ObservedConnection]:  # noqa: ANN401
-    """Serve ``handler`` in virtual time while ``script`` runs; returns the connections of the server."""
 
-    class Connection(ObservedConnection):
-        made: list[ObservedConnection] = []  # noqa: RUF012 - one list for one run
+def run(
+    handler: Handler, script: Callable[[], Awaitable[None]], *, max_size: int = 1_000_000
+) -> list[ObservedConnection]:
+    """Serve ``handler`` in virtual time while ``script`` runs; returns the connections of the server.
+
+    ``handler`` is called after the handshake with no bytes, and with each message.
+    """
+    made: list[ObservedConnection] = []
 
     async def main(_: object) -> None:
-        server: Server = await serve(
-            handler, HOST, PORT, create_connection=Connection, compression=None, ping_interval=None, **options
-        )
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: ObservedConnection(made, handler, max_size), HOST, PORT)
         await script()
         await asyncio.sleep(5)
         server.close()
-        await server.wait_closed()
 
     run_virtual(main, VirtualNetwork(1))
-    return Connection.made
+    return made
 
 
 async def dial() -> ClientConnection:
     return await connect(URL, compression=None, ping_interval=None, proxy=None)
 
 
-async def echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+def echo(connection: ObservedConnection, message: bytes) -> None:
+    if message:
+        connection.send_frame(framed(message))
 
 
 # the life of a connection ---------------------------------------------------------------------------------------------
@@ -100,13 +113,12 @@ def test_a_subclass_sees_a_connection_from_before_its_handshake_to_its_loss_once
 
 
 def test_the_fields_of_our_connection_are_none_of_the_librarys() -> None:
-    """``QuizConnection.__slots__``: a field of the same name in the library would be overwritten silently."""
-
-    async def script() -> None:
-        await (await dial()).close()
-
-    (connection,) = run(echo, script)
-    assert not set(QuizConnection.__slots__) & (set(vars(connection)) | set(dir(ServerConnection)))
+    """``QuizConnection.__slots__``: the base classes of ``asyncio`` have none, or each connection had a dictionary."""
+    protocol = ServerProtocol()
+    connection = QuizConnection(protocol, owner=None, close_timeout=1.0, write_limit=1)  # type: ignore[arg-type]
+    assert not hasattr(connection, "__dict__")
+    assert not set(QuizConnection.__slots__) & set(dir(Endpoint))
+    assert not set(Endpoint.__slots__) & set(dir(asyncio.Protocol))
 
 
 # what a handshake leaves behind ---------------------------------------------------------------------------------------
@@ -135,13 +147,7 @@ def test_a_handshake_that_breaks_the_protocol_leaves_its_error_and_one_that_is_c
 
 
 def test_request_and_response_may_be_emptied_once_the_handshake_is_over() -> None:
-    """``Gateway.handle`` does it: they would stay in memory for the life of the connection, a few kB each."""
-
-    async def handler(connection: ServerConnection) -> None:
-        assert connection.request is not None
-        connection.request.headers.clear()
-        connection.response = None
-        await echo(connection)
+    """``Endpoint.release_handshake``: the head and its parser would stay in memory for the life of the connection."""
 
     async def script() -> None:
         async with await dial() as socket:
@@ -150,9 +156,9 @@ def test_request_and_response_may_be_emptied_once_the_handshake_is_over() -> Non
             await (await socket.ping())
         assert socket.close_code == 1000
 
-    (connection,) = run(handler, script)
-    assert connection.request is not None
-    assert not connection.request.headers
+    (connection,) = run(echo, script)
+    assert not isinstance(connection.protocol, ServerProtocol)
+    assert connection.at_loss == (None, 1000, True)
 
 
 # messages -------------------------------------------------------------------------------------------------------------
@@ -161,12 +167,14 @@ def test_request_and_response_may_be_emptied_once_the_handshake_is_over() -> Non
 @pytest.mark.parametrize("raised", [True, False])
 def test_the_limit_on_messages_of_one_connection_may_be_raised_while_it_is_open(*, raised: bool) -> None:
     """``Gateway._serve_host``: a host that has shown its key sends all questions in one message."""
-    heard: list[object] = []
+    heard: list[bytes] = []
 
-    async def handler(connection: ServerConnection) -> None:
+    def handler(connection: ObservedConnection, message: bytes) -> None:
         if raised:
             connection.protocol.max_message_size = 1000
-        heard.append(await connection.recv())
+        if message:
+            heard.append(message)
+            connection.close(1000)
 
     async def script() -> None:
         async with await dial() as socket:
@@ -175,19 +183,20 @@ def test_the_limit_on_messages_of_one_connection_may_be_raised_while_it_is_open(
         assert socket.close_code == (1000 if raised else 1009)
 
     run(handler, script, max_size=10)
-    assert heard == (["x" * 500] if raised else [])
+    assert heard == ([b"x" * 500] if raised else [])
 
 
 def test_a_frame_may_be_written_past_the_library_while_the_state_is_open() -> None:
-    """``WebSocketPeer.send``: a broadcast is framed once for all peers, and never sent after the close frame."""
+    """``Endpoint.send_frame``: a broadcast is framed once for all peers, and never sent after the close frame."""
     states = []
 
-    async def handler(connection: ServerConnection) -> None:
+    def handler(connection: ObservedConnection, message: bytes) -> None:
+        del message
         states.append(connection.protocol.state is OPEN)
-        connection.transport.write(framed(b"past"))
-        await connection.send("through")
-        await connection.close(4100, "retry_after=1")
-        states.append(connection.protocol.state is CLOSED)
+        connection.send_frame(framed(b"past"))
+        connection.send_text(b"through")
+        connection.close(4100, "retry_after=1")
+        connection.send_frame(framed(b"dropped"))
 
     async def script() -> None:
         async with await dial() as socket:
@@ -197,8 +206,9 @@ def test_a_frame_may_be_written_past_the_library_while_the_state_is_open() -> No
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4100, "retry_after=1")
 
-    run(handler, script)
-    assert states == [True, True]
+    (connection,) = run(handler, script)
+    assert states == [True]
+    assert connection.protocol.state is CLOSED
 
 
 @pytest.mark.parametrize("size, head", [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)])
@@ -211,15 +221,13 @@ def test_a_serialized_frame_is_whole_and_unmasked(size: int, head: int) -> None:
 
 
 def test_the_library_pauses_writing_for_a_peer_that_does_not_read() -> None:
-    """``QuizConnection.pause_writing``: a slow reader is evicted; ``paused`` holds until its buffer has drained."""
+    """``Endpoint.pause_writing``: a slow reader is evicted; it stays paused until its buffer has drained."""
     paused: list[bool] = []
 
-    async def handler(connection: ServerConnection) -> None:
-        for _ in range(100):
-            connection.transport.write(framed(b"x" * 10_000))
-        paused.append(connection.paused)
-        await connection.recv()
-        paused.append(connection.paused)
+    def handler(connection: ObservedConnection, message: bytes) -> None:
+        for _ in range(0 if message else 100):
+            connection.send_frame(framed(b"x" * 10_000))
+        paused.append(connection.is_writing_paused)
 
     async def script() -> None:
         async with await dial() as socket:
@@ -227,9 +235,9 @@ def test_the_library_pauses_writing_for_a_peer_that_does_not_read() -> None:
             for _ in range(100):
                 await socket.recv()
             await socket.send("read all")
-            await socket.wait_closed()
+            await asyncio.sleep(1)
 
-    (connection,) = run(handler, script, write_limit=1000)
+    (connection,) = run(handler, script)
     assert paused == [True, False]
     assert connection.calls == ["made", "paused", "lost"]
 
@@ -238,15 +246,12 @@ def test_the_library_pauses_writing_for_a_peer_that_does_not_read() -> None:
 
 
 def test_an_aborted_transport_ends_both_sides_without_a_close_frame() -> None:
-    """``WebSocketPeer.close`` and ``Gateway.too_slow``: a silent or slow peer is cut off, its close never awaited."""
+    """``Endpoint.abort``: a silent or slow peer is cut off, its close never awaited."""
     ends: list[ConnectionClosed] = []
 
-    async def handler(connection: ServerConnection) -> None:
-        asyncio.get_running_loop().call_later(1, connection.transport.abort)
-        try:
-            await connection.recv()
-        except ConnectionClosed as closed:
-            ends.append(closed)
+    def handler(connection: ObservedConnection, message: bytes) -> None:
+        del message
+        asyncio.get_running_loop().call_later(1, connection.abort)
 
     async def script() -> None:
         socket = await dial()
@@ -254,8 +259,9 @@ def test_an_aborted_transport_ends_both_sides_without_a_close_frame() -> None:
             await socket.recv()
         ends.append(closed.value)
 
-    run(handler, script)
-    assert [(end.rcvd, end.sent) for end in ends] == [(None, None), (None, None)]
+    (connection,) = run(handler, script)
+    assert [(end.rcvd, end.sent) for end in ends] == [(None, None)]
+    assert connection.at_loss == (None, None, None)
 
 
 @pytest.mark.parametrize(

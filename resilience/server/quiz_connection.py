@@ -1,0 +1,187 @@
+"""One socket of the server: a WebSocket endpoint that reports to its gateway from its transport's first moment.
+
+It knows bytes, frames and HTTP heads. What happens to the connection is decided by
+:mod:`resilience.protocol.server.connection`, whose machine the gateway gives to each connection when it opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from websockets.exceptions import InvalidMessage
+from websockets.http11 import Request, Response
+from websockets.protocol import CONNECTING
+from websockets.server import ServerProtocol
+
+from resilience.policy.close_codes import CloseCode
+from resilience.policy.handshake import HandshakeRequest
+from resilience.protocol.messages import ServerMessage
+from resilience.protocol.server.connection import ServerConnection
+from resilience.server.hub import Hub
+from resilience.server.input import MeteredInput
+from resilience.units import Instant, Seconds
+from resilience.wire.endpoint import Endpoint
+
+BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 49\r\n\r\nthis server reads HTTP/1.1 requests without body\n"
+)
+"""The answer to bytes that are no HTTP request, and to requests with a body."""
+
+_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+
+
+class ConnectionOwner(Protocol):
+    """What a connection reports to: the gateway. All calls return at once and raise nothing."""
+
+    def connection_opened(self, connection: QuizConnection) -> None:
+        """A transport was opened: set the connection's ``machine`` and ``input``."""
+
+    def request_received(self, connection: QuizConnection, request: Request) -> None:
+        """The head of a request has arrived: answer it."""
+
+    def handshake_completed(self, connection: QuizConnection) -> None:
+        """The request was answered with 101."""
+
+    def input_wait(self, machine: ServerConnection, now: Instant) -> Seconds:
+        """Return, and record, how long the next byte of this connection has to wait."""
+
+    def message_received(self, connection: QuizConnection, data: bytes) -> None:
+        """A whole message has arrived."""
+
+    def close_slow_consumer(self, connection: QuizConnection) -> None:
+        """The client reads less than it is sent."""
+
+    def connection_closed(self, connection: QuizConnection, code: int | None) -> None:
+        """The transport is gone; ``code`` is the close code received, if there was one."""
+
+    def message_sent(self, machine: ServerConnection, message: ServerMessage) -> None:
+        """A room has sent this message to this connection alone."""
+
+    def carry_out_effects(self) -> None:
+        """Carry out what a machine asked for."""
+
+
+class QuizConnection(Endpoint):
+    """A connection of one client, or of a browser that asks for a page."""
+
+    __slots__ = ("_owner", "input", "machine")
+
+    machine: ServerConnection
+    input: MeteredInput
+    protocol: ServerProtocol
+
+    def __init__(
+        self, protocol: ServerProtocol, owner: ConnectionOwner, *, close_timeout: Seconds, write_limit: int
+    ) -> None:
+        super().__init__(protocol, close_timeout=close_timeout, write_limit=write_limit)
+        self._owner = owner
+
+    # answers to a request ---------------------------------------------------------------------------------------------
+
+    def accept(self, request: Request) -> None:
+        """Complete the handshake, or reject what asks for none that this server can complete."""
+        self.respond(self.protocol.accept(request))
+        if self.is_open:
+            self.release_handshake()
+            self._owner.handshake_completed(self)
+
+    def respond(self, response: Response) -> None:
+        """Answer the request; a response other than 101 ends the connection. Dropped if the peer is gone."""
+        if self.protocol.state is CONNECTING and not self.protocol.close_expected() and not self.is_aborted:
+            self.protocol.send_response(response)
+            self.flush()
+
+    # the wire ---------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Report the transport's opening."""
+        super().connection_made(transport)
+        self._owner.connection_opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived: they are parsed as fast as the meter allows."""
+        self.input.receive(data)
+
+    def input_wait(self, now: Instant) -> Seconds:
+        """Return, and record, how long the next byte has to wait."""
+        return self._owner.input_wait(self.machine, now)
+
+    def head_received(self, head: Request | Response) -> None:
+        """A request has arrived."""
+        assert isinstance(head, Request)  # noqa: S101 - a server receives no response
+        self._owner.request_received(self, head)
+
+    def message_received(self, message: bytes) -> None:
+        """A message has arrived."""
+        self._owner.message_received(self, message)
+
+    def write_eof(self) -> None:
+        """Answer what ends without an answer of the library, because it is no request."""
+        failed = self.protocol.handshake_exc
+        if isinstance(failed, InvalidMessage) and not isinstance(failed.__cause__, EOFError):
+            self.transport.write(BAD_REQUEST)
+        super().write_eof()
+
+    def writing_paused(self) -> None:
+        """The write buffer is full, of messages or of the library's replies to pings: act on it if it lasts."""
+        asyncio.get_running_loop().call_soon(self._close_if_still_slow)
+
+    def ended(self, code: int | None, reason: str) -> None:
+        """Report the transport's end."""
+        del reason
+        self.input.stop()
+        self._owner.connection_closed(self, code)
+
+    def _close_if_still_slow(self) -> None:
+        if self.is_writing_paused:
+            self._owner.close_slow_consumer(self)
+
+
+class WebSocketPeer:
+    """A :class:`~resilience.server.hub.Peer` over one connection; ``hub`` drives its event's room."""
+
+    __slots__ = ("_owner", "connection", "hub")
+
+    def __init__(self, connection: QuizConnection, owner: ConnectionOwner) -> None:
+        self.connection, self._owner = connection, owner
+        self.hub: Hub | None = None
+
+    def send(self, frame: bytes) -> None:
+        """Queue a whole frame: a server's frames are the same for all receivers, so each is made once."""
+        self.connection.send_frame(frame)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with this code; later messages of this connection are ignored."""
+        self.connection.machine.close(code, reason)
+        self._owner.carry_out_effects()
+
+    def message_sent(self, message: ServerMessage) -> None:
+        """The room has sent this message to this connection alone."""
+        self._owner.message_sent(self.connection.machine, message)
+
+
+def peer_address(remote_address: object) -> str:
+    """The network address of the other end; ``remote_address`` as a transport's ``peername``."""
+    return str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
+
+
+def handshake_request(remote_address: object, request: Request) -> HandshakeRequest:
+    """The parts of a request's head that the policy judges; ``remote_address`` as a transport's ``peername``."""
+    headers = request.headers
+    return HandshakeRequest(
+        peer_address(remote_address),
+        tuple(headers.get_all("Origin")),
+        tuple(headers.get_all("Host")),
+        tuple(headers.get_all("X-Forwarded-For")),
+    )
+
+
+def is_protocol_violation(connection: QuizConnection) -> bool:
+    """Whether the library ended it because of the peer: no handshake, a wrong frame, or a message that is too long."""
+    failed = connection.protocol.handshake_exc
+    if failed is not None:
+        return not isinstance(failed.__cause__, EOFError)  # a peer that goes during the handshake broke no rule
+    sent, is_echo = connection.protocol.close_sent, connection.protocol.close_rcvd_then_sent
+    return sent is not None and sent.code in _VIOLATIONS and not is_echo

@@ -1,0 +1,1 @@
+"""WebSocket connections on asyncio, below any quiz."""
