@@ -21,6 +21,8 @@ from resilience.lab.participants import EVENT
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus, read_run_info
 
+from ..support.prompt_runs import prompt_run
+
 TEXT = """
 name = "foreign"
 duration = 4.6
@@ -40,7 +42,7 @@ def experiment(run_dir: Path) -> Experiment:
     """The quiz server as another project's: of it nothing is known but its address."""
     words = [sys.executable, "-m", "resilience", "serve", "--port", "{port}", "--event", EVENT, "--config", "x.toml"]
     (run_dir.parent / "x.toml").write_text("[server]\ndrain_window = 0.0\nrestart_pause = 0.0\n")
-    database = f"sqlite:///{run_dir.parent / 'theirs.db'}"
+    database = f"sqlite:///{run_dir.parent / run_dir.name}.db"
     rest = f'command = {[*words, "--db", database]}\ndirectory = "{run_dir.parent}"\n'
     return parse(TEXT + rest.replace("'", '"'), "foreign.toml")
 
@@ -53,9 +55,9 @@ def test_a_run_of_a_foreign_server_through_a_foreign_proxy_is_judged(binary: Bin
         return process, ExternalToxiproxy(process.host, process.api_port)
 
     process, external = asyncio.run(with_toxiproxy())
-    run_dir = tmp_path / "run"
+    lane = RealLane(toxiproxy=external, workers=1)
     try:
-        outcome = execute(RealLane(toxiproxy=external, workers=1), experiment(run_dir), 1, run_dir)
+        outcome, run_dir = prompt_run(lambda where: execute(lane, experiment(where), 1, where), tmp_path)
         left = asyncio.run(proxies_of(external))
     finally:
         process.kill()

@@ -275,10 +275,11 @@ async def test_a_suspension_that_does_not_happen_is_an_error(
     server: ToxiproxyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault that did not happen is never reported as injected."""
-    monkeypatch.setattr(module, "DEATH_S", 0.1)
-    monkeypatch.setattr(server, "_signal", lambda number, doing: None)
-    with pytest.raises(ToxiproxyError, match="did not stop within"):
-        server.suspend()
+    with monkeypatch.context() as deaf:
+        deaf.setattr(module, "DEATH_S", 0.1)
+        deaf.setattr(server, "_signal", lambda number, doing: None)
+        with pytest.raises(ToxiproxyError, match="did not stop within"):
+            server.suspend()
     assert not server.suspended
 
 
