@@ -1,7 +1,7 @@
 """What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once.
 
-With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in one
-process while others compute.
+With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in two
+processes while others compute.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from chaos.toxiproxy.provision import Binary, find_toxiproxy
 
@@ -36,15 +37,33 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/")
-"""The folders whose tests use real processes and mostly wait; those of `tests/browser` also keep a processor busy."""
+REAL = {
+    "tests/chaos/": "chaos",
+    "tests/conformance/test_client_checks.py": "conformance",
+    "tests/conformance/test_every_fault.py": "conformance",
+    "tests/conformance/test_lanes.py": "conformance",
+    "tests/conformance/test_wire.py": "conformance",
+}
+"""Where tests use real processes and mostly wait, and which of them wait in one process.
+
+Those of `tests/browser` also keep a processor busy.
+"""
 
 
 class RealTestsTogether(LoadFileScheduling):  # type: ignore[misc]
-    """Gives all tests of real processes to one process, and the others file by file to whichever is free."""
+    """Gives the tests of real processes to one process for each group of ``REAL``, and first.
+
+    The others are given file by file to whichever process is free.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "real" if nodeid.startswith(REAL) else super()._split_scope(nodeid)
+        return next((group for where, group in REAL.items() if nodeid.startswith(where)), super()._split_scope(nodeid))
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        for group in REAL.values():
+            if group in self.workqueue:
+                self.workqueue.move_to_end(group, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RealTestsTogether:
