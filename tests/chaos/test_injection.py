@@ -199,7 +199,7 @@ class BareChain(ToxicChain):
 
 
 LEAVING = 8
-"""Clients that leave; on a busy machine Toxiproxy sees some of them leave before it has read what they were sent."""
+"""Clients that leave."""
 
 
 async def leave_during(injection: Injection, link: ProxiedLink, stub: HttpStub) -> None:
