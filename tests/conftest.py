@@ -1,4 +1,4 @@
-"""What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once.
+"""What every test gets: repeatable Hypothesis, signals, the root of the checkout, a Toxiproxy found or built once.
 
 With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in two
 processes while others compute.
@@ -32,9 +32,14 @@ BUILD_S = 900
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C: a job in the background ignores it, and so would each command that a test starts and interrupts."""
+    """Heed Ctrl-C, which a job in the background ignores, and a lost terminal, which one under ``nohup`` does.
+
+    Each command that a test starts and interrupts would ignore them, too.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 REAL = {
