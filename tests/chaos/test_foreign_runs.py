@@ -25,11 +25,11 @@ from ..support.prompt_runs import prompt_run
 
 TEXT = """
 name = "foreign"
-duration = 4.6
+duration = 6.2
 ramp = 0.2
 cohorts = [{name = "alpha", clients = 4}]
 hypothesis = {joined = 1.0, within = 1.2}
-faults = [{kind = "cut", cohorts = ["alpha"], at = 1.4}, {kind = "server_kill", at = 1.8, duration = 0.3}]
+faults = [{kind = "cut", cohorts = ["alpha"], at = 1.4}, {kind = "server_kill", at = 3.4, duration = 0.3}]
 
 [target]
 kind = "command"
@@ -48,7 +48,10 @@ def experiment(run_dir: Path) -> Experiment:
 
 
 def test_a_run_of_a_foreign_server_through_a_foreign_proxy_is_judged(binary: Binary, tmp_path: Path) -> None:
-    """Checks without evidence do not apply, the others hold; nothing is left in the proxy."""
+    """Checks without evidence do not apply, the others hold; nothing is left in the proxy.
+
+    All return from the cut; a busy machine may still start the server again when the run ends.
+    """
 
     async def with_toxiproxy() -> tuple[ToxiproxyProcess, ExternalToxiproxy]:
         process = await ToxiproxyProcess.start(binary)
