@@ -42,30 +42,27 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-REAL = {
-    "tests/chaos/": "chaos",
-    "tests/conformance/test_client_checks.py": "conformance",
-    "tests/conformance/test_every_fault.py": "conformance",
-    "tests/conformance/test_lanes.py": "conformance",
-    "tests/conformance/test_wire.py": "conformance",
-}
-"""Where tests use real processes and mostly wait, and which of them wait in one process.
-
-Those of `tests/browser` also keep a processor busy.
-"""
+REAL = ("chaos", "conformance")
+"""The groups of tests that use real processes and mostly wait; those of `tests/browser` also keep a processor busy."""
 
 
 class RealTestsTogether(LoadFileScheduling):  # type: ignore[misc]
-    """Gives the tests of real processes to one process for each group of ``REAL``, and first.
+    """Gives the tests of real processes to one process for each group, and first.
 
     The others are given file by file to whichever process is free.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group for where, group in REAL.items() if nodeid.startswith(where)), super()._split_scope(nodeid))
+        file, _, name = nodeid.partition("::")
+        if file.startswith("tests/chaos/"):
+            return "chaos"
+        if file.startswith("tests/conformance/") and "_real_" in name:  # the others of such a file compute
+            return "conformance"
+        scope: str = super()._split_scope(nodeid)
+        return scope
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        for group in REAL.values():
+        for group in REAL:
             if group in self.workqueue:
                 self.workqueue.move_to_end(group, last=False)
         super()._assign_work_unit(node)
