@@ -12,7 +12,7 @@ from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
 from ..support.http_stub import HttpStub
-from ..support.patience import patient_with_proxies
+from ..support.proxy_timeouts import patient_with_proxies
 
 __all__ = ["clock", "link", "patient_with_proxies", "resetting_link", "stub"]
 

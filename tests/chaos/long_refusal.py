@@ -1,4 +1,4 @@
-"""An experiment whose one fault lasts until a test ends its run. It begins whoever has joined: a test ends it early."""
+"""An experiment whose one fault lasts until a test ends its run; it does not ask for clients that have joined."""
 
 from __future__ import annotations
 

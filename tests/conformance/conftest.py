@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..support.patience import patient_with_proxies
+from ..support.proxy_timeouts import patient_with_proxies
 
 __all__ = ["patient_with_proxies"]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from resilience.errors import HarnessError
-from resilience.eventlog.vocabulary import LogEventKind
+from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.lab.health import LATE_S
+from resilience.units import Seconds
 
 from .processes import logged
 
@@ -43,12 +44,23 @@ def prompt_run(make: Callable[[Path], T], folder: Path) -> tuple[T, Path]:
 
 
 def kept_up(where: Path) -> bool:
-    """Whether each run there began, and none of its processes was ever later than a fault may begin or end."""
+    """Whether each run there began, and neither a process of it nor a fault was ever later than a fault may be."""
     runs = [file.parent for file in where.rglob("run.json")]
     return bool(runs) and all(map(_kept_up, runs))
 
 
 def _kept_up(run_dir: Path) -> bool:
     events = logged(run_dir)
-    lags = [event.value or 0.0 for event in events if event.kind is LogEventKind.LAB_LAG]
-    return any(event.kind is LogEventKind.RUN_STARTED for event in events) and max(lags, default=0.0) <= LATE_S
+    return any(event.kind is LogEventKind.RUN_STARTED for event in events) and max(map(_lateness, events)) <= LATE_S
+
+
+def _lateness(event: LogEvent) -> Seconds:
+    """How late the laboratory was, by this record; a fault's has both edges of its operation, and the planned time."""
+    match event.kind:
+        case LogEventKind.LAB_LAG:
+            return event.value or 0.0
+        case LogEventKind.FAULT_STARTED | LogEventKind.FAULT_ENDED:
+            _, _, done = (event.detail or "").partition("..")
+            return float(done) - (event.value or 0.0) if done else 0.0
+        case _:
+            return 0.0

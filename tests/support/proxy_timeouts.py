@@ -1,4 +1,4 @@
-"""A fixture for folders whose tests use real proxies."""
+"""A fixture for folders whose tests use real proxies: how long these may take to answer."""
 
 from __future__ import annotations
 
