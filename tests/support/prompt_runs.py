@@ -14,11 +14,15 @@ from typing import TypeVar
 from resilience.errors import HarnessError
 from resilience.eventlog.vocabulary import LogEvent, LogEventKind
 from resilience.lab.health import LATE_S
+from resilience.lab.run_directory import read_run_info
 from resilience.units import Seconds
 
 from .processes import logged
 
 T = TypeVar("T")
+
+TOO_BUSY = "too busy"
+"""In the cause of a run that the laboratory itself gave up: of clients that have not reported no lateness is known."""
 
 MOST_RUNS = 3
 """A machine on which so many runs were late is not waited for any longer: the last one is judged as it is."""
@@ -51,6 +55,8 @@ def kept_up(where: Path) -> bool:
 
 def _kept_up(run_dir: Path) -> bool:
     events = logged(run_dir)
+    if TOO_BUSY in (read_run_info(run_dir).cause or ""):
+        return False
     return any(event.kind is LogEventKind.RUN_STARTED for event in events) and max(map(_lateness, events)) <= LATE_S
 
 
