@@ -35,7 +35,7 @@ test: setup ## Run every gate: style, types, import laws, wheel, then the tests
 	@$(MAKE) types
 	@$(MAKE) imports
 	@$(MAKE) wheel
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 lint: setup ## Check style and formatting (ruff)
 	@$(BIN)/ruff check

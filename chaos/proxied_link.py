@@ -49,13 +49,16 @@ from .condition_toxics import STREAMS, toxics_of
 from .ports import free_ports
 from .supervised import describe_exit
 from .toxiproxy.chain import ToxicChain
-from .toxiproxy.client import ToxiproxyApi
+from .toxiproxy.client import ToxiproxyApi, ToxiproxyHungError
 from .toxiproxy.external import ExternalToxiproxy, SharedToxiproxy
 from .toxiproxy.process import ToxiproxyProcess
 from .toxiproxy.provision import Binary
 from .toxiproxy.toxics import ResetOnClose, Timeout, Toxic
 
 HOST = "127.0.0.1"
+
+END_S: Seconds = 1.0
+"""How long the end of a process may be reported after its sockets have closed."""
 
 API_DEADLINE_S: Seconds = 3.0
 """How long one order may take before the proxy counts as hung; healthy ones were measured at up to 0.7 s under load."""
@@ -166,15 +169,30 @@ class ProxiedLink:
             return wrong
 
     async def _what_is_wrong(self) -> str | None:
-        if not self.process.alive:
-            return f"toxiproxy of {self.name} ended ({describe_exit(self.process.exit_code or 0)})"
+        if ended := self._how_it_ended():
+            return ended
         if self.process.suspended:
             return None  # as a fault wants it
         try:
             proxies = await self.api.list_proxies()
-        except ToxiproxyError as error:
+        except ToxiproxyHungError as error:
             return f"toxiproxy of {self.name} was replaced: {error}"
+        except ToxiproxyError as error:
+            return await self._end_after(error)
         return None if self._proxy in proxies else f"the proxy of {self.name} was deleted by another program"
+
+    def _how_it_ended(self) -> str | None:
+        if self.process.alive:
+            return None
+        return f"toxiproxy of {self.name} ended ({describe_exit(self.process.exit_code or 0)})"
+
+    async def _end_after(self, error: ToxiproxyError) -> str:
+        """How the process ended that did not answer: its sockets close a moment before the kernel reports its end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                while self.process.alive:  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(END_S / 20)
+        return self._how_it_ended() or f"toxiproxy of {self.name} was replaced: {error}"
 
     async def close(self) -> None:
         """End the proxy and its process."""

@@ -1,7 +1,7 @@
-"""What every test gets: repeatable Hypothesis, Ctrl-C, the root of the checkout, a Toxiproxy found or built once.
+"""What every test gets: repeatable Hypothesis, signals, the root of the checkout, a Toxiproxy found or built once.
 
-With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in one
-process while others compute.
+With ``pytest --dist loadfile`` the tests of real processes and sockets, which mostly wait, run one after another in two
+processes while others compute.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from chaos.toxiproxy.provision import Binary, find_toxiproxy
 
@@ -31,20 +32,40 @@ BUILD_S = 900
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C: a job in the background ignores it, and so would each command that a test starts and interrupts."""
+    """Heed Ctrl-C, which a job in the background ignores, and a lost terminal, which one under ``nohup`` does.
+
+    Each command that a test starts and interrupts would ignore them, too.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-REAL = ("tests/chaos/", "tests/conformance/", "tests/benchmarks/")
-"""The folders whose tests use real processes and mostly wait; those of `tests/browser` also keep a processor busy."""
+REAL = ("chaos", "conformance")
+"""The groups of tests that use real processes and mostly wait; those of `tests/browser` also keep a processor busy."""
 
 
 class RealTestsTogether(LoadFileScheduling):  # type: ignore[misc]
-    """Gives all tests of real processes to one process, and the others file by file to whichever is free."""
+    """Gives the tests of real processes to one process for each group, and first.
+
+    The others are given file by file to whichever process is free.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "real" if nodeid.startswith(REAL) else super()._split_scope(nodeid)
+        file, _, name = nodeid.partition("::")
+        if file.startswith("tests/chaos/"):
+            return "chaos"
+        if file.startswith("tests/conformance/") and "_real_" in name:  # the others of such a file compute
+            return "conformance"
+        scope: str = super()._split_scope(nodeid)
+        return scope
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        for group in REAL:
+            if group in self.workqueue:
+                self.workqueue.move_to_end(group, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RealTestsTogether:

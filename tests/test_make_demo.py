@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .support.deadlines import HANG_S
+
 STUB = """#!/bin/sh
 echo "ran $*"
 case "$*" in
@@ -29,7 +31,7 @@ def test_a_run_that_does_not_pass_stops_no_other(
     stub.chmod(0o755)
     stamp.touch()
     command = ["make", "demo", f"BIN={tmp_path}", f"STAMP={stamp}", f"DEMO={tmp_path}/demo"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.stdout.count("ran ") == 4
     assert done.stdout.count("report.html") == 3
     assert "compare.html" in done.stdout

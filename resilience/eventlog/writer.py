@@ -37,10 +37,11 @@ class EventWriter:
     """Appends events to one JSON Lines file, buffered; call ``flush`` before the process ends.
 
     ``resume`` appends to the file of an earlier writer, after removing its unfinished last line or its end marker.
+    The file's own folder is made where it is missing, those above are not: a run directory that was removed stays so.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         self._digest = _resume(path) if resume and path.exists() else RunningDigest()
         self._file = path.open("ab" if resume else "wb")
         self._buffer, self._buffered = bytearray(), 0

@@ -17,11 +17,14 @@ from resilience.eventlog.writer import EventWriter
 class ServerEventLog:
     """Appends to the file at ``path`` until a write fails; ``lost`` is called once, with the reason in one line.
 
+    The folders that lead to it are made.
+
     Raises :class:`~resilience.errors.UsageError` for a file that cannot be opened.
     """
 
     def __init__(self, path: Path, lost: Callable[[str], None]) -> None:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._writer: EventWriter | None = EventWriter(path, resume=True)
         except OSError as error:
             raise UsageError(f"--event-log {path}: cannot be written: {error.strerror}; name a file") from error

@@ -60,11 +60,6 @@ class ModelInput:
         self._held: deque[tuple[ClientMessage, int]] = deque()
         self._left, self._is_waiting = 0, False
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits."""
-        return not self._held and not self._is_waiting
-
     def receive(self, message: ClientMessage) -> None:
         """A message has arrived; it is read at once unless something before it waits."""
         self._held.append((message, len(encode(message))))

@@ -191,6 +191,7 @@ async def browser_world(
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with target(folder, settings, "--event-log", str(folder / "events.jsonl")) as server, async_playwright() as p:
         link = await ProxiedLink.start("alpha", binary, folder / "toxiproxy.log", RunClock())
+        link.api.timeout_s = HANG_S  # no test here is about a proxy that hangs
         browser = await p.chromium.launch(
             executable_path=program, args=[*LAUNCH, *root, *flags], timeout=HANG_S * 1000, ignore_default_args=IGNORED
         )

@@ -11,8 +11,10 @@ from chaos.proxied_link import ProxiedLink
 from chaos.toxiproxy.provision import Binary
 from resilience.runtime import RunClock
 
-from ..support.deadlines import HANG_S
 from ..support.http_stub import HttpStub
+from ..support.proxy_timeouts import patient_with_proxies
+
+__all__ = ["clock", "link", "patient_with_proxies", "resetting_link", "stub"]
 
 
 @pytest.fixture
@@ -26,12 +28,6 @@ async def stub() -> AsyncIterator[HttpStub]:
 def clock() -> RunClock:
     """A run that begins now."""
     return RunClock()
-
-
-@pytest.fixture(autouse=True)
-def patient_with_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a test that sets a limit of its own finds a proxy hung."""
-    monkeypatch.setattr("chaos.proxied_link.API_DEADLINE_S", HANG_S)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An experiment whose one fault lasts until a test ends its run."""
+"""An experiment whose one fault lasts until a test ends its run; it does not ask for clients that have joined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ name = "beta"
 clients = 1
 
 [hypothesis]
-joined = 0.5
+joined = 0.0
 within = 2.0
 
 [[faults]]

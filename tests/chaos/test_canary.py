@@ -24,7 +24,15 @@ from resilience.experiment.faults import (
     SlowCloseFault,
     StallFault,
 )
-from resilience.experiment.primitives import Direction, LinkOperation, Symptom
+from resilience.experiment.primitives import (
+    Direction,
+    LateClose,
+    LinkOperation,
+    SlowBytes,
+    SlowReplies,
+    SmallPieces,
+    Symptom,
+)
 from resilience.lab.canary import NetworkCanary, ProbeResult, probe
 
 from ..support.deadlines import HANG_S
@@ -51,7 +59,17 @@ FAULTS: dict[str, AnyFault] = {
     "slow_close": SlowCloseFault(at=1.0, cohorts=ALPHA, duration=1.5, delay=0.3),
     "slow_close-up": SlowCloseFault(at=1.0, cohorts=ALPHA, duration=1.5, delay=0.3, direction=Direction.UP),
 }
-SYMPTOMS = {name: fault.composition.symptom for name, fault in {**FAULTS, "reset": RESET}.items()}
+PAUSE_S = 5.0
+"""Longer than a busy machine stands still, so that its pauses are not taken for a slow link."""
+
+SYMPTOMS: dict[str, Symptom] = {
+    **{name: fault.composition.symptom for name, fault in {**FAULTS, "reset": RESET}.items()},
+    "latency": SlowReplies(PAUSE_S),
+    "bandwidth": SlowBytes(padding=5000, at_least=PAUSE_S),
+    "slice": SmallPieces(size=8, delay=PAUSE_S),
+    "slow_close": LateClose(PAUSE_S),
+    "slow_close-up": LateClose(PAUSE_S),
+}
 
 SOON_S = 0.6
 """How long a canary looks for a fault that is not there."""

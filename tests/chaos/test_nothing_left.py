@@ -103,9 +103,11 @@ def test_an_interrupted_run_leaves_nothing_behind(binary: Binary, tmp_path: Path
 
 
 def test_a_second_ctrl_c_ends_a_run_at_once(binary: Binary, tmp_path: Path) -> None:
-    """A server that would drain for minutes is killed; that is no failure of it, and what was recorded can be read."""
+    """A server that takes minutes to end is killed; that is no failure of it, and what was recorded can be read."""
     output = tmp_path / "output"
     with run_in_mid_fault(ENDLESS, tmp_path, binary) as (process, children, ports):
+        (server,) = (pid for pid in children if b"resilience\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(server, signal.SIGSTOP)  # without clients it would have nothing to wait for
         process.send_signal(signal.SIGINT)
         assert eventually_sync(lambda: "SIGINT: the run ends now" in output.read_text())
         assert any(lives(pid) for pid in children)

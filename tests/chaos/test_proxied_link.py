@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -256,6 +258,13 @@ async def test_a_hung_proxy_is_replaced_once_on_its_port(link: ProxiedLink) -> N
     assert link.address == address
     assert process_of(link).starts == starts + 1
     assert await probe(address, HANG_S) is ProbeResult.ANSWERED
+
+
+async def test_a_proxy_that_dies_while_it_is_asked_is_named_by_its_signal(link: ProxiedLink) -> None:
+    """It refuses, or resets, the request before the kernel reports its end."""
+    for _ in range(3):
+        os.kill(process_of(link).pid, signal.SIGKILL)
+        assert await link.revive() == "toxiproxy of alpha ended (killed by SIGKILL)"
 
 
 async def test_a_healthy_link_is_neither_revived_nor_repaired(link: ProxiedLink) -> None:

@@ -13,6 +13,8 @@ from resilience.experiment.loader import load
 from resilience.lab.run import execute
 from resilience.lab.run_directory import RunStatus
 
+from ..support.prompt_runs import prompt_run
+
 SHORT = (
     "duration=10.0",
     "ramp=0.5",
@@ -30,9 +32,10 @@ def test_a_venue_in_small_returns_and_says_what_bare_clients_take(binary: Binary
     """Every figure of the reference is there, and no certain check of the run is broken."""
     experiment = load("venue-5000", SHORT, scale=0.01)
     assert experiment.clients == 50
-    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), experiment, 1, tmp_path / "run")
+    lane = RealLane(toxiproxy=binary.path, workers=2)
+    outcome, run_dir = prompt_run(lambda where: execute(lane, experiment, 1, where), tmp_path)
     assert (outcome.status, outcome.cause) == (RunStatus.COMPLETED, None)
-    summary = analyse(tmp_path / "run")[2]
+    summary = analyse(run_dir)[2]
     assert summary.laboratory.failures == ()
     found = summary.laboratory.reference
     assert found is not None

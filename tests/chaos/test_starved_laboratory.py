@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,11 +77,12 @@ def test_processes_that_stand_still_decide_nothing(binary: Binary, tmp_path: Pat
         try:
             assert eventually_sync(lambda: LogEventKind.FAULT_STARTED in kinds(out) or process.poll() is not None)
             fleet = [pid for pid in descendants(process.pid) if is_fleet(pid)]
-            for pid in fleet if who == "fleet" else [process.pid]:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(STOPPED_S)
-            for pid in fleet if who == "fleet" else [process.pid]:
-                os.kill(pid, signal.SIGCONT)
+            struck = fleet if who == "fleet" else [process.pid]
+            for number, pause in ((signal.SIGSTOP, STOPPED_S), (signal.SIGCONT, 0.0)):
+                for pid in struck:
+                    with suppress(ProcessLookupError):  # a run that did not start has ended
+                        os.kill(pid, number)
+                time.sleep(pause)
             code = process.wait(HANG_S)
         finally:
             process.kill()

@@ -94,6 +94,20 @@ def test_it_ends_with_one_line_when_its_log_cannot_be_written(tmp_path: Path) ->
         assert worker.stderr.read().decode() == "OSError: [Errno 27] File too large\n"
 
 
+def test_it_does_not_make_a_run_directory_again_that_was_removed(tmp_path: Path) -> None:
+    """It opens its log when the run starts; by then the user may have removed the run."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with started(run_dir) as worker:
+        run_dir.rmdir()
+        order(worker, Go(time.monotonic(), {"solo": "ws://127.0.0.1:1/ws"}))
+        assert report(worker) is None
+        assert worker.wait(HANG_S) == 1
+        assert worker.stderr is not None
+        assert worker.stderr.read().decode().startswith("FileNotFoundError: ")
+    assert not run_dir.exists()
+
+
 def test_the_lag_meter_knows_the_worst_and_the_ninety_ninth_of_a_hundred() -> None:
     """A tick before its time is not late; no tick is no lateness."""
     meter = LagMeter()

@@ -20,6 +20,7 @@ from resilience.lab.system import LaneDriver
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
 from tests.resilience.protocol.machine_pair import MachinePair, Peer
+from tests.support.prompt_runs import prompt_run
 from tests.support.stored_lines import read_events
 
 SMALL = load_file(Path(__file__).with_name("small.toml"))
@@ -105,8 +106,7 @@ def in_memory(driver: LaneDriver, experiment: Experiment, seed: int) -> Sequence
 def real(experiment: Experiment, seed: int) -> Sequence[LogEvent]:
     """Real processes, real sockets, a real Toxiproxy."""
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        outcome = execute(RealLane(), experiment, seed, run_dir)
+        outcome, run_dir = prompt_run(lambda where: execute(RealLane(), experiment, seed, where), Path(folder))
         assert outcome.status is RunStatus.COMPLETED, outcome.cause
         return read_events(run_dir)
 

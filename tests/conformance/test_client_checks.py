@@ -114,7 +114,7 @@ def test_what_is_wrong_for_all_is_named_over_real_sockets(
     """Several defects at once that need no fault to show, and a cohort that bypasses its proxy."""
     names = ("one_more", "leak", "unequal")
     run_with(names)
-    found = complaints(runs.real(1, binary, tmp_path / "run"))
+    found = complaints(runs.real(1, binary, tmp_path))
     assert {DEFECTS[name].check for name in names} | {BYPASS} <= set(found)
 
 
@@ -123,7 +123,7 @@ def test_what_is_wrong_for_the_restored_is_named_over_real_sockets(
 ) -> None:
     names = ("deaf", "swallowed", "never_dead", "other_name", "same_token", "denied", "joined_again")
     run_with(names)
-    found = complaints(runs.real(1, binary, tmp_path / "run"))
+    found = complaints(runs.real(1, binary, tmp_path))
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
@@ -132,7 +132,7 @@ def test_what_is_wrong_in_clients_is_named_over_real_sockets(
 ) -> None:
     names = [defect.name for defect in clients.DEFECTS]
     run_with(names)
-    found = complaints(runs.real(1, binary, tmp_path / "run"))
+    found = complaints(runs.real(1, binary, tmp_path))
     assert {DEFECTS[name].check for name in names} <= set(found)
 
 
@@ -141,14 +141,14 @@ def test_what_is_wrong_for_second_tabs_is_named_over_real_sockets(
     name: str, run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     run_with([name])
-    assert DEFECTS[name].check in complaints(runs.real(1, binary, tmp_path / "run", runs.TABS))
+    assert DEFECTS[name].check in complaints(runs.real(1, binary, tmp_path, runs.TABS))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_a_sound_server_is_not_accused_over_real_sockets(
     experiment: Experiment, binary: Binary, tmp_path: Path
 ) -> None:
-    assert complaints(runs.real(1, binary, tmp_path / "run", experiment)) == {}
+    assert complaints(runs.real(1, binary, tmp_path, experiment)) == {}
 
 
 @pytest.mark.bench
@@ -157,10 +157,10 @@ def test_a_planted_defect_is_named_over_real_sockets(
     defect: Defect, run_with: Callable[[Sequence[str]], None], binary: Binary, tmp_path: Path
 ) -> None:
     run_with([defect.name])
-    assert defect.check in complaints(runs.real(1, binary, tmp_path / "run", EXPERIMENTS[defect.experiment]))
+    assert defect.check in complaints(runs.real(1, binary, tmp_path, EXPERIMENTS[defect.experiment]))
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("seed", range(2, 11))
 def test_a_sound_server_is_never_accused_over_real_sockets(seed: int, binary: Binary, tmp_path: Path) -> None:
-    assert complaints(runs.real(seed, binary, tmp_path / "run")) == {}
+    assert complaints(runs.real(seed, binary, tmp_path)) == {}

@@ -25,6 +25,7 @@ from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
 from sim.model.lane import ModelLane
 from sim.virtual.lane import VirtualLane
+from tests.support.prompt_runs import prompt_run
 from tests.support.stored_lines import read_events
 
 from . import lanes
@@ -58,9 +59,9 @@ def test_every_kind_of_fault_runs_in_the_real_lane(tmp_path: Path) -> None:
 
 def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     experiment = every_kind(driver.lane)
-    outcome = execute(driver, experiment, 1, tmp_path / "run")
+    outcome, run_dir = prompt_run(lambda where: execute(driver, experiment, 1, where), tmp_path)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
-    _, episodes, summary = analyse(tmp_path / "run")
+    _, episodes, summary = analyse(run_dir)
     assert sorted(window.kind for window in summary.windows) == sorted(fault.kind for fault in experiment.faults)
     assert {window.kind: window.reason for window in summary.windows if window.reason} == {}
     found = episodes.groupby(["kind", "outcome"], observed=True).size().to_dict()
@@ -68,7 +69,7 @@ def check_every_kind(driver: LaneDriver, tmp_path: Path) -> None:
     verdicts = [(item.name, item.verdict, item.detail) for item in summary.invariants if item.verdict != "pass"]
     assert [told for told in verdicts if told[1] != "not_applicable"] == []
     assert {name for name, _, _ in verdicts} == UNTRIED
-    found_here = connecting(read_events(tmp_path / "run"))
+    found_here = connecting(read_events(run_dir))
     assert found_here == {actor: connecting_in_virtual_time()[actor] for actor in found_here}
 
 

@@ -56,6 +56,12 @@ class End(asyncio.Protocol):
         """All bytes that arrived."""
         return b"".join(data for _, data in self.pieces)
 
+    def take_pieces(self) -> int:
+        """Forget what arrived; returns in how many pieces it did."""
+        count = len(self.pieces)
+        self.pieces.clear()
+        return count
+
     def say(self, data: bytes) -> float:
         """Send bytes; returns when."""
         self.transport.write(data)

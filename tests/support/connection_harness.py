@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from resilience.config import ServerConfig
+from resilience.eventlog.vocabulary import LogEventKind
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
 from resilience.protocol.effects import ConnectionEffect, Disconnect, Record, SendToClient
-from resilience.protocol.messages import ClientMessage, Host, Join, Message, ResumeRejected, ServerMessage
+from resilience.protocol.messages import ClientMessage, Host, Join, Message, Resume, ResumeRejected, ServerMessage
 from resilience.protocol.server.connection import ServerConnection, ServerConnections
 from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
@@ -15,6 +16,12 @@ from .machines import joined
 KEY = "the key of the hosts"
 HERE, ELSEWHERE, RECOVERING, NOWHERE = "quiz", "moved", "waiting", "nowhere"
 JOIN = Join(event=HERE, name="Ada", instance="tab")
+RESUME = Resume(event=HERE, token="t")
+HOST = Host(event=HERE, key=KEY)
+BROWSER = HandshakeRequest("10.0.0.1", ("http://quiz",), ("quiz",))
+REFUSED, SHED, WRONG = (
+    kind.value for kind in (LogEventKind.CONNECTION_REFUSED, LogEventKind.JOIN_SHED, LogEventKind.MESSAGE_REFUSED)
+)
 
 
 class ConnectionHarness:
@@ -57,7 +64,7 @@ class ConnectionHarness:
             case ServerConnectionState.JOINING | ServerConnectionState.PARTICIPANT:
                 assert connection.receive(JOIN, self.now)
             case ServerConnectionState.HOST:
-                connection.receive(Host(event=HERE, key=KEY), self.now)
+                connection.receive(HOST, self.now)
             case ServerConnectionState.DRAINING:
                 connection.drain(1.0)
             case ServerConnectionState.CLOSED:

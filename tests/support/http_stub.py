@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from chaos.proxied_link import Address
 
 from .deadlines import HANG_S
+from .processes import eventually, unread_by_peer
+
+_READ_AT_ONCE = 2
+
+
+async def push(writers: Sequence[asyncio.StreamWriter], pieces: int) -> None:
+    """Send so many pieces to each connection, one after the other.
+
+    The peers have read the first two before the next is sent. A proxy has taken the one and waits with the other then,
+    however slow it is: it has both when its client leaves.
+    """
+    for number in range(pieces):
+        for writer in writers:
+            writer.write(bytes(5000))
+        if number < _READ_AT_ONCE:
+            await eventually(lambda: not any(map(unread_by_peer, writers)))
+        else:
+            await asyncio.sleep(0.02)
 
 
 class HttpStub:
@@ -39,10 +58,7 @@ class HttpStub:
 
     async def push(self, pieces: int) -> None:
         """Send so many pieces to every connection, one after the other."""
-        for _ in range(pieces):
-            for writer in self._writers:
-                writer.write(bytes(5000))
-            await asyncio.sleep(0.02)
+        await push(self._writers, pieces)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)

@@ -202,6 +202,7 @@ class LogBuilder:
 
     def write(self, run_dir: Path) -> Path:
         """The run as a directory with complete evidence: its clients have the names that the experiment gives them."""
+        run_dir.mkdir(parents=True, exist_ok=True)
         writer = EventWriter(run_dir / "events" / "run.jsonl")
         for event in sorted([*self._run_records(), *self.events], key=lambda event: event.t):
             writer.write(msgspec.structs.replace(event, actor=self._names.get(event.actor, event.actor)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from resilience.eventlog.vocabulary import LogEvent
@@ -63,12 +63,28 @@ def lives(pid: int) -> bool:
 def listening(pids: set[int]) -> set[int]:
     """TCP ports on which these processes listen."""
     inodes = {inode for pid in pids for inode in _sockets(pid)}
-    ports = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            ports.add(int(fields[1].rpartition(":")[2], 16))
-    return ports
+    return {_port(row[1]) for row in _tcp_rows() if row[3] == "0A" and row[9] in inodes}
+
+
+def unread_by_peer(writer: asyncio.StreamWriter) -> int:
+    """Bytes sent over this connection on this machine that the peer's process has not read; none of a closed one."""
+    mine, peer = (writer.get_extra_info(name)[1] for name in ("sockname", "peername"))
+    unread = writer.transport.get_write_buffer_size()
+    for row in _tcp_rows():
+        sent, received = (int(queue, 16) for queue in row[4].split(":"))
+        if (_port(row[1]), _port(row[2])) == (mine, peer):
+            unread += sent
+        elif (_port(row[1]), _port(row[2])) == (peer, mine):
+            unread += received
+    return unread
+
+
+def _tcp_rows() -> Iterator[list[str]]:
+    return (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
 
 
 def _state(pid: int) -> list[str] | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -88,7 +89,8 @@ async def test_a_defect_is_found_under_its_rule(tmp_path: Path, defect: str, rul
 async def test_a_driver_that_acknowledges_nothing_breaks_no_rule(tmp_path: Path) -> None:
     """Not every system confirms something; the report says what is missing."""
     command = [sys.executable, defective_driver.__file__, "hides_acts"]
-    found = await examine(command, tmp_path / "log", clients=2, limits=IMPATIENT)
+    limits = msgspec.structs.replace(PATIENT, answer=IMPATIENT.answer)
+    found = await examine(command, tmp_path / "log", clients=2, limits=limits)
     acts = next(finding for finding in found.findings if "acknowledges" in finding.rule)
     assert (acts.holds, acts.found) == (None, "0 of 2 acts")
     assert "no sign that a silent connection lives" in acts.right

@@ -22,6 +22,7 @@ from resilience.experiment.spec import Experiment
 from resilience.lab.run_directory import RunStatus
 
 from ...support.log_builder import TARGET, clean_history, experiment
+from ...support.prompt_runs import prompt_run
 
 SHORT = """
 name = "short"
@@ -128,8 +129,13 @@ def test_settings_of_the_experiment_are_left_out_with_a_word(tmp_path: Path) -> 
 # --- real systems -----------------------------------------------------------------------------------------------------
 
 
-def compare(folder: Path, binary: Binary, *systems: str) -> SystemsComparison:
-    """``chaos compare-systems`` as a user starts it."""
+def compare(tmp_path: Path, binary: Binary, *systems: str) -> tuple[SystemsComparison, Path]:
+    """``chaos compare-systems`` as a user starts it, and the folder in which it ran."""
+    return prompt_run(lambda where: compare_in(where, binary, *systems), tmp_path)
+
+
+def compare_in(folder: Path, binary: Binary, *systems: str) -> SystemsComparison:
+    folder.mkdir()
     (folder / "short.toml").write_text(SHORT)
     words = ["chaos", "compare-systems", "short.toml", *systems, "--out", "out", "--toxiproxy", str(binary.path)]
     done = subprocess.run(
@@ -145,18 +151,18 @@ def compare(folder: Path, binary: Binary, *systems: str) -> SystemsComparison:
 
 def test_the_quiz_and_a_bare_server_are_compared(binary: Binary, tmp_path: Path) -> None:
     """Quiz clients resume their sessions, those of the bare server begin new ones."""
-    found = compare(tmp_path, binary, "quiz", "echo")
+    found, folder = compare(tmp_path, binary, "quiz", "echo")
     quiz, echo = found.results
     assert (quiz.returns, echo.returns) == ({"resumed": 3}, {"fresh": 3})
     assert len(echo.not_applicable) > len(quiz.not_applicable)
     assert found.systems[1].versions["driver"] == "websockets, reconnecting"
-    assert (tmp_path / "out" / "short" / "echo" / "report.html").exists()
+    assert (folder / "out" / "short" / "echo" / "report.html").exists()
 
 
 @pytest.mark.usefixtures("node_programs")
 def test_socketio_resumes_its_sessions(binary: Binary, tmp_path: Path) -> None:
     """Its server must have sent something before the cut, so that there is a position to recover from."""
-    (result,) = compare(tmp_path, binary, "socketio").results
+    (result,) = compare(tmp_path, binary, "socketio")[0].results
     assert result.returns == {"resumed": 3}
     assert result.figures[0].n == 3
 

@@ -17,6 +17,7 @@ from chaos.toxiproxy.process import ToxiproxyProcess
 from chaos.toxiproxy.toxics import Bandwidth, Latency, LimitData, Slicer, SlowClose, Timeout, Toxic
 
 from ...support.deadlines import HANG_S
+from ...support.http_stub import push
 from ...support.processes import eventually
 
 LONG_MS = 60_000
@@ -42,10 +43,7 @@ class Pusher:
 
     async def push(self, pieces: int) -> None:
         """Send so many pieces, one after the other."""
-        for _ in range(pieces):
-            for writer in self.writers:
-                writer.write(bytes(5000))
-            await asyncio.sleep(0.02)
+        await push(self.writers, pieces)
 
 
 @asynccontextmanager

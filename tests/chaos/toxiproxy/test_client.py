@@ -52,20 +52,6 @@ ORDERS: dict[str, Order] = {
 }
 
 
-@pytest.fixture
-async def echo() -> AsyncIterator[int]:
-    """The port of a server that sends back what it hears."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while heard := await reader.read(4096):
-            writer.write(heard)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-
-
 def listen() -> str:
     return f"127.0.0.1:{free_ports(1)[0]}"
 

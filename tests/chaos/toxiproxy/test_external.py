@@ -89,9 +89,10 @@ async def test_a_link_uses_one_proxy_of_its_own_and_leaves_no_trace(
             await link.connect(stub.address)
         first, second = links
         assert len(await api.list_proxies()) == 3
-        for condition, met in ((Refuse(), ProbeResult.REFUSED), (Drop(Direction.BOTH), ProbeResult.SILENT)):
+        conditions = ((Refuse(), HANG_S, ProbeResult.REFUSED), (Drop(Direction.BOTH), 0.3, ProbeResult.SILENT))
+        for condition, within, met in conditions:
             await first.apply(Impose(condition))
-            assert await probe(first.address, 0.3) is met
+            assert await probe(first.address, within) is met
             assert await probe(second.address, HANG_S) is ProbeResult.ANSWERED
             await first.apply(Lift(condition))
             assert await probe(first.address, HANG_S) is ProbeResult.ANSWERED

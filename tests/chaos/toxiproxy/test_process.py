@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,23 +74,9 @@ def free(port: int) -> bool:
     return False
 
 
-@pytest.fixture
-async def echo() -> AsyncIterator[str]:
-    """The address of an echo server."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1000):
-            writer.write(data)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def link(api: ToxiproxyApi, echo: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def link(api: ToxiproxyApi, echo: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection through a new proxy, after one round trip."""
-    proxy = await api.create_proxy("p", f"127.0.0.1:{free_ports(1)[0]}", echo)
+    proxy = await api.create_proxy("p", f"127.0.0.1:{free_ports(1)[0]}", f"127.0.0.1:{echo}")
     reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
     writer.write(b"hello")
     assert await asyncio.wait_for(reader.readexactly(5), HANG_S) == b"hello"
@@ -225,7 +211,7 @@ async def test_the_log_is_appended_to_the_given_file(binary: Binary, tmp_path: P
 
 
 async def test_suspended_is_silent_and_resumed_loses_nothing(
-    server: ToxiproxyProcess, api: ToxiproxyApi, echo: str
+    server: ToxiproxyProcess, api: ToxiproxyApi, echo: int
 ) -> None:
     """While frozen: connections open, connects accepted by the kernel, no byte, no close. After: all in order."""
     reader, writer = await link(api, echo)
@@ -275,10 +261,11 @@ async def test_a_suspension_that_does_not_happen_is_an_error(
     server: ToxiproxyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault that did not happen is never reported as injected."""
-    monkeypatch.setattr(module, "DEATH_S", 0.1)
-    monkeypatch.setattr(server, "_signal", lambda number, doing: None)
-    with pytest.raises(ToxiproxyError, match="did not stop within"):
-        server.suspend()
+    with monkeypatch.context() as deaf:
+        deaf.setattr(module, "DEATH_S", 0.1)
+        deaf.setattr(server, "_signal", lambda number, doing: None)
+        with pytest.raises(ToxiproxyError, match="did not stop within"):
+            server.suspend()
     assert not server.suspended
 
 

@@ -41,7 +41,8 @@ WORDS = [(JOIN, "event"), (JOIN, "name"), (JOIN, "instance"), (ANSWER, "question
 @pytest.mark.parametrize("length", [1, 64])
 def test_words_have_1_to_64_characters(message: dict[str, object], field: str, length: int) -> None:
     """Characters, not bytes: 64 of four bytes each are fine."""
-    codec.decode_client(json.dumps({**message, field: "😀" * length}))
+    words = "😀" * length
+    assert getattr(codec.decode_client(json.dumps({**message, field: words})), field) == words
 
 
 @pytest.mark.parametrize("message, field", WORDS)

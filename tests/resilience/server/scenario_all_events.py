@@ -13,7 +13,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import StoreError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol import codec
 from resilience.protocol.effects import Row
 from resilience.protocol.messages import (
     Answer,
@@ -43,6 +42,7 @@ from resilience.server.metrics import Metrics
 from resilience.server.store import MEMORY, RunLease, SqlStore
 from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness
+from tests.support.websocket import dial, hear, say
 
 T = TypeVar("T", bound=Message)
 
@@ -210,22 +210,3 @@ class FullScenario:
                 crowd.append(await dial())  # noqa: PERF401 - those before the refusal stay
         for socket in crowd:
             await socket.close()
-
-
-async def dial() -> ClientConnection:
-    """A bare connection, to say what no client of ours would."""
-    return await connect(URL, compression=None, proxy=None, ping_interval=None, close_timeout=1)
-
-
-async def say(socket: ClientConnection, message: Message | str) -> None:
-    """Send a message, or whatever text."""
-    await socket.send(message if isinstance(message, str) else codec.encode(message), text=True)
-
-
-async def hear(socket: ClientConnection, kind: type[T]) -> T:
-    """The next message of this kind."""
-    async with asyncio.timeout(60):
-        while True:
-            message = codec.decode_server(await socket.recv())
-            if isinstance(message, kind):
-                return message

@@ -39,8 +39,9 @@ from resilience.server.event_registry import EventSpec
 from resilience.server.store import MEMORY, RunLease, SqlStore, StoredEvent
 from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, PORT, URL, VirtualServerHarness, play
+from tests.support.websocket import hear, say
 
-from .test_server import close_code, hear, say
+from .test_server import close_code
 
 KEY = "a key of the hosts"
 QUIZ = QuizConfig(questions=2, lobby=1, question_time=20)

@@ -285,3 +285,4 @@ def test_foreign_tables_of_other_names_do_not_matter(shared_url: str, engine: En
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE colours (id VARCHAR PRIMARY KEY)"))
     with_quiz(SqlStore(shared_url)).close()
+    assert {"colours", "events"} <= set(inspect(engine).get_table_names())

@@ -33,9 +33,10 @@ from resilience.server.lease_claim import LeaseClaim
 from resilience.server.store import MEMORY, RunLease, SqlStore
 from tests.support.lost_database import LosableDatabase, LosableStore
 from tests.support.virtual_server import HOST, PORT, VirtualServerHarness, play
+from tests.support.websocket import hear, say
 
 from .test_event_registry import PLAN, crash, host, server, speak, started
-from .test_server import close_code, hear, say
+from .test_server import close_code
 
 LEASE = RunLease("quiz#1", 3)
 NEXT = RunLease("quiz#1", 4)

@@ -34,8 +34,9 @@ from resilience.server.store import RunExistsError, RunLease, SqlStore
 from tests.resilience.server.stored import ORIGIN, PLAN
 from tests.support.counted_names import counted
 from tests.support.virtual_server import HOST, VirtualServerHarness, empty_store, play
+from tests.support.websocket import hear, say
 
-from .test_server import close_code, hear, say
+from .test_server import close_code
 
 QUIZ = QuizConfig(lobby=3000)
 KEY = "a key of the hosts"

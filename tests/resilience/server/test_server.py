@@ -8,43 +8,24 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from resilience.config import QuizConfig, ServerConfig
 from resilience.errors import ConfigError, StoreError
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol import codec
 from resilience.protocol.effects import Row
 from resilience.protocol.messages import Answer, AnswerResult, Error, Join, Joined, Message, Resume, ResumeRejected
 from resilience.protocol.states import ClientState
 from resilience.quiz.game import StoredAnswer
 from resilience.server.store import MEMORY, RunLease, SqlStore
 from tests.support.virtual_server import HOST, URL, VirtualServerHarness, play
+from tests.support.websocket import dial, hear, say
 
 T = TypeVar("T", bound=Message)
 
 QUICK = QuizConfig(questions=2, lobby=1, question_time=20)
 JOIN = Join(event="quiz", name="eve", instance="e1")
-
-
-async def dial() -> ClientConnection:
-    """A bare connection, to say what no client of ours would."""
-    return await connect(URL, compression=None, proxy=None, ping_interval=None, close_timeout=1)
-
-
-async def say(socket: ClientConnection, message: Message | str) -> None:
-    """Send a message, or whatever text."""
-    await socket.send(message if isinstance(message, str) else codec.encode(message), text=True)
-
-
-async def hear(socket: ClientConnection, kind: type[T]) -> T:
-    """The next message of this kind."""
-    async with asyncio.timeout(60):
-        while True:
-            message = codec.decode_server(await socket.recv())
-            if isinstance(message, kind):
-                return message
 
 
 async def close_code(socket: ClientConnection) -> int:

@@ -241,6 +241,7 @@ def test_a_second_answer_to_a_question_fails_its_whole_commit(store: SqlStore) -
 
 def test_a_commit_of_nothing_is_one(store: SqlStore) -> None:
     store.commit([], ORIGIN)
+    assert store.latest("quiz", ORIGIN) is None
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------

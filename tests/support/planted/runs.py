@@ -24,6 +24,7 @@ from resilience.lab.run_directory import RunStatus
 from resilience.lab.system import LaneDriver
 from sim.virtual.lane import VirtualLane
 
+from ..prompt_runs import prompt_run
 from . import DEFECTS, clients, planting
 
 EXPERIMENTS = {name: load_file(Path(__file__).with_name(f"{name}.toml")) for name in (planting.PLANTED, planting.TABS)}
@@ -54,9 +55,10 @@ def virtual(seed: int, experiment: Experiment = PLANTED) -> RunHistory:
     return in_memory(VirtualLane(), seed, experiment)
 
 
-def real(seed: int, binary: Binary, run_dir: Path, experiment: Experiment = PLANTED) -> RunHistory:
-    """The history of one run over real processes and sockets."""
-    outcome = execute(RealLane(toxiproxy=binary.path, workers=2), experiment, seed, run_dir)
+def real(seed: int, binary: Binary, folder: Path, experiment: Experiment = PLANTED) -> RunHistory:
+    """The history of one run over real processes and sockets, in a directory in ``folder``."""
+    lane = RealLane(toxiproxy=binary.path, workers=2)
+    outcome, run_dir = prompt_run(lambda where: execute(lane, experiment, seed, where), folder)
     assert outcome.status is RunStatus.COMPLETED, outcome.cause
     return load_history(run_dir)
 

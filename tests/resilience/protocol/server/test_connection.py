@@ -27,30 +27,29 @@ from resilience.protocol.messages import (
     HostCommand,
     Join,
     Probe,
-    Resume,
 )
 from resilience.protocol.server.connection import ServerConnection
 from resilience.protocol.states import SERVER_CONNECTION_TRANSITIONS, ServerConnectionState
 from resilience.quiz.plan import QuizPlan
 from resilience.quiz.questions import arithmetic_questions
 from tests.support.connection_harness import (
+    BROWSER,
     ELSEWHERE,
     HERE,
+    HOST,
     JOIN,
     KEY,
     NOWHERE,
+    REFUSED,
+    RESUME,
+    SHED,
+    WRONG,
     ConnectionHarness,
     rejection,
 )
 from tests.support.machines import joined
 
 S = ServerConnectionState
-REFUSED, SHED, WRONG = (
-    kind.value for kind in (LogEventKind.CONNECTION_REFUSED, LogEventKind.JOIN_SHED, LogEventKind.MESSAGE_REFUSED)
-)
-BROWSER = HandshakeRequest("10.0.0.1", ("http://quiz",), ("quiz",))
-RESUME = Resume(event=HERE, token="t")
-HOST = Host(event=HERE, key=KEY)
 PLAN = QuizPlan(arithmetic_questions(7, 2, 5.0), "Sums")
 
 

@@ -24,22 +24,21 @@ from resilience.protocol.messages import (
 )
 from resilience.protocol.states import ServerConnectionState
 from tests.support.connection_harness import (
+    BROWSER,
     ELSEWHERE,
-    HERE,
+    HOST,
     JOIN,
     KEY,
     NOWHERE,
     RECOVERING,
+    REFUSED,
+    RESUME,
+    SHED,
+    WRONG,
     ConnectionHarness,
 )
 
 S = ServerConnectionState
-REFUSED, SHED, WRONG = (
-    kind.value for kind in (LogEventKind.CONNECTION_REFUSED, LogEventKind.JOIN_SHED, LogEventKind.MESSAGE_REFUSED)
-)
-BROWSER = HandshakeRequest("10.0.0.1", ("http://quiz",), ("quiz",))
-RESUME = Resume(event=HERE, token="t")
-HOST = Host(event=HERE, key=KEY)
 
 
 # the handshake --------------------------------------------------------------------------------------------------------
