@@ -1,4 +1,4 @@
-"""Both ends under test as a peer sees them: what to ask of each, what it answers, how long its messages may be. Pure."""
+"""Both ends under test as a peer sees them: what to ask of each, what it answers, and its longest message. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import NamedTuple, Protocol
 
 
 class Reply(NamedTuple):
-    """What comes back: the ``answer`` to a question of this number, a ``verdict`` that repeats a text, a ``pong`` with
-    its payload, or ``refused``: the application did not accept a message.
+    """What comes back.
+
+    ``answer`` to the question of this number, ``verdict`` with the text that it repeats, ``pong`` with its payload, or
+    ``refused``: the application did not accept a message.
     """
 
     kind: str

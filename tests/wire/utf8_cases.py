@@ -53,6 +53,9 @@ _MISSING = (
 )  # fmt: skip
 
 
+_HIGH = (b"\xa0\x80", b"\xad\xbf", b"\xae\x80", b"\xaf\xbf")
+
+
 def _lonely(first: int, last: int) -> bytes:
     return b"".join(bytes([octet]) + b" " for octet in range(first, last))
 
@@ -104,17 +107,13 @@ SEQUENCES: dict[int, tuple[str, list[bytes]]] = {
     ),
     20: (
         "single surrogates",
-        [b"\xed" + rest for rest in (b"\xa0\x80", b"\xad\xbf", b"\xae\x80", b"\xaf\xbf", b"\xb0\x80", b"\xbe\x80", b"\xbf\xbf")],
+        [b"\xed" + rest for rest in (*_HIGH, b"\xb0\x80", b"\xbe\x80", b"\xbf\xbf")],
     ),
     21: (
         "paired surrogates",
-        [
-            b"\xed" + high + b"\xed" + low
-            for high in (b"\xa0\x80", b"\xad\xbf", b"\xae\x80", b"\xaf\xbf")
-            for low in (b"\xb0\x80", b"\xbf\xbf")
-        ],
+        [b"\xed" + high + b"\xed" + low for high in _HIGH for low in (b"\xb0\x80", b"\xbf\xbf")],
     ),
     22: ("non-characters", _non_characters()),
     23: ("specials", [b"\xef\xbf" + bytes([last]) for last in range(0xB9, 0xC0)]),
-}  # fmt: skip
+}
 """By group of cases: what the group is about, and its texts."""
