@@ -1,4 +1,4 @@
-"""The client with servers of other libraries, in virtual time: it joins, answers, loses its connection, and comes back."""
+"""The client with servers of other libraries, in virtual time: it joins, answers, loses its connection, resumes."""
 
 from __future__ import annotations
 
