@@ -1,6 +1,7 @@
 """Connections that drop and come back again and again: ``python -m tests.wire.soak``; `make soak`.
 
-A server is left with what it held before: memory, files, tasks. Exit code 1 when it holds more. Linux only.
+A server is left with what it held before: memory, files, tasks. Exit code 1 when it holds more, 3 when not all
+connections came in. Linux only.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def main() -> int:
     parser.add_argument("--connections", type=_positive, default=CONNECTIONS)
     parser.add_argument("--reconnects", type=_positive, default=RECONNECTS, help="in all")
     parser.add_argument("--warm-up", type=_positive, default=WARM_UP, help="returns before the baseline")
-    parser.add_argument("--leak", type=float, default=LEAK, help="bytes per return that are taken for a leak")
+    parser.add_argument("--leak", type=_positive, default=int(LEAK), help="bytes per return that are taken for a leak")
     options = parser.parse_args()
 
     def report(done: int) -> None:
@@ -155,17 +156,18 @@ def main() -> int:
                 report=report,
             )
         except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"the soak was not carried out: {error}\n")
             return 3
+        except KeyboardInterrupt:
+            return 130
     sys.stdout.write(text_of(found) + "\n")
     return 1 if found.problems() else 0
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":
