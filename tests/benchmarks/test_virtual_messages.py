@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
+from websockets.asyncio.messages import Assembler
+from websockets.frames import Frame
 
 from resilience.experiment.loader import load
 from resilience.experiment.spec import Experiment
 from resilience.lab.recording import Recording
 from resilience.lab.run import conduct
 from resilience.lab.run_directory import RunStatus
-from resilience.protocol import codec
 from resilience.server.store import MEMORY, SqlStore
 from sim.virtual.lane import VirtualLane
 
 from .conftest import RecordRows
 from .lab.results import Row, middle, spread
 
-Decode = Callable[[str | bytes], object]
-
 
 def cost(lane: VirtualLane, experiment: Experiment, patched: pytest.MonkeyPatch) -> float:
     """Microseconds of CPU for each message that an end received, all of the run included."""
-    received = 0
+    received, put = 0, Assembler.put
 
-    def counted(decode: Decode) -> Decode:
-        def call(text: str | bytes) -> object:
-            nonlocal received
-            received += 1
-            return decode(text)
-
-        return call
+    def counted(self: Assembler, frame: Frame) -> None:
+        nonlocal received
+        received += 1
+        put(self, frame)
 
     with patched.context() as counting:
-        for name in ("decode_client", "decode_server_lenient"):  # each end decodes every message once
-            counting.setattr(codec, name, counted(getattr(codec, name)))
+        counting.setattr(Assembler, "put", counted)
         began = time.process_time()
         outcome = conduct(lane, experiment, experiment.seed, Recording.in_memory())
     assert outcome.status is RunStatus.COMPLETED, outcome.cause

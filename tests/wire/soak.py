@@ -26,7 +26,13 @@ PAGE_CACHE = 6_000_000
 LEAK = 10.0
 """Bytes per return that are taken for a leak; a connection is a thousand times as much."""
 
-SETTLE_S = 0.2
+SETTLE_S = 0.25
+CALM_LOOKS = 4
+PATIENCE_S = 60.0
+"""How a server that works off what a herd has left it is waited for."""
+
+NOISE = 500_000
+"""Bytes of memory that come and go by themselves."""
 
 
 class Soak(NamedTuple):
@@ -52,7 +58,7 @@ class Soak(NamedTuple):
         """In words, what the server holds too much of."""
         found = []
         growth = self.full[1].memory - self.full[0].memory
-        if growth > PAGE_CACHE + self.leak * self.reconnects:
+        if growth > room_for(self.reconnects, self.leak):
             found.append(f"{growth:,} bytes more after {self.reconnects:,} returns")
         for when, (before, after) in (("full", self.full), ("empty", self.empty)):
             if after.tasks > before.tasks:
@@ -79,9 +85,15 @@ def soak(
         full, cpu = at_rest(server), server.cpu
         done = come_back(load, connections, reconnects, report)
         cpu = server.cpu - cpu
-        full_after = at_rest(server)
+        full_after = as_before(server, full, room_for(done, leak))
         load.ask("drop")
-        return Soak(connections, done, leak, cpu, (empty, emptied(server, empty)), (full, full_after))
+        empty_after = as_before(server, empty, full.memory)
+        return Soak(connections, done, leak, cpu, (empty, empty_after), (full, full_after))
+
+
+def room_for(returns: int, leak: float) -> float:
+    """Bytes by which the memory may have grown."""
+    return PAGE_CACHE + leak * returns
 
 
 def arrive(load: LoadProcess, say: str, count: int) -> None:
@@ -101,22 +113,29 @@ def come_back(load: LoadProcess, count: int, returns: int, report: Callable[[int
     return rounds * count
 
 
-def at_rest(server: Server) -> Held:
-    """What the server holds once it has less and less to do: the least of some looks."""
-    looks = []
-    for _ in range(5):
+def at_rest(server: Server, patience_s: float = PATIENCE_S) -> Held:
+    """What the server holds once some looks in a row have shown no less."""
+    deadline, least, calm = time.monotonic() + patience_s, server.held(), 0
+    while calm < CALM_LOOKS and time.monotonic() < deadline:
         time.sleep(SETTLE_S)
-        looks.append(server.held())
-    return Held(*map(min, zip(*looks, strict=True)))
+        now = _less(least, server.held())
+        calm = calm + 1 if now[1:] == least[1:] and now.memory > least.memory - NOISE else 0
+        least = now
+    return least
 
 
-def emptied(server: Server, wanted: Held, within_s: float = 60.0) -> Held:
-    """What it holds when it has noticed that all connections are gone, or after ``within_s``."""
-    deadline = time.monotonic() + within_s
-    while True:
-        held = at_rest(server)
-        if (held.files <= wanted.files and held.tasks <= wanted.tasks) or time.monotonic() > deadline:
-            return held
+def as_before(server: Server, before: Held, room: float, patience_s: float = PATIENCE_S) -> Held:
+    """What it holds once that is no more than before, ``room`` bytes of memory apart, or when patience ends."""
+    deadline, least = time.monotonic() + patience_s, server.held()
+    wanted = before._replace(memory=before.memory + int(room))
+    while _less(least, wanted) != least and time.monotonic() < deadline:
+        time.sleep(SETTLE_S)
+        least = _less(least, server.held())
+    return least
+
+
+def _less(one: Held, other: Held) -> Held:
+    return Held(*map(min, zip(one, other, strict=True)))
 
 
 def text_of(found: Soak) -> str:
