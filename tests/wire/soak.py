@@ -28,7 +28,7 @@ LEAK = 10.0
 
 SETTLE_S = 0.25
 CALM_LOOKS = 4
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 """How a server that works off what a herd has left it is waited for."""
 
 NOISE = 500_000
@@ -113,9 +113,9 @@ def come_back(load: LoadProcess, count: int, returns: int, report: Callable[[int
     return rounds * count
 
 
-def at_rest(server: Server, patience_s: float = PATIENCE_S) -> Held:
+def at_rest(server: Server, timeout_s: float = TIMEOUT_S) -> Held:
     """What the server holds once some looks in a row have shown no less."""
-    deadline, least, calm = time.monotonic() + patience_s, server.held(), 0
+    deadline, least, calm = time.monotonic() + timeout_s, server.held(), 0
     while calm < CALM_LOOKS and time.monotonic() < deadline:
         time.sleep(SETTLE_S)
         now = _less(least, server.held())
@@ -124,9 +124,9 @@ def at_rest(server: Server, patience_s: float = PATIENCE_S) -> Held:
     return least
 
 
-def as_before(server: Server, before: Held, room: float, patience_s: float = PATIENCE_S) -> Held:
-    """What it holds once that is no more than before, ``room`` bytes of memory apart, or when patience ends."""
-    deadline, least = time.monotonic() + patience_s, server.held()
+def as_before(server: Server, before: Held, room: float, timeout_s: float = TIMEOUT_S) -> Held:
+    """What it holds once that is no more than before, ``room`` bytes of memory apart, or at the timeout."""
+    deadline, least = time.monotonic() + timeout_s, server.held()
     wanted = before._replace(memory=before.memory + int(room))
     while _less(least, wanted) != least and time.monotonic() < deadline:
         time.sleep(SETTLE_S)
