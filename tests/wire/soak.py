@@ -29,7 +29,7 @@ LEAK = 10.0
 SETTLE_S = 0.25
 CALM_LOOKS = 4
 TIMEOUT_S = 60.0
-"""How a server that works off what a herd has left it is waited for."""
+"""How long a server may take for what a herd has left it to do."""
 
 NOISE = 500_000
 """Bytes of memory that come and go by themselves."""
