@@ -13,7 +13,7 @@ MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types imports wheel format demo serve chaos chaos-nightly systems planted bench calibration docs lock clean
+.PHONY: help setup test lint types imports wheel format demo serve chaos chaos-nightly systems planted bench soak calibration docs lock clean
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ planted: setup ## Plant every known defect and print which check names it, in wh
 
 bench: setup ## Measure for half an hour: the benchmarks (RECORD=1 renews the tables in docs/)
 	@RECORD=$(RECORD) $(BIN)/pytest -m bench
+
+soak: setup ## Let 2,000 connections come back 200,000 times and compare what the server holds: ten minutes
+	@$(BIN)/python -m tests.wire.soak
 
 calibration: setup ## Make the runs of the shipped calibration, fit and validate it: about twenty minutes, on a quiet machine
 	@$(BIN)/python tools/calibration.py

@@ -11,15 +11,21 @@ _SHORT, _MEDIUM = 126, 0x10000
 
 def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, masked: bool = True, reserved: int = 0) -> bytes:
     """One frame of a client; RFC 6455 section 5.2."""
-    head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])
-    bit, size = (0x80 if masked else 0), len(payload)
+    start = head(len(payload), opcode, fin=fin, masked=masked, reserved=reserved)
+    return start + mask(payload) if masked else start + payload
+
+
+def head(size: int, opcode: int = TEXT, *, fin: bool = True, masked: bool = True, reserved: int = 0) -> bytes:
+    """What comes before the payload of a frame, the masking key included."""
+    first = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])
+    bit = 0x80 if masked else 0
     if size < _SHORT:
-        head += bytes([bit | size])
+        first += bytes([bit | size])
     elif size < _MEDIUM:
-        head += struct.pack("!BH", bit | _SHORT, size)
+        first += struct.pack("!BH", bit | _SHORT, size)
     else:
-        head += struct.pack("!BQ", bit | 127, size)
-    return head + MASK + _mask(payload) if masked else head + payload
+        first += struct.pack("!BQ", bit | 127, size)
+    return first + MASK if masked else first
 
 
 def announced(size: int, opcode: int = TEXT) -> bytes:
@@ -41,7 +47,8 @@ def handshake(host: str, *headers: str, path: str = "/ws") -> bytes:
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
-def _mask(payload: bytes) -> bytes:
+def mask(payload: bytes) -> bytes:
+    """A payload under this key; masked again it is as it was."""
     size = len(payload)
     key = int.from_bytes((MASK * (size // 4 + 1))[:size], "big")
     return (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")

@@ -214,11 +214,14 @@ class Stopwatch:
     """Asks the server for a reply again and again, on a thread of its own.
 
     ``replies`` counts the answers. ``worst_s`` is how long the server's loop worked on other things before it replied:
-    of the time until the reply, what its main thread really ran, where the system tells. A figure for benchmarks.
+    of the time until the reply, what its main thread really ran, where the system tells. ``times`` has that for every
+    reply, ``waits`` the whole time until it. Figures for benchmarks.
     """
 
     def __init__(self, served: ServerProcess, name: str) -> None:
         self.worst_s, self.replies = 0.0, 0
+        self.times: list[Seconds] = []
+        self.waits: list[Seconds] = []
         self._ran = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/schedstat")
         self._socket = socket.create_connection((ADDRESS, served.port), HANG_S)
         self._over = threading.Event()
@@ -250,10 +253,12 @@ class Stopwatch:
         while not self._over.wait(0.01):
             number += 1
             wanted = b'"id":%d}' % number
-            asked_at = self._now()
+            asked_at, began = self._now(), time.monotonic()
             self._socket.sendall(_frame(Probe(number)))
             heard = b""
             while wanted not in heard:
                 heard += self._socket.recv(65536)
-            self.worst_s = max(self.worst_s, self._now() - asked_at)
+            self.times.append(self._now() - asked_at)
+            self.waits.append(time.monotonic() - began)
+            self.worst_s = max(self.worst_s, self.times[-1])
             self.replies += 1

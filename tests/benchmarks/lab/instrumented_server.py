@@ -1,12 +1,13 @@
 """Runs a script or module unchanged, in an observable process: ``python instrumented_server.py NAME ARGUMENT...``.
 
 SIGUSR1 collects garbage and hands free memory back to the system, so that what remains is what is in use; it is
-answered with one line, ``collected``, on standard output. ``PROFILE=FILE`` in the environment profiles the main thread
-between two SIGUSR2 and writes FILE.
+answered with one line, ``collected`` and the number of unfinished tasks, on standard output. ``PROFILE=FILE`` in the
+environment profiles the main thread between two SIGUSR2 and writes FILE.
 """
 
 from __future__ import annotations
 
+import asyncio
 import cProfile
 import ctypes
 import gc
@@ -24,7 +25,9 @@ _on: list[bool] = []
 def _collect(_signal: int, _frame: object) -> None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    os.write(1, b"collected\n")
+    os.write(
+        1, b"collected %d\n" % sum(isinstance(each, asyncio.Task) and not each.done() for each in gc.get_objects())
+    )
 
 
 def _toggle(_signal: int, _frame: object) -> None:

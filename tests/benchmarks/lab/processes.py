@@ -39,6 +39,14 @@ def quiz(*, questions: int, lobby: float, question_time: float) -> str:
     return f"{LIMITS}[quiz]\nquestions = {questions}\n{times}"
 
 
+class Held(NamedTuple):
+    """What a process holds: resident bytes, open files and sockets, asyncio tasks that have not ended."""
+
+    memory: int
+    files: int
+    tasks: int
+
+
 class Server(NamedTuple):
     """A server process that listens on ``port``."""
 
@@ -54,11 +62,18 @@ class Server(NamedTuple):
 
     def memory(self) -> int:
         """Resident bytes once garbage is collected and free memory handed back."""
+        return self.held().memory
+
+    def held(self) -> Held:
+        """What the process holds once garbage is collected and free memory handed back."""
         self.process.send_signal(signal.SIGUSR1)
-        if self.process.stdout is None or b"collected" not in _line(self.process.stdout, b"collected"):
+        line = _line(self.process.stdout, b"collected") if self.process.stdout else b""
+        if not line:
             raise RuntimeError("the server did not collect its garbage")
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        folder = Path(f"/proc/{self.process.pid}")
+        pages = int((folder / "statm").read_text().split()[1])
+        files = len(list((folder / "fd").iterdir()))
+        return Held(pages * os.sysconf("SC_PAGE_SIZE"), files, int(line.split()[-1]))
 
 
 @contextmanager
