@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,7 +111,7 @@ def test_nothing_follows_when_a_client_gave_up() -> None:
 
 
 def test_the_records_of_this_projects_machine_are_kept_as_they_are() -> None:
-    fields = {"session_id": "p1", "connection_no": 2, "seq": 7, "attempt": 1, "detail": "phase=lobby"}
+    fields: dict[str, Any] = {"session_id": "p1", "connection_no": 2, "seq": 7, "attempt": 1, "detail": "phase=lobby"}
     records = told(*(m.Recorded(0.0, "a", kind, **fields) for kind in ("transport.opening", "session.restored")))
     assert records == [Record(K.TRANSPORT_OPENING, 0.0, **fields), Record(K.SESSION_RESTORED, 1.0, **fields)]
 
