@@ -92,4 +92,4 @@ async def test_the_red_banner_after_the_last_attempt(world: BrowserWorld) -> Non
 async def shown_after(page: Page, banner: str, since: float) -> float:
     """Seconds from ``since``, a time of day, to the moment at which the page showed this banner."""
     shown = await page.evaluate("window.shown")
-    return next(at / 1000 - since for at, name in shown if at / 1000 >= since and name == banner)
+    return next(float(at) / 1000 - since for at, name in shown if at / 1000 >= since and name == banner)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from ..support.chromium import chromium_program
 from ..support.deadlines import HANG_S
 from ..support.processes import descendants, eventually
 from ..support.server_process import target
+from .devtools import devtools
+from .figures import FIGURES
 from .harness import IGNORED, LAUNCH, SETTINGS, BrowserWorld, browser_world, collect_records, join, joined, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,29 +56,57 @@ async def person(profile: Path) -> AsyncIterator[tuple[BrowserContext, list[int]
                 await context.close()
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 7])
 async def test_an_answer_that_was_called_saved_survives_the_kill_of_the_browser(
-    world: BrowserWorld, tmp_path: Path
+    world: BrowserWorld, tmp_path: Path, seconds: float
 ) -> None:
-    """Killed in the moment in which the page says so: the session and the answer are there when it is back."""
+    """Killed so long after the page said so: the session and the answer are there when it is back.
+
+    A browser writes to its disk at times of its own: right after a first write, between two, long after.
+    """
     async with world.hosted() as quiz:
         async with person(tmp_path / "profile") as (context, processes):
             page = await joined(context, world.url(quiz.event))
             await quiz.start()
             await expect(page.locator(".choice")).to_have_count(4)
             await world.cut_off()
+            await expect(page.locator(".banner.amber")).to_contain_text("Your progress is saved.")
             await page.get_by_role("button", name="Mercury").click()
             await expect(page.locator(".verdict")).to_contain_text("Saved on this device.")
-            for pid in processes:
-                if "--user-data-dir" in command_of(pid) or "--type=" in command_of(pid):
-                    kill(pid)
+            await asyncio.sleep(seconds)
+            kill_browser(processes)
+        FIGURES.count("said_saved")
         await world.heal()
         assert world.answers(quiz.event) == []
         async with person(tmp_path / "profile") as (context, _):
             again = await context.new_page()
             await again.goto(world.url(quiz.event))
-            await expect(again.locator(".verdict")).to_have_text("Your answer is in.")
+            with counted_as_false():
+                await expect(again.locator(".verdict")).to_have_text("Your answer is in.")
+                await expect(again.locator("header .score strong")).to_have_text("Ada")
         assert world.answers(quiz.event) == [("q1", 1)]
         assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
+        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)
+        assert len(world.logged("session.created", quiz.event)) == 1
+        ((committed),) = world.logged("answer.committed", quiz.event)
+        assert committed["outcome"] == "accepted"
+
+
+@contextmanager
+def counted_as_false() -> Iterator[None]:
+    """What fails in here was called saved, and is not."""
+    try:
+        yield
+    except AssertionError:
+        FIGURES.count("falsely_saved")
+        raise
+
+
+def kill_browser(processes: list[int]) -> None:
+    """Kill every process of a browser at once."""
+    for pid in processes:
+        if "--user-data-dir" in command_of(pid) or "--type=" in command_of(pid):
+            kill(pid)
 
 
 def command_of(pid: int) -> str:
@@ -147,7 +177,41 @@ async def test_a_page_that_was_left_comes_back_from_the_page_cache(world: Browse
         await expect(page.locator(".choice")).to_have_count(4)
         await page.get_by_role("button", name="Mercury").click()
         await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
-        assert len(world.participants(quiz.event)) == 1
+        assert world.answers(quiz.event) == [("q1", 1)]
+        assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
+        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
+
+
+JOIN = """(() => {
+  window.events = [];
+  for (const name of ["freeze", "resume"]) document.addEventListener(name, () => window.events.push(name));
+  const name = document.querySelector("#name");
+  name.value = "Ada";
+  name.form.requestSubmit();
+})()"""
+
+
+async def test_a_page_that_the_browser_froze_is_there_again_when_it_thaws(world: BrowserWorld) -> None:
+    """Hidden and frozen, as a phone does it: meanwhile a question opens, and the page knows it when it runs again."""
+    async with world.hosted() as quiz, devtools() as tools:
+        page = await tools.open(world.url(quiz.event))
+        await page.until("document.querySelector('#name') !== null")
+        await page.evaluate(JOIN)
+        await eventually(lambda: quiz.connected == 1)
+        other = await tools.open("about:blank")
+        await other.show()
+        await page.until("document.hidden")
+        await page.freeze()
+        await quiz.start()
+        await page.thaw()
+        await page.show()
+        await page.until("document.querySelectorAll('.choice').length === 4")
+        assert await page.evaluate("window.events") == ["freeze", "resume"]
+        await page.evaluate("document.querySelectorAll('.choice')[1].click()")
+        await page.until("document.querySelector('.verdict')?.textContent === 'Your answer is in.'")
+        assert world.answers(quiz.event) == [("q1", 1)]
+        assert [name for name, _ in world.participants(quiz.event)] == ["Ada"]
+        await eventually(lambda: len(world.logged("session.resumed", quiz.event)) == 1)  # its connection was closed
 
 
 async def test_without_a_network_no_attempt_is_spent(world: BrowserWorld) -> None:

@@ -1,4 +1,4 @@
-"""The figures in ``docs/browser.md``, from what the tests in the browser measured last: ``docs/browser/figures.json``."""
+"""The figures in ``docs/browser.md``: what the tests in the browser measured last, in ``docs/browser/figures.json``."""
 
 from __future__ import annotations
 
