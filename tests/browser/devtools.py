@@ -71,7 +71,7 @@ class RawPage:
     async def until(self, expression: str) -> None:
         """Wait until an expression is true."""
         async with asyncio.timeout(HANG_S):
-            while not await self.evaluate(expression):
+            while not await self.evaluate(expression):  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0.05)
 
     async def show(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
 from playwright.async_api import Error as PlaywrightError
 
 from chaos.toxiproxy.provision import Binary
@@ -266,3 +267,40 @@ async def test_a_killed_server_that_is_started_again_has_the_score_and_the_place
             await quiz.reveal()
             await expect(page.get_by_text("✓ right, your choice")).to_be_visible()
             assert world.answers(quiz.event) == [("q1", 1)]
+
+
+NETWORKS = {"wifi": 4.0, "cellular4g": 10.0}
+"""By the kind of network: after how many seconds of silence the page asks for a sign of life."""
+
+
+async def test_the_kind_of_network_decides_how_long_a_silence_may_last(binary: Binary, tmp_path: Path) -> None:
+    """As Chromium itself reports it: its flag shows the kind to the page, and DevTools changes it."""
+    flags = ["--enable-blink-features=NetInfoDownlinkMax"]
+    async with (
+        browser_world(tmp_path, binary, flags=flags) as world,
+        world.hosted() as quiz,
+        world.profile() as context,
+    ):
+        page = await context.new_page()
+        records = await collect_records(page)
+        await page.clock.install()
+        await join(page, world.url(quiz.event))
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        devtools = await context.new_cdp_session(page)
+        await devtools.send("Network.enable")
+        for kind, silence in NETWORKS.items():
+            # Without any limit DevTools leaves the kind as it is.
+            limits = {"offline": False, "latency": 1, "downloadThroughput": 1e8, "uploadThroughput": 1e8}
+            await devtools.send("Network.emulateNetworkConditions", {**limits, "connectionType": kind})
+            await page.wait_for_function("(kind) => kind.startsWith(navigator.connection.type)", arg=kind)
+            suspected = await next_suspicion(page, records)
+            assert silence <= suspected["value"] < silence + 1
+
+
+async def next_suspicion(page: Page, records: Callable[[str], Any]) -> dict[str, Any]:
+    """Run the page's clock ahead until it asks a silent server for a sign of life; the record of that."""
+    before = len(await records("peer.suspected"))
+    async with asyncio.timeout(HANG_S):
+        while len(await records("peer.suspected")) == before:
+            await page.clock.run_for(500)
+    return dict((await records("peer.suspected"))[-1])
