@@ -304,3 +304,47 @@ async def next_suspicion(page: Page, records: Callable[[str], Any]) -> dict[str,
         while len(await records("peer.suspected")) == before:
             await page.clock.run_for(500)
     return dict((await records("peer.suspected"))[-1])
+
+
+SLEEPS = """(() => {
+  const now = Date.now;
+  window.sleptMs = 0;
+  Date.now = () => now() + window.sleptMs;
+})()"""
+"""The time of day goes on in a sleep, while the page's own clock may stand still."""
+
+
+async def test_a_countdown_is_true_again_after_a_sleep(world: BrowserWorld) -> None:
+    """The page asks for a new snapshot, whatever the time of day says; here it was only set, so no time is lost."""
+    async with world.hosted() as quiz, world.profile() as context:
+        await context.add_init_script(SLEEPS)
+        page = await context.new_page()
+        records = await collect_records(page)
+        await join(page, world.url(quiz.event))
+        await quiz.start()
+        await expect(page.locator(".choice")).to_have_count(4)
+        await page.evaluate("window.sleptMs = 400_000")
+        await until(lambda: records("session.restored"))
+        (lost,) = await records("transport.lost")
+        assert lost["cause"] == "slept"
+        assert int(await page.locator(".seconds").inner_text()) > 400
+        await page.get_by_role("button", name="Mercury").click()
+        await expect(page.locator(".verdict")).to_have_text("Your answer is in.")
+
+
+async def test_a_question_that_waited_on_the_link_is_shown_with_the_time_that_is_left(world: BrowserWorld) -> None:
+    """It was sent while the link stood still; the page asks for a new snapshot once it has it."""
+    async with world.hosted() as quiz, world.profile() as context:
+        page = await context.new_page()
+        records = await collect_records(page)
+        await join(page, world.url(quiz.event))
+        await expect(page.get_by_text("You are in")).to_be_visible()
+        await world.impose(Freeze())
+        await until(lambda: records("peer.suspected"))
+        await quiz.start()
+        await world.lift(Freeze())
+        await until(lambda: records("session.restored"))
+        await expect(page.locator(".choice")).to_have_count(4)
+        causes = [record.get("cause") for record in await records("transport.lost")]
+        late = await records("peer.declared_dead")  # on a machine that is so slow that the link stood still for longer
+        assert causes == ["question_held"] or late

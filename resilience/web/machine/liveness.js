@@ -31,6 +31,11 @@ export class ClientFailureDetector {
     this.#probedAt = null;
   }
 
+  /** Whether a probe waits for its reply. */
+  get isProbing() {
+    return this.#probedAt !== null;
+  }
+
   /** A message was sent that the server must reply to. @param {number} now */
   asked(now) {
     this.#askedAt ??= now;
