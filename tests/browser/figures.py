@@ -83,7 +83,7 @@ class Figures:
         """For people."""
         found = self.as_dict()
         times = [
-            f"{each['what']}: median {each['median']} s, {each['least']} to {each['most']} s, {each['n']} times"
+            f"{each['what']}: median {each['median']} s, {each['least']} to {each['most']} s, {each['n']} samples"
             for each in found["times"].values()
         ]
         counts = [f"{each['what']}: {each['count']}" for each in found["counts"].values()]
