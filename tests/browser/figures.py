@@ -1,4 +1,4 @@
-"""What the proofs in the browser measure: how long until people see what, and what became of their answers.
+"""What the proofs in the browser measure: how long until people see what, and the outcome of their answers.
 
 Every run of these tests prints its figures at the end; with ``FIGURES=1`` it writes them to the file from which
 ``make docs`` renews the tables in ``docs/browser.md``. Counts add up over all tests, times over all samples.

@@ -164,11 +164,11 @@ class BrowserWorld:
     # answers ----------------------------------------------------------------------------------------------------------
 
     def _acknowledged(self, _source: object, session: str, ref: str) -> None:
-        """A page was told that this answer counts."""
+        """A page received the verdict that this answer counts."""
         self._accepted.add((session, ref))
 
     def _require_answers(self, event: str) -> None:
-        """No page of the event was told that an answer counts which is not stored, or is stored twice."""
+        """Every answer that counts by a verdict which a page received is stored, and once."""
         rows = self.rows("select participant, question, key from answers where event like ?", f"{event}#%")
         members = {
             row[0] for row in self.rows("select participant from event_participants where event like ?", f"{event}#%")

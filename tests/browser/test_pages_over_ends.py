@@ -311,7 +311,7 @@ SLEEPS = """(() => {
   window.sleptMs = 0;
   Date.now = () => now() + window.sleptMs;
 })()"""
-"""The time of day goes on in a sleep, while the page's own clock may stand still."""
+"""A sleep moves the time of day, while the page's own clock may stand still."""
 
 
 async def test_a_countdown_is_true_again_after_a_sleep(world: BrowserWorld) -> None:
