@@ -22,6 +22,8 @@ import { ClientFailureDetector, LAG_TOLERANCE_S } from "./liveness.js";
 export const FRESH_DIAL_S = 1;
 /** A wake-up later than this means that the page slept; the sleep is not charged to the retry budget. */
 export const SLEEP_THRESHOLD_S = 3;
+/** A link on which a probe has waited longer than this stood still; what arrives then was held. */
+export const STALLED_S = 1;
 
 /** @typedef {{backoff: BackoffPolicy, probe: ProbeTimeouts, openTimeout: number, joinTimeout: number}} ClientRules seconds */
 
@@ -151,7 +153,8 @@ export class ReconnectingConnection {
   receive(message, dial, now) {
     if (dial !== this.dial || !this.isTalking) return;
     const late = this.#lateness(now) > LAG_TOLERANCE_S;
-    if (late || this.liveness.isProbing) this.heldFor = Math.max(this.heldFor, now - this.liveness.lastHeard);
+    const slept = this.#lateness(now) > SLEEP_THRESHOLD_S;
+    if (slept || this.liveness.probingFor(now) > STALLED_S) this.heldFor = Math.max(this.heldFor, now - this.liveness.lastHeard);
     this.liveness.heard(now);
     if (this.state === "joining") this.receiveJoining(message, now);
     else this.receiveOpen(message, now);

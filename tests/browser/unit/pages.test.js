@@ -128,6 +128,15 @@ test("messages behind a stalled link may have waited since the last one, until a
   assert.equal(machine.heldFor, 0);
 });
 
+test("a probe that is under way, or a page that is a little late, shows no hold", () => {
+  const machine = open();
+  machine.handleTimeout(4);
+  machine.receive(opened(2), 1, 4.9);
+  assert.equal(machine.heldFor, 0);
+  machine.receive(opened(3), 1, 10); // its own timer was due at 8.9
+  assert.equal(machine.heldFor, 0);
+});
+
 test("messages of a sleep were held, even after the reply to a probe of before", () => {
   const machine = open();
   machine.handleTimeout(4);
