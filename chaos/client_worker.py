@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 
+from resilience.experiment.drivers import ClientDriver, StdioDriver
 from resilience.experiment.primitives import ClientOrder
 from resilience.experiment.spec import Experiment
 from resilience.lab.client_control import PULSE_S
@@ -109,16 +110,25 @@ class ClientWorker(ABC):
 
 
 def shards(experiment: Experiment, seed: int, workers: int) -> list[Shard]:
-    """Who is in which process: the clients of an isolated link in one of their own, all others in ``workers``."""
+    """Who is in which process: the clients of an isolated link in one of their own, all others in ``workers``.
+
+    Clients of different drivers share no process; a driver that says how many processes it has gets so many.
+    """
     isolated = experiment.isolated_links(seed)
+    drivers = {cohort.name: cohort.driver for cohort in experiment.cohorts}
     groups = experiment.links(seed)
-    others = tuple(group.name for group in groups if group.name not in isolated)
-    clients = sum(len(group.indices) for group in groups if group.name in others)
-    parts = min(workers, clients)
-    return [
-        *(Shard((group.name,)) for group in groups if group.name in isolated),
-        *(Shard(others, part, parts) for part in range(parts)),
-    ]
+    alone = [Shard((group.name,), driver=drivers[group.cohort]) for group in groups if group.name in isolated]
+    shared: list[Shard] = []
+    for driver in dict.fromkeys(drivers.values()):
+        others = [group for group in groups if group.name not in isolated and drivers[group.cohort] == driver]
+        links, clients = tuple(group.name for group in others), sum(len(group.indices) for group in others)
+        parts = min(_processes(experiment.driver_named(driver)) or workers, clients)
+        shared += [Shard(links, part, parts, driver) for part in range(parts)]
+    return [*alone, *shared]
+
+
+def _processes(driver: ClientDriver) -> int | None:
+    return driver.processes if isinstance(driver, StdioDriver) else None
 
 
 class WorkerPool:

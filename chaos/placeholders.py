@@ -66,5 +66,6 @@ def provide_words(words: Sequence[str], *, env: Env | None = None, say: Say = si
 def _words(experiment: Experiment) -> Iterator[str]:
     if isinstance(experiment.target, CommandTargetSpec):
         yield from (*experiment.target.command, *experiment.target.environment.values())
-    if isinstance(experiment.driver, StdioDriver):
-        yield from experiment.driver.command
+    for driver in experiment.drivers_in_use.values():
+        if isinstance(driver, StdioDriver):
+            yield from driver.command

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from resilience.errors import SystemFailedError
 from resilience.eventlog.vocabulary import Lane
-from resilience.experiment.drivers import StdioDriver
+from resilience.experiment.drivers import FleetDriver, StdioDriver
 from resilience.experiment.primitives import ResetAll
 from resilience.experiment.schedule import SERVER
 from resilience.experiment.spec import Experiment
@@ -29,7 +29,7 @@ from resilience.lab.system import System
 from resilience.runtime import RunClock
 
 from .client_worker import ClientWorker, WorkerPool, shards
-from .drivers.process import resolve_command
+from .drivers.process import key_of, resolve_command
 from .drivers.worker import DriverWorker
 from .limits import client_processes, files_needed, raise_open_files
 from .placeholders import provide_programs
@@ -115,8 +115,9 @@ class RealLane:
     ) -> AsyncIterator[System]:
         provide_programs(experiment)
         require_target(experiment, database=self._database)
-        if isinstance(experiment.driver, StdioDriver):
-            resolve_command(experiment.driver.command)
+        for name, driver in experiment.drivers_in_use.items():
+            if isinstance(driver, StdioDriver):
+                resolve_command(driver.command, key_of(name))
         raise_open_files(files_needed(experiment, seed), is_enough=self._ignores_limits)
         self._found = found = await self._find_toxiproxy(experiment)
         workers = client_processes(self._workers)
@@ -202,12 +203,13 @@ class _Starter:
 
     @property
     def driver_name(self) -> str | None:
-        """What a driver that is not ours says it is."""
+        """What the drivers that are not ours say they are."""
         names = [worker.driver_name for worker in self._pool.workers if isinstance(worker, DriverWorker)]
-        return names[0] if names else None
+        return ", ".join(dict.fromkeys(names)) if names else None
 
     async def _start_worker(self, number: int, shard: Shard) -> None:
-        kind = DriverWorker if isinstance(self._experiment.driver, StdioDriver) else Worker
+        is_ours = isinstance(self._experiment.driver_named(shard.driver), FleetDriver)
+        kind = Worker if is_ours else DriverWorker
         worker: ClientWorker = await kind.start(self._experiment, self._seed, self._run_dir, number, shard)
         self._stack.push_async_callback(worker.stop)
         self._pool.workers.append(worker)

@@ -39,11 +39,15 @@ _LINE_LIMIT = 1 << 22
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """Who is in one process: every ``parts``-th participant of these ``links``, beginning with number ``part``."""
+    """Who is in one process: every ``parts``-th participant of these ``links``, beginning with number ``part``.
+
+    ``driver``: which program runs them, as their cohorts name it.
+    """
 
     links: tuple[str, ...]
     part: int = 0
     parts: int = 1
+    driver: str | None = None
 
 
 class Job(msgspec.Struct, frozen=True, tag="job"):

@@ -55,6 +55,7 @@ class Rule(NamedTuple):
 _LOG = frozenset({EvidenceSource.SERVER_LOG})
 _DATABASE = frozenset({EvidenceSource.DATABASE})
 _SETTINGS = frozenset({EvidenceSource.SERVER_SETTINGS})
+_SHOWN = frozenset({EvidenceSource.OBSERVATIONS})
 
 CHECKS: dict[str, Rule] = {
     # what the server and the clients recorded, and what the database held
@@ -120,7 +121,9 @@ CHECKS: dict[str, Rule] = {
     "scores_recompute": Rule(
         "the scores equal their recomputation from the answers", durability.scores_recompute, needs=_DATABASE
     ),
-    "shown_scores_true": Rule("no client was ever shown another score", durability.shown_scores_true, needs=_DATABASE),
+    "shown_scores_true": Rule(
+        "no client was ever shown another score", durability.shown_scores_true, needs=_DATABASE | _SHOWN
+    ),
     "answers_in_time": Rule(
         "no answer counts that came outside its question's time",
         durability.answers_in_time,
@@ -131,7 +134,7 @@ CHECKS: dict[str, Rule] = {
         "questions open and close when they were to", durability.deadlines_hold, timed=True, needs=_DATABASE
     ),
     "nothing_told_early": Rule(
-        "no right answer is shown before the reveal", durability.nothing_told_early, needs=_DATABASE
+        "no right answer is shown before the reveal", durability.nothing_told_early, needs=_DATABASE | _SHOWN
     ),
     "one_identity_each": Rule(
         "every client stays the one participant it joined as", durability.one_identity_each, needs=_DATABASE
@@ -141,73 +144,104 @@ CHECKS: dict[str, Rule] = {
     ),
     # what the clients were shown, whatever the server says of itself
     "stream_shown_in_order": Rule(
-        "each client is shown the stream without gap or repetition", client_stream.stream_shown_in_order
+        "each client is shown the stream without gap or repetition", client_stream.stream_shown_in_order, needs=_SHOWN
     ),
-    "stream_same_for_all": Rule("the stream is the same for all clients", client_stream.stream_same_for_all),
+    "stream_same_for_all": Rule(
+        "the stream is the same for all clients", client_stream.stream_same_for_all, needs=_SHOWN
+    ),
     "restored_hear_what_follows": Rule(
-        "a restored client is shown all that follows", client_stream.restored_hear_what_follows, timed=True
+        "a restored client is shown all that follows",
+        client_stream.restored_hear_what_follows,
+        timed=True,
+        needs=_SHOWN,
     ),
     "joined_hear_what_follows": Rule(
-        "a client that has joined is shown all that follows", client_stream.joined_hear_what_follows, timed=True
+        "a client that has joined is shown all that follows",
+        client_stream.joined_hear_what_follows,
+        timed=True,
+        needs=_SHOWN,
     ),
     "snapshots_current": Rule(
-        "a snapshot shows the phase at its position, which is the newest", client_stream.snapshots_current, timed=True
+        "a snapshot shows the phase at its position, which is the newest",
+        client_stream.snapshots_current,
+        timed=True,
+        needs=_SHOWN,
     ),
-    "joins_shown_once": Rule("no participant is shown as new twice", client_stream.joins_shown_once),
+    "joins_shown_once": Rule("no participant is shown as new twice", client_stream.joins_shown_once, needs=_SHOWN),
     "joins_shown": Rule(
-        "a new participant is shown to the others", client_stream.joins_shown, timed=True, needs=_SETTINGS
+        "a new participant is shown to the others", client_stream.joins_shown, timed=True, needs=_SETTINGS | _SHOWN
     ),
-    "presence_true": Rule("no connected participant is shown as away", client_stream.presence_true, timed=True),
-    "answers_judged_once": Rule("no answer gets two verdicts, no client another's", client_answers.answers_judged_once),
-    "verdicts_in_time": Rule("every answer gets a verdict in time", client_answers.verdicts_in_time, timed=True),
+    "presence_true": Rule(
+        "no connected participant is shown as away", client_stream.presence_true, timed=True, needs=_SHOWN
+    ),
+    "answers_judged_once": Rule(
+        "no answer gets two verdicts, no client another's", client_answers.answers_judged_once, needs=_SHOWN
+    ),
+    "verdicts_in_time": Rule(
+        "every answer gets a verdict in time", client_answers.verdicts_in_time, timed=True, needs=_SHOWN
+    ),
     "verdicts_match_storage": Rule(
-        "the database agrees with every verdict", client_answers.verdicts_match_storage, needs=_DATABASE
+        "the database agrees with every verdict", client_answers.verdicts_match_storage, needs=_DATABASE | _SHOWN
     ),
     "stored_answers_sent": Rule(
-        "every stored answer was sent by its participant's client", client_answers.stored_answers_sent, needs=_DATABASE
+        "every stored answer was sent by its participant's client",
+        client_answers.stored_answers_sent,
+        needs=_DATABASE | _SHOWN,
     ),
     "late_answers_refused": Rule(
         "no answer is accepted that was sent after the reveal",
         client_answers.late_answers_refused,
         timed=True,
-        needs=_SETTINGS,
+        needs=_SETTINGS | _SHOWN,
     ),
     "no_answer_before_reveal": Rule(
-        "no client is shown a right answer before the reveal", client_answers.no_answer_before_reveal
+        "no client is shown a right answer before the reveal", client_answers.no_answer_before_reveal, needs=_SHOWN
     ),
     "live_scores_true": Rule(
-        "every score shown equals its recomputation", client_answers.live_scores_true, needs=_DATABASE
+        "every score shown equals its recomputation", client_answers.live_scores_true, needs=_DATABASE | _SHOWN
     ),
     "scores_shown_at_reveal": Rule(
-        "a reveal shows each client its score", client_answers.scores_shown_at_reveal, timed=True
+        "a reveal shows each client its score", client_answers.scores_shown_at_reveal, timed=True, needs=_SHOWN
     ),
     "leaderboards_true": Rule(
-        "leaderboards list the best with their scores", client_answers.leaderboards_true, needs=_DATABASE
+        "leaderboards list the best with their scores", client_answers.leaderboards_true, needs=_DATABASE | _SHOWN
     ),
-    "previous_answers_true": Rule("a snapshot shows the client's own answer", client_answers.previous_answers_true),
-    "identities_apart": Rule("every client stays one participant of its own", client_sessions.identities_apart),
-    "sessions_survive": Rule("no client's session is forgotten", client_sessions.sessions_survive),
-    "tokens_rotate": Rule("every resume replaces the token", client_sessions.tokens_rotate),
+    "previous_answers_true": Rule(
+        "a snapshot shows the client's own answer", client_answers.previous_answers_true, needs=_SHOWN
+    ),
+    "identities_apart": Rule(
+        "every client stays one participant of its own", client_sessions.identities_apart, needs=_SHOWN
+    ),
+    "sessions_survive": Rule("no client's session is forgotten", client_sessions.sessions_survive, needs=_SHOWN),
+    "tokens_rotate": Rule("every resume replaces the token", client_sessions.tokens_rotate, needs=_SHOWN),
     "newest_connection_wins": Rule(
-        "a replaced connection is not used any more", client_sessions.newest_connection_wins
+        "a replaced connection is not used any more", client_sessions.newest_connection_wins, needs=_SHOWN
     ),
     "second_tabs_take_over": Rule(
-        "a second tab is its participant, never a new one", client_tabs.second_tabs_take_over, timed=True
+        "a second tab is its participant, never a new one", client_tabs.second_tabs_take_over, timed=True, needs=_SHOWN
     ),
     "replaced_tabs_stay_closed": Rule(
-        "a replaced tab hears no more and does not come back", client_tabs.replaced_tabs_stay_closed, timed=True
+        "a replaced tab hears no more and does not come back",
+        client_tabs.replaced_tabs_stay_closed,
+        timed=True,
+        needs=_SHOWN,
     ),
-    "replays_refused": Rule("a replaced token opens no session", client_tabs.replays_refused),
-    "epochs_change": Rule("a restarted server begins a new stream", client_sessions.epochs_change),
-    "losses_have_causes": Rule("no connection is lost without a fault", client_sessions.losses_have_causes, timed=True),
+    "replays_refused": Rule("a replaced token opens no session", client_tabs.replays_refused, needs=_SHOWN),
+    "epochs_change": Rule("a restarted server begins a new stream", client_sessions.epochs_change, needs=_SHOWN),
+    "losses_have_causes": Rule(
+        "no connection is lost without a fault", client_sessions.losses_have_causes, timed=True, needs=_SHOWN
+    ),
     "heartbeats_arrive": Rule(
-        "heartbeats arrive on every connection", client_sessions.heartbeats_arrive, timed=True, needs=_SETTINGS
+        "heartbeats arrive on every connection", client_sessions.heartbeats_arrive, timed=True, needs=_SETTINGS | _SHOWN
     ),
     "absences_shown": Rule(
-        "a silent client is shown as away in time", client_sessions.absences_shown, timed=True, needs=_SETTINGS
+        "a silent client is shown as away in time", client_sessions.absences_shown, timed=True, needs=_SETTINGS | _SHOWN
     ),
     "faults_reach_their_links": Rule(
-        "no client bypasses the faults of its link (harness)", client_sessions.faults_reach_their_links, timed=True
+        "no client bypasses the faults of its link (harness)",
+        client_sessions.faults_reach_their_links,
+        timed=True,
+        needs=_SHOWN,
     ),
     # the laboratory
     "faults_confirmed": Rule(
@@ -230,5 +264,7 @@ def _invariant(name: str, rule: Rule, log: RunHistory) -> Invariant:
         return check_one(name, rule.words, rule.check, log)
     target = f"a target of the kind {experiment.target.kind} has no {missing[0]} that this program can read"
     driver = "clients of another program leave no evidence of it"
-    detail = driver if missing[0] is EvidenceSource.QUIZ_CLIENTS else target
+    fleet = "the clients are of another program, of which nothing is kept of what they were shown"
+    about_clients = {EvidenceSource.QUIZ_CLIENTS: driver, EvidenceSource.OBSERVATIONS: fleet}
+    detail = about_clients.get(missing[0], target)
     return Invariant(name=name, rule=rule.words, verdict=Verdict.NOT_APPLICABLE, detail=detail, checked=0)

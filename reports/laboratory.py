@@ -27,9 +27,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Outcome, Role, Verdict
+from resilience.experiment.drivers import records_all
 from resilience.experiment.schedule import SERVER, FaultWindow
 from resilience.experiment.spec import CLOCKS, Expectation
-from resilience.experiment.targets import EvidenceSource
 from resilience.lab.health import LabHealth, allowed_lateness
 from resilience.lab.run_directory import RunStatus
 from resilience.lab.server_watch import HANG_S
@@ -39,7 +39,7 @@ from .event_results import rows_of
 from .expectations import Evidence, judge
 from .frames import RunHistory
 from .invariants import CHECKS
-from .participant_events import restores_are_checked
+from .participant_events import unchecked_cohorts
 from .summary import NOT_JUDGED, ExpectationResult, Invariant, Laboratory, ProcessHealth, ReferenceReturns
 from .windows import windows_frame
 
@@ -145,19 +145,25 @@ def _rejudged(history: RunHistory) -> list[str]:
 
 def _unchecked_restores(history: RunHistory) -> list[str]:
     """That no source of the server's own can contradict a client that says that it was restored."""
-    if restores_are_checked(history):
+    unchecked, drivers = unchecked_cohorts(history), history.experiment.drivers_by_cohort
+    foreign = frozenset(name for name in unchecked if not records_all(drivers[name]))
+    if not unchecked:
         return []
-    if EvidenceSource.QUIZ_CLIENTS not in history.experiment.evidence:
-        return [_claims(history)]
+    if foreign:
+        return [_claims(history, foreign)]
     kind = history.experiment.target.kind
     return [f"a client counts as restored on its own word: a target of the kind {kind} has no log to compare it with"]
 
 
-def _claims(history: RunHistory) -> str:
-    """How clients of another program came back, by the word of their driver."""
-    how = history.rows(LogEventKind.SESSION_RESTORED)["outcome"].astype(object)
+def _claims(history: RunHistory, cohorts: frozenset[str]) -> str:
+    """How the clients of these cohorts came back, by the word of their driver."""
+    rows = history.rows(LogEventKind.SESSION_RESTORED)
+    how = rows["outcome"][rows["cohort"].isin(cohorts)].astype(object)
     counted = ", ".join(f"{int((how == way).sum())} {way}" for way in ("resumed", "fresh"))
-    return f"a client counts as restored when its driver says so: {counted}"
+    whose = (
+        "a client" if len(cohorts) == len(history.experiment.cohorts) else f"a client of {', '.join(sorted(cohorts))}"
+    )
+    return f"{whose} counts as restored when its driver says so: {counted}"
 
 
 def withhold(

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.drivers import records_all
 from resilience.experiment.targets import EvidenceSource
 
 from .frames import RunHistory
@@ -148,7 +149,7 @@ class ParticipantEvents:
     def __init__(self, history: RunHistory) -> None:
         frame = history.frame
         self.end = history.end
-        self._is_restore_checked = restores_are_checked(history)
+        self._unchecked = unchecked_cohorts(history)
         self._silence_s = history.experiment.client.probe_after - _ROUNDING_S
         self.length = int(np.searchsorted(frame["t"].to_numpy(), self.end, side="right"))
         self.frame = frame.iloc[: self.length]
@@ -231,11 +232,19 @@ class ParticipantEvents:
 
         Where no source can contradict a client's word, its own word counts (*fresh* or *resumed*).
         """
-        if not self._is_restore_checked:
-            claimed: NDArray[np.object_] = np.full(len(arrivals), None, dtype=object)
-            back = arrivals != NONE
-            claimed[back] = self.frame["outcome"].iloc[arrivals[back]].astype(object).to_numpy()
-            return claimed, np.ones(len(arrivals), dtype=bool)
+        how, agrees = self._resumes_logged(arrivals)
+        by_word = (arrivals != NONE) & self._counts_by_word(arrivals)
+        how[by_word] = self.frame["outcome"].iloc[arrivals[by_word]].astype(object).to_numpy()
+        return how, agrees | by_word
+
+    def _counts_by_word(self, arrivals: Numbers) -> Flags:
+        """Which of these rows are of clients whose word nothing is compared with."""
+        if not (self.length and self._unchecked):
+            return np.zeros(len(arrivals), dtype=bool)
+        return self.frame["cohort"].iloc[np.maximum(arrivals, 0)].isin(self._unchecked).to_numpy(dtype=bool)
+
+    def _resumes_logged(self, arrivals: Numbers) -> tuple[NDArray[np.object_], Flags]:
+        """How the server's log says that it resumed each arrival's session; ``None`` where it says nothing of it."""
         server = self._rows(LogEventKind.SESSION_RESUMED, clients_only=False)
         keys, first = np.unique(self._connection_keys(server), return_index=True)
         server = server[first]
@@ -293,9 +302,14 @@ class ParticipantEvents:
         return found
 
 
-def restores_are_checked(history: RunHistory) -> bool:
-    """Whether a server's log and the state that clients hold can contradict a client that says it was restored."""
-    return frozenset((EvidenceSource.SERVER_LOG, EvidenceSource.QUIZ_CLIENTS)) <= history.experiment.evidence
+def unchecked_cohorts(history: RunHistory) -> frozenset[str]:
+    """The cohorts whose clients count as restored on their own word.
+
+    No log of a server, or no record of the state that they hold, can contradict them.
+    """
+    drivers = history.experiment.drivers_by_cohort
+    has_log = EvidenceSource.SERVER_LOG in history.experiment.evidence
+    return frozenset(name for name, driver in drivers.items() if not (has_log and records_all(driver)))
 
 
 def codes_of(column: pd.Series) -> tuple[NDArray[Any], pd.Index]:

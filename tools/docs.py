@@ -15,6 +15,7 @@ from pathlib import Path
 
 from docgen import (
     architecture,
+    browser,
     calibration,
     catalogue,
     configuration,
@@ -71,6 +72,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "invariants": evidence.invariants,
     "experiments": catalogue.experiments,
     "failure modes shown": catalogue.modes,
+    "browser figures": browser.figures,
     "driver settings": drivers.settings,
     "driver orders": lambda: drivers.messages(drivers.ORDERS),
     "driver reports": lambda: drivers.messages(drivers.REPORTS),

@@ -1,12 +1,15 @@
 """What a driver says of one client, translated to the records that our own clients write. Pure.
 
-The table :data:`TABLE` says what may follow what. A report that may not is a :class:`~.messages.BrokenLineError`.
+The table :data:`TABLE` says what may follow what. A report that may not is a :class:`~.messages.BrokenLineError`. A
+client that is this project's own machine reports its records as they are; :data:`STATE_AFTER` says where it is then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+
+import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
@@ -41,8 +44,33 @@ TABLE: Mapping[type[m.ClientReport], Mapping[S, S]] = {
 }
 """By report: the states in which it may come, and the state that follows."""
 
+K = LogEventKind
+
+STATE_AFTER: Mapping[LogEventKind, S] = {
+    K.TRANSPORT_OPENING: S.DIALING,
+    K.TRANSPORT_OPENED: S.CONNECTED,
+    K.TRANSPORT_FAILED: S.DOWN,
+    K.SESSION_JOINED: S.SESSION,
+    K.SESSION_RESTORED: S.SESSION,
+    K.TRANSPORT_LOST: S.DOWN,
+    K.PEER_DEAD: S.DOWN,
+    K.GAVE_UP: S.GAVE_UP,
+    K.CLIENT_LEFT: S.GAVE_UP,
+    K.CLIENT_DISMISSED: S.GAVE_UP,
+    K.SESSION_SUPERSEDED: S.GAVE_UP,
+}
+"""By the kind of a record that changes it: the state that follows."""
+
+_SAME = (K.SESSION_REJECTED, K.PEER_SUSPECTED, K.BACKOFF_SCHEDULED, K.STREAM_DELIVERED, K.ANSWER_SUBMITTED)
+CLIENT_KINDS = frozenset((*STATE_AFTER, *_SAME, K.ANSWER_ACKED, K.PONG_SENT))
+"""The kinds of records that a client of this project writes."""
+
 NEXT_ATTEMPT = "unknown: the driver made another attempt"
 """The cause of a failed attempt of which only the next one tells."""
+
+
+_CLIENT_KINDS = {kind.value: kind for kind in CLIENT_KINDS}
+_KEPT = tuple(name for name in Record.__struct_fields__ if name not in ("kind", "t"))
 
 
 class DriverClient:
@@ -67,6 +95,8 @@ class DriverClient:
 
     def receive(self, report: m.ClientReport, now: Instant) -> list[Record]:
         """Its records for a report about what happened at ``now``; BrokenLineError when the report may not come."""
+        if isinstance(report, m.Recorded):
+            return [self._keep(report, now)]
         nexts = TABLE[type(report)]
         if self.state not in nexts:
             states = " or ".join(nexts)
@@ -95,6 +125,16 @@ class DriverClient:
             case m.Observed(position=position, digest=digest):
                 records = [Record(LogEventKind.CLIENT_OBSERVED, now, seq=position, detail=digest)]
         return records
+
+    def _keep(self, report: m.Recorded, now: Instant) -> Record:
+        kind = _CLIENT_KINDS.get(report.kind)
+        if kind is None:
+            raise m.BrokenLineError(f"{report.kind!r} of {self.name}: no kind of record that a client writes")
+        self.state = STATE_AFTER.get(kind, self.state)
+        if kind is K.TRANSPORT_OPENING:
+            self._dials += 1
+        known = msgspec.structs.asdict(report)
+        return Record(kind, now, **{name: known[name] for name in _KEPT})
 
     def _dial(self, now: Instant) -> list[Record]:
         before = [self._failed(NEXT_ATTEMPT, now)] if self.state is S.DIALING else []

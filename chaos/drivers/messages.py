@@ -171,6 +171,36 @@ class Observed(msgspec.Struct, frozen=True, tag="observed"):
     """A short text that is equal where two clients know the same."""
 
 
+class Recorded(msgspec.Struct, frozen=True, omit_defaults=True, tag="recorded"):
+    """A client that is this project's own machine in another program, such as the quiz's page, wrote a log record.
+
+    It stands in place of all other reports about such a client; ``quiz_records`` of the experiment's driver says that
+    every record is reported.
+    """
+
+    t: float
+    client: str
+    kind: Text
+    """Of the record, as in the event log."""
+    session_id: Text | None = None
+    """The participant's id, once there is one."""
+    connection_no: int | None = None
+    """Of the dial, or as the server counts the connections of a participant: the kind says which."""
+    seq: int | None = None
+    """The position in the stream."""
+    attempt: int | None = None
+    """The number of the attempt within its incident."""
+    outcome: Text | None = None
+    """What came of it."""
+    cause: Text | None = None
+    value: float | None = None
+    """The quantity that the kind names, such as seconds of silence."""
+    ref: Text | None = None
+    """What it is about, such as an answer."""
+    detail: Text | None = None
+    """What else the kind has, such as the digest of the client's state."""
+
+
 class Problem(msgspec.Struct, frozen=True, tag="error"):
     """The driver cannot carry out an order: the run ends, with these words."""
 
@@ -186,7 +216,7 @@ class DriverEnded(msgspec.Struct, frozen=True, tag="ended"):
 Order = Hello | Open | Close | Act | StopDriver
 """Every line to a driver."""
 
-ClientReport = Attempt | Failed | Opened | Restored | Lost | GaveUp | Acknowledged | Observed
+ClientReport = Attempt | Failed | Opened | Restored | Lost | GaveUp | Acknowledged | Observed | Recorded
 """Every line about one client."""
 
 Report = DriverReady | ClientReport | Problem | DriverEnded
@@ -194,7 +224,7 @@ Report = DriverReady | ClientReport | Problem | DriverEnded
 
 REPORT_NAMES: tuple[str, ...] = (
     *("ready", "attempt", "failed", "opened", "restored", "lost", "gave_up", "acknowledged", "observed"),
-    *("error", "ended"),
+    *("recorded", "error", "ended"),
 )
 
 _DECODER: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

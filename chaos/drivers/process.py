@@ -36,6 +36,11 @@ def resolve_command(command: Sequence[str], key: str = "driver.command") -> list
     return [str(Path(program).absolute()), *words[1:]]
 
 
+def key_of(driver: str | None) -> str:
+    """The key under which an experiment says which command the driver of this name has."""
+    return "driver.command" if driver is None else f"drivers.{driver}.command"
+
+
 def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a driver: that of the runner, but Python writes each line at once."""
     return {**environ, "PYTHONUNBUFFERED": "1"}

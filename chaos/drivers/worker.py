@@ -51,7 +51,7 @@ from .messages import (
     Report,
     StopDriver,
 )
-from .process import DriverProcess, environment_of, resolve_command
+from .process import DriverProcess, environment_of, key_of, resolve_command
 
 READY_TIMEOUT_S: Seconds = 30.0
 """How long a driver may take to load and to have its clock measured."""
@@ -65,10 +65,11 @@ _SEED_BITS = 53
 """What every language's numbers can hold."""
 
 
-def stdio_driver(experiment: Experiment) -> StdioDriver:
-    """The experiment's driver. HarnessError when that is this project's own fleet."""
-    if isinstance(experiment.driver, StdioDriver):
-        return experiment.driver
+def stdio_driver(experiment: Experiment, name: str | None) -> StdioDriver:
+    """The driver that cohorts name so. HarnessError when that is this project's own fleet."""
+    driver = experiment.driver_named(name)
+    if isinstance(driver, StdioDriver):
+        return driver
     raise HarnessError("this experiment's clients are the fleet's own")
 
 
@@ -77,7 +78,7 @@ class DriverWorker(ClientWorker):
 
     def __init__(self, process: DriverProcess, shard: Shard, experiment: Experiment, seed: int, events: Path) -> None:
         super().__init__(process.child, shard)
-        self.process, self.driver = process, stdio_driver(experiment)
+        self.process, self.driver = process, stdio_driver(experiment, shard.driver)
         self.driver_name = ""
         self._experiment, self._seed = experiment, seed
         self._participants = {who.actor: who for who in members(shard, experiment, seed)}
@@ -101,7 +102,7 @@ class DriverWorker(ClientWorker):
     async def start(cls, experiment: Experiment, seed: int, run_dir: Path, number: int, shard: Shard) -> DriverWorker:
         """Start the driver's process of this number and shard. UsageError when there is no such program."""
         name = f"clients-{number}"
-        command = resolve_command(stdio_driver(experiment).command)
+        command = resolve_command(stdio_driver(experiment, shard.driver).command, key_of(shard.driver))
         log, events = run_dir / "logs" / f"{name}.log", run_dir / EVENTS / f"{name}.jsonl"
         child = await SupervisedProcess.spawn(
             name, command, log, piped=True, guarded=True, env=environment_of(os.environ)

@@ -22,7 +22,7 @@ from resilience.lab.run import require_lane
 from resilience.lab.run_directory import create_shared_dir
 
 from ..cached_builds import Say
-from ..drivers.process import resolve_command
+from ..drivers.process import key_of, resolve_command
 from ..placeholders import provide_programs
 from ..targets.choice import require_target
 from .system import NamedSystem, with_system
@@ -111,8 +111,9 @@ class SystemsRun:
                 self.problems[system.name] = " ".join(str(error).split())
                 continue
             require_target(one)
-            if isinstance(one.driver, StdioDriver):
-                resolve_command(one.driver.command)
+            for name, driver in one.drivers_in_use.items():
+                if isinstance(driver, StdioDriver):
+                    resolve_command(driver.command, key_of(name))
 
     def run(self, run_cell: RunCell) -> None:
         """Run every cell in turn; an interrupted run is the last one."""

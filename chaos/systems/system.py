@@ -92,6 +92,10 @@ def with_system(experiment: Experiment, system: NamedSystem) -> Experiment:
     Targets that only the log of this program's server can tell are left out where the system has none. Raises
     :class:`~resilience.errors.UsageError` for what the system cannot carry out.
     """
+    own = next((cohort for cohort in experiment.cohorts if cohort.driver is not None), None)
+    if own is not None:
+        rule = f"its cohort {own.name} has clients of its own, {own.driver}, and a system brings the clients of all"
+        raise UsageError(f"{experiment.name} on {system.name}: {rule}")
     has_log = EvidenceSource.SERVER_LOG in system.target.evidence
     kept = tuple(
         item for item in experiment.expectations if has_log or item.metric.partition(".")[0] not in LOGGED_METRICS

@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.drivers import FleetDriver
 from resilience.lab.observer import ObservationKind
 from resilience.lab.stored_run import StoredRun
 from resilience.quiz.phases import Phase
 from resilience.quiz.verdicts import AnswerVerdict
 from resilience.units import Instant, Seconds
 
-from ..checking import CheckResult, records
+from ..checking import CheckResult, named_rows, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found
 from .held_back import held_back_s
@@ -30,6 +32,7 @@ from .selection import (
     keys_of,
     pair_keys,
     pairs_of,
+    select,
     values_at,
 )
 
@@ -110,15 +113,28 @@ def stored_answers_sent(evidence: ClientEvidence) -> CheckResult:
     if evidence.stored is None:
         return CheckResult(0, inapplicable=_NO_DATABASE)
     sent = evidence.of(ObservationKind.SENT)
-    own = set(zip(sent["participant"], sent["ref"], sent["answer"], strict=True))
+    own = set(zip(sent["participant"], sent["ref"], sent["answer"].astype(str), strict=True)) | _logged_as_sent(
+        evidence
+    )
     stored = [row for row in evidence.stored.answers if row.received_at <= evidence.history.end]
     problems = [
         f"{row.participant}: the database has choice {row.choice} for {row.question} under {row.key}, "
         "which its client did not send"
         for row in stored
-        if (row.participant, f"{row.question}/{row.key}", row.choice) not in own
+        if (row.participant, f"{row.question}/{row.key}", str(row.choice)) not in own
     ]
     return found(len(stored), problems, "the database has no answer")
+
+
+def _logged_as_sent(evidence: ClientEvidence) -> set[tuple[str, str, str]]:
+    """The answers that clients of another program logged, of whom no observation is kept."""
+    history = evidence.history
+    drivers = history.experiment.drivers_by_cohort
+    unobserved = [name for name, driver in drivers.items() if not isinstance(driver, FleetDriver)]
+    columns = ("cohort", "session_id", "ref", "detail")
+    rows = select(history, LogEventKind.ANSWER_SUBMITTED, role=Role.CLIENT, columns=columns)
+    rows = rows[rows["cohort"].isin(unobserved)]
+    return {(str(row.session_id), str(row.ref), str(row.detail)) for row in named_rows(rows)}
 
 
 @of_clients

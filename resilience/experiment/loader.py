@@ -82,6 +82,7 @@ def parse(text: str, file: str, overrides: tuple[str, ...] = (), scale: float = 
     _scale(tree, scale)
     check_table_kind(tree, file, "target", TARGET_KINDS)
     check_table_kind(tree, file, "driver", DRIVER_KINDS)
+    _check_drivers(tree, file)
     _check_kinds(tree, file)
     try:
         for section, config in _SECTIONS.items():
@@ -160,6 +161,15 @@ def _require_experiment(tree: dict[str, Any], file: str) -> None:
     if not {"cohorts", "faults", "duration"} & tree.keys() and {"target", "driver"} & tree.keys():
         rule = f"there are none: this is a system; run an experiment on it with chaos run NAME --system {file}"
         raise ExperimentError(file, "cohorts", rule)
+
+
+def _check_drivers(tree: dict[str, Any], file: str) -> None:
+    """Check each table ``[drivers.NAME]`` by itself, so that what is wrong is reported under its full key."""
+    drivers = tree.get("drivers")
+    for name, table in drivers.items() if isinstance(drivers, dict) else ():
+        key = f"drivers.{name}"
+        check_table_kind({key: table}, file, key, DRIVER_KINDS)
+        _convert_section({key: table}, key, ClientDriver, file)
 
 
 def _convert_section(tree: dict[str, Any], section: str, config: Any, file: str) -> None:  # noqa: ANN401 - any type

@@ -16,7 +16,13 @@ from resilience.config import ClientConfig, QuizConfig, ServerConfig
 from resilience.errors import require
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.costs import ModelCosts
-from resilience.experiment.drivers import ClientDriver, FleetDriver
+from resilience.experiment.drivers import (
+    BUNDLED_DRIVERS,
+    ClientDriver,
+    FleetDriver,
+    check_drivers,
+    records_all,
+)
 from resilience.experiment.fault_rules import check_values
 from resilience.experiment.faults import EVERY_LANE, AnyFault, BlackholeFault, ServerDrainFault, ServerKillFault
 from resilience.experiment.primitives import Direction, FaultTarget
@@ -77,13 +83,16 @@ class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     ``leaves_at``: when those of them that have a session leave on purpose, for good, seconds after the run's start;
     only the virtual lane can carry this out. ``profiles``: the network profiles whose outages they suffer, bundled ones
-    by name or files of one's own; only the population lane can carry this out.
+    by name or files of one's own; only the population lane can carry this out. ``driver``: the program of its clients,
+    a bundled one (``fleet``, ``chromium``) or that of a table ``[drivers.NAME]``, where it is not the experiment's
+    ``[driver]``; only the real lane can run one that is not the fleet.
     """
 
     name: str
     clients: int
     leaves_at: Instant | None = None
     profiles: tuple[str, ...] = ()
+    driver: str | None = None
 
 
 class PopulationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,8 +161,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run, whole: the system under test, clients, quiz, cohorts, faults and what must hold.
 
     ``duration`` is the length of the run in seconds from its start; clients make their first dial at a seeded moment
-    within ``ramp`` seconds. For readers and lists only: ``title``, the ``question`` that a run answers, the ``group``
-    in a catalogue, and the failure modes that a run ``shows``, such as "F7" (docs/failure-modes.md).
+    within ``ramp`` seconds. ``drivers``: those of the cohorts that name one. For readers and lists only: ``title``, the
+    ``question`` that a run answers, the ``group`` in a catalogue, and the failure modes that a run ``shows``, such as
+    "F7" (docs/failure-modes.md).
     """
 
     name: str
@@ -169,6 +179,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerConfig = ServerConfig()
     client: ClientConfig = ClientConfig()
     driver: ClientDriver = FleetDriver()
+    drivers: dict[str, ClientDriver] = {}
     quiz: QuizConfig = QuizConfig()
     costs: ModelCosts = ModelCosts()
     population: PopulationSpec = PopulationSpec()
@@ -184,6 +195,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_run(self)
         _check_system(self)
         _check_cohorts(self.cohorts, self.duration)
+        named = [cohort.driver for cohort in self.cohorts]
+        check_drivers(self.drivers, named, has_pages=isinstance(self.target, QuizTargetSpec))
         _check_population(self.population)
         check_conditions("virtual", self.virtual)
         for i, fault in enumerate(self.faults):
@@ -206,9 +219,27 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def evidence(self) -> frozenset[EvidenceSource]:
         """The sources of evidence that a run of it leaves behind for the checks that need them."""
-        clients = frozenset((EvidenceSource.QUIZ_CLIENTS,))
-        own = clients if isinstance(self.driver, FleetDriver) else frozenset[EvidenceSource]()
-        return (self.target.evidence - clients) | own
+        drivers = list(self.drivers_by_cohort.values())
+        left = {
+            EvidenceSource.QUIZ_CLIENTS: all(map(records_all, drivers)),
+            EvidenceSource.OBSERVATIONS: any(isinstance(driver, FleetDriver) for driver in drivers),
+        }
+        own = frozenset(source for source, is_left in left.items() if is_left)
+        return (self.target.evidence - left.keys()) | own
+
+    @property
+    def drivers_by_cohort(self) -> dict[str, ClientDriver]:
+        """The driver of each cohort's clients."""
+        return {cohort.name: self.driver_named(cohort.driver) for cohort in self.cohorts}
+
+    @property
+    def drivers_in_use(self) -> dict[str | None, ClientDriver]:
+        """The drivers of its clients by the names that cohorts give them; ``None`` for the one of ``[driver]``."""
+        return {cohort.driver: self.driver_named(cohort.driver) for cohort in self.cohorts}
+
+    def driver_named(self, name: str | None) -> ClientDriver:
+        """The driver that a cohort names; that of the table ``[driver]`` for one that names none."""
+        return self.driver if name is None else {**BUNDLED_DRIVERS, **self.drivers}[name]
 
     @property
     def digest(self) -> str:
@@ -250,8 +281,10 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for i, fault in enumerate(self.faults):
             yield from _fault_obstacles(f"faults[{i}]", fault)
         if not isinstance(self.driver, FleetDriver):
-            yield Obstacle("driver", "clients of another program", frozenset((Lane.REAL,)))
+            yield Obstacle("driver", "clients of another program", real)
         for i, cohort in enumerate(self.cohorts):
+            if cohort.driver is not None and not isinstance(self.driver_named(cohort.driver), FleetDriver):
+                yield Obstacle(f"cohorts[{i}].driver", "clients of another program", real)
             if cohort.leaves_at is not None:
                 yield Obstacle(f"cohorts[{i}].leaves_at", "clients that leave", virtual)
             if cohort.profiles:
@@ -381,12 +414,13 @@ def _check_place(key: str, fault: AnyFault, run: Experiment) -> None:
         require(not fault.cohorts, f"{key}.cohorts", list(fault.cohorts), rule)
         require(fault.share == 1.0, f"{key}.share", fault.share, rule)
         return
-    rule = "needs this program's own clients: those of another program cannot be ordered to do it"
-    require(not fault.fleet_only or isinstance(run.driver, FleetDriver), f"{key}.kind", fault.kind, rule)
-    names = [cohort.name for cohort in run.cohorts]
+    drivers = run.drivers_by_cohort
     require(bool(fault.cohorts), f"{key}.cohorts", [], "must name at least one cohort")
     for name in fault.cohorts:
-        require(name in names, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(names)}")
+        require(name in drivers, f"{key}.cohorts", name, f"unknown cohort; there are: {', '.join(drivers)}")
+    rule = "needs this program's own clients: those of another program cannot be ordered to do it"
+    obey = all(isinstance(drivers[name], FleetDriver) for name in fault.cohorts)
+    require(not fault.fleet_only or obey, f"{key}.kind", fault.kind, rule)
     require(len(set(fault.cohorts)) == len(fault.cohorts), f"{key}.cohorts", list(fault.cohorts), "must not repeat")
     require(0 < fault.share <= 1, f"{key}.share", fault.share, "must be above 0 and at most 1")
 

@@ -45,7 +45,8 @@ def _read(path: Path) -> RunHistory:
     lane, experiment = history.info.lane, history.experiment
     if lane not in MEASURED:
         raise UsageError(f"{path}: a run of the lane {lane}, which measures no machine; use runs of chaos run")
-    if not (isinstance(experiment.target, QuizTargetSpec) and isinstance(experiment.driver, FleetDriver)):
+    is_fleet = all(isinstance(driver, FleetDriver) for driver in experiment.drivers_in_use.values())
+    if not (isinstance(experiment.target, QuizTargetSpec) and is_fleet):
         raise UsageError(f"{path}: a run of another system; the model knows this program's own server and clients only")
     if history.info.status is not RunStatus.COMPLETED or history.info.cause is not None:
         cause = history.info.cause or history.info.status.value

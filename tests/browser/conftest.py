@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .figures import FIGURES
+
 HERE = Path(__file__).parent
 FETCH_S = 300
 INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -61,3 +63,14 @@ def run_tool(node: str) -> RunTool:
         return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False, timeout=FETCH_S)
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Publish what the browser tests of this process measured."""
+    if FIGURES.is_empty:
+        return
+    terminalreporter.section("figures of the browser")
+    for line in FIGURES.lines():
+        terminalreporter.write_line(line)
+    if os.environ.get("FIGURES"):
+        FIGURES.write()

@@ -31,6 +31,7 @@ from ..support.chromium import chromium_program
 from ..support.deadlines import HANG_S
 from ..support.processes import eventually
 from ..support.server_process import ADDRESS, KEY, ServerProcess, target
+from .figures import FIGURES
 
 expect.set_options(timeout=HANG_S * 1000)
 
@@ -49,6 +50,11 @@ QUESTIONS = tuple(
     )
 )
 PLAN = QuizPlan(QUESTIONS, title="Friday night")
+
+
+NOTE_ANSWERS = """addEventListener("quiz:record", ({ detail: { kind, outcome, session_id, ref } }) => {
+  if (kind === "answer.acked" && outcome === "accepted") window.quizAcknowledged(session_id, ref);
+});"""
 
 
 class Hosted:
@@ -89,6 +95,8 @@ class BrowserWorld:
     def __init__(self, server: ServerProcess, link: ProxiedLink, browser: Browser) -> None:
         self.server, self.link, self.browser = server, link, browser
         self.problems: list[str] = []
+        self._accepted: set[tuple[str, str]] = set()
+        FIGURES.chromium = browser.version
         self._conditions: list[Condition] = []
 
     async def impose(self, condition: Condition) -> None:
@@ -134,12 +142,15 @@ class BrowserWorld:
                 yield Hosted(event, client)
             finally:
                 await self.heal()
+        self._require_answers(event)
 
     @asynccontextmanager
     async def profile(self, **options: Any) -> AsyncIterator[BrowserContext]:  # noqa: ANN401 - Playwright's own
         """A profile of its own, whose pages must throw nothing."""
         context = await self.browser.new_context(viewport={"width": 390, "height": 780}, **options)
         context.set_default_timeout(HANG_S * 1000)
+        await context.expose_binding("quizAcknowledged", self._acknowledged)
+        await context.add_init_script(NOTE_ANSWERS)
         context.on("weberror", lambda error: self.problems.append(str(error.error)))
         context.on(
             "console", lambda said: self.problems.append(said.text) if is_problem(said.type, said.text) else None
@@ -149,6 +160,25 @@ class BrowserWorld:
         finally:
             await context.close()
         assert self.problems == []
+
+    # answers ----------------------------------------------------------------------------------------------------------
+
+    def _acknowledged(self, _source: object, session: str, ref: str) -> None:
+        """A page received the verdict that this answer counts."""
+        self._accepted.add((session, ref))
+
+    def _require_answers(self, event: str) -> None:
+        """Every answer that counts by a verdict which a page received is stored, and once."""
+        rows = self.rows("select participant, question, key from answers where event like ?", f"{event}#%")
+        members = {
+            row[0] for row in self.rows("select participant from event_participants where event like ?", f"{event}#%")
+        }
+        accepted = {(who, ref) for who, ref in self._accepted if who in members}
+        lost = accepted - {(who, f"{question}/{key}") for who, question, key in rows}
+        twice = len(rows) - len({(who, question) for who, question, _ in rows})
+        for name, number in (("answers", len(accepted)), ("lost", len(lost)), ("counted_twice", twice)):
+            FIGURES.count(name, number)
+        assert (lost, twice) == (set(), 0)
 
     # what the server has ----------------------------------------------------------------------------------------------
 

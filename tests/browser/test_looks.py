@@ -18,6 +18,7 @@ from playwright.async_api import Page, ViewportSize, expect
 from chaos.toxiproxy.provision import Binary
 
 from ..support.server_process import KEY
+from .contrast import GROUNDS, PAIRS, TEXT, hexadecimal, ratio, too_low, unreadable
 from .harness import BrowserWorld, browser_world, join, joined, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -36,11 +37,35 @@ async def world(binary: Binary, tmp_path_factory: pytest.TempPathFactory) -> Asy
         yield started
 
 
-class Inspector:
-    """Examines a page in each state: axe-core, no scrolling sideways, and a picture if pictures are to be renewed."""
+WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+CUT_OFF = """() => [...document.querySelectorAll("#app *")].filter((part) => {
+  const { overflowX, overflowY } = getComputedStyle(part);
+  const hides = [overflowX, overflowY].some((overflow) => overflow === "hidden" || overflow === "clip");
+  const isCut = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
+  return hides && part.clientWidth > 1 && isCut;
+}).map((part) => part.outerHTML)"""
+TEXTS = """() => [...document.querySelectorAll("#app *")].filter((part) => {
+  const hasText = [...part.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim() !== "");
+  return hasText && part.checkVisibility() && part.clientWidth !== 1;
+}).map((part) => {
+  let behind = part;
+  const isClear = (colour) => /, 0\\)$/.test(colour);
+  while (behind.parentElement && isClear(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
+  return [part.outerHTML, getComputedStyle(part).color, getComputedStyle(behind).backgroundColor];
+})"""
+LARGE_TEXT = "(size) => { document.documentElement.style.fontSize = size; }"
 
-    def __init__(self, page: Page, node_modules: Path, size: ViewportSize = PHONE) -> None:
-        self._size = size
+
+class Inspector:
+    """Examines a page in each state: axe-core, narrow, at 200 %, and a picture where they are to be renewed.
+
+    ``in_all_colours``: axe-core also in dark and in forced colours.
+    """
+
+    def __init__(
+        self, page: Page, node_modules: Path, size: ViewportSize = PHONE, *, in_all_colours: bool = False
+    ) -> None:
+        self._size, self._in_all_colours = size, in_all_colours
         self._page, self._axe = page, (node_modules / "axe-core" / "axe.min.js").read_text("utf-8")
 
     async def sees(self, state: str, *, picture: bool = True) -> None:
@@ -51,17 +76,41 @@ class Inspector:
             PICTURES.mkdir(exist_ok=True)
             await self._page.screenshot(path=PICTURES / f"{state}.png")
         assert await self._violations() == [], state
+        if self._in_all_colours:
+            await self._page.emulate_media(color_scheme="dark")
+            assert await self._violations() == [], f"{state} in dark"
+            await self._page.emulate_media(forced_colors="active")
+            assert await self._violations(without="color-contrast") == [], f"{state} in forced colours"
+            assert unreadable(await self._page.evaluate(TEXTS)) == [], f"{state} in forced colours"
+            await self._page.emulate_media(color_scheme="light", forced_colors="none")
         await self._page.set_viewport_size({"width": 320, "height": 640})
-        wide = await self._page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{state} scrolls sideways at 320 px"
+        assert not await self._page.evaluate(WIDE), f"{state} scrolls sideways at 320 px"
+        await self._page.set_viewport_size(self._size)
+        await self._fits_at_twice_the_size(state)
+
+    async def _fits_at_twice_the_size(self, state: str) -> None:
+        """Nothing scrolls sideways or is cut off with the browser's zoom at 200 %, and with text of twice the size."""
+        half: ViewportSize = {"width": max(self._size["width"] // 2, 320), "height": self._size["height"] // 2}
+        for how, size, font in (("zoomed to 200 %", half, ""), ("with text at 200 %", self._size, "225%")):
+            await self._page.set_viewport_size(size)
+            await self._page.evaluate(LARGE_TEXT, font)
+            assert not await self._page.evaluate(WIDE), f"{state} scrolls sideways {how}"
+            assert await self._page.evaluate(CUT_OFF) == [], f"{state} cuts something off {how}"
+        await self._page.evaluate(LARGE_TEXT, "")
         await self._page.set_viewport_size(self._size)
 
     async def _settled(self) -> None:
         await self._page.evaluate("() => new Promise((done) => setTimeout(done, 150))")
 
-    async def _violations(self) -> list[Any]:
+    async def _violations(self, without: str | None = None) -> list[Any]:
+        """What axe-core finds; ``without`` a rule that cannot see what is displayed.
+
+        Its rule of contrast reads ``-webkit-text-fill-color``, which in forced colours stays what the page wrote.
+        """
         await self._page.evaluate(self._axe)  # by the debugger: the page's own policy admits no such script
-        found = await self._page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        rules = {without: {"enabled": False}} if without else {}
+        options = {"resultTypes": ["violations"], "rules": rules}
+        found = await self._page.evaluate("(options) => axe.run(document, options)", options)
         return [
             (violation["id"], node["html"], node.get("failureSummary"))
             for violation in found["violations"]
@@ -74,7 +123,7 @@ async def test_every_state_of_a_participant_is_clean(world: BrowserWorld, node_m
     tail = "" if scheme == "light" else "-dark"
     async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
         page = await joined(context, world.url(quiz.event), "Ada Lovelace")
-        look = Inspector(page, node_modules)
+        look = Inspector(page, node_modules, in_all_colours=scheme == "light")
         await look.sees(f"lobby{tail}")
         await quiz.start()
         await expect(page.locator(".choice")).to_have_count(4)
@@ -151,7 +200,7 @@ async def test_giving_up_is_clean(world: BrowserWorld, node_modules: Path, schem
 async def test_a_host_creates_a_quiz_and_runs_it_to_the_end(world: BrowserWorld, node_modules: Path) -> None:
     async with world.profile() as stage, world.profile() as phone:
         host = await stage.new_page()
-        look = Inspector(host, node_modules, STAGE)
+        look = Inspector(host, node_modules, STAGE, in_all_colours=True)
         await create_event(world, host, look, "friday")
         page = await joined(phone, world.url("friday", "/join"), "Bo")
         await expect(host.locator(".counts dd").first).to_have_text("1")
@@ -172,6 +221,7 @@ async def test_a_host_creates_a_quiz_and_runs_it_to_the_end(world: BrowserWorld,
         await expect(page.get_by_role("heading", name="The quiz is over")).to_be_visible()
         await Inspector(page, node_modules).sees("over")
         await expect(host.get_by_text("Final result")).to_be_visible()
+        await look.sees("host-over", picture=False)
 
 
 async def create_event(world: BrowserWorld, host: Page, look: Inspector, event: str) -> None:
@@ -213,6 +263,7 @@ async def test_a_quiz_can_be_played_by_keyboard_alone(world: BrowserWorld) -> No
         await world.cut_off()
         await expect(page.locator(".banner.amber")).to_be_visible()
         assert await page.locator(".spinner").evaluate("(e) => getComputedStyle(e).animationName") == "none"
+        assert await page.evaluate("document.getAnimations().length") == 0
         assert await page.evaluate("document.activeElement.className.includes('choice')")  # the focus has not moved
 
 
@@ -235,3 +286,35 @@ async def test_screen_readers_hear_each_change_once(world: BrowserWorld) -> None
         await expect(page.locator(".banner.amber")).to_contain_text(re.compile(r"Attempt ([5-9]|\d\d)"))
         said = await page.evaluate("window.said")
         assert said in (SAID[:1], SAID)  # the second on a very slow machine
+
+
+COLOURS = """(names) => {
+  const of = (name) => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = `var(${name})`;
+    const { color } = getComputedStyle(probe);
+    probe.remove();
+    return color;
+  };
+  return Object.fromEntries(names.map((name) => [name, of(name)]));
+}"""
+
+
+async def test_colours_contrast_as_they_are_computed(world: BrowserWorld) -> None:
+    names = sorted({name for front, back, _ in PAIRS for name in (front, back) if name.startswith("--")})
+    async with world.profile() as context:
+        page = await context.new_page()
+        await page.goto(f"{world.origin}/join")
+        light = await page.evaluate(COLOURS, names)
+        await page.emulate_media(color_scheme="dark")
+        dark = await page.evaluate(COLOURS, names)
+    assert light != dark
+    for computed, pairs in ((light, (*PAIRS, *GROUNDS)), (dark, PAIRS)):
+        assert too_low({name: hexadecimal(colour) for name, colour in computed.items()}, pairs) == []
+
+
+async def test_contrast_is_that_of_the_formula() -> None:
+    """Figures of others: black on white, and two pairs that are published as failing."""
+    known = [("#000000", "#ffffff", 21.0), ("#ffffff", "#f59e0b", 2.15), ("#ffffff", "#ef4444", 3.76)]
+    assert all(round(ratio(one, other), 2) == value for one, other, value in known)
+    assert too_low({"--a": "#f59e0b"}, [("#ffffff", "--a", TEXT)]) == ["#ffffff on --a: 2.15, at least 4.5"]

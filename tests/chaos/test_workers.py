@@ -100,6 +100,29 @@ def test_the_clients_that_a_fault_suspends_have_a_process_of_their_own(workers: 
     assert len(processes) == 1 + min(workers, 6)
 
 
+MIXED = """
+name = "mixed"
+duration = 60.0
+cohorts = [
+  {name = "a", clients = 6}, {name = "b", clients = 20, driver = "chromium"}, {name = "c", clients = 3, driver = "own"},
+]
+faults = [{kind = "client_suspend", cohorts = ["b"], share = 0.4, at = 20.0, duration = 5.0}]
+drivers.own = {kind = "stdio", command = ["a-driver"]}
+"""
+
+
+def test_clients_of_different_programs_share_no_process() -> None:
+    """One Chromium holds all its clients, but for those that a fault suspends; other programs have as many as asked."""
+    experiment = parse(MIXED, "mixed.toml")
+    found = shards(experiment, 1, 2)
+    assert [(shard.driver, len(members(shard, experiment, 1))) for shard in found] == [
+        ("chromium", 8),
+        *[(None, 3), (None, 3)],
+        ("chromium", 12),
+        *[("own", 2), ("own", 1)],
+    ]
+
+
 REPORTING = f"""if True:
     import select, sys
     while not select.select([sys.stdin], [], [], 0.05)[0]:

@@ -199,7 +199,7 @@ MOVE_THE_VIRTUAL_LANE_ALONE = {
     "server.address_page_burst": _PAGES,
     **{key: VIRTUAL_ONLY for key in CHANGES if key.startswith("virtual.")},
 }
-REFUSED = {"target", "driver", "cohorts.0.leaves_at", "cohorts.0.profiles"}
+REFUSED = {"target", "driver", "drivers", "cohorts.0.driver", "cohorts.0.leaves_at", "cohorts.0.profiles"}
 """What the lane refuses that cannot carry it out (``Experiment.obstacle``)."""
 
 

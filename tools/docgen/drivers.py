@@ -39,6 +39,7 @@ EXAMPLES_OF: dict[type, msgspec.Struct] = {
     m.GaveUp: m.GaveUp(_T, _CLIENT, "ten attempts"),
     m.Acknowledged: m.Acknowledged(_T, _CLIENT, f"{_CLIENT}/3"),
     m.Observed: m.Observed(_T, _CLIENT, 42, "9f86d081"),
+    m.Recorded: m.Recorded(_T, _CLIENT, "session.restored", "p-7f3a", 3, 42, 1, detail="phase=lobby"),
     m.Problem: m.Problem("unknown message type 'somersault'"),
     m.DriverEnded: m.DriverEnded(_T),
 }

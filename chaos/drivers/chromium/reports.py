@@ -14,6 +14,7 @@ import msgspec
 from resilience.units import Instant
 
 from .. import messages as m
+from ..clients import STATE_AFTER, DriverClientState
 from ..clock import DriverClock
 
 DOCUMENT, ORDERS = "document", "orders"
@@ -24,6 +25,7 @@ LEFT = "the page was left"
 
 _NAMES = tuple(str(kind.__struct_config__.tag) for kind in (*get_args(m.ClientReport), m.Problem))
 _CONNECTS, _DISCONNECTS = (m.Opened, m.Restored), (m.Attempt, m.Failed, m.Lost, m.GaveUp)
+_CONNECTED = (DriverClientState.CONNECTED, DriverClientState.SESSION)
 
 
 class PageMessage(msgspec.Struct, frozen=True):
@@ -87,10 +89,7 @@ class TabReports:
             return []
         report = self._report(message)
         self._latest = max(self._latest, self._clock.instant(self.client, message.t, received))
-        if isinstance(report, _CONNECTS):
-            self._is_connected = True
-        elif isinstance(report, _DISCONNECTS):
-            self._is_connected = False
+        self._is_connected = _is_connected(report, before=self._is_connected)
         return [msgspec.structs.replace(report, t=self._latest)]
 
     def _report(self, message: PageMessage) -> m.ClientReport:
@@ -103,3 +102,11 @@ class TabReports:
         if not isinstance(report, m.ClientReport):
             raise TypeError(report)
         return report
+
+
+def _is_connected(report: m.ClientReport, *, before: bool) -> bool:
+    """Whether the connection of a client is open after a report."""
+    if isinstance(report, m.Recorded):
+        after = {kind.value: state for kind, state in STATE_AFTER.items()}.get(report.kind)
+        return before if after is None else after in _CONNECTED
+    return isinstance(report, _CONNECTS) or (before and not isinstance(report, _DISCONNECTS))

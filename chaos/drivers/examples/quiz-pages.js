@@ -1,25 +1,13 @@
 // Takes part through the quiz server's own page: `chaos driver chromium --script quiz-pages.js "http://{address}/play?event=quiz"`.
-// The page is what people use; its log (`quiz:record`) says what its connection does.
+// The page is what people use; its log (`quiz:record`) is reported as it is, so a run judges it as a client of the fleet.
 
 const { report, takeOrders } = resilience; // given by the driver, before any script of the page
-const acts = [];
+let random = 0;
 
-const REPORTS = {
-  "transport.opening": () => report("attempt"),
-  "transport.opened": () => report("opened"),
-  "transport.failed": ({ cause }) => report("failed", { cause }),
-  "transport.lost": ({ cause }) => report("lost", { cause }),
-  "peer.declared_dead": () => report("lost", { cause: "silence" }),
-  "session.joined": ({ seq }) => report("restored", { how: "fresh", position: seq }),
-  "session.restored": ({ seq }) => report("restored", { how: "resumed", position: seq }),
-  "stream.delivered": ({ seq }) => report("observed", { position: seq }),
-  "answer.acked": () => acts.length && report("acknowledged", { key: acts.shift() }),
-  "client.gave_up": () => report("gave_up"),
-};
+addEventListener("quiz:record", ({ detail: { effect, t, ...record } }) => report("recorded", record));
 
-addEventListener("quiz:record", ({ detail }) => REPORTS[detail.kind]?.(detail));
-
-async function join({ client }) {
+async function join({ client, seed }) {
+  random = 1 + (seed % 2147483646);
   while (document.querySelector("#name, header") === null) await new Promise(requestAnimationFrame);
   const name = document.querySelector("#name");
   if (name === null) return; // a page that was reloaded has its session
@@ -27,11 +15,11 @@ async function join({ client }) {
   name.form.requestSubmit();
 }
 
-function answer({ key }) {
-  const choice = document.querySelector(".choice[aria-disabled=false]");
-  if (choice === null) return; // no question is open, or it is answered
-  acts.push(key);
-  choice.click();
+function answer() {
+  const choices = document.querySelectorAll(".choice[aria-disabled=false]");
+  if (choices.length === 0) return; // no question is open, or it is answered
+  random = (random * 69621) % 2147483647; // the same choices in every run of one seed
+  choices[random % choices.length].click();
 }
 
 addEventListener("load", () => takeOrders({ open: join, act: answer }));

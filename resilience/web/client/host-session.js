@@ -87,6 +87,13 @@ export class HostSession extends QuizSession {
     else if (message.type === "error") this.problem = `${message.field}: ${message.rule}`;
   }
 
+  /** @override @param {number} seconds */
+  shiftTimes(seconds) {
+    if (this.advancesAt === null) return false;
+    this.advancesAt -= seconds;
+    return true;
+  }
+
   /** @override */
   machineChanged() {
     const dismissal = this.machine?.dismissal ?? null;

@@ -54,6 +54,11 @@ export class QuizSession {
   /** A message for the application. @param {ServerMessage} _message @param {number} _at */
   received(_message, _at) {}
 
+  /** The page's clock stood still for so many seconds: shift the times that are shown; whether there are any. @param {number} _seconds */
+  shiftTimes(_seconds) {
+    return false;
+  }
+
   /** The machine's state may have changed. */
   machineChanged() {}
 
@@ -112,6 +117,7 @@ export class QuizSession {
       {
         pause: (paused) => this.#act((machine, at) => machine.setPaused(paused, at)),
         wake: () => this.retryNow(),
+        slept: (seconds) => this.#slept(seconds),
         network: (connection) => this.#networkChanged(connection),
       },
       { pausesHidden: this.pausesHidden },
@@ -155,6 +161,20 @@ export class QuizSession {
     const { machine, driver } = this;
     if (machine !== null) driver?.act((at) => action(machine, at));
     this.notify();
+  }
+
+  /**
+   * A time that is shown was true before the sleep. How long that was is a guess: the time of day may have been set. A new
+   * snapshot knows.
+   * @param {number} seconds
+   */
+  #slept(seconds) {
+    if (this.shiftTimes(seconds)) this.refresh("slept");
+  }
+
+  /** Have a new snapshot, by a resume. @param {string} cause */
+  refresh(cause) {
+    this.#act((machine, at) => machine.resume(cause, at));
   }
 
   /** @param {{type?: string, saveData?: boolean}} connection */

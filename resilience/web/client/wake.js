@@ -15,6 +15,7 @@ const SLEPT_S = 3;
  * @typedef {object} WakeHooks
  * @property {(paused: boolean) => void} pause
  * @property {() => void} wake
+ * @property {(seconds: number) => void} slept the computer slept so long, or its time of day was set
  * @property {(connection: {type?: string, saveData?: boolean}) => void} network the kind of network changed
  */
 
@@ -65,20 +66,23 @@ export function watchPage(hooks, { pausesHidden }) {
     [connection, "change", changed],
   ];
   for (const [target, name, listener] of listeners) target?.addEventListener(name, listener);
-  const stopClock = watchClock(wake);
+  const stopClock = watchClock((seconds) => {
+    hooks.slept(seconds);
+    wake();
+  });
   return () => {
     for (const [target, name, listener] of listeners) target?.removeEventListener(name, listener);
     stopClock();
   };
 }
 
-/** Notice that the computer slept: the wall clock went further than the page's. @param {() => void} wake */
-function watchClock(wake) {
+/** Notice that the computer slept: the wall clock went further than the page's. @param {(seconds: number) => void} slept */
+function watchClock(slept) {
   let ahead = Date.now() / 1000 - now();
   const timer = setInterval(() => {
     const before = ahead;
     ahead = Date.now() / 1000 - now();
-    if (ahead - before > SLEPT_S) wake();
+    if (ahead - before > SLEPT_S) slept(ahead - before);
   }, CLOCK_CHECK_MS);
   return () => clearInterval(timer);
 }

@@ -52,7 +52,7 @@ export function useReconnection(onReconnect, shouldReconnect, options = {}) {
       machine.setPaused(paused, now());
       step();
     };
-    return watchPage({ pause, wake: () => pause(false), network: () => {} }, { pausesHidden: true });
+    return watchPage({ pause, wake: () => pause(false), slept: () => {}, network: () => {} }, { pausesHidden: true });
   }, [machine, step]);
 
   useEffect(() => {

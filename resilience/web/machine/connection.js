@@ -6,7 +6,8 @@
  * effects, states and deadlines.
  *
  * What only a page has: `setPaused`, because a page that is hidden or offline dials no more and spends no attempt until it
- * is back; `reset` for a button; and `setProbeTimeouts`, because a phone changes its network.
+ * is back; `reset` for a button; `setProbeTimeouts`, because a phone changes its network; and `heldFor` and `resume`,
+ * because a countdown is only as true as its message is fresh.
  */
 
 import { RetryState } from "./backoff.js";
@@ -21,6 +22,8 @@ import { ClientFailureDetector, LAG_TOLERANCE_S } from "./liveness.js";
 export const FRESH_DIAL_S = 1;
 /** A wake-up later than this means that the page slept; the sleep is not charged to the retry budget. */
 export const SLEEP_THRESHOLD_S = 3;
+/** A link on which a probe has waited longer than this stood still; what arrives then was held. */
+export const STALLED_S = 1;
 
 /** @typedef {{backoff: BackoffPolicy, probe: ProbeTimeouts, openTimeout: number, joinTimeout: number}} ClientRules seconds */
 
@@ -56,6 +59,7 @@ export class ReconnectingConnection {
   /** @type {ReturnWindow | null} */ window = null;
   /** @type {Dismissal | null} How the server ended it for good. */ dismissal = null;
   isPaused = false;
+  /** For how long the message received last may have waited on its way, seconds: on a stalled link, or during a sleep. */ heldFor = 0;
   dials = 0;
   #dialsOf = 0;
   #probes = 0;
@@ -149,9 +153,13 @@ export class ReconnectingConnection {
   receive(message, dial, now) {
     if (dial !== this.dial || !this.isTalking) return;
     const late = this.#lateness(now) > LAG_TOLERANCE_S;
+    const slept = this.#lateness(now) > SLEEP_THRESHOLD_S;
+    if (slept || this.liveness.probingFor(now) > STALLED_S) this.heldFor = Math.max(this.heldFor, now - this.liveness.lastHeard);
     this.liveness.heard(now);
     if (this.state === "joining") this.receiveJoining(message, now);
     else this.receiveOpen(message, now);
+    const isLatest = message.type === "probe_reply" && message.id === this.#probes;
+    if (isLatest && !late) this.heldFor = 0; // what follows was sent after the probe that it answers
     if (late) this.probeNow(now); // it may have waited in a buffer during a sleep: no sign of life now
   }
 
@@ -185,6 +193,11 @@ export class ReconnectingConnection {
       this.backoff.lost(now);
       this.#dialNow(now);
     } else this.wake(now);
+  }
+
+  /** Give up an open connection for a new one, whose snapshot says what is true now. @param {string} cause @param {number} now */
+  resume(cause, now) {
+    if (this.state === "open") this.abortTransport(cause, now);
   }
 
   /** Other timeouts from now on, for another kind of network. @param {ProbeTimeouts} probe */
@@ -256,6 +269,7 @@ export class ReconnectingConnection {
   /** The welcome has arrived; call `markRestored` after recording it. @param {number} now */
   sessionOpened(now) {
     this.#go("open");
+    this.heldFor = 0;
     this.liveness = new ClientFailureDetector(this.rules.probe, now);
   }
 

@@ -31,6 +31,11 @@ export class ClientFailureDetector {
     this.#probedAt = null;
   }
 
+  /** For how long a probe has waited for its reply, seconds. @param {number} now */
+  probingFor(now) {
+    return this.#probedAt === null ? 0 : now - this.#probedAt;
+  }
+
   /** A message was sent that the server must reply to. @param {number} now */
   asked(now) {
     this.#askedAt ??= now;

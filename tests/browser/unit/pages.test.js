@@ -96,6 +96,72 @@ test("reset after giving up dials", () => {
   assert.equal(dialsIn(machine), 1);
 });
 
+// how fresh a message is -----------------------------------------------------------------------------------------------
+
+/** A client with a session since 0. */
+function open() {
+  const machine = client();
+  machine.start(0);
+  machine.transportOpened(1, 0);
+  machine.receive(welcome(), 1, 0);
+  machine.effects();
+  return machine;
+}
+
+const opened = (seq) => ({ type: "question_opened", seq, question: QUESTION });
+const probes = (machine) => machine.effects().flatMap((e) => (e.effect === "send" && e.message.type === "probe" ? [e.message.id] : []));
+
+test("a message that comes in its time was not held", () => {
+  const machine = open();
+  machine.receive(opened(2), 1, 3);
+  assert.equal(machine.heldFor, 0);
+});
+
+test("messages behind a stalled link may have waited since the last one, until a probe is answered", () => {
+  const machine = open();
+  machine.handleTimeout(4);
+  const [id] = probes(machine);
+  machine.receive({ type: "presence_changed", seq: 2, count: 2, joined: [], changed: [] }, 1, 5.5);
+  machine.receive(opened(3), 1, 5.5);
+  assert.equal(machine.heldFor, 5.5);
+  machine.receive({ type: "probe_reply", id }, 1, 5.5);
+  assert.equal(machine.heldFor, 0);
+});
+
+test("a probe that is under way, or a page that is a little late, shows no hold", () => {
+  const machine = open();
+  machine.handleTimeout(4);
+  machine.receive(opened(2), 1, 4.9);
+  assert.equal(machine.heldFor, 0);
+  machine.receive(opened(3), 1, 10); // its own timer was due at 8.9
+  assert.equal(machine.heldFor, 0);
+});
+
+test("messages of a sleep were held, even after the reply to a probe of before", () => {
+  const machine = open();
+  machine.handleTimeout(4);
+  const [before] = probes(machine);
+  machine.receive({ type: "probe_reply", id: before }, 1, 60); // from the buffer, in one go
+  machine.receive(opened(2), 1, 60);
+  assert.equal(machine.heldFor, 60);
+  const [after] = probes(machine);
+  machine.receive({ type: "probe_reply", id: after }, 1, 60.1);
+  assert.equal(machine.heldFor, 0);
+});
+
+test("a new snapshot is fresh, and only an open connection is given up for one", () => {
+  const machine = open();
+  machine.handleTimeout(4);
+  machine.receive(opened(2), 1, 5);
+  machine.resume("question_held", 5);
+  assert.equal(machine.state, "backing_off");
+  machine.resume("question_held", 5);
+  machine.handleTimeout(machine.nextDeadline());
+  machine.transportOpened(2, 6);
+  machine.receive({ ...welcome(), type: "state_restored" }, 2, 6);
+  assert.deepEqual([machine.state, machine.heldFor], ["open", 0]);
+});
+
 // the hook's ladder ----------------------------------------------------------------------------------------------------
 
 test("useReconnection's ladder is 1, 2, 4, 8, 16, 30 s, ten attempts, then it has given up", () => {

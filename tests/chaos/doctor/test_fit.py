@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +132,16 @@ def test_a_refusal_names_every_limit_and_what_to_change() -> None:
         require_fit(fleet_findings(needs, limits))
     require_fit(fleet_findings(needs, AMPLE))
     assert "80,128 open files in one process (proxy)" in describe_needs(needs)
+
+
+def test_pages_in_a_browser_need_their_own_memory_and_time() -> None:
+    pages = Experiment("x", 60.0, (Cohort("a", 20, driver="chromium"), Cohort("b", 100)), ramp=10.0)
+    programs = replace_cohorts(pages, Cohort("a", 20), Cohort("b", 100))
+    with_pages, without = needs_of(pages, 1, 2), needs_of(programs, 1, 2)
+    assert with_pages.memory.keys() - without.memory.keys() == {"browsers"}
+    assert with_pages.memory["browsers"] > 20 * 60_000_000
+    assert with_pages.busy["joining"] > without.busy["joining"] + 1.0
+
+
+def replace_cohorts(experiment: Experiment, *cohorts: Cohort) -> Experiment:
+    return msgspec.structs.replace(experiment, cohorts=cohorts)

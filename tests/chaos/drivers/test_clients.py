@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.drivers import messages as m
-from chaos.drivers.clients import TABLE, DriverClient
+from chaos.drivers.clients import CLIENT_KINDS, STATE_AFTER, TABLE, DriverClient
 from chaos.drivers.clients import DriverClientState as S
+from reports import participant_events as analysed
 from resilience.eventlog.vocabulary import LogEventKind as K
 from resilience.protocol.effects import Record
 
@@ -105,3 +108,28 @@ def test_every_order_is_either_recorded_or_refused_in_words(kinds: list[type]) -
 
 def test_nothing_follows_when_a_client_gave_up() -> None:
     assert not [kind for kind, nexts in TABLE.items() if S.GAVE_UP in nexts]
+
+
+def test_the_records_of_this_projects_machine_are_kept_as_they_are() -> None:
+    fields: dict[str, Any] = {"session_id": "p1", "connection_no": 2, "seq": 7, "attempt": 1, "detail": "phase=lobby"}
+    records = told(*(m.Recorded(0.0, "a", kind, **fields) for kind in ("transport.opening", "session.restored")))
+    assert records == [Record(K.TRANSPORT_OPENING, 0.0, **fields), Record(K.SESSION_RESTORED, 1.0, **fields)]
+
+
+@given(st.lists(st.sampled_from(sorted(CLIENT_KINDS)), max_size=30))
+def test_a_client_is_where_its_records_say(kinds: list[K]) -> None:
+    client = DriverClient("a")
+    for kind in kinds:
+        before = client.state
+        client.receive(m.Recorded(0.0, "a", kind.value), 0.0)
+        assert client.state is STATE_AFTER.get(kind, before)
+
+
+def test_a_client_cannot_record_for_the_server() -> None:
+    with pytest.raises(m.BrokenLineError, match=r"'score\.final' of a: no kind of record that a client writes"):
+        told(m.Recorded(0.0, "a", "score.final"))
+
+
+def test_every_kind_of_a_return_or_a_loss_changes_where_a_client_is() -> None:
+    """The analysis and the driver agree about which records those are."""
+    assert set(STATE_AFTER) == set(analysed.STATE_AFTER)

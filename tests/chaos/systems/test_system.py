@@ -56,6 +56,11 @@ def test_what_a_system_cannot_carry_out_is_named_with_both() -> None:
         with_system(load("server-crash"), external)
 
 
+def test_a_cohort_with_clients_of_its_own_takes_no_system() -> None:
+    with pytest.raises(UsageError, match="browsers on quiz: its cohort pages has clients of its own, chromium, and a"):
+        with_system(load("browsers"), bundled_systems()["quiz"])
+
+
 @pytest.mark.parametrize(
     "text, complaint",
     [

@@ -38,7 +38,7 @@ def test_a_target_survives_being_written_and_leaves_no_evidence_of_its_own(table
     found = experiment(table)
     assert isinstance(found.target, kind)
     assert parse(to_toml(found), "again.toml") == found
-    assert found.evidence == {EvidenceSource.QUIZ_CLIENTS}
+    assert found.evidence == {EvidenceSource.QUIZ_CLIENTS, EvidenceSource.OBSERVATIONS}
     assert found.digest != experiment().digest
 
 

@@ -134,3 +134,16 @@ def test_reloads_at_any_moment_leave_an_order_that_the_laboratory_accepts(steps:
 def test_a_report_is_encoded_as_a_line_of_the_protocol() -> None:
     (report,) = connected().receive(said(7.0, "observed", 3.0, position=4), 103.1)
     assert m.decode(msgspec.json.encode(report)) == m.Observed(103.0, "a", 4)
+
+
+@pytest.mark.parametrize(
+    "kind, lost", [("session.restored", True), ("stream.delivered", True), ("transport.lost", False)]
+)
+def test_a_document_that_reports_records_loses_its_connection_with_its_page(kind: str, lost: bool) -> None:
+    tab = TabReports("a")
+    tab.begin(7.0)
+    tab.measured(clock(100.0))
+    for t, each in ((1.0, "transport.opening"), (2.0, "transport.opened"), (3.0, kind)):
+        tab.receive(said(7.0, "recorded", t, kind=each), 100.1 + t)
+    tab.begin(8.0)
+    assert tab.measured(clock(105.0)) == ([m.Lost(105.0, "a", LEFT)] if lost else [])
