@@ -155,7 +155,7 @@ class LogEventKind(StrEnum):
     SESSION_RESUMED = (
         "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
     )
-    RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a token that was replaced is replayed)
+    RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a replaced token is replayed) | superseded
     SESSION_FENCED = "session.fenced"  # connection_no: the older connection that a newer one replaced
     # connection_no: the connection whose loss caused it; cause: closed | grace | restart (the server restarted) | ...
     SESSION_DETACHED = "session.detached"
