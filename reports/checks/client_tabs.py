@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
+from resilience.experiment.faults import ClientDuplicateFault, kinds_of
 from resilience.lab.observer import ObservationKind
 from resilience.lab.participants import person_of
 from resilience.lab.second_clients import ACCEPTED, UNANSWERED
@@ -22,7 +23,7 @@ from resilience.units import Instant, Seconds
 
 from ..checking import CheckResult, records
 from ..frames import RunHistory, once_per_run
-from .client_evidence import ClientEvidence, of_clients
+from .client_evidence import HEAL_SLACK_S, ClientEvidence, of_clients
 from .client_stream import found
 from .held_back import held_back_s
 from .other_tabs import other_tabs
@@ -34,6 +35,7 @@ TAKE_OVER_S: Seconds = 5.0
 FLIGHT_S: Seconds = 0.5
 """How long after the newer tab's welcome a message that was under way may still reach the older one."""
 
+_OPENS_TABS = kinds_of(ClientDuplicateFault)
 _NO_TAB = "no participant opened a second tab"
 
 
@@ -58,15 +60,14 @@ def second_tabs_take_over(evidence: ClientEvidence) -> CheckResult:
     ]
     problems += list(_without_any_tab(evidence.history))
     waiting = _opened_tabs(evidence.history)
-    late = {actor: t for actor, t in waiting.items() if actor not in set(replies["actor"])}
-    problems += list(_unanswered(evidence, late))
+    answered = _replaced_tabs(evidence.history) | {str(row.actor): float(row.t) for row in records(replies)}
+    problems += list(_unanswered(evidence, waiting, answered))
     return found(len(waiting.keys() | set(replies["actor"])), problems, _NO_TAB)
 
 
 def _without_any_tab(history: RunHistory) -> Iterator[str]:
     """The participants whose tabs were all replaced: of several, one keeps the session."""
-    ends = select(history, LogEventKind.SESSION_SUPERSEDED, role=Role.CLIENT, columns=("actor",))
-    replaced = {str(actor): t for actor, t in ends.groupby("actor", observed=True)["t"].max().items()}
+    replaced = _replaced_tabs(history)
     tabs: dict[str, set[str]] = defaultdict(set)
     for actor in {*_opened_tabs(history), *replaced}:
         tabs[person_of(actor)] |= {actor, person_of(actor)}
@@ -76,14 +77,29 @@ def _without_any_tab(history: RunHistory) -> Iterator[str]:
             yield f"{person}: all of its {len(mine)} tabs were replaced, the last at {last:.3f} s"
 
 
-def _unanswered(evidence: ClientEvidence, opened: dict[str, Instant]) -> Iterator[str]:
-    """The tabs that were not answered although no fault touched their link for long enough."""
+def _unanswered(evidence: ClientEvidence, opened: dict[str, Instant], replied: dict[str, Instant]) -> Iterator[str]:
+    """The tabs that were not answered in time, or never, although no fault touched their link for long enough."""
     limit = TAKE_OVER_S + evidence.history.lab_lag
     for actor, t in opened.items():
-        link = evidence.links.get(person_of(actor), "?")
-        is_watched = t + limit <= evidence.end
-        if is_watched and not evidence.is_excused(link, t + FLIGHT_S, t + limit):
+        reply, link = replied.get(actor), evidence.links.get(person_of(actor), "?")
+        is_late = t + limit <= evidence.end and (reply is None or reply > t + limit)
+        if is_late and not _is_disturbed(evidence, link, t, t + limit):
             yield f"{actor}: connected at {t:.3f} s and had no session within {limit:.1f} s"
+
+
+def _is_disturbed(evidence: ClientEvidence, link: str, opened: Instant, end: Instant) -> bool:
+    """Whether a fault touched the link of a tab until ``end``, other than the one that opened the tab before."""
+    windows, lag = evidence.touching(link), evidence.history.lab_lag
+    opens = windows["kind"].isin(_OPENS_TABS) & (windows["start"] <= opened)
+    others = windows[~opens.to_numpy(dtype=bool)]
+    held = (others["start"] <= end + lag) & (others["stop"] >= opened - HEAL_SLACK_S - lag)
+    return bool(held.any())
+
+
+def _replaced_tabs(history: RunHistory) -> dict[str, Instant]:
+    """When each tab was replaced."""
+    ends = select(history, LogEventKind.SESSION_SUPERSEDED, role=Role.CLIENT, columns=("actor",))
+    return {str(actor): float(t) for actor, t in ends.groupby("actor", observed=True)["t"].max().items()}
 
 
 @once_per_run

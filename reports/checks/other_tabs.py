@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from math import inf
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.lab.participants import person_of
@@ -29,6 +30,7 @@ class OtherTabs:
         self._dials = _times(history, LogEventKind.TRANSPORT_OPENING)
         self._restored = _times(history, LogEventKind.SESSION_RESTORED)
         self._joined = _times(history, LogEventKind.SESSION_JOINED)
+        self._replaced = _times(history, LogEventKind.SESSION_SUPERSEDED)
 
     def dialled_before(self, actor: str, t: Instant) -> bool:
         """Whether another tab had dialled by ``t``: its connection may have replaced this tab's."""
@@ -39,12 +41,24 @@ class OtherTabs:
 
         Another tab was restored since this one got its token: from the server, or as a copy when it was opened.
         """
-        own = [times.get(person_of(actor), {}).get(actor, []) for times in (self._restored, self._joined)]
-        welcomes = [at for times in own for at in times[: bisect_right(times, t)]]
-        since = max(welcomes) if welcomes else self._dials[person_of(actor)].get(actor, [t])[0]
-        return reason in _SUPERSEDED_REASONS and any(
-            since <= at <= t for times in self._of_others(self._restored, actor) for at in times
-        )
+        if reason not in _SUPERSEDED_REASONS:
+            return False
+        since = self._last_welcome(actor, t)
+        if since is None:
+            since = self._oldest_copied(actor)
+        return any(since < at <= t for times in self._of_others(self._restored, actor) for at in times)
+
+    def _last_welcome(self, actor: str, t: Instant) -> Instant | None:
+        own = [times[person_of(actor)].get(actor, []) for times in (self._restored, self._joined)]
+        return max((at for times in own for at in times[: bisect_right(times, t)]), default=None)
+
+    def _oldest_copied(self, actor: str) -> Instant:
+        """When the token was given that a new tab may have a copy of: the oldest of a tab not replaced by then."""
+        person = person_of(actor)
+        opened = self._dials[person].get(actor, [inf])[0]
+        replaced = {name for name, times in self._replaced[person].items() if times[0] <= opened}
+        welcomes = [self._last_welcome(name, opened) for name in self._dials[person].keys() - replaced - {actor}]
+        return min((at for at in welcomes if at is not None), default=opened)
 
     @staticmethod
     def _of_others(times: Times, actor: str) -> list[list[Instant]]:

@@ -20,6 +20,7 @@ from resilience.protocol.messages import ResumeRejected
 from resilience.protocol.server.identities import IdentityRegistry
 from resilience.protocol.server.tokens import ResumeRejection, TokenRegistry
 from tests.support.log_builder import LogBuilder, experiment
+from tests.support.planted import DEFECTS
 from tests.support.planted.runs import TABS, complaints, virtual
 
 TABBED = 6
@@ -106,3 +107,10 @@ def test_a_server_that_replaces_all_tabs_of_a_person_is_named(monkeypatch: pytes
     problems = second_tabs_take_over(history).counterexamples
     assert any("all of its 2 tabs were replaced" in str(problem) for problem in problems)
     assert {"identities_kept", "one_identity_each", "sessions_survive"} <= complaints(history).keys()
+
+
+def test_a_tab_that_waits_for_its_first_tabs_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered in the end, long after it opened, though no fault touched its link meanwhile."""
+    late = msgspec.structs.replace(TABS, faults=(TABS.faults[0], CutFault(9.0, ("tabbed",))), duration=18.0)
+    DEFECTS["locked_out"].plant(monkeypatch.setattr)
+    assert "had no session within 5.0 s" in complaints(virtual(1, late))["second_tabs_take_over"]
