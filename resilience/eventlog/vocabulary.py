@@ -177,7 +177,7 @@ class LogEventKind(StrEnum):
     SESSION_STATE = "session.state"
 
 
-class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """One line of the log; ``session_id`` is the participant id, ``ref`` the subject of the event (fault, answer)."""
 
     t: float
