@@ -12,7 +12,7 @@ def limit_on_joins(experiment: Experiment, lane: Lane) -> str | None:
     """The settings that let fewer clients join than the steady state wants, and what to set; None where none does.
 
     A necessary condition only: clients that dial unevenly, or a slow machine, need more. All clients of a run have one
-    address. Only the lane ``model`` has ``costs``. Of a server of somebody else nothing is known.
+    address. Only the lane ``model`` has ``costs``. Of another target's server nothing is known.
     """
     if experiment.target.kind != "quiz":
         return None

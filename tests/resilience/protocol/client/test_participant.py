@@ -120,7 +120,7 @@ def test_a_rejected_resume_joins_again_on_the_same_connection() -> None:
 
 @pytest.mark.parametrize("reason", ["retired", "superseded"])
 def test_a_client_whose_session_another_one_has_ends(reason: str) -> None:
-    """It neither joins as somebody new nor returns: the person is that participant, elsewhere."""
+    """It neither joins as a new participant nor returns: another client of the person has the session."""
     client = ClientHarness()
     client.open()
     client.machine.transport_lost(1, "closed", 1.0)
