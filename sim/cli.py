@@ -103,14 +103,14 @@ def run(
 
 
 def say_what_it_takes(experiment: Experiment, lane: Lane) -> None:
-    """Announce a run of minutes before it starts."""
+    """Announce a run of minutes, and one that cannot reach its steady state, before it starts."""
     from resilience.lab.command import say
 
-    from .run_costs import announcement
+    from .run_costs import announcement, warning
 
-    line = announcement(experiment, lane)
-    if line is not None:
-        say(line)
+    for line in (announcement(experiment, lane), warning(experiment, lane)):
+        if line is not None:
+            say(line)
 
 
 def run_population_and_report(experiment: Experiment, plan: RepetitionPlan, out: Path | None, *, quiet: bool) -> int:

@@ -1,4 +1,4 @@
-"""What a large run of a simulated lane will take, said before it starts. Pure; starts nothing and refuses nothing."""
+"""What a large run of a simulated lane will take or lacks, said before it starts. Pure; starts and refuses nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.spec import Experiment
+from resilience.experiment.steady_state import limit_on_joins
 from resilience.lab.repetitions import describe_duration
 from resilience.units import Seconds
 
@@ -37,6 +38,12 @@ def announcement(experiment: Experiment, lane: Lane) -> str | None:
         f"{describe_duration(cpu_s)} of CPU time and {memory_gb:.1f} GB, and the report as long again; "
         f"{_faster(experiment)}"
     )
+
+
+def warning(experiment: Experiment, lane: Lane) -> str | None:
+    """Why too few clients will have joined for the first fault to be injected, and what to set; None if all may."""
+    found = limit_on_joins(experiment, lane) if lane in COSTS else None
+    return None if found is None else f"warning: {experiment.name} will not reach its steady state: {found}"
 
 
 def _faster(experiment: Experiment) -> str:

@@ -200,7 +200,7 @@ class ClientEvidence:
         link = pd.Series(list(names), dtype="object")
         calm, faulty = self.first_change(link, pd.Series(since))
         columns = {
-            **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq")},
+            **{name: welcomes[name].array for name in ("actor", "connection", "participant", "epoch", "seq", "fence")},
             "restored": (welcomes["kind"] == ObservationKind.RESTORED).to_numpy(dtype=bool),
             "since": since,
             "heard": np.minimum(np.where(np.isnan(heard), since, heard), self.end),

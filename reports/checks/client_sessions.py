@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.experiment.faults import REPLACES_SERVER, AnyFault, FaultEdge, connections_end
 from resilience.experiment.primitives import Direction, FaultTarget
 from resilience.lab.observer import ObservationKind
@@ -15,6 +18,8 @@ from ..checking import CheckResult, records
 from .client_evidence import ClientEvidence, of_clients
 from .client_stream import found, presence_is_counted
 from .held_back import held_back_s
+from .other_tabs import other_tabs
+from .selection import select
 
 _WELCOMES = (ObservationKind.JOINED, ObservationKind.RESTORED)
 _NO_SESSION = "no client had a session"
@@ -48,11 +53,13 @@ def identities_apart(evidence: ClientEvidence) -> CheckResult:
 
 @of_clients
 def sessions_survive(evidence: ClientEvidence) -> CheckResult:
-    """The server knows the session of every client that resumes."""
+    """The server knows the session of every client that resumes, unless another tab has the session."""
     refused, restored = evidence.of(ObservationKind.REFUSED), evidence.of(ObservationKind.RESTORED)
+    tabs = other_tabs(evidence.history)
     problems = [
         f"{row.actor} ({row.participant}) at {row.t:.3f} s: its token was refused: {row.outcome}"
         for row in records(refused)
+        if not tabs.explain(str(row.actor), row.t, row.outcome)
     ]
     return found(len(refused) + len(restored), problems, "no client resumed")
 
@@ -75,13 +82,17 @@ def tokens_rotate(evidence: ClientEvidence) -> CheckResult:
 
 @of_clients
 def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
-    """The server numbers a participant's connections upwards, and sends nothing over one that a newer one replaced."""
+    """The server numbers a participant's connections upwards, and sends nothing over one that a newer one replaced.
+
+    The welcomes of two tabs may arrive in another order than they were sent.
+    """
     welcomes = evidence.of(*_WELCOMES).sort_values("t", kind="stable")
     before = welcomes.groupby("participant", sort=False)["fence"].shift()
     late = welcomes.assign(before=before)[(welcomes["fence"] <= before).fillna(value=False).to_numpy(dtype=bool)]
     problems = [
         f"{row.actor} ({row.participant}) at {row.t:.3f} s: its connection has number {row.fence} after {row.before}"
         for row in records(late)
+        if not _overtaken_by_another_tab(evidence, welcomes, row)
     ]
     begun = evidence.connections[["actor", "connection", "since"]]
     for row in records(evidence.rows[evidence.rows["stale"]]):
@@ -91,6 +102,19 @@ def newest_connection_wins(evidence: ClientEvidence) -> CheckResult:
                 f"{row.actor} at {row.t:.3f} s: was shown {row.kind} over connection {row.connection}, replaced"
             )
     return found(len(welcomes) - welcomes["participant"].nunique(), problems, "no client connected a second time")
+
+
+def _overtaken_by_another_tab(evidence: ClientEvidence, welcomes: pd.DataFrame, row: Any) -> bool:  # noqa: ANN401
+    """Whether this connection was open before the higher numbers were seen, and other tabs saw all of them."""
+    opened = select(
+        evidence.history, LogEventKind.TRANSPORT_OPENED, role=Role.CLIENT, columns=("actor", "connection_no")
+    )
+    mine = opened[((opened["actor"] == row.actor) & (opened["connection_no"] == row.connection)).to_numpy(dtype=bool)]
+    higher = welcomes[(welcomes["participant"] == row.participant) & (welcomes["t"] <= row.t)]
+    own = (higher["actor"] == row.actor) & (higher["connection"] == row.connection)
+    higher = higher[(higher["fence"] >= row.fence) & ~own]
+    is_new = (higher["fence"] > row.fence) & (higher["actor"] != row.actor) & (higher["t"] >= mine["t"].min())
+    return bool(is_new.all())
 
 
 @of_clients

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.lab.observer import ObservationKind
 from resilience.quiz.phases import Phase
 
@@ -19,7 +20,7 @@ from ..checking import CheckResult, records, result_of
 from ..summary import Counterexample
 from .client_evidence import ClientEvidence, of_clients
 from .held_back import held_back_s
-from .selection import MISSING, Codes, pair_keys, starts_group, values_at
+from .selection import MISSING, Codes, pair_keys, select, starts_group, values_at
 
 _PHASES = (
     ObservationKind.QUESTION,
@@ -222,11 +223,16 @@ def joins_shown_once(evidence: ClientEvidence) -> CheckResult:
 def joins_shown(evidence: ClientEvidence) -> CheckResult:
     """A participant that stays is announced to the clients that were there before it.
 
-    After a kill of the server it may be known already: the reply to its first join was lost with that server.
+    After a kill of the server it may be known already: the reply to its first join was lost with that server. So may
+    one that had a connection before: the reply was lost on the link.
     """
     if why := presence_is_counted(evidence):
         return CheckResult(0, inapplicable=why)
     news = evidence.presence
+    opened = select(
+        evidence.history, LogEventKind.TRANSPORT_OPENED, role=Role.CLIENT, columns=("actor", "connection_no")
+    )
+    first = opened.groupby("actor", observed=True)["connection_no"].min().to_dict()
     announced = set(news.loc[news["sign"] == _JOIN, "about"])
     limit = evidence.history.experiment.server.presence_interval + evidence.settle
     calm = evidence.connections[~evidence.connections["faulty"]]
@@ -235,7 +241,8 @@ def joins_shown(evidence: ClientEvidence) -> CheckResult:
     judged = [
         row
         for row in records(joined)
-        if ((calm["since"] < row.since) & (calm["calm_until"] >= row.since + limit)).any()
+        if first.get(row.actor, row.connection) == row.connection
+        and ((calm["since"] < row.since) & (calm["calm_until"] >= row.since + limit)).any()
     ]
     problems = [
         f"{row.actor} ({row.participant}): joined at {row.since:.3f} s, and no client was shown it within {limit:.1f} s"

@@ -27,6 +27,7 @@ from ..summary import Counterexample
 from .answers import ACCEPTED, KEPT, verdicts
 from .durability_evidence import EARLY_S, NO_QUESTION, DurabilityEvidence, evidence_of
 from .held_back import held_back_s
+from .other_tabs import other_tabs
 from .selection import MISSING, first_position, forgotten_identities, is_kind, keys_of, questions, select, values_at
 from .sessions import OPENS
 
@@ -313,7 +314,10 @@ def one_identity_each(evidence: DurabilityEvidence) -> CheckResult:
     refusals = select(
         history, LogEventKind.SESSION_REJECTED, role=Role.CLIENT, columns=("actor", "session_id", "cause")
     )
+    tabs = other_tabs(history)
     for refusal in named_rows(refusals):
+        if tabs.explain(str(refusal.actor), refusal.t, refusal.cause):
+            continue
         where = f"{refusal.actor} ({refusal.session_id}) at {refusal.t:.3f} s"
         found.append(_about(refusal.actor, f"{where}: its token was refused: {refusal.cause}", refusal.t))
     strangers = (set(evidence.stored.scores) ^ set().union(*ids.values())) - forgotten_identities(history)

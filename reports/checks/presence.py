@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.eventlog.vocabulary import DetachCause, LogEventKind, Role
-from resilience.lab.participants import next_tab
 
 from ..checking import CheckResult, named_rows, result_of, result_of_rows
 from ..frames import RunHistory
 from ..summary import Counterexample
 from .connections import recoveries
+from .other_tabs import other_tabs
 from .selection import MISSING, by_group, ends_group, first_position, is_kind, joint_codes, select, starts_group
 
 CLEANUP_SLACK_S = 2.0
@@ -49,7 +49,7 @@ def announced_once(history: RunHistory) -> CheckResult:
 def identities_kept(history: RunHistory) -> CheckResult:
     """No client joins twice, hears that its session is unknown, or is replaced by a connection not its own.
 
-    A tab is replaced by the participant's next one.
+    A tab is replaced by another one of the participant, or rejected because another one has the session.
     """
     joins = select(history, LogEventKind.SESSION_JOINED, role=Role.CLIENT, columns=("actor", "kind", "cause"))
     ends = select(
@@ -59,7 +59,7 @@ def identities_kept(history: RunHistory) -> CheckResult:
         role=Role.CLIENT,
         columns=("actor", "kind", "cause"),
     )
-    ends = ends[~_replaced_by_own_tab(history, ends)]
+    ends = ends[~_work_of_another_tab(history, ends)]
     (who,) = joint_codes(joins["actor"])
     is_first = first_position(who, who) == np.arange(len(who))
     times = pd.Series(who).map(pd.Series(who).value_counts()).to_numpy(dtype=np.int64)
@@ -74,13 +74,21 @@ def identities_kept(history: RunHistory) -> CheckResult:
     return result_of_rows(cases, np.ones(len(cases), dtype=bool), describe, checked=int(is_first.sum()))
 
 
-def _replaced_by_own_tab(history: RunHistory, ends: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which of these ends of clients are replacements by the same participant's next tab, which had dialled before."""
-    dials = select(history, LogEventKind.TRANSPORT_OPENING, role=Role.CLIENT, columns=("actor",))
-    first = dials.groupby("actor", observed=True)["t"].min()
+def _work_of_another_tab(history: RunHistory, ends: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of these ends another tab of the participant may have caused.
+
+    One that dialled before may replace a tab, and one that was restored may make its token an old one.
+    """
+    tabs = other_tabs(history)
     replaced = is_kind(ends, LogEventKind.SESSION_SUPERSEDED)
-    nexts = [first.get(next_tab(str(actor)), np.inf) for actor in ends["actor"]]
-    return np.asarray(replaced & (np.array(nexts, dtype=np.float64) <= ends["t"].to_numpy()), dtype=bool)
+    rows = zip(ends["actor"].astype(str), ends["t"], ends["cause"], replaced, strict=True)
+    return np.array(
+        [
+            tabs.dialled_before(actor, t) if is_replaced else tabs.explain(actor, t, cause)
+            for actor, t, cause, is_replaced in rows
+        ],
+        dtype=bool,
+    )
 
 
 # --- absence ----------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class LogEventKind(StrEnum):
     SESSION_RESUMED = (
         "session.resumed"  # attached again; connection_no; seq; detail: digest recomputed from the answer log
     )
-    RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a token that was replaced is replayed)
+    RESUME_REFUSED = "session.resume_refused"  # cause: unknown | retired (a replaced token is replayed) | superseded
     SESSION_FENCED = "session.fenced"  # connection_no: the older connection that a newer one replaced
     # connection_no: the connection whose loss caused it; cause: closed | grace | restart (the server restarted) | ...
     SESSION_DETACHED = "session.detached"
@@ -177,7 +177,7 @@ class LogEventKind(StrEnum):
     SESSION_STATE = "session.state"
 
 
-class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """One line of the log; ``session_id`` is the participant id, ``ref`` the subject of the event (fault, answer)."""
 
     t: float

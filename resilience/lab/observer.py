@@ -108,7 +108,7 @@ STREAM_KINDS = (
 """The kinds of numbered messages."""
 
 
-class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Observation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a client was shown, sent or suffered at one moment, as ``participant`` (``?`` before it is one).
 
     ``actor`` is the client's name in the experiment. ``score`` is its own, over all questions before ``question`` while

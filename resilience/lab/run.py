@@ -25,6 +25,7 @@ from resilience.errors import HarnessError, SystemFailedError, UsageError, descr
 from resilience.eventlog.vocabulary import Lane, LogEventKind, Verdict
 from resilience.experiment.schedule import FaultWindow
 from resilience.experiment.spec import Experiment
+from resilience.experiment.steady_state import limit_on_joins
 from resilience.terminal import describe_unexpected
 from resilience.units import Instant, Seconds
 
@@ -303,7 +304,8 @@ class _Run:
         if not steady:
             found = f"{share:.1%} of the clients had joined after {hypothesis.within:g} s"
             cause = f"no steady state: {found}, wanted {hypothesis.joined:.1%}; nothing was injected"
-            return RunOutcome(RunStatus.NOT_STARTED, cause)
+            limit = limit_on_joins(self._experiment, self._driver.lane)
+            return RunOutcome(RunStatus.NOT_STARTED, cause if limit is None else f"{cause}; {limit}")
         self._enter("running")
         await injector.run_schedule(self._windows, until=duration)
         await system.clock.sleep_until(duration)

@@ -94,6 +94,8 @@ class Resume(Message, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     event: Label
     token: Secret
+    participant: ShortText | None = None
+    """Whose session this is, so that a server that knows the participant but not the token can tell both apart."""
     accepts_deflate: bool = False
     """Whether this client can inflate a deflated roster."""
     attempt: Count = 0
@@ -297,7 +299,10 @@ class StateRestored(Message, frozen=True):
 
 
 class ResumeRejected(Message, frozen=True):
-    """The server knows no session of this token. Join on the same connection."""
+    """The server does not accept this token. Join on the same connection if the reason is ``unknown``.
+
+    For any other reason another client of the same person has the session, and the server closes with 4200.
+    """
 
     reason: str
     """A :class:`~resilience.protocol.server.tokens.ResumeRejection`."""

@@ -19,7 +19,7 @@ OTHER = "other"
 """The label of every value outside a label's fixed set."""
 
 LOSS_CAUSES = ("closed", *DetachCause, "slow", *(f"close_{code.value}" for code in CloseCode))
-RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired")
+RETURNS = ("resumed", "rejoined", "refused_unknown", "refused_retired", "refused_superseded")
 ARRIVALS = ("created", "resumed", "rejoined")
 SHED_CAUSES = ("overload", "address", "full", "draining")
 REFUSAL_CAUSES = ("origin", "event", "event_full", "late", "strikes", "key", "protocol")

@@ -64,9 +64,6 @@ SHORTEST: Seconds = 0.5
 
 LONGEST: Seconds = SERVER.cleanup_interval + 4.0
 DRAIN: Seconds = 2.5
-TAKE_OVER: Seconds = 2.0
-"""A second tab has taken over so long after its start."""
-
 LOOKED_AT: Seconds = 1.5
 """A canary compares several exchanges over a slow link."""
 
@@ -139,21 +136,10 @@ def schedule_experiment(seed: int, clients: int) -> Experiment:
 def _with_fault(experiment: Experiment, fault: AnyFault) -> Experiment:
     """The experiment with this fault too, and long enough; unchanged where the fault cannot be carried out."""
     duration = max(experiment.duration, last_end(fault) + QUIET)
-    if any(_disturb(fault, other) or _disturb(other, fault) for other in experiment.faults):
-        return experiment
     try:
         return msgspec.structs.replace(experiment, faults=(*experiment.faults, fault), duration=duration)
     except ConfigError:
         return experiment
-
-
-def _disturb(tabs: AnyFault, other: AnyFault) -> bool:
-    """Whether the other fault may end a connection while a second tab takes over.
-
-    Both tabs then present copies of one token, of which the server accepts the first that comes: the other tab rejoins
-    as a new participant. That is known, and would hide other findings.
-    """
-    return isinstance(tabs, ClientDuplicateFault) and other.at - TAKE_OVER < tabs.at < last_end(other) + RETURN
 
 
 def _cohorts(draws: Draws, clients: int) -> tuple[Cohort, ...]:

@@ -10,6 +10,7 @@ import click
 
 from resilience.errors import ExitCode
 from resilience.extras import needs_extra
+from resilience.terminal import lost_output
 
 if TYPE_CHECKING:
     from .story import EpisodeStory, Story
@@ -26,7 +27,7 @@ def replay(run: Path, participant: str, *, as_json: bool, everything: bool) -> i
 
     PARTICIPANT is a name as in the report (alpha-0001) or a public id.
 
-    Exit codes: 0 told, 2 no such run or participant, 4 a file of the run cannot be read.
+    Exit codes: 0 told, 2 no such run or participant, 4 a file of the run cannot be read or the output not written.
     """
     from reports.pages import printable
 
@@ -39,7 +40,7 @@ def replay(run: Path, participant: str, *, as_json: bool, everything: bool) -> i
         click.echo(msgspec.json.format(msgspec.json.encode(story), indent=1).decode())
     else:
         click.echo("\n".join(printable(line) for line in lines(story, everything=everything)))
-    return ExitCode.PASS
+    return ExitCode.PASS if lost_output() is None else ExitCode.HARNESS  # the output is all that this command makes
 
 
 def lines(story: Story, *, everything: bool) -> Iterator[str]:

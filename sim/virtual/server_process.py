@@ -90,6 +90,7 @@ class VirtualServerProcess:
         self.is_listening = False
         self.name = f"server {number}"
         self._tasks: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         shift = host.loop.time() - LARGEST_SHIFT_S * uniform(host.seed, "clock", number) if host.is_struck else 0.0
         self._store = CrashingStore(host.store, self._reached)
@@ -107,7 +108,7 @@ class VirtualServerProcess:
 
     async def start(self) -> None:
         """Start; returns when it listens or is dead. Raises what the server raises when it cannot start."""
-        starting = self._begin(self.server.start(HOST, PORT))
+        self._starting = starting = self._begin(self.server.start(HOST, PORT))
         await asyncio.wait((starting, self.died), return_when=asyncio.FIRST_COMPLETED)
         if self.is_alive:
             starting.result()
@@ -115,9 +116,14 @@ class VirtualServerProcess:
             self._reached(CrashPoint.LISTENING)
 
     def drain(self) -> None:
-        """Begin an orderly stop, unless one is under way."""
+        """Begin an orderly stop, unless one is under way; as ``resilience serve`` does, once it has started."""
         if self._draining is None:
-            self._draining = self._begin(self.server.stop())
+            self._draining = self._begin(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            await self._starting
+        await self.server.stop()
 
     async def end(self) -> None:
         """Return once the orderly stop that was begun is complete, or the process is dead.

@@ -143,3 +143,38 @@ def test_f12_duplicated_tab_clones_storage(tmp_path: Path) -> None:
     harness = act(script, without=SHARED)
     assert len(harness.of(LogEventKind.SESSION_FENCED)) == 1
     assert len(harness.room.sessions) == 1
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_f11_two_tabs_return_at_once(killed: bool) -> None:
+    """A second tab opens, and the connections of both break at each millisecond of its start.
+
+    Both return with copies of one token. One of them has the session in the end, the other is closed for good, and the
+    person stays one participant: also where a server that was killed meanwhile has forgotten which token it replaced.
+    """
+    for ms in range(12):
+        harness = _both_break(ms / 1000, killed=killed)
+        assert list(harness.room.sessions) == ["p1"]
+        assert len(harness.of(LogEventKind.SESSION_JOINED)) == 1
+        assert [event.cause for event in harness.of(LogEventKind.SESSION_SUPERSEDED)] == ["4200"]
+
+
+def _both_break(after: float, *, killed: bool) -> VirtualServerHarness:
+    async def script(harness: VirtualServerHarness) -> None:
+        await harness.serve(quiz=CALM)
+        first = harness.client("first")
+        await harness.opened(first)
+        await asyncio.sleep(1)
+        second = harness.tab("second", first)
+        second.start()
+        await asyncio.sleep(after)
+        harness.link.cut()
+        if killed:
+            await harness.until(lambda: ClientState.OPEN in (first.state, second.state), step=0.0005)
+            await asyncio.sleep(0.01)
+            harness.crash()
+            await harness.restart()
+        await asyncio.sleep(30)
+        assert {first.state, second.state} == {ClientState.OPEN, ClientState.CLOSED}
+
+    return act(script, without=SHARED)

@@ -61,6 +61,8 @@ def test_f14_token_theft() -> None:
         assert (await hear(thief, ResumeRejected)).reason == "unknown"
         await say(thief, back_with(old.token))
         assert (await hear(thief, ResumeRejected)).reason == "retired"
+        assert (await close_code(thief))[0] == 4200
+        thief = await dial()
         await say(thief, JOIN)
         assert (await hear(thief, Joined)).credentials.participant == "p2"
         await thief.close()

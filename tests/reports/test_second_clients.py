@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import functools
 
+import msgspec
 import pytest
 
+from reports.checks.client_tabs import second_tabs_take_over
 from reports.checks.pacing import dials_paced, least_delay
 from reports.episodes import episodes_frame
 from reports.frames import RunHistory
 from reports.invariants import run_checks
 from resilience.eventlog.vocabulary import LogEventKind, Verdict
+from resilience.experiment.faults import CutFault
 from resilience.policy.backoff import CLASSIC, WINDOW
+from resilience.protocol.client.participant import ParticipantClient
+from resilience.protocol.messages import ResumeRejected
+from resilience.protocol.server.identities import IdentityRegistry
+from resilience.protocol.server.tokens import ResumeRejection, TokenRegistry
 from tests.support.log_builder import LogBuilder, experiment
-from tests.support.planted.runs import TABS, virtual
+from tests.support.planted import DEFECTS
+from tests.support.planted.runs import TABS, complaints, virtual
 
 TABBED = 6
 CHECKS = ("second_tabs_take_over", "replaced_tabs_stay_closed", "replays_refused")
@@ -58,3 +66,51 @@ def test_a_client_that_does_not_wait_is_named(gap: float, verdict: Verdict) -> N
     (judged,) = run_checks(history, ("dials_paced",))
     assert judged.verdict is verdict
     assert dials_paced(history).checked == 1
+
+
+# tabs that return at once ---------------------------------------------------------------------------------------------
+
+RACE = msgspec.structs.replace(
+    TABS, name="race", faults=(TABS.faults[0], *(CutFault(TABS.faults[0].at + ms / 1000, ("tabbed",)) for ms in (2, 4)))
+)
+"""The connections of both tabs end twice while the second one opens."""
+
+
+def test_one_of_two_tabs_that_return_at_once_has_the_session() -> None:
+    """The server rejects the copy of the other one, or closes it; no check takes that for a lost identity."""
+    history = virtual(1, RACE)
+    assert complaints(history) == {}
+    rejected = {event.cause for event in history.of(LogEventKind.SESSION_REJECTED)}
+    assert rejected == {"retired"}
+    assert len(history.of(LogEventKind.SESSION_SUPERSEDED)) == TABBED
+
+
+def _join_again(self: ParticipantClient, message: ResumeRejected, now: float) -> None:
+    self._record(LogEventKind.SESSION_REJECTED, now, cause=message.reason)
+    self.credentials = None
+    self._send_first_message(now)
+
+
+def test_a_tab_that_joins_as_a_new_participant_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the server closes its connection: it is on the server's list."""
+    monkeypatch.setattr(ParticipantClient, "_rejected", _join_again)
+    monkeypatch.setattr(IdentityRegistry, "_rejection_of", lambda *_: (ResumeRejection.UNKNOWN, None))
+    found = complaints(virtual(1, RACE))
+    assert "was" in found["one_identity_each"]
+    assert {"identities_kept", "second_tabs_take_over"} <= found.keys()
+
+
+def test_a_server_that_replaces_all_tabs_of_a_person_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rejects the present token too."""
+    monkeypatch.setattr(TokenRegistry, "find", lambda *_: None)
+    history = virtual(1, RACE)
+    problems = second_tabs_take_over(history).counterexamples
+    assert any("all of its 2 tabs were replaced" in str(problem) for problem in problems)
+    assert {"identities_kept", "one_identity_each", "sessions_survive"} <= complaints(history).keys()
+
+
+def test_a_tab_that_waits_for_its_first_tabs_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered in the end, long after it opened, though no fault touched its link meanwhile."""
+    late = msgspec.structs.replace(TABS, faults=(TABS.faults[0], CutFault(9.0, ("tabbed",))), duration=18.0)
+    DEFECTS["locked_out"].plant(monkeypatch.setattr)
+    assert "had no session within 5.0 s" in complaints(virtual(1, late))["second_tabs_take_over"]

@@ -8,7 +8,7 @@ import pytest
 from resilience.eventlog.vocabulary import Lane
 from resilience.experiment.faults import StallFault
 from resilience.experiment.loader import load
-from sim.run_costs import COSTS, announcement
+from sim.run_costs import COSTS, announcement, warning
 
 DEMO = load("demo")
 LARGE = load("demo", scale=100)
@@ -31,3 +31,17 @@ def test_the_faster_lane_is_named_where_it_can_carry_the_experiment() -> None:
 @pytest.mark.parametrize("lane", [*COSTS, Lane.POPULATION], ids=str)
 def test_a_short_run_is_not_announced(lane: Lane) -> None:
     assert announcement(DEMO, lane) is None
+
+
+def test_a_crowd_that_the_server_does_not_admit_in_time_is_named_with_what_to_set() -> None:
+    """Before the run, which would take minutes and inject nothing."""
+    said = warning(LARGE, Lane.MODEL) or ""
+    assert "at most 21,000 of 30,000 clients can join within 7 s because of server.join_capacity" in said
+    assert "server.address_rate and server.address_burst (1000 connections per second of one address, 20,000" in said
+    more = msgspec.structs.replace(LARGE.server, join_capacity=1e4, address_rate=1e4)
+    assert warning(msgspec.structs.replace(LARGE, server=more), Lane.VIRTUAL) is None
+    assert "because of costs (costs.processors=1: 4,167" in (
+        warning(msgspec.structs.replace(LARGE, server=more), Lane.MODEL) or ""
+    )
+    assert warning(DEMO, Lane.VIRTUAL) is None
+    assert warning(LARGE, Lane.POPULATION) is None

@@ -158,7 +158,10 @@ class TracedWalk:
 
     def _refusal(self) -> Json:
         error = {"type": "error", "code": "malformed", "field": "name", "rule": "must be visible"}
-        return error if self.host or self._choose.random() < 0.3 else {"type": "resume_rejected", "reason": "unknown"}
+        if self.host or self._choose.random() < 0.3:
+            return error
+        reason = self._choose.choice(("unknown", "unknown", "unknown", "retired", "superseded"))
+        return {"type": "resume_rejected", "reason": reason}
 
     def _news(self) -> Json:
         ping = {"type": "ping", "id": len(self.steps), "spread_ms": 50, "step_ms": 400, "cap_ms": 4000}

@@ -274,6 +274,11 @@ class ReconnectingConnection(ABC):
         self._effects.append(CloseTransport(self.dial))
         self._end(Dismissal(reason=f"{error.field}: {error.rule}"), now)
 
+    def _superseded(self, reason: str, now: Instant) -> None:
+        """Another client has the session, as a close with 4200 says."""
+        self._effects.append(CloseTransport(self.dial))
+        self._end(Dismissal(code=CloseCode.SUPERSEDED, reason=reason), now)
+
     def _abort_transport(self, cause: str, now: Instant) -> None:
         """Abort a transport that is open but useless."""
         self._effects.append(AbortTransport(self.dial))

@@ -45,6 +45,9 @@ __all__ = ["MAX_PENDING_ANSWERS", "ClientRules", "Identity", "ParticipantClient"
 MAX_PENDING_ANSWERS = 1000
 """The most answers that may wait for their verdict: twice as many as a quiz has questions."""
 
+_SUPERSEDED = ("retired", "superseded")
+"""Reasons for which a server rejects a token because another client has the session."""
+
 _SEQUENCED = (QuestionOpened, QuestionRevealed, LeaderboardShown, QuizFinished, PresenceChanged)
 
 
@@ -120,7 +123,8 @@ class ParticipantClient(ReconnectingConnection):
         if self.credentials is None:
             self._send(Join(event=me.event, name=me.name, instance=me.instance, accepts_deflate=True, attempt=dials))
             return
-        self._send(Resume(event=me.event, token=self.credentials.token, accepts_deflate=True, attempt=dials))
+        token, participant = self.credentials.token, self.credentials.participant
+        self._send(Resume(event=me.event, token=token, participant=participant, accepts_deflate=True, attempt=dials))
 
     def _receive_joining(self, message: ServerMessage, now: Instant) -> None:
         if isinstance(message, Joined):
@@ -133,13 +137,18 @@ class ParticipantClient(ReconnectingConnection):
             self._first_message_rejected(message, now)
 
     def _rejected(self, message: ResumeRejected, now: Instant) -> None:
-        """Join as a new participant, once; a server that then rejects the join too is retried with backoff."""
+        """End if another client has the session; else join as a new participant, once.
+
+        A server that then rejects the join too is retried with backoff.
+        """
         self._record(LogEventKind.SESSION_REJECTED, now, cause=message.reason)
         if self.credentials is None:
             self._abort_transport("resume_rejected", now)
-            return
-        self.credentials = None
-        self._send_first_message(now)
+        elif message.reason in _SUPERSEDED:
+            self._superseded("another client has this session", now)
+        else:
+            self.credentials = None
+            self._send_first_message(now)
 
     def _on_welcome(self, message: Joined | StateRestored, kind: LogEventKind, now: Instant) -> None:
         self.credentials = message.credentials

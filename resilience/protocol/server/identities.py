@@ -11,10 +11,11 @@ from collections.abc import Callable
 import msgspec
 
 from resilience.eventlog.vocabulary import LogEventKind
-from resilience.protocol.effects import Record, SendToClient, ServerEffect, SessionRow
+from resilience.policy.close_codes import CloseCode
+from resilience.protocol.effects import Disconnect, Record, SendToClient, ServerEffect, SessionRow
 from resilience.protocol.messages import Join, Resume, ResumeRejected
 from resilience.protocol.server.session import ServerSession
-from resilience.protocol.server.tokens import TokenRegistry, token_hash
+from resilience.protocol.server.tokens import ResumeRejection, TokenRegistry, token_hash
 from resilience.protocol.states import ConnectionState
 from resilience.units import Instant
 
@@ -67,17 +68,34 @@ class IdentityRegistry:
         return PendingJoin(session, connection, CREATED, now, message.attempt, message.accepts_deflate)
 
     def resume(self, message: Resume, connection: int, now: Instant) -> PendingJoin | None:
-        """Find the holder of an accepted token; reject any other token and return ``None``."""
+        """Find the holder of an accepted token; reject any other token and return ``None``.
+
+        A client whose session another one has is closed as the older connection of a take-over is: it must not join,
+        or one person would become two participants.
+        """
         presented = token_hash(message.token)
         participant = self._tokens.find(presented)
         if participant is None:
-            rejection, owner = self._tokens.rejection_of(presented)
+            rejection, owner = self._rejection_of(presented, message.participant)
             self._effects.append(Record(LogEventKind.RESUME_REFUSED, now, owner, cause=rejection))
             self._effects.append(SendToClient(connection, ResumeRejected(rejection)))
+            if rejection is not ResumeRejection.UNKNOWN:
+                self._effects.append(Disconnect(connection, CloseCode.SUPERSEDED, "another client has this session"))
             return None
         session = self.sessions[participant]
         outcome = REJOINED if session.state is ConnectionState.DISCONNECTED else RESUMED
         return PendingJoin(session, connection, outcome, now, message.attempt, message.accepts_deflate, presented)
+
+    def _rejection_of(self, presented: str, named: str | None) -> tuple[ResumeRejection, str | None]:
+        """Why a token is not accepted, and whose session it asks for.
+
+        A participant that exists accepts the token of its last client, whatever was lost on the way. So a client that
+        names it and holds another token is not its last one, also where a restart has lost which tokens were retired.
+        """
+        rejection, owner = self._tokens.rejection_of(presented)
+        if owner in self.sessions:
+            return rejection, owner
+        return (ResumeRejection.SUPERSEDED, named) if named in self.sessions else (ResumeRejection.UNKNOWN, None)
 
     def release_instance(self, session: ServerSession) -> None:
         """A later join by the same instance makes a new identity: this one is confirmed, has left or has expired."""

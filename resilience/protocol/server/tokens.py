@@ -22,9 +22,11 @@ class ResumeRejection(StrEnum):
     """Why a token is not accepted."""
 
     UNKNOWN = "unknown"
-    """No token of this server, or one that was retired long ago."""
+    """No token of this server, and the participant that the client names, if any, is not here."""
     RETIRED = "retired"
-    """It was replaced and its successor is in use: an old token is replayed."""
+    """It was replaced and its successor is in use: another tab, or a thief, presents an old token."""
+    SUPERSEDED = "superseded"
+    """The participant that the client names has another token: another client resumed its session since."""
 
 
 class TokenState(msgspec.Struct, gc=False):

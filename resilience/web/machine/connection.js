@@ -285,6 +285,12 @@ export class ReconnectingConnection {
     this.#end({ code: null, status: null, reason: `${error.field}: ${error.rule}` }, now);
   }
 
+  /** Another client has the session, as a close with 4200 says. @param {string} reason @param {number} now */
+  superseded(reason, now) {
+    this.#effects.push({ effect: "close", dial: this.dial });
+    this.#end({ code: CloseCode.SUPERSEDED, status: null, reason }, now);
+  }
+
   /** Abort a transport that is open but useless. @param {string} cause @param {number} now */
   abortTransport(cause, now) {
     this.#effects.push({ effect: "abort", dial: this.dial });

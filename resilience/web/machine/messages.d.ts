@@ -45,7 +45,7 @@ export interface HostCommand { type: "host_command"; action: string; step: numbe
 export type ClientMessage =
   | Answer | HostCommand
   | { type: "join"; event: string; name: string; instance: string; accepts_deflate?: boolean; attempt: number }
-  | { type: "resume"; event: string; token: string; accepts_deflate?: boolean; attempt: number }
+  | { type: "resume"; event: string; token: string; participant: string; accepts_deflate?: boolean; attempt: number }
   | { type: "token_stored"; generation: number }
   | { type: "pong"; id: number }
   | { type: "probe"; id: number }

@@ -13,6 +13,9 @@ import { ReconnectingConnection, windowOf } from "./connection.js";
 
 export const MAX_PENDING_ANSWERS = 1000;
 
+/** Reasons for which a server rejects a token because another client has the session. */
+const SUPERSEDED = new Set(["retired", "superseded"]);
+
 /** The state in one readable line, in which both ends must agree. @param {Snapshot} snapshot */
 export function digestOf(snapshot) {
   const { phase, score, epoch, seq } = snapshot;
@@ -77,7 +80,10 @@ export class ParticipantClient extends ReconnectingConnection {
     const { event, name, instance, acceptsDeflate } = this.identity;
     const common = { ...(acceptsDeflate ? { accepts_deflate: true } : {}), attempt: this.dials };
     if (this.credentials === null) this.send({ type: "join", event, name, instance, ...common });
-    else this.send({ type: "resume", event, token: this.credentials.token, ...common });
+    else {
+      const { token, participant } = this.credentials;
+      this.send({ type: "resume", event, token, participant, ...common });
+    }
   }
 
   /** @override @param {ServerMessage} message @param {number} now */
@@ -114,15 +120,17 @@ export class ParticipantClient extends ReconnectingConnection {
     }
   }
 
-  /** Join as a new participant, once. @param {ResumeRejected} message @param {number} now */
+  /** End if another client has the session; else join as a new participant, once. @param {ResumeRejected} message @param {number} now */
   #rejected(message, now) {
     this.record("session.rejected", now, { cause: message.reason });
     if (this.credentials === null) {
       this.abortTransport("resume_rejected", now);
-      return;
+    } else if (SUPERSEDED.has(message.reason)) {
+      this.superseded("another client has this session", now);
+    } else {
+      this.credentials = null;
+      this.sendFirstMessage(now);
     }
-    this.credentials = null;
-    this.sendFirstMessage(now);
   }
 
   /** @param {Welcome} message @param {string} kind @param {number} now */

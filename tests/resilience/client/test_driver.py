@@ -122,7 +122,8 @@ def test_a_server_that_rejects_every_resume_gets_one_join_for_each_dial() -> Non
         server.close()
 
     play(script)
-    assert heard == [Join, Resume, Join, Resume, Join, Resume, Join]
+    expected: list[type] = [Join, Resume, Join, Resume, Join, Resume, Join]
+    assert heard == expected
 
 
 @pytest.mark.parametrize("status, waits", [(503, 7.0), (429, 7.0), (500, 1.0)])

@@ -102,6 +102,14 @@ def test_every_ending_is_shown() -> None:
     assert any(line.startswith("broken: ") for line in said)
 
 
+def test_a_story_that_could_not_be_written_is_an_error(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that reads half of the JSON learns of it from the exit code."""
+    arguments = ["replay", str(run_dir), "solo-0001", "--json"]
+    assert CliRunner().invoke(cli.sim, arguments, standalone_mode=False).return_value is ExitCode.PASS
+    monkeypatch.setattr("sim.replay.cli.lost_output", lambda: "no space left on device")
+    assert CliRunner().invoke(cli.sim, arguments, standalone_mode=False).return_value is ExitCode.HARNESS
+
+
 def test_an_unknown_participant_lists_near_names(run_dir: Path) -> None:
     with pytest.raises(UsageError, match=r"solo-3: the run has no such participant; near: .*it has 10"):
         story_of(run_dir, "solo-3")

@@ -14,10 +14,19 @@ import pytest
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import Lane, LogEvent, LogEventKind, Role
 from resilience.eventlog.writer import EventList
-from resilience.experiment.faults import AnyFault, BlackholeFault, CutFault, RefuseFault, ResetFault, ServerKillFault
+from resilience.experiment.faults import (
+    AnyFault,
+    BlackholeFault,
+    CutFault,
+    RefuseFault,
+    ResetFault,
+    ServerDrainFault,
+    ServerKillFault,
+)
 from resilience.experiment.loader import load, parse, to_toml
 from resilience.experiment.primitives import Crash, CrashPoint, Direction
 from resilience.experiment.spec import Cohort, Experiment, Hypothesis
+from resilience.experiment.virtual_conditions import VirtualConditions
 from resilience.lab.cancellation import Cancellation
 from resilience.lab.progress import Progress
 from resilience.lab.recording import Recording
@@ -232,6 +241,17 @@ def test_a_server_that_cannot_start_is_the_systems_failure(monkeypatch: pytest.M
     run = Run(experiment(ServerKillFault(6.0, duration=2.0)))
     assert run.outcome.status is RunStatus.COMPLETED
     assert run.outcome.cause == "the server could not start: ValueError: planted"
+
+
+def test_a_server_that_is_to_drain_while_it_starts_does_so_afterwards() -> None:
+    """As a process does with SIGTERM: it starts, ends in order, and leaves its port to the next one."""
+    faults = (ServerKillFault(6.0, duration=1.0), ServerDrainFault(7.1, duration=3.0))
+    slow = msgspec.structs.replace(experiment(*faults), virtual=VirtualConditions(storage=0.3))
+    run = Run(slow)
+    assert run.outcome == RunOutcome(RunStatus.COMPLETED)
+    starts = [event.t for event in run.of(LogEventKind.SERVER_STARTED)]
+    assert len(starts) == 3
+    assert 7.1 < starts[1] < 10.1 < starts[2]
 
 
 def _refuse_lease(*_: object) -> None:

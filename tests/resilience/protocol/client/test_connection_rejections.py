@@ -48,7 +48,8 @@ def test_a_session_that_is_rejected_at_every_return_climbs_the_ladder() -> None:
         machine.receive(ResumeRejected("unknown"), machine.dial, now)
         machine.receive(joined(), machine.dial, now)
         sent += client.sent_messages()
-    assert [type(message) for message in sent if isinstance(message, Join | Resume)] == [Resume, Join] * 10
+    each_dial: list[type] = [Resume, Join]
+    assert [type(message) for message in sent if isinstance(message, Join | Resume)] == each_dial * 10
     assert now == 1 + 181
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from resilience.config import ClientConfig
-from resilience.protocol.effects import AbortTransport, Deliver, OpenTransport, SendToServer
+from resilience.eventlog.vocabulary import LogEventKind
+from resilience.policy.close_codes import CloseCode
+from resilience.protocol.effects import AbortTransport, CloseTransport, Deliver, OpenTransport, SendToServer
 from resilience.protocol.messages import Join, PresenceChanged, QuizFinished, Resume, ResumeRejected, TokenStored
 from resilience.protocol.states import CLIENT_TRANSITIONS, ClientState
 from tests.support.client_states import INPUTS, MOVES, client_in
@@ -63,7 +65,7 @@ def test_a_return_resumes_with_token_and_position() -> None:
     machine.transport_lost(1, "closed", 2.0)
     machine.handle_timeout(10.0)
     machine.transport_opened(2, 10.1)
-    assert Resume(event="e", token="t1", accepts_deflate=True, attempt=1) in client.sent_messages()
+    assert Resume(event="e", token="t1", participant="p1", accepts_deflate=True, attempt=1) in client.sent_messages()
 
 
 def test_zero_event_resume() -> None:
@@ -73,7 +75,7 @@ def test_zero_event_resume() -> None:
     client.machine.transport_lost(1, "closed", 0.1)
     client.machine.handle_timeout(5.0)
     client.machine.transport_opened(2, 5.1)
-    assert client.sent_messages() == [Resume(event="e", token="t1", accepts_deflate=True, attempt=1)]
+    assert client.sent_messages() == [Resume(event="e", token="t1", participant="p1", accepts_deflate=True, attempt=1)]
 
 
 @pytest.mark.parametrize("timeout", [0.5, 5.0])
@@ -114,6 +116,24 @@ def test_a_rejected_resume_joins_again_on_the_same_connection() -> None:
     assert client.sent_messages() == [Join(event="e", name="ann", instance="i1", accepts_deflate=True, attempt=1)]
     client.machine.receive(joined(), 2, 9.2)
     assert client.machine.state is ClientState.OPEN
+
+
+@pytest.mark.parametrize("reason", ["retired", "superseded"])
+def test_a_client_whose_session_another_one_has_ends(reason: str) -> None:
+    """It neither joins as a new participant nor returns: another client of the person has the session."""
+    client = ClientHarness()
+    client.open()
+    client.machine.transport_lost(1, "closed", 1.0)
+    client.machine.handle_timeout(9.0)
+    client.machine.transport_opened(2, 9.0)
+    client.take_effects()
+    client.machine.receive(ResumeRejected(reason), 2, 9.1)
+    assert client.take_effects() == [CloseTransport(2)]
+    assert (client.machine.state, client.machine.next_deadline()) == (ClientState.CLOSED, None)
+    assert client.machine.participant == "p1"
+    assert client.records[-1].kind is LogEventKind.SESSION_SUPERSEDED
+    assert client.machine.dismissal is not None
+    assert client.machine.dismissal.code == CloseCode.SUPERSEDED
 
 
 def test_broadcasts_before_the_snapshot_are_not_taken() -> None:

@@ -12,6 +12,7 @@ from resilience.protocol.messages import (
     Pong,
     PresenceChanged,
     Probe,
+    Resume,
     ResumeRejected,
     TokenStored,
 )
@@ -98,6 +99,7 @@ def test_a_retired_token_is_refused_and_recorded() -> None:
     harness.say(2, TokenStored(fresh.generation))
     harness.say(3, resume(old))
     assert harness.last(3) == ResumeRejected("retired")
+    assert harness.closed[3] == CloseCode.SUPERSEDED
     assert [r.kind for r in harness.records][-1] is LogEventKind.RESUME_REFUSED
     assert harness.room.sessions["p1"].connection == 2
 
@@ -119,6 +121,36 @@ def test_an_acknowledgement_of_an_older_token_retires_nothing() -> None:
     harness.resume(2, token)
     harness.say(2, TokenStored(1))
     assert harness.resume(3, token).participant == "p1"
+
+
+def test_a_token_of_a_forgotten_participant_is_unknown() -> None:
+    """Its client has to join: the session that it asks for belongs to no other client."""
+    harness = RoomHarness()
+    old = harness.join(1).token
+    harness.say(2, resume(old))
+    harness.say(2, TokenStored(2))
+    harness.say(2, Leave())
+    assert not harness.room.sessions
+    harness.say(3, resume(old))
+    assert harness.last(3) == ResumeRejected("unknown")
+    assert 3 not in harness.closed
+
+
+def test_a_client_that_names_a_participant_with_another_token_is_superseded() -> None:
+    """A server that was restarted knows no retired token, but it knows the participant and its last token."""
+    harness = RoomHarness()
+    old = harness.join(1).token
+    harness.say(2, resume(old))
+    harness.say(2, TokenStored(2))
+    harness.run(2.0)
+    restarted = RoomHarness()
+    restarted.room.restore([harness.rows()[-1]], 2.0)
+    restarted.say(3, Resume(event="e", token=old, participant="p1"))
+    assert restarted.last(3) == ResumeRejected("superseded")
+    assert restarted.closed[3] == CloseCode.SUPERSEDED
+    restarted.say(4, Resume(event="e", token=old, participant="p2"))
+    assert restarted.last(4) == ResumeRejected("unknown")
+    assert 4 not in restarted.closed
 
 
 def test_two_tabs_have_one_takeover() -> None:
