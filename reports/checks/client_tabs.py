@@ -136,7 +136,7 @@ def replaced_tabs_stay_closed(evidence: ClientEvidence) -> CheckResult:
 def _lost_to_a_fault(evidence: ClientEvidence, connection: Any) -> bool:  # noqa: ANN401 - a row of connections
     """Whether a fault ended this connection before the server's close could reach its client."""
     closed = connection.cause is not None and str(CloseCode.SUPERSEDED.value) in connection.cause
-    return not closed and evidence.is_excused(connection.link, connection.heard, connection.until)
+    return not closed and _is_disturbed(evidence, connection.link, connection.until, connection.until)
 
 
 def _replacements(connections: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
