@@ -175,6 +175,7 @@ def test_without_a_half_close_the_transport_is_closed() -> None:
         (frame(Opcode.TEXT, b"unmasked", mask=False), 1002),
         (b"\xff" * 8, 1002),
     ],
+    ids=["too big", "too big in fragments", "continuation of nothing", "unmasked", "no frame"],
 )
 def test_what_breaks_the_protocol_is_closed_with_its_code(sent: bytes, code: int) -> None:
     async def script() -> None:
