@@ -123,7 +123,7 @@ class Curve:
 
 
 def recovery_curve(times: RecoveryTimes) -> Curve:
-    """Share returned over time, by Kaplan and Meier 1958 through ``scipy.stats.ecdf``.
+    """Share returned over time: one minus the product-limit estimate of Kaplan and Meier 1958.
 
     Episodes that never return stay at risk beyond every observed time, which makes the curve the cumulative incidence
     of return; without censored ones it is the share of all that had returned.
@@ -131,9 +131,11 @@ def recovery_curve(times: RecoveryTimes) -> Curve:
     if not times.unknown.any():
         seconds, counts = np.unique(times.seconds[times.returned], return_counts=True)
         return Curve(seconds, np.cumsum(counts) / max(len(times), 1))
-    fit, seen = _fit(times)
-    share = np.asarray(fit.cdf.probabilities, dtype=np.float64)
-    return Curve(np.asarray(fit.cdf.quantiles, dtype=np.float64)[seen], share[seen])
+    ended = np.sort(times.seconds[~times.never])
+    seconds = ended[np.diff(ended, prepend=-math.inf) > 0]
+    at_risk = len(times) - np.searchsorted(ended, seconds)
+    back = np.diff(np.searchsorted(np.sort(times.seconds[times.returned]), seconds, side="right"), prepend=0)
+    return Curve(seconds, 1 - np.cumprod((at_risk - back) / at_risk))
 
 
 def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Floats, Floats]:

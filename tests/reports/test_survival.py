@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from reports.stats import Clusters
 from reports.survival import RecoveryTimes, quantile_interval, recovery_band
@@ -35,6 +36,19 @@ def test_kaplan_meier_of_the_textbook() -> None:
     assert [1 - curve.at(t) for t in (6, 7, 10, 23)] == pytest.approx([0.8571, 0.8067, 0.7529, 0.4482], abs=1e-4)
     assert curve.quantile(0.5) == 23
     assert curve.quantile(0.9) == math.inf
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.5, 1.0, 1.5, 2.0, 7.25]), st.sampled_from("rnc")), min_size=1, max_size=40)
+)
+def test_the_curve_is_scipys(cases: list[tuple[float, str]]) -> None:
+    """With ties between those that returned (r), never did (n) and were cut off (c)."""
+    kinds = [kind for _, kind in cases]
+    times = _times([seconds for seconds, _ in cases], [k == "r" for k in kinds], [k == "n" for k in kinds])
+    at_end = [100.0 if kind == "n" else seconds for seconds, kind in cases]
+    survived = stats.ecdf(stats.CensoredData.right_censored(at_end, ~times.returned)).cdf
+    for t in (0.4, 0.5, 1.0, 1.7, 2.0, 7.25, 50.0):
+        assert times.curve.at(t) == pytest.approx(survived.evaluate(t), abs=1e-12)
 
 
 def test_a_mean_over_survivors_is_too_low() -> None:
