@@ -18,7 +18,7 @@ def this_machine(cpuinfo: Path = _CPUINFO) -> Machine:
     return Machine(
         processor=_model_of(cpuinfo) or platform.processor() or platform.machine() or "unknown",
         processors=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        system=f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}",
     )
 
 

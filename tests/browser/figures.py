@@ -68,7 +68,7 @@ class Figures:
         }
         machine = {
             "chromium": self.chromium,
-            "system": f"{platform.system()} {platform.release()}",
+            "system": f"{platform.system()} {platform.release().partition('-')[0]}",
             "processors": os.cpu_count(),
             "load": [round(load, 1) for load in os.getloadavg()],
         }
