@@ -135,7 +135,8 @@ def recovery_curve(times: RecoveryTimes) -> Curve:
     seconds = ended[np.diff(ended, prepend=-math.inf) > 0]
     at_risk = len(times) - np.searchsorted(ended, seconds)
     back = np.diff(np.searchsorted(np.sort(times.seconds[times.returned]), seconds, side="right"), prepend=0)
-    return Curve(seconds, 1 - np.cumprod((at_risk - back) / at_risk))
+    share: Floats = 1 - np.cumprod((at_risk - back) / at_risk, dtype=np.float64)
+    return Curve(seconds, share)
 
 
 def recovery_band(times: RecoveryTimes, confidence: float = 0.95) -> tuple[Floats, Floats]:
