@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from math import inf
+
+import pandas as pd
 
 from resilience.eventlog.vocabulary import LogEventKind, Role
 from resilience.lab.participants import person_of
@@ -24,13 +27,16 @@ Times = dict[str, dict[str, list[Instant]]]
 
 
 class OtherTabs:
-    """The dials and sessions of each participant's tabs."""
+    """The dials and sessions of those participants that have more than one tab."""
 
     def __init__(self, history: RunHistory) -> None:
-        self._dials = _times(history, LogEventKind.TRANSPORT_OPENING)
-        self._restored = _times(history, LogEventKind.SESSION_RESTORED)
-        self._joined = _times(history, LogEventKind.SESSION_JOINED)
-        self._replaced = _times(history, LogEventKind.SESSION_SUPERSEDED)
+        dials = _events(history, LogEventKind.TRANSPORT_OPENING)
+        names = map(str, dials["actor"].unique())
+        people = {person for name in names if (person := person_of(name)) != name}
+        self._dials = _times(dials, people)
+        self._restored = _times(_events(history, LogEventKind.SESSION_RESTORED), people)
+        self._joined = _times(_events(history, LogEventKind.SESSION_JOINED), people)
+        self._replaced = _times(_events(history, LogEventKind.SESSION_SUPERSEDED), people)
 
     def dialled_before(self, actor: str, t: Instant) -> bool:
         """Whether another tab had dialled by ``t``: its connection may have replaced this tab's."""
@@ -65,12 +71,17 @@ class OtherTabs:
         return [mine for name, mine in times[person_of(actor)].items() if name != actor]
 
 
-def _times(history: RunHistory, kind: LogEventKind) -> Times:
-    found = select(history, kind, role=Role.CLIENT, columns=("actor",)).sort_values("t", kind="stable")
-    times: Times = defaultdict(dict)
-    for actor, mine in found.groupby("actor", observed=True)["t"]:
-        times[person_of(str(actor))][str(actor)] = mine.tolist()
-    return times
+def _events(history: RunHistory, kind: LogEventKind) -> pd.DataFrame:
+    return select(history, kind, role=Role.CLIENT, columns=("actor",)).sort_values("t", kind="stable")
+
+
+def _times(events: pd.DataFrame, people: AbstractSet[str]) -> Times:
+    """Of these people; in most runs there are none, and a run of thousands need not be held twice."""
+    found: Times = defaultdict(dict)
+    theirs = {name for name in map(str, events["actor"].unique()) if person_of(name) in people}
+    for actor, mine in events[events["actor"].isin(theirs)].groupby("actor", observed=True)["t"]:
+        found[person_of(str(actor))][str(actor)] = mine.tolist()
+    return found
 
 
 @once_per_run
