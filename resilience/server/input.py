@@ -34,36 +34,24 @@ class MeteredInput:
     sends too much fills its own socket.
     """
 
-    __slots__ = ("_clock", "_connection", "_held", "_meter", "_next", "_parser_full", "_paused", "_timer")
+    __slots__ = ("_clock", "_connection", "_held", "_meter", "_next", "_paused", "_timer")
 
     def __init__(self, connection: MeteredConnection, meter: InputMeter, clock: RunClock) -> None:
         self._connection, self._meter, self._clock = connection, meter, clock
         self._held, self._next = b"", 0
-        self._parser_full = self._paused = False
+        self._paused = False
         self._timer: asyncio.Handle | None = None
 
     def receive(self, data: bytes) -> None:
         """Bytes have arrived: parse what may be parsed now, hold the rest."""
         now = self._clock.now()
         size = len(data)
-        if not self._held and not self._parser_full and size <= self._meter.allowance(now):
+        if not self._held and size <= self._meter.allowance(now):
             self._meter.charge(self._connection.feed(data), size, now)
             return
         self._held = self._held[self._next :] + data
         self._next = 0
         self._parse_held()
-
-    def pause(self) -> None:
-        """The parser's output is not taken: parse nothing more."""
-        self._parser_full = True
-        self._set_reading()
-
-    def resume(self) -> None:
-        """The parser's output is taken again."""
-        self._parser_full = False
-        self._set_reading()
-        if self._held and self._timer is None:
-            self._parse_later(0.0)
 
     def stop(self) -> None:
         """The transport is gone: parse nothing more."""
@@ -72,7 +60,7 @@ class MeteredInput:
             self._timer.cancel()
 
     def _parse_held(self) -> None:
-        while self._held and not self._parser_full and self._timer is None:
+        while self._held and self._timer is None:
             now = self._clock.now()
             size = self._meter.allowance(now)
             if not size:
@@ -96,7 +84,7 @@ class MeteredInput:
         self._parse_held()
 
     def _set_reading(self) -> None:
-        paused = self._parser_full or bool(self._held)
+        paused = bool(self._held)
         if paused is self._paused:
             return
         self._paused = paused

@@ -113,23 +113,6 @@ def test_what_is_within_the_limits_does_not_wait() -> None:
     run(script)
 
 
-def test_a_full_parser_holds_the_rest_until_it_is_read() -> None:
-    async def script(loop: VirtualLoop) -> None:
-        peer = Peer(loop, 0.0, 1.0)
-        peer.input.pause()
-        assert not peer.transport.reading
-        peer.input.receive(b"abc" * 2000)
-        peer.input.receive(b"def")
-        await asyncio.sleep(1)
-        assert peer.parsed == b""
-        peer.input.resume()
-        await asyncio.sleep(1)
-        assert peer.parsed == b"abc" * 2000 + b"def"
-        assert peer.transport.reading
-
-    run(script)
-
-
 def test_nothing_is_parsed_after_the_end() -> None:
     async def script(loop: VirtualLoop) -> None:
         peer = Peer(loop, 1.0, 1.0)
