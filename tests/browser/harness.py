@@ -254,6 +254,20 @@ async def join(page: Page, url: str, name: str = "Ada") -> None:
     await expect(page.get_by_text("Connecting to the quiz")).to_have_count(0)
 
 
+async def given_up(world: BrowserWorld, page: Page, event: str) -> None:
+    """Join with the ladder of ten attempts, and lose the server until the page shows that it has made them all.
+
+    The page's own time is run ahead.
+    """
+    await page.clock.install()
+    await join(page, world.url(event, more="&preset=classic"))
+    await expect(page.get_by_text("You are in")).to_be_visible()
+    await world.cut_off()
+    async with asyncio.timeout(HANG_S):
+        while not await page.locator(".banner.red").count():
+            await page.clock.run_for(2000)
+
+
 async def collect_records(page: Page) -> Callable[[str], Any]:
     """Collect the records of the page's log from its next document on; returns how to read those of a kind."""
     script = "window.quizRecords = []; addEventListener('quiz:record', (e) => window.quizRecords.push(e.detail));"

@@ -16,7 +16,7 @@ from chaos.toxiproxy.provision import Binary
 from resilience.experiment.primitives import Direction, Drop
 
 from .figures import FIGURES
-from .harness import BrowserWorld, browser_world, collect_records, join, joined
+from .harness import BrowserWorld, browser_world, collect_records, given_up, joined
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,13 +77,7 @@ async def test_the_red_banner_after_the_last_attempt(world: BrowserWorld) -> Non
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)
-        await page.clock.install()
-        await join(page, world.url(quiz.event, more="&preset=classic"))
-        await expect(page.get_by_text("You are in")).to_be_visible()
-        await world.cut_off()
-        red = page.locator(".banner.red")
-        while not await red.count():
-            await page.clock.run_for(2000)
+        await given_up(world, page, quiz.event)
         (gave_up,) = await records("client.gave_up")
         FIGURES.time("loss_to_red_s", gave_up["value"])
         assert gave_up["value"] >= sum((1, 2, 4, 8, 16, 30, 30, 30, 30, 30))

@@ -19,7 +19,7 @@ from chaos.toxiproxy.provision import Binary
 
 from ..support.server_process import KEY
 from .contrast import GROUNDS, PAIRS, TEXT, hexadecimal, ratio, too_low, unreadable
-from .harness import BrowserWorld, browser_world, join, joined, until
+from .harness import BrowserWorld, browser_world, given_up, joined, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -187,13 +187,7 @@ async def test_a_slow_return_shows_its_steps_and_is_clean(
 async def test_giving_up_is_clean(world: BrowserWorld, node_modules: Path, scheme: Scheme) -> None:
     async with world.hosted() as quiz, world.profile(color_scheme=scheme) as context:
         page = await context.new_page()
-        await page.clock.install()
-        await join(page, world.url(quiz.event, more="&preset=classic"))
-        await expect(page.get_by_text("You are in")).to_be_visible()
-        await world.cut_off()
-        red = page.locator(".banner.red")
-        while not await red.count():
-            await page.clock.run_for(4000)
+        await given_up(world, page, quiz.event)
         await Inspector(page, node_modules).sees("given-up" if scheme == "light" else "given-up-dark")
 
 

@@ -17,7 +17,7 @@ from resilience.experiment.primitives import Direction, Drop
 
 from ..support.deadlines import HANG_S
 from ..support.processes import eventually
-from .harness import BrowserWorld, browser_world, collect_records, join, joined, until, watch_banners
+from .harness import BrowserWorld, browser_world, collect_records, given_up, join, joined, until, watch_banners
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -149,14 +149,8 @@ async def test_attempts_run_out_and_a_click_begins_again(world: BrowserWorld) ->
     async with world.hosted() as quiz, world.profile() as context:
         page = await context.new_page()
         records = await collect_records(page)
-        await page.clock.install()
-        await join(page, world.url(quiz.event, more="&preset=classic"))
-        await expect(page.get_by_text("You are in")).to_be_visible()
-        await world.cut_off()
+        await given_up(world, page, quiz.event)
         red = page.locator(".banner.red")
-        async with asyncio.timeout(100):
-            while not await red.count():
-                await page.clock.run_for(2000)
         await expect(red).to_contain_text("The connection could not be restored. Your progress is saved.")
         delays = [record["value"] for record in await records("backoff.scheduled")]
         assert delays == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
