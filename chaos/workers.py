@@ -69,7 +69,8 @@ class Worker(ClientWorker):
             raise await self._lost() from None
 
     async def go(self, epoch: Instant, urls: Mapping[str, str]) -> None:
-        """Tell it when the run starts and where its clients connect."""
+        """Tell it when the run starts and where its clients connect; from now on its silence counts."""
+        self.heard_at = asyncio.get_running_loop().time()
         await self.send(Go(epoch, dict(urls)))
 
     async def prepare(self) -> None:
