@@ -112,25 +112,20 @@ class JoinStation:
         later has left; that client comes back ``soonest`` seconds after its request at the earliest, one that is
         rejected after its retry time, and all others without a response after ``soonest`` seconds.
         """
-        at, deadlines, services, answers, values = (
-            arrivals.at,
-            arrivals.deadlines,
-            arrivals.services,
-            arrivals.answers,
-            arrivals.values,
-        )
-        index, horizon = len(answers), math.inf
+        at, deadlines, services = arrivals.at, arrivals.deadlines, arrivals.services
+        answers, values, decide, mean = arrivals.answers, arrivals.values, self._decide, self._mean
+        index, horizon, runs = len(answers), math.inf, arrivals.runs
         while index < past:
             now = at[index]
             if now >= horizon:
                 break
-            if math.isinf(horizon) and arrivals.runs and (stop := self._run(arrivals, index, past)) > index:
+            if runs and horizon == math.inf and (stop := self._run(arrivals, index, past)) > index:
                 answers.extend([StationAnswer.SERVED] * (stop - index))
                 values.extend(arrivals.done[index:stop])
                 index = stop
                 continue
             until = deadlines[index]
-            answer, value = self._decide(now, until, self._mean if services is None else services[index])
+            answer, value = decide(now, until, mean if services is None else services[index])
             answers.append(answer)
             values.append(value)
             index += 1
@@ -138,7 +133,7 @@ class JoinStation:
                 horizon = min(horizon, now + value)
             elif answer is not StationAnswer.SERVED or value >= until:
                 horizon = min(horizon, now + soonest)
-        return math.isinf(horizon)
+        return horizon == math.inf
 
     def count(self, arrivals: Arrivals) -> None:
         """Add all that have entered to the load, once."""
@@ -157,7 +152,8 @@ class JoinStation:
             self._begin_process()
 
     def _decide(self, now: Instant, until: Instant, service: Seconds) -> tuple[StationAnswer, float]:
-        self._end_processes(now)
+        if now >= self._ends[0]:
+            self._end_processes(now)
         if self._station.is_full(now):
             return StationAnswer.DROPPED, 0.0
         advice = clamp_retry_after(self._admission.try_admit(now))
@@ -169,7 +165,9 @@ class JoinStation:
         if value >= self._ends[0]:
             return StationAnswer.UNFINISHED, self._ends[0]
         self.served += 1
-        self.longest_wait = max(self.longest_wait, value - service - now)
+        wait = value - service - now
+        if wait > self.longest_wait:  # noqa: PLR1730 - a call of max() for each request
+            self.longest_wait = wait
         return StationAnswer.SERVED, value
 
     def _run(self, arrivals: Arrivals, first: int, past: int) -> int:
