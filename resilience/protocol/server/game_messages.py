@@ -40,10 +40,15 @@ class GameMessages:
 
     def participant_added(self, participant: str) -> None:
         """A participant was added to the game. It joins the leaders only if it is one."""
-        if self._leaders is not None:
-            added = Standing(participant, self._name_of(participant), self._game.visible_score(participant))
-            others = (standing for standing in self._leaders if standing.participant != participant)
-            self._leaders = tuple(sorted((*others, added), key=_rank)[: self._size])
+        if self._leaders is None:
+            return
+        score = self._game.visible_score(participant)
+        is_full = len(self._leaders) >= self._size
+        if is_full and (not self._leaders or _rank(self._leaders[-1]) < (-score, participant)):
+            return
+        added = Standing(participant, self._name_of(participant), score)
+        others = (standing for standing in self._leaders if standing.participant != participant)
+        self._leaders = tuple(sorted((*others, added), key=_rank)[: self._size])
 
     def participant_removed(self, participant: str) -> None:
         """A participant was removed from the game."""
