@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import logging
 import secrets
 import socket
 import time
@@ -16,7 +15,6 @@ from typing import Any
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
 
 from resilience import __version__
 from resilience.config import ServerConfig
@@ -36,15 +34,12 @@ from resilience.server.quiz_connection import QuizConnection
 from resilience.server.store import Store
 from resilience.server.web_pages import is_web_file
 from resilience.units import Seconds
+from resilience.wire.known_heads import KnownHeads
 
 WEBSOCKET_PATH = "/ws"
-CLOSE_TIMEOUT_S: Seconds = 1.0
 
 PAGE_REFUSAL_DELAY_S: Seconds = 1.0
 """How long an address that asks for too many pages waits for each refusal."""
-
-_quiet = logging.getLogger("resilience.server.transport")
-_quiet.setLevel(logging.CRITICAL)
 
 
 def _nothing() -> None:
@@ -102,6 +97,7 @@ class QuizServer:
         self._gateway = Gateway(
             self._registry, config, clock=clock, log=log, answer=self._answer, lag=self.current_lag, host_key=host_key
         )
+        self._known_heads = KnownHeads()
         self._server: asyncio.Server | None = None
         self._recovering: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
@@ -251,9 +247,9 @@ class QuizServer:
 
     def _connection(self) -> QuizConnection:
         return QuizConnection(
-            ServerProtocol(max_size=self._config.max_message_bytes, logger=_quiet),
             self._gateway,
-            close_timeout=CLOSE_TIMEOUT_S,
+            self._known_heads,
+            max_size=self._config.max_message_bytes,
             write_limit=self._config.write_buffer_bytes,
         )
 
@@ -266,7 +262,7 @@ class QuizServer:
         if rejection is None:
             connection.accept(request)
             return
-        response = connection.protocol.reject(rejection.status, f"{rejection.cause}\n")
+        response = connection.reject(rejection.status, f"{rejection.cause}\n")
         if rejection.retry_after is not None:
             response.headers["Retry-After"] = f"{rejection.retry_after:.3f}"
         connection.respond(response)

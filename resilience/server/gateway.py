@@ -38,7 +38,6 @@ from resilience.protocol.server.event_location import EventLocation
 from resilience.protocol.states import ServerConnectionState
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock
 from resilience.server.event_registry import EventRegistry
-from resilience.server.hub import framed
 from resilience.server.input import MeteredInput
 from resilience.server.limits import max_connections_by_open_files, max_transports_by_open_files
 from resilience.server.quiz_connection import (
@@ -49,6 +48,7 @@ from resilience.server.quiz_connection import (
     peer_address,
 )
 from resilience.units import Instant, Seconds
+from resilience.wire.frames import text_frame
 
 _defects = logging.getLogger("resilience.server")
 """For what should never be needed: the connection is closed with 1011, which says nothing about the cause."""
@@ -108,7 +108,7 @@ class Gateway:
         except Exception:  # noqa: BLE001 - the peer gets an answer, the log the reason
             _defects.exception("a request could not be answered")
             text = "The server failed; its log says why.\n"
-            connection.respond(connection.protocol.reject(HTTPStatus.INTERNAL_SERVER_ERROR, text))
+            connection.respond(connection.reject(HTTPStatus.INTERNAL_SERVER_ERROR, text))
             connection.close(CloseCode.INTERNAL_ERROR)
 
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
@@ -260,7 +260,7 @@ class Gateway:
         match effect:
             case SendToClient():
                 if effect.connection in self.peers:
-                    self.peers[effect.connection].send(framed(codec.encode(effect.message)))
+                    self.peers[effect.connection].send(text_frame(codec.encode(effect.message)))
             case Disconnect():
                 self._close(effect)
             case AbortConnection():

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from websockets.frames import Frame, Opcode
-
 from resilience.errors import FencedError, StoreError
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol import codec
@@ -21,6 +19,7 @@ from resilience.protocol.server.room import Room
 from resilience.runtime import DeadlineTimer, RecordSink, RunClock, ignore_record
 from resilience.server.committer import CommitCallback, CommitRequest
 from resilience.server.store import RunLease
+from resilience.wire.frames import text_frame
 
 
 class Peer(Protocol):
@@ -183,7 +182,7 @@ class Hub:
             case SendToClient():
                 self._send_to_one(effect.connection, effect.message)
             case Broadcast():
-                frame = framed(codec.encode(effect.message))
+                frame = text_frame(codec.encode(effect.message))
                 for connection in effect.connections:
                     self._send(connection, frame)
             case Persist():
@@ -197,15 +196,10 @@ class Hub:
         peer = self._peers.get(connection)
         if peer is None:
             return
-        peer.send(framed(codec.encode(message)))
+        peer.send(text_frame(codec.encode(message)))
         peer.message_sent(message)
 
     def _send(self, connection: int, frame: bytes) -> None:
         peer = self._peers.get(connection)
         if peer is not None:
             peer.send(frame)
-
-
-def framed(text: bytes) -> bytes:
-    """A text frame of a server: unmasked, whole, without extensions (RFC 6455 section 5.2)."""
-    return Frame(Opcode.TEXT, text).serialize(mask=False)

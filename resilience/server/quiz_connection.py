@@ -7,29 +7,28 @@ It knows bytes, frames and HTTP heads. What happens to the connection is decided
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
-from websockets.exceptions import InvalidMessage
-from websockets.http11 import Request, Response
-from websockets.protocol import CONNECTING
-from websockets.server import ServerProtocol
+from websockets.frames import CloseCode
+from websockets.http11 import Request
 
-from resilience.policy.close_codes import CloseCode
 from resilience.policy.handshake import HandshakeRequest
 from resilience.protocol.messages import ServerMessage
 from resilience.protocol.server.connection import ServerConnection
 from resilience.server.hub import Hub
 from resilience.server.input import MeteredInput
 from resilience.units import Instant, Seconds
-from resilience.wire.endpoint import Endpoint
+from resilience.wire.known_heads import KnownHeads
+from resilience.wire.server_endpoint import ServerEndpoint
 
-BAD_REQUEST = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 49\r\n\r\nthis server reads HTTP/1.1 requests without body\n"
-)
-"""The answer to bytes that are no HTTP request, and to requests with a body."""
+CLOSE_TIMEOUT_S: Seconds = 1.0
 
-_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG})
+_quiet = logging.getLogger("resilience.server.transport")
+_quiet.setLevel(logging.CRITICAL)
+
+_VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG})
+"""The codes with which a connection is failed because of what its peer sent (RFC 6455 section 7.4.1)."""
 
 
 class ConnectionOwner(Protocol):
@@ -63,37 +62,19 @@ class ConnectionOwner(Protocol):
         """Carry out what a machine asked for."""
 
 
-class QuizConnection(Endpoint):
+class QuizConnection(ServerEndpoint):
     """A connection of one client, or of a browser that asks for a page."""
 
     __slots__ = ("_owner", "input", "machine")
 
     machine: ServerConnection
     input: MeteredInput
-    protocol: ServerProtocol
 
-    def __init__(
-        self, protocol: ServerProtocol, owner: ConnectionOwner, *, close_timeout: Seconds, write_limit: int
-    ) -> None:
-        super().__init__(protocol, close_timeout=close_timeout, write_limit=write_limit)
+    def __init__(self, owner: ConnectionOwner, heads: KnownHeads, *, max_size: int, write_limit: int) -> None:
+        super().__init__(
+            heads, max_size=max_size, logger=_quiet, close_timeout=CLOSE_TIMEOUT_S, write_limit=write_limit
+        )
         self._owner = owner
-
-    # answers to a request ---------------------------------------------------------------------------------------------
-
-    def accept(self, request: Request) -> None:
-        """Complete the handshake, or reject what asks for none that this server can complete."""
-        self.respond(self.protocol.accept(request))
-        if self.is_open:
-            self.release_handshake()
-            self._owner.handshake_completed(self)
-
-    def respond(self, response: Response) -> None:
-        """Answer the request; a response other than 101 ends the connection. Dropped if the peer is gone."""
-        if self.protocol.state is CONNECTING and not self.protocol.close_expected() and not self.is_aborted:
-            self.protocol.send_response(response)
-            self.flush()
-
-    # the wire ---------------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Report the transport's opening."""
@@ -108,21 +89,17 @@ class QuizConnection(Endpoint):
         """Return, and record, how long the next byte has to wait."""
         return self._owner.input_wait(self.machine, now)
 
-    def head_received(self, head: Request | Response) -> None:
+    def request_received(self, request: Request) -> None:
         """A request has arrived."""
-        assert isinstance(head, Request)  # noqa: S101 - a server receives no response
-        self._owner.request_received(self, head)
+        self._owner.request_received(self, request)
+
+    def handshake_completed(self) -> None:
+        """The request was accepted."""
+        self._owner.handshake_completed(self)
 
     def message_received(self, message: bytes) -> None:
         """A message has arrived."""
         self._owner.message_received(self, message)
-
-    def write_eof(self) -> None:
-        """Answer what ends without an answer of the library, because it is no request."""
-        failed = self.protocol.handshake_exc
-        if isinstance(failed, InvalidMessage) and not isinstance(failed.__cause__, EOFError):
-            self.transport.write(BAD_REQUEST)
-        super().write_eof()
 
     def writing_paused(self) -> None:
         """The write buffer is full, of messages or of the library's replies to pings: act on it if it lasts."""
@@ -179,7 +156,9 @@ def handshake_request(remote_address: object, request: Request) -> HandshakeRequ
 
 
 def is_protocol_violation(connection: QuizConnection) -> bool:
-    """Whether the library ended it because of the peer: no handshake, a wrong frame, or a message that is too long."""
+    """Whether it was failed because of its peer: no handshake, a wrong frame, no UTF-8, a message that is too long."""
+    if not connection.has_protocol:
+        return False
     failed = connection.protocol.handshake_exc
     if failed is not None:
         return not isinstance(failed.__cause__, EOFError)  # a peer that goes during the handshake broke no rule

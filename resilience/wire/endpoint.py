@@ -1,23 +1,29 @@
 """One end of a WebSocket connection: an ``asyncio.Protocol`` around a protocol of ``websockets`` that does no I/O.
 
-The library parses and serializes; this class moves bytes between it and the transport, assembles messages, and bounds
-how long a close may take. There is no task, queue or future: a subclass is called in the turn in which bytes arrive.
-It knows nothing of what the messages mean, and raises nothing when a connection ends.
+The library has the handshake, the closing handshake and every frame but the usual one; this class moves bytes,
+assembles messages, and bounds how long a close may take. There is no task, queue or future: a subclass is called in the
+turn in which bytes arrive. It knows nothing of what the messages mean, and raises nothing when a connection ends.
+
+A message that comes whole in one frame needs no state, so an open connection has no protocol of the library. One is
+made when anything else arrives or is sent, and released behind the next message.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN, Protocol, Side, State
+from websockets.protocol import OPEN, Event, Protocol, Side, State
 from websockets.streams import StreamReader
+from websockets.typing import LoggerLike
 
 from resilience.units import Seconds
+from resilience.wire.frames import masked_text_frame, text_frame, whole_message
 
 MAX_REASON_BYTES = 123
 """The longest reason of a close frame (RFC 6455 section 5.5), bytes of UTF-8."""
@@ -25,14 +31,20 @@ MAX_REASON_BYTES = 123
 MAX_FRAGMENTS = 4096
 """The most fragments of one message: empty ones cost memory too. As in ``websockets.asyncio``."""
 
-_UNNAMED = uuid.UUID(int=0)
-"""The name of every connection in the library's own log."""
-
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
+class _Fragments(NamedTuple):
+    """What has come of a message in several frames."""
+
+    parts: list[bytes]
+    is_text: bool
+
+
 class Endpoint(asyncio.Protocol):
-    """One end of one connection; ``protocol`` is its ``ServerProtocol`` or ``ClientProtocol``.
+    """One end of one connection. ``protocol`` has its handshake; a server's end may make it when bytes arrive.
+
+    ``is_established`` says that the handshake is over and its protocol released.
 
     A subclass overrides :meth:`head_received`, :meth:`message_received`, :meth:`writing_paused`,
     :meth:`writing_resumed` and :meth:`ended`. The loop calls them; only :meth:`writing_paused` may be called within a
@@ -46,21 +58,29 @@ class Endpoint(asyncio.Protocol):
         "_close_timeout",
         "_close_timer",
         "_fragments",
+        "_is_failed",
+        "_is_server",
+        "_logger",
+        "_max_size",
+        "_protocol",
         "_write_limit",
         "is_aborted",
+        "is_established",
         "is_writing_paused",
-        "protocol",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, protocol: Protocol, *, close_timeout: Seconds, write_limit: int | None = None) -> None:
-        self.protocol = protocol
-        self.is_writing_paused = self.is_aborted = False
+    def __init__(self, protocol: Protocol | None, *, close_timeout: Seconds, write_limit: int | None = None) -> None:
+        self._protocol = protocol
+        self._is_server = protocol is None or protocol.side is Side.SERVER
+        self._logger: LoggerLike | None = None if protocol is None else protocol.logger
+        self._max_size = sys.maxsize
+        self.is_writing_paused = self.is_aborted = self.is_established = self._is_failed = False
         self._close_timeout, self._write_limit = close_timeout, write_limit
         self._close_timer: asyncio.TimerHandle | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: _Fragments | None = None
 
     # for the subclass -------------------------------------------------------------------------------------------------
 
@@ -91,35 +111,45 @@ class Endpoint(asyncio.Protocol):
     # what the subclass may call ---------------------------------------------------------------------------------------
 
     @property
+    def protocol(self) -> Protocol:
+        """The library's protocol of this connection; one that has none gets one."""
+        if self._protocol is None:
+            self._protocol = self._new_protocol()
+        return self._protocol
+
+    @property
+    def has_protocol(self) -> bool:
+        """Whether the library has a part in this connection now: no connection without it is closing or failed."""
+        return self._protocol is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether messages can be sent: the handshake is complete, and neither end has closed."""
-        return self.protocol.state is OPEN and not self.is_aborted
+        if self._protocol is None:
+            return self.is_established and not self.is_aborted
+        return self._protocol.state is OPEN and not self.is_aborted
 
     def feed(self, data: bytes) -> int:
         """Parse bytes; returns how many frames of any kind, control frames included, and heads ended in them."""
-        protocol = self.protocol
-        protocol.receive_data(data)
-        events = protocol.events_received()
-        self.flush()
-        for event in events:
-            if self.is_aborted:
+        start = frames = 0
+        while self._protocol is None and self.is_open:
+            message = whole_message(data, start, self._max_size, is_masked=self._is_server)
+            if message is None:
                 break
-            if isinstance(event, Frame):
-                self._frame_received(event)
-            else:
-                self.head_received(event)
-        return len(events)
+            start, frames = message.end, frames + 1
+            self._message_ended(message.data, is_text=message.is_text)
+            if start == len(data):
+                return frames
+        return frames if self.is_aborted else frames + self._feed_library(data[start:])
 
     def send_frame(self, frame: bytes) -> None:
         """Send a frame that is already serialized: a server's is the same for all receivers. Dropped unless open."""
-        if self.protocol.state is OPEN and not self.is_aborted:
+        if self.is_open:
             self.transport.write(frame)
 
     def send_text(self, text: bytes) -> None:
         """Send a text message of UTF-8. Dropped unless the connection is open."""
-        if self.is_open:
-            self.protocol.send_text(text)
-            self.flush()
+        self.send_frame(text_frame(text) if self._is_server else masked_text_frame(text))
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake; :meth:`ended` follows within ``close_timeout``. Nothing happens unless open.
@@ -138,12 +168,13 @@ class Endpoint(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what the protocol wants written; call it after any call of the protocol's ``send_`` methods."""
-        for data in self.protocol.data_to_send():
+        protocol = self.protocol
+        for data in protocol.data_to_send():
             if data:
                 self.transport.write(data)
             else:
                 self.write_eof()
-        if self._close_timer is None and self.protocol.state is not OPEN and self.protocol.close_expected():
+        if self._close_timer is None and protocol.state is not OPEN and protocol.close_expected():
             loop = asyncio.get_running_loop()
             self._close_timer = loop.call_later(self._close_timeout, self.abort)
 
@@ -161,22 +192,16 @@ class Endpoint(asyncio.Protocol):
     def release_handshake(self) -> None:
         """Free what is kept of the handshake: its head, its parser and the options that it negotiated with.
 
-        Call it once the connection is open. The frames are parsed by a protocol of the library that never was in a
-        handshake. Nothing is done if part of a frame has come with the head, or extensions are in use.
+        Call it once the connection is open. Nothing is done if part of a frame or of a message has come with the head,
+        or if extensions or a limit on fragments are in use.
         """
-        old = self.protocol
-        if self.is_open and self._is_between_messages() and not old.extensions:
-            sizes = (old.max_message_size, old.max_fragment_size)
-            self.protocol = Protocol(Side(old.side), state=State.OPEN, max_size=sizes, logger=old.logger)
-            self.protocol.id = _UNNAMED
-            old.parser.close()
-
-    def _is_between_messages(self) -> bool:
-        """Whether the parser has consumed nothing of an unfinished message: it waits for the first byte of a frame."""
-        parser: Any = self.protocol.parser  # typeshed gives generators no frames
-        while parser.gi_yieldfrom is not None:
-            parser = parser.gi_yieldfrom
-        return parser.gi_code is StreamReader.at_eof.__code__ and self.protocol.current_size is None
+        old = self._protocol
+        if old is None or old.state is not OPEN or old.extensions or old.max_fragment_size is not None:
+            return
+        if _is_between_messages(old):
+            self._max_size = sys.maxsize if old.max_message_size is None else old.max_message_size
+            self._protocol, self.is_established = None, True
+            old.parser.close()  # it refers to the protocol, which would wait for a collection of cycles
 
     # asyncio.Protocol -------------------------------------------------------------------------------------------------
 
@@ -204,14 +229,15 @@ class Endpoint(asyncio.Protocol):
         del exc
         if self._close_timer is not None:
             self._close_timer.cancel()
-        protocol = self.protocol
-        protocol.receive_eof()
+        if self._protocol is not None:
+            self._protocol.receive_eof()
         self.is_aborted, self._fragments = True, None
-        closed = protocol.close_rcvd
+        closed = None if self._protocol is None else self._protocol.close_rcvd
         try:
             self.ended(*(None, "") if closed is None else (int(closed.code), closed.reason))
         finally:
-            protocol.parser.close()  # it refers to the protocol, which would wait for a collection of cycles
+            if self._protocol is not None:
+                self._protocol.parser.close()  # as above
 
     def pause_writing(self) -> None:
         """The transport's buffer is over its limit."""
@@ -225,23 +251,78 @@ class Endpoint(asyncio.Protocol):
 
     # its parts --------------------------------------------------------------------------------------------------------
 
+    def _new_protocol(self) -> Protocol:
+        side = Side.SERVER if self._is_server else Side.CLIENT
+        return Protocol(side, state=State.OPEN, max_size=self._max_size, logger=self._logger)
+
+    def _feed_library(self, data: bytes) -> int:
+        protocol = self.protocol
+        protocol.receive_data(data)
+        events = protocol.events_received()
+        self.flush()
+        for event in events:
+            if self.is_aborted or self._is_failed:
+                break
+            if isinstance(event, Frame):
+                self._frame_received(event)
+            else:
+                self.head_received(event)
+        if self._protocol is protocol and _are_messages(events):
+            self.release_handshake()
+        return len(events)
+
     def _frame_received(self, frame: Frame) -> None:
         if frame.opcode not in _DATA:
             return
         if frame.opcode is not Opcode.CONT:
+            is_text = frame.opcode is Opcode.TEXT
             if frame.fin:
-                self.message_received(bytes(frame.data))
+                self._message_ended(bytes(frame.data), is_text=is_text)
             else:
-                self._fragments = [bytes(frame.data)]
+                self._fragments = _Fragments([bytes(frame.data)], is_text)
         elif self._fragments is not None:
             self._fragment_received(self._fragments, frame)
 
-    def _fragment_received(self, fragments: list[bytes], frame: Frame) -> None:
-        fragments.append(bytes(frame.data))
+    def _fragment_received(self, fragments: _Fragments, frame: Frame) -> None:
+        fragments.parts.append(bytes(frame.data))
         if frame.fin:
             self._fragments = None
-            self.message_received(b"".join(fragments))
-        elif len(fragments) >= MAX_FRAGMENTS:
+            self._message_ended(b"".join(fragments.parts), is_text=fragments.is_text)
+        elif len(fragments.parts) >= MAX_FRAGMENTS:
             self._fragments = None
-            self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
-            self.flush()
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+
+    def _message_ended(self, message: bytes, *, is_text: bool) -> None:
+        if is_text and not _is_utf8(message):
+            self._fail(CloseCode.INVALID_DATA, "text that is not UTF-8")  # RFC 6455 section 8.1
+        else:
+            self.message_received(message)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """Fail the connection (RFC 6455 section 7.1.7): what has come behind is not read."""
+        self._is_failed = True
+        self.protocol.fail(code, reason)
+        self.flush()
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _are_messages(events: Sequence[Event]) -> bool:
+    """Whether these are data frames only, and at least one."""
+    return bool(events) and all(isinstance(event, Frame) and event.opcode in _DATA for event in events)
+
+
+def _is_between_messages(protocol: Protocol) -> bool:
+    """Whether the parser has consumed nothing of an unfinished message: it waits for the first byte of a frame."""
+    parser: Any = protocol.parser  # typeshed gives generators no frames
+    while parser.gi_yieldfrom is not None:
+        parser = parser.gi_yieldfrom
+    return parser.gi_code is StreamReader.at_eof.__code__ and protocol.current_size is None

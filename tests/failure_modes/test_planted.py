@@ -38,7 +38,7 @@ from resilience.protocol.server.tokens import TokenRegistry
 from resilience.protocol.states import ClientState
 from resilience.protocol.timeouts import TimeoutQueue
 from resilience.runtime import RunClock
-from resilience.server import app, event_registry
+from resilience.server import event_registry, quiz_connection
 from resilience.server.committer import Committer
 from resilience.server.database_file import DatabaseFile
 from resilience.server.event_registry import EventRegistry
@@ -139,7 +139,7 @@ def raises_what_ended_it(lost: Callable[..., None], self: Endpoint, error: Excep
 
 NOISY = both(
     in_place_of(Endpoint, "connection_lost", raises_what_ended_it),
-    value(app, "_quiet", logging.getLogger("noisy")),
+    value(quiz_connection, "_quiet", logging.getLogger("noisy")),
 )
 
 

@@ -14,8 +14,7 @@ from resilience.config import ServerConfig
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.messages import Answer, AnswerResult, Join, Joined, Probe, ProbeReply, Resume, StateRestored
 from resilience.protocol.states import ClientState
-from resilience.server.app import CLOSE_TIMEOUT_S
-from resilience.server.quiz_connection import WebSocketPeer
+from resilience.server.quiz_connection import CLOSE_TIMEOUT_S, WebSocketPeer
 from tests.support.virtual_server import CALM, HOST, PORT, URL, VirtualServerHarness, act
 from tests.support.websocket import dial, hear, say
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.hostile.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 from .ends import REFUSED, End, Reply
-from .utf8_cases import HELLO, INVALID, KOSME, SEQUENCES, VALID, Cut, cut_around_the_fault
+from .utf8_cases import HELLO, INVALID, KOSME, SEQUENCES, VALID, Cut, cut_around_the_fault, is_utf8
 
 NORMAL, PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1000, 1002, 1007, 1009
 WHOLE, FRAMES, OCTETS = -1, 0, 1
@@ -261,7 +261,7 @@ def message_and_nothing_to_continue(end: End) -> list[Frame]:
 
 
 def texts() -> Iterator[Case]:
-    """A text is UTF-8, wherever its fragments end; a message with another one is not accepted."""
+    """A text is UTF-8, wherever its fragments end; a message with another one fails the connection."""
     yield empty("6.1.1", TEXT)
     yield answered("6.1.2", "5.6", lambda _: fragments(b"", 0, 0), REFUSED)
     yield answered("6.1.3", "5.4", lambda end: fragments(end.ask(1), 0, len(end.ask(1))), answer())
@@ -279,8 +279,14 @@ def texts() -> Iterator[Case]:
 
 
 def said(number: str, text: bytes, split: Split, cut: int = WHOLE) -> Case:
-    """A message with this text in one of its fields."""
-    return Case(number, "8.1", lambda end: split(end.say(text)), lambda end: end.replies_to(text), cut=cut)
+    """A message with this text in one of its fields; one that is not UTF-8 fails the connection."""
+
+    def frames(end: End) -> Iterable[Frame]:
+        return split(end.say(text))
+
+    if not is_utf8(text):
+        return failed(number, "8.1", frames, cut=cut, code=INVALID_DATA)
+    return Case(number, "8.1", frames, lambda end: end.replies_to(text), cut=cut)
 
 
 def said_cut(number: str, at: Cut) -> Case:

@@ -36,7 +36,7 @@ class End(Protocol):
         """A message with these octets in a text that it reads."""
 
     def replies_to(self, text: bytes) -> Sequence[Reply]:
-        """What must come back for :meth:`say`."""
+        """What must come back for :meth:`say` with a text in UTF-8."""
 
     def reply(self, message: bytes) -> Reply | None:
         """What a message of this end means; ``None`` for one that no case asked for."""
@@ -57,8 +57,8 @@ class ServerEnd:
         return b'{"type":"answer","question":"q1","choice":0,"key":"%s"}' % text
 
     def replies_to(self, text: bytes) -> Sequence[Reply]:
-        """A verdict; an error if the text is not UTF-8 or has a control character, which no key may have."""
-        return [Reply("verdict", text) if _is_utf8(text) and not _has_control_characters(text) else REFUSED]
+        """A verdict; an error if the text has a control character, which no key may have."""
+        return [REFUSED if _has_control_characters(text) else Reply("verdict", text)]
 
     def reply(self, message: bytes) -> Reply | None:
         """Replies to probes, verdicts, errors."""
@@ -88,21 +88,13 @@ class ClientEnd:
         return b'{"type":"answer_result","question":"q1","key":"%s","verdict":"accepted"}' % text
 
     def replies_to(self, text: bytes) -> Sequence[Reply]:
-        """Nothing; what is no JSON in UTF-8 costs the connection. JSON has no unescaped control characters."""
-        return [] if _is_utf8(text) and min(text) >= 0x20 else [REFUSED]
+        """Nothing; what is no JSON costs the connection. JSON has no unescaped control characters."""
+        return [] if min(text) >= 0x20 else [REFUSED]
 
     def reply(self, message: bytes) -> Reply | None:
         """Pongs of the application."""
         fields = json.loads(message)
         return Reply("answer", fields["id"]) if fields["type"] == "pong" else None
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _has_control_characters(text: bytes) -> bool:

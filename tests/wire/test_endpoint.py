@@ -58,7 +58,7 @@ def test_messages_arrive_whole_and_in_order_however_they_are_cut(
     stream, frames = b"", 0
     for parts in messages:
         for number, part in enumerate(parts, 1):
-            stream += frame(Opcode.CONT if number > 1 else Opcode.TEXT, part, fin=number == len(parts))
+            stream += frame(Opcode.CONT if number > 1 else Opcode.BINARY, part, fin=number == len(parts))
             stream += frame(Opcode.PING, b"?") if pings else b""
             frames += 2 if pings else 1
     endpoint = opened()
@@ -174,8 +174,10 @@ def test_without_a_half_close_the_transport_is_closed() -> None:
         (frame(Opcode.CONT, b"x"), 1002),
         (frame(Opcode.TEXT, b"unmasked", mask=False), 1002),
         (b"\xff" * 8, 1002),
+        (frame(Opcode.TEXT, b"\xff"), 1007),
+        (frame(Opcode.TEXT, b"\xce", fin=False) + frame(Opcode.CONT, b"\x20"), 1007),
     ],
-    ids=["too big", "too big in fragments", "continuation of nothing", "unmasked", "no frame"],
+    ids=["too big", "too big in fragments", "continuation of nothing", "unmasked", "no frame", "text", "fragments"],
 )
 def test_what_breaks_the_protocol_is_closed_with_its_code(sent: bytes, code: int) -> None:
     async def script() -> None:
@@ -186,6 +188,124 @@ def test_what_breaks_the_protocol_is_closed_with_its_code(sent: bytes, code: int
         assert Close.parse(written[2:]).code == code
         assert endpoint.messages == []
         assert transport_of(endpoint).ended
+
+    on_a_loop(script)
+
+
+@pytest.mark.parametrize("control", [b"", frame(Opcode.PING)], ids=["at once", "with a ping"])
+def test_what_comes_behind_text_that_is_not_utf8_is_not_read(control: bytes) -> None:
+    """RFC 6455 section 7.1.7. With a ping the library has parsed all of it before the first message is handed out."""
+
+    async def script() -> None:
+        endpoint = opened()
+        endpoint.feed(control + frame(Opcode.TEXT, b"\xff") + frame(Opcode.TEXT, b"late"))
+        endpoint.feed(frame(Opcode.TEXT, b"later"))
+        assert endpoint.messages == []
+        assert not endpoint.is_open
+
+    on_a_loop(script)
+
+
+def test_text_in_utf8_and_binary_messages_of_any_bytes_are_read() -> None:
+    endpoint = opened()
+    euro = "€".encode()
+    endpoint.feed(frame(Opcode.TEXT, euro[:1], fin=False) + frame(Opcode.CONT, euro[1:]))
+    endpoint.feed(frame(Opcode.TEXT, euro) + frame(Opcode.BINARY, b"\xff"))
+    assert endpoint.messages == [euro, euro, b"\xff"]
+
+
+# an open connection without a protocol of the library -----------------------------------------------------------------
+
+
+def released(side: Side = Side.SERVER, *, max_size: int = 1024) -> NotingEndpoint:
+    endpoint = opened(side, max_size=max_size)
+    endpoint.release_handshake()
+    assert not endpoint.has_protocol
+    assert endpoint.is_open
+    return endpoint
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_whole_messages_need_no_protocol(side: Side) -> None:
+    endpoint, mask = released(side), side is Side.SERVER
+    frames = [frame(opcode, b"message", mask=mask) for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.TEXT)]
+    assert endpoint.feed(b"".join(frames)) == 3
+    endpoint.send_text(b"reply")
+    assert endpoint.messages == [b"message"] * 3
+    assert not endpoint.has_protocol
+    peer = Protocol(Side.CLIENT if mask else Side.SERVER)
+    peer.receive_data(transport_of(endpoint).written)
+    assert peer.events_received() == [Frame(Opcode.TEXT, b"reply")]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 9, 15])
+def test_a_protocol_is_made_for_part_of_a_message_and_released_behind_it(cut: int) -> None:
+    endpoint, stream = released(), frame(Opcode.TEXT, b"one") + frame(Opcode.TEXT, b"two")
+    assert endpoint.feed(stream[:cut]) == cut // 9
+    assert endpoint.has_protocol == bool(cut % 9)
+    endpoint.feed(stream[cut:])
+    assert endpoint.messages == [b"one", b"two"]
+    assert not endpoint.has_protocol
+
+
+def test_a_protocol_is_released_behind_the_last_fragment() -> None:
+    endpoint = released()
+    endpoint.feed(frame(Opcode.TEXT, b"o", fin=False) + frame(Opcode.CONT, b"n", fin=False))
+    assert endpoint.has_protocol
+    endpoint.feed(frame(Opcode.CONT, b"e"))
+    assert endpoint.messages == [b"one"]
+    assert not endpoint.has_protocol
+
+
+def test_a_peer_that_pings_keeps_its_protocol_until_its_next_message() -> None:
+    endpoint = released()
+    endpoint.feed(frame(Opcode.PING, b"?"))
+    assert endpoint.has_protocol
+    assert transport_of(endpoint).written == frame(Opcode.PONG, b"?", mask=False)
+    endpoint.feed(frame(Opcode.TEXT, b"one"))
+    assert endpoint.messages == [b"one"]
+    assert not endpoint.has_protocol
+
+
+def test_the_limit_on_messages_is_the_same_with_a_protocol_and_without() -> None:
+    async def script() -> None:
+        endpoint = released(max_size=5)
+        endpoint.protocol.max_message_size = 10
+        endpoint.feed(frame(Opcode.TEXT, b"x" * 10))
+        assert not endpoint.has_protocol
+        endpoint.feed(frame(Opcode.TEXT, b"y" * 10))
+        assert endpoint.messages == [b"x" * 10, b"y" * 10]
+        endpoint.feed(frame(Opcode.TEXT, b"z" * 11))
+        assert Close.parse(transport_of(endpoint).written[2:]).code == 1009
+
+    on_a_loop(script)
+
+
+@pytest.mark.parametrize("is_graceful", [True, False])
+def test_a_connection_without_a_protocol_ends_as_one_that_has_one(*, is_graceful: bool) -> None:
+    endpoint = released()
+    if is_graceful:
+        endpoint.eof_received()
+        assert transport_of(endpoint).ended
+    endpoint.connection_lost(None)
+    assert endpoint.ends == [(None, "")]
+    assert not endpoint.is_open
+
+
+def test_a_message_may_close_its_connection_and_the_next_one_is_still_read() -> None:
+    class Closing(NotingEndpoint):
+        def message_received(self, message: bytes) -> None:
+            super().message_received(message)
+            self.close(1000)
+
+    async def script() -> None:
+        endpoint = Closing(Protocol(Side.SERVER), close_timeout=CLOSE_TIMEOUT)
+        endpoint.connection_made(FakeTransport(endpoint))
+        endpoint.release_handshake()
+        endpoint.feed(frame(Opcode.TEXT, b"1") + frame(Opcode.TEXT, b"2") + frame(Opcode.CLOSE))
+        assert endpoint.messages == [b"1", b"2"]
+        endpoint.connection_lost(None)
+        assert endpoint.ends == [(1005, "")]
 
     on_a_loop(script)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidMessage
+from websockets.exceptions import InvalidHandshake, InvalidMessage
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import CLOSED, OPEN, SEND_EOF, Protocol, Side, State
+from websockets.protocol import CLOSED, CONNECTING, OPEN, SEND_EOF, Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 from websockets.uri import parse_uri
@@ -24,7 +24,7 @@ def masked(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
 
 
 def test_a_parser_that_waits_for_a_frame_waits_for_the_end_of_the_stream() -> None:
-    """``Endpoint._is_between_messages``: bytes of a frame behind the head must not be lost with their parser."""
+    """``_is_between_messages``: bytes of a frame behind the head must not be lost with their parser."""
 
     def innermost(protocol: Protocol) -> object:
         parser: Any = protocol.parser
@@ -39,7 +39,7 @@ def test_a_parser_that_waits_for_a_frame_waits_for_the_end_of_the_stream() -> No
 
 
 def test_a_message_under_way_has_a_size() -> None:
-    """``Endpoint._is_between_messages``: a fragment behind the head must not be lost either."""
+    """``_is_between_messages``: a fragment behind the head must not be lost either."""
     protocol = Protocol(Side.SERVER)
     assert protocol.current_size is None
     protocol.receive_data(masked(Opcode.TEXT, b"part", fin=False))
@@ -47,7 +47,7 @@ def test_a_message_under_way_has_a_size() -> None:
 
 
 def test_a_protocol_may_begin_open_with_the_limits_of_another() -> None:
-    """``Endpoint.release_handshake``."""
+    """``Endpoint.protocol``: an open connection without one gets one."""
     old = ServerProtocol(max_size=10)
     protocol = Protocol(Side(old.side), state=State.OPEN, max_size=(old.max_message_size, old.max_fragment_size))
     assert (protocol.max_message_size, protocol.max_fragment_size) == (10, None)
@@ -68,7 +68,7 @@ def test_the_parser_is_a_generator_that_may_be_closed_at_the_end() -> None:
 
 @pytest.mark.parametrize("data", [b"no HTTP at all\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"])
 def test_what_is_no_request_gets_the_end_of_the_stream_and_no_answer(data: bytes) -> None:
-    """``QuizConnection.write_eof``: it answers ``InvalidMessage`` itself, and nothing that the library answers."""
+    """``ServerEndpoint.write_eof``: it answers ``InvalidMessage`` itself, and nothing that the library answers."""
     protocol = ServerProtocol()
     protocol.receive_data(data)
     assert protocol.data_to_send() == [SEND_EOF]
@@ -78,7 +78,7 @@ def test_what_is_no_request_gets_the_end_of_the_stream_and_no_answer(data: bytes
 
 @pytest.mark.parametrize("data", [b"GET /" + b"x" * 10_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200])
 def test_a_request_that_is_too_long_is_answered_by_the_library(data: bytes) -> None:
-    """``QuizConnection.write_eof``."""
+    """``ServerEndpoint.write_eof``."""
     protocol = ServerProtocol()
     protocol.receive_data(data)
     assert protocol.data_to_send()[0].startswith(b"HTTP/1.1 4")
@@ -118,3 +118,19 @@ def test_the_head_and_the_frames_behind_it_come_as_events_of_one_call() -> None:
     client.receive_data(b"".join(server.data_to_send()))
     assert client.state is OPEN
     assert [type(event).__name__ for event in client.events_received()] == ["Response", "Frame"]
+
+
+def test_a_request_is_checked_without_a_response() -> None:
+    """``ServerEndpoint.accept`` makes the response itself; only the key's answer is in it where nothing is offered."""
+    protocol, client = ServerProtocol(), ClientProtocol(parse_uri("ws://x/"))
+    client.send_request(client.connect())
+    protocol.receive_data(b"".join(client.data_to_send()))
+    (request,) = protocol.events_received()
+    assert isinstance(request, Request)
+    accept_key, extensions, subprotocol = protocol.process_request(request)
+    assert accept_key == protocol.accept(request).headers["Sec-WebSocket-Accept"]
+    assert (extensions, subprotocol) == (None, None)
+    request.method = "POST"
+    with pytest.raises(InvalidHandshake):
+        protocol.process_request(request)
+    assert protocol.state is CONNECTING

@@ -38,6 +38,15 @@ class Cut(NamedTuple):
         return data.index(BAD) + self.before, self.after - self.before
 
 
+def is_utf8(text: bytes) -> bool:
+    """Whether Python's decoder takes it."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def cut_around_the_fault() -> list[tuple[str, Cut]]:
     """6.4.1 and 6.4.2: three frames, of which the second has all bad octets, or only the one that shows the fault.
 

@@ -95,7 +95,7 @@ def test_the_reports_do_not_depend_on_how_the_bytes_are_cut(cut: int, messages: 
     async def script() -> None:
         connection, transport = begun(owner)
         stream = accepted(transport.taken())
-        stream += b"".join(framed(Opcode.TEXT, message) for message in messages)
+        stream += b"".join(framed(Opcode.BINARY, message) for message in messages)
         stream += framed(Opcode.CLOSE, Close(1012, "restart").serialize()) if closes else b""
         for at in range(0, len(stream), cut):
             connection.data_received(stream[at : at + cut])

@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import CLOSED, OPEN
 from websockets.server import ServerProtocol
 
-from resilience.server.hub import framed
 from resilience.server.quiz_connection import QuizConnection
 from resilience.wire.endpoint import Endpoint
+from resilience.wire.frames import text_frame
+from resilience.wire.known_heads import KnownHeads
+from resilience.wire.server_endpoint import ServerEndpoint
 from sim.virtual.loop import run_virtual
 from sim.virtual.network import VirtualNetwork
 
@@ -92,7 +93,7 @@ async def dial() -> ClientConnection:
 
 def echo(connection: ObservedConnection, message: bytes) -> None:
     if message:
-        connection.send_frame(framed(message))
+        connection.send_frame(text_frame(message))
 
 
 # the life of a connection ---------------------------------------------------------------------------------------------
@@ -114,10 +115,10 @@ def test_a_subclass_sees_a_connection_from_before_its_handshake_to_its_loss_once
 
 def test_the_fields_of_our_connection_are_none_of_the_librarys() -> None:
     """``QuizConnection.__slots__``: the base classes of ``asyncio`` have none, or each connection had a dictionary."""
-    protocol = ServerProtocol()
-    connection = QuizConnection(protocol, owner=None, close_timeout=1.0, write_limit=1)  # type: ignore[arg-type]
+    connection = QuizConnection(None, KnownHeads(), max_size=1, write_limit=1)  # type: ignore[arg-type]
     assert not hasattr(connection, "__dict__")
-    assert not set(QuizConnection.__slots__) & set(dir(Endpoint))
+    assert not set(QuizConnection.__slots__) & set(dir(ServerEndpoint))
+    assert not set(ServerEndpoint.__slots__) & set(dir(Endpoint))
     assert not set(Endpoint.__slots__) & set(dir(asyncio.Protocol))
 
 
@@ -193,10 +194,10 @@ def test_a_frame_may_be_written_past_the_library_while_the_state_is_open() -> No
     def handler(connection: ObservedConnection, message: bytes) -> None:
         del message
         states.append(connection.protocol.state is OPEN)
-        connection.send_frame(framed(b"past"))
+        connection.send_frame(text_frame(b"past"))
         connection.send_text(b"through")
         connection.close(4100, "retry_after=1")
-        connection.send_frame(framed(b"dropped"))
+        connection.send_frame(text_frame(b"dropped"))
 
     async def script() -> None:
         async with await dial() as socket:
@@ -211,22 +212,13 @@ def test_a_frame_may_be_written_past_the_library_while_the_state_is_open() -> No
     assert connection.protocol.state is CLOSED
 
 
-@pytest.mark.parametrize("size, head", [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)])
-def test_a_serialized_frame_is_whole_and_unmasked(size: int, head: int) -> None:
-    """``framed``: RFC 6455 section 5.2, for every form of the length."""
-    data = Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
-    assert len(data) == head + size
-    assert data[0] == 0x81
-    assert data[1] < 0x80
-
-
 def test_the_library_pauses_writing_for_a_peer_that_does_not_read() -> None:
     """``Endpoint.pause_writing``: a slow reader is evicted; it stays paused until its buffer has drained."""
     paused: list[bool] = []
 
     def handler(connection: ObservedConnection, message: bytes) -> None:
         for _ in range(0 if message else 100):
-            connection.send_frame(framed(b"x" * 10_000))
+            connection.send_frame(text_frame(b"x" * 10_000))
         paused.append(connection.is_writing_paused)
 
     async def script() -> None:

@@ -1,0 +1,87 @@
+"""A known head gives what the library makes of it, and everything else is left to the library."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from resilience.wire import known_heads
+from resilience.wire.known_heads import KEY_HEADER, MAX_HEAD_BYTES, KnownHeads
+
+LINES = ["Host: quiz.test", "Upgrade: websocket", "Connection: keep-alive, Upgrade", "Sec-WebSocket-Version: 13"]
+KEY, OTHER_KEY = (base64.b64encode(octet * 16).decode() for octet in (b"a", b"b"))
+
+
+def head(key: str = KEY, *lines: str) -> bytes:
+    return "\r\n".join(["GET /ws?x=1 HTTP/1.1", *LINES, f"{KEY_HEADER}: {key}", *lines, "", ""]).encode()
+
+
+def parsed(data: bytes) -> Request:
+    protocol = ServerProtocol()
+    protocol.receive_data(data)
+    request = protocol.events_received()[0]
+    assert isinstance(request, Request)
+    return request
+
+
+def knowing(*heads: bytes) -> KnownHeads:
+    known = KnownHeads()
+    for data in heads:
+        known.add(data, parsed(data))
+    return known
+
+
+@given(key=st.binary(min_size=16, max_size=16), agent=st.sampled_from(["a: b", "Origin: https://quiz.test"]))
+def test_a_head_with_another_key_is_read_as_the_library_reads_it(key: bytes, agent: str) -> None:
+    sent = head(base64.b64encode(key).decode(), agent)
+    found = knowing(head(KEY, agent)).find(sent)
+    request = parsed(sent)
+    assert found is not None
+    assert found.accept_key == ServerProtocol().process_request(request)[0]
+    del request.headers[KEY_HEADER]
+    assert (found.request.path, found.request.method) == (request.path, request.method)
+    assert list(found.request.headers.raw_items()) == list(request.headers.raw_items())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        head(OTHER_KEY)[:-1],
+        head(OTHER_KEY) + b"\x81",
+        head(OTHER_KEY, "Cookie: another"),
+        head(OTHER_KEY).replace(b"/ws?x=1", b"/ws?x=2"),
+        head(OTHER_KEY).replace(b": websocket", b":  websocket"),
+        head(OTHER_KEY).replace(KEY_HEADER.encode(), KEY_HEADER.lower().encode()),
+    ],
+    ids=["nothing", "cut", "bytes behind it", "another header", "another path", "another blank", "another case"],
+)
+def test_any_other_head_is_unknown(data: bytes) -> None:
+    assert knowing(head()).find(data) is None
+
+
+@pytest.mark.parametrize("key", ["x" * 24, "=" * 24, KEY[:-2] + "\x00=", KEY[:-4] + "+-_=", KEY[:-2], KEY + "===="])
+def test_a_key_that_is_not_sixteen_bytes_is_left_to_the_library(key: str) -> None:
+    assert knowing(head()).find(head(key)) is None
+
+
+def test_what_cannot_differ_by_its_key_alone_is_not_known() -> None:
+    with_bytes_behind = head() + b"\x81\x80aaaa\r\n\r\n"
+    assert len(knowing(with_bytes_behind, head(KEY, "Cookie: " + "x" * MAX_HEAD_BYTES))) == 0
+    known = KnownHeads()
+    known.add(head(), parsed(head(OTHER_KEY)))
+    assert len(known) == 0, "the key that the library read must be the one that was cut out"
+
+
+def test_the_head_that_was_used_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_heads, "MAX_HEADS", 2)
+    first, second, third = (head(KEY, f"User-Agent: {name}") for name in "abc")
+    known = knowing(first, second)
+    assert known.find(first) is not None
+    known.add(third, parsed(third))
+    assert [known.find(each) is not None for each in (first, second, third)] == [True, False, True]
