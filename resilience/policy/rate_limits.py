@@ -33,14 +33,20 @@ class TokenBucket:
         if not self._rate:
             return 0.0
         wait = self.wait(now)
-        self._full_at = max(self._full_at, now) + count / self._rate
+        self.charge(now, count)
         return wait
+
+    def charge(self, now: Instant, count: float) -> None:
+        """Take ``count`` tokens, even if fewer are left."""
+        if self._rate:
+            self._full_at = max(self._full_at, now) + count / self._rate
 
     def available(self, now: Instant) -> float:
         """The tokens in the bucket: negative after more were taken than it held, infinite without a limit."""
         if not self._rate:
             return float("inf")
-        return self._burst - max(self._full_at - now, 0.0) * self._rate
+        owed = self._full_at - now
+        return self._burst - owed * self._rate if owed > 0.0 else self._burst
 
     def wait(self, now: Instant) -> Seconds:
         """Seconds until a token is available; takes none."""
@@ -159,13 +165,16 @@ class InputMeter:
     Every frame costs a token, whatever its kind: control frames and fragments make the server work as messages do.
     ``BYTES_PER_TOKEN`` bytes cost a token too. The driver asks :meth:`allowance`, parses at most so many bytes, charges
     what was in them, and continues until the allowance is 0; then it stops reading for :meth:`wait` seconds.
+
+    ``first`` bytes may be parsed in the first piece, whatever the tokens: the head of a handshake is long, and is read
+    at the least cost if it is read whole.
     """
 
-    __slots__ = ("_address", "_own", "_turn")
+    __slots__ = ("_address", "_first", "_own", "_turn")
 
-    def __init__(self, own: TokenBucket, address: TokenBucket = _UNLIMITED) -> None:
+    def __init__(self, own: TokenBucket, address: TokenBucket = _UNLIMITED, *, first: int = 0) -> None:
         self._own, self._address = own, address
-        self._turn = 0.0
+        self._turn, self._first = 0.0, first
 
     def share(self, address: TokenBucket) -> None:
         """Take tokens from this address's bucket too, from now on."""
@@ -173,6 +182,8 @@ class InputMeter:
 
     def allowance(self, now: Instant) -> int:
         """How many bytes may be parsed now; 0 while tokens are missing, and at the end of a turn."""
+        if self._first:
+            return self._first
         turn = TURN_TOKENS - self._turn
         tokens = min(turn, self._own.available(now), self._address.available(now))
         if turn <= 0 or (tokens < 1.0 and self.wait(now)):
@@ -183,8 +194,9 @@ class InputMeter:
         """Take the tokens of ``size`` bytes that were parsed and held the ends of ``frames`` frames."""
         cost = frames + size / BYTES_PER_TOKEN
         self._turn += cost
-        self._own.take(now, cost)
-        self._address.take(now, cost)
+        self._first = 0
+        self._own.charge(now, cost)
+        self._address.charge(now, cost)
 
     def wait(self, now: Instant) -> Seconds:
         """Seconds until there is a token; 0 if only the turn is over."""

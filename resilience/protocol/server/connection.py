@@ -18,7 +18,7 @@ from resilience.policy.addresses import network_of
 from resilience.policy.close_codes import CloseCode, retry_after_reason
 from resilience.policy.failure_detectors import lag_of
 from resilience.policy.handshake import HandshakePolicy, HandshakeRejection, HandshakeRequest
-from resilience.policy.rate_limits import InputMeter, TokenBucket
+from resilience.policy.rate_limits import MAX_PIECE_BYTES, InputMeter, TokenBucket
 from resilience.protocol.effects import (
     AbortConnection,
     AttachHost,
@@ -173,7 +173,8 @@ class ServerConnection:
         self._strikes = 0
         self._cause = CLOSED_CAUSE
         self._retry_after: Seconds | None = None
-        self.input = InputMeter(TokenBucket(shared.settings.message_rate, shared.settings.message_burst))
+        tokens = TokenBucket(shared.settings.message_rate, shared.settings.message_burst)
+        self.input = InputMeter(tokens, first=MAX_PIECE_BYTES)
         self._plans: deque[QuizPlan] | None = None
 
     @property

@@ -211,3 +211,12 @@ def test_connections_of_one_address_share_its_tokens() -> None:
 def test_a_usual_message_is_parsed_in_one_piece() -> None:
     """The meter costs nothing where no peer sends too much."""
     assert InputMeter(TokenBucket(50.0, 200.0)).allowance(0.0) >= 300
+
+
+def test_the_first_piece_may_be_longer_than_the_tokens_allow_and_is_charged() -> None:
+    meter = InputMeter(TokenBucket(10.0, 20.0), first=2048)
+    assert meter.allowance(0.0) == 2048
+    meter.charge(20, 700, 0.0)
+    assert meter.allowance(0.0) == 0, "what came in the first piece costs as much as in any other"
+    assert meter.wait(0.0) > 0
+    assert meter.allowance(3.0) == 20 * MIN_FRAME_BYTES
