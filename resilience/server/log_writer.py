@@ -56,7 +56,7 @@ class NonBlockingWriter(QueueHandler):
 
     def put(self, line: str) -> None:
         """Queue a rendered line; a full queue drops it. Returns at once."""
-        self.enqueue(_record(line))
+        self.enqueue(_QueuedLine(line))
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Queue the record, or count it as dropped; the standard method would print a traceback to the full pipe."""
@@ -68,7 +68,7 @@ class NonBlockingWriter(QueueHandler):
     def drain(self, timeout: Seconds = CLOSE_TIMEOUT_S) -> bool:
         """Wait until all lines queued so far were tried, at most ``timeout`` seconds; returns whether they were."""
         done = Event()
-        self._lines.put(_record(done))
+        self._lines.put(_QueuedLine(done))
         return done.wait(timeout)
 
     def close(self) -> None:
@@ -119,9 +119,11 @@ class _LineOutput(logging.Handler):
         return True
 
 
-def _record(message: object) -> logging.LogRecord:
-    """A record without a logger: the line is complete, and a lookup of the caller costs more than the queue."""
-    return logging.LogRecord("", logging.INFO, "", 0, message, None, None)
+class _QueuedLine(logging.LogRecord):
+    """A record with nothing but its message: the line is complete, and all else that a record holds costs more."""
+
+    def __init__(self, message: str | Event) -> None:
+        self.msg = message
 
 
 def writer_to(stream: TextIO) -> Write:
