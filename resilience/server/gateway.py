@@ -114,7 +114,8 @@ class Gateway:
     def process_handshake(self, connection: QuizConnection, request: Request) -> HandshakeRejection | None:
         """Return the rejection of a handshake whose head has arrived, or ``None`` to complete it."""
         rejection = connection.machine.handshake_received(_judged(connection, request), self._clock.now(), self._lag())
-        self.carry_out_effects()
+        if self._machines.pending:
+            self.carry_out_effects()
         return rejection
 
     def page_wait(self, connection: QuizConnection, request: Request, *, is_file: bool) -> Seconds:
@@ -128,7 +129,8 @@ class Gateway:
         """The handshake was answered with 101."""
         self.peers[connection.machine.key] = WebSocketPeer(connection, self)
         connection.machine.handshake_completed()
-        self.carry_out_effects()
+        if self._machines.pending:
+            self.carry_out_effects()
 
     def connection_closed(self, connection: QuizConnection, code: int | None) -> None:
         """A transport is gone; ``code`` is the close code received from the peer, if there was one."""
