@@ -1,7 +1,7 @@
-"""Heads of handshakes that were accepted before: those of a crowd differ in their key only, so one of them is parsed.
+"""Heads of handshakes that were accepted before: those of a crowd differ in few values, so one of them is parsed.
 
-A client that comes back sends the head that it sent before, and so do other clients of the same software. The library
-of ``websockets`` has parsed and accepted each known head; another key changes nothing else in it. Pure.
+Clients of the same software send the same head but for their key, and behind a proxy for their address. The library of
+``websockets`` has parsed and accepted each known head; other printable values in it change nothing else. Pure.
 """
 
 from __future__ import annotations
@@ -21,69 +21,77 @@ MAX_HEAD_BYTES = 2048
 
 KEY_HEADER = "Sec-WebSocket-Key"
 
-_BEFORE_KEY = f"\r\n{KEY_HEADER}: ".encode()
+VARYING_HEADERS = (KEY_HEADER, "X-Forwarded-For", "User-Agent", "Cookie")
+"""The headers in whose values the heads of a crowd differ. Written in another way they are part of the head."""
+
+_MARKS = tuple((name, f"\r\n{name}: ".encode()) for name in VARYING_HEADERS)
 _END_OF_LINE, _END_OF_HEAD = b"\r\n", b"\r\n\r\n"
-_KEY_BYTES, _KEY_CHARACTERS = 16, 24
+_KEY_BYTES = 16
+
+_Values = list[tuple[str, str]]
 
 
 class KnownHead(NamedTuple):
-    """A request without its key, and the answer to the key that came with it this time."""
+    """A request as the library would parse it, and the answer to its key."""
 
     request: Request
     accept_key: str
-
-
-class _Parts(NamedTuple):
-    """A head in front of its key, the key, and the rest."""
-
-    before: bytes
-    key: bytes
-    after: bytes
 
 
 class KnownHeads:
     """The heads that one server has accepted."""
 
     def __init__(self) -> None:
-        self._requests: OrderedDict[tuple[bytes, bytes], Request] = OrderedDict()
+        self._requests: OrderedDict[bytes, Request] = OrderedDict()
 
     def find(self, data: bytes) -> KnownHead | None:
         """The request in ``data``, if that is a known head, whole and with nothing behind it, and its key is valid."""
-        parts = _parts(data)
-        if parts is None:
+        rest, values = _without_values(data)
+        known = self._requests.get(rest)
+        if known is None:
             return None
-        name = parts.before, parts.after
-        request = self._requests.get(name)
-        if request is None or not _is_valid(parts.key):
+        key = values[0][1]
+        if not _is_valid(key):
             return None
-        self._requests.move_to_end(name)
-        return KnownHead(request, accept_key(parts.key.decode()))
+        self._requests.move_to_end(rest)
+        headers = known.headers.copy()
+        for name, value in values:
+            headers[name] = value
+        return KnownHead(Request(known.path, headers, known.method, known.protocol), accept_key(key))
 
     def add(self, data: bytes, request: Request) -> None:
-        """Know the head ``data``, which the library has parsed as ``request`` and accepted; takes its key out of it."""
-        parts = _parts(data)
-        if parts is None or len(data) > MAX_HEAD_BYTES or data.index(_END_OF_HEAD) + len(_END_OF_HEAD) != len(data):
+        """Know the head ``data``, which the library has parsed as ``request`` and accepted."""
+        rest, values = _without_values(data)
+        if len(data) > MAX_HEAD_BYTES or data.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(data):
             return
-        if request.headers.get_all(KEY_HEADER) == [parts.key.decode()]:
-            del request.headers[KEY_HEADER]
-            self._requests[parts.before, parts.after] = request
-            if len(self._requests) > MAX_HEADS:
-                self._requests.popitem(last=False)
+        headers = request.headers.copy()
+        if not values or values[0][0] != KEY_HEADER or any(headers.get_all(name) != [value] for name, value in values):
+            return
+        for name, _ in values:
+            del headers[name]
+        self._requests[rest] = Request(request.path, headers, request.method, request.protocol)
+        if len(self._requests) > MAX_HEADS:
+            self._requests.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._requests)
 
 
-def _parts(data: bytes) -> _Parts | None:
-    """A head in three parts; ``None`` if it has no key in the usual form, or is not whole."""
-    at = data.find(_BEFORE_KEY) + len(_BEFORE_KEY)
-    end = at + _KEY_CHARACTERS
-    if at < len(_BEFORE_KEY) or not data.startswith(_END_OF_LINE, end) or not data.endswith(_END_OF_HEAD):
-        return None
-    return _Parts(data[:at], data[at:end], data[end:])
+def _without_values(data: bytes) -> tuple[bytes, _Values]:
+    """A head without the values of the varying headers, and these by name; one that is not printable stays in it."""
+    values: _Values = []
+    for name, mark in _MARKS:
+        at = data.find(mark)
+        begin = at + len(mark)
+        end = data.find(_END_OF_LINE, begin)
+        value = data[begin:end].decode("latin-1")
+        if at >= 0 and end >= 0 and value.isascii() and value.isprintable():
+            values.append((name, value.strip()))
+            data = data[:begin] + data[end:]
+    return data, values
 
 
-def _is_valid(key: bytes) -> bool:
+def _is_valid(key: str) -> bool:
     """Whether a key is 16 bytes in base64 (RFC 6455 section 4.2.1)."""
     try:
         return len(binascii.a2b_base64(key, strict_mode=True)) == _KEY_BYTES

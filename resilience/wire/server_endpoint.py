@@ -48,7 +48,7 @@ class ServerEndpoint(Endpoint):
     # for the subclass -------------------------------------------------------------------------------------------------
 
     def request_received(self, request: Request) -> None:
-        """The head of a request has arrived: call :meth:`accept` or :meth:`respond`. It may lack its key."""
+        """The head of a request has arrived: call :meth:`accept` or :meth:`respond`."""
 
     def handshake_completed(self) -> None:
         """The request was answered with 101."""

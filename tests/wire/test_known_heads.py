@@ -17,8 +17,12 @@ LINES = ["Host: quiz.test", "Upgrade: websocket", "Connection: keep-alive, Upgra
 KEY, OTHER_KEY = (base64.b64encode(octet * 16).decode() for octet in (b"a", b"b"))
 
 
+def _lines(key: str) -> list[str]:
+    return ["GET /ws?x=1 HTTP/1.1", *LINES, f"{KEY_HEADER}: {key}"]
+
+
 def head(key: str = KEY, *lines: str) -> bytes:
-    return "\r\n".join(["GET /ws?x=1 HTTP/1.1", *LINES, f"{KEY_HEADER}: {key}", *lines, "", ""]).encode()
+    return "\r\n".join([*_lines(key), *lines, "", ""]).encode()
 
 
 def parsed(data: bytes) -> Request:
@@ -36,16 +40,41 @@ def knowing(*heads: bytes) -> KnownHeads:
     return known
 
 
-@given(key=st.binary(min_size=16, max_size=16), agent=st.sampled_from(["a: b", "Origin: https://quiz.test"]))
-def test_a_head_with_another_key_is_read_as_the_library_reads_it(key: bytes, agent: str) -> None:
-    sent = head(base64.b64encode(key).decode(), agent)
-    found = knowing(head(KEY, agent)).find(sent)
-    request = parsed(sent)
-    assert found is not None
+@given(
+    key=st.binary(min_size=16, max_size=16),
+    address=st.text(st.characters(codec="latin-1")),
+    agent=st.sampled_from(["", "curl/8", "  blanks  ", "Mozilla/5.0 (X11; Linux)"]),
+    names=st.sampled_from(["X-Forwarded-For", "Origin", "x-forwarded-for"]),
+)
+def test_a_head_with_other_values_is_read_as_the_library_reads_it(
+    key: bytes, address: str, agent: str, names: str
+) -> None:
+    def with_values(key: str, address: str, agent: str) -> bytes:
+        lines = (f"{names}: {address}", f"User-Agent: {agent}", "Cookie: a=b")
+        return b"\r\n".join(line.encode("latin-1") for line in (*_lines(key), *lines, "", ""))
+
+    sent = with_values(base64.b64encode(key).decode(), address, agent)
+    found = knowing(with_values(KEY, "10.0.0.1", "first")).find(sent)
+    protocol = ServerProtocol()
+    protocol.receive_data(sent)
+    events = protocol.events_received()
+    if found is None:
+        assert names != "X-Forwarded-For" or not (address.isascii() and address.isprintable())
+        return
+    (request,) = events
+    assert isinstance(request, Request)
     assert found.accept_key == ServerProtocol().process_request(request)[0]
-    del request.headers[KEY_HEADER]
     assert (found.request.path, found.request.method) == (request.path, request.method)
-    assert list(found.request.headers.raw_items()) == list(request.headers.raw_items())
+    assert sorted(found.request.headers.raw_items()) == sorted(request.headers.raw_items())
+
+
+def test_a_value_stays_with_its_own_connection() -> None:
+    known = knowing(head(KEY, "X-Forwarded-For: 10.0.0.1"))
+    for address in ("10.0.0.2", "10.0.0.3", "10.0.0.1"):
+        found = known.find(head(OTHER_KEY, f"X-Forwarded-For: {address}"))
+        assert found is not None
+        assert found.request.headers.get_all("X-Forwarded-For") == [address]
+        assert found.request.headers[KEY_HEADER] == OTHER_KEY
 
 
 @pytest.mark.parametrize(
@@ -55,11 +84,23 @@ def test_a_head_with_another_key_is_read_as_the_library_reads_it(key: bytes, age
         head(OTHER_KEY)[:-1],
         head(OTHER_KEY) + b"\x81",
         head(OTHER_KEY, "Cookie: another"),
+        head(OTHER_KEY, "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 10.0.0.2"),
+        head(OTHER_KEY) + b"\x81\x80\r\nCookie: x\r\n\r\n",
         head(OTHER_KEY).replace(b"/ws?x=1", b"/ws?x=2"),
         head(OTHER_KEY).replace(b": websocket", b":  websocket"),
         head(OTHER_KEY).replace(KEY_HEADER.encode(), KEY_HEADER.lower().encode()),
     ],
-    ids=["nothing", "cut", "bytes behind it", "another header", "another path", "another blank", "another case"],
+    ids=[
+        "nothing",
+        "cut",
+        "bytes behind it",
+        "another header",
+        "two addresses",
+        "a head behind it",
+        "another path",
+        "another blank",
+        "another case",
+    ],
 )
 def test_any_other_head_is_unknown(data: bytes) -> None:
     assert knowing(head()).find(data) is None
@@ -70,7 +111,9 @@ def test_a_key_that_is_not_sixteen_bytes_is_left_to_the_library(key: str) -> Non
     assert knowing(head()).find(head(key)) is None
 
 
-def test_what_cannot_differ_by_its_key_alone_is_not_known() -> None:
+def test_what_cannot_differ_in_its_values_alone_is_not_known() -> None:
+    twice = head(KEY, "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 10.0.0.2")
+    assert len(knowing(twice)) == 0
     with_bytes_behind = head() + b"\x81\x80aaaa\r\n\r\n"
     assert len(knowing(with_bytes_behind, head(KEY, "Cookie: " + "x" * MAX_HEAD_BYTES))) == 0
     known = KnownHeads()
@@ -80,7 +123,7 @@ def test_what_cannot_differ_by_its_key_alone_is_not_known() -> None:
 
 def test_the_head_that_was_used_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_heads, "MAX_HEADS", 2)
-    first, second, third = (head(KEY, f"User-Agent: {name}") for name in "abc")
+    first, second, third = (head(KEY, f"Origin: {name}") for name in "abc")
     known = knowing(first, second)
     assert known.find(first) is not None
     known.add(third, parsed(third))
