@@ -6,6 +6,9 @@ same whatever the key.
 
 from __future__ import annotations
 
+from base64 import b64encode
+from ipaddress import IPv4Address
+
 TEXT, CLOSE = 0x1, 0x8
 
 _MASKED = 0x80
@@ -14,16 +17,21 @@ _MEDIUM_MARK, _LONG_MARK = 126, 127
 _HEADER = 2
 
 
-def upgrade(host: str, path: str) -> bytes:
-    """The request that turns a connection into a WebSocket."""
-    lines = (
+def upgrade(host: str, path: str, number: int, *, proxied: bool = False) -> bytes:
+    """The request that turns a connection into a WebSocket, of the client with this number.
+
+    Heads of two clients differ in their keys; those that a proxy has passed on also in the address that it adds.
+    """
+    lines = [
         f"GET {path} HTTP/1.1",
         f"Host: {host}",
         "Upgrade: websocket",
         "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Sec-WebSocket-Key: {b64encode(number.to_bytes(16, 'big')).decode()}",
         "Sec-WebSocket-Version: 13",
-    )
+    ]
+    if proxied:
+        lines.append(f"X-Forwarded-For: {IPv4Address(0x0A000000 + number)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

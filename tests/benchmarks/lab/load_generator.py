@@ -6,6 +6,7 @@ Instants are the system's monotonic clock, which every process of the machine sh
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import resource
@@ -30,18 +31,24 @@ Answer = dict[str, Any]
 
 
 class LoadGenerator:
-    """The clients of one process, and the commands that all of them carry out together."""
+    """The clients of one process, and the commands that all of them carry out together.
 
-    def __init__(self, host: str, port: int, path: str, event: str, start: int) -> None:
+    ``proxied``: no two heads are alike, as behind a proxy that adds the address of each client.
+    """
+
+    def __init__(  # noqa: PLR0917 - the fields of the first order
+        self, host: str, port: int, path: str, event: str, start: int, proxied: bool = False
+    ) -> None:
         self._address, self._event, self._start = (host, port), event, start
-        self._request = upgrade(f"{host}:{port}", path)
+        self._request = functools.partial(upgrade, f"{host}:{port}", path, proxied=proxied)
         self._clients: list[RawClient] = []
         self._heard: dict[bytes, list[float]] = defaultdict(list)
         self._by_client: dict[int, list[float]] = defaultdict(list)
 
     async def clients(self, count: int) -> Answer:
         """Have so many clients, none of them connected."""
-        self._clients = [RawClient(self._start + i, self._request, self._hear) for i in range(count)]
+        numbers = range(self._start, self._start + count)
+        self._clients = [RawClient(number, self._request(number), self._hear) for number in numbers]
         return {}
 
     async def dial(self, say: str, share: float = 1.0) -> Answer:

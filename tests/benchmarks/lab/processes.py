@@ -108,12 +108,16 @@ def product(folder: Path, settings: str, *flags: str) -> Iterator[Server]:
 
 
 class LoadProcess:
-    """A process of ``count`` clients, numbered from ``start``; ``ask`` gives an order and waits for what came of it."""
+    """A process of ``count`` clients, numbered from ``start``; ``ask`` gives an order and waits for what came of it.
 
-    def __init__(self, server: Server, count: int, *, start: int = 0) -> None:
+    ``proxied``: the heads of their handshakes are all different.
+    """
+
+    def __init__(self, server: Server, count: int, *, start: int = 0, proxied: bool = False) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.lab.load_generator"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._send({"host": HOST, "port": server.port, "path": server.path, "event": EVENT, "start": start})
+        address = {"host": HOST, "port": server.port, "path": server.path}
+        self._send(address | {"event": EVENT, "start": start, "proxied": proxied})
         self.ask("clients", count=count)
 
     def __enter__(self) -> Self:
