@@ -11,7 +11,7 @@ from tests.benchmarks.conftest import RecordRows
 from tests.benchmarks.lab.processes import LOBBY, LoadProcess, Server, bare, product
 from tests.benchmarks.lab.results import Row, middle, spread
 
-MOST = 1.4
+MOST = 0.5
 WARM = 100
 SETTLED = 2.0
 """Seconds after which presence and checkpoints of a join have gone out."""
