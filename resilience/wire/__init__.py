@@ -1,1 +1,1 @@
-"""WebSocket connections on asyncio: what a server's end and a client's end have in common."""
+"""WebSocket connections on asyncio: what both ends have in common, and the handshakes of a server."""
