@@ -153,7 +153,7 @@ def test_bytes_that_are_no_request_are_answered_once() -> None:
     on_a_loop(script)
 
 
-def test_a_connection_that_ends_without_a_word_is_not_answered() -> None:
+def test_a_connection_that_ends_before_its_head_is_not_answered() -> None:
     async def script() -> None:
         server = Server(KnownHeads())
         server.eof_received()
