@@ -166,8 +166,8 @@ class InputMeter:
     ``BYTES_PER_TOKEN`` bytes cost a token too. The driver asks :meth:`allowance`, parses at most so many bytes, charges
     what was in them, and continues until the allowance is 0; then it stops reading for :meth:`wait` seconds.
 
-    ``first`` bytes may be parsed in the first piece, whatever the tokens: the head of a handshake is long, and is read
-    at the least cost if it is read whole.
+    ``first`` bytes may be parsed in the first piece, whatever the tokens, if nobody has called :meth:`share` before: the
+    head of a handshake is long, and is read at the least cost if it is read whole.
     """
 
     __slots__ = ("_address", "_first", "_own", "_turn")
@@ -177,8 +177,8 @@ class InputMeter:
         self._turn, self._first = 0.0, first
 
     def share(self, address: TokenBucket) -> None:
-        """Take tokens from this address's bucket too, from now on."""
-        self._address = address
+        """Take tokens from this address's bucket too, from now on: the head of the handshake has been read."""
+        self._address, self._first = address, 0
 
     def allowance(self, now: Instant) -> int:
         """How many bytes may be parsed now; 0 while tokens are missing, and at the end of a turn."""

@@ -220,3 +220,10 @@ def test_the_first_piece_may_be_longer_than_the_tokens_allow_and_is_charged() ->
     assert meter.allowance(0.0) == 0, "what came in the first piece costs as much as in any other"
     assert meter.wait(0.0) > 0
     assert meter.allowance(3.0) == 20 * MIN_FRAME_BYTES
+
+
+def test_a_message_is_no_first_piece() -> None:
+    """The model lane has no heads: the handshake is over before the first byte is metered."""
+    meter = InputMeter(TokenBucket(10.0, 20.0), first=2048)
+    meter.share(TokenBucket(1.0, 4.0))
+    assert meter.allowance(0.0) == MIN_PIECE_BYTES
