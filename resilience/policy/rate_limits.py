@@ -166,7 +166,7 @@ class InputMeter:
     ``BYTES_PER_TOKEN`` bytes cost a token too. The driver asks :meth:`allowance`, parses at most so many bytes, charges
     what was in them, and continues until the allowance is 0; then it stops reading for :meth:`wait` seconds.
 
-    ``first`` bytes may be parsed in the first piece, whatever the tokens, if nobody has called :meth:`share` before: the
+    ``first`` bytes may be parsed in the first piece, whatever the tokens, unless :meth:`share` was called before: the
     head of a handshake is long, and is read at the least cost if it is read whole.
     """
 
