@@ -25,6 +25,7 @@ from websockets.asyncio.client import connect as connect_bare
 
 from resilience.client.client import connect
 from resilience.config import ClientConfig
+from resilience.protocol.messages import Message
 
 PATIENT = ClientConfig(open_timeout=60.0, join_timeout=60.0, probe_after=600.0, probe_deadline=60.0)
 """Takes no busy machine for a dead server."""
@@ -37,8 +38,13 @@ Open = Callable[[str, AsyncExitStack, str], Awaitable[None]]
 
 async def open_product(url: str, stack: AsyncExitStack, name: str) -> None:
     """A participant with a session."""
-    joined = asyncio.get_running_loop().create_future()
-    client = connect(url, name=name, config=PATIENT, deliver=lambda _: joined.done() or joined.set_result(None))
+    joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def deliver(_: Message) -> None:
+        if not joined.done():
+            joined.set_result(None)
+
+    client = connect(url, name=name, config=PATIENT, deliver=deliver)
     await stack.enter_async_context(client)
     await joined
 
