@@ -7,6 +7,8 @@ the rule.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from resilience.errors import ConfigError, require
@@ -345,9 +347,14 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def rules(self) -> ClientRules:
-        """The settings of the client machine."""
-        probe = ProbeTimeouts(self.probe_after, self.probe_deadline)
-        return ClientRules(self.backoff, probe, self.open_timeout, self.join_timeout)
+        """The settings of the client machine: one object for all clients of equal settings."""
+        return _rules_of(self)
+
+
+@lru_cache(maxsize=64)
+def _rules_of(config: ClientConfig) -> ClientRules:
+    probe = ProbeTimeouts(config.probe_after, config.probe_deadline)
+    return ClientRules(config.backoff, probe, config.open_timeout, config.join_timeout)
 
 
 class QuizConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

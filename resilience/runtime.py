@@ -24,6 +24,8 @@ RecordSink = Callable[[Record], None]
 class RunClock:
     """Seconds since the run's start, ``epoch`` on the clock ``source`` (by default the system's monotonic clock)."""
 
+    __slots__ = ("_source", "epoch")
+
     def __init__(self, epoch: float | None = None, source: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self.epoch = source() if epoch is None else epoch
@@ -39,6 +41,8 @@ class DeadlineTimer:
     Lazy: moving a deadline later costs nothing until the earlier one passes. Some event loops keep time in whole
     milliseconds and call back early; acting then would write records with times before their causes.
     """
+
+    __slots__ = ("_armed", "_clock", "_fire", "_handle", "_loop")
 
     def __init__(self, clock: RunClock, fire: Callable[[], None]) -> None:
         self._clock, self._fire = clock, fire

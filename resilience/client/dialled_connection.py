@@ -5,11 +5,16 @@ Knows the handshake of RFC 6455 and the settings of our clients; not what a mess
 
 from __future__ import annotations
 
+import base64
 import logging
+import secrets
+from functools import lru_cache
 from typing import Protocol
 
 from websockets.client import ClientProtocol
 from websockets.http11 import Request, Response
+from websockets.protocol import Protocol as FrameProtocol
+from websockets.protocol import Side, State
 from websockets.uri import WebSocketURI
 
 from resilience.units import Seconds
@@ -20,8 +25,17 @@ MAX_MESSAGE_BYTES = 4_194_304
 
 CLOSE_TIMEOUT_S: Seconds = 1.0
 
+UriParts = tuple[bool, str, int, str, str, str | None, str | None]
+"""The fields of a ``WebSocketURI``, which itself has no hash."""
+
+CACHED = 256
+"""Servers whose request is remembered: a client dials one of them again and again."""
+
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
+
+_NO_RESPONSE = FrameProtocol(Side.CLIENT, state=State.CONNECTING, logger=_quiet)
+"""Stands for the protocol of each connection that has had no byte of its response: nothing can be sent over it."""
 
 
 class DialOwner(Protocol):
@@ -38,36 +52,56 @@ class DialOwner(Protocol):
 
 
 class DialledConnection(Endpoint):
-    """One connection to the server at ``uri``. It is silent until :meth:`start` names its owner."""
+    """One connection to the server at ``uri``. It is silent until :meth:`start` names its owner.
 
-    __slots__ = ("_handshake", "_owner", "dial")
+    While thousands wait for their response each holds only its key: what parses the response is made when it comes.
+    """
+
+    __slots__ = ("_key", "_owner", "_uri", "dial")
 
     dial: int
 
     def __init__(self, uri: WebSocketURI) -> None:
-        self._handshake: ClientProtocol | None = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+        self._uri: WebSocketURI | None = uri
+        self._key = base64.b64encode(secrets.token_bytes(16))
         self._owner: DialOwner | None = None
-        super().__init__(self._handshake, close_timeout=CLOSE_TIMEOUT_S)
+        super().__init__(_NO_RESPONSE, close_timeout=CLOSE_TIMEOUT_S)
 
     @property
     def is_shaking_hands(self) -> bool:
         """Whether the handshake has not ended."""
-        return self._handshake is not None
+        return self._uri is not None
 
     def start(self, owner: DialOwner, dial: int) -> None:
         """Send the request for a handshake, and report to ``owner`` from now on; ``dial`` is the dial's number."""
         self._owner, self.dial = owner, dial
-        if self._handshake is None:  # the transport was lost before
+        if self._uri is None:  # the transport was lost before
             owner.handshake_ended(self, self.protocol.handshake_exc)
             owner.connection_ended(self, None, "")
             return
-        self._handshake.send_request(self._handshake.connect())
-        self.flush()
+        uri = self._uri
+        before, after = _request_for(uri.secure, uri.host, uri.port, uri.path, uri.query, uri.username, uri.password)
+        self.transport.write(before + self._key + after)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        self._expect_response()
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        """The server sends nothing more."""
+        self._expect_response()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self._expect_response()
+        super().connection_lost(exc)
 
     def head_received(self, head: Request | Response) -> None:
         """The response has arrived: keep nothing of an accepted one."""
         del head
-        self._handshake, error = None, self.protocol.handshake_exc
+        self._uri, error = None, self.protocol.handshake_exc
         if error is None:
             self.release_handshake()
         if self._owner is not None:
@@ -80,10 +114,26 @@ class DialledConnection(Endpoint):
 
     def ended(self, code: int | None, reason: str) -> None:
         """Report the end: of the handshake, if it had not ended, and of the connection."""
-        unfinished, self._handshake = self._handshake, None
+        is_unfinished, self._uri = self._uri is not None, None
         owner, self._owner = self._owner, None
         if owner is None:
             return
-        if unfinished is not None:
-            owner.handshake_ended(self, unfinished.handshake_exc)
+        if is_unfinished:
+            owner.handshake_ended(self, self.protocol.handshake_exc)
         owner.connection_ended(self, code, reason)
+
+    def _expect_response(self) -> None:
+        """Make what parses the response to this key, if nothing of it has come before."""
+        if self.protocol is _NO_RESPONSE and self._uri is not None:
+            protocol = ClientProtocol(self._uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+            protocol.key = self._key.decode()
+            self.protocol = protocol
+
+
+@lru_cache(maxsize=CACHED)
+def _request_for(*parts: *UriParts) -> tuple[bytes, bytes]:
+    """The request for a handshake at the URI of these parts: what comes before its key, and after it."""
+    protocol = ClientProtocol(WebSocketURI(*parts), logger=_quiet)
+    protocol.send_request(protocol.connect())
+    before, _, after = b"".join(protocol.data_to_send()).partition(protocol.key.encode())
+    return before, after

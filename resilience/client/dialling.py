@@ -49,6 +49,8 @@ async def open_transport(uri: WebSocketURI, make: Callable[[], P]) -> P:
     error that came from a reachable address, else the first one.
     """
     options = {"ssl": True, "server_hostname": uri.host} if uri.secure else {}
+    if _is_address(uri.host):
+        return await _open(uri.host, uri.port, make, options)
     addresses = await addresses_of(uri.host, uri.port)
     return await race([partial(_open, address, uri.port, make, options) for address in addresses], _discard)
 
@@ -82,9 +84,7 @@ def redirect_of(url: str, error: Exception) -> str | Exception:
 
 
 async def addresses_of(host: str, port: int) -> list[str]:
-    """The addresses of a name, in the order in which to try them; an address is its own."""
-    if _is_address(host):
-        return [host]
+    """The addresses of a name, in the order in which to try them."""
     loop = asyncio.get_running_loop()
     return interleaved(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ from websockets.uri import parse_uri
 
 from resilience.client.dial_failures import failure_of
 from resilience.client.dialled_connection import DialledConnection
-from resilience.client.dialling import open_transport, redirect_of, uri_of
-from resilience.client.suspend import SuspendDetector
+from resilience.client.dialling import CACHED, open_transport, redirect_of, uri_of
+from resilience.client.suspend import suspend_detector
 from resilience.client.terminal_text import strip_control_characters
 from resilience.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from resilience.policy.close_codes import CloseCode, retry_after_in_reason
@@ -72,7 +72,7 @@ class ClientDriver(Generic[M]):
         self._clock = clock or RunClock(source=asyncio.get_running_loop().time)
         self._log, self._deliver = log, deliver
         self._timer = DeadlineTimer(self._clock, self._on_deadline)
-        self._sleep = SuspendDetector(self.wake) if watch_sleep else None
+        self._watches_sleep = watch_sleep
         self._dialling: asyncio.Task[None] | None = None
         self._dialled_url, self._hop = url, 0
         self._connection: DialledConnection | None = None
@@ -120,8 +120,8 @@ class ClientDriver(Generic[M]):
         """
         if self.is_over:
             raise LocalProtocolError(f"this client is over ({self.state}); create another one to connect again")
-        if self._sleep is not None:
-            self._sleep.start()
+        if self._watches_sleep:
+            suspend_detector().add(self.wake)
         self.machine.start(self._clock.now())
         self._pump()
 
@@ -142,8 +142,8 @@ class ClientDriver(Generic[M]):
         """Stop at once without any message, as a killed process would; returns when the transport is gone."""
         self._stopped = True
         self._timer.stop()
-        if self._sleep is not None:
-            self._sleep.stop()
+        if self._watches_sleep:
+            suspend_detector().remove(self.wake)
         dialling = self._abandon()
         if self._closing is not None:
             self._closing.abort()
@@ -331,6 +331,7 @@ class ClientDriver(Generic[M]):
         self._pump()
 
 
+@lru_cache(maxsize=CACHED)
 def checked_url(url: str) -> str:
     """``url`` if a WebSocket can be opened there; else raises :class:`~resilience.errors.UsageError`."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from resilience.units import Seconds
 
@@ -33,23 +34,30 @@ def elapsed_clock() -> Seconds:
 
 
 class SuspendDetector:
-    """Calls ``woke`` within a second after a suspension."""
+    """Calls each function that was added within a second after a suspension, in a turn of its own.
 
-    def __init__(self, woke: Callable[[], None], asleep: Callable[[], Seconds] = suspended) -> None:
-        self._woke, self._asleep = woke, asleep
+    One timer and one look at the clocks serve all clients of an event loop: see :func:`suspend_detector`.
+    """
+
+    def __init__(self, asleep: Callable[[], Seconds] = suspended) -> None:
+        self._asleep = asleep
+        self._woken: dict[Callable[[], None], None] = {}
         self._handle: asyncio.TimerHandle | None = None
-        self._seen = asleep()
+        self._seen: Seconds = 0.0
 
-    def start(self) -> None:
-        """Start the detector, unless it runs already."""
+    def add(self, woke: Callable[[], None]) -> None:
+        """Call ``woke`` from now on; nothing changes if it was added before."""
+        self._woken[woke] = None
         if self._handle is None:
+            self._seen = self._asleep()
             self._arm()
 
-    def stop(self) -> None:
-        """Stop the detector."""
-        if self._handle is not None:
+    def remove(self, woke: Callable[[], None]) -> None:
+        """Call ``woke`` no longer; the timer stops with the last one."""
+        self._woken.pop(woke, None)
+        if not self._woken and self._handle is not None:
             self._handle.cancel()
-        self._handle = None
+            self._handle = None
 
     def _arm(self) -> None:
         self._handle = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check)
@@ -59,4 +67,14 @@ class SuspendDetector:
         asleep = self._asleep()
         slept, self._seen = asleep - self._seen, asleep
         if slept >= MIN_SUSPEND_S:
-            self._woke()
+            loop = asyncio.get_running_loop()
+            for woke in self._woken:
+                loop.call_soon(woke)
+
+
+_detectors: WeakKeyDictionary[asyncio.AbstractEventLoop, SuspendDetector] = WeakKeyDictionary()
+
+
+def suspend_detector() -> SuspendDetector:
+    """The detector of the event loop that runs."""
+    return _detectors.setdefault(asyncio.get_running_loop(), SuspendDetector())

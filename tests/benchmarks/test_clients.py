@@ -15,7 +15,7 @@ from tests.benchmarks.lab.processes import HOST, LOBBY, ROOT, Server, bare, prod
 from tests.benchmarks.lab.results import Row, middle, spread
 
 WARM = 100
-MOST_MEMORY = 1.4
+MOST_MEMORY = 0.5
 GIB = 2**30
 
 

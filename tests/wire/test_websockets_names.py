@@ -55,6 +55,24 @@ def test_a_protocol_may_begin_open_with_the_limits_of_another() -> None:
     assert protocol.extensions == []
 
 
+def test_a_key_may_be_given_to_a_client_that_has_sent_its_request_elsewhere() -> None:
+    """``DialledConnection``: the request goes out before the protocol is made that checks the response."""
+    asking, checking = ClientProtocol(parse_uri("ws://quiz.test/ws")), ClientProtocol(parse_uri("ws://quiz.test/ws"))
+    asking.send_request(asking.connect())
+    server = ServerProtocol()
+    server.receive_data(b"".join(asking.data_to_send()))
+    (request,) = server.events_received()
+    assert isinstance(request, Request)
+    server.send_response(server.accept(request))
+    response = b"".join(server.data_to_send())
+    checking.receive_data(response)
+    assert checking.state is not OPEN, "the response to another key is refused"
+    checking = ClientProtocol(parse_uri("ws://quiz.test/ws"))
+    checking.key = asking.key
+    checking.receive_data(response)
+    assert checking.state is OPEN
+
+
 def test_the_parser_is_a_generator_that_may_be_closed_at_the_end() -> None:
     """``Endpoint.connection_lost``: it refers to its protocol, so both would wait for the collector of cycles."""
     protocol = Protocol(Side.SERVER)

@@ -25,12 +25,11 @@ from websockets.asyncio.client import connect as connect_bare
 
 from resilience.client.client import connect
 from resilience.config import ClientConfig
-from resilience.protocol.states import ClientState
+from resilience.protocol.messages import Message
 
 PATIENT = ClientConfig(open_timeout=60.0, join_timeout=60.0, probe_after=600.0, probe_deadline=60.0)
 """Takes no busy machine for a dead server."""
 
-POLL_S = 0.02
 SETTLE_S = 2.0
 """Seconds after which presence of a join has gone out."""
 
@@ -39,10 +38,15 @@ Open = Callable[[str, AsyncExitStack, str], Awaitable[None]]
 
 async def open_product(url: str, stack: AsyncExitStack, name: str) -> None:
     """A participant with a session."""
-    client = connect(url, name=name, config=PATIENT, deliver=lambda _: None)
+    joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def deliver(_: Message) -> None:
+        if not joined.done():
+            joined.set_result(None)
+
+    client = connect(url, name=name, config=PATIENT, deliver=deliver)
     await stack.enter_async_context(client)
-    while client.state is not ClientState.OPEN:  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(POLL_S)
+    await joined
 
 
 async def open_bare(url: str, stack: AsyncExitStack, name: str) -> None:

@@ -15,9 +15,11 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.uri import WebSocketURI
 
 from resilience.client.client import connect
-from resilience.client.dialling import ATTEMPT_DELAY_S, addresses_of, interleaved, race
+from resilience.client.dialled_connection import DialledConnection
+from resilience.client.dialling import ATTEMPT_DELAY_S, interleaved, open_transport, race
 from resilience.client.host_client import host
 from resilience.eventlog.vocabulary import LogEventKind
 from resilience.protocol.effects import Record
@@ -180,12 +182,22 @@ def test_the_families_alternate() -> None:
 
 def test_an_address_is_not_looked_up() -> None:
 
+    dialled = list[object]()
+
+    async def connect(_make: object, *, host: str, port: int) -> tuple[None, str]:
+        dialled.append((host, port))
+        return None, "open"
+
     async def script() -> None:
-        asyncio.get_running_loop().getaddrinfo = None  # type: ignore[method-assign, assignment]
+        loop = asyncio.get_running_loop()
+        loop.getaddrinfo = None  # type: ignore[method-assign, assignment]
+        loop.create_connection = connect  # type: ignore[method-assign, assignment]
         for address in ("127.0.0.1", "::1", "fe80::1%lo"):
-            assert await addresses_of(address, 80) == [address]
+            uri = WebSocketURI(False, address, 80, "/ws", "")
+            assert await open_transport(uri, partial(DialledConnection, uri)) == "open"  # type: ignore[comparison-overlap]
 
     virtually(script)
+    assert dialled == [("127.0.0.1", 80), ("::1", 80), ("fe80::1%lo", 80)]
 
 
 # real sockets ---------------------------------------------------------------------------------------------------------

@@ -185,11 +185,11 @@ def test_a_client_that_slept_returns_with_its_score(asleep: float, rejoined: boo
         await asyncio.sleep(2)
         client.answer("q1", 0)
         await asyncio.sleep(0.5)
-        timer, client._timer._wake = client._timer._wake, lambda: None  # type: ignore[method-assign]
+        fire, client._timer._fire = client._timer._fire, lambda: None
         harness.link.freeze(True)  # a suspended machine reads nothing, and its timers stop
         await asyncio.sleep(asleep)
         harness.link.freeze(False)
-        client._timer._wake = timer  # type: ignore[method-assign]
+        client._timer._fire = fire
         client._timer.stop()
         client._on_deadline()
         await asyncio.sleep(5)

@@ -13,7 +13,7 @@ import pytest
 
 import resilience.client
 from resilience.client import ClientConfig, ClientState, connect
-from resilience.client.suspend import SuspendDetector, elapsed_clock, suspended
+from resilience.client.suspend import SuspendDetector, elapsed_clock, suspend_detector, suspended
 from resilience.config import QuizConfig
 from resilience.errors import UsageError
 from resilience.eventlog.vocabulary import LogEventKind
@@ -219,20 +219,57 @@ def test_a_suspension_is_detected_within_a_second() -> None:
     asleep, woken = [0.0], []
 
     async def script(harness: VirtualServerHarness) -> None:
-        watch = SuspendDetector(lambda: woken.append(harness.loop.time()), lambda: asleep[0])
-        watch.start()
+        def woke() -> None:
+            woken.append(harness.loop.time())
+
+        watch = SuspendDetector(lambda: asleep[0])
+        watch.add(woke)
         await asyncio.sleep(10.5)
         asleep[0] += 0.5
         await asyncio.sleep(10)
         assert woken == []
         asleep[0] += 3600.0
         await asyncio.sleep(5)
-        watch.stop()
+        watch.remove(woke)
         asleep[0] += 3600.0
         await asyncio.sleep(5)
 
     play(script)
     assert woken == [pytest.approx(21.0)]
+
+
+def test_all_clients_of_a_loop_are_woken_though_one_fails() -> None:
+    asleep, woken = [0.0], list[str]()
+
+    async def script(harness: VirtualServerHarness) -> None:
+        watch = SuspendDetector(lambda: asleep[0])
+
+        def fails() -> None:
+            woken.append("fails")
+            watch.remove(fails)
+            raise ValueError
+
+        def works() -> None:
+            woken.append("works")
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        watch.add(fails)
+        watch.add(works)
+        await asyncio.sleep(1.5)
+        asleep[0] += 60.0
+        await asyncio.sleep(3)
+        watch.remove(works)
+
+    play(script)
+    assert woken == ["fails", "works"]
+
+
+def test_one_detector_serves_all_clients_of_a_loop() -> None:
+    async def script(_harness: VirtualServerHarness) -> None:
+        assert suspend_detector() is suspend_detector()
+
+    play(script)
+    play(script)
 
 
 def test_the_suspended_time_is_never_negative_or_decreasing() -> None:
