@@ -14,7 +14,7 @@ from typing import Protocol
 from websockets.client import ClientProtocol
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol as FrameProtocol
-from websockets.protocol import Side, State
+from websockets.protocol import Side
 from websockets.uri import WebSocketURI
 
 from resilience.units import Seconds
@@ -33,9 +33,6 @@ CACHED = 256
 
 _quiet = logging.getLogger("resilience.client.transport")
 _quiet.setLevel(logging.CRITICAL)
-
-_NO_RESPONSE = FrameProtocol(Side.CLIENT, state=State.CONNECTING, logger=_quiet)
-"""Stands for the protocol of each connection that has had no byte of its response: nothing can be sent over it."""
 
 
 class DialOwner(Protocol):
@@ -65,7 +62,7 @@ class DialledConnection(Endpoint):
         self._uri: WebSocketURI | None = uri
         self._key = base64.b64encode(secrets.token_bytes(16))
         self._owner: DialOwner | None = None
-        super().__init__(_NO_RESPONSE, close_timeout=CLOSE_TIMEOUT_S)
+        super().__init__(None, side=Side.CLIENT, logger=_quiet, close_timeout=CLOSE_TIMEOUT_S)
 
     @property
     def is_shaking_hands(self) -> bool:
@@ -83,19 +80,10 @@ class DialledConnection(Endpoint):
         before, after = _request_for(uri.secure, uri.host, uri.port, uri.path, uri.query, uri.username, uri.password)
         self.transport.write(before + self._key + after)
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        self._expect_response()
-        super().data_received(data)
-
-    def eof_received(self) -> None:
-        """The server sends nothing more."""
-        self._expect_response()
-        super().eof_received()
-
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone."""
-        self._expect_response()
+        """The transport is gone: a handshake that has not ended has failed."""
+        if self._uri is not None:
+            self.protocol.receive_eof()
         super().connection_lost(exc)
 
     def head_received(self, head: Request | Response) -> None:
@@ -122,12 +110,12 @@ class DialledConnection(Endpoint):
             owner.handshake_ended(self, self.protocol.handshake_exc)
         owner.connection_ended(self, code, reason)
 
-    def _expect_response(self) -> None:
-        """Make what parses the response to this key, if nothing of it has come before."""
-        if self.protocol is _NO_RESPONSE and self._uri is not None:
-            protocol = ClientProtocol(self._uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-            protocol.key = self._key.decode()
-            self.protocol = protocol
+    def _new_protocol(self) -> FrameProtocol:
+        if self._uri is None:
+            return super()._new_protocol()
+        protocol = ClientProtocol(self._uri, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+        protocol.key = self._key.decode()
+        return protocol
 
 
 @lru_cache(maxsize=CACHED)

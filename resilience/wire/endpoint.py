@@ -42,7 +42,7 @@ class _Fragments(NamedTuple):
 
 
 class Endpoint(asyncio.Protocol):
-    """One end of one connection. ``protocol`` has its handshake; a server's end may make it when bytes arrive.
+    """One end of one connection. ``protocol`` has its handshake.
 
     ``is_established`` says that the handshake is over and its protocol released.
 
@@ -50,6 +50,8 @@ class Endpoint(asyncio.Protocol):
     :meth:`writing_resumed` and :meth:`ended`. The loop calls them; only :meth:`writing_paused` may be called within a
     send. Whatever the library wants sent (pongs, the answer to a close frame) is sent before they are called.
 
+    Without a ``protocol`` a subclass makes it (:meth:`_new_protocol`) when bytes arrive; ``side`` and ``logger`` are
+    then those of this end.
     ``close_timeout``: seconds from the start of a close, by either end, until the transport is aborted.
     ``write_limit``: bytes that may wait in the transport's buffer before :meth:`writing_paused` is called.
     """
@@ -72,10 +74,18 @@ class Endpoint(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, protocol: Protocol | None, *, close_timeout: Seconds, write_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        protocol: Protocol | None,
+        *,
+        close_timeout: Seconds,
+        write_limit: int | None = None,
+        side: Side = Side.SERVER,
+        logger: LoggerLike | None = None,
+    ) -> None:
         self._protocol = protocol
-        self._is_server = protocol is None or protocol.side is Side.SERVER
-        self._logger: LoggerLike | None = None if protocol is None else protocol.logger
+        self._is_server = (side if protocol is None else protocol.side) is Side.SERVER
+        self._logger = logger if protocol is None else protocol.logger
         self._max_size = sys.maxsize
         self.is_writing_paused = self.is_aborted = self.is_established = self._is_failed = False
         self._close_timeout, self._write_limit = close_timeout, write_limit

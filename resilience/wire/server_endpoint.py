@@ -41,8 +41,8 @@ class ServerEndpoint(Endpoint):
     def __init__(
         self, heads: KnownHeads, *, max_size: int, logger: LoggerLike, close_timeout: Seconds, write_limit: int
     ) -> None:
-        super().__init__(None, close_timeout=close_timeout, write_limit=write_limit)
-        self._heads, self._max_size, self._logger = heads, max_size, logger
+        super().__init__(None, close_timeout=close_timeout, write_limit=write_limit, logger=logger)
+        self._heads, self._max_size = heads, max_size
         self._accept_key, self._first_data = "", b""
 
     # for the subclass -------------------------------------------------------------------------------------------------
