@@ -72,7 +72,7 @@ class ClientDriver(Generic[M]):
         self._clock = clock or RunClock(source=asyncio.get_running_loop().time)
         self._log, self._deliver = log, deliver
         self._timer = DeadlineTimer(self._clock, self._on_deadline)
-        self._sleep = SuspendDetector(self.wake) if watch_sleep else None
+        self._sleep = SuspendDetector(self._on_sleep) if watch_sleep else None
         self._dialling: asyncio.Task[None] | None = None
         self._dialled_url, self._hop = url, 0
         self._connection: DialledConnection | None = None
@@ -172,6 +172,10 @@ class ClientDriver(Generic[M]):
 
     def _on_deadline(self) -> None:
         self.machine.handle_timeout(self._timer.fired())
+        self._pump()
+
+    def _on_sleep(self) -> None:
+        self.machine.slept(self._clock.now())
         self._pump()
 
     def _pump(self) -> None:

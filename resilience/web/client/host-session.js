@@ -89,9 +89,7 @@ export class HostSession extends QuizSession {
 
   /** @override @param {number} seconds */
   shiftTimes(seconds) {
-    if (this.advancesAt === null) return false;
-    this.advancesAt -= seconds;
-    return true;
+    if (this.advancesAt !== null) this.advancesAt -= seconds;
   }
 
   /** @override */

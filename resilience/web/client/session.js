@@ -54,10 +54,8 @@ export class QuizSession {
   /** A message for the application. @param {ServerMessage} _message @param {number} _at */
   received(_message, _at) {}
 
-  /** The page's clock stood still for so many seconds: shift the times that are shown; whether there are any. @param {number} _seconds */
-  shiftTimes(_seconds) {
-    return false;
-  }
+  /** The page's clock stood still for so many seconds: shift the times that are shown. @param {number} _seconds */
+  shiftTimes(_seconds) {}
 
   /** The machine's state may have changed. */
   machineChanged() {}
@@ -164,17 +162,13 @@ export class QuizSession {
   }
 
   /**
-   * A time that is shown was true before the sleep. How long that was is a guess: the time of day may have been set. A new
-   * snapshot knows.
+   * A time that is shown was true before the sleep. How long that was is a guess: the time of day may have been set. The
+   * machine has a new snapshot sent, which knows.
    * @param {number} seconds
    */
   #slept(seconds) {
-    if (this.shiftTimes(seconds)) this.refresh("slept");
-  }
-
-  /** Have a new snapshot, by a resume. @param {string} cause */
-  refresh(cause) {
-    this.#act((machine, at) => machine.resume(cause, at));
+    this.shiftTimes(seconds);
+    this.#act((machine, at) => machine.slept(at));
   }
 
   /** @param {{type?: string, saveData?: boolean}} connection */
