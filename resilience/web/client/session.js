@@ -113,10 +113,10 @@ export class QuizSession {
   attach() {
     this.#unwatch = watchPage(
       {
-        pause: (paused) => this.#act((machine, at) => machine.setPaused(paused, at)),
-        wake: () => this.retryNow(),
+        pause: (paused) => this.#followNetwork((machine, at) => machine.setPaused(paused, at)),
+        wake: () => this.#followNetwork((machine, at) => machine.wake(at)),
         slept: (seconds) => this.#slept(seconds),
-        network: (connection) => this.#networkChanged(connection),
+        network: () => this.#followNetwork((machine, at) => machine.wake(at)),
       },
       { pausesHidden: this.pausesHidden },
     );
@@ -171,12 +171,16 @@ export class QuizSession {
     this.#act((machine, at) => machine.slept(at));
   }
 
-  /** @param {{type?: string, saveData?: boolean}} connection */
-  #networkChanged(connection) {
-    this.profile = profileOf(connection);
+  /**
+   * Act with the timeouts of the present kind of network. Not every change of it has an event of its own, so it is read
+   * whenever the page comes back too.
+   * @param {(machine: ReconnectingConnection, at: number) => void} action
+   */
+  #followNetwork(action) {
+    this.profile = profileOf(networkInformation());
     this.#act((machine, at) => {
       machine.setProbeTimeouts(PROBES[this.profile]);
-      machine.wake(at);
+      action(machine, at);
     });
   }
 
